@@ -1,0 +1,419 @@
+//! What Cargo.toml says, validated. Nothing in these types fails later: names resolve, expressions parse and have
+//! been evaluated at every shape with the default variant.
+
+use std::path::PathBuf;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::{CacheMode, Role};
+
+use crate::space::Space;
+use expr::Expr;
+
+pub mod expr;
+
+/// The packages that were asked for, and where files go.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The packages with a kbench table, in cargo's order.
+    pub packages: Vec<Package>,
+    /// Cargo's target directory.
+    pub target_directory: PathBuf,
+}
+
+impl Project {
+    /// Where this tool keeps its own files: `target/kbench`.
+    pub fn work_directory(&self) -> PathBuf {
+        self.target_directory.join("kbench")
+    }
+
+    /// `elite.json`, next to the target directory.
+    pub fn elite_path(&self) -> PathBuf {
+        self.target_directory.parent().unwrap_or(&self.target_directory).join("elite.json")
+    }
+}
+
+/// A package with kernels.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// The folder of its manifest; sources are relative to it.
+    pub directory: PathBuf,
+    /// Its kernels, in the table's order.
+    pub kernels: Vec<Kernel>,
+}
+
+/// One kernel of the table.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Its name: the key in `kernels`.
+    pub name: String,
+    /// The name of its package.
+    pub package: String,
+    /// How it is built and launched.
+    pub implementation: Implementation,
+    /// Architectures to compile for (`sm_90a`); empty: the GPU that is there.
+    pub arch: Vec<String>,
+    /// Shapes, in the table's order; at least one.
+    pub shapes: Vec<Shape>,
+    /// Tensors in the table's order.
+    pub tensors: Vec<Tensor>,
+    /// Toggles, layers, constraints and the default variant.
+    pub space: Space,
+    /// What its outputs are compared with.
+    pub reference: Reference,
+    /// What it is timed against.
+    pub baselines: Vec<Baseline>,
+    /// Limits.
+    pub gates: Gates,
+    /// How it is measured.
+    pub timing: Timing,
+    /// How it is searched.
+    pub search: Search,
+    /// What one launch does, for rates.
+    pub work: Work,
+    /// Command prefix that starts the worker elsewhere; empty: here.
+    pub runner: Vec<String>,
+}
+
+/// Which compiler and which device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// nvcc and a CUDA device.
+    Cuda,
+    /// The C compiler and this machine's CPU.
+    C,
+    /// No compiler: `source` is a TOML model of times and faults, for tests of everything around it.
+    Fake,
+}
+
+/// A function in a source file and how to launch it.
+#[derive(Debug, Clone)]
+pub struct Implementation {
+    /// Compiler and device.
+    pub backend: Backend,
+    /// Absolute path of the source.
+    pub source: PathBuf,
+    /// `extern "C"` name, or the plain name of a C++ kernel.
+    pub entry: String,
+    /// Compiler flags.
+    pub flags: Vec<String>,
+    /// Macros beside the toggles, from expressions over dims and toggles.
+    pub defines: Vec<(String, Expr)>,
+    /// One to three sizes; empty for C.
+    pub grid: Vec<Expr>,
+    /// One to three sizes; empty for C.
+    pub block: Vec<Expr>,
+    /// Blocks a cluster; empty: no clusters.
+    pub cluster: Vec<Expr>,
+    /// Bytes of dynamic shared memory.
+    pub dynamic_shared: Option<Expr>,
+    /// Cooperative launch.
+    pub cooperative: bool,
+    /// Arguments in the order of the signature.
+    pub args: Vec<Arg>,
+}
+
+/// An argument of a kernel.
+#[derive(Debug, Clone)]
+pub enum Arg {
+    /// The address of a tensor: an index into [`Kernel::tensors`].
+    Tensor(usize),
+    /// A scalar by value.
+    Scalar {
+        /// Its type in the signature.
+        dtype: DType,
+        /// Its value.
+        value: Expr,
+    },
+    /// A TMA tensor map by value.
+    TensorMap {
+        /// Index into [`Kernel::tensors`].
+        tensor: usize,
+        /// Sizes as the map sees them, outermost first; empty: the tensor's dims.
+        dims: Vec<Expr>,
+        /// Box sizes, outermost first.
+        r#box: Vec<Expr>,
+        /// 0, 32, 64 or 128 bytes.
+        swizzle: u32,
+    },
+    /// A tensor copied to a symbol before the launch; not in the signature.
+    Symbol {
+        /// The symbol.
+        symbol: String,
+        /// Index into [`Kernel::tensors`].
+        tensor: usize,
+    },
+}
+
+/// Named sizes of one problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Its name: the key in `shapes`.
+    pub name: String,
+    /// Sizes by name.
+    pub dims: Vec<(String, i64)>,
+}
+
+/// A declared tensor.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Its name: the key in `tensors`.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, outermost first.
+    pub dims: Vec<Expr>,
+    /// How the kernel uses it.
+    pub role: Role,
+    /// Where its first contents come from.
+    pub init: Init,
+}
+
+/// Where a tensor's first contents come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// `{ normal = { mean, std } }`; the default of a floating-point input (mean 0, std 1).
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// `{ uniform = { low, high } }`, over `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// `{ integers = { low, high } }`, both ends included; the default of an integer input (0 to 15).
+    Integers {
+        /// Smallest.
+        low: i64,
+        /// Largest.
+        high: i64,
+    },
+    /// `{ arange = { start, step } }`.
+    Arange {
+        /// First.
+        start: f64,
+        /// Difference of neighbours.
+        step: f64,
+    },
+    /// `{ constant = value }`.
+    Constant(f64),
+    /// `{ file = "x.npy" }` or `{ file = "x.safetensors", tensor = "name" }`.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// Name in a `.safetensors` file.
+        tensor: Option<String>,
+    },
+    /// `quantize = { from, scale }`.
+    Quantize {
+        /// Index of the tensor with the values.
+        from: usize,
+        /// Index of the tensor that receives the scales.
+        scale: usize,
+        /// For each dimension of the scale tensor, the dimension of `from` with the same expression.
+        scale_dims: Vec<usize>,
+    },
+    /// Written by another tensor's `quantize`.
+    Scale,
+    /// An output or scratch.
+    None,
+}
+
+/// What outputs are compared with.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// The function. Every floating-point tensor is handed to it as `precision`.
+    pub implementation: Implementation,
+    /// `F64` (default) or `F32`.
+    pub precision: DType,
+}
+
+/// What a kernel is timed against.
+#[derive(Debug, Clone)]
+pub struct Baseline {
+    /// Its name: the key in `baselines`.
+    pub name: String,
+    /// What it is.
+    pub kind: BaselineKind,
+}
+
+/// The kinds of baseline.
+#[derive(Debug, Clone)]
+pub enum BaselineKind {
+    /// `{ toggles = {…} }`: a variant of the same kernel; toggles not named have their default value.
+    Variant(crate::space::Variant),
+    /// `{ kernel = "name" }`: another kernel of the same table, at its default and the shape of the same name.
+    Kernel(String),
+    /// `{ source = …, entry = … }`: another function over the same tensors; what it leaves out is the kernel's own.
+    Implementation(Box<Implementation>),
+    /// `{ command = […] }`: a program.
+    Command(Vec<String>),
+}
+
+/// How severe a failed gate is, in cargo's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not judged.
+    Allow,
+    /// Reported, passes.
+    Warn,
+    /// Rejects the variant.
+    #[default]
+    Deny,
+}
+
+/// The limits of every gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gates {
+    /// Gate 1.
+    pub resources: ResourceLimits,
+    /// Gate 2.
+    pub correctness: CorrectnessLimits,
+    /// Gate 3.
+    pub performance: Vec<PerformanceLimit>,
+    /// Severity of gate 3 in `gate` (in `autotune` it never rejects: it is reported of the winner).
+    pub performance_level: Level,
+}
+
+/// Gate 1. `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResourceLimits {
+    /// Severity.
+    pub level: Level,
+    /// Registers a thread (CUDA).
+    pub max_registers: Option<u64>,
+    /// Static plus dynamic shared memory a block, in bytes (CUDA).
+    pub max_shared_bytes: Option<u64>,
+    /// Spill stores plus spill loads, in bytes (CUDA).
+    pub max_spill_bytes: Option<u64>,
+    /// Stack frame in bytes (both).
+    pub max_stack_bytes: Option<u64>,
+    /// Size of the entry function's machine code in bytes (both).
+    pub max_code_bytes: Option<u64>,
+    /// Theoretical occupancy, 0 to 1 (CUDA).
+    pub min_occupancy: Option<f64>,
+}
+
+/// Gate 2. `None` is no limit; where the table names no error limit at all, [`CorrectnessLimits::max_rms_err`] is
+/// set from the output's type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CorrectnessLimits {
+    /// Severity.
+    pub level: Level,
+    /// Largest absolute error.
+    pub max_abs_err: Option<f64>,
+    /// Mean absolute error.
+    pub max_mean_err: Option<f64>,
+    /// Root mean square of the error over root mean square of the reference: scales with the output.
+    pub max_rms_err: Option<f64>,
+    /// Absolute mean signed error over root mean square of the reference.
+    pub max_bias: Option<f64>,
+    /// Share of elements whose absolute error exceeds `max_abs_err`, 0 by default; above 0, `max_abs_err` alone does not reject.
+    pub max_bad_fraction: f64,
+    /// Number of seeds.
+    pub seeds: u32,
+    /// Indices into [`Kernel::shapes`]; all by default.
+    pub shapes: Vec<usize>,
+    /// Whether two runs must agree bit for bit.
+    pub deterministic: bool,
+}
+
+impl Default for CorrectnessLimits {
+    fn default() -> Self {
+        Self {
+            level: Level::Deny,
+            max_abs_err: None,
+            max_mean_err: None,
+            max_rms_err: None,
+            max_bias: None,
+            max_bad_fraction: 0.0,
+            seeds: 5,
+            shapes: Vec::new(),
+            deterministic: true,
+        }
+    }
+}
+
+/// Gate 3: one limit at one shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PerformanceLimit {
+    /// Index into [`Kernel::shapes`].
+    pub shape: usize,
+    /// What is limited.
+    pub limit: PerformanceBound,
+}
+
+/// What a [`PerformanceLimit`] limits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PerformanceBound {
+    /// `max_p50_us`: the upper end of the interval of p50 must not exceed it, in microseconds.
+    MaxP50Us(f64),
+    /// `min_speedup` over the baseline named: the lower end of the interval of the ratio must reach it.
+    MinSpeedup {
+        /// The ratio.
+        ratio: f64,
+        /// Index into [`Kernel::baselines`].
+        over: usize,
+    },
+}
+
+/// How a kernel is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// Untimed launches first; 20.
+    pub warmup: u32,
+    /// Samples at least; 100.
+    pub iterations: u32,
+    /// State of the cache before each sample; cold.
+    pub cache: CacheMode,
+    /// Deadline of one kernel launch or sample, in seconds; 30.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { warmup: 20, iterations: 100, cache: CacheMode::Cold, timeout_seconds: 30 }
+    }
+}
+
+/// How a kernel is searched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    /// The strategy's name; `evo`.
+    pub strategy: StrategyName,
+    /// How many of the best are kept; 3.
+    pub elite: usize,
+    /// Seed of the strategy.
+    pub seed: u64,
+    /// Most variants evaluated; `None` is no limit.
+    pub evaluations: Option<u64>,
+    /// Most seconds; `None` is no limit.
+    pub seconds: Option<u64>,
+    /// Index into [`Kernel::shapes`] of the shape that the objective is measured on; the first by default.
+    pub shape: usize,
+}
+
+/// The strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StrategyName {
+    /// The two-layer elite traverse.
+    Evo,
+}
+
+/// What one launch does.
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    /// Floating-point operations.
+    pub flops: Option<Expr>,
+    /// Bytes moved at least.
+    pub bytes: Option<Expr>,
+}

@@ -1,0 +1,4 @@
+//! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
+
+pub mod config;
+pub mod space;

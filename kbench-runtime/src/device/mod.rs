@@ -1,0 +1,81 @@
+//! The devices that run kernels, behind one trait.
+
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
+
+/// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
+pub trait Device {
+    /// Memory of the device; clones share it, the last one frees it.
+    type Buffer: Clone;
+    /// A loaded kernel; clones share it.
+    type Kernel: Clone;
+    /// A kernel bound to its arguments, ready to run any number of times. Keeps its buffers and module alive.
+    type Bound;
+
+    /// What is known of the device.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Loads machine code and finds `entry` in it.
+    fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure>;
+
+    /// Allocates `bytes`, aligned to at least 256 bytes; contents undefined.
+    fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer, Failure>;
+
+    /// Copies `data` to `buffer` at byte `offset`.
+    fn upload(&mut self, buffer: &Self::Buffer, offset: usize, data: &[u8]) -> Result<(), Failure>;
+
+    /// Copies from `buffer` at byte `offset` to `data`.
+    fn download(&mut self, buffer: &Self::Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure>;
+
+    /// Sets `bytes` bytes from `offset` on to `byte`.
+    fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
+
+    /// Copies `data` to a `__constant__` or `__device__` symbol of the kernel's module (a global of the shared object).
+    fn set_symbol(&mut self, kernel: &Self::Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure>;
+
+    /// Binds arguments in the order of the kernel's signature.
+    fn bind(
+        &mut self,
+        kernel: &Self::Kernel,
+        geometry: &Geometry,
+        args: &[BoundArg<Self::Buffer>],
+    ) -> Result<Self::Bound, Failure>;
+
+    /// Runs once and waits for the end.
+    fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure>;
+
+    /// Takes one sample: nanoseconds a launch over `batch` launches back to back. In [`CacheMode::Cold`] the
+    /// last-level cache is flushed first and `batch` is 1.
+    fn sample(&mut self, bound: &mut Self::Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure>;
+
+    /// What [`Device::sample`] reads: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    fn clock(&self, batch: u32) -> &'static str;
+
+    /// The shortest sample, in nanoseconds, that the clock measures well; launches are batched up to it where the cache mode
+    /// allows.
+    fn shortest_sample(&self) -> f64;
+}
+
+/// An argument with its memory.
+#[derive(Debug, Clone)]
+pub enum BoundArg<B> {
+    /// The address `offset` bytes into a buffer.
+    Pointer {
+        /// The buffer.
+        buffer: B,
+        /// Bytes from its start.
+        offset: usize,
+    },
+    /// A scalar's bytes in native order.
+    Scalar(Vec<u8>),
+    /// A tensor map over memory `offset` bytes into a buffer.
+    TensorMap {
+        /// The buffer.
+        buffer: B,
+        /// Bytes from its start.
+        offset: usize,
+        /// Element type of the map.
+        dtype: crate::dtype::DType,
+        /// Sizes, box and swizzle.
+        map: TensorMap,
+    },
+}

@@ -1,0 +1,7 @@
+//! Runs kernels for `cargo kbench`: devices, tensors, correctness checks, timing, and the worker that serves them.
+//!
+//! [`worker::serve`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
+
+pub mod device;
+pub mod dtype;
+pub mod protocol;

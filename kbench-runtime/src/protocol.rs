@@ -1,0 +1,607 @@
+//! The worker protocol: one JSON value a line, [`Request`]s on the worker's stdin, [`Event`]s on its stdout.
+//!
+//! Every number is resolved before it is sent: the worker knows nothing of manifests, toggles or expressions, and
+//! every file it needs arrives as a [`Request::Blob`]. That is why the same worker runs behind `srun` or `ssh`.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::dtype::DType;
+
+/// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
+pub const VERSION: u32 = 1;
+
+/// What the driver tells the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Request {
+    /// The first line: opens the device.
+    Hello {
+        /// [`VERSION`] of the driver.
+        protocol: u32,
+        /// Which kind of device to open.
+        device: DeviceKind,
+        /// Which of the devices of that kind, counted from 0.
+        index: u32,
+        /// A folder for reference results, created if it can be; without one they live in memory only.
+        cache: Option<PathBuf>,
+    },
+    /// A file that later jobs name by its hash: machine code or a tensor's data.
+    Blob {
+        /// The name that jobs use: the blake3 hash of `data`, in hex.
+        hash: String,
+        /// The bytes, base64 on the wire.
+        data: Bytes,
+    },
+    /// Compare a kernel with its reference.
+    Check(Box<CheckJob>),
+    /// Measure one or more kernels, interleaved.
+    Time(Box<TimeJob>),
+}
+
+/// What the worker tells the driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// The first line: the device is open.
+    Hello {
+        /// [`VERSION`] of the worker.
+        protocol: u32,
+        /// The device that was opened.
+        device: DeviceInfo,
+    },
+    /// No device could be opened; the worker exits.
+    NoDevice {
+        /// Why, for the user.
+        message: String,
+    },
+    /// A job entered a stage. Sent before the stage starts, so that a hang can be placed, and often
+    /// enough while timing that silence means a hang.
+    Stage {
+        /// The job's id.
+        id: u64,
+        /// What starts now.
+        stage: Stage,
+    },
+    /// The end of a [`Request::Check`] that ran to its end.
+    Checked {
+        /// The job's id.
+        id: u64,
+        /// One report a seed, in the job's order.
+        seeds: Vec<SeedReport>,
+    },
+    /// The end of a [`Request::Time`] that ran to its end.
+    Timed {
+        /// The job's id.
+        id: u64,
+        /// One timing a case, in the job's order.
+        timings: Vec<Timing>,
+    },
+    /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
+    Failed {
+        /// The job's id.
+        id: u64,
+        /// Index of the case of a [`TimeJob`] that failed; 0 for a check.
+        case: usize,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Where inside a job the worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Generating and uploading inputs.
+    Inputs,
+    /// Running the reference.
+    Reference,
+    /// Running the kernel for correctness: from here on silence is the kernel's fault.
+    Launch,
+    /// Comparing outputs on the host.
+    Compare,
+    /// Untimed launches before the samples.
+    Warmup,
+    /// Taking samples.
+    Timing,
+}
+
+impl Stage {
+    /// Whether the user's kernel runs in this stage, so that its deadline is the kernel's.
+    pub fn runs_kernel(self) -> bool {
+        matches!(self, Stage::Launch | Stage::Warmup | Stage::Timing)
+    }
+}
+
+/// Which kind of device runs a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    /// An NVIDIA GPU, through the CUDA driver API.
+    Cuda,
+    /// This machine's CPU, through a shared object.
+    Host,
+    /// No device: a model of one, for tests of everything around it.
+    Fake,
+}
+
+/// What is known of an open device. Zero or `None` where a kind has no such thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Its index among the devices of its kind.
+    pub index: u32,
+    /// The name the driver or the CPU gives.
+    pub name: String,
+    /// CUDA driver version (`13.0`), or the operating system's release.
+    pub driver: String,
+    /// Compute capability, major and minor.
+    pub compute_capability: Option<(u32, u32)>,
+    /// Streaming multiprocessors, or logical cores.
+    pub multiprocessors: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of L2 (CUDA) or of the last-level cache (host).
+    pub cache_bytes: u64,
+    /// Most threads a block.
+    pub max_threads_per_block: u32,
+    /// Most bytes of shared memory a block may opt in to.
+    pub max_shared_per_block: u32,
+    /// Highest clock in kHz, 0 where unknown.
+    pub clock_khz: u32,
+}
+
+/// A kernel at one shape: its tensors and how to launch it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Every declared tensor, inputs before what is quantised from them.
+    pub tensors: Vec<TensorSpec>,
+    /// The kernel.
+    pub launch: Launch,
+}
+
+/// A tensor with its sizes resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Its name; the random stream of its initialiser depends on it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, outermost first, row-major.
+    pub dims: Vec<u64>,
+    /// How the kernel uses it.
+    pub role: Role,
+    /// Where its first contents come from.
+    pub source: Source,
+}
+
+impl TensorSpec {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.dims.iter().product::<u64>() as usize
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+}
+
+/// How a kernel uses a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Read only; must be unchanged afterwards.
+    #[default]
+    In,
+    /// Written in full; poisoned before every checked launch.
+    Out,
+    /// Read and written; restored before every checked launch.
+    Inout,
+    /// Written and read by the kernel alone; contents mean nothing. Poisoned before every checked launch.
+    Scratch,
+}
+
+/// Where a tensor's first contents come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Normal distribution.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform distribution over `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Uniform integers over `low..=high`.
+    Integers {
+        /// Smallest value.
+        low: i64,
+        /// Largest value.
+        high: i64,
+    },
+    /// `start + step * i` in row-major order.
+    Arange {
+        /// First value.
+        start: f64,
+        /// Difference of neighbours.
+        step: f64,
+    },
+    /// The same value everywhere.
+    Constant(f64),
+    /// A `.npy` file, or a tensor of a `.safetensors` file, sent as a blob.
+    File {
+        /// The blob.
+        hash: String,
+        /// The tensor's name in a `.safetensors` file; `None` means the blob is a `.npy` file.
+        tensor: Option<String>,
+    },
+    /// Quantised from another tensor of the case: `value = round(from / scale)`.
+    Quantize {
+        /// Index of the tensor that holds the values.
+        from: usize,
+        /// Index of the tensor that receives the scales.
+        scale: usize,
+        /// For each dimension of the scale tensor, the dimension of `from` that it indexes;
+        /// all other dimensions of `from` are reduced (absmax).
+        scale_dims: Vec<usize>,
+    },
+    /// Written by the [`Source::Quantize`] of another tensor.
+    Scale,
+    /// Nothing: an output or scratch.
+    None,
+}
+
+/// How to launch one kernel of a blob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Which device runs it. A reference may run on the host while its kernel runs on CUDA.
+    pub device: DeviceKind,
+    /// The machine code: a cubin (CUDA), a shared object (host), a fake model.
+    pub blob: String,
+    /// The symbol in the machine code.
+    pub entry: String,
+    /// Arguments in the order of the kernel's signature, symbols anywhere among them.
+    pub args: Vec<Arg>,
+    /// Grid, block and shared memory.
+    pub geometry: Geometry,
+}
+
+/// One argument of a launch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arg {
+    /// The address of a tensor's first element: an index into [`Case::tensors`].
+    Tensor(usize),
+    /// A scalar passed by value.
+    Scalar {
+        /// Its type in the signature.
+        dtype: DType,
+        /// Its value.
+        value: Number,
+    },
+    /// A `CUtensorMap` passed by value (`__grid_constant__ const`).
+    TensorMap(TensorMap),
+    /// The tensor's contents copied to a `__constant__` or `__device__` symbol before the launch; not in the signature.
+    Symbol {
+        /// Name of the symbol in the machine code.
+        symbol: String,
+        /// Index into [`Case::tensors`].
+        tensor: usize,
+    },
+}
+
+/// A tiled tensor map over one tensor (`cuTensorMapEncodeTiled`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorMap {
+    /// Index into [`Case::tensors`].
+    pub tensor: usize,
+    /// The tensor's sizes as the map sees them, outermost first (its dims, or dims merged by the table).
+    pub dims: Vec<u64>,
+    /// Box sizes, outermost first.
+    pub r#box: Vec<u32>,
+    /// Swizzle in bytes: 0, 32, 64 or 128.
+    pub swizzle: u32,
+}
+
+/// A number that keeps its kind, since an i64 does not fit an f64.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Number {
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+}
+
+/// Launch geometry, in CUDA's terms. Ignored by the host device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Geometry {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads a block in x, y, z.
+    pub block: [u32; 3],
+    /// Blocks a thread-block cluster, where clusters are used.
+    pub cluster: Option<[u32; 3]>,
+    /// Dynamic shared memory in bytes.
+    pub dynamic_shared: u32,
+    /// Whether to launch cooperatively (grid-wide synchronisation).
+    pub cooperative: bool,
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { grid: [1; 3], block: [1; 3], cluster: None, dynamic_shared: 0, cooperative: false }
+    }
+}
+
+/// A reference implementation over the tensors of the case it stands beside.
+///
+/// Every floating-point tensor is handed to it as `precision`, inputs widened exactly, whatever their own type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The kernel; its args index the case's tensors.
+    pub launch: Launch,
+    /// `F64` or `F32`.
+    pub precision: DType,
+}
+
+/// Compare one case with its reference on several seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckJob {
+    /// Repeated in every event of this job.
+    pub id: u64,
+    /// What is checked.
+    pub case: Case,
+    /// What it is compared with.
+    pub reference: Reference,
+    /// Seeds of the inputs.
+    pub seeds: Vec<u64>,
+    /// An element whose absolute error exceeds this counts as bad.
+    pub bad_above: f64,
+}
+
+/// Measure cases interleaved: one sample of each in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimeJob {
+    /// Repeated in every event of this job.
+    pub id: u64,
+    /// What is measured, each checked against its reference once more after its last sample.
+    pub cases: Vec<TimedCase>,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// Untimed launches of each case first.
+    pub warmup: u32,
+    /// Samples of each case.
+    pub iterations: u32,
+    /// State of the cache before each sample.
+    pub cache: CacheMode,
+    /// See [`CheckJob::bad_above`].
+    pub bad_above: f64,
+}
+
+/// One of the cases of a [`TimeJob`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedCase {
+    /// What is measured.
+    pub case: Case,
+    /// What its outputs are compared with afterwards.
+    pub reference: Reference,
+}
+
+/// State of the cache before each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheMode {
+    /// The last-level cache holds none of the inputs.
+    #[default]
+    Cold,
+    /// The inputs are where the launch before left them.
+    Hot,
+}
+
+/// What one seed's check found. Facts only; limits are the driver's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedReport {
+    /// The seed.
+    pub seed: u64,
+    /// One report for each `out` and `inout` tensor.
+    pub outputs: Vec<OutputReport>,
+    /// Names of `in` tensors whose bytes changed.
+    pub inputs_changed: Vec<String>,
+    /// Writes outside a buffer, one entry a buffer and side.
+    pub out_of_bounds: Vec<OutOfBounds>,
+    /// Elements whose bits differ between two launches on the same inputs and the same poison.
+    pub unrepeatable: u64,
+    /// Elements whose bits differ when the outputs held other contents before the launch.
+    pub stale: u64,
+}
+
+/// Errors of one output tensor against the reference. Finite numbers always; errors over finite elements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Its name.
+    pub tensor: String,
+    /// Elements in all.
+    pub elements: u64,
+    /// Elements that no launch wrote.
+    pub unwritten: u64,
+    /// Row-major index of the first unwritten element.
+    pub first_unwritten: Option<u64>,
+    /// NaN or infinite where the reference is finite (or the other way round).
+    pub nonfinite: u64,
+    /// Largest absolute error.
+    pub max_abs_err: f64,
+    /// Row-major index of the largest error.
+    pub max_abs_err_at: u64,
+    /// Output there.
+    pub output_at: f64,
+    /// Reference there.
+    pub reference_at: f64,
+    /// Mean absolute error.
+    pub mean_abs_err: f64,
+    /// Mean signed error.
+    pub bias: f64,
+    /// Root mean square of the error.
+    pub rms_err: f64,
+    /// Root mean square of the reference.
+    pub rms_ref: f64,
+    /// Elements whose absolute error exceeds the job's `bad_above`.
+    pub bad: u64,
+}
+
+/// A write outside a buffer, seen in its guard band.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfBounds {
+    /// The tensor whose guard band was written.
+    pub tensor: String,
+    /// Bytes from the tensor's first byte (negative: before it) of the write nearest to it.
+    pub offset: i64,
+    /// Changed bytes in that guard band.
+    pub bytes: u64,
+}
+
+/// The samples of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Nanoseconds a launch, in the order taken.
+    pub samples: Vec<f64>,
+    /// Launches a sample.
+    pub batch: u32,
+    /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    pub clock: String,
+    /// The check after the last sample.
+    pub after: SeedReport,
+}
+
+/// Why a job could not be finished. Typed, so that no one has to match on messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Failure {
+    /// The machine code was refused.
+    #[error("the machine code could not be loaded: {message}")]
+    LoadFailed {
+        /// The loader's words.
+        message: String,
+    },
+    /// The machine code has no such symbol.
+    #[error("no symbol `{symbol}` in the machine code")]
+    SymbolNotFound {
+        /// The symbol.
+        symbol: String,
+    },
+    /// The device refused the launch; the kernel never ran.
+    #[error("launch refused: {message}")]
+    LaunchRefused {
+        /// The driver's error name and words.
+        message: String,
+    },
+    /// The kernel read or wrote outside its memory.
+    #[error("illegal memory access: {message}")]
+    IllegalAccess {
+        /// The driver's error name and words.
+        message: String,
+    },
+    /// The kernel was stopped by another device-side error (trap, misaligned address, …).
+    #[error("the kernel faulted: {message}")]
+    DeviceFault {
+        /// The driver's error name and words.
+        message: String,
+    },
+    /// A buffer could not be had.
+    #[error("out of memory: {bytes} bytes asked for")]
+    OutOfMemory {
+        /// The size asked for.
+        bytes: u64,
+    },
+    /// The reference failed, not the kernel.
+    #[error("the reference failed: {message}")]
+    Reference {
+        /// Its own failure, as words.
+        message: String,
+    },
+    /// The inputs could not be made (a bad tensor file, say).
+    #[error("the inputs could not be made: {message}")]
+    Inputs {
+        /// Why.
+        message: String,
+    },
+    /// The device cannot do what the launch asks.
+    #[error("not supported by this device: {message}")]
+    Unsupported {
+        /// What.
+        message: String,
+    },
+    /// No event before the deadline; said by the driver.
+    #[error("no sign of life for {seconds} s (stage: {stage:?})")]
+    Hang {
+        /// The deadline.
+        seconds: u64,
+        /// The last stage entered.
+        stage: Stage,
+    },
+    /// The worker was ended by a signal; said by the driver.
+    #[error("killed by {name}")]
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Its name, `SIGSEGV`.
+        name: String,
+    },
+    /// The worker ended by itself in mid-job; said by the driver.
+    #[error("the worker exited with status {code}: {stderr}")]
+    Exited {
+        /// Its status.
+        code: i32,
+        /// The end of its stderr.
+        stderr: String,
+    },
+    /// The worker said something that is not the protocol; said by the driver.
+    #[error("protocol error: {message}")]
+    Protocol {
+        /// What.
+        message: String,
+    },
+}
+
+impl Failure {
+    /// Whether the worker that met this failure cannot go on: its context or process is lost.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Failure::IllegalAccess { .. }
+                | Failure::DeviceFault { .. }
+                | Failure::Hang { .. }
+                | Failure::Signal { .. }
+                | Failure::Exited { .. }
+                | Failure::Protocol { .. }
+        )
+    }
+}
+
+/// Bytes that travel as base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD.decode(&*text).map(Bytes).map_err(serde::de::Error::custom)
+    }
+}
