@@ -1,5 +1,9 @@
 //! What Cargo.toml says, validated. Nothing in these types fails later: names resolve, expressions parse and have
 //! been evaluated at every shape with the default variant.
+//!
+//! Inheritance: every key of a kernel's table may stand one level up as a default, in the package's table or in
+//! `[workspace.metadata.kbench]`. Tables merge key by key, everything else is replaced by the innermost; paths are
+//! relative to the manifest that says them.
 
 use std::path::PathBuf;
 

@@ -64,6 +64,8 @@ pub enum BoundArg<B> {
         buffer: B,
         /// Bytes from its start.
         offset: usize,
+        /// Size of the tensor there, in bytes.
+        bytes: usize,
     },
     /// A scalar's bytes in native order.
     Scalar(Vec<u8>),
