@@ -1,4 +1,21 @@
 //! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
+//!
+//! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
+//! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
+//! [`workbench`] does this for one variant, [`session`] for a search.
 
+pub mod cli;
+pub mod compile;
 pub mod config;
+pub mod elite;
+pub mod evaluation;
+pub mod executor;
+pub mod gates;
+pub mod journal;
+pub mod report;
+pub mod resolve;
+pub mod search;
+pub mod session;
 pub mod space;
+pub mod verbs;
+pub mod workbench;

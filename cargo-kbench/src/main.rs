@@ -1,3 +1,7 @@
-//! The executable.
+//! The executable: `cargo kbench` finds it on the PATH as `cargo-kbench`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cargo_kbench::cli::main(std::env::args_os())
+}

@@ -1,0 +1,269 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::executor::INTERRUPTED;
+use crate::report::{self, Verbosity};
+use crate::verbs::{self, Exit, Template};
+
+/// What cargo calls: `cargo-kbench kbench …`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo", bin_name = "cargo", styles = clap_cargo::style::CLAP_STYLING)]
+enum Cargo {
+    Kbench(Kbench),
+}
+
+/// Compile, gate and autotune the kernels declared in Cargo.toml.
+#[derive(Debug, Args)]
+#[command(version, about, after_help = EXIT_CODES)]
+struct Kbench {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 pass; 1 a gate failed or no variant survived; 2 bad usage or configuration; \
+    3 a tool or device is missing; 130 interrupted";
+
+/// What every verb prints, and how.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// Say more: every rejection in full, with the compiler's output
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Say less: results and errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Coloring
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    /// Results as text or as JSON lines on stdout
+    #[arg(long, global = true, value_name = "FMT", default_value = "human")]
+    message_format: MessageFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// For people.
+    Human,
+    /// JSON lines.
+    Json,
+}
+
+impl OutputArgs {
+    /// How much to say.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.verbose, self.quiet) {
+            (true, _) => Verbosity::Verbose,
+            (_, true) => Verbosity::Quiet,
+            _ => Verbosity::Normal,
+        }
+    }
+
+    /// Whether results are JSON lines.
+    pub fn json(&self) -> bool {
+        self.message_format == MessageFormat::Json
+    }
+}
+
+/// Which kernels.
+#[derive(Debug, Clone, Args)]
+pub struct SelectArgs {
+    /// Package to work on (repeatable); by default the one of this folder, or all of a virtual workspace
+    #[arg(short, long, value_name = "NAME")]
+    pub package: Vec<String>,
+    /// Kernel of the package (repeatable); by default all
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Vec<String>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    pub manifest_path: Option<PathBuf>,
+    /// Folder for all that is generated; elite.json is written next to it
+    #[arg(long, value_name = "DIR")]
+    pub target_dir: Option<PathBuf>,
+}
+
+/// Where the tools are.
+#[derive(Debug, Clone, Args)]
+pub struct ToolArgs {
+    /// CUDA compiler; by default $NVCC, $CUDA_HOME/bin, the PATH, /usr/local/cuda or a Python wheel
+    #[arg(long, value_name = "PATH")]
+    pub nvcc: Option<PathBuf>,
+}
+
+/// What of the table is overridden for this run.
+#[derive(Debug, Clone, Args)]
+pub struct MeasureArgs {
+    /// Shapes to check and measure, by default the table's
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub shapes: Vec<String>,
+    /// Seeds to check on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub seeds: Option<u32>,
+    /// Samples to take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub iters: Option<u32>,
+    /// Untimed launches before the samples
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u32>,
+    /// Index of the device
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub device: u32,
+}
+
+/// A variant by its toggles.
+#[derive(Debug, Clone, Args)]
+pub struct VariantArgs {
+    /// Toggles that differ from the default
+    #[arg(long, value_name = "K=V,…")]
+    pub variant: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create a package with a kernel, ready to gate and autotune
+    New {
+        /// Its name and folder
+        name: String,
+        /// Which kernel to start from
+        #[arg(long, default_value = "c")]
+        template: Template,
+    },
+    /// Check the table and print the search space, without compiling
+    Check {
+        #[command(flatten)]
+        select: SelectArgs,
+    },
+    /// Compile variants and judge their resources (gate 1); needs no device
+    Build {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        variant: VariantArgs,
+        /// Every valid variant; fails only if none passes
+        #[arg(long, conflicts_with = "variant")]
+        all: bool,
+    },
+    /// Run one variant through the gates: resources, correctness, performance
+    Gate {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        variant: VariantArgs,
+        #[command(flatten)]
+        measure: MeasureArgs,
+    },
+    /// Search the toggles for the fastest variant that passes, and write elite.json
+    Autotune {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        measure: MeasureArgs,
+        /// Go on where an interrupted run ended
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Run kernels for a driver on the other end of stdin and stdout
+    Worker,
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line and says how the process should end.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args: Vec<OsString> = args.collect();
+    // Where there is no cargo, people call the executable itself.
+    if args.get(1).is_none_or(|first| first != "kbench") {
+        args.insert(1, "kbench".into());
+    }
+    let Cargo::Kbench(Kbench { verb, output }) = match Cargo::try_parse_from(args) {
+        Ok(cargo) => cargo,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::from_usage(error.use_stderr()).into();
+        }
+    };
+    let choice = match output.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    if !matches!(verb, Verb::Worker) {
+        // A second Ctrl-C finds the default action again: the user means it.
+        let handler = || {
+            if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        };
+        ctrlc::set_handler(handler).expect("the only handler of this process");
+    }
+    let exit = match run(verb, &output) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let exit = Exit::of(&error);
+            if exit != Exit::Interrupted {
+                report::error(format_args!("{error:#}"));
+            }
+            exit
+        }
+    };
+    if exit == Exit::Interrupted {
+        report::error("interrupted; what was finished is kept");
+    }
+    exit.into()
+}
+
+fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::New { name, template } => verbs::new::run(&name, template, output),
+        Verb::Check { select } => verbs::check::run(&select, output),
+        Verb::Build { select, tools, variant, all } => verbs::build::run(&select, &tools, &variant, all, output),
+        Verb::Gate { select, tools, variant, measure } => {
+            verbs::gate::run(&select, &tools, &variant, &measure, output)
+        }
+        Verb::Autotune { select, tools, measure, resume } => {
+            verbs::autotune::run(&select, &tools, &measure, resume, output)
+        }
+        Verb::Worker => Ok(verbs::worker::run()),
+        Verb::Completions { shell } => {
+            use clap::CommandFactory as _;
+            clap_complete::generate(shell, &mut Cargo::command(), "cargo", &mut std::io::stdout());
+            Ok(Exit::Pass)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cargo::command().debug_assert();
+    }
+}

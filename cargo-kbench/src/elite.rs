@@ -1,0 +1,294 @@
+//! `elite.json`: the best variants of each kernel, device and shape, with all that is needed to believe them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind};
+use kbench_runtime::stats::Speedup;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Timing;
+use crate::evaluation::{BuildRecord, ShapeErrors, TimingRecord};
+use crate::space::Settings;
+
+/// The version of the file.
+pub const VERSION: u32 = 1;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteFile {
+    /// Version of this format.
+    pub version: u32,
+    /// One entry for each kernel, device and shape that was tuned.
+    pub kernels: Vec<EliteEntry>,
+}
+
+/// What tuning one kernel on one device at one shape found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteEntry {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// The device that everything here was measured on.
+    pub device: DeviceRecord,
+    /// Shape that the objective was measured on.
+    pub shape: String,
+    /// Its sizes.
+    pub dims: BTreeMap<String, i64>,
+    /// How times were taken.
+    pub timing: TimingSettings,
+    /// The best variants, best first, measured together with each other and the baselines.
+    pub elite: Vec<EliteVariant>,
+    /// The default variant and the baselines, measured in the same run.
+    pub baselines: Vec<BaselineRecord>,
+    /// Baselines that could not be measured, and why.
+    pub unavailable: BTreeMap<String, String>,
+    /// The search that found them.
+    pub search: SearchRecord,
+    /// UTC, RFC 3339.
+    pub date: String,
+    /// Version of cargo-kbench.
+    pub kbench: String,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRecord {
+    /// `cuda`, `host` or `fake`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// CUDA driver version, or operating system.
+    pub driver: String,
+    /// `9.0`; none for a CPU.
+    pub compute_capability: Option<String>,
+    /// Streaming multiprocessors, or logical cores.
+    pub multiprocessors: u32,
+    /// Highest clock in kHz; 0 where unknown.
+    pub clock_khz: u32,
+}
+
+/// How times were taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimingSettings {
+    /// Untimed launches first.
+    pub warmup: u32,
+    /// Samples asked for.
+    pub iterations: u32,
+    /// `cold` or `hot`.
+    pub cache: String,
+}
+
+/// One of the best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteVariant {
+    /// 1 is the best.
+    pub rank: usize,
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// Nanoseconds a launch, from the interleaved final.
+    pub timing: TimingRecord,
+    /// Speed-up over the default variant and each baseline: their p50 over this one's, 95 % interval from paired rounds.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub speedups: BTreeMap<String, Speedup>,
+    /// Errors of its outputs on each shape.
+    pub errors: Vec<ShapeErrors>,
+    /// Commands, hashes and resources.
+    pub builds: Vec<BuildRecord>,
+}
+
+/// The default variant or a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineRecord {
+    /// `default`, or the baseline's name.
+    pub name: String,
+    /// Its time.
+    pub timing: TimingRecord,
+}
+
+/// A search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRecord {
+    /// Strategy.
+    pub strategy: String,
+    /// Seed.
+    pub seed: u64,
+    /// Valid variants in the space; none where they are too many to count.
+    pub space: Option<u64>,
+    /// Variants tried.
+    pub evaluated: u64,
+    /// Rejected variants by `gate/reason`.
+    pub rejected: BTreeMap<String, u64>,
+    /// Toggles that never changed machine code or launch.
+    pub dead_toggles: Vec<String>,
+}
+
+impl From<&DeviceInfo> for DeviceRecord {
+    fn from(info: &DeviceInfo) -> Self {
+        let kind = match info.kind {
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::Host => "host",
+            DeviceKind::Fake => "fake",
+        };
+        Self {
+            kind: kind.to_owned(),
+            name: info.name.clone(),
+            driver: info.driver.clone(),
+            compute_capability: info.compute_capability.map(|(major, minor)| format!("{major}.{minor}")),
+            multiprocessors: info.multiprocessors,
+            clock_khz: info.clock_khz,
+        }
+    }
+}
+
+impl From<&Timing> for TimingSettings {
+    fn from(timing: &Timing) -> Self {
+        let cache = match timing.cache {
+            CacheMode::Cold => "cold",
+            CacheMode::Hot => "hot",
+        };
+        Self { warmup: timing.warmup, iterations: timing.iterations, cache: cache.to_owned() }
+    }
+}
+
+impl EliteFile {
+    /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
+    /// never overwritten unread.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { version: VERSION, kernels: Vec::new() });
+            }
+            Err(error) => return Err(in_context(path, &error)),
+        };
+        let invalid = |message: String| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {message}; move it away to start a new one", path.display()),
+            )
+        };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
+            None => return Err(invalid("not an elite file".to_owned())),
+        }
+        serde_json::from_value(value).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Replaces the entry of the same package, kernel, device and shape, or adds it.
+    pub fn insert(&mut self, entry: EliteEntry) {
+        let same = |other: &EliteEntry| {
+            other.package == entry.package
+                && other.kernel == entry.kernel
+                && other.device.name == entry.device.name
+                && other.shape == entry.shape
+        };
+        match self.kernels.iter_mut().find(|other| same(other)) {
+            Some(old) => *old = entry,
+            None => self.kernels.push(entry),
+        }
+    }
+
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            // tempfile makes private files; this one is for everyone the folder is for.
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt as _;
+                file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            }
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(|error| in_context(path, &error))
+    }
+}
+
+fn in_context(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
+        EliteEntry {
+            package: "p".into(),
+            kernel: kernel.into(),
+            device: DeviceRecord {
+                kind: "fake".into(),
+                name: "model".into(),
+                driver: String::new(),
+                compute_capability: None,
+                multiprocessors: 1,
+                clock_khz: 0,
+            },
+            shape: shape.into(),
+            dims: BTreeMap::from([("N".into(), 64)]),
+            timing: TimingSettings { warmup: 20, iterations: 100, cache: "cold".into() },
+            elite: vec![],
+            baselines: vec![],
+            unavailable: BTreeMap::new(),
+            search: SearchRecord {
+                strategy: "evo".into(),
+                seed: 0,
+                space: Some(64),
+                evaluated,
+                rejected: BTreeMap::new(),
+                dead_toggles: vec![],
+            },
+            date: "2026-01-01T00:00:00Z".into(),
+            kbench: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn entries_of_other_kernels_and_shapes_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        let mut file = EliteFile::read(&path).unwrap();
+        file.insert(entry("a", "small", 1));
+        file.insert(entry("a", "large", 2));
+        file.insert(entry("b", "small", 3));
+        file.write(&path).unwrap();
+        let mut file = EliteFile::read(&path).unwrap();
+        file.insert(entry("a", "large", 9));
+        file.write(&path).unwrap();
+        let read = EliteFile::read(&path).unwrap();
+        let evaluated: Vec<u64> = read.kernels.iter().map(|entry| entry.search.evaluated).collect();
+        assert_eq!(evaluated, [1, 9, 3]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_an_error_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        for (text, message) in [("{", "EOF"), ("[]", "not an elite file"), (r#"{"version": 2}"#, "version 2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = EliteFile::read(&path).unwrap_err().to_string();
+            assert!(error.contains(message) && error.contains("elite.json"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What is known of a variant once it was tried: the record that the journal keeps, strategies learn from and
+//! reports print.
+
+use std::fmt;
+
+use kbench_runtime::protocol::{Failure, SeedReport};
+use kbench_runtime::stats::Summary;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Resources;
+use crate::space::Settings;
+
+/// One variant, tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Its toggles.
+    pub toggles: Settings,
+    /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
+    /// one measurement serves both: twins within a run, the journal's record in a resumed one. Empty where the
+    /// variant did not get that far.
+    pub key: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The variant whose measurement this is, where machine code and launch are the same.
+    pub twin: Option<Settings>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
+    /// The builds, one for each set of macros that the shapes need.
+    pub builds: Vec<BuildRecord>,
+    /// Errors of its outputs, one entry a shape checked.
+    pub errors: Vec<ShapeErrors>,
+    /// Its time, where it got that far.
+    pub timing: Option<TimingRecord>,
+}
+
+impl Evaluation {
+    /// A variant of which nothing is known yet, passed until a gate says otherwise.
+    pub fn new(toggles: Settings, warnings: Vec<String>) -> Self {
+        Self {
+            toggles,
+            key: String::new(),
+            outcome: Outcome::Passed,
+            twin: None,
+            warnings,
+            builds: Vec::new(),
+            errors: Vec::new(),
+            timing: None,
+        }
+    }
+
+    /// The objective: p50 in nanoseconds, of a variant that passed.
+    pub fn p50(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),
+            Outcome::Rejected(_) => None,
+        }
+    }
+
+    /// Why it was rejected.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match &self.outcome {
+            Outcome::Passed => None,
+            Outcome::Rejected(rejection) => Some(rejection),
+        }
+    }
+}
+
+/// What came of a variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It passed every gate that rejects.
+    Passed,
+    /// A gate rejected it.
+    Rejected(Rejection),
+}
+
+/// The gates, in the order they are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// It compiles.
+    Compile,
+    /// Gate 1.
+    Resources,
+    /// Gate 2.
+    Correctness,
+    /// Gate 3.
+    Performance,
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Gate::Compile => "compile",
+            Gate::Resources => "resources",
+            Gate::Correctness => "correctness",
+            Gate::Performance => "performance",
+        })
+    }
+}
+
+/// The typed reasons for a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // each name says it all
+pub enum Reason {
+    CompileFailed,
+    Geometry,
+    Registers,
+    SharedMemory,
+    Spills,
+    Stack,
+    CodeSize,
+    Occupancy,
+    LoadFailed,
+    LaunchRefused,
+    IllegalAccess,
+    DeviceFault,
+    OutOfMemory,
+    Unsupported,
+    Hang,
+    Signal,
+    Exited,
+    Protocol,
+    Inputs,
+    Reference,
+    Unwritten,
+    Nonfinite,
+    OutOfBounds,
+    InputChanged,
+    Unrepeatable,
+    StaleOutput,
+    Wrong,
+    TooSlow,
+    Undecided,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The JSON name is the user's name: one spelling.
+        let name = serde_json::to_value(self).expect("a unit variant");
+        f.pad(name.as_str().expect("a unit variant"))
+    }
+}
+
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::LoadFailed { .. } | Failure::SymbolNotFound { .. } => Reason::LoadFailed,
+            Failure::LaunchRefused { .. } => Reason::LaunchRefused,
+            Failure::IllegalAccess { .. } => Reason::IllegalAccess,
+            Failure::DeviceFault { .. } => Reason::DeviceFault,
+            Failure::OutOfMemory { .. } => Reason::OutOfMemory,
+            Failure::Reference { .. } => Reason::Reference,
+            Failure::Inputs { .. } => Reason::Inputs,
+            Failure::Unsupported { .. } => Reason::Unsupported,
+            Failure::Hang { .. } => Reason::Hang,
+            Failure::Signal { .. } => Reason::Signal,
+            Failure::Exited { .. } => Reason::Exited,
+            Failure::Protocol { .. } => Reason::Protocol,
+        }
+    }
+}
+
+/// Why a variant was rejected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The gate.
+    pub gate: Gate,
+    /// The reason.
+    pub code: Reason,
+    /// For the user: numbers and places.
+    pub message: String,
+    /// The shape it showed on.
+    pub shape: Option<String>,
+    /// What the compiler wrote.
+    pub output: Option<String>,
+}
+
+impl Rejection {
+    /// A rejection that showed on `shape`.
+    pub fn new(gate: Gate, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
+        Self { gate, code, message: message.into(), shape: shape.map(str::to_owned), output: None }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.gate, self.code)?;
+        if let Some(shape) = &self.shape {
+            write!(f, " at {shape}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// One build of a variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildRecord {
+    /// The shapes it serves.
+    pub shapes: Vec<String>,
+    /// The exact command.
+    pub command: Vec<String>,
+    /// The compiler's version line.
+    pub compiler: String,
+    /// blake3 of the sources and headers.
+    pub source_hash: String,
+    /// blake3 of the binary.
+    pub binary_hash: String,
+    /// Registers, shared memory, spills.
+    pub resources: Resources,
+}
+
+/// Worst errors over the seeds of one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ShapeErrors {
+    /// The shape.
+    pub shape: String,
+    /// Seeds checked.
+    pub seeds: usize,
+    /// Largest absolute error.
+    pub max_abs_err: f64,
+    /// Largest mean absolute error of a seed.
+    pub mean_abs_err: f64,
+    /// Largest `rms(error) / rms(reference)` of a seed.
+    pub rms_err: f64,
+    /// Mean signed error over `rms(reference)`, of the seed where it is largest.
+    pub bias: f64,
+}
+
+impl ShapeErrors {
+    /// The worst over all seeds and outputs.
+    pub fn worst(shape: &str, seeds: &[SeedReport]) -> Self {
+        let mut worst = Self {
+            shape: shape.to_owned(),
+            seeds: seeds.len(),
+            max_abs_err: 0.0,
+            mean_abs_err: 0.0,
+            rms_err: 0.0,
+            bias: 0.0,
+        };
+        for output in seeds.iter().flat_map(|seed| &seed.outputs) {
+            worst.max_abs_err = worst.max_abs_err.max(output.max_abs_err);
+            worst.mean_abs_err = worst.mean_abs_err.max(output.mean_abs_err);
+            worst.rms_err = worst.rms_err.max(relative(output.rms_err, output.rms_ref));
+            let bias = relative(output.bias, output.rms_ref);
+            if bias.abs() > worst.bias.abs() {
+                worst.bias = bias;
+            }
+        }
+        worst
+    }
+}
+
+/// `error` over the size of the reference; an all-zero reference leaves the error absolute.
+pub fn relative(error: f64, rms_ref: f64) -> f64 {
+    if rms_ref > 0.0 { error / rms_ref } else { error }
+}
+
+/// A measured time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimingRecord {
+    /// The shape.
+    pub shape: String,
+    /// Nanoseconds a launch.
+    pub summary: Summary,
+    /// Launches a sample.
+    pub batch: u32,
+    /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    pub clock: String,
+}

@@ -1,0 +1,398 @@
+//! The driver's end of the worker: starts it, feeds it jobs, and survives it.
+//!
+//! A kernel may hang, crash or poison its CUDA context. That costs one job: at the deadline the worker's process
+//! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kbench_runtime::protocol::{
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, Request, SeedReport,
+    Source, Stage, TimeJob, Timing,
+};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// Set by the signal handler; every wait of the driver looks at it.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a worker may take to end after TERM, before KILL.
+const GRACE: Duration = Duration::from_millis(200);
+/// How often a wait looks at [`INTERRUPTED`].
+const TICK: Duration = Duration::from_millis(50);
+
+/// Why a job has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The worker found no device.
+    #[error("{0}")]
+    NoDevice(String),
+    /// The worker could not be started at all.
+    #[error("could not start the worker `{command}`: {message}")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        message: String,
+    },
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// The job failed: data, not an error of the run.
+    #[error("{failure}")]
+    Job {
+        /// Index of the case that failed.
+        case: usize,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// How to start a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Command prefix; empty: here.
+    pub runner: Vec<String>,
+    /// Kind of device.
+    pub device: DeviceKind,
+    /// Index of the device.
+    pub index: u32,
+    /// Folder for reference results.
+    pub cache: PathBuf,
+}
+
+/// A supervised worker.
+pub struct Executor {
+    options: WorkerOptions,
+    worker: Option<Worker>,
+    info: Option<DeviceInfo>,
+    blobs: HashMap<String, PathBuf>,
+    next_id: u64,
+}
+
+impl Executor {
+    /// A worker that is started when first needed.
+    pub fn new(options: WorkerOptions) -> Self {
+        Self { options, worker: None, info: None, blobs: HashMap::new(), next_id: 0 }
+    }
+
+    /// Makes a file known under its hash, to be sent to a worker when a job first names it.
+    pub fn add_blob(&mut self, hash: &str, path: &Path) {
+        self.blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());
+    }
+
+    /// The device, opened if it is not open.
+    pub fn device(&mut self) -> Result<DeviceInfo, ExecutorError> {
+        if self.worker.is_none() || self.info.is_none() {
+            self.start()?;
+        }
+        Ok(self.info.clone().expect("set by start"))
+    }
+
+    /// Compares a kernel with its reference. `timeout` is the deadline of one launch.
+    pub fn check(&mut self, mut job: CheckJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
+        job.id = self.id();
+        let mut blobs = case_blobs(&job.case);
+        blobs.push(&job.reference.launch.blob);
+        let blobs = blobs.into_iter().cloned().collect();
+        match self.submit(blobs, &Request::Check(Box::new(job)), timeout)? {
+            Event::Checked { seeds, .. } => Ok(seeds),
+            other => Err(protocol_error(&other)),
+        }
+    }
+
+    /// Measures cases interleaved. `timeout` is the deadline of one launch or sample.
+    pub fn time(&mut self, mut job: TimeJob, timeout: Duration) -> Result<Vec<Timing>, ExecutorError> {
+        job.id = self.id();
+        let mut blobs = Vec::new();
+        for timed in &job.cases {
+            blobs.extend(case_blobs(&timed.case));
+            blobs.push(&timed.reference.launch.blob);
+        }
+        let blobs = blobs.into_iter().cloned().collect();
+        match self.submit(blobs, &Request::Time(Box::new(job)), timeout)? {
+            Event::Timed { timings, .. } => Ok(timings),
+            other => Err(protocol_error(&other)),
+        }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn start(&mut self) -> Result<(), ExecutorError> {
+        self.worker = None;
+        let worker = Worker::spawn(&self.options)?;
+        let hello = Request::Hello {
+            protocol: protocol::VERSION,
+            device: self.options.device,
+            index: self.options.index,
+            cache: Some(self.options.cache.clone()),
+        };
+        let worker = self.worker.insert(worker);
+        let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
+        // A worker that cannot be written to has ended; why, its stderr says below.
+        let _ = worker.send(&hello);
+        match worker.wait(&mut |_| PATIENCE) {
+            Ok(Event::Hello { protocol: protocol::VERSION, device }) => {
+                self.info = Some(device);
+                Ok(())
+            }
+            Ok(Event::Hello { protocol, .. }) => {
+                self.worker = None;
+                Err(start_error(format!("it speaks protocol {protocol}, this is {}", protocol::VERSION)))
+            }
+            Ok(Event::NoDevice { message }) => {
+                self.worker = None;
+                Err(ExecutorError::NoDevice(message))
+            }
+            Ok(other) => {
+                self.worker = None;
+                Err(start_error(format!("unexpected answer {other:?}")))
+            }
+            Err(WaitError::Interrupted) => {
+                self.worker = None;
+                Err(ExecutorError::Interrupted)
+            }
+            Err(WaitError::Failure(failure)) => {
+                self.worker = None;
+                Err(start_error(failure.to_string()))
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        blobs: Vec<String>,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Event, ExecutorError> {
+        self.device()?;
+        let worker = self.worker.as_mut().expect("started by device");
+        for hash in blobs {
+            if worker.sent.contains(&hash) {
+                continue;
+            }
+            let path = self.blobs.get(&hash).unwrap_or_else(|| panic!("blob {hash} was never added"));
+            let data = std::fs::read(path).map_err(|error| ExecutorError::Job {
+                case: 0,
+                failure: Failure::LoadFailed { message: format!("{}: {error}", path.display()) },
+            })?;
+            let _ = worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
+            worker.sent.insert(hash);
+        }
+        let _ = worker.send(request);
+        let deadline = &mut |stage: Option<Stage>| match stage {
+            Some(stage) if stage.runs_kernel() => timeout,
+            _ => PATIENCE,
+        };
+        let (case, failure) = match worker.wait(deadline) {
+            Ok(Event::Failed { case, failure, .. }) => (case, failure),
+            Ok(event) => return Ok(event),
+            Err(WaitError::Interrupted) => {
+                self.worker = None;
+                return Err(ExecutorError::Interrupted);
+            }
+            Err(WaitError::Failure(failure)) => (0, failure),
+        };
+        if failure.is_fatal() {
+            self.worker = None;
+        }
+        Err(ExecutorError::Job { case, failure })
+    }
+}
+
+impl WorkerOptions {
+    fn command(&self) -> std::io::Result<Vec<std::ffi::OsString>> {
+        let mut words: Vec<std::ffi::OsString> = self.runner.iter().map(Into::into).collect();
+        words.push(std::env::current_exe()?.into_os_string());
+        words.extend(["kbench".into(), "worker".into()]);
+        Ok(words)
+    }
+
+    fn describe(&self) -> String {
+        let words = self.command().unwrap_or_default();
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Every blob that a case names.
+fn case_blobs(case: &Case) -> Vec<&String> {
+    let mut blobs = vec![&case.launch.blob];
+    blobs.extend(case.tensors.iter().filter_map(|tensor| match &tensor.source {
+        Source::File { hash, .. } => Some(hash),
+        _ => None,
+    }));
+    blobs
+}
+
+fn protocol_error(event: &Event) -> ExecutorError {
+    ExecutorError::Job { case: 0, failure: Failure::Protocol { message: format!("unexpected answer {event:?}") } }
+}
+
+/// A running worker process; dropping it ends its process group.
+struct Worker {
+    child: Child,
+    stdin: BufWriter<ChildStdin>,
+    events: Receiver<String>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+    stderr_reader: Option<std::thread::JoinHandle<()>>,
+    sent: HashSet<String>,
+    remote: bool,
+}
+
+enum WaitError {
+    Interrupted,
+    Failure(Failure),
+}
+
+impl Worker {
+    fn spawn(options: &WorkerOptions) -> Result<Self, ExecutorError> {
+        let start_error =
+            |error: std::io::Error| ExecutorError::Start { command: options.describe(), message: error.to_string() };
+        let words = options.command().map_err(start_error)?;
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(start_error)?;
+        let stdin = BufWriter::new(child.stdin.take().expect("piped"));
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, events) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let tail = Arc::clone(&stderr);
+        let pipe = child.stderr.take().expect("piped");
+        let stderr_reader = std::thread::spawn(move || {
+            for line in BufReader::new(pipe).split(b'\n') {
+                let Ok(line) = line else { break };
+                let mut tail = tail.lock().expect("no panic while held");
+                if tail.len() == 20 {
+                    tail.pop_front();
+                }
+                tail.push_back(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        let remote = !options.runner.is_empty();
+        Ok(Self { child, stdin, events, stderr, stderr_reader: Some(stderr_reader), sent: HashSet::new(), remote })
+    }
+
+    fn send(&mut self, request: &Request) -> std::io::Result<()> {
+        serde_json::to_writer(&mut self.stdin, request)?;
+        self.stdin.write_all(b"\n")?;
+        self.stdin.flush()
+    }
+
+    /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
+    fn wait(&mut self, deadline: &mut dyn FnMut(Option<Stage>) -> Duration) -> Result<Event, WaitError> {
+        let mut stage = None;
+        let mut since = Instant::now();
+        loop {
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                return Err(WaitError::Interrupted);
+            }
+            match self.events.recv_timeout(TICK) {
+                Ok(line) => match serde_json::from_str(&line) {
+                    Ok(Event::Stage { stage: entered, .. }) => {
+                        stage = Some(entered);
+                        since = Instant::now();
+                    }
+                    Ok(event) => return Ok(event),
+                    Err(error) => {
+                        let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
+                        return Err(WaitError::Failure(Failure::Protocol { message }));
+                    }
+                },
+                Err(RecvTimeoutError::Disconnected) => return Err(WaitError::Failure(self.post_mortem())),
+                Err(RecvTimeoutError::Timeout) => {
+                    let patience = deadline(stage);
+                    if since.elapsed() > patience {
+                        self.end();
+                        let stage = stage.unwrap_or(Stage::Inputs);
+                        return Err(WaitError::Failure(Failure::Hang { seconds: patience.as_secs(), stage }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why the worker closed its stdout.
+    fn post_mortem(&mut self) -> Failure {
+        let ended = wait_for(&mut self.child, Duration::from_secs(5));
+        self.end();
+        if let Some(reader) = self.stderr_reader.take().filter(|_| ended.is_some()) {
+            // Ends with the pipe; a grandchild that holds it open must not hold us.
+            let limit = Instant::now() + Duration::from_millis(500);
+            while !reader.is_finished() && Instant::now() < limit {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let stderr = self.stderr.lock().expect("no panic while held").iter().cloned().collect::<Vec<_>>().join("\n");
+        let Some(status) = ended else {
+            return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
+        };
+        let signal = status.signal().or_else(|| {
+            // ssh, srun and shells report a signal as 128 + its number.
+            status.code().filter(|&code| self.remote && code > 128).map(|code| code - 128)
+        });
+        match signal {
+            Some(signal) => {
+                let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
+                Failure::Signal { signal, name }
+            }
+            None => Failure::Exited { code: status.code().unwrap_or(-1), stderr },
+        }
+    }
+
+    /// Ends the process group: TERM, grace, KILL.
+    fn end(&mut self) {
+        let group = Pid::from_raw(self.child.id() as i32);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = killpg(group, Signal::SIGTERM);
+            wait_for(&mut self.child, GRACE);
+        }
+        // The leader may be gone while others of its group live.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn wait_for(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+

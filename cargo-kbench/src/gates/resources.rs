@@ -1,0 +1,95 @@
+//! Gate 1, resources: what the compiler's report and the binary say, before any device sees the kernel.
+
+use kbench_runtime::protocol::Geometry;
+
+use crate::compile::Resources;
+use crate::compile::occupancy::{Demand, compute_capability, occupancy};
+use crate::config::ResourceLimits;
+use crate::evaluation::{Gate, Reason, Rejection};
+
+/// Judges one build at one shape. Where several limits are exceeded the message names all of them, the reason is the
+/// first.
+pub fn judge(
+    limits: &ResourceLimits,
+    resources: &Resources,
+    geometry: &Geometry,
+    arch: Option<&str>,
+    shape: &str,
+) -> Option<Rejection> {
+    let shared = resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared));
+    let spills = resources.spill_stores.zip(resources.spill_loads).map(|(stores, loads)| stores + loads);
+    let above = [
+        (Reason::Registers, "registers", resources.registers, limits.max_registers),
+        (Reason::SharedMemory, "bytes of shared memory", shared, limits.max_shared_bytes),
+        (Reason::Spills, "bytes of spills", spills, limits.max_spill_bytes),
+        (Reason::Stack, "bytes of stack", resources.stack, limits.max_stack_bytes),
+        (Reason::CodeSize, "bytes of machine code", resources.code_bytes, limits.max_code_bytes),
+    ];
+    let mut findings: Vec<(Reason, String)> = above
+        .into_iter()
+        .filter_map(|(reason, what, value, limit)| {
+            let (value, limit) = value.zip(limit)?;
+            (value > limit).then(|| (reason, format!("{value} {what}, limit {limit}")))
+        })
+        .collect();
+    if let Some(limit) = limits.min_occupancy {
+        let demand = resources.registers.zip(shared).map(|(registers, shared)| Demand {
+            threads: geometry.block.iter().product(),
+            registers: registers as u32,
+            shared_bytes: shared as u32,
+            barriers: resources.barriers.unwrap_or_default() as u32,
+        });
+        let occupancy = arch.and_then(compute_capability).zip(demand).and_then(|(cc, demand)| occupancy(cc, demand));
+        let occupancy = occupancy.map(|occupancy| occupancy.fraction());
+        if let Some(occupancy) = occupancy.filter(|&occupancy| occupancy < limit) {
+            findings.push((Reason::Occupancy, format!("occupancy {occupancy:.3}, at least {limit} wanted")));
+        }
+    }
+    let (reason, _) = *findings.first().as_ref()?;
+    let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
+    Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources() -> Resources {
+        Resources {
+            registers: Some(96),
+            static_shared: Some(1024),
+            spill_stores: Some(0),
+            spill_loads: Some(0),
+            stack: Some(0),
+            ..Resources::default()
+        }
+    }
+
+    fn geometry(dynamic_shared: u32) -> Geometry {
+        Geometry { block: [128, 1, 1], dynamic_shared, ..Geometry::default() }
+    }
+
+    #[test]
+    fn at_the_limit_passes_and_one_more_does_not() {
+        let limits = ResourceLimits {
+            max_registers: Some(96),
+            max_shared_bytes: Some(65536),
+            max_spill_bytes: Some(0),
+            ..ResourceLimits::default()
+        };
+        assert_eq!(judge(&limits, &resources(), &geometry(65536 - 1024), None, "s"), None);
+        let shared = judge(&limits, &resources(), &geometry(65536 - 1023), None, "s").unwrap();
+        assert_eq!(shared.code, Reason::SharedMemory);
+        assert_eq!(shared.message, "65537 bytes of shared memory, limit 65536");
+        let spilled = Resources { spill_loads: Some(4), registers: Some(97), ..resources() };
+        let both = judge(&limits, &spilled, &geometry(0), None, "s").unwrap();
+        assert_eq!(both.code, Reason::Registers);
+        assert_eq!(both.message, "97 registers, limit 96; 4 bytes of spills, limit 0");
+    }
+
+    #[test]
+    fn what_the_compiler_does_not_report_is_not_judged() {
+        let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
+        assert_eq!(judge(&limits, &Resources::default(), &geometry(0), None, "s"), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! The append-only record of a run: one JSON line for each thing that finished, on disk before the next begins.
+//!
+//! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
+//! second way through the loop.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::evaluation::{Evaluation, TimingRecord};
+
+/// The version of the lines.
+const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// A run began.
+    Start {
+        /// [`VERSION`].
+        version: u32,
+        /// Package and kernel.
+        kernel: String,
+        /// The device's name.
+        device: String,
+        /// Seconds since the epoch.
+        time: u64,
+        /// Whether earlier records were used.
+        resumed: bool,
+    },
+    /// A variant was tried.
+    Evaluation(Box<Evaluation>),
+    /// Variants and baselines were measured interleaved.
+    Comparison(Box<Comparison>),
+    /// The run ended by itself.
+    End {
+        /// Variants evaluated.
+        evaluations: u64,
+    },
+}
+
+/// An interleaved measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Hash of the job.
+    pub key: String,
+    /// What was measured, in the job's order.
+    pub entries: Vec<ComparisonEntry>,
+}
+
+/// One entry of a [`Comparison`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonEntry {
+    /// The variant's label, or the baseline's name.
+    pub name: String,
+    /// Its time.
+    pub timing: TimingRecord,
+    /// Nanoseconds a launch; sample i of every entry was taken in the same round.
+    pub samples: Vec<f64>,
+}
+
+/// An open journal, locked against other runs.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+/// What earlier runs left.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Evaluations by key.
+    pub evaluations: HashMap<String, Evaluation>,
+    /// Comparisons by key.
+    pub comparisons: HashMap<String, Comparison>,
+}
+
+impl Journal {
+    /// Opens or creates the journal at `path`; waits for nobody: a second run on it is an error.
+    ///
+    /// With `resume`, returns what the last run and the runs it resumed had finished. A cut last line, as left by a kill, is dropped.
+    pub fn open(path: &Path, resume: bool) -> io::Result<(Self, Known)> {
+        let in_context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(in_context)?;
+        }
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(in_context)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    format!("{}: another kbench is running on this kernel", path.display()),
+                ));
+            }
+            // A file system without locks: go on, as cargo does.
+            Err(std::fs::TryLockError::Error(_)) => {}
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(in_context)?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(in_context)?;
+            file.seek(SeekFrom::End(0)).map_err(in_context)?;
+        }
+        let known = if resume { Known::parse(&text[..whole]) } else { Known::default() };
+        Ok((Self { path: path.to_owned(), file }, known))
+    }
+
+    /// Appends a line in one write.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        self.file
+            .write_all(&line)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+
+    /// Appends the first line of a run.
+    pub fn start(&mut self, kernel: &str, device: &str, time: u64, resumed: bool) -> io::Result<()> {
+        let (kernel, device) = (kernel.to_owned(), device.to_owned());
+        self.append(&Record::Start { version: VERSION, kernel, device, time, resumed })
+    }
+}
+
+impl Known {
+    /// Reads whole lines; a line that is not a record (damaged, or of another version) is passed over, and so is
+    /// everything before the last run that did not itself resume.
+    fn parse(text: &[u8]) -> Self {
+        let mut known = Known::default();
+        for line in text.split(|&byte| byte == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(Record::Start { version, resumed, .. }) if !resumed || version != VERSION => {
+                    known = Known::default();
+                }
+                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() => {
+                    known.evaluations.insert(evaluation.key.clone(), *evaluation);
+                }
+                Ok(Record::Comparison(comparison)) => {
+                    known.comparisons.insert(comparison.key.clone(), *comparison);
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::Settings;
+
+    fn evaluation(key: &str) -> Record {
+        let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+        evaluation.key = key.to_owned();
+        Record::Evaluation(Box::new(evaluation))
+    }
+
+    fn keys(known: &Known) -> Vec<&str> {
+        let mut keys: Vec<&str> = known.evaluations.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    #[test]
+    fn a_resumed_run_knows_what_the_runs_before_it_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/journal.jsonl");
+        let write = |resumed, key| {
+            let (mut journal, _) = Journal::open(&path, false).unwrap();
+            journal.start("p/k", "device", 1, resumed).unwrap();
+            journal.append(&evaluation(key)).unwrap();
+        };
+        write(false, "a");
+        write(true, "b");
+        assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["a", "b"]);
+        assert_eq!(keys(&Journal::open(&path, false).unwrap().1), Vec::<&str>::new());
+        write(false, "c");
+        assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["c"]);
+    }
+
+    #[test]
+    fn a_cut_last_line_is_dropped_and_the_next_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path, false).unwrap();
+        journal.start("p/k", "device", 1, false).unwrap();
+        journal.append(&evaluation("a")).unwrap();
+        journal.append(&evaluation("b")).unwrap();
+        drop(journal);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 1..40 {
+            std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+            let (mut journal, known) = Journal::open(&path, true).unwrap();
+            assert_eq!(keys(&known), ["a"]);
+            journal.append(&evaluation("c")).unwrap();
+            drop(journal);
+            assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["a", "c"]);
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let _first = Journal::open(&path, false).unwrap();
+        let error = Journal::open(&path, true).err().unwrap().to_string();
+        assert!(error.contains("another kbench is running"), "{error}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Results as JSON lines on stdout, each with a `reason`, as cargo writes them.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::Kernel;
+use crate::evaluation::{Evaluation, Rejection};
+use crate::session::{Event, Gated, Reporter, Tuned};
+
+/// Writes one message.
+pub fn message(reason: &str, mut fields: Value) {
+    fields["reason"] = reason.into();
+    anstream::println!("{fields}");
+}
+
+/// Writes every evaluation as it finishes.
+pub struct Json<'a> {
+    kernel: &'a Kernel,
+}
+
+impl<'a> Json<'a> {
+    /// A reporter for one kernel.
+    pub fn new(kernel: &'a Kernel) -> Self {
+        Self { kernel }
+    }
+}
+
+impl Reporter for Json<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Started { device, total, .. } => {
+                message("started", json!({ "package": self.kernel.package, "kernel": self.kernel.name, "device": device, "total": total }));
+            }
+            Event::Evaluated { evaluation, done, total, .. } => {
+                let mut fields = json!({ "package": self.kernel.package, "kernel": self.kernel.name, "done": done, "total": total });
+                fields["evaluation"] = value(evaluation);
+                message("evaluated", fields);
+            }
+            Event::Built { .. } | Event::Finals { .. } => {}
+        }
+    }
+}
+
+/// The verdict on one variant; the last message of `gate` for a kernel.
+pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) {
+    message(
+        "verdict",
+        json!({
+            "package": kernel.package,
+            "kernel": kernel.name,
+            "variant": evaluation.toggles,
+            "status": status,
+            "gate": rejection.map(|rejection| rejection.gate),
+            "code": rejection.map(|rejection| rejection.code),
+            "shape": rejection.and_then(|rejection| rejection.shape.as_ref()),
+            "message": rejection.map(|rejection| &rejection.message),
+            "output": rejection.and_then(|rejection| rejection.output.as_ref()),
+            "warnings": evaluation.warnings,
+            "builds": evaluation.builds,
+            "errors": evaluation.errors,
+            "timing": evaluation.timing,
+        }),
+    );
+}
+
+/// The comparisons behind a verdict.
+pub fn comparisons(kernel: &Kernel, gated: &Gated) {
+    for (shape, compared) in &gated.compared {
+        let entries: Vec<Value> = compared
+            .entries
+            .iter()
+            .map(|entry| {
+                let speedup = compared.speedup(&gated.label, &entry.name).ok().filter(|_| entry.name != gated.label);
+                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup })
+            })
+            .collect();
+        message(
+            "comparison",
+            json!({
+                "package": kernel.package,
+                "kernel": kernel.name,
+                "shape": kernel.shapes[*shape].name,
+                "entries": entries,
+                "unavailable": compared.unavailable,
+            }),
+        );
+    }
+}
+
+/// The result of tuning a kernel.
+pub fn tuned(tuned: &Tuned) {
+    message("tuned", value(tuned));
+}
+
+fn value(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).expect("plain data")
+}
+
+/// The search space of a kernel.
+pub fn space(kernel: &Kernel) {
+    let space = &kernel.space;
+    message(
+        "space",
+        json!({
+            "package": kernel.package,
+            "kernel": kernel.name,
+            "valid": crate::session::space_size(kernel),
+            "default": space.settings(&space.default),
+            "shapes": kernel.shapes.iter().map(|shape| &shape.name).collect::<Vec<_>>(),
+        }),
+    );
+}

@@ -1,0 +1,91 @@
+//! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
+
+use std::fmt::Display;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::evaluation::{Rejection, TimingRecord};
+
+pub mod json;
+pub mod table;
+pub mod terminal;
+
+/// How much to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Results and errors.
+    Quiet,
+    /// And progress.
+    Normal,
+    /// And each rejection in full.
+    Verbose,
+}
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
+pub fn status(verb: &str, message: impl Display) {
+    anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {message}");
+}
+
+/// Writes a warning.
+pub fn warn(message: impl Display) {
+    anstream::eprintln!("{WARN}warning{WARN:#}: {message}");
+}
+
+/// Writes an error.
+pub fn error(message: impl Display) {
+    anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+}
+
+/// A duration in the unit that suits it, four significant digits.
+pub fn time(nanoseconds: f64) -> String {
+    let (value, unit) = match nanoseconds {
+        ns if ns < 1e3 => (ns, "ns"),
+        ns if ns < 1e6 => (ns / 1e3, "µs"),
+        ns if ns < 1e9 => (ns / 1e6, "ms"),
+        ns => (ns / 1e9, "s"),
+    };
+    let decimals = match value {
+        value if value < 10.0 => 3,
+        value if value < 100.0 => 2,
+        _ => 1,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+/// p50 with its interval.
+pub fn interval(timing: &TimingRecord) -> String {
+    format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
+}
+
+/// A rejection as one line.
+pub fn rejection(rejection: &Rejection) -> String {
+    format!("{BAD}{}/{}{BAD:#}: {}", rejection.gate, rejection.code, place_and_message(rejection))
+}
+
+fn place_and_message(rejection: &Rejection) -> String {
+    match &rejection.shape {
+        Some(shape) => format!("at {shape}: {}", rejection.message),
+        None => rejection.message.clone(),
+    }
+}
+
+/// `1 variant`, `2 variants`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_four_digits() {
+        let shown: Vec<String> = [0.5, 812.34, 9_490.0, 13_000.0, 108_200.0, 3_888_000.0, 2.5e9].map(time).into();
+        assert_eq!(shown, ["0.500 ns", "812.3 ns", "9.490 µs", "13.00 µs", "108.2 µs", "3.888 ms", "2.500 s"]);
+    }
+}

@@ -1,0 +1,317 @@
+//! Progress and results for people.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::table::Table;
+use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time};
+use crate::config::Kernel;
+use crate::evaluation::{Evaluation, Gate, ShapeErrors};
+use crate::gates::performance::Verdict;
+use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Tuned};
+use crate::space::Layer;
+
+/// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
+pub struct Terminal {
+    verbosity: Verbosity,
+    bar: Option<ProgressBar>,
+    fancy: bool,
+}
+
+impl Terminal {
+    /// A reporter for this process's stderr.
+    pub fn new(verbosity: Verbosity) -> Self {
+        let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
+        Self { verbosity, bar: None, fancy }
+    }
+
+    /// Takes the bar away, so that what follows starts on a clean line.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
+            None => anstream::eprintln!("{text}"),
+        }
+    }
+
+    fn evaluated(&self, evaluation: &Evaluation, label: &str, place: (u64, u64), best: Option<(&str, f64)>) {
+        let (done, total) = place;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(best.map_or_else(String::new, |(label, p50)| format!("best {} {label}", time(p50))));
+        }
+        let rejected = evaluation.rejection();
+        if let Some(rejection) = rejected.filter(|_| self.verbosity == Verbosity::Verbose) {
+            self.line(&format!("{WARN}{:>12}{WARN:#} {label}: {}", "Rejected", super::rejection(rejection)));
+            if let Some(output) = &rejection.output {
+                self.line(output.trim_end());
+            }
+        } else if self.bar.is_none() {
+            let outcome = match (evaluation.p50(), rejected) {
+                (Some(p50), _) if evaluation.twin.is_some() => format!("{} (same machine code as a variant before)", time(p50)),
+                (Some(p50), _) => time(p50),
+                (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
+                (None, None) => "not timed".to_owned(),
+            };
+            status("Evaluated", format_args!("{done}/{total} {label}: {outcome}"));
+        }
+    }
+}
+
+impl Reporter for Terminal {
+    fn event(&mut self, event: Event<'_>) {
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        match event {
+            Event::Started { kernel, device, total } => {
+                self.finish();
+                let on = device.map_or_else(String::new, |device| format!(" on {}", device.name));
+                let what = if total > 1 { "Tuning" } else { "Gating" };
+                let space = if total > 1 { format!(", {}", space_size(kernel)) } else { String::new() };
+                status(what, format_args!("{}/{}{on}{space}", kernel.package, kernel.name));
+                if self.fancy && total > 1 {
+                    let template = "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {eta} left  {wide_msg}";
+                    let style = ProgressStyle::with_template(template).expect("a constant").progress_chars("=> ");
+                    let bar = ProgressBar::new(total).with_style(style).with_prefix("Compiling");
+                    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+                    self.bar = Some(bar);
+                }
+            }
+            Event::Built { done, total } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_prefix(if done < total { "Compiling" } else { "Measuring" });
+                    if done < total {
+                        bar.set_message(format!("compiled {done} of {total}"));
+                    }
+                }
+            }
+            Event::Evaluated { evaluation, label, done, total, best } => {
+                self.evaluated(evaluation, label, (done, total), best);
+            }
+            Event::Finals { entrants } => {
+                self.finish();
+                if entrants > 1 {
+                    status("Comparing", format_args!("{}, interleaved", count(entrants as u64, "kernel")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn space_size(kernel: &Kernel) -> String {
+    let space = &kernel.space;
+    let layer = |layer| space.variants_of_layer(layer, &space.default).count();
+    let (macros, micros) = (layer(Layer::Macro), layer(Layer::Micro));
+    let size = space_size_of(kernel);
+    format!("{size} ({macros} macro x {micros} micro)")
+}
+
+fn space_size_of(kernel: &Kernel) -> String {
+    session::space_size(kernel).map_or_else(|| "a space too large to count".to_owned(), |size| count(size, "variant"))
+}
+
+/// The result of tuning: a table, what was rejected, and the three lines the user came for.
+pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> String {
+    let mut text = String::new();
+    let entry = &tuned.entry;
+    let search = &entry.search;
+    let dims: Vec<String> = entry.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
+    let _ = writeln!(text, "{}/{} at {} ({}) on {}\n", entry.package, entry.kernel, entry.shape, dims.join(" "), entry.device.name);
+
+    let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
+    let mut table = Table::new(["rank", "p50", "95 % interval"]);
+    table.columns(others.iter().map(|name| format!("over {name}")));
+    table.columns(["variant".to_owned()]);
+    for variant in &entry.elite {
+        let mut row = vec![variant.rank.to_string(), time(variant.timing.summary.p50), interval(&variant.timing)];
+        row.extend(others.iter().map(|name| match variant.speedups.get(*name) {
+            Some(speedup) => format!("{:.2}x", speedup.ratio),
+            None => "-".to_owned(),
+        }));
+        row.push(label_of(&variant.toggles));
+        table.row(row);
+    }
+    for baseline in &entry.baselines {
+        let mut row = vec![String::new(), time(baseline.timing.summary.p50), interval(&baseline.timing)];
+        row.extend(others.iter().map(|_| String::new()));
+        row.push(baseline.name.clone());
+        table.row(row);
+    }
+    if !entry.elite.is_empty() {
+        let _ = writeln!(text, "{table}");
+    }
+    for (name, why) in &entry.unavailable {
+        let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
+    }
+    for (reason, n) in &search.rejected {
+        let (label, message) = &tuned.examples[reason];
+        let _ = writeln!(text, "{WARN}rejected{WARN:#} {n} of {} by {reason}, such as {label}: {message}", search.evaluated);
+    }
+    if tuned.twins > 0 {
+        let _ = writeln!(text, "{NOTE}merged{NOTE:#} {}: same machine code and launch as another", count(tuned.twins, "variant"));
+    }
+    for toggle in &search.dead_toggles {
+        let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
+    }
+    for missed in &tuned.missed {
+        let _ = writeln!(text, "{WARN}missed{WARN:#} {}", super::rejection(missed));
+    }
+    if let Some(budget) = tuned.stopped {
+        let _ = writeln!(text, "{WARN}stopped{WARN:#} by the budget of {budget}: {} of {} tried", search.evaluated, space_size_of(kernel));
+    }
+    let Some(winner) = entry.elite.first() else {
+        let _ = writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(search.evaluated, "variant"));
+        let _ = writeln!(text, "{:>12} cargo kbench gate -p {} --kernel {} shows why the default fails", "Next", entry.package, entry.kernel);
+        return text;
+    };
+    if text.ends_with("\n\n") {
+        text.pop();
+    }
+    let label = label_of(&winner.toggles);
+    let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", time(winner.timing.summary.p50));
+    let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Certainty", certainty(tuned, kernel));
+    let variant = label.replace(' ', ",");
+    let _ = writeln!(
+        text,
+        "{GOOD}{:>12}{GOOD:#} cargo kbench gate -p {} --kernel {} --variant {variant}; {} has all {}",
+        "Next",
+        entry.package,
+        entry.kernel,
+        elite_path.display(),
+        entry.elite.len()
+    );
+    text
+}
+
+/// By how much the winner wins, with which certainty.
+fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
+    let mut parts = Vec::new();
+    match &tuned.over_default {
+        Some(comparison) => parts.push(against(comparison, DEFAULT)),
+        None if tuned.entry.elite.first().is_some_and(|winner| {
+            winner.toggles == kernel.space.settings(&kernel.space.default)
+        }) =>
+        {
+            parts.push("the default is the winner".to_owned());
+        }
+        None => parts.push("the default did not pass, so there is nothing to compare with".to_owned()),
+    }
+    if let Some(comparison) = &tuned.over_second {
+        parts.push(match comparison.verdict {
+            Verdict::Faster => against(comparison, "rank 2"),
+            _ => "a tie with rank 2".to_owned(),
+        });
+    }
+    parts.join("; ")
+}
+
+fn against(comparison: &Comparison, other: &str) -> String {
+    let speedup = &comparison.speedup;
+    let interval = format!("95 % interval {:.3} to {:.3}", speedup.low, speedup.high);
+    match comparison.verdict {
+        Verdict::Faster => format!("{:.2}x faster than {other} ({interval})", speedup.ratio),
+        Verdict::Slower => format!("{:.2}x slower than {other} ({interval})", 1.0 / speedup.ratio),
+        Verdict::Same => format!("the same as {other} within 1 % ({interval})"),
+        Verdict::Undecided => format!("undecided against {other} ({interval})"),
+    }
+}
+
+fn label_of(toggles: &crate::space::Settings) -> String {
+    toggles.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The result of gating one variant: a line a gate.
+pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
+    gates(gated, kernel, &[Gate::Compile, Gate::Resources, Gate::Correctness, Gate::Performance])
+}
+
+/// The same where no device was found.
+pub fn gate_1(gated: &Gated, kernel: &Kernel) -> String {
+    gates(gated, kernel, &[Gate::Compile, Gate::Resources])
+}
+
+fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
+    let mut text = String::new();
+    let evaluation = &gated.evaluation;
+    let rejection = evaluation.rejection();
+    let _ = writeln!(text, "{}/{} {}", kernel.package, kernel.name, gated.label);
+    for &gate in gates {
+        let (style, word, facts) = match rejection {
+            Some(rejection) if rejection.gate == gate => {
+                (BAD, "FAIL", format!("{}: {}", rejection.code, place_and_message(rejection)))
+            }
+            Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
+            _ => (GOOD, "pass", facts(gate, gated, kernel)),
+        };
+        let name = gate.to_string();
+        let mut lines = facts.lines();
+        let _ = writeln!(text, "  {name:<12} {style}{word:<4}{style:#}  {}", lines.next().unwrap_or_default());
+        for line in lines {
+            let _ = writeln!(text, "{:21}{line}", "");
+        }
+    }
+    if let Some(output) = rejection.and_then(|rejection| rejection.output.as_ref()) {
+        let _ = writeln!(text, "\n{}", output.trim_end());
+    }
+    for warning in &evaluation.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#}: {warning}");
+    }
+    text
+}
+
+fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
+    let evaluation = &gated.evaluation;
+    match gate {
+        Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
+        Gate::Resources => {
+            evaluation.builds.iter().map(|build| build.resources.to_string()).collect::<Vec<_>>().join("\n")
+        }
+        Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
+        Gate::Performance => performance(gated, kernel),
+    }
+}
+
+fn errors(errors: &ShapeErrors) -> String {
+    let ShapeErrors { shape, seeds, max_abs_err, mean_abs_err, rms_err, bias } = errors;
+    format!(
+        "{shape}, {}: max_abs_err {max_abs_err:.2e}, mean_err {mean_abs_err:.2e}, rms_err {rms_err:.2e}, bias {bias:+.1e}",
+        count(*seeds as u64, "seed")
+    )
+}
+
+fn performance(gated: &Gated, kernel: &Kernel) -> String {
+    let mut lines = Vec::new();
+    for (shape, compared) in &gated.compared {
+        let name = &kernel.shapes[*shape].name;
+        let Some(entry) = compared.entry(&gated.label) else { continue };
+        lines.push(format!("{name}: p50 {} ({})", time(entry.timing.summary.p50), interval(&entry.timing)));
+        for other in compared.entries.iter().filter(|entry| entry.name != gated.label) {
+            if let Ok(speedup) = compared.speedup(&gated.label, &other.name) {
+                let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
+                lines.push(format!("  {ratio:.2}x over {} ({low:.3} to {high:.3})", other.name));
+            }
+        }
+        lines.extend(compared.unavailable.iter().map(|(name, why)| format!("  {name} unavailable: {why}")));
+    }
+    if lines.is_empty()
+        && let Some(timing) = &gated.evaluation.timing
+    {
+        lines.push(format!("{}: p50 {} ({})", timing.shape, time(timing.summary.p50), interval(timing)));
+    }
+    lines.join("\n")
+}

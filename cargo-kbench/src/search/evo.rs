@@ -1,0 +1,208 @@
+//! The two-layer elite traverse: sweep the macro layer at the default micro setting, keep the K best, sweep the micro
+//! layer of each.
+//!
+//! With 16 macro and 4 micro points and K = 3 that is 16 + 3 x 3 = 25 evaluations of 64 variants. Where the macro
+//! layer is larger than the budget allows, a seeded sample of it leaves the micro layer its share.
+
+use std::collections::HashSet;
+
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::Strategy;
+use crate::config::Search;
+use crate::space::{Layer, Space, Variant};
+
+/// Share of an evaluation budget that a macro layer too large for it gets.
+const MACRO_SHARE: f64 = 0.6;
+
+/// See the module.
+pub struct Evo {
+    space: Space,
+    elite: usize,
+    seed: u64,
+    budget: Option<u64>,
+    phase: Phase,
+    seen: HashSet<Variant>,
+    told: Vec<(Variant, f64)>,
+}
+
+enum Phase {
+    Macro,
+    Micro,
+    Done,
+}
+
+impl Evo {
+    /// A traverse of `space`.
+    pub fn new(space: Space, search: &Search) -> Self {
+        Self {
+            space,
+            elite: search.elite,
+            seed: search.seed,
+            budget: search.evaluations,
+            phase: Phase::Macro,
+            seen: HashSet::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// The macro layer at the default micro setting, the default first.
+    fn macro_sweep(&self) -> Vec<Variant> {
+        let default = &self.space.default;
+        let mut sweep: Vec<Variant> =
+            self.space.variants_of_layer(Layer::Macro, default).filter(|variant| variant != default).collect();
+        let share = self.budget.map(|budget| (budget as f64 * MACRO_SHARE).ceil() as usize);
+        if let Some(share) = share.filter(|&share| sweep.len() + 1 > share && !self.micro_is_empty()) {
+            sweep.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+            sweep.truncate(share.saturating_sub(1));
+        }
+        sweep.insert(0, default.clone());
+        sweep
+    }
+
+    fn micro_is_empty(&self) -> bool {
+        self.space.toggles.iter().all(|toggle| toggle.layer == Layer::Macro || toggle.values.len() == 1)
+    }
+
+    /// The micro neighbours of the best, best first.
+    fn micro_sweep(&self) -> Vec<Variant> {
+        let mut sweep = Vec::new();
+        let mut proposed = self.seen.clone();
+        for elite in self.elites() {
+            for variant in self.space.variants_of_layer(Layer::Micro, elite) {
+                if proposed.insert(variant.clone()) {
+                    sweep.push(variant);
+                }
+            }
+        }
+        sweep
+    }
+
+    fn elites(&self) -> Vec<&Variant> {
+        let mut ranked: Vec<&(Variant, f64)> = self.told.iter().collect();
+        // The variant breaks ties, so that the order never depends on the order of telling.
+        ranked.sort_by(|(a, x), (b, y)| x.total_cmp(y).then_with(|| a.cmp(b)));
+        ranked.into_iter().take(self.elite).map(|(variant, _)| variant).collect()
+    }
+}
+
+impl Strategy for Evo {
+    fn ask(&mut self) -> Vec<Variant> {
+        let batch = match self.phase {
+            Phase::Macro => {
+                self.phase = Phase::Micro;
+                self.macro_sweep()
+            }
+            Phase::Micro => {
+                self.phase = Phase::Done;
+                self.micro_sweep()
+            }
+            Phase::Done => Vec::new(),
+        };
+        self.seen.extend(batch.iter().cloned());
+        batch
+    }
+
+    fn tell(&mut self, variant: &Variant, objective: Option<f64>) {
+        self.told.extend(objective.map(|objective| (variant.clone(), objective)));
+    }
+
+    fn remaining(&self) -> u64 {
+        let micro = |elites: usize| {
+            let around = self.space.variants_of_layer(Layer::Micro, &self.space.default).count() as u64;
+            elites as u64 * around.saturating_sub(1)
+        };
+        match self.phase {
+            Phase::Macro => self.macro_sweep().len() as u64 + micro(self.elite),
+            Phase::Micro => micro(self.elite),
+            Phase::Done => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StrategyName;
+    use crate::config::expr::{Expr, Value};
+    use crate::space::Toggle;
+
+    fn space(constraints: &[&str]) -> Space {
+        let toggle = |name: &str, values: &[i64], layer| Toggle {
+            name: name.into(),
+            values: values.iter().map(|&value| Value::Int(value)).collect(),
+            layer,
+        };
+        Space {
+            toggles: vec![
+                toggle("A", &[0, 1, 2, 3], Layer::Macro),
+                toggle("B", &[0, 1, 2, 3], Layer::Macro),
+                toggle("C", &[0, 1], Layer::Micro),
+                toggle("D", &[0, 1], Layer::Micro),
+            ],
+            constraints: constraints.iter().map(|text| Expr::parse(text).unwrap()).collect(),
+            default: Variant(vec![0; 4]),
+        }
+    }
+
+    fn search(evaluations: Option<u64>, seed: u64) -> Search {
+        Search { strategy: StrategyName::Evo, elite: 3, seed, evaluations, seconds: None, shape: 0 }
+    }
+
+    /// Runs a search on a known landscape and returns what it asked for.
+    fn trajectory(space: &Space, search: &Search, time: impl Fn(&Variant) -> Option<f64>) -> Vec<Vec<Variant>> {
+        let mut evo = Evo::new(space.clone(), search);
+        let mut batches = Vec::new();
+        loop {
+            let batch = evo.ask();
+            if batch.is_empty() {
+                return batches;
+            }
+            for variant in &batch {
+                evo.tell(variant, time(variant));
+            }
+            batches.push(batch);
+        }
+    }
+
+    fn sum(variant: &Variant) -> Option<f64> {
+        Some(variant.0.iter().map(|&index| f64::from(index)).sum::<f64>())
+    }
+
+    #[test]
+    fn sweeps_the_macro_layer_then_the_micro_layer_of_three_elites() {
+        let space = space(&[]);
+        let batches = trajectory(&space, &search(None, 0), sum);
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [16, 9]);
+        assert_eq!(batches[0][0], space.default, "the default comes first");
+        assert!(batches[0].iter().all(|variant| variant.0[2..] == [0, 0]));
+        let mut elites: Vec<&[u16]> = batches[1].iter().map(|variant| &variant.0[..2]).collect();
+        elites.dedup();
+        assert_eq!(elites, [&[0, 0], &[0, 1], &[1, 0]], "the three best, best first");
+    }
+
+    #[test]
+    fn rejected_variants_are_no_elites() {
+        let batches = trajectory(&space(&[]), &search(None, 0), |variant| sum(variant).filter(|&time| time > 4.0));
+        assert!(batches[1].iter().all(|variant| variant.0[0] + variant.0[1] > 4));
+        assert_eq!(trajectory(&space(&[]), &search(None, 0), |_| None).len(), 1, "no survivor, no second layer");
+    }
+
+    #[test]
+    fn constraints_hold_and_nothing_is_asked_twice() {
+        let space = space(&["A + D < 4", "B != 2"]);
+        let asked: Vec<Variant> = trajectory(&space, &search(None, 0), sum).concat();
+        assert!(asked.iter().all(|variant| space.is_valid(variant)));
+        assert_eq!(asked.iter().collect::<HashSet<_>>().len(), asked.len());
+    }
+
+    #[test]
+    fn a_small_budget_leaves_the_micro_layer_its_share() {
+        let first = trajectory(&space(&[]), &search(Some(10), 7), sum);
+        assert_eq!(first[0].len(), 6);
+        assert_eq!(first, trajectory(&space(&[]), &search(Some(10), 7), sum), "the seed decides");
+        assert_ne!(first, trajectory(&space(&[]), &search(Some(10), 8), sum));
+    }
+}

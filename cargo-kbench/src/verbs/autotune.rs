@@ -1,0 +1,74 @@
+//! `cargo kbench autotune`: the search, and elite.json.
+
+use super::{Exit, compiler, load, overridden, selected, skip};
+use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::config::{Kernel, Package, Project};
+use crate::compile::Compiler;
+use crate::elite::EliteFile;
+use crate::report::{self, Verbosity, json::Json, terminal::{self, Terminal}};
+use crate::session::{self, TuneOptions};
+use crate::workbench::{RunError, Workbench};
+
+/// Runs the verb.
+pub fn run(
+    select: &SelectArgs,
+    tools: &ToolArgs,
+    measure: &MeasureArgs,
+    resume: bool,
+    output: &OutputArgs,
+) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    // A file that cannot be added to is better known before the search than after it.
+    EliteFile::read(&project.elite_path())?;
+    let compiler = compiler(&project, tools);
+    let mut exit = Exit::Pass;
+    for (package, kernel) in selected(&project, select) {
+        let kernel = overridden(kernel, measure)?;
+        match tune(&project, package, &kernel, &compiler, measure.device, resume, output) {
+            Ok(of_kernel) => exit = exit.max(of_kernel),
+            Err(error) => exit = exit.max(skip(&kernel, error)?),
+        }
+    }
+    Ok(exit)
+}
+
+fn tune(
+    project: &Project,
+    package: &Package,
+    kernel: &Kernel,
+    compiler: &Compiler,
+    device: u32,
+    resume: bool,
+    output: &OutputArgs,
+) -> Result<Exit, RunError> {
+    let work = project.work_directory();
+    let mut bench = Workbench::new(package, kernel, compiler, device, work.join("references"));
+    let device = bench.open()?;
+    let journal = work.join("journal").join(&kernel.package).join(format!("{}.jsonl", kernel.name));
+    let options = TuneOptions { journal: &journal, resume };
+    let tuned = if output.json() {
+        session::autotune(&mut bench, &device, &options, &mut Json::new(kernel))?
+    } else {
+        session::autotune(&mut bench, &device, &options, &mut Terminal::new(output.verbosity()))?
+    };
+    let path = project.elite_path();
+    let survived = !tuned.entry.elite.is_empty();
+    if survived {
+        // Read again: another run may have added to it meanwhile.
+        let mut file = EliteFile::read(&path)?;
+        file.insert(tuned.entry.clone());
+        file.write(&path)?;
+    }
+    if output.json() {
+        report::json::tuned(&tuned);
+    } else {
+        anstream::print!("{}", terminal::tuned(&tuned, kernel, &path));
+        if output.verbosity() > Verbosity::Quiet {
+            report::status("Finished", format_args!("in {:.1} s; journal in {}", tuned.seconds, journal.display()));
+        }
+    }
+    Ok(if survived { Exit::Pass } else { Exit::Failed })
+}

@@ -1,0 +1,21 @@
+//! `cargo kbench check`: the table and the space, without compiling.
+
+use super::{Exit, load, selected};
+use crate::cli::{OutputArgs, SelectArgs};
+use crate::report;
+
+/// Runs the verb.
+pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    for (_, kernel) in selected(&project, select) {
+        if output.json() {
+            report::json::space(kernel);
+        } else {
+            anstream::print!("{}", report::check::summary(kernel));
+        }
+    }
+    Ok(Exit::Pass)
+}

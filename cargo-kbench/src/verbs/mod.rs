@@ -1,0 +1,169 @@
+//! The verbs, one file each, and what they share.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::compile::{CompileError, Compiler, CompilerOptions};
+use crate::config::{self, Kernel, LoadError, LoadOptions, Package, Project};
+use crate::executor::ExecutorError;
+use crate::report;
+use crate::space::Variant;
+use crate::workbench::RunError;
+
+pub mod autotune;
+pub mod build;
+pub mod check;
+pub mod gate;
+pub mod new;
+pub mod worker;
+
+pub use new::Template;
+
+/// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// 0.
+    Pass,
+    /// 3: a tool or device is missing.
+    Missing,
+    /// 1: a gate failed or no variant survived.
+    Failed,
+    /// 2: bad usage or configuration.
+    Usage,
+    /// 130.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Pass => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Missing => 3,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+impl Exit {
+    /// After clap printed help (a success) or an error.
+    pub fn from_usage(is_error: bool) -> Self {
+        if is_error { Exit::Usage } else { Exit::Pass }
+    }
+
+    /// What an error means.
+    pub fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<RunError>() {
+            Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
+            Some(RunError::Executor(ExecutorError::NoDevice(_) | ExecutorError::Start { .. })) => Exit::Missing,
+            Some(RunError::Tool(CompileError::NoCompiler { .. })) => Exit::Missing,
+            Some(RunError::Reference { .. } | RunError::NoArch(_)) => Exit::Usage,
+            Some(_) => Exit::Failed,
+            None => Exit::Usage,
+        }
+    }
+}
+
+/// Reads the configuration; prints its warnings, or all of its errors.
+fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
+    let options = LoadOptions {
+        manifest_path: select.manifest_path.clone(),
+        packages: select.package.clone(),
+        target_dir: select.target_dir.clone(),
+    };
+    let mut project = match config::load(&options) {
+        Ok((project, warnings)) => {
+            for warning in warnings {
+                anstream::eprintln!("{}", warning.render(true));
+            }
+            project
+        }
+        Err(LoadError::Config(errors)) => {
+            anstream::eprintln!("{}", errors.render(true));
+            return Ok(Err(Exit::Usage));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for name in &select.kernel {
+        if !project.packages.iter().flat_map(|package| &package.kernels).any(|kernel| kernel.name == *name) {
+            let all: Vec<&str> = project
+                .packages
+                .iter()
+                .flat_map(|package| &package.kernels)
+                .map(|kernel| kernel.name.as_str())
+                .collect();
+            return Err(anyhow!("no kernel `{name}`; there is {}", all.join(", ")));
+        }
+    }
+    if !select.kernel.is_empty() {
+        // Baselines may name kernels that were not asked for, so they stay in their package.
+        project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
+    }
+    Ok(Ok(project))
+}
+
+/// The kernels that were asked for, with their packages.
+fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
+    let pairs =
+        project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
+    pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
+}
+
+fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
+    Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone() })
+}
+
+/// The variant that was asked for.
+fn variant(kernel: &Kernel, args: &VariantArgs) -> anyhow::Result<Variant> {
+    match &args.variant {
+        None => Ok(kernel.space.default.clone()),
+        Some(text) => {
+            kernel.space.parse(text).map_err(|error| anyhow!("--variant of kernel `{}`: {error}", kernel.name))
+        }
+    }
+}
+
+/// The kernel with this run's overrides.
+fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> {
+    let mut kernel = kernel.clone();
+    if !measure.shapes.is_empty() {
+        let mut shapes = Vec::new();
+        for name in &measure.shapes {
+            let found = kernel.shapes.iter().position(|shape| shape.name == *name);
+            shapes.push(found.ok_or_else(|| {
+                let all: Vec<&str> = kernel.shapes.iter().map(|shape| shape.name.as_str()).collect();
+                anyhow!("kernel `{}` has no shape `{name}`; it has {}", kernel.name, all.join(", "))
+            })?);
+        }
+        if !shapes.contains(&kernel.search.shape) {
+            kernel.search.shape = shapes[0];
+        }
+        kernel.gates.performance.retain(|limit| shapes.contains(&limit.shape));
+        kernel.gates.correctness.shapes = shapes;
+    }
+    if let Some(seeds) = measure.seeds {
+        kernel.gates.correctness.seeds = seeds;
+    }
+    if let Some(iterations) = measure.iters {
+        kernel.timing.iterations = iterations;
+    }
+    if let Some(warmup) = measure.warmup {
+        kernel.timing.warmup = warmup;
+    }
+    Ok(kernel)
+}
+
+/// Says why a kernel cannot be run here, where that leaves the other kernels runnable.
+fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
+    let error = anyhow::Error::from(error);
+    match Exit::of(&error) {
+        exit @ Exit::Missing => {
+            report::error(format_args!("{}/{}: {error:#}", kernel.package, kernel.name));
+            Ok(exit)
+        }
+        _ => Err(error),
+    }
+}
