@@ -7,3 +7,4 @@ pub mod device;
 pub mod dtype;
 pub mod protocol;
 pub mod stats;
+pub mod tensor;
