@@ -2,6 +2,9 @@
 //!
 //! [`worker::serve`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
 
+pub mod codec;
 pub mod device;
 pub mod dtype;
 pub mod protocol;
+pub mod stats;
+pub mod tensor;

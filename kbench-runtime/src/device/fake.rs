@@ -1,0 +1,318 @@
+//! A model of a device: kernels that take a stated time and have a stated fault, for tests of everything around them.
+//!
+//! The machine code is a [`Model`] in JSON. A good kernel fills its last pointer argument with zero bytes, which are 0 in
+//! every element type, so that a model without a fault serves as the reference of every other.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::signal::{SigHandler, Signal, raise, signal};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use super::{BoundArg, Device};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+
+/// The machine code of a fake kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Nanoseconds a launch.
+    pub time_ns: f64,
+    /// Standard deviation of the samples, relative to `time_ns`.
+    #[serde(default = "default_noise")]
+    pub noise: f64,
+    /// What is wrong with it.
+    #[serde(default)]
+    pub fault: Option<Fault>,
+}
+
+fn default_noise() -> f64 {
+    0.002
+}
+
+/// What can be wrong with a fake kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// Writes bytes 0x40 instead of zeros: an error of at least 2 in every element type.
+    Wrong,
+    /// Writes bytes 0xff: NaN in every floating-point type.
+    Nan,
+    /// Leaves the last quarter of the output alone.
+    Unwritten,
+    /// Writes 16 bytes past the output's end.
+    OutOfBounds,
+    /// Changes the first byte of its first pointer argument.
+    ClobberInput,
+    /// Writes zeros only where it finds 0xff.
+    Stale,
+    /// Writes another first byte every other launch.
+    Unrepeatable,
+    /// Is refused at launch.
+    LaunchRefused,
+    /// Reads memory that is not its own.
+    IllegalAccess,
+    /// Wants more memory than there is.
+    OutOfMemory,
+    /// Never ends.
+    Hang,
+    /// Ends the process with SIGSEGV.
+    Segfault,
+    /// Ends the process with SIGABRT.
+    Abort,
+}
+
+/// The model device.
+#[derive(Debug)]
+pub struct FakeDevice {
+    info: DeviceInfo,
+}
+
+/// Memory of the model device.
+pub type Buffer = Rc<RefCell<Vec<u8>>>;
+
+/// A loaded model.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    model: Model,
+    seed: [u8; 32],
+    launches: Rc<Cell<u64>>,
+}
+
+/// A model with its arguments.
+#[derive(Debug)]
+pub struct Bound {
+    kernel: Kernel,
+    pointers: Vec<Pointer>,
+    samples: u64,
+}
+
+#[derive(Debug)]
+struct Pointer {
+    buffer: Buffer,
+    offset: usize,
+    bytes: usize,
+}
+
+impl FakeDevice {
+    /// Opens a model device; there is one of every index.
+    pub fn open(index: u32) -> Self {
+        let info = DeviceInfo {
+            kind: DeviceKind::Fake,
+            index,
+            name: "fake".into(),
+            driver: "0".into(),
+            compute_capability: None,
+            multiprocessors: 1,
+            memory_bytes: 1 << 30,
+            cache_bytes: 1 << 20,
+            max_threads_per_block: 1024,
+            max_shared_per_block: 49_152,
+            clock_khz: 1_000_000,
+        };
+        Self { info }
+    }
+}
+
+impl Bound {
+    fn launch(&self) -> Result<(), Failure> {
+        let launches = self.kernel.launches.get() + 1;
+        self.kernel.launches.set(launches);
+        let fault = self.kernel.model.fault;
+        match fault {
+            Some(Fault::LaunchRefused) => return Err(Failure::LaunchRefused { message: "a fake refusal".into() }),
+            Some(Fault::IllegalAccess) => return Err(Failure::IllegalAccess { message: "a fake access".into() }),
+            Some(Fault::Hang) => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            Some(Fault::Segfault) => die(Signal::SIGSEGV),
+            Some(Fault::Abort) => die(Signal::SIGABRT),
+            _ => {}
+        }
+        if fault == Some(Fault::ClobberInput)
+            && let [input, _, ..] = &self.pointers[..]
+        {
+            input.buffer.borrow_mut()[input.offset] ^= 0xff;
+        }
+        let Some(output) = self.pointers.last() else { return Ok(()) };
+        let mut memory = output.buffer.borrow_mut();
+        let end = output.offset + output.bytes;
+        if fault == Some(Fault::OutOfBounds) {
+            let past = (end + 16).min(memory.len());
+            memory[end..past].fill(0);
+        }
+        let output = &mut memory[output.offset..end];
+        match fault {
+            Some(Fault::Wrong) => output.fill(0x40),
+            Some(Fault::Nan) => output.fill(0xff),
+            Some(Fault::Unwritten) => {
+                // A multiple of 8 bytes, so that no element is half written.
+                let written = output.len() * 3 / 4 / 8 * 8;
+                output[..written].fill(0);
+            }
+            Some(Fault::Stale) => {
+                for byte in output {
+                    *byte = if *byte == 0xff { 0 } else { 0x40 };
+                }
+            }
+            _ => output.fill(0),
+        }
+        Ok(())
+    }
+}
+
+/// Ends the process with a signal, past the handler that Rust's standard library has for stack overflows.
+fn die(with: Signal) -> ! {
+    // SAFETY: the default action is no handler, so nothing runs in signal context.
+    let _ = unsafe { signal(with, SigHandler::SigDfl) };
+    let _ = raise(with);
+    std::process::abort()
+}
+
+impl Device for FakeDevice {
+    type Buffer = Buffer;
+    type Kernel = Kernel;
+    type Bound = Bound;
+
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn load(&mut self, code: &[u8], _entry: &str) -> Result<Kernel, Failure> {
+        let model: Model =
+            serde_json::from_slice(code).map_err(|error| Failure::LoadFailed { message: error.to_string() })?;
+        Ok(Kernel { model, seed: *blake3::hash(code).as_bytes(), launches: Rc::default() })
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
+        if bytes as u64 > self.info.memory_bytes {
+            return Err(Failure::OutOfMemory { bytes: bytes as u64 });
+        }
+        Ok(Rc::new(RefCell::new(vec![0xa5; bytes])))
+    }
+
+    fn upload(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
+        buffer.borrow_mut()[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn download(&mut self, buffer: &Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
+        data.copy_from_slice(&buffer.borrow()[offset..offset + data.len()]);
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
+        buffer.borrow_mut()[offset..offset + bytes].fill(byte);
+        Ok(())
+    }
+
+    fn set_symbol(&mut self, _kernel: &Kernel, _symbol: &str, _data: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn bind(&mut self, kernel: &Kernel, _geometry: &Geometry, args: &[BoundArg<Buffer>]) -> Result<Bound, Failure> {
+        if kernel.model.fault == Some(Fault::OutOfMemory) {
+            return Err(Failure::OutOfMemory { bytes: u64::MAX });
+        }
+        let pointers = args
+            .iter()
+            .filter_map(|arg| match arg {
+                BoundArg::Pointer { buffer, offset, bytes } => {
+                    Some(Pointer { buffer: Rc::clone(buffer), offset: *offset, bytes: *bytes })
+                }
+                BoundArg::Scalar(_) | BoundArg::TensorMap { .. } => None,
+            })
+            .collect();
+        Ok(Bound { kernel: kernel.clone(), pointers, samples: 0 })
+    }
+
+    fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
+        bound.launch()?;
+        if bound.kernel.model.fault == Some(Fault::Unrepeatable)
+            && bound.kernel.launches.get() % 2 == 0
+            && let Some(output) = bound.pointers.last()
+        {
+            output.buffer.borrow_mut()[output.offset] = 0x40;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, bound: &mut Bound, batch: u32, _cache: CacheMode) -> Result<f64, Failure> {
+        for _ in 0..batch {
+            self.run(bound)?;
+        }
+        let mut rng = ChaCha8Rng::from_seed(bound.kernel.seed);
+        rng.set_stream(bound.samples);
+        bound.samples += 1;
+        let Model { time_ns, noise, .. } = bound.kernel.model;
+        let deviation: f64 = StandardNormal.sample(&mut rng);
+        Ok((time_ns * (1.0 + noise * deviation)).max(f64::MIN_POSITIVE))
+    }
+
+    fn clock(&self, _batch: u32) -> &'static str {
+        "fake"
+    }
+
+    fn shortest_sample(&self) -> f64 {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(json: &str) -> Result<(FakeDevice, Bound, Buffer, Buffer), Failure> {
+        let mut device = FakeDevice::open(0);
+        let kernel = device.load(json.as_bytes(), "k")?;
+        let input = device.alloc(64)?;
+        let output = device.alloc(128)?;
+        let args = [
+            BoundArg::Pointer { buffer: input.clone(), offset: 0, bytes: 64 },
+            BoundArg::Scalar(vec![1]),
+            BoundArg::Pointer { buffer: output.clone(), offset: 32, bytes: 64 },
+        ];
+        let bound = device.bind(&kernel, &Geometry::default(), &args)?;
+        Ok((device, bound, input, output))
+    }
+
+    #[test]
+    fn a_good_kernel_writes_its_output_and_nothing_else() {
+        let (mut device, bound, input, output) = bound(r#"{"time_ns":1000}"#).unwrap();
+        device.run(&bound).unwrap();
+        assert_eq!(output.borrow()[32..96], [0; 64]);
+        assert_eq!(output.borrow()[..32], [0xa5; 32]);
+        assert_eq!(output.borrow()[96..], [0xa5; 32]);
+        assert_eq!(input.borrow()[..], [0xa5; 64]);
+    }
+
+    #[test]
+    fn samples_depend_on_the_code_and_their_number_only() {
+        let take = |json: &str| -> Vec<f64> {
+            let (mut device, mut bound, ..) = bound(json).unwrap();
+            (0..50).map(|_| device.sample(&mut bound, 1, CacheMode::Cold).unwrap()).collect()
+        };
+        let samples = take(r#"{"time_ns":1000}"#);
+        assert_eq!(samples, take(r#"{"time_ns":1000}"#));
+        assert_ne!(samples, take(r#"{"time_ns":1000.0}"#));
+        assert!(samples.iter().all(|sample| (sample - 1000.0).abs() < 10.0), "{samples:?}");
+        assert_eq!(take(r#"{"time_ns":5,"noise":0}"#), vec![5.0; 50]);
+    }
+
+    #[test]
+    fn failures_are_typed() {
+        let failure = |fault: &str| {
+            bound(&format!(r#"{{"time_ns":1,"fault":"{fault}"}}"#))
+                .and_then(|(mut device, bound, ..)| device.run(&bound))
+                .unwrap_err()
+        };
+        assert!(matches!(failure("launch-refused"), Failure::LaunchRefused { .. }));
+        assert!(matches!(failure("illegal-access"), Failure::IllegalAccess { .. }));
+        assert!(matches!(failure("out-of-memory"), Failure::OutOfMemory { .. }));
+        assert!(matches!(failure("no-such-fault"), Failure::LoadFailed { .. }));
+    }
+}

@@ -1,0 +1,293 @@
+//! Summaries of samples, and the comparison of two interleaved sets of them.
+//!
+//! Nothing here assumes a distribution, and nothing depends on the time of day: the same samples give the same numbers.
+
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Beta, Distribution as _};
+use serde::{Deserialize, Serialize};
+
+/// Resamples of a bootstrap.
+pub const RESAMPLES: usize = 2000;
+
+/// Share of the resamples that an interval covers.
+pub const CONFIDENCE: f64 = 0.95;
+
+const SEED: u64 = 0x6b62_656e_6368;
+
+/// What a set of samples comes to, in the unit of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Number of samples.
+    pub n: usize,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation of the sample (divided by n - 1); 0 for a single sample.
+    pub std: f64,
+    /// Lower end of the 95 % bootstrap interval of the median.
+    pub p50_low: f64,
+    /// Upper end of the 95 % bootstrap interval of the median.
+    pub p50_high: f64,
+}
+
+impl Summary {
+    /// Summarises samples in any order; `None` if there is none or one of them is not finite.
+    pub fn of(samples: &[f64]) -> Option<Summary> {
+        if samples.is_empty() || samples.iter().any(|sample| !sample.is_finite()) {
+            return None;
+        }
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let n = sorted.len();
+        // The sum runs over sorted samples, so that it does not depend on their order.
+        let mean = (sorted.iter().sum::<f64>() / n as f64).clamp(sorted[0], sorted[n - 1]);
+        let squares = sorted.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>();
+        let std = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
+        let (p50_low, p50_high) = median_interval(&sorted);
+        Some(Summary {
+            n,
+            p50: percentile(&sorted, 0.5),
+            p90: percentile(&sorted, 0.9),
+            p99: percentile(&sorted, 0.99),
+            mean,
+            std,
+            p50_low,
+            p50_high,
+        })
+    }
+}
+
+/// The `q` quantile (0 to 1) of ascending samples, interpolated linearly between neighbours as numpy's default does:
+/// at rank `q * (n - 1)`, counted from 0.
+///
+/// # Panics
+///
+/// If there are no samples.
+pub fn percentile(sorted: &[f64], q: f64) -> f64 {
+    let rank = q.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+    let below = rank.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    let (low, high) = (sorted[below], sorted[above]);
+    (low + (rank - rank.floor()) * (high - low)).clamp(low, high)
+}
+
+/// The percentile bootstrap of the median of ascending samples.
+///
+/// A resample of n draws with replacement has as its k-th smallest element `sorted[floor(n * u)]`, where `u` is the
+/// k-th smallest of n uniform numbers, and that has a Beta(k, n + 1 - k) distribution. Drawing `u` directly gives medians with
+/// exactly the distribution of the bootstrap's, at a cost that does not grow with n.
+fn median_interval(sorted: &[f64]) -> (f64, f64) {
+    let n = sorted.len();
+    let k = n.div_ceil(2);
+    let Ok(lower) = Beta::new(k as f64, (n + 1 - k) as f64) else { return (sorted[0], sorted[n - 1]) };
+    let at = |u: f64| sorted[((u * n as f64) as usize).min(n - 1)];
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let mut medians: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let u: f64 = lower.sample(&mut rng);
+            if n % 2 == 1 {
+                return at(u);
+            }
+            // The next order statistic: the smallest of the n - k uniform numbers above u.
+            let v = rng.random::<f64>().powf(1.0 / (n - k) as f64);
+            f64::midpoint(at(u), at(u + (1.0 - u) * (1.0 - v)))
+        })
+        .collect();
+    ends(&mut medians)
+}
+
+/// How much faster a candidate is than a baseline, from samples taken in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Speedup {
+    /// Median of the baseline over median of the candidate: above 1 the candidate is faster.
+    pub ratio: f64,
+    /// Lower end of its 95 % bootstrap interval.
+    pub low: f64,
+    /// Upper end of its 95 % bootstrap interval.
+    pub high: f64,
+}
+
+impl Speedup {
+    /// The ratio of medians with a paired bootstrap: rounds are resampled, the same rounds on both sides, so that what
+    /// disturbed a whole round (a clock change, a neighbour) does not widen the interval.
+    ///
+    /// `None` unless both sides hold the same number of samples, at least one, all finite and positive.
+    pub fn of(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
+        let usable = |samples: &[f64]| samples.iter().all(|sample| sample.is_finite() && *sample > 0.0);
+        if baseline.is_empty() || baseline.len() != candidate.len() || !usable(baseline) || !usable(candidate) {
+            return None;
+        }
+        let n = baseline.len();
+        let mut left = baseline.to_vec();
+        let mut right = candidate.to_vec();
+        let ratio = median(&mut left) / median(&mut right);
+        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+        let mut ratios: Vec<f64> = (0..RESAMPLES)
+            .map(|_| {
+                for (left, right) in left.iter_mut().zip(&mut right) {
+                    let round = index_below(&mut rng, n);
+                    *left = baseline[round];
+                    *right = candidate[round];
+                }
+                median(&mut left) / median(&mut right)
+            })
+            .collect();
+        let (low, high) = ends(&mut ratios);
+        Some(Speedup { ratio, low, high })
+    }
+}
+
+/// A uniform index below `n`, by multiplication: biased by less than n / 2^64.
+fn index_below(rng: &mut ChaCha8Rng, n: usize) -> usize {
+    ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
+}
+
+/// The median; reorders the samples.
+fn median(samples: &mut [f64]) -> f64 {
+    let n = samples.len();
+    let (below, middle, _) = samples.select_nth_unstable_by(n / 2, f64::total_cmp);
+    if n % 2 == 1 {
+        return *middle;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    f64::midpoint(lower, *middle)
+}
+
+fn ends(resampled: &mut [f64]) -> (f64, f64) {
+    resampled.sort_unstable_by(f64::total_cmp);
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    (percentile(resampled, tail), percentile(resampled, 1.0 - tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand_distr::StandardNormal;
+
+    fn noisy(seed: u64, n: usize, centre: f64) -> Vec<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..n)
+            .map(|_| {
+                let noise: f64 = StandardNormal.sample(&mut rng);
+                centre * (1.0 + 0.01 * noise)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn percentiles_are_numpys() {
+        // numpy.percentile([1, 2, 3, 4], [0, 25, 50, 90, 100])
+        let sorted = [1.0, 2.0, 3.0, 4.0];
+        let got: Vec<f64> = [0.0, 0.25, 0.5, 0.9, 1.0].iter().map(|q| percentile(&sorted, *q)).collect();
+        for (got, want) in got.iter().zip([1.0, 1.75, 2.5, 3.7, 4.0]) {
+            assert!((got - want).abs() < 1e-12, "{got} != {want}");
+        }
+    }
+
+    #[test]
+    fn a_known_summary() {
+        let summary = Summary::of(&[3.0, 1.0, 2.0, 4.0]).unwrap();
+        assert_eq!((summary.n, summary.p50, summary.mean), (4, 2.5, 2.5));
+        assert!((summary.std - (5.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+        let one = Summary::of(&[7.0]).unwrap();
+        assert_eq!((one.p50, one.std, one.p50_low, one.p50_high), (7.0, 0.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn nothing_comes_of_nothing() {
+        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(Summary::of(&[1.0, f64::NAN]), None);
+        assert_eq!(Speedup::of(&[], &[]), None);
+        assert_eq!(Speedup::of(&[1.0, 2.0], &[1.0]), None);
+        assert_eq!(Speedup::of(&[1.0], &[0.0]), None);
+    }
+
+    #[test]
+    fn the_interval_is_that_of_plain_resampling() {
+        for n in [2, 9, 10, 101] {
+            let mut sorted = noisy(n as u64, n, 100.0);
+            sorted.sort_unstable_by(f64::total_cmp);
+            let (low, high) = median_interval(&sorted);
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let mut medians: Vec<f64> = (0..5_000)
+                .map(|_| {
+                    let mut resample: Vec<f64> = (0..n).map(|_| sorted[index_below(&mut rng, n)]).collect();
+                    median(&mut resample)
+                })
+                .collect();
+            let (plain_low, plain_high) = ends(&mut medians);
+            let spread = sorted[n - 1] - sorted[0];
+            assert!((low - plain_low).abs() < 0.05 * spread, "n={n}: {low} != {plain_low}");
+            assert!((high - plain_high).abs() < 0.05 * spread, "n={n}: {high} != {plain_high}");
+        }
+    }
+
+    #[test]
+    fn intervals_cover_the_truth_about_as_often_as_they_say() {
+        let covered = (0..100)
+            .filter(|seed| {
+                let summary = Summary::of(&noisy(*seed, 51, 100.0)).unwrap();
+                summary.p50_low <= 100.0 && 100.0 <= summary.p50_high
+            })
+            .count();
+        assert!((88..=100).contains(&covered), "{covered} of 100");
+    }
+
+    #[test]
+    fn a_disturbance_of_whole_rounds_does_not_hide_a_small_speedup() {
+        // Each round runs at its own clock; the candidate is 2 % faster in every one.
+        let baseline = noisy(1, 100, 100.0).into_iter().enumerate().map(|(i, x)| x * (1.0 + 0.3 * (i as f64 / 100.0)));
+        let baseline: Vec<f64> = baseline.collect();
+        let candidate: Vec<f64> = baseline.iter().map(|x| x / 1.02).collect();
+        let speedup = Speedup::of(&baseline, &candidate).unwrap();
+        assert!(speedup.low > 1.0199 && speedup.high < 1.0201, "{speedup:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn a_summary_is_ordered_and_ignores_order(mut samples in prop::collection::vec(1e-3_f64..1e12, 1..60)) {
+            let summary = Summary::of(&samples).unwrap();
+            let min = samples.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = samples.iter().copied().fold(0.0, f64::max);
+            prop_assert!(min <= summary.p50_low && summary.p50_low <= summary.p50_high && summary.p50_high <= max);
+            prop_assert!(min <= summary.p50 && summary.p50 <= summary.p90);
+            prop_assert!(summary.p90 <= summary.p99 && summary.p99 <= max);
+            prop_assert!(min <= summary.mean && summary.mean <= max);
+            prop_assert!(summary.std >= 0.0);
+            samples.reverse();
+            prop_assert_eq!(summary, Summary::of(&samples).unwrap());
+        }
+
+        #[test]
+        fn a_speedup_lies_in_its_interval_and_turns_over(
+            pairs in prop::collection::vec((1.0_f64..2.0, 1.0_f64..2.0), 1..40),
+        ) {
+            let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+            let forth = Speedup::of(&left, &right).unwrap();
+            let back = Speedup::of(&right, &left).unwrap();
+            prop_assert!(forth.low <= forth.high);
+            prop_assert!((forth.ratio * back.ratio - 1.0).abs() < 1e-12);
+            prop_assert!((forth.low * back.high - 1.0).abs() < 1e-2);
+            let same = Speedup::of(&left, &left).unwrap();
+            prop_assert_eq!((same.ratio, same.low, same.high), (1.0, 1.0, 1.0));
+        }
+
+        #[test]
+        fn a_speedup_scales(samples in prop::collection::vec(1.0_f64..2.0, 1..40), factor in 0.1_f64..10.0) {
+            let scaled: Vec<f64> = samples.iter().map(|x| x * factor).collect();
+            let speedup = Speedup::of(&scaled, &samples).unwrap();
+            for got in [speedup.ratio, speedup.low, speedup.high] {
+                prop_assert!((got / factor - 1.0).abs() < 1e-9);
+            }
+        }
+    }
+}
