@@ -242,9 +242,7 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::New { name, template } => verbs::new::run(&name, template, output),
         Verb::Check { select } => verbs::check::run(&select, output),
         Verb::Build { select, tools, variant, all } => verbs::build::run(&select, &tools, &variant, all, output),
-        Verb::Gate { select, tools, variant, measure } => {
-            verbs::gate::run(&select, &tools, &variant, &measure, output)
-        }
+        Verb::Gate { select, tools, variant, measure } => verbs::gate::run(&select, &tools, &variant, &measure, output),
         Verb::Autotune { select, tools, measure, resume } => {
             verbs::autotune::run(&select, &tools, &measure, resume, output)
         }

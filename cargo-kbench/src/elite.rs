@@ -98,7 +98,6 @@ pub struct EliteVariant {
     /// Nanoseconds a launch, from the interleaved final.
     pub timing: TimingRecord,
     /// Speed-up over the default variant and each baseline: their p50 over this one's, 95 % interval from paired rounds.
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub speedups: BTreeMap<String, Speedup>,
     /// Errors of its outputs on each shape.
     pub errors: Vec<ShapeErrors>,

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, Request, SeedReport,
-    Source, Stage, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, Request, SeedReport, Source, Stage, TimeJob,
+    Timing,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -171,12 +171,7 @@ impl Executor {
         }
     }
 
-    fn submit(
-        &mut self,
-        blobs: Vec<String>,
-        request: &Request,
-        timeout: Duration,
-    ) -> Result<Event, ExecutorError> {
+    fn submit(&mut self, blobs: Vec<String>, request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
         for hash in blobs {
@@ -395,4 +390,3 @@ fn wait_for(child: &mut Child, limit: Duration) -> Option<std::process::ExitStat
         std::thread::sleep(Duration::from_millis(2));
     }
 }
-

@@ -17,5 +17,6 @@ pub mod resolve;
 pub mod search;
 pub mod session;
 pub mod space;
+pub mod text;
 pub mod verbs;
 pub mod workbench;

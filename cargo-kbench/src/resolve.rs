@@ -206,10 +206,9 @@ fn source(init: &Init, files: &HashMap<PathBuf, String>) -> Source {
         Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
         Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
         Init::Constant(value) => Source::Constant(*value),
-        Init::File { path, tensor } => Source::File {
-            hash: files.get(path).cloned().unwrap_or_default(),
-            tensor: tensor.clone(),
-        },
+        Init::File { path, tensor } => {
+            Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
+        }
         Init::Quantize { from, scale, scale_dims } => {
             Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
         }

@@ -20,7 +20,7 @@ use crate::gates::performance::Verdict;
 use crate::journal::{Journal, Record};
 use crate::search;
 use crate::space::Variant;
-use crate::workbench::{BuildFailure, Built, Compared, Entrant, RunError, Workbench, dead_toggles};
+use crate::workbench::{BuildFailure, Builder, Built, Compared, Entrant, RunError, Workbench, dead_toggles};
 
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
@@ -117,7 +117,7 @@ impl Comparison {
 
 /// Compiles a batch on all cores.
 pub fn build_all(
-    bench: &Workbench<'_>,
+    builder: &Builder<'_>,
     variants: &[Variant],
     reporter: &Mutex<&mut dyn Reporter>,
 ) -> Result<Vec<(Result<Built, BuildFailure>, Vec<String>)>, RunError> {
@@ -130,7 +130,7 @@ pub fn build_all(
                 return Err(ExecutorError::Interrupted.into());
             }
             let mut warnings = Vec::new();
-            let built = bench.build(variant, &mut warnings)?;
+            let built = builder.build(variant, &mut warnings)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             reporter.lock().expect("no panic while held").event(Event::Built { done, total });
             // A compiler that died of Ctrl-C is no verdict on the variant.
@@ -225,9 +225,9 @@ impl<'a> Search<'a> {
                 batch.truncate(budget as usize);
                 self.stopped = Some("evaluations");
             }
-            let builds = build_all(bench, &batch, &Mutex::new(reporter))?;
-            let total = (self.evaluated + batch.len() as u64 + later)
-                .min(self.kernel.search.evaluations.unwrap_or(u64::MAX));
+            let builds = build_all(&bench.builder, &batch, &Mutex::new(reporter))?;
+            let total =
+                (self.evaluated + batch.len() as u64 + later).min(self.kernel.search.evaluations.unwrap_or(u64::MAX));
             for (variant, (built, warnings)) in batch.into_iter().zip(builds) {
                 let limit = self.kernel.search.seconds.map(Duration::from_secs);
                 if limit.is_some_and(|limit| started.elapsed() > limit) {
@@ -452,7 +452,7 @@ pub fn gate(
     let kernel = bench.kernel;
     reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
     let mut warnings = Vec::new();
-    let built = bench.build(variant, &mut warnings)?;
+    let built = bench.builder.build(variant, &mut warnings)?;
     let evaluation = bench.evaluate(variant, built, warnings)?;
     let label = kernel.space.label(variant);
     let mut gated = Gated { evaluation, compared: Vec::new(), label: label.clone() };

@@ -16,7 +16,7 @@ pub const CONFIDENCE: f64 = 0.95;
 const SEED: u64 = 0x6b62_656e_6368;
 
 /// What a set of samples comes to, in the unit of the samples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// Number of samples.
     pub n: usize,
@@ -103,7 +103,7 @@ fn median_interval(sorted: &[f64]) -> (f64, f64) {
 }
 
 /// How much faster a candidate is than a baseline, from samples taken in turn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Speedup {
     /// Median of the baseline over median of the candidate: above 1 the candidate is faster.
     pub ratio: f64,

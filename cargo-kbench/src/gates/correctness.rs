@@ -8,12 +8,7 @@ use crate::config::{CorrectnessLimits, Tensor};
 use crate::evaluation::{Gate, Reason, Rejection, relative};
 
 /// Judges every seed of one shape.
-pub fn judge(
-    limits: &CorrectnessLimits,
-    tensors: &[Tensor],
-    shape: &str,
-    seeds: &[SeedReport],
-) -> Option<Rejection> {
+pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
     let checks: [fn(&CorrectnessLimits, &[Tensor], &SeedReport) -> Option<(Reason, String)>; 7] =
         [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
     checks.into_iter().find_map(|check| {

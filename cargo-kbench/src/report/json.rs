@@ -29,10 +29,14 @@ impl Reporter for Json<'_> {
     fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Started { device, total, .. } => {
-                message("started", json!({ "package": self.kernel.package, "kernel": self.kernel.name, "device": device, "total": total }));
+                message(
+                    "started",
+                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "device": device, "total": total }),
+                );
             }
             Event::Evaluated { evaluation, done, total, .. } => {
-                let mut fields = json!({ "package": self.kernel.package, "kernel": self.kernel.name, "done": done, "total": total });
+                let mut fields =
+                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "done": done, "total": total });
                 fields["evaluation"] = value(evaluation);
                 message("evaluated", fields);
             }

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::evaluation::{Rejection, TimingRecord};
 
+pub mod check;
 pub mod json;
 pub mod table;
 pub mod terminal;

@@ -56,7 +56,9 @@ impl Terminal {
             }
         } else if self.bar.is_none() {
             let outcome = match (evaluation.p50(), rejected) {
-                (Some(p50), _) if evaluation.twin.is_some() => format!("{} (same machine code as a variant before)", time(p50)),
+                (Some(p50), _) if evaluation.twin.is_some() => {
+                    format!("{} (same machine code as a variant before)", time(p50))
+                }
                 (Some(p50), _) => time(p50),
                 (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
                 (None, None) => "not timed".to_owned(),
@@ -131,7 +133,15 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     let entry = &tuned.entry;
     let search = &entry.search;
     let dims: Vec<String> = entry.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    let _ = writeln!(text, "{}/{} at {} ({}) on {}\n", entry.package, entry.kernel, entry.shape, dims.join(" "), entry.device.name);
+    let _ = writeln!(
+        text,
+        "{}/{} at {} ({}) on {}\n",
+        entry.package,
+        entry.kernel,
+        entry.shape,
+        dims.join(" "),
+        entry.device.name
+    );
 
     let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
     let mut table = Table::new(["rank", "p50", "95 % interval"]);
@@ -160,10 +170,18 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     for (reason, n) in &search.rejected {
         let (label, message) = &tuned.examples[reason];
-        let _ = writeln!(text, "{WARN}rejected{WARN:#} {n} of {} by {reason}, such as {label}: {message}", search.evaluated);
+        let _ = writeln!(
+            text,
+            "{WARN}rejected{WARN:#} {n} of {} by {reason}, such as {label}: {message}",
+            search.evaluated
+        );
     }
     if tuned.twins > 0 {
-        let _ = writeln!(text, "{NOTE}merged{NOTE:#} {}: same machine code and launch as another", count(tuned.twins, "variant"));
+        let _ = writeln!(
+            text,
+            "{NOTE}merged{NOTE:#} {}: same machine code and launch as another",
+            count(tuned.twins, "variant")
+        );
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
@@ -172,11 +190,20 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
         let _ = writeln!(text, "{WARN}missed{WARN:#} {}", super::rejection(missed));
     }
     if let Some(budget) = tuned.stopped {
-        let _ = writeln!(text, "{WARN}stopped{WARN:#} by the budget of {budget}: {} of {} tried", search.evaluated, space_size_of(kernel));
+        let _ = writeln!(
+            text,
+            "{WARN}stopped{WARN:#} by the budget of {budget}: {} of {} tried",
+            search.evaluated,
+            space_size_of(kernel)
+        );
     }
     let Some(winner) = entry.elite.first() else {
         let _ = writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(search.evaluated, "variant"));
-        let _ = writeln!(text, "{:>12} cargo kbench gate -p {} --kernel {} shows why the default fails", "Next", entry.package, entry.kernel);
+        let _ = writeln!(
+            text,
+            "{:>12} cargo kbench gate -p {} --kernel {} shows why the default fails",
+            "Next", entry.package, entry.kernel
+        );
         return text;
     };
     if text.ends_with("\n\n") {
@@ -203,9 +230,11 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
     let mut parts = Vec::new();
     match &tuned.over_default {
         Some(comparison) => parts.push(against(comparison, DEFAULT)),
-        None if tuned.entry.elite.first().is_some_and(|winner| {
-            winner.toggles == kernel.space.settings(&kernel.space.default)
-        }) =>
+        None if tuned
+            .entry
+            .elite
+            .first()
+            .is_some_and(|winner| winner.toggles == kernel.space.settings(&kernel.space.default)) =>
         {
             parts.push("the default is the winner".to_owned());
         }

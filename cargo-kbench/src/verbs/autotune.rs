@@ -2,10 +2,14 @@
 
 use super::{Exit, compiler, load, overridden, selected, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
-use crate::config::{Kernel, Package, Project};
 use crate::compile::Compiler;
+use crate::config::{Kernel, Package, Project};
 use crate::elite::EliteFile;
-use crate::report::{self, Verbosity, json::Json, terminal::{self, Terminal}};
+use crate::report::{
+    self, Verbosity,
+    json::Json,
+    terminal::{self, Terminal},
+};
 use crate::session::{self, TuneOptions};
 use crate::workbench::{RunError, Workbench};
 

@@ -11,7 +11,7 @@ use crate::config::{Backend, Kernel, Package, Project};
 use crate::report::{self, json, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
-use crate::workbench::{RunError, Workbench};
+use crate::workbench::{Builder, RunError, Workbench};
 
 /// Runs the verb.
 pub fn run(
@@ -57,19 +57,19 @@ fn build(
     let mut exit = Exit::Pass;
     for arch in archs {
         if let Some(arch) = &arch {
-            bench.set_arch(arch);
+            bench.builder.arch = Some(arch.clone());
         }
-        exit = exit.max(build_for(&bench, variants, output)?);
+        exit = exit.max(build_for(&bench.builder, variants, output)?);
     }
     Ok(exit)
 }
 
-fn build_for(bench: &Workbench<'_>, variants: &[Variant], output: &OutputArgs) -> Result<Exit, RunError> {
-    let kernel = bench.kernel;
+fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -> Result<Exit, RunError> {
+    let kernel = builder.kernel;
     let mut terminal = Terminal::new(output.verbosity());
     let mut json = json::Json::new(kernel);
     let reporter: &mut dyn Reporter = if output.json() { &mut json } else { &mut terminal };
-    let builds = build_all(bench, variants, &Mutex::new(reporter))?;
+    let builds = build_all(builder, variants, &Mutex::new(reporter))?;
     terminal.finish();
 
     let mut table = Table::new(["gate 1", "resources", "variant"]);
@@ -84,7 +84,7 @@ fn build_for(bench: &Workbench<'_>, variants: &[Variant], output: &OutputArgs) -
         passed += usize::from(rejection.is_none());
         if output.json() {
             let fields = json!({
-                "package": kernel.package, "kernel": kernel.name, "arch": bench.arch(),
+                "package": kernel.package, "kernel": kernel.name, "arch": builder.arch,
                 "variant": kernel.space.settings(variant), "status": status.to_lowercase(),
                 "gate": rejection.map(|rejection| rejection.gate), "code": rejection.map(|rejection| rejection.code),
                 "message": rejection.map(|rejection| &rejection.message),
@@ -97,14 +97,17 @@ fn build_for(bench: &Workbench<'_>, variants: &[Variant], output: &OutputArgs) -
         let resources = built.map_or_else(String::new, |built| {
             built.builds.iter().map(|build| build.artifact.resources.to_string()).collect::<Vec<_>>().join("; ")
         });
-        let why = rejection.map(|rejection| format!("{label}  {}/{}: {}", rejection.gate, rejection.code, rejection.message));
+        let why =
+            rejection.map(|rejection| format!("{label}  {}/{}: {}", rejection.gate, rejection.code, rejection.message));
         outputs.extend(rejection.and_then(|rejection| Some((label.clone(), rejection.output.clone()?))));
         table.row(vec![status.to_owned(), resources, why.unwrap_or(label)]);
     }
     if !output.json() {
-        let target = bench.arch().map_or_else(String::new, |arch| format!(" for {arch}"));
+        let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
         anstream::println!("{}/{}{target}\n\n{table}", kernel.package, kernel.name);
-        for (label, text) in outputs.iter().take(if output.verbosity() == report::Verbosity::Verbose { usize::MAX } else { 1 }) {
+        for (label, text) in
+            outputs.iter().take(if output.verbosity() == report::Verbosity::Verbose { usize::MAX } else { 1 })
+        {
             anstream::println!("{label}:\n{}\n", text.trim_end());
         }
         anstream::println!("{passed} of {} pass gate 1", report::count(variants.len() as u64, "variant"));

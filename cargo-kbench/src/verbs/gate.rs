@@ -6,7 +6,11 @@ use crate::compile::Compiler;
 use crate::config::{Kernel, Package, Project};
 use crate::evaluation::{Evaluation, Outcome};
 use crate::executor::ExecutorError;
-use crate::report::{self, json::Json, terminal::{self, Terminal}};
+use crate::report::{
+    self,
+    json::Json,
+    terminal::{self, Terminal},
+};
 use crate::session::{self, Gated};
 use crate::space::Variant;
 use crate::workbench::{RunError, Workbench};
@@ -88,9 +92,9 @@ fn without_device(
     }
     let mut failed = false;
     for arch in &kernel.arch {
-        bench.set_arch(arch);
+        bench.builder.arch = Some(arch.clone());
         let mut warnings = Vec::new();
-        let built = bench.build(variant, &mut warnings)?;
+        let built = bench.builder.build(variant, &mut warnings)?;
         let mut evaluation = Evaluation::new(kernel.space.settings(variant), warnings);
         match built {
             Ok(built) => evaluation.builds = built.records(kernel),

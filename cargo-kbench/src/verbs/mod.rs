@@ -107,8 +107,7 @@ fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
 
 /// The kernels that were asked for, with their packages.
 fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
-    let pairs =
-        project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
+    let pairs = project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
     pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kbench_runtime::protocol::{CheckJob, Reference, TimedCase, Timing};
 use kbench_runtime::stats::Speedup;
 
-use super::{RunError, Workbench, compile_rejection, failure_rejection, timing_record};
+use super::build::compile_rejection;
+use super::{RunError, Workbench, failure_rejection, timing_record};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection};
 use crate::executor::ExecutorError;
@@ -129,7 +130,8 @@ impl Workbench<'_> {
                 self.foreign_case(kernel, implementation, variant, shape)
             }
             BaselineKind::Kernel(other) => {
-                let other = self.package.kernels.iter().find(|kernel| kernel.name == *other).expect("validated");
+                let other =
+                    self.builder.package.kernels.iter().find(|kernel| kernel.name == *other).expect("validated");
                 let own = other.shapes.iter().position(|shape| shape.name == *shape_name).expect("validated");
                 self.foreign_case(other, &other.implementation, &other.space.default, own)
             }
@@ -142,19 +144,18 @@ impl Workbench<'_> {
 
     /// A variant of this kernel as an entrant; it has passed gate 2 or is on its way through it.
     fn variant_case(&mut self, variant: &Variant, shape: usize) -> Result<Result<TimedCase, Rejection>, RunError> {
-        let built = match self.build_implementation(self.kernel, &self.kernel.implementation, variant, &[shape])? {
-            Ok(built) => built,
-            Err(rejection) => return Ok(Err(rejection)),
-        };
+        let built =
+            match self.builder.build_implementation(self.kernel, &self.kernel.implementation, variant, &[shape])? {
+                Ok(built) => built,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
         let artifact = built.artifact(shape);
         self.executor.add_blob(&artifact.hash, &artifact.code);
         let shape_name = &self.kernel.shapes[shape].name;
         let case = self.case(variant, &built, shape).and_then(|case| Ok((case, self.reference(shape)?)));
         Ok(match case {
             Ok((case, reference)) => Ok(TimedCase { case, reference }),
-            Err(error) => {
-                Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape_name)))
-            }
+            Err(error) => Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape_name))),
         })
     }
 
@@ -169,7 +170,7 @@ impl Workbench<'_> {
         let shape_name = kernel.shapes[shape].name.clone();
         let geometry_error =
             |error: ResolveError| Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(&shape_name));
-        let built = match self.build_implementation(kernel, implementation, variant, &[shape])? {
+        let built = match self.builder.build_implementation(kernel, implementation, variant, &[shape])? {
             Ok(built) => built,
             Err(rejection) => return Ok(Err(rejection)),
         };
@@ -177,24 +178,32 @@ impl Workbench<'_> {
         self.executor.add_blob(&artifact.hash, &artifact.code);
         let reference = &kernel.reference;
         let made = (|| {
-            let point = self.point(kernel, shape, variant);
+            let point = self.builder.point(kernel, shape, variant);
             let case = point.case(implementation, artifact, &self.files)?;
-            let unit = self.unit(kernel, &reference.implementation, shape, &kernel.space.default, Some(reference.precision))?;
+            let unit = self.builder.unit(
+                kernel,
+                &reference.implementation,
+                shape,
+                &kernel.space.default,
+                Some(reference.precision),
+            )?;
             Ok((case, unit))
         })();
         let (case, unit) = match made {
             Ok(made) => made,
             Err(error) => return Ok(Err(geometry_error(error))),
         };
-        let artifact = match self.compiler.compile(&unit) {
+        let artifact = match self.builder.compiler.compile(&unit) {
             Ok(artifact) => artifact,
             Err(error) => return Ok(Err(compile_rejection(&error, &shape_name))),
         };
         self.executor.add_blob(&artifact.hash, &artifact.code);
-        let launch = match self.point(kernel, shape, &kernel.space.default).launch(&reference.implementation, &artifact) {
-            Ok(launch) => launch,
-            Err(error) => return Ok(Err(geometry_error(error))),
-        };
+        let launch =
+            match self.builder.point(kernel, shape, &kernel.space.default).launch(&reference.implementation, &artifact)
+            {
+                Ok(launch) => launch,
+                Err(error) => return Ok(Err(geometry_error(error))),
+            };
         let reference = Reference { launch, precision: reference.precision };
         let job = CheckJob { seeds: vec![0], ..self.check_job(case.clone(), reference.clone()) };
         Ok(self.check(&shape_name, job)?.map(|_| TimedCase { case, reference }))

@@ -32,11 +32,8 @@ mod tests {
 
     #[test]
     fn a_toggle_is_dead_where_every_pair_agrees() {
-        let toggle = |name: &str| Toggle {
-            name: name.into(),
-            values: vec![Value::Int(0), Value::Int(1)],
-            layer: Layer::Macro,
-        };
+        let toggle =
+            |name: &str| Toggle { name: name.into(), values: vec![Value::Int(0), Value::Int(1)], layer: Layer::Macro };
         let space = Space {
             toggles: vec![toggle("LIVE"), toggle("DEAD"), toggle("UNKNOWN")],
             constraints: vec![],

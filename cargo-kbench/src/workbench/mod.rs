@@ -5,27 +5,24 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{
-    Case, CheckJob, DeviceInfo, DeviceKind, Geometry, Reference, SeedReport, TimeJob, TimedCase, Timing,
-};
+use kbench_runtime::protocol::{Case, CheckJob, DeviceInfo, Reference, SeedReport, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::Summary;
 
+pub use build::{BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
 pub use dead::dead_toggles;
 
-use crate::compile::{Artifact, CompileError, Compiler, Unit};
-use crate::config::{Backend, Implementation, Init, Kernel, Package};
-use crate::evaluation::{
-    BuildRecord, Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord,
-};
+use crate::compile::{Artifact, CompileError, Compiler};
+use crate::config::{Backend, Init, Kernel, Package};
+use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::gates::{self, at_level};
 use crate::journal::{Journal, Known, Record};
-use crate::resolve::{Point, ResolveError, device_kind, signature};
+use crate::resolve::{ResolveError, device_kind};
 use crate::space::{Settings, Variant};
 
 mod arch;
+mod build;
 mod compare;
 mod dead;
 
@@ -56,60 +53,14 @@ pub enum RunError {
     Io(#[from] std::io::Error),
 }
 
-/// One build of a variant and the shapes it serves.
-#[derive(Debug, Clone)]
-pub struct Build {
-    /// Indices into [`Kernel::shapes`].
-    pub shapes: Vec<usize>,
-    /// What the compiler made.
-    pub artifact: Artifact,
-}
-
-/// A variant with a binary for every shape.
-#[derive(Debug, Clone)]
-pub struct Built {
-    /// The builds; one unless a define depends on the shape.
-    pub builds: Vec<Build>,
-}
-
-impl Built {
-    fn artifact(&self, shape: usize) -> &Artifact {
-        &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
-    }
-
-    /// The records for journal and elite.
-    pub fn records(&self, kernel: &Kernel) -> Vec<BuildRecord> {
-        let record = |build: &Build| BuildRecord {
-            shapes: build.shapes.iter().map(|&shape| kernel.shapes[shape].name.clone()).collect(),
-            command: build.artifact.command.clone(),
-            compiler: build.artifact.compiler.clone(),
-            source_hash: build.artifact.source_hash.clone(),
-            binary_hash: build.artifact.hash.clone(),
-            resources: build.artifact.resources.clone(),
-        };
-        self.builds.iter().map(record).collect()
-    }
-}
-
-/// A variant that could not be built, or was built and failed gate 1.
-#[derive(Debug, Clone)]
-pub struct BuildFailure {
-    /// Why.
-    pub rejection: Rejection,
-    /// What was built all the same.
-    pub built: Option<Built>,
-}
-
 /// One kernel with all that is needed to try its variants.
 pub struct Workbench<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
-    package: &'a Package,
-    compiler: &'a Compiler,
+    /// Builds its variants.
+    pub builder: Builder<'a>,
     executor: Executor,
     device: Option<DeviceInfo>,
-    arch: Option<String>,
-    shapes: Vec<usize>,
     files: HashMap<PathBuf, String>,
     references: HashMap<usize, Artifact>,
     known: Known,
@@ -132,19 +83,11 @@ impl<'a> Workbench<'a> {
             index: device_index,
             cache,
         };
-        let mut shapes = kernel.gates.correctness.shapes.clone();
-        shapes.push(kernel.search.shape);
-        shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
-        shapes.sort_unstable();
-        shapes.dedup();
         Self {
             kernel,
-            package,
-            compiler,
+            builder: Builder::new(package, kernel, compiler),
             executor: Executor::new(options),
             device: None,
-            arch: kernel.arch.first().cloned(),
-            shapes,
             files: HashMap::new(),
             references: HashMap::new(),
             known: Known::default(),
@@ -157,8 +100,9 @@ impl<'a> Workbench<'a> {
     pub fn open(&mut self) -> Result<DeviceInfo, RunError> {
         let device = self.executor.device()?;
         if self.kernel.implementation.backend == Backend::Cuda {
-            self.arch = Some(arch_for(&self.kernel.arch, &device)?);
+            self.builder.arch = Some(arch_for(&self.kernel.arch, &device)?);
         }
+        self.builder.multiprocessors = device.multiprocessors;
         self.device = Some(device.clone());
         for tensor in &self.kernel.tensors {
             if let Init::File { path, .. } = &tensor.init {
@@ -170,11 +114,21 @@ impl<'a> Workbench<'a> {
             }
         }
         let reference = &self.kernel.reference;
-        for &shape in &self.shapes {
+        for &shape in &self.builder.shapes {
             let unit = self
-                .unit(self.kernel, &reference.implementation, shape, &self.kernel.space.default, Some(reference.precision))
-                .map_err(|error| RunError::Reference { kernel: self.kernel.name.clone(), message: error.to_string() })?;
-            let artifact = self.compiler.compile(&unit).map_err(|error| {
+                .builder
+                .unit(
+                    self.kernel,
+                    &reference.implementation,
+                    shape,
+                    &self.kernel.space.default,
+                    Some(reference.precision),
+                )
+                .map_err(|error| RunError::Reference {
+                    kernel: self.kernel.name.clone(),
+                    message: error.to_string(),
+                })?;
+            let artifact = self.builder.compiler.compile(&unit).map_err(|error| {
                 if error.is_variants_own() {
                     RunError::Reference { kernel: self.kernel.name.clone(), message: error.to_string() }
                 } else {
@@ -201,121 +155,15 @@ impl<'a> Workbench<'a> {
         Ok(())
     }
 
-    /// The architecture compiled for; `None` for C.
-    pub fn arch(&self) -> Option<&str> {
-        self.arch.as_deref()
-    }
-
-    /// Compiles for another architecture from here on.
-    pub fn set_arch(&mut self, arch: &str) {
-        self.arch = Some(arch.to_owned());
-    }
-
-    fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
-        let multiprocessors = self.device.as_ref().map_or(1, |device| device.multiprocessors);
-        Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors }
-    }
-
-    fn unit(
-        &self,
-        kernel: &Kernel,
-        implementation: &Implementation,
-        shape: usize,
-        variant: &Variant,
-        precision: Option<DType>,
-    ) -> Result<Unit, ResolveError> {
-        let point = self.point(kernel, shape, variant);
-        let mut macros = point.macros(implementation)?;
-        if precision.is_some() {
-            // A reference knows the problem, not the variant: its macros are its own defines.
-            macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
-        }
-        Ok(Unit {
-            backend: implementation.backend,
-            source: implementation.source.clone(),
-            entry: implementation.entry.clone(),
-            flags: implementation.flags.clone(),
-            macros,
-            arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
-            signature: signature(kernel, implementation, precision),
-            directory: self.package.directory.clone(),
-        })
-    }
-
-    fn build_implementation(
-        &self,
-        kernel: &Kernel,
-        implementation: &Implementation,
-        variant: &Variant,
-        shapes: &[usize],
-    ) -> Result<Result<Built, Rejection>, RunError> {
-        let mut builds: Vec<(Unit, Build)> = Vec::new();
-        for &shape in shapes {
-            let name = &kernel.shapes[shape].name;
-            let unit = match self.unit(kernel, implementation, shape, variant, None) {
-                Ok(unit) => unit,
-                Err(error) => {
-                    return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
-                }
-            };
-            if let Some((_, build)) = builds.iter_mut().find(|(other, _)| *other == unit) {
-                build.shapes.push(shape);
-                continue;
-            }
-            match self.compiler.compile(&unit) {
-                Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
-                Err(error) if error.is_variants_own() => return Ok(Err(compile_rejection(&error, name))),
-                Err(error) => return Err(RunError::Tool(error)),
-            }
-        }
-        Ok(Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() }))
-    }
-
-    /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
-    pub fn build(
-        &self,
-        variant: &Variant,
-        warnings: &mut Vec<String>,
-    ) -> Result<Result<Built, BuildFailure>, RunError> {
-        let kernel = self.kernel;
-        let implementation = &kernel.implementation;
-        let built = match self.build_implementation(kernel, implementation, variant, &self.shapes)? {
-            Ok(built) => built,
-            Err(rejection) => return Ok(Err(BuildFailure { rejection, built: None })),
-        };
-        let limits = &kernel.gates.resources;
-        for &shape in &self.shapes {
-            let name = &kernel.shapes[shape].name;
-            let geometry = match self.point(kernel, shape, variant).geometry(implementation) {
-                Ok(geometry) => geometry,
-                Err(error) => {
-                    let rejection = Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name));
-                    return Ok(Err(BuildFailure { rejection, built: Some(built) }));
-                }
-            };
-            let resources = &built.artifact(shape).resources;
-            let finding = gates::resources::judge(limits, resources, &geometry, self.arch(), name);
-            if let Some(rejection) = at_level(limits.level, finding, warnings) {
-                return Ok(Err(BuildFailure { rejection, built: Some(built) }));
-            }
-        }
-        Ok(Ok(built))
-    }
-
-    /// Launch geometry of a variant at a shape, where it has one.
-    pub fn geometry(&self, variant: &Variant, shape: usize) -> Option<Geometry> {
-        self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation).ok()
-    }
-
     fn reference(&self, shape: usize) -> Result<Reference, ResolveError> {
         let reference = &self.kernel.reference;
-        let point = self.point(self.kernel, shape, &self.kernel.space.default);
+        let point = self.builder.point(self.kernel, shape, &self.kernel.space.default);
         let launch = point.launch(&reference.implementation, &self.references[&shape])?;
         Ok(Reference { launch, precision: reference.precision })
     }
 
     fn case(&self, variant: &Variant, built: &Built, shape: usize) -> Result<Case, ResolveError> {
-        let point = self.point(self.kernel, shape, variant);
+        let point = self.builder.point(self.kernel, shape, variant);
         point.case(&self.kernel.implementation, built.artifact(shape), &self.files)
     }
 
@@ -460,11 +308,7 @@ impl<'a> Workbench<'a> {
     }
 
     /// Gate 2 at one shape.
-    fn check(
-        &mut self,
-        shape: &str,
-        job: CheckJob,
-    ) -> Result<Result<(ShapeErrors, Vec<String>), Rejection>, RunError> {
+    fn check(&mut self, shape: &str, job: CheckJob) -> Result<Result<(ShapeErrors, Vec<String>), Rejection>, RunError> {
         let seeds = match self.executor.check(job, self.timeout()) {
             Ok(seeds) => seeds,
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure_rejection(&failure, shape))),
@@ -513,21 +357,4 @@ fn timing_record(shape: &str, timing: &Timing) -> Option<TimingRecord> {
 
 fn failure_rejection(failure: &kbench_runtime::protocol::Failure, shape: &str) -> Rejection {
     Rejection::new(Gate::Correctness, failure.into(), failure.to_string(), Some(shape))
-}
-
-fn compile_rejection(error: &CompileError, shape: &str) -> Rejection {
-    let (gate, reason, output) = match error {
-        CompileError::TooMuchShared { .. } => (Gate::Resources, Reason::SharedMemory, None),
-        CompileError::Failed { stderr, .. } => (Gate::Compile, Reason::CompileFailed, Some(stderr.clone())),
-        _ => (Gate::Compile, Reason::CompileFailed, None),
-    };
-    let message = match error {
-        // What the compiler wrote is shown below the line, not in it.
-        CompileError::Failed { stderr, .. } => {
-            let first = stderr.lines().find(|line| line.contains("error")).or(stderr.lines().next());
-            first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
-        }
-        error => error.to_string(),
-    };
-    Rejection { output, ..Rejection::new(gate, reason, message, Some(shape)) }
 }

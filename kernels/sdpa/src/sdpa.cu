@@ -61,6 +61,10 @@ constexpr int kChunksPerLoader = kKeyBlock * kChunksPerRow / kLoaders;
 constexpr int kDimFragments = HEAD_DIM / 16;
 constexpr int kKeyFragments = kKeyBlock / 16;
 
+// What each form needs to do without spills. Warp specialization wants fewer: 5 to 10 warps a CTA, and at 96 registers
+// an SM holds 20 of them rather than 16. (__launch_bounds__ could only name a whole number of CTAs per SM.)
+constexpr int kMaxRegisters = HEAD_DIM > 64 ? 168 : !USE_WARP_SPECIALIZATION ? 112 : USE_FAST_EXP ? 96 : 104;
+
 static_assert(TILE_M % kRowsPerWarp == 0 && TILE_N % kKeyBlock == 0 && HEAD_DIM % 16 == 0, "tile shape");
 static_assert(kKeyBlock * kChunksPerRow % kLoaders == 0, "every loader copies the same number of chunks");
 
@@ -128,13 +132,12 @@ __device__ __forceinline__ void cp_async_wait() {
 
 // A loader's walk over the K/V tiles of all of this CTA's work items, in the order in which they are consumed.
 struct TileLoader {
-    size_t offset;  // of the next tile in k and v
+    int row;        // the next tile's first, counting all heads' rows
     int keys_left;  // in the current head, from the next tile on; 0 when there is nothing more to load
     int item;
 
     __device__ void start_item(const Problem &p) {
-        const size_t batch_head = WorkItem::at(item, p).batch_head;
-        offset = batch_head * p.seq_len * HEAD_DIM;
+        row = WorkItem::at(item, p).batch_head * p.seq_len;
         keys_left = p.seq_len;
     }
     // Starts the copy of the next tile, if there is one. Keys past the end become zeros: V must be finite there, for
@@ -143,6 +146,7 @@ struct TileLoader {
     __device__ __forceinline__ void load_next(const Problem &p, uint8_t *raw_k, uint8_t *raw_v) {
         if (keys_left > 0) {
             const int loader = loader_index();
+            const size_t offset = static_cast<size_t>(row) * HEAD_DIM;
 #pragma unroll 1  // in step with the other register use: unrolled, the addresses would spill
             for (int block = 0; block < kBlocksPerTile; ++block) {
                 const int block_offset = block * kKeyBlock * HEAD_DIM + loader * kChunk;
@@ -154,7 +158,7 @@ struct TileLoader {
                     cp_async_16(raw_v + block_offset + step, p.v + offset + block_offset + step, exists);
                 }
             }
-            offset += kRawTile;
+            row += TILE_N;
             keys_left -= TILE_N;
 #if USE_PERSISTENT_CTA
             if (keys_left <= 0) {
@@ -437,7 +441,7 @@ struct Handover {
 
 }  // namespace
 
-extern "C" __global__ void KB_BOUNDS
+extern "C" __global__ void __maxnreg__(kMaxRegisters)
     sdpa(const __nv_fp8_storage_t *__restrict__ q, const __nv_fp8_storage_t *__restrict__ k,
          const __nv_fp8_storage_t *__restrict__ v, const float *__restrict__ q_scale, const float *__restrict__ k_scale,
          const float *__restrict__ v_scale, __half *__restrict__ o, int seq_len, float softmax_scale, int heads,

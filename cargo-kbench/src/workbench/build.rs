@@ -1,0 +1,188 @@
+//! Building variants and gate 1: needs no device, and runs on many threads.
+
+use kbench_runtime::dtype::DType;
+
+use super::RunError;
+use crate::compile::{Artifact, CompileError, Compiler, Unit};
+use crate::config::{Backend, Implementation, Kernel, Package};
+use crate::evaluation::{BuildRecord, Gate, Reason, Rejection};
+use crate::gates::{self, at_level};
+use crate::resolve::{Point, ResolveError, signature};
+use crate::space::Variant;
+
+/// One build of a variant and the shapes it serves.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Indices into [`Kernel::shapes`].
+    pub shapes: Vec<usize>,
+    /// What the compiler made.
+    pub artifact: Artifact,
+}
+
+/// A variant with a binary for every shape.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The builds; one unless a define depends on the shape.
+    pub builds: Vec<Build>,
+}
+
+impl Built {
+    pub(super) fn artifact(&self, shape: usize) -> &Artifact {
+        &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
+    }
+
+    /// The records for journal and elite.
+    pub fn records(&self, kernel: &Kernel) -> Vec<BuildRecord> {
+        let record = |build: &Build| BuildRecord {
+            shapes: build.shapes.iter().map(|&shape| kernel.shapes[shape].name.clone()).collect(),
+            command: build.artifact.command.clone(),
+            compiler: build.artifact.compiler.clone(),
+            source_hash: build.artifact.source_hash.clone(),
+            binary_hash: build.artifact.hash.clone(),
+            resources: build.artifact.resources.clone(),
+        };
+        self.builds.iter().map(record).collect()
+    }
+}
+
+/// A variant that could not be built, or was built and failed gate 1.
+#[derive(Debug, Clone)]
+pub struct BuildFailure {
+    /// Why.
+    pub rejection: Rejection,
+    /// What was built all the same.
+    pub built: Option<Built>,
+}
+
+/// What turns variants of one kernel into binaries.
+#[derive(Clone)]
+pub struct Builder<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    pub(super) package: &'a Package,
+    pub(super) compiler: &'a Compiler,
+    /// What is compiled for; `None` for C.
+    pub arch: Option<String>,
+    pub(super) multiprocessors: u32,
+    pub(super) shapes: Vec<usize>,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder for the first architecture of the table, before a device is known.
+    pub fn new(package: &'a Package, kernel: &'a Kernel, compiler: &'a Compiler) -> Self {
+        let mut shapes = kernel.gates.correctness.shapes.clone();
+        shapes.push(kernel.search.shape);
+        shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
+        shapes.sort_unstable();
+        shapes.dedup();
+        Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes }
+    }
+
+    pub(super) fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
+        Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
+    }
+
+    pub(super) fn unit(
+        &self,
+        kernel: &Kernel,
+        implementation: &Implementation,
+        shape: usize,
+        variant: &Variant,
+        precision: Option<DType>,
+    ) -> Result<Unit, ResolveError> {
+        let point = self.point(kernel, shape, variant);
+        let mut macros = point.macros(implementation)?;
+        if precision.is_some() {
+            // A reference knows the problem, not the variant: its macros are its own defines.
+            macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
+        }
+        Ok(Unit {
+            backend: implementation.backend,
+            source: implementation.source.clone(),
+            entry: implementation.entry.clone(),
+            flags: implementation.flags.clone(),
+            macros,
+            arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
+            signature: signature(kernel, implementation, precision),
+            directory: self.package.directory.clone(),
+        })
+    }
+
+    pub(super) fn build_implementation(
+        &self,
+        kernel: &Kernel,
+        implementation: &Implementation,
+        variant: &Variant,
+        shapes: &[usize],
+    ) -> Result<Result<Built, Rejection>, RunError> {
+        let mut builds: Vec<(Unit, Build)> = Vec::new();
+        for &shape in shapes {
+            let name = &kernel.shapes[shape].name;
+            let unit = match self.unit(kernel, implementation, shape, variant, None) {
+                Ok(unit) => unit,
+                Err(error) => {
+                    return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
+                }
+            };
+            if let Some((_, build)) = builds.iter_mut().find(|(other, _)| *other == unit) {
+                build.shapes.push(shape);
+                continue;
+            }
+            match self.compiler.compile(&unit) {
+                Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
+                Err(error) if error.is_variants_own() => return Ok(Err(compile_rejection(&error, name))),
+                Err(error) => return Err(RunError::Tool(error)),
+            }
+        }
+        Ok(Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() }))
+    }
+
+    /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
+    pub fn build(
+        &self,
+        variant: &Variant,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<Built, BuildFailure>, RunError> {
+        let kernel = self.kernel;
+        let implementation = &kernel.implementation;
+        let built = match self.build_implementation(kernel, implementation, variant, &self.shapes)? {
+            Ok(built) => built,
+            Err(rejection) => return Ok(Err(BuildFailure { rejection, built: None })),
+        };
+        let limits = &kernel.gates.resources;
+        for &shape in &self.shapes {
+            let name = &kernel.shapes[shape].name;
+            let geometry = match self.point(kernel, shape, variant).geometry(implementation) {
+                Ok(geometry) => geometry,
+                Err(error) => {
+                    let rejection = Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name));
+                    return Ok(Err(BuildFailure { rejection, built: Some(built) }));
+                }
+            };
+            let resources = &built.artifact(shape).resources;
+            let finding = gates::resources::judge(limits, resources, &geometry, self.arch.as_deref(), name);
+            if let Some(rejection) = at_level(limits.level, finding, warnings) {
+                return Ok(Err(BuildFailure { rejection, built: Some(built) }));
+            }
+        }
+        Ok(Ok(built))
+    }
+}
+
+/// A compiler's refusal as a rejection.
+pub(super) fn compile_rejection(error: &CompileError, shape: &str) -> Rejection {
+    let (gate, reason, output) = match error {
+        CompileError::TooMuchShared { .. } => (Gate::Resources, Reason::SharedMemory, None),
+        CompileError::Failed { stderr, .. } => (Gate::Compile, Reason::CompileFailed, Some(stderr.clone())),
+        _ => (Gate::Compile, Reason::CompileFailed, None),
+    };
+    let message = match error {
+        // What the compiler wrote is shown below the line, not in it.
+        CompileError::Failed { stderr, .. } => {
+            let first = stderr.lines().find(|line| line.contains("error")).or(stderr.lines().next());
+            first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
+        }
+        error => error.to_string(),
+    };
+    Rejection { output, ..Rejection::new(gate, reason, message, Some(shape)) }
+}
