@@ -1,5 +1,7 @@
 //! The devices that run kernels, behind one trait.
 
+pub mod cuda;
+
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
