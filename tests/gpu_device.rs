@@ -5,16 +5,22 @@
 
 #![allow(clippy::float_cmp)] // these kernels compute exact values
 
+#[path = "gpu_device/cases.rs"]
+mod cases;
+#[path = "gpu_device/faults.rs"]
+mod faults;
+#[path = "gpu_device/timing.rs"]
+mod timing;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::device::cuda::{CudaBound, CudaBuffer, CudaDevice, CudaKernel};
 use kbench_runtime::device::{BoundArg, Device};
-use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{CacheMode, Failure, Geometry, TensorMap};
+use kbench_runtime::protocol::{CacheMode, Failure, Geometry};
 
-const SOURCE: &str = include_str!("gpu_device.cu");
+const SOURCE: &str = include_str!("gpu_device/kernels.cu");
 
 /// A child runs the case named in this variable, on the cubin named in the other.
 const CASE: &str = "KBENCH_GPU_DEVICE_CASE";
@@ -29,26 +35,26 @@ const DEADLINE: Duration = Duration::from_secs(60);
 type Case = (&'static str, fn(&mut Gpu));
 
 const CASES: &[Case] = &[
-    ("info", info),
-    ("load_failures", load_failures),
-    ("good_kernel", good_kernel),
-    ("memory", memory),
-    ("shared_memory", shared_memory),
-    ("clusters", clusters),
-    ("cooperative", cooperative),
-    ("impossible_launches", impossible_launches),
-    ("wrong_arguments", wrong_arguments),
-    ("symbol", symbol),
-    ("tensor_map", tensor_map),
-    ("out_of_memory", out_of_memory),
-    ("illegal_access", illegal_access),
-    ("misaligned", misaligned),
-    ("traps", traps),
-    ("fault_in_sample", fault_in_sample),
-    ("known_duration", known_duration),
-    ("launch_cost", launch_cost),
-    ("cold_and_hot", cold_and_hot),
-    ("repeatability", repeatability),
+    ("info", cases::info),
+    ("load_failures", cases::load_failures),
+    ("good_kernel", cases::good_kernel),
+    ("memory", cases::memory),
+    ("shared_memory", cases::shared_memory),
+    ("clusters", cases::clusters),
+    ("cooperative", cases::cooperative),
+    ("impossible_launches", cases::impossible_launches),
+    ("wrong_arguments", cases::wrong_arguments),
+    ("symbol", cases::symbol),
+    ("tensor_map", cases::tensor_map),
+    ("out_of_memory", cases::out_of_memory),
+    ("illegal_access", faults::illegal_access),
+    ("misaligned", faults::misaligned),
+    ("traps", faults::traps),
+    ("fault_in_sample", faults::fault_in_sample),
+    ("known_duration", timing::known_duration),
+    ("launch_cost", timing::launch_cost),
+    ("cold_and_hot", timing::cold_and_hot),
+    ("repeatability", timing::repeatability),
 ];
 
 fn main() -> ExitCode {
@@ -208,356 +214,5 @@ fn refused(result: Result<impl Sized, Failure>, words: &str) {
     match result.err() {
         Some(Failure::LaunchRefused { message }) if message.contains(words) => println!("  {message}"),
         other => panic!("expected a refusal with {words:?}, got {other:?}"),
-    }
-}
-
-fn info(gpu: &mut Gpu) {
-    let info = gpu.device.info();
-    println!("  {info:?}");
-    assert!(!info.name.is_empty() && info.driver.contains('.'));
-    assert!(info.compute_capability.is_some_and(|(major, _)| major >= 5));
-    assert!(info.multiprocessors > 0 && info.memory_bytes > 1 << 30 && info.cache_bytes > 0 && info.clock_khz > 0);
-    assert!(info.max_threads_per_block >= 1024 && info.max_shared_per_block >= 48 << 10);
-}
-
-fn load_failures(gpu: &mut Gpu) {
-    let code = gpu.code.clone();
-    let symbol = gpu.device.load(&code, "nothing").err();
-    assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "nothing".into() }));
-    let symbol = gpu.device.load(&code, "a\0b").err();
-    assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "a\0b".into() }));
-    let other = std::fs::read(PathBuf::from(std::env::var_os(CUBIN).expect("a cubin")).with_file_name(OTHER));
-    let other = other.expect("a cubin for another architecture");
-    for bad in [b"hello".to_vec(), code[..1000].to_vec(), code[..code.len() - 100].to_vec(), other] {
-        match gpu.device.load(&bad, "add").err() {
-            Some(Failure::LoadFailed { message }) => println!("  {message}"),
-            other => panic!("{other:?}"),
-        }
-    }
-    // PTX goes through the driver's own compiler, whose log is what is shown.
-    match gpu.device.load(b".version 7.0\n.target sm_70\n.address_size 64\nnonsense;\n", "add").err() {
-        Some(Failure::LoadFailed { message }) => println!("  {message}"),
-        other => panic!("{other:?}"),
-    }
-    good_kernel(gpu);
-}
-
-fn good_kernel(gpu: &mut Gpu) {
-    let n = 1000;
-    let values: Vec<f32> = (0..n as u16).map(f32::from).collect();
-    let input = gpu.upload(&values);
-    let output = gpu.alloc(4 * n);
-    gpu.device.fill(&output, 0, 4 * n, 0xff).expect("a fill");
-    let args = vec![
-        pointer(&input, 4 * n),
-        pointer(&output, 4 * n),
-        int(n as i32),
-        BoundArg::Scalar(0.5f32.to_ne_bytes().to_vec()),
-    ];
-    let mut bound = gpu.bind("add", &blocks(8, 128), &args).expect("a launch");
-    drop((args, input));
-    let expected: Vec<f32> = values.iter().map(|value| value + 0.5).collect();
-    gpu.device.run(&bound).expect("a run");
-    assert_eq!(gpu.floats(&output, n), expected);
-    for (batch, cache) in [(1, CacheMode::Cold), (1, CacheMode::Hot), (50, CacheMode::Hot)] {
-        gpu.device.fill(&output, 0, 4 * n, 0xff).expect("a fill");
-        let nanoseconds = gpu.device.sample(&mut bound, batch, cache).expect("a sample");
-        assert!(nanoseconds > 100.0 && nanoseconds < 1e7, "{nanoseconds}");
-        assert_eq!(gpu.floats(&output, n), expected, "after {batch} {cache:?}");
-    }
-}
-
-fn memory(gpu: &mut Gpu) {
-    let buffer = gpu.alloc(10);
-    gpu.device.fill(&buffer, 0, 10, 7).expect("a fill");
-    gpu.device.fill(&buffer, 2, 3, 9).expect("a fill");
-    gpu.device.upload(&buffer, 8, &[1, 2]).expect("an upload");
-    let mut bytes = [0; 9];
-    gpu.device.download(&buffer, 1, &mut bytes).expect("a download");
-    assert_eq!(bytes, [7, 9, 9, 9, 7, 7, 7, 1, 2]);
-    for past in [gpu.device.upload(&buffer, 9, &[1, 2]), gpu.device.fill(&buffer, usize::MAX, 2, 0)] {
-        assert!(matches!(past, Err(Failure::Inputs { .. })), "{past:?}");
-    }
-    let nothing = gpu.alloc(0);
-    gpu.device.upload(&nothing, 0, &[]).expect("an empty upload");
-}
-
-fn shared_memory(gpu: &mut Gpu) {
-    let most = gpu.device.info().max_shared_per_block;
-    for bytes in [1 << 10, 48 << 10, (64 << 10) + 16, most] {
-        let words = bytes as usize / 4;
-        let out = gpu.alloc(4 * words);
-        let geometry = Geometry { dynamic_shared: bytes, ..blocks(1, 256) };
-        gpu.run("big_shared", &geometry, &vec![pointer(&out, 4 * words), int(words as i32)]).expect("a run");
-        let values = gpu.floats(&out, words);
-        assert!(values.iter().rev().zip(0u32..).all(|(value, index)| *value == index as f32), "{bytes} bytes");
-    }
-    let out = gpu.alloc(4);
-    let args = vec![pointer(&out, 4), int(0)];
-    refused(
-        gpu.bind("big_shared", &Geometry { dynamic_shared: most + 16, ..blocks(1, 256) }, &args),
-        &format!("exceed this device's {most}"),
-    );
-}
-
-fn clusters(gpu: &mut Gpu) {
-    if gpu.device.info().compute_capability < Some((9, 0)) {
-        return println!("  skipped: no clusters on this device");
-    }
-    let out = gpu.alloc(4 * 64);
-    let args = vec![pointer(&out, 4 * 64)];
-    for size in [2, 4, 8, 16] {
-        let geometry = Geometry { cluster: Some([size, 1, 1]), ..blocks(64, 32) };
-        gpu.run("clusters", &geometry, &args).expect("a run");
-        let expected: Vec<i32> = (0..64).map(|block| 100 * size as i32 + block % size as i32).collect();
-        assert_eq!(gpu.integers(&out, 64), expected);
-    }
-    let geometry = Geometry { cluster: Some([4, 1, 1]), ..blocks(62, 32) };
-    refused(gpu.bind("clusters", &geometry, &args), "no multiple of the cluster's 4");
-    let geometry = Geometry { cluster: Some([32, 1, 1]), ..blocks(64, 32) };
-    refused(gpu.bind("clusters", &geometry, &args), "clusters of 32x1x1");
-    good_kernel(gpu);
-}
-
-fn cooperative(gpu: &mut Gpu) {
-    let sms = gpu.device.info().multiprocessors;
-    let (sum, out) = (gpu.alloc(4), gpu.alloc(4 * 65_536));
-    gpu.device.fill(&sum, 0, 4, 0).expect("a fill");
-    let args = vec![pointer(&sum, 4), pointer(&out, 4 * 65_536)];
-    let geometry = Geometry { cooperative: true, ..blocks(sms, 128) };
-    let mut bound = gpu.bind("cooperative", &geometry, &args).expect("a launch");
-    gpu.device.run(&bound).expect("a run");
-    assert_eq!(gpu.integers(&out, sms as usize), vec![sms as i32; sms as usize]);
-    // Every launch of a batch runs, lead included, whether it could be captured or not.
-    gpu.device.fill(&sum, 0, 4, 0).expect("a fill");
-    let nanoseconds = gpu.device.sample(&mut bound, 10, CacheMode::Hot).expect("a sample");
-    let runs = gpu.integers(&sum, 1)[0] / sms as i32;
-    println!("  cooperative: {nanoseconds:.0} ns a launch, {runs} launches for a sample of 10");
-    assert!(runs >= 20 && runs % 20 == 0, "{runs}");
-    let geometry = Geometry { cooperative: true, ..blocks(65_536, 128) };
-    refused(gpu.bind("cooperative", &geometry, &args), "a cooperative grid of 65536 blocks exceeds the ");
-}
-
-fn impossible_launches(gpu: &mut Gpu) {
-    let out = gpu.alloc(4 * 2048);
-    let args = vec![pointer(&out, 4 * 2048)];
-    let square = Geometry { block: [64, 32, 1], ..Geometry::default() };
-    refused(gpu.bind("bounded", &square, &args), "a block of 2048 threads exceeds this device's 1024");
-    refused(gpu.bind("bounded", &blocks(1, 512), &args), "a block of 512 threads exceeds the 256 ");
-    refused(gpu.bind("bounded", &blocks(0, 32), &args), "the grid is 0 in x");
-    refused(gpu.bind("bounded", &Geometry { grid: [1, 70_000, 1], ..blocks(1, 32) }, &args), "70000 in y");
-    gpu.run("bounded", &blocks(1, 256), &args).expect("a run");
-    assert_eq!(gpu.floats(&out, 256), [1.0; 256]);
-}
-
-fn wrong_arguments(gpu: &mut Gpu) {
-    let buffer = gpu.alloc(64);
-    let p = || pointer(&buffer, 64);
-    refused(gpu.bind("add", &blocks(1, 1), &vec![p(), p(), int(1)]), "takes 4 parameters, `args` gives 3");
-    refused(gpu.bind("add", &blocks(1, 1), &vec![p(), p(), int(1), int(1), int(1)]), "gives 5");
-    refused(
-        gpu.bind("add", &blocks(1, 1), &vec![p(), p(), p(), int(1)]),
-        "parameter 3 is 4 bytes, `args` gives a tensor's address of 8 bytes",
-    );
-    refused(gpu.bind("empty", &blocks(1, 1), &vec![p()]), "takes 0 parameters, `args` gives 1");
-    let past = gpu.bind("add", &blocks(1, 1), &vec![p(), pointer(&buffer, 65), int(1), int(1)]).err();
-    assert!(matches!(past, Some(Failure::Inputs { .. })), "{past:?}");
-}
-
-fn symbol(gpu: &mut Gpu) {
-    let kernel = gpu.kernel("polynomial");
-    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_ne_bytes()).collect::<Vec<u8>>();
-    gpu.device.set_symbol(&kernel, "coefficients", &bytes(&[1.0, 2.0, 3.0, 4.0])).expect("a symbol");
-    let (input, output) = (gpu.upload(&[2.0]), gpu.alloc(4));
-    let args = vec![pointer(&input, 4), pointer(&output, 4)];
-    let bound = gpu.device.bind(&kernel, &blocks(1, 1), &args).expect("a launch");
-    gpu.device.run(&bound).expect("a run");
-    assert_eq!(gpu.floats(&output, 1), [49.0]);
-    gpu.device.set_symbol(&kernel, "coefficients", &bytes(&[3.0])).expect("part of a symbol");
-    gpu.device.run(&bound).expect("a run");
-    assert_eq!(gpu.floats(&output, 1), [51.0]);
-    let missing = gpu.device.set_symbol(&kernel, "coefficient", &[]);
-    assert_eq!(missing, Err(Failure::SymbolNotFound { symbol: "coefficient".into() }));
-    match gpu.device.set_symbol(&kernel, "coefficients", &[0; 17]) {
-        Err(Failure::Inputs { message }) => println!("  {message}"),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn tensor_map(gpu: &mut Gpu) {
-    let (rows, columns) = (16usize, 64usize);
-    let values: Vec<f32> = (0..(rows * columns) as u16).map(f32::from).collect();
-    let (input, output) = (gpu.upload(&values), gpu.alloc(4 * 256));
-    let args = |r#box: [u32; 2], swizzle, x, y| {
-        let map = TensorMap { tensor: 0, dims: vec![rows as u64, columns as u64], r#box: r#box.to_vec(), swizzle };
-        let map = BoundArg::TensorMap { buffer: input.clone(), offset: 0, dtype: DType::F32, map };
-        vec![map, pointer(&output, 4 * 256), int(x), int(y)]
-    };
-    if gpu.device.info().compute_capability < Some((9, 0)) {
-        let unsupported = gpu.bind("tensor_map", &blocks(1, 32), &args([8, 32], 0, 0, 0)).err();
-        assert!(matches!(unsupported, Some(Failure::Unsupported { .. })), "{unsupported:?}");
-        return;
-    }
-    for (swizzle, x, y) in [(0, 32, 4), (128, 32, 4), (0, 48, 12)] {
-        gpu.run("tensor_map", &blocks(1, 32), &args([8, 32], swizzle, x, y)).expect("a run");
-        let found = gpu.floats(&output, 256);
-        for row in 0..8usize {
-            for column in 0..32usize {
-                // The swizzle exchanges 16-byte chunks within each row of 128 bytes.
-                let chunk = if swizzle == 128 { (column / 4) ^ row } else { column / 4 };
-                let (from_row, from_column) = (row + y as usize, column + x as usize);
-                let inside = from_row < rows && from_column < columns;
-                let expected = if inside { values[from_row * columns + from_column] } else { 0.0 };
-                assert_eq!(found[row * 32 + chunk * 4 + column % 4], expected, "swizzle {swizzle}, {row}, {column}");
-            }
-        }
-    }
-    refused(gpu.bind("tensor_map", &blocks(1, 32), &args([8, 64], 128, 0, 0)), "256 bytes exceed the swizzle's 128");
-    let map = TensorMap { tensor: 0, dims: vec![16, 60], r#box: vec![8, 32], swizzle: 0 };
-    let map = BoundArg::TensorMap { buffer: input.clone(), offset: 4, dtype: DType::F32, map };
-    // The driver's own refusal: the address is no multiple of 16.
-    let args = vec![map, pointer(&output, 4 * 256), int(0), int(0)];
-    refused(gpu.bind("tensor_map", &blocks(1, 32), &args), "CUDA_ERROR_INVALID_VALUE");
-}
-
-fn out_of_memory(gpu: &mut Gpu) {
-    let bytes = gpu.device.info().memory_bytes as usize * 2;
-    assert_eq!(gpu.device.alloc(bytes).err(), Some(Failure::OutOfMemory { bytes: bytes as u64 }));
-    assert!(matches!(gpu.device.alloc(usize::MAX).err(), Some(Failure::OutOfMemory { .. })));
-    good_kernel(gpu);
-}
-
-/// After a kernel's fault every call fails, the way the fault did, and nothing panics or hangs.
-fn everything_fails(gpu: &mut Gpu, buffer: &CudaBuffer, bound: &mut CudaBound, expected: fn(&Failure) -> bool) {
-    let started = Instant::now();
-    let Gpu { device, code } = gpu;
-    let failures = [
-        device.run(bound).err(),
-        device.sample(bound, 1, CacheMode::Cold).err(),
-        device.sample(bound, 10, CacheMode::Hot).err(),
-        device.upload(buffer, 0, &[0]).err(),
-        device.download(buffer, 0, &mut [0]).err(),
-        device.fill(buffer, 0, 1, 0).err(),
-        device.alloc(1 << 20).err(),
-        device.load(code, "add").err(),
-    ];
-    for (index, failure) in failures.into_iter().enumerate() {
-        let failure = failure.unwrap_or_else(|| panic!("call {index} passed after a fault"));
-        assert!(expected(&failure) && failure.is_fatal(), "call {index}: {failure:?}");
-    }
-    println!("  8 more calls: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
-    println!("  opened again: {:?}", CudaDevice::open(0).err());
-}
-
-fn fault(gpu: &mut Gpu, entry: &str, with_buffer: bool, expected: fn(&Failure) -> bool) {
-    let buffer = gpu.alloc(4096);
-    let args = if with_buffer { vec![pointer(&buffer, 4096)] } else { Vec::new() };
-    let mut bound = gpu.bind(entry, &blocks(4, 32), &args).expect("a launch");
-    let failure = gpu.device.run(&bound).expect_err("a fault");
-    println!("  {failure}");
-    assert!(expected(&failure) && failure.is_fatal(), "{failure:?}");
-    everything_fails(gpu, &buffer, &mut bound, expected);
-}
-
-fn is_illegal_access(failure: &Failure) -> bool {
-    matches!(failure, Failure::IllegalAccess { .. })
-}
-
-fn is_device_fault(failure: &Failure) -> bool {
-    matches!(failure, Failure::DeviceFault { .. })
-}
-
-fn illegal_access(gpu: &mut Gpu) {
-    fault(gpu, "far_away", true, is_illegal_access);
-}
-
-fn misaligned(gpu: &mut Gpu) {
-    fault(gpu, "misaligned", true, is_device_fault);
-}
-
-fn traps(gpu: &mut Gpu) {
-    fault(gpu, "traps", false, is_device_fault);
-}
-
-fn fault_in_sample(gpu: &mut Gpu) {
-    let buffer = gpu.alloc(4096);
-    let mut bound = gpu.bind("far_away", &blocks(4, 32), &vec![pointer(&buffer, 4096)]).expect("a launch");
-    let failure = gpu.device.sample(&mut bound, 10, CacheMode::Hot).expect_err("a fault");
-    println!("  {failure}");
-    assert!(is_illegal_access(&failure), "{failure:?}");
-}
-
-fn known_duration(gpu: &mut Gpu) {
-    println!("  spin for      cold p50    hot p50 (batch)");
-    for microseconds in [10i64, 100, 1000] {
-        let nanoseconds = 1000 * microseconds;
-        let args = vec![BoundArg::Scalar(nanoseconds.to_ne_bytes().to_vec())];
-        let mut bound = gpu.bind("spin", &blocks(1, 1), &args).expect("a launch");
-        let batch = gpu.batch(&mut bound);
-        let cold = gpu.p50(&mut bound, 1, CacheMode::Cold, 20);
-        let hot = gpu.p50(&mut bound, batch, CacheMode::Hot, 20);
-        println!("  {microseconds:>5} us   {:>8.2} us {:>8.2} us ({batch})", cold / 1e3, hot / 1e3);
-        for sample in [cold, hot] {
-            let over = sample - nanoseconds as f64;
-            assert!((-1100.0..8000.0).contains(&over), "{over} ns over");
-        }
-    }
-}
-
-fn launch_cost(gpu: &mut Gpu) {
-    let mut bound = gpu.bind("empty", &blocks(1, 32), &Vec::new()).expect("a launch");
-    let cold = gpu.p50(&mut bound, 1, CacheMode::Cold, 100);
-    print!("  empty kernel: cold {:.2} us; hot by batch:", cold / 1e3);
-    for batch in [1, 2, 10, 100, 400, 1000] {
-        let hot = gpu.p50(&mut bound, batch, CacheMode::Hot, 50);
-        print!("  {batch}: {:.3} us", hot / 1e3);
-    }
-    println!();
-    assert!(cold > 300.0 && cold < 20_000.0);
-}
-
-fn cold_and_hot(gpu: &mut Gpu) {
-    println!("  read          cold p50    hot p50 (batch)");
-    for megabytes in [4usize, 16, 64, 1024] {
-        let bytes = megabytes << 20;
-        let (input, output) = (gpu.alloc(bytes), gpu.alloc(4));
-        gpu.device.fill(&input, 0, bytes, 0).expect("a fill");
-        let args = vec![pointer(&input, bytes), pointer(&output, 4), int((bytes / 16) as i32)];
-        let grid = gpu.device.info().multiprocessors * 4;
-        let mut bound = gpu.bind("read_all", &blocks(grid, 512), &args).expect("a launch");
-        let batch = gpu.batch(&mut bound);
-        let cold = gpu.p50(&mut bound, 1, CacheMode::Cold, 30);
-        let hot = gpu.p50(&mut bound, batch, CacheMode::Hot, 30);
-        let rate = |sample: f64| bytes as f64 / sample;
-        println!(
-            "  {megabytes:>5} MB   {:>8.2} us {:>8.2} us ({batch}), {:.0} and {:.0} GB/s",
-            cold / 1e3,
-            hot / 1e3,
-            rate(cold),
-            rate(hot)
-        );
-        if megabytes <= 16 {
-            assert!(cold > 1.1 * hot, "{cold} and {hot}");
-        }
-    }
-}
-
-fn repeatability(gpu: &mut Gpu) {
-    println!("  p50 of 100 samples, five times over, in us");
-    let out = gpu.alloc(4 * 132 * 1024);
-    for rounds in [2_000i32, 440_000] {
-        let args = vec![pointer(&out, 4 * 132 * 1024), int(rounds)];
-        let mut bound = gpu.bind("chain", &blocks(132, 1024), &args).expect("a launch");
-        let batch = gpu.batch(&mut bound);
-        gpu.p50(&mut bound, batch, CacheMode::Hot, 20);
-        for (cache, batch) in [(CacheMode::Hot, batch), (CacheMode::Cold, 1)] {
-            let repeats: Vec<f64> = (0..5).map(|_| gpu.p50(&mut bound, batch, cache, 100) / 1e3).collect();
-            let low = repeats.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = repeats.iter().copied().fold(0.0, f64::max);
-            println!(
-                "  {rounds:>7} rounds {cache:?} {batch:>4}: {repeats:.3?}, spread {:.2} %",
-                100.0 * (high / low - 1.0)
-            );
-        }
     }
 }

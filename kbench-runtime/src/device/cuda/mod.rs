@@ -133,8 +133,8 @@ impl Device for CudaDevice {
         if batch > 1 { "cuda-graph" } else { "cuda-event" }
     }
 
-    /// Half a millisecond: the constant part of a graph's sample (start of the graph, two events; a few microseconds) is
-    /// then under one per cent, and 100 samples with their untimed repeats take a tenth of a second.
+    /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then under half a per cent, and 100 samples
+    /// with their untimed repeats take a tenth of a second.
     fn shortest_sample(&self) -> f64 {
         500_000.0
     }

@@ -120,7 +120,8 @@ impl CudaKernel {
     }
 }
 
-/// Asks for one parameter after the other until the driver knows no more.
+/// Asks for one parameter after the other until the driver knows no more. That last question is an API error in the eyes of
+/// compute-sanitizer (`--report-api-errors no`); a count to ask for instead exists only from CUDA 13.2 on.
 fn parameters(function: CUfunction) -> Result<Vec<usize>, CudaError> {
     let mut sizes = Vec::new();
     loop {

@@ -1,7 +1,9 @@
 //! Samples.
 //!
-//! A sample lies between two events on the stream. Nothing is subtracted from it: what the events themselves cost (about a
-//! launch latency; CONTRIBUTING.md has measured figures) is part of every sample, a batch divides it by its launches.
+//! A sample lies between two events on the stream. Nothing is subtracted from it: what the events themselves cost is part of
+//! every sample, a batch divides it by its launches. On an H200 (driver 580, CUDA 13.0) an empty kernel takes 2.6 to 2.8 µs
+//! alone, cold or hot, and 0.61 µs a launch in a graph of 400: about 2.2 µs a sample are the events', 0.6 µs the kernel's with the
+//! gap to the next one. A spin of 100 µs is 102.6 µs cold and 101.0 µs hot (5 a graph).
 //!
 //! The host's work must not show: while the device is busy with something untimed (the flush of a cold sample, an untimed
 //! repeat of a hot one) the host enqueues event, launches, event. That this was so is verified: if the first event has

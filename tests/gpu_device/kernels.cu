@@ -1,4 +1,4 @@
-// Kernels of tests/gpu_device.rs. Compiled when that test runs, with nvcc, for the GPU that is there.
+// Kernels of the test gpu_device. Compiled when that test runs, with nvcc, for the GPU that is there.
 #include <cooperative_groups.h>
 
 extern "C" { __constant__ float coefficients[4]; }
