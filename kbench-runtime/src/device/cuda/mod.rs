@@ -1,0 +1,141 @@
+//! NVIDIA GPUs, through the CUDA driver API.
+//!
+//! cudarc supplies the bindings and loads the driver library at run time; ownership is this module's own, since a worker
+//! must survive (to report, not to go on) a context that a kernel has broken. Every return code is checked, after every
+//! run the stream is waited for, and nothing that frees panics.
+
+mod args;
+mod driver;
+mod error;
+mod graph;
+mod image;
+mod launch;
+mod limits;
+mod memory;
+mod module;
+mod tensor_map;
+mod timing;
+
+use std::rc::Rc;
+
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
+
+use self::driver::{Context, Driver, Stream};
+use self::limits::DeviceLimits;
+use self::timing::Timer;
+use super::{BoundArg, Device};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+
+pub use self::launch::CudaBound;
+pub use self::memory::CudaBuffer;
+pub use self::module::CudaKernel;
+
+/// One NVIDIA GPU, with one stream. Stays on the thread that opened it.
+pub struct CudaDevice {
+    info: DeviceInfo,
+    driver: Driver,
+    limits: DeviceLimits,
+    timer: Timer,
+    stream: Rc<Stream>,
+    context: Rc<Context>,
+}
+
+impl CudaDevice {
+    /// Opens the GPU of that index (`CUDA_VISIBLE_DEVICES` applies), or says why there is none.
+    pub fn open(index: u32) -> Result<Self, String> {
+        let driver = Driver::open()?;
+        let device = Driver::device(index)?;
+        let failed = |error: error::CudaError| format!("CUDA device {index} cannot be used: {}", error.words());
+        let context = Context::retain(device).map_err(failed)?;
+        let limits = DeviceLimits::query(device);
+        let info = DeviceInfo {
+            kind: DeviceKind::Cuda,
+            index,
+            name: driver::name(device).map_err(failed)?,
+            driver: driver::version_text(driver.version),
+            compute_capability: Some(limits.capability),
+            multiprocessors: limits.multiprocessors,
+            memory_bytes: driver::memory(device).map_err(failed)?,
+            cache_bytes: u64::from(driver::attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)),
+            max_threads_per_block: limits.threads,
+            max_shared_per_block: limits.shared,
+            clock_khz: driver::attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
+        };
+        let stream = Stream::new(&context).map_err(failed)?;
+        let timer = Timer::new(driver, &stream, info.cache_bytes).map_err(failed)?;
+        Ok(Self { info, driver, limits, timer, stream, context })
+    }
+}
+
+impl Device for CudaDevice {
+    type Buffer = CudaBuffer;
+    type Kernel = CudaKernel;
+    type Bound = CudaBound;
+
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn load(&mut self, code: &[u8], entry: &str) -> Result<CudaKernel, Failure> {
+        CudaKernel::load(self.driver, &self.context, code, entry)
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<CudaBuffer, Failure> {
+        CudaBuffer::new(&self.context, bytes)
+    }
+
+    fn upload(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
+        buffer.upload(&self.stream, offset, data)
+    }
+
+    fn download(&mut self, buffer: &CudaBuffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
+        buffer.download(&self.stream, offset, data)
+    }
+
+    fn fill(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
+        buffer.enqueue_fill(&self.stream, offset, bytes, byte)?;
+        self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
+    }
+
+    /// A symbol larger than `data` keeps its rest: `__constant__` arrays are often sized for the largest case.
+    fn set_symbol(&mut self, kernel: &CudaKernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
+        let (address, bytes) = kernel.global(symbol)?;
+        if data.len() > bytes {
+            let message = format!("the symbol `{symbol}` holds {bytes} bytes, its tensor has {}", data.len());
+            return Err(Failure::Inputs { message });
+        }
+        memory::copy_in(&self.stream, address, data)
+    }
+
+    fn bind(
+        &mut self,
+        kernel: &CudaKernel,
+        geometry: &Geometry,
+        args: &[BoundArg<CudaBuffer>],
+    ) -> Result<CudaBound, Failure> {
+        let tensor_maps = self.limits.tensor_maps && self.driver.knows_tensor_maps;
+        CudaBound::new(&self.limits, tensor_maps, &self.stream, kernel, geometry, args)
+    }
+
+    fn run(&mut self, bound: &CudaBound) -> Result<(), Failure> {
+        let launched = bound.enqueue();
+        // Also after a refusal: an error of earlier work would show here.
+        let waited = self.stream.synchronize();
+        launched.map_err(|error| bound.refused(error))?;
+        waited.map_err(|error| error.failure("in the kernel"))
+    }
+
+    fn sample(&mut self, bound: &mut CudaBound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
+        self.take_sample(bound, batch, cache)
+    }
+
+    fn clock(&self, batch: u32) -> &'static str {
+        if batch > 1 { "cuda-graph" } else { "cuda-event" }
+    }
+
+    /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then under half a per cent, and 100 samples
+    /// with their untimed repeats take a tenth of a second.
+    fn shortest_sample(&self) -> f64 {
+        500_000.0
+    }
+}
