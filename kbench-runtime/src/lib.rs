@@ -8,3 +8,6 @@ pub mod dtype;
 pub mod protocol;
 pub mod stats;
 pub mod tensor;
+
+#[cfg(test)]
+mod testing;
