@@ -2,6 +2,7 @@
 
 pub mod fake;
 pub mod cuda;
+pub mod host;
 
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
 

@@ -1,0 +1,219 @@
+//! Outputs compared: with each other bit by bit, and with the reference in f64.
+
+use rayon::prelude::*;
+
+use crate::codec::{self, CHUNK};
+use crate::dtype::DType;
+use crate::protocol::{OutputReport, TensorSpec};
+
+/// Sums over one chunk of elements. Chunks are of fixed size and are added in order, so that results do not depend on threads.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    compared: u64,
+    nonfinite: u64,
+    bad: u64,
+    error: f64,
+    absolute: f64,
+    squares: f64,
+    references: u64,
+    reference_squares: f64,
+    largest: Option<Largest>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Largest {
+    error: f64,
+    at: u64,
+    output: f64,
+    reference: f64,
+}
+
+impl Sums {
+    fn add(&mut self, at: u64, output: f64, reference: f64, error: f64, bad_above: f64) {
+        if reference.is_finite() {
+            self.references += 1;
+            self.reference_squares += reference * reference;
+        }
+        if !output.is_finite() || !reference.is_finite() {
+            // The same kind of NaN or infinity on both sides agrees.
+            let agree = (output.is_nan() && reference.is_nan()) || output == reference;
+            self.nonfinite += u64::from(!agree);
+            return;
+        }
+        let absolute = error.abs();
+        self.compared += 1;
+        self.error += error;
+        self.absolute += absolute;
+        self.squares += error * error;
+        self.bad += u64::from(absolute > bad_above);
+        if self.largest.is_none_or(|largest| absolute > largest.error) {
+            self.largest = Some(Largest { error: absolute, at, output, reference });
+        }
+    }
+
+    fn then(self, next: Sums) -> Sums {
+        Sums {
+            compared: self.compared + next.compared,
+            nonfinite: self.nonfinite + next.nonfinite,
+            bad: self.bad + next.bad,
+            error: self.error + next.error,
+            absolute: self.absolute + next.absolute,
+            squares: self.squares + next.squares,
+            references: self.references + next.references,
+            reference_squares: self.reference_squares + next.reference_squares,
+            largest: match (self.largest, next.largest) {
+                (Some(largest), Some(other)) if other.error > largest.error => Some(other),
+                (largest, other) => largest.or(other),
+            },
+        }
+    }
+}
+
+/// Errors of an output against the reference's tensor of type `wide`; nothing is said of unwritten elements.
+pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: &[u8], bad_above: f64) -> OutputReport {
+    let (size, wide_size) = (spec.dtype.size(), wide.size());
+    let chunks: Vec<Sums> = output
+        .par_chunks(CHUNK * size)
+        .zip(reference.par_chunks(CHUNK * wide_size))
+        .enumerate()
+        .map_init(
+            || (vec![0.0; CHUNK], vec![0.0; CHUNK]),
+            |(left, right), (chunk, (output, reference))| {
+                let n = output.len() / size;
+                codec::decode_into(spec.dtype, output, &mut left[..n]);
+                codec::decode_into(wide, reference, &mut right[..n]);
+                let mut sums = Sums::default();
+                for (index, (left, right)) in left[..n].iter().zip(&right[..n]).enumerate() {
+                    let error = match (spec.dtype, wide) {
+                        (DType::I64, DType::I64) | (DType::U64, DType::U64) => {
+                            let [left, right] = [output, reference].map(|bytes| whole(spec.dtype, bytes, index));
+                            (left - right) as f64
+                        }
+                        _ => left - right,
+                    };
+                    sums.add((chunk * CHUNK + index) as u64, *left, *right, error, bad_above);
+                }
+                sums
+            },
+        )
+        .collect();
+    let sums = chunks.into_iter().fold(Sums::default(), Sums::then);
+    let mean = |sum: f64, n: u64| if n == 0 { 0.0 } else { bounded(sum / n as f64) };
+    let largest = sums.largest.unwrap_or(Largest { error: 0.0, at: 0, output: 0.0, reference: 0.0 });
+    OutputReport {
+        tensor: spec.name.clone(),
+        elements: spec.elements() as u64,
+        unwritten: 0,
+        first_unwritten: None,
+        nonfinite: sums.nonfinite,
+        max_abs_err: bounded(largest.error),
+        max_abs_err_at: largest.at,
+        output_at: largest.output,
+        reference_at: largest.reference,
+        mean_abs_err: mean(sums.absolute, sums.compared),
+        bias: mean(sums.error, sums.compared),
+        rms_err: mean(sums.squares, sums.compared).sqrt(),
+        rms_ref: mean(sums.reference_squares, sums.references).sqrt(),
+        bad: sums.bad,
+    }
+}
+
+/// An error may overflow though both numbers are finite; JSON has no infinity.
+fn bounded(value: f64) -> f64 {
+    if value.is_nan() { f64::MAX } else { value.clamp(-f64::MAX, f64::MAX) }
+}
+
+fn whole(dtype: DType, bytes: &[u8], index: usize) -> i128 {
+    let bytes = bytes.as_chunks::<8>().0[index];
+    if dtype == DType::U64 { u64::from_le_bytes(bytes).into() } else { i64::from_le_bytes(bytes).into() }
+}
+
+/// How many elements of `size` bytes meet a condition, and the first that does.
+pub fn count(elements: usize, meets: impl Fn(usize) -> bool + Sync) -> (u64, Option<u64>) {
+    let chunks: Vec<(u64, Option<u64>)> = (0..elements.div_ceil(CHUNK))
+        .into_par_iter()
+        .map(|chunk| {
+            let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(elements);
+            let mut met = range.filter(|index| meets(*index));
+            let first = met.next();
+            (u64::from(first.is_some()) + met.count() as u64, first.map(|first| first as u64))
+        })
+        .collect();
+    (chunks.iter().map(|(count, _)| count).sum(), chunks.iter().find_map(|(_, first)| *first))
+}
+
+/// The `index`-th element of `size` bytes.
+pub fn element(bytes: &[u8], index: usize, size: usize) -> &[u8] {
+    &bytes[index * size..(index + 1) * size]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Role, Source};
+
+    fn report(dtype: DType, output: &[f64], reference: &[f64]) -> OutputReport {
+        let dims = vec![output.len() as u64];
+        let spec = TensorSpec { name: "o".into(), dtype, dims, role: Role::Out, source: Source::None };
+        let wide = if dtype.is_float() { DType::F64 } else { dtype };
+        with_reference(&spec, &codec::encode(dtype, output), wide, &codec::encode(wide, reference), 0.5)
+    }
+
+    #[test]
+    fn errors_by_hand() {
+        let got = report(DType::F32, &[1.0, 2.0, 2.0, 4.0], &[1.0, 1.0, 3.0, 4.25]);
+        assert_eq!((got.max_abs_err, got.max_abs_err_at, got.output_at, got.reference_at), (1.0, 1, 2.0, 1.0));
+        assert_eq!((got.mean_abs_err, got.bias, got.bad, got.nonfinite), (0.5625, -0.0625, 2, 0));
+        assert!((got.rms_err - (2.0625_f64 / 4.0).sqrt()).abs() < 1e-15);
+        assert!((got.rms_ref - (29.0625_f64 / 4.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted_and_kept_out_of_the_errors() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let got = report(DType::F16, &[nan, nan, inf, -inf, inf, 1.0, 2.0], &[nan, 1.0, inf, inf, 3.0, nan, 2.5]);
+        assert_eq!((got.nonfinite, got.max_abs_err, got.max_abs_err_at, got.mean_abs_err), (4, 0.5, 6, 0.5));
+        assert!((got.rms_ref - ((1.0 + 9.0 + 6.25_f64) / 3.0).sqrt()).abs() < 1e-15);
+        let none = report(DType::F32, &[nan], &[0.0]);
+        assert_eq!((none.nonfinite, none.max_abs_err, none.mean_abs_err, none.rms_err), (1, 0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn numbers_stay_finite() {
+        let got = report(DType::F64, &[1e308, 0.0], &[-1e308, 0.0]);
+        let numbers = [got.max_abs_err, got.mean_abs_err, got.bias, got.rms_err, got.rms_ref, got.output_at];
+        assert!(numbers.iter().all(|number| number.is_finite()), "{got:?}");
+    }
+
+    #[test]
+    fn an_integer_off_by_one_is_seen_however_large() {
+        let spec =
+            TensorSpec { name: "o".into(), dtype: DType::I64, dims: vec![2], role: Role::Out, source: Source::None };
+        let bytes = |values: [i64; 2]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        let (output, reference) = (bytes([i64::MAX - 1, 5]), bytes([i64::MAX, 5]));
+        let got = with_reference(&spec, &output, DType::I64, &reference, 0.5);
+        assert_eq!((got.max_abs_err, got.max_abs_err_at, got.bad, got.bias), (1.0, 0, 1, -0.5));
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_threads_and_the_first_largest_error_wins() {
+        let n = 5 * CHUNK + 3;
+        let output: Vec<f64> = (0..n).map(|i| (i as f64).sin()).collect();
+        let mut reference: Vec<f64> = output.iter().map(|v| v * 1.001).collect();
+        reference[CHUNK + 1] = 9.0 + output[CHUNK + 1];
+        reference[4 * CHUNK] = output[4 * CHUNK] - 9.0;
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| report(DType::F64, &output, &reference))
+        };
+        assert_eq!(on(1), on(3));
+        assert_eq!(on(2).max_abs_err_at, CHUNK as u64 + 1);
+    }
+
+    #[test]
+    fn elements_are_counted_with_the_first() {
+        assert_eq!(count(3 * CHUNK, |index| index % CHUNK == 7), (3, Some(7)));
+        assert_eq!(count(10, |_| false), (0, None));
+        assert_eq!(element(&[1, 2, 3, 4], 1, 2), [3, 4]);
+    }
+}

@@ -1,0 +1,321 @@
+//! This machine's CPU: kernels are shared objects, called through a generated shim.
+//!
+//! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
+//! tensor the address of its first byte, for a scalar the address of its bytes.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::io::Write as _;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::time::Instant;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+use super::{BoundArg, Device};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+
+/// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
+const ALIGN: usize = 4096;
+
+type Entry = unsafe extern "C" fn(*mut *mut c_void);
+
+/// The CPU.
+#[derive(Debug)]
+pub struct HostDevice {
+    info: DeviceInfo,
+    shortest_sample: f64,
+    /// What [`flush`] streams through where cache lines cannot be flushed by address.
+    stream: RefCell<Vec<u8>>,
+}
+
+/// Memory of the CPU.
+#[derive(Debug, Clone)]
+pub struct Buffer(Rc<Allocation>);
+
+#[derive(Debug)]
+struct Allocation {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: `start` came from `alloc` with this very layout and is freed once, here.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+impl Buffer {
+    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+        let end = offset.checked_add(bytes);
+        assert!(end.is_some_and(|end| end <= self.0.layout.size()), "{offset} + {bytes} is beyond the buffer");
+        // SAFETY: the offset is within the allocation, as just asserted.
+        unsafe { self.0.start.as_ptr().add(offset) }
+    }
+}
+
+/// A loaded shared object and its entry.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    entry: Entry,
+    library: Rc<Library>,
+}
+
+/// A kernel with its arguments.
+#[derive(Debug)]
+pub struct Bound {
+    kernel: Kernel,
+    /// What the shim receives: addresses inside `ranges` and `scalars`.
+    args: Vec<*mut c_void>,
+    ranges: Vec<(*mut u8, usize)>,
+    _buffers: Vec<Buffer>,
+    /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
+    _scalars: Vec<Box<[u64]>>,
+}
+
+impl Bound {
+    fn call(&self) {
+        let mut args = self.args.clone();
+        // SAFETY: the entry is a shim of this signature, and each address stays valid as long as `self` does. What the user's
+        // code behind it does is not known; that is why this runs in a process of its own.
+        unsafe { (self.kernel.entry)(args.as_mut_ptr()) }
+    }
+}
+
+impl HostDevice {
+    /// Opens this machine's CPU.
+    pub fn open() -> Self {
+        Self { info: info(), shortest_sample: shortest_sample(), stream: RefCell::default() }
+    }
+
+    /// Drops what the arguments hold from every level of the cache.
+    fn flush(&self, bound: &Bound) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let _ = &self.stream;
+            flush_lines(&bound.ranges);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = bound;
+            let bytes = (2 * self.info.cache_bytes as usize).clamp(8 << 20, 256 << 20);
+            let mut stream = self.stream.borrow_mut();
+            stream.resize(bytes, 0);
+            for line in stream.chunks_mut(64) {
+                line[0] = std::hint::black_box(line[0].wrapping_add(1));
+            }
+        }
+    }
+}
+
+/// Writes back and evicts every line of the ranges. Exact, and its cost grows with the buffers, not with the cache.
+#[cfg(target_arch = "x86_64")]
+fn flush_lines(ranges: &[(*mut u8, usize)]) {
+    use std::arch::x86_64::{_mm_clflush, _mm_mfence};
+    for (start, bytes) in ranges {
+        for offset in (0..*bytes).step_by(64) {
+            // SAFETY: every x86-64 has clflush, and the address is inside a buffer that the binding keeps alive.
+            unsafe { _mm_clflush(start.add(offset).cast_const()) }
+        }
+        if *bytes > 0 {
+            // SAFETY: as above; the last line is not reached by whole steps when the start is not on a line.
+            unsafe { _mm_clflush(start.add(bytes - 1).cast_const()) }
+        }
+    }
+    // SAFETY: every x86-64 has mfence.
+    unsafe { _mm_mfence() }
+}
+
+impl Device for HostDevice {
+    type Buffer = Buffer;
+    type Kernel = Kernel;
+    type Bound = Bound;
+
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn load(&mut self, code: &[u8], entry: &str) -> Result<Kernel, Failure> {
+        let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
+        // A file of its own for every load, so that every load has its own globals. Unlinked once it is mapped.
+        let mut file =
+            tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile().map_err(|error| refused(&error))?;
+        file.write_all(code).map_err(|error| refused(&error))?;
+        let path = file.into_temp_path();
+        // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
+        let library = unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| refused(&error))?;
+        // SAFETY: the symbol is a generated shim of this signature; it is not called after the library is closed,
+        // since `Kernel` holds both.
+        let entry = *unsafe { library.get::<Entry>(entry) }
+            .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
+        Ok(Kernel { entry, library: Rc::new(library) })
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
+        let out_of_memory = Failure::OutOfMemory { bytes: bytes as u64 };
+        // Linux promises memory that it does not have and kills who uses it, so ask first.
+        if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
+            return Err(out_of_memory);
+        }
+        let Ok(layout) = Layout::from_size_align(bytes.max(1), ALIGN) else { return Err(out_of_memory) };
+        // SAFETY: the layout's size is not zero.
+        let start = NonNull::new(unsafe { alloc(layout) }).ok_or(out_of_memory)?;
+        Ok(Buffer(Rc::new(Allocation { start, layout })))
+    }
+
+    fn upload(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
+        // SAFETY: the range is inside the allocation, and `data`, a Rust slice, cannot overlap it.
+        unsafe { buffer.at(offset, data.len()).copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(())
+    }
+
+    fn download(&mut self, buffer: &Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
+        // SAFETY: as in `upload`; whoever allocated filled what is downloaded.
+        unsafe { data.as_mut_ptr().copy_from_nonoverlapping(buffer.at(offset, data.len()), data.len()) };
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
+        // SAFETY: the range is inside the allocation.
+        unsafe { buffer.at(offset, bytes).write_bytes(byte, bytes) };
+        Ok(())
+    }
+
+    fn set_symbol(&mut self, kernel: &Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
+        // SAFETY: only the address is taken.
+        let address = *unsafe { kernel.library.get::<*mut u8>(symbol) }
+            .map_err(|_| Failure::SymbolNotFound { symbol: symbol.to_owned() })?;
+        // SAFETY: the table declares that the symbol holds this tensor; nothing can check it from here.
+        unsafe { address.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(())
+    }
+
+    fn bind(&mut self, kernel: &Kernel, _geometry: &Geometry, args: &[BoundArg<Buffer>]) -> Result<Bound, Failure> {
+        let mut bound = Bound {
+            kernel: kernel.clone(),
+            args: Vec::new(),
+            ranges: Vec::new(),
+            _buffers: Vec::new(),
+            _scalars: Vec::new(),
+        };
+        for arg in args {
+            match arg {
+                BoundArg::Pointer { buffer, offset, bytes } => {
+                    let start = buffer.at(*offset, *bytes);
+                    bound.args.push(start.cast());
+                    bound.ranges.push((start, *bytes));
+                    bound._buffers.push(buffer.clone());
+                }
+                BoundArg::Scalar(bytes) => {
+                    let mut words: Box<[u64]> = bytes
+                        .chunks(8)
+                        .map(|bytes| {
+                            let mut word = [0; 8];
+                            word[..bytes.len()].copy_from_slice(bytes);
+                            u64::from_ne_bytes(word)
+                        })
+                        .collect();
+                    bound.args.push(words.as_mut_ptr().cast());
+                    bound._scalars.push(words);
+                }
+                BoundArg::TensorMap { .. } => {
+                    return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
+        bound.call();
+        Ok(())
+    }
+
+    fn sample(&mut self, bound: &mut Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
+        let batch = match cache {
+            CacheMode::Cold => {
+                self.flush(bound);
+                1
+            }
+            CacheMode::Hot => batch.max(1),
+        };
+        let start = Instant::now();
+        for _ in 0..batch {
+            bound.call();
+        }
+        Ok(start.elapsed().as_nanos() as f64 / f64::from(batch))
+    }
+
+    fn clock(&self, _batch: u32) -> &'static str {
+        "monotonic"
+    }
+
+    fn shortest_sample(&self) -> f64 {
+        self.shortest_sample
+    }
+}
+
+/// A thousand times the step of the clock, and at least 20 µs.
+fn shortest_sample() -> f64 {
+    let step = (0..100)
+        .map(|_| {
+            let start = Instant::now();
+            loop {
+                let elapsed = start.elapsed().as_nanos();
+                if elapsed > 0 {
+                    return elapsed as f64;
+                }
+            }
+        })
+        .fold(f64::INFINITY, f64::min);
+    (1000.0 * step).max(20_000.0)
+}
+
+fn info() -> DeviceInfo {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let clock = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").unwrap_or_default();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    DeviceInfo {
+        kind: DeviceKind::Host,
+        index: 0,
+        name: name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned(),
+        driver: release.trim().to_owned(),
+        compute_capability: None,
+        multiprocessors: std::thread::available_parallelism().map_or(1, usize::from) as u32,
+        memory_bytes: memory("MemTotal:").unwrap_or(0),
+        cache_bytes: cache_bytes(),
+        max_threads_per_block: 0,
+        max_shared_per_block: 0,
+        clock_khz: clock.trim().parse().unwrap_or(0),
+    }
+}
+
+fn memory(key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?.trim();
+    Some(kib.parse::<u64>().ok()? * 1024)
+}
+
+fn available_memory() -> Option<u64> {
+    memory("MemAvailable:")
+}
+
+/// The largest cache that the first core sees.
+fn cache_bytes() -> u64 {
+    let size = |index: u32| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+        let text = std::fs::read_to_string(path).ok()?;
+        let text = text.trim();
+        match text.strip_suffix('K') {
+            Some(kib) => Some(kib.parse::<u64>().ok()? << 10),
+            None => Some(text.strip_suffix('M')?.parse::<u64>().ok()? << 20),
+        }
+    };
+    (0..8).filter_map(size).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use super::*;
+use crate::testing::c_library;
+
+const N: usize = 1000;
+
+fn scaled(device: &mut HostDevice, entry: &str) -> (Bound, Buffer) {
+    let kernel = device.load(c_library(), entry).unwrap();
+    let input = device.alloc(4 * N).unwrap();
+    let output = device.alloc(4 * N + 64).unwrap();
+    let values: Vec<u8> = (0..N).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    device.upload(&input, 0, &values).unwrap();
+    device.fill(&output, 0, 4 * N + 64, 0xff).unwrap();
+    let args = [
+        BoundArg::Pointer { buffer: input, offset: 0, bytes: 4 * N },
+        BoundArg::Pointer { buffer: output.clone(), offset: 32, bytes: 4 * N },
+        BoundArg::Scalar((N as i32).to_ne_bytes().to_vec()),
+        BoundArg::Scalar(2.5_f64.to_ne_bytes().to_vec()),
+    ];
+    (device.bind(&kernel, &Geometry::default(), &args).unwrap(), output)
+}
+
+fn floats(device: &mut HostDevice, buffer: &Buffer) -> Vec<f32> {
+    let mut bytes = vec![0; 4 * N];
+    device.download(buffer, 32, &mut bytes).unwrap();
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+#[test]
+fn a_shim_gets_pointers_and_scalars() {
+    let mut device = HostDevice::open();
+    let (bound, output) = scaled(&mut device, "kbench_scale");
+    device.run(&bound).unwrap();
+    assert!(floats(&mut device, &output).iter().enumerate().all(|(i, v)| *v == i as f32 * 2.5));
+}
+
+#[test]
+fn samples_are_positive_and_both_caches_give_the_same_output() {
+    let mut device = HostDevice::open();
+    for (cache, batch) in [(CacheMode::Cold, 1), (CacheMode::Hot, 50)] {
+        let (mut bound, output) = scaled(&mut device, "kbench_scale");
+        let sample = device.sample(&mut bound, batch, cache).unwrap();
+        assert!(sample > 0.0 && sample < 1e9, "{sample}");
+        assert_eq!(floats(&mut device, &output)[3], 7.5);
+    }
+    assert!(device.shortest_sample() >= 20_000.0);
+}
+
+#[test]
+fn symbols_belong_to_one_load() {
+    let mut device = HostDevice::open();
+    let output = device.alloc(8).unwrap();
+    let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 8 }];
+    let kernels = [1.5_f64, -2.0].map(|value| {
+        let kernel = device.load(c_library(), "kbench_symbol").unwrap();
+        device.set_symbol(&kernel, "shared_value", &value.to_ne_bytes()).unwrap();
+        (value, kernel)
+    });
+    for (value, kernel) in kernels {
+        let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+        device.run(&bound).unwrap();
+        let mut bytes = [0; 8];
+        device.download(&output, 0, &mut bytes).unwrap();
+        assert_eq!(f64::from_ne_bytes(bytes), value);
+        let missing = device.set_symbol(&kernel, "no_such", &[0]);
+        assert!(matches!(missing, Err(Failure::SymbolNotFound { symbol }) if symbol == "no_such"));
+    }
+}
+
+#[test]
+fn what_cannot_be_loaded_or_had_is_typed() {
+    let mut device = HostDevice::open();
+    assert!(matches!(device.load(b"not an object", "f"), Err(Failure::LoadFailed { .. })));
+    let missing = device.load(c_library(), "no_such").unwrap_err();
+    assert_eq!(missing, Failure::SymbolNotFound { symbol: "no_such".into() });
+    for bytes in [1 << 50, usize::MAX] {
+        assert_eq!(device.alloc(bytes).unwrap_err(), Failure::OutOfMemory { bytes: bytes as u64 });
+    }
+}
+
+#[test]
+fn the_machine_is_described() {
+    let device = HostDevice::open();
+    let info = device.info();
+    assert_eq!(info.kind, DeviceKind::Host);
+    assert!(!info.name.is_empty() && info.multiprocessors > 0);
+    #[cfg(target_os = "linux")]
+    assert!(info.memory_bytes > 1 << 20 && !info.driver.is_empty());
+}
+
+#[test]
+#[ignore = "prints what flushing costs; run with --release"]
+fn flushing_costs() {
+    let mut device = HostDevice::open();
+    for mib in [1_usize, 16, 64] {
+        let buffer = device.alloc(mib << 20).unwrap();
+        for state in ["dirty", "clean", "absent"] {
+            let start = buffer.at(0, mib << 20);
+            match state {
+                "dirty" => device.fill(&buffer, 0, mib << 20, 1).unwrap(),
+                "clean" => {
+                    flush_lines(&[(start, mib << 20)]);
+                    let mut copy = vec![0; mib << 20];
+                    device.download(&buffer, 0, &mut copy).unwrap();
+                }
+                _ => {}
+            }
+            let clock = Instant::now();
+            flush_lines(&[(start, mib << 20)]);
+            println!("{mib} MiB {state}: {:?}", clock.elapsed());
+        }
+    }
+    println!("shortest sample {} ns", device.shortest_sample());
+}

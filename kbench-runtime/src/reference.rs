@@ -1,0 +1,254 @@
+//! Reference results: run once for each content, then kept in memory and on disk.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cache::Bounded;
+use crate::codec;
+use crate::compare::{count, element};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, TensorSpec};
+use crate::rig::{self, Rig, is_output};
+use crate::tensor::{GENERATION, Inputs};
+
+/// Bytes kept in memory.
+const MEMORY: usize = 1 << 30;
+
+/// Results larger than this are not written to disk.
+const LARGEST_FILE: usize = 256 << 20;
+
+const MAGIC: &[u8; 8] = b"kbref-1\n";
+
+/// The reference's outputs by tensor index: element type and bytes.
+pub type Outputs = BTreeMap<usize, (DType, Vec<u8>)>;
+
+/// Results that are already known.
+#[derive(Debug)]
+pub struct References {
+    memory: Bounded<Outputs>,
+    folder: Option<PathBuf>,
+}
+
+impl References {
+    /// With a folder to keep results in, created if it can be.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self { memory: Bounded::new(MEMORY), folder }
+    }
+
+    /// The result under `key`, from memory, from disk, or by running the reference.
+    pub fn get(&mut self, key: &str, run: impl FnOnce() -> Result<Outputs, Failure>) -> Result<Arc<Outputs>, Failure> {
+        if let Some(outputs) = self.memory.get(key) {
+            return Ok(outputs);
+        }
+        let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
+        let stored = path.as_ref().and_then(|path| decode(&std::fs::read(path).ok()?));
+        let outputs = Arc::new(match stored {
+            Some(outputs) => outputs,
+            None => {
+                let outputs = run()?;
+                if let Some(path) = path {
+                    // A cache that cannot be written costs time, nothing else.
+                    let _ = store(&path, &outputs);
+                }
+                outputs
+            }
+        });
+        self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
+        Ok(outputs)
+    }
+}
+
+/// Names a result by everything that it depends on.
+pub fn key(reference: &Reference, tensors: &[TensorSpec], seed: u64, device: &DeviceInfo) -> String {
+    // The kernel's own scratch may depend on its toggles; the reference's result does not.
+    let tensors: Vec<Option<&TensorSpec>> = tensors
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
+        .collect();
+    let content = (GENERATION, reference, tensors, seed, &device.name, &device.driver);
+    let json = serde_json::to_vec(&content).expect("these types are plain data");
+    blake3::hash(&json).to_hex().to_string()
+}
+
+fn takes(launch: &Launch, tensor: usize) -> bool {
+    launch.args.iter().any(|arg| match arg {
+        Arg::Tensor(other) | Arg::Symbol { tensor: other, .. } => *other == tensor,
+        Arg::TensorMap(map) => map.tensor == tensor,
+        Arg::Scalar { .. } => false,
+    })
+}
+
+/// Runs a reference: floating-point tensors as its precision, everything else as it is.
+///
+/// A reference that writes out of bounds or leaves part of an output unwritten is refused: nothing could be judged by it.
+pub fn run<D: Device>(
+    device: &mut D,
+    reference: &Reference,
+    tensors: &[TensorSpec],
+    inputs: &Inputs,
+    code: &[u8],
+) -> Result<Outputs, Failure> {
+    run_inner(device, reference, tensors, inputs, code).map_err(|failure| match failure {
+        Failure::Reference { .. } => failure,
+        other => Failure::Reference { message: other.to_string() },
+    })
+}
+
+fn run_inner<D: Device>(
+    device: &mut D,
+    reference: &Reference,
+    tensors: &[TensorSpec],
+    inputs: &Inputs,
+    code: &[u8],
+) -> Result<Outputs, Failure> {
+    let refuse = |message: String| Failure::Reference { message };
+    let mut wide = tensors.to_vec();
+    for spec in wide.iter_mut().filter(|spec| spec.dtype.is_float()) {
+        spec.dtype = reference.precision;
+    }
+    let wide_inputs: Inputs = (0..tensors.len())
+        .map(|index| {
+            let data = inputs[index].as_ref().filter(|_| takes(&reference.launch, index))?;
+            Some(codec::convert(tensors[index].dtype, wide[index].dtype, data))
+        })
+        .collect();
+    for (index, spec) in tensors.iter().enumerate() {
+        if is_output(spec.role) && !takes(&reference.launch, index) {
+            return Err(refuse(format!("it does not take the output `{}`", spec.name)));
+        }
+    }
+    let mut rig = Rig::new(device, &wide, &reference.launch, code)?;
+    rig.begin(device, &wide_inputs)?;
+    device.run(&rig.bound)?;
+    let outputs = rig.outputs(device)?;
+    let mut out_of_bounds = Vec::new();
+    rig.out_of_bounds(device, &mut out_of_bounds)?;
+    if let Some(write) = out_of_bounds.first() {
+        return Err(refuse(format!("it writes out of bounds: `{}` at byte {}", write.tensor, write.offset)));
+    }
+    let is_poison = |bytes: &[u8], poison: u8| bytes.iter().all(|byte| *byte == poison);
+    let suspects = |(index, data): &(usize, Vec<u8>)| {
+        let spec = &wide[*index];
+        let size = spec.dtype.size();
+        spec.role == Role::Out && count(spec.elements(), |at| is_poison(element(data, at, size), rig::NAN)).0 > 0
+    };
+    if outputs.iter().any(suspects) {
+        // Poison may be an honest result (-1 is, for an integer), but not with two different poisons.
+        rig.poison(device, &wide_inputs, rig::FINITE)?;
+        device.run(&rig.bound)?;
+        for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device)?) {
+            let spec = &wide[*index];
+            let size = spec.dtype.size();
+            let (unwritten, at) = count(spec.elements(), |at| {
+                is_poison(element(first, at, size), rig::NAN) && is_poison(element(&second, at, size), rig::FINITE)
+            });
+            if let Some(at) = at.filter(|_| spec.role == Role::Out) {
+                let name = &spec.name;
+                return Err(refuse(format!("it leaves {unwritten} elements of `{name}` unwritten, first {at}")));
+            }
+        }
+    }
+    Ok(outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect())
+}
+
+fn size(outputs: &Outputs) -> usize {
+    outputs.values().map(|(_, data)| data.len()).sum()
+}
+
+/// Magic, number of tensors, each with index, type, length and data, and the hash of all that.
+fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
+    if size(outputs) > LARGEST_FILE {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut write = |bytes: &[u8]| {
+        hasher.update(bytes);
+        file.write_all(bytes)
+    };
+    write(MAGIC)?;
+    write(&(outputs.len() as u64).to_le_bytes())?;
+    for (index, (dtype, data)) in outputs {
+        write(&(*index as u64).to_le_bytes())?;
+        write(&[DType::ALL.iter().position(|other| other == dtype).unwrap_or(0) as u8])?;
+        write(&(data.len() as u64).to_le_bytes())?;
+        write(data)?;
+    }
+    let hash = hasher.finalize();
+    file.write_all(hash.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn decode(file: &[u8]) -> Option<Outputs> {
+    let (content, hash) = file.split_last_chunk::<32>()?;
+    if blake3::hash(content) != blake3::Hash::from_bytes(*hash) {
+        return None;
+    }
+    let mut rest = content.strip_prefix(MAGIC)?;
+    let mut take = |bytes: usize| {
+        let (head, tail) = rest.split_at_checked(bytes)?;
+        rest = tail;
+        Some(head)
+    };
+    let number = |bytes: &[u8]| usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok();
+    let tensors = number(take(8)?)?;
+    let mut outputs = Outputs::new();
+    for _ in 0..tensors {
+        let index = number(take(8)?)?;
+        let dtype = *DType::ALL.get(usize::from(*take(1)?.first()?))?;
+        let bytes = number(take(8)?)?;
+        outputs.insert(index, (dtype, take(bytes)?.to_vec()));
+    }
+    Some(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs() -> Outputs {
+        [(2, (DType::F64, vec![1; 24])), (5, (DType::I32, vec![2; 8]))].into()
+    }
+
+    #[test]
+    fn results_are_kept_on_disk_and_damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/for/it");
+        let fresh = || References::new(Some(path.clone()));
+        let known = |references: &mut References| {
+            references.get("k", || Err(Failure::Reference { message: "run".into() })).map(|outputs| (*outputs).clone())
+        };
+        assert!(known(&mut fresh()).is_err());
+        let mut references = fresh();
+        references.get("k", || Ok(outputs())).unwrap();
+        assert_eq!(known(&mut references), Ok(outputs()), "from memory");
+        assert_eq!(known(&mut fresh()), Ok(outputs()), "from disk");
+
+        let file = path.join("k.ref");
+        let good = std::fs::read(&file).unwrap();
+        for length in 0..good.len() {
+            std::fs::write(&file, &good[..length]).unwrap();
+            assert!(known(&mut fresh()).is_err(), "cut at {length}");
+        }
+        let mut bad = good.clone();
+        bad[40] ^= 1;
+        std::fs::write(&file, &bad).unwrap();
+        assert!(known(&mut fresh()).is_err());
+        fresh().get("k", || Ok(outputs())).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), good, "written anew");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut references = References::new(Some(file.path().join("below a file")));
+        assert_eq!(*references.get("k", || Ok(outputs())).unwrap(), outputs());
+    }
+}
