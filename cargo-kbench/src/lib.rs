@@ -1,4 +1,5 @@
 //! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
 
+pub mod compile;
 pub mod config;
 pub mod space;
