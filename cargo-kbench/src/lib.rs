@@ -3,3 +3,4 @@
 pub mod compile;
 pub mod config;
 pub mod space;
+pub(crate) mod text;

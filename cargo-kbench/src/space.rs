@@ -1,8 +1,16 @@
 //! The search space: toggles in two layers, constraints, and the variants that satisfy them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::expr::{Expr, Value};
+use crate::config::expr::{EvalError, Expr, Value};
+
+mod enumerate;
+mod settings;
+
+pub use enumerate::{Counts, Variants};
+pub use settings::{Settings, VariantError};
 
 /// The layer of a toggle: the seed's two-layer traverse sweeps macro first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,6 +20,22 @@ pub enum Layer {
     Macro,
     /// Details tuned once the structure stands.
     Micro,
+}
+
+impl Layer {
+    /// Its name in Cargo.toml.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Macro => "macro",
+            Layer::Micro => "micro",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// A preprocessor macro and its values.
@@ -39,3 +63,69 @@ pub struct Space {
     /// The default variant; satisfies the constraints.
     pub default: Variant,
 }
+
+impl Space {
+    /// The variant's toggles with their values, in the space's order.
+    pub fn get<'s>(&'s self, variant: &'s Variant) -> impl Iterator<Item = (&'s str, &'s Value)> + 's {
+        self.toggles
+            .iter()
+            .zip(&variant.0)
+            .map(|(toggle, &index)| (toggle.name.as_str(), &toggle.values[index as usize]))
+    }
+
+    /// The value of a toggle in a variant; `None` for a name that is no toggle. For the lookup of [`Expr::eval`].
+    pub fn value<'s>(&'s self, variant: &Variant, name: &str) -> Option<&'s Value> {
+        let toggle = self.toggle(name)?;
+        Some(&self.toggles[toggle].values[variant.0[toggle] as usize])
+    }
+
+    /// The index of the toggle of this name.
+    pub fn toggle(&self, name: &str) -> Option<usize> {
+        self.toggles.iter().position(|toggle| toggle.name == name)
+    }
+
+    /// The first constraint that the variant does not satisfy, with the reason where it has no value at all.
+    /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
+    pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {
+        self.constraints.iter().find_map(|constraint| {
+            let value = constraint.eval(&|name| self.value(variant, name).cloned());
+            match value {
+                Ok(value) if value.truth() == Some(true) => None,
+                Ok(_) => Some((constraint, None)),
+                Err(error) => Some((constraint, Some(error))),
+            }
+        })
+    }
+
+    /// Whether the variant satisfies every constraint.
+    pub fn is_valid(&self, variant: &Variant) -> bool {
+        self.violated(variant).is_none()
+    }
+
+    /// The variant as users read it, `TILE_M=64 TILE_N=128`.
+    pub fn label(&self, variant: &Variant) -> String {
+        let words: Vec<String> = self.get(variant).map(|(name, value)| format!("{name}={value}")).collect();
+        words.join(" ")
+    }
+
+    /// What `-D` gives the compiler: `("TILE_M", "64")`. Booleans become 1 and 0, for `#if`.
+    pub fn defines(&self, variant: &Variant) -> Vec<(String, String)> {
+        self.get(variant).map(|(name, value)| (name.to_owned(), macro_text(value))).collect()
+    }
+
+    /// The variant as a table of values by name, for JSON and TOML.
+    pub fn settings(&self, variant: &Variant) -> Settings {
+        Settings(self.get(variant).map(|(name, value)| (name.to_owned(), value.clone())).collect())
+    }
+}
+
+/// A value as the preprocessor sees it.
+pub fn macro_text(value: &Value) -> String {
+    match value {
+        Value::Bool(bool) => u8::from(*bool).to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

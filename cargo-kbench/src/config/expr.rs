@@ -1,4 +1,21 @@
 //! Expressions of the table: integer and float arithmetic, comparisons, `and` `or` `not`, `ceil_div` `min` `max` `sqrt`.
+//!
+//! The rules are Python's where C and Python differ, since that is what existing search spaces are written in:
+//!
+//! - `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
+//!   remainder is ever lost silently; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
+//! - Comparisons chain: `32 <= X * Y <= 1024`.
+//! - `not` binds more weakly than comparisons, `!` more tightly than arithmetic, as in the language each is from.
+//! - `and` and `or` are true or false, and do not evaluate their right side where the left decides.
+//! - Integers are `i64` and checked; a float that would be infinite is an overflow; there is no NaN.
+
+use std::fmt;
+use std::ops::Range;
+
+use machine::{Operand, Program};
+
+mod machine;
+pub(crate) mod parse;
 
 /// A value of an expression or a toggle.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -12,6 +29,53 @@ pub enum Value {
     Float(f64),
     /// A string; only equality is defined on it.
     Str(String),
+}
+
+impl Value {
+    /// As an integer: integers, booleans (1 and 0) and floats without a fraction.
+    pub fn as_integer(&self) -> Option<i64> {
+        // Above 2^53 neighbouring integers share a float, so "which integer is it" has no answer.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        match *self {
+            Value::Bool(bool) => Some(i64::from(bool)),
+            Value::Int(int) => Some(int),
+            Value::Float(float) if float.fract() == 0.0 && float.abs() <= EXACT => Some(float as i64),
+            Value::Float(_) | Value::Str(_) => None,
+        }
+    }
+
+    /// As a float: anything but a string.
+    pub fn as_float(&self) -> Option<f64> {
+        match *self {
+            Value::Bool(bool) => Some(f64::from(u8::from(bool))),
+            Value::Int(int) => Some(int as f64),
+            Value::Float(float) => Some(float),
+            Value::Str(_) => None,
+        }
+    }
+
+    /// Whether it counts as true: `true` and numbers other than 0. A string is neither.
+    pub fn truth(&self) -> Option<bool> {
+        match *self {
+            Value::Bool(bool) => Some(bool),
+            Value::Int(int) => Some(int != 0),
+            Value::Float(float) => Some(float != 0.0),
+            Value::Str(_) => None,
+        }
+    }
+}
+
+/// As users write it; strings without quotes.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(bool) => f.pad(if *bool { "true" } else { "false" }),
+            Value::Int(int) => f.pad(&int.to_string()),
+            // `{:?}` keeps the point of 8.0, so that a float stays one when it is read again.
+            Value::Float(float) => f.pad(&format!("{float:?}")),
+            Value::Str(text) => f.pad(text),
+        }
+    }
 }
 
 /// Why an expression has no value.
@@ -31,13 +95,29 @@ pub enum EvalError {
     Type(String),
 }
 
+/// Why a text is no expression, and where in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParseError {
+    /// What is wrong.
+    pub message: String,
+    /// The bytes of the text that are wrong; empty at its end.
+    pub range: Range<usize>,
+}
+
 /// A parsed expression with its source text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
     text: String,
+    program: Program,
 }
 
 impl Expr {
+    /// Parses `text`.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        Ok(Self { text: text.to_owned(), program: parse::parse(text)? })
+    }
+
     /// The text as written.
     pub fn text(&self) -> &str {
         &self.text
@@ -45,11 +125,38 @@ impl Expr {
 
     /// The names it uses, each once, in order of first use.
     pub fn names(&self) -> Vec<&str> {
-        todo!()
+        self.program.names.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The names it uses, with the place of each one's first use in the text.
+    pub fn names_at(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.program.names.iter().map(|(name, range)| (name.as_str(), range.clone()))
     }
 
     /// Its value where `lookup` gives names theirs.
-    pub fn eval(&self, _lookup: &dyn Fn(&str) -> Option<Value>) -> Result<Value, EvalError> {
-        todo!()
+    pub fn eval(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Result<Value, EvalError> {
+        self.eval_at(lookup).map_err(|(error, _)| error)
+    }
+
+    /// As [`eval`](Self::eval); an error comes with the bytes of the text that it is about.
+    pub fn eval_at(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Result<Value, (EvalError, Range<usize>)> {
+        let values: Vec<Option<Value>> = self.program.names.iter().map(|(name, _)| lookup(name)).collect();
+        self.program.run(&self.text, &|name| values[name].as_ref()).map(Operand::into_value)
+    }
+
+    /// Whether it is true, where `value` knows the value of a name by the name's index in [`names`](Self::names).
+    /// This is the fast way for a constraint that is evaluated many times: nothing is allocated or compared by name.
+    pub fn is_true<'v>(&'v self, value: &dyn Fn(usize) -> Option<&'v Value>) -> Result<bool, EvalError> {
+        let result = self.program.run(&self.text, value).map_err(|(error, _)| error)?;
+        result.truth().ok_or_else(|| EvalError::Type(format!("`{}` is a string, neither true nor false", self.text)))
     }
 }
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! Text to [`Program`]: tokens by winnow, then recursive descent that emits instructions as it goes.
+
+use std::ops::Range;
+
+use winnow::Parser as _;
+use winnow::ascii::digit1;
+use winnow::combinator::{alt, opt, preceded, repeat, terminated};
+use winnow::stream::{LocatingSlice, Location as _};
+use winnow::token::{any, none_of, one_of, take_while};
+
+use super::ParseError;
+use super::machine::{Arithmetic, Comparison, Function, Op, Program};
+
+/// How deep parentheses, calls and unary operators may nest; the parser recurses that far.
+const MAX_DEPTH: usize = 64;
+
+/// Names that are not free for dimensions and toggles.
+pub(crate) const RESERVED: [&str; 9] = ["and", "or", "not", "true", "false", "ceil_div", "min", "max", "sqrt"];
+
+pub(super) fn parse(text: &str) -> Result<Program, ParseError> {
+    let mut parser =
+        Compiler { tokens: tokenize(text)?, at: 0, end: text.len(), depth: 0, program: Program::default() };
+    if parser.tokens.is_empty() {
+        return Err(ParseError { message: "an empty expression".to_owned(), range: 0..text.len() });
+    }
+    parser.or()?;
+    match parser.tokens.get(parser.at) {
+        None => Ok(parser.program),
+        Some((token, range)) => Err(ParseError {
+            message: format!("expected an operator, found {}", token.describe()),
+            range: range.clone(),
+        }),
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token<'t> {
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Name(&'t str),
+    Symbol(&'t str),
+}
+
+impl Token<'_> {
+    fn describe(&self) -> String {
+        match self {
+            Token::Int(int) => format!("`{int}`"),
+            Token::Float(float) => format!("`{float:?}`"),
+            Token::Str(_) => "a string".to_owned(),
+            Token::Name(text) | Token::Symbol(text) => format!("`{text}`"),
+        }
+    }
+}
+
+type Input<'t> = LocatingSlice<&'t str>;
+/// Winnow's own error says nothing that we do not: which token failed, and where, is known here.
+type Lexed<T> = Result<T, ()>;
+
+fn tokenize(text: &str) -> Result<Vec<(Token<'_>, Range<usize>)>, ParseError> {
+    let mut input = LocatingSlice::new(text);
+    let mut tokens = Vec::new();
+    loop {
+        let _: Lexed<&str> = take_while(0.., |c: char| c.is_ascii_whitespace()).parse_next(&mut input);
+        let start = input.current_token_start();
+        let Some(first) = text[start..].chars().next() else { return Ok(tokens) };
+        let token: Lexed<_> = token(&mut input);
+        match token {
+            Ok(Some(token)) => tokens.push((token, start..input.current_token_start())),
+            Ok(None) => {
+                let range = start..input.current_token_start();
+                return Err(ParseError { message: "a number out of range".to_owned(), range });
+            }
+            Err(()) => {
+                let (message, end) = match first {
+                    '\'' | '"' => ("a string without its closing quote".to_owned(), text.len()),
+                    '=' => ("unexpected `=`; equality is `==`".to_owned(), start + 1),
+                    other => (format!("unexpected `{}`", other.escape_debug()), start + other.len_utf8()),
+                };
+                return Err(ParseError { message, range: start..end });
+            }
+        }
+    }
+}
+
+/// `None` for a number that does not fit its type.
+fn token<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
+    alt((number, name.map(|name| Some(Token::Name(name))), string.map(|text| Some(Token::Str(text))), symbol))
+        .parse_next(input)
+}
+
+fn number<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
+    let exponent = (one_of(['e', 'E']), opt(one_of(['+', '-'])), digit1::<_, ()>);
+    let text: &str = (digit1::<_, ()>, opt(('.', digit1)), opt(exponent)).take().parse_next(input)?;
+    Ok(if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok().map(Token::Int)
+    } else {
+        text.parse().ok().filter(|float: &f64| float.is_finite()).map(Token::Float)
+    })
+}
+
+fn name<'t>(input: &mut Input<'t>) -> Lexed<&'t str> {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    (one_of(letter), take_while(0.., move |c: char| letter(c) || c.is_ascii_digit())).take().parse_next(input)
+}
+
+/// A backslash keeps the next character from ending the string.
+fn string(input: &mut Input<'_>) -> Lexed<String> {
+    let quote: char = one_of(['\'', '"']).parse_next(input)?;
+    let character = alt((preceded('\\', any), none_of([quote, '\\'])));
+    terminated(repeat(0.., character), quote).parse_next(input)
+}
+
+fn symbol<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
+    let two = alt(("//", "==", "!=", "<=", ">=", "&&", "||"));
+    let one = one_of(['+', '-', '*', '/', '%', '<', '>', '!', '(', ')', ',']).take();
+    alt((two, one)).map(|symbol| Some(Token::Symbol(symbol))).parse_next(input)
+}
+
+/// Emits code while it descends; each method returns where the text of its part starts.
+struct Compiler<'t> {
+    tokens: Vec<(Token<'t>, Range<usize>)>,
+    at: usize,
+    /// Length of the text: where an error at its end stands.
+    end: usize,
+    depth: usize,
+    program: Program,
+}
+
+type Parsed = Result<usize, ParseError>;
+
+impl<'t> Compiler<'t> {
+    fn or(&mut self) -> Parsed {
+        self.logical(&["or", "||"], Op::JumpIfTrue, |parser| parser.logical(&["and", "&&"], Op::JumpIfFalse, Self::not))
+    }
+
+    fn logical(&mut self, words: &[&str], jump: fn(usize) -> Op, operand: fn(&mut Self) -> Parsed) -> Parsed {
+        let start = operand(self)?;
+        let mut jumps = Vec::new();
+        while self.take_any(words).is_some() {
+            jumps.push(self.emit(jump(usize::MAX), start));
+            operand(self)?;
+        }
+        if !jumps.is_empty() {
+            self.emit(Op::Truth, start);
+            let target = self.program.ops.len();
+            for at in jumps {
+                self.program.ops[at] = jump(target);
+            }
+        }
+        Ok(start)
+    }
+
+    fn not(&mut self) -> Parsed {
+        let Some(start) = self.take_any(&["not"]) else { return self.comparison() };
+        self.nested(Self::not)?;
+        self.emit(Op::Not, start);
+        Ok(start)
+    }
+
+    fn comparison(&mut self) -> Parsed {
+        let start = self.sum()?;
+        let Some(mut operator) = self.take_comparison() else { return Ok(start) };
+        let mut chained = Vec::new();
+        loop {
+            self.sum()?;
+            let Some(next) = self.take_comparison() else { break };
+            chained.push((self.emit_ending(Op::Compare(operator), start, self.at - 1), operator));
+            operator = next;
+        }
+        self.emit(Op::Compare(operator), start);
+        let target = self.program.ops.len();
+        for (at, operator) in chained {
+            self.program.ops[at] = Op::Chain(operator, target);
+        }
+        Ok(start)
+    }
+
+    fn take_comparison(&mut self) -> Option<Comparison> {
+        let (symbol, _) = self.tokens.get(self.at)?;
+        let operator = match symbol {
+            Token::Symbol("==") => Comparison::Equal,
+            Token::Symbol("!=") => Comparison::NotEqual,
+            Token::Symbol("<") => Comparison::Less,
+            Token::Symbol("<=") => Comparison::LessEqual,
+            Token::Symbol(">") => Comparison::Greater,
+            Token::Symbol(">=") => Comparison::GreaterEqual,
+            _ => return None,
+        };
+        self.at += 1;
+        Some(operator)
+    }
+
+    fn sum(&mut self) -> Parsed {
+        let operators = [("+", Arithmetic::Add), ("-", Arithmetic::Subtract)];
+        self.binary(&operators, Self::product)
+    }
+
+    fn product(&mut self) -> Parsed {
+        let operators = [
+            ("*", Arithmetic::Multiply),
+            ("/", Arithmetic::Divide),
+            ("//", Arithmetic::FloorDivide),
+            ("%", Arithmetic::Remainder),
+        ];
+        self.binary(&operators, Self::unary)
+    }
+
+    fn binary(&mut self, operators: &[(&str, Arithmetic)], operand: fn(&mut Self) -> Parsed) -> Parsed {
+        let start = operand(self)?;
+        while let Some((_, operator)) = operators.iter().find(|(symbol, _)| self.take_any(&[symbol]).is_some()) {
+            operand(self)?;
+            self.emit(Op::Arithmetic(*operator), start);
+        }
+        Ok(start)
+    }
+
+    fn unary(&mut self) -> Parsed {
+        for (symbol, op) in [("-", Op::Negate), ("+", Op::Plus), ("!", Op::Not)] {
+            if let Some(start) = self.take_any(&[symbol]) {
+                self.nested(Self::unary)?;
+                self.emit(op, start);
+                return Ok(start);
+            }
+        }
+        self.primary()
+    }
+
+    fn primary(&mut self) -> Parsed {
+        let Some((token, range)) = self.tokens.get(self.at).cloned() else {
+            return Err(ParseError { message: "expected a value at the end".to_owned(), range: self.end..self.end });
+        };
+        self.at += 1;
+        let start = range.start;
+        match token {
+            Token::Int(int) => self.emit(Op::Int(int), start),
+            Token::Float(float) => self.emit(Op::Float(float), start),
+            Token::Str(text) => self.emit(Op::Str(text), start),
+            Token::Name("true") => self.emit(Op::Bool(true), start),
+            Token::Name("false") => self.emit(Op::Bool(false), start),
+            Token::Symbol("(") => {
+                self.nested(Self::or)?;
+                self.expect(")")?;
+                return Ok(start);
+            }
+            Token::Name(name) if self.take_any(&["("]).is_some() => {
+                self.call(name, range)?;
+                return Ok(start);
+            }
+            Token::Name(name) if !RESERVED.contains(&name) => {
+                let index = self.name(name, range);
+                self.emit(Op::Name(index), start)
+            }
+            Token::Name(_) | Token::Symbol(_) => {
+                return Err(ParseError { message: format!("expected a value, found {}", token.describe()), range });
+            }
+        };
+        Ok(start)
+    }
+
+    /// The arguments of a call, after its opening parenthesis.
+    fn call(&mut self, name: &'t str, range: Range<usize>) -> Result<(), ParseError> {
+        let (function, most) = match name {
+            "ceil_div" => (Function::CeilDiv, 2),
+            "sqrt" => (Function::Sqrt, 1),
+            "min" => (Function::Min, usize::MAX),
+            "max" => (Function::Max, usize::MAX),
+            _ => {
+                let message = format!("no function `{name}`; there are ceil_div, min, max and sqrt");
+                return Err(ParseError { message, range });
+            }
+        };
+        let mut count = 0;
+        loop {
+            self.nested(Self::or)?;
+            count += 1;
+            if self.take_any(&[","]).is_none() {
+                break;
+            }
+        }
+        self.expect(")")?;
+        let least = most.min(2);
+        if !(least..=most).contains(&count) {
+            let message = match (least, most) {
+                (1, _) => format!("`{name}` takes one argument, not {count}"),
+                (_, 2) => format!("`{name}` takes two arguments, not {count}"),
+                _ => format!("`{name}` takes two arguments or more, not {count}"),
+            };
+            return Err(ParseError { message, range });
+        }
+        self.emit(Op::Call(function, count), range.start);
+        Ok(())
+    }
+
+    fn nested(&mut self, inner: fn(&mut Self) -> Parsed) -> Parsed {
+        if self.depth == MAX_DEPTH {
+            let range = self.tokens.get(self.at).map_or(self.end..self.end, |(_, range)| range.clone());
+            return Err(ParseError { message: format!("nested more than {MAX_DEPTH} levels deep"), range });
+        }
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn name(&mut self, name: &str, range: Range<usize>) -> usize {
+        let names = &mut self.program.names;
+        names.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            names.push((name.to_owned(), range));
+            names.len() - 1
+        })
+    }
+
+    /// Takes the next token if it is one of these words or symbols; returns where it starts.
+    fn take_any(&mut self, words: &[&str]) -> Option<usize> {
+        match self.tokens.get(self.at) {
+            Some((Token::Name(text) | Token::Symbol(text), range)) if words.contains(text) => {
+                self.at += 1;
+                Some(range.start)
+            }
+            _ => None,
+        }
+    }
+
+    fn expect(&mut self, symbol: &str) -> Result<(), ParseError> {
+        if self.take_any(&[symbol]).is_some() {
+            return Ok(());
+        }
+        Err(match self.tokens.get(self.at) {
+            Some((token, range)) => {
+                ParseError { message: format!("expected `{symbol}`, found {}", token.describe()), range: range.clone() }
+            }
+            None => ParseError { message: format!("expected `{symbol}` at the end"), range: self.end..self.end },
+        })
+    }
+
+    /// Emits an instruction whose text runs from `start` to the last token taken.
+    fn emit(&mut self, op: Op, start: usize) -> usize {
+        self.emit_ending(op, start, self.at)
+    }
+
+    /// Emits an instruction whose text ends with the token before `token`.
+    fn emit_ending(&mut self, op: Op, start: usize, token: usize) -> usize {
+        self.program.ops.push(op);
+        self.program.ranges.push(start..self.tokens[token - 1].1.end);
+        self.program.ops.len() - 1
+    }
+}

@@ -1,0 +1,156 @@
+//! Variants by name: `K=V,K2=V2` on the command line, tables in JSON and TOML.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Space, Toggle, Variant, macro_text};
+use crate::config::expr::Value;
+use crate::text::{did_you_mean, list};
+
+/// Values of toggles by name, in the space's order; a table in JSON and TOML.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings(pub Vec<(String, Value)>);
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Settings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of toggles")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
+                let mut settings = Settings::default();
+                while let Some(entry) = map.next_entry()? {
+                    settings.0.push(entry);
+                }
+                Ok(settings)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Why names and values are no variant of a space.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VariantError {
+    /// A part without `=`.
+    #[error("expected `TOGGLE=value`, found `{0}`")]
+    NoValue(String),
+    /// A name that is no toggle.
+    #[error("no toggle `{name}`{}", match suggestion {
+        Some(suggestion) => format!("; did you mean `{suggestion}`?"),
+        None => format!("; there are {}", list(known)),
+    })]
+    UnknownToggle {
+        /// The name.
+        name: String,
+        /// A toggle with nearly the same name.
+        suggestion: Option<String>,
+        /// All toggles.
+        known: Vec<String>,
+    },
+    /// A toggle named twice.
+    #[error("`{0}` is given twice")]
+    Twice(String),
+    /// A value that the toggle does not have.
+    #[error("`{toggle}` has no value `{value}`; its values are {}", list(known))]
+    UnknownValue {
+        /// The toggle.
+        toggle: String,
+        /// The value.
+        value: String,
+        /// Its values.
+        known: Vec<String>,
+    },
+    /// A variant outside the space.
+    #[error("`{label}` does not satisfy `{constraint}`")]
+    Violates {
+        /// The variant.
+        label: String,
+        /// The first constraint that it does not satisfy.
+        constraint: String,
+    },
+}
+
+impl Space {
+    /// Parses `K=V,K2=V2`; toggles that are not named have their default value. The variant satisfies the constraints.
+    pub fn parse(&self, text: &str) -> Result<Variant, VariantError> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let pairs: Vec<(&str, &str)> = parts
+            .map(|part| part.split_once('=').ok_or_else(|| VariantError::NoValue(part.to_owned())))
+            .collect::<Result<_, _>>()?;
+        self.build(
+            &pairs,
+            |(name, value)| (name.trim(), value.trim().to_owned()),
+            |toggle, (_, value)| {
+                let value = value.trim();
+                toggle.values.iter().position(|known| known.to_string() == value || macro_text(known) == value)
+            },
+        )
+    }
+
+    /// The variant with these values; toggles that are not named have their default value. The variant satisfies the
+    /// constraints.
+    pub fn variant(&self, settings: &Settings) -> Result<Variant, VariantError> {
+        self.build(&settings.0, |(name, value)| (name, value.to_string()), |toggle, (_, value)| toggle.index_of(value))
+    }
+
+    fn build<T>(
+        &self,
+        pairs: &[T],
+        text: impl Fn(&T) -> (&str, String),
+        find: impl Fn(&Toggle, &T) -> Option<usize>,
+    ) -> Result<Variant, VariantError> {
+        let mut variant = self.default.clone();
+        let mut seen = vec![false; self.toggles.len()];
+        for pair in pairs {
+            let (name, value) = text(pair);
+            let at = self.toggle(name).ok_or_else(|| self.unknown_toggle(name))?;
+            if std::mem::replace(&mut seen[at], true) {
+                return Err(VariantError::Twice(name.to_owned()));
+            }
+            let toggle = &self.toggles[at];
+            let index = find(toggle, pair).ok_or_else(|| VariantError::UnknownValue {
+                toggle: name.to_owned(),
+                value,
+                known: toggle.values.iter().map(Value::to_string).collect(),
+            })?;
+            variant.0[at] = index as u16;
+        }
+        match self.violated(&variant) {
+            None => Ok(variant),
+            Some((constraint, _)) => {
+                Err(VariantError::Violates { label: self.label(&variant), constraint: constraint.text().to_owned() })
+            }
+        }
+    }
+
+    fn unknown_toggle(&self, name: &str) -> VariantError {
+        let known: Vec<String> = self.toggles.iter().map(|toggle| toggle.name.clone()).collect();
+        let suggestion = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
+        VariantError::UnknownToggle { name: name.to_owned(), suggestion, known }
+    }
+}
+
+impl Toggle {
+    /// The index of a value; `true` is 1 and `false` is 0, as for the preprocessor.
+    pub fn index_of(&self, value: &Value) -> Option<usize> {
+        let exact = self.values.iter().position(|known| known == value);
+        let text = macro_text(value);
+        let alike = |known: &Value| {
+            !matches!((known, value), (Value::Str(_), _) | (_, Value::Str(_))) && macro_text(known) == text
+        };
+        exact.or_else(|| self.values.iter().position(alike))
+    }
+}

@@ -1,0 +1,216 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
+    Toggle { name: name.to_owned(), values: values.iter().copied().map(Value::Int).collect(), layer }
+}
+
+fn space(toggles: Vec<Toggle>, constraints: &[&str]) -> Space {
+    let default = Variant(vec![0; toggles.len()]);
+    let constraints = constraints.iter().map(|text| Expr::parse(text).unwrap()).collect();
+    Space { toggles, constraints, default }
+}
+
+fn macro_space(params: &[(&str, &[i64])], constraints: &[&str]) -> Space {
+    space(params.iter().map(|(name, values)| toggle(name, Layer::Macro, values)).collect(), constraints)
+}
+
+/// The space of DESIGN's example, with a boolean and a string more.
+fn example() -> Space {
+    let mut space = space(
+        vec![
+            toggle("USE_WARP_SPECIALIZATION", Layer::Macro, &[0, 1]),
+            toggle("TILE_M", Layer::Macro, &[64, 128]),
+            toggle("NUM_PRODUCER_WARPS", Layer::Micro, &[1, 2]),
+        ],
+        &["USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1"],
+    );
+    let fast =
+        Toggle { name: "FAST".to_owned(), values: vec![Value::Bool(false), Value::Bool(true)], layer: Layer::Micro };
+    let mode = Toggle {
+        name: "MODE".to_owned(),
+        values: ["rn", "rz"].map(|text| Value::Str(text.to_owned())).to_vec(),
+        layer: Layer::Micro,
+    };
+    space.toggles.extend([fast, mode]);
+    space.default = Variant(vec![0; 5]);
+    space
+}
+
+/// From the auto-tuning benchmark hub (MIT); the counts are those of its recorded data.
+#[test]
+fn published_spaces_have_their_published_sizes() {
+    let convolution = macro_space(
+        &[
+            ("block_size_x", &[16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256]),
+            ("block_size_y", &[1, 2, 4, 8, 16]),
+            ("tile_size_x", &[1, 2, 3, 4]),
+            ("tile_size_y", &[1, 2, 3, 4]),
+            ("read_only", &[0, 1]),
+            ("use_padding", &[0, 1]),
+            ("use_shmem", &[0, 1]),
+            ("use_cmem", &[1]),
+            ("filter_height", &[15]),
+            ("filter_width", &[15]),
+        ],
+        &[
+            "use_padding==0 or block_size_x % 32 != 0",
+            "block_size_x*block_size_y<=1024",
+            "use_padding==0 or use_shmem != 0",
+            "use_shmem == 0 or (((block_size_x*tile_size_x+(filter_width-1)))*((block_size_y*tile_size_y+(filter_height-1)))) \
+             < 12*1024",
+        ],
+    );
+    let block_size_y: Vec<i64> = [32].into_iter().chain((40..=256).step_by(8)).collect();
+    let dedispersion = macro_space(
+        &[
+            ("block_size_x", &[1, 2, 4, 8, 16, 32]),
+            ("block_size_y", &block_size_y),
+            ("block_size_z", &[1]),
+            ("tile_size_x", &[1, 2, 3, 4]),
+            ("tile_size_y", &[1, 2, 3, 4, 5, 6, 7, 8]),
+            ("tile_stride_x", &[0, 1]),
+            ("tile_stride_y", &[0, 1]),
+            ("loop_unroll_factor_channel", &[0]),
+        ],
+        &[
+            "32 <= block_size_x * block_size_y <= 1024",
+            "tile_size_x > 1 or tile_stride_x == 0",
+            "tile_size_y > 1 or tile_stride_y == 0",
+        ],
+    );
+    let gemm = macro_space(
+        &[
+            ("MWG", &[16, 32, 64, 128]),
+            ("NWG", &[16, 32, 64, 128]),
+            ("KWG", &[16, 32]),
+            ("MDIMC", &[8, 16, 32]),
+            ("NDIMC", &[8, 16, 32]),
+            ("MDIMA", &[8, 16, 32]),
+            ("NDIMB", &[8, 16, 32]),
+            ("KWI", &[2]),
+            ("VWM", &[1, 2, 4, 8]),
+            ("VWN", &[1, 2, 4, 8]),
+            ("STRM", &[0, 1]),
+            ("STRN", &[0, 1]),
+            ("SA", &[0, 1]),
+            ("SB", &[0, 1]),
+        ],
+        &[
+            "KWG % KWI == 0",
+            "MWG % (MDIMC * VWM) == 0",
+            "NWG % (NDIMC * VWN) == 0",
+            "MWG % (MDIMA * VWM) == 0",
+            "NWG % (NDIMB * VWN) == 0",
+            "KWG % ((MDIMC * NDIMC)/MDIMA) == 0",
+            "KWG % ((MDIMC * NDIMC)/NDIMB) == 0",
+            "not (MWG == 128 and NWG == 128 and MDIMC == 8 and NDIMC == 8)",
+        ],
+    );
+    for (space, cartesian, valid) in
+        [(convolution, 10_240, 4_362), (dedispersion, 22_272, 11_130), (gemm, 663_552, 116_928)]
+    {
+        assert_eq!(space.cartesian(), cartesian);
+        assert_eq!(space.variants().count(), valid);
+        assert_eq!(space.counts().valid, Some(valid as u128));
+    }
+}
+
+/// Wider than any product could be walked through: the ATF Gaussian convolution's pattern of divisors, four times over.
+#[test]
+fn constraints_prune_before_the_product_is_built() {
+    let names: Vec<String> = (0..12).map(|index| format!("T{index}")).collect();
+    let values: Vec<i64> = (1..=64).collect();
+    let toggles = names.iter().map(|name| toggle(name, Layer::Macro, &values)).collect();
+    let constraints: Vec<String> = (1..12).map(|index| format!("T{} == T{}", index - 1, index)).collect();
+    let space = space(toggles, &constraints.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(space.cartesian(), 64u128.pow(12));
+    assert_eq!(space.variants().count(), 64);
+    assert_eq!(space.counts().removed[0], Some(64u128.pow(12) / 64 * 63));
+}
+
+#[test]
+fn layers() {
+    let space = example();
+    let counts = space.counts();
+    assert_eq!(counts.cartesian, 32);
+    assert_eq!(counts.valid, Some(24));
+    assert_eq!(counts.macro_points, Some(4));
+    assert_eq!(counts.micro_points, Some(4));
+    assert_eq!(counts.removed, [Some(8)]);
+    let specialized = space.parse("USE_WARP_SPECIALIZATION=1").unwrap();
+    let labels: Vec<_> = space.variants_of_layer(Layer::Micro, &specialized).map(|variant| variant.0).collect();
+    assert_eq!(labels.len(), 8);
+    assert!(labels.contains(&specialized.0));
+    assert!(labels.iter().all(|indices| indices[..2] == specialized.0[..2]));
+}
+
+#[test]
+fn a_space_without_toggles_has_one_variant() {
+    let empty = space(Vec::new(), &[]);
+    assert_eq!(empty.variants().collect::<Vec<_>>(), [Variant(Vec::new())]);
+    assert_eq!(empty.label(&empty.default), "");
+    assert_eq!(space(Vec::new(), &["1 == 2"]).variants().count(), 0);
+    assert_eq!(macro_space(&[("A", &[1, 2])], &["1 == 2"]).variants().count(), 0);
+}
+
+#[test]
+fn a_constraint_without_a_value_is_not_satisfied() {
+    let space = macro_space(&[("A", &[0, 1, 2])], &["4 % A == 0"]);
+    assert_eq!(space.variants().map(|variant| space.label(&variant)).collect::<Vec<_>>(), ["A=1", "A=2"]);
+    assert!(matches!(space.violated(&Variant(vec![0])), Some((_, Some(EvalError::DivisionByZero(_))))));
+}
+
+#[test]
+fn names_and_values() {
+    let space = example();
+    let variant = space.parse(" TILE_M=128, FAST=1,MODE=rz").unwrap();
+    assert_eq!(space.label(&variant), "USE_WARP_SPECIALIZATION=0 TILE_M=128 NUM_PRODUCER_WARPS=1 FAST=true MODE=rz");
+    let defines: Vec<String> =
+        space.defines(&variant).iter().map(|(name, value)| format!("-D{name}={value}")).collect();
+    assert_eq!(defines.join(" "), "-DUSE_WARP_SPECIALIZATION=0 -DTILE_M=128 -DNUM_PRODUCER_WARPS=1 -DFAST=1 -DMODE=rz");
+    let json = serde_json::to_string(&space.settings(&variant)).unwrap();
+    assert_eq!(json, r#"{"USE_WARP_SPECIALIZATION":0,"TILE_M":128,"NUM_PRODUCER_WARPS":1,"FAST":true,"MODE":"rz"}"#);
+    let settings: Settings = serde_json::from_str(&json).unwrap();
+    assert_eq!(space.variant(&settings), Ok(variant.clone()));
+    assert_eq!(space.value(&variant, "TILE_M"), Some(&Value::Int(128)));
+    assert_eq!(space.parse(""), Ok(space.default.clone()));
+}
+
+#[test]
+fn mistakes_in_a_variant() {
+    let space = example();
+    let error = |text| space.parse(text).unwrap_err().to_string();
+    insta::assert_snapshot!(error("TILE_M"), @"expected `TOGGLE=value`, found `TILE_M`");
+    insta::assert_snapshot!(error("TILEM=64"), @"no toggle `TILEM`; did you mean `TILE_M`?");
+    insta::assert_snapshot!(error("X=64"), @"no toggle `X`; there are `USE_WARP_SPECIALIZATION`, `TILE_M`, `NUM_PRODUCER_WARPS`, `FAST` and `MODE`");
+    insta::assert_snapshot!(error("TILE_M=96"), @"`TILE_M` has no value `96`; its values are `64` and `128`");
+    insta::assert_snapshot!(error("TILE_M=64,TILE_M=128"), @"`TILE_M` is given twice");
+    insta::assert_snapshot!(error("NUM_PRODUCER_WARPS=2"), @"`USE_WARP_SPECIALIZATION=0 TILE_M=64 NUM_PRODUCER_WARPS=2 FAST=false MODE=rn` does not satisfy `USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1`");
+}
+
+proptest! {
+    /// Against the obvious way: build the product, then filter.
+    #[test]
+    fn agrees_with_product_then_filter(
+        sizes in prop::collection::vec(1i64..5, 1..5),
+        constraints in prop::collection::vec((0usize..5, 0usize..5, 1i64..6), 0..4),
+    ) {
+        let toggles: Vec<Toggle> = sizes.iter().enumerate()
+            .map(|(index, &size)| toggle(&format!("T{index}"), Layer::Macro, &(0..size).collect::<Vec<_>>()))
+            .collect();
+        let texts: Vec<String> = constraints.iter()
+            .map(|(a, b, limit)| format!("T{} + T{} < {limit}", a % sizes.len(), b % sizes.len()))
+            .collect();
+        let space = space(toggles, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut product = vec![Vec::new()];
+        for &size in &sizes {
+            product = product.into_iter()
+                .flat_map(|point: Vec<u16>| (0..size).map(move |index| [point.clone(), vec![index as u16]].concat()))
+                .collect();
+        }
+        let filtered: Vec<Variant> = product.into_iter().map(Variant).filter(|point| space.is_valid(point)).collect();
+        prop_assert_eq!(space.variants().collect::<Vec<_>>(), filtered);
+    }
+}

@@ -1,0 +1,66 @@
+//! Small helpers for messages.
+
+/// The candidate that `word` was probably meant to be.
+pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // A third of the word may be wrong; and the wrong case never counts as a difference.
+    let most = (word.chars().count() / 3).max(1);
+    let lower = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|&(distance, candidate)| distance <= most && candidate != word)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Names in a sentence: `a`, `b` and `c`.
+pub fn list<S: AsRef<str>>(names: &[S]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match quoted.split_last() {
+        None => "none".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// A count with its noun: 1 error, 2 errors.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Digits in groups of three: 10,240.
+pub fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_near() {
+        let keys = ["entry", "grid", "block", "source"];
+        assert_eq!(did_you_mean("entyr", keys), Some("entry"));
+        assert_eq!(did_you_mean("Blocks", keys), Some("block"));
+        assert_eq!(did_you_mean("x", keys), None);
+        assert_eq!(did_you_mean("kernel", keys), None);
+    }
+
+    #[test]
+    fn sentences() {
+        assert_eq!(list::<&str>(&[]), "none");
+        assert_eq!(list(&["a"]), "`a`");
+        assert_eq!(list(&["a", "b", "c"]), "`a`, `b` and `c`");
+        assert_eq!(count(2, "error"), "2 errors");
+        assert_eq!(grouped(663_552), "663,552");
+        assert_eq!(grouped(12), "12");
+    }
+}
