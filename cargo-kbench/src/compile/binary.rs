@@ -1,0 +1,178 @@
+//! What object files say: which of them run the same code, and what they define.
+//!
+//! The *identity* of a binary is a hash of everything that can change what it does, and of nothing else: sections that
+//! are loaded, and in a cubin the symbols that the loader resolves. Left out are notes (a build id; in a cubin
+//! `.note.nv.tkinfo` holds the command line), debugging information, comments and the names of source files. Two
+//! variants with equal identities are twins: a toggle between them reached the compiler and changed nothing.
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind, SymbolFlags, SymbolKind};
+
+/// `SHF_ALLOC`: the section is in memory at run time.
+const ALLOCATED: u64 = 2;
+
+/// The identity of a shared object.
+pub(super) fn shared_object_identity(bytes: &[u8]) -> object::Result<String> {
+    let file = object::File::parse(bytes)?;
+    let mut identity = Identity::new("shared object");
+    for section in file.sections() {
+        let name = section.name_bytes()?;
+        let loaded = match section.flags() {
+            SectionFlags::Elf { sh_flags, .. } => sh_flags.0 & ALLOCATED != 0 && !name.starts_with(b".note"),
+            _ => !matches!(section.kind(), SectionKind::Debug | SectionKind::Metadata | SectionKind::Note),
+        };
+        if loaded {
+            identity.section(&section)?;
+        }
+    }
+    Ok(identity.finish())
+}
+
+/// The identity of a cubin.
+pub(super) fn cubin_identity(bytes: &[u8]) -> object::Result<String> {
+    let file = object::File::parse(bytes)?;
+    let mut identity = Identity::new("cubin");
+    if let object::FileFlags::Elf { e_flags, .. } = file.flags() {
+        identity.number(u64::from(e_flags.0));
+    }
+    for section in file.sections() {
+        let name = section.name()?;
+        let tables = [".symtab", ".strtab", ".shstrtab", ".comment"];
+        if !tables.contains(&name) && !name.starts_with(".note") && !name.contains("debug") {
+            identity.section(&section)?;
+        }
+    }
+    for symbol in file.symbols() {
+        if matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
+            continue;
+        }
+        identity.field(without_path_hashes(symbol.name()?).as_bytes());
+        identity.number(symbol.section_index().map_or(0, |index| index.0 as u64));
+        identity.number(symbol.address());
+        identity.number(symbol.size());
+        if let SymbolFlags::Elf { st_info, st_other, .. } = symbol.flags() {
+            identity.number(u64::from(st_info.0));
+            identity.number(u64::from(st_other.0));
+        }
+    }
+    Ok(identity.finish())
+}
+
+/// A hash over fields, each with its length before it.
+struct Identity(blake3::Hasher);
+
+impl Identity {
+    fn new(kind: &str) -> Self {
+        let mut identity = Self(blake3::Hasher::new());
+        identity.field(kind.as_bytes());
+        identity
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn section<'data>(&mut self, section: &impl object::ObjectSection<'data>) -> object::Result<()> {
+        self.field(without_path_hashes(&String::from_utf8_lossy(section.name_bytes()?)).as_bytes());
+        self.number(section.address());
+        self.number(section.size());
+        if let SectionFlags::Elf { sh_flags, .. } = section.flags() {
+            self.number(sh_flags.0);
+        }
+        self.field(section.data()?); // empty for .bss and its like
+        Ok(())
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+}
+
+/// nvcc names what has internal linkage after a hash of the source's path (`_GLOBAL__N__5299b3d1_7_anon_cu_…`);
+/// this name with zeros there.
+fn without_path_hashes(name: &str) -> String {
+    let mut name = name.to_owned();
+    for marker in ["_GLOBAL__N__", "_INTERNAL_"] {
+        let mut from = 0;
+        while let Some(at) = name[from..].find(marker) {
+            from += at + marker.len();
+            if let Some(hash) = name.get(from..from + 8)
+                && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+            {
+                name.replace_range(from..from + 8, "00000000");
+            }
+        }
+    }
+    name
+}
+
+/// What the function table of an object file says of `entry`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Definition {
+    /// It is defined there.
+    Defined {
+        /// Size of its machine code, where the format records it.
+        code_bytes: Option<u64>,
+    },
+    /// It is used and defined elsewhere, or nowhere.
+    Undefined {
+        /// Global functions that are defined.
+        candidates: Vec<String>,
+    },
+    /// The file does not name it.
+    Unknown,
+}
+
+/// Looks up a C function in an object file.
+pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition> {
+    let file = object::File::parse(bytes)?;
+    // Mach-O names have an underscore before them.
+    let named = |name: &str| name == entry || (!is_elf(&file) && name.strip_prefix('_') == Some(entry));
+    let mut found = Definition::Unknown;
+    for symbol in file.symbols() {
+        if symbol.name().is_ok_and(named) {
+            if symbol.is_definition() {
+                let code_bytes = Some(symbol.size()).filter(|&size| size > 0);
+                return Ok(Definition::Defined { code_bytes });
+            }
+            found = Definition::Undefined { candidates: Vec::new() };
+        }
+    }
+    if let Definition::Undefined { candidates } = &mut found {
+        let functions = file.symbols().filter(|symbol| {
+            symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.is_global()
+        });
+        candidates.extend(functions.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
+        candidates.sort_unstable();
+    }
+    Ok(found)
+}
+
+fn is_elf(file: &object::File<'_>) -> bool {
+    matches!(file.flags(), object::FileFlags::Elf { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_only_the_hash_of_the_path() {
+        let name = ".text._ZN39_GLOBAL__N__5299b3d1_7_anon_cu_7dce726b2kkEPf";
+        assert_eq!(without_path_hashes(name), ".text._ZN39_GLOBAL__N__00000000_7_anon_cu_7dce726b2kkEPf");
+        assert_eq!(without_path_hashes("_Z1kPf"), "_Z1kPf");
+        assert_eq!(without_path_hashes("_GLOBAL__N__xyz"), "_GLOBAL__N__xyz");
+        assert_eq!(without_path_hashes("_GLOBAL__N__12é45678"), "_GLOBAL__N__12é45678");
+    }
+
+    #[test]
+    fn rubbish_is_an_error() {
+        assert!(shared_object_identity(b"not an object").is_err());
+        assert!(cubin_identity(b"\x7fELF").is_err());
+        assert!(definition(b"", "f").is_err());
+    }
+}

@@ -1,0 +1,297 @@
+//! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …).
+//!
+//! What is compiled is a generated file, the shim: a prototype made of the declared arguments, then the user's source
+//! by `#include`, then `kbench_entry`, which unpacks an array of pointers. So a declaration that disagrees with the
+//! definition is the C compiler's own error, at the line of the definition.
+//!
+//! The shim includes no header before the user's source, which would take feature macros (`#define _GNU_SOURCE`)
+//! their effect and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the macro behind it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use kbench_runtime::dtype::DType;
+
+use super::binary::{self, Definition};
+use super::cache::{Cache, Key};
+use super::error::CompileError;
+use super::process::{Invocation, version_line};
+use super::{Built, Param, Resources, Unit, files};
+
+/// What the worker looks up in every shared object.
+const ENTRY: &str = "kbench_entry";
+
+/// The C compiler.
+#[derive(Debug)]
+pub(super) struct Cc {
+    build: cc::Build,
+    tool: cc::Tool,
+    /// First line of `--version`.
+    pub(super) version: String,
+    /// Whether `-fstack-usage` is known; asked only when something is compiled.
+    stack_usage: std::sync::OnceLock<bool>,
+}
+
+impl Cc {
+    /// Finds the compiler; `scratch` is for the cc crate's own tests.
+    pub(super) fn find(scratch: &Path) -> Result<Self, CompileError> {
+        let no_compiler = |what: String| CompileError::NoCompiler {
+            what,
+            help: "install a C compiler (gcc or clang), or name one in $CC".to_owned(),
+        };
+        // Everything that the crate would take from a build script's environment is said here.
+        let target = target_triple();
+        let mut build = cc::Build::new();
+        build.target(&target).host(&target).opt_level(3).debug(false).pic(true).warnings(false);
+        build.out_dir(scratch).inherit_rustflags(false);
+        build.cargo_metadata(false).cargo_warnings(false).cargo_debug(false).cargo_output(false);
+        build.emit_rerun_if_env_changed(false);
+        let tool = build.try_get_compiler().map_err(|error| no_compiler(error.to_string()))?;
+        let version = version_line(tool.path(), |line| !line.is_empty()).map_err(|error| {
+            let name = tool.path().display();
+            no_compiler(match error.kind() {
+                io::ErrorKind::NotFound => format!("the C compiler `{name}` was not found"),
+                _ => format!("the C compiler `{name}` does not run: {error}"),
+            })
+        })?;
+        Ok(Self { build, tool, version, stack_usage: std::sync::OnceLock::new() })
+    }
+
+    /// Adds to a key what stands for this compiler, and the shim's text.
+    pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
+        let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
+        key.field(&self.version).list(command.iter()).field(shim(unit)?);
+        if unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native")) {
+            // The machine code depends on this very CPU, and a target directory may be on a file system of many.
+            key.field(cpu_features());
+        }
+        Ok(())
+    }
+
+    /// The compiler with the flags that every unit gets.
+    fn base(&self, directory: &Path, flags: &[String]) -> Invocation {
+        let command = self.tool.to_command();
+        let mut invocation = Invocation::new(command.get_program(), directory);
+        let own_level = flags.iter().any(|flag| flag.starts_with("-O"));
+        invocation.args(command.get_args().filter(|arg| !(own_level && *arg == "-O3")));
+        if self.tool.is_like_clang() {
+            // Flags serve both to compile and to link; clang warns of those a step does not need.
+            invocation.arg("-Qunused-arguments");
+        }
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                invocation.env(name, value);
+            }
+        }
+        invocation
+    }
+
+    /// Compiles in `work`, a folder of its own.
+    pub(super) fn build(&self, unit: &Unit, cache: &Cache, work: &Path) -> Result<Built, CompileError> {
+        let source = cache.store_shim(&shim(unit)?)?;
+        let [object, depfile, stack, library] =
+            ["kernel.o", "kernel.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
+        let mut compile = self.base(&unit.directory, &unit.flags);
+        compile.env("TMPDIR", work);
+        if *self.stack_usage.get_or_init(|| self.build.is_flag_supported("-fstack-usage").unwrap_or(false)) {
+            compile.arg("-fstack-usage");
+        }
+        compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
+        compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
+        let mut messages = compile.run(work)?;
+
+        let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
+        if let Definition::Undefined { mut candidates } = parsed(binary::definition(&read(&object)?, &unit.entry), &object)? {
+            candidates.retain(|name| name.trim_start_matches('_') != ENTRY);
+            return Err(CompileError::EntryNotFound { entry: unit.entry.clone(), candidates });
+        }
+
+        let mut link = self.base(&unit.directory, &unit.flags);
+        link.env("TMPDIR", work);
+        link.arg("-shared").arg(&object).args(&unit.flags);
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            // What is missing shows here and not when the worker loads it.
+            link.arg("-Wl,-z,defs");
+        }
+        link.arg("-lm").arg("-o").arg(&library);
+        messages.push_str(&link.run(work)?);
+
+        let code = read(&library)?;
+        let identity = parsed(binary::shared_object_identity(&code), &library)?;
+        let code_bytes = match parsed(binary::definition(&code, &unit.entry), &library)? {
+            Definition::Defined { code_bytes } => code_bytes,
+            Definition::Undefined { .. } | Definition::Unknown => None,
+        };
+        let stack = fs::read_to_string(&stack).ok().and_then(|text| largest_frame(&text));
+        let depfile = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
+        let mut dependencies = files::dependencies(&depfile, &unit.directory);
+        dependencies.retain(|path| !path.starts_with(cache.shims()));
+        Ok(Built {
+            code,
+            identity,
+            symbol: ENTRY.to_owned(),
+            command: compile.recorded(work),
+            link: link.recorded(work),
+            messages,
+            resources: Resources { stack, code_bytes, ..Resources::default() },
+            dependencies,
+        })
+    }
+}
+
+fn parsed<T>(result: object::Result<T>, path: &Path) -> Result<T, CompileError> {
+    result.map_err(|error| CompileError::io("understand", path)(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// The most bytes of stack of any function in a `.su` file: `shim.c:7:6:sdpa<tab>2112<tab>static`. Functions that are
+/// not inlined each have a line, so a deeper chain of calls uses more than this.
+fn largest_frame(stack_usage: &str) -> Option<u64> {
+    stack_usage.lines().filter_map(|line| line.split('\t').nth(1)?.parse().ok()).max()
+}
+
+/// The text of the shim.
+fn shim(unit: &Unit) -> Result<String, CompileError> {
+    let unsupported = |what: String| CompileError::Unsupported { what };
+    let identifier = |name: &str| {
+        name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+    };
+    if !identifier(&unit.entry) {
+        return Err(unsupported(format!("`{}` is no name of a C function", unit.entry)));
+    }
+    let source = absolute(&unit.source)?;
+    let source = source.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']));
+    let source = source.ok_or_else(|| {
+        unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display()))
+    })?;
+    let mut types = Vec::new();
+    for param in &unit.signature {
+        types.push(match param {
+            Param::Tensor { dtype, writable: false } => format!("const {} *", c_type(*dtype)),
+            Param::Tensor { dtype, writable: true } => format!("{} *", c_type(*dtype)),
+            Param::Scalar(dtype) => c_type(*dtype).to_owned(),
+            Param::TensorMap => return Err(unsupported("a C kernel takes no tensor map".to_owned())),
+        });
+    }
+    let entry = &unit.entry;
+    let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
+    let mut text = String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
+    // Not inlined into the caller, so that what runs is the function whose size is reported.
+    let _ = writeln!(text, "__attribute__((noinline)) void {entry}({prototype});");
+    let _ = writeln!(text, "#include \"{source}\"");
+    let _ = writeln!(text, "__attribute__((visibility(\"default\"))) void {ENTRY}(void **);");
+    let _ = writeln!(text, "void {ENTRY}(void **args)\n{{\n    (void)args;");
+    let args: Vec<_> = (unit.signature.iter().zip(&types).enumerate())
+        .map(|(i, (param, ty))| match param {
+            Param::Scalar(_) => format!("*(const {ty} *)args[{i}]"),
+            Param::Tensor { .. } | Param::TensorMap => format!("({ty})args[{i}]"),
+        })
+        .collect();
+    let _ = writeln!(text, "    {entry}({});\n}}", args.join(", "));
+    Ok(text)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CompileError> {
+    std::path::absolute(path).map_err(CompileError::io("resolve", path))
+}
+
+/// [`DType::c_type`] without the header it needs.
+fn c_type(dtype: DType) -> &'static str {
+    match dtype.c_type() {
+        "int8_t" => "__INT8_TYPE__",
+        "int16_t" => "__INT16_TYPE__",
+        "int32_t" => "__INT32_TYPE__",
+        "int64_t" => "__INT64_TYPE__",
+        "uint8_t" => "__UINT8_TYPE__",
+        "uint16_t" => "__UINT16_TYPE__",
+        "uint32_t" => "__UINT32_TYPE__",
+        "uint64_t" => "__UINT64_TYPE__",
+        plain => plain,
+    }
+}
+
+/// This machine as the cc crate wants it named.
+fn target_triple() -> String {
+    let arch = match std::env::consts::ARCH {
+        "riscv64" => "riscv64gc",
+        "powerpc64" if cfg!(target_endian = "little") => "powerpc64le",
+        "x86" => "i686",
+        "arm" => "armv7",
+        other => other,
+    };
+    let abi = if cfg!(target_arch = "arm") { "eabihf" } else { "" };
+    match std::env::consts::OS {
+        "linux" if cfg!(target_env = "musl") => format!("{arch}-unknown-linux-musl{abi}"),
+        "linux" => format!("{arch}-unknown-linux-gnu{abi}"),
+        "macos" => format!("{arch}-apple-darwin"),
+        os => format!("{arch}-unknown-{os}"),
+    }
+}
+
+/// What `-march=native` depends on: the first CPU's model and features.
+fn cpu_features() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let wanted = ["model name", "flags", "Features", "CPU implementer", "CPU part", "isa"];
+    let lines = text.split("\n\n").next().unwrap_or_default().lines();
+    lines.filter(|line| wanted.iter().any(|name| line.starts_with(name))).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Backend;
+
+    fn unit(signature: Vec<Param>) -> Unit {
+        Unit {
+            backend: Backend::C,
+            source: "/p/src/k.c".into(),
+            entry: "k".into(),
+            flags: vec![],
+            macros: vec![],
+            arch: None,
+            signature,
+            directory: "/p".into(),
+        }
+    }
+
+    #[test]
+    fn the_shim_of_a_signature() {
+        let signature = vec![
+            Param::Tensor { dtype: DType::F32, writable: false },
+            Param::Tensor { dtype: DType::I32, writable: true },
+            Param::Scalar(DType::F64),
+        ];
+        insta::assert_snapshot!(shim(&unit(signature)).unwrap(), @r#"
+        /* Written by cargo kbench: the arguments that the table declares, and how it passes them. */
+        __attribute__((noinline)) void k(const float *, __INT32_TYPE__ *, double);
+        #include "/p/src/k.c"
+        __attribute__((visibility("default"))) void kbench_entry(void **);
+        void kbench_entry(void **args)
+        {
+            (void)args;
+            k((const float *)args[0], (__INT32_TYPE__ *)args[1], *(const double *)args[2]);
+        }
+        "#);
+        assert!(shim(&unit(vec![])).unwrap().contains("void k(void);"));
+    }
+
+    #[test]
+    fn what_c_cannot_say_is_refused() {
+        assert!(matches!(shim(&unit(vec![Param::TensorMap])), Err(CompileError::Unsupported { .. })));
+        for entry in ["", "1k", "k-1", "ns::k", "k(void); int x", "é"] {
+            let unit = Unit { entry: entry.into(), ..unit(vec![]) };
+            assert!(matches!(shim(&unit), Err(CompileError::Unsupported { .. })), "{entry}");
+        }
+        let unit = Unit { source: "/p/a\".c".into(), ..unit(vec![]) };
+        assert!(matches!(shim(&unit), Err(CompileError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn stack_usage_files() {
+        let text = "shim.c:3:6:k\t2112\tstatic\nk.c:7:1:helper\t48\tdynamic,bounded\nbad line\n";
+        assert_eq!(largest_frame(text), Some(2112));
+        assert_eq!(largest_frame(""), None);
+    }
+}

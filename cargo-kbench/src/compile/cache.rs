@@ -1,0 +1,338 @@
+//! The cache of compiled code, `<target>/kbench/cache`.
+//!
+//! ```text
+//! entries/ab/<key>.json    what a key was compiled to, and from which files: the newest of them first
+//! code/cd/<hash>.so        machine code by the hash of its bytes (also .cubin, .json)
+//! shims/<hash>.c           generated C sources
+//! tmp/                     compilers at work
+//! ```
+//!
+//! The key is a hash of everything that is known before a compiler runs: the source's path and contents, flags, macros,
+//! architecture, signature, the compiler's path and version, and the environment variables that compilers read. Which
+//! headers the source includes is known only afterwards, so an entry lists every file that the compiler itself
+//! reported (`-MD`) with its hash, and holds only while each of them still has that hash (ccache calls this its direct
+//! mode). That replaces hashing the preprocessed source, which would cost a compiler run for each variant of each
+//! run. One thing it cannot see: a file that was *not* there and now would be found first (a new header that shadows
+//! another, `__has_include`). Remove the folder after such a change.
+//!
+//! Several threads and processes may share the folder. Files appear under their names complete, by a rename; both
+//! kinds carry a hash of their contents, and what does not match is a miss, to be compiled and written again. What an
+//! interrupted compiler leaves is in `tmp`, under no name that is ever looked up, and is removed a day later.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Resources;
+use super::error::CompileError;
+use super::files::Files;
+
+/// Part of every key: raise it when the meaning of an entry changes.
+const FORMAT: &str = "kbench compile cache 1";
+/// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
+const STATES: usize = 8;
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is kept of a compilation beside its code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Hash of the code's bytes.
+    pub(super) hash: String,
+    /// See [`super::Artifact::identity`].
+    pub(super) identity: String,
+    /// See [`super::Artifact::symbol`].
+    pub(super) symbol: String,
+    /// See [`super::Artifact::command`].
+    pub(super) command: Vec<String>,
+    /// See [`super::Artifact::link`].
+    pub(super) link: Vec<String>,
+    /// See [`super::Artifact::source_hash`].
+    pub(super) source_hash: String,
+    /// See [`super::Artifact::messages`].
+    pub(super) messages: String,
+    /// See [`super::Artifact::resources`].
+    pub(super) resources: Resources,
+}
+
+/// One state of the files that a key was compiled from, and the outcome.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    files: Vec<(PathBuf, String)>,
+    record: Record,
+}
+
+/// A key under construction.
+#[derive(Debug)]
+pub(super) struct Key(blake3::Hasher);
+
+impl Key {
+    /// An empty key.
+    pub(super) fn new() -> Self {
+        let mut key = Self(blake3::Hasher::new());
+        key.field(FORMAT);
+        key
+    }
+
+    /// Adds a field; two different lists of fields never make the same key.
+    pub(super) fn field(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let bytes = bytes.as_ref();
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds a list of fields.
+    pub(super) fn list<T: AsRef<[u8]>>(&mut self, fields: impl ExactSizeIterator<Item = T>) -> &mut Self {
+        self.0.update(&(fields.len() as u64).to_le_bytes());
+        fields.for_each(|field| drop(self.field(field)));
+        self
+    }
+
+    /// The key, in hex.
+    pub(super) fn finish(&self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// A cache in `root`, which need not exist; removes what interrupted compilers left there a day ago or more.
+    pub(super) fn new(root: PathBuf) -> Self {
+        let cache = Self { root };
+        for entry in fs::read_dir(cache.root.join("tmp")).into_iter().flatten().flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
+                // Another process may have been faster, or it is not ours to remove: no harm either way.
+                let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+            }
+        }
+        cache
+    }
+
+    /// A new folder for a compiler to work in, removed when dropped.
+    pub(super) fn work_folder(&self) -> Result<tempfile::TempDir, CompileError> {
+        let folder = self.folder("tmp")?;
+        tempfile::Builder::new().prefix("").tempdir_in(&folder).map_err(CompileError::io("write", &folder))
+    }
+
+    /// What `key` was compiled to from files as they are now, with the path of its code.
+    pub(super) fn load(&self, key: &str, extension: &str, files: &Files) -> Option<(Record, PathBuf)> {
+        let states = self.states(key);
+        let hit = |state: &State| state.files.iter().all(|(path, hash)| files.matches(path, hash));
+        let record = states.into_iter().find(hit)?.record;
+        let code = self.code_path(&record.hash, extension);
+        let intact = fs::read(&code).is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == record.hash);
+        intact.then_some((record, code))
+    }
+
+    /// Keeps code under its hash.
+    pub(super) fn store_code(&self, code: &[u8], hash: &str, extension: &str) -> Result<PathBuf, CompileError> {
+        let path = self.code_path(hash, extension);
+        self.write(&path, code)?;
+        Ok(path)
+    }
+
+    /// Keeps what a key was compiled to, before older states.
+    pub(super) fn store(&self, key: &str, files: Vec<(PathBuf, String)>, record: Record) -> Result<(), CompileError> {
+        let mut states = self.states(key);
+        // Another process may write the same entry between the read and the rename: then one state is forgotten, and
+        // compiled again when it is asked for.
+        states.retain(|state| state.files != files);
+        states.insert(0, State { files, record });
+        states.truncate(STATES);
+        let body = serde_json::to_string(&states).expect("paths come from text");
+        let text = format!("{}\n{body}", blake3::hash(body.as_bytes()).to_hex());
+        self.write(&self.entry_path(key), text.as_bytes())
+    }
+
+    /// Keeps a generated source; equal sources are one file.
+    pub(super) fn store_shim(&self, text: &str) -> Result<PathBuf, CompileError> {
+        let hash = blake3::hash(text.as_bytes()).to_hex();
+        let path = self.root.join("shims").join(format!("{}.c", &hash[..16]));
+        if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(path);
+        }
+        self.write(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// The folder of [`Cache::store_shim`]: its files are never dependencies, their contents are in the key.
+    pub(super) fn shims(&self) -> PathBuf {
+        self.root.join("shims")
+    }
+
+    fn states(&self, key: &str) -> Vec<State> {
+        let read = || {
+            let text = fs::read_to_string(self.entry_path(key)).ok()?;
+            let (hash, body) = text.split_once('\n')?;
+            let intact = blake3::hash(body.as_bytes()).to_hex().as_str() == hash;
+            intact.then(|| serde_json::from_str(body).ok())?
+        };
+        read().unwrap_or_default()
+    }
+
+    fn entry_path(&self, key: &str) -> PathBuf {
+        self.root.join("entries").join(&key[..2]).join(format!("{key}.json"))
+    }
+
+    fn code_path(&self, hash: &str, extension: &str) -> PathBuf {
+        // A corrupt record must not lead out of the folder.
+        let start = hash.get(..2).unwrap_or("00");
+        self.root.join("code").join(start).join(format!("{hash}.{extension}"))
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, CompileError> {
+        let path = self.root.join(name);
+        fs::create_dir_all(&path).map_err(CompileError::io("create", &path))?;
+        Ok(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CompileError> {
+        let parent = path.parent().expect("inside the cache");
+        fs::create_dir_all(parent).map_err(CompileError::io("create", parent))?;
+        let temporary = self.folder("tmp")?;
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&temporary)?;
+            file.write_all(bytes)?;
+            file.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(CompileError::io("write", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(code: &[u8]) -> Record {
+        Record {
+            hash: blake3::hash(code).to_hex().to_string(),
+            identity: "i".into(),
+            symbol: "k".into(),
+            command: vec!["cc".into()],
+            link: vec![],
+            source_hash: "s".into(),
+            messages: String::new(),
+            resources: Resources { registers: Some(3), ..Resources::default() },
+        }
+    }
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        cache: Cache,
+        header: PathBuf,
+        key: String,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let header = folder.path().join("a.h");
+            fs::write(&header, "1").unwrap();
+            let cache = Cache::new(folder.path().join("cache"));
+            Self { cache, header, key: Key::new().field("k").finish(), folder }
+        }
+
+        fn store(&self, code: &[u8]) {
+            let record = record(code);
+            self.cache.store_code(code, &record.hash, "so").unwrap();
+            let hash = Files::default().hash(&self.header).unwrap();
+            self.cache.store(&self.key, vec![(self.header.clone(), hash)], record).unwrap();
+        }
+
+        fn load(&self) -> Option<Vec<u8>> {
+            let (record, path) = self.cache.load(&self.key, "so", &Files::default())?;
+            assert_eq!(record.resources.registers, Some(3));
+            Some(fs::read(path).unwrap())
+        }
+    }
+
+    #[test]
+    fn each_state_of_the_headers_has_its_own_code() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.load(), None);
+        fixture.store(b"one");
+        assert_eq!(fixture.load().unwrap(), b"one");
+        fs::write(&fixture.header, "2").unwrap();
+        assert_eq!(fixture.load(), None);
+        fixture.store(b"two");
+        assert_eq!(fixture.load().unwrap(), b"two");
+        fs::write(&fixture.header, "1").unwrap();
+        assert_eq!(fixture.load().unwrap(), b"one", "back to the first state");
+        fs::remove_file(&fixture.header).unwrap();
+        assert_eq!(fixture.load(), None);
+    }
+
+    #[test]
+    fn damage_is_a_miss() {
+        for cut in [0, 1, 40, 70, 100] {
+            let fixture = Fixture::new();
+            fixture.store(b"code");
+            let entry = fixture.cache.entry_path(&fixture.key);
+            let mut bytes = fs::read(&entry).unwrap();
+            bytes.truncate(cut);
+            fs::write(&entry, &bytes).unwrap();
+            assert_eq!(fixture.load(), None);
+            fixture.store(b"code");
+            assert_eq!(fixture.load().unwrap(), b"code");
+        }
+        let fixture = Fixture::new();
+        fixture.store(b"code");
+        let entry = fixture.cache.entry_path(&fixture.key);
+        let text = fs::read_to_string(&entry).unwrap().replace("\"registers\":3", "\"registers\":4");
+        fs::write(&entry, text).unwrap();
+        assert_eq!(fixture.load(), None, "an altered figure");
+        fixture.store(b"code");
+        let code = fixture.cache.code_path(&record(b"code").hash, "so");
+        fs::write(&code, b"cod").unwrap();
+        assert_eq!(fixture.load(), None, "truncated code");
+        fixture.store(b"code");
+        fs::remove_file(&code).unwrap();
+        assert_eq!(fixture.load(), None, "removed code");
+    }
+
+    #[test]
+    fn work_folders_go_and_abandoned_ones_are_swept() {
+        let fixture = Fixture::new();
+        let kept = fixture.cache.work_folder().unwrap();
+        let path = fixture.cache.work_folder().unwrap().path().to_owned();
+        assert!(!path.exists());
+        let old = fixture.folder.path().join("cache/tmp/old");
+        fs::create_dir(&old).unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+        Cache::new(fixture.folder.path().join("cache"));
+        assert!(!old.exists());
+        assert!(kept.path().exists());
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cache");
+        fs::write(&file, "a file where the folder should be").unwrap();
+        let error = Cache::new(file).work_folder().unwrap_err();
+        assert!(matches!(error, CompileError::Io { action: "create", .. }), "{error:?}");
+    }
+
+    #[test]
+    fn keys_tell_lists_apart() {
+        let key = |lists: &[&[&str]]| {
+            let mut key = Key::new();
+            lists.iter().for_each(|list| drop(key.list(list.iter())));
+            key.finish()
+        };
+        assert_ne!(key(&[&["a", "b"]]), key(&[&["ab"]]));
+        assert_ne!(key(&[&["a"], &["b"]]), key(&[&["a", "b"], &[]]));
+        assert_eq!(key(&[&["a"]]), key(&[&["a"]]));
+    }
+}

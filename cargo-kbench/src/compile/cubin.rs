@@ -1,0 +1,135 @@
+//! What a cubin says of its kernels.
+//!
+//! Kernels are function symbols with `STO_CUDA_ENTRY` in `st_other`. `.nv.info` and `.nv.info.<kernel>` hold attributes:
+//! a byte for the form, a byte for the kind, two bytes of value, and in the form `SVAL` as many more bytes as the value
+//! says. The kinds read here (as `cuobjdump -elf` names them): `EIATTR_REGCOUNT`, `EIATTR_MAX_THREADS`,
+//! `EIATTR_REQNTID` and `EIATTR_KPARAM_INFO`. NVIDIA does not promise any of this, so whatever cannot be read is `None`
+//! and the figures of `ptxas -v` stand in.
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolFlags, SymbolKind};
+
+const STO_CUDA_ENTRY: u8 = 0x10;
+const FORM_SVAL: u8 = 0x04;
+const MAX_THREADS: u8 = 0x05;
+const REQNTID: u8 = 0x10;
+const KPARAM_INFO: u8 = 0x17;
+const REGCOUNT: u8 = 0x2f;
+
+/// One kernel of a cubin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Kernel {
+    /// Its symbol.
+    pub(super) symbol: String,
+    /// Bytes of machine code.
+    pub(super) code_bytes: u64,
+    /// Registers a thread.
+    pub(super) registers: Option<u64>,
+    /// Most threads a block (`__launch_bounds__`) or the only number (`.reqntid`).
+    pub(super) max_threads: Option<u64>,
+    /// Bytes of each parameter, in order; `None` where its attributes are not there or not understood.
+    pub(super) parameters: Option<Vec<u64>>,
+}
+
+/// The kernels of a cubin.
+pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
+    let file = object::File::parse(bytes)?;
+    let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
+    let common: Vec<_> = attributes(section(".nv.info").unwrap_or_default()).collect();
+    let mut kernels = Vec::new();
+    for symbol in file.symbols() {
+        let SymbolFlags::Elf { st_other, .. } = symbol.flags() else { continue };
+        if symbol.kind() != SymbolKind::Text || u8::from(st_other.0) & STO_CUDA_ENTRY == 0 {
+            continue;
+        }
+        let name = symbol.name()?;
+        let own = section(&format!(".nv.info.{name}"));
+        let registers = common.iter().find_map(|attribute| match (attribute.kind, attribute.words()) {
+            (REGCOUNT, [index, count]) if index as usize == symbol.index().0 => Some(u64::from(count)),
+            _ => None,
+        });
+        let max_threads = own.into_iter().flat_map(attributes).find_map(|attribute| {
+            let bounds = matches!(attribute.kind, MAX_THREADS | REQNTID) && attribute.data.len() == 12;
+            bounds.then(|| attribute.words::<3>().into_iter().map(u64::from).product())
+        });
+        kernels.push(Kernel {
+            symbol: name.to_owned(),
+            code_bytes: symbol.size(),
+            registers,
+            max_threads,
+            parameters: own.and_then(parameters),
+        });
+    }
+    Ok(kernels)
+}
+
+/// Sizes by ordinal; `None` unless each ordinal from 0 is there once.
+fn parameters(info: &[u8]) -> Option<Vec<u64>> {
+    let mut found = Vec::new();
+    for attribute in attributes(info).filter(|attribute| attribute.kind == KPARAM_INFO) {
+        if attribute.data.len() != 12 {
+            return None;
+        }
+        // Index, then ordinal and offset in halves, then flags with the size in the upper 14 bits.
+        let [_, place, flags] = attribute.words();
+        found.push((place & 0xffff, u64::from(flags >> 18)));
+    }
+    found.sort_unstable();
+    let in_order = found.iter().enumerate().all(|(index, &(ordinal, _))| index == ordinal as usize);
+    in_order.then(|| found.into_iter().map(|(_, size)| size).collect())
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attribute<'a> {
+    kind: u8,
+    data: &'a [u8],
+}
+
+impl Attribute<'_> {
+    /// Its first `N` words; zeros where it has fewer.
+    fn words<const N: usize>(&self) -> [u32; N] {
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(self.data.as_chunks::<4>().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        words
+    }
+}
+
+fn attributes(mut info: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
+    std::iter::from_fn(move || {
+        let (&[form, kind, low, high], rest) = info.split_first_chunk::<4>()?;
+        let length = if form == FORM_SVAL { usize::from(u16::from_le_bytes([low, high])) } else { 0 };
+        let (data, rest) = rest.split_at_checked(length)?;
+        info = rest;
+        Some(Attribute { kind, data })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// `.nv.info.plain` of `plain(float *, const float *, int)`, nvcc 13.0 for sm_90a.
+    const INFO: [u32; 27] = [
+        0x0004_3704, 0x82, 0x000c_1704, 0, 0x0010_0002, 0x0011_f000, 0x000c_1704, 0, 0x0008_0001, 0x0021_f000,
+        0x000c_1704, 0, 0, 0x0021_f000, 0x0000_5003, 0x00ff_1b03, 0x0001_4c02, 0x0101_5f03, 0x0008_1c04, 0x120, 0x210,
+        0x0014_1903, 0x0008_0a04, 0x1c, 0x0014_0210, 0x0004_3604, 8,
+    ];
+
+    #[test]
+    fn parameters_of_a_kernel() {
+        let bytes: Vec<u8> = INFO.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(parameters(&bytes), Some(vec![8, 8, 4]));
+        assert_eq!(parameters(&[]), Some(vec![]));
+        assert_eq!(parameters(&bytes[24..]), Some(vec![8, 8]), "those that are left");
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_never_panics(bytes: Vec<u8>) {
+            let _ = parameters(&bytes);
+            let _ = kernels(&bytes);
+        }
+    }
+}

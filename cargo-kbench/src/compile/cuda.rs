@@ -1,0 +1,205 @@
+//! The CUDA backend: a cubin through nvcc.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::{env, fs, io};
+
+use super::cache::Key;
+use super::cubin::{self, Kernel};
+use super::entry::{Unresolved, resolve};
+use super::error::CompileError;
+use super::process::{Invocation, version_line};
+use super::ptxas::Report;
+use super::{Built, Param, Resources, Unit, binary, files, nvcc};
+
+const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
+
+/// nvcc, with what it needs.
+#[derive(Debug)]
+pub(super) struct Nvcc {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// `Cuda compilation tools, release 13.0, V13.0.88`.
+    pub(super) version: String,
+    /// The version of the ptxas beside it: in an installation of wheels the two can differ.
+    ptxas: String,
+    /// Version lines of host compilers, by name as asked for.
+    hosts: Mutex<HashMap<PathBuf, String>>,
+}
+
+impl Nvcc {
+    /// Finds nvcc and asks its version.
+    pub(super) fn find(given: Option<&Path>, work_directory: &Path) -> Result<Self, CompileError> {
+        let path = nvcc::find(given, work_directory)?;
+        let path = std::path::absolute(&path).map_err(CompileError::io("resolve", &path))?;
+        let release = |line: &str| line.contains("release ");
+        let version = version_line(&path, release).map_err(|error| CompileError::NoCompiler {
+            what: format!("nvcc at `{}` does not run: {error}", path.display()),
+            help: "repair that installation, or name another with --nvcc".to_owned(),
+        })?;
+        let ptxas = version_line(&path.with_file_name("ptxas"), release).unwrap_or_default();
+        Ok(Self { path, version, ptxas, hosts: Mutex::default() })
+    }
+
+    /// Adds to a key what stands for this compiler and its host compiler.
+    pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
+        key.field(self.path.as_os_str().as_encoded_bytes()).field(&self.version).field(&self.ptxas);
+        key.field(self.host_compiler(&unit.flags)?);
+        Ok(())
+    }
+
+    /// The version line of the compiler that preprocesses for nvcc.
+    fn host_compiler(&self, flags: &[String]) -> Result<String, CompileError> {
+        let name = host_compiler(flags, env::var_os("NVCC_CCBIN").map(PathBuf::from));
+        let mut hosts = self.hosts.lock().expect("no panic while locked");
+        if let Some(version) = hosts.get(&name) {
+            return Ok(version.clone());
+        }
+        // `-ccbin` may name a folder.
+        let in_folder = name.join("gcc");
+        let program = if in_folder.is_file() { &in_folder } else { &name };
+        let missing = || CompileError::NoCompiler {
+            what: format!("nvcc needs a host compiler, and `{}` was not found", program.display()),
+            help: HOST_COMPILER_HELP.to_owned(),
+        };
+        let found = nvcc::which(program).ok_or_else(missing)?;
+        let version = version_line(&found, |line| !line.is_empty()).map_err(|_| missing())?;
+        hosts.insert(name, version.clone());
+        Ok(version)
+    }
+
+    /// Compiles in `work`, a folder of its own.
+    pub(super) fn build(&self, unit: &Unit, work: &Path) -> Result<Built, CompileError> {
+        let arch = unit.arch.as_deref().ok_or_else(|| CompileError::Unsupported {
+            what: format!("`{}` needs an architecture to be compiled for, `arch = [\"sm_90a\"]`", unit.entry),
+        })?;
+        let [output, depfile] = ["kernel.cubin", "kernel.d"].map(|name| work.join(name));
+        let mut compile = Invocation::new(&self.path, &unit.directory);
+        // nvcc's own temporary files: gone with the folder, also when it is interrupted.
+        compile.env("TMPDIR", work).env("LC_ALL", "C");
+        compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
+        compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
+        compile.arg("-MD").arg("-MF").arg(&depfile).arg("-o").arg(&output).arg(&unit.source);
+        let said = compile.run(work).map_err(refused)?;
+
+        let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
+        let understood = |error| {
+            CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error))
+        };
+        let kernels = cubin::kernels(&code).map_err(understood)?;
+        let kernel = find_entry(&kernels, &unit.entry)?;
+        check_signature(unit, kernel)?;
+        let report = Report::parse(&said);
+        let depfile_text = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
+        Ok(Built {
+            identity: binary::cubin_identity(&code).map_err(understood)?,
+            symbol: kernel.symbol.clone(),
+            command: compile.recorded(work),
+            link: Vec::new(),
+            messages: report.messages.iter().map(|line| format!("{line}\n")).collect(),
+            resources: resources(kernel, &report),
+            dependencies: files::dependencies(&depfile_text, &unit.directory),
+            code,
+        })
+    }
+}
+
+/// The host compiler that nvcc will use: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, gcc.
+fn host_compiler(flags: &[String], variable: Option<PathBuf>) -> PathBuf {
+    let mut found = None;
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
+        for name in ["-ccbin", "--compiler-bindir", "-compiler-bindir"] {
+            if flag == name {
+                found = flags.next().cloned().or(found);
+                break;
+            } else if let Some(value) = flag.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+                found = Some(value.to_owned());
+                break;
+            }
+        }
+    }
+    found.map(PathBuf::from).or(variable).unwrap_or_else(|| "gcc".into())
+}
+
+/// A failure of nvcc, by its kind where that is known.
+fn refused(error: CompileError) -> CompileError {
+    let CompileError::Failed { stderr, .. } = &error else { return error };
+    if let Some(refused) = Report::parse(stderr).too_much_shared.into_iter().next() {
+        return CompileError::TooMuchShared { entry: refused.symbol, bytes: refused.bytes, max: refused.max };
+    }
+    // gcc without g++ has no C++ front end.
+    if ["cc1plus", "Failed to preprocess host compiler properties"].iter().any(|words| stderr.contains(words)) {
+        return CompileError::NoCompiler {
+            what: format!("nvcc needs a host C++ compiler and has none that works: {}", stderr.trim()),
+            help: HOST_COMPILER_HELP.to_owned(),
+        };
+    }
+    error
+}
+
+fn find_entry<'a>(kernels: &'a [Kernel], entry: &str) -> Result<&'a Kernel, CompileError> {
+    let symbols: Vec<&str> = kernels.iter().map(|kernel| kernel.symbol.as_str()).collect();
+    let entry = entry.to_owned();
+    match resolve(&symbols, &entry) {
+        Ok(symbol) => Ok(kernels.iter().find(|kernel| kernel.symbol == symbol).expect("one of them")),
+        Err(Unresolved::NotFound(candidates)) => Err(CompileError::EntryNotFound { entry, candidates }),
+        Err(Unresolved::Ambiguous(candidates)) => Err(CompileError::AmbiguousEntry { entry, candidates }),
+    }
+}
+
+/// Compares the declared arguments with the kernel's parameters by number and size, which is what a cubin knows. A unit
+/// that declares none is not compared.
+fn check_signature(unit: &Unit, kernel: &Kernel) -> Result<(), CompileError> {
+    let Some(found) = &kernel.parameters else { return Ok(()) };
+    let declared: Vec<u64> = unit.signature.iter().map(Param::bytes).collect();
+    if declared.is_empty() || declared == *found {
+        return Ok(());
+    }
+    Err(CompileError::SignatureMismatch { entry: unit.entry.clone(), declared, found: found.clone() })
+}
+
+fn resources(kernel: &Kernel, report: &Report) -> Resources {
+    let said = report.entry(&kernel.symbol).cloned().unwrap_or_default();
+    Resources {
+        registers: kernel.registers.or(said.registers),
+        static_shared: said.shared,
+        spill_stores: said.spill_stores,
+        spill_loads: said.spill_loads,
+        stack: said.stack,
+        code_bytes: Some(kernel.code_bytes),
+        barriers: said.barriers,
+        max_threads: kernel.max_threads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_host_compiler() {
+        let host = |flags: &[&str], variable: Option<&str>| {
+            let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+            host_compiler(&flags, variable.map(PathBuf::from)).display().to_string()
+        };
+        assert_eq!(host(&[], None), "gcc");
+        assert_eq!(host(&[], Some("clang")), "clang");
+        assert_eq!(host(&["-O3", "-ccbin", "g++-12"], Some("clang")), "g++-12");
+        assert_eq!(host(&["-ccbin=a", "--compiler-bindir=/opt/b"], None), "/opt/b");
+        assert_eq!(host(&["-ccbin"], None), "gcc");
+    }
+
+    #[test]
+    fn failures_by_their_kind() {
+        let failed = |stderr: &str| {
+            refused(CompileError::Failed { command: vec![], status: String::new(), stderr: stderr.to_owned() })
+        };
+        let error = failed("ptxas error   : Entry function 'k' uses too much shared data (0x445c0 bytes, 0x38c00 max)\n");
+        assert!(matches!(error, CompileError::TooMuchShared { bytes: 0x445c0, max: 0x38c00, .. }), "{error:?}");
+        let error = failed("gcc: fatal error: cannot execute 'cc1plus': execvp: No such file or directory\n");
+        assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");
+        assert!(matches!(failed("a.cu(1): error: expected a \";\"\n"), CompileError::Failed { .. }));
+    }
+}

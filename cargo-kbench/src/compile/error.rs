@@ -1,0 +1,167 @@
+//! Why a unit could not be compiled.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a unit could not be compiled. Which of them is the user's code and which the machine's: [`is_variants_own`].
+///
+/// [`is_variants_own`]: CompileError::is_variants_own
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// A compiler that is needed is not there (exit code 3 territory).
+    #[error("{what}; {help}")]
+    NoCompiler {
+        /// What is missing.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// The compiler refused the source.
+    #[error("{} failed ({status}):\n{stderr}", program(command))]
+    Failed {
+        /// The exact command.
+        command: Vec<String>,
+        /// How it ended: `exit status: 1`.
+        status: String,
+        /// What it said, as it said it.
+        stderr: String,
+    },
+    /// The compiler was ended by a signal: an interrupt, or the kernel's out-of-memory killer. Says nothing of the source.
+    #[error("{} was ended by signal {signal}", program(command))]
+    Killed {
+        /// The exact command.
+        command: Vec<String>,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// ptxas refused an entry function because of its static shared memory.
+    #[error("entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows")]
+    TooMuchShared {
+        /// The (mangled) entry function.
+        entry: String,
+        /// Bytes it declares.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The source compiles but defines no such function.
+    #[error("no function `{entry}` in the compiled code{}", list(candidates))]
+    EntryNotFound {
+        /// The name that was asked for.
+        entry: String,
+        /// What there is, readable names.
+        candidates: Vec<String>,
+    },
+    /// Several kernels go by this name.
+    #[error("`{entry}` names several kernels{}", list(candidates))]
+    AmbiguousEntry {
+        /// The name that was asked for.
+        entry: String,
+        /// Those that match, readable names, each followed by its symbol.
+        candidates: Vec<String>,
+    },
+    /// The kernel's parameters are not what the table declares.
+    #[error("`{entry}` takes {}, the table declares {}", sizes(found), sizes(declared))]
+    SignatureMismatch {
+        /// The kernel.
+        entry: String,
+        /// Bytes of each declared argument.
+        declared: Vec<u64>,
+        /// Bytes of each parameter in the machine code.
+        found: Vec<u64>,
+    },
+    /// A unit that no compiler here can take.
+    #[error("{what}")]
+    Unsupported {
+        /// Why.
+        what: String,
+    },
+    /// The model of the fake backend is wrong.
+    #[error("{}: {message}", path.display())]
+    Model {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file was edited while it was compiled, so nobody knows which of its contents the machine code has.
+    #[error("`{}` changed while it was compiled; run again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file could not be read or written: a missing source, a full disk, a cache that is not ours.
+    #[error("could not {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was attempted: `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl CompileError {
+    /// Whether the variant itself is at fault, so that the search goes on without it; otherwise every other variant
+    /// would fail alike (no compiler, disk full, interrupted) and the run ends.
+    pub fn is_variants_own(&self) -> bool {
+        matches!(
+            self,
+            CompileError::Failed { .. }
+                | CompileError::TooMuchShared { .. }
+                | CompileError::EntryNotFound { .. }
+                | CompileError::AmbiguousEntry { .. }
+                | CompileError::SignatureMismatch { .. }
+                | CompileError::Model { .. }
+        )
+    }
+
+    /// For `map_err`: what was attempted on which file.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CompileError {
+        let path = path.to_owned();
+        move |source| CompileError::Io { action, path, source }
+    }
+}
+
+fn program(command: &[String]) -> &str {
+    command.first().map_or("the compiler", String::as_str)
+}
+
+fn list(candidates: &[String]) -> String {
+    if candidates.is_empty() { String::new() } else { format!("; there is: {}", candidates.join(", ")) }
+}
+
+fn sizes(bytes: &[u64]) -> String {
+    match bytes {
+        [] => "no parameters".to_owned(),
+        [one] => format!("one parameter of {one} bytes"),
+        many => {
+            let list: Vec<_> = many.iter().map(u64::to_string).collect();
+            format!("{} parameters of {} bytes", many.len(), list.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_lowercase_fragments_that_name_the_candidates() {
+        let error = CompileError::EntryNotFound { entry: "f".into(), candidates: vec!["g".into(), "ns::h<64>".into()] };
+        assert_eq!(error.to_string(), "no function `f` in the compiled code; there is: g, ns::h<64>");
+        let error = CompileError::SignatureMismatch { entry: "f".into(), declared: vec![8, 4], found: vec![8] };
+        assert_eq!(
+            error.to_string(),
+            "`f` takes one parameter of 8 bytes, the table declares 2 parameters of 8, 4 bytes"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_not_the_variants_fault() {
+        let error = CompileError::io("write", Path::new("x"))(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(!error.is_variants_own());
+        assert!(CompileError::TooMuchShared { entry: "k".into(), bytes: 2, max: 1 }.is_variants_own());
+    }
+}

@@ -1,0 +1,169 @@
+//! Hashes of source files, each read once, and the dependency files that compilers write.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::time::SystemTime;
+
+/// Hashes of files, remembered for the life of one compiler, so that a run sees one state of the sources.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    known: RwLock<HashMap<PathBuf, Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    hash: String,
+    stamp: Stamp,
+}
+
+/// What tells an edited file from an untouched one without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+/// What became of a file between its hashing and the end of a compilation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// The compiler read what was hashed.
+    Same,
+    /// It was first seen now and was written after the compiler started: what the compiler read is not known.
+    Unsure,
+    /// Its contents are no longer those that were hashed.
+    Changed,
+}
+
+impl Files {
+    /// The blake3 hash of a file, in hex.
+    pub(super) fn hash(&self, path: &Path) -> io::Result<String> {
+        if let Some(known) = self.known.read().expect("no panic while locked").get(path) {
+            return Ok(known.hash.clone());
+        }
+        let known = read(path)?;
+        let mut map = self.known.write().expect("no panic while locked");
+        // Another thread may have been faster; the first answer counts for the whole run.
+        Ok(map.entry(path.to_owned()).or_insert(known).hash.clone())
+    }
+
+    /// Whether a file still has this hash; false when it cannot be read.
+    pub(super) fn matches(&self, path: &Path, hash: &str) -> bool {
+        if let Some(known) = self.known.read().expect("no panic while locked").get(path) {
+            return known.hash == hash;
+        }
+        self.hash(path).is_ok_and(|found| found == hash)
+    }
+
+    /// What became of a file that a compiler, started at `started`, has read.
+    pub(super) fn since(&self, path: &Path, started: SystemTime) -> io::Result<Since> {
+        let known = self.known.read().expect("no panic while locked").get(path).cloned();
+        let Some(known) = known else {
+            self.hash(path)?;
+            let modified = stamp(path)?.modified;
+            return Ok(if modified.is_some_and(|modified| modified >= started) { Since::Unsure } else { Since::Same });
+        };
+        if stamp(path)? == known.stamp || read(path)?.hash == known.hash { Ok(Since::Same) } else { Ok(Since::Changed) }
+    }
+}
+
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let metadata = fs::metadata(path)?;
+    Ok(Stamp { modified: metadata.modified().ok(), bytes: metadata.len() })
+}
+
+fn read(path: &Path) -> io::Result<Known> {
+    // Stamped first: an edit between the two shows as a different stamp later.
+    let stamp = stamp(path)?;
+    Ok(Known { hash: blake3::hash(&fs::read(path)?).to_hex().to_string(), stamp })
+}
+
+/// The prerequisites in a dependency file in make's syntax (`-MD`), absolute, in order, each once.
+pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut rest = depfile.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => match rest.peek() {
+                Some('\n' | '\r') => {
+                    while rest.next_if(|&c| c == '\r' || c == '\n').is_some() {}
+                    words.push(std::mem::take(&mut word));
+                }
+                Some(' ' | '#' | '\\') => word.extend(rest.next()),
+                _ => word.push('\\'),
+            },
+            '$' => {
+                rest.next_if_eq(&'$');
+                word.push('$');
+            }
+            c if c.is_whitespace() => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    // Everything up to the colon (a word's own end, `kernel.o:`, or alone, as nvcc writes it) is the target.
+    let targets = words.iter().position(|word| word.ends_with(':')).map_or(0, |at| at + 1);
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for word in words.drain(targets..).filter(|word| !word.is_empty()) {
+        let path = directory.join(word);
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dependency_files_of_gcc_and_nvcc() {
+        let gcc = "kernel.o: /c/shim.c /usr/include/stdc-predef.h \\\n /p/with\\ space.c \\\n  h.h \\\n h.h d$$.h\n";
+        let found = dependencies(gcc, Path::new("/p"));
+        let expected =
+            ["/c/shim.c", "/usr/include/stdc-predef.h", "/p/with space.c", "/p/h.h", "/p/d$.h"].map(PathBuf::from);
+        assert_eq!(found, expected);
+        let nvcc = "a.cubin : a.cu \\\n    /usr/include/features.h \\\n    /x/bin/..//include/cuda_runtime.h\n";
+        let found = dependencies(nvcc, Path::new("/p"));
+        assert_eq!(found, ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from));
+        assert!(dependencies("", Path::new("/p")).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h");
+        fs::write(&path, "1").unwrap();
+        let files = Files::default();
+        let first = files.hash(&path).unwrap();
+        fs::write(&path, "2").unwrap();
+        assert_eq!(files.hash(&path).unwrap(), first);
+        assert!(files.matches(&path, &first));
+        assert_ne!(Files::default().hash(&path).unwrap(), first);
+        assert!(!files.matches(Path::new("/no/such/file"), &first));
+    }
+
+    #[test]
+    fn an_edit_is_told_from_a_touch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h");
+        fs::write(&path, "1").unwrap();
+        let files = Files::default();
+        files.hash(&path).unwrap();
+        let started = SystemTime::now();
+        assert_eq!(files.since(&path, started).unwrap(), Since::Same);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(started + Duration::from_secs(5)).unwrap();
+        assert_eq!(files.since(&path, started).unwrap(), Since::Same, "touched, but the same");
+        fs::write(&path, "2").unwrap();
+        assert_eq!(files.since(&path, started).unwrap(), Since::Changed);
+        let fresh = Files::default();
+        file.set_modified(started + Duration::from_secs(5)).unwrap();
+        assert_eq!(fresh.since(&path, started).unwrap(), Since::Unsure);
+    }
+}

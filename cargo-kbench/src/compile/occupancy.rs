@@ -1,0 +1,212 @@
+//! Theoretical occupancy: how many blocks of a kernel fit one streaming multiprocessor at once.
+//!
+//! The rules are those of `cuda_occupancy.h` (CUDA 13.0, NVIDIA's occupancy calculator as a header), the per-architecture
+//! limits those of the table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide. The
+//! largest shared-memory carveout is assumed. [`barriers`](Demand::barriers) limit from compute capability 9.0 on, as there.
+
+/// What one block of a kernel needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// Threads a block.
+    pub threads: u32,
+    /// Registers a thread.
+    pub registers: u32,
+    /// Static plus dynamic shared memory, in bytes, without what the system reserves.
+    pub shared_bytes: u32,
+    /// Named barriers; 0 where not known.
+    pub barriers: u32,
+}
+
+/// How a kernel fills one streaming multiprocessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Occupancy {
+    /// Blocks at once; 0: the kernel cannot be launched.
+    pub blocks: u32,
+    /// Warps of those blocks.
+    pub warps: u32,
+    /// Warps that the multiprocessor can hold.
+    pub max_warps: u32,
+    /// What keeps another block out; where several do, the first of them.
+    pub limit: Limit,
+}
+
+impl Occupancy {
+    /// Active warps over the most warps, 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.warps) / f64::from(self.max_warps)
+    }
+}
+
+/// What keeps another block out of a streaming multiprocessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Warp slots: full occupancy, or a block size that does not divide it.
+    Warps,
+    /// Registers.
+    Registers,
+    /// Shared memory.
+    SharedMemory,
+    /// Block slots: blocks too small.
+    Blocks,
+    /// Named barriers.
+    Barriers,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Multiprocessor {
+    warps: u32,
+    blocks: u32,
+    shared_bytes: u32,
+    /// Most shared memory a block may opt in to.
+    shared_per_block: u32,
+    /// Taken by the system from every block.
+    reserved: u32,
+    /// Unit of allocation of shared memory.
+    granularity: u32,
+    /// Named barriers in all.
+    barriers: Option<u32>,
+}
+
+const REGISTERS: u32 = 64 * 1024;
+const MAX_REGISTERS_PER_THREAD: u32 = 255;
+const MAX_THREADS_PER_BLOCK: u32 = 1024;
+const REGISTER_GRANULARITY: u32 = 256;
+const PARTITIONS: u32 = 4;
+const WARP: u32 = 32;
+
+fn multiprocessor(major: u32, minor: u32) -> Option<Multiprocessor> {
+    // Compute capability; resident warps and blocks; KiB of shared memory: in all, and a block's most; barriers a block slot.
+    let (warps, blocks, shared, per_block, barriers) = match (major, minor) {
+        (7, 0 | 2) => (64, 32, 96, 96, None),
+        (7, 5) => (32, 16, 64, 64, None),
+        (8, 0) => (64, 32, 164, 163, None),
+        (8, 6) => (48, 16, 100, 99, None),
+        (8, 7) => (48, 16, 164, 163, None),
+        (8, 9) => (48, 24, 100, 99, None),
+        (9, 0) | (10, 0 | 3) => (64, 32, 228, 227, Some(2)),
+        // 10.1 is what Thor was called before it became 11.0.
+        (10, 1) | (11, 0) => (48, 24, 228, 227, Some(1)),
+        (12, 0 | 1) => (48, 24, 100, 99, Some(1)),
+        _ => return None,
+    };
+    Some(Multiprocessor {
+        warps,
+        blocks,
+        shared_bytes: shared * 1024,
+        shared_per_block: per_block * 1024,
+        reserved: if major >= 8 { 1024 } else { 0 },
+        granularity: if major >= 8 { 128 } else { 256 },
+        barriers: barriers.map(|each| each * blocks),
+    })
+}
+
+/// Major and minor of an architecture's name: `sm_90a` is 9 and 0, `sm_120` is 12 and 0.
+pub fn compute_capability(arch: &str) -> Option<(u32, u32)> {
+    let digits = arch.strip_prefix("sm_")?.trim_end_matches(['a', 'f']);
+    let number: u32 = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    (number >= 10).then_some((number / 10, number % 10))
+}
+
+/// The occupancy of a kernel on a device of this compute capability; `None` where the architecture is not known
+/// (the table ends at 12.1) or a block has no threads.
+pub fn occupancy((major, minor): (u32, u32), demand: Demand) -> Option<Occupancy> {
+    let sm = multiprocessor(major, minor)?;
+    if demand.threads == 0 {
+        return None;
+    }
+    let warps = demand.threads.div_ceil(WARP);
+    let by_warps = if demand.threads > MAX_THREADS_PER_BLOCK { 0 } else { sm.warps / warps };
+    let by_registers = if demand.registers > MAX_REGISTERS_PER_THREAD {
+        0
+    } else {
+        match (demand.registers * WARP).next_multiple_of(REGISTER_GRANULARITY) {
+            0 => u32::MAX,
+            // The launch check counts a block's warps as if they filled all partitions alike.
+            warp if u64::from(warp) * u64::from(warps.next_multiple_of(PARTITIONS)) > u64::from(REGISTERS) => 0,
+            warp => REGISTERS / PARTITIONS / warp * PARTITIONS / warps,
+        }
+    };
+    let by_shared = if demand.shared_bytes > sm.shared_per_block {
+        0
+    } else {
+        sm.shared_bytes.checked_div((demand.shared_bytes + sm.reserved).next_multiple_of(sm.granularity)).unwrap_or(u32::MAX)
+    };
+    let by_barriers = sm.barriers.map_or(u32::MAX, |all| all.checked_div(demand.barriers).unwrap_or(u32::MAX));
+    let (blocks, limit) = [
+        (by_warps, Limit::Warps),
+        (by_registers, Limit::Registers),
+        (by_shared, Limit::SharedMemory),
+        (sm.blocks, Limit::Blocks),
+        (by_barriers, Limit::Barriers),
+    ]
+    .into_iter()
+    .min_by_key(|&(blocks, _)| blocks)?;
+    Some(Occupancy { blocks, warps: blocks * warps, max_warps: sm.warps, limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(capability: (u32, u32), threads: u32, registers: u32, shared_bytes: u32) -> (u32, Limit) {
+        let found = occupancy(capability, Demand { threads, registers, shared_bytes, barriers: 0 }).unwrap();
+        (found.blocks, found.limit)
+    }
+
+    #[test]
+    fn known_values() {
+        // One block an SM at most: FlashAttention-like tiles on Hopper.
+        assert_eq!(blocks((9, 0), 384, 168, 200 * 1024), (1, Limit::Registers));
+        assert_eq!(blocks((9, 0), 128, 48, 20480), (10, Limit::Registers));
+        assert_eq!(blocks((9, 0), 256, 32, 0), (8, Limit::Warps));
+        assert_eq!(blocks((9, 0), 128, 32, 65536), (3, Limit::SharedMemory));
+        assert_eq!(blocks((9, 0), 32, 16, 0), (32, Limit::Blocks));
+        assert_eq!(blocks((8, 6), 128, 40, 0), (12, Limit::Warps));
+        assert_eq!(blocks((8, 9), 1024, 64, 0), (1, Limit::Warps));
+        assert_eq!(blocks((7, 5), 256, 64, 32768), (2, Limit::SharedMemory));
+        assert_eq!(blocks((12, 0), 256, 128, 99 * 1024), (1, Limit::SharedMemory));
+        let full = occupancy((8, 0), Demand { threads: 256, registers: 32, ..Demand::default() }).unwrap();
+        assert!((full.fraction() - 1.0).abs() < 1e-12);
+        assert_eq!((full.warps, full.max_warps), (64, 64));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_launched_has_none() {
+        // FACTS: Kernel Tuner's winner, 71 registers x 1024 threads.
+        assert_eq!(blocks((9, 0), 1024, 71, 0), (0, Limit::Registers));
+        assert_eq!(blocks((9, 0), 2048, 16, 0), (0, Limit::Warps));
+        assert_eq!(blocks((9, 0), 128, 16, 228 * 1024), (0, Limit::SharedMemory));
+        assert_eq!(blocks((9, 0), 128, u32::MAX, 0), (0, Limit::Registers));
+        assert_eq!(blocks((9, 0), 128, 16, u32::MAX), (0, Limit::SharedMemory));
+        // The launch check: 5 warps of 65536 / 5 / 32 registers would fit, were partitions not counted alike.
+        assert_eq!(blocks((9, 0), 160, 255, 0), (1, Limit::Registers));
+        assert_eq!(blocks((9, 0), 288, 200, 0), (0, Limit::Registers));
+    }
+
+    #[test]
+    fn barriers_limit_from_hopper_on() {
+        let demand = Demand { threads: 32, registers: 16, shared_bytes: 0, barriers: 16 };
+        assert_eq!(occupancy((9, 0), demand).unwrap().blocks, 4);
+        assert_eq!(occupancy((9, 0), demand).unwrap().limit, Limit::Barriers);
+        assert_eq!(occupancy((8, 0), demand).unwrap().blocks, 32);
+    }
+
+    #[test]
+    fn names_of_architectures() {
+        assert_eq!(compute_capability("sm_90a"), Some((9, 0)));
+        assert_eq!(compute_capability("sm_100f"), Some((10, 0)));
+        assert_eq!(compute_capability("sm_121"), Some((12, 1)));
+        for wrong in ["90", "sm_", "sm_9", "compute_90", "sm_+90", "sm_é"] {
+            assert_eq!(compute_capability(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn unknown_architectures_are_not_guessed() {
+        let demand = Demand { threads: 128, registers: 32, ..Demand::default() };
+        assert_eq!(occupancy((6, 1), demand), None);
+        assert_eq!(occupancy((13, 0), demand), None);
+        assert_eq!(occupancy((9, 0), Demand::default()), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Running a compiler and keeping what it said.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::error::CompileError;
+
+/// One run of a compiler.
+#[derive(Debug, Clone)]
+pub(super) struct Invocation {
+    program: OsString,
+    args: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: PathBuf,
+}
+
+impl Invocation {
+    /// A run of `program` in `directory`.
+    pub(super) fn new(program: impl AsRef<OsStr>, directory: &Path) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            environment: Vec::new(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Appends an argument.
+    pub(super) fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Appends arguments.
+    pub(super) fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Appends `-DNAME=VALUE` for each macro.
+    pub(super) fn macros(&mut self, macros: &[(String, String)]) -> &mut Self {
+        self.args(macros.iter().map(|(name, value)| format!("-D{name}={value}")))
+    }
+
+    /// Sets an environment variable.
+    pub(super) fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The command as it is recorded: files of the temporary folder by their bare names, since it is gone afterwards.
+    pub(super) fn recorded(&self, temporary: &Path) -> Vec<String> {
+        let prefix = format!("{}/", temporary.display());
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| word.to_string_lossy().replace(&prefix, ""))
+            .collect()
+    }
+
+    /// Runs it to its end and returns what it printed, both streams; fails unless it exits with 0.
+    pub(super) fn run(&self, temporary: &Path) -> Result<String, CompileError> {
+        let output = Command::new(&self.program)
+            .args(&self.args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| self.not_started(source))?;
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            return Ok(said);
+        }
+        let command = self.recorded(temporary);
+        if let Some(signal) = output.status.signal().or_else(|| signal_of_a_child(&said)) {
+            return Err(CompileError::Killed { command, signal });
+        }
+        Err(CompileError::Failed { command, status: output.status.to_string(), stderr: said })
+    }
+
+    fn not_started(&self, source: io::Error) -> CompileError {
+        if source.kind() == io::ErrorKind::NotFound && self.directory.is_dir() {
+            return CompileError::NoCompiler {
+                what: format!("`{}` was not found", self.program.to_string_lossy()),
+                help: "install it, or name another".to_owned(),
+            };
+        }
+        let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
+        CompileError::Io { action: "run a compiler in", path: path.to_owned(), source }
+    }
+}
+
+/// Compiler drivers outlive their passes: nvcc says `'cicc' died due to signal 9 (Kill signal)`, gcc
+/// `fatal error: Killed signal terminated program cc1`.
+fn signal_of_a_child(said: &str) -> Option<i32> {
+    if let Some((_, rest)) = said.split_once("died due to signal ") {
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        // SIGSEGV, SIGABRT and their like are the compiler's own crash on this source.
+        return number.parse().ok().filter(|signal| [2, 9, 15].contains(signal));
+    }
+    [("Interrupt", 2), ("Killed", 9), ("Terminated", 15)]
+        .into_iter()
+        .find(|(name, _)| said.contains(&format!("fatal error: {name} signal terminated program")))
+        .map(|(_, signal)| signal)
+}
+
+/// The first line that `program --version` prints for which `wanted` holds.
+pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).env("LC_ALL", "C").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| wanted(line)).or_else(|| text.lines().next());
+    line.map(|line| line.trim().to_owned()).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        io::Error::other(format!("`{} --version` said nothing ({}) {said}", program.display(), output.status))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Invocation {
+        let mut invocation = Invocation::new("sh", Path::new("/"));
+        invocation.arg("-c").arg(script);
+        invocation
+    }
+
+    #[test]
+    fn a_failure_keeps_the_compilers_words_and_the_command() {
+        let error = shell("echo out; echo err >&2; exit 3").run(Path::new("/tmp/t")).unwrap_err();
+        let CompileError::Failed { command, status, stderr } = error else { panic!("{error:?}") };
+        assert_eq!(command[..2], ["sh", "-c"]);
+        assert_eq!(status, "exit status: 3");
+        assert_eq!(stderr, "out\nerr\n");
+    }
+
+    #[test]
+    fn an_interrupt_is_not_a_refusal() {
+        let error = shell("kill -INT $$").run(Path::new("/tmp/t")).unwrap_err();
+        assert!(matches!(error, CompileError::Killed { signal: 2, .. }), "{error:?}");
+        let error = shell("echo \"nvcc error   : 'cicc' died due to signal 9 (Kill signal)\" >&2; exit 9")
+            .run(Path::new("/tmp/t"))
+            .unwrap_err();
+        assert!(matches!(error, CompileError::Killed { signal: 9, .. }), "{error:?}");
+        assert_eq!(signal_of_a_child("'cicc' died due to signal 11 (Invalid memory reference)"), None);
+        assert_eq!(signal_of_a_child("gcc: fatal error: Killed signal terminated program cc1"), Some(9));
+    }
+
+    #[test]
+    fn a_missing_program_is_a_missing_compiler() {
+        let error = Invocation::new("no-such-compiler", Path::new("/")).run(Path::new("/tmp/t")).unwrap_err();
+        assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");
+        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(Path::new("/tmp/t")).unwrap_err();
+        assert!(matches!(error, CompileError::Io { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn the_recorded_command_names_no_temporary_folder() {
+        let mut invocation = Invocation::new("cc", Path::new("/"));
+        invocation.macros(&[("A".into(), "1".into())]).arg("-o").arg("/tmp/t1/kernel.o");
+        assert_eq!(invocation.recorded(Path::new("/tmp/t1")), ["cc", "-DA=1", "-o", "kernel.o"]);
+    }
+}
