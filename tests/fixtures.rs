@@ -1,0 +1,85 @@
+//! The table test: every fixture gets the verdict that `fixtures/expected.toml` gives it. Needs no GPU;
+//! `gpu_fixtures.rs` is its sibling for one.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+
+use verdicts::{expected, fixtures, kbench};
+
+mod verdicts;
+
+#[test]
+fn every_fixture_is_in_the_table() {
+    let mut packages = BTreeSet::new();
+    for language in ["c", "cuda"] {
+        for entry in fs::read_dir(fixtures().join(language)).expect("the fixtures can be listed") {
+            let path = entry.expect("the fixtures can be listed").path();
+            if path.is_dir() {
+                packages.insert(format!("{language}-{}", path.file_name().expect("a name").display()));
+            }
+        }
+    }
+    assert_eq!(packages, expected("").into_keys().collect());
+}
+
+#[test]
+fn c_fixtures_get_their_verdicts() {
+    let expected = expected("c-");
+    let run = kbench("gate", expected.keys());
+    run.assert_verdicts(&expected);
+    run.assert_exit(1);
+}
+
+#[test]
+fn exit_code_is_that_of_the_verdict() {
+    let expected = expected("c-");
+    for package in ["c-good", "c-prints", "c-wrong-value", "c-does-not-compile"] {
+        kbench("gate", [&package.to_owned()]).assert_exit(expected[package].exit);
+    }
+}
+
+#[test]
+fn build_decides_what_the_compiler_knows() {
+    let mut expected = expected("");
+    if !nvcc_is_there() {
+        println!("CUDA fixtures skipped: no nvcc");
+        expected.retain(|package, _| package.starts_with("c-"));
+    }
+    let run = kbench("build", expected.keys());
+    run.assert_verdicts(expected.iter().filter(|(_, expected)| expected.build));
+    let others = expected.iter().filter(|(_, expected)| !expected.build);
+    let failed: Vec<_> = others
+        .filter(|(package, _)| run.verdicts.get(*package).is_some_and(|verdict| verdict["status"] == "fail"))
+        // Occupancy is the one resource that depends on the device; whether a build knows it is left to the build.
+        .filter(|(_, expected)| expected.code != "occupancy")
+        .map(|(package, _)| &run.verdicts[package])
+        .collect();
+    assert!(failed.is_empty(), "refused though they build: {failed:#?}");
+    run.assert_exit(1);
+}
+
+#[test]
+fn dead_toggles_are_named() {
+    let expected = expected("c-");
+    for package in ["c-good", "c-dead-toggle"] {
+        let run = kbench("autotune", [&package.to_owned()]);
+        run.assert_exit(0);
+        let said = |toggle: &str| {
+            let mut lines = run.stdout.lines().chain(run.stderr.lines());
+            lines.any(|line| line.contains("dead") && !line.contains("\"verdict\"") && line.contains(toggle))
+        };
+        let dead = &expected[package].dead;
+        for toggle in ["WIDE", "UNUSED"] {
+            let is_dead = dead.iter().any(|name| name == toggle);
+            assert_eq!(said(toggle), is_dead, "{package}: {toggle}\n{}\n{}", run.stdout, run.stderr);
+        }
+    }
+}
+
+/// Whether nvcc can be found without a search of the whole machine.
+fn nvcc_is_there() -> bool {
+    env::var_os("NVCC").is_some()
+        || env::var_os("CUDA_HOME").is_some()
+        || env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join("nvcc").is_file())
+}
