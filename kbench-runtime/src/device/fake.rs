@@ -28,6 +28,9 @@ pub struct Model {
     /// What is wrong with it.
     #[serde(default)]
     pub fault: Option<Fault>,
+    /// Milliseconds that a launch really takes, so that a test can interrupt a run.
+    #[serde(default)]
+    pub delay_ms: u64,
 }
 
 fn default_noise() -> f64 {
@@ -231,6 +234,7 @@ impl Device for FakeDevice {
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
+        std::thread::sleep(Duration::from_millis(bound.kernel.model.delay_ms));
         bound.launch()?;
         if bound.kernel.model.fault == Some(Fault::Unrepeatable)
             && bound.kernel.launches.get() % 2 == 0

@@ -63,7 +63,7 @@ constexpr int kKeyFragments = kKeyBlock / 16;
 
 // What each form needs to do without spills. Warp specialization wants fewer: 5 to 10 warps a CTA, and at 96 registers
 // an SM holds 20 of them rather than 16. (__launch_bounds__ could only name a whole number of CTAs per SM.)
-constexpr int kMaxRegisters = HEAD_DIM > 64 ? 168 : !USE_WARP_SPECIALIZATION ? 112 : USE_FAST_EXP ? 96 : 104;
+constexpr int kMaxRegisters = HEAD_DIM > 64 ? 168 : !USE_WARP_SPECIALIZATION ? (USE_PERSISTENT_CTA ? 112 : 120) : USE_FAST_EXP ? 96 : 104;
 
 static_assert(TILE_M % kRowsPerWarp == 0 && TILE_N % kKeyBlock == 0 && HEAD_DIM % 16 == 0, "tile shape");
 static_assert(kKeyBlock * kChunksPerRow % kLoaders == 0, "every loader copies the same number of chunks");

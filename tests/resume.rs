@@ -1,0 +1,163 @@
+//! A run that is killed goes on where it ended: nothing finished is measured again, and elite.json is the one of an uninterrupted
+//! run. On the model device, whose times depend on the toggles alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const MANIFEST: &str = r#"
+[package]
+name = "model"
+version = "0.0.0"
+edition = "2024"
+
+[workspace]
+
+[package.metadata.kbench.kernels.model]
+backend = "fake"
+source = "model.toml"
+entry = "model"
+args = ["x", "y"]
+shapes.only = { N = 256 }
+toggles.macro = { A = [0, 1, 2, 3], B = [0, 1, 2, 3] }
+toggles.micro = { C = [0, 1], D = [0, 1] }
+gates.correctness.seeds = 2
+
+[package.metadata.kbench.kernels.model.tensors]
+x = { dtype = "f32", dims = ["N"] }
+y = { dtype = "f32", dims = ["N"], role = "out" }
+
+[package.metadata.kbench.kernels.model.reference]
+backend = "fake"
+source = "reference.toml"
+entry = "model"
+"#;
+
+const MODEL: &str = r#"
+time_ns = "20000 - 1000 * A - 700 * B - 333 * C + 11 * D"
+delay_ms = 1
+[[fault]]
+when = "A == 3 and B == 3"
+kind = "segfault"
+[[fault]]
+when = "A == 2 and B == 3"
+kind = "wrong"
+"#;
+
+/// A package on the model device.
+fn package() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Cargo.toml"), MANIFEST).unwrap();
+    fs::write(folder.path().join("model.toml"), MODEL).unwrap();
+    fs::write(folder.path().join("reference.toml"), "time_ns = \"1000\"\n").unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+    folder
+}
+
+fn autotune(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));
+    command.args(["kbench", "autotune", "--resume", "--message-format", "json", "--iters", "10"]).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn journal(folder: &Path) -> PathBuf {
+    folder.join("target/kbench/journal/model/model.jsonl")
+}
+
+/// The journal's records of one kind.
+fn records(folder: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(journal(folder)).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|record| record["record"] == kind).collect()
+}
+
+/// elite.json without the date, the one thing that may differ.
+fn elite(folder: &Path) -> Value {
+    let mut elite: Value = serde_json::from_slice(&fs::read(folder.join("elite.json")).unwrap()).unwrap();
+    for entry in elite["kernels"].as_array_mut().unwrap() {
+        assert!(entry["date"].take().is_string());
+    }
+    elite
+}
+
+fn assert_success(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Waits until the journal has `lines` evaluations, or the run ends.
+fn wait_for_evaluations(folder: &Path, child: &mut Child, count: usize) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while records(folder, "evaluation").len() < count && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < limit, "no progress");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_ended() {
+    let whole = package();
+    assert_success(&autotune(whole.path()).output().unwrap());
+    let expected = elite(whole.path());
+    assert_eq!(expected["kernels"][0]["elite"].as_array().unwrap().len(), 3);
+    assert_eq!(expected["kernels"][0]["search"]["evaluated"], 25);
+    let rejected = &expected["kernels"][0]["search"]["rejected"];
+    assert_eq!(rejected["correctness/signal"], 1);
+    assert_eq!(rejected["correctness/wrong"], 1);
+
+    let killed = package();
+    for evaluations in [1, 7, 20] {
+        let mut child = autotune(killed.path()).spawn().unwrap();
+        wait_for_evaluations(killed.path(), &mut child, evaluations);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    // The kill may have cut the last line; cut one more, so that this case is always met.
+    let text = fs::read(journal(killed.path())).unwrap();
+    fs::write(journal(killed.path()), &text[..text.len() - 5]).unwrap();
+    assert!(!killed.path().join("elite.json").exists());
+    assert_success(&autotune(killed.path()).output().unwrap());
+    assert_eq!(elite(killed.path()), expected);
+
+    let keys: Vec<Value> = records(killed.path(), "evaluation").iter().map(|record| record["key"].clone()).collect();
+    let distinct: std::collections::HashSet<&str> = keys.iter().map(|key| key.as_str().unwrap()).collect();
+    assert_eq!(distinct.len(), keys.len(), "something finished was measured again");
+    assert_eq!(distinct.len(), 25);
+}
+
+#[test]
+fn a_finished_run_is_not_run_again_with_resume_and_is_without() {
+    let folder = package();
+    assert_success(&autotune(folder.path()).output().unwrap());
+    let first = elite(folder.path());
+    assert_success(&autotune(folder.path()).output().unwrap());
+    assert_eq!(records(folder.path(), "evaluation").len(), 25);
+    assert_eq!(records(folder.path(), "comparison").len(), 1);
+    assert_eq!(elite(folder.path()), first);
+
+    let mut fresh = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));
+    fresh.args(["kbench", "autotune", "--iters", "10"]).current_dir(folder.path());
+    assert_success(&fresh.output().unwrap());
+    assert_eq!(records(folder.path(), "evaluation").len(), 50);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_run_and_keeps_the_journal() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let folder = package();
+    let mut child = autotune(folder.path()).spawn().unwrap();
+    wait_for_evaluations(folder.path(), &mut child, 5);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    let kept = records(folder.path(), "evaluation").len();
+    assert!((5..25).contains(&kept));
+}
