@@ -13,7 +13,17 @@ use kbench_runtime::protocol::{CacheMode, Role};
 use crate::space::Space;
 use expr::Expr;
 
+mod check;
+mod decode;
+pub mod diagnostics;
 pub mod expr;
+mod keys;
+mod load;
+mod manifest;
+mod tree;
+
+pub use diagnostics::{ConfigErrors, Diagnostic};
+pub use load::{LoadError, LoadOptions, load};
 
 /// The packages that were asked for, and where files go.
 #[derive(Debug, Clone)]

@@ -169,7 +169,7 @@ impl Program {
         } else {
             self.run_on(&mut vec![Operand::Bool(false); self.ops.len()], value)
         };
-        result.map_err(|(at, trouble)| (self.error(text, at, trouble), self.ranges[at].clone()))
+        result.map_err(|(at, trouble)| (self.error(text, at, trouble.as_ref()), self.ranges[at].clone()))
     }
 
     fn run_on<'v>(
@@ -236,7 +236,7 @@ impl Program {
     }
 
     /// `None` for a name without a value.
-    fn error(&self, text: &str, at: usize, trouble: Option<Trouble>) -> EvalError {
+    fn error(&self, text: &str, at: usize, trouble: Option<&Trouble>) -> EvalError {
         let part = &text[self.ranges[at].clone()];
         match trouble {
             None => EvalError::UnknownName(part.to_owned()),

@@ -1,0 +1,109 @@
+//! Compares a table with the [list of keys](super::keys): unknown keys, missing keys, wrong types. What passes here, the
+//! decoder reads without looking back; what does not is reported here and absent to the decoder.
+
+use super::diagnostics::{Diagnostic, Place, Report};
+use super::keys::{Keys, Kind};
+use super::tree::{Item, Node, Table};
+use crate::text::did_you_mean;
+
+/// Reports everything in `node` that is not as `kind` says. `name` is the key it stands under, and `key` that key's place.
+pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &Report) {
+    if let Item::Invalid(why) = node.item {
+        report.error(&node.place, "a number out of range", why);
+        return;
+    }
+    if let Kind::List(element) | Kind::OneOrMore(element) = kind {
+        match &node.item {
+            Item::List(nodes) => nodes.iter().for_each(|node| check(node, element, name, &node.place, report)),
+            _ if matches!(kind, Kind::OneOrMore(_)) => check(node, element, name, key, report),
+            _ => wrong_type(node, "an array", name, report),
+        }
+        return;
+    }
+    match (kind, &node.item) {
+        (Kind::Any, _)
+        | (Kind::Bool, Item::Bool(_))
+        | (Kind::Text | Kind::TextOr(_), Item::Text(_))
+        | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
+        | (Kind::ToggleValue, Item::Integer(_) | Item::Bool(_) | Item::Text(_)) => {}
+        (Kind::Integer(least), Item::Integer(int)) if int < least => {
+            report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
+        }
+        (Kind::Number(least), Item::Integer(_) | Item::Float(_)) => {
+            if node.number().is_some_and(|number| number < *least) {
+                report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
+            }
+        }
+        (Kind::Integer(_), Item::Integer(_)) => {}
+        (Kind::Choice(words, hidden), Item::Text(text)) => {
+            if !words.contains(&text.as_str()) && !hidden.contains(&text.as_str()) {
+                let message = format!("`{text}` is no value of `{name}`");
+                report.push(Diagnostic::error(message).at(&node.place, "").suggest(text, words.iter().copied()));
+            }
+        }
+        (Kind::Within(keys) | Kind::TextOr(keys), Item::Table(table)) => check_table(table, keys, key, report),
+        (Kind::Map(_, kind), Item::Table(table)) => {
+            for entry in &table.entries {
+                check(&entry.node, kind, &entry.key, &entry.key_place, report);
+            }
+        }
+        _ => wrong_type(node, expected(kind), name, report),
+    }
+}
+
+fn check_table(table: &Table, keys: &Keys, place: &Place, report: &Report) {
+    for entry in &table.entries {
+        match keys.get(&entry.key) {
+            Some(key) => check(&entry.node, &key.kind, &entry.key, &entry.key_place, report),
+            None => report.push(unknown_key(&entry.key, &entry.key_place, keys, &[])),
+        }
+    }
+    let missing: Vec<_> = keys.keys.iter().filter(|key| key.required && table.get(key.name).is_none()).collect();
+    for key in missing {
+        let help = format!("`{}`: {}", key.name, key.doc);
+        report.push(Diagnostic::error(missing_message(key.name, keys.noun)).at(place, "").help(help));
+    }
+}
+
+fn missing_message(key: &str, noun: &str) -> String {
+    match key {
+        // The one key whose absence needs an argument.
+        "reference" => "a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran \
+                        as the fastest"
+            .to_owned(),
+        _ => format!("{noun} needs `{key}`"),
+    }
+}
+
+/// An error about a key that is not in `keys`, nor in `more`.
+pub(super) fn unknown_key(name: &str, place: &Place, keys: &Keys, more: &[&str]) -> Diagnostic {
+    let known = || keys.keys.iter().map(|key| key.name).chain(more.iter().copied());
+    let diagnostic = Diagnostic::error(format!("unknown key `{name}` in {}", keys.noun));
+    match did_you_mean(name, known()) {
+        Some(near) => diagnostic.at(place, format!("did you mean `{near}`?")),
+        None => {
+            let names: Vec<&str> = known().collect();
+            diagnostic.at(place, "").help(format!("its keys are {}", crate::text::list(&names)))
+        }
+    }
+}
+
+fn wrong_type(node: &Node, expected: &str, name: &str, report: &Report) {
+    let message = format!("`{name}` must be {expected}");
+    report.error(&node.place, message, format!("this is {}", node.describe()));
+}
+
+fn expected(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Integer(_) => "an integer",
+        Kind::Number(_) => "a number",
+        Kind::Text | Kind::Choice(..) => "a string",
+        Kind::Expression => "an expression: a string or a number",
+        Kind::ToggleValue => "an integer, a boolean or a string",
+        Kind::List(_) | Kind::OneOrMore(_) => "an array",
+        Kind::Within(_) | Kind::Map(..) => "a table",
+        Kind::TextOr(_) => "a string or a table",
+        Kind::Any => "anything",
+    }
+}

@@ -1,0 +1,148 @@
+//! From tables to the validated types. Every mistake of a package is reported, not only the first; a kernel with a
+//! mistake becomes `None`.
+
+use std::path::PathBuf;
+
+use super::check::{check, unknown_key};
+use super::diagnostics::{Diagnostic, Place, Report};
+use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
+use super::tree::{Entry, Item, Node, Table};
+use super::{Kernel, Package, Work};
+use env::{Env, Need};
+use implementation::Slot;
+
+mod baselines;
+mod env;
+mod gates;
+mod implementation;
+mod names;
+mod settings;
+mod shapes;
+mod tensors;
+mod toggles;
+
+/// A package that was asked for: its own table, and the defaults of its workspace.
+pub(super) struct Input<'i> {
+    pub(super) name: &'i str,
+    pub(super) directory: PathBuf,
+    /// The package's table and the place of its key.
+    pub(super) table: &'i Node,
+    pub(super) place: &'i Place,
+    /// The workspace's table.
+    pub(super) workspace: Option<&'i Node>,
+}
+
+/// Decodes a package; without errors in the report it is whole.
+pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
+    let mut kernels = Vec::new();
+    let mut defaults = Node { place: input.place.clone(), item: Item::Table(Table::default()) };
+    if let Item::Table(table) = &input.table.item {
+        let own = table.entries.iter().filter(|entry| entry.key != PACKAGE_KERNELS.name).cloned().collect();
+        defaults.item = Item::Table(Table { entries: own });
+        if let Some(workspace) = input.workspace {
+            defaults.inherit(workspace, &Kind::Within(&KERNEL));
+        }
+        kernels = kernel_entries(table, input.place, report);
+    } else {
+        report.error(&input.table.place, "`kbench` must be a table", format!("this is {}", input.table.describe()));
+    }
+    let kernels: Vec<Entry> = kernels
+        .into_iter()
+        .map(|mut entry| {
+            entry.node.inherit(&defaults, &Kind::Within(&KERNEL));
+            entry
+        })
+        .collect();
+    let decoded = kernels.iter().filter_map(|entry| kernel(entry, &kernels, input.name, report)).collect();
+    Package { name: input.name.to_owned(), directory: input.directory.clone(), kernels: decoded }
+}
+
+fn kernel_entries(table: &Table, place: &Place, report: &Report) -> Vec<Entry> {
+    let Some(entry) = table.entry(PACKAGE_KERNELS.name) else {
+        let help = "describe each kernel in a table of its own: `[package.metadata.kbench.kernels.NAME]`";
+        report.push(Diagnostic::error("no kernels").at(place, "this table has no `kernels`").help(help));
+        // The keys that are there are checked all the same: `kernels` may be among them, misspelt.
+        for entry in &table.entries {
+            if KERNEL.get(&entry.key).is_none() {
+                report.push(unknown_key(&entry.key, &entry.key_place, &KERNEL, &[PACKAGE_KERNELS.name]));
+            }
+        }
+        return Vec::new();
+    };
+    match &entry.node.item {
+        Item::Table(kernels) if kernels.entries.is_empty() => {
+            report.error(&entry.key_place, "no kernels", "this table is empty");
+            Vec::new()
+        }
+        Item::Table(kernels) => kernels.entries.clone(),
+        _ => {
+            let label = format!("this is {}", entry.node.describe());
+            report.error(&entry.node.place, "`kernels` must be a table", label);
+            Vec::new()
+        }
+    }
+}
+
+/// Checks the defaults of a workspace by themselves, for what no kernel inherits.
+pub(super) fn workspace(table: &Node, place: &Place, report: &Report) {
+    let Some(entries) = table.table() else {
+        report.error(&table.place, "`kbench` must be a table", format!("this is {}", table.describe()));
+        return;
+    };
+    if let Some(kernels) = entries.entry(PACKAGE_KERNELS.name) {
+        let diagnostic = Diagnostic::error("kernels in the table of a workspace")
+            .at(&kernels.key_place, "")
+            .at(place, "this table holds defaults for the packages of the workspace")
+            .help("a kernel belongs to a package: move it to `[package.metadata.kbench.kernels.NAME]` there");
+        report.push(diagnostic);
+    }
+}
+
+fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> Option<Kernel> {
+    let before = report.errors();
+    names::check_name("kernel", &entry.key, &entry.key_place, report);
+    check(&entry.node, &Kind::Within(&KERNEL), &entry.key, &entry.key_place, report);
+    let table = entry.node.table()?;
+
+    let toggle_names = toggles::names(table);
+    let space = toggles::space(table, report);
+    let shapes = shapes::shapes(table, &toggle_names, report);
+    let env = Env::new(shapes, toggle_names, space, before, report);
+
+    let tensors = tensors::tensors(table, &env, report);
+    let slot = Slot { noun: "kernel", entry, env: &env, tensors: &tensors, report };
+    let implementation = implementation::implementation(table, &slot);
+    let reference = baselines::reference(entry, &env, &tensors, report);
+    let baselines = baselines::baselines(entry, siblings, &env, &tensors, report);
+    let arch = settings::arch(table, report);
+    let search = settings::search(table, &env, report);
+    let gates = gates::gates(table, &env, &tensors, &search, report);
+    let timing = settings::timing(table, report);
+    let work = work(table, &env);
+    tensors::warn_unused(&tensors, implementation.as_ref(), reference.as_ref(), &baselines, report);
+    if report.errors() > before {
+        return None;
+    }
+    Some(Kernel {
+        name: entry.key.clone(),
+        package: package.to_owned(),
+        implementation: implementation?,
+        arch,
+        shapes: env.shapes,
+        tensors: tensors.tensors,
+        space: env.space?,
+        reference: reference?,
+        baselines,
+        gates: gates?,
+        timing,
+        search,
+        work,
+        runner: table.get("runner").map(Node::texts).unwrap_or_default(),
+    })
+}
+
+fn work(table: &Table, env: &Env<'_>) -> Work {
+    let Some(work) = table.get("work").and_then(Node::table) else { return Work::default() };
+    let expr = |key| work.get(key).and_then(|node| env.expr(node, key, Need::Rate));
+    Work { flops: expr("flops"), bytes: expr("bytes") }
+}

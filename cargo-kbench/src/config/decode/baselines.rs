@@ -1,0 +1,132 @@
+//! The reference and the baselines.
+
+use kbench_runtime::dtype::DType;
+
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::keys::BASELINE;
+use super::super::tree::{Entry, Item, Node, Table};
+use super::super::{Baseline, BaselineKind, Reference};
+use super::env::Env;
+use super::implementation::{Slot, implementation, with_kernel_defaults};
+use super::names::{check_name, find};
+use super::tensors::Tensors;
+use super::toggles;
+
+pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report: &Report) -> Option<Reference> {
+    let kernel_table = kernel.node.table()?;
+    let entry = kernel_table.entry("reference")?;
+    let own = entry.node.table()?;
+    if let Some(command) = own.entry("command") {
+        let diagnostic = Diagnostic::error("a command as the reference is not supported yet")
+            .at(&command.key_place, "")
+            .help("write the reference as a C function: `source`, `entry` and `args`");
+        report.push(diagnostic);
+        return None;
+    }
+    needs(own, entry, "reference", &["source", "entry"], report);
+    let table = with_kernel_defaults(own, kernel_table, false);
+    let implementation = implementation(&table, &Slot { noun: "reference", entry, env, tensors, report });
+    let precision = match own.text("precision") {
+        Some("f32") => DType::F32,
+        _ => DType::F64,
+    };
+    Some(Reference { implementation: implementation?, precision })
+}
+
+fn needs(table: &Table, entry: &Entry, noun: &str, keys: &[&str], report: &Report) {
+    for key in keys.iter().filter(|key| table.get(key).is_none()) {
+        report.error(&entry.key_place, format!("a {noun} needs `{key}`"), "");
+    }
+}
+
+pub(super) fn baselines(
+    kernel: &Entry,
+    siblings: &[Entry],
+    env: &Env<'_>,
+    tensors: &Tensors,
+    report: &Report,
+) -> Vec<Baseline> {
+    let Some(table) = kernel.node.table() else { return Vec::new() };
+    table
+        .entries_of("baselines")
+        .iter()
+        .filter_map(|entry| {
+            check_name("baseline", &entry.key, &entry.key_place, report);
+            let kind = baseline(entry, kernel, siblings, env, tensors, report)?;
+            Some(Baseline { name: entry.key.clone(), kind })
+        })
+        .collect()
+}
+
+fn baseline(
+    entry: &Entry,
+    kernel: &Entry,
+    siblings: &[Entry],
+    env: &Env<'_>,
+    tensors: &Tensors,
+    report: &Report,
+) -> Option<BaselineKind> {
+    const KINDS: [&str; 4] = ["toggles", "kernel", "source", "command"];
+    let own = entry.node.table()?;
+    let kinds: Vec<&Entry> = own.entries.iter().filter(|entry| KINDS.contains(&entry.key.as_str())).collect();
+    let kind = match kinds[..] {
+        [kind] => kind,
+        [] => {
+            let message = format!("baseline `{}` is nothing to measure", entry.key);
+            let help = "say one of `toggles`, `kernel`, `source` and `command`";
+            report.push(Diagnostic::error(message).at(&entry.key_place, "").help(help));
+            return None;
+        }
+        [first, second, ..] => {
+            let diagnostic = Diagnostic::error(format!("baseline `{}` is two things at once", entry.key));
+            report.push(diagnostic.at(&second.key_place, "").at(&first.key_place, ""));
+            return None;
+        }
+    };
+    if kind.key == "source" {
+        needs(own, entry, "baseline", &["entry"], report);
+        let table = with_kernel_defaults(own, kernel.node.table()?, true);
+        let slot = Slot { noun: "baseline", entry, env, tensors, report };
+        return implementation(&table, &slot).map(|implementation| BaselineKind::Implementation(Box::new(implementation)));
+    }
+    for extra in own.entries.iter().filter(|extra| extra.key != kind.key && is_baseline_key(&extra.key)) {
+        let message = format!("`{}` does not belong to a baseline by `{}`", extra.key, kind.key);
+        report.error(&extra.key_place, message, "");
+    }
+    match kind.key.as_str() {
+        "toggles" => toggles::baseline(kind, env.space.as_ref()?, report).map(BaselineKind::Variant),
+        "kernel" => other_kernel(&kind.node, kernel, siblings, env, report).map(BaselineKind::Kernel),
+        _ => command(&kind.node, report).map(BaselineKind::Command),
+    }
+}
+
+/// Whether it is a key of some baseline: others were reported as unknown.
+fn is_baseline_key(key: &str) -> bool {
+    BASELINE.get(key).is_some()
+}
+
+fn command(node: &Node, report: &Report) -> Option<Vec<String>> {
+    let Item::List(words) = &node.item else { return None };
+    if words.is_empty() {
+        report.error(&node.place, "an empty command", "expected a program and its arguments");
+        return None;
+    }
+    Some(node.texts())
+}
+
+fn other_kernel(node: &Node, kernel: &Entry, siblings: &[Entry], env: &Env<'_>, report: &Report) -> Option<String> {
+    let others = || siblings.iter().filter(|sibling| sibling.key != kernel.key);
+    if node.text() == Some(&kernel.key) {
+        let diagnostic = Diagnostic::error("a kernel cannot be its own baseline").at(&node.place, "");
+        report.push(diagnostic.help("`toggles = { … }` names another variant of it"));
+        return None;
+    }
+    let index = find(node, "kernel", others().map(|other| other.key.as_str()), report)?;
+    let other = others().nth(index)?;
+    let shapes: Vec<&str> = other.node.table()?.entries_of("shapes").iter().map(|shape| shape.key.as_str()).collect();
+    for shape in env.shape_names().filter(|shape| !shapes.contains(shape)) {
+        let message = format!("kernel `{}` has no shape `{shape}`", other.key);
+        report.error(&node.place, message, "a baseline is measured at the shape of the same name");
+    }
+    Some(other.key.clone())
+}

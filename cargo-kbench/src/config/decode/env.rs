@@ -1,0 +1,224 @@
+//! Where expressions are valid: their names resolve, and they have a proper value at every shape.
+
+use std::ops::Range;
+
+use kbench_runtime::dtype::DType;
+
+use super::super::Shape;
+use super::super::diagnostics::{Diagnostic, Place, Report};
+use super::super::expr::{EvalError, Expr, Value};
+use super::super::tree::{Item, Node};
+use super::names::SM_COUNT;
+use super::shapes::Shapes;
+use crate::space::Space;
+
+/// The dimensions and toggles of a kernel.
+pub(super) struct Env<'r> {
+    pub(super) shapes: Vec<Shape>,
+    pub(super) space: Option<Space>,
+    dims: Vec<String>,
+    toggles: Vec<String>,
+    /// Whether all of them are right, so that values can be computed: a mistake in a shape is reported once, not
+    /// again by every expression over it.
+    complete: bool,
+    report: &'r Report,
+}
+
+/// What an expression's value must be.
+#[derive(Clone, Copy)]
+pub(super) enum Need {
+    /// A number of blocks; the device's multiprocessors are known.
+    Grid,
+    /// A number of threads, or a box.
+    Size,
+    /// A dimension.
+    Dimension,
+    /// Zero or more bytes.
+    Bytes,
+    /// A number, zero or more.
+    Rate,
+    /// A scalar of this type.
+    Scalar(DType),
+    /// Anything.
+    Value,
+}
+
+impl<'r> Env<'r> {
+    pub(super) fn new(
+        shapes: Shapes,
+        toggles: Vec<String>,
+        space: Option<Space>,
+        errors_before: usize,
+        report: &'r Report,
+    ) -> Self {
+        let complete = space.is_some() && report.errors() == errors_before;
+        Self { shapes: shapes.shapes, dims: shapes.dims, toggles, space, complete, report }
+    }
+
+    pub(super) fn shape_names(&self) -> impl Iterator<Item = &str> {
+        self.shapes.iter().map(|shape| shape.name.as_str())
+    }
+
+    pub(super) fn has_toggle(&self, name: &str) -> bool {
+        self.toggles.iter().any(|toggle| toggle == name)
+    }
+
+    /// An expression that has a proper value at every shape with the default variant. `name` is its key.
+    pub(super) fn expr(&self, node: &Node, name: &str, need: Need) -> Option<Expr> {
+        let expr = parse(node, self.report)?;
+        let unknown = expr.names_at().filter(|(name, _)| !self.knows(name, need)).count();
+        for (name, range) in expr.names_at() {
+            if !self.knows(name, need) {
+                self.unknown_name(name, &place_in(node, range), need);
+            }
+        }
+        if unknown == 0 && self.complete {
+            self.evaluate(&expr, node, name, need)?;
+        }
+        Some(expr)
+    }
+
+    /// One or more expressions.
+    pub(super) fn exprs(&self, node: &Node, name: &str, need: Need) -> Vec<Expr> {
+        node.elements().iter().filter_map(|node| self.expr(node, name, need)).collect()
+    }
+
+    fn knows(&self, name: &str, need: Need) -> bool {
+        self.dims.iter().chain(&self.toggles).any(|known| known == name)
+            || (name == SM_COUNT && matches!(need, Need::Grid))
+    }
+
+    fn unknown_name(&self, name: &str, place: &Place, need: Need) {
+        let diagnostic = Diagnostic::error(format!("unknown name `{name}`"));
+        if name == SM_COUNT {
+            self.report.push(diagnostic.at(place, "known in `grid` only"));
+            return;
+        }
+        let sm_count = matches!(need, Need::Grid).then_some(SM_COUNT);
+        let known = self.dims.iter().chain(&self.toggles).map(String::as_str).chain(sm_count);
+        self.report.push(diagnostic.at(place, "neither a dimension nor a toggle").suggest(name, known));
+    }
+
+    fn evaluate(&self, expr: &Expr, node: &Node, name: &str, need: Need) -> Option<()> {
+        for shape in &self.shapes {
+            match expr.eval_at(&|name| self.value(shape, name)) {
+                Err((error, range)) => {
+                    let place = place_in(node, range);
+                    let label = format!("at shape `{}` with the default variant", shape.name);
+                    self.report.push(with_advice(&error, Diagnostic::error(error.to_string()).at(&place, label)));
+                    return None;
+                }
+                Ok(value) => {
+                    if let Err(expected) = need.accepts(&value) {
+                        let label = format!("{} at shape `{}` with the default variant", show(&value), shape.name);
+                        let diagnostic = Diagnostic::error(format!("`{name}` must be {expected}"));
+                        let diagnostic = diagnostic.at(&place_in(node, 0..expr.text().len()), label);
+                        let fraction = value.as_integer().is_none() && need.is_integral() && expr.text().contains('/');
+                        self.report.push(if fraction {
+                            diagnostic.help("`/` keeps fractions: use `//` to round down or `ceil_div(a, b)` to round up")
+                        } else {
+                            diagnostic
+                        });
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn value(&self, shape: &Shape, name: &str) -> Option<Value> {
+        let dim = shape.dims.iter().find(|(dim, _)| dim == name).map(|(_, size)| Value::Int(*size));
+        let toggle = || self.space.as_ref().and_then(|space| space.value(&space.default, name).cloned());
+        // One multiprocessor is the least that a device can have.
+        dim.or_else(toggle).or_else(|| (name == SM_COUNT).then_some(Value::Int(1)))
+    }
+}
+
+impl Need {
+    fn is_integral(self) -> bool {
+        match self {
+            Need::Grid | Need::Size | Need::Dimension | Need::Bytes => true,
+            Need::Scalar(dtype) => !dtype.is_float(),
+            Need::Rate | Need::Value => false,
+        }
+    }
+
+    /// What it expects instead, if it does not accept the value.
+    fn accepts(self, value: &Value) -> Result<(), String> {
+        let u32_max = i64::from(u32::MAX);
+        let within = |least: i64, most: i64, what: String| match value.as_integer() {
+            Some(int) if (least..=most).contains(&int) => Ok(()),
+            _ => Err(what),
+        };
+        match self {
+            Need::Grid | Need::Size => within(1, u32_max, format!("an integer from 1 to {u32_max}")),
+            Need::Dimension => within(1, i64::MAX, "an integer, 1 or more".to_owned()),
+            Need::Bytes => within(0, u32_max, format!("an integer from 0 to {u32_max}")),
+            Need::Scalar(dtype) if !dtype.is_float() => {
+                let (least, most) = integer_range(dtype);
+                within(least, most, format!("an integer that fits {dtype}"))
+            }
+            Need::Scalar(_) => value.as_float().map(drop).ok_or_else(|| "a number".to_owned()),
+            Need::Rate => match value.as_float() {
+                Some(float) if float >= 0.0 => Ok(()),
+                _ => Err("a number, 0 or more".to_owned()),
+            },
+            Need::Value => Ok(()),
+        }
+    }
+}
+
+/// The integers of a type, as far as expressions can express them.
+pub(super) fn integer_range(dtype: DType) -> (i64, i64) {
+    match dtype {
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        DType::U8 => (0, u8::MAX.into()),
+        DType::U16 => (0, u16::MAX.into()),
+        DType::U32 => (0, u32::MAX.into()),
+        DType::U64 => (0, i64::MAX),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
+fn show(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("the string \"{text}\""),
+        other => format!("{other}"),
+    }
+}
+
+/// Advice for errors that have a usual cause.
+fn with_advice(error: &EvalError, diagnostic: Diagnostic) -> Diagnostic {
+    match error {
+        EvalError::Overflow(_) => diagnostic.help("integers have 64 bits; a float literal (`4.0 * …`) computes with floats"),
+        _ => diagnostic,
+    }
+}
+
+/// Parses the expression in a string, or the number that stands for itself.
+pub(super) fn parse(node: &Node, report: &Report) -> Option<Expr> {
+    let text = match &node.item {
+        Item::Text(text) => text.clone(),
+        Item::Integer(int) => int.to_string(),
+        Item::Float(float) => Value::Float(*float).to_string(),
+        _ => return None,
+    };
+    Expr::parse(&text).map_err(|error| report.error(&place_in(node, error.range), error.message, "in this expression")).ok()
+}
+
+/// The place of a part of a string's contents. Where escapes make the source differ from the contents, it is the
+/// whole string.
+pub(super) fn place_in(node: &Node, range: Range<usize>) -> Place {
+    let whole = &node.place;
+    let raw = &whole.source.text[whole.range.clone()];
+    match node.text() {
+        Some(text) if raw.len() == text.len() + 2 && &raw[1..=text.len()] == text => {
+            let start = whole.range.start + 1;
+            Place { source: whole.source.clone(), range: start + range.start..start + range.end }
+        }
+        _ => whole.clone(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Gates: limits, and what they refer to.
+
+use kbench_runtime::dtype::DType;
+
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::tree::{Entry, Node, Table};
+use super::super::{
+    CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search,
+};
+use super::env::Env;
+use super::names::find;
+use super::shapes;
+use super::tensors::Tensors;
+
+/// `None` where something was reported.
+pub(super) fn gates(
+    kernel: &Table,
+    env: &Env<'_>,
+    tensors: &Tensors,
+    search: &Search,
+    report: &Report,
+) -> Option<Gates> {
+    let before = report.errors();
+    let empty = Table::default();
+    let table = kernel.get("gates").and_then(Node::table).unwrap_or(&empty);
+    for key in ["counters", "sanitize"] {
+        if let Some(entry) = table.entry(key) {
+            let message = format!("`gates.{key}` is not judged by this version");
+            report.push(Diagnostic::warning(message).at(&entry.key_place, ""));
+        }
+    }
+    let sub = |key| table.get(key).and_then(Node::table).unwrap_or(&empty);
+    let gates = Gates {
+        resources: resources(sub("resources"), report),
+        correctness: correctness(sub("correctness"), env, tensors, report),
+        performance: table
+            .get("performance")
+            .map_or(&[][..], Node::elements)
+            .iter()
+            .filter_map(|node| performance(node, kernel.entries_of("baselines"), env, search, report))
+            .collect(),
+        performance_level: level(table.text("performance_level")),
+    };
+    (report.errors() == before).then_some(gates)
+}
+
+fn level(word: Option<&str>) -> Level {
+    match word {
+        Some("allow") => Level::Allow,
+        Some("warn") => Level::Warn,
+        _ => Level::Deny,
+    }
+}
+
+fn resources(table: &Table, report: &Report) -> ResourceLimits {
+    let limit = |key| table.get(key).and_then(Node::integer).and_then(|int| u64::try_from(int).ok());
+    ResourceLimits {
+        level: level(table.text("level")),
+        max_registers: limit("max_registers"),
+        max_shared_bytes: limit("max_shared_bytes"),
+        max_spill_bytes: limit("max_spill_bytes"),
+        max_stack_bytes: limit("max_stack_bytes"),
+        max_code_bytes: limit("max_code_bytes"),
+        min_occupancy: share(table, "min_occupancy", report),
+    }
+}
+
+/// A number from 0 to 1.
+fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
+    let node = table.get(key)?;
+    let share = node.number()?;
+    if share > 1.0 {
+        report.error(&node.place, format!("`{key}` is a share"), "expected 0 to 1");
+    }
+    Some(share)
+}
+
+fn correctness(table: &Table, env: &Env<'_>, tensors: &Tensors, report: &Report) -> CorrectnessLimits {
+    let limit = |key| table.get(key).and_then(Node::number);
+    let bad_fraction = share(table, "max_bad_fraction", report).unwrap_or(0.0);
+    let mut limits = CorrectnessLimits {
+        level: level(table.text("level")),
+        max_abs_err: limit("max_abs_err"),
+        max_mean_err: limit("max_mean_err"),
+        max_rms_err: limit("max_rms_err"),
+        max_bias: limit("max_bias"),
+        max_bad_fraction: bad_fraction,
+        seeds: super::settings::integer(table, "seeds", 5, report),
+        shapes: (0..env.shapes.len()).collect(),
+        deterministic: table.get("deterministic").and_then(Node::bool).unwrap_or(true),
+    };
+    if bad_fraction > 0.0
+        && limits.max_abs_err.is_none()
+        && let Some(entry) = table.entry("max_bad_fraction")
+    {
+        report.error(&entry.key_place, "`max_bad_fraction` needs `max_abs_err`", "elements above that count as bad");
+    }
+    let stated = [limits.max_abs_err, limits.max_mean_err, limits.max_rms_err, limits.max_bias];
+    if stated.iter().all(Option::is_none) {
+        limits.max_rms_err = tensors.outputs().map(|(_, tensor)| usual_error(tensor.dtype)).reduce(f64::max);
+    }
+    if let Some(node) = table.get("shapes") {
+        limits.shapes = node.elements().iter().filter_map(|node| shapes::find(node, env, report)).collect();
+        limits.shapes.sort_unstable();
+        limits.shapes.dedup();
+        if node.elements().is_empty() {
+            report.error(&node.place, "correctness at no shape", "leave it out to check every shape");
+        }
+    }
+    limits
+}
+
+/// What a correct kernel stays below, root mean square over root mean square: rounding of the output and of a long
+/// sum in fp32, with a margin. A wrong element shows long before that: one missing term of 4096 is already 0.016.
+fn usual_error(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-10,
+        DType::F32 => 1e-4,
+        DType::F16 => 2e-3,
+        DType::Bf16 => 1e-2,
+        DType::F8e4m3 => 0.06,
+        DType::F8e5m2 => 0.12,
+        _ => 0.0,
+    }
+}
+
+fn performance(
+    node: &Node,
+    baselines: &[Entry],
+    env: &Env<'_>,
+    search: &Search,
+    report: &Report,
+) -> Option<PerformanceLimit> {
+    let table = node.table()?;
+    let shape = match table.get("shape") {
+        Some(node) => shapes::find(node, env, report),
+        None => Some(search.shape),
+    };
+    let over = table
+        .get("over")
+        .and_then(|node| find(node, "baseline", baselines.iter().map(|baseline| baseline.key.as_str()), report));
+    let limit = match (table.get("max_p50_us"), table.get("min_speedup"), table.entry("over")) {
+        (Some(limit), None, None) => PerformanceBound::MaxP50Us(limit.number()?),
+        (None, Some(ratio), Some(_)) => PerformanceBound::MinSpeedup { ratio: ratio.number()?, over: over? },
+        (None, Some(ratio), None) => {
+            let diagnostic = Diagnostic::error("a speed-up over what?").at(&ratio.place, "this needs `over`");
+            report.push(diagnostic.help("name one of `baselines`: `over = \"…\"`"));
+            return None;
+        }
+        (Some(_), None, Some(over)) => {
+            report.error(&over.key_place, "`over` belongs to `min_speedup`", "");
+            return None;
+        }
+        (None, None, _) => {
+            report.error(&node.place, "a performance limit without a limit", "expected `max_p50_us` or `min_speedup`");
+            return None;
+        }
+        (Some(_), Some(_), _) => {
+            report.error(&node.place, "two limits in one", "say `max_p50_us` and `min_speedup` in tables of their own");
+            return None;
+        }
+    };
+    if let PerformanceBound::MaxP50Us(0.0) | PerformanceBound::MinSpeedup { ratio: 0.0, .. } = limit {
+        report.error(&node.place, "a performance limit of zero", "expected more than 0");
+    }
+    Some(PerformanceLimit { shape: shape?, limit })
+}

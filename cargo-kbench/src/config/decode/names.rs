@@ -1,0 +1,74 @@
+//! What may be called what.
+
+use super::super::diagnostics::{Diagnostic, Place, Report};
+use super::super::expr::parse::RESERVED;
+use super::super::tree::Node;
+
+/// The name that stands for the device's multiprocessors in `grid`.
+pub(super) const SM_COUNT: &str = "SM_COUNT";
+
+/// Words of C and C++ that a macro of the same name would break.
+const C_WORDS: &str = " alignas alignof and asm auto bitand bitor bool break case catch char class compl const constexpr \
+    continue default defined delete do double else enum extern false float for friend goto if inline int long \
+    namespace new not nullptr operator or private protected public register restrict return short signed sizeof static \
+    struct switch template this throw true try typedef typename union unsigned using virtual void volatile while xor ";
+
+/// Whether C would take it as a name.
+pub(super) fn is_identifier(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+}
+
+fn is_c_word(name: &str) -> bool {
+    C_WORDS.split_whitespace().any(|word| word == name)
+}
+
+/// Checks the name of a kernel, a shape or a baseline: it stands on command lines and in paths.
+pub(super) fn check_name(noun: &str, name: &str, place: &Place, report: &Report) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') || !name.chars().all(plain) {
+        let message = format!("`{name}` cannot name a {noun}");
+        report.error(place, message, "use letters, digits, `_`, `-` and `.`");
+    }
+}
+
+/// Checks the name of a macro: a toggle or an entry of `defines`.
+pub(super) fn check_macro(name: &str, place: &Place, report: &Report) {
+    let reserved = name.starts_with("__")
+        || (name.starts_with('_') && name[1..].starts_with(|c: char| c.is_ascii_uppercase()))
+        || name.starts_with("KBENCH_")
+        || is_c_word(name);
+    if !is_identifier(name) {
+        report.error(place, format!("`{name}` cannot name a macro"), "use letters, digits and `_`, no digit first");
+    } else if reserved {
+        report.error(place, format!("`{name}` cannot name a macro"), "this name is reserved");
+    } else {
+        check_variable(name, place, report);
+    }
+}
+
+/// Checks the name of a dimension or a toggle: it stands in expressions.
+pub(super) fn check_variable(name: &str, place: &Place, report: &Report) {
+    if !is_identifier(name) {
+        let message = format!("`{name}` cannot be a name in expressions");
+        report.error(place, message, "use letters, digits and `_`, no digit first");
+    } else if RESERVED.contains(&name) || name == SM_COUNT {
+        report.error(place, format!("`{name}` means something else in expressions"), "choose another name");
+    }
+}
+
+/// The index of what `node` names; `what` is its noun.
+pub(super) fn find<'n>(
+    node: &Node,
+    what: &str,
+    names: impl IntoIterator<Item = &'n str>,
+    report: &Report,
+) -> Option<usize> {
+    let name = node.text()?;
+    let names: Vec<&str> = names.into_iter().collect();
+    let found = names.iter().position(|known| *known == name);
+    if found.is_none() {
+        report.push(Diagnostic::error(format!("no {what} `{name}`")).at(&node.place, "").suggest(name, names));
+    }
+    found
+}

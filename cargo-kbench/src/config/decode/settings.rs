@@ -1,0 +1,65 @@
+//! How a kernel is measured, searched and compiled: plain values.
+
+use kbench_runtime::protocol::CacheMode;
+
+use super::super::diagnostics::Report;
+use super::super::tree::{Node, Table};
+use super::super::{Search, StrategyName, Timing};
+use super::env::Env;
+use super::shapes;
+
+/// An integer that fits its type; too small a one was reported by the check of types.
+pub(super) fn integer<T: TryFrom<i64>>(table: &Table, key: &str, default: T, report: &Report) -> T {
+    let Some((node, int)) = table.get(key).and_then(|node| Some((node, node.integer()?))) else { return default };
+    T::try_from(int).unwrap_or_else(|_| {
+        if int > 0 {
+            report.error(&node.place, format!("`{key}` is too large"), "");
+        }
+        default
+    })
+}
+
+pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
+    let default = Timing::default();
+    let Some(table) = kernel.get("timing").and_then(Node::table) else { return default };
+    Timing {
+        warmup: integer(table, "warmup", default.warmup, report),
+        iterations: integer(table, "iterations", default.iterations, report),
+        cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },
+        timeout_seconds: integer(table, "timeout_seconds", default.timeout_seconds, report),
+    }
+}
+
+pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
+    let empty = Table::default();
+    let table = kernel.get("search").and_then(Node::table).unwrap_or(&empty);
+    let budget = table.get("budget").and_then(Node::table).unwrap_or(&empty);
+    let limit = |key| budget.get(key).map(|_| integer(budget, key, 1, report));
+    Search {
+        strategy: StrategyName::Evo,
+        elite: integer(table, "elite", 3, report),
+        seed: integer(table, "seed", 0, report),
+        evaluations: limit("evaluations"),
+        seconds: limit("seconds"),
+        shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
+    }
+}
+
+/// Architectures, `sm_90a`.
+pub(super) fn arch(kernel: &Table, report: &Report) -> Vec<String> {
+    let Some(node) = kernel.get("arch") else { return Vec::new() };
+    for node in node.elements() {
+        if let Some(arch) = node.text()
+            && !is_arch(arch)
+        {
+            report.error(&node.place, format!("`{arch}` is no architecture"), "expected `sm_` and a number: `sm_90a`");
+        }
+    }
+    node.texts()
+}
+
+fn is_arch(arch: &str) -> bool {
+    let Some(rest) = arch.strip_prefix("sm_") else { return false };
+    let number = rest.strip_suffix(['a', 'f']).unwrap_or(rest);
+    matches!(number.len(), 2 | 3) && number.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,270 @@
+//! Tensors, where their contents come from, and how quantised ones are wired to their values and scales.
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Role;
+
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::expr::Expr;
+use super::super::tree::{Entry, Node, Table};
+use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, Tensor};
+use super::env::{Env, Need, integer_range};
+use super::implementation::source;
+use super::names::find;
+
+/// Tensors in their final order.
+pub(super) struct Tensors {
+    pub(super) tensors: Vec<Tensor>,
+    /// Whether each could be read.
+    pub(super) whole: bool,
+    entries: Vec<Entry>,
+}
+
+impl Tensors {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
+    /// Tensors that the kernel writes for the user.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = (usize, &Tensor)> {
+        let written = |tensor: &Tensor| matches!(tensor.role, Role::Out | Role::Inout);
+        self.tensors.iter().enumerate().filter(move |(_, tensor)| self.whole && written(tensor))
+    }
+}
+
+pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors {
+    let before = report.errors();
+    let entries = in_order(table.entries_of("tensors"));
+    let mut tensors: Vec<Tensor> = entries.iter().filter_map(|entry| tensor(entry, env, report)).collect();
+    let whole = tensors.len() == entries.len();
+    if whole {
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some(quantize) = entry.node.table().and_then(|table| table.entry("quantize")) {
+                wire(index, quantize, &entries, &mut tensors, report);
+            }
+        }
+    }
+    if report.errors() == before
+        && let Some(entry) = table.entry("tensors")
+        && !tensors.iter().any(|tensor| matches!(tensor.role, Role::Out | Role::Inout))
+    {
+        let diagnostic = Diagnostic::error("no tensor is an output").at(&entry.key_place, "");
+        report.push(diagnostic.help("say `role = \"out\"` or `role = \"inout\"` of what the kernel computes"));
+    }
+    Tensors { tensors, whole, entries }
+}
+
+/// The table's order, except that a tensor stands after the one it is quantised from: that is the order they are
+/// made in.
+fn in_order(entries: &[Entry]) -> Vec<Entry> {
+    let position = |name: &str| entries.iter().position(|entry| entry.key == name);
+    let rank = |index: usize, entry: &Entry| {
+        let from = entry.node.table().and_then(|table| table.get("quantize")?.table()?.text("from").and_then(position));
+        (from.map_or(index, |from| from.max(index)), from.is_some())
+    };
+    let mut order: Vec<(usize, &Entry)> = entries.iter().enumerate().collect();
+    order.sort_by_key(|(index, entry)| rank(*index, entry));
+    order.into_iter().map(|(_, entry)| entry.clone()).collect()
+}
+
+fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
+    let table = entry.node.table()?;
+    let dtype: DType = table.text("dtype")?.parse().ok()?;
+    let role = match table.text("role") {
+        Some("out") => Role::Out,
+        Some("inout") => Role::Inout,
+        Some("scratch") => Role::Scratch,
+        _ => Role::In,
+    };
+    let dims = env.exprs(table.get("dims")?, "dims", Need::Dimension);
+    let has_contents = matches!(role, Role::In | Role::Inout);
+    for key in ["init", "quantize"] {
+        if let Some(init) = table.entry(key).filter(|_| !has_contents) {
+            let message = format!("`{}` is written by the kernel: it has no `{key}`", entry.key);
+            report.error(&init.key_place, message, "its contents before the launch mean nothing");
+        }
+    }
+    let init = match table.get("init") {
+        Some(init) => init_of(init, dtype, report)?,
+        None if !has_contents => Init::None,
+        None if dtype.is_float() => Init::Normal { mean: 0.0, std: 1.0 },
+        None => Init::Integers { low: 0, high: 15 },
+    };
+    Some(Tensor { name: entry.key.clone(), dtype, dims, role, init })
+}
+
+fn init_of(node: &Node, dtype: DType, report: &Report) -> Option<Init> {
+    let table = node.table()?;
+    let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| entry.key != "tensor").collect();
+    let [entry] = kinds[..] else {
+        let message = "`init` says one of normal, uniform, integers, arange, constant and file";
+        report.error(&node.place, message, format!("this says {}", kinds.len()));
+        return None;
+    };
+    let number = |key: &str, default: f64| entry.node.table()?.get(key).map_or(Some(default), Node::number);
+    if let Some(extra) = table.entry("tensor").filter(|_| entry.key != "file") {
+        report.error(&extra.key_place, "`tensor` belongs to a `file`", "");
+    }
+    let init = match entry.key.as_str() {
+        "normal" => Init::Normal { mean: number("mean", 0.0)?, std: number("std", 1.0)? },
+        "uniform" => Init::Uniform { low: number("low", 0.0)?, high: number("high", 1.0)? },
+        "integers" => {
+            let bound = |key: &str| entry.node.table()?.get(key)?.integer();
+            Init::Integers { low: bound("low")?, high: bound("high")? }
+        }
+        "arange" => Init::Arange { start: number("start", 0.0)?, step: number("step", 1.0)? },
+        "constant" => Init::Constant(entry.node.number()?),
+        "file" => file(&entry.node, table, report)?,
+        _ => return None,
+    };
+    suits(&init, dtype, &entry.node, report).then_some(init)
+}
+
+fn file(node: &Node, table: &Table, report: &Report) -> Option<Init> {
+    let path = source(node, report)?;
+    let tensor = table.text("tensor").map(str::to_owned);
+    match (path.extension().and_then(|extension| extension.to_str()), &tensor) {
+        (Some("npy"), None) | (Some("safetensors"), Some(_)) => Some(Init::File { path, tensor }),
+        (Some("npy"), Some(_)) => {
+            report.error(&table.get("tensor")?.place, "a .npy file holds one tensor", "it has no name there");
+            None
+        }
+        (Some("safetensors"), None) => {
+            report.error(&node.place, "which `tensor` of the .safetensors file?", "");
+            None
+        }
+        _ => {
+            report.error(&node.place, "an unknown kind of file", "expected .npy or .safetensors");
+            None
+        }
+    }
+}
+
+/// Whether the contents are of the tensor's type.
+fn suits(init: &Init, dtype: DType, node: &Node, report: &Report) -> bool {
+    let (least, most) = integer_range(dtype);
+    let fits = |value: f64| dtype.is_float() || (value.fract() == 0.0 && value >= least as f64 && value <= most as f64);
+    let problem = match init {
+        Init::Normal { .. } | Init::Uniform { .. } if !dtype.is_float() => {
+            Some(format!("{dtype} has no fractions; use `integers = {{ low = 0, high = 15 }}`"))
+        }
+        Init::Uniform { low, high } if low >= high => Some("`low` must be less than `high`".to_owned()),
+        Init::Integers { low, high } if low > high => Some("`low` must not exceed `high`".to_owned()),
+        Init::Integers { low, high } if !dtype.is_float() && (*low < least || *high > most) => {
+            Some(format!("{dtype} holds {least} to {most}"))
+        }
+        Init::Constant(value) if !fits(*value) => Some(format!("{dtype} cannot hold {value}")),
+        Init::Arange { start, step } if !fits(*start) || !fits(*step) => {
+            Some(format!("{dtype} cannot hold steps of {step} from {start}"))
+        }
+        _ => None,
+    };
+    if let Some(problem) = &problem {
+        report.error(&node.place, "this `init` does not suit the tensor", problem);
+    }
+    problem.is_none()
+}
+
+/// Wires a quantised tensor: its values, its scales, and which dimensions the scales are for.
+fn wire(index: usize, entry: &Entry, entries: &[Entry], tensors: &mut [Tensor], report: &Report) {
+    let Some(table) = entry.node.table() else { return };
+    let names = || entries.iter().map(|entry| entry.key.as_str());
+    if let Some(init) = entries[index].node.table().and_then(|table| table.entry("init")) {
+        let diagnostic = Diagnostic::error("`quantize` and `init` exclude each other");
+        report.push(diagnostic.at(&init.key_place, "").at(&entry.key_place, ""));
+    }
+    let from = table.get("from").and_then(|node| Some((node, find(node, "tensor", names(), report)?)));
+    let scale = table.get("scale").and_then(|node| Some((node, find(node, "tensor", names(), report)?)));
+    let (Some((from_node, from)), Some((scale_node, scale))) = (from, scale) else { return };
+
+    let quantised = |tensor: usize| entries[tensor].node.table().is_some_and(|table| table.get("quantize").is_some());
+    if quantised(from) {
+        report.error(&from_node.place, "quantised from a tensor that is itself quantised", "");
+        return;
+    }
+    if !tensors[from].dtype.is_float() || tensors[from].role == Role::Out || tensors[from].role == Role::Scratch {
+        report.error(&from_node.place, "cannot quantise from this tensor", "expected a floating-point input");
+    }
+    if texts(&tensors[from].dims) != texts(&tensors[index].dims) {
+        let message = format!("`{}` and `{}` have different dims", tensors[index].name, tensors[from].name);
+        let label = format!("its dims are [{}], not [{}]", shown(&tensors[from].dims), shown(&tensors[index].dims));
+        report.error(&from_node.place, message, label);
+    }
+    let scale_has_init = entries[scale].node.table().is_some_and(|table| table.get("init").is_some());
+    if scale == index || scale == from || quantised(scale) || scale_has_init {
+        let message = format!("`{}` cannot receive scales", tensors[scale].name);
+        report.error(&scale_node.place, message, "expected a tensor with no contents of its own");
+        return;
+    }
+    if tensors[scale].init == Init::Scale {
+        report.error(&scale_node.place, format!("`{}` receives the scales of two tensors", tensors[scale].name), "");
+        return;
+    }
+    if !tensors[scale].dtype.is_float() || tensors[scale].role != Role::In {
+        report.error(&scale_node.place, "cannot put scales in this tensor", "expected a floating-point input");
+    }
+    if let Some(scale_dims) = scale_dims(scale_node, &tensors[scale], &tensors[from], report) {
+        tensors[scale].init = Init::Scale;
+        tensors[index].init = Init::Quantize { from, scale, scale_dims };
+    }
+}
+
+fn texts(dims: &[Expr]) -> Vec<String> {
+    dims.iter().map(|dim| dim.text().split_whitespace().collect()).collect()
+}
+
+fn shown(dims: &[Expr]) -> String {
+    dims.iter().map(Expr::text).collect::<Vec<_>>().join(", ")
+}
+
+/// For each dimension of the scales, the dimension of the values with the same text.
+fn scale_dims(node: &Node, scale: &Tensor, from: &Tensor, report: &Report) -> Option<Vec<usize>> {
+    let of_values = texts(&from.dims);
+    let mut dims = Vec::new();
+    for (text, dim) in texts(&scale.dims).iter().zip(&scale.dims) {
+        let matches: Vec<usize> = (0..of_values.len()).filter(|&index| of_values[index] == *text).collect();
+        match matches[..] {
+            [index] if !dims.contains(&index) => dims.push(index),
+            _ => {
+                let message = format!("dimension `{dim}` of `{}` is not one dimension of `{}`", scale.name, from.name);
+                let label = format!("the dims of `{}` are [{}]", from.name, shown(&from.dims));
+                let diagnostic = Diagnostic::error(message).at(&node.place, label);
+                report.push(diagnostic.help("write the same expression in both; `dims = []` is one scale for all"));
+                return None;
+            }
+        }
+    }
+    Some(dims)
+}
+
+/// Warns of tensors that nothing uses.
+pub(super) fn warn_unused(
+    tensors: &Tensors,
+    kernel: Option<&Implementation>,
+    reference: Option<&Reference>,
+    baselines: &[Baseline],
+    report: &Report,
+) {
+    // With anything missing, what looks unused may not be.
+    let (Some(kernel), Some(reference), true) = (kernel, reference, tensors.whole) else { return };
+    let mut used = vec![false; tensors.tensors.len()];
+    let inline = baselines.iter().filter_map(|baseline| match &baseline.kind {
+        BaselineKind::Implementation(implementation) => Some(&**implementation),
+        _ => None,
+    });
+    for arg in [kernel, &reference.implementation].into_iter().chain(inline).flat_map(|function| &function.args) {
+        match arg {
+            Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => used[*tensor] = true,
+            Arg::Scalar { .. } => {}
+        }
+    }
+    for tensor in &tensors.tensors {
+        if let Init::Quantize { from, scale, .. } = tensor.init {
+            used[from] = true;
+            used[scale] = true;
+        }
+    }
+    for (entry, _) in tensors.entries.iter().zip(used).filter(|(_, used)| !used) {
+        let message = format!("tensor `{}` is never used", entry.key);
+        report.push(Diagnostic::warning(message).at(&entry.key_place, "no `args` name it"));
+    }
+}

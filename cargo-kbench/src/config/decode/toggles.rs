@@ -1,0 +1,189 @@
+//! Toggles, constraints and the default variant.
+
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::expr::{Expr, Value};
+use super::super::tree::{Entry, Item, Node, Table};
+use super::env::{parse, place_in};
+use super::names::check_macro;
+use crate::space::{Layer, Space, Toggle, Variant, macro_text};
+
+const LAYERS: [Layer; 2] = [Layer::Macro, Layer::Micro];
+
+fn entries(table: &Table, layer: Layer) -> &[Entry] {
+    table.get("toggles").and_then(Node::table).map_or(&[], |toggles| toggles.entries_of(layer.name()))
+}
+
+/// The names of all toggles, right or wrong.
+pub(super) fn names(table: &Table) -> Vec<String> {
+    LAYERS.iter().flat_map(|layer| entries(table, *layer)).map(|entry| entry.key.clone()).collect()
+}
+
+/// The space, if everything about it is right.
+pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
+    let before = report.errors();
+    let mut toggles: Vec<Toggle> = Vec::new();
+    for layer in LAYERS {
+        for entry in entries(table, layer) {
+            check_macro(&entry.key, &entry.key_place, report);
+            if toggles.iter().any(|toggle| toggle.name == entry.key) {
+                report.error(&entry.key_place, format!("`{}` is a macro and a micro toggle", entry.key), "");
+            }
+            toggles.push(Toggle { name: entry.key.clone(), values: values(entry, report), layer });
+        }
+    }
+    let constraints = constraints(table, &toggles, report);
+    let mut space = Space { default: Variant(vec![0; toggles.len()]), toggles, constraints: Vec::new() };
+    let settings = table.get("toggles").and_then(Node::table).map_or(&[][..], |toggles| toggles.entries_of("default"));
+    if let Some(default) = variant(settings, &space, report) {
+        space.default = default;
+    }
+    if report.errors() > before || toggles_mistyped(&space) {
+        return None;
+    }
+    for (node, expr) in &constraints {
+        default_satisfies(node, expr, &space, !settings.is_empty(), report);
+    }
+    space.constraints = constraints.into_iter().map(|(_, expr)| expr).collect();
+    (report.errors() == before).then_some(space)
+}
+
+/// Whether some toggle has no value; that was reported by the check of types.
+fn toggles_mistyped(space: &Space) -> bool {
+    space.toggles.iter().any(|toggle| toggle.values.is_empty())
+}
+
+fn values(entry: &Entry, report: &Report) -> Vec<Value> {
+    let Item::List(nodes) = &entry.node.item else { return Vec::new() };
+    if nodes.is_empty() {
+        report.error(&entry.node.place, format!("toggle `{}` has no values", entry.key), "expected one value or more");
+    }
+    if nodes.len() > usize::from(u16::MAX) {
+        report.error(&entry.node.place, format!("toggle `{}` has more than {} values", entry.key, u16::MAX), "");
+    }
+    let mut values: Vec<(Value, String)> = Vec::new();
+    for node in nodes {
+        let Some(value) = value(node) else { continue };
+        let text = macro_text(&value);
+        if values.iter().any(|(_, known)| *known == text) {
+            let message = format!("toggle `{}` has the value `{value}` twice", entry.key);
+            report.error(&node.place, message, format!("the compiler sees `-D{}={text}` both times", entry.key));
+        }
+        if text.contains([',', '\n', '\0']) || text.trim() != text {
+            let message = format!("`{}` cannot be the value of a toggle", text.escape_debug());
+            report.error(&node.place, message, "`--variant K=V,…` could not name it");
+        }
+        values.push((value, text));
+    }
+    values.into_iter().map(|(value, _)| value).collect()
+}
+
+/// The value of a toggle.
+fn value(node: &Node) -> Option<Value> {
+    match &node.item {
+        Item::Integer(int) => Some(Value::Int(*int)),
+        Item::Bool(bool) => Some(Value::Bool(*bool)),
+        Item::Text(text) => Some(Value::Str(text.clone())),
+        _ => None,
+    }
+}
+
+fn constraints<'t>(
+    table: &'t Table,
+    toggles: &[Toggle],
+    report: &Report,
+) -> Vec<(&'t Node, Expr)> {
+    let Some(node) = table.get("toggles").and_then(Node::table).and_then(|toggles| toggles.get("constraints")) else {
+        return Vec::new();
+    };
+    let Item::List(nodes) = &node.item else { return Vec::new() };
+    let dims: Vec<&str> = table
+        .entries_of("shapes")
+        .iter()
+        .filter_map(|shape| shape.node.table())
+        .flat_map(Table::keys)
+        .collect();
+    let mut constraints = Vec::new();
+    for node in nodes {
+        let Some(expr) = parse(node, report) else { continue };
+        for (name, range) in expr.names_at() {
+            if toggles.iter().any(|toggle| toggle.name == name) {
+                continue;
+            }
+            let diagnostic = Diagnostic::error(format!("unknown name `{name}` in a constraint"));
+            let place = place_in(node, range);
+            let known = toggles.iter().map(|toggle| toggle.name.as_str());
+            report.push(if dims.contains(&name) {
+                diagnostic.at(&place, "a dimension").help("constraints are over toggles, so that they hold at every shape")
+            } else {
+                diagnostic.at(&place, "not a toggle").suggest(name, known)
+            });
+        }
+        constraints.push((node, expr));
+    }
+    constraints
+}
+
+/// The variant that these settings say; toggles not named have the value that they have in the space's default.
+pub(super) fn variant(settings: &[Entry], space: &Space, report: &Report) -> Option<Variant> {
+    let mut variant = space.default.clone();
+    let mut whole = true;
+    for entry in settings {
+        let Some(at) = space.toggle(&entry.key) else {
+            let known = space.toggles.iter().map(|toggle| toggle.name.as_str());
+            let diagnostic = Diagnostic::error(format!("no toggle `{}`", entry.key));
+            report.push(diagnostic.at(&entry.key_place, "").suggest(&entry.key, known));
+            whole = false;
+            continue;
+        };
+        let Some(value) = value(&entry.node) else {
+            whole = false;
+            continue;
+        };
+        let toggle = &space.toggles[at];
+        if let Some(index) = toggle.index_of(&value) {
+            variant.0[at] = index as u16;
+        } else {
+            let known: Vec<String> = toggle.values.iter().map(Value::to_string).collect();
+            let message = format!("toggle `{}` has no value `{value}`", entry.key);
+            let label = format!("its values are {}", crate::text::list(&known));
+            report.error(&entry.node.place, message, label);
+            whole = false;
+        }
+    }
+    whole.then_some(variant)
+}
+
+fn default_satisfies(node: &Node, expr: &Expr, space: &Space, given: bool, report: &Report) {
+    let place = place_in(node, 0..expr.text().len());
+    let label = format!("the default is `{}`", space.label(&space.default));
+    match expr.eval_at(&|name| space.value(&space.default, name).cloned()) {
+        Ok(value) if value.truth() == Some(true) => {}
+        Ok(value) if value.truth().is_none() => {
+            report.error(&place, "a constraint must be true or false", "this is a string");
+        }
+        Ok(_) => {
+            let diagnostic = Diagnostic::error("the default variant does not satisfy this constraint").at(&place, label);
+            report.push(if given {
+                diagnostic
+            } else {
+                diagnostic.help("without `default`, it is the first value of each toggle; give one that satisfies it")
+            });
+        }
+        Err((error, range)) => {
+            let place = place_in(node, range);
+            report.push(Diagnostic::error(format!("{error}, with the default variant")).at(&place, label));
+        }
+    }
+}
+
+/// A baseline's variant of the same kernel.
+pub(super) fn baseline(entry: &Entry, space: &Space, report: &Report) -> Option<Variant> {
+    let settings = &entry.node.table()?.entries;
+    let variant = variant(settings, space, report)?;
+    if let Some((constraint, _)) = space.violated(&variant) {
+        let message = format!("this variant does not satisfy `{constraint}`");
+        report.error(&entry.node.place, message, format!("it is `{}`", space.label(&variant)));
+        return None;
+    }
+    Some(variant)
+}

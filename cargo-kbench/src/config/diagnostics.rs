@@ -1,0 +1,195 @@
+//! Mistakes in a manifest, drawn at their place as rustc draws them.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::text::count;
+
+/// A manifest that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where it is; absolute.
+    pub path: PathBuf,
+    /// Its path as users are shown it.
+    pub shown: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Source {
+    /// The folder that paths in this manifest are relative to.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// A part of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The manifest.
+    pub source: Arc<Source>,
+    /// Bytes of its text.
+    pub range: Range<usize>,
+}
+
+/// How bad a [`Diagnostic`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing runs.
+    Error,
+    /// Worth a look.
+    Warning,
+}
+
+/// One mistake, where it is, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: a lowercase fragment.
+    pub message: String,
+    /// Where, with what to say there; the first is what it is about, the others help to understand it.
+    pub places: Vec<(Place, String)>,
+    /// What to do.
+    pub help: Vec<String>,
+}
+
+impl Diagnostic {
+    /// An error without a place.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, message: message.into(), places: Vec::new(), help: Vec::new() }
+    }
+
+    /// A warning without a place.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
+    /// Adds a place.
+    #[must_use]
+    pub fn at(mut self, place: &Place, label: impl Into<String>) -> Self {
+        self.places.push((place.clone(), label.into()));
+        self
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+
+    /// Adds "did you mean" where there is a near miss, and the list of what there is otherwise.
+    #[must_use]
+    pub fn suggest<'c>(self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Self {
+        let candidates: Vec<&str> = candidates.into_iter().collect();
+        match crate::text::did_you_mean(word, candidates.iter().copied()) {
+            Some(near) => self.help(format!("did you mean `{near}`?")),
+            None if candidates.is_empty() => self,
+            None if candidates.len() == 1 => self.help(format!("there is {}", crate::text::list(&candidates))),
+            None => self.help(format!("there are {}", crate::text::list(&candidates))),
+        }
+    }
+
+    /// As rustc would draw it, without a newline at the end; with ANSI colours if `color`.
+    pub fn render(&self, color: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        for (index, (place, _)) in self.places.iter().enumerate() {
+            let first = self.places.iter().position(|(other, _)| other.source == place.source);
+            if first == Some(index) {
+                group = group.element(self.snippet(&place.source));
+            }
+        }
+        for help in &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+
+    /// Everything that it says about one manifest.
+    fn snippet<'a>(&'a self, source: &'a Arc<Source>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let annotations = self.places.iter().enumerate().filter(|(_, (place, _))| place.source == *source);
+        let annotations = annotations.map(|(index, (place, label))| {
+            let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let annotation = kind.span(place.range.clone());
+            if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
+        });
+        Snippet::source(source.text.as_str()).path(source.shown.as_str()).annotations(annotations)
+    }
+}
+
+/// Every configuration error of a run; at least one.
+#[derive(Debug, Clone)]
+pub struct ConfigErrors {
+    /// Errors and warnings, in the order of the manifest.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl ConfigErrors {
+    /// How many of them are errors.
+    pub fn count(&self) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+    }
+
+    /// All of them, a blank line after each; with ANSI colours if `color`.
+    pub fn render(&self, color: bool) -> String {
+        self.diagnostics.iter().map(|diagnostic| diagnostic.render(color) + "\n\n").collect()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in the configuration", count(self.count(), "error"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Where everything that reads a manifest leaves what it finds, so that one mistake hides no other.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    errors: Cell<usize>,
+}
+
+impl Report {
+    /// Adds it, unless it is there already: a default is read once for every kernel that inherits it.
+    pub(super) fn push(&self, diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        let mut diagnostics = self.diagnostics.borrow_mut();
+        if !diagnostics.contains(&diagnostic) {
+            diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Adds an error at one place.
+    pub(super) fn error(&self, place: &Place, message: impl Into<String>, label: impl Into<String>) {
+        self.push(Diagnostic::error(message).at(place, label));
+    }
+
+    /// How many errors were found so far, repeated ones included: to know whether a part was free of them.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.get()
+    }
+
+    /// Everything, sorted by place within each manifest.
+    pub(super) fn finish(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort_by_key(|diagnostic| {
+            diagnostic.places.first().map(|(place, _)| (place.source.path.clone(), place.range.start))
+        });
+        diagnostics
+    }
+}

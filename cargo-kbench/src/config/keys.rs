@@ -1,0 +1,350 @@
+//! Every key of the table: its name, its type and what it means. This one list finds unknown keys and wrong types,
+//! knows which tables inherit, and is what the JSON schema is generated from.
+
+use super::keys::Kind::{Any, Bool, Choice, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within};
+
+/// A type of value.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Bool,
+    /// An integer of at least this much.
+    Integer(i64),
+    /// A number of at least this much.
+    Number(f64),
+    Text,
+    /// One of these words; those of the second list are accepted and never suggested.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// A string, or a number that stands for itself.
+    Expression,
+    /// An integer, a boolean or a string.
+    ToggleValue,
+    List(&'static Kind),
+    /// One, or an array of them.
+    OneOrMore(&'static Kind),
+    /// A table with these keys.
+    Within(&'static Keys),
+    /// A table with keys of the user's choice; what such a key names.
+    Map(&'static str, &'static Kind),
+    /// A string, or a table with these keys.
+    TextOr(&'static Keys),
+    /// Belongs to a later version: any value.
+    Any,
+}
+
+/// The keys of a table.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// What the table describes, for messages: "a kernel".
+    pub(super) noun: &'static str,
+    pub(super) keys: &'static [Key],
+    /// Whether a table of an inner manifest replaces that of an outer one whole: its keys exclude each other.
+    pub(super) whole: bool,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) required: bool,
+    pub(super) doc: &'static str,
+}
+
+impl Kind {
+    /// Whether a table of this kind takes missing entries from a table further out.
+    pub(super) fn merges(&self) -> bool {
+        match self {
+            Within(keys) => !keys.whole,
+            Map(..) => true,
+            _ => false,
+        }
+    }
+
+    /// The kind of the value under `key`, in a table of this kind.
+    pub(super) fn of_entry(&self, key: &str) -> &Kind {
+        match self {
+            Within(keys) => keys.get(key).map_or(&Any, |key| &key.kind),
+            Map(_, kind) => kind,
+            _ => &Any,
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn get(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: false, doc }
+}
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: true, doc }
+}
+
+const fn keys(noun: &'static str, keys: &'static [Key]) -> Keys {
+    Keys { noun, keys, whole: false }
+}
+
+const fn whole(noun: &'static str, keys: &'static [Key]) -> Keys {
+    Keys { noun, keys, whole: true }
+}
+
+const LEVEL: Kind = Choice(&["allow", "warn", "deny"], &[]);
+const BACKEND: Kind = Choice(&["cuda", "c"], &["fake"]);
+const DTYPE: Kind = Choice(
+    &["f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"],
+    &[],
+);
+const TEXTS: Kind = List(&Text);
+const ARGS: Kind = List(&Kind::TextOr(&ARG));
+const SIZES: Kind = OneOrMore(&Expression);
+const DEFINES: Kind = Map("macro", &Expression);
+
+const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C compiler and this machine's CPU; \
+                           by default what the source's extension says";
+const SOURCE_DOC: &str = "Source file, relative to this manifest";
+const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, or the plain name of a C++ kernel";
+const FLAGS_DOC: &str = "Compiler flags";
+const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
+const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles and SM_COUNT";
+const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
+const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
+const SHARED_DOC: &str = "Bytes of dynamic shared memory";
+const COOPERATIVE_DOC: &str = "Cooperative launch, for grid-wide synchronisation";
+const ARGS_DOC: &str = "Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols";
+
+/// A package's table: the kernels, and defaults of theirs.
+pub(super) static PACKAGE_KERNELS: Key =
+    key("kernels", Map("kernel", &Within(&KERNEL)), "The kernels of this package, by name");
+
+pub(super) static KERNEL: Keys = keys(
+    "a kernel",
+    &[
+        key("backend", BACKEND, BACKEND_DOC),
+        required("source", Text, SOURCE_DOC),
+        required("entry", Text, ENTRY_DOC),
+        key("arch", TEXTS, "Architectures to compile for (\"sm_90a\"); by default that of the GPU that is there"),
+        key("flags", TEXTS, FLAGS_DOC),
+        key("defines", DEFINES, DEFINES_DOC),
+        key("grid", SIZES, GRID_DOC),
+        key("block", SIZES, BLOCK_DOC),
+        key("cluster", SIZES, CLUSTER_DOC),
+        key("dynamic_shared", Expression, SHARED_DOC),
+        key("cooperative", Bool, COOPERATIVE_DOC),
+        required("args", ARGS, ARGS_DOC),
+        key("work", Within(&WORK), "What one launch does, for TFLOP/s, GB/s and the roofline"),
+        required(
+            "shapes",
+            Map("shape", &Map("dimension", &Integer(1))),
+            "Named problem sizes: a table of dimensions each; the first is the default",
+        ),
+        required("tensors", Map("tensor", &Within(&TENSOR)), "Named tensors"),
+        key("toggles", Within(&TOGGLES), "Preprocessor macros to choose from"),
+        required("reference", Within(&REFERENCE), "What the outputs are compared with: itself a function"),
+        key("baselines", Map("baseline", &Within(&BASELINE)), "What the kernel is timed against, by name"),
+        key("gates", Within(&GATES), "Limits"),
+        key("timing", Within(&TIMING), "How the kernel is measured"),
+        key("search", Within(&SEARCH), "How the best toggles are searched for"),
+        key("runner", TEXTS, "Command prefix that starts the worker elsewhere: [\"srun\", \"--gpus=1\"]"),
+    ],
+);
+
+static WORK: Keys = keys(
+    "work",
+    &[key("flops", Expression, "Floating-point operations"), key("bytes", Expression, "Bytes moved at least")],
+);
+
+pub(super) static ARG: Keys = whole(
+    "an argument",
+    &[
+        key("scalar", DTYPE, "A scalar of this type"),
+        key("value", Expression, "The scalar's value: an expression over dimensions and toggles"),
+        key("tensor_map", Text, "A TMA tensor map over this tensor"),
+        key("dims", SIZES, "Sizes as the tensor map sees them, outermost first; by default the tensor's"),
+        key("box", SIZES, "Box sizes of the tensor map, outermost first"),
+        key("swizzle", Integer(0), "Swizzle of the tensor map in bytes: 0, 32, 64 or 128"),
+        key("symbol", Text, "A __constant__ or __device__ symbol that a tensor is copied to; not in the signature"),
+        key("tensor", Text, "The tensor that is copied to the symbol"),
+    ],
+);
+
+static TENSOR: Keys = keys(
+    "a tensor",
+    &[
+        required("dtype", DTYPE, "Element type"),
+        required("dims", SIZES, "Sizes, outermost first: expressions over dimensions and toggles; [] is one element"),
+        key("role", Choice(&["in", "out", "inout", "scratch"], &[]), "How the kernel uses it; \"in\" by default"),
+        key("init", Within(&INIT), "Where its first contents come from"),
+        key("quantize", Within(&QUANTIZE), "Quantised from another tensor: value = round(from / scale)"),
+    ],
+);
+
+static INIT: Keys = whole(
+    "init",
+    &[
+        key("normal", Within(&NORMAL), "Normal distribution; the default of floating-point inputs"),
+        key("uniform", Within(&UNIFORM), "Uniform distribution over low to high, high excluded"),
+        key("integers", Within(&INTEGERS), "Uniform integers, both ends included; 0 to 15 is the default of integer inputs"),
+        key("arange", Within(&ARANGE), "start + step * index"),
+        key("constant", Number(f64::MIN), "The same value everywhere"),
+        key("file", Text, "A .npy or .safetensors file, relative to this manifest"),
+        key("tensor", Text, "The tensor's name in a .safetensors file"),
+    ],
+);
+
+static NORMAL: Keys =
+    whole("normal", &[key("mean", Number(f64::MIN), "Mean; 0"), key("std", Number(0.0), "Standard deviation; 1")]);
+
+static UNIFORM: Keys = whole(
+    "uniform",
+    &[required("low", Number(f64::MIN), "Lower end"), required("high", Number(f64::MIN), "Upper end, excluded")],
+);
+
+static INTEGERS: Keys = whole(
+    "integers",
+    &[required("low", Integer(i64::MIN), "Smallest value"), required("high", Integer(i64::MIN), "Largest value")],
+);
+
+static ARANGE: Keys = whole(
+    "arange",
+    &[
+        key("start", Number(f64::MIN), "First value; 0"),
+        key("step", Number(f64::MIN), "Difference of neighbours; 1"),
+    ],
+);
+
+static QUANTIZE: Keys = whole(
+    "quantize",
+    &[
+        required("from", Text, "The tensor with the values"),
+        required("scale", Text, "The tensor that receives the scales; its dims say how fine they are"),
+    ],
+);
+
+static TOGGLES: Keys = keys(
+    "toggles",
+    &[
+        key("macro", Map("toggle", &List(&ToggleValue)), "Structure, swept first: macros and their values"),
+        key("micro", Map("toggle", &List(&ToggleValue)), "Details, swept for the best structures: macros and their values"),
+        key("default", Map("toggle", &ToggleValue), "The default variant; by default the first value of each toggle"),
+        key("constraints", TEXTS, "Expressions over toggles that must be true"),
+    ],
+);
+
+static REFERENCE: Keys = keys(
+    "a reference",
+    &[
+        key("backend", BACKEND, BACKEND_DOC),
+        key("source", Text, SOURCE_DOC),
+        key("entry", Text, ENTRY_DOC),
+        key("flags", TEXTS, FLAGS_DOC),
+        key("defines", DEFINES, DEFINES_DOC),
+        key("grid", SIZES, GRID_DOC),
+        key("block", SIZES, BLOCK_DOC),
+        key("cluster", SIZES, CLUSTER_DOC),
+        key("dynamic_shared", Expression, SHARED_DOC),
+        key("cooperative", Bool, COOPERATIVE_DOC),
+        key("args", ARGS, "Its arguments; by default those of the kernel"),
+        key("precision", Choice(&["f64", "f32"], &[]), "What every floating-point tensor is handed to it as; \"f64\""),
+        key("command", TEXTS, "A program; not supported yet"),
+    ],
+);
+
+pub(super) static BASELINE: Keys = whole(
+    "a baseline",
+    &[
+        key("toggles", Map("toggle", &ToggleValue), "A variant of the kernel; toggles not named have their default value"),
+        key("kernel", Text, "Another kernel of this package, at its default variant"),
+        key("command", TEXTS, "A program"),
+        key("backend", BACKEND, BACKEND_DOC),
+        key("source", Text, "Another function over the same tensors; what it leaves out is the kernel's own"),
+        key("entry", Text, ENTRY_DOC),
+        key("flags", TEXTS, FLAGS_DOC),
+        key("defines", DEFINES, DEFINES_DOC),
+        key("grid", SIZES, GRID_DOC),
+        key("block", SIZES, BLOCK_DOC),
+        key("cluster", SIZES, CLUSTER_DOC),
+        key("dynamic_shared", Expression, SHARED_DOC),
+        key("cooperative", Bool, COOPERATIVE_DOC),
+        key("args", ARGS, "Its arguments; by default those of the kernel"),
+    ],
+);
+
+static GATES: Keys = keys(
+    "gates",
+    &[
+        key("resources", Within(&RESOURCES), "Gate 1: what the compiler's output uses"),
+        key("correctness", Within(&CORRECTNESS), "Gate 2: errors against the reference"),
+        key("performance", List(&Within(&PERFORMANCE)), "Gate 3: times and speed-ups"),
+        key("performance_level", LEVEL, "Severity of gate 3; \"deny\" by default"),
+        key("counters", Any, "Gate 4: hardware counters"),
+        key("sanitize", Any, "Sanitizer runs"),
+    ],
+);
+
+static RESOURCES: Keys = keys(
+    "resources",
+    &[
+        key("level", LEVEL, "Severity; \"deny\" by default"),
+        key("max_registers", Integer(0), "Registers of a thread (CUDA)"),
+        key("max_shared_bytes", Integer(0), "Static plus dynamic shared memory of a block (CUDA)"),
+        key("max_spill_bytes", Integer(0), "Spill stores plus spill loads (CUDA)"),
+        key("max_stack_bytes", Integer(0), "Stack frame"),
+        key("max_code_bytes", Integer(0), "Machine code of the entry function"),
+        key("min_occupancy", Number(0.0), "Theoretical occupancy, 0 to 1 (CUDA)"),
+    ],
+);
+
+static CORRECTNESS: Keys = keys(
+    "correctness",
+    &[
+        key("level", LEVEL, "Severity; \"deny\" by default"),
+        key("max_abs_err", Number(0.0), "Largest absolute error"),
+        key("max_mean_err", Number(0.0), "Mean absolute error"),
+        key("max_rms_err", Number(0.0), "Root mean square of the error over that of the reference"),
+        key("max_bias", Number(0.0), "Absolute mean signed error over the root mean square of the reference"),
+        key("max_bad_fraction", Number(0.0), "Share of elements whose error may exceed max_abs_err; 0 by default"),
+        key("seeds", Integer(1), "Number of seeds; 5 by default"),
+        key("shapes", TEXTS, "Names of shapes; all by default"),
+        key("deterministic", Bool, "Whether two runs must agree bit for bit; true by default"),
+    ],
+);
+
+static PERFORMANCE: Keys = whole(
+    "a performance limit",
+    &[
+        key("shape", Text, "Where it is measured; by default the shape of the search"),
+        key("max_p50_us", Number(0.0), "Largest median time in microseconds"),
+        key("min_speedup", Number(0.0), "Smallest ratio of the baseline's time to the kernel's"),
+        key("over", Text, "The baseline of min_speedup"),
+    ],
+);
+
+static TIMING: Keys = keys(
+    "timing",
+    &[
+        key("warmup", Integer(0), "Untimed launches first; 20 by default"),
+        key("iterations", Integer(1), "Samples at least; 100 by default"),
+        key("cache", Choice(&["cold", "hot"], &[]), "State of the cache before each sample; \"cold\" by default"),
+        key("timeout_seconds", Integer(1), "Deadline of one launch or sample; 30 by default"),
+    ],
+);
+
+static SEARCH: Keys = keys(
+    "search",
+    &[
+        key("strategy", Choice(&["evo"], &[]), "The strategy; \"evo\" by default"),
+        key("elite", Integer(1), "How many of the best are kept; 3 by default"),
+        key("seed", Integer(0), "Seed of the strategy; 0 by default"),
+        key("budget", Within(&BUDGET), "When to stop; no limit by default"),
+        key("shape", Text, "The shape that the objective is measured on; by default the first"),
+    ],
+);
+
+static BUDGET: Keys = keys(
+    "budget",
+    &[key("evaluations", Integer(1), "Most variants evaluated"), key("seconds", Integer(1), "Most seconds")],
+);

@@ -1,0 +1,260 @@
+//! From a folder to a validated [`Project`].
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::decode;
+use super::diagnostics::{ConfigErrors, Diagnostic, Place, Report, Source};
+use super::manifest::{self, Member};
+use super::tree::{self, Entry, Node, Table};
+use super::{Package, Project};
+use crate::text::{did_you_mean, list};
+
+/// What to load. The default is what cargo would take in the current directory.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// `--manifest-path`.
+    pub manifest_path: Option<PathBuf>,
+    /// `-p`, as often as it was given.
+    pub packages: Vec<String>,
+    /// `--target-dir`.
+    pub target_dir: Option<PathBuf>,
+    /// The folder to start from; the current directory by default.
+    pub directory: Option<PathBuf>,
+    /// The cargo executable; `$CARGO` or `cargo` by default. Where there is none, manifests are read directly.
+    pub cargo: Option<OsString>,
+}
+
+/// Why nothing could be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Mistakes in manifests, to be drawn with [`ConfigErrors::render`].
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// No `Cargo.toml` in this folder or above.
+    #[error("no Cargo.toml in `{}` or any folder above it", .0.display())]
+    NoManifest(PathBuf),
+    /// `-p` names no package of the workspace.
+    #[error("no package `{name}` in this workspace; {}", match suggestion {
+        Some(suggestion) => format!("did you mean `{suggestion}`?"),
+        None => format!("its packages: {}", list(known)),
+    })]
+    UnknownPackage {
+        /// The name.
+        name: String,
+        /// A package with nearly the same name.
+        suggestion: Option<String>,
+        /// All packages.
+        known: Vec<String>,
+    },
+    /// A manifest cannot be read.
+    #[error("cannot read `{}`: {}", .0.display(), .1)]
+    Read(PathBuf, #[source] io::Error),
+    /// Cargo refuses the workspace; in cargo's words.
+    #[error("cargo metadata failed:\n{0}")]
+    Cargo(String),
+}
+
+impl LoadError {
+    /// The exit code: all of these are bad usage or configuration.
+    pub fn exit_code(&self) -> u8 {
+        2
+    }
+}
+
+/// Loads the packages that were asked for, with the warnings about them.
+///
+/// `-p` says which; without it, the package whose folder this is, or at the root of a virtual workspace every member
+/// that has a table.
+pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadError> {
+    let directory = match &options.directory {
+        Some(directory) => std::path::absolute(directory),
+        None => std::env::current_dir(),
+    };
+    let directory = directory.map_err(|error| LoadError::Read(PathBuf::from("."), error))?;
+    let manifest = match &options.manifest_path {
+        Some(path) => directory.join(path),
+        None => manifest::find(&directory)?,
+    };
+    let loader = Loader { directory: &directory, report: Report::default() };
+    let here = loader.read(&manifest)?;
+    let loader = loader.stop_at_errors()?;
+
+    let cargo = options.cargo.clone().or_else(|| std::env::var_os("CARGO")).unwrap_or_else(|| "cargo".into());
+    let workspace = manifest::workspace(&manifest, &cargo)?;
+    let selection = select(&workspace.members, options, &here, &manifest)?;
+    let root = if same_file(&workspace.root, &manifest) { here } else { loader.read(&workspace.root)? };
+    let packages = loader.packages(&workspace.members, &selection, &root)?;
+    let target_directory = match &options.target_dir {
+        Some(target) => directory.join(target),
+        None => workspace.target_directory,
+    };
+    let warnings = loader.finish()?;
+    Ok((Project { packages, target_directory }, warnings))
+}
+
+/// The packages to read.
+enum Selection {
+    /// These, each of which must have a table; indices of members.
+    These(Vec<usize>),
+    /// Every member that has a table.
+    WithTable,
+}
+
+fn select(
+    members: &[Member],
+    options: &LoadOptions,
+    here: &Manifest,
+    manifest: &Path,
+) -> Result<Selection, LoadError> {
+    if options.packages.is_empty() {
+        let own = members.iter().position(|member| same_file(&member.manifest, manifest));
+        return Ok(match own {
+            Some(own) if here.table.get("package").is_some() => Selection::These(vec![own]),
+            _ => Selection::WithTable,
+        });
+    }
+    let mut indices = Vec::new();
+    for name in &options.packages {
+        let Some(index) = members.iter().position(|member| member.name == *name) else {
+            let known: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
+            let suggestion = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
+            return Err(LoadError::UnknownPackage { name: name.clone(), suggestion, known });
+        };
+        indices.push(index);
+    }
+    indices.sort_unstable();
+    indices.dedup();
+    Ok(Selection::These(indices))
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A manifest that was read.
+struct Manifest {
+    source: Arc<Source>,
+    table: Table,
+}
+
+/// The kbench tables of a manifest, each with the entry that it stands under.
+struct Tables<'m> {
+    package: Option<&'m Entry>,
+    workspace: Option<&'m Entry>,
+}
+
+impl Manifest {
+    fn tables(&self, report: &Report) -> Tables<'_> {
+        let metadata = |of: &str| self.table.get(of)?.table()?.get("metadata")?.table()?.entry("kbench");
+        let (package, workspace, bare) = (metadata("package"), metadata("workspace"), self.table.entry("kbench"));
+        if let (Some(bare), Some(other)) = (bare, package.or(workspace)) {
+            let diagnostic = Diagnostic::error("two kbench tables in one manifest")
+                .at(&bare.key_place, "the bare `[kbench]`")
+                .at(&other.key_place, "and the one in `metadata`")
+                .help("keep one; cargo warns of the bare form, not of the other");
+            report.push(diagnostic);
+        }
+        if self.table.get("package").is_some() {
+            Tables { package: package.or(bare), workspace }
+        } else {
+            Tables { package: None, workspace: workspace.or(bare) }
+        }
+    }
+
+    /// The place of the package's name.
+    fn name_place(&self) -> Place {
+        let package = self.table.get("package").and_then(Node::table);
+        match package.and_then(|package| package.entry("name")) {
+            Some(name) => name.node.place.clone(),
+            None => Place { source: Arc::clone(&self.source), range: 0..0 },
+        }
+    }
+}
+
+struct Loader<'d> {
+    directory: &'d Path,
+    report: Report,
+}
+
+impl Loader<'_> {
+    fn read(&self, path: &Path) -> Result<Manifest, LoadError> {
+        let text = fs::read_to_string(path).map_err(|error| LoadError::Read(path.to_owned(), error))?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let shown = path.strip_prefix(self.directory).unwrap_or(&path).display().to_string();
+        let source = Arc::new(Source { path, shown, text });
+        Ok(Manifest { table: tree::parse(&source, &self.report), source })
+    }
+
+    fn stop_at_errors(self) -> Result<Self, LoadError> {
+        if self.report.errors() == 0 {
+            return Ok(self);
+        }
+        Err(ConfigErrors { diagnostics: self.report.finish() }.into())
+    }
+
+    /// The warnings, or everything if there is an error among it.
+    fn finish(self) -> Result<Vec<Diagnostic>, LoadError> {
+        Ok(self.stop_at_errors()?.report.finish())
+    }
+
+    fn packages(&self, members: &[Member], selection: &Selection, root: &Manifest) -> Result<Vec<Package>, LoadError> {
+        let defaults = root.tables(&self.report).workspace;
+        if let Some(defaults) = defaults {
+            decode::workspace(&defaults.node, &defaults.key_place, &self.report);
+        }
+        let indices = match selection {
+            Selection::These(indices) => indices.clone(),
+            Selection::WithTable => (0..members.len()).collect(),
+        };
+        let mut packages = Vec::new();
+        for index in indices {
+            let member = &members[index];
+            let manifest = self.read(&member.manifest)?;
+            let Some(table) = manifest.tables(&self.report).package else {
+                if matches!(selection, Selection::These(_)) {
+                    self.no_table(member, &manifest, members)?;
+                }
+                continue;
+            };
+            let input = decode::Input {
+                name: &member.name,
+                directory: manifest.source.directory().to_owned(),
+                table: &table.node,
+                place: &table.key_place,
+                workspace: defaults.map(|defaults| &defaults.node),
+            };
+            packages.push(decode::package(&input, &self.report));
+        }
+        if packages.is_empty() && matches!(selection, Selection::WithTable) {
+            let place = Place { source: Arc::clone(&root.source), range: 0..0 };
+            let help = "describe a package's kernels in its manifest, under `[package.metadata.kbench.kernels.NAME]`";
+            let diagnostic = Diagnostic::error("no package of this workspace has a kbench table");
+            self.report.push(diagnostic.at(&place, "").help(help));
+        }
+        Ok(packages)
+    }
+
+    /// Reports a package that was asked for and has nothing to run.
+    fn no_table(&self, member: &Member, manifest: &Manifest, members: &[Member]) -> Result<(), LoadError> {
+        let mut others = Vec::new();
+        for other in members.iter().filter(|other| other.name != member.name) {
+            // Reports of packages that were not asked for are dropped.
+            let quiet = Loader { directory: self.directory, report: Report::default() };
+            if quiet.read(&other.manifest)?.tables(&quiet.report).package.is_some() {
+                others.push(other.name.as_str());
+            }
+        }
+        let diagnostic = Diagnostic::error(format!("package `{}` has no kbench table", member.name))
+            .at(&manifest.name_place(), "")
+            .help("describe its kernels under `[package.metadata.kbench.kernels.NAME]`");
+        self.report.push(match others[..] {
+            [] => diagnostic,
+            _ => diagnostic.help(format!("packages with one, for `-p`: {}", list(&others))),
+        });
+        Ok(())
+    }
+}

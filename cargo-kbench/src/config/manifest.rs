@@ -1,0 +1,68 @@
+//! Which packages there are, and where cargo puts its files: asked of cargo, or read from the manifests where no cargo
+//! is installed, as on many GPU nodes.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::load::LoadError;
+
+mod direct;
+
+/// A workspace, or a package by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Workspace {
+    /// The manifest of its root.
+    pub(super) root: PathBuf,
+    /// Its target directory.
+    pub(super) target_directory: PathBuf,
+    /// Its packages, in cargo's order.
+    pub(super) members: Vec<Member>,
+}
+
+/// A package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) manifest: PathBuf,
+}
+
+/// The manifest that cargo would find from `directory`.
+pub(super) fn find(directory: &Path) -> Result<PathBuf, LoadError> {
+    directory
+        .ancestors()
+        .map(|ancestor| ancestor.join("Cargo.toml"))
+        .find(|manifest| manifest.is_file())
+        .ok_or_else(|| LoadError::NoManifest(directory.to_owned()))
+}
+
+/// The workspace that a manifest belongs to.
+pub(super) fn workspace(manifest: &Path, cargo: &OsStr) -> Result<Workspace, LoadError> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .cargo_path(cargo)
+        .manifest_path(manifest)
+        .current_dir(manifest.parent().unwrap_or(Path::new(".")))
+        .no_deps()
+        // Nothing is downloaded to read a table.
+        .other_options(vec!["--offline".to_owned()])
+        .exec();
+    match metadata {
+        Ok(metadata) => Ok(from_metadata(&metadata)),
+        Err(cargo_metadata::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => direct::workspace(manifest),
+        Err(cargo_metadata::Error::CargoMetadata { stderr }) => Err(LoadError::Cargo(stderr.trim().to_owned())),
+        Err(error) => Err(LoadError::Cargo(error.to_string())),
+    }
+}
+
+fn from_metadata(metadata: &cargo_metadata::Metadata) -> Workspace {
+    let members = metadata
+        .workspace_packages()
+        .into_iter()
+        .map(|package| Member { name: package.name.to_string(), manifest: package.manifest_path.clone().into() })
+        .collect();
+    Workspace {
+        root: metadata.workspace_root.join("Cargo.toml").into(),
+        target_directory: metadata.target_directory.clone().into(),
+        members,
+    }
+}
