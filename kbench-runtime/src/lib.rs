@@ -1,17 +1,20 @@
 //! Runs kernels for `cargo kbench`: devices, tensors, correctness checks, timing, and the worker that serves them.
 //!
-//! [`worker::serve`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
+//! [`worker::run`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
 
-pub mod cache;
+mod cache;
+pub mod check;
 pub mod codec;
-pub mod compare;
+mod compare;
 pub mod device;
 pub mod dtype;
 pub mod protocol;
-pub mod reference;
-pub mod rig;
+mod reference;
+mod rig;
 pub mod stats;
 pub mod tensor;
+pub mod timing;
+pub mod worker;
 
 #[cfg(test)]
 mod testing;

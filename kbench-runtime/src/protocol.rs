@@ -575,12 +575,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the worker that met this failure cannot go on: its context or process is lost.
+    /// Whether the worker that met this failure cannot go on: its context or process is lost. A failed reference counts,
+    /// since what it did to the context is not known; nothing can be judged after it anyway.
     pub fn is_fatal(&self) -> bool {
         matches!(
             self,
             Failure::IllegalAccess { .. }
                 | Failure::DeviceFault { .. }
+                | Failure::Reference { .. }
                 | Failure::Hang { .. }
                 | Failure::Signal { .. }
                 | Failure::Exited { .. }

@@ -1,7 +1,14 @@
-//! What the tests of several modules share: tiny C kernels, compiled once for all of them.
+//! What the tests of several modules share: jobs for the fake device, and tiny C kernels, compiled once for all of them.
 
 use std::process::Command;
 use std::sync::OnceLock;
+
+use crate::check::Session;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::protocol::{
+    Arg, Case, CheckJob, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source, TensorSpec,
+};
 
 const SOURCE: &str = r#"
 #include <stdint.h>
@@ -38,7 +45,7 @@ void kbench_off_by_little(void **args) {
     ((float *)args[1])[7] += 0.25f;
 }
 void kbench_accumulates(void **args) {
-    float *y = args[1]; y[0] += 1; float first = y[0] > 1 ? y[0] : 0;
+    float *y = args[1]; y[0] += 1; float first = y[0] > 0.5f ? y[0] : 0;
     kbench_scale(args);
     y[0] = first;
 }
@@ -78,4 +85,98 @@ pub fn c_library() -> &'static [u8] {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::read(object).unwrap()
     })
+}
+
+/// Adds a blob and gives its hash.
+pub fn blob<D: Device>(session: &mut Session<D>, data: &[u8]) -> String {
+    let hash = blake3::hash(data).to_hex().to_string();
+    assert!(session.add_blob(&hash, data.to_vec()));
+    hash
+}
+
+/// A case of a fake kernel, 1000 elements in, 1000 out.
+#[derive(Clone, Copy)]
+pub struct FakeCase<'a> {
+    pub time_ns: f64,
+    pub fault: &'a str,
+    pub reference_fault: &'a str,
+    pub output: DType,
+}
+
+impl Default for FakeCase<'_> {
+    fn default() -> Self {
+        Self { time_ns: 1000.0, fault: "null", reference_fault: "null", output: DType::F16 }
+    }
+}
+
+impl FakeCase<'_> {
+    /// The machine code of the kernel and of the reference.
+    pub fn code(&self) -> [String; 2] {
+        let model = |fault: &str, time_ns: f64| format!(r#"{{"time_ns":{time_ns:?},"fault":{fault}}}"#);
+        [model(self.fault, self.time_ns), model(self.reference_fault, 1.0)]
+    }
+
+    /// The case and its reference, blobs by hash.
+    pub fn case(&self) -> (Case, Reference) {
+        let [kernel, reference] = self.code().map(|code| Launch {
+            device: DeviceKind::Fake,
+            blob: blake3::hash(code.as_bytes()).to_hex().to_string(),
+            entry: "k".into(),
+            args: vec![Arg::Tensor(0), Arg::Tensor(1)],
+            geometry: Geometry::default(),
+        });
+        let x = Source::Normal { mean: 0.0, std: 1.0 };
+        let tensors = vec![tensor("x", DType::F16, Role::In, x), tensor("o", self.output, Role::Out, Source::None)];
+        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64 })
+    }
+
+    /// A job over two seeds.
+    pub fn check<D: Device>(&self, session: &mut Session<D>) -> CheckJob {
+        for code in self.code() {
+            blob(session, code.as_bytes());
+        }
+        let (case, reference) = self.case();
+        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1 }
+    }
+}
+
+fn tensor(name: &str, dtype: DType, role: Role, source: Source) -> TensorSpec {
+    TensorSpec { name: name.into(), dtype, dims: vec![10, 100], role, source }
+}
+
+/// A job for one of the C kernels here, over two seeds.
+pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob {
+    let blob = blob(session, c_library());
+    let launch = |entry: &str| Launch {
+        device: DeviceKind::Host,
+        blob: blob.clone(),
+        entry: entry.into(),
+        args: vec![
+            Arg::Tensor(0),
+            Arg::Tensor(1),
+            Arg::Scalar { dtype: DType::I32, value: Number::Int(1000) },
+            Arg::Scalar { dtype: DType::F64, value: Number::Float(2.5) },
+        ],
+        geometry: Geometry::default(),
+    };
+    let tensors = vec![
+        tensor("x", DType::F32, Role::In, Source::Normal { mean: 0.0, std: 1.0 }),
+        tensor("y", DType::F32, Role::Out, Source::None),
+    ];
+    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64 };
+    CheckJob { id: 1, case: Case { tensors, launch: launch(entry) }, reference, seeds: vec![1, 2], bad_above: 0.1 }
+}
+
+/// Asserts that nothing is wrong but rounding.
+pub fn assert_clean(report: &SeedReport) {
+    assert!(report.inputs_changed.is_empty() && report.out_of_bounds.is_empty(), "{report:?}");
+    assert_eq!((report.unrepeatable, report.stale), (0, 0), "{report:?}");
+    for output in &report.outputs {
+        assert_eq!(
+            (output.unwritten, output.first_unwritten, output.nonfinite, output.bad),
+            (0, None, 0, 0),
+            "{output:?}"
+        );
+        assert!(output.max_abs_err < 1e-5, "{output:?}");
+    }
 }

@@ -1,0 +1,174 @@
+//! The worker: serves jobs over JSON lines. [`run`] is the whole program behind `cargo kbench worker`.
+//!
+//! How it ends, and with which status:
+//!
+//! - 0 at the end of its input, at once, whatever a kernel is doing: the driver has gone;
+//! - 0 after the event of a [fatal](Failure::is_fatal) failure: the driver starts another worker;
+//! - [`NO_DEVICE`] after [`Event::NoDevice`]: no device, or a driver of another protocol version;
+//! - 101 when something is wrong with the worker or the driver: a panic, or a line that is not the protocol. Stderr says what.
+//!
+//! A kernel that crashes takes the worker with it; the signal is the driver's to see. One that hangs is the driver's to end.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use crate::check::Session;
+use crate::device::Device;
+use crate::device::fake::FakeDevice;
+use crate::device::host::HostDevice;
+use crate::protocol::{DeviceKind, Event, Failure, Request, Stage, VERSION};
+
+/// Exit status after [`Event::NoDevice`].
+pub const NO_DEVICE: u8 = 3;
+
+/// Exit status after a line that is not the protocol.
+pub const BROKEN: u8 = 101;
+
+type Requests = Receiver<Result<Request, String>>;
+
+/// Serves this process's standard input and output; gives the exit status.
+///
+/// Kernels see an empty standard input, and what they print goes to standard error: the protocol has both streams for itself.
+/// Jobs run on the calling thread, which should be the main thread, since kernels may need its stack.
+pub fn run() -> u8 {
+    let streams = || -> io::Result<_> {
+        let input = io::stdin().as_fd().try_clone_to_owned()?;
+        let output = io::stdout().as_fd().try_clone_to_owned()?;
+        nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        nix::unistd::dup2_stdout(io::stderr())?;
+        Ok((std::fs::File::from(input), std::fs::File::from(output)))
+    };
+    let ended = streams().and_then(|(input, output)| {
+        let requests = read(BufReader::with_capacity(1 << 16, input), || {
+            // SAFETY: always allowed. Destructors are left out on purpose: they could wait for the kernel that hangs.
+            unsafe { nix::libc::_exit(0) }
+        });
+        answer(&requests, output)
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("kbench worker: {error}");
+        BROKEN
+    })
+}
+
+/// Serves requests until their end, finishing those already read; gives the exit status of a process that did.
+pub fn serve(input: impl BufRead + Send + 'static, output: impl Write) -> io::Result<u8> {
+    answer(&read(input, || {}), output)
+}
+
+/// Reads requests on a thread of its own, so that the end of the input is seen while a kernel runs.
+fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> Requests {
+    // Bounded, so that a driver ahead of its worker does not fill the memory.
+    let (sender, requests) = sync_channel(64);
+    thread::spawn(move || {
+        for line in input.lines() {
+            let request = match line {
+                Ok(line) if line.trim().is_empty() => continue,
+                Ok(line) => serde_json::from_str(&line).map_err(|error| {
+                    let start: String = line.chars().take(80).collect();
+                    format!("not a request: {error} in `{start}`")
+                }),
+                // The other side is gone.
+                Err(_) => break,
+            };
+            if sender.send(request).is_err() {
+                return;
+            }
+        }
+        at_end();
+    });
+    requests
+}
+
+fn send(output: &mut impl Write, event: &Event) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn broken(what: &str) -> u8 {
+    eprintln!("kbench worker: {what}");
+    BROKEN
+}
+
+/// The first line, then the jobs.
+fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
+    let (protocol, device, index, cache) = match requests.recv() {
+        Ok(Ok(Request::Hello { protocol, device, index, cache })) => (protocol, device, index, cache),
+        Ok(Ok(_)) => return Ok(broken("the first request was no hello")),
+        Ok(Err(error)) => return Ok(broken(&error)),
+        Err(_) => return Ok(0),
+    };
+    let no_device = |mut output, message: String| {
+        send(&mut output, &Event::NoDevice { message })?;
+        Ok(NO_DEVICE)
+    };
+    if protocol != VERSION {
+        let message = format!(
+            "the driver speaks protocol {protocol}, this worker {VERSION}: install the same cargo-kbench on both sides"
+        );
+        return no_device(output, message);
+    }
+    match device {
+        DeviceKind::Fake => jobs(FakeDevice::open(index), cache, requests, output),
+        DeviceKind::Host if index == 0 => jobs(HostDevice::open(), cache, requests, output),
+        DeviceKind::Host => no_device(output, format!("there is no host device {index}, only 0")),
+        DeviceKind::Cuda => no_device(output, "this build has no CUDA device".into()),
+    }
+}
+
+fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut output: impl Write) -> io::Result<u8> {
+    send(&mut output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
+    let mut session = Session::new(device, cache);
+    while let Ok(request) = requests.recv() {
+        // A stage that cannot be sent means that the driver has gone; the next event says so too.
+        let failure = match request {
+            Err(error) => return Ok(broken(&error)),
+            Ok(Request::Hello { .. }) => return Ok(broken("a second hello")),
+            Ok(Request::Blob { hash, data }) => {
+                if !session.add_blob(&hash, data.0) {
+                    return Ok(broken(&format!("blob {hash} is not what its hash says")));
+                }
+                continue;
+            }
+            Ok(Request::Check(job)) => {
+                let id = job.id;
+                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
+                match session.check(&job, &mut stage) {
+                    Ok(seeds) => {
+                        send(&mut output, &Event::Checked { id, seeds })?;
+                        continue;
+                    }
+                    Err(failure) => (id, 0, failure),
+                }
+            }
+            Ok(Request::Time(job)) => {
+                let id = job.id;
+                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
+                match session.time(&job, &mut stage) {
+                    Ok(timings) => {
+                        send(&mut output, &Event::Timed { id, timings })?;
+                        continue;
+                    }
+                    Err((case, failure)) => (id, case, failure),
+                }
+            }
+        };
+        let (id, case, failure): (u64, usize, Failure) = failure;
+        let fatal = failure.is_fatal();
+        send(&mut output, &Event::Failed { id, case, failure })?;
+        if fatal {
+            // Destructors would only meet the lost context again.
+            std::mem::forget(session);
+            return Ok(0);
+        }
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests;
