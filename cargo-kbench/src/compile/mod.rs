@@ -32,7 +32,9 @@ pub mod occupancy;
 mod process;
 mod ptxas;
 #[cfg(test)]
-mod tests;
+mod tests_c;
+#[cfg(test)]
+mod tests_cuda;
 
 /// Variables that change what compilers do without a trace in their command line.
 const ENVIRONMENT: [&str; 8] = [
