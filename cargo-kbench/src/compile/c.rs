@@ -74,7 +74,9 @@ impl Cc {
         let command = self.tool.to_command();
         let mut invocation = Invocation::new(command.get_program(), directory);
         let own_level = flags.iter().any(|flag| flag.starts_with("-O"));
-        invocation.args(command.get_args().filter(|arg| !(own_level && *arg == "-O3")));
+        // `-w` is how recent versions of the crate read `warnings(false)`; what the compiler warns of by itself is wanted.
+        let kept = command.get_args().filter(|arg| *arg != "-w" && !(own_level && *arg == "-O3"));
+        invocation.args(kept);
         if self.tool.is_like_clang() {
             // Flags serve both to compile and to link; clang warns of those a step does not need.
             invocation.arg("-Qunused-arguments");
@@ -102,7 +104,9 @@ impl Cc {
         let mut messages = compile.run(work)?;
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
-        if let Definition::Undefined { mut candidates } = parsed(binary::definition(&read(&object)?, &unit.entry), &object)? {
+        if let Definition::Undefined { mut candidates } =
+            parsed(binary::definition(&read(&object)?, &unit.entry), &object)?
+        {
             candidates.retain(|name| name.trim_start_matches('_') != ENTRY);
             return Err(CompileError::EntryNotFound { entry: unit.entry.clone(), candidates });
         }
@@ -163,9 +167,8 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     }
     let source = absolute(&unit.source)?;
     let source = source.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']));
-    let source = source.ok_or_else(|| {
-        unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display()))
-    })?;
+    let source = source
+        .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
     let mut types = Vec::new();
     for param in &unit.signature {
         types.push(match param {
@@ -177,7 +180,8 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     }
     let entry = &unit.entry;
     let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
-    let mut text = String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
+    let mut text =
+        String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
     // Not inlined into the caller, so that what runs is the function whose size is reported.
     let _ = writeln!(text, "__attribute__((noinline)) void {entry}({prototype});");
     let _ = writeln!(text, "#include \"{source}\"");

@@ -35,7 +35,9 @@ pub enum CompileError {
         signal: i32,
     },
     /// ptxas refused an entry function because of its static shared memory.
-    #[error("entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows")]
+    #[error(
+        "entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows"
+    )]
     TooMuchShared {
         /// The (mangled) entry function.
         entry: String,

@@ -67,9 +67,8 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
     };
     let mut fault = None;
     for Fault { when, kind } in &model.fault {
-        let holds = evaluate(when, &unit.macros).and_then(|value| {
-            value.truth().ok_or_else(|| format!("`{when}` is neither true nor false"))
-        });
+        let holds = evaluate(when, &unit.macros)
+            .and_then(|value| value.truth().ok_or_else(|| format!("`{when}` is neither true nor false")));
         if holds.map_err(wrong)? {
             fault = Some(kind.as_str());
             break;

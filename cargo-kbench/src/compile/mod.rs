@@ -87,7 +87,7 @@ pub enum Param {
 
 impl Param {
     /// Bytes it takes among the parameters of a kernel.
-    fn bytes(&self) -> u64 {
+    fn bytes(self) -> u64 {
         match self {
             Param::Tensor { .. } => 8,
             Param::Scalar(dtype) => dtype.size() as u64,
@@ -310,7 +310,10 @@ impl Compiler {
 }
 
 /// Searches once; every later call has the same answer.
-fn once<T>(cell: &OnceLock<Result<T, Missing>>, find: impl FnOnce() -> Result<T, CompileError>) -> Result<&T, CompileError> {
+fn once<T>(
+    cell: &OnceLock<Result<T, Missing>>,
+    find: impl FnOnce() -> Result<T, CompileError>,
+) -> Result<&T, CompileError> {
     let found = cell.get_or_init(|| {
         find().map_err(|error| match error {
             CompileError::NoCompiler { what, help } => Missing { what, help },

@@ -130,7 +130,9 @@ pub fn occupancy((major, minor): (u32, u32), demand: Demand) -> Option<Occupancy
     let by_shared = if demand.shared_bytes > sm.shared_per_block {
         0
     } else {
-        sm.shared_bytes.checked_div((demand.shared_bytes + sm.reserved).next_multiple_of(sm.granularity)).unwrap_or(u32::MAX)
+        sm.shared_bytes
+            .checked_div((demand.shared_bytes + sm.reserved).next_multiple_of(sm.granularity))
+            .unwrap_or(u32::MAX)
     };
     let by_barriers = sm.barriers.map_or(u32::MAX, |all| all.checked_div(demand.barriers).unwrap_or(u32::MAX));
     let (blocks, limit) = [

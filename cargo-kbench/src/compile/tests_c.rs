@@ -106,7 +106,8 @@ fn an_artifact_says_how_it_was_made_and_runs() {
     let (program, args) = artifact.command.split_first().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let args = args.iter().map(|arg| if arg == "kernel.o" { scratch.path().join(arg) } else { arg.into() });
-    let args: Vec<_> = args.map(|arg| if arg == Path::new("kernel.d") { scratch.path().join(arg) } else { arg }).collect();
+    let args: Vec<_> =
+        args.map(|arg| if arg == Path::new("kernel.d") { scratch.path().join(arg) } else { arg }).collect();
     assert!(std::process::Command::new(program).args(args).current_dir(package.path()).status().unwrap().success());
 
     assert_eq!(call(&artifact.code), [9.0, 11.0, 13.0]);
@@ -141,7 +142,10 @@ fn a_live_toggle_changes_the_identity_and_a_dead_one_does_not() {
     assert_ne!(one.command, dead.command);
     assert_ne!(one.identity, live.identity);
     // Which library function is called stands in no instruction, only in a relocation.
-    package.write("src/k.c", "#include <math.h>\nvoid kernel(const float *in, float *out, int n) { out[0] = F(in[n]); }\n");
+    package.write(
+        "src/k.c",
+        "#include <math.h>\nvoid kernel(const float *in, float *out, int n) { out[0] = F(in[n]); }\n",
+    );
     let sin = package.compile(&package.with(&[("F", "sinf")]));
     let cos = package.compile(&package.with(&[("F", "cosf")]));
     assert_ne!(sin.identity, cos.identity);
@@ -306,7 +310,8 @@ fn an_unusable_cache_is_an_io_error() {
 fn the_fake_backend_is_cached_too() {
     let package = Package::new();
     package.write("model.toml", "time_ns = '10 * N'\n");
-    let unit = Unit { backend: Backend::Fake, source: package.path().join("model.toml"), ..package.with(&[("N", "4")]) };
+    let unit =
+        Unit { backend: Backend::Fake, source: package.path().join("model.toml"), ..package.with(&[("N", "4")]) };
     let artifact = package.compile(&unit);
     assert_eq!(fs::read_to_string(&artifact.code).unwrap(), r#"{"time_ns":40.0,"fault":null}"#);
     assert_eq!(artifact.compiler, "fake");

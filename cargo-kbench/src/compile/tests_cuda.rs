@@ -48,7 +48,7 @@ impl Package {
             eprintln!("skipped: {error}");
             return None;
         }
-        let package = Self { compiler, folder };
+        let package = Self { folder, compiler };
         package.write("src/k.cu", SOURCE);
         package.write("include/tile.h", "#ifndef TILE\n#define TILE 1\n#endif\n");
         Some(package)
@@ -87,9 +87,13 @@ fn resources_of_several_kernels() {
     for word in ["-cubin", "-arch=sm_90a", "-DTILE=3", "-std=c++17", "kernel.cubin"] {
         assert!(plain.command.iter().any(|arg| arg == word), "{word}: {:?}", plain.command);
     }
-    let Resources { registers, static_shared, spill_stores, stack, code_bytes, barriers, max_threads, .. } = plain.resources;
+    let Resources { registers, static_shared, spill_stores, stack, code_bytes, barriers, max_threads, .. } =
+        plain.resources;
     assert!((4..=40).contains(&registers.unwrap()));
-    assert_eq!((static_shared, spill_stores, stack, barriers, max_threads), (Some(4096), Some(0), Some(0), Some(1), None));
+    assert_eq!(
+        (static_shared, spill_stores, stack, barriers, max_threads),
+        (Some(4096), Some(0), Some(0), Some(1), None)
+    );
     assert!(code_bytes.unwrap() >= 128);
     let spills = package.compile(&package.unit("spills", &[])).resources;
     assert!(spills.spill_stores.unwrap() > 0 && spills.spill_loads.unwrap() > 0);
@@ -140,7 +144,8 @@ fn names_resolve_to_kernels() {
 #[test]
 fn dead_and_live_toggles() {
     let (Some(one), Some(two)) = (Package::new(), Package::new()) else { return };
-    let identity = |package: &Package, macros: &[(&str, &str)]| package.compile(&package.unit("plain", macros)).identity;
+    let identity =
+        |package: &Package, macros: &[(&str, &str)]| package.compile(&package.unit("plain", macros)).identity;
     let first = identity(&one, &[("TILE", "3"), ("DEAD", "1")]);
     assert_eq!(first, identity(&one, &[("TILE", "3"), ("DEAD", "2")]));
     assert_ne!(first, identity(&one, &[("TILE", "4"), ("DEAD", "1")]));
@@ -151,9 +156,8 @@ fn dead_and_live_toggles() {
 fn declared_arguments_are_compared_with_the_kernel() {
     let Some(package) = Package::new() else { return };
     let tensor = Param::Tensor { dtype: DType::F32, writable: true };
-    let declared = |entry: &str, signature: Vec<Param>| {
-        package.compiler.compile(&Unit { signature, ..package.unit(entry, &[]) })
-    };
+    let declared =
+        |entry: &str, signature: Vec<Param>| package.compiler.compile(&Unit { signature, ..package.unit(entry, &[]) });
     assert!(declared("plain", vec![tensor, tensor, Param::Scalar(DType::I32)]).is_ok());
     assert!(declared("mapped", vec![Param::TensorMap, tensor]).is_ok());
     let error = declared("plain", vec![tensor, tensor, Param::Scalar(DType::F64)]).unwrap_err();
