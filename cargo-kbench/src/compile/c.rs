@@ -17,7 +17,7 @@ use super::binary::{self, Definition};
 use super::cache::{Cache, Key};
 use super::error::CompileError;
 use super::process::{Invocation, version_line};
-use super::{Built, Param, Resources, Unit, files};
+use super::{Built, Param, Resources, Unit, files, nvcc};
 
 /// What the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -27,6 +27,8 @@ const ENTRY: &str = "kbench_entry";
 pub(super) struct Cc {
     build: cc::Build,
     tool: cc::Tool,
+    /// Where it is, links followed: two compilers may have one version line.
+    path: PathBuf,
     /// First line of `--version`.
     pub(super) version: String,
     /// Whether `-fstack-usage` is known; asked only when something is compiled.
@@ -55,13 +57,17 @@ impl Cc {
                 _ => format!("the C compiler `{name}` does not run: {error}"),
             })
         })?;
-        Ok(Self { build, tool, version, stack_usage: std::sync::OnceLock::new() })
+        let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
+        Ok(Self { build, tool, path, version, stack_usage: std::sync::OnceLock::new() })
     }
 
     /// Adds to a key what stands for this compiler, and the shim's text.
     pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
         let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
-        key.field(&self.version).list(command.iter()).field(shim(unit)?);
+        key.field(self.path.as_os_str().as_encoded_bytes())
+            .field(&self.version)
+            .list(command.iter())
+            .field(shim(unit)?);
         if unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native")) {
             // The machine code depends on this very CPU, and a target directory may be on a file system of many.
             key.field(cpu_features());

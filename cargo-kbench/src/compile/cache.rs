@@ -17,7 +17,8 @@
 //!
 //! Several threads and processes may share the folder. Files appear under their names complete, by a rename; both
 //! kinds carry a hash of their contents, and what does not match is a miss, to be compiled and written again. What an
-//! interrupted compiler leaves is in `tmp`, under no name that is ever looked up, and is removed a day later.
+//! interrupted compiler leaves is in `tmp`, under no name that is ever looked up, and is removed a day later. Failures
+//! are not kept: a full disk or a killed compiler must not be remembered as the source's fault.
 
 use std::fs;
 use std::io::{self, Write as _};

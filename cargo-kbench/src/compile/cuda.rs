@@ -77,7 +77,7 @@ impl Nvcc {
         let [output, depfile] = ["kernel.cubin", "kernel.d"].map(|name| work.join(name));
         let mut compile = Invocation::new(&self.path, &unit.directory);
         // nvcc's own temporary files: gone with the folder, also when it is interrupted.
-        compile.env("TMPDIR", work).env("LC_ALL", "C");
+        compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-o").arg(&output).arg(&unit.source);

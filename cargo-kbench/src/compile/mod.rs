@@ -1,7 +1,7 @@
 //! From a source, toggles and flags to machine code in the cache, with what the compiler said of its resources.
 //!
 //! [`Compiler::compile`] takes a [`Unit`] and gives an [`Artifact`] or a typed [`CompileError`]. It may be called from
-//! many threads. What is not compiled again and why: see the [module on the cache](self::cache).
+//! many threads. What is compiled is kept; `cache.rs` says when that is used again.
 
 use std::env;
 use std::fs;

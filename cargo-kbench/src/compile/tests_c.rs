@@ -264,12 +264,15 @@ fn a_stack_array_shows() {
 fn many_compilers_share_a_cache() {
     let package = Package::new();
     package.settle();
+    let shared = package.compiler();
     let identities: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..6)
             .map(|i| {
-                let package = &package;
+                let (package, shared) = (&package, &shared);
                 scope.spawn(move || {
-                    let compiler = package.compiler();
+                    // Three threads of one run, and three runs.
+                    let own = package.compiler();
+                    let compiler = if i < 3 { shared } else { &own };
                     let n = (i % 2).to_string();
                     (0..2).map(|_| compiler.compile(&package.with(&[("N", &n)])).unwrap().identity).next_back().unwrap()
                 })
