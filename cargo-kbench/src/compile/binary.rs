@@ -143,9 +143,9 @@ pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition
         }
     }
     if let Definition::Undefined { candidates } = &mut found {
-        let functions = file.symbols().filter(|symbol| {
-            symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.is_global()
-        });
+        let functions = file
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.is_global());
         candidates.extend(functions.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
         candidates.sort_unstable();
     }

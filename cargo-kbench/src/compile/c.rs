@@ -17,7 +17,7 @@ use super::binary::{self, Definition};
 use super::cache::{Cache, Key};
 use super::error::CompileError;
 use super::process::{Invocation, version_line};
-use super::{Built, Param, Resources, Unit, files};
+use super::{Built, Param, Resources, Unit, files, nvcc};
 
 /// What the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -27,6 +27,8 @@ const ENTRY: &str = "kbench_entry";
 pub(super) struct Cc {
     build: cc::Build,
     tool: cc::Tool,
+    /// Where it is, links followed: two compilers may have one version line.
+    path: PathBuf,
     /// First line of `--version`.
     pub(super) version: String,
     /// Whether `-fstack-usage` is known; asked only when something is compiled.
@@ -55,13 +57,17 @@ impl Cc {
                 _ => format!("the C compiler `{name}` does not run: {error}"),
             })
         })?;
-        Ok(Self { build, tool, version, stack_usage: std::sync::OnceLock::new() })
+        let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
+        Ok(Self { build, tool, path, version, stack_usage: std::sync::OnceLock::new() })
     }
 
     /// Adds to a key what stands for this compiler, and the shim's text.
     pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
         let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
-        key.field(&self.version).list(command.iter()).field(shim(unit)?);
+        key.field(self.path.as_os_str().as_encoded_bytes())
+            .field(&self.version)
+            .list(command.iter())
+            .field(shim(unit)?);
         if unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native")) {
             // The machine code depends on this very CPU, and a target directory may be on a file system of many.
             key.field(cpu_features());
@@ -74,7 +80,9 @@ impl Cc {
         let command = self.tool.to_command();
         let mut invocation = Invocation::new(command.get_program(), directory);
         let own_level = flags.iter().any(|flag| flag.starts_with("-O"));
-        invocation.args(command.get_args().filter(|arg| !(own_level && *arg == "-O3")));
+        // `-w` is how recent versions of the crate read `warnings(false)`; what the compiler warns of by itself is wanted.
+        let kept = command.get_args().filter(|arg| *arg != "-w" && !(own_level && *arg == "-O3"));
+        invocation.args(kept);
         if self.tool.is_like_clang() {
             // Flags serve both to compile and to link; clang warns of those a step does not need.
             invocation.arg("-Qunused-arguments");
@@ -102,7 +110,9 @@ impl Cc {
         let mut messages = compile.run(work)?;
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
-        if let Definition::Undefined { mut candidates } = parsed(binary::definition(&read(&object)?, &unit.entry), &object)? {
+        if let Definition::Undefined { mut candidates } =
+            parsed(binary::definition(&read(&object)?, &unit.entry), &object)?
+        {
             candidates.retain(|name| name.trim_start_matches('_') != ENTRY);
             return Err(CompileError::EntryNotFound { entry: unit.entry.clone(), candidates });
         }
@@ -163,9 +173,8 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     }
     let source = absolute(&unit.source)?;
     let source = source.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']));
-    let source = source.ok_or_else(|| {
-        unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display()))
-    })?;
+    let source = source
+        .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
     let mut types = Vec::new();
     for param in &unit.signature {
         types.push(match param {
@@ -177,7 +186,8 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     }
     let entry = &unit.entry;
     let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
-    let mut text = String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
+    let mut text =
+        String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
     // Not inlined into the caller, so that what runs is the function whose size is reported.
     let _ = writeln!(text, "__attribute__((noinline)) void {entry}({prototype});");
     let _ = writeln!(text, "#include \"{source}\"");

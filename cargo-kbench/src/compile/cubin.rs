@@ -38,7 +38,7 @@ pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
     let mut kernels = Vec::new();
     for symbol in file.symbols() {
         let SymbolFlags::Elf { st_other, .. } = symbol.flags() else { continue };
-        if symbol.kind() != SymbolKind::Text || u8::from(st_other.0) & STO_CUDA_ENTRY == 0 {
+        if symbol.kind() != SymbolKind::Text || st_other.0 & STO_CUDA_ENTRY == 0 {
             continue;
         }
         let name = symbol.name()?;
@@ -110,7 +110,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `.nv.info.plain` of `plain(float *, const float *, int)`, nvcc 13.0 for sm_90a.
+    /// `.nv.info.plain` of `plain(float *, const float *, int)`, nvcc 13.0 for `sm_90a`.
+    #[rustfmt::skip]
     const INFO: [u32; 27] = [
         0x0004_3704, 0x82, 0x000c_1704, 0, 0x0010_0002, 0x0011_f000, 0x000c_1704, 0, 0x0008_0001, 0x0021_f000,
         0x000c_1704, 0, 0, 0x0021_f000, 0x0000_5003, 0x00ff_1b03, 0x0001_4c02, 0x0101_5f03, 0x0008_1c04, 0x120, 0x210,

@@ -11,7 +11,7 @@ use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
-use super::{Built, Param, Resources, Unit, binary, files, nvcc};
+use super::{Built, Resources, Unit, binary, files, nvcc};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -77,16 +77,15 @@ impl Nvcc {
         let [output, depfile] = ["kernel.cubin", "kernel.d"].map(|name| work.join(name));
         let mut compile = Invocation::new(&self.path, &unit.directory);
         // nvcc's own temporary files: gone with the folder, also when it is interrupted.
-        compile.env("TMPDIR", work).env("LC_ALL", "C");
+        compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-o").arg(&output).arg(&unit.source);
         let said = compile.run(work).map_err(refused)?;
 
         let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
-        let understood = |error| {
-            CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error))
-        };
+        let understood =
+            |error| CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error));
         let kernels = cubin::kernels(&code).map_err(understood)?;
         let kernel = find_entry(&kernels, &unit.entry)?;
         check_signature(unit, kernel)?;
@@ -97,7 +96,7 @@ impl Nvcc {
             symbol: kernel.symbol.clone(),
             command: compile.recorded(work),
             link: Vec::new(),
-            messages: report.messages.iter().map(|line| format!("{line}\n")).collect(),
+            messages: report.messages.join("\n"),
             resources: resources(kernel, &report),
             dependencies: files::dependencies(&depfile_text, &unit.directory),
             code,
@@ -153,7 +152,7 @@ fn find_entry<'a>(kernels: &'a [Kernel], entry: &str) -> Result<&'a Kernel, Comp
 /// that declares none is not compared.
 fn check_signature(unit: &Unit, kernel: &Kernel) -> Result<(), CompileError> {
     let Some(found) = &kernel.parameters else { return Ok(()) };
-    let declared: Vec<u64> = unit.signature.iter().map(Param::bytes).collect();
+    let declared: Vec<u64> = unit.signature.iter().map(|param| param.bytes()).collect();
     if declared.is_empty() || declared == *found {
         return Ok(());
     }
@@ -196,7 +195,8 @@ mod tests {
         let failed = |stderr: &str| {
             refused(CompileError::Failed { command: vec![], status: String::new(), stderr: stderr.to_owned() })
         };
-        let error = failed("ptxas error   : Entry function 'k' uses too much shared data (0x445c0 bytes, 0x38c00 max)\n");
+        let error =
+            failed("ptxas error   : Entry function 'k' uses too much shared data (0x445c0 bytes, 0x38c00 max)\n");
         assert!(matches!(error, CompileError::TooMuchShared { bytes: 0x445c0, max: 0x38c00, .. }), "{error:?}");
         let error = failed("gcc: fatal error: cannot execute 'cc1plus': execvp: No such file or directory\n");
         assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");

@@ -26,7 +26,7 @@ pub enum CompileError {
         /// What it said, as it said it.
         stderr: String,
     },
-    /// The compiler was ended by a signal: an interrupt, or the kernel's out-of-memory killer. Says nothing of the source.
+    /// The compiler was ended by a signal: an interrupt, a crash of its own, or the kernel's out-of-memory killer.
     #[error("{} was ended by signal {signal}", program(command))]
     Killed {
         /// The exact command.
@@ -35,7 +35,9 @@ pub enum CompileError {
         signal: i32,
     },
     /// ptxas refused an entry function because of its static shared memory.
-    #[error("entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows")]
+    #[error(
+        "entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows"
+    )]
     TooMuchShared {
         /// The (mangled) entry function.
         entry: String,
@@ -106,15 +108,18 @@ impl CompileError {
     /// Whether the variant itself is at fault, so that the search goes on without it; otherwise every other variant
     /// would fail alike (no compiler, disk full, interrupted) and the run ends.
     pub fn is_variants_own(&self) -> bool {
-        matches!(
-            self,
-            CompileError::Failed { .. }
-                | CompileError::TooMuchShared { .. }
-                | CompileError::EntryNotFound { .. }
-                | CompileError::AmbiguousEntry { .. }
-                | CompileError::SignatureMismatch { .. }
-                | CompileError::Model { .. }
-        )
+        // SIGKILL is the out-of-memory killer's, SIGSEGV and its like the compiler's own crash: both on this source.
+        // SIGHUP, SIGINT and SIGTERM are someone who wants the run to end.
+        matches!(self, CompileError::Killed { signal, .. } if ![1, 2, 15].contains(signal))
+            || matches!(
+                self,
+                CompileError::Failed { .. }
+                    | CompileError::TooMuchShared { .. }
+                    | CompileError::EntryNotFound { .. }
+                    | CompileError::AmbiguousEntry { .. }
+                    | CompileError::SignatureMismatch { .. }
+                    | CompileError::Model { .. }
+            )
     }
 
     /// For `map_err`: what was attempted on which file.
@@ -163,5 +168,7 @@ mod tests {
         let error = CompileError::io("write", Path::new("x"))(io::Error::from(io::ErrorKind::StorageFull));
         assert!(!error.is_variants_own());
         assert!(CompileError::TooMuchShared { entry: "k".into(), bytes: 2, max: 1 }.is_variants_own());
+        let killed = |signal| CompileError::Killed { command: vec![], signal };
+        assert!(killed(9).is_variants_own() && !killed(2).is_variants_own());
     }
 }

@@ -130,7 +130,10 @@ mod tests {
         assert_eq!(found, expected);
         let nvcc = "a.cubin : a.cu \\\n    /usr/include/features.h \\\n    /x/bin/..//include/cuda_runtime.h\n";
         let found = dependencies(nvcc, Path::new("/p"));
-        assert_eq!(found, ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from));
+        assert_eq!(
+            found,
+            ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from)
+        );
         assert!(dependencies("", Path::new("/p")).is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! From a source, toggles and flags to machine code in the cache, with what the compiler said of its resources.
 //!
 //! [`Compiler::compile`] takes a [`Unit`] and gives an [`Artifact`] or a typed [`CompileError`]. It may be called from
-//! many threads. What is not compiled again and why: see the [module on the cache](self::cache).
+//! many threads. What is compiled is kept; `cache.rs` says when that is used again.
 
 use std::env;
 use std::fs;
@@ -32,7 +32,9 @@ pub mod occupancy;
 mod process;
 mod ptxas;
 #[cfg(test)]
-mod tests;
+mod tests_c;
+#[cfg(test)]
+mod tests_cuda;
 
 /// Variables that change what compilers do without a trace in their command line.
 const ENVIRONMENT: [&str; 8] = [
@@ -85,7 +87,7 @@ pub enum Param {
 
 impl Param {
     /// Bytes it takes among the parameters of a kernel.
-    fn bytes(&self) -> u64 {
+    fn bytes(self) -> u64 {
         match self {
             Param::Tensor { .. } => 8,
             Param::Scalar(dtype) => dtype.size() as u64,
@@ -308,7 +310,10 @@ impl Compiler {
 }
 
 /// Searches once; every later call has the same answer.
-fn once<T>(cell: &OnceLock<Result<T, Missing>>, find: impl FnOnce() -> Result<T, CompileError>) -> Result<&T, CompileError> {
+fn once<T>(
+    cell: &OnceLock<Result<T, Missing>>,
+    find: impl FnOnce() -> Result<T, CompileError>,
+) -> Result<&T, CompileError> {
     let found = cell.get_or_init(|| {
         find().map_err(|error| match error {
             CompileError::NoCompiler { what, help } => Missing { what, help },

@@ -166,7 +166,17 @@ mod tests {
             )
         };
         let error = find(None, &variables).unwrap_err().to_string();
-        let order = ["--nvcc", "$NVCC", "$CUDA_HOME", "$CUDA_PATH", "PATH", "system/nvcc", "toolchain", "$VIRTUAL_ENV", "python3"];
+        let order = [
+            "--nvcc",
+            "$NVCC",
+            "$CUDA_HOME",
+            "$CUDA_PATH",
+            "PATH",
+            "system/nvcc",
+            "toolchain",
+            "$VIRTUAL_ENV",
+            "python3",
+        ];
         let places: Vec<_> = order.map(|place| error.find(place).unwrap_or_else(|| panic!("{place}: {error}"))).into();
         assert!(places.is_sorted(), "{error}");
 
@@ -201,6 +211,8 @@ mod tests {
         let error = find(None, &variables).unwrap_err().to_string();
         assert!(error.starts_with("$NVCC names"), "{error}");
         assert_eq!(find(Some(&system), &variables).unwrap(), system);
-        assert!(find(Some(Path::new("/no/such/nvcc")), &variables).unwrap_err().to_string().starts_with("--nvcc names"));
+        assert!(
+            find(Some(Path::new("/no/such/nvcc")), &variables).unwrap_err().to_string().starts_with("--nvcc names")
+        );
     }
 }

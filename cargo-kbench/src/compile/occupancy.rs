@@ -130,7 +130,9 @@ pub fn occupancy((major, minor): (u32, u32), demand: Demand) -> Option<Occupancy
     let by_shared = if demand.shared_bytes > sm.shared_per_block {
         0
     } else {
-        sm.shared_bytes.checked_div((demand.shared_bytes + sm.reserved).next_multiple_of(sm.granularity)).unwrap_or(u32::MAX)
+        sm.shared_bytes
+            .checked_div((demand.shared_bytes + sm.reserved).next_multiple_of(sm.granularity))
+            .unwrap_or(u32::MAX)
     };
     let by_barriers = sm.barriers.map_or(u32::MAX, |all| all.checked_div(demand.barriers).unwrap_or(u32::MAX));
     let (blocks, limit) = [
@@ -152,6 +154,32 @@ mod tests {
     fn blocks(capability: (u32, u32), threads: u32, registers: u32, shared_bytes: u32) -> (u32, Limit) {
         let found = occupancy(capability, Demand { threads, registers, shared_bytes, barriers: 0 }).unwrap();
         (found.blocks, found.limit)
+    }
+
+    /// What `cudaOccMaxActiveBlocksPerMultiprocessor` of `cuda_occupancy.h` (CUDA 13.0) answers, with the largest carveout:
+    /// compute capability, threads, registers, shared bytes, barriers; blocks.
+    #[rustfmt::skip]
+    const HEADER: [(u32, u32, u32, u32, u32, u32, u32); 48] = [
+        (7, 0, 679, 47, 0, 2, 1), (7, 0, 732, 17, 0, 13, 2), (7, 0, 63, 101, 47002, 6, 2), (7, 0, 860, 236, 0, 13, 0),
+        (7, 5, 63, 238, 64070, 10, 1), (7, 5, 216, 240, 56377, 8, 1), (7, 5, 193, 111, 25757, 9, 2), (7, 5, 270, 221, 64890, 14, 0),
+        (8, 0, 133, 119, 25221, 0, 3), (8, 0, 671, 65, 0, 2, 1), (8, 0, 558, 6, 9553, 2, 3), (8, 0, 627, 203, 81042, 3, 0),
+        (8, 6, 984, 49, 0, 4, 1), (8, 6, 690, 33, 30467, 0, 2), (8, 6, 165, 209, 12103, 16, 1), (8, 6, 618, 119, 0, 11, 0),
+        (8, 7, 674, 74, 0, 10, 1), (8, 7, 161, 96, 0, 4, 3), (8, 7, 1019, 62, 123_886, 5, 1), (8, 7, 431, 133, 35461, 2, 0),
+        (8, 9, 67, 159, 53032, 4, 1), (8, 9, 14, 106, 0, 3, 16), (8, 9, 35, 120, 0, 1, 8), (8, 9, 677, 203, 71107, 14, 0),
+        (9, 0, 120, 165, 196_528, 0, 1), (9, 0, 629, 66, 0, 13, 1), (9, 0, 26, 213, 184_223, 1, 1), (9, 0, 806, 207, 0, 13, 0),
+        (10, 0, 376, 65, 0, 3, 2), (10, 0, 293, 98, 108_163, 8, 1), (10, 0, 45, 31, 0, 16, 4), (10, 0, 330, 80, 233_723, 5, 0),
+        (10, 3, 92, 195, 172_182, 3, 1), (10, 3, 633, 3, 113_826, 11, 2), (10, 3, 115, 49, 0, 7, 9), (10, 3, 323, 193, 0, 0, 0),
+        (11, 0, 578, 4, 211_525, 5, 1), (11, 0, 388, 100, 85464, 0, 1), (11, 0, 209, 81, 101_088, 11, 2), (11, 0, 437, 254, 179_203, 15, 0),
+        (12, 0, 531, 15, 90540, 7, 1), (12, 0, 209, 192, 63824, 9, 1), (12, 0, 446, 90, 0, 5, 1), (12, 0, 1027, 225, 37902, 4, 0),
+        (12, 1, 356, 146, 19603, 11, 1), (12, 1, 188, 4, 60901, 14, 1), (12, 1, 44, 33, 51605, 2, 1), (12, 1, 863, 157, 39714, 11, 0),
+    ];
+
+    #[test]
+    fn as_nvidias_header_has_it() {
+        for (major, minor, threads, registers, shared_bytes, barriers, blocks) in HEADER {
+            let demand = Demand { threads, registers, shared_bytes, barriers };
+            assert_eq!(occupancy((major, minor), demand).unwrap().blocks, blocks, "{major}.{minor} {demand:?}");
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Invocation {
     pub(super) fn run(&self, temporary: &Path) -> Result<String, CompileError> {
         let output = Command::new(&self.program)
             .args(&self.args)
+            .env("LC_ALL", "C")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
@@ -73,6 +74,11 @@ impl Invocation {
         said.push_str(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             return Ok(said);
+        }
+        // A full disk is not the source's fault. The words are the C library's, the locale is set to C.
+        if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+            let source = io::Error::new(io::ErrorKind::StorageFull, said.trim().to_owned());
+            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), source });
         }
         let command = self.recorded(temporary);
         if let Some(signal) = output.status.signal().or_else(|| signal_of_a_child(&said)) {
@@ -135,6 +141,13 @@ mod tests {
         assert_eq!(command[..2], ["sh", "-c"]);
         assert_eq!(status, "exit status: 3");
         assert_eq!(stderr, "out\nerr\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_not_a_refusal() {
+        let script = "echo 'as: kernel.o: No space left on device' >&2; exit 1";
+        let error = shell(script).run(Path::new("/tmp/t")).unwrap_err();
+        assert!(matches!(&error, CompileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
     }
 
     #[test]

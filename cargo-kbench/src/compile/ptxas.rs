@@ -65,7 +65,8 @@ impl Report {
     pub(super) fn parse(output: &str) -> Self {
         let mut report = Self::default();
         for line in output.lines() {
-            let Some(text) = line.strip_prefix("ptxas info").and_then(|rest| rest.trim_start().strip_prefix(':')) else {
+            let Some(text) = line.strip_prefix("ptxas info").and_then(|rest| rest.trim_start().strip_prefix(':'))
+            else {
                 if !report.properties(line) {
                     report.other(line);
                 }
@@ -111,7 +112,8 @@ impl Report {
         entry.barriers = Some(entry.barriers.unwrap_or(0));
         for part in text.split(',') {
             let part = part.trim();
-            let Some((number, what)) = quantity(part.strip_prefix("Used ").or(part.strip_prefix("used ")).unwrap_or(part))
+            let Some((number, what)) =
+                quantity(part.strip_prefix("Used ").or(part.strip_prefix("used ")).unwrap_or(part))
             else {
                 continue;
             };
@@ -195,7 +197,10 @@ ptxas info    : Compile time = 7.592 ms
         assert_eq!((spill.spill_stores, spill.spill_loads, spill.stack), (Some(604), Some(608), Some(504)));
         assert_eq!((spill.registers, spill.barriers, spill.shared), (Some(32), Some(1), Some(0)));
         let plain = report.entry("plain").unwrap();
-        assert_eq!((plain.registers, plain.barriers, plain.shared, plain.stack), (Some(10), Some(1), Some(4096), Some(0)));
+        assert_eq!(
+            (plain.registers, plain.barriers, plain.shared, plain.stack),
+            (Some(10), Some(1), Some(4096), Some(0))
+        );
         assert_eq!(report.entry("_ZN2ns4sdpaILi128EEEvPf").unwrap().stack, Some(512));
         assert!(report.entry("sdpa").is_none());
         assert!(report.messages.is_empty(), "{:?}", report.messages);

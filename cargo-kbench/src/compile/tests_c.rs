@@ -1,0 +1,338 @@
+//! The C backend and the cache, with the C compiler of this machine.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use std::{fs, thread};
+
+use super::*;
+
+/// A package with sources and its own work directory.
+struct Package {
+    folder: tempfile::TempDir,
+}
+
+const SOURCE: &str = "\
+#include \"scale.h\"
+#ifndef N
+#define N 1
+#endif
+static float helper(float x) { return x * SCALE; }
+void kernel(const float *in, float *out, int n) {
+    for (int i = 0; i < n; i++) out[i] = helper(in[i]) + N;
+}
+";
+
+impl Package {
+    fn new() -> Self {
+        let package = Self { folder: tempfile::tempdir().unwrap() };
+        package.write("src/k.c", SOURCE);
+        package.write("src/scale.h", "#define SCALE 2\n");
+        package
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn compiler(&self) -> Compiler {
+        Compiler::new(&self.path().join("target/kbench"), CompilerOptions::default())
+    }
+
+    fn unit(&self) -> Unit {
+        Unit {
+            backend: Backend::C,
+            source: self.path().join("src/k.c"),
+            entry: "kernel".into(),
+            flags: vec![],
+            macros: vec![],
+            arch: None,
+            signature: vec![
+                Param::Tensor { dtype: DType::F32, writable: false },
+                Param::Tensor { dtype: DType::F32, writable: true },
+                Param::Scalar(DType::I32),
+            ],
+            directory: self.path().to_owned(),
+        }
+    }
+
+    fn with(&self, macros: &[(&str, &str)]) -> Unit {
+        let macros = macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Unit { macros, ..self.unit() }
+    }
+
+    /// Compiles with a new compiler, as a new run would.
+    fn compile(&self, unit: &Unit) -> Artifact {
+        self.compiler().compile(unit).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn fail(&self, unit: &Unit) -> CompileError {
+        self.compiler().compile(unit).expect_err("a failure")
+    }
+
+    /// Makes sure that the next compiler does not take the sources for edited while it runs.
+    fn settle(&self) {
+        for name in ["src/k.c", "src/scale.h"] {
+            let file = fs::File::options().append(true).open(self.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(1)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_artifact_says_how_it_was_made_and_runs() {
+    let package = Package::new();
+    let artifact = package.compile(&package.with(&[("N", "7"), ("DEAD", "1")]));
+    assert_eq!(artifact.symbol, "kbench_entry");
+    assert_eq!(artifact.hash, blake3::hash(&fs::read(&artifact.code).unwrap()).to_hex().as_str());
+    assert!(!artifact.cached);
+    for word in ["-O3", "-fPIC", "-DN=7", "-DDEAD=1", "-c", "kernel.o"] {
+        assert!(artifact.command.iter().any(|arg| arg == word), "{word}: {:?}", artifact.command);
+    }
+    assert!(artifact.link.contains(&"-shared".to_owned()));
+    assert!(!artifact.compiler.is_empty());
+    assert!(artifact.resources.code_bytes.unwrap() > 8);
+    assert!(artifact.resources.stack.is_some());
+    assert_eq!(artifact.resources.registers, None);
+    let tmp = package.path().join("target/kbench/cache/tmp");
+    assert_eq!(fs::read_dir(tmp).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 0);
+
+    // The recorded command compiles again.
+    let (program, args) = artifact.command.split_first().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let args = args.iter().map(|arg| if arg == "kernel.o" { scratch.path().join(arg) } else { arg.into() });
+    let args: Vec<_> =
+        args.map(|arg| if arg == Path::new("kernel.d") { scratch.path().join(arg) } else { arg }).collect();
+    assert!(std::process::Command::new(program).args(args).current_dir(package.path()).status().unwrap().success());
+
+    assert_eq!(call(&artifact.code), [9.0, 11.0, 13.0]);
+}
+
+/// `kbench_entry` of a kernel (in, out, n) on 1, 2, 3: in a process of its own.
+fn call(code: &Path) -> Vec<f32> {
+    let scratch = tempfile::tempdir().unwrap();
+    let main = scratch.path().join("main.c");
+    fs::write(
+        &main,
+        "#include <stdio.h>\nvoid kbench_entry(void **);\nint main(void) { float in[] = {1, 2, 3}, out[3]; int n = 3;\n\
+         void *args[] = {in, out, &n}; kbench_entry(args); for (int i = 0; i < n; i++) printf(\"%g\\n\", out[i]); }\n",
+    )
+    .unwrap();
+    let program = scratch.path().join("main");
+    let built = std::process::Command::new("cc").arg(&main).arg(code).arg("-o").arg(&program).status().unwrap();
+    assert!(built.success());
+    let library = code.parent().unwrap();
+    let output = std::process::Command::new(program).env("LD_LIBRARY_PATH", library).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_live_toggle_changes_the_identity_and_a_dead_one_does_not() {
+    let package = Package::new();
+    let one = package.compile(&package.with(&[("N", "7"), ("DEAD", "1")]));
+    let dead = package.compile(&package.with(&[("N", "7"), ("DEAD", "2")]));
+    let live = package.compile(&package.with(&[("N", "8"), ("DEAD", "1")]));
+    assert!(!dead.cached && !live.cached);
+    assert_eq!(one.identity, dead.identity);
+    assert_ne!(one.command, dead.command);
+    assert_ne!(one.identity, live.identity);
+    // Which library function is called stands in no instruction, only in a relocation.
+    package.write(
+        "src/k.c",
+        "#include <math.h>\nvoid kernel(const float *in, float *out, int n) { out[0] = F(in[n]); }\n",
+    );
+    let sin = package.compile(&package.with(&[("F", "sinf")]));
+    let cos = package.compile(&package.with(&[("F", "cosf")]));
+    assert_ne!(sin.identity, cos.identity);
+}
+
+#[test]
+fn the_folder_of_a_package_changes_nothing() {
+    let (one, two) = (Package::new(), Package::new());
+    let (first, second) = (one.compile(&one.unit()), two.compile(&two.unit()));
+    assert_eq!(first.identity, second.identity);
+    assert_eq!(first.source_hash, second.source_hash);
+    two.write("src/scale.h", "#define SCALE 2.0f\n");
+    let edited = two.compile(&two.unit());
+    assert_ne!(edited.source_hash, first.source_hash);
+}
+
+#[test]
+fn only_what_changed_is_compiled_again() {
+    let package = Package::new();
+    package.settle();
+    let first = package.compile(&package.unit());
+    let again = package.compile(&package.unit());
+    assert!(again.cached);
+    assert_eq!(Artifact { cached: false, seconds: first.seconds, ..again }, first);
+
+    let header = fs::File::options().append(true).open(package.path().join("src/scale.h")).unwrap();
+    header.set_modified(SystemTime::now() - Duration::from_secs(7)).unwrap();
+    assert!(package.compile(&package.unit()).cached, "touched");
+
+    package.write("src/scale.h", "#define SCALE 3\n");
+    package.settle();
+    let edited = package.compile(&package.unit());
+    assert!(!edited.cached);
+    assert_ne!(edited.identity, first.identity);
+    package.write("src/scale.h", "#define SCALE 2\n");
+    let back = package.compile(&package.unit());
+    assert!(back.cached, "edited back");
+    assert_eq!(back.identity, first.identity);
+
+    for changed in [
+        Unit { flags: vec!["-O1".into()], ..package.unit() },
+        Unit { signature: vec![package.unit().signature[0]; 3], ..package.unit() },
+        package.with(&[("N", "2")]),
+    ] {
+        if let Ok(artifact) = package.compiler().compile(&changed) {
+            assert!(!artifact.cached, "{changed:?}");
+        }
+    }
+}
+
+#[test]
+fn damaged_code_is_compiled_again() {
+    let package = Package::new();
+    package.settle();
+    let first = package.compile(&package.unit());
+    fs::write(&first.code, "rubbish").unwrap();
+    let second = package.compile(&package.unit());
+    assert!(!second.cached);
+    assert_eq!(blake3::hash(&fs::read(&second.code).unwrap()).to_hex().as_str(), second.hash);
+    assert!(package.compile(&package.unit()).cached);
+}
+
+#[test]
+fn the_compiler_checks_the_declared_arguments() {
+    let package = Package::new();
+    let mut unit = package.unit();
+    unit.signature[2] = Param::Scalar(DType::I64);
+    let CompileError::Failed { stderr, .. } = package.fail(&unit) else { panic!() };
+    let line = package.path().join("src/k.c:6:6: error: conflicting types for");
+    assert!(stderr.contains(&line.display().to_string()), "{stderr}");
+    unit.signature.pop();
+    assert!(matches!(package.fail(&unit), CompileError::Failed { .. }));
+    let mut unit = package.unit();
+    unit.signature[0] = Param::Tensor { dtype: DType::F32, writable: true };
+    assert!(matches!(package.fail(&unit), CompileError::Failed { .. }), "a const pointer declared writable");
+}
+
+#[test]
+fn a_missing_function_is_told_from_a_missing_library() {
+    let package = Package::new();
+    let unit = Unit { entry: "kernle".into(), ..package.unit() };
+    let CompileError::EntryNotFound { entry, candidates } = package.fail(&unit) else { panic!() };
+    assert_eq!((entry.as_str(), candidates), ("kernle", vec!["kernel".to_owned()]));
+    package.write("src/k.c", "void no(void);\nvoid kernel(const float *in, float *out, int n) { no(); }\n");
+    let CompileError::Failed { stderr, .. } = package.fail(&package.unit()) else { panic!() };
+    assert!(stderr.contains("undefined") && stderr.contains("no"), "{stderr}");
+}
+
+#[test]
+fn feature_macros_and_warnings_are_the_sources_own() {
+    let package = Package::new();
+    package.write(
+        "src/k.c",
+        "#define _GNU_SOURCE\n#include <math.h>\n#warning look here\n\
+         void kernel(const float *in, float *out, int n) { float s, c; sincosf(in[n], &s, &c); out[0] = s * c * M_PI; }\n",
+    );
+    let unit = Unit { flags: vec!["-std=c11".into(), "-Werror=implicit".into(), "-O2".into()], ..package.unit() };
+    let artifact = package.compile(&unit);
+    assert!(artifact.messages.contains("look here"));
+    assert!(!artifact.command.contains(&"-O3".to_owned()), "{:?}", artifact.command);
+}
+
+#[test]
+fn a_stack_array_shows() {
+    let package = Package::new();
+    package.write(
+        "src/k.c",
+        "void kernel(const float *in, float *out, int n) { volatile float t[1000]; for (int i = 0; i < n; i++) t[i] = in[i]; \
+         out[0] = t[n]; }\n",
+    );
+    let stack = package.compile(&package.unit()).resources.stack;
+    assert!(stack.is_none_or(|bytes| (3800..6000).contains(&bytes)), "{stack:?}");
+}
+
+#[test]
+fn many_compilers_share_a_cache() {
+    let package = Package::new();
+    package.settle();
+    let shared = package.compiler();
+    let identities: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|i| {
+                let (package, shared) = (&package, &shared);
+                scope.spawn(move || {
+                    // Three threads of one run, and three runs.
+                    let own = package.compiler();
+                    let compiler = if i < 3 { shared } else { &own };
+                    let n = (i % 2).to_string();
+                    (0..2).map(|_| compiler.compile(&package.with(&[("N", &n)])).unwrap().identity).next_back().unwrap()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(identities[0], identities[2]);
+    assert_eq!(identities[1], identities[5]);
+    assert_ne!(identities[0], identities[1]);
+    assert!(package.compile(&package.with(&[("N", "0")])).cached);
+}
+
+#[test]
+fn an_edit_during_a_run_is_noticed() {
+    let package = Package::new();
+    package.settle();
+    let compiler = package.compiler();
+    compiler.compile(&package.unit()).unwrap();
+    package.write("src/scale.h", "#define SCALE 3\n");
+    assert!(compiler.compile(&package.unit()).unwrap().cached, "what the run began with");
+    let error = compiler.compile(&package.with(&[("N", "5")])).unwrap_err();
+    assert!(matches!(&error, CompileError::Changed { path } if path.ends_with("scale.h")), "{error:?}");
+}
+
+#[test]
+fn an_unusable_cache_is_an_io_error() {
+    let package = Package::new();
+    package.write("target/kbench/cache", "a file");
+    let error = package.fail(&package.unit());
+    assert!(matches!(error, CompileError::Io { .. }), "{error:?}");
+    let unit = Unit { source: package.path().join("src/none.c"), ..package.unit() };
+    let error = package.fail(&unit);
+    assert!(matches!(error, CompileError::Io { action: "read", .. }), "{error:?}");
+}
+
+#[test]
+fn the_fake_backend_is_cached_too() {
+    let package = Package::new();
+    package.write("model.toml", "time_ns = '10 * N'\n");
+    let unit =
+        Unit { backend: Backend::Fake, source: package.path().join("model.toml"), ..package.with(&[("N", "4")]) };
+    let artifact = package.compile(&unit);
+    assert_eq!(fs::read_to_string(&artifact.code).unwrap(), r#"{"time_ns":40.0,"fault":null}"#);
+    assert_eq!(artifact.compiler, "fake");
+}
+
+/// Not a check but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture look_up`.
+#[test]
+#[ignore = "measures"]
+fn time_of_a_look_up() {
+    let package = Package::new();
+    package.settle();
+    let units: Vec<_> = (0..64).map(|n| package.with(&[("N", &n.to_string())])).collect();
+    for run in ["cold", "warm"] {
+        let compiler = package.compiler();
+        let began = Instant::now();
+        let first = compiler.compile(&units[0]).unwrap().seconds;
+        let rest: f64 = units[1..].iter().map(|unit| compiler.compile(unit).unwrap().seconds).sum();
+        let mean = rest / 63.0;
+        println!("{run}: first {:.2} ms, then {:.3} ms each, {:?} in all", first * 1e3, mean * 1e3, began.elapsed());
+    }
+}

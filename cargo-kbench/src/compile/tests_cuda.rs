@@ -1,0 +1,222 @@
+//! The CUDA backend with a real nvcc, where one is found; each test says when it was skipped.
+
+use std::fs;
+
+use super::occupancy::{Demand, compute_capability, occupancy};
+use super::*;
+
+const SOURCE: &str = r#"
+#include "tile.h"
+__constant__ float d_filter[64];
+extern "C" __global__ void plain(float *a, const float *b, int n) {
+    __shared__ float s[1024];
+    s[threadIdx.x % 1024] = b[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x < n) a[threadIdx.x] = s[1023 - threadIdx.x % 1024] * d_filter[threadIdx.x % 64] + TILE;
+}
+namespace ns {
+template <int N> __global__ void __launch_bounds__(128) sdpa(float *a) { a[threadIdx.x] = N; }
+__global__ void other(float *a) { a[0] = 1; }
+}
+template __global__ void ns::sdpa<64>(float *);
+template __global__ void ns::sdpa<128>(float *);
+namespace { __global__ void hidden(float *a) { a[0] = 1; } }
+void host(float *a) { hidden<<<1, 1>>>(a); }
+extern "C" __global__ void __launch_bounds__(1024, 2) spills(float *a) {
+    float t[96];
+#pragma unroll
+    for (int i = 0; i < 96; i++) t[i] = a[i * threadIdx.x];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 96; i++) a[i * 7 + threadIdx.x] = t[i] * t[(i * 5) % 96];
+}
+struct alignas(64) Map { char bytes[128]; };
+extern "C" __global__ void mapped(const __grid_constant__ Map m, float *a) { a[0] = m.bytes[a[1] > 2]; }
+"#;
+
+struct Package {
+    folder: tempfile::TempDir,
+    compiler: Compiler,
+}
+
+impl Package {
+    /// `None`, having said so, where there is no nvcc.
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = Compiler::new(&folder.path().join("target/kbench"), CompilerOptions::default());
+        if let Err(error) = compiler.cuda_compiler() {
+            eprintln!("skipped: {error}");
+            return None;
+        }
+        let package = Self { folder, compiler };
+        package.write("src/k.cu", SOURCE);
+        package.write("include/tile.h", "#ifndef TILE\n#define TILE 1\n#endif\n");
+        Some(package)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn unit(&self, entry: &str, macros: &[(&str, &str)]) -> Unit {
+        Unit {
+            backend: Backend::Cuda,
+            source: self.folder.path().join("src/k.cu"),
+            entry: entry.into(),
+            flags: vec!["-std=c++17".into(), "-Iinclude".into()],
+            macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            arch: Some("sm_90a".into()),
+            signature: vec![],
+            directory: self.folder.path().to_owned(),
+        }
+    }
+
+    fn compile(&self, unit: &Unit) -> Artifact {
+        self.compiler.compile(unit).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+#[test]
+fn resources_of_several_kernels() {
+    let Some(package) = Package::new() else { return };
+    let plain = package.compile(&package.unit("plain", &[("TILE", "3")]));
+    assert_eq!(plain.symbol, "plain");
+    assert!(plain.compiler.contains("release"), "{}", plain.compiler);
+    for word in ["-cubin", "-arch=sm_90a", "-DTILE=3", "-std=c++17", "kernel.cubin"] {
+        assert!(plain.command.iter().any(|arg| arg == word), "{word}: {:?}", plain.command);
+    }
+    let Resources { registers, static_shared, spill_stores, stack, code_bytes, barriers, max_threads, .. } =
+        plain.resources;
+    assert!((4..=40).contains(&registers.unwrap()));
+    assert_eq!(
+        (static_shared, spill_stores, stack, barriers, max_threads),
+        (Some(4096), Some(0), Some(0), Some(1), None)
+    );
+    assert!(code_bytes.unwrap() >= 128);
+    let spills = package.compile(&package.unit("spills", &[])).resources;
+    assert!(spills.spill_stores.unwrap() > 0 && spills.spill_loads.unwrap() > 0);
+    assert_eq!((spills.registers, spills.max_threads), (Some(32), Some(1024)));
+    let sdpa = package.compile(&package.unit("sdpa<64>", &[])).resources;
+    assert_eq!(sdpa.max_threads, Some(128));
+
+    let demand = Demand { threads: 1024, registers: 32, shared_bytes: 0, barriers: 1 };
+    let fits = occupancy(compute_capability("sm_90a").unwrap(), demand).unwrap();
+    assert_eq!(fits.blocks, 2, "what __launch_bounds__(1024, 2) asked for");
+}
+
+#[test]
+fn what_the_cubin_says_ptxas_says_too() {
+    let Some(package) = Package::new() else { return };
+    let cubin = package.folder.path().join("out.cubin");
+    let (nvcc, _) = package.compiler.cuda_compiler().unwrap();
+    let output = std::process::Command::new(nvcc)
+        .args(["-cubin", "-arch=sm_80", "-Xptxas", "-v", "-Iinclude", "src/k.cu", "-o"])
+        .arg(&cubin)
+        .current_dir(package.folder.path())
+        .output()
+        .unwrap();
+    let report = ptxas::Report::parse(&String::from_utf8_lossy(&output.stderr));
+    let kernels = cubin::kernels(&fs::read(&cubin).unwrap()).unwrap();
+    assert_eq!(kernels.len(), 7);
+    assert_eq!(report.entries.len(), 7);
+    for kernel in &kernels {
+        let said = report.entry(&kernel.symbol).unwrap();
+        assert!(kernel.registers.is_some());
+        assert_eq!(kernel.registers, said.registers, "{}", kernel.symbol);
+    }
+}
+
+#[test]
+fn names_resolve_to_kernels() {
+    let Some(package) = Package::new() else { return };
+    let symbol = |entry: &str| package.compile(&package.unit(entry, &[])).symbol;
+    assert_eq!(symbol("other"), "_ZN2ns5otherEPf");
+    assert_eq!(symbol("ns::sdpa<128>"), "_ZN2ns4sdpaILi128EEEvPf");
+    assert!(symbol("hidden").contains("6hidden"));
+    let error = package.compiler.compile(&package.unit("sdpa", &[])).unwrap_err();
+    assert!(matches!(&error, CompileError::AmbiguousEntry { candidates, .. } if candidates.len() == 2), "{error}");
+    let error = package.compiler.compile(&package.unit("host", &[])).unwrap_err();
+    assert!(matches!(&error, CompileError::EntryNotFound { candidates, .. } if candidates.len() == 7), "{error}");
+}
+
+#[test]
+fn dead_and_live_toggles() {
+    let (Some(one), Some(two)) = (Package::new(), Package::new()) else { return };
+    let identity =
+        |package: &Package, macros: &[(&str, &str)]| package.compile(&package.unit("plain", macros)).identity;
+    let first = identity(&one, &[("TILE", "3"), ("DEAD", "1")]);
+    assert_eq!(first, identity(&one, &[("TILE", "3"), ("DEAD", "2")]));
+    assert_ne!(first, identity(&one, &[("TILE", "4"), ("DEAD", "1")]));
+    assert_eq!(first, identity(&two, &[("TILE", "3"), ("DEAD", "1")]), "another folder");
+}
+
+#[test]
+fn declared_arguments_are_compared_with_the_kernel() {
+    let Some(package) = Package::new() else { return };
+    let tensor = Param::Tensor { dtype: DType::F32, writable: true };
+    let declared =
+        |entry: &str, signature: Vec<Param>| package.compiler.compile(&Unit { signature, ..package.unit(entry, &[]) });
+    assert!(declared("plain", vec![tensor, tensor, Param::Scalar(DType::I32)]).is_ok());
+    assert!(declared("mapped", vec![Param::TensorMap, tensor]).is_ok());
+    let error = declared("plain", vec![tensor, tensor, Param::Scalar(DType::F64)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`plain` takes 3 parameters of 8, 8, 4 bytes, the table declares 3 parameters of 8, 8, 8 bytes"
+    );
+    assert!(matches!(declared("plain", vec![tensor, tensor]), Err(CompileError::SignatureMismatch { .. })));
+}
+
+#[test]
+fn headers_and_the_cache() {
+    let Some(package) = Package::new() else { return };
+    let unit = package.unit("plain", &[]);
+    let again = || {
+        let options = CompilerOptions::default();
+        Compiler::new(&package.folder.path().join("target/kbench"), options).compile(&unit).unwrap()
+    };
+    let first = package.compile(&unit);
+    assert!(again().cached);
+    package.write("include/tile.h", "#define TILE 5\n");
+    let edited = again();
+    assert!(!edited.cached);
+    assert_ne!(edited.identity, first.identity);
+    assert_ne!(edited.source_hash, first.source_hash);
+}
+
+#[test]
+fn refusals_are_typed() {
+    let Some(package) = Package::new() else { return };
+    package.write("src/k.cu", "extern \"C\" __global__ void k(float *a) { __shared__ float s[70000]; s[threadIdx.x] = a[0]; __syncthreads(); a[1] = s[a[0] > 0]; }");
+    let error = package.compiler.compile(&package.unit("k", &[])).unwrap_err();
+    let CompileError::TooMuchShared { entry, bytes, max } = &error else { panic!("{error}") };
+    assert_eq!((entry.as_str(), *max), ("k", 227 * 1024));
+    assert!(*bytes >= 280_000);
+    package.write("src/other.cu", "__global__ void k(float *a) { a[0] = b; }");
+    let unit = Unit { source: package.folder.path().join("src/other.cu"), ..package.unit("k", &[]) };
+    let CompileError::Failed { stderr, .. } = package.compiler.compile(&unit).unwrap_err() else { panic!() };
+    assert!(stderr.contains("other.cu(1): error: identifier \"b\" is undefined"), "{stderr}");
+    let unit = Unit { arch: Some("sm_1".into()), ..unit };
+    let CompileError::Failed { stderr, .. } = package.compiler.compile(&unit).unwrap_err() else { panic!() };
+    assert!(stderr.contains("sm_1"), "{stderr}");
+    let unit = Unit { arch: None, ..unit };
+    assert!(matches!(package.compiler.compile(&unit), Err(CompileError::Unsupported { .. })));
+    let unit = Unit { flags: vec!["-ccbin".into(), "no-such-compiler".into()], ..package.unit("k", &[]) };
+    let error = package.compiler.compile(&unit).unwrap_err();
+    assert!(matches!(&error, CompileError::NoCompiler { what, .. } if what.contains("no-such-compiler")), "{error}");
+}
+
+/// Not a check but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture cubin_look_up`.
+#[test]
+#[ignore = "measures"]
+fn time_of_a_cubin_look_up() {
+    let Some(package) = Package::new() else { return };
+    let units: Vec<_> = (0..8).map(|n| package.unit("plain", &[("TILE", &n.to_string())])).collect();
+    for run in ["cold", "warm"] {
+        let compiler = Compiler::new(&package.folder.path().join("target/kbench"), CompilerOptions::default());
+        let seconds: Vec<_> = units.iter().map(|unit| compiler.compile(unit).unwrap().seconds).collect();
+        let rest = seconds[1..].iter().sum::<f64>() / 7.0;
+        println!("{run}: first {:.1} ms, then {:.3} ms each", seconds[0] * 1e3, rest * 1e3);
+    }
+}
