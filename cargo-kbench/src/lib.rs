@@ -20,3 +20,4 @@ pub mod space;
 pub mod text;
 pub mod verbs;
 pub mod workbench;
+pub mod verbs;

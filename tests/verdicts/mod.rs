@@ -78,8 +78,8 @@ pub fn kbench<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>) ->
     let stdout = String::from_utf8(output.stdout).expect("stdout is UTF-8");
     let mut verdicts = BTreeMap::<String, Value>::new();
     for line in stdout.lines() {
-        let message: Value =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("stdout holds something else than JSON: {error}: {line}"));
+        let message: Value = serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("stdout holds something else than JSON: {error}: {line}"));
         if message["reason"] == "verdict" {
             let package = message["package"].as_str().expect("a verdict names its package").to_owned();
             if verdicts.get(&package).is_none_or(|earlier| earlier["status"] != "fail") {

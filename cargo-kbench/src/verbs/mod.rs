@@ -166,3 +166,6 @@ fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
         _ => Err(error),
     }
 }
+//! The verbs of the command line, one a file.
+
+pub mod new;
