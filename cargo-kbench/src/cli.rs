@@ -246,7 +246,7 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Autotune { select, tools, measure, resume } => {
             verbs::autotune::run(&select, &tools, &measure, resume, output)
         }
-        Verb::Worker => Ok(verbs::worker::run()),
+        Verb::Worker => verbs::worker::run(),
         Verb::Completions { shell } => {
             use clap::CommandFactory as _;
             clap_complete::generate(shell, &mut Cargo::command(), "cargo", &mut std::io::stdout());

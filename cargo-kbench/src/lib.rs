@@ -20,4 +20,3 @@ pub mod space;
 pub mod text;
 pub mod verbs;
 pub mod workbench;
-pub mod verbs;

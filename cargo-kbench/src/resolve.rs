@@ -229,12 +229,13 @@ pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
 /// What the C compiler is to check the definition against. A reference gets every floating-point tensor as `precision`.
 pub fn signature(kernel: &Kernel, implementation: &Implementation, precision: Option<DType>) -> Vec<Param> {
     let parameters = implementation.args.iter().filter_map(|arg| match arg {
-        Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } => {
+        Arg::Tensor(tensor) => {
             let tensor = &kernel.tensors[*tensor];
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
             Some(Param::Tensor { dtype, writable: tensor.role != protocol::Role::In })
         }
         Arg::Scalar { dtype, .. } => Some(Param::Scalar(*dtype)),
+        Arg::TensorMap { .. } => Some(Param::TensorMap),
         Arg::Symbol { .. } => None,
     });
     parameters.collect()

@@ -17,6 +17,7 @@ use std::thread;
 
 use crate::check::Session;
 use crate::device::Device;
+use crate::device::cuda::CudaDevice;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::protocol::{DeviceKind, Event, Failure, Request, Stage, VERSION};
@@ -117,7 +118,10 @@ fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
         DeviceKind::Fake => jobs(FakeDevice::open(index), cache, requests, output),
         DeviceKind::Host if index == 0 => jobs(HostDevice::open(), cache, requests, output),
         DeviceKind::Host => no_device(output, format!("there is no host device {index}, only 0")),
-        DeviceKind::Cuda => no_device(output, "this build has no CUDA device".into()),
+        DeviceKind::Cuda => match CudaDevice::open(index) {
+            Ok(device) => jobs(device, cache, requests, output),
+            Err(message) => no_device(output, message),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```toml
 //! time_ns = "1000 + 10 * TILE"           # an expression over the macros, or a number
 //! noise = 0.01                           # relative standard deviation; left out: the device's own
+//! delay_ms = 1                           # what a launch really takes
 //! resources = { registers = "32 * A" }   # any of the names of Resources
 //! [[fault]]
 //! when = "A == 3"                        # the first that is true counts
@@ -27,6 +28,8 @@ struct Model {
     time_ns: toml::Value,
     noise: Option<toml::Value>,
     #[serde(default)]
+    delay_ms: u64,
+    #[serde(default)]
     fault: Vec<Fault>,
     #[serde(default)]
     resources: BTreeMap<String, toml::Value>,
@@ -45,6 +48,7 @@ struct Code<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     noise: Option<f64>,
     fault: Option<&'a str>,
+    delay_ms: u64,
 }
 
 /// Evaluates the model with the unit's macros.
@@ -82,6 +86,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         time_ns: float(&model.time_ns).map_err(wrong)?,
         noise: model.noise.as_ref().map(float).transpose().map_err(wrong)?,
         fault,
+        delay_ms: model.delay_ms,
     };
     let mut resources = BTreeMap::new();
     for (name, value) in &model.resources {

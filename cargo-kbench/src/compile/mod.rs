@@ -4,12 +4,14 @@
 //! many threads. What is compiled is kept; `cache.rs` says when that is used again.
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime};
 
 use kbench_runtime::dtype::DType;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Backend;
@@ -127,7 +129,7 @@ pub struct Artifact {
 }
 
 /// What the code of an entry function uses. `None`: not applicable, or the compiler did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resources {
     /// Registers a thread (CUDA).
@@ -146,6 +148,22 @@ pub struct Resources {
     pub barriers: Option<u64>,
     /// Most threads a block that the code was compiled for: `__launch_bounds__` (CUDA).
     pub max_threads: Option<u64>,
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spills = self.spill_stores.zip(self.spill_loads).map(|(stores, loads)| stores + loads);
+        let facts = [
+            (self.registers, "registers"),
+            (self.static_shared, "B static shared"),
+            (spills, "B spills"),
+            (self.stack, "B stack"),
+            (self.code_bytes, "B code"),
+        ];
+        let facts: Vec<String> =
+            facts.into_iter().filter_map(|(value, unit)| Some(format!("{} {unit}", value?))).collect();
+        f.pad(&facts.join(", "))
+    }
 }
 
 /// What a backend makes of a unit.

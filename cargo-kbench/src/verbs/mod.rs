@@ -73,6 +73,7 @@ fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
         manifest_path: select.manifest_path.clone(),
         packages: select.package.clone(),
         target_dir: select.target_dir.clone(),
+        ..LoadOptions::default()
     };
     let mut project = match config::load(&options) {
         Ok((project, warnings)) => {
@@ -166,6 +167,3 @@ fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
         _ => Err(error),
     }
 }
-//! The verbs of the command line, one a file.
-
-pub mod new;

@@ -4,6 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Exit;
+use crate::cli::OutputArgs;
+use crate::report::{self, Verbosity};
+
 /// What `new` can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Template {
@@ -41,6 +45,18 @@ impl Template {
             ],
         }
     }
+}
+
+/// Runs the verb in the current folder.
+pub fn run(name: &str, template: Template, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let written = create(&std::env::current_dir()?, name, template)?;
+    if output.json() {
+        report::json::message("created", serde_json::json!({ "files": written }));
+    } else if output.verbosity() > Verbosity::Quiet {
+        report::status("Created", format_args!("package `{name}`"));
+        report::status("Next", format_args!("cd {name} && cargo kbench gate && cargo kbench autotune"));
+    }
+    Ok(Exit::Pass)
 }
 
 /// Why no package was written.

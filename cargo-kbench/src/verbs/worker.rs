@@ -1,14 +1,6 @@
 //! `cargo kbench worker`: the other end of the protocol.
 
-use super::Exit;
-
-/// Serves until stdin ends.
-pub fn run() -> Exit {
-    match kbench_runtime::worker::serve() {
-        Ok(()) => Exit::Pass,
-        Err(error) => {
-            crate::report::error(format_args!("worker: {error}"));
-            Exit::Failed
-        }
-    }
+/// Serves until stdin ends, and ends the process with the worker's own status.
+pub fn run() -> ! {
+    std::process::exit(i32::from(kbench_runtime::worker::run()))
 }

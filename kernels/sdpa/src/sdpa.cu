@@ -61,9 +61,16 @@ constexpr int kChunksPerLoader = kKeyBlock * kChunksPerRow / kLoaders;
 constexpr int kDimFragments = HEAD_DIM / 16;
 constexpr int kKeyFragments = kKeyBlock / 16;
 
-// What each form needs to do without spills. Warp specialization wants fewer: 5 to 10 warps a CTA, and at 96 registers
-// an SM holds 20 of them rather than 16. (__launch_bounds__ could only name a whole number of CTAs per SM.)
-constexpr int kMaxRegisters = HEAD_DIM > 64 ? 168 : !USE_WARP_SPECIALIZATION ? (USE_PERSISTENT_CTA ? 112 : 120) : USE_FAST_EXP ? 96 : 104;
+// The most registers at which ptxas (13.0) does without spills at HEAD_DIM 64. A CTA has 5 to 10 warps with warp
+// specialization, and at 96 registers an SM holds 20 warps rather than 16; expf needs a few more. (__launch_bounds__
+// could only name a whole number of CTAs per SM.)
+#if HEAD_DIM > 64
+constexpr int kMaxRegisters = 168;
+#elif USE_WARP_SPECIALIZATION
+constexpr int kMaxRegisters = USE_FAST_EXP ? 96 : 104;
+#else
+constexpr int kMaxRegisters = USE_PERSISTENT_CTA ? 112 : 120;
+#endif
 
 static_assert(TILE_M % kRowsPerWarp == 0 && TILE_N % kKeyBlock == 0 && HEAD_DIM % 16 == 0, "tile shape");
 static_assert(kKeyBlock * kChunksPerRow % kLoaders == 0, "every loader copies the same number of chunks");
@@ -133,7 +140,7 @@ __device__ __forceinline__ void cp_async_wait() {
 // A loader's walk over the K/V tiles of all of this CTA's work items, in the order in which they are consumed.
 struct TileLoader {
     int row;        // the next tile's first, counting all heads' rows
-    int keys_left;  // in the current head, from the next tile on; 0 when there is nothing more to load
+    int keys_left;  // in the current head, from the next tile on; not above 0 when there is nothing more to load
     int item;
 
     __device__ void start_item(const Problem &p) {
@@ -147,7 +154,7 @@ struct TileLoader {
         if (keys_left > 0) {
             const int loader = loader_index();
             const size_t offset = static_cast<size_t>(row) * HEAD_DIM;
-#pragma unroll 1  // in step with the other register use: unrolled, the addresses would spill
+#pragma unroll 1  // the addresses of a whole tile of 128 keys would not fit the registers
             for (int block = 0; block < kBlocksPerTile; ++block) {
                 const int block_offset = block * kKeyBlock * HEAD_DIM + loader * kChunk;
 #pragma unroll
@@ -374,29 +381,6 @@ __device__ __forceinline__ void store_output(const RowState &state, const Proble
 #if USE_WARP_SPECIALIZATION
 // ---- producer/consumer hand-over -----------------------------------------------------------------------------------
 
-#ifndef WS_NAMED
-#define WS_NAMED 0
-#endif
-#if WS_NAMED
-struct Handover {
-    int full_id, empty_id;
-    static constexpr int kCount = kThreads;
-    __device__ void producer_acquire(int block, int total) const {
-        if (block >= kHalfStages) asm volatile("bar.sync %0, %1;" ::"r"(empty_id + (block & 1)), "n"(kCount) : "memory");
-    }
-    __device__ void producer_commit(int block) const {
-        __threadfence_block();
-        asm volatile("bar.arrive %0, %1;" ::"r"(full_id + (block & 1)), "n"(kCount) : "memory");
-    }
-    __device__ void consumer_wait(int block) const {
-        asm volatile("bar.sync %0, %1;" ::"r"(full_id + (block & 1)), "n"(kCount) : "memory");
-    }
-    __device__ void consumer_release(int block, int total) const {
-        if (block + kHalfStages < total)
-            asm volatile("bar.arrive %0, %1;" ::"r"(empty_id + (block & 1)), "n"(kCount) : "memory");
-    }
-};
-#else
 __device__ __forceinline__ void mbarrier_init(uint64_t *barrier, int arrivals) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(barrier))),
                  "r"(arrivals)
@@ -422,11 +406,14 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t parity
         "r"(parity)
         : "memory");
 }
+// The one barrier of all threads. Each role arrives at a place of its own, which PTX's numbered barriers allow and
+// __syncthreads() does not; one common place before the roles part costs either of them spills.
+__device__ __forceinline__ void barriers_initialised() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
 // A ring of kHalfStages fp16 tiles. Block b uses stage b % kHalfStages, for the (b / kHalfStages)-th time.
 struct Handover {
     uint64_t *full, *empty;
     int lane;
-    __device__ void producer_acquire(int block, int) const {
+    __device__ void producer_acquire(int block) const {
         // a fresh barrier counts as having completed the phase before its first: no wait the first time round
         mbarrier_wait(&empty[block % kHalfStages], (block / kHalfStages & 1) ^ 1);
     }
@@ -434,9 +421,8 @@ struct Handover {
     __device__ void consumer_wait(int block) const {
         mbarrier_wait(&full[block % kHalfStages], block / kHalfStages & 1);
     }
-    __device__ void consumer_release(int block, int) const { mbarrier_arrive_warp(&empty[block % kHalfStages], lane); }
+    __device__ void consumer_release(int block) const { mbarrier_arrive_warp(&empty[block % kHalfStages], lane); }
 };
-#endif
 #endif
 
 }  // namespace
@@ -462,12 +448,7 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
 
 #if USE_WARP_SPECIALIZATION
     const int warp = threadIdx.x / kWarpSize;
-#if WS_NAMED
-    const int total_blocks = (last_item - first_item + item_step - 1) / item_step * ((seq_len + kKeyBlock - 1) / kKeyBlock);
-    const Handover keys_ready = {1, 3};
-    const Handover values_ready = {5, 7};
-#else
-    const int total_blocks = 0, lane = threadIdx.x % kWarpSize;
+    const int lane = threadIdx.x % kWarpSize;
     __shared__ uint64_t barriers[4][kHalfStages];
     if (threadIdx.x < kHalfStages) {
         mbarrier_init(&barriers[0][threadIdx.x], NUM_PRODUCER_WARPS);
@@ -477,14 +458,12 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
     }
     const Handover keys_ready = {barriers[0], barriers[1], lane};
     const Handover values_ready = {barriers[2], barriers[3], lane};
-#endif
-
     if (warp >= kComputeWarps) {
         TileLoader tiles = {0, 0, first_item};
         tiles.start_item(p);
         tiles.load_next(p, raw_k, raw_v);
         tiles.load_next(p, raw_k + kRawTile, raw_v + kRawTile);
-        __syncthreads();  // the barriers are initialised
+        barriers_initialised();
         int block = 0, stage = 0;
         for (int item = first_item; item < last_item; item += item_step) {
             for (int keys = seq_len; keys > 0; keys -= TILE_N, stage ^= 1) {
@@ -494,10 +473,10 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
                     if (b * kKeyBlock < keys) {
                         const int half_offset = block % kHalfStages * kHalfTile;
                         const int raw_offset = stage * kRawTile + b * kKeyBlock * HEAD_DIM;
-                        keys_ready.producer_acquire(block, total_blocks);
+                        keys_ready.producer_acquire(block);
                         dequantise_block(raw_k + raw_offset, half_k + half_offset);
                         keys_ready.producer_commit(block);
-                        values_ready.producer_acquire(block, total_blocks);
+                        values_ready.producer_acquire(block);
                         dequantise_block(raw_v + raw_offset, half_v + half_offset);
                         values_ready.producer_commit(block);
                         ++block;
@@ -509,7 +488,7 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
         return;
     }
 
-    __syncthreads();
+    barriers_initialised();
     int block = 0;
     for (int item = first_item; item < last_item; item += item_step) {
         const WorkItem work = WorkItem::at(item, p);
@@ -520,11 +499,11 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
             Accumulator s[kKeyFragments];
             keys_ready.consumer_wait(block);
             score_block(s, state, half_k + half_offset);
-            keys_ready.consumer_release(block, total_blocks);
+            keys_ready.consumer_release(block);
             update_row_max(state, s, keys);
             values_ready.consumer_wait(block);
             accumulate_block(state, s, half_v + half_offset);
-            values_ready.consumer_release(block, total_blocks);
+            values_ready.consumer_release(block);
         }
         store_output(state, p, work);
     }
