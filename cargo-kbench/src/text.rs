@@ -8,7 +8,8 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|&(distance, candidate)| distance <= most && candidate != word)
+        // A name of one letter is near to every other.
+        .filter(|&(distance, candidate)| distance <= most && distance < lower.chars().count() && candidate != word)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
 }

@@ -21,20 +21,20 @@ pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &
         return;
     }
     match (kind, &node.item) {
+        (Kind::Integer(least), Item::Integer(int)) if int < least => {
+            report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
+        }
         (Kind::Any, _)
+        | (Kind::Integer(_), Item::Integer(_))
         | (Kind::Bool, Item::Bool(_))
         | (Kind::Text | Kind::TextOr(_), Item::Text(_))
         | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
         | (Kind::ToggleValue, Item::Integer(_) | Item::Bool(_) | Item::Text(_)) => {}
-        (Kind::Integer(least), Item::Integer(int)) if int < least => {
-            report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
-        }
         (Kind::Number(least), Item::Integer(_) | Item::Float(_)) => {
             if node.number().is_some_and(|number| number < *least) {
                 report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
             }
         }
-        (Kind::Integer(_), Item::Integer(_)) => {}
         (Kind::Choice(words, hidden), Item::Text(text)) => {
             if !words.contains(&text.as_str()) && !hidden.contains(&text.as_str()) {
                 let message = format!("`{text}` is no value of `{name}`");
@@ -58,7 +58,7 @@ fn check_table(table: &Table, keys: &Keys, place: &Place, report: &Report) {
             None => report.push(unknown_key(&entry.key, &entry.key_place, keys, &[])),
         }
     }
-    let missing: Vec<_> = keys.keys.iter().filter(|key| key.required && table.get(key.name).is_none()).collect();
+    let missing: Vec<_> = keys.list.iter().filter(|key| key.required && table.get(key.name).is_none()).collect();
     for key in missing {
         let help = format!("`{}`: {}", key.name, key.doc);
         report.push(Diagnostic::error(missing_message(key.name, keys.noun)).at(place, "").help(help));
@@ -68,24 +68,24 @@ fn check_table(table: &Table, keys: &Keys, place: &Place, report: &Report) {
 fn missing_message(key: &str, noun: &str) -> String {
     match key {
         // The one key whose absence needs an argument.
-        "reference" => "a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran \
+        "reference" => {
+            "a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran \
                         as the fastest"
-            .to_owned(),
+                .to_owned()
+        }
         _ => format!("{noun} needs `{key}`"),
     }
 }
 
 /// An error about a key that is not in `keys`, nor in `more`.
 pub(super) fn unknown_key(name: &str, place: &Place, keys: &Keys, more: &[&str]) -> Diagnostic {
-    let known = || keys.keys.iter().map(|key| key.name).chain(more.iter().copied());
+    let known = || keys.list.iter().map(|key| key.name).chain(more.iter().copied());
     let diagnostic = Diagnostic::error(format!("unknown key `{name}` in {}", keys.noun));
-    match did_you_mean(name, known()) {
-        Some(near) => diagnostic.at(place, format!("did you mean `{near}`?")),
-        None => {
-            let names: Vec<&str> = known().collect();
-            diagnostic.at(place, "").help(format!("its keys are {}", crate::text::list(&names)))
-        }
+    if let Some(near) = did_you_mean(name, known()) {
+        return diagnostic.at(place, format!("did you mean `{near}`?"));
     }
+    let names: Vec<&str> = known().collect();
+    diagnostic.at(place, "").help(format!("its keys are {}", crate::text::list(&names)))
 }
 
 fn wrong_type(node: &Node, expected: &str, name: &str, report: &Report) {

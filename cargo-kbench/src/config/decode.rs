@@ -41,6 +41,10 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
         defaults.item = Item::Table(Table { entries: own });
         if let Some(workspace) = input.workspace {
             defaults.inherit(workspace, &Kind::Within(&KERNEL));
+            // Where they were reported.
+            if let Item::Table(table) = &mut defaults.item {
+                table.entries.retain(|entry| entry.key != PACKAGE_KERNELS.name);
+            }
         }
         kernels = kernel_entries(table, input.place, report);
     } else {
@@ -119,19 +123,20 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let gates = gates::gates(table, &env, &tensors, &search, report);
     let timing = settings::timing(table, report);
     let work = work(table, &env);
-    tensors::warn_unused(&tensors, implementation.as_ref(), reference.as_ref(), &baselines, report);
     if report.errors() > before {
         return None;
     }
+    let (implementation, reference) = (implementation?, reference?);
+    tensors::warn_unused(&tensors, &implementation, &reference, &baselines, report);
     Some(Kernel {
         name: entry.key.clone(),
         package: package.to_owned(),
-        implementation: implementation?,
+        implementation,
         arch,
         shapes: env.shapes,
-        tensors: tensors.tensors,
+        tensors: tensors.list,
         space: env.space?,
-        reference: reference?,
+        reference,
         baselines,
         gates: gates?,
         timing,

@@ -1,7 +1,9 @@
 //! Every key of the table: its name, its type and what it means. This one list finds unknown keys and wrong types,
 //! knows which tables inherit, and is what the JSON schema is generated from.
 
-use super::keys::Kind::{Any, Bool, Choice, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within};
+use super::keys::Kind::{
+    Any, Bool, Choice, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within,
+};
 
 /// A type of value.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(super) enum Kind {
 pub(super) struct Keys {
     /// What the table describes, for messages: "a kernel".
     pub(super) noun: &'static str,
-    pub(super) keys: &'static [Key],
+    pub(super) list: &'static [Key],
     /// Whether a table of an inner manifest replaces that of an outer one whole: its keys exclude each other.
     pub(super) whole: bool,
 }
@@ -72,7 +74,7 @@ impl Kind {
 
 impl Keys {
     pub(super) fn get(&self, name: &str) -> Option<&Key> {
-        self.keys.iter().find(|key| key.name == name)
+        self.list.iter().find(|key| key.name == name)
     }
 }
 
@@ -84,12 +86,12 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, required: true, doc }
 }
 
-const fn keys(noun: &'static str, keys: &'static [Key]) -> Keys {
-    Keys { noun, keys, whole: false }
+const fn keys(noun: &'static str, list: &'static [Key]) -> Keys {
+    Keys { noun, list, whole: false }
 }
 
-const fn whole(noun: &'static str, keys: &'static [Key]) -> Keys {
-    Keys { noun, keys, whole: true }
+const fn whole(noun: &'static str, list: &'static [Key]) -> Keys {
+    Keys { noun, list, whole: true }
 }
 
 const LEVEL: Kind = Choice(&["allow", "warn", "deny"], &[]);
@@ -187,7 +189,11 @@ static INIT: Keys = whole(
     &[
         key("normal", Within(&NORMAL), "Normal distribution; the default of floating-point inputs"),
         key("uniform", Within(&UNIFORM), "Uniform distribution over low to high, high excluded"),
-        key("integers", Within(&INTEGERS), "Uniform integers, both ends included; 0 to 15 is the default of integer inputs"),
+        key(
+            "integers",
+            Within(&INTEGERS),
+            "Uniform integers, both ends included; 0 to 15 is the default of integer inputs",
+        ),
         key("arange", Within(&ARANGE), "start + step * index"),
         key("constant", Number(f64::MIN), "The same value everywhere"),
         key("file", Text, "A .npy or .safetensors file, relative to this manifest"),
@@ -210,10 +216,7 @@ static INTEGERS: Keys = whole(
 
 static ARANGE: Keys = whole(
     "arange",
-    &[
-        key("start", Number(f64::MIN), "First value; 0"),
-        key("step", Number(f64::MIN), "Difference of neighbours; 1"),
-    ],
+    &[key("start", Number(f64::MIN), "First value; 0"), key("step", Number(f64::MIN), "Difference of neighbours; 1")],
 );
 
 static QUANTIZE: Keys = whole(
@@ -228,7 +231,11 @@ static TOGGLES: Keys = keys(
     "toggles",
     &[
         key("macro", Map("toggle", &List(&ToggleValue)), "Structure, swept first: macros and their values"),
-        key("micro", Map("toggle", &List(&ToggleValue)), "Details, swept for the best structures: macros and their values"),
+        key(
+            "micro",
+            Map("toggle", &List(&ToggleValue)),
+            "Details, swept for the best structures: macros and their values",
+        ),
         key("default", Map("toggle", &ToggleValue), "The default variant; by default the first value of each toggle"),
         key("constraints", TEXTS, "Expressions over toggles that must be true"),
     ],
@@ -256,7 +263,11 @@ static REFERENCE: Keys = keys(
 pub(super) static BASELINE: Keys = whole(
     "a baseline",
     &[
-        key("toggles", Map("toggle", &ToggleValue), "A variant of the kernel; toggles not named have their default value"),
+        key(
+            "toggles",
+            Map("toggle", &ToggleValue),
+            "A variant of the kernel; toggles not named have their default value",
+        ),
         key("kernel", Text, "Another kernel of this package, at its default variant"),
         key("command", TEXTS, "A program"),
         key("backend", BACKEND, BACKEND_DOC),

@@ -104,12 +104,7 @@ enum Selection {
     WithTable,
 }
 
-fn select(
-    members: &[Member],
-    options: &LoadOptions,
-    here: &Manifest,
-    manifest: &Path,
-) -> Result<Selection, LoadError> {
+fn select(members: &[Member], options: &LoadOptions, here: &Manifest, manifest: &Path) -> Result<Selection, LoadError> {
     if options.packages.is_empty() {
         let own = members.iter().position(|member| same_file(&member.manifest, manifest));
         return Ok(match own {

@@ -20,10 +20,12 @@ pub mod expr;
 mod keys;
 mod load;
 mod manifest;
+mod schema;
 mod tree;
 
 pub use diagnostics::{ConfigErrors, Diagnostic};
 pub use load::{LoadError, LoadOptions, load};
+pub use schema::schema;
 
 /// The packages that were asked for, and where files go.
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ pub struct Kernel {
     pub arch: Vec<String>,
     /// Shapes, in the table's order; at least one.
     pub shapes: Vec<Shape>,
-    /// Tensors in the table's order.
+    /// Tensors in the table's order, except that one stands after the one it is quantised from.
     pub tensors: Vec<Tensor>,
     /// Toggles, layers, constraints and the default variant.
     pub space: Space,
@@ -431,3 +433,6 @@ pub struct Work {
     /// Bytes moved at least.
     pub bytes: Option<Expr>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,8 @@ fn baseline(
         needs(own, entry, "baseline", &["entry"], report);
         let table = with_kernel_defaults(own, kernel.node.table()?, true);
         let slot = Slot { noun: "baseline", entry, env, tensors, report };
-        return implementation(&table, &slot).map(|implementation| BaselineKind::Implementation(Box::new(implementation)));
+        return implementation(&table, &slot)
+            .map(|implementation| BaselineKind::Implementation(Box::new(implementation)));
     }
     for extra in own.entries.iter().filter(|extra| extra.key != kind.key && is_baseline_key(&extra.key)) {
         let message = format!("`{}` does not belong to a baseline by `{}`", extra.key, kind.key);

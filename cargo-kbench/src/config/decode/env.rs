@@ -84,7 +84,9 @@ impl<'r> Env<'r> {
     }
 
     fn knows(&self, name: &str, need: Need) -> bool {
-        self.dims.iter().chain(&self.toggles).any(|known| known == name)
+        // Without shapes, which is an error by itself, every name may be a dimension.
+        (self.dims.is_empty() && self.shapes.is_empty())
+            || self.dims.iter().chain(&self.toggles).any(|known| known == name)
             || (name == SM_COUNT && matches!(need, Need::Grid))
     }
 
@@ -115,7 +117,8 @@ impl<'r> Env<'r> {
                         let diagnostic = diagnostic.at(&place_in(node, 0..expr.text().len()), label);
                         let fraction = value.as_integer().is_none() && need.is_integral() && expr.text().contains('/');
                         self.report.push(if fraction {
-                            diagnostic.help("`/` keeps fractions: use `//` to round down or `ceil_div(a, b)` to round up")
+                            diagnostic
+                                .help("`/` keeps fractions: use `//` to round down or `ceil_div(a, b)` to round up")
                         } else {
                             diagnostic
                         });
@@ -193,7 +196,9 @@ fn show(value: &Value) -> String {
 /// Advice for errors that have a usual cause.
 fn with_advice(error: &EvalError, diagnostic: Diagnostic) -> Diagnostic {
     match error {
-        EvalError::Overflow(_) => diagnostic.help("integers have 64 bits; a float literal (`4.0 * …`) computes with floats"),
+        EvalError::Overflow(_) => {
+            diagnostic.help("integers have 64 bits; a float literal (`4.0 * …`) computes with floats")
+        }
         _ => diagnostic,
     }
 }
@@ -206,7 +211,9 @@ pub(super) fn parse(node: &Node, report: &Report) -> Option<Expr> {
         Item::Float(float) => Value::Float(*float).to_string(),
         _ => return None,
     };
-    Expr::parse(&text).map_err(|error| report.error(&place_in(node, error.range), error.message, "in this expression")).ok()
+    Expr::parse(&text)
+        .map_err(|error| report.error(&place_in(node, error.range), error.message, "in this expression"))
+        .ok()
 }
 
 /// The place of a part of a string's contents. Where escapes make the source differ from the contents, it is the

@@ -4,9 +4,7 @@ use kbench_runtime::dtype::DType;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{
-    CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search,
-};
+use super::super::{CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
 use super::env::Env;
 use super::names::find;
 use super::shapes;

@@ -130,7 +130,11 @@ fn sizes(table: &Table, key: &str, need: Need, slot: &Slot<'_>) -> Vec<Expr> {
     let Some(node) = table.get(key) else { return Vec::new() };
     let count = node.elements().len();
     if !(1..=3).contains(&count) {
-        slot.report.error(&node.place, format!("`{key}` has one to three sizes: x, y and z"), format!("this has {count}"));
+        slot.report.error(
+            &node.place,
+            format!("`{key}` has one to three sizes: x, y and z"),
+            format!("this has {count}"),
+        );
     }
     slot.env.exprs(node, key, need)
 }
@@ -155,11 +159,12 @@ fn warn_unused_keys(table: &Table, slot: &Slot<'_>) {
 }
 
 fn args(table: &Table, backend: Option<Backend>, slot: &Slot<'_>) -> Vec<Arg> {
-    let Some(node) = table.get("args") else { return Vec::new() };
+    let Some(Entry { node, inherited, .. }) = table.entry("args") else { return Vec::new() };
     let Item::List(nodes) = &node.item else { return Vec::new() };
+    let the_kernels = *inherited && slot.noun != "kernel";
     let before = slot.report.errors();
     let args: Vec<Arg> = nodes.iter().filter_map(|node| arg(node, backend, slot)).collect();
-    if slot.report.errors() == before && args.len() == nodes.len() {
+    if slot.report.errors() == before && args.len() == nodes.len() && !the_kernels {
         all_outputs_are_written(node, &args, slot);
     }
     args
@@ -202,7 +207,9 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
         }
     }
     if *kind != "scalar" && backend == Some(Backend::C) {
-        slot.report.error(&node.place, format!("a C function has no `{kind}`"), "only CUDA has these");
+        let message = format!("the {} is a C function: it has no `{kind}`", slot.noun);
+        let diagnostic = Diagnostic::error(message).at(&node.place, "only CUDA has these");
+        slot.report.push(if slot.noun == "kernel" { diagnostic } else { diagnostic.help("give it `args` of its own") });
     }
     match *kind {
         "scalar" => scalar(table, node, slot),
@@ -231,8 +238,7 @@ fn scalar(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
 
 fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
     let index = table.get("tensor_map").and_then(|node| tensor(node, slot));
-    let dims =
-        table.get("dims").map(|node| slot.env.exprs(node, "dims", Need::Dimension)).unwrap_or_default();
+    let dims = table.get("dims").map(|node| slot.env.exprs(node, "dims", Need::Dimension)).unwrap_or_default();
     let Some(box_node) = table.get("box") else {
         missing("tensor_map", "box", node, slot);
         return None;
@@ -243,7 +249,7 @@ fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
         slot.report.error(&table.get("swizzle")?.place, "`swizzle` must be 0, 32, 64 or 128", "bytes");
     }
     let tensor = index?;
-    let rank = if dims.is_empty() { slot.tensors.tensors.get(tensor)?.dims.len() } else { dims.len() };
+    let rank = if dims.is_empty() { slot.tensors.list.get(tensor)?.dims.len() } else { dims.len() };
     if box_node.elements().len() != rank && slot.tensors.whole {
         let message = format!("the box has {} sizes, the tensor map {rank}", box_node.elements().len());
         slot.report.error(&box_node.place, message, "one for each dimension, outermost first");

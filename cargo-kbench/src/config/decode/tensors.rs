@@ -13,7 +13,7 @@ use super::names::find;
 
 /// Tensors in their final order.
 pub(super) struct Tensors {
-    pub(super) tensors: Vec<Tensor>,
+    pub(super) list: Vec<Tensor>,
     /// Whether each could be read.
     pub(super) whole: bool,
     entries: Vec<Entry>,
@@ -27,7 +27,7 @@ impl Tensors {
     /// Tensors that the kernel writes for the user.
     pub(super) fn outputs(&self) -> impl Iterator<Item = (usize, &Tensor)> {
         let written = |tensor: &Tensor| matches!(tensor.role, Role::Out | Role::Inout);
-        self.tensors.iter().enumerate().filter(move |(_, tensor)| self.whole && written(tensor))
+        self.list.iter().enumerate().filter(move |(_, tensor)| self.whole && written(tensor))
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors 
         let diagnostic = Diagnostic::error("no tensor is an output").at(&entry.key_place, "");
         report.push(diagnostic.help("say `role = \"out\"` or `role = \"inout\"` of what the kernel computes"));
     }
-    Tensors { tensors, whole, entries }
+    Tensors { list: tensors, whole, entries }
 }
 
 /// The table's order, except that a tensor stands after the one it is quantised from: that is the order they are
@@ -239,14 +239,12 @@ fn scale_dims(node: &Node, scale: &Tensor, from: &Tensor, report: &Report) -> Op
 /// Warns of tensors that nothing uses.
 pub(super) fn warn_unused(
     tensors: &Tensors,
-    kernel: Option<&Implementation>,
-    reference: Option<&Reference>,
+    kernel: &Implementation,
+    reference: &Reference,
     baselines: &[Baseline],
     report: &Report,
 ) {
-    // With anything missing, what looks unused may not be.
-    let (Some(kernel), Some(reference), true) = (kernel, reference, tensors.whole) else { return };
-    let mut used = vec![false; tensors.tensors.len()];
+    let mut used = vec![false; tensors.list.len()];
     let inline = baselines.iter().filter_map(|baseline| match &baseline.kind {
         BaselineKind::Implementation(implementation) => Some(&**implementation),
         _ => None,
@@ -257,7 +255,7 @@ pub(super) fn warn_unused(
             Arg::Scalar { .. } => {}
         }
     }
-    for tensor in &tensors.tensors {
+    for tensor in &tensors.list {
         if let Init::Quantize { from, scale, .. } = tensor.init {
             used[from] = true;
             used[scale] = true;

@@ -87,21 +87,13 @@ fn value(node: &Node) -> Option<Value> {
     }
 }
 
-fn constraints<'t>(
-    table: &'t Table,
-    toggles: &[Toggle],
-    report: &Report,
-) -> Vec<(&'t Node, Expr)> {
+fn constraints<'t>(table: &'t Table, toggles: &[Toggle], report: &Report) -> Vec<(&'t Node, Expr)> {
     let Some(node) = table.get("toggles").and_then(Node::table).and_then(|toggles| toggles.get("constraints")) else {
         return Vec::new();
     };
     let Item::List(nodes) = &node.item else { return Vec::new() };
-    let dims: Vec<&str> = table
-        .entries_of("shapes")
-        .iter()
-        .filter_map(|shape| shape.node.table())
-        .flat_map(Table::keys)
-        .collect();
+    let dims: Vec<&str> =
+        table.entries_of("shapes").iter().filter_map(|shape| shape.node.table()).flat_map(Table::keys).collect();
     let mut constraints = Vec::new();
     for node in nodes {
         let Some(expr) = parse(node, report) else { continue };
@@ -113,7 +105,9 @@ fn constraints<'t>(
             let place = place_in(node, range);
             let known = toggles.iter().map(|toggle| toggle.name.as_str());
             report.push(if dims.contains(&name) {
-                diagnostic.at(&place, "a dimension").help("constraints are over toggles, so that they hold at every shape")
+                diagnostic
+                    .at(&place, "a dimension")
+                    .help("constraints are over toggles, so that they hold at every shape")
             } else {
                 diagnostic.at(&place, "not a toggle").suggest(name, known)
             });
@@ -162,7 +156,8 @@ fn default_satisfies(node: &Node, expr: &Expr, space: &Space, given: bool, repor
             report.error(&place, "a constraint must be true or false", "this is a string");
         }
         Ok(_) => {
-            let diagnostic = Diagnostic::error("the default variant does not satisfy this constraint").at(&place, label);
+            let diagnostic =
+                Diagnostic::error("the default variant does not satisfy this constraint").at(&place, label);
             report.push(if given {
                 diagnostic
             } else {

@@ -146,9 +146,13 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, name, expected) in
-            [("*", "sdpa", true), ("sd?a", "sdpa", true), ("s*a", "sdpa", true), ("s*b", "sdpa", false), ("", "a", false)]
-        {
+        for (pattern, name, expected) in [
+            ("*", "sdpa", true),
+            ("sd?a", "sdpa", true),
+            ("s*a", "sdpa", true),
+            ("s*b", "sdpa", false),
+            ("", "a", false),
+        ] {
             assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
         assert_eq!(normalize(Path::new("/a/./b/../c")), Path::new("/a/c"));

@@ -1,0 +1,1012 @@
+//! Mistakes and how they are drawn.
+
+use super::*;
+
+/// The minimal table with one change.
+fn changed(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    Fixture::new(&MINIMAL.replacen(from, to, 1)).diagnostics()
+}
+
+/// The minimal table with more keys at its end.
+fn with(more: &str) -> String {
+    Fixture::new(&format!("{MINIMAL}{more}\n")).diagnostics()
+}
+
+/// The minimal table with a tensor more, which is an argument.
+fn with_tensor(tensor: &str) -> String {
+    let table =
+        MINIMAL.replace("args = [", "args = [\"t\", ").replace("tensors = { ", &format!("tensors = {{ {tensor}, "));
+    Fixture::new(&table).diagnostics()
+}
+
+#[test]
+fn syntax() {
+    insta::assert_snapshot!(changed("block = 128", "block = = 128"), @r#"
+    error: extra `=`, expected nothing
+     --> Cargo.toml:9:9
+      |
+    9 | block = = 128
+      |         ^
+
+    error: unexpected key or value, expected newline, `#`
+     --> Cargo.toml:9:11
+      |
+    9 | block = = 128
+      |           ^
+    "#);
+    insta::assert_snapshot!(changed("block = 128", "block = 128\nblock = 256"), @r#"
+    error: duplicate key
+      --> Cargo.toml:10:1
+       |
+    10 | block = 256
+       | ^^^^^
+    "#);
+}
+
+#[test]
+fn tables() {
+    insta::assert_snapshot!(with("[kbench.timing]\nwarmup = 1"), @r#"
+    error: two kbench tables in one manifest
+      --> Cargo.toml:15:2
+       |
+     5 | [package.metadata.kbench.kernels.k]
+       |                   ------ and the one in `metadata`
+    ...
+    15 | [kbench.timing]
+       |  ^^^^^^ the bare `[kbench]`
+       |
+       = help: keep one; cargo warns of the bare form, not of the other
+    "#);
+    insta::assert_snapshot!(Fixture::new("[package.metadata.kbench]\nkernel.k.source = 'k.cu'").diagnostics(), @r#"
+    error: no kernels
+     --> Cargo.toml:4:19
+      |
+    4 | [package.metadata.kbench]
+      |                   ^^^^^^ this table has no `kernels`
+      |
+      = help: describe each kernel in a table of its own: `[package.metadata.kbench.kernels.NAME]`
+
+    error: unknown key `kernel` in a kernel
+     --> Cargo.toml:5:1
+      |
+    5 | kernel.k.source = 'k.cu'
+      | ^^^^^^ did you mean `kernels`?
+    "#);
+    insta::assert_snapshot!(Fixture::new("[package.metadata.kbench]\nkernels = {}").diagnostics(), @r#"
+    error: no kernels
+     --> Cargo.toml:5:1
+      |
+    5 | kernels = {}
+      | ^^^^^^^ this table is empty
+    "#);
+    insta::assert_snapshot!(Fixture::new("[package.metadata]\nkbench = 1").diagnostics(), @r#"
+    error: `kbench` must be a table
+     --> Cargo.toml:5:10
+      |
+    5 | kbench = 1
+      |          ^ this is an integer
+    "#);
+    insta::assert_snapshot!(Fixture::new("[package.metadata]\nkbench.kernels = [1]").diagnostics(), @r#"
+    error: `kernels` must be a table
+     --> Cargo.toml:5:18
+      |
+    5 | kbench.kernels = [1]
+      |                  ^^^ this is an array
+    "#);
+    insta::assert_snapshot!(Fixture::new("").diagnostics(), @r#"
+    error: package `demo` has no kbench table
+     --> Cargo.toml:2:8
+      |
+    2 | name = "demo"
+      |        ^^^^^^
+      |
+      = help: describe its kernels under `[package.metadata.kbench.kernels.NAME]`
+    "#);
+    insta::assert_snapshot!(with("[workspace.metadata.kbench.kernels.w]\nsource = 'k.cu'"), @r#"
+    error: kernels in the table of a workspace
+      --> Cargo.toml:15:28
+       |
+    15 | [workspace.metadata.kbench.kernels.w]
+       |                     ------ ^^^^^^^
+       |                     |
+       |                     this table holds defaults for the packages of the workspace
+       |
+       = help: a kernel belongs to a package: move it to `[package.metadata.kbench.kernels.NAME]` there
+    "#);
+}
+
+#[test]
+fn a_virtual_workspace_without_tables() {
+    let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
+    fixture.write("Cargo.toml", "[workspace]\nmembers = []\n");
+    insta::assert_snapshot!(fixture.diagnostics(), @r#"
+    error: no package of this workspace has a kbench table
+     --> Cargo.toml:1:1
+      |
+    1 | [workspace]
+      | ^
+      |
+      = help: describe a package's kernels in its manifest, under `[package.metadata.kbench.kernels.NAME]`
+    "#);
+}
+
+#[test]
+fn every_mistake_in_one_run() {
+    let table = MINIMAL
+        .replace("entry =", "entyr =")
+        .replace("block = 128", "block = true")
+        .replace("ceil_div(N, TILE)", "ceil_div(N, TIEL)")
+        .replace("\"x\", \"y\"", "\"x\", \"z\"");
+    insta::assert_snapshot!(Fixture::new(&table).diagnostics(), @r#"
+    error: a kernel needs `entry`
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+      |
+      = help: `entry`: Name of the function: an extern "C" name, or the plain name of a C++ kernel
+
+    error: unknown key `entyr` in a kernel
+     --> Cargo.toml:7:1
+      |
+    7 | entyr = "k"
+      | ^^^^^ did you mean `entry`?
+
+    error: unknown name `TIEL`
+     --> Cargo.toml:8:21
+      |
+    8 | grid = "ceil_div(N, TIEL)"
+      |                     ^^^^ neither a dimension nor a toggle
+      |
+      = help: did you mean `TILE`?
+
+    error: `block` must be an expression: a string or a number
+     --> Cargo.toml:9:9
+      |
+    9 | block = true
+      |         ^^^^ this is a boolean
+
+    error: no tensor `z`
+      --> Cargo.toml:10:14
+       |
+    10 | args = ["x", "z", { scalar = "i32", value = "N" }]
+       |              ^^^
+       |
+       = help: there are `x` and `y`
+
+    error: a reference needs `entry`
+      --> Cargo.toml:14:1
+       |
+    14 | reference = { source = "ref.c", entyr = "k_ref" }
+       | ^^^^^^^^^
+
+    error: unknown key `entyr` in a reference
+      --> Cargo.toml:14:33
+       |
+    14 | reference = { source = "ref.c", entyr = "k_ref" }
+       |                                 ^^^^^ did you mean `entry`?
+    "#);
+}
+
+#[test]
+fn keys() {
+    insta::assert_snapshot!(changed("grid =", "gird ="), @r#"
+    error: a CUDA kernel needs `grid`
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+
+    error: unknown key `gird` in a kernel
+     --> Cargo.toml:8:1
+      |
+    8 | gird = "ceil_div(N, TILE)"
+      | ^^^^ did you mean `grid`?
+    "#);
+    insta::assert_snapshot!(with("[package.metadata.kbench.kernels.k.timing]\nsomething = 1"), @r#"
+    error: unknown key `something` in timing
+      --> Cargo.toml:16:1
+       |
+    16 | something = 1
+       | ^^^^^^^^^
+       |
+       = help: its keys are `warmup`, `iterations`, `cache` and `timeout_seconds`
+    "#);
+    insta::assert_snapshot!(with("[package.metadata.kbench.timing]\nwarm-up = 1"), @r#"
+    error: unknown key `warm-up` in timing
+      --> Cargo.toml:16:1
+       |
+    16 | warm-up = 1
+       | ^^^^^^^ did you mean `warmup`?
+    "#);
+    insta::assert_snapshot!(changed("reference = { source = \"ref.c\", entry = \"k_ref\" }\n", ""), @r#"
+    error: a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran as the fastest
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+      |
+      = help: `reference`: What the outputs are compared with: itself a function
+    "#);
+    insta::assert_snapshot!(changed("source = \"k.cu\"\n", ""), @r#"
+    error: a kernel needs `source`
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+      |
+      = help: `source`: Source file, relative to this manifest
+    "#);
+    insta::assert_snapshot!(changed("kernels.k]", "kernels.\"k 1\"]"), @r#"
+    error: `k 1` cannot name a kernel
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels."k 1"]
+      |                                  ^^^^^ use letters, digits, `_`, `-` and `.`
+    "#);
+}
+
+#[test]
+fn types() {
+    insta::assert_snapshot!(changed("entry = \"k\"", "entry = 1"), @r#"
+    error: `entry` must be a string
+     --> Cargo.toml:7:9
+      |
+    7 | entry = 1
+      |         ^ this is an integer
+    "#);
+    insta::assert_snapshot!(changed("args = [", "args = 1 #"), @r#"
+    error: `args` must be an array
+      --> Cargo.toml:10:8
+       |
+    10 | args = 1 #"x", "y", { scalar = "i32", value = "N" }]
+       |        ^ this is an integer
+    "#);
+    insta::assert_snapshot!(changed("[64, 128]", "[64, 1.5]"), @r#"
+    error: `TILE` must be an integer, a boolean or a string
+      --> Cargo.toml:13:35
+       |
+    13 | toggles = { macro = { TILE = [64, 1.5] } }
+       |                                   ^^^ this is a float
+    "#);
+    insta::assert_snapshot!(changed("dtype = \"f32\"", "dtype = \"f23\""), @r#"
+    error: `f23` is no value of `dtype`
+      --> Cargo.toml:12:27
+       |
+    12 | tensors = { x = { dtype = "f23", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
+       |                           ^^^^^
+       |
+       = help: did you mean `f32`?
+    "#);
+    insta::assert_snapshot!(changed("block = 128", "block = 128\nbackend = \"fak\""), @r#"
+    error: `fak` is no value of `backend`
+      --> Cargo.toml:10:11
+       |
+    10 | backend = "fak"
+       |           ^^^^^
+       |
+       = help: there are `cuda` and `c`
+    "#);
+    insta::assert_snapshot!(with("timing = { iterations = 0, warmup = nan }"), @r#"
+    error: `iterations` is too small
+      --> Cargo.toml:15:25
+       |
+    15 | timing = { iterations = 0, warmup = nan }
+       |                         ^ expected 1 or more
+
+    error: a number out of range
+      --> Cargo.toml:15:37
+       |
+    15 | timing = { iterations = 0, warmup = nan }
+       |                                     ^^^ expected a finite number
+    "#);
+    insta::assert_snapshot!(with("timing = { iterations = 5000000000 }"), @r#"
+    error: `iterations` is too large
+      --> Cargo.toml:15:25
+       |
+    15 | timing = { iterations = 5000000000 }
+       |                         ^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn shapes() {
+    insta::assert_snapshot!(changed("{ small = { N = 1024 } }", "{}"), @r#"
+    error: no shapes
+      --> Cargo.toml:11:1
+       |
+    11 | shapes = {}
+       | ^^^^^^ expected one shape or more: `small = { N = 1024 }`
+    "#);
+    insta::assert_snapshot!(changed("N = 1024", "N = 0"), @r#"
+    error: `N` is too small
+      --> Cargo.toml:11:26
+       |
+    11 | shapes = { small = { N = 0 } }
+       |                          ^ expected 1 or more
+    "#);
+    insta::assert_snapshot!(changed("N = 1024", "N = 1024, TILE = 1"), @r#"
+    error: `TILE` is a dimension and a toggle
+      --> Cargo.toml:11:32
+       |
+    11 | shapes = { small = { N = 1024, TILE = 1 } }
+       |                                ^^^^ expressions could not tell which is meant
+    "#);
+    insta::assert_snapshot!(changed("N = 1024", "N = 1024, SM_COUNT = 1"), @r#"
+    error: `SM_COUNT` means something else in expressions
+      --> Cargo.toml:11:32
+       |
+    11 | shapes = { small = { N = 1024, SM_COUNT = 1 } }
+       |                                ^^^^^^^^ choose another name
+    "#);
+    insta::assert_snapshot!(changed("{ small = { N = 1024 } }", "{ small = { N = 1024 }, long = { N = 1, M = 2 } }"), @r#"
+    error: shape `small` has no dimension `M`
+      --> Cargo.toml:11:12
+       |
+    11 | shapes = { small = { N = 1024 }, long = { N = 1, M = 2 } }
+       |            ^^^^^ shape `long` has it
+       |
+       = help: every shape gives a size to the same dimensions
+    "#);
+}
+
+#[test]
+fn expressions() {
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "ceil_div(N, TILE"), @r#"
+    error: expected `)` at the end
+     --> Cargo.toml:8:25
+      |
+    8 | grid = "ceil_div(N, TILE"
+      |                         ^ in this expression
+    "#);
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "N / 3"), @r#"
+    error: `grid` must be an integer from 1 to 4294967295
+     --> Cargo.toml:8:9
+      |
+    8 | grid = "N / 3"
+      |         ^^^^^ 341.3333333333333 at shape `small` with the default variant
+      |
+      = help: `/` keeps fractions: use `//` to round down or `ceil_div(a, b)` to round up
+    "#);
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "N - 1024"), @r#"
+    error: `grid` must be an integer from 1 to 4294967295
+     --> Cargo.toml:8:9
+      |
+    8 | grid = "N - 1024"
+      |         ^^^^^^^^ 0 at shape `small` with the default variant
+    "#);
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "N / (TILE - 64)"), @r#"
+    error: division by zero in `N / (TILE - 64)`
+     --> Cargo.toml:8:9
+      |
+    8 | grid = "N / (TILE - 64)"
+      |         ^^^^^^^^^^^^^^^ at shape `small` with the default variant
+    "#);
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "2 * (N * 99999999999999999)"), @r#"
+    error: overflow in `N * 99999999999999999`
+     --> Cargo.toml:8:14
+      |
+    8 | grid = "2 * (N * 99999999999999999)"
+      |              ^^^^^^^^^^^^^^^^^^^^^ at shape `small` with the default variant
+      |
+      = help: integers have 64 bits; a float literal (`4.0 * …`) computes with floats
+    "#);
+    insta::assert_snapshot!(changed("ceil_div(N, TILE)", "min(N, SM_COUNT) * 2"), @"");
+    insta::assert_snapshot!(changed("block = 128", "block = \"32 * SM_COUNT\""), @r#"
+    error: unknown name `SM_COUNT`
+     --> Cargo.toml:9:15
+      |
+    9 | block = "32 * SM_COUNT"
+      |               ^^^^^^^^ known in `grid` only
+    "#);
+    insta::assert_snapshot!(changed("block = 128", "block = [1, 2, 3, 4]"), @r#"
+    error: `block` has one to three sizes: x, y and z
+     --> Cargo.toml:9:9
+      |
+    9 | block = [1, 2, 3, 4]
+      |         ^^^^^^^^^^^^ this has 4
+    "#);
+    insta::assert_snapshot!(changed("\"i32\", value = \"N\"", "\"i8\", value = \"N\""), @r#"
+    error: `value` must be an integer that fits i8
+      --> Cargo.toml:10:45
+       |
+    10 | args = ["x", "y", { scalar = "i8", value = "N" }]
+       |                                             ^ 1024 at shape `small` with the default variant
+    "#);
+    insta::assert_snapshot!(changed("dims = [\"N\"]", "dims = [\"N - 2000\"]"), @r#"
+    error: `dims` must be an integer, 1 or more
+      --> Cargo.toml:12:43
+       |
+    12 | tensors = { x = { dtype = "f32", dims = ["N - 2000"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
+       |                                           ^^^^^^^^ -976 at shape `small` with the default variant
+    "#);
+    // The place in a string with escapes is the string.
+    insta::assert_snapshot!(changed("\"ceil_div(N, TILE)\"", "\"\\u004e + M\""), @r#"
+    error: unknown name `M`
+     --> Cargo.toml:8:8
+      |
+    8 | grid = "\u004e + M"
+      |        ^^^^^^^^^^^^ neither a dimension nor a toggle
+      |
+      = help: there are `N`, `TILE` and `SM_COUNT`
+    "#);
+}
+
+#[test]
+fn toggles() {
+    insta::assert_snapshot!(changed("[64, 128]", "[]"), @r#"
+    error: toggle `TILE` has no values
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = [] } }
+       |                              ^^ expected one value or more
+    "#);
+    insta::assert_snapshot!(changed("[64, 128]", "[64, 64]"), @r#"
+    error: toggle `TILE` has the value `64` twice
+      --> Cargo.toml:13:35
+       |
+    13 | toggles = { macro = { TILE = [64, 64] } }
+       |                                   ^^ the compiler sees `-DTILE=64` both times
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[1, 2] }, micro = { TILE = [1], FAST = [true, 1] }"), @r#"
+    error: `TILE` is a macro and a micro toggle
+      --> Cargo.toml:13:50
+       |
+    13 | toggles = { macro = { TILE = [1, 2] }, micro = { TILE = [1], FAST = [true, 1] } }
+       |                                                  ^^^^
+
+    error: toggle `FAST` has the value `1` twice
+      --> Cargo.toml:13:76
+       |
+    13 | toggles = { macro = { TILE = [1, 2] }, micro = { TILE = [1], FAST = [true, 1] } }
+       |                                                                            ^ the compiler sees `-DFAST=1` both times
+    "#);
+    insta::assert_snapshot!(changed("TILE = [64, 128]", "TILE = [64, 128], __X = [1], int = [1], 2x = [1], sqrt = [1]"), @r#"
+    error: `__X` cannot name a macro
+      --> Cargo.toml:13:41
+       |
+    13 | toggles = { macro = { TILE = [64, 128], __X = [1], int = [1], 2x = [1], sqrt = [1] } }
+       |                                         ^^^ this name is reserved
+
+    error: `int` cannot name a macro
+      --> Cargo.toml:13:52
+       |
+    13 | toggles = { macro = { TILE = [64, 128], __X = [1], int = [1], 2x = [1], sqrt = [1] } }
+       |                                                    ^^^ this name is reserved
+
+    error: `2x` cannot name a macro
+      --> Cargo.toml:13:63
+       |
+    13 | toggles = { macro = { TILE = [64, 128], __X = [1], int = [1], 2x = [1], sqrt = [1] } }
+       |                                                               ^^ use letters, digits and `_`, no digit first
+
+    error: `sqrt` means something else in expressions
+      --> Cargo.toml:13:73
+       |
+    13 | toggles = { macro = { TILE = [64, 128], __X = [1], int = [1], 2x = [1], sqrt = [1] } }
+       |                                                                         ^^^^ choose another name
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, default = { TILEE = 64 }"), @r#"
+    error: no toggle `TILEE`
+      --> Cargo.toml:13:55
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, default = { TILEE = 64 } }
+       |                                                       ^^^^^
+       |
+       = help: did you mean `TILE`?
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, default = { TILE = 96 }"), @r#"
+    error: toggle `TILE` has no value `96`
+      --> Cargo.toml:13:62
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, default = { TILE = 96 } }
+       |                                                              ^^ its values are `64` and `128`
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, constraints = [\"TILE > 64\"]"), @r#"
+    error: the default variant does not satisfy this constraint
+      --> Cargo.toml:13:59
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, constraints = ["TILE > 64"] }
+       |                                                           ^^^^^^^^^ the default is `TILE=64`
+       |
+       = help: without `default`, it is the first value of each toggle; give one that satisfies it
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, default = { TILE = 64 }, constraints = [\"TILE > 64\"]"), @r#"
+    error: the default variant does not satisfy this constraint
+      --> Cargo.toml:13:84
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, default = { TILE = 64 }, constraints = ["TILE > 64"] }
+       |                                                                                    ^^^^^^^^^ the default is `TILE=64`
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, constraints = [\"TIL > 64\", \"N % TILE == 0\", \"TILE ==\"]"), @r#"
+    error: unknown name `TIL` in a constraint
+      --> Cargo.toml:13:59
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, constraints = ["TIL > 64", "N % TILE == 0", "TILE =="] }
+       |                                                           ^^^ not a toggle
+       |
+       = help: did you mean `TILE`?
+
+    error: unknown name `N` in a constraint
+      --> Cargo.toml:13:71
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, constraints = ["TIL > 64", "N % TILE == 0", "TILE =="] }
+       |                                                                       ^ a dimension
+       |
+       = help: constraints are over toggles, so that they hold at every shape
+
+    error: expected a value at the end
+      --> Cargo.toml:13:95
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, constraints = ["TIL > 64", "N % TILE == 0", "TILE =="] }
+       |                                                                                               ^ in this expression
+    "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, constraints = [\"1 % (TILE - 64) == 0\"]"), @r#"
+    error: division by zero in `1 % (TILE - 64)`, with the default variant
+      --> Cargo.toml:13:59
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, constraints = ["1 % (TILE - 64) == 0"] }
+       |                                                           ^^^^^^^^^^^^^^^ the default is `TILE=64`
+    "#);
+    insta::assert_snapshot!(changed("block = 128", "block = 128\ndefines = { TILE = 1, for = \"N\" }"), @r#"
+    error: `TILE` is a toggle too
+      --> Cargo.toml:10:13
+       |
+    10 | defines = { TILE = 1, for = "N" }
+       |             ^^^^ a macro has one definition
+
+    error: `for` cannot name a macro
+      --> Cargo.toml:10:23
+       |
+    10 | defines = { TILE = 1, for = "N" }
+       |                       ^^^ this name is reserved
+    "#);
+}
+
+#[test]
+fn tensors_and_arguments() {
+    insta::assert_snapshot!(changed("role = \"out\"", "role = \"in\""), @r#"
+    error: no tensor is an output
+      --> Cargo.toml:12:1
+       |
+    12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "in" } }
+       | ^^^^^^^
+       |
+       = help: say `role = "out"` or `role = "inout"` of what the kernel computes
+    "#);
+    insta::assert_snapshot!(changed("[\"x\", \"y\", ", "[\"x\", "), @r#"
+    error: the kernel does not get the output `y`
+      --> Cargo.toml:10:8
+       |
+    10 | args = ["x", { scalar = "i32", value = "N" }]
+       |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it is not among these arguments
+    "#);
+    insta::assert_snapshot!(changed("[\"x\", ", "["), @r#"
+    warning: tensor `x` is never used
+      --> Cargo.toml:12:13
+       |
+    12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
+       |             ^ no `args` name it
+    "#);
+    insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", init = { constant = 0 }"), @r#"
+    error: `y` is written by the kernel: it has no `init`
+      --> Cargo.toml:12:99
+       |
+    12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out", init = { constant = 0 } } }
+       |                                                                                                   ^^^^ its contents before the launch mean nothing
+    "#);
+    insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ scalar = \"i32\", box = 1 }"), @r#"
+    error: a `scalar` needs `value`
+      --> Cargo.toml:10:19
+       |
+    10 | args = ["x", "y", { scalar = "i32", box = 1 }]
+       |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error: `box` does not belong to a `scalar`
+      --> Cargo.toml:10:37
+       |
+    10 | args = ["x", "y", { scalar = "i32", box = 1 }]
+       |                                     ^^^
+    "#);
+    insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ value = \"N\" }"), @r#"
+    error: an argument is a tensor's name, a `scalar`, a `tensor_map` or a `symbol`
+      --> Cargo.toml:10:19
+       |
+    10 | args = ["x", "y", { value = "N" }]
+       |                   ^^^^^^^^^^^^^^^ none of these
+    "#);
+    insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ tensor_map = \"x\", box = [1, 2], swizzle = 5 }"), @r#"
+    error: the reference is a C function: it has no `tensor_map`
+      --> Cargo.toml:10:19
+       |
+    10 | args = ["x", "y", { tensor_map = "x", box = [1, 2], swizzle = 5 }]
+       |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ only CUDA has these
+       |
+       = help: give it `args` of its own
+
+    error: the box has 2 sizes, the tensor map 1
+      --> Cargo.toml:10:45
+       |
+    10 | args = ["x", "y", { tensor_map = "x", box = [1, 2], swizzle = 5 }]
+       |                                             ^^^^^^ one for each dimension, outermost first
+
+    error: `swizzle` must be 0, 32, 64 or 128
+      --> Cargo.toml:10:63
+       |
+    10 | args = ["x", "y", { tensor_map = "x", box = [1, 2], swizzle = 5 }]
+       |                                                               ^ bytes
+    "#);
+    insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ symbol = \"a b\", tensor = \"x\" }"), @r#"
+    error: the reference is a C function: it has no `symbol`
+      --> Cargo.toml:10:19
+       |
+    10 | args = ["x", "y", { symbol = "a b", tensor = "x" }]
+       |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ only CUDA has these
+       |
+       = help: give it `args` of its own
+
+    error: `a b` is no symbol
+      --> Cargo.toml:10:30
+       |
+    10 | args = ["x", "y", { symbol = "a b", tensor = "x" }]
+       |                              ^^^^^ expected a C identifier
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'i32', dims = ['N'], init = { normal = {} } }"), @r#"
+    error: this `init` does not suit the tensor
+      --> Cargo.toml:12:66
+       |
+    12 | tensors = { t = { dtype = 'i32', dims = ['N'], init = { normal = {} } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", d...
+       |                                                                  ^^ i32 has no fractions; use `integers = { low = 0, high = 15 }`
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'u8', dims = ['N'], init = { integers = { low = 0, high = 256 } } }"), @r#"
+    error: this `init` does not suit the tensor
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = 'u8', dims = ['N'], init = { integers = { low = 0, high = 256 } } }, x = { dtype = "f32", dims = ["N"] }, ...
+       |                                                                   ^^^^^^^^^^^^^^^^^^^^^^^ u8 holds 0 to 255
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { uniform = { low = 1, high = 1 } } }"), @r#"
+    error: this `init` does not suit the tensor
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { uniform = { low = 1, high = 1 } } }, x = { dtype = "f32", dims = ["N"] }, y ...
+       |                                                                   ^^^^^^^^^^^^^^^^^^^^^ `low` must be less than `high`
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }"), @r#"
+    error: `init` says one of normal, uniform, integers, arange, constant and file
+      --> Cargo.toml:12:55
+       |
+    12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }, x = { dtype = "f32", dims = ["N"] }, y = { dt...
+       |                                                       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this says 2
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { file = 'x.bin' } }"), @r#"
+    error: cannot find `x.bin`
+      --> Cargo.toml:12:64
+       |
+    12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { file = 'x.bin' } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32"...
+       |                                                                ^^^^^^^ no such file
+       |
+       = help: paths are relative to the manifest that says them
+    "#);
+    insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { file = 'x.safetensors' } }"), @r#"
+    error: which `tensor` of the .safetensors file?
+      --> Cargo.toml:12:64
+       |
+    12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { file = 'x.safetensors' } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype...
+       |                                                                ^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn quantisation() {
+    let quantised = |from: &str, scale: &str, scale_dims: &str| {
+        with_tensor(&format!(
+            "t = {{ dtype = 'f8e4m3', dims = ['N', 4], quantize = {{ from = '{from}', scale = '{scale}' }} }}, \
+             f = {{ dtype = 'f16', dims = ['N', 4] }}, s = {{ dtype = 'f32', dims = [{scale_dims}] }}"
+        ))
+    };
+    insta::assert_snapshot!(quantised("f", "s", "4"), @"");
+    insta::assert_snapshot!(quantised("f", "s", ""), @"");
+    insta::assert_snapshot!(quantised("f", "s", "2"), @r#"
+    error: dimension `2` of `s` is not one dimension of `f`
+      --> Cargo.toml:12:87
+       |
+    12 | tensors = { t = { dtype = 'f8e4m3', dims = ['N', 4], quantize = { from = 'f', scale = 's' } }, f = { dtype = 'f16', dims = ['N', 4] ...
+       |                                                                                       ^^^ the dims of `f` are [N, 4]
+       |
+       = help: write the same expression in both; `dims = []` is one scale for all
+    "#);
+    insta::assert_snapshot!(quantised("g", "z", "4"), @r#"
+    error: no tensor `g`
+      --> Cargo.toml:12:74
+       |
+    12 | tensors = { t = { dtype = 'f8e4m3', dims = ['N', 4], quantize = { from = 'g', scale = 'z' } }, f = { dtype = 'f16', dims = ['N', 4] ...
+       |                                                                          ^^^
+       |
+       = help: there are `t`, `f`, `s`, `x` and `y`
+
+    error: no tensor `z`
+      --> Cargo.toml:12:87
+       |
+    12 | tensors = { t = { dtype = 'f8e4m3', dims = ['N', 4], quantize = { from = 'g', scale = 'z' } }, f = { dtype = 'f16', dims = ['N', 4] ...
+       |                                                                                       ^^^
+       |
+       = help: there are `t`, `f`, `s`, `x` and `y`
+    "#);
+    insta::assert_snapshot!(quantised("x", "s", "'N'"), @r#"
+    error: `t` and `x` have different dims
+      --> Cargo.toml:12:74
+       |
+    12 | tensors = { t = { dtype = 'f8e4m3', dims = ['N', 4], quantize = { from = 'x', scale = 's' } }, f = { dtype = 'f16', dims = ['N', 4] ...
+       |                                                                          ^^^ its dims are [N], not [N, 4]
+    "#);
+    insta::assert_snapshot!(quantised("t", "s", "4"), @r#"
+    error: quantised from a tensor that is itself quantised
+      --> Cargo.toml:12:74
+       |
+    12 | tensors = { t = { dtype = 'f8e4m3', dims = ['N', 4], quantize = { from = 't', scale = 's' } }, f = { dtype = 'f16', dims = ['N', 4] ...
+       |                                                                          ^^^
+    "#);
+    insta::assert_snapshot!(quantised("f", "f", "4"), @r#"
+    error: `f` cannot receive scales
+      --> Cargo.toml:12:87
+       |
+    12 | ...', 4], quantize = { from = 'f', scale = 'f' } }, f = { dtype = 'f16', dims = ['N', 4] }, s = { dtype = 'f32', dims = [4] }, x = {...
+       |                                            ^^^ expected a tensor with no contents of its own
+    "#);
+}
+
+#[test]
+fn functions() {
+    insta::assert_snapshot!(changed("k.cu", "missing.cu"), @r#"
+    error: cannot find `missing.cu`
+     --> Cargo.toml:6:10
+      |
+    6 | source = "missing.cu"
+      |          ^^^^^^^^^^^^ no such file
+      |
+      = help: paths are relative to the manifest that says them
+    "#);
+    insta::assert_snapshot!(changed("k.cu", "x.npy"), @r#"
+    error: which `backend` is this kernel for?
+     --> Cargo.toml:6:10
+      |
+    6 | source = "x.npy"
+      |          ^^^^^^^ the extension does not say it
+      |
+      = help: say `backend = "cuda"` or `backend = "c"`
+    "#);
+    insta::assert_snapshot!(changed("entry = \"k\"", "entry = \"k<float>\""), @r#"
+    error: `k<float>` is no function name
+     --> Cargo.toml:7:9
+      |
+    7 | entry = "k<float>"
+      |         ^^^^^^^^^^ expected a C identifier
+    "#);
+    insta::assert_snapshot!(changed("grid = \"ceil_div(N, TILE)\"\nblock = 128\n", ""), @r#"
+    error: a CUDA kernel needs `grid`
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+
+    error: a CUDA kernel needs `block`
+     --> Cargo.toml:5:34
+      |
+    5 | [package.metadata.kbench.kernels.k]
+      |                                  ^
+    "#);
+    insta::assert_snapshot!(changed("source = \"k.cu\"", "source = \"k.c\""), @r#"
+    warning: `grid` is not used: a C kernel is called, not launched
+     --> Cargo.toml:8:1
+      |
+    8 | grid = "ceil_div(N, TILE)"
+      | ^^^^
+
+    warning: `block` is not used: a C kernel is called, not launched
+     --> Cargo.toml:9:1
+      |
+    9 | block = 128
+      | ^^^^^
+    "#);
+    insta::assert_snapshot!(changed("{ source = \"ref.c\", entry = \"k_ref\" }", "{ command = [\"python3\"] }"), @r#"
+    error: a command as the reference is not supported yet
+      --> Cargo.toml:14:15
+       |
+    14 | reference = { command = ["python3"] }
+       |               ^^^^^^^
+       |
+       = help: write the reference as a C function: `source`, `entry` and `args`
+    "#);
+    insta::assert_snapshot!(changed("{ source = \"ref.c\", entry = \"k_ref\" }", "{ source = \"ref.c\", args = [\"x\"] }"), @r#"
+    error: a reference needs `entry`
+      --> Cargo.toml:14:1
+       |
+    14 | reference = { source = "ref.c", args = ["x"] }
+       | ^^^^^^^^^
+
+    error: the reference does not get the output `y`
+      --> Cargo.toml:14:40
+       |
+    14 | reference = { source = "ref.c", args = ["x"] }
+       |                                        ^^^^^ it is not among these arguments
+    "#);
+    insta::assert_snapshot!(changed("block = 128", "block = 128\narch = [\"sm_90a\", \"90\"]"), @r#"
+    error: `90` is no architecture
+      --> Cargo.toml:10:19
+       |
+    10 | arch = ["sm_90a", "90"]
+       |                   ^^^^ expected `sm_` and a number: `sm_90a`
+    "#);
+}
+
+#[test]
+fn baselines_and_gates() {
+    insta::assert_snapshot!(with("baselines.a = {}"), @r#"
+    error: baseline `a` is nothing to measure
+      --> Cargo.toml:15:11
+       |
+    15 | baselines.a = {}
+       |           ^
+       |
+       = help: say one of `toggles`, `kernel`, `source` and `command`
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { kernel = 'k' }"), @r#"
+    error: a kernel cannot be its own baseline
+      --> Cargo.toml:15:26
+       |
+    15 | baselines.a = { kernel = 'k' }
+       |                          ^^^
+       |
+       = help: `toggles = { … }` names another variant of it
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { kernel = 'kk', entry = 'e' }"), @r#"
+    error: no kernel `kk`
+      --> Cargo.toml:15:26
+       |
+    15 | baselines.a = { kernel = 'kk', entry = 'e' }
+       |                          ^^^^
+
+    error: `entry` does not belong to a baseline by `kernel`
+      --> Cargo.toml:15:32
+       |
+    15 | baselines.a = { kernel = 'kk', entry = 'e' }
+       |                                ^^^^^
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { toggles = { TILE = 65 }, command = ['true'] }"), @r#"
+    error: baseline `a` is two things at once
+      --> Cargo.toml:15:42
+       |
+    15 | baselines.a = { toggles = { TILE = 65 }, command = ['true'] }
+       |                 -------                  ^^^^^^^
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { toggles = { TILE = 65 } }"), @r#"
+    error: toggle `TILE` has no value `65`
+      --> Cargo.toml:15:36
+       |
+    15 | baselines.a = { toggles = { TILE = 65 } }
+       |                                    ^^ its values are `64` and `128`
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { command = [] }"), @r#"
+    error: an empty command
+      --> Cargo.toml:15:27
+       |
+    15 | baselines.a = { command = [] }
+       |                           ^^ expected a program and its arguments
+    "#);
+    insta::assert_snapshot!(with("baselines.a = { source = 'naive.c' }"), @r#"
+    error: a baseline needs `entry`
+      --> Cargo.toml:15:11
+       |
+    15 | baselines.a = { source = 'naive.c' }
+       |           ^
+    "#);
+    insta::assert_snapshot!(with("gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]"), @r#"
+    error: a speed-up over what?
+      --> Cargo.toml:15:38
+       |
+    15 | gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]
+       |                                      ^ this needs `over`
+       |
+       = help: name one of `baselines`: `over = "…"`
+
+    error: no shape `smal`
+      --> Cargo.toml:15:53
+       |
+    15 | gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]
+       |                                                     ^^^^^^
+       |
+       = help: did you mean `small`?
+
+    error: no baseline `b`
+      --> Cargo.toml:15:105
+       |
+    15 | gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]
+       |                                                                                                         ^^^
+
+    error: a performance limit without a limit
+      --> Cargo.toml:15:112
+       |
+    15 | gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]
+       |                                                                                                                ^^ expected `max_p50_us` or `min_speedup`
+    "#);
+    insta::assert_snapshot!(with("gates.correctness = { shapes = ['large'], max_bad_fraction = 2, seeds = 0 }"), @r#"
+    error: no shape `large`
+      --> Cargo.toml:15:33
+       |
+    15 | gates.correctness = { shapes = ['large'], max_bad_fraction = 2, seeds = 0 }
+       |                                 ^^^^^^^
+       |
+       = help: there is `small`
+
+    error: `max_bad_fraction` needs `max_abs_err`
+      --> Cargo.toml:15:43
+       |
+    15 | gates.correctness = { shapes = ['large'], max_bad_fraction = 2, seeds = 0 }
+       |                                           ^^^^^^^^^^^^^^^^ elements above that count as bad
+
+    error: `max_bad_fraction` is a share
+      --> Cargo.toml:15:62
+       |
+    15 | gates.correctness = { shapes = ['large'], max_bad_fraction = 2, seeds = 0 }
+       |                                                              ^ expected 0 to 1
+
+    error: `seeds` is too small
+      --> Cargo.toml:15:73
+       |
+    15 | gates.correctness = { shapes = ['large'], max_bad_fraction = 2, seeds = 0 }
+       |                                                                         ^ expected 1 or more
+    "#);
+    insta::assert_snapshot!(with("gates.resources = { level = 'error', min_occupancy = 50 }"), @r#"
+    error: `error` is no value of `level`
+      --> Cargo.toml:15:29
+       |
+    15 | gates.resources = { level = 'error', min_occupancy = 50 }
+       |                             ^^^^^^^
+       |
+       = help: there are `allow`, `warn` and `deny`
+
+    error: `min_occupancy` is a share
+      --> Cargo.toml:15:54
+       |
+    15 | gates.resources = { level = 'error', min_occupancy = 50 }
+       |                                                      ^^ expected 0 to 1
+    "#);
+    insta::assert_snapshot!(with("gates.counters = { any = ['a > 1'] }"), @r#"
+    warning: `gates.counters` is not judged by this version
+      --> Cargo.toml:15:7
+       |
+    15 | gates.counters = { any = ['a > 1'] }
+       |       ^^^^^^^^
+    "#);
+    insta::assert_snapshot!(with("search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }"), @r#"
+    error: `elite` is too small
+      --> Cargo.toml:15:20
+       |
+    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
+       |                    ^ expected 1 or more
+
+    error: `random` is no value of `strategy`
+      --> Cargo.toml:15:34
+       |
+    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
+       |                                  ^^^^^^^^
+       |
+       = help: there is `evo`
+
+    error: no shape `x`
+      --> Cargo.toml:15:52
+       |
+    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
+       |                                                    ^^^
+       |
+       = help: there is `small`
+
+    error: `seconds` is too small
+      --> Cargo.toml:15:78
+       |
+    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
+       |                                                                              ^ expected 1 or more
+    "#);
+}

@@ -1,0 +1,3 @@
+//! What users see.
+
+pub mod check;
