@@ -16,7 +16,6 @@ pub mod report;
 pub mod resolve;
 pub mod search;
 pub mod session;
-pub mod report;
 pub mod space;
 pub mod text;
 pub mod verbs;

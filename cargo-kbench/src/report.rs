@@ -1,3 +1,0 @@
-//! What users see.
-
-pub mod check;
