@@ -233,7 +233,7 @@ impl Device for FakeDevice {
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
         bound.launch()?;
         if bound.kernel.model.fault == Some(Fault::Unrepeatable)
-            && bound.kernel.launches.get() % 2 == 0
+            && bound.kernel.launches.get().is_multiple_of(2)
             && let Some(output) = bound.pointers.last()
         {
             output.buffer.borrow_mut()[output.offset] = 0x40;
