@@ -161,6 +161,7 @@ pub fn number(dtype: DType, value: Number) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // exactness is what is tested
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -36,7 +36,8 @@ impl Sums {
         }
         if !output.is_finite() || !reference.is_finite() {
             // The same kind of NaN or infinity on both sides agrees.
-            let agree = (output.is_nan() && reference.is_nan()) || output == reference;
+            let infinite = |value: f64| value.is_infinite().then(|| value.is_sign_positive());
+            let agree = output.is_nan() == reference.is_nan() && infinite(output) == infinite(reference);
             self.nonfinite += u64::from(!agree);
             return;
         }

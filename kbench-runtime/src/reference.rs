@@ -45,17 +45,17 @@ impl References {
         }
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
         let stored = path.as_ref().and_then(|path| decode(&std::fs::read(path).ok()?));
-        let outputs = Arc::new(match stored {
-            Some(outputs) => outputs,
-            None => {
-                let outputs = run()?;
-                if let Some(path) = path {
-                    // A cache that cannot be written costs time, nothing else.
-                    let _ = store(&path, &outputs);
-                }
-                outputs
+        let outputs = if let Some(outputs) = stored {
+            outputs
+        } else {
+            let outputs = run()?;
+            if let Some(path) = path {
+                // A cache that cannot be written costs time, nothing else.
+                let _ = store(&path, &outputs);
             }
-        });
+            outputs
+        };
+        let outputs = Arc::new(outputs);
         self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
         Ok(outputs)
     }

@@ -125,7 +125,7 @@ fn fresh(spec: &TensorSpec, source: &Source, seed: u64, blobs: &Blobs) -> Result
     Ok(memory)
 }
 
-/// One ChaCha8 key for each seed and name, so that tensors are independent of each other and of their order.
+/// One `ChaCha8` key for each seed and name, so that tensors are independent of each other and of their order.
 fn generator(seed: u64, name: &str) -> ChaCha8Rng {
     let mut hasher = blake3::Hasher::new_derive_key("kbench tensor 1");
     hasher.update(&seed.to_le_bytes());
@@ -254,7 +254,9 @@ fn quantize(
             let decoded = &mut decoded[..bytes.len() / width];
             codec::decode_into(from_spec.dtype, bytes, decoded);
             at.stretches(chunk * CHUNK, decoded, |scale, values| {
-                values.iter_mut().for_each(|value| *value /= scales[scale]);
+                for value in values {
+                    *value /= scales[scale];
+                }
             });
             codec::encode_into(spec.dtype, decoded, values);
         },
@@ -263,4 +265,5 @@ fn quantize(
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // exactness is what is tested
 mod tests;

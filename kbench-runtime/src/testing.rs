@@ -37,8 +37,9 @@ void kbench_before_start(void **args) {
     ((float *)args[1])[-3] = 1;
 }
 void kbench_unwritten_tail(void **args) {
-    int32_t n = *(int32_t *)args[2] - 5; args[2] = &n;
-    kbench_scale(args);
+    int32_t n = *(int32_t *)args[2] - 5;
+    void *shorter[] = { args[0], args[1], &n, args[3] };
+    kbench_scale(shorter);
 }
 void kbench_off_by_little(void **args) {
     kbench_scale(args);

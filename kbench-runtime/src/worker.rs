@@ -12,7 +12,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use crate::check::Session;
@@ -62,8 +62,8 @@ pub fn serve(input: impl BufRead + Send + 'static, output: impl Write) -> io::Re
 
 /// Reads requests on a thread of its own, so that the end of the input is seen while a kernel runs.
 fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> Requests {
-    // Bounded, so that a driver ahead of its worker does not fill the memory.
-    let (sender, requests) = sync_channel(64);
+    // Unbounded: a reader that waits for room would not see the end.
+    let (sender, requests) = channel();
     thread::spawn(move || {
         for line in input.lines() {
             let request = match line {

@@ -237,7 +237,7 @@ impl Device for FakeDevice {
         std::thread::sleep(Duration::from_millis(bound.kernel.model.delay_ms));
         bound.launch()?;
         if bound.kernel.model.fault == Some(Fault::Unrepeatable)
-            && bound.kernel.launches.get() % 2 == 0
+            && bound.kernel.launches.get().is_multiple_of(2)
             && let Some(output) = bound.pointers.last()
         {
             output.buffer.borrow_mut()[output.offset] = 0x40;

@@ -1,7 +1,7 @@
 //! This machine's CPU: kernels are shared objects, called through a generated shim.
 //!
 //! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
-//! tensor the address of its first byte, for a scalar the address of its bytes.
+//! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
@@ -70,17 +70,18 @@ pub struct Bound {
     /// What the shim receives: addresses inside `ranges` and `scalars`.
     args: Vec<*mut c_void>,
     ranges: Vec<(*mut u8, usize)>,
-    _buffers: Vec<Buffer>,
+    buffers: Vec<Buffer>,
     /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
-    _scalars: Vec<Box<[u64]>>,
+    scalars: Vec<Box<[u64]>>,
 }
 
 impl Bound {
+    /// No allocation and no copy: this is what is timed.
+    #[inline]
     fn call(&self) {
-        let mut args = self.args.clone();
-        // SAFETY: the entry is a shim of this signature, and each address stays valid as long as `self` does. What the user's
-        // code behind it does is not known; that is why this runs in a process of its own.
-        unsafe { (self.kernel.entry)(args.as_mut_ptr()) }
+        // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
+        // as `self` does. What the user's code behind it does is not known; that is why this runs in a process of its own.
+        unsafe { (self.kernel.entry)(self.args.as_ptr().cast_mut()) }
     }
 }
 
@@ -113,15 +114,22 @@ impl HostDevice {
 /// Writes back and evicts every line of the ranges. Exact, and its cost grows with the buffers, not with the cache.
 #[cfg(target_arch = "x86_64")]
 fn flush_lines(ranges: &[(*mut u8, usize)]) {
-    use std::arch::x86_64::{_mm_clflush, _mm_mfence};
-    for (start, bytes) in ranges {
-        for offset in (0..*bytes).step_by(64) {
-            // SAFETY: every x86-64 has clflush, and the address is inside a buffer that the binding keeps alive.
-            unsafe { _mm_clflush(start.add(offset).cast_const()) }
-        }
-        if *bytes > 0 {
-            // SAFETY: as above; the last line is not reached by whole steps when the start is not on a line.
-            unsafe { _mm_clflush(start.add(bytes - 1).cast_const()) }
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid_count, _mm_clflush, _mm_mfence};
+    // clflush waits for the flush before it; clflushopt does not, and is several times faster.
+    let optimised = __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 23 != 0;
+    for (start, bytes) in ranges.iter().filter(|(_, bytes)| *bytes > 0) {
+        // The last byte is on a line that whole steps miss when the start is not on one.
+        for offset in (0..*bytes).step_by(64).chain([bytes - 1]) {
+            // SAFETY: the offset is inside a buffer that the binding keeps alive.
+            let line = unsafe { start.add(offset) }.cast_const();
+            if optimised {
+                // SAFETY: this CPU has clflushopt, as asked above; it changes no contents.
+                unsafe { asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags)) }
+            } else {
+                // SAFETY: every x86-64 has clflush.
+                unsafe { _mm_clflush(line) }
+            }
         }
     }
     // SAFETY: every x86-64 has mfence.
@@ -197,8 +205,8 @@ impl Device for HostDevice {
             kernel: kernel.clone(),
             args: Vec::new(),
             ranges: Vec::new(),
-            _buffers: Vec::new(),
-            _scalars: Vec::new(),
+            buffers: Vec::new(),
+            scalars: Vec::new(),
         };
         for arg in args {
             match arg {
@@ -206,7 +214,7 @@ impl Device for HostDevice {
                     let start = buffer.at(*offset, *bytes);
                     bound.args.push(start.cast());
                     bound.ranges.push((start, *bytes));
-                    bound._buffers.push(buffer.clone());
+                    bound.buffers.push(buffer.clone());
                 }
                 BoundArg::Scalar(bytes) => {
                     let mut words: Box<[u64]> = bytes
@@ -218,7 +226,7 @@ impl Device for HostDevice {
                         })
                         .collect();
                     bound.args.push(words.as_mut_ptr().cast());
-                    bound._scalars.push(words);
+                    bound.scalars.push(words);
                 }
                 BoundArg::TensorMap { .. } => {
                     return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
@@ -318,4 +326,5 @@ fn cache_bytes() -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // exactness is what is tested
 mod tests;

@@ -7,7 +7,7 @@ use crate::protocol::TensorSpec;
 
 /// The data of a `.npy` file: format 1 to 3, little endian, C order.
 ///
-/// NumPy has no 8-bit floats and no bf16, so for those an unsigned integer or void type of the same size is taken as their bits.
+/// `NumPy` has no 8-bit floats and no bf16, so for those an unsigned integer or void type of the same size is taken as their bits.
 pub fn npy(file: &[u8], spec: &TensorSpec) -> Result<Vec<u8>, String> {
     let cut = || "not a .npy file: it is cut short".to_owned();
     let rest = file.strip_prefix(b"\x93NUMPY").ok_or("not a .npy file: it does not start with \\x93NUMPY")?;
@@ -140,7 +140,7 @@ mod tests {
         file.extend([major, 0]);
         let prefix = if major == 1 { 10 } else { 12 };
         let mut header = header.to_owned();
-        while (prefix + header.len() + 1) % 64 != 0 {
+        while !(prefix + header.len() + 1).is_multiple_of(64) {
             header.push(' ');
         }
         header.push('\n');

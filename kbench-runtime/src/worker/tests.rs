@@ -180,7 +180,9 @@ fn a_crash_is_a_signal_after_the_launch_was_announced() {
 
 #[test]
 fn the_end_of_the_input_ends_the_worker_though_a_kernel_hangs() {
-    for requests in [both(FakeCase { fault: "\"hang\"", ..FakeCase::default() }), host("kbench_hangs")] {
+    for mut requests in [both(FakeCase { fault: "\"hang\"", ..FakeCase::default() }), host("kbench_hangs")] {
+        // However much is queued behind the kernel.
+        requests.extend((0..500).map(|i: u32| blob(&i.to_le_bytes())));
         let (mut child, stdin) = worker(&requests);
         events_until(&mut child, |event| matches!(event, Event::Stage { stage: Stage::Launch, .. }));
         thread::sleep(Duration::from_millis(50));
