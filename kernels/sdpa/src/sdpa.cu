@@ -407,7 +407,7 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t parity
         : "memory");
 }
 // The one barrier of all threads. Each role arrives at a place of its own, which PTX's numbered barriers allow and
-// __syncthreads() does not; one common place before the roles part costs either of them spills.
+// __syncthreads() does not; with one common place before the roles part, ptxas spills.
 __device__ __forceinline__ void barriers_initialised() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
 // A ring of kHalfStages fp16 tiles. Block b uses stage b % kHalfStages, for the (b / kHalfStages)-th time.
 struct Handover {
