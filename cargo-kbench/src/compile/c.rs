@@ -28,7 +28,7 @@ pub(super) struct Cc {
     build: cc::Build,
     tool: cc::Tool,
     /// Where it is, links followed: two compilers may have one version line.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// First line of `--version`.
     pub(super) version: String,
     /// Whether `-fstack-usage` is known; asked only when something is compiled.

@@ -268,9 +268,10 @@ impl Compiler {
         })
     }
 
-    /// Path and version line of the C compiler's program.
-    pub fn c_compiler(&self) -> Result<String, CompileError> {
-        Ok(self.cc()?.version.clone())
+    /// Path and version line of the C compiler.
+    pub fn c_compiler(&self) -> Result<(&Path, &str), CompileError> {
+        let cc = self.cc()?;
+        Ok((&cc.path, &cc.version))
     }
 
     /// Path and version line of nvcc.
@@ -317,7 +318,7 @@ impl Compiler {
     }
 
     fn cc(&self) -> Result<&c::Cc, CompileError> {
-        // The folder is removed again as soon as the compiler was tried.
+        // The crate's probes are swept with what interrupted compilers leave.
         let find = || c::Cc::find(&self.work_directory.join("cache/tmp"));
         once(&self.cc, find)
     }
