@@ -84,6 +84,8 @@ pub enum Gate {
     Compile,
     /// Gate 1.
     Resources,
+    /// The kernel runs to its end on the device.
+    Launch,
     /// Gate 2.
     Correctness,
     /// Gate 3.
@@ -95,6 +97,7 @@ impl fmt::Display for Gate {
         f.pad(match self {
             Gate::Compile => "compile",
             Gate::Resources => "resources",
+            Gate::Launch => "launch",
             Gate::Correctness => "correctness",
             Gate::Performance => "performance",
         })

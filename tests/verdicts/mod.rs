@@ -91,6 +91,15 @@ pub fn kbench<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>) ->
 }
 
 impl Run {
+    /// The only message with this reason.
+    pub fn message(&self, reason: &str) -> Value {
+        let messages = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("checked when read"));
+        let mut found = messages.filter(|message| message["reason"] == reason);
+        let message = found.next().unwrap_or_else(|| panic!("no `{reason}` in\n{}\n{}", self.stdout, self.stderr));
+        assert!(found.next().is_none(), "several `{reason}`");
+        message
+    }
+
     /// Fails with every difference from the table at once.
     pub fn assert_verdicts<'a>(&self, expected: impl IntoIterator<Item = (&'a String, &'a Expected)>) {
         let differences: Vec<String> = expected

@@ -48,7 +48,13 @@ struct Code<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     noise: Option<f64>,
     fault: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
     delay_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Evaluates the model with the unit's macros.

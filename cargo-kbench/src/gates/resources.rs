@@ -3,7 +3,7 @@
 use kbench_runtime::protocol::Geometry;
 
 use crate::compile::Resources;
-use crate::compile::occupancy::{Demand, compute_capability, occupancy};
+use crate::compile::occupancy::{self, Demand, compute_capability};
 use crate::config::ResourceLimits;
 use crate::evaluation::{Gate, Reason, Rejection};
 
@@ -16,7 +16,7 @@ pub fn judge(
     arch: Option<&str>,
     shape: &str,
 ) -> Option<Rejection> {
-    let shared = resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared));
+    let shared = shared_bytes(resources, geometry);
     let spills = resources.spill_stores.zip(resources.spill_loads).map(|(stores, loads)| stores + loads);
     let above = [
         (Reason::Registers, "registers", resources.registers, limits.max_registers),
@@ -32,22 +32,30 @@ pub fn judge(
             (value > limit).then(|| (reason, format!("{value} {what}, limit {limit}")))
         })
         .collect();
-    if let Some(limit) = limits.min_occupancy {
-        let demand = resources.registers.zip(shared).map(|(registers, shared)| Demand {
-            threads: geometry.block.iter().product(),
-            registers: registers as u32,
-            shared_bytes: shared as u32,
-            barriers: resources.barriers.unwrap_or_default() as u32,
-        });
-        let occupancy = arch.and_then(compute_capability).zip(demand).and_then(|(cc, demand)| occupancy(cc, demand));
-        let occupancy = occupancy.map(|occupancy| occupancy.fraction());
-        if let Some(occupancy) = occupancy.filter(|&occupancy| occupancy < limit) {
-            findings.push((Reason::Occupancy, format!("occupancy {occupancy:.3}, at least {limit} wanted")));
-        }
+    let occupancy = occupancy(resources, geometry, arch);
+    if let Some((occupancy, limit)) = occupancy.zip(limits.min_occupancy).filter(|(occupancy, limit)| occupancy < limit)
+    {
+        findings.push((Reason::Occupancy, format!("occupancy {occupancy:.3}, at least {limit} wanted")));
     }
     let (reason, _) = *findings.first().as_ref()?;
     let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
     Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
+}
+
+/// Static plus dynamic shared memory a block, in bytes; `None` for C.
+pub fn shared_bytes(resources: &Resources, geometry: &Geometry) -> Option<u64> {
+    resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared))
+}
+
+/// Theoretical occupancy, 0 to 1; `None` for C and for architectures not known.
+pub fn occupancy(resources: &Resources, geometry: &Geometry, arch: Option<&str>) -> Option<f64> {
+    let demand = Demand {
+        threads: geometry.block.iter().product(),
+        registers: resources.registers? as u32,
+        shared_bytes: shared_bytes(resources, geometry)? as u32,
+        barriers: resources.barriers.unwrap_or_default() as u32,
+    };
+    occupancy::occupancy(compute_capability(arch?)?, demand).map(occupancy::Occupancy::fraction)
 }
 
 #[cfg(test)]

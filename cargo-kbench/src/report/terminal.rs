@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time};
 use crate::config::Kernel;
-use crate::evaluation::{Evaluation, Gate, ShapeErrors};
+use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Tuned};
 use crate::space::Layer;
@@ -266,7 +266,7 @@ fn label_of(toggles: &crate::space::Settings) -> String {
 
 /// The result of gating one variant: a line a gate.
 pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
-    gates(gated, kernel, &[Gate::Compile, Gate::Resources, Gate::Correctness, Gate::Performance])
+    gates(gated, kernel, &[Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness, Gate::Performance])
 }
 
 /// The same where no device was found.
@@ -308,8 +308,10 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
     match gate {
         Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
         Gate::Resources => {
-            evaluation.builds.iter().map(|build| build.resources.to_string()).collect::<Vec<_>>().join("\n")
+            let of = |build: &BuildRecord| format!("{}: {}", build.shapes.join(", "), build.resources);
+            evaluation.builds.iter().map(of).collect::<Vec<_>>().join("\n")
         }
+        Gate::Launch => "ran to its end on every shape and seed".to_owned(),
         Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
         Gate::Performance => performance(gated, kernel),
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Mutex;
 
-use serde_json::json;
-
 use super::{Exit, compiler, load, selected, skip, variant};
 use crate::cli::{OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compile::Compiler;
 use crate::config::{Backend, Kernel, Package, Project};
+use crate::evaluation::Evaluation;
+use crate::gates::resources::{occupancy, shared_bytes};
 use crate::report::{self, json, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
-use crate::workbench::{Builder, RunError, Workbench};
+use crate::workbench::{Builder, Built, RunError, Workbench};
 
 /// Runs the verb.
 pub fn run(
@@ -72,7 +72,8 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
     let builds = build_all(builder, variants, &Mutex::new(reporter))?;
     terminal.finish();
 
-    let mut table = Table::new(["gate 1", "resources", "variant"]);
+    let mut table = Table::new(["gate 1"]);
+    table.columns(columns(kernel).iter().map(|&column| column.to_owned()));
     let mut passed = 0;
     let mut outputs = Vec::new();
     for (variant, (built, warnings)) in variants.iter().zip(&builds) {
@@ -83,24 +84,19 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
         };
         passed += usize::from(rejection.is_none());
         if output.json() {
-            let fields = json!({
-                "package": kernel.package, "kernel": kernel.name, "arch": builder.arch,
-                "variant": kernel.space.settings(variant), "status": status.to_lowercase(),
-                "gate": rejection.map(|rejection| rejection.gate), "code": rejection.map(|rejection| rejection.code),
-                "message": rejection.map(|rejection| &rejection.message),
-                "output": rejection.and_then(|rejection| rejection.output.as_ref()),
-                "builds": built.map(|built| built.records(kernel)).unwrap_or_default(), "warnings": warnings,
-            });
-            json::message("built", fields);
+            let mut evaluation = Evaluation::new(kernel.space.settings(variant), warnings.clone());
+            evaluation.builds = built.map(|built| built.records(kernel)).unwrap_or_default();
+            json::verdict(kernel, &evaluation, &status.to_lowercase(), rejection);
             continue;
         }
-        let resources = built.map_or_else(String::new, |built| {
-            built.builds.iter().map(|build| build.artifact.resources.to_string()).collect::<Vec<_>>().join("; ")
+        let mut row = vec![status.to_owned()];
+        row.extend(cells(builder, variant, built));
+        row.push(match rejection {
+            Some(rejection) => format!("{label}  {}/{}: {}", rejection.gate, rejection.code, rejection.message),
+            None => label.clone(),
         });
-        let why =
-            rejection.map(|rejection| format!("{label}  {}/{}: {}", rejection.gate, rejection.code, rejection.message));
-        outputs.extend(rejection.and_then(|rejection| Some((label.clone(), rejection.output.clone()?))));
-        table.row(vec![status.to_owned(), resources, why.unwrap_or(label)]);
+        table.row(row);
+        outputs.extend(rejection.and_then(|rejection| Some((label, rejection.output.clone()?))));
     }
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
@@ -113,4 +109,37 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
         anstream::println!("{passed} of {} pass gate 1", report::count(variants.len() as u64, "variant"));
     }
     Ok(if passed > 0 { Exit::Pass } else { Exit::Failed })
+}
+
+/// The columns between verdict and variant.
+fn columns(kernel: &Kernel) -> &'static [&'static str] {
+    match kernel.implementation.backend {
+        Backend::Cuda => &["registers", "shared B", "spills B", "stack B", "code B", "occupancy", "variant"],
+        Backend::C | Backend::Fake => &["stack B", "code B", "variant"],
+    }
+}
+
+/// The largest values over the builds of a variant; occupancy the smallest.
+fn cells(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Vec<String> {
+    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let resources = || built.iter().flat_map(|built| &built.builds).map(|build| build.artifact.resources);
+    let stack = number(resources().filter_map(|resources| resources.stack).max());
+    let code = number(resources().filter_map(|resources| resources.code_bytes).max());
+    if builder.kernel.implementation.backend != Backend::Cuda {
+        return vec![stack, code];
+    }
+    let launches: Vec<_> = built
+        .iter()
+        .flat_map(|built| &built.builds)
+        .flat_map(|build| build.shapes.iter().map(|&shape| (build.artifact.resources, shape)))
+        .filter_map(|(resources, shape)| Some((resources, builder.geometry(variant, shape)?)))
+        .collect();
+    let shared = launches.iter().filter_map(|(resources, geometry)| shared_bytes(resources, geometry)).max();
+    let arch = builder.arch.as_deref();
+    let occupancy = launches.iter().filter_map(|(resources, geometry)| occupancy(resources, geometry, arch));
+    let occupancy =
+        occupancy.min_by(f64::total_cmp).map_or_else(|| "-".to_owned(), |value| format!("{:.0} %", value * 100.0));
+    let registers = number(resources().filter_map(|resources| resources.registers).max());
+    let spills = resources().filter_map(|resources| Some(resources.spill_stores? + resources.spill_loads?)).max();
+    vec![registers, number(shared), number(spills), stack, code, occupancy]
 }

@@ -1,6 +1,7 @@
 //! Building variants and gate 1: needs no device, and runs on many threads.
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Geometry;
 
 use super::RunError;
 use crate::compile::{Artifact, CompileError, Compiler, Unit};
@@ -135,6 +136,11 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() }))
+    }
+
+    /// The launch geometry of a variant at a shape, where it has one.
+    pub fn geometry(&self, variant: &Variant, shape: usize) -> Option<Geometry> {
+        self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation).ok()
     }
 
     /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.

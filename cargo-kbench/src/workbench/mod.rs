@@ -356,5 +356,5 @@ fn timing_record(shape: &str, timing: &Timing) -> Option<TimingRecord> {
 }
 
 fn failure_rejection(failure: &kbench_runtime::protocol::Failure, shape: &str) -> Rejection {
-    Rejection::new(Gate::Correctness, failure.into(), failure.to_string(), Some(shape))
+    Rejection::new(Gate::Launch, failure.into(), failure.to_string(), Some(shape))
 }

@@ -1,7 +1,7 @@
 //! The devices that run kernels, behind one trait.
 
-pub mod fake;
 pub mod cuda;
+pub mod fake;
 pub mod host;
 
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
