@@ -29,7 +29,7 @@ struct Kbench {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass; 1 a gate failed or no variant survived; 2 bad usage or configuration; \
-    3 a tool or device is missing; 130 interrupted";
+    3 a tool, a device or room on the disk is missing; 130 interrupted";
 
 /// What every verb prints, and how.
 #[derive(Debug, Clone, Args)]
@@ -100,7 +100,7 @@ pub struct SelectArgs {
 /// Where the tools are.
 #[derive(Debug, Clone, Args)]
 pub struct ToolArgs {
-    /// CUDA compiler; by default $NVCC, $CUDA_HOME/bin, the PATH, /usr/local/cuda or a Python wheel
+    /// CUDA compiler; by default `$NVCC`, `$CUDA_HOME/bin`, the PATH, /usr/local/cuda or a Python wheel
     #[arg(long, value_name = "PATH")]
     pub nvcc: Option<PathBuf>,
 }

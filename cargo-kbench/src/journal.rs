@@ -89,15 +89,14 @@ impl Journal {
         }
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(in_context)?;
         match file.try_lock() {
-            Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
                     format!("{}: another kbench is running on this kernel", path.display()),
                 ));
             }
-            // A file system without locks: go on, as cargo does.
-            Err(std::fs::TryLockError::Error(_)) => {}
+            // Where the file system has no locks: go on, as cargo does.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(in_context)?;

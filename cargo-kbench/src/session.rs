@@ -20,7 +20,7 @@ use crate::gates::performance::Verdict;
 use crate::journal::{Journal, Record};
 use crate::search;
 use crate::space::Variant;
-use crate::workbench::{BuildFailure, Builder, Built, Compared, Entrant, RunError, Workbench, dead_toggles};
+use crate::workbench::{Attempt, Builder, Compared, Entrant, RunError, Workbench, dead_toggles};
 
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
@@ -120,7 +120,7 @@ pub fn build_all(
     builder: &Builder<'_>,
     variants: &[Variant],
     reporter: &Mutex<&mut dyn Reporter>,
-) -> Result<Vec<(Result<Built, BuildFailure>, Vec<String>)>, RunError> {
+) -> Result<Vec<Attempt>, RunError> {
     let total = variants.len() as u64;
     let done = std::sync::atomic::AtomicU64::new(0);
     variants
@@ -129,15 +129,14 @@ pub fn build_all(
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(ExecutorError::Interrupted.into());
             }
-            let mut warnings = Vec::new();
-            let built = builder.build(variant, &mut warnings)?;
+            let attempt = builder.build(variant)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             reporter.lock().expect("no panic while held").event(Event::Built { done, total });
             // A compiler that died of Ctrl-C is no verdict on the variant.
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(ExecutorError::Interrupted.into());
             }
-            Ok((built, warnings))
+            Ok(attempt)
         })
         .collect()
 }
@@ -225,16 +224,16 @@ impl<'a> Search<'a> {
                 batch.truncate(budget as usize);
                 self.stopped = Some("evaluations");
             }
-            let builds = build_all(&bench.builder, &batch, &Mutex::new(reporter))?;
+            let attempts = build_all(&bench.builder, &batch, &Mutex::new(reporter))?;
             let total =
                 (self.evaluated + batch.len() as u64 + later).min(self.kernel.search.evaluations.unwrap_or(u64::MAX));
-            for (variant, (built, warnings)) in batch.into_iter().zip(builds) {
+            for (variant, attempt) in batch.into_iter().zip(attempts) {
                 let limit = self.kernel.search.seconds.map(Duration::from_secs);
                 if limit.is_some_and(|limit| started.elapsed() > limit) {
                     self.stopped = Some("seconds");
                     break;
                 }
-                let evaluation = bench.evaluate(&variant, built, warnings)?;
+                let evaluation = bench.evaluate(&variant, attempt)?;
                 self.learn(&variant, &evaluation);
                 let label = self.kernel.space.label(&variant);
                 reporter.event(Event::Evaluated {
@@ -451,9 +450,8 @@ pub fn gate(
 ) -> Result<Gated, RunError> {
     let kernel = bench.kernel;
     reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
-    let mut warnings = Vec::new();
-    let built = bench.builder.build(variant, &mut warnings)?;
-    let evaluation = bench.evaluate(variant, built, warnings)?;
+    let attempt = bench.builder.build(variant)?;
+    let evaluation = bench.evaluate(variant, attempt)?;
     let label = kernel.space.label(variant);
     let mut gated = Gated { evaluation, compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_some() {

@@ -7,10 +7,12 @@ use kbench_runtime::protocol::{OutputReport, SeedReport};
 use crate::config::{CorrectnessLimits, Tensor};
 use crate::evaluation::{Gate, Reason, Rejection, relative};
 
+/// Looks for one kind of fault in one seed's report.
+type Check = fn(&CorrectnessLimits, &[Tensor], &SeedReport) -> Option<(Reason, String)>;
+
 /// Judges every seed of one shape.
 pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
-    let checks: [fn(&CorrectnessLimits, &[Tensor], &SeedReport) -> Option<(Reason, String)>; 7] =
-        [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
+    let checks: [Check; 7] = [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
     checks.into_iter().find_map(|check| {
         seeds.iter().find_map(|seed| {
             let (reason, message) = check(limits, tensors, seed)?;

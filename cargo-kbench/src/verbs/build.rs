@@ -69,22 +69,22 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
     let mut terminal = Terminal::new(output.verbosity());
     let mut json = json::Json::new(kernel);
     let reporter: &mut dyn Reporter = if output.json() { &mut json } else { &mut terminal };
-    let builds = build_all(builder, variants, &Mutex::new(reporter))?;
+    let attempts = build_all(builder, variants, &Mutex::new(reporter))?;
     terminal.finish();
 
     let mut table = Table::new(["gate 1"]);
     table.columns(columns(kernel).iter().map(|&column| column.to_owned()));
     let mut passed = 0;
     let mut outputs = Vec::new();
-    for (variant, (built, warnings)) in variants.iter().zip(&builds) {
+    for (variant, attempt) in variants.iter().zip(&attempts) {
         let label = kernel.space.label(variant);
-        let (status, built, rejection) = match built {
+        let (status, built, rejection) = match &attempt.result {
             Ok(built) => ("pass", Some(built), None),
             Err(failure) => ("FAIL", failure.built.as_ref(), Some(&failure.rejection)),
         };
         passed += usize::from(rejection.is_none());
         if output.json() {
-            let mut evaluation = Evaluation::new(kernel.space.settings(variant), warnings.clone());
+            let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings.clone());
             evaluation.builds = built.map(|built| built.records(kernel)).unwrap_or_default();
             json::verdict(kernel, &evaluation, &status.to_lowercase(), rejection);
             continue;

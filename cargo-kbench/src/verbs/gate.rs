@@ -93,10 +93,9 @@ fn without_device(
     let mut failed = false;
     for arch in &kernel.arch {
         bench.builder.arch = Some(arch.clone());
-        let mut warnings = Vec::new();
-        let built = bench.builder.build(variant, &mut warnings)?;
-        let mut evaluation = Evaluation::new(kernel.space.settings(variant), warnings);
-        match built {
+        let attempt = bench.builder.build(variant)?;
+        let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
+        match attempt.result {
             Ok(built) => evaluation.builds = built.records(kernel),
             Err(failure) => {
                 failed = true;

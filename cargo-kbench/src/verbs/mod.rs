@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::compile::{CompileError, Compiler, CompilerOptions};
+use crate::compile::{Compiler, CompilerOptions};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Package, Project};
 use crate::executor::ExecutorError;
 use crate::report;
@@ -26,7 +26,7 @@ pub use new::Template;
 pub enum Exit {
     /// 0.
     Pass,
-    /// 3: a tool or device is missing.
+    /// 3: a tool or device is missing, or the disk is full.
     Missing,
     /// 1: a gate failed or no variant survived.
     Failed,
@@ -58,11 +58,8 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref::<RunError>() {
             Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
-            Some(RunError::Executor(ExecutorError::NoDevice(_) | ExecutorError::Start { .. })) => Exit::Missing,
-            Some(RunError::Tool(CompileError::NoCompiler { .. })) => Exit::Missing,
-            Some(RunError::Reference { .. } | RunError::NoArch(_)) => Exit::Usage,
-            Some(_) => Exit::Failed,
-            None => Exit::Usage,
+            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Io(_)) => Exit::Missing,
+            Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
         }
     }
 }

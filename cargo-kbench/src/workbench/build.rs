@@ -40,7 +40,7 @@ impl Built {
             compiler: build.artifact.compiler.clone(),
             source_hash: build.artifact.source_hash.clone(),
             binary_hash: build.artifact.hash.clone(),
-            resources: build.artifact.resources.clone(),
+            resources: build.artifact.resources,
         };
         self.builds.iter().map(record).collect()
     }
@@ -53,6 +53,15 @@ pub struct BuildFailure {
     pub rejection: Rejection,
     /// What was built all the same.
     pub built: Option<Built>,
+}
+
+/// What came of building a variant and judging gate 1.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The binaries, or why there are none to go on with.
+    pub result: Result<Built, BuildFailure>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
 }
 
 /// What turns variants of one kernel into binaries.
@@ -144,34 +153,34 @@ impl<'a> Builder<'a> {
     }
 
     /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
-    pub fn build(
-        &self,
-        variant: &Variant,
-        warnings: &mut Vec<String>,
-    ) -> Result<Result<Built, BuildFailure>, RunError> {
-        let kernel = self.kernel;
-        let implementation = &kernel.implementation;
-        let built = match self.build_implementation(kernel, implementation, variant, &self.shapes)? {
-            Ok(built) => built,
-            Err(rejection) => return Ok(Err(BuildFailure { rejection, built: None })),
+    pub fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
+        let mut warnings = Vec::new();
+        let built = self.build_implementation(self.kernel, &self.kernel.implementation, variant, &self.shapes)?;
+        let result = match built {
+            Err(rejection) => Err(BuildFailure { rejection, built: None }),
+            Ok(built) => match self.judge(variant, &built, &mut warnings) {
+                Some(rejection) => Err(BuildFailure { rejection, built: Some(built) }),
+                None => Ok(built),
+            },
         };
-        let limits = &kernel.gates.resources;
-        for &shape in &self.shapes {
-            let name = &kernel.shapes[shape].name;
-            let geometry = match self.point(kernel, shape, variant).geometry(implementation) {
+        Ok(Attempt { result, warnings })
+    }
+
+    /// Gate 1 at every shape.
+    fn judge(&self, variant: &Variant, built: &Built, warnings: &mut Vec<String>) -> Option<Rejection> {
+        let limits = &self.kernel.gates.resources;
+        self.shapes.iter().find_map(|&shape| {
+            let name = &self.kernel.shapes[shape].name;
+            let geometry = match self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation) {
                 Ok(geometry) => geometry,
                 Err(error) => {
-                    let rejection = Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name));
-                    return Ok(Err(BuildFailure { rejection, built: Some(built) }));
+                    return Some(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name)));
                 }
             };
             let resources = &built.artifact(shape).resources;
             let finding = gates::resources::judge(limits, resources, &geometry, self.arch.as_deref(), name);
-            if let Some(rejection) = at_level(limits.level, finding, warnings) {
-                return Ok(Err(BuildFailure { rejection, built: Some(built) }));
-            }
-        }
-        Ok(Ok(built))
+            at_level(limits.level, finding, warnings)
+        })
     }
 }
 

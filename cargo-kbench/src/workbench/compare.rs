@@ -6,7 +6,7 @@ use kbench_runtime::protocol::{CheckJob, Reference, TimedCase, Timing};
 use kbench_runtime::stats::Speedup;
 
 use super::build::compile_rejection;
-use super::{RunError, Workbench, failure_rejection, timing_record};
+use super::{RunError, Workbench, timing_record};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection};
 use crate::executor::ExecutorError;
@@ -98,7 +98,7 @@ impl Workbench<'_> {
                         return Ok(compared);
                     }
                 }
-                Err(ExecutorError::Job { case, failure }) => (case, failure_rejection(&failure, &shape_name)),
+                Err(ExecutorError::Job { case, failure }) => (case, self.failed(&failure, &shape_name)?),
                 Err(error) => return Err(error.into()),
             };
             let (name, _) = cases.remove(loser.min(cases.len() - 1));

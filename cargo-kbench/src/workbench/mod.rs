@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kbench_runtime::protocol::{Case, CheckJob, DeviceInfo, Reference, SeedReport, TimeJob, TimedCase, Timing};
+use kbench_runtime::protocol::{
+    Case, CheckJob, DeviceInfo, Failure, Reference, SeedReport, TensorSpec, TimeJob, TimedCase, Timing,
+};
 use kbench_runtime::stats::Summary;
 
-pub use build::{BuildFailure, Builder, Built};
+pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
 pub use dead::dead_toggles;
 
@@ -37,8 +39,8 @@ pub enum RunError {
     /// A tool is missing.
     #[error(transparent)]
     Tool(CompileError),
-    /// The reference, against which everything is measured, does not build.
-    #[error("the reference of `{kernel}` does not build: {message}")]
+    /// The reference does not build or run, or the inputs cannot be made.
+    #[error("kernel `{kernel}` has nothing to be compared with: {message}")]
     Reference {
         /// The kernel.
         kernel: String,
@@ -196,15 +198,10 @@ impl<'a> Workbench<'a> {
     }
 
     /// Runs a built variant through gate 2 and times it at the search's shape. What is known already is not run again.
-    pub fn evaluate(
-        &mut self,
-        variant: &Variant,
-        built: Result<Built, BuildFailure>,
-        warnings: Vec<String>,
-    ) -> Result<Evaluation, RunError> {
+    pub fn evaluate(&mut self, variant: &Variant, attempt: Attempt) -> Result<Evaluation, RunError> {
         let toggles = self.kernel.space.settings(variant);
-        let mut evaluation = Evaluation::new(toggles.clone(), warnings);
-        let built = match built {
+        let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
+        let built = match attempt.result {
             Ok(built) => built,
             Err(BuildFailure { rejection, built }) => {
                 evaluation.builds = built.map(|built| built.records(self.kernel)).unwrap_or_default();
@@ -250,7 +247,7 @@ impl<'a> Workbench<'a> {
             checks.push((shape, self.check_job(case, self.reference(shape)?)));
         }
         // Cheapest first: a wrong variant should cost little.
-        checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(|tensor| tensor.bytes()).sum::<usize>());
+        checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
         let shape = self.kernel.search.shape;
         let case = self.case(variant, built, shape)?;
         let time = self.time_job(vec![TimedCase { case, reference: self.reference(shape)? }]);
@@ -290,7 +287,7 @@ impl<'a> Workbench<'a> {
         let timing = match self.executor.time(jobs.time, self.timeout()) {
             Ok(timings) => timings.into_iter().next(),
             Err(ExecutorError::Job { failure, .. }) => {
-                evaluation.outcome = Outcome::Rejected(failure_rejection(&failure, &name));
+                evaluation.outcome = Outcome::Rejected(self.failed(&failure, &name)?);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -311,7 +308,7 @@ impl<'a> Workbench<'a> {
     fn check(&mut self, shape: &str, job: CheckJob) -> Result<Result<(ShapeErrors, Vec<String>), Rejection>, RunError> {
         let seeds = match self.executor.check(job, self.timeout()) {
             Ok(seeds) => seeds,
-            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure_rejection(&failure, shape))),
+            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(self.failed(&failure, shape)?)),
             Err(error) => return Err(error.into()),
         };
         let mut warnings = Vec::new();
@@ -325,6 +322,15 @@ impl<'a> Workbench<'a> {
         let limits = &self.kernel.gates.correctness;
         let finding = gates::correctness::judge(limits, &self.kernel.tensors, shape, seeds);
         at_level(limits.level, finding, warnings)
+    }
+
+    /// A failed job as a rejection, unless it was not the kernel's fault: then there is no point in going on.
+    fn failed(&self, failure: &Failure, shape: &str) -> Result<Rejection, RunError> {
+        if let Failure::Reference { .. } | Failure::Inputs { .. } = failure {
+            let kernel = self.kernel.name.clone();
+            return Err(RunError::Reference { kernel, message: format!("at {shape}: {failure}") });
+        }
+        Ok(Rejection::new(Gate::Launch, failure.into(), failure.to_string(), Some(shape)))
     }
 
     /// Why a timing cannot be used: the outputs were no longer right after it, or it holds no numbers.
@@ -353,8 +359,4 @@ fn timing_record(shape: &str, timing: &Timing) -> Option<TimingRecord> {
         batch: timing.batch,
         clock: timing.clock.clone(),
     })
-}
-
-fn failure_rejection(failure: &kbench_runtime::protocol::Failure, shape: &str) -> Rejection {
-    Rejection::new(Gate::Launch, failure.into(), failure.to_string(), Some(shape))
 }
