@@ -8,60 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const MANIFEST: &str = r#"
-[package]
-name = "model"
-version = "0.0.0"
-edition = "2024"
+mod model;
 
-[workspace]
-
-[package.metadata.kbench.kernels.model]
-backend = "fake"
-source = "model.toml"
-entry = "model"
-args = ["x", "y"]
-shapes.only = { N = 256 }
-toggles.macro = { A = [0, 1, 2, 3], B = [0, 1, 2, 3] }
-toggles.micro = { C = [0, 1], D = [0, 1] }
-gates.correctness.seeds = 2
-
-[package.metadata.kbench.kernels.model.tensors]
-x = { dtype = "f32", dims = ["N"] }
-y = { dtype = "f32", dims = ["N"], role = "out" }
-
-[package.metadata.kbench.kernels.model.reference]
-backend = "fake"
-source = "reference.toml"
-entry = "model"
-"#;
-
-const MODEL: &str = r#"
-time_ns = "20000 - 1000 * A - 700 * B - 333 * C + 11 * D"
-delay_ms = 1
-[[fault]]
-when = "A == 3 and B == 3"
-kind = "segfault"
-[[fault]]
-when = "A == 2 and B == 3"
-kind = "wrong"
-"#;
-
-/// A package on the model device.
+/// A package whose launches take long enough to be interrupted.
 fn package() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("Cargo.toml"), MANIFEST).unwrap();
-    fs::write(folder.path().join("model.toml"), MODEL).unwrap();
-    fs::write(folder.path().join("reference.toml"), "time_ns = \"1000\"\n").unwrap();
-    fs::create_dir(folder.path().join("src")).unwrap();
-    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
-    folder
+    model::package_with(&format!("delay_ms = 1\n{}", model::MODEL), "")
 }
 
 fn autotune(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));
-    command.args(["kbench", "autotune", "--resume", "--message-format", "json", "--iters", "10"]).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = model::kbench(folder, &["autotune", "--resume", "--message-format", "json", "--iters", "10"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -141,9 +97,7 @@ fn a_finished_run_is_not_run_again_with_resume_and_is_without() {
     assert_eq!(records(folder.path(), "comparison").len(), 1);
     assert_eq!(elite(folder.path()), first);
 
-    let mut fresh = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));
-    fresh.args(["kbench", "autotune", "--iters", "10"]).current_dir(folder.path());
-    assert_success(&fresh.output().unwrap());
+    assert_success(&model::kbench(folder.path(), &["autotune", "--iters", "10"]).output().unwrap());
     assert_eq!(records(folder.path(), "evaluation").len(), 50);
 }
 

@@ -262,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn the_committed_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/elite.schema.json");
+        let current = serde_json::to_string_pretty(&schemars::schema_for!(EliteFile)).unwrap() + "\n";
+        if std::env::var_os("KBENCH_UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
+    }
+
+    #[test]
     fn entries_of_other_kernels_and_shapes_survive() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("elite.json");

@@ -253,7 +253,10 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
         let p50 = evaluation.p50();
-        self.strategy.tell(variant, p50);
+        // Of twins the first stands for all: an elite should hold different programs.
+        if evaluation.twin.is_none() {
+            self.strategy.tell(variant, p50);
+        }
         if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
             self.best = Some((self.kernel.space.label(variant), p50));
         }

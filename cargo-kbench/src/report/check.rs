@@ -39,7 +39,7 @@ pub fn summary(kernel: &Kernel) -> String {
         Backend::C => "c",
         Backend::Fake => "fake",
     };
-    format!("{}::{} ({backend}, {})\n{rows}", kernel.package, kernel.name, kernel.implementation.entry)
+    format!("{} ({backend}, {})\n{rows}", super::title(kernel), kernel.implementation.entry)
 }
 
 /// Lines of two columns; the first is empty where it repeats.

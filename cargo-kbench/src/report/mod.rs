@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::config::Kernel;
 use crate::evaluation::{Rejection, TimingRecord};
 
 pub mod check;
@@ -73,6 +74,11 @@ fn place_and_message(rejection: &Rejection) -> String {
         Some(shape) => format!("at {shape}: {}", rejection.message),
         None => rejection.message.clone(),
     }
+}
+
+/// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
+pub fn title(kernel: &Kernel) -> String {
+    if kernel.package == kernel.name { kernel.name.clone() } else { format!("{}/{}", kernel.package, kernel.name) }
 }
 
 /// `1 variant`, `2 variants`.

@@ -6,7 +6,8 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::table::Table;
-use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time};
+use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
+use crate::compile::Resources;
 use crate::config::Kernel;
 use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
@@ -79,7 +80,7 @@ impl Reporter for Terminal {
                 let on = device.map_or_else(String::new, |device| format!(" on {}", device.name));
                 let what = if total > 1 { "Tuning" } else { "Gating" };
                 let space = if total > 1 { format!(", {}", space_size(kernel)) } else { String::new() };
-                status(what, format_args!("{}/{}{on}{space}", kernel.package, kernel.name));
+                status(what, format_args!("{}{on}{space}", title(kernel)));
                 if self.fancy && total > 1 {
                     let template = "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {eta} left  {wide_msg}";
                     let style = ProgressStyle::with_template(template).expect("a constant").progress_chars("=> ");
@@ -132,16 +133,9 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     let mut text = String::new();
     let entry = &tuned.entry;
     let search = &entry.search;
-    let dims: Vec<String> = entry.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    let _ = writeln!(
-        text,
-        "{}/{} at {} ({}) on {}\n",
-        entry.package,
-        entry.kernel,
-        entry.shape,
-        dims.join(" "),
-        entry.device.name
-    );
+    let shape = &kernel.shapes[kernel.search.shape];
+    let dims: Vec<String> = shape.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
+    let _ = writeln!(text, "{} at {} ({}) on {}\n", title(kernel), shape.name, dims.join(" "), entry.device.name);
 
     let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
     let mut table = Table::new(["rank", "p50", "95 % interval"]);
@@ -278,7 +272,7 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
     let mut text = String::new();
     let evaluation = &gated.evaluation;
     let rejection = evaluation.rejection();
-    let _ = writeln!(text, "{}/{} {}", kernel.package, kernel.name, gated.label);
+    let _ = writeln!(text, "{} {}", title(kernel), gated.label);
     for &gate in gates {
         let (style, word, facts) = match rejection {
             Some(rejection) if rejection.gate == gate => {
@@ -289,7 +283,9 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
         };
         let name = gate.to_string();
         let mut lines = facts.lines();
-        let _ = writeln!(text, "  {name:<12} {style}{word:<4}{style:#}  {}", lines.next().unwrap_or_default());
+        let first = lines.next().map_or_else(String::new, |line| format!("  {line}"));
+        let word = if first.is_empty() { word.to_owned() } else { format!("{word:<4}") };
+        let _ = writeln!(text, "  {name:<12} {style}{word}{style:#}{first}");
         for line in lines {
             let _ = writeln!(text, "{:21}{line}", "");
         }
@@ -309,7 +305,8 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
         Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
         Gate::Resources => {
             let of = |build: &BuildRecord| format!("{}: {}", build.shapes.join(", "), build.resources);
-            evaluation.builds.iter().map(of).collect::<Vec<_>>().join("\n")
+            let known = |build: &&BuildRecord| build.resources != Resources::default();
+            evaluation.builds.iter().filter(known).map(of).collect::<Vec<_>>().join("\n")
         }
         Gate::Launch => "ran to its end on every shape and seed".to_owned(),
         Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),

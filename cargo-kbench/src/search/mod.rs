@@ -8,7 +8,8 @@ pub mod evo;
 
 /// Proposes variants and learns what came of them.
 pub trait Strategy {
-    /// The next variants to try, never one proposed before; empty when the search is over. All are told before the next ask.
+    /// The next variants to try, never one proposed before; empty when the search is over. All but twins are told before
+    /// the next ask.
     fn ask(&mut self) -> Vec<Variant>;
 
     /// What came of a variant: its objective (lower is better), or `None` where it was rejected.

@@ -100,13 +100,13 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
     }
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
-        anstream::println!("{}/{}{target}\n\n{table}", kernel.package, kernel.name);
+        anstream::println!("{}{target}\n\n{table}", report::title(kernel));
         for (label, text) in
             outputs.iter().take(if output.verbosity() == report::Verbosity::Verbose { usize::MAX } else { 1 })
         {
             anstream::println!("{label}:\n{}\n", text.trim_end());
         }
-        anstream::println!("{passed} of {} pass gate 1", report::count(variants.len() as u64, "variant"));
+        anstream::println!("{passed} of {} pass gate 1", variants.len());
     }
     Ok(if passed > 0 { Exit::Pass } else { Exit::Failed })
 }

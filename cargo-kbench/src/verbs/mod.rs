@@ -158,7 +158,7 @@ fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
     let error = anyhow::Error::from(error);
     match Exit::of(&error) {
         exit @ Exit::Missing => {
-            report::error(format_args!("{}/{}: {error:#}", kernel.package, kernel.name));
+            report::error(format_args!("{}: {error:#}", report::title(kernel)));
             Ok(exit)
         }
         _ => Err(error),

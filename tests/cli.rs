@@ -1,0 +1,158 @@
+//! What users read, on the model device.
+
+use std::fs;
+use std::path::Path;
+
+use model::{MODEL, kbench, package_with};
+
+mod model;
+
+/// Exit code, stdout and stderr of a run, without what differs from run to run.
+fn shown(folder: &Path, args: &[&str]) -> String {
+    let output = kbench(folder, args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let folder = folder.canonicalize().unwrap();
+    format!("exit {}\n{}---\n{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+        .replace(&*folder.to_string_lossy(), "[FOLDER]")
+}
+
+macro_rules! assert_shown {
+    ($shown:expr) => {
+        insta::with_settings!({ filters => [(r"in \d+\.\d s", "in [SECONDS]")] }, {
+            insta::assert_snapshot!($shown);
+        });
+    };
+}
+
+#[test]
+fn autotune_names_the_winner_the_certainty_and_what_is_next() {
+    let package = package_with(MODEL, "");
+    assert_shown!(shown(package.path(), &["autotune", "-q"]));
+}
+
+#[test]
+fn progress_is_plain_lines_where_there_is_no_terminal() {
+    let package = package_with("time_ns = \"1000 - A\"\nnoise = 0", "");
+    assert_shown!(shown(package.path(), &["autotune", "--iters", "5"]));
+}
+
+#[test]
+fn a_search_without_survivors_fails() {
+    let package = package_with("time_ns = \"1000\"\n[[fault]]\nwhen = \"true\"\nkind = \"wrong\"", "");
+    assert_shown!(shown(package.path(), &["autotune", "-q"]));
+    assert!(!package.path().join("elite.json").exists());
+}
+
+#[test]
+fn gate_says_which_gate_failed_and_where() {
+    let package = package_with(MODEL, "");
+    assert_shown!(shown(package.path(), &["gate", "--variant", "A=2,B=3"]));
+}
+
+#[test]
+fn gate_passes_the_default() {
+    let package =
+        package_with(MODEL, "[package.metadata.kbench.kernels.model.baselines]\nother = { toggles = { A = 1 } }");
+    assert_shown!(shown(package.path(), &["gate"]));
+}
+
+#[test]
+fn budgets_stop_a_search() {
+    let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 4 }");
+    assert_shown!(shown(package.path(), &["autotune", "-q"]));
+}
+
+#[test]
+fn mistakes_are_drawn_at_their_place() {
+    let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.timing]\nwarmpu = 3");
+    assert_shown!(shown(package.path(), &["check"]));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let package = package_with(MODEL, "");
+    for (args, words) in [
+        (&["gate", "--variant", "E=1"][..], "no toggle `E`"),
+        (&["gate", "--variant", "A=9"], "has no value `9`"),
+        (&["gate", "--kernel", "none"], "no kernel `none`; there is model"),
+        (&["gate", "--shapes", "none"], "no shape `none`"),
+        (&["gate", "-p", "none"], "no package `none`"),
+        (&["gate", "--iters", "0"], "0 is not in 1.."),
+        (&["gates"], "similar"),
+    ] {
+        let shown = shown(package.path(), args);
+        assert!(shown.starts_with("exit 2\n---\n") && shown.contains(words), "{args:?}: {shown}");
+    }
+}
+
+#[test]
+fn a_runner_starts_the_same_worker_elsewhere() {
+    let run = |runner: &str| {
+        let package = package_with(MODEL, &format!("[package.metadata.kbench.kernels.model]\nrunner = {runner}"));
+        // The table above is already open; a key may be added to it only inside.
+        let manifest = package.path().join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let (head, _) = text.rsplit_once("[package.metadata.kbench.kernels.model]").unwrap();
+        let text = head.replace("entry = \"model\"\nargs", &format!("entry = \"model\"\nrunner = {runner}\nargs"));
+        fs::write(&manifest, text).unwrap();
+        shown(package.path(), &["gate", "--variant", "A=3,B=3", "-q"])
+    };
+    // A shell reports the signal of its child as 128 + its number.
+    for runner in [r#"["env", "A=B"]"#, r#"["sh", "-c", "\"$@\"", "sh"]"#] {
+        let shown = run(runner);
+        assert!(
+            shown.starts_with("exit 1") && shown.contains("signal: at only: killed by SIGSEGV"),
+            "{runner}: {shown}"
+        );
+    }
+    let shown = run(r#"["no-such-runner"]"#);
+    assert!(shown.starts_with("exit 3") && shown.contains("could not start the worker `no-such-runner"), "{shown}");
+    let shown = run(r#"["false"]"#);
+    assert!(shown.starts_with("exit 3") && shown.contains("exited with status 1"), "{shown}");
+}
+
+#[test]
+fn json_is_one_message_a_line() {
+    let package = package_with(MODEL, "");
+    let output = kbench(package.path(), &["autotune", "--message-format", "json"]).output().unwrap();
+    let reasons: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).unwrap();
+            message["reason"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(reasons.first().unwrap(), "started");
+    assert_eq!(reasons.iter().filter(|reason| *reason == "evaluated").count(), 25);
+    assert_eq!(reasons.last().unwrap(), "tuned");
+}
+
+#[test]
+fn readme_names_only_verbs_that_there_are() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split_once('`'));
+    let verbs: Vec<&str> = rows.map(|(verb, _)| verb.split(' ').next().unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    assert!(verbs.contains(&"autotune"), "{verbs:?}");
+    for verb in verbs {
+        let output = kbench(folder.path(), &[verb, "--help"]).output().unwrap();
+        assert!(output.status.success(), "README promises `{verb}`");
+    }
+}
+
+#[test]
+fn readmes_table_is_valid() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").expect("README has an example");
+    let (table, _) = rest.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "[package]\nname = \"readme\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("Cargo.toml"), format!("{manifest}{table}")).unwrap();
+    for file in ["src/lib.rs", "src/scale.cu", "src/reference.c"] {
+        fs::write(folder.path().join(file), "").unwrap();
+    }
+    let shown = shown(folder.path(), &["check"]);
+    assert!(shown.starts_with("exit 0\n") && shown.ends_with("---\n"), "{shown}");
+}
