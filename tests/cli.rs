@@ -33,7 +33,7 @@ fn autotune_names_the_winner_the_certainty_and_what_is_next() {
 #[test]
 fn progress_is_plain_lines_where_there_is_no_terminal() {
     let package = package_with("time_ns = \"1000 - A\"\nnoise = 0", "");
-    assert_shown!(shown(package.path(), &["autotune", "--iters", "5"]));
+    assert_shown!(shown(package.path(), &["autotune", "--iters", "20"]));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn the_summary_of_check() {
     fixture.write("src/reference.c", "");
     let (project, _) = fixture.load().unwrap();
     insta::assert_snapshot!(crate::report::check::summary(&project.packages[0].kernels[0]), @r#"
-    demo::sdpa (cuda, sdpa)
+    demo/sdpa (cuda, sdpa)
       space       48 of 64 points, 16 removed by constraints
       macro       16 points at the default micro setting
       micro       2 points at the default macro setting
@@ -157,7 +157,7 @@ fn the_summary_of_check() {
     "#);
     let (project, _) = Fixture::new(MINIMAL).load().unwrap();
     insta::assert_snapshot!(crate::report::check::summary(&project.packages[0].kernels[0]), @r#"
-    demo::k (cuda, k)
+    demo/k (cuda, k)
       space    2 points
       macro    2 points at the default micro setting
       micro    1 point at the default macro setting

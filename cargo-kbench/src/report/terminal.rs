@@ -5,6 +5,8 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use kbench_runtime::stats::FEWEST_ROUNDS;
+
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
@@ -231,6 +233,9 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
             .is_some_and(|winner| winner.toggles == kernel.space.settings(&kernel.space.default)) =>
         {
             parts.push("the default is the winner".to_owned());
+        }
+        None if tuned.entry.baselines.iter().any(|baseline| baseline.name == DEFAULT) => {
+            parts.push(format!("too few samples to compare with {DEFAULT}: take at least {FEWEST_ROUNDS}"));
         }
         None => parts.push("the default did not pass, so there is nothing to compare with".to_owned()),
     }

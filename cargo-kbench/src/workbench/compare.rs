@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kbench_runtime::protocol::{CheckJob, Reference, TimedCase, Timing};
-use kbench_runtime::stats::Speedup;
+use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup};
 
 use super::build::compile_rejection;
 use super::{RunError, Workbench, timing_record};
@@ -46,7 +46,8 @@ impl Compared {
                 None => format!("`{name}` was not measured"),
             })
         };
-        Speedup::of(&find(over)?.samples, &find(name)?.samples).ok_or_else(|| "no paired samples".to_owned())
+        Speedup::of(&find(over)?.samples, &find(name)?.samples)
+            .ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
     }
 }
 
