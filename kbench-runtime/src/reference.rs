@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::Bounded;
-use crate::codec;
+use crate::codec::{self, CHUNK};
 use crate::compare::{count, element};
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::pool::Pool;
 use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, TensorSpec};
 use crate::rig::{self, Rig, is_output};
 use crate::tensor::{GENERATION, Inputs};
@@ -19,6 +20,10 @@ const MEMORY: usize = 1 << 30;
 
 /// Results larger than this are not written to disk.
 const LARGEST_FILE: usize = 256 << 20;
+
+/// Part of every key; to be raised whenever the same reference could give other results, or none. 2: no kernel's floating-point
+/// environment reaches it, and some finite number is asked for.
+const RESULTS: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"kbref-1\n";
 
@@ -69,7 +74,7 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], seed: u64, device: &De
         .enumerate()
         .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
         .collect();
-    let content = (GENERATION, reference, tensors, seed, &device.name, &device.driver);
+    let content = (RESULTS, GENERATION, reference, tensors, seed, &device.name, &device.driver);
     let json = serde_json::to_vec(&content).expect("these types are plain data");
     blake3::hash(&json).to_hex().to_string()
 }
@@ -116,12 +121,13 @@ fn run_inner<D: Device>(
             Some(codec::convert(tensors[index].dtype, wide[index].dtype, data))
         })
         .collect();
+    let wide_inputs = Arc::new(wide_inputs);
     for (index, spec) in tensors.iter().enumerate() {
         if is_output(spec.role) && !takes(&reference.launch, index) {
             return Err(refuse(format!("it does not take the output `{}`", spec.name)));
         }
     }
-    let mut rig = Rig::new(device, &wide, &reference.launch, code)?;
+    let mut rig = Rig::new(device, &mut Pool::default(), &wide, &wide_inputs, &reference.launch, code)?;
     rig.begin(device, &wide_inputs)?;
     device.run(&rig.bound)?;
     let outputs = rig.outputs(device)?;
@@ -152,7 +158,23 @@ fn run_inner<D: Device>(
             }
         }
     }
+    for (index, data) in &outputs {
+        let spec = &wide[*index];
+        if spec.dtype.is_float() && !data.is_empty() && !any_finite(spec.dtype, data) {
+            return Err(refuse(format!("it gives no finite number in `{}`", spec.name)));
+        }
+    }
     Ok(outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect())
+}
+
+/// Nothing can be judged by a reference without one: every kernel's NaN would agree with it.
+fn any_finite(dtype: DType, data: &[u8]) -> bool {
+    let mut values = vec![0.0; CHUNK];
+    data.chunks(CHUNK * dtype.size()).any(|data| {
+        let values = &mut values[..data.len() / dtype.size()];
+        codec::decode_into(dtype, data, values);
+        values.iter().any(|value| value.is_finite())
+    })
 }
 
 fn size(outputs: &Outputs) -> usize {
