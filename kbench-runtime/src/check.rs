@@ -188,10 +188,7 @@ impl Check<'_> {
         let first = launch(NAN, None)?.into_owned();
         let second = launch(NAN, Some(&first))?;
         let third = launch(FINITE, Some(&first))?;
-        let fourth = match self.differ(&first, &third) {
-            true => launch(FINITE, Some(&third))?,
-            false => Cow::Borrowed(&*third),
-        };
+        let fourth = if self.differ(&first, &third) { launch(FINITE, Some(&third))? } else { Cow::Borrowed(&*third) };
 
         stage(Stage::Compare);
         for (at, (index, output)) in first.iter().enumerate() {

@@ -89,18 +89,18 @@ impl<B> Pool<B> {
         let holds = |slot: &Rc<Slot<B>>| spec.role != Role::In || slot.holds(contents);
         let at = self.slots.iter().position(|slot| fits(slot) && holds(slot));
         let at = at.or_else(|| self.slots.iter().position(|slot| fits(slot) && is_idle(slot)));
-        let slot = match at.and_then(|at| self.slots.remove(at)) {
-            Some(slot) => slot,
-            None => {
-                self.drop_idle(self.limit.saturating_sub(bytes));
-                let size = bytes.saturating_add(2 * GUARD);
-                let buffer = device.alloc(size).or_else(|_| {
-                    self.drop_idle(0);
-                    device.alloc(size)
-                })?;
-                let (name, role) = (spec.name.clone(), spec.role);
-                Rc::new(Slot { buffer, name, bytes, role, holds: RefCell::default() })
-            }
+        let known = at.and_then(|at| self.slots.remove(at));
+        let slot = if let Some(slot) = known {
+            slot
+        } else {
+            self.drop_idle(self.limit.saturating_sub(bytes));
+            let size = bytes.saturating_add(2 * GUARD);
+            let buffer = device.alloc(size).or_else(|_| {
+                self.drop_idle(0);
+                device.alloc(size)
+            })?;
+            let (name, role) = (spec.name.clone(), spec.role);
+            Rc::new(Slot { buffer, name, bytes, role, holds: RefCell::default() })
         };
         self.slots.push_back(Rc::clone(&slot));
         Ok(slot)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::cache::Bounded;
 use crate::codec::{self, CHUNK};
@@ -18,12 +19,21 @@ use crate::tensor::{GENERATION, Inputs};
 /// Bytes kept in memory.
 const MEMORY: usize = 1 << 30;
 
+/// Bytes kept on disk.
+const FOLDER: u64 = 4 << 30;
+
+/// A temporary file this old was left by a worker that was killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// Results larger than this are not written to disk.
 const LARGEST_FILE: usize = 256 << 20;
 
 /// Part of every key; to be raised whenever the same reference could give other results, or none. 2: no kernel's floating-point
 /// environment reaches it, and some finite number is asked for.
 const RESULTS: u32 = 2;
+
+/// What the names of files that are still being written start with; tempfile's own default, which earlier versions used.
+const TEMPORARY: &str = ".tmp";
 
 const MAGIC: &[u8; 8] = b"kbref-1\n";
 
@@ -38,8 +48,12 @@ pub struct References {
 }
 
 impl References {
-    /// With a folder to keep results in, created if it can be.
+    /// With a folder to keep results in, created if it can be. What has not been used for longest is deleted from it now.
     pub fn new(folder: Option<PathBuf>) -> Self {
+        if let Some(folder) = &folder {
+            // A cache that cannot be tidied costs room, nothing else.
+            let _ = tidy(folder, FOLDER, ABANDONED);
+        }
         Self { memory: Bounded::new(MEMORY), folder }
     }
 
@@ -49,7 +63,13 @@ impl References {
             return Ok(outputs);
         }
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
-        let stored = path.as_ref().and_then(|path| decode(&std::fs::read(path).ok()?));
+        let stored = path.as_ref().and_then(|path| {
+            let outputs = decode(&std::fs::read(path).ok()?)?;
+            // The time of the last use, for `tidy`.
+            let _ =
+                std::fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+            Some(outputs)
+        });
         let outputs = if let Some(outputs) = stored {
             outputs
         } else {
@@ -188,7 +208,7 @@ fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     let mut hasher = blake3::Hasher::new();
     let mut write = |bytes: &[u8]| {
         hasher.update(bytes);
@@ -205,6 +225,35 @@ fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
     let hash = hasher.finalize();
     file.write_all(hash.as_bytes())?;
     file.persist(path)?;
+    Ok(())
+}
+
+/// Deletes the results used least recently until the folder holds at most `most` bytes of them, and temporary files older than
+/// `abandoned`. Nothing that has another name than this module gives.
+fn tidy(folder: &Path, most: u64, abandoned: Duration) -> std::io::Result<()> {
+    let mut results = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        let (true, Ok(used)) = (metadata.is_file(), metadata.modified()) else { continue };
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            if used.elapsed().is_ok_and(|age| age > abandoned) {
+                let _ = std::fs::remove_file(path);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "ref") {
+            results.push((used, metadata.len(), path));
+        }
+    }
+    results.sort();
+    let mut bytes: u64 = results.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, size, path) in results {
+        if bytes <= most {
+            break;
+        }
+        if std::fs::remove_file(path).is_ok() {
+            bytes -= size;
+        }
+    }
     Ok(())
 }
 
@@ -265,6 +314,38 @@ mod tests {
         assert!(known(&mut fresh()).is_err());
         fresh().get("k", || Ok(outputs())).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), good, "written anew");
+    }
+
+    #[test]
+    fn the_folder_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let write = |name: &str, age: u64| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, [0; 100]).unwrap();
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(now - Duration::from_secs(age)).unwrap();
+        };
+        for (name, age) in
+            [("a.ref", 30), ("b.ref", 10), ("c.ref", 20), (".tmpold", 4000), (".tmpnew", 5), ("other", 9000)]
+        {
+            write(name, age);
+        }
+        tidy(folder.path(), 200, ABANDONED).unwrap();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".tmpnew", "b.ref", "c.ref", "other"]);
+
+        References::new(Some(folder.path().to_owned())).get("d", || Ok(outputs())).unwrap();
+        std::fs::File::options()
+            .append(true)
+            .open(folder.path().join("d.ref"))
+            .and_then(|file| file.set_modified(now - Duration::from_secs(50)))
+            .unwrap();
+        References::new(Some(folder.path().to_owned())).get("d", || unreachable!("it is on disk")).unwrap();
+        let used = std::fs::metadata(folder.path().join("d.ref")).unwrap().modified().unwrap();
+        assert!(used >= now, "its use is remembered");
     }
 
     #[test]

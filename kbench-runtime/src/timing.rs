@@ -348,7 +348,7 @@ fn after<D: Device>(
                     is_poison(element(left, i, size)) && !is_poison(element(first, i, size))
                 });
             }
-            worst(&mut after.outputs[at], errors);
+            worst(&mut after.outputs[at], &errors);
         }
     }
     let clock = device.clock(&case.rig.bound, case.batch).to_owned();
@@ -363,7 +363,7 @@ fn after<D: Device>(
 }
 
 /// Makes of two reports on one output that of the worse in every respect.
-fn worst(report: &mut OutputReport, other: OutputReport) {
+fn worst(report: &mut OutputReport, other: &OutputReport) {
     if other.unwritten > report.unwritten {
         (report.unwritten, report.first_unwritten) = (other.unwritten, other.first_unwritten);
     }

@@ -4,7 +4,7 @@
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::arch::asm;
 
-/// The control registers of this thread. Nothing on processors other than x86-64 and AArch64.
+/// The control registers of this thread. Nothing on processors other than `x86_64` and `aarch64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Environment {
     #[cfg(target_arch = "x86_64")]
