@@ -136,6 +136,7 @@ pub enum Reason {
     Unrepeatable,
     StaleOutput,
     Wrong,
+    SkipsWork,
     TooSlow,
     Undecided,
 }

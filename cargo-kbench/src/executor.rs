@@ -222,7 +222,7 @@ impl Executor {
             Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
                 (0, Failure::Reference { message: failure.to_string() })
             }
-            Err(WaitError::Failure(failure)) => (0, failure),
+            Err(WaitError::Failure(failure)) => (worker.case, failure),
         };
         if failure.is_fatal() {
             self.worker = None;
@@ -272,6 +272,8 @@ struct Worker {
     /// The last stage entered, and whether any of a kernel ever was.
     stage: Option<Stage>,
     ran_a_kernel: bool,
+    /// The case that runs, as far as the worker said.
+    case: usize,
 }
 
 enum WaitError {
@@ -336,6 +338,7 @@ impl Worker {
             remote,
             stage: None,
             ran_a_kernel: false,
+            case: 0,
         })
     }
 
@@ -349,6 +352,7 @@ impl Worker {
     /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
     fn wait(&mut self, deadline: &mut dyn FnMut(Option<Stage>) -> Duration) -> Result<Event, WaitError> {
         self.stage = None;
+        self.case = 0;
         let mut since = Instant::now();
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
@@ -356,6 +360,7 @@ impl Worker {
             }
             match self.events.recv_timeout(TICK) {
                 Ok(line) => match serde_json::from_str(&line) {
+                    Ok(Event::Stage { stage: Stage::Case(case), .. }) => self.case = case,
                     Ok(Event::Stage { stage: entered, .. }) => {
                         self.stage = Some(entered);
                         self.ran_a_kernel |= entered.runs_kernel();

@@ -106,6 +106,9 @@ pub enum Stage {
     Warmup,
     /// Taking samples.
     Timing,
+    /// Not a stage: from here on the case of this index runs. Always said where cases run one after another, and before
+    /// each launch where [`TimeJob::announce`] asks for it.
+    Case(usize),
 }
 
 impl Stage {
@@ -388,6 +391,10 @@ pub struct TimeJob {
     pub cache: CacheMode,
     /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
+    /// Whether to name the case before each of its launches, to find out which of several ends the worker. Disturbs the
+    /// samples.
+    #[serde(default)]
+    pub announce: bool,
 }
 
 /// One of the cases of a [`TimeJob`].

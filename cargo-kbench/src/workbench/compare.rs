@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kbench_runtime::protocol::TimedCase;
+use kbench_runtime::protocol::{Failure, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup};
 
 use super::evaluate::{check_job, failed, measured};
@@ -102,7 +102,7 @@ impl<'a> Workbench<'a> {
                 return Ok(compared);
             }
             let shape_name = &self.kernel.shapes[shape].name;
-            let (loser, rejection) = match self.executor.time(job, self.timeout()) {
+            let (loser, rejection) = match self.time_together(job) {
                 Ok(timings) => {
                     let records: Vec<_> = contenders
                         .iter()
@@ -138,6 +138,19 @@ impl<'a> Workbench<'a> {
             compared.unavailable.insert(loser.name, rejection);
         }
         Ok(compared)
+    }
+
+    /// Runs a job of several cases. Where one of them ends the worker, it is run once more with each launch announced, to
+    /// know which.
+    fn time_together(&mut self, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
+        let several = job.cases.len() > 1;
+        match self.executor.time(job.clone(), self.timeout()) {
+            Err(ExecutorError::Job {
+                failure: Failure::Signal { .. } | Failure::Exited { .. } | Failure::Hang { .. },
+                ..
+            }) if several => self.executor.time(TimeJob { announce: true, ..job }, self.timeout()),
+            timed => timed,
+        }
     }
 
     /// The name of an entrant in a comparison.
