@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, TimingRecord};
+use crate::evaluation::{Evaluation, ProgramRecord, TimingRecord};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -61,6 +61,9 @@ pub struct ComparisonEntry {
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
+    /// Where it is a program, not a kernel.
+    #[serde(default)]
+    pub program: Option<ProgramRecord>,
 }
 
 /// An open journal, locked against other runs.

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use anstyle::{AnsiColor, Style};
 
 use crate::config::Kernel;
-use crate::evaluation::{Rejection, TimingRecord};
+use crate::evaluation::{ProgramRecord, Rejection, TimingRecord};
 
 pub mod check;
 pub mod json;
@@ -62,6 +62,18 @@ pub fn time(nanoseconds: f64) -> String {
 /// p50 with its interval.
 pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
+}
+
+/// How a program was measured, and what it is.
+pub fn program(program: &ProgramRecord, timing: &TimingRecord) -> String {
+    let versions = program.versions.iter().map(|(name, version)| format!("{name} {version}"));
+    let errors = &program.errors;
+    [format!("in its own process by {}, {} samples a turn", timing.clock, program.turn)]
+        .into_iter()
+        .chain(versions)
+        .chain([format!("max_abs_err {:.2e}, rms_err {:.2e}", errors.max_abs_err, errors.rms_err)])
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// A rejection as one line.

@@ -27,6 +27,7 @@ mod arch;
 mod build;
 mod compare;
 mod dead;
+mod programs;
 
 use arch::arch_for;
 
@@ -62,6 +63,8 @@ pub struct Workbench<'a> {
     /// Builds its variants.
     pub builder: Builder<'a>,
     executor: Executor,
+    /// Where files for programs are put while they run.
+    scratch: PathBuf,
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
     references: HashMap<usize, Artifact>,
@@ -79,6 +82,7 @@ impl<'a> Workbench<'a> {
         device_index: u32,
         cache: PathBuf,
     ) -> Self {
+        let scratch = cache.with_file_name("programs");
         let options = WorkerOptions {
             runner: kernel.runner.clone(),
             device: device_kind(kernel.implementation.backend),
@@ -89,6 +93,7 @@ impl<'a> Workbench<'a> {
             kernel,
             builder: Builder::new(package, kernel, compiler),
             executor: Executor::new(options),
+            scratch,
             device: None,
             files: HashMap::new(),
             references: HashMap::new(),
