@@ -92,12 +92,12 @@ fn a_program_is_measured_in_turn_with_the_kernels() {
     assert_eq!(code, 0, "{messages:#?}");
     let comparison = find(&messages, "comparison");
     let [kernel, program] = &comparison["entries"].as_array().unwrap()[..] else { panic!("{comparison:#}") };
-    assert_eq!((&kernel["program"], &kernel["timing"]["summary"]["n"]), (&Value::Null, &25.into()));
+    assert_eq!((&kernel["external"], &kernel["timing"]["summary"]["n"]), (&Value::Null, &25.into()));
     assert_eq!((&program["timing"]["clock"], &program["timing"]["batch"]), (&"a shell".into(), &3.into()));
     assert_eq!(program["timing"]["summary"]["n"], 25);
     let ratio = program["speedup_over"]["ratio"].as_f64().unwrap();
     assert!((1.98..2.02).contains(&ratio), "{ratio}");
-    let record = &program["program"];
+    let record = &program["external"];
     assert_eq!((&record["turn"], &record["versions"]["sh"]), (&10.into(), &"1.0".into()));
     assert_eq!((&record["command"][2], &record["errors"]["max_abs_err"]), (&"good".into(), &0.0.into()));
 
@@ -192,7 +192,7 @@ fn a_program_may_have_limits_of_its_own() {
     let package = package(&[], own);
     let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
     assert_eq!(code, 0);
-    let error = find(&messages, "comparison")["entries"][1]["program"]["errors"]["max_abs_err"].as_f64().unwrap();
+    let error = find(&messages, "comparison")["entries"][1]["external"]["errors"]["max_abs_err"].as_f64().unwrap();
     assert!((1.0..100.0).contains(&error), "{error}");
 }
 
@@ -206,7 +206,7 @@ fn autotune_records_programs_and_resumes_with_them() {
     };
     let entry = tune(&[]);
     let program = entry["baselines"].as_array().unwrap().iter().find(|baseline| baseline["name"] == "good").unwrap();
-    assert_eq!(program["program"]["turn"], 10);
+    assert_eq!(program["external"]["turn"], 10);
     assert!(entry["elite"][0]["speedups"]["good"]["low"].as_f64().unwrap() > 1.9);
     assert!(entry["unavailable"]["unavailable"].as_str().unwrap().contains("no module named torch"));
     let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();

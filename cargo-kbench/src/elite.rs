@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
-use crate::evaluation::{BuildRecord, ProgramRecord, ShapeErrors, TimingRecord};
+use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
 /// The version of the file.
@@ -113,9 +113,9 @@ pub struct BaselineRecord {
     pub name: String,
     /// Its time.
     pub timing: TimingRecord,
-    /// Where it is a program, not a kernel.
+    /// Where it is a baseline by `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub program: Option<ProgramRecord>,
+    pub external: Option<ExternalRecord>,
 }
 
 /// A search.
@@ -202,6 +202,16 @@ impl EliteFile {
             Some(old) => *old = entry,
             None => self.kernels.push(entry),
         }
+    }
+
+    /// Adds an entry to the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
+    pub fn add(path: &Path, lock: &Path, entry: EliteEntry) -> io::Result<()> {
+        let lock_file = std::fs::File::create(lock).map_err(|error| in_context(lock, &error))?;
+        // Where the file system has no locks: go on, as cargo does.
+        let _ = lock_file.lock();
+        let mut file = Self::read(path)?;
+        file.insert(entry);
+        file.write(path)
     }
 
     /// Writes the file whole or not at all.

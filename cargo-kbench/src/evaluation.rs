@@ -206,8 +206,10 @@ impl fmt::Display for Rejection {
 pub struct BuildRecord {
     /// The shapes it serves.
     pub shapes: Vec<String>,
-    /// The exact command.
+    /// The exact compile command, run in the package's folder.
     pub command: Vec<String>,
+    /// The link command; empty where there is none.
+    pub link: Vec<String>,
     /// The compiler's version line.
     pub compiler: String,
     /// blake3 of the sources and headers.
@@ -279,7 +281,7 @@ pub struct TimingRecord {
 
 /// A baseline that is a program. It was measured in a process of its own, by its own clock, in turn with the kernels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ProgramRecord {
+pub struct ExternalRecord {
     /// The program and its arguments.
     pub command: Vec<String>,
     /// What it says it measured.

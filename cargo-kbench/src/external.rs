@@ -207,8 +207,7 @@ impl Program {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, Refusal> {
-        // A program that cannot be written to has ended; why, its stderr says.
-        let _ = self.worker.send(request);
+        self.worker.send(request);
         let stage_of = |answer: &Answer| match answer {
             Answer::Stage { stage } => Some(*stage),
             _ => None,

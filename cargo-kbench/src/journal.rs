@@ -1,4 +1,4 @@
-//! The append-only record of a run: one JSON line for each thing that finished, on disk before the next begins.
+//! The append-only record of a run: one JSON line for each thing that finished, written before the next begins.
 //!
 //! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
 //! second way through the loop.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, ProgramRecord, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, TimingRecord};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -57,13 +57,15 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
+    /// Hash of machine code and launch, or of a command: equal for twins.
+    pub program: String,
     /// Its time.
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
-    /// Where it is a program, not a kernel.
+    /// Where it is a baseline by `command`.
     #[serde(default)]
-    pub program: Option<ProgramRecord>,
+    pub external: Option<ExternalRecord>,
 }
 
 /// An open journal, locked against other runs.
@@ -138,7 +140,7 @@ impl Known {
                 Ok(Record::Start { version, resumed, .. }) if !resumed || version != VERSION => {
                     known = Known::default();
                 }
-                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() => {
+                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() && !is_transient(&evaluation) => {
                     known.evaluations.insert(evaluation.key.clone(), *evaluation);
                 }
                 Ok(Record::Comparison(comparison)) => {
@@ -149,6 +151,11 @@ impl Known {
         }
         known
     }
+}
+
+/// Whether the outcome says more of the moment than of the variant.
+fn is_transient(evaluation: &Evaluation) -> bool {
+    matches!(evaluation.rejection(), Some(rejection) if [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code))
 }
 
 #[cfg(test)]

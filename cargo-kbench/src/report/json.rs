@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::outln;
 use crate::config::Kernel;
 use crate::evaluation::{Evaluation, Rejection};
 use crate::session::{Event, Gated, Reporter, Tuned};
@@ -10,7 +11,7 @@ use crate::session::{Event, Gated, Reporter, Tuned};
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
     fields["reason"] = reason.into();
-    anstream::println!("{fields}");
+    outln!("{fields}");
 }
 
 /// Writes every evaluation as it finishes.
@@ -75,7 +76,7 @@ pub fn comparisons(kernel: &Kernel, gated: &Gated) {
             .iter()
             .map(|entry| {
                 let speedup = compared.speedup(&gated.label, &entry.name).ok().filter(|_| entry.name != gated.label);
-                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup, "program": entry.program })
+                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup, "external": entry.external })
             })
             .collect();
         message(

@@ -1,11 +1,12 @@
 //! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 use crate::config::Kernel;
-use crate::evaluation::{ProgramRecord, Rejection, TimingRecord};
+use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
 
 pub mod check;
 pub mod json;
@@ -28,14 +29,33 @@ const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 
+/// `print!` for results: a reader that has gone, as `head` does, is no reason to panic.
+macro_rules! out {
+    ($($arg:tt)*) => { $crate::report::write_result(format_args!($($arg)*)) };
+}
+
+/// `println!` for results; see [`out`].
+macro_rules! outln {
+    ($($arg:tt)*) => { $crate::report::write_result(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+pub(crate) use {out, outln};
+
+/// Writes a result to stdout. A result that cannot be written, on a full disk say, ends the process with its exit code.
+pub(crate) fn write_result(text: fmt::Arguments<'_>) {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+            error(format_args!("could not write the result: {failure}"));
+            std::process::exit(3);
+        }
+        _ => {}
+    }
+}
+
 /// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
 pub fn status(verb: &str, message: impl Display) {
     anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {message}");
-}
-
-/// Writes a warning.
-pub fn warn(message: impl Display) {
-    anstream::eprintln!("{WARN}warning{WARN:#}: {message}");
 }
 
 /// Writes an error.
@@ -65,10 +85,10 @@ pub fn interval(timing: &TimingRecord) -> String {
 }
 
 /// How a program was measured, and what it is.
-pub fn program(program: &ProgramRecord, timing: &TimingRecord) -> String {
-    let versions = program.versions.iter().map(|(name, version)| format!("{name} {version}"));
-    let errors = &program.errors;
-    [format!("in its own process by {}, {} samples a turn", timing.clock, program.turn)]
+pub fn external(external: &ExternalRecord, timing: &TimingRecord) -> String {
+    let versions = external.versions.iter().map(|(name, version)| format!("{name} {version}"));
+    let errors = &external.errors;
+    [format!("in its own process by {}, {} samples a turn", timing.clock, external.turn)]
         .into_iter()
         .chain(versions)
         .chain([format!("max_abs_err {:.2e}, rms_err {:.2e}", errors.max_abs_err, errors.rms_err)])

@@ -165,12 +165,12 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
         let _ = writeln!(text, "{table}");
     }
     for baseline in &entry.baselines {
-        if let Some(program) = &baseline.program {
+        if let Some(external) = &baseline.external {
             let _ = writeln!(
                 text,
                 "{NOTE}program{NOTE:#} {}: {}",
                 baseline.name,
-                super::program(program, &baseline.timing)
+                super::external(external, &baseline.timing)
             );
         }
     }
@@ -194,6 +194,9 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
+    }
+    for warning in &tuned.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
     }
     for missed in &tuned.missed {
         let _ = writeln!(text, "{WARN}missed{WARN:#} {}", super::rejection(missed));
@@ -250,7 +253,7 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
         None if tuned.entry.baselines.iter().any(|baseline| baseline.name == DEFAULT) => {
             parts.push(format!("too few samples to compare with {DEFAULT}: take at least {FEWEST_ROUNDS}"));
         }
-        None => parts.push("the default did not pass, so there is nothing to compare with".to_owned()),
+        None => parts.push(format!("{DEFAULT} was not measured beside it, so there is nothing to compare with")),
     }
     if let Some(comparison) = &tuned.over_second {
         parts.push(match comparison.verdict {
@@ -351,8 +354,8 @@ fn performance(gated: &Gated, kernel: &Kernel) -> String {
                 let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
                 lines.push(format!("  {ratio:.2}x over {} ({low:.3} to {high:.3})", other.name));
             }
-            if let Some(program) = &other.program {
-                lines.push(format!("    {}", super::program(program, &other.timing)));
+            if let Some(external) = &other.external {
+                lines.push(format!("    {}", super::external(external, &other.timing)));
             }
         }
         lines.extend(compared.unavailable.iter().map(|(name, why)| format!("  {name} unavailable: {why}")));

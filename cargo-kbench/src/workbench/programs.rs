@@ -6,9 +6,10 @@ use std::sync::Arc;
 use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
 use kbench_runtime::tensor::Blobs;
 
+use super::evaluate::failed;
 use super::{RunError, Workbench};
 use crate::config::{self, BaselineKind, CorrectnessLimits};
-use crate::evaluation::{Gate, ProgramRecord, Reason, Rejection, ShapeErrors};
+use crate::evaluation::{ExternalRecord, Gate, Reason, Rejection, ShapeErrors};
 use crate::executor::ExecutorError;
 use crate::external::{Inputs, Problem, Program, ProgramOptions, Refusal};
 use crate::gates::{self, at_level};
@@ -57,12 +58,14 @@ impl<'a> Rival<'a> {
 }
 
 impl Workbench<'_> {
-    /// Everything about a program that its measurement depends on: the command, and the files of the package that it names.
-    pub(super) fn program_key(&self, rival: &Rival<'_>) -> impl serde::Serialize + use<> {
+    /// Hash of everything about a program that its measurement depends on: the command, and the files of the package that it
+    /// names.
+    pub(super) fn program_key(&self, rival: &Rival<'_>) -> String {
         let file = |word: &String| std::fs::read(self.builder.package.directory.join(word)).ok();
         let hash = |bytes: Vec<u8>| blake3::hash(&bytes).to_hex().to_string();
         let files: Vec<Option<String>> = rival.config.command.iter().map(|word| file(word).map(hash)).collect();
-        (rival.name.to_owned(), rival.config.command.clone(), files, format!("{:?}", rival.config.correctness))
+        let text = format!("{:?}", (&rival.config, files));
+        blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 
     /// Starts the programs that do not run yet, and checks their outputs. Those that cannot be used are taken out and named.
@@ -147,7 +150,7 @@ impl Workbench<'_> {
         }
         Ok(match Inputs::write(specs, seed, &blobs, &self.scratch)? {
             Ok(inputs) => Ok(inputs),
-            Err(failure) => Err(self.failed(&failure, name)?),
+            Err(failure) => Err(failed(self.kernel, &failure, name)?),
         })
     }
 
@@ -173,12 +176,7 @@ impl Workbench<'_> {
                 return Ok(Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(name))));
             }
         }
-        let reference = match self.reference(shape) {
-            Ok(reference) => reference,
-            Err(error) => {
-                return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
-            }
-        };
+        let reference = self.reference(kernel, shape)?;
         let limits = limits(config, &kernel.gates.correctness);
         let job = InspectJob {
             id: 0,
@@ -190,7 +188,7 @@ impl Workbench<'_> {
         };
         let report = match self.executor.inspect(job, self.timeout()) {
             Ok(reports) => reports.into_iter().next(),
-            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(self.failed(&failure, name)?)),
+            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, name)?)),
             Err(error) => return Err(error.into()),
         };
         let Some(report) = report else {
@@ -209,13 +207,13 @@ impl Workbench<'_> {
         shape: usize,
         inputs: &Inputs,
         turn: u32,
-    ) -> Result<Result<ProgramRecord, Rejection>, RunError> {
+    ) -> Result<Result<ExternalRecord, Rejection>, RunError> {
         let config = rival.config;
         let (program, before) = rival.running.as_mut().expect("started");
         Ok(match self.check_program(program, config, shape, inputs.specs())? {
             Ok(after) => {
                 let errors = ShapeErrors::worst(&self.kernel.shapes[shape].name, &[before.clone(), after]);
-                Ok(ProgramRecord {
+                Ok(ExternalRecord {
                     command: config.command.clone(),
                     versions: program.versions.clone(),
                     turn,
