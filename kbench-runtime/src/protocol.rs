@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dtype::DType;
 
+pub mod external;
+
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
 pub const VERSION: u32 = 1;
 
@@ -37,6 +39,8 @@ pub enum Request {
     },
     /// Compare a kernel with its reference.
     Check(Box<CheckJob>),
+    /// Compare outputs of another program with the reference.
+    Inspect(Box<InspectJob>),
     /// Measure one or more kernels, interleaved.
     Time(Box<TimeJob>),
 }
@@ -65,7 +69,7 @@ pub enum Event {
         /// What starts now.
         stage: Stage,
     },
-    /// The end of a [`Request::Check`] that ran to its end.
+    /// The end of a [`Request::Check`] or [`Request::Inspect`] that ran to its end.
     Checked {
         /// The job's id.
         id: u64,
@@ -371,6 +375,23 @@ pub struct CheckJob {
     /// Seeds of the inputs.
     pub seeds: Vec<u64>,
     /// An element whose absolute error exceeds this counts as bad.
+    pub bad_above: f64,
+}
+
+/// Compare outputs that another program made of the inputs of one seed with the reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InspectJob {
+    /// Repeated in every event of this job.
+    pub id: u64,
+    /// Every declared tensor.
+    pub tensors: Vec<TensorSpec>,
+    /// What the outputs are compared with.
+    pub reference: Reference,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// The outputs: indices into `tensors`, and their bytes.
+    pub outputs: Vec<(usize, Bytes)>,
+    /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
 }
 

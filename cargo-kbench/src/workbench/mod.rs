@@ -22,6 +22,7 @@ mod build;
 mod compare;
 mod dead;
 mod evaluate;
+mod programs;
 
 use arch::arch_for;
 
@@ -57,6 +58,8 @@ pub struct Workbench<'a> {
     /// Builds its variants.
     pub builder: Builder<'a>,
     executor: Executor,
+    /// Where files for programs are put while they run.
+    scratch: PathBuf,
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
     references: HashMap<(String, usize), Artifact>,
@@ -74,6 +77,7 @@ impl<'a> Workbench<'a> {
         device_index: u32,
         cache: PathBuf,
     ) -> Self {
+        let scratch = cache.with_file_name("programs");
         let options = WorkerOptions {
             runner: kernel.runner.clone(),
             device: device_kind(kernel.implementation.backend),
@@ -84,6 +88,7 @@ impl<'a> Workbench<'a> {
             kernel,
             builder: Builder::new(package, kernel, compiler),
             executor: Executor::new(options),
+            scratch,
             device: None,
             files: HashMap::new(),
             references: HashMap::new(),
