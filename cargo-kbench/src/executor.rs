@@ -384,6 +384,7 @@ impl Worker {
         self.stage = None;
         self.case = 0;
         let mut since = Instant::now();
+        let mut ended = None;
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(WaitError::Interrupted);
@@ -406,11 +407,14 @@ impl Worker {
                     }
                 },
                 Err(RecvTimeoutError::Disconnected) => return Err(WaitError::Failure(self.post_mortem())),
-                // Something that it started may hold the other end of the pipe open.
-                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
-                    return Err(WaitError::Failure(self.post_mortem()));
-                }
                 Err(RecvTimeoutError::Timeout) => {
+                    // Something that it started may hold the other end of the pipe open. What it wrote itself is read first.
+                    if matches!(self.child.try_wait(), Ok(Some(_))) {
+                        let ended = *ended.get_or_insert_with(Instant::now);
+                        if ended.elapsed() > GRACE {
+                            return Err(WaitError::Failure(self.post_mortem()));
+                        }
+                    }
                     let patience = deadline(self.stage);
                     if since.elapsed() > patience {
                         self.end();
@@ -420,11 +424,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Whether the process has ended and all that it wrote was read.
-    fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_))) && self.events.try_recv().is_err()
     }
 
     /// Why the worker closed its stdout.
