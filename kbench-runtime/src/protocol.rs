@@ -521,8 +521,8 @@ pub struct Timing {
 /// How a kernel was seen to skip work whose result lay in its outputs already.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SkipsWork {
-    /// Median time of a launch on poisoned outputs over that of a launch on right ones. Finite; near 1 where only `left_alone`
-    /// gave it away.
+    /// Time of a launch on poisoned outputs over that of a launch on right ones, both at the lower quartile. Finite; near 1 where
+    /// only `left_alone` gave it away.
     pub ratio: f64,
     /// Elements that a launch left poisoned among right ones.
     pub left_alone: u64,

@@ -207,7 +207,7 @@ impl<D: Device> Rig<D> {
         Ok(writes)
     }
 
-    /// Gives outputs the bytes that a launch left in them, some of them changed, say; other tensors stay as they are.
+    /// Gives outputs the bytes that a launch left in them; other tensors stay as they are.
     pub fn set_outputs(&self, device: &mut D, outputs: &Outputs) -> Result<(), Failure> {
         for (index, data) in outputs.iter().filter(|(index, _)| self.tensors[*index].role == Role::Out) {
             if let Some(slot) = &self.slots[*index] {
@@ -215,6 +215,20 @@ impl<D: Device> Rig<D> {
             }
         }
         Ok(())
+    }
+
+    /// Gives one element of an output other bytes.
+    pub fn set_element(&self, device: &mut D, index: usize, at: usize, bytes: &[u8]) -> Result<(), Failure> {
+        let slot = self.slots[index].as_ref().expect("every output has memory");
+        device.upload(&slot.buffer, GUARD + at * bytes.len(), bytes)
+    }
+
+    /// The bytes of one element of an output.
+    pub fn element(&self, device: &mut D, index: usize, at: usize) -> Result<Vec<u8>, Failure> {
+        let slot = self.slots[index].as_ref().expect("every output has memory");
+        let mut bytes = vec![0; self.tensors[index].dtype.size()];
+        device.download(&slot.buffer, GUARD + at * bytes.len(), &mut bytes)?;
+        Ok(bytes)
     }
 
     /// The bytes of every output: `known` itself where they are the same.
