@@ -88,6 +88,8 @@ pub enum Gate {
     Launch,
     /// Gate 2.
     Correctness,
+    /// What sanitizers say of one more run.
+    Sanitize,
     /// Gate 3.
     Performance,
 }
@@ -99,6 +101,7 @@ impl fmt::Display for Gate {
             Gate::Resources => "resources",
             Gate::Launch => "launch",
             Gate::Correctness => "correctness",
+            Gate::Sanitize => "sanitize",
             Gate::Performance => "performance",
         })
     }
@@ -136,6 +139,12 @@ pub enum Reason {
     Unrepeatable,
     StaleOutput,
     Wrong,
+    Memcheck,
+    Racecheck,
+    Initcheck,
+    Synccheck,
+    Address,
+    Undefined,
     TooSlow,
     Undecided,
 }
@@ -178,7 +187,7 @@ pub struct Rejection {
     pub message: String,
     /// The shape it showed on.
     pub shape: Option<String>,
-    /// What the compiler wrote.
+    /// What the compiler or the sanitizer wrote.
     pub output: Option<String>,
 }
 
@@ -197,6 +206,17 @@ impl fmt::Display for Rejection {
         }
         write!(f, ": {}", self.message)
     }
+}
+
+/// What the sanitizers said of a variant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sanitized {
+    /// Why it is rejected.
+    pub rejection: Option<Rejection>,
+    /// What tools warn of, what they found at level `warn`, and which are missing.
+    pub warnings: Vec<String>,
+    /// The runs, `memcheck at small`.
+    pub runs: Vec<String>,
 }
 
 /// One build of a variant.

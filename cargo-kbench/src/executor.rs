@@ -20,6 +20,10 @@ use kbench_runtime::protocol::{
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+pub use tool::Watched;
+
+mod tool;
+
 /// Set by the signal handler; every wait of the driver looks at it.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -62,6 +66,8 @@ pub enum ExecutorError {
 pub struct WorkerOptions {
     /// Command prefix; empty: here.
     pub runner: Vec<String>,
+    /// Command prefix after it: a tool that watches the worker; empty: none.
+    pub tool: Vec<String>,
     /// Kind of device.
     pub device: DeviceKind,
     /// Index of the device.
@@ -171,7 +177,8 @@ impl Executor {
         }
     }
 
-    fn submit(&mut self, blobs: Vec<String>, request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+    /// Sends a job, and before it what the worker does not have yet.
+    fn send(&mut self, blobs: Vec<String>, request: &Request) -> Result<&mut Worker, ExecutorError> {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
         for hash in blobs {
@@ -187,11 +194,12 @@ impl Executor {
             worker.sent.insert(hash);
         }
         let _ = worker.send(request);
-        let deadline = &mut |stage: Option<Stage>| match stage {
-            Some(stage) if stage.runs_kernel() => timeout,
-            _ => PATIENCE,
-        };
-        let (case, failure) = match worker.wait(deadline) {
+        Ok(worker)
+    }
+
+    fn submit(&mut self, blobs: Vec<String>, request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+        let worker = self.send(blobs, request)?;
+        let (case, failure) = match worker.wait(&mut |stage| patience(stage, timeout)) {
             Ok(Event::Failed { case, failure, .. }) => (case, failure),
             Ok(event) => return Ok(event),
             Err(WaitError::Interrupted) => {
@@ -209,7 +217,7 @@ impl Executor {
 
 impl WorkerOptions {
     fn command(&self) -> std::io::Result<Vec<std::ffi::OsString>> {
-        let mut words: Vec<std::ffi::OsString> = self.runner.iter().map(Into::into).collect();
+        let mut words: Vec<std::ffi::OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
         words.push(std::env::current_exe()?.into_os_string());
         words.extend(["kbench".into(), "worker".into()]);
         Ok(words)
@@ -219,6 +227,11 @@ impl WorkerOptions {
         let words = self.command().unwrap_or_default();
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// How long a worker may be silent in a stage.
+fn patience(stage: Option<Stage>, timeout: Duration) -> Duration {
+    if stage.is_some_and(Stage::runs_kernel) { timeout } else { PATIENCE }
 }
 
 /// Every blob that a case names.
@@ -277,12 +290,13 @@ impl Worker {
         });
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr);
+        let lines = if options.tool.is_empty() { 20 } else { tool::LINES };
         let pipe = child.stderr.take().expect("piped");
         let stderr_reader = std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n') {
                 let Ok(line) = line else { break };
                 let mut tail = tail.lock().expect("no panic while held");
-                if tail.len() == 20 {
+                if tail.len() == lines {
                     tail.pop_front();
                 }
                 tail.push_back(String::from_utf8_lossy(&line).into_owned());
@@ -335,14 +349,7 @@ impl Worker {
     fn post_mortem(&mut self) -> Failure {
         let ended = wait_for(&mut self.child, Duration::from_secs(5));
         self.end();
-        if let Some(reader) = self.stderr_reader.take().filter(|_| ended.is_some()) {
-            // Ends with the pipe; a grandchild that holds it open must not hold us.
-            let limit = Instant::now() + Duration::from_millis(500);
-            while !reader.is_finished() && Instant::now() < limit {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let stderr = self.stderr.lock().expect("no panic while held").iter().cloned().collect::<Vec<_>>().join("\n");
+        let stderr = self.said();
         let Some(status) = ended else {
             return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
         };

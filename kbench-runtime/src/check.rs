@@ -11,7 +11,7 @@ use crate::cache::Bounded;
 use crate::compare::{count, element, with_reference};
 use crate::device::Device;
 use crate::device::host::HostDevice;
-use crate::protocol::{Case, CheckJob, DeviceKind, Failure, Reference, Role, SeedReport, Stage, TensorSpec};
+use crate::protocol::{Case, CheckJob, DeviceKind, Failure, Reference, Role, RunJob, SeedReport, Stage, TensorSpec};
 use crate::reference::{self, References};
 use crate::rig::{FINITE, NAN, Rig};
 use crate::tensor::{self, Blobs, GENERATION, Inputs};
@@ -69,12 +69,16 @@ impl<D: Device> Session<D> {
 
     /// Loads a case's kernel on this session's device.
     pub(crate) fn rig(&mut self, case: &Case) -> Result<Rig<D>, Failure> {
+        let code = self.code_of(case)?;
+        Rig::new(&mut self.device, &case.tensors, &case.launch, &code)
+    }
+
+    fn code_of(&self, case: &Case) -> Result<Arc<Vec<u8>>, Failure> {
         let (asked, open) = (case.launch.device, self.device.info().kind);
         if asked != open {
             return Err(Failure::Unsupported { message: format!("a kernel for {asked:?} on a {open:?} device") });
         }
-        let code = self.code(&case.launch.blob)?;
-        Rig::new(&mut self.device, &case.tensors, &case.launch, &code)
+        self.code(&case.launch.blob)
     }
 
     /// The inputs of a case, made at most once for each seed.
@@ -134,6 +138,20 @@ impl<D: Device> Session<D> {
             reports.push(check.run(&mut self.device, rig, job.bad_above, stage)?.0);
         }
         Ok(reports)
+    }
+}
+
+impl<D: Device> Session<D> {
+    /// Runs a kernel once on memory that hides nothing from a sanitizer. What it finds, it says itself.
+    pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<(), Failure> {
+        stage(Stage::Inputs);
+        let inputs = self.inputs(&job.case.tensors, job.seed)?;
+        stage(Stage::Launch);
+        let code = self.code_of(&job.case)?;
+        self.device.keep_code();
+        let rig = Rig::bare(&mut self.device, &job.case.tensors, &job.case.launch, &code)?;
+        rig.give(&mut self.device, &inputs)?;
+        self.device.run(&rig.bound)
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Rig<D: Device> {
     tensors: Vec<TensorSpec>,
     slots: Vec<Option<D::Buffer>>,
     symbols: Vec<(String, usize)>,
+    /// Bytes of each guard band: [`GUARD`], or none.
+    guard: usize,
     /// What the guard bands of written tensors hold.
     poison: u8,
 }
@@ -30,6 +32,21 @@ pub struct Rig<D: Device> {
 impl<D: Device> Rig<D> {
     /// Loads a kernel and allocates its memory: the tensors among its arguments, and every output.
     pub fn new(device: &mut D, tensors: &[TensorSpec], launch: &Launch, code: &[u8]) -> Result<Self, Failure> {
+        Self::guarded(device, tensors, launch, code, GUARD)
+    }
+
+    /// The same without guard bands, so that a sanitizer sees where each tensor ends. Only [`Rig::give`] may follow.
+    pub fn bare(device: &mut D, tensors: &[TensorSpec], launch: &Launch, code: &[u8]) -> Result<Self, Failure> {
+        Self::guarded(device, tensors, launch, code, 0)
+    }
+
+    fn guarded(
+        device: &mut D,
+        tensors: &[TensorSpec],
+        launch: &Launch,
+        code: &[u8],
+        guard: usize,
+    ) -> Result<Self, Failure> {
         let kernel = device.load(code, &launch.entry)?;
         let mut used: Vec<bool> = tensors.iter().map(|spec| is_output(spec.role)).collect();
         for (at, arg) in launch.args.iter().enumerate() {
@@ -47,7 +64,7 @@ impl<D: Device> Rig<D> {
         let slots = tensors
             .iter()
             .zip(used)
-            .map(|(spec, used)| used.then(|| device.alloc(spec.bytes() + 2 * GUARD)).transpose())
+            .map(|(spec, used)| used.then(|| device.alloc(spec.bytes() + 2 * guard)).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         let mut args = Vec::new();
         let mut symbols = Vec::new();
@@ -56,12 +73,12 @@ impl<D: Device> Rig<D> {
             match arg {
                 Arg::Tensor(tensor) => args.push(BoundArg::Pointer {
                     buffer: buffer(*tensor),
-                    offset: GUARD,
+                    offset: guard,
                     bytes: tensors[*tensor].bytes(),
                 }),
                 Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
                     buffer: buffer(map.tensor),
-                    offset: GUARD,
+                    offset: guard,
                     dtype: tensors[map.tensor].dtype,
                     map: map.clone(),
                 }),
@@ -70,7 +87,7 @@ impl<D: Device> Rig<D> {
             }
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
-        Ok(Self { kernel, bound, tensors: tensors.to_vec(), slots, symbols, poison: NAN })
+        Ok(Self { kernel, bound, tensors: tensors.to_vec(), slots, symbols, guard, poison: NAN })
     }
 
     fn slots(&self) -> impl Iterator<Item = (usize, &TensorSpec, &D::Buffer)> {
@@ -86,8 +103,17 @@ impl<D: Device> Rig<D> {
         self.slots().any(|(_, spec, _)| spec.role == Role::Inout)
     }
 
-    /// Gives the kernel the inputs of one seed, and fresh guard bands.
-    pub fn begin(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+    /// Gives a bare rig the inputs of one seed, and writes nothing else.
+    pub fn give(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+        self.set_symbols(device, inputs)?;
+        let read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| matches!(spec.role, Role::In | Role::Inout);
+        for (index, spec, buffer) in self.slots().filter(read) {
+            upload(device, buffer, self.guard, spec, inputs[index].as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn set_symbols(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
         for (symbol, tensor) in &self.symbols {
             let spec = &self.tensors[*tensor];
             let Some(data) = &inputs[*tensor] else {
@@ -96,10 +122,16 @@ impl<D: Device> Rig<D> {
             };
             device.set_symbol(&self.kernel, symbol, data)?;
         }
+        Ok(())
+    }
+
+    /// Gives the kernel the inputs of one seed, and fresh guard bands.
+    pub fn begin(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+        self.set_symbols(device, inputs)?;
         for (index, spec, buffer) in self.slots() {
             if spec.role == Role::In {
                 fill_guards(device, buffer, spec.bytes(), NAN)?;
-                upload(device, buffer, spec, inputs[index].as_deref())?;
+                upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
             }
         }
         self.poison(device, inputs, NAN)
@@ -118,7 +150,7 @@ impl<D: Device> Rig<D> {
                 Role::Out | Role::Scratch => device.fill(buffer, 0, spec.bytes() + 2 * GUARD, poison)?,
                 Role::Inout => {
                     fill_guards(device, buffer, spec.bytes(), poison)?;
-                    upload(device, buffer, spec, inputs[index].as_deref())?;
+                    upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
                 }
             }
         }
@@ -128,7 +160,7 @@ impl<D: Device> Rig<D> {
     /// Gives tensors that are read and written their inputs back, and touches nothing else.
     pub fn restore(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
         for (index, spec, buffer) in self.slots().filter(|(_, spec, _)| spec.role == Role::Inout) {
-            upload(device, buffer, spec, inputs[index].as_deref())?;
+            upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
         }
         Ok(())
     }
@@ -201,11 +233,12 @@ fn fill_guards<D: Device>(device: &mut D, buffer: &D::Buffer, bytes: usize, byte
 fn upload<D: Device>(
     device: &mut D,
     buffer: &D::Buffer,
+    offset: usize,
     spec: &TensorSpec,
     data: Option<&[u8]>,
 ) -> Result<(), Failure> {
     match data {
-        Some(data) if data.len() == spec.bytes() => device.upload(buffer, GUARD, data),
+        Some(data) if data.len() == spec.bytes() => device.upload(buffer, offset, data),
         Some(_) | None => Err(Failure::Inputs { message: format!("`{}` is read but has no contents", spec.name) }),
     }
 }

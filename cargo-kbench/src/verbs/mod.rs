@@ -58,7 +58,9 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref::<RunError>() {
             Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
-            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Io(_)) => Exit::Missing,
+            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Sanitizer { .. } | RunError::Io(_)) => {
+                Exit::Missing
+            }
             Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
         }
     }
