@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::CompileError;
-use super::{Compiler, nvcc};
+use super::{Artifact, Compiler, binary, nvcc};
 use crate::config::SanitizeTool;
 
 /// The status of a worker whose sanitizer found something: none that a worker has by itself.
@@ -99,6 +99,12 @@ impl Compiler {
                     .to_owned(),
             })
     }
+}
+
+/// Whether two cubins run the same instructions, whatever they say of source lines.
+pub fn same_code(a: &Artifact, b: &Artifact) -> bool {
+    let of = |artifact: &Artifact| binary::cubin_code(&fs::read(&artifact.code).ok()?).ok();
+    of(a).is_some_and(|code| of(b) == Some(code))
 }
 
 /// compute-sanitizer as it is asked. Its report goes to stderr: stdout belongs to the protocol.

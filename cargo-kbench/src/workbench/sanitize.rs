@@ -4,7 +4,7 @@ use kbench_runtime::protocol::{Case, RunJob};
 
 use super::build::compile_rejection;
 use super::{RunError, Workbench};
-use crate::compile::sanitizer::Sanitizer;
+use crate::compile::sanitizer::{Sanitizer, same_code};
 use crate::compile::{Artifact, CompileError};
 use crate::config::{Backend, Level, SanitizeTool};
 use crate::evaluation::{Gate, Reason, Rejection, Sanitized};
@@ -143,7 +143,7 @@ impl Workbench<'_> {
         if implementation.backend == Backend::Cuda {
             // Source lines are welcome where they change nothing; what is judged is what is measured.
             let measured = self.builder.compiler.compile(&plain)?;
-            if measured.identity != artifact.identity {
+            if !same_code(&measured, &artifact) {
                 artifact = measured;
             }
         }
