@@ -1,4 +1,4 @@
-//! The append-only record of a run: one JSON line for each thing that finished, on disk before the next begins.
+//! The append-only record of a run: one JSON line for each thing that finished, written before the next begins.
 //!
 //! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
 //! second way through the loop.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, Rejection, TimingRecord};
+use crate::evaluation::{Evaluation, Reason, Rejection, TimingRecord};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -59,6 +59,8 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
+    /// Hash of machine code and launch: equal for twins.
+    pub program: String,
     /// Its time.
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
@@ -150,7 +152,7 @@ impl Known {
                 Ok(Record::Start { version, resumed, .. }) if !resumed || version != VERSION => {
                     known = Known::default();
                 }
-                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() => {
+                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() && !is_transient(&evaluation) => {
                     known.evaluations.insert(evaluation.key.clone(), *evaluation);
                 }
                 Ok(Record::Comparison(comparison)) => {
@@ -164,6 +166,11 @@ impl Known {
         }
         known
     }
+}
+
+/// Whether the outcome says more of the moment than of the variant.
+fn is_transient(evaluation: &Evaluation) -> bool {
+    matches!(evaluation.rejection(), Some(rejection) if [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code))
 }
 
 #[cfg(test)]

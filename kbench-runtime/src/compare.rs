@@ -17,19 +17,15 @@ struct Sums {
     squares: f64,
     references: u64,
     reference_squares: f64,
-    largest: Option<Largest>,
+    /// The largest error, and the chunk it is in.
+    largest: Option<(f64, usize)>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Largest {
-    error: f64,
-    at: u64,
-    output: f64,
-    reference: f64,
-}
+/// Elements that are added up side by side.
+const LANES: usize = 8;
 
 impl Sums {
-    fn add(&mut self, at: u64, output: f64, reference: f64, error: f64, bad_above: f64) {
+    fn add(&mut self, chunk: usize, output: f64, reference: f64, error: f64, bad_above: f64) {
         if reference.is_finite() {
             self.references += 1;
             self.reference_squares += reference * reference;
@@ -47,8 +43,43 @@ impl Sums {
         self.absolute += absolute;
         self.squares += error * error;
         self.bad += u64::from(absolute > bad_above);
-        if self.largest.is_none_or(|largest| absolute > largest.error) {
-            self.largest = Some(Largest { error: absolute, at, output, reference });
+        if self.largest.is_none_or(|(largest, _)| absolute > largest) {
+            self.largest = Some((absolute, chunk));
+        }
+    }
+
+    /// Adds elements that are all finite, many at a time: nearly all are, and one by one they would take most of a check's time.
+    fn add_finite(&mut self, chunk: usize, output: &[f64], reference: &[f64], bad_above: f64) {
+        let (outputs, outputs_left) = output.as_chunks::<LANES>();
+        let (references, references_left) = reference.as_chunks::<LANES>();
+        let [mut errors, mut absolutes, mut squares, mut reference_squares] = [[0.0; LANES]; 4];
+        let (mut largest, mut bad) = ([-1.0_f64; LANES], [0_u64; LANES]);
+        for (output, reference) in outputs.iter().zip(references) {
+            for lane in 0..LANES {
+                let error = output[lane] - reference[lane];
+                let absolute = error.abs();
+                errors[lane] += error;
+                absolutes[lane] += absolute;
+                squares[lane] += error * error;
+                reference_squares[lane] += reference[lane] * reference[lane];
+                largest[lane] = if absolute > largest[lane] { absolute } else { largest[lane] };
+                bad[lane] += u64::from(absolute > bad_above);
+            }
+        }
+        let n = (outputs.len() * LANES) as u64;
+        self.compared += n;
+        self.references += n;
+        self.error += errors.iter().sum::<f64>();
+        self.absolute += absolutes.iter().sum::<f64>();
+        self.squares += squares.iter().sum::<f64>();
+        self.reference_squares += reference_squares.iter().sum::<f64>();
+        self.bad += bad.iter().sum::<u64>();
+        let largest = largest.into_iter().fold(-1.0, f64::max);
+        if largest > self.largest.map_or(-1.0, |(largest, _)| largest) {
+            self.largest = Some((largest, chunk));
+        }
+        for (output, reference) in outputs_left.iter().zip(references_left) {
+            self.add(chunk, *output, *reference, output - reference, bad_above);
         }
     }
 
@@ -63,54 +94,104 @@ impl Sums {
             references: self.references + next.references,
             reference_squares: self.reference_squares + next.reference_squares,
             largest: match (self.largest, next.largest) {
-                (Some(largest), Some(other)) if other.error > largest.error => Some(other),
+                (Some((error, _)), Some(other)) if other.0 > error => Some(other),
                 (largest, other) => largest.or(other),
             },
         }
     }
 }
 
+/// The same elements of an output and of its reference.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    dtype: DType,
+    output: &'a [u8],
+    wide: DType,
+    reference: &'a [u8],
+}
+
+impl<'a> Pair<'a> {
+    fn chunk(self, chunk: usize) -> Self {
+        fn part(bytes: &[u8], chunk: usize, size: usize) -> &[u8] {
+            &bytes[chunk * CHUNK * size..((chunk + 1) * CHUNK * size).min(bytes.len())]
+        }
+        let output: &'a [u8] = part(self.output, chunk, self.dtype.size());
+        Self { output, reference: part(self.reference, chunk, self.wide.size()), ..self }
+    }
+
+    fn elements(self) -> usize {
+        self.output.len() / self.dtype.size()
+    }
+
+    fn is_whole(self) -> bool {
+        matches!((self.dtype, self.wide), (DType::I64, DType::I64) | (DType::U64, DType::U64))
+    }
+
+    /// Decodes both.
+    fn decode<'b>(self, left: &'b mut [f64], right: &'b mut [f64]) -> (&'b [f64], &'b [f64]) {
+        let n = self.elements();
+        codec::decode_into(self.dtype, self.output, &mut left[..n]);
+        codec::decode_into(self.wide, self.reference, &mut right[..n]);
+        (&left[..n], &right[..n])
+    }
+
+    fn error(self, index: usize, left: f64, right: f64) -> f64 {
+        if self.is_whole() {
+            let [left, right] = [self.output, self.reference].map(|bytes| whole(self.dtype, bytes, index));
+            (left - right) as f64
+        } else {
+            left - right
+        }
+    }
+
+    fn sums(self, chunk: usize, buffers: &mut (Vec<f64>, Vec<f64>), bad_above: f64) -> Sums {
+        let (left, right) = self.decode(&mut buffers.0, &mut buffers.1);
+        let finite = |values: &[f64]| values.iter().fold(true, |finite, value| finite & (value.abs() <= f64::MAX));
+        let mut sums = Sums::default();
+        if !self.is_whole() && finite(left) && finite(right) {
+            sums.add_finite(chunk, left, right, bad_above);
+        } else {
+            for (index, (left, right)) in left.iter().zip(right).enumerate() {
+                sums.add(chunk, *left, *right, self.error(index, *left, *right), bad_above);
+            }
+        }
+        sums
+    }
+
+    /// The first element with that error: index, output, reference.
+    fn first(self, absolute: f64, buffers: &mut (Vec<f64>, Vec<f64>)) -> Option<(usize, f64, f64)> {
+        let (left, right) = self.decode(&mut buffers.0, &mut buffers.1);
+        let finite = |value: f64| value.is_finite();
+        left.iter().zip(right).enumerate().find_map(|(index, (left, right))| {
+            let error = self.error(index, *left, *right).abs();
+            (finite(*left) && finite(*right) && error.total_cmp(&absolute).is_eq()).then_some((index, *left, *right))
+        })
+    }
+}
+
 /// Errors of an output against the reference's tensor of type `wide`; nothing is said of unwritten elements.
 pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: &[u8], bad_above: f64) -> OutputReport {
-    let (size, wide_size) = (spec.dtype.size(), wide.size());
-    let chunks: Vec<Sums> = output
-        .par_chunks(CHUNK * size)
-        .zip(reference.par_chunks(CHUNK * wide_size))
-        .enumerate()
-        .map_init(
-            || (vec![0.0; CHUNK], vec![0.0; CHUNK]),
-            |(left, right), (chunk, (output, reference))| {
-                let n = output.len() / size;
-                codec::decode_into(spec.dtype, output, &mut left[..n]);
-                codec::decode_into(wide, reference, &mut right[..n]);
-                let mut sums = Sums::default();
-                for (index, (left, right)) in left[..n].iter().zip(&right[..n]).enumerate() {
-                    let error = match (spec.dtype, wide) {
-                        (DType::I64, DType::I64) | (DType::U64, DType::U64) => {
-                            let [left, right] = [output, reference].map(|bytes| whole(spec.dtype, bytes, index));
-                            (left - right) as f64
-                        }
-                        _ => left - right,
-                    };
-                    sums.add((chunk * CHUNK + index) as u64, *left, *right, error, bad_above);
-                }
-                sums
-            },
-        )
+    let pair = Pair { dtype: spec.dtype, output, wide, reference };
+    let buffers = || (vec![0.0; CHUNK], vec![0.0; CHUNK]);
+    let chunks: Vec<Sums> = (0..pair.elements().div_ceil(CHUNK))
+        .into_par_iter()
+        .map_init(buffers, |buffers, chunk| pair.chunk(chunk).sums(chunk, buffers, bad_above))
         .collect();
     let sums = chunks.into_iter().fold(Sums::default(), Sums::then);
     let mean = |sum: f64, n: u64| if n == 0 { 0.0 } else { bounded(sum / n as f64) };
-    let largest = sums.largest.unwrap_or(Largest { error: 0.0, at: 0, output: 0.0, reference: 0.0 });
+    let (largest, chunk) = sums.largest.unwrap_or((0.0, 0));
+    let first = sums.largest.and_then(|_| pair.chunk(chunk).first(largest, &mut buffers()));
+    let (at, output_at, reference_at) = first.unwrap_or((0, 0.0, 0.0));
     OutputReport {
         tensor: spec.name.clone(),
         elements: spec.elements() as u64,
         unwritten: 0,
         first_unwritten: None,
         nonfinite: sums.nonfinite,
-        max_abs_err: bounded(largest.error),
-        max_abs_err_at: largest.at,
-        output_at: largest.output,
-        reference_at: largest.reference,
+        max_abs_err: bounded(largest),
+        max_abs_err_at: (chunk * CHUNK + at) as u64,
+        output_at,
+        reference_at,
         mean_abs_err: mean(sums.absolute, sums.compared),
         bias: mean(sums.error, sums.compared),
         rms_err: mean(sums.squares, sums.compared).sqrt(),
@@ -209,6 +290,26 @@ mod tests {
         };
         assert_eq!(on(1), on(3));
         assert_eq!(on(2).max_abs_err_at, CHUNK as u64 + 1);
+    }
+
+    #[test]
+    fn many_at_a_time_find_what_one_by_one_do() {
+        let n = CHUNK + 13;
+        let output: Vec<f64> = (0..n).map(|i| (i as f64).cos()).collect();
+        let mut reference: Vec<f64> = output.iter().map(|v| v + 0.25).collect();
+        reference[CHUNK + 9] += 1.0;
+        let finite = report(DType::F64, &output, &reference);
+        assert_eq!((finite.max_abs_err_at, finite.bad), (CHUNK as u64 + 9, 1));
+        // One NaN on both sides of each chunk, which agree, turns to the other way.
+        let (mut output, mut reference) = (output, reference);
+        for at in [5, CHUNK + 5] {
+            (output[at], reference[at]) = (f64::NAN, f64::NAN);
+        }
+        let slow = report(DType::F64, &output, &reference);
+        assert_eq!((slow.max_abs_err_at, slow.bad, slow.nonfinite), (CHUNK as u64 + 9, 1, 0));
+        let close = |left: f64, right: f64| (left / right - 1.0).abs() < 1e-3;
+        assert!(close(slow.mean_abs_err, finite.mean_abs_err) && close(slow.bias, finite.bias), "{slow:?} {finite:?}");
+        assert!(close(slow.rms_err, finite.rms_err) && close(slow.rms_ref, finite.rms_ref), "{slow:?} {finite:?}");
     }
 
     #[test]

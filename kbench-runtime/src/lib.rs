@@ -8,6 +8,7 @@ pub mod codec;
 mod compare;
 pub mod device;
 pub mod dtype;
+mod pool;
 pub mod protocol;
 mod reference;
 mod rig;

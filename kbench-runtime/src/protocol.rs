@@ -499,8 +499,24 @@ pub struct Timing {
     pub batch: u32,
     /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
-    /// The check after the last sample.
+    /// The check after the last sample, and of what the last sample itself left behind.
     pub after: SeedReport,
+    /// Samples during which the device may have waited for the host: they may be too long.
+    #[serde(default)]
+    pub exposed_samples: u64,
+    /// Set if the kernel does less where its outputs are right already: its samples are not those of its work.
+    #[serde(default)]
+    pub skips_work: Option<SkipsWork>,
+}
+
+/// How a kernel was seen to skip work whose result lay in its outputs already.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SkipsWork {
+    /// Median time of a launch on poisoned outputs over that of a launch on right ones. Finite; near 1 where only `left_alone`
+    /// gave it away.
+    pub ratio: f64,
+    /// Elements that a launch left poisoned among right ones.
+    pub left_alone: u64,
 }
 
 /// Why a job could not be finished. Typed, so that no one has to match on messages.

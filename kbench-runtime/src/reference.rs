@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::cache::Bounded;
-use crate::codec;
+use crate::codec::{self, CHUNK};
 use crate::compare::{count, element};
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::pool::Pool;
 use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, TensorSpec};
 use crate::rig::{self, Rig, is_output};
 use crate::tensor::{GENERATION, Inputs};
@@ -17,8 +19,21 @@ use crate::tensor::{GENERATION, Inputs};
 /// Bytes kept in memory.
 const MEMORY: usize = 1 << 30;
 
+/// Bytes kept on disk.
+const FOLDER: u64 = 4 << 30;
+
+/// A temporary file this old was left by a worker that was killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// Results larger than this are not written to disk.
 const LARGEST_FILE: usize = 256 << 20;
+
+/// Part of every key; to be raised whenever the same reference could give other results, or none. 2: no kernel's floating-point
+/// environment reaches it, and some finite number is asked for.
+const RESULTS: u32 = 2;
+
+/// What the names of files that are still being written start with; tempfile's own default, which earlier versions used.
+const TEMPORARY: &str = ".tmp";
 
 const MAGIC: &[u8; 8] = b"kbref-1\n";
 
@@ -33,8 +48,12 @@ pub struct References {
 }
 
 impl References {
-    /// With a folder to keep results in, created if it can be.
+    /// With a folder to keep results in, created if it can be. What has not been used for longest is deleted from it now.
     pub fn new(folder: Option<PathBuf>) -> Self {
+        if let Some(folder) = &folder {
+            // A cache that cannot be tidied costs room, nothing else.
+            let _ = tidy(folder, FOLDER, ABANDONED);
+        }
         Self { memory: Bounded::new(MEMORY), folder }
     }
 
@@ -44,7 +63,13 @@ impl References {
             return Ok(outputs);
         }
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
-        let stored = path.as_ref().and_then(|path| decode(&std::fs::read(path).ok()?));
+        let stored = path.as_ref().and_then(|path| {
+            let outputs = decode(&std::fs::read(path).ok()?)?;
+            // The time of the last use, for `tidy`.
+            let _ =
+                std::fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+            Some(outputs)
+        });
         let outputs = if let Some(outputs) = stored {
             outputs
         } else {
@@ -69,7 +94,7 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], seed: u64, device: &De
         .enumerate()
         .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
         .collect();
-    let content = (GENERATION, reference, tensors, seed, &device.name, &device.driver);
+    let content = (RESULTS, GENERATION, reference, tensors, seed, &device.name, &device.driver);
     let json = serde_json::to_vec(&content).expect("these types are plain data");
     blake3::hash(&json).to_hex().to_string()
 }
@@ -116,12 +141,13 @@ fn run_inner<D: Device>(
             Some(codec::convert(tensors[index].dtype, wide[index].dtype, data))
         })
         .collect();
+    let wide_inputs = Arc::new(wide_inputs);
     for (index, spec) in tensors.iter().enumerate() {
         if is_output(spec.role) && !takes(&reference.launch, index) {
             return Err(refuse(format!("it does not take the output `{}`", spec.name)));
         }
     }
-    let mut rig = Rig::new(device, &wide, &reference.launch, code)?;
+    let mut rig = Rig::new(device, &mut Pool::default(), &wide, &wide_inputs, &reference.launch, code)?;
     rig.begin(device, &wide_inputs)?;
     device.run(&rig.bound)?;
     let outputs = rig.outputs(device)?;
@@ -152,7 +178,23 @@ fn run_inner<D: Device>(
             }
         }
     }
+    for (index, data) in &outputs {
+        let spec = &wide[*index];
+        if spec.dtype.is_float() && !data.is_empty() && !any_finite(spec.dtype, data) {
+            return Err(refuse(format!("it gives no finite number in `{}`", spec.name)));
+        }
+    }
     Ok(outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect())
+}
+
+/// Nothing can be judged by a reference without one: every kernel's NaN would agree with it.
+fn any_finite(dtype: DType, data: &[u8]) -> bool {
+    let mut values = vec![0.0; CHUNK];
+    data.chunks(CHUNK * dtype.size()).any(|data| {
+        let values = &mut values[..data.len() / dtype.size()];
+        codec::decode_into(dtype, data, values);
+        values.iter().any(|value| value.is_finite())
+    })
 }
 
 fn size(outputs: &Outputs) -> usize {
@@ -166,7 +208,7 @@ fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     let mut hasher = blake3::Hasher::new();
     let mut write = |bytes: &[u8]| {
         hasher.update(bytes);
@@ -183,6 +225,35 @@ fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
     let hash = hasher.finalize();
     file.write_all(hash.as_bytes())?;
     file.persist(path)?;
+    Ok(())
+}
+
+/// Deletes the results used least recently until the folder holds at most `most` bytes of them, and temporary files older than
+/// `abandoned`. Nothing that has another name than this module gives.
+fn tidy(folder: &Path, most: u64, abandoned: Duration) -> std::io::Result<()> {
+    let mut results = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        let (true, Ok(used)) = (metadata.is_file(), metadata.modified()) else { continue };
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            if used.elapsed().is_ok_and(|age| age > abandoned) {
+                let _ = std::fs::remove_file(path);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "ref") {
+            results.push((used, metadata.len(), path));
+        }
+    }
+    results.sort();
+    let mut bytes: u64 = results.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, size, path) in results {
+        if bytes <= most {
+            break;
+        }
+        if std::fs::remove_file(path).is_ok() {
+            bytes -= size;
+        }
+    }
     Ok(())
 }
 
@@ -243,6 +314,38 @@ mod tests {
         assert!(known(&mut fresh()).is_err());
         fresh().get("k", || Ok(outputs())).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), good, "written anew");
+    }
+
+    #[test]
+    fn the_folder_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let write = |name: &str, age: u64| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, [0; 100]).unwrap();
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(now - Duration::from_secs(age)).unwrap();
+        };
+        for (name, age) in
+            [("a.ref", 30), ("b.ref", 10), ("c.ref", 20), (".tmpold", 4000), (".tmpnew", 5), ("other", 9000)]
+        {
+            write(name, age);
+        }
+        tidy(folder.path(), 200, ABANDONED).unwrap();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".tmpnew", "b.ref", "c.ref", "other"]);
+
+        References::new(Some(folder.path().to_owned())).get("d", || Ok(outputs())).unwrap();
+        std::fs::File::options()
+            .append(true)
+            .open(folder.path().join("d.ref"))
+            .and_then(|file| file.set_modified(now - Duration::from_secs(50)))
+            .unwrap();
+        References::new(Some(folder.path().to_owned())).get("d", || unreachable!("it is on disk")).unwrap();
+        let used = std::fs::metadata(folder.path().join("d.ref")).unwrap().modified().unwrap();
+        assert!(used >= now, "its use is remembered");
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! A kernel with all its memory: every tensor between two guard bands, poisoned and restored before each launch.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use crate::codec;
-use crate::device::{BoundArg, Device};
-use crate::protocol::{Arg, Failure, Launch, OutOfBounds, Role, TensorSpec};
+use crate::device::{BoundArg, Device, Write};
+use crate::pool::{Contents, Pool, Slot};
+use crate::protocol::{Arg, Failure, Launch, OutOfBounds, Role, Source, TensorSpec};
 use crate::tensor::Inputs;
 
 /// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
@@ -21,7 +26,9 @@ pub struct Rig<D: Device> {
     /// The kernel bound to its arguments.
     pub bound: D::Bound,
     tensors: Vec<TensorSpec>,
-    slots: Vec<Option<D::Buffer>>,
+    slots: Vec<Option<Rc<Slot<D::Buffer>>>>,
+    /// Contents of tensors that are read and written, for [`Rig::writes`].
+    first_contents: Vec<Rc<Slot<D::Buffer>>>,
     symbols: Vec<(String, usize)>,
     /// Bytes of each guard band: [`GUARD`], or none.
     guard: usize,
@@ -30,22 +37,14 @@ pub struct Rig<D: Device> {
 }
 
 impl<D: Device> Rig<D> {
-    /// Loads a kernel and allocates its memory: the tensors among its arguments, and every output.
-    pub fn new(device: &mut D, tensors: &[TensorSpec], launch: &Launch, code: &[u8]) -> Result<Self, Failure> {
-        Self::guarded(device, tensors, launch, code, GUARD)
-    }
-
-    /// The same without guard bands, so that a sanitizer sees where each tensor ends. Only [`Rig::give`] may follow.
-    pub fn bare(device: &mut D, tensors: &[TensorSpec], launch: &Launch, code: &[u8]) -> Result<Self, Failure> {
-        Self::guarded(device, tensors, launch, code, 0)
-    }
-
-    fn guarded(
+    /// Loads a kernel and takes its memory: the tensors among its arguments, and every output.
+    pub fn new(
         device: &mut D,
+        pool: &mut Pool<D::Buffer>,
         tensors: &[TensorSpec],
+        inputs: &Arc<Inputs>,
         launch: &Launch,
         code: &[u8],
-        guard: usize,
     ) -> Result<Self, Failure> {
         let kernel = device.load(code, &launch.entry)?;
         let mut used: Vec<bool> = tensors.iter().map(|spec| is_output(spec.role)).collect();
@@ -64,12 +63,16 @@ impl<D: Device> Rig<D> {
         let slots = tensors
             .iter()
             .zip(used)
-            .map(|(spec, used)| used.then(|| device.alloc(spec.bytes() + 2 * guard)).transpose())
+            .enumerate()
+            .map(|(index, (spec, used))| {
+                used.then(|| pool.take(device, spec, &Contents::new(inputs, index))).transpose()
+            })
             .collect::<Result<Vec<_>, _>>()?;
+        let guard = pool.guard();
         let mut args = Vec::new();
         let mut symbols = Vec::new();
         for arg in &launch.args {
-            let buffer = |tensor: usize| slots[tensor].clone().expect("allocated above");
+            let buffer = |tensor: usize| slots[tensor].as_ref().expect("taken above").buffer.clone();
             match arg {
                 Arg::Tensor(tensor) => args.push(BoundArg::Pointer {
                     buffer: buffer(*tensor),
@@ -79,6 +82,7 @@ impl<D: Device> Rig<D> {
                 Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
                     buffer: buffer(map.tensor),
                     offset: guard,
+                    bytes: tensors[map.tensor].bytes(),
                     dtype: tensors[map.tensor].dtype,
                     map: map.clone(),
                 }),
@@ -87,7 +91,8 @@ impl<D: Device> Rig<D> {
             }
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
-        Ok(Self { kernel, bound, tensors: tensors.to_vec(), slots, symbols, guard, poison: NAN })
+        let (tensors, first_contents) = (tensors.to_vec(), Vec::new());
+        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, guard, poison: NAN })
     }
 
     fn slots(&self) -> impl Iterator<Item = (usize, &TensorSpec, &D::Buffer)> {
@@ -95,7 +100,31 @@ impl<D: Device> Rig<D> {
             .iter()
             .zip(&self.slots)
             .enumerate()
-            .filter_map(|(index, (spec, slot))| Some((index, spec, slot.as_ref()?)))
+            .filter_map(|(index, (spec, slot))| Some((index, spec, &slot.as_ref()?.buffer)))
+    }
+
+    /// The tensors it has memory for.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.slots().map(|(_, spec, _)| spec)
+    }
+
+    /// The `index`-th tensor of its case.
+    pub fn tensor(&self, index: usize) -> &TensorSpec {
+        &self.tensors[index]
+    }
+
+    #[cfg(test)]
+    pub fn shares_all_memory_with(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Option<Rc<_>>, &Option<Rc<_>>)| match (one, other) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.slots.len() == other.slots.len() && self.slots.iter().zip(&other.slots).all(same)
+    }
+
+    /// Whether it has memory for a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors().any(|spec| spec.name == name)
     }
 
     /// Whether the kernel changes what it reads, so that each launch needs its inputs restored.
@@ -103,7 +132,8 @@ impl<D: Device> Rig<D> {
         self.slots().any(|(_, spec, _)| spec.role == Role::Inout)
     }
 
-    /// Gives a bare rig the inputs of one seed, and writes nothing else.
+    /// Gives the kernel the inputs of one seed and writes nothing else. All that may be done with memory of a
+    /// [bare](Pool::bare) pool; the rest of this type counts on guard bands.
     pub fn give(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
         self.set_symbols(device, inputs)?;
         let read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| matches!(spec.role, Role::In | Role::Inout);
@@ -126,12 +156,15 @@ impl<D: Device> Rig<D> {
     }
 
     /// Gives the kernel the inputs of one seed, and fresh guard bands.
-    pub fn begin(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+    pub fn begin(&mut self, device: &mut D, inputs: &Arc<Inputs>) -> Result<(), Failure> {
         self.set_symbols(device, inputs)?;
-        for (index, spec, buffer) in self.slots() {
-            if spec.role == Role::In {
-                fill_guards(device, buffer, spec.bytes(), NAN)?;
-                upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
+        for (index, (spec, slot)) in self.tensors.iter().zip(&self.slots).enumerate() {
+            let Some(slot) = slot.as_ref().filter(|_| spec.role == Role::In) else { continue };
+            fill_guards(device, &slot.buffer, spec.bytes(), NAN)?;
+            let contents = Contents::new(inputs, index);
+            if !slot.holds(&contents) || contents.bytes().is_none() {
+                upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
+                slot.now_holds(contents);
             }
         }
         self.poison(device, inputs, NAN)
@@ -157,16 +190,65 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
-    /// Gives tensors that are read and written their inputs back, and touches nothing else.
-    pub fn restore(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
-        for (index, spec, buffer) in self.slots().filter(|(_, spec, _)| spec.role == Role::Inout) {
-            upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
+    /// What makes the tensors ready for a launch without a trace of the one before: poison in outputs and scratch, their inputs
+    /// in tensors that are read and written. Guard bands stay as they are.
+    pub fn writes(
+        &mut self,
+        device: &mut D,
+        pool: &mut Pool<D::Buffer>,
+        inputs: &Arc<Inputs>,
+    ) -> Result<Vec<Write<D::Buffer>>, Failure> {
+        let mut writes = Vec::new();
+        let mut first_contents = Vec::new();
+        for (index, spec, buffer) in self.slots() {
+            let (to, offset, bytes) = (buffer.clone(), GUARD, spec.bytes());
+            match spec.role {
+                Role::In => {}
+                Role::Out | Role::Scratch => writes.push(Write::Fill { buffer: to, offset, bytes, byte: NAN }),
+                Role::Inout => {
+                    // No other tensor has a name with a blank in it.
+                    let copy = TensorSpec {
+                        name: format!("{} at first", spec.name),
+                        role: Role::In,
+                        source: Source::None,
+                        ..spec.clone()
+                    };
+                    let contents = Contents::new(inputs, index);
+                    let slot = pool.take(device, &copy, &contents)?;
+                    upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
+                    slot.now_holds(contents);
+                    writes.push(Write::Copy { from: slot.buffer.clone(), to, offset, bytes });
+                    first_contents.push(slot);
+                }
+            }
+        }
+        self.first_contents = first_contents;
+        Ok(writes)
+    }
+
+    /// Gives outputs the bytes that a launch left in them, some of them changed, say; other tensors stay as they are.
+    pub fn set_outputs(&self, device: &mut D, outputs: &Outputs) -> Result<(), Failure> {
+        for (index, data) in outputs.iter().filter(|(index, _)| self.tensors[*index].role == Role::Out) {
+            if let Some(slot) = &self.slots[*index] {
+                device.upload(&slot.buffer, GUARD, data)?;
+            }
         }
         Ok(())
     }
 
-    /// The bytes of every output, with the tensor's index.
-    pub fn outputs(&self, device: &mut D) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
+    /// The bytes of every output: `known` itself where they are the same.
+    pub fn outputs_or<'a>(&self, device: &mut D, known: &'a Outputs) -> Result<Cow<'a, Outputs>, Failure> {
+        for (index, data) in known {
+            let slot = self.slots[*index].as_ref().expect("every output has memory");
+            if !device.holds(&slot.buffer, GUARD, data)? {
+                return self.outputs(device).map(Cow::Owned);
+            }
+        }
+        Ok(Cow::Borrowed(known))
+    }
+
+    /// The bytes of every output.
+    pub fn outputs(&self, device: &mut D) -> Result<Outputs, Failure> {
         let outputs = self.slots().filter(|(_, spec, _)| is_output(spec.role));
         outputs
             .map(|(index, spec, buffer)| {
@@ -207,9 +289,7 @@ impl<D: Device> Rig<D> {
     pub fn inputs_changed(&self, device: &mut D, inputs: &Inputs, seen: &mut Vec<String>) -> Result<(), Failure> {
         for (index, spec, buffer) in self.slots().filter(|(_, spec, _)| spec.role == Role::In) {
             let Some(want) = &inputs[index] else { continue };
-            let mut data = vec![0; want.len()];
-            device.download(buffer, GUARD, &mut data)?;
-            if data != *want {
+            if !device.holds(buffer, GUARD, want)? {
                 device.upload(buffer, GUARD, want)?;
                 if !seen.contains(&spec.name) {
                     seen.push(spec.name.clone());
@@ -219,6 +299,9 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 }
+
+/// The bytes of every output by tensor index.
+pub type Outputs = Vec<(usize, Vec<u8>)>;
 
 /// Whether a tensor is compared with the reference's.
 pub fn is_output(role: Role) -> bool {

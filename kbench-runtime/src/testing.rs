@@ -14,6 +14,11 @@ const SOURCE: &str = r#"
 #include <stdint.h>
 #include <string.h>
 #include <stdio.h>
+#ifdef FLUSH
+/* as crtfastmath.o, which -ffast-math links in, but not every compiler has it */
+#include <xmmintrin.h>
+__attribute__((constructor)) static void flush(void) { _mm_setcsr(_mm_getcsr() | 0x8040); }
+#endif
 double shared_value;
 void kbench_symbol(void **args) { *(double *)args[0] = shared_value; }
 /* float32 kernel: y = a * x */
@@ -60,6 +65,20 @@ void kbench_gives_up(void **args) {
     static int calls;
     if (calls++ < 4) kbench_scale(args);
 }
+/* right in five warm-ups and in checks, but not in twenty samples */
+void kbench_lazy_while_timed(void **args) {
+    static int calls; calls++;
+    if (calls > 6 && calls <= 25) ((float *)args[1])[0] = 1; else kbench_scale(args);
+}
+/* bad from the tenth launch on */
+void kbench_past_end_later(void **args) {
+    static int calls;
+    if (++calls < 10) kbench_scale(args); else kbench_past_end(args);
+}
+void kbench_clobbers_later(void **args) {
+    static int calls;
+    if (++calls < 10) kbench_scale(args); else kbench_clobbers(args);
+}
 /* y += x, in place */
 void kbench_inout(void **args) {
     const float *x = args[0]; float *y = args[1]; int n = *(int32_t *)args[2];
@@ -69,6 +88,27 @@ void kbench_inout_reference(void **args) {
     const double *x = args[0]; double *y = args[1]; int n = *(int32_t *)args[2];
     for (int i = 0; i < n; i++) y[i] += x[i];
 }
+/* one double, twice */
+void kbench_double(void **args) { *(volatile double *)args[1] = *(volatile double *)args[0] * 2.0; }
+#include <fenv.h>
+void kbench_rounds_up(void **args) { kbench_double(args); fesetround(FE_UPWARD); }
+/* does nothing where its output looks finished */
+void kbench_skips(void **args) {
+    const float *x = args[0]; float *y = args[1];
+    int n = *(int32_t *)args[2]; double a = *(double *)args[3];
+    if (y[0] == (float)(x[0] * a) && y[n - 1] == (float)(x[n - 1] * a)) return;
+    kbench_scale(args);
+}
+/* the same, but looks at everything; the work itself is slow */
+void kbench_skips_when_all_is_right(void **args) {
+    const float *x = args[0]; float *y = args[1];
+    int n = *(int32_t *)args[2]; double a = *(double *)args[3];
+    int right = 1;
+    for (int i = 0; i < n; i++) right &= y[i] == (float)(x[i] * a);
+    if (right) return;
+    for (volatile int i = 0; i < 100000; i++) {}
+    kbench_scale(args);
+}
 void kbench_prints(void **args) { kbench_scale(args); printf("noise on stdout\n"); fflush(stdout); }
 void kbench_segfaults(void **args) { (void)args; *(volatile int *)8 = 1; }
 void kbench_hangs(void **args) { (void)args; for (volatile int i = 0;; i++) {} }
@@ -77,15 +117,23 @@ void kbench_hangs(void **args) { (void)args; for (volatile int i = 0;; i++) {} }
 /// The bytes of a shared object with all of these kernels.
 pub fn c_library() -> &'static [u8] {
     static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, object) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
-        std::fs::write(&source, SOURCE).unwrap();
-        let output =
-            Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).args([&object, &source]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        std::fs::read(object).unwrap()
-    })
+    LIBRARY.get_or_init(|| compile("-O1"))
+}
+
+/// The same, but loading it makes its thread flush denormals to zero.
+pub fn flushing_library() -> &'static [u8] {
+    static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
+    LIBRARY.get_or_init(|| compile("-DFLUSH"))
+}
+
+fn compile(flag: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, object) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
+    std::fs::write(&source, SOURCE).unwrap();
+    let output =
+        Command::new("cc").args([flag, "-shared", "-fPIC", "-o"]).args([&object, &source]).arg("-lm").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(object).unwrap()
 }
 
 /// Adds a blob and gives its hash.

@@ -1,14 +1,21 @@
 //! The timing engine: cases interleaved, one sample of each in turn, and each case's work looked at once more at the end.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, OnStage, Outputs, Session, differences};
-use crate::compare::element;
-use crate::device::Device;
-use crate::protocol::{CacheMode, Failure, SeedReport, Stage, TimeJob, TimedCase, Timing};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::check::{Check, OnStage, Session, differences};
+use crate::compare::{count, element, with_reference};
+use crate::device::{Device, Write};
+use crate::protocol::{
+    CacheMode, Failure, OutOfBounds, OutputReport, Role, SeedReport, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase,
+    Timing,
+};
 use crate::reference;
-use crate::rig::{NAN, Rig};
+use crate::rig::{NAN, Outputs, Rig};
 use crate::tensor::Inputs;
 
 /// A sign of life is given before whatever starts this long after the last one.
@@ -17,13 +24,38 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Most launches a sample.
 const LARGEST_BATCH: u32 = 1 << 16;
 
+/// Pairs of a launch on poison and one on right outputs: as many as settle most cases, and as many as prove it.
+const FEWEST_PAIRS: usize = 3;
+const MOST_PAIRS: usize = 11;
+
+/// Median ratios from which more pairs are taken, and from which work is skipped.
+const SUSPICIOUS: f64 = 1.2;
+const SKIPS: f64 = 1.5;
+
+/// Elements of each output that are poisoned among right ones.
+const SPOILT: usize = 64;
+
 /// A case ready to be measured.
 struct Measured<D: Device> {
     rig: Rig<D>,
     inputs: Arc<Inputs>,
     reference: Arc<reference::Outputs>,
+    /// What makes memory ready for each sample: the case finds nothing there that it or another one has made.
+    writes: Vec<Write<D::Buffer>>,
     batch: u32,
     samples: Vec<f64>,
+    exposed: u64,
+    /// What the last sample left behind.
+    left: Outputs,
+    skips_work: Option<SkipsWork>,
+    damage: Damage,
+}
+
+/// What launches did to memory that is not theirs to write.
+#[derive(Default)]
+struct Damage {
+    inputs: Vec<String>,
+    out_of_bounds: Vec<OutOfBounds>,
 }
 
 /// Says which stage runs, without saying so for every launch.
@@ -45,9 +77,19 @@ impl<D: Device> Session<D> {
     /// Measures every case. A failure comes with the index of the case that met it.
     ///
     /// Every other round runs backwards, so that no case always follows the same other one and a steady drift cancels.
-    /// A tensor that is read and written gets its inputs back before each sample, whose batch is then one launch.
+    /// Tensors that several cases have in common lie in the same memory. Each sample starts from poisoned outputs and scratch,
+    /// and from the inputs where a tensor is read and written; its batch is then one launch.
     /// In [`CacheMode::Hot`] with something between the samples of a case, one untimed launch warms the cache again.
     pub fn time(&mut self, job: &TimeJob, stage: OnStage<'_>) -> Result<Vec<Timing>, (usize, Failure)> {
+        let timed = self.time_cases(job, stage);
+        if timed.is_err() {
+            // Who knows what lies there now.
+            self.pool.clear();
+        }
+        timed
+    }
+
+    fn time_cases(&mut self, job: &TimeJob, stage: OnStage<'_>) -> Result<Vec<Timing>, (usize, Failure)> {
         let at = |case: usize| move |failure: Failure| (case, failure);
         let mut measured = Vec::with_capacity(job.cases.len());
         for (index, case) in job.cases.iter().enumerate() {
@@ -59,7 +101,7 @@ impl<D: Device> Session<D> {
         for _ in 0..job.warmup {
             for (index, case) in measured.iter_mut().enumerate() {
                 pulse.beat(Stage::Warmup);
-                case.rig.restore(device, &case.inputs).map_err(at(index))?;
+                device.write(&case.writes).map_err(at(index))?;
                 device.run(&case.rig.bound).map_err(at(index))?;
             }
         }
@@ -68,17 +110,28 @@ impl<D: Device> Session<D> {
             case.batch = batch(device, case, job.cache, &mut pulse).map_err(at(index))?;
         }
         let alone = measured.len() == 1;
+        // What is found now may be any case's doing; after its last sample, what is found is a case's own.
+        let mut anyones = Damage::default();
         for round in 0..job.iterations {
+            let is_last = round + 1 == job.iterations;
+            if is_last {
+                for (index, case) in measured.iter().enumerate() {
+                    pulse.beat(Stage::Compare);
+                    anyones.look(device, case).map_err(at(index))?;
+                }
+            }
             let order: &mut dyn Iterator<Item = usize> =
                 if round % 2 == 0 { &mut (0..measured.len()) } else { &mut (0..measured.len()).rev() };
             for index in order {
                 let case = &mut measured[index];
                 pulse.beat(Stage::Timing);
-                let last = round + 1 == job.iterations;
-                let sample = case.sample(device, job.cache, alone, last).map_err(at(index))?;
-                case.samples.push(sample);
+                case.sample(device, job.cache, alone).map_err(at(index))?;
+                if is_last {
+                    case.look_back(device, job, &mut pulse).map_err(at(index))?;
+                }
             }
         }
+        anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
         for (index, (case, timed)) in measured.into_iter().zip(&job.cases).enumerate() {
             timings.push(after(device, case, timed, job, stage).map_err(at(index))?);
@@ -93,28 +146,152 @@ impl<D: Device> Session<D> {
         let reference = self.reference(&timed.reference, &timed.case.tensors, &inputs, seed)?;
         // Loading may run code of the kernel's.
         stage(Stage::Launch);
-        let mut rig = self.rig(&timed.case)?;
+        let mut rig = self.rig(&timed.case, &inputs)?;
         rig.begin(&mut self.device, &inputs)?;
-        Ok(Measured { rig, inputs, reference, batch: 1, samples: Vec::new() })
+        let writes = rig.writes(&mut self.device, &mut self.pool, &inputs)?;
+        Ok(Measured {
+            rig,
+            inputs,
+            reference,
+            writes,
+            batch: 1,
+            samples: Vec::new(),
+            exposed: 0,
+            left: Outputs::new(),
+            skips_work: None,
+            damage: Damage::default(),
+        })
     }
 }
 
 impl<D: Device> Measured<D> {
-    fn sample(&mut self, device: &mut D, cache: CacheMode, alone: bool, last: bool) -> Result<f64, Failure> {
-        if last {
-            // What the last sample leaves behind is checked, so nothing right may lie there already.
-            self.rig.poison(device, &self.inputs, NAN)?;
-        }
-        if cache == CacheMode::Hot && (!alone || last || self.rig.is_in_place()) {
+    fn sample(&mut self, device: &mut D, cache: CacheMode, alone: bool) -> Result<(), Failure> {
+        if cache == CacheMode::Hot && (!alone || self.rig.is_in_place()) {
             device.run(&self.rig.bound)?;
-            if last {
-                self.rig.poison(device, &self.inputs, NAN)?;
+        }
+        let sample = device.sample_after(&self.writes, &mut self.rig.bound, self.batch, cache)?;
+        self.samples.push(sample.nanoseconds);
+        self.exposed += u64::from(sample.exposed);
+        Ok(())
+    }
+
+    /// Keeps what the last sample left behind, and looks at what else this kernel does. Nothing here is a sample any more.
+    fn look_back(&mut self, device: &mut D, job: &TimeJob, pulse: &mut Pulse<'_, '_>) -> Result<(), Failure> {
+        pulse.beat(Stage::Compare);
+        self.left = self.rig.outputs(device)?;
+        self.skips_work = self.skips_work(device, job, pulse)?;
+        pulse.beat(Stage::Compare);
+        let mut damage = Damage::default();
+        damage.look(device, self)?;
+        self.damage = damage;
+        Ok(())
+    }
+
+    /// Whether the kernel does less where its outputs are right already. Only the first launch of a batch finds poison, so
+    /// that the samples alone do not rule it out.
+    ///
+    /// Two looks. A launch on outputs that are right but for a few elements must write those. And launches on right outputs must
+    /// not be much faster than launches on poison: each alone and behind a flush, so that how the outputs came to be there makes
+    /// no difference.
+    fn skips_work(
+        &mut self,
+        device: &mut D,
+        job: &TimeJob,
+        pulse: &mut Pulse<'_, '_>,
+    ) -> Result<Option<SkipsWork>, Failure> {
+        let has = |role: Role| self.rig.tensors().any(|spec| spec.role == role);
+        if !has(Role::Out) && !has(Role::Scratch) {
+            return Ok(None);
+        }
+        let left_alone = self.left_alone(device, job.seed, pulse)?;
+        // Tensors that are read and written get their inputs back either way.
+        let restore: Vec<Write<D::Buffer>> =
+            self.writes.iter().filter(|write| matches!(write, Write::Copy { .. })).cloned().collect();
+        let (mut poisoned, mut right) = (Vec::new(), Vec::new());
+        for pair in 0..MOST_PAIRS {
+            if pair == FEWEST_PAIRS && median(&poisoned) < SUSPICIOUS * median(&right) {
+                break;
+            }
+            pulse.beat(Stage::Timing);
+            let bound = &mut self.rig.bound;
+            poisoned.push(device.sample_after(&self.writes, bound, 1, CacheMode::Cold)?.nanoseconds);
+            pulse.beat(Stage::Timing);
+            self.rig.set_outputs(device, &self.left)?;
+            right.push(device.sample_after(&restore, &mut self.rig.bound, 1, CacheMode::Cold)?.nanoseconds);
+        }
+        let ratio = median(&poisoned) / median(&right).max(f64::MIN_POSITIVE);
+        let apart = poisoned.len() == MOST_PAIRS && quantile(&poisoned, 0.25) > quantile(&right, 0.75);
+        let skips = left_alone > 0 || ratio > SKIPS && apart;
+        Ok(skips.then_some(SkipsWork { ratio: ratio.min(f64::MAX), left_alone }))
+    }
+
+    /// How many of a few poisoned elements among right ones a launch leaves alone.
+    fn left_alone(&mut self, device: &mut D, seed: u64, pulse: &mut Pulse<'_, '_>) -> Result<u64, Failure> {
+        pulse.beat(Stage::Compare);
+        let mut spoilt = self.left.clone();
+        let mut places = Vec::new();
+        for (at, (index, data)) in spoilt.iter_mut().enumerate() {
+            let spec = self.rig.tensor(*index);
+            if spec.role != Role::Out || spec.elements() == 0 {
+                continue;
+            }
+            let mut rng = ChaCha8Rng::seed_from_u64(seed ^ self.samples.last().map_or(0, |sample| sample.to_bits()));
+            let size = spec.dtype.size();
+            for _ in 0..SPOILT {
+                let element = rng.random_range(0..spec.elements());
+                let bytes = &mut data[element * size..(element + 1) * size];
+                // Poison may be the right value, or what was never written, which is counted elsewhere.
+                if bytes.iter().any(|byte| *byte != NAN) {
+                    bytes.fill(NAN);
+                    places.push((at, element * size..(element + 1) * size));
+                }
             }
         }
-        if !last {
-            self.rig.restore(device, &self.inputs)?;
+        device.write(&self.writes)?;
+        self.rig.set_outputs(device, &spoilt)?;
+        pulse.beat(Stage::Timing);
+        device.run(&self.rig.bound)?;
+        pulse.beat(Stage::Compare);
+        let written = self.rig.outputs_or(device, &self.left)?;
+        let alone =
+            |(at, bytes): &&(usize, Range<usize>)| written[*at].1[bytes.clone()].iter().all(|byte| *byte == NAN);
+        Ok(places.iter().filter(alone).count() as u64)
+    }
+}
+
+fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(((sorted.len().max(1) - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
+}
+
+fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+impl Damage {
+    /// Adds what the guard bands and inputs of a case show, and repairs them.
+    fn look<D: Device>(&mut self, device: &mut D, case: &Measured<D>) -> Result<(), Failure> {
+        case.rig.out_of_bounds(device, &mut self.out_of_bounds)?;
+        case.rig.inputs_changed(device, &case.inputs, &mut self.inputs)
+    }
+
+    /// Gives each finding to the case that was seen to do the same again, else to all that could have done it.
+    fn assign<D: Device>(self, measured: &mut [Measured<D>]) {
+        for name in self.inputs {
+            if !measured.iter().any(|case| case.damage.inputs.contains(&name)) {
+                for case in measured.iter_mut().filter(|case| case.rig.has(&name)) {
+                    case.damage.inputs.push(name.clone());
+                }
+            }
         }
-        device.sample(&mut self.rig.bound, self.batch, cache)
+        for write in self.out_of_bounds {
+            if !measured.iter().any(|case| case.damage.out_of_bounds.iter().any(|other| is_same_side(other, &write))) {
+                for case in measured.iter_mut().filter(|case| case.rig.has(&write.tensor)) {
+                    case.damage.out_of_bounds.push(write.clone());
+                }
+            }
+        }
     }
 }
 
@@ -132,7 +309,8 @@ fn batch<D: Device>(
     let mut batch = 1;
     loop {
         pulse.beat(Stage::Warmup);
-        let sample = device.sample(&mut case.rig.bound, batch, cache)? * f64::from(batch);
+        let sample = device.sample_after(&case.writes, &mut case.rig.bound, batch, cache)?;
+        let sample = sample.nanoseconds * f64::from(batch);
         if sample >= shortest || batch == LARGEST_BATCH {
             return Ok(batch);
         }
@@ -150,41 +328,79 @@ fn after<D: Device>(
     job: &TimeJob,
     stage: OnStage<'_>,
 ) -> Result<Timing, Failure> {
-    stage(Stage::Compare);
-    let left = case.rig.outputs(device)?;
-    let (mut changed, mut out_of_bounds) = (Vec::new(), Vec::new());
-    case.rig.out_of_bounds(device, &mut out_of_bounds)?;
-    case.rig.inputs_changed(device, &case.inputs, &mut changed)?;
     let tensors = &timed.case.tensors;
     let check = Check { tensors, inputs: &case.inputs, reference: &case.reference, seed: job.seed };
     let (mut after, first) = check.run(device, &mut case.rig, job.bad_above, stage)?;
-    merge(&mut after, changed, out_of_bounds);
-    if job.iterations > 0 {
-        after.unrepeatable = after.unrepeatable.max(differing(&left, &first, |index| &tensors[index]));
+    stage(Stage::Compare);
+    merge(&mut after, case.damage);
+    after.unrepeatable = after.unrepeatable.max(differing(&case.left, &first, |index| &tensors[index]));
+    for (at, ((index, left), (_, first))) in case.left.iter().zip(&first).enumerate() {
+        // Judged in its own right: outputs that need not repeat must be right all the same.
+        if let Some((wide, reference)) = case.reference.get(index)
+            && left != first
+        {
+            let spec = &tensors[*index];
+            let size = spec.dtype.size();
+            let mut errors = with_reference(spec, left, *wide, reference, job.bad_above);
+            if spec.role == Role::Out {
+                let is_poison = |bytes: &[u8]| bytes.iter().all(|byte| *byte == NAN);
+                (errors.unwritten, errors.first_unwritten) = count(spec.elements(), |i| {
+                    is_poison(element(left, i, size)) && !is_poison(element(first, i, size))
+                });
+            }
+            worst(&mut after.outputs[at], &errors);
+        }
     }
-    let clock = device.clock(case.batch).to_owned();
-    Ok(Timing { samples: case.samples, batch: case.batch, clock, after })
+    let clock = device.clock(&case.rig.bound, case.batch).to_owned();
+    Ok(Timing {
+        samples: case.samples,
+        batch: case.batch,
+        clock,
+        after,
+        exposed_samples: case.exposed,
+        skips_work: case.skips_work,
+    })
+}
+
+/// Makes of two reports on one output that of the worse in every respect.
+fn worst(report: &mut OutputReport, other: &OutputReport) {
+    if other.unwritten > report.unwritten {
+        (report.unwritten, report.first_unwritten) = (other.unwritten, other.first_unwritten);
+    }
+    if other.max_abs_err > report.max_abs_err {
+        report.max_abs_err = other.max_abs_err;
+        report.max_abs_err_at = other.max_abs_err_at;
+        (report.output_at, report.reference_at) = (other.output_at, other.reference_at);
+    }
+    if other.bias.abs() > report.bias.abs() {
+        report.bias = other.bias;
+    }
+    report.nonfinite = report.nonfinite.max(other.nonfinite);
+    report.mean_abs_err = report.mean_abs_err.max(other.mean_abs_err);
+    report.rms_err = report.rms_err.max(other.rms_err);
+    report.bad = report.bad.max(other.bad);
+}
+
+fn is_same_side(one: &OutOfBounds, other: &OutOfBounds) -> bool {
+    one.tensor == other.tensor && (one.offset >= 0) == (other.offset >= 0)
 }
 
 /// Adds what the measured launches did to what the check found.
-fn merge(report: &mut SeedReport, changed: Vec<String>, out_of_bounds: Vec<crate::protocol::OutOfBounds>) {
-    for name in changed {
+fn merge(report: &mut SeedReport, damage: Damage) {
+    for name in damage.inputs {
         if !report.inputs_changed.contains(&name) {
             report.inputs_changed.push(name);
         }
     }
-    for write in out_of_bounds {
-        let same = |other: &crate::protocol::OutOfBounds| {
-            other.tensor == write.tensor && (other.offset >= 0) == (write.offset >= 0)
-        };
-        if !report.out_of_bounds.iter().any(same) {
+    for write in damage.out_of_bounds {
+        if !report.out_of_bounds.iter().any(|other| is_same_side(other, &write)) {
             report.out_of_bounds.push(write);
         }
     }
 }
 
 /// Elements that the last sample left otherwise than a launch from the same start does.
-fn differing<'a>(left: &Outputs, first: &Outputs, spec: impl Fn(usize) -> &'a crate::protocol::TensorSpec) -> u64 {
+fn differing<'a>(left: &Outputs, first: &Outputs, spec: impl Fn(usize) -> &'a TensorSpec) -> u64 {
     left.iter()
         .zip(first)
         .map(|((index, left), (_, first))| {
@@ -260,7 +476,10 @@ mod tests {
         let mut stages = Vec::new();
         session.time(&job, &mut |stage| stages.push(stage)).unwrap();
         stages.dedup();
-        assert_eq!(stages, [Inputs, Reference, Launch, Warmup, Timing, Compare, Launch, Compare]);
+        let looks_back = [Timing, Compare, Timing, Compare, Timing, Compare];
+        assert_eq!(stages[..6], [Inputs, Reference, Launch, Warmup, Timing, Compare]);
+        assert_eq!(stages[6..12], looks_back);
+        assert_eq!(stages[12..], [Launch, Compare]);
     }
 
     #[test]
@@ -281,6 +500,58 @@ mod tests {
         assert!(host("kbench_counts", CacheMode::Cold).after.unrepeatable > 0);
         assert!(host("kbench_accumulates", CacheMode::Hot).after.unrepeatable > 0, "the last sample is a batch");
         assert_eq!(host("kbench_clobbers", CacheMode::Cold).after.inputs_changed, ["x"]);
+    }
+
+    #[test]
+    fn every_sample_starts_from_poison_and_skipping_is_seen() {
+        for cache in [CacheMode::Cold, CacheMode::Hot] {
+            assert_eq!(host("kbench_scale", cache).skips_work, None, "{cache:?}");
+            let skips = host("kbench_skips", cache);
+            testing::assert_clean(&skips.after);
+            assert!(skips.skips_work.unwrap().left_alone > 0, "{cache:?}");
+            // Its work takes a hundred times as long as looking does.
+            let careful = host("kbench_skips_when_all_is_right", cache);
+            testing::assert_clean(&careful.after);
+            let skips = careful.skips_work.unwrap();
+            assert!(skips.left_alone == 0 && skips.ratio > 3.0, "{skips:?}");
+            assert_eq!(careful.batch, 1);
+            assert!(Summary::of(&careful.samples).unwrap().p50 > 20_000.0, "{:?}", careful.samples);
+        }
+    }
+
+    #[test]
+    fn what_the_last_sample_left_is_judged_in_its_own_right() {
+        let after = host("kbench_lazy_while_timed", CacheMode::Cold).after;
+        assert_eq!((after.outputs[0].unwritten, after.outputs[0].first_unwritten), (999, Some(1)));
+        assert!(after.unrepeatable > 0);
+    }
+
+    #[test]
+    fn damage_to_common_memory_is_the_culprits() {
+        for (entry, at) in [("kbench_past_end_later", 0), ("kbench_past_end_later", 2), ("kbench_clobbers_later", 1)] {
+            let mut session = Session::new(HostDevice::open(), None);
+            let mut cases = Vec::new();
+            for index in 0..3 {
+                let check = testing::host_check(&mut session, if index == at { entry } else { "kbench_scale" });
+                cases.push(TimedCase { case: check.case, reference: check.reference });
+            }
+            let timings = session.time(&job(cases, CacheMode::Cold), &mut |_| {}).unwrap();
+            for (index, timing) in timings.iter().enumerate() {
+                let blamed = !timing.after.out_of_bounds.is_empty() || !timing.after.inputs_changed.is_empty();
+                assert_eq!(blamed, index == at, "{entry} {index} {:?}", timing.after);
+            }
+        }
+    }
+
+    #[test]
+    fn cases_with_the_same_tensors_get_the_same_memory() {
+        let mut session = Session::new(HostDevice::open(), None);
+        let checks = ["kbench_scale", "kbench_scale"].map(|entry| testing::host_check(&mut session, entry));
+        let rigs = checks.map(|check| {
+            let timed = TimedCase { case: check.case, reference: check.reference };
+            session.prepare(&timed, 3, &mut |_| {}).unwrap().rig
+        });
+        assert!(rigs[0].shares_all_memory_with(&rigs[1]));
     }
 
     #[test]

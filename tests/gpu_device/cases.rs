@@ -176,7 +176,7 @@ pub(super) fn symbol(gpu: &mut Gpu) {
     let missing = gpu.device.set_symbol(&kernel, "coefficient", &[]);
     assert_eq!(missing, Err(Failure::SymbolNotFound { symbol: "coefficient".into() }));
     match gpu.device.set_symbol(&kernel, "coefficients", &[0; 17]) {
-        Err(Failure::Inputs { message }) => println!("  {message}"),
+        Err(Failure::LaunchRefused { message }) => println!("  {message}"),
         other => panic!("{other:?}"),
     }
 }
@@ -187,7 +187,8 @@ pub(super) fn tensor_map(gpu: &mut Gpu) {
     let (input, output) = (gpu.upload(&values), gpu.alloc(4 * 256));
     let args = |r#box: [u32; 2], swizzle, x, y| {
         let map = TensorMap { tensor: 0, dims: vec![rows as u64, columns as u64], r#box: r#box.to_vec(), swizzle };
-        let map = BoundArg::TensorMap { buffer: input.clone(), offset: 0, dtype: DType::F32, map };
+        let bytes = 4 * rows * columns;
+        let map = BoundArg::TensorMap { buffer: input.clone(), offset: 0, bytes, dtype: DType::F32, map };
         vec![map, pointer(&output, 4 * 256), int(x), int(y)]
     };
     if gpu.device.info().compute_capability < Some((9, 0)) {
@@ -211,7 +212,7 @@ pub(super) fn tensor_map(gpu: &mut Gpu) {
     }
     refused(gpu.bind("tensor_map", &blocks(1, 32), &args([8, 64], 128, 0, 0)), "256 bytes exceed the swizzle's 128");
     let map = TensorMap { tensor: 0, dims: vec![16, 60], r#box: vec![8, 32], swizzle: 0 };
-    let map = BoundArg::TensorMap { buffer: input.clone(), offset: 4, dtype: DType::F32, map };
+    let map = BoundArg::TensorMap { buffer: input.clone(), offset: 4, bytes: 4 * 16 * 60, dtype: DType::F32, map };
     // The driver's own refusal: the address is no multiple of 16.
     let args = vec![map, pointer(&output, 4 * 256), int(0), int(0)];
     refused(gpu.bind("tensor_map", &blocks(1, 32), &args), "CUDA_ERROR_INVALID_VALUE");

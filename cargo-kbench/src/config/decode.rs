@@ -122,7 +122,7 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let arch = settings::arch(table, report);
     let search = settings::search(table, &env, report);
     let backend = implementation.as_ref().map(|implementation| implementation.backend);
-    let gates = gates::gates(table, &env, &tensors, &search, backend, report);
+    let gates = gates::gates(table, &env, &search, backend, report);
     let timing = settings::timing(table, report);
     let work = work(table, &env);
     if report.errors() > before {

@@ -26,8 +26,8 @@ impl Executor {
     /// of the launch, and of the tool after it.
     pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
         job.id = self.id();
-        let blobs = case_blobs(&job.case).into_iter().cloned().collect();
-        self.send(blobs, &Request::Run(Box::new(job)))?;
+        let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
+        self.send(&blobs, &Request::Run(Box::new(job)))?;
         let mut worker = self.worker.take().expect("sent to it");
         let failure = match worker.wait(&mut |stage| patience(stage, timeout)) {
             Ok(Event::Ran { .. }) => None,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::outln;
 use crate::config::Kernel;
 use crate::evaluation::{Evaluation, Rejection};
 use crate::session::{Event, Gated, Reporter, Tuned};
@@ -10,7 +11,7 @@ use crate::session::{Event, Gated, Reporter, Tuned};
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
     fields["reason"] = reason.into();
-    anstream::println!("{fields}");
+    outln!("{fields}");
 }
 
 /// Writes every evaluation as it finishes.

@@ -2,13 +2,14 @@
 
 use std::sync::Mutex;
 
-use super::{Exit, compiler, load, selected, skip, variant};
+use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
 use crate::cli::{OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compile::Compiler;
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::evaluation::Evaluation;
+use crate::executor::ExecutorError;
 use crate::gates::resources::{occupancy, shared_bytes};
-use crate::report::{self, json, table::Table, terminal::Terminal};
+use crate::report::{self, json, outln, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
 use crate::workbench::{Builder, Built, RunError, Workbench};
@@ -49,8 +50,12 @@ fn build(
     let mut bench = Workbench::new(package, kernel, compiler, 0, project.work_directory().join("references"));
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
-        // Only the device can say what to compile for.
-        bench.open()?;
+        // The device says what to compile for, where there is one.
+        match bench.open() {
+            Ok(_) => {}
+            Err(RunError::Executor(ExecutorError::NoDevice(_))) => bench.builder.arch = Some(fallback_arch(kernel)),
+            Err(error) => return Err(error),
+        }
     }
     let archs: Vec<Option<String>> =
         if cuda && !kernel.arch.is_empty() { kernel.arch.iter().cloned().map(Some).collect() } else { vec![None] };
@@ -100,13 +105,13 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
     }
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
-        anstream::println!("{}{target}\n\n{table}", report::title(kernel));
+        outln!("{}{target}\n\n{table}", report::title(kernel));
         for (label, text) in
             outputs.iter().take(if output.verbosity() == report::Verbosity::Verbose { usize::MAX } else { 1 })
         {
-            anstream::println!("{label}:\n{}\n", text.trim_end());
+            outln!("{label}:\n{}\n", text.trim_end());
         }
-        anstream::println!("{passed} of {} pass gate 1", variants.len());
+        outln!("{passed} of {} pass gate 1", variants.len());
     }
     Ok(if passed > 0 { Exit::Pass } else { Exit::Failed })
 }

@@ -69,6 +69,7 @@ fn a_bad_reference_is_the_references_failure() {
     for (fault, words) in [
         ("\"out-of-bounds\"", "out of bounds"),
         ("\"unwritten\"", "250 elements of `o` unwritten, first 750"),
+        ("\"nan\"", "it gives no finite number in `o`"),
         ("\"launch-refused\"", "launch refused"),
         ("\"nonsense\"", "could not be loaded"),
     ] {

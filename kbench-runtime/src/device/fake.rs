@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device};
+use super::{BoundArg, Device, Sample, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
 
 /// The machine code of a fake kernel.
@@ -213,6 +213,18 @@ impl Device for FakeDevice {
         Ok(())
     }
 
+    fn write(&mut self, writes: &[Write<Buffer>]) -> Result<(), Failure> {
+        for write in writes {
+            match write {
+                Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
+                Write::Copy { from, to, offset, bytes } => {
+                    to.borrow_mut()[*offset..offset + bytes].copy_from_slice(&from.borrow()[*offset..offset + bytes]);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn set_symbol(&mut self, _kernel: &Kernel, _symbol: &str, _data: &[u8]) -> Result<(), Failure> {
         Ok(())
     }
@@ -245,7 +257,14 @@ impl Device for FakeDevice {
         Ok(())
     }
 
-    fn sample(&mut self, bound: &mut Bound, batch: u32, _cache: CacheMode) -> Result<f64, Failure> {
+    fn sample_after(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &mut Bound,
+        batch: u32,
+        _cache: CacheMode,
+    ) -> Result<Sample, Failure> {
+        self.write(writes)?;
         for _ in 0..batch {
             self.run(bound)?;
         }
@@ -254,10 +273,11 @@ impl Device for FakeDevice {
         bound.samples += 1;
         let Model { time_ns, noise, .. } = bound.kernel.model;
         let deviation: f64 = StandardNormal.sample(&mut rng);
-        Ok((time_ns * (1.0 + noise * deviation)).max(f64::MIN_POSITIVE))
+        let nanoseconds = (time_ns * (1.0 + noise * deviation)).max(f64::MIN_POSITIVE);
+        Ok(Sample { nanoseconds, exposed: false })
     }
 
-    fn clock(&self, _batch: u32) -> &'static str {
+    fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "fake"
     }
 

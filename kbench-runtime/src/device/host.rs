@@ -3,8 +3,12 @@
 //! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
 //! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 
+mod environment;
+mod symbols;
+
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::Write as _;
@@ -15,12 +19,20 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use rayon::prelude::*;
 
-use super::{BoundArg, Device};
+use self::environment::Environment;
+use super::{BoundArg, Device, Sample, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
 
 /// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
 const ALIGN: usize = 4096;
+
+/// Buffers from this size on consist of huge pages where the system has them, so that no two differ in that either.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Bytes that one parallel task compares.
+const PART: usize = 1 << 20;
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void);
 
@@ -64,6 +76,10 @@ impl Buffer {
 #[derive(Debug, Clone)]
 pub struct Kernel {
     entry: Entry,
+    /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
+    environment: Environment,
+    /// Bytes of each global, where the machine code says.
+    globals: Rc<HashMap<String, u64>>,
     library: Rc<Library>,
     /// Its code, where that is kept. Closed after the library, whose name it is.
     _file: Option<Rc<File>>,
@@ -82,6 +98,16 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Calls `calls` with the floating-point environment that the kernel was loaded with, whatever another kernel, or
+    /// this one, made of it; the worker gets its own back.
+    fn in_environment<R>(&self, calls: impl FnOnce(&Self) -> R) -> R {
+        let own = Environment::get();
+        self.kernel.environment.set();
+        let result = calls(self);
+        own.set();
+        result
+    }
+
     /// No allocation and no copy: this is what is timed.
     #[inline]
     fn call(&self) {
@@ -165,14 +191,19 @@ impl Device for HostDevice {
         // What is unlinked has no name by which it could be read again, except that of an open file.
         let open = format!("/proc/self/fd/{}", file.as_raw_fd());
         let path = if self.keep_code { Path::new(&open) } else { &*unlinked };
+        let own = Environment::get();
         // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| refused(&error))?;
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let environment = Environment::get();
+        own.set();
+        let library = library.map_err(|error| refused(&error))?;
         // SAFETY: the symbol is a generated shim of this signature; it is not called after the library is closed,
         // since `Kernel` holds both.
         let entry = *unsafe { library.get::<Entry>(entry) }
             .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
         let file = self.keep_code.then(|| Rc::new(file));
-        Ok(Kernel { entry, library: Rc::new(library), _file: file })
+        let globals = Rc::new(symbols::sizes(code));
+        Ok(Kernel { entry, environment, globals, library: Rc::new(library), _file: file })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -181,9 +212,18 @@ impl Device for HostDevice {
         if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
             return Err(out_of_memory);
         }
-        let Ok(layout) = Layout::from_size_align(bytes.max(1), ALIGN) else { return Err(out_of_memory) };
+        let align = if bytes < HUGE_PAGE { ALIGN } else { HUGE_PAGE };
+        let size = bytes.max(1).checked_next_multiple_of(align);
+        let Some(layout) = size.and_then(|size| Layout::from_size_align(size, align).ok()) else {
+            return Err(out_of_memory);
+        };
         // SAFETY: the layout's size is not zero.
         let start = NonNull::new(unsafe { alloc(layout) }).ok_or(out_of_memory)?;
+        #[cfg(target_os = "linux")]
+        if align == HUGE_PAGE {
+            // SAFETY: the range was just allocated; the advice changes no contents. A kernel that cannot take it says so.
+            let _ = unsafe { nix::libc::madvise(start.as_ptr().cast(), layout.size(), nix::libc::MADV_HUGEPAGE) };
+        }
         Ok(Buffer(Rc::new(Allocation { start, layout })))
     }
 
@@ -205,11 +245,34 @@ impl Device for HostDevice {
         Ok(())
     }
 
+    fn holds(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+        // SAFETY: the range is inside the allocation; whoever allocated filled it, and no kernel runs meanwhile.
+        let held = unsafe { std::slice::from_raw_parts(buffer.at(offset, data.len()), data.len()) };
+        Ok(held.par_chunks(PART).zip(data.par_chunks(PART)).all(|(held, data)| held == data))
+    }
+
+    fn write(&mut self, writes: &[Write<Buffer>]) -> Result<(), Failure> {
+        for write in writes {
+            match write {
+                Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
+                // SAFETY: both ranges are inside their allocations; a copy within one may overlap.
+                Write::Copy { from, to, offset, bytes } => unsafe {
+                    from.at(*offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
+                },
+            }
+        }
+        Ok(())
+    }
+
     fn set_symbol(&mut self, kernel: &Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
         // SAFETY: only the address is taken.
         let address = *unsafe { kernel.library.get::<*mut u8>(symbol) }
             .map_err(|_| Failure::SymbolNotFound { symbol: symbol.to_owned() })?;
-        // SAFETY: the table declares that the symbol holds this tensor; nothing can check it from here.
+        if let Some(bytes) = kernel.globals.get(symbol).filter(|bytes| **bytes < data.len() as u64) {
+            let message = format!("the symbol `{symbol}` holds {bytes} bytes, its tensor has {}", data.len());
+            return Err(Failure::LaunchRefused { message });
+        }
+        // SAFETY: the symbol holds as many bytes, unless the machine code does not say; then the table is believed.
         unsafe { address.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
         Ok(())
     }
@@ -251,11 +314,18 @@ impl Device for HostDevice {
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
-        bound.call();
+        bound.in_environment(Bound::call);
         Ok(())
     }
 
-    fn sample(&mut self, bound: &mut Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
+    fn sample_after(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &mut Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure> {
+        self.write(writes)?;
         let batch = match cache {
             CacheMode::Cold => {
                 self.flush(bound);
@@ -263,14 +333,17 @@ impl Device for HostDevice {
             }
             CacheMode::Hot => batch.max(1),
         };
-        let start = Instant::now();
-        for _ in 0..batch {
-            bound.call();
-        }
-        Ok(start.elapsed().as_nanos() as f64 / f64::from(batch))
+        let elapsed = bound.in_environment(|bound| {
+            let start = Instant::now();
+            for _ in 0..batch {
+                bound.call();
+            }
+            start.elapsed()
+        });
+        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false })
     }
 
-    fn clock(&self, _batch: u32) -> &'static str {
+    fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "monotonic"
     }
 

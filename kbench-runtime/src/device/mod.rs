@@ -36,7 +36,19 @@ pub trait Device {
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
+    /// Whether `data` lies in `buffer` from byte `offset` on.
+    fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+        let mut copy = vec![0; data.len()];
+        self.download(buffer, offset, &mut copy)?;
+        Ok(copy == data)
+    }
+
+    /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device
+    /// is asked to do next.
+    fn write(&mut self, writes: &[Write<Self::Buffer>]) -> Result<(), Failure>;
+
     /// Copies `data` to a `__constant__` or `__device__` symbol of the kernel's module (a global of the shared object).
+    /// One that is too small is refused: [`Failure::LaunchRefused`].
     fn set_symbol(&mut self, kernel: &Self::Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure>;
 
     /// Binds arguments in the order of the kernel's signature.
@@ -50,16 +62,65 @@ pub trait Device {
     /// Runs once and waits for the end.
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure>;
 
-    /// Takes one sample: nanoseconds a launch over `batch` launches back to back. In [`CacheMode::Cold`] the
-    /// last-level cache is flushed first and `batch` is 1.
-    fn sample(&mut self, bound: &mut Self::Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure>;
+    /// Takes one sample over `batch` launches back to back, whose first one finds memory as `writes` leave it.
+    ///
+    /// In [`CacheMode::Cold`] the last-level cache is flushed between the writes and the launch, and `batch` is 1. What a device
+    /// launches untimed in [`CacheMode::Hot`] comes before the writes.
+    fn sample_after(
+        &mut self,
+        writes: &[Write<Self::Buffer>],
+        bound: &mut Self::Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure>;
 
-    /// What [`Device::sample`] reads: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
-    fn clock(&self, batch: u32) -> &'static str;
+    /// As [`Device::sample_after`] with no writes: nanoseconds a launch.
+    fn sample(&mut self, bound: &mut Self::Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
+        Ok(self.sample_after(&[], bound, batch, cache)?.nanoseconds)
+    }
+
+    /// What samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
     /// The shortest sample, in nanoseconds, that the clock measures well; launches are batched up to it where the cache mode
     /// allows.
     fn shortest_sample(&self) -> f64;
+}
+
+/// A write to memory ahead of a launch.
+#[derive(Debug, Clone)]
+pub enum Write<B> {
+    /// Sets bytes to one value.
+    Fill {
+        /// The buffer.
+        buffer: B,
+        /// Bytes from its start.
+        offset: usize,
+        /// How many.
+        bytes: usize,
+        /// The value.
+        byte: u8,
+    },
+    /// Copies between two buffers, at the same offset in both.
+    Copy {
+        /// The source.
+        from: B,
+        /// The destination.
+        to: B,
+        /// Bytes from the start of each.
+        offset: usize,
+        /// How many.
+        bytes: usize,
+    },
+}
+
+/// One sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Nanoseconds a launch.
+    pub nanoseconds: f64,
+    /// Whether the device may have waited for the host meanwhile.
+    pub exposed: bool,
 }
 
 /// An argument with its memory.
@@ -82,6 +143,8 @@ pub enum BoundArg<B> {
         buffer: B,
         /// Bytes from its start.
         offset: usize,
+        /// Size of the tensor there, in bytes.
+        bytes: usize,
         /// Element type of the map.
         dtype: crate::dtype::DType,
         /// Sizes, box and swizzle.

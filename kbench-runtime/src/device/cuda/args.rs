@@ -70,12 +70,12 @@ pub(super) fn params(
                 buffers.push(buffer.clone());
             }
             BoundArg::Scalar(bytes) => values.push(bytes.clone()),
-            BoundArg::TensorMap { buffer, offset, dtype, map } => {
+            BoundArg::TensorMap { buffer, offset, bytes, dtype, map } => {
                 if !tensor_maps {
                     let message = "tensor maps need compute capability 9.0 and a driver for CUDA 12.0".into();
                     return Err(Failure::Unsupported { message });
                 }
-                values.push(tensor_map::encode(buffer, *offset, *dtype, map)?);
+                values.push(tensor_map::encode(buffer, *offset, *bytes, *dtype, map)?);
                 buffers.push(buffer.clone());
             }
         }

@@ -6,6 +6,7 @@ use cudarc::driver::sys::{self, CUdeviceptr};
 
 use super::driver::{Context, Stream};
 use super::error::check;
+use crate::device::Write;
 use crate::protocol::Failure;
 
 /// Memory of a CUDA device; clones share it, the last one frees it.
@@ -78,6 +79,23 @@ impl CudaBuffer {
         check(unsafe { sys::cuMemsetD8Async(address, byte, bytes, stream.raw()) })
             .map_err(|error| error.failure("when filling memory"))
     }
+}
+
+/// Enqueues writes in their order.
+pub(super) fn enqueue(stream: &Stream, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
+    for write in writes {
+        match write {
+            Write::Fill { buffer, offset, bytes, byte } => buffer.enqueue_fill(stream, *offset, *bytes, *byte)?,
+            Write::Copy { bytes: 0, .. } => {}
+            Write::Copy { from, to, offset, bytes } => {
+                let (from, to) = (from.range(*offset, *bytes)?, to.range(*offset, *bytes)?);
+                // SAFETY: both ranges are inside their allocations, which are freed only after the device is idle.
+                check(unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, *bytes, stream.raw()) })
+                    .map_err(|error| error.failure("when copying on the device"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Copies `data` to device memory that the caller knows to be `data.len()` bytes at least, and waits.

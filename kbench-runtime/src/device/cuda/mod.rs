@@ -23,7 +23,7 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device};
+use super::{BoundArg, Device, Sample, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
 
 pub use self::launch::CudaBound;
@@ -97,12 +97,16 @@ impl Device for CudaDevice {
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
     }
 
+    fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
+        memory::enqueue(&self.stream, writes)
+    }
+
     /// A symbol larger than `data` keeps its rest: `__constant__` arrays are often sized for the largest case.
     fn set_symbol(&mut self, kernel: &CudaKernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
         let (address, bytes) = kernel.global(symbol)?;
         if data.len() > bytes {
             let message = format!("the symbol `{symbol}` holds {bytes} bytes, its tensor has {}", data.len());
-            return Err(Failure::Inputs { message });
+            return Err(Failure::LaunchRefused { message });
         }
         memory::copy_in(&self.stream, address, data)
     }
@@ -125,12 +129,18 @@ impl Device for CudaDevice {
         waited.map_err(|error| error.failure("in the kernel"))
     }
 
-    fn sample(&mut self, bound: &mut CudaBound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
-        self.take_sample(bound, batch, cache)
+    fn sample_after(
+        &mut self,
+        writes: &[Write<CudaBuffer>],
+        bound: &mut CudaBound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure> {
+        self.take_sample(writes, bound, batch, cache)
     }
 
-    fn clock(&self, batch: u32) -> &'static str {
-        if batch > 1 { "cuda-graph" } else { "cuda-event" }
+    fn clock(&self, bound: &CudaBound, batch: u32) -> &'static str {
+        if bound.has_graph(batch) { "cuda-graph" } else { "cuda-event" }
     }
 
     /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then under half a per cent, and 100 samples

@@ -21,14 +21,19 @@ struct Layout {
     strides: Vec<u64>,
     r#box: Vec<u32>,
     swizzle: Swizzle,
-    bytes: u64,
 }
 
-/// Encodes a map of the memory `offset` bytes into `buffer`: row-major, element strides of 1, elements outside the tensor
+/// Encodes a map of the tensor of `bytes` bytes that lies `offset` bytes into `buffer`: row-major, element strides of 1, elements outside the tensor
 /// read as zero, 128-byte L2 promotion.
-pub(super) fn encode(buffer: &CudaBuffer, offset: usize, dtype: DType, map: &TensorMap) -> Result<Vec<u8>, Failure> {
-    let layout = layout(dtype, map).map_err(|message| Failure::LaunchRefused { message })?;
-    let address = buffer.range(offset, usize::try_from(layout.bytes).unwrap_or(usize::MAX))?;
+pub(super) fn encode(
+    buffer: &CudaBuffer,
+    offset: usize,
+    bytes: usize,
+    dtype: DType,
+    map: &TensorMap,
+) -> Result<Vec<u8>, Failure> {
+    let layout = layout(dtype, map, bytes as u64).map_err(|message| Failure::LaunchRefused { message })?;
+    let address = buffer.range(offset, bytes)?;
     let ones = [1u32; 5];
     let mut encoded = CUtensorMap { opaque: [0; 16] };
     // SAFETY: `encoded` is valid for writes and aligned as its type; each array holds as many values as the rank asks for.
@@ -59,7 +64,7 @@ fn describe(dtype: DType, map: &TensorMap) -> String {
 }
 
 /// Checks what the driver would refuse without saying why, or not at all.
-fn layout(dtype: DType, map: &TensorMap) -> Result<Layout, String> {
+fn layout(dtype: DType, map: &TensorMap, tensor: u64) -> Result<Layout, String> {
     let refuse = |why: String| Err(format!("{}: {why}", describe(dtype, map)));
     let rank = map.dims.len();
     if !(1..=5).contains(&rank) || map.r#box.len() != rank {
@@ -85,6 +90,9 @@ fn layout(dtype: DType, map: &TensorMap) -> Result<Layout, String> {
         strides.push(bytes);
     }
     strides.pop();
+    if bytes > tensor {
+        return refuse(format!("its {bytes} bytes exceed the tensor's {tensor}"));
+    }
     if let Some(stride) = strides.iter().find(|stride| !stride.is_multiple_of(16)) {
         return refuse(format!("a stride of {stride} bytes is no multiple of 16"));
     }
@@ -98,7 +106,7 @@ fn layout(dtype: DType, map: &TensorMap) -> Result<Layout, String> {
     if map.swizzle != 0 && inner > u64::from(map.swizzle) {
         return refuse(format!("the box's innermost {inner} bytes exceed the swizzle's {}", map.swizzle));
     }
-    Ok(Layout { dims, strides, r#box, swizzle, bytes })
+    Ok(Layout { dims, strides, r#box, swizzle })
 }
 
 fn data_type(dtype: DType) -> DataType {
@@ -126,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_order_is_reversed() {
-        let layout = layout(DType::F16, &map(&[4, 512, 64], &[1, 128, 64], 128)).unwrap();
+        let layout = layout(DType::F16, &map(&[4, 512, 64], &[1, 128, 64], 128), 262_144).unwrap();
         assert_eq!(
             layout,
             Layout {
@@ -134,7 +142,6 @@ mod tests {
                 strides: vec![128, 65_536],
                 r#box: vec![64, 128, 1],
                 swizzle: Swizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-                bytes: 262_144,
             }
         );
         assert_eq!(BYTES, 128);
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn refusals_say_why() {
-        let why = |map: &TensorMap| layout(DType::F32, map).unwrap_err();
+        let why = |map: &TensorMap| layout(DType::F32, map, u64::MAX).unwrap_err();
         assert_eq!(
             why(&map(&[8, 6], &[8, 4], 0)),
             "a tensor map of f32, dims [8, 6], box [8, 4], swizzle 0 bytes: a stride of 24 bytes is no multiple of 16"
@@ -155,5 +162,7 @@ mod tests {
         assert!(why(&map(&[0, 64], &[8, 4], 0)).contains("a dimension is 0"));
         assert!(why(&map(&[u64::MAX, 64], &[8, 4], 0)).contains("overflow"));
         assert!(why(&map(&[512, 64], &[257, 4], 0)).contains("257"));
+        let beyond = layout(DType::F32, &map(&[8, 64], &[8, 4], 0), 2047).unwrap_err();
+        assert!(beyond.ends_with("its 2048 bytes exceed the tensor's 2047"), "{beyond}");
     }
 }

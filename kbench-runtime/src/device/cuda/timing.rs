@@ -10,9 +10,11 @@
 //! already happened when the last call returns, the device may have waited for the host, and the sample is taken again
 //! behind a longer lead.
 //!
+//! What the writes ahead of a sample enqueue (poison, restored inputs) is untimed work like any other.
+//!
 //! - Cold: a memset of at least twice the L2 leaves nothing of the inputs there; one launch. The flush's own lines
 //!   are dirty, as in `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
-//! - Hot: all launches of a batch are captured in one graph, which runs once untimed and once timed. Consecutive launches
+//! - Hot: all launches of a batch are captured in one graph, which runs once untimed and once timed, the writes between the two. Consecutive launches
 //!   wait for each other, as they would on a stream; the gap between two nodes of a graph is part of a launch.
 
 use std::rc::Rc;
@@ -22,13 +24,14 @@ use super::driver::{Driver, Event, Stream};
 use super::error::CudaError;
 use super::graph::Graph;
 use super::launch::CudaBound;
-use super::memory::CudaBuffer;
+use super::memory::{self, CudaBuffer};
+use crate::device::{Sample, Write};
 use crate::protocol::{CacheMode, Failure};
 
 /// From here on the host's few microseconds do not matter any more (a thousandth), nor is there a need for a lead.
 const LONG: f64 = 5e6;
 
-/// How often a sample is taken again because the device waited for the host. The last one counts in any case.
+/// How often a sample is taken again because the device waited for the host. The last one counts in any case, as exposed.
 const ATTEMPTS: u32 = 4;
 
 /// Most flushes ahead of a sample.
@@ -107,8 +110,14 @@ impl Timer {
 
 impl CudaDevice {
     /// One sample, in nanoseconds a launch. Nothing is left running, also after an error.
-    pub(super) fn take_sample(&mut self, bound: &mut CudaBound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
-        let sample = self.timer.sample(bound, batch, cache);
+    pub(super) fn take_sample(
+        &mut self,
+        writes: &[Write<CudaBuffer>],
+        bound: &mut CudaBound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure> {
+        let sample = self.timer.sample(writes, bound, batch, cache);
         if sample.is_err() {
             let _ = self.stream.synchronize();
         }
@@ -117,22 +126,36 @@ impl CudaDevice {
 }
 
 impl Timer {
-    fn sample(&mut self, bound: &mut CudaBound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
+    fn sample(
+        &mut self,
+        writes: &[Write<CudaBuffer>],
+        bound: &mut CudaBound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure> {
         let hot = cache == CacheMode::Hot;
         let batch = if hot { batch.max(1) } else { 1 };
         self.capture(bound, batch)?;
         let mode = usize::from(hot);
         for attempt in 1.. {
+            if !hot {
+                // Before the flush, which leaves nothing of them in the cache.
+                memory::enqueue(&self.stream, writes)?;
+            }
             self.enqueue_flushes(bound.timing.flushes[mode])?;
-            if hot && bound.timing.last_hot < LONG {
-                self.enqueue(bound, batch)?;
+            if hot {
+                if bound.timing.last_hot < LONG {
+                    self.enqueue(bound, batch)?;
+                }
+                memory::enqueue(&self.stream, writes)?;
             }
             let (total, hidden) = self.measure(bound, batch)?;
             if hot {
                 bound.timing.last_hot = total;
             }
-            if hidden || total >= LONG || attempt == ATTEMPTS {
-                return Ok(total / f64::from(batch));
+            let exposed = !hidden && total < LONG;
+            if !exposed || attempt == ATTEMPTS {
+                return Ok(Sample { nanoseconds: total / f64::from(batch), exposed });
             }
             let flushes = &mut bound.timing.flushes[mode];
             *flushes = (*flushes * 2).clamp(1, MOST_FLUSHES);

@@ -111,3 +111,49 @@ fn flushing_costs() {
     }
     println!("shortest sample {} ns", device.shortest_sample());
 }
+
+#[test]
+fn a_symbol_that_is_too_small_is_refused() {
+    let mut device = HostDevice::open();
+    let kernel = device.load(c_library(), "kbench_symbol").unwrap();
+    match device.set_symbol(&kernel, "shared_value", &[0; 9]).unwrap_err() {
+        Failure::LaunchRefused { message } => {
+            assert_eq!(message, "the symbol `shared_value` holds 8 bytes, its tensor has 9");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_floating_point_environment_of_a_kernel_stays_its_own() {
+    let mut device = HostDevice::open();
+    let own = Environment::get();
+    let (output, input) = (device.alloc(8).unwrap(), device.alloc(8).unwrap());
+    device.upload(&input, 0, &1e-310_f64.to_ne_bytes()).unwrap();
+    let args = [&input, &output].map(|buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 });
+    let mut twice = |code: &[u8], entry: &str| {
+        let kernel = device.load(code, entry).unwrap();
+        assert_eq!(Environment::get(), own, "after loading");
+        let mut bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+        device.run(&bound).unwrap();
+        device.sample(&mut bound, 3, CacheMode::Hot).unwrap();
+        assert_eq!(Environment::get(), own, "after {entry}");
+        let mut bytes = [0; 8];
+        device.download(&output, 0, &mut bytes).unwrap();
+        f64::from_ne_bytes(bytes)
+    };
+    assert_eq!(twice(crate::testing::flushing_library(), "kbench_double"), 0.0, "as its author asked for");
+    assert_eq!(twice(c_library(), "kbench_double"), 2e-310);
+    assert_eq!(twice(c_library(), "kbench_rounds_up"), 2e-310);
+    assert_eq!(twice(c_library(), "kbench_double"), 2e-310);
+}
+
+#[test]
+fn large_buffers_start_on_a_huge_page() {
+    let mut device = HostDevice::open();
+    for bytes in [HUGE_PAGE, HUGE_PAGE + 5, 5 * HUGE_PAGE] {
+        let buffer = device.alloc(bytes).unwrap();
+        assert_eq!(buffer.at(0, bytes).addr() % HUGE_PAGE, 0);
+    }
+}

@@ -1,0 +1,198 @@
+//! Device memory kept between rigs.
+//!
+//! Cases that are measured together use the same buffers where their tensors are the same, so that no case is faster for where
+//! its memory happens to lie. Between jobs, idle buffers wait for the next one.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::device::Device;
+use crate::protocol::{Failure, Role, TensorSpec};
+use crate::rig::GUARD;
+use crate::tensor::Inputs;
+
+/// Bytes of idle buffers that are kept.
+const IDLE: usize = 2 << 30;
+
+/// A tensor's contents: all inputs of a case, and which of them.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    inputs: Arc<Inputs>,
+    index: usize,
+}
+
+impl Contents {
+    /// The contents of the `index`-th tensor.
+    pub fn new(inputs: &Arc<Inputs>, index: usize) -> Self {
+        Self { inputs: Arc::clone(inputs), index }
+    }
+
+    /// The bytes, where the tensor has any.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.inputs[self.index].as_deref()
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inputs, &other.inputs) && self.index == other.index || self.bytes() == other.bytes()
+    }
+}
+
+/// A tensor's memory with its guard bands.
+#[derive(Debug)]
+pub struct Slot<B> {
+    /// The memory.
+    pub buffer: B,
+    name: String,
+    bytes: usize,
+    role: Role,
+    holds: RefCell<Option<Contents>>,
+}
+
+impl<B> Slot<B> {
+    /// Whether these contents lie between the guard bands. True only of what is read and was seen to be unchanged.
+    pub fn holds(&self, contents: &Contents) -> bool {
+        self.holds.borrow().as_ref().is_some_and(|held| held.same(contents))
+    }
+
+    /// Says what lies there now.
+    pub fn now_holds(&self, contents: Contents) {
+        *self.holds.borrow_mut() = Some(contents);
+    }
+}
+
+/// The buffers of a session.
+#[derive(Debug)]
+pub struct Pool<B> {
+    /// The least recently used one first.
+    slots: VecDeque<Rc<Slot<B>>>,
+    limit: usize,
+    /// Bytes of each guard band: [`GUARD`], or none.
+    guard: usize,
+}
+
+impl<B> Default for Pool<B> {
+    fn default() -> Self {
+        Self { slots: VecDeque::new(), limit: IDLE, guard: GUARD }
+    }
+}
+
+impl<B> Pool<B> {
+    /// A pool of buffers without guard bands, so that a sanitizer sees where each tensor ends.
+    pub fn bare() -> Self {
+        Self { guard: 0, ..Self::default() }
+    }
+
+    /// Bytes of each guard band around the buffers.
+    pub fn guard(&self) -> usize {
+        self.guard
+    }
+
+    /// Memory for a tensor. A buffer that another rig uses is shared, unless it is only read and must hold other contents.
+    pub fn take<D: Device<Buffer = B>>(
+        &mut self,
+        device: &mut D,
+        spec: &TensorSpec,
+        contents: &Contents,
+    ) -> Result<Rc<Slot<B>>, Failure> {
+        let bytes = spec.bytes();
+        let fits = |slot: &Rc<Slot<B>>| slot.name == spec.name && slot.bytes == bytes && slot.role == spec.role;
+        let holds = |slot: &Rc<Slot<B>>| spec.role != Role::In || slot.holds(contents);
+        let at = self.slots.iter().position(|slot| fits(slot) && holds(slot));
+        let at = at.or_else(|| self.slots.iter().position(|slot| fits(slot) && is_idle(slot)));
+        let known = at.and_then(|at| self.slots.remove(at));
+        let slot = if let Some(slot) = known {
+            slot
+        } else {
+            self.drop_idle(self.limit.saturating_sub(bytes));
+            let size = bytes.saturating_add(2 * self.guard);
+            let buffer = device.alloc(size).or_else(|_| {
+                self.drop_idle(0);
+                device.alloc(size)
+            })?;
+            let (name, role) = (spec.name.clone(), spec.role);
+            Rc::new(Slot { buffer, name, bytes, role, holds: RefCell::default() })
+        };
+        self.slots.push_back(Rc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Drops every buffer that no rig uses.
+    pub fn clear(&mut self) {
+        self.drop_idle(0);
+    }
+
+    /// Drops idle buffers, the least recently used ones first, until at most `keep` bytes of them are left.
+    fn drop_idle(&mut self, keep: usize) {
+        let size = |slot: &Rc<Slot<B>>| slot.bytes + 2 * self.guard;
+        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(size).sum();
+        self.slots.retain(|slot| {
+            let drop = is_idle(slot) && idle > keep;
+            if drop {
+                idle -= slot.bytes + 2 * self.guard;
+            }
+            !drop
+        });
+    }
+}
+
+fn is_idle<B>(slot: &Rc<Slot<B>>) -> bool {
+    Rc::strong_count(slot) == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::{Buffer, FakeDevice};
+    use crate::dtype::DType;
+    use crate::protocol::Source;
+
+    fn spec(name: &str, elements: u64, role: Role) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype: DType::U8, dims: vec![elements], role, source: Source::None }
+    }
+
+    #[test]
+    fn equal_tensors_share_a_buffer_unless_they_must_hold_different_contents() {
+        let mut device = FakeDevice::open(0);
+        let mut pool = Pool::<Buffer>::default();
+        let contents = |byte: u8| Contents::new(&Arc::new(vec![Some(vec![byte; 8])]), 0);
+        let out = spec("o", 8, Role::Out);
+        let first = pool.take(&mut device, &out, &contents(0)).unwrap();
+        let second = pool.take(&mut device, &out, &contents(1)).unwrap();
+        assert!(Rc::ptr_eq(&first, &second));
+        for other in [spec("p", 8, Role::Out), spec("o", 9, Role::Out), spec("o", 8, Role::In)] {
+            assert!(!Rc::ptr_eq(&first, &pool.take(&mut device, &other, &contents(0)).unwrap()));
+        }
+
+        let x = spec("x", 8, Role::In);
+        let first = pool.take(&mut device, &x, &contents(1)).unwrap();
+        first.now_holds(contents(1));
+        assert!(Rc::ptr_eq(&first, &pool.take(&mut device, &x, &contents(1)).unwrap()), "other inputs, same bytes");
+        let second = pool.take(&mut device, &x, &contents(2)).unwrap();
+        assert!(!Rc::ptr_eq(&first, &second));
+        let address = Rc::as_ptr(&first);
+        drop((first, second));
+        let again = pool.take(&mut device, &x, &contents(3)).unwrap();
+        assert!(std::ptr::eq(Rc::as_ptr(&again), address), "nobody needs the old contents");
+        assert!(!again.holds(&contents(3)));
+    }
+
+    #[test]
+    fn idle_buffers_are_bounded_and_give_way() {
+        let mut device = FakeDevice::open(0);
+        let mut pool = Pool::<Buffer> { limit: 4 * (2 * GUARD + 100), ..Pool::default() };
+        let contents = Contents::new(&Arc::new(vec![None]), 0);
+        for index in 0..20 {
+            pool.take(&mut device, &spec(&format!("t{index}"), 100, Role::Out), &contents).unwrap();
+            assert!(pool.slots.len() <= 5);
+        }
+        let kept = pool.take(&mut device, &spec("kept", 100, Role::Out), &contents).unwrap();
+        let refused = pool.take(&mut device, &spec("huge", 1 << 40, Role::Out), &contents);
+        assert!(matches!(refused, Err(Failure::OutOfMemory { .. })));
+        assert_eq!(pool.slots.len(), 1);
+        drop(kept);
+        pool.clear();
+        assert!(pool.slots.is_empty());
+    }
+}
