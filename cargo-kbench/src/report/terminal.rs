@@ -308,6 +308,7 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
                 (BAD, "FAIL", format!("{}: {}", rejection.code, place_and_message(rejection)))
             }
             Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
+            _ if gate == Gate::Sanitize && gated.sanitized.is_empty() => (NOTE, "-", "no tool was run".to_owned()),
             _ => (GOOD, "pass", facts(gate, gated, kernel)),
         };
         let name = gate.to_string();
@@ -339,7 +340,6 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
         }
         Gate::Launch => "ran to its end on every shape and seed".to_owned(),
         Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
-        Gate::Sanitize if gated.sanitized.is_empty() => "no tool was run".to_owned(),
         Gate::Sanitize => gated.sanitized.join(", "),
         Gate::Performance => performance(gated, kernel),
     }
