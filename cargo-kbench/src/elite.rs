@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
-use crate::evaluation::{BuildRecord, ShapeErrors, TimingRecord};
+use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
 /// The version of the file.
@@ -113,6 +113,9 @@ pub struct BaselineRecord {
     pub name: String,
     /// Its time.
     pub timing: TimingRecord,
+    /// Where it is a baseline by `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalRecord>,
 }
 
 /// A search.

@@ -1,6 +1,7 @@
 //! What is known of a variant once it was tried: the record that the journal keeps, strategies learn from and
 //! reports print.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use kbench_runtime::protocol::{Failure, SeedReport};
@@ -145,8 +146,10 @@ pub enum Reason {
     Synccheck,
     Address,
     Undefined,
+    SkipsWork,
     TooSlow,
     Undecided,
+    Unavailable,
 }
 
 impl fmt::Display for Reason {
@@ -295,4 +298,17 @@ pub struct TimingRecord {
     pub batch: u32,
     /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
+}
+
+/// A baseline that is a program. It was measured in a process of its own, by its own clock, in turn with the kernels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalRecord {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What it says it measured.
+    pub versions: BTreeMap<String, String>,
+    /// Samples that it and the kernels took in turn.
+    pub turn: u32,
+    /// Errors of its outputs, before and after timing.
+    pub errors: ShapeErrors,
 }

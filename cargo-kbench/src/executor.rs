@@ -4,6 +4,7 @@
 //! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -14,11 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, Request, SeedReport, Source, Stage, TimeJob,
-    Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Request, SeedReport, Source,
+    Stage, TensorSpec, TimeJob, Timing,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use tool::Watched;
 
@@ -28,7 +31,7 @@ mod tool;
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a worker may take to end after TERM, before KILL.
 const GRACE: Duration = Duration::from_millis(200);
 /// How often a wait looks at [`INTERRUPTED`].
@@ -82,13 +85,15 @@ pub struct Executor {
     worker: Option<Worker>,
     info: Option<DeviceInfo>,
     blobs: HashMap<String, PathBuf>,
+    /// Hashes that the running worker has.
+    sent: HashSet<String>,
     next_id: u64,
 }
 
 impl Executor {
     /// A worker that is started when first needed.
     pub fn new(options: WorkerOptions) -> Self {
-        Self { options, worker: None, info: None, blobs: HashMap::new(), next_id: 0 }
+        Self { options, worker: None, info: None, blobs: HashMap::new(), sent: HashSet::new(), next_id: 0 }
     }
 
     /// Makes a file known under its hash, to be sent to a worker when a job first names it.
@@ -116,6 +121,18 @@ impl Executor {
         }
     }
 
+    /// Compares outputs that another program made with the reference.
+    pub fn inspect(&mut self, mut job: InspectJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
+        job.id = self.id();
+        let mut blobs = tensor_blobs(&job.tensors);
+        blobs.push(&job.reference.launch.blob);
+        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
+        match self.submit(&blobs, &Request::Inspect(Box::new(job)), timeout)? {
+            Event::Checked { seeds, .. } => Ok(seeds),
+            other => Err(protocol_error(&other)),
+        }
+    }
+
     /// Measures cases interleaved. `timeout` is the deadline of one launch or sample.
     pub fn time(&mut self, mut job: TimeJob, timeout: Duration) -> Result<Vec<Timing>, ExecutorError> {
         job.id = self.id();
@@ -138,7 +155,11 @@ impl Executor {
 
     fn start(&mut self) -> Result<(), ExecutorError> {
         self.worker = None;
-        let worker = Worker::spawn(&self.options)?;
+        self.sent.clear();
+        let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
+        let remote = !self.options.runner.is_empty();
+        let started = self.options.command().and_then(|words| Worker::spawn(&words, None, remote));
+        let worker = started.map_err(|error| start_error(error.to_string()))?;
         let hello = Request::Hello {
             protocol: protocol::VERSION,
             device: self.options.device,
@@ -146,11 +167,10 @@ impl Executor {
             cache: Some(self.options.cache.clone()),
         };
         let worker = self.worker.insert(worker);
-        let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
         worker.send(&hello);
         // Elsewhere there may be a queue to wait in; only the user knows for how long.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
-        match worker.wait(&mut |_| patience) {
+        match worker.wait(stage_of, &mut |_| patience) {
             Ok(Event::Hello { protocol: protocol::VERSION, device }) => match &self.info {
                 Some(before) if *before != device => {
                     self.worker = None;
@@ -203,14 +223,14 @@ impl Executor {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
         for hash in blobs {
-            if worker.sent.contains(hash) {
+            if self.sent.contains(hash) {
                 continue;
             }
             let load_failed = |message| ExecutorError::Job { case: 0, failure: Failure::LoadFailed { message } };
             let path = self.blobs.get(hash).ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
             let data = std::fs::read(path).map_err(|error| load_failed(format!("{}: {error}", path.display())))?;
             worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
-            worker.sent.insert(hash.clone());
+            self.sent.insert(hash.clone());
         }
         worker.send(request);
         Ok(worker)
@@ -218,7 +238,7 @@ impl Executor {
 
     fn attempt(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
         let worker = self.send(blobs, request)?;
-        let waited = worker.wait(&mut |stage| patience(stage, timeout));
+        let waited = worker.wait(stage_of, &mut |stage| patience(stage, timeout));
         let stage = worker.stage;
         let (case, failure) = match waited {
             Ok(Event::Failed { case, failure, .. }) => (case, failure),
@@ -231,7 +251,7 @@ impl Executor {
             Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
                 (0, Failure::Reference { message: failure.to_string() })
             }
-            Err(WaitError::Failure(failure)) => (0, failure),
+            Err(WaitError::Failure(failure)) => (worker.case, failure),
         };
         if failure.is_fatal() {
             self.worker = None;
@@ -241,8 +261,8 @@ impl Executor {
 }
 
 impl WorkerOptions {
-    fn command(&self) -> std::io::Result<Vec<std::ffi::OsString>> {
-        let mut words: Vec<std::ffi::OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
+    fn command(&self) -> std::io::Result<Vec<OsString>> {
+        let mut words: Vec<OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
         words.push(std::env::current_exe()?.into_os_string());
         words.extend(["kbench".into(), "worker".into()]);
         Ok(words)
@@ -261,51 +281,61 @@ fn patience(stage: Option<Stage>, timeout: Duration) -> Duration {
 
 /// Every blob that a case names.
 fn case_blobs(case: &Case) -> Vec<&String> {
-    let mut blobs = vec![&case.launch.blob];
-    blobs.extend(case.tensors.iter().filter_map(|tensor| match &tensor.source {
+    let mut blobs = tensor_blobs(&case.tensors);
+    blobs.push(&case.launch.blob);
+    blobs
+}
+
+fn tensor_blobs(tensors: &[TensorSpec]) -> Vec<&String> {
+    let files = tensors.iter().filter_map(|tensor| match &tensor.source {
         Source::File { hash, .. } => Some(hash),
         _ => None,
-    }));
-    blobs
+    });
+    files.collect()
+}
+
+fn stage_of(event: &Event) -> Option<Stage> {
+    match event {
+        Event::Stage { stage, .. } => Some(*stage),
+        _ => None,
+    }
 }
 
 fn protocol_error(event: &Event) -> ExecutorError {
     ExecutorError::Job { case: 0, failure: Failure::Protocol { message: format!("unexpected answer {event:?}") } }
 }
 
-/// A running worker process; dropping it ends its process group.
-struct Worker {
+/// A running process that speaks JSON lines, in a process group of its own, which dropping it ends.
+pub(crate) struct Worker {
     child: Child,
     /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
     requests: Sender<Vec<u8>>,
     events: Receiver<String>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     stderr_reader: Option<std::thread::JoinHandle<()>>,
-    sent: HashSet<String>,
     remote: bool,
     /// The last stage entered, and whether any of a kernel ever was.
     stage: Option<Stage>,
     ran_a_kernel: bool,
+    /// The case that runs, as far as the worker said.
+    case: usize,
 }
 
-enum WaitError {
+/// Why there is no answer.
+pub(crate) enum WaitError {
     Interrupted,
     Failure(Failure),
 }
 
 impl Worker {
-    fn spawn(options: &WorkerOptions) -> Result<Self, ExecutorError> {
-        let start_error =
-            |error: std::io::Error| ExecutorError::Start { command: options.describe(), message: error.to_string() };
-        let words = options.command().map_err(start_error)?;
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(start_error)?;
+    /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way.
+    pub(crate) fn spawn(words: &[OsString], directory: Option<&Path>, remote: bool) -> std::io::Result<Self> {
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        if let Some(directory) = directory {
+            command.current_dir(directory);
+        }
+        let mut child = command.spawn()?;
         let mut stdin = child.stdin.take().expect("piped");
         let (requests, lines) = mpsc::channel::<Vec<u8>>();
         std::thread::spawn(move || {
@@ -328,33 +358,31 @@ impl Worker {
         });
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr);
-        let kept = if options.tool.is_empty() { 20 } else { tool::LINES };
         let pipe = child.stderr.take().expect("piped");
         let stderr_reader = std::thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n') {
                 let Ok(line) = line else { break };
                 let mut tail = tail.lock().expect("no panic while held");
-                if tail.len() == kept {
+                if tail.len() == tool::LINES {
                     tail.pop_front();
                 }
                 tail.push_back(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let remote = !options.runner.is_empty();
         Ok(Self {
             child,
             requests,
             events,
             stderr,
             stderr_reader: Some(stderr_reader),
-            sent: HashSet::new(),
             remote,
             stage: None,
             ran_a_kernel: false,
+            case: 0,
         })
     }
 
-    fn send(&self, request: &Request) {
+    pub(crate) fn send(&self, request: &impl Serialize) {
         let mut line = serde_json::to_vec(request).expect("plain data");
         line.push(b'\n');
         // The thread has gone where the worker has.
@@ -362,8 +390,13 @@ impl Worker {
     }
 
     /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
-    fn wait(&mut self, deadline: &mut dyn FnMut(Option<Stage>) -> Duration) -> Result<Event, WaitError> {
+    pub(crate) fn wait<E: DeserializeOwned>(
+        &mut self,
+        stage_of: fn(&E) -> Option<Stage>,
+        deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
+    ) -> Result<E, WaitError> {
         self.stage = None;
+        self.case = 0;
         let mut since = Instant::now();
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
@@ -371,12 +404,16 @@ impl Worker {
             }
             match self.events.recv_timeout(TICK) {
                 Ok(line) => match serde_json::from_str(&line) {
-                    Ok(Event::Stage { stage: entered, .. }) => {
+                    Ok(event) => {
+                        let Some(entered) = stage_of(&event) else { return Ok(event) };
+                        if let Stage::Case(case) = entered {
+                            self.case = case;
+                            continue;
+                        }
                         self.stage = Some(entered);
                         self.ran_a_kernel |= entered.runs_kernel();
                         since = Instant::now();
                     }
-                    Ok(event) => return Ok(event),
                     Err(error) => {
                         let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
                         return Err(WaitError::Failure(Failure::Protocol { message }));
@@ -408,7 +445,7 @@ impl Worker {
     fn post_mortem(&mut self) -> Failure {
         let ended = wait_for(&mut self.child, Duration::from_secs(5));
         self.end();
-        let stderr = self.said();
+        let stderr = self.said(20);
         let Some(status) = ended else {
             return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
         };

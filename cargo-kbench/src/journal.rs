@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, Reason, Rejection, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -59,12 +59,15 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
-    /// Hash of machine code and launch: equal for twins.
+    /// Hash of machine code and launch, or of a command: equal for twins.
     pub program: String,
     /// Its time.
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
+    /// Where it is a baseline by `command`.
+    #[serde(default)]
+    pub external: Option<ExternalRecord>,
 }
 
 /// One run under a sanitizer.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod elite;
 pub mod evaluation;
 pub mod executor;
+pub mod external;
 pub mod gates;
 pub mod journal;
 pub mod report;

@@ -71,6 +71,8 @@ pub enum Event<'a> {
     Finals {
         /// How many, baselines included.
         entrants: usize,
+        /// So many of them are programs.
+        programs: usize,
     },
 }
 
@@ -189,7 +191,7 @@ pub fn autotune(
         entrants.extend(default_entrant.clone());
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
     }
-    reporter.event(Event::Finals { entrants: entrants.len() });
+    reporter.event(finals(kernel, &entrants));
     let compared = bench.compare(kernel.search.shape, &entrants)?;
     bench.record(&Record::End { evaluations: search.evaluated })?;
     Ok(search.conclude(device, &finalists, &compared, started))
@@ -378,7 +380,11 @@ impl<'a> Search<'a> {
             .entries
             .iter()
             .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
-            .map(|entry| BaselineRecord { name: shown(&entry.name), timing: entry.timing.clone() })
+            .map(|entry| BaselineRecord {
+                name: shown(&entry.name),
+                timing: entry.timing.clone(),
+                external: entry.external.clone(),
+            })
             .collect();
         let others: Vec<String> = compared
             .entries
@@ -475,6 +481,11 @@ fn sanitize(
     Ok(sanitized.runs)
 }
 
+fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
+    let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
+    Event::Finals { entrants: entrants.len(), programs: entrants.iter().filter(is_program).count() }
+}
+
 /// Valid variants, where they can be counted.
 pub fn space_size(kernel: &Kernel) -> Option<u64> {
     kernel.space.counts().valid.and_then(|valid| u64::try_from(valid).ok())
@@ -561,7 +572,7 @@ pub fn gate(
     let mut entrants = vec![Entrant::Variant(variant.clone())];
     entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
     for shape in shapes {
-        reporter.event(Event::Finals { entrants: entrants.len() });
+        reporter.event(finals(kernel, &entrants));
         let compared = bench.compare(shape, &entrants)?;
         if let Some(rejection) = compared.unavailable.get(&label) {
             gated.evaluation.outcome = Outcome::Rejected(rejection.clone());

@@ -13,7 +13,9 @@ use crate::compare::{count, element, with_reference};
 use crate::device::Device;
 use crate::device::host::HostDevice;
 use crate::pool::Pool;
-use crate::protocol::{Case, CheckJob, DeviceKind, Failure, Reference, Role, RunJob, SeedReport, Stage, TensorSpec};
+use crate::protocol::{
+    Case, CheckJob, DeviceKind, Failure, InspectJob, Reference, Role, RunJob, SeedReport, Stage, TensorSpec,
+};
 use crate::reference::{self, References};
 use crate::rig::{FINITE, NAN, Outputs, Rig};
 use crate::tensor::{self, Blobs, GENERATION, Inputs};
@@ -144,6 +146,34 @@ impl<D: Device> Session<D> {
             reports.push(check.run(&mut self.device, rig, job.bad_above, stage)?.0);
         }
         Ok(reports)
+    }
+
+    /// Compares what another program made of one seed's inputs with the reference. What it did to its memory is not known.
+    pub fn inspect(&mut self, job: &InspectJob, stage: OnStage<'_>) -> Result<SeedReport, Failure> {
+        stage(Stage::Inputs);
+        let inputs = self.inputs(&job.tensors, job.seed)?;
+        stage(Stage::Reference);
+        let reference = self.reference(&job.reference, &job.tensors, &inputs, job.seed)?;
+        stage(Stage::Compare);
+        let mut report = SeedReport {
+            seed: job.seed,
+            outputs: Vec::new(),
+            inputs_changed: Vec::new(),
+            out_of_bounds: Vec::new(),
+            unrepeatable: 0,
+            stale: 0,
+        };
+        for (index, output) in &job.outputs {
+            let spec =
+                job.tensors.get(*index).filter(|spec| spec.bytes() == output.0.len()).ok_or_else(|| {
+                    Failure::Inputs { message: format!("{} bytes for output {index}", output.0.len()) }
+                })?;
+            let Some((wide, reference)) = reference.get(index) else {
+                return Err(Failure::Reference { message: format!("it gives no `{}`", spec.name) });
+            };
+            report.outputs.push(with_reference(spec, &output.0, *wide, reference, job.bad_above));
+        }
+        Ok(report)
     }
 }
 

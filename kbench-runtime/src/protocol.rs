@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dtype::DType;
 
+pub mod external;
+
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
 pub const VERSION: u32 = 1;
 
@@ -37,6 +39,8 @@ pub enum Request {
     },
     /// Compare a kernel with its reference.
     Check(Box<CheckJob>),
+    /// Compare outputs of another program with the reference.
+    Inspect(Box<InspectJob>),
     /// Measure one or more kernels, interleaved.
     Time(Box<TimeJob>),
     /// Run a kernel once, for a tool that watches the worker. The worker's last job.
@@ -67,7 +71,7 @@ pub enum Event {
         /// What starts now.
         stage: Stage,
     },
-    /// The end of a [`Request::Check`] that ran to its end.
+    /// The end of a [`Request::Check`] or [`Request::Inspect`] that ran to its end.
     Checked {
         /// The job's id.
         id: u64,
@@ -113,6 +117,9 @@ pub enum Stage {
     Warmup,
     /// Taking samples.
     Timing,
+    /// Not a stage: from here on the case of this index runs. Always said where cases run one after another, and before
+    /// each launch where [`TimeJob::announce`] asks for it.
+    Case(usize),
 }
 
 impl Stage {
@@ -390,6 +397,23 @@ pub struct RunJob {
     pub seed: u64,
 }
 
+/// Compare outputs that another program made of the inputs of one seed with the reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InspectJob {
+    /// Repeated in every event of this job.
+    pub id: u64,
+    /// Every declared tensor.
+    pub tensors: Vec<TensorSpec>,
+    /// What the outputs are compared with.
+    pub reference: Reference,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// The outputs: indices into `tensors`, and their bytes.
+    pub outputs: Vec<(usize, Bytes)>,
+    /// See [`CheckJob::bad_above`].
+    pub bad_above: f64,
+}
+
 /// Measure cases interleaved: one sample of each in turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimeJob {
@@ -407,6 +431,10 @@ pub struct TimeJob {
     pub cache: CacheMode,
     /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
+    /// Whether to name the case before each of its launches, to find out which of several ends the worker. Disturbs the
+    /// samples.
+    #[serde(default)]
+    pub announce: bool,
 }
 
 /// One of the cases of a [`TimeJob`].

@@ -71,6 +71,12 @@ impl Pulse<'_, '_> {
             *self.last = Some((stage, Instant::now()));
         }
     }
+
+    fn announce(&mut self, job: &TimeJob, case: usize) {
+        if job.announce {
+            (self.stage)(Stage::Case(case));
+        }
+    }
 }
 
 impl<D: Device> Session<D> {
@@ -93,6 +99,7 @@ impl<D: Device> Session<D> {
         let at = |case: usize| move |failure: Failure| (case, failure);
         let mut measured = Vec::with_capacity(job.cases.len());
         for (index, case) in job.cases.iter().enumerate() {
+            stage(Stage::Case(index));
             measured.push(self.prepare(case, job.seed, stage).map_err(at(index))?);
         }
         let device = &mut self.device;
@@ -101,12 +108,14 @@ impl<D: Device> Session<D> {
         for _ in 0..job.warmup {
             for (index, case) in measured.iter_mut().enumerate() {
                 pulse.beat(Stage::Warmup);
+                pulse.announce(job, index);
                 device.write(&case.writes).map_err(at(index))?;
                 device.run(&case.rig.bound).map_err(at(index))?;
             }
         }
         for (index, case) in measured.iter_mut().enumerate() {
             pulse.beat(Stage::Warmup);
+            pulse.announce(job, index);
             case.batch = batch(device, case, job.cache, &mut pulse).map_err(at(index))?;
         }
         let alone = measured.len() == 1;
@@ -125,6 +134,7 @@ impl<D: Device> Session<D> {
             for index in order {
                 let case = &mut measured[index];
                 pulse.beat(Stage::Timing);
+                pulse.announce(job, index);
                 case.sample(device, job.cache, alone).map_err(at(index))?;
                 if is_last {
                     case.look_back(device, job, &mut pulse).map_err(at(index))?;
@@ -134,6 +144,7 @@ impl<D: Device> Session<D> {
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
         for (index, (case, timed)) in measured.into_iter().zip(&job.cases).enumerate() {
+            stage(Stage::Case(index));
             timings.push(after(device, case, timed, job, stage).map_err(at(index))?);
         }
         Ok(timings)
@@ -421,7 +432,7 @@ mod tests {
     use crate::testing::{self, FakeCase};
 
     fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
-        TimeJob { id: 1, cases, seed: 3, warmup: 5, iterations: 20, cache, bad_above: 0.1 }
+        TimeJob { id: 1, cases, seed: 3, warmup: 5, iterations: 20, cache, bad_above: 0.1, announce: false }
     }
 
     fn fake(cases: &[FakeCase<'_>], cache: CacheMode) -> Result<Vec<Timing>, (usize, Failure)> {
@@ -475,6 +486,7 @@ mod tests {
         let job = job(vec![TimedCase { case: check.case, reference: check.reference }], CacheMode::Cold);
         let mut stages = Vec::new();
         session.time(&job, &mut |stage| stages.push(stage)).unwrap();
+        stages.retain(|stage| !matches!(stage, Stage::Case(_)));
         stages.dedup();
         let looks_back = [Timing, Compare, Timing, Compare, Timing, Compare];
         assert_eq!(stages[..6], [Inputs, Reference, Launch, Warmup, Timing, Compare]);

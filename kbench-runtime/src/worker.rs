@@ -152,6 +152,17 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
                     Err(failure) => (id, 0, failure),
                 }
             }
+            Ok(Request::Inspect(job)) => {
+                let id = job.id;
+                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
+                match session.inspect(&job, &mut stage) {
+                    Ok(seed) => {
+                        send(&mut output, &Event::Checked { id, seeds: vec![seed] })?;
+                        continue;
+                    }
+                    Err(failure) => (id, 0, failure),
+                }
+            }
             Ok(Request::Time(job)) => {
                 let id = job.id;
                 let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));

@@ -272,7 +272,8 @@ pub(super) static BASELINE: Keys = whole(
             "A variant of the kernel; toggles not named have their default value",
         ),
         key("kernel", Text, "Another kernel of this package, at its default variant"),
-        key("command", TEXTS, "A program"),
+        key("command", TEXTS, "A program that speaks kbench's baseline protocol; started in the package's folder"),
+        key("correctness", Within(&PROGRAM), "Limits of a program's errors; by default those of the kernel"),
         key("backend", BACKEND, BACKEND_DOC),
         key("source", Text, "Another function over the same tensors; what it leaves out is the kernel's own"),
         key("entry", Text, ENTRY_DOC),
@@ -342,6 +343,17 @@ static CORRECTNESS: Keys = keys(
         key("seeds", Integer(1), "Number of seeds; 5 by default"),
         key("shapes", TEXTS, "Names of shapes; all by default"),
         key("deterministic", Bool, "Whether two runs must agree bit for bit; true by default"),
+    ],
+);
+
+static PROGRAM: Keys = whole(
+    "the limits of a program",
+    &[
+        key("max_abs_err", Number(0.0), "Largest absolute error"),
+        key("max_mean_err", Number(0.0), "Mean absolute error"),
+        key("max_rms_err", Number(0.0), "Root mean square of the error over that of the reference"),
+        key("max_bias", Number(0.0), "Absolute mean signed error over the root mean square of the reference"),
+        key("max_bad_fraction", Number(0.0), "Share of elements whose error may exceed max_abs_err; 0 by default"),
     ],
 );
 

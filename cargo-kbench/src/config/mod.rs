@@ -270,7 +270,17 @@ pub enum BaselineKind {
     /// `{ source = …, entry = … }`: another function over the same tensors; what it leaves out is the kernel's own.
     Implementation(Box<Implementation>),
     /// `{ command = […] }`: a program.
-    Command(Vec<String>),
+    Command(Program),
+}
+
+/// A program that is measured beside the kernel.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The program and its arguments; started in the package's folder.
+    pub command: Vec<String>,
+    /// Limits of its errors against the kernel's reference; `None`: those of the kernel. A program that reads what the kernel's
+    /// inputs were quantised from needs wider ones.
+    pub correctness: Option<CorrectnessLimits>,
 }
 
 /// How severe a failed gate is, in cargo's words.

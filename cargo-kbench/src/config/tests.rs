@@ -130,7 +130,7 @@ fn the_example_of_the_design() {
     let over: Vec<_> = kernel.gates.performance.iter().map(|limit| limit.limit.clone()).collect();
     assert_eq!(over[0], PerformanceBound::MinSpeedup { ratio: 15.0, over: 1 });
     assert_eq!(over[1], PerformanceBound::MinSpeedup { ratio: 1.10, over: 0 });
-    assert!(matches!(&kernel.baselines[1].kind, BaselineKind::Command(words) if words[0] == "python3"));
+    assert!(matches!(&kernel.baselines[1].kind, BaselineKind::Command(program) if program.command[0] == "python3"));
     assert_eq!(kernel.work.flops.as_ref().unwrap().text(), "4*B*H*S*S*D");
 }
 
@@ -267,7 +267,7 @@ baselines.variant = { toggles = { TILE = 128 } }
 baselines.other = { kernel = "other" }
 baselines.naive = { source = "naive.c", entry = "naive", args = ["x", "y"] }
 baselines.plain = { source = "k.cu", entry = "plain", block = 64 }
-baselines.program = { command = ["true"] }
+baselines.program = { command = ["true"], correctness = { max_abs_err = 0.5 } }
 
 [package.metadata.kbench.kernels.other]
 source = "k.c"
@@ -297,6 +297,9 @@ reference = { source = "ref.c", entry = "k_ref" }"#,
     let plain = implementation(3);
     assert_eq!((plain.backend, &plain.flags[0][..], plain.args.len()), (Backend::Cuda, "-O2", 5));
     assert_eq!((plain.grid.len(), plain.block[0].text(), plain.cluster.len()), (1, "64", 0));
+    let BaselineKind::Command(program) = &kernel.baselines[4].kind else { panic!() };
+    let limits = program.correctness.as_ref().unwrap();
+    assert_eq!((&program.command[..], limits.max_abs_err, limits.max_rms_err), (&["true".into()][..], Some(0.5), None));
     // Another backend; no toggles: one variant.
     assert_eq!(other.space.variants().count(), 1);
     assert_eq!(other.gates.correctness.max_rms_err, None);

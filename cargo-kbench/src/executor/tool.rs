@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{Event, Failure, Request, RunJob};
 
-use super::{Executor, ExecutorError, INTERRUPTED, TICK, WaitError, Worker, case_blobs, patience, wait_for};
+use super::{Executor, ExecutorError, INTERRUPTED, TICK, WaitError, Worker, case_blobs, patience, stage_of, wait_for};
 
-/// Lines of stderr that are kept of a worker under a tool.
-pub(super) const LINES: usize = 10_000;
+/// Lines of a worker's stderr that are kept.
+pub(super) const LINES: usize = 2000;
 
 /// What came of a run under a tool.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Executor {
         let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
         self.send(&blobs, &Request::Run(Box::new(job)))?;
         let mut worker = self.worker.take().expect("sent to it");
-        let failure = match worker.wait(&mut |stage| patience(stage, timeout)) {
+        let failure = match worker.wait(stage_of, &mut |stage| patience(stage, timeout)) {
             Ok(Event::Ran { .. }) => None,
             Ok(Event::Failed { failure, .. }) | Err(WaitError::Failure(failure)) => Some(failure),
             Ok(other) => Some(Failure::Protocol { message: format!("unexpected answer {other:?}") }),
@@ -37,7 +37,7 @@ impl Executor {
         };
         // Its input stays open meanwhile: at the end of that it would leave at once, and many tools report last.
         let status = worker.ended(timeout)?;
-        Ok(Watched { failure, report: worker.said(), status: status.and_then(|status| status.code()) })
+        Ok(Watched { failure, report: worker.said(LINES), status: status.and_then(|status| status.code()) })
     }
 }
 
@@ -57,8 +57,8 @@ impl Worker {
         }
     }
 
-    /// All of its stderr, once it has ended.
-    pub(super) fn said(&mut self) -> String {
+    /// The last lines of its stderr, once it has ended.
+    pub(super) fn said(&mut self, lines: usize) -> String {
         if let Some(reader) = self.stderr_reader.take() {
             // Ends with the pipe; a grandchild that holds it open must not hold us.
             let limit = Instant::now() + Duration::from_millis(500);
@@ -66,6 +66,7 @@ impl Worker {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        self.stderr.lock().expect("no panic while held").iter().cloned().collect::<Vec<_>>().join("\n")
+        let kept = self.stderr.lock().expect("no panic while held");
+        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
     }
 }

@@ -28,7 +28,7 @@ pub fn summary(kernel: &Kernel) -> String {
             BaselineKind::Variant(variant) => kernel.space.label(variant),
             BaselineKind::Kernel(name) => format!("kernel {name}"),
             BaselineKind::Implementation(implementation) => format!("function {}", implementation.entry),
-            BaselineKind::Command(words) => words.join(" "),
+            BaselineKind::Command(program) => program.command.join(" "),
         };
         format!("{}: {kind}", baseline.name)
     });

@@ -83,7 +83,7 @@ pub fn comparisons(kernel: &Kernel, gated: &Gated) {
             .iter()
             .map(|entry| {
                 let speedup = compared.speedup(&gated.label, &entry.name).ok().filter(|_| entry.name != gated.label);
-                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup })
+                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup, "external": entry.external })
             })
             .collect();
         message(

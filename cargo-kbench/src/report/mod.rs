@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use crate::config::Kernel;
-use crate::evaluation::{Rejection, TimingRecord};
+use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
 
 pub mod check;
 pub mod json;
@@ -82,6 +82,18 @@ pub fn time(nanoseconds: f64) -> String {
 /// p50 with its interval.
 pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
+}
+
+/// How a program was measured, and what it is.
+pub fn external(external: &ExternalRecord, timing: &TimingRecord) -> String {
+    let versions = external.versions.iter().map(|(name, version)| format!("{name} {version}"));
+    let errors = &external.errors;
+    [format!("in its own process by {}, {} samples a turn", timing.clock, external.turn)]
+        .into_iter()
+        .chain(versions)
+        .chain([format!("max_abs_err {:.2e}, rms_err {:.2e}", errors.max_abs_err, errors.rms_err)])
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// A rejection as one line.

@@ -118,10 +118,13 @@ impl Reporter for Terminal {
                     self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
                 }
             }
-            Event::Finals { entrants } => {
+            Event::Finals { entrants, programs } => {
                 self.finish();
-                if entrants > 1 {
-                    status("Comparing", format_args!("{}, interleaved", count(entrants as u64, "kernel")));
+                let kernels = count((entrants - programs) as u64, "kernel");
+                if programs > 0 {
+                    status("Comparing", format_args!("{kernels} and {}, in turn", count(programs as u64, "program")));
+                } else if entrants > 1 {
+                    status("Comparing", format_args!("{kernels}, interleaved"));
                 }
             }
         }
@@ -176,6 +179,16 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     if !entry.elite.is_empty() {
         let _ = writeln!(text, "{table}");
+    }
+    for baseline in &entry.baselines {
+        if let Some(external) = &baseline.external {
+            let _ = writeln!(
+                text,
+                "{NOTE}program{NOTE:#} {}: {}",
+                baseline.name,
+                super::external(external, &baseline.timing)
+            );
+        }
     }
     for (name, why) in &entry.unavailable {
         let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
@@ -363,6 +376,9 @@ fn performance(gated: &Gated, kernel: &Kernel) -> String {
             if let Ok(speedup) = compared.speedup(&gated.label, &other.name) {
                 let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
                 lines.push(format!("  {ratio:.2}x over {} ({low:.3} to {high:.3})", other.name));
+            }
+            if let Some(external) = &other.external {
+                lines.push(format!("    {}", super::external(external, &other.timing)));
             }
         }
         lines.extend(compared.unavailable.iter().map(|(name, why)| format!("  {name} unavailable: {why}")));

@@ -2,16 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use kbench_runtime::protocol::TimedCase;
-use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup};
+use kbench_runtime::protocol::{Failure, TimeJob, TimedCase, Timing};
+use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
 
 use super::evaluate::{check_job, failed, measured};
+use super::programs::{Rival, turn};
 use super::{RunError, Workbench};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
-use crate::evaluation::{Gate, Reason, Rejection};
+use crate::evaluation::{Gate, Reason, Rejection, TimingRecord};
 use crate::executor::ExecutorError;
+use crate::external::Inputs;
 use crate::journal::{Comparison, ComparisonEntry, Record};
 use crate::space::Variant;
+
+/// Untimed launches when kernels take over from a program; it prepares its turns alike.
+const RESUMED_WARMUP: u32 = 3;
+
+/// Who made a comparison fail: an index into its contenders, or into its programs.
+#[derive(Debug, Clone, Copy)]
+enum Loser {
+    Kernel(usize),
+    Program(usize),
+}
 
 /// What is timed in a comparison.
 #[derive(Debug, Clone)]
@@ -73,7 +85,14 @@ impl<'a> Workbench<'a> {
     pub fn compare(&mut self, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
         let mut compared = Compared::default();
         let mut contenders: Vec<Contender<'_>> = Vec::new();
+        let mut rivals: Vec<Rival<'_>> = Vec::new();
         for entrant in entrants {
+            if let Entrant::Baseline(index) = entrant
+                && let Some(rival) = Rival::new(&self.kernel.baselines[*index])
+            {
+                rivals.push(rival);
+                continue;
+            }
             let name = self.entrant_name(entrant);
             match self.contender(entrant, shape, &mut compared.warnings) {
                 Ok(Ok(contender)) => contenders.push(contender),
@@ -91,53 +110,167 @@ impl<'a> Workbench<'a> {
                 Err(error) => return Err(error),
             }
         }
+        let mut inputs = None;
         while !contenders.is_empty() {
-            let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
-            let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
-            let limits = format!("{:?}", self.kernel.gates.correctness);
-            let text = serde_json::to_string(&("comparison", self.circumstances(), &names, &job, limits));
-            let key = blake3::hash(text.expect("plain data").as_bytes()).to_hex().to_string();
+            let key = self.comparison_key(&contenders, &rivals);
             if let Some(known) = self.known.comparisons.get(&key) {
                 compared.entries.clone_from(&known.entries);
                 return Ok(compared);
             }
-            let shape_name = &self.kernel.shapes[shape].name;
-            let (loser, rejection) = match self.executor.time(job, self.timeout()) {
-                Ok(timings) => {
-                    let records: Vec<_> = contenders
-                        .iter()
-                        .zip(&timings)
-                        .map(|(contender, timing)| {
-                            measured(contender.kernel, shape_name, timing, &mut compared.warnings)
-                        })
-                        .collect();
-                    let bad =
-                        records.iter().enumerate().find_map(|(index, record)| Some((index, record.clone().err()?)));
-                    if let Some(bad) = bad {
-                        bad
-                    } else {
-                        let parts = contenders.iter().zip(records.into_iter().flatten()).zip(timings);
-                        compared.entries = parts
-                            .map(|((contender, record), timing)| ComparisonEntry {
-                                name: contender.name.clone(),
-                                program: contender.program.clone(),
-                                timing: record,
-                                samples: timing.samples,
-                            })
-                            .collect();
-                        let comparison = Comparison { key: key.clone(), entries: compared.entries.clone() };
-                        self.record(&Record::Comparison(Box::new(comparison.clone())))?;
-                        self.known.comparisons.insert(key, comparison);
-                        return Ok(compared);
-                    }
+            let all = rivals.len();
+            self.start_programs(&mut rivals, shape, &mut inputs, &mut compared.unavailable)?;
+            if rivals.len() < all {
+                // What is left may be known.
+                continue;
+            }
+            match self.measure(shape, &contenders, &mut rivals, inputs.as_ref(), &mut compared.warnings)? {
+                Ok(entries) => {
+                    let comparison = Comparison { key: key.clone(), entries: entries.clone() };
+                    self.record(&Record::Comparison(Box::new(comparison.clone())))?;
+                    self.known.comparisons.insert(key, comparison);
+                    compared.entries = entries;
+                    return Ok(compared);
                 }
-                Err(ExecutorError::Job { case, failure }) => (case, failed(self.kernel, &failure, shape_name)?),
-                Err(error) => return Err(error.into()),
-            };
-            let loser = contenders.remove(loser.min(contenders.len() - 1));
-            compared.unavailable.insert(loser.name, rejection);
+                Err((Loser::Kernel(index), rejection)) => {
+                    let loser = contenders.remove(index.min(contenders.len() - 1));
+                    compared.unavailable.insert(loser.name, rejection);
+                }
+                Err((Loser::Program(index), rejection)) => {
+                    let loser = rivals.remove(index);
+                    compared.unavailable.insert(loser.name.to_owned(), rejection);
+                }
+            }
         }
         Ok(compared)
+    }
+
+    /// Runs a job of several cases. Where one of them ends the worker, it is run once more with each launch announced, to
+    /// know which.
+    fn time_together(&mut self, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
+        let several = job.cases.len() > 1;
+        match self.executor.time(job.clone(), self.timeout()) {
+            Err(ExecutorError::Job {
+                failure: Failure::Signal { .. } | Failure::Exited { .. } | Failure::Hang { .. },
+                ..
+            }) if several => self.executor.time(TimeJob { announce: true, ..job }, self.timeout()),
+            timed => timed,
+        }
+    }
+
+    /// Everything that a comparison depends on.
+    fn comparison_key(&self, contenders: &[Contender<'_>], rivals: &[Rival<'_>]) -> String {
+        let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+        let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
+        let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, self.program_key(rival))).collect();
+        let limits = format!("{:?}", self.kernel.gates.correctness);
+        let text = serde_json::to_string(&("comparison", self.circumstances(), &names, &job, limits, programs));
+        blake3::hash(text.expect("plain data").as_bytes()).to_hex().to_string()
+    }
+
+    /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
+    /// share it, so with any of them there are turns: some samples of the kernels, as many of each program, every other time
+    /// in the opposite order, so that a drift meets all alike. Only one process has work at any time.
+    fn measure(
+        &mut self,
+        shape: usize,
+        contenders: &[Contender<'_>],
+        rivals: &mut [Rival<'_>],
+        inputs: Option<&Inputs>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<Vec<ComparisonEntry>, (Loser, Rejection)>, RunError> {
+        let shape_name = &self.kernel.shapes[shape].name;
+        let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+        let turn = if rivals.is_empty() { job.iterations } else { turn(job.iterations) };
+        for rival in &mut *rivals {
+            rival.samples.clear();
+        }
+        let mut timings: Vec<Timing> = Vec::new();
+        let mut taken = 0;
+        let mut order: Vec<Loser> =
+            std::iter::once(Loser::Kernel(0)).chain((0..rivals.len()).map(Loser::Program)).collect();
+        while taken < job.iterations {
+            let iterations = turn.min(job.iterations - taken);
+            for &whose in &order {
+                let ended = match whose {
+                    Loser::Program(index) => rivals[index].time(iterations, shape_name)?.map_err(|why| (whose, why)),
+                    Loser::Kernel(_) => {
+                        let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
+                        let job = TimeJob { iterations, warmup, ..job.clone() };
+                        self.time_kernels(contenders, job, shape_name, &mut timings)?
+                    }
+                };
+                if let Err(failed) = ended {
+                    return Ok(Err(failed));
+                }
+            }
+            order.reverse();
+            taken += iterations;
+        }
+        let mut entries = Vec::new();
+        for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
+            let record = match measured(contender.kernel, shape_name, &timing, warnings) {
+                Ok(record) => record,
+                Err(rejection) => return Ok(Err((Loser::Kernel(index), rejection))),
+            };
+            entries.push(ComparisonEntry {
+                name: contender.name.clone(),
+                program: contender.program.clone(),
+                timing: record,
+                samples: timing.samples,
+                external: None,
+            });
+        }
+        for (index, rival) in rivals.iter_mut().enumerate() {
+            let external = match self.finish_program(rival, shape, inputs.expect("written for the programs"), turn)? {
+                Ok(external) => external,
+                Err(rejection) => return Ok(Err((Loser::Program(index), rejection))),
+            };
+            let (clock, batch) = rival.clock();
+            let summary = Summary::of(&rival.samples).expect("finite, and at least one");
+            entries.push(ComparisonEntry {
+                name: rival.name.to_owned(),
+                program: self.program_key(rival),
+                timing: TimingRecord { shape: shape_name.clone(), summary, batch, clock },
+                samples: std::mem::take(&mut rival.samples),
+                external: Some(external),
+            });
+        }
+        Ok(Ok(entries))
+    }
+
+    /// The kernels' turn: adds to `timings`.
+    fn time_kernels(
+        &mut self,
+        contenders: &[Contender<'_>],
+        job: TimeJob,
+        shape: &str,
+        timings: &mut Vec<Timing>,
+    ) -> Result<Result<(), (Loser, Rejection)>, RunError> {
+        let new = match self.time_together(job) {
+            Ok(new) => new,
+            Err(ExecutorError::Job { case, failure }) => {
+                return Ok(Err((Loser::Kernel(case), failed(self.kernel, &failure, shape)?)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for (index, (contender, timing)) in contenders.iter().zip(&new).enumerate() {
+            // Warnings are taken from all turns together.
+            if let Err(rejection) = measured(contender.kernel, shape, timing, &mut Vec::new()) {
+                return Ok(Err((Loser::Kernel(index), rejection)));
+            }
+        }
+        if timings.is_empty() {
+            *timings = new;
+            return Ok(Ok(()));
+        }
+        for (timing, new) in timings.iter_mut().zip(new) {
+            timing.samples.extend(new.samples);
+            timing.batch = timing.batch.max(new.batch);
+            timing.exposed_samples += new.exposed_samples;
+            timing.skips_work = timing.skips_work.take().or(new.skips_work);
+            timing.after = new.after;
+        }
+        Ok(Ok(()))
     }
 
     /// The name of an entrant in a comparison.
@@ -172,10 +305,7 @@ impl<'a> Workbench<'a> {
                 let shape = other.shapes.iter().position(|shape| shape.name == *shape_name).expect("validated");
                 (other, &other.implementation, &other.space.default, shape)
             }
-            BaselineKind::Command(_) => {
-                let message = format!("`{name}` is a command; this version runs only kernels as baselines");
-                return Ok(Err(Rejection::new(Gate::Performance, Reason::Unsupported, message, Some(shape_name))));
-            }
+            BaselineKind::Command(_) => unreachable!("`{name}` is a program"),
         };
         let contender = match self.prepare(name.clone(), kernel, implementation, variant, shape)? {
             Ok(contender) => contender,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kbench_runtime::protocol::{
-    Case, CheckJob, Failure, Reference, SeedReport, TensorSpec, TimeJob, TimedCase, Timing,
+    Case, CheckJob, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
 };
 use kbench_runtime::stats::Summary;
 
@@ -16,7 +16,7 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 2;
+const METHOD: u32 = 3;
 
 /// The jobs of one evaluation.
 struct Jobs {
@@ -180,6 +180,7 @@ impl Workbench<'_> {
             iterations: timing.iterations,
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
+            announce: false,
         }
     }
 
@@ -228,6 +229,12 @@ pub(super) fn measured(
     if let Some(mut rejection) = judge(kernel, shape, std::slice::from_ref(&timing.after), warnings) {
         rejection.message = format!("after timing: {}", rejection.message);
         return Err(rejection);
+    }
+    if let Some(SkipsWork { ratio, left_alone }) = timing.skips_work {
+        let message = format!(
+            "it does less where its outputs are right already: {left_alone} elements left alone, {ratio:.1}x the time from poison"
+        );
+        return Err(Rejection::new(Gate::Performance, Reason::SkipsWork, message, Some(shape)));
     }
     Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock: timing.clock.clone() })
 }

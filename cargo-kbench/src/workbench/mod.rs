@@ -22,6 +22,7 @@ mod build;
 mod compare;
 mod dead;
 mod evaluate;
+mod programs;
 mod sanitize;
 
 use arch::arch_for;
@@ -68,6 +69,8 @@ pub struct Workbench<'a> {
     worker_options: WorkerOptions,
     executor: Executor,
     tools: sanitize::Tools,
+    /// Where files for programs are put while they run.
+    scratch: PathBuf,
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
     references: HashMap<(String, usize), Artifact>,
@@ -85,6 +88,7 @@ impl<'a> Workbench<'a> {
         device_index: u32,
         cache: PathBuf,
     ) -> Self {
+        let scratch = cache.with_file_name("programs");
         let options = WorkerOptions {
             runner: kernel.runner.clone(),
             tool: Vec::new(),
@@ -98,6 +102,7 @@ impl<'a> Workbench<'a> {
             executor: Executor::new(options.clone()),
             worker_options: options,
             tools: sanitize::Tools::default(),
+            scratch,
             device: None,
             files: HashMap::new(),
             references: HashMap::new(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::device::fake::FakeDevice;
 use crate::dtype::DType;
-use crate::protocol::{OutOfBounds, Source};
+use crate::protocol::{Bytes, OutOfBounds, Source};
 use crate::testing::{self, FakeCase};
 
 fn fake(fault: &str) -> Result<SeedReport, Failure> {
@@ -186,4 +186,33 @@ fn references_are_kept_between_sessions() {
     }
     assert_eq!(reports[0], reports[1]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "one file a seed");
+}
+
+#[test]
+fn outputs_made_elsewhere_are_compared_with_the_reference() {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let job = FakeCase::default().check(&mut session);
+    let mut inspect = |index: usize, bytes: Vec<u8>| {
+        let job = InspectJob {
+            id: 2,
+            tensors: job.case.tensors.clone(),
+            reference: job.reference.clone(),
+            seed: 4,
+            outputs: vec![(index, Bytes(bytes))],
+            bad_above: 0.1,
+        };
+        let mut stages = Vec::new();
+        let report = session.inspect(&job, &mut |stage| stages.push(stage))?;
+        assert_eq!(stages, [Stage::Inputs, Stage::Reference, Stage::Compare]);
+        Ok::<_, Failure>(report)
+    };
+    let right = inspect(1, vec![0; 2000]).unwrap();
+    testing::assert_clean(&right);
+    assert_eq!((right.seed, right.outputs[0].elements), (4, 1000));
+    assert_eq!(inspect(1, vec![0x40; 2000]).unwrap().outputs[0].bad, 1000);
+    assert_eq!(inspect(1, vec![0xff; 2000]).unwrap().outputs[0].nonfinite, 1000);
+    // The driver knows the sizes, so these are its mistakes.
+    assert!(matches!(inspect(1, vec![0; 1999]), Err(Failure::Inputs { .. })));
+    assert!(matches!(inspect(2, vec![]), Err(Failure::Inputs { .. })));
+    assert!(matches!(inspect(0, vec![0; 2000]), Err(Failure::Reference { .. })));
 }

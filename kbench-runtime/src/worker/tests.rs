@@ -40,6 +40,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         iterations: 10,
         cache: CacheMode::Cold,
         bad_above: 0.1,
+        announce: false,
     };
     vec![
         hello(DeviceKind::Fake),

@@ -5,8 +5,9 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::keys::BASELINE;
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Baseline, BaselineKind, Reference};
+use super::super::{Baseline, BaselineKind, Program, Reference};
 use super::env::Env;
+use super::gates;
 use super::implementation::{Slot, implementation, with_kernel_defaults};
 use super::names::{check_name, find};
 use super::tensors::Tensors;
@@ -90,19 +91,28 @@ fn baseline(
     };
     if kind.key == "source" {
         needs(own, entry, "baseline", &["entry"], report);
+        if let Some(extra) = own.entry("correctness") {
+            // A function is judged as the kernel is.
+            report.error(&extra.key_place, "`correctness` does not belong to a baseline by `source`", "");
+        }
         let table = with_kernel_defaults(own, kernel.node.table()?, true);
         let slot = Slot { noun: "baseline", entry, env, tensors, report };
         return implementation(&table, &slot)
             .map(|implementation| BaselineKind::Implementation(Box::new(implementation)));
     }
-    for extra in own.entries.iter().filter(|extra| extra.key != kind.key && is_baseline_key(&extra.key)) {
+    let belongs = |extra: &Entry| extra.key == kind.key || kind.key == "command" && extra.key == "correctness";
+    for extra in own.entries.iter().filter(|extra| !belongs(extra) && is_baseline_key(&extra.key)) {
         let message = format!("`{}` does not belong to a baseline by `{}`", extra.key, kind.key);
         report.error(&extra.key_place, message, "");
     }
     match kind.key.as_str() {
         "toggles" => toggles::baseline(kind, env.space.as_ref()?, report).map(BaselineKind::Variant),
         "kernel" => other_kernel(&kind.node, kernel, siblings, env, report).map(BaselineKind::Kernel),
-        _ => command(&kind.node, report).map(BaselineKind::Command),
+        _ => {
+            let limits = own.get("correctness").and_then(Node::table);
+            let correctness = limits.map(|limits| gates::correctness(limits, env, report));
+            command(&kind.node, report).map(|command| BaselineKind::Command(Program { command, correctness }))
+        }
     }
 }
 

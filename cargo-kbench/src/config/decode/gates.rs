@@ -71,7 +71,8 @@ fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
     Some(share)
 }
 
-fn correctness(table: &Table, env: &Env<'_>, report: &Report) -> CorrectnessLimits {
+/// The limits in a table; those left out are none.
+pub(super) fn correctness(table: &Table, env: &Env<'_>, report: &Report) -> CorrectnessLimits {
     let limit = |key| table.get(key).and_then(Node::number);
     let bad_fraction = share(table, "max_bad_fraction", report).unwrap_or(0.0);
     let mut limits = CorrectnessLimits {

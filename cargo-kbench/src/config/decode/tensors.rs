@@ -244,6 +244,10 @@ pub(super) fn warn_unused(
     baselines: &[Baseline],
     report: &Report,
 ) {
+    if baselines.iter().any(|baseline| matches!(baseline.kind, BaselineKind::Command(_))) {
+        // A program gets them all; which it reads is not known.
+        return;
+    }
     let mut used = vec![false; tensors.list.len()];
     let inline = baselines.iter().filter_map(|baseline| match &baseline.kind {
         BaselineKind::Implementation(implementation) => Some(&**implementation),

@@ -895,6 +895,13 @@ fn baselines_and_gates() {
     15 | baselines.a = { command = [] }
        |                           ^^ expected a program and its arguments
     "#);
+    insta::assert_snapshot!(with("baselines.a = { source = 'naive.c', entry = 'n', correctness = {} }"), @r#"
+    error: `correctness` does not belong to a baseline by `source`
+      --> Cargo.toml:15:50
+       |
+    15 | baselines.a = { source = 'naive.c', entry = 'n', correctness = {} }
+       |                                                  ^^^^^^^^^^^
+    "#);
     insta::assert_snapshot!(with("baselines.a = { source = 'naive.c' }"), @r#"
     error: a baseline needs `entry`
       --> Cargo.toml:15:11

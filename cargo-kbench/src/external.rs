@@ -1,0 +1,262 @@
+//! Baselines by `command`: programs measured beside the kernels, each in a process of its own. What is said to them, and what
+//! they answer, is [`protocol::external`](kbench_runtime::protocol::external).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kbench_runtime::protocol::external::{Answer, Prepare, Request, Tensor, VERSION};
+use kbench_runtime::protocol::{Bytes, DeviceInfo, Failure, Role, Stage, TensorSpec};
+use kbench_runtime::tensor;
+use tempfile::TempDir;
+
+use crate::evaluation::{Gate, Reason, Rejection};
+use crate::executor::{PATIENCE, WaitError, Worker};
+
+/// Why a program gives no answer.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// It cannot be measured here.
+    Unavailable(String),
+    /// It hung, crashed, or said something else than was asked.
+    Failure(Failure),
+}
+
+impl Refusal {
+    fn protocol(message: impl Into<String>) -> Self {
+        Refusal::Failure(Failure::Protocol { message: message.into() })
+    }
+
+    /// As data; `None` where the user ended the run.
+    pub fn rejection(self, shape: &str) -> Option<Rejection> {
+        let reject = |code, message| Rejection::new(Gate::Performance, code, message, Some(shape));
+        Some(match self {
+            Refusal::Interrupted => return None,
+            Refusal::Unavailable(message) => reject(Reason::Unavailable, message),
+            Refusal::Failure(Failure::Exited { code, stderr }) => {
+                // Interpreters say last what is wrong.
+                let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
+                let message = format!("the program exited with status {code}: {}", last.trim());
+                Rejection { output: Some(stderr.clone()), ..reject(Reason::Exited, message) }
+            }
+            Refusal::Failure(failure) => reject((&failure).into(), failure.to_string()),
+        })
+    }
+}
+
+/// The contents of a case's tensors in files, which go when this is dropped.
+#[derive(Debug)]
+pub struct Inputs {
+    folder: TempDir,
+    specs: Vec<TensorSpec>,
+    files: Vec<Option<PathBuf>>,
+}
+
+impl Inputs {
+    /// Writes what the kernels get of `seed`, bit for bit, below `folder`. `files` holds the blobs that the tensors name.
+    pub fn write(
+        specs: Vec<TensorSpec>,
+        seed: u64,
+        blobs: &tensor::Blobs,
+        folder: &Path,
+    ) -> io::Result<Result<Self, Failure>> {
+        let inputs = match tensor::generate(&specs, seed, blobs) {
+            Ok(inputs) => inputs,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        fs::create_dir_all(folder)?;
+        let folder = TempDir::new_in(folder)?;
+        let mut files = Vec::new();
+        for (index, input) in inputs.into_iter().enumerate() {
+            let Some(data) = input else {
+                files.push(None);
+                continue;
+            };
+            let path = folder.path().join(format!("in-{index}.bin"));
+            fs::write(&path, data)?;
+            // Several programs read it.
+            let mut permissions = fs::metadata(&path)?.permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions)?;
+            files.push(Some(path));
+        }
+        Ok(Ok(Self { folder, specs, files }))
+    }
+
+    /// The tensors.
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    /// What the program `name` is told of them.
+    fn tensors(&self, name: &str) -> Vec<Tensor> {
+        let specs = self.specs.iter().zip(&self.files).enumerate();
+        specs
+            .map(|(index, (spec, input))| Tensor {
+                name: spec.name.clone(),
+                dtype: spec.dtype,
+                dims: spec.dims.clone(),
+                role: spec.role,
+                input: input.clone(),
+                output: matches!(spec.role, Role::Out | Role::Inout)
+                    .then(|| self.folder.path().join(format!("out-{index}-{name}.bin"))),
+            })
+            .filter(|tensor| tensor.input.is_some() || tensor.output.is_some())
+            .collect()
+    }
+}
+
+/// How to start a program.
+#[derive(Debug)]
+pub struct ProgramOptions<'a> {
+    /// The baseline's name.
+    pub name: &'a str,
+    /// Command prefix that starts the worker where the device is; the program runs behind it too.
+    pub runner: &'a [String],
+    /// The program and its arguments.
+    pub command: &'a [String],
+    /// Where it is started.
+    pub directory: &'a Path,
+    /// The device that it is to run on.
+    pub device: &'a DeviceInfo,
+    /// How long it may be silent.
+    pub timeout: Duration,
+}
+
+/// What is measured, beside the tensors.
+#[derive(Debug)]
+pub struct Problem<'a> {
+    /// The shape's name.
+    pub shape: &'a str,
+    /// Its sizes.
+    pub dims: BTreeMap<String, i64>,
+    /// Seed of the tensors.
+    pub seed: u64,
+    /// Untimed runs first.
+    pub warmup: u32,
+    /// State of the cache before each sample.
+    pub cache: kbench_runtime::protocol::CacheMode,
+}
+
+/// A running program; dropping it ends its process group.
+pub struct Program {
+    worker: Worker,
+    timeout: Duration,
+    outputs: Vec<(usize, PathBuf)>,
+    /// What it reads.
+    pub clock: String,
+    /// Runs a sample.
+    pub batch: u32,
+    /// What it says it measures.
+    pub versions: BTreeMap<String, String>,
+}
+
+impl Program {
+    /// Starts a program and has it prepare everything.
+    pub fn start(options: &ProgramOptions<'_>, problem: &Problem<'_>, inputs: &Inputs) -> Result<Self, Refusal> {
+        let mut words: Vec<OsString> = options.runner.iter().chain(options.command).map(Into::into).collect();
+        // A relative program, as opposed to a name on the PATH, lies in the package.
+        if Path::new(&words[0]).components().count() > 1 {
+            words[0] = options.directory.join(&words[0]).into_os_string();
+        }
+        let worker = Worker::spawn(&words, Some(options.directory), !options.runner.is_empty()).map_err(|error| {
+            Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy()))
+        })?;
+        let tensors = inputs.tensors(options.name);
+        let outputs = tensors.iter().filter_map(|tensor| {
+            let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
+            Some((index, tensor.output.clone()?))
+        });
+        let mut program = Self {
+            worker,
+            timeout: options.timeout,
+            outputs: outputs.collect(),
+            clock: String::new(),
+            batch: 1,
+            versions: BTreeMap::new(),
+        };
+        match program.ask(&Request::Hello { protocol: VERSION, device: options.device.clone() })? {
+            Answer::Hello { protocol: VERSION } => {}
+            Answer::Hello { protocol } => {
+                return Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")));
+            }
+            other => return Err(unexpected(&other)),
+        }
+        let prepare = Prepare {
+            shape: problem.shape.to_owned(),
+            dims: problem.dims.clone(),
+            tensors,
+            seed: problem.seed,
+            warmup: problem.warmup,
+            cache: problem.cache,
+        };
+        match program.ask(&Request::Prepare(prepare))? {
+            Answer::Prepared { device: Some(device), .. } if device != options.device.name => {
+                let own = &options.device.name;
+                Err(Refusal::Unavailable(format!("it runs on {device}, the kernels on {own}")))
+            }
+            Answer::Prepared { batch: 0, .. } => Err(Refusal::protocol("samples of 0 runs")),
+            Answer::Prepared { clock, batch, versions, .. } => Ok(Self { clock, batch, versions, ..program }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Answer, Refusal> {
+        self.worker.send(request);
+        let stage_of = |answer: &Answer| match answer {
+            Answer::Stage { stage } => Some(*stage),
+            _ => None,
+        };
+        let timeout = self.timeout;
+        let deadline = &mut |stage: Option<Stage>| match stage {
+            Some(stage) if !stage.runs_kernel() => PATIENCE,
+            _ => timeout,
+        };
+        match self.worker.wait(stage_of, deadline) {
+            Ok(Answer::Unavailable { message }) => Err(Refusal::Unavailable(message)),
+            Ok(answer) => Ok(answer),
+            Err(WaitError::Interrupted) => Err(Refusal::Interrupted),
+            Err(WaitError::Failure(failure)) => Err(Refusal::Failure(failure)),
+        }
+    }
+
+    /// Has it run once, and gives the bytes of every output with the tensor's index.
+    pub fn check(&mut self) -> Result<Vec<(usize, Bytes)>, Refusal> {
+        for (_, path) in &self.outputs {
+            // What an earlier run left is no answer.
+            let _ = fs::remove_file(path);
+        }
+        match self.ask(&Request::Check)? {
+            Answer::Checked => {}
+            other => return Err(unexpected(&other)),
+        }
+        let read = |(index, path): &(usize, PathBuf)| {
+            let missing = |error| Refusal::protocol(format!("an output was not written: {}: {error}", path.display()));
+            Ok((*index, Bytes(fs::read(path).map_err(missing)?)))
+        };
+        self.outputs.iter().map(read).collect()
+    }
+
+    /// Takes samples: nanoseconds a run.
+    pub fn time(&mut self, samples: u32) -> Result<Vec<f64>, Refusal> {
+        match self.ask(&Request::Time { samples })? {
+            Answer::Timed { samples: taken } if taken.len() != samples as usize => {
+                Err(Refusal::protocol(format!("{} samples where {samples} were asked for", taken.len())))
+            }
+            Answer::Timed { samples } if samples.iter().any(|sample| !sample.is_finite() || *sample <= 0.0) => {
+                Err(Refusal::protocol("samples that are no times"))
+            }
+            Answer::Timed { samples } => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Refusal {
+    Refusal::protocol(format!("unexpected answer {answer:?}"))
+}

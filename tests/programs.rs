@@ -1,0 +1,224 @@
+//! Baselines that are programs: a shell script stands for one, and what it does wrong is an argument.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use model::{kbench, package_with};
+use serde_json::Value;
+
+mod model;
+
+/// Answers as the protocol wants it, but for one mode's fault. Zeros are right: the model device's kernels write nothing else.
+const PROGRAM: &str = r#"
+mode=$1
+runs=0
+say() { printf '%s\n' "$1"; }
+while read -r request; do
+    printf '%s\n' "$request" >>"log-$mode"
+    case $request in
+    *'"type":"hello"'*)
+        case $mode in
+        old) say '{"type":"hello","protocol":0}' ;;
+        exits) echo 'starting' >&2; echo 'ImportError: no module' >&2; exit 7 ;;
+        *) say '{"type":"hello","protocol":1}' ;;
+        esac ;;
+    *'"type":"prepare"'*)
+        input=$(printf '%s' "$request" | sed 's/.*"input":"\([^"]*\)".*/\1/')
+        output=$(printf '%s' "$request" | sed 's/.*"output":"\([^"]*\)".*/\1/')
+        cp "$input" "input-$mode"
+        say '{"type":"stage","stage":"inputs"}'
+        case $mode in
+        unavailable) say '{"type":"unavailable","message":"no module named torch"}' ;;
+        junk) say 'Downloading model ...' ;;
+        elsewhere) say '{"type":"prepared","clock":"monotonic","batch":1,"device":"another"}' ;;
+        *) say '{"type":"prepared","clock":"a shell","batch":3,"device":"fake","versions":{"sh":"1.0"}}' ;;
+        esac ;;
+    *'"type":"check"'*)
+        runs=$((runs + 1))
+        case $mode-$runs in
+        wrong-*|turns-wrong-2) printf '\100%.0s' $(seq 1024) >"$output" ;;
+        short-*) printf '\0' >"$output" ;;
+        unwritten-*) ;;
+        *) head -c 1024 /dev/zero >"$output" ;;
+        esac
+        say '{"type":"checked"}' ;;
+    *'"type":"time"'*)
+        n=${request#*samples\":}; n=${n%%\}*}
+        case $mode in
+        hangs) sleep 100 ;;
+        crashes) kill -SEGV $$ ;;
+        fewer) n=$((n - 1)) ;;
+        esac
+        time=20000
+        [ "$mode" = negative ] && time=-1
+        samples=$time
+        i=1; while [ $i -lt $n ]; do samples="$samples,$time"; i=$((i + 1)); done
+        say "{\"type\":\"timed\",\"samples\":[$samples]}" ;;
+    esac
+done
+"#;
+
+/// A package whose kernel takes 10 µs, with a baseline for each mode and more of its table.
+fn package(modes: &[&str], table: &str) -> tempfile::TempDir {
+    let mut text = "[package.metadata.kbench.kernels.model.baselines]\n".to_owned();
+    for mode in modes {
+        let _ = writeln!(text, "{mode} = {{ command = [\"sh\", \"program.sh\", \"{mode}\"] }}");
+    }
+    text += "[package.metadata.kbench.kernels.model.timing]\ntimeout_seconds = 1\n";
+    let package = package_with("time_ns = \"10000 + A\"\nnoise = 0.001", &format!("{text}{table}"));
+    fs::write(package.path().join("program.sh"), PROGRAM).unwrap();
+    package
+}
+
+/// The messages of a run.
+fn messages(folder: &Path, args: &[&str]) -> (i32, Vec<Value>) {
+    let output = kbench(folder, args).args(["--message-format", "json"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let messages = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (output.status.code().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr))), messages)
+}
+
+fn find<'a>(messages: &'a [Value], reason: &str) -> &'a Value {
+    messages.iter().find(|message| message["reason"] == reason).unwrap_or_else(|| panic!("{messages:#?}"))
+}
+
+#[test]
+fn a_program_is_measured_in_turn_with_the_kernels() {
+    let limits = "[[package.metadata.kbench.kernels.model.gates.performance]]\nmin_speedup = 1.9\nover = \"good\"";
+    let package = package(&["good"], limits);
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "25"]);
+    assert_eq!(code, 0, "{messages:#?}");
+    let comparison = find(&messages, "comparison");
+    let [kernel, program] = &comparison["entries"].as_array().unwrap()[..] else { panic!("{comparison:#}") };
+    assert_eq!((&kernel["external"], &kernel["timing"]["summary"]["n"]), (&Value::Null, &25.into()));
+    assert_eq!((&program["timing"]["clock"], &program["timing"]["batch"]), (&"a shell".into(), &3.into()));
+    assert_eq!(program["timing"]["summary"]["n"], 25);
+    let ratio = program["speedup_over"]["ratio"].as_f64().unwrap();
+    assert!((1.98..2.02).contains(&ratio), "{ratio}");
+    let record = &program["external"];
+    assert_eq!((&record["turn"], &record["versions"]["sh"]), (&10.into(), &"1.0".into()));
+    assert_eq!((&record["command"][2], &record["errors"]["max_abs_err"]), (&"good".into(), &0.0.into()));
+
+    // Ten, ten and five samples, outputs looked at before and after.
+    let log = fs::read_to_string(package.path().join("log-good")).unwrap();
+    let asked: Vec<String> = log
+        .lines()
+        .map(|line| {
+            let request: Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", request["type"].as_str().unwrap(), request["samples"])
+        })
+        .collect();
+    assert_eq!(asked, ["hello null", "prepare null", "check null", "time 10", "time 10", "time 5", "check null"]);
+    let prepare: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(
+        (&prepare["shape"], &prepare["dims"]["N"], &prepare["cache"]),
+        (&"only".into(), &256.into(), &"cold".into())
+    );
+    assert_eq!(prepare["tensors"][0]["dtype"], "f32");
+    // The files were there, and are gone.
+    assert_eq!(fs::metadata(package.path().join("input-good")).unwrap().len(), 1024);
+    assert_eq!(fs::read_dir(package.path().join("target/kbench/programs")).unwrap().count(), 0);
+}
+
+#[test]
+fn whatever_a_program_does_costs_itself_alone() {
+    let faults = [
+        ("unavailable", "unavailable", "no module named torch"),
+        ("elsewhere", "unavailable", "it runs on another, the kernels on fake"),
+        ("exits", "exited", "the program exited with status 7: ImportError: no module"),
+        ("crashes", "signal", "killed by SIGSEGV"),
+        ("hangs", "hang", "no sign of life for 1 s"),
+        ("junk", "protocol", "in `Downloading model ...`"),
+        ("old", "protocol", "it speaks protocol 0, this is 1"),
+        ("fewer", "protocol", "9 samples where 10 were asked for"),
+        ("negative", "protocol", "samples that are no times"),
+        ("wrong", "wrong", "rms_err"),
+        ("turns-wrong", "wrong", "after timing: rms_err"),
+        ("short", "protocol", "`y` has 1 bytes where 1024 were expected"),
+        ("unwritten", "protocol", "an output was not written"),
+    ];
+    let modes: Vec<&str> = faults.iter().map(|(mode, ..)| *mode).chain(["good"]).collect();
+    let package = package(&modes, "");
+    let started = Instant::now();
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+    assert_eq!(code, 0, "{messages:#?}");
+    assert!(started.elapsed() < Duration::from_secs(60), "the one that sleeps was waited for");
+    let comparison = find(&messages, "comparison");
+    let measured: Vec<&str> =
+        comparison["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    assert_eq!(measured[1..], ["good"]);
+    for (mode, code, words) in faults {
+        let why = &comparison["unavailable"][mode];
+        assert_eq!(why["code"], code, "{mode}: {why}");
+        assert!(why["message"].as_str().unwrap().contains(words), "{mode}: {why}");
+    }
+}
+
+#[test]
+fn without_its_program_a_limit_is_undecided() {
+    let limits = "[[package.metadata.kbench.kernels.model.gates.performance]]\n\
+                  min_speedup = 1.1\nover = \"missing\"\n\
+                  [package.metadata.kbench.kernels.model.baselines.missing]\ncommand = [\"no-such-program\"]\n";
+    let package = package(&[], limits);
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+    let verdict = find(&messages, "verdict");
+    assert_eq!((code, &verdict["code"]), (1, &"undecided".into()), "{verdict:#}");
+    assert!(verdict["message"].as_str().unwrap().contains("could not start `no-such-program`"), "{verdict:#}");
+}
+
+#[test]
+fn pytorch_says_why_it_cannot_be_measured() {
+    // Without python3, without PyTorch, or because the model device is no GPU.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/sdpa/baselines/torch_sdpa.py");
+    let baseline = format!(
+        "[package.metadata.kbench.kernels.model.baselines.torch]\n\
+         command = [\"python3\", {script:?}, \"--backend\", \"math\"]\n"
+    );
+    let package = package_with("time_ns = \"10000 + A\"", &baseline);
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+    let why = &find(&messages, "comparison")["unavailable"]["torch"];
+    assert_eq!((code, &why["code"]), (0, &"unavailable".into()), "{why}");
+    let output = kbench(package.path(), &["gate", "--iters", "10"]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("torch unavailable: performance/unavailable at only: "), "{shown}");
+}
+
+#[test]
+fn a_program_may_have_limits_of_its_own() {
+    let own = "[package.metadata.kbench.kernels.model.baselines.wrong]\ncommand = [\"sh\", \"program.sh\", \"wrong\"]\n\
+               correctness = { max_abs_err = 100.0 }\n";
+    let package = package(&[], own);
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+    assert_eq!(code, 0);
+    let error = find(&messages, "comparison")["entries"][1]["external"]["errors"]["max_abs_err"].as_f64().unwrap();
+    assert!((1.0..100.0).contains(&error), "{error}");
+}
+
+#[test]
+fn autotune_records_programs_and_resumes_with_them() {
+    let package = package(&["good", "unavailable"], "");
+    let tune = |args: &[&str]| {
+        let (code, messages) = messages(package.path(), &[&["autotune", "--iters", "10"], args].concat());
+        assert_eq!(code, 0);
+        find(&messages, "tuned")["entry"].clone()
+    };
+    let entry = tune(&[]);
+    let program = entry["baselines"].as_array().unwrap().iter().find(|baseline| baseline["name"] == "good").unwrap();
+    assert_eq!(program["external"]["turn"], 10);
+    assert!(entry["elite"][0]["speedups"]["good"]["low"].as_f64().unwrap() > 1.9);
+    assert!(entry["unavailable"]["unavailable"].as_str().unwrap().contains("no module named torch"));
+    let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+    assert_eq!(elite["kernels"][0]["baselines"], entry["baselines"]);
+
+    // What is in the journal is not measured again, until the program is another.
+    let times = || fs::read_to_string(package.path().join("log-good")).unwrap().matches("\"time\"").count();
+    assert_eq!(times(), 1);
+    assert_eq!(tune(&["--resume"])["baselines"], entry["baselines"]);
+    assert_eq!(times(), 1);
+    fs::write(package.path().join("program.sh"), PROGRAM.replace("time=20000", "time=30000")).unwrap();
+    let entry = tune(&["--resume"]);
+    assert_eq!(times(), 2);
+    assert!(entry["elite"][0]["speedups"]["good"]["low"].as_f64().unwrap() > 2.9);
+}
