@@ -70,6 +70,17 @@ fn dead_toggles_are_named() {
     }
 }
 
+#[test]
+fn a_finalist_that_a_sanitizer_rejects_gives_its_place_to_the_next() {
+    let run = kbench("autotune", [&"c-overflows-when-wide".to_owned()]);
+    run.assert_exit(0);
+    let tuned = run.message("tuned");
+    assert_eq!(tuned["entry"]["search"]["rejected"], serde_json::json!({ "sanitize/undefined": 1 }));
+    let elite = tuned["entry"]["elite"].as_array().expect("a list");
+    assert_eq!(elite.len(), 1);
+    assert_eq!(elite[0]["toggles"]["WIDE"], 0);
+}
+
 /// Whether nvcc can be found without a search of the whole machine.
 fn nvcc_is_there() -> bool {
     env::var_os("NVCC").is_some()

@@ -89,6 +89,8 @@ pub enum Gate {
     Launch,
     /// Gate 2.
     Correctness,
+    /// What sanitizers say of one more run.
+    Sanitize,
     /// Gate 3.
     Performance,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for Gate {
             Gate::Resources => "resources",
             Gate::Launch => "launch",
             Gate::Correctness => "correctness",
+            Gate::Sanitize => "sanitize",
             Gate::Performance => "performance",
         })
     }
@@ -137,6 +140,12 @@ pub enum Reason {
     Unrepeatable,
     StaleOutput,
     Wrong,
+    Memcheck,
+    Racecheck,
+    Initcheck,
+    Synccheck,
+    Address,
+    Undefined,
     SkipsWork,
     TooSlow,
     Undecided,
@@ -181,7 +190,7 @@ pub struct Rejection {
     pub message: String,
     /// The shape it showed on.
     pub shape: Option<String>,
-    /// What the compiler wrote.
+    /// What the compiler or the sanitizer wrote.
     pub output: Option<String>,
 }
 
@@ -200,6 +209,17 @@ impl fmt::Display for Rejection {
         }
         write!(f, ": {}", self.message)
     }
+}
+
+/// What the sanitizers said of a variant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sanitized {
+    /// Why it is rejected.
+    pub rejection: Option<Rejection>,
+    /// What tools warn of, what they found at level `warn`, and which are missing.
+    pub warnings: Vec<String>,
+    /// The runs, `memcheck at small`.
+    pub runs: Vec<String>,
 }
 
 /// One build of a variant.

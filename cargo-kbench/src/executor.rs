@@ -23,6 +23,10 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use tool::Watched;
+
+mod tool;
+
 /// Set by the signal handler; every wait of the driver looks at it.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -65,6 +69,8 @@ pub enum ExecutorError {
 pub struct WorkerOptions {
     /// Command prefix; empty: here.
     pub runner: Vec<String>,
+    /// Command prefix after it: a tool that watches the worker; empty: none.
+    pub tool: Vec<String>,
     /// Kind of device.
     pub device: DeviceKind,
     /// Index of the device.
@@ -212,8 +218,10 @@ impl Executor {
         }
     }
 
-    fn attempt(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
-        let worker = self.worker.as_mut().expect("started by submit");
+    /// Sends a job, and before it what the worker does not have yet.
+    fn send(&mut self, blobs: &[String], request: &Request) -> Result<&mut Worker, ExecutorError> {
+        self.device()?;
+        let worker = self.worker.as_mut().expect("started by device");
         for hash in blobs {
             if self.sent.contains(hash) {
                 continue;
@@ -225,11 +233,12 @@ impl Executor {
             self.sent.insert(hash.clone());
         }
         worker.send(request);
-        let deadline = &mut |stage: Option<Stage>| match stage {
-            Some(stage) if stage.runs_kernel() => timeout,
-            _ => PATIENCE,
-        };
-        let waited = worker.wait(stage_of, deadline);
+        Ok(worker)
+    }
+
+    fn attempt(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+        let worker = self.send(blobs, request)?;
+        let waited = worker.wait(stage_of, &mut |stage| patience(stage, timeout));
         let stage = worker.stage;
         let (case, failure) = match waited {
             Ok(Event::Failed { case, failure, .. }) => (case, failure),
@@ -253,7 +262,7 @@ impl Executor {
 
 impl WorkerOptions {
     fn command(&self) -> std::io::Result<Vec<OsString>> {
-        let mut words: Vec<OsString> = self.runner.iter().map(Into::into).collect();
+        let mut words: Vec<OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
         words.push(std::env::current_exe()?.into_os_string());
         words.extend(["kbench".into(), "worker".into()]);
         Ok(words)
@@ -263,6 +272,11 @@ impl WorkerOptions {
         let words = self.command().unwrap_or_default();
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// How long a worker may be silent in a stage.
+fn patience(stage: Option<Stage>, timeout: Duration) -> Duration {
+    if stage.is_some_and(Stage::runs_kernel) { timeout } else { PATIENCE }
 }
 
 /// Every blob that a case names.
@@ -349,7 +363,7 @@ impl Worker {
             for line in BufReader::new(pipe).split(b'\n') {
                 let Ok(line) = line else { break };
                 let mut tail = tail.lock().expect("no panic while held");
-                if tail.len() == 20 {
+                if tail.len() == tool::LINES {
                     tail.pop_front();
                 }
                 tail.push_back(String::from_utf8_lossy(&line).into_owned());
@@ -430,14 +444,7 @@ impl Worker {
     fn post_mortem(&mut self) -> Failure {
         let ended = wait_for(&mut self.child, Duration::from_secs(5));
         self.end();
-        if let Some(reader) = self.stderr_reader.take().filter(|_| ended.is_some()) {
-            // Ends with the pipe; a grandchild that holds it open must not hold us.
-            let limit = Instant::now() + Duration::from_millis(500);
-            while !reader.is_finished() && Instant::now() < limit {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let stderr = self.stderr.lock().expect("no panic while held").iter().cloned().collect::<Vec<_>>().join("\n");
+        let stderr = self.said(20);
         let Some(status) = ended else {
             return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
         };

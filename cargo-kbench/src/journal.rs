@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::{Evaluation, ExternalRecord, Reason, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -36,6 +36,8 @@ pub enum Record {
     Evaluation(Box<Evaluation>),
     /// Variants and baselines were measured interleaved.
     Comparison(Box<Comparison>),
+    /// A variant was run under a sanitizer.
+    Sanitized(Box<SanitizedRun>),
     /// The run ended by itself.
     End {
         /// Variants evaluated.
@@ -68,6 +70,17 @@ pub struct ComparisonEntry {
     pub external: Option<ExternalRecord>,
 }
 
+/// One run under a sanitizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SanitizedRun {
+    /// Hash of the job and the tool's command; empty where the variant did not get that far.
+    pub key: String,
+    /// What it found, whatever the gate's level.
+    pub finding: Option<Rejection>,
+    /// What it only warns of.
+    pub warnings: Vec<String>,
+}
+
 /// An open journal, locked against other runs.
 pub struct Journal {
     path: PathBuf,
@@ -81,6 +94,8 @@ pub struct Known {
     pub evaluations: HashMap<String, Evaluation>,
     /// Comparisons by key.
     pub comparisons: HashMap<String, Comparison>,
+    /// Runs under sanitizers by key.
+    pub sanitized: HashMap<String, SanitizedRun>,
 }
 
 impl Journal {
@@ -145,6 +160,9 @@ impl Known {
                 }
                 Ok(Record::Comparison(comparison)) => {
                     known.comparisons.insert(comparison.key.clone(), *comparison);
+                }
+                Ok(Record::Sanitized(run)) => {
+                    known.sanitized.insert(run.key.clone(), *run);
                 }
                 _ => {}
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::{BaselineKind, Kernel, PerformanceBound};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
-use crate::evaluation::{Evaluation, Outcome, Rejection};
+use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::gates;
 use crate::gates::performance::Verdict;
@@ -59,6 +59,13 @@ pub enum Event<'a> {
         total: u64,
         /// Label and p50 in nanoseconds of the best so far.
         best: Option<(&'a str, f64)>,
+    },
+    /// A variant ran under the sanitizers.
+    Sanitized {
+        /// Its label.
+        label: &'a str,
+        /// What they said.
+        sanitized: &'a Sanitized,
     },
     /// The finalists are measured together.
     Finals {
@@ -172,7 +179,7 @@ pub fn autotune(
     reporter.event(Event::Started { kernel, device: Some(device), total: search.total() });
     search.run(bench, started, reporter)?;
 
-    let finalists = search.finalists();
+    let finalists = search.finalists(bench, reporter)?;
     let mut entrants: Vec<Entrant> = finalists.iter().map(|(variant, _)| Entrant::Variant(variant.clone())).collect();
     let mut default_entrant = None;
     if !entrants.is_empty() {
@@ -305,23 +312,38 @@ impl<'a> Search<'a> {
         self.tried.iter().any(|(tried, evaluation)| tried == variant && evaluation.p50().is_some())
     }
 
-    /// The K best that are not twins of a better one, best first.
-    fn finalists(&self) -> Vec<(Variant, Evaluation)> {
-        let mut ranked: Vec<&(Variant, Evaluation)> =
-            self.tried.iter().filter(|(_, evaluation)| evaluation.p50().is_some()).collect();
-        let p50 = |(_, evaluation): &(Variant, Evaluation)| evaluation.p50().unwrap_or(f64::INFINITY);
+    /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
+    fn finalists(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
+        let p50 = |tried: &[(Variant, Evaluation)], index: usize| tried[index].1.p50().unwrap_or(f64::INFINITY);
+        let mut ranked: Vec<usize> =
+            (0..self.tried.len()).filter(|&index| self.tried[index].1.p50().is_some()).collect();
         // Stable: of twins the one tried first stands for both.
-        ranked.sort_by(|a, b| p50(a).total_cmp(&p50(b)));
+        ranked.sort_by(|&a, &b| p50(&self.tried, a).total_cmp(&p50(&self.tried, b)));
         let mut finalists: Vec<(Variant, Evaluation)> = Vec::new();
-        for (variant, evaluation) in ranked {
+        let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
+        for index in ranked {
             if finalists.len() == self.kernel.search.elite {
                 break;
             }
-            if finalists.iter().all(|(_, finalist)| finalist.key != evaluation.key) {
-                finalists.push((variant.clone(), evaluation.clone()));
+            let (variant, evaluation) = &mut self.tried[index];
+            if finalists.iter().any(|(_, finalist)| finalist.key == evaluation.key) {
+                continue;
+            }
+            if let Some(rejection) = unsound.get(&evaluation.key) {
+                evaluation.outcome = Outcome::Rejected(rejection.clone());
+                continue;
+            }
+            sanitize(bench, variant, evaluation, reporter)?;
+            match evaluation.rejection() {
+                Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
+                None => finalists.push((variant.clone(), evaluation.clone())),
             }
         }
-        finalists
+        Ok(finalists)
     }
 
     fn conclude(
@@ -443,6 +465,22 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Runs a variant that passed so far under the sanitizers; gives their runs, none where the table asks for none.
+fn sanitize(
+    bench: &mut Workbench<'_>,
+    variant: &Variant,
+    evaluation: &mut Evaluation,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<String>, RunError> {
+    let Some(sanitized) = bench.sanitize(variant)? else { return Ok(Vec::new()) };
+    reporter.event(Event::Sanitized { label: &bench.kernel.space.label(variant), sanitized: &sanitized });
+    evaluation.warnings.extend(sanitized.warnings);
+    if let Some(rejection) = sanitized.rejection {
+        evaluation.outcome = Outcome::Rejected(rejection);
+    }
+    Ok(sanitized.runs)
+}
+
 fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
     Event::Finals { entrants: entrants.len(), programs: entrants.iter().filter(is_program).count() }
@@ -498,13 +536,15 @@ fn judge_limit(
 pub struct Gated {
     /// Its record; the outcome includes gate 3.
     pub evaluation: Evaluation,
+    /// Runs under sanitizers, `memcheck at small`.
+    pub sanitized: Vec<String>,
     /// The comparisons that gate 3 was judged by, with their shapes' indices; empty where an earlier gate rejected.
     pub compared: Vec<(usize, Compared)>,
     /// Its name in them.
     pub label: String,
 }
 
-/// Runs one variant through gates 1 to 3 on an open bench.
+/// Runs one variant through gates 1 to 3, and between the last two under the sanitizers, on an open bench.
 pub fn gate(
     bench: &mut Workbench<'_>,
     device: &DeviceInfo,
@@ -516,7 +556,10 @@ pub fn gate(
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt)?;
     let label = kernel.space.label(variant);
-    let mut gated = Gated { evaluation, compared: Vec::new(), label: label.clone() };
+    let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
+    if gated.evaluation.rejection().is_none() {
+        gated.sanitized = sanitize(bench, variant, &mut gated.evaluation, reporter)?;
+    }
     if gated.evaluation.rejection().is_some() {
         return Ok(gated);
     }

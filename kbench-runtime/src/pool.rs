@@ -68,15 +68,27 @@ pub struct Pool<B> {
     /// The least recently used one first.
     slots: VecDeque<Rc<Slot<B>>>,
     limit: usize,
+    /// Bytes of each guard band: [`GUARD`], or none.
+    guard: usize,
 }
 
 impl<B> Default for Pool<B> {
     fn default() -> Self {
-        Self { slots: VecDeque::new(), limit: IDLE }
+        Self { slots: VecDeque::new(), limit: IDLE, guard: GUARD }
     }
 }
 
 impl<B> Pool<B> {
+    /// A pool of buffers without guard bands, so that a sanitizer sees where each tensor ends.
+    pub fn bare() -> Self {
+        Self { guard: 0, ..Self::default() }
+    }
+
+    /// Bytes of each guard band around the buffers.
+    pub fn guard(&self) -> usize {
+        self.guard
+    }
+
     /// Memory for a tensor. A buffer that another rig uses is shared, unless it is only read and must hold other contents.
     pub fn take<D: Device<Buffer = B>>(
         &mut self,
@@ -94,7 +106,7 @@ impl<B> Pool<B> {
             slot
         } else {
             self.drop_idle(self.limit.saturating_sub(bytes));
-            let size = bytes.saturating_add(2 * GUARD);
+            let size = bytes.saturating_add(2 * self.guard);
             let buffer = device.alloc(size).or_else(|_| {
                 self.drop_idle(0);
                 device.alloc(size)
@@ -113,11 +125,12 @@ impl<B> Pool<B> {
 
     /// Drops idle buffers, the least recently used ones first, until at most `keep` bytes of them are left.
     fn drop_idle(&mut self, keep: usize) {
-        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(|slot| slot.bytes + 2 * GUARD).sum();
+        let size = |slot: &Rc<Slot<B>>| slot.bytes + 2 * self.guard;
+        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(size).sum();
         self.slots.retain(|slot| {
             let drop = is_idle(slot) && idle > keep;
             if drop {
-                idle -= slot.bytes + 2 * GUARD;
+                idle -= slot.bytes + 2 * self.guard;
             }
             !drop
         });

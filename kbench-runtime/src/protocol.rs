@@ -43,6 +43,8 @@ pub enum Request {
     Inspect(Box<InspectJob>),
     /// Measure one or more kernels, interleaved.
     Time(Box<TimeJob>),
+    /// Run a kernel once, for a tool that watches the worker. The worker's last job.
+    Run(Box<RunJob>),
 }
 
 /// What the worker tells the driver.
@@ -82,6 +84,11 @@ pub enum Event {
         id: u64,
         /// One timing a case, in the job's order.
         timings: Vec<Timing>,
+    },
+    /// The end of a [`Request::Run`]; the worker frees what it holds and exits, so that the tool around it can report.
+    Ran {
+        /// The job's id.
+        id: u64,
     },
     /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
     Failed {
@@ -376,6 +383,18 @@ pub struct CheckJob {
     pub seeds: Vec<u64>,
     /// An element whose absolute error exceeds this counts as bad.
     pub bad_above: f64,
+}
+
+/// Run one case once. Nothing is compared and nothing hides a fault from a sanitizer: every buffer is an allocation of
+/// exactly its tensor's size, without guard bands, and outputs and scratch are never written before the kernel does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunJob {
+    /// Repeated in every event of this job.
+    pub id: u64,
+    /// What is run.
+    pub case: Case,
+    /// Seed of the inputs.
+    pub seed: u64,
 }
 
 /// Compare outputs that another program made of the inputs of one seed with the reference.

@@ -30,6 +30,8 @@ pub struct Rig<D: Device> {
     /// Contents of tensors that are read and written, for [`Rig::writes`].
     first_contents: Vec<Rc<Slot<D::Buffer>>>,
     symbols: Vec<(String, usize)>,
+    /// Bytes of each guard band: [`GUARD`], or none.
+    guard: usize,
     /// What the guard bands of written tensors hold.
     poison: u8,
 }
@@ -66,6 +68,7 @@ impl<D: Device> Rig<D> {
                 used.then(|| pool.take(device, spec, &Contents::new(inputs, index))).transpose()
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let guard = pool.guard();
         let mut args = Vec::new();
         let mut symbols = Vec::new();
         for arg in &launch.args {
@@ -73,12 +76,12 @@ impl<D: Device> Rig<D> {
             match arg {
                 Arg::Tensor(tensor) => args.push(BoundArg::Pointer {
                     buffer: buffer(*tensor),
-                    offset: GUARD,
+                    offset: guard,
                     bytes: tensors[*tensor].bytes(),
                 }),
                 Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
                     buffer: buffer(map.tensor),
-                    offset: GUARD,
+                    offset: guard,
                     bytes: tensors[map.tensor].bytes(),
                     dtype: tensors[map.tensor].dtype,
                     map: map.clone(),
@@ -89,7 +92,7 @@ impl<D: Device> Rig<D> {
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
         let (tensors, first_contents) = (tensors.to_vec(), Vec::new());
-        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, poison: NAN })
+        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, guard, poison: NAN })
     }
 
     fn slots(&self) -> impl Iterator<Item = (usize, &TensorSpec, &D::Buffer)> {
@@ -129,8 +132,18 @@ impl<D: Device> Rig<D> {
         self.slots().any(|(_, spec, _)| spec.role == Role::Inout)
     }
 
-    /// Gives the kernel the inputs of one seed, and fresh guard bands.
-    pub fn begin(&mut self, device: &mut D, inputs: &Arc<Inputs>) -> Result<(), Failure> {
+    /// Gives the kernel the inputs of one seed and writes nothing else. All that may be done with memory of a
+    /// [bare](Pool::bare) pool; the rest of this type counts on guard bands.
+    pub fn give(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+        self.set_symbols(device, inputs)?;
+        let read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| matches!(spec.role, Role::In | Role::Inout);
+        for (index, spec, buffer) in self.slots().filter(read) {
+            upload(device, buffer, self.guard, spec, inputs[index].as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn set_symbols(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
         for (symbol, tensor) in &self.symbols {
             let spec = &self.tensors[*tensor];
             let Some(data) = &inputs[*tensor] else {
@@ -139,12 +152,18 @@ impl<D: Device> Rig<D> {
             };
             device.set_symbol(&self.kernel, symbol, data)?;
         }
+        Ok(())
+    }
+
+    /// Gives the kernel the inputs of one seed, and fresh guard bands.
+    pub fn begin(&mut self, device: &mut D, inputs: &Arc<Inputs>) -> Result<(), Failure> {
+        self.set_symbols(device, inputs)?;
         for (index, (spec, slot)) in self.tensors.iter().zip(&self.slots).enumerate() {
             let Some(slot) = slot.as_ref().filter(|_| spec.role == Role::In) else { continue };
             fill_guards(device, &slot.buffer, spec.bytes(), NAN)?;
             let contents = Contents::new(inputs, index);
             if !slot.holds(&contents) || contents.bytes().is_none() {
-                upload(device, &slot.buffer, spec, contents.bytes())?;
+                upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
                 slot.now_holds(contents);
             }
         }
@@ -164,7 +183,7 @@ impl<D: Device> Rig<D> {
                 Role::Out | Role::Scratch => device.fill(buffer, 0, spec.bytes() + 2 * GUARD, poison)?,
                 Role::Inout => {
                     fill_guards(device, buffer, spec.bytes(), poison)?;
-                    upload(device, buffer, spec, inputs[index].as_deref())?;
+                    upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
                 }
             }
         }
@@ -196,7 +215,7 @@ impl<D: Device> Rig<D> {
                     };
                     let contents = Contents::new(inputs, index);
                     let slot = pool.take(device, &copy, &contents)?;
-                    upload(device, &slot.buffer, spec, contents.bytes())?;
+                    upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
                     slot.now_holds(contents);
                     writes.push(Write::Copy { from: slot.buffer.clone(), to, offset, bytes });
                     first_contents.push(slot);
@@ -311,11 +330,12 @@ fn fill_guards<D: Device>(device: &mut D, buffer: &D::Buffer, bytes: usize, byte
 fn upload<D: Device>(
     device: &mut D,
     buffer: &D::Buffer,
+    offset: usize,
     spec: &TensorSpec,
     data: Option<&[u8]>,
 ) -> Result<(), Failure> {
     match data {
-        Some(data) if data.len() == spec.bytes() => device.upload(buffer, GUARD, data),
+        Some(data) if data.len() == spec.bytes() => device.upload(buffer, offset, data),
         Some(_) | None => Err(Failure::Inputs { message: format!("`{}` is read but has no contents", spec.name) }),
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! - 0 at the end of its input, at once, whatever a kernel is doing: the driver has gone;
 //! - 0 after the event of a [fatal](Failure::is_fatal) failure: the driver starts another worker;
+//! - 0 after [`Event::Ran`], in good order: a tool around the worker reports when it ends;
 //! - [`NO_DEVICE`] after [`Event::NoDevice`]: no device, or a driver of another protocol version;
 //! - 101 when something is wrong with the worker or the driver: a panic, or a line that is not the protocol. Stderr says what.
 //!
@@ -129,6 +130,7 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
     send(&mut output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
     let mut session = Session::new(device, cache);
     while let Ok(request) = requests.recv() {
+        let last = matches!(request, Ok(Request::Run(_)));
         // A stage that cannot be sent means that the driver has gone; the next event says so too.
         let failure = match request {
             Err(error) => return Ok(broken(&error)),
@@ -172,6 +174,18 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
                     Err((case, failure)) => (id, case, failure),
                 }
             }
+            Ok(Request::Run(job)) => {
+                let id = job.id;
+                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
+                match session.run(&job, &mut stage) {
+                    Ok(()) => {
+                        send(&mut output, &Event::Ran { id })?;
+                        // Destructors and exit handlers run: the tool around this process may wait for them.
+                        return Ok(0);
+                    }
+                    Err(failure) => (id, 0, failure),
+                }
+            }
         };
         let (id, case, failure): (u64, usize, Failure) = failure;
         let fatal = failure.is_fatal();
@@ -179,6 +193,9 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
         if fatal {
             // Destructors would only meet the lost context again.
             std::mem::forget(session);
+            return Ok(0);
+        }
+        if last {
             return Ok(0);
         }
     }

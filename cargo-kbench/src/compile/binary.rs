@@ -57,6 +57,22 @@ pub(super) fn cubin_identity(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
+/// A hash of what a cubin runs, without its tables: with `-lineinfo` sections have other numbers, and so have symbols,
+/// which is all that differs.
+pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
+    let file = object::File::parse(bytes)?;
+    let mut identity = Identity::new("cubin code");
+    for section in file.sections() {
+        let name = section.name()?;
+        if matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & ALLOCATED != 0) {
+            identity.field(without_path_hashes(name).as_bytes());
+            identity.number(section.size());
+            identity.field(section.data()?);
+        }
+    }
+    Ok(identity.finish())
+}
+
 /// A hash over fields, each with its length before it.
 struct Identity(blake3::Hasher);
 

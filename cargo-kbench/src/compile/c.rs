@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::{fs, io};
 
 use kbench_runtime::dtype::DType;
@@ -59,6 +60,20 @@ impl Cc {
         })?;
         let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
         Ok(Self { build, tool, path, version, stack_usage: std::sync::OnceLock::new() })
+    }
+
+    /// Whether it is clang, or behaves like it.
+    pub(super) fn is_clang(&self) -> bool {
+        self.tool.is_like_clang()
+    }
+
+    /// Where the compiler has a library of its own, by file name.
+    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
+        let mut command = self.tool.to_command();
+        let output = command.arg(format!("-print-file-name={name}")).stdin(Stdio::null()).output().ok()?;
+        let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+        // A compiler that does not have it repeats the name.
+        path.is_absolute().then_some(path)
     }
 
     /// Adds to a key what stands for this compiler, and the shim's text.

@@ -33,6 +33,7 @@ mod nvcc;
 pub mod occupancy;
 mod process;
 mod ptxas;
+pub mod sanitizer;
 #[cfg(test)]
 mod tests_c;
 #[cfg(test)]

@@ -220,3 +220,16 @@ fn time_of_a_cubin_look_up() {
         println!("{run}: first {:.1} ms, then {:.3} ms each", seconds[0] * 1e3, rest * 1e3);
     }
 }
+
+#[test]
+fn debug_lines_change_no_code() {
+    let Some(package) = Package::new() else { return };
+    let plain = package.unit("plain", &[]);
+    let mut lines = plain.clone();
+    lines.flags.push("-lineinfo".into());
+    let other = package.unit("plain", &[("TILE", "2")]);
+    let [plain, lines, other] = [plain, lines, other].map(|unit| package.compiler.compile(&unit).unwrap());
+    assert_ne!(plain.hash, lines.hash);
+    assert!(sanitizer::same_code(&plain, &lines));
+    assert!(!sanitizer::same_code(&plain, &other));
+}

@@ -35,13 +35,16 @@ pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &
                 report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
             }
         }
-        (Kind::Choice(words, hidden), Item::Text(text)) => {
-            if !words.contains(&text.as_str()) && !hidden.contains(&text.as_str()) {
+        (Kind::Choice(_, hidden), Item::Text(text)) if hidden.contains(&text.as_str()) => {}
+        (Kind::Choice(words, _) | Kind::ChoiceOr(words, _), Item::Text(text)) => {
+            if !words.contains(&text.as_str()) {
                 let message = format!("`{text}` is no value of `{name}`");
                 report.push(Diagnostic::error(message).at(&node.place, "").suggest(text, words.iter().copied()));
             }
         }
-        (Kind::Within(keys) | Kind::TextOr(keys), Item::Table(table)) => check_table(table, keys, key, report),
+        (Kind::Within(keys) | Kind::TextOr(keys) | Kind::ChoiceOr(_, keys), Item::Table(table)) => {
+            check_table(table, keys, key, report);
+        }
         (Kind::Map(_, kind), Item::Table(table)) => {
             for entry in &table.entries {
                 check(&entry.node, kind, &entry.key, &entry.key_place, report);
@@ -103,7 +106,7 @@ fn expected(kind: &Kind) -> &'static str {
         Kind::ToggleValue => "an integer, a boolean or a string",
         Kind::List(_) | Kind::OneOrMore(_) => "an array",
         Kind::Within(_) | Kind::Map(..) => "a table",
-        Kind::TextOr(_) => "a string or a table",
+        Kind::TextOr(_) | Kind::ChoiceOr(..) => "a string or a table",
         Kind::Any => "anything",
     }
 }

@@ -16,6 +16,7 @@ mod env;
 mod gates;
 mod implementation;
 mod names;
+mod sanitize;
 mod settings;
 mod shapes;
 mod tensors;
@@ -120,7 +121,8 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let baselines = baselines::baselines(entry, siblings, &env, &tensors, report);
     let arch = settings::arch(table, report);
     let search = settings::search(table, &env, report);
-    let gates = gates::gates(table, &env, &search, report);
+    let backend = implementation.as_ref().map(|implementation| implementation.backend);
+    let gates = gates::gates(table, &env, &search, backend, report);
     let timing = settings::timing(table, report);
     let work = work(table, &env);
     if report.errors() > before {

@@ -2,7 +2,7 @@
 //! knows which tables inherit, and is what the JSON schema is generated from.
 
 use super::keys::Kind::{
-    Any, Bool, Choice, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within,
+    Any, Bool, Choice, ChoiceOr, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within,
 };
 
 /// A type of value.
@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Map(&'static str, &'static Kind),
     /// A string, or a table with these keys.
     TextOr(&'static Keys),
+    /// One of these words, or a table with these keys.
+    ChoiceOr(&'static [&'static str], &'static Keys),
     /// Belongs to a later version: any value.
     Any,
 }
@@ -56,7 +58,7 @@ impl Kind {
     /// Whether a table of this kind takes missing entries from a table further out.
     pub(super) fn merges(&self) -> bool {
         match self {
-            Within(keys) => !keys.whole,
+            Within(keys) | ChoiceOr(_, keys) => !keys.whole,
             Map(..) => true,
             _ => false,
         }
@@ -65,7 +67,7 @@ impl Kind {
     /// The kind of the value under `key`, in a table of this kind.
     pub(super) fn of_entry(&self, key: &str) -> &Kind {
         match self {
-            Within(keys) => keys.get(key).map_or(&Any, |key| &key.kind),
+            Within(keys) | ChoiceOr(_, keys) => keys.get(key).map_or(&Any, |key| &key.kind),
             Map(_, kind) => kind,
             _ => &Any,
         }
@@ -94,7 +96,8 @@ const fn whole(noun: &'static str, list: &'static [Key]) -> Keys {
     Keys { noun, list, whole: true }
 }
 
-const LEVEL: Kind = Choice(&["allow", "warn", "deny"], &[]);
+const LEVELS: &[&str] = &["allow", "warn", "deny"];
+const LEVEL: Kind = Choice(LEVELS, &[]);
 const BACKEND: Kind = Choice(&["cuda", "c"], &["fake"]);
 const DTYPE: Kind = Choice(
     &["f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"],
@@ -293,7 +296,25 @@ static GATES: Keys = keys(
         key("performance", List(&Within(&PERFORMANCE)), "Gate 3: times and speed-ups"),
         key("performance_level", LEVEL, "Severity of gate 3; \"deny\" by default"),
         key("counters", Any, "Gate 4: hardware counters"),
-        key("sanitize", Any, "Sanitizer runs"),
+        key(
+            "sanitize",
+            ChoiceOr(LEVELS, &SANITIZE),
+            "Runs under sanitizers, of what passed so far: a level, or a table; not run by default",
+        ),
+    ],
+);
+
+static SANITIZE: Keys = keys(
+    "sanitize",
+    &[
+        key("level", LEVEL, "Severity; \"deny\" by default"),
+        key(
+            "tools",
+            List(&Choice(&["memcheck", "racecheck", "initcheck", "synccheck", "address", "undefined"], &[])),
+            "Which to run: memcheck, racecheck, initcheck, synccheck (CUDA), address, undefined (C); by default all",
+        ),
+        key("shapes", TEXTS, "Names of shapes; by default the one with the smallest product of dimensions"),
+        key("timeout_seconds", Integer(1), "Deadline of one launch under a tool; 120 by default"),
     ],
 );
 

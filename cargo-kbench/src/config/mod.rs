@@ -307,6 +307,8 @@ pub struct Gates {
     pub performance: Vec<PerformanceLimit>,
     /// Severity of gate 3 in `gate` (in `autotune` it never rejects: it is reported of the winner).
     pub performance_level: Level,
+    /// The sanitizer gate.
+    pub sanitize: Sanitize,
 }
 
 /// Gate 1. `None` is no limit.
@@ -363,6 +365,66 @@ impl Default for CorrectnessLimits {
             seeds: 5,
             shapes: Vec::new(),
             deterministic: true,
+        }
+    }
+}
+
+/// The sanitizer gate: what passed the gates before it, run once under each tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sanitize {
+    /// Severity; `Allow` where the table does not mention it.
+    pub level: Level,
+    /// The tools, all of the kernel's backend.
+    pub tools: Vec<SanitizeTool>,
+    /// Indices into [`Kernel::shapes`].
+    pub shapes: Vec<usize>,
+    /// Deadline of one launch under a tool, in seconds; 120.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Sanitize {
+    fn default() -> Self {
+        Self { level: Level::Allow, tools: Vec::new(), shapes: Vec::new(), timeout_seconds: 120 }
+    }
+}
+
+/// What watches a kernel while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SanitizeTool {
+    /// compute-sanitizer: accesses outside allocations, and misaligned ones.
+    Memcheck,
+    /// compute-sanitizer: races over shared memory.
+    Racecheck,
+    /// compute-sanitizer: reads of global memory that nothing wrote.
+    Initcheck,
+    /// compute-sanitizer: barriers that not all threads reach.
+    Synccheck,
+    /// The C compiler's address sanitizer.
+    Address,
+    /// The C compiler's undefined behaviour sanitizer.
+    Undefined,
+}
+
+impl SanitizeTool {
+    /// Those of a backend, in the order they are run.
+    pub fn of(backend: Backend) -> &'static [Self] {
+        match backend {
+            Backend::Cuda => &[Self::Memcheck, Self::Racecheck, Self::Initcheck, Self::Synccheck],
+            Backend::C => &[Self::Address, Self::Undefined],
+            Backend::Fake => &[],
+        }
+    }
+
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memcheck => "memcheck",
+            Self::Racecheck => "racecheck",
+            Self::Initcheck => "initcheck",
+            Self::Synccheck => "synccheck",
+            Self::Address => "address",
+            Self::Undefined => "undefined",
         }
     }
 }

@@ -51,6 +51,7 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Map(noun, kind) => {
             json!({ "type": "object", "additionalProperties": of_kind(kind, definitions), "propertyNames": { "title": noun } })
         }
+        Kind::ChoiceOr(words, keys) => json!({ "anyOf": [{ "enum": words }, reference(keys, definitions)] }),
         Kind::TextOr(keys) => json!({ "anyOf": [{ "type": "string" }, reference(keys, definitions)] }),
         Kind::Any => json!({}),
     }

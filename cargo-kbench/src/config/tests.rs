@@ -8,6 +8,7 @@ use crate::space::Layer;
 
 mod arbitrary;
 mod mistakes;
+mod sanitize;
 
 /// A package in a folder of its own.
 struct Fixture {

@@ -6,6 +6,7 @@ use crate::evaluation::Rejection;
 pub mod correctness;
 pub mod performance;
 pub mod resources;
+pub mod sanitize;
 
 /// What a finding means at a gate's level: a rejection, a warning, or nothing.
 pub fn at_level(level: Level, finding: Option<Rejection>, warnings: &mut Vec<String>) -> Option<Rejection> {

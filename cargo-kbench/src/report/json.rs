@@ -41,6 +41,13 @@ impl Reporter for Json<'_> {
                 fields["evaluation"] = value(evaluation);
                 message("evaluated", fields);
             }
+            Event::Sanitized { label, sanitized } => {
+                let mut fields = value(sanitized);
+                fields["package"] = self.kernel.package.clone().into();
+                fields["kernel"] = self.kernel.name.clone().into();
+                fields["variant"] = label.into();
+                message("sanitized", fields);
+            }
             Event::Built { .. } | Event::Finals { .. } => {}
         }
     }

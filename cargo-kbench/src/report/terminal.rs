@@ -10,7 +10,7 @@ use kbench_runtime::stats::FEWEST_ROUNDS;
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
-use crate::config::Kernel;
+use crate::config::{Kernel, Level};
 use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Tuned};
@@ -21,13 +21,15 @@ pub struct Terminal {
     verbosity: Verbosity,
     bar: Option<ProgressBar>,
     fancy: bool,
+    /// Several variants; what one alone is warned of stands in its verdict.
+    tuning: bool,
 }
 
 impl Terminal {
     /// A reporter for this process's stderr.
     pub fn new(verbosity: Verbosity) -> Self {
         let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
-        Self { verbosity, bar: None, fancy }
+        Self { verbosity, bar: None, fancy, tuning: false }
     }
 
     /// Takes the bar away, so that what follows starts on a clean line.
@@ -79,6 +81,7 @@ impl Reporter for Terminal {
         match event {
             Event::Started { kernel, device, total } => {
                 self.finish();
+                self.tuning = total > 1;
                 let on = device.map_or_else(String::new, |device| format!(" on {}", device.name));
                 let what = if total > 1 { "Tuning" } else { "Gating" };
                 let space = if total > 1 { format!(", {}", space_size(kernel)) } else { String::new() };
@@ -101,6 +104,19 @@ impl Reporter for Terminal {
             }
             Event::Evaluated { evaluation, label, done, total, best } => {
                 self.evaluated(evaluation, label, (done, total), best);
+            }
+            Event::Sanitized { label, sanitized } => {
+                self.finish();
+                let said = match &sanitized.rejection {
+                    Some(rejection) => format!("{}/{}", rejection.gate, rejection.code),
+                    None if sanitized.runs.is_empty() => "no tool".to_owned(),
+                    None if sanitized.warnings.is_empty() => format!("passed {}", sanitized.runs.join(", ")),
+                    None => format!("{}, with warnings", sanitized.runs.join(", ")),
+                };
+                status("Sanitized", format_args!("{label}: {said}"));
+                for warning in sanitized.warnings.iter().filter(|_| self.tuning) {
+                    self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
+                }
             }
             Event::Finals { entrants, programs } => {
                 self.finish();
@@ -281,7 +297,12 @@ fn label_of(toggles: &crate::space::Settings) -> String {
 
 /// The result of gating one variant: a line a gate.
 pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
-    gates(gated, kernel, &[Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness, Gate::Performance])
+    let mut all = vec![Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness];
+    if kernel.gates.sanitize.level != Level::Allow {
+        all.push(Gate::Sanitize);
+    }
+    all.push(Gate::Performance);
+    gates(gated, kernel, &all)
 }
 
 /// The same where no device was found.
@@ -300,6 +321,7 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
                 (BAD, "FAIL", format!("{}: {}", rejection.code, place_and_message(rejection)))
             }
             Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
+            _ if gate == Gate::Sanitize && gated.sanitized.is_empty() => (NOTE, "-", "no tool was run".to_owned()),
             _ => (GOOD, "pass", facts(gate, gated, kernel)),
         };
         let name = gate.to_string();
@@ -331,6 +353,7 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
         }
         Gate::Launch => "ran to its end on every shape and seed".to_owned(),
         Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
+        Gate::Sanitize => gated.sanitized.join(", "),
         Gate::Performance => performance(gated, kernel),
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo kbench gate`: one variant through gates 1 to 3.
+//! `cargo kbench gate`: one variant through every gate.
 
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
@@ -108,7 +108,7 @@ fn without_device(
             report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
         } else {
             let label = format!("{} for {arch}", kernel.space.label(variant));
-            let gated = Gated { evaluation, compared: Vec::new(), label };
+            let gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label };
             outln!("{}", terminal::gate_1(&gated, kernel));
         }
     }

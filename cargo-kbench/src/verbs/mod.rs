@@ -63,7 +63,9 @@ impl Exit {
         }
         match error.downcast_ref::<RunError>() {
             Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
-            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Io(_)) => Exit::Missing,
+            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Sanitizer { .. } | RunError::Io(_)) => {
+                Exit::Missing
+            }
             Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
         }
     }

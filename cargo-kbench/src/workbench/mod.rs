@@ -23,6 +23,7 @@ mod compare;
 mod dead;
 mod evaluate;
 mod programs;
+mod sanitize;
 
 use arch::arch_for;
 
@@ -46,6 +47,14 @@ pub enum RunError {
     /// No architecture to compile for.
     #[error("{0}")]
     NoArch(String),
+    /// A sanitizer that is there and does not work here.
+    #[error("the sanitizer {tool} does not work: {message}")]
+    Sanitizer {
+        /// Its name in the table.
+        tool: &'static str,
+        /// Why.
+        message: String,
+    },
     /// A file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -57,7 +66,9 @@ pub struct Workbench<'a> {
     pub kernel: &'a Kernel,
     /// Builds its variants.
     pub builder: Builder<'a>,
+    worker_options: WorkerOptions,
     executor: Executor,
+    tools: sanitize::Tools,
     /// Where files for programs are put while they run.
     scratch: PathBuf,
     device: Option<DeviceInfo>,
@@ -80,6 +91,7 @@ impl<'a> Workbench<'a> {
         let scratch = cache.with_file_name("programs");
         let options = WorkerOptions {
             runner: kernel.runner.clone(),
+            tool: Vec::new(),
             device: device_kind(kernel.implementation.backend),
             index: device_index,
             cache,
@@ -87,7 +99,9 @@ impl<'a> Workbench<'a> {
         Self {
             kernel,
             builder: Builder::new(package, kernel, compiler),
-            executor: Executor::new(options),
+            executor: Executor::new(options.clone()),
+            worker_options: options,
+            tools: sanitize::Tools::default(),
             scratch,
             device: None,
             files: HashMap::new(),
@@ -98,7 +112,7 @@ impl<'a> Workbench<'a> {
         }
     }
 
-    /// Opens the device, settles what to compile for, and builds the reference.
+    /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference.
     pub fn open(&mut self) -> Result<DeviceInfo, RunError> {
         let device = self.executor.device()?;
         if self.kernel.implementation.backend == Backend::Cuda {
@@ -106,6 +120,7 @@ impl<'a> Workbench<'a> {
         }
         self.builder.multiprocessors = device.multiprocessors;
         self.device = Some(device.clone());
+        self.find_sanitizers()?;
         self.add_files(self.kernel)?;
         for shape in self.builder.shapes.clone() {
             self.reference(self.kernel, shape)?;

@@ -10,7 +10,10 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Instant;
@@ -40,6 +43,7 @@ pub struct HostDevice {
     shortest_sample: f64,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
+    keep_code: bool,
 }
 
 /// Memory of the CPU.
@@ -77,6 +81,8 @@ pub struct Kernel {
     /// Bytes of each global, where the machine code says.
     globals: Rc<HashMap<String, u64>>,
     library: Rc<Library>,
+    /// Its code, where that is kept. Closed after the library, whose name it is.
+    _file: Option<Rc<File>>,
 }
 
 /// A kernel with its arguments.
@@ -114,7 +120,7 @@ impl Bound {
 impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
-        Self { info: info(), shortest_sample: shortest_sample(), stream: RefCell::default() }
+        Self { info: info(), shortest_sample: shortest_sample(), stream: RefCell::default(), keep_code: false }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -171,16 +177,23 @@ impl Device for HostDevice {
         &self.info
     }
 
+    fn keep_code(&mut self) {
+        self.keep_code = cfg!(target_os = "linux");
+    }
+
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Kernel, Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
         // A file of its own for every load, so that every load has its own globals. Unlinked once it is mapped.
         let mut file =
             tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile().map_err(|error| refused(&error))?;
         file.write_all(code).map_err(|error| refused(&error))?;
-        let path = file.into_temp_path();
+        let (file, unlinked) = file.into_parts();
+        // What is unlinked has no name by which it could be read again, except that of an open file.
+        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let path = if self.keep_code { Path::new(&open) } else { &*unlinked };
         let own = Environment::get();
         // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
-        let library = unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         let environment = Environment::get();
         own.set();
         let library = library.map_err(|error| refused(&error))?;
@@ -188,7 +201,9 @@ impl Device for HostDevice {
         // since `Kernel` holds both.
         let entry = *unsafe { library.get::<Entry>(entry) }
             .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
-        Ok(Kernel { entry, environment, globals: Rc::new(symbols::sizes(code)), library: Rc::new(library) })
+        let file = self.keep_code.then(|| Rc::new(file));
+        let globals = Rc::new(symbols::sizes(code));
+        Ok(Kernel { entry, environment, globals, library: Rc::new(library), _file: file })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {

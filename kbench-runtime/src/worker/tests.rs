@@ -4,7 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::protocol::{Bytes, CacheMode, TimeJob, TimedCase};
+use crate::protocol::{Bytes, CacheMode, RunJob, TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 
 fn hello(device: DeviceKind) -> Request {
@@ -211,4 +211,23 @@ fn a_broken_line_is_reported() {
     let (status, stderr) = wait(child);
     assert_eq!(status.code(), Some(101));
     assert!(stderr.contains("not a request") && stderr.contains("nonsense"), "{stderr}");
+}
+
+#[test]
+fn a_run_compares_nothing_and_is_the_last_job() {
+    let run = |entry: &str| {
+        let mut session = Session::new(FakeDevice::open(0), None);
+        let case = testing::host_check(&mut session, entry).case;
+        let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0 }));
+        let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run.clone(), run]);
+        let events = events_until(&mut child, |_| false);
+        // Though its input is still open.
+        assert_eq!(wait(child).0.code(), Some(0));
+        drop(stdin);
+        events
+    };
+    let events = run("kbench_off_by_little");
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Ran { id: 3 })).count(), 1, "{events:?}");
+    let events = run("kbench_nowhere");
+    assert!(matches!(events.last(), Some(Event::Failed { id: 3, failure, .. }) if !failure.is_fatal()), "{events:?}");
 }

@@ -2,21 +2,27 @@
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
+use super::super::{
+    Backend, CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search,
+};
 use super::env::Env;
 use super::names::find;
-use super::shapes;
+use super::{sanitize, shapes};
 
 /// `None` where something was reported.
-pub(super) fn gates(kernel: &Table, env: &Env<'_>, search: &Search, report: &Report) -> Option<Gates> {
+pub(super) fn gates(
+    kernel: &Table,
+    env: &Env<'_>,
+    search: &Search,
+    backend: Option<Backend>,
+    report: &Report,
+) -> Option<Gates> {
     let before = report.errors();
     let empty = Table::default();
     let table = kernel.get("gates").and_then(Node::table).unwrap_or(&empty);
-    for key in ["counters", "sanitize"] {
-        if let Some(entry) = table.entry(key) {
-            let message = format!("`gates.{key}` is not judged by this version");
-            report.push(Diagnostic::warning(message).at(&entry.key_place, ""));
-        }
+    if let Some(entry) = table.entry("counters") {
+        let message = "`gates.counters` is not judged by this version";
+        report.push(Diagnostic::warning(message).at(&entry.key_place, ""));
     }
     let sub = |key| table.get(key).and_then(Node::table).unwrap_or(&empty);
     let gates = Gates {
@@ -29,11 +35,12 @@ pub(super) fn gates(kernel: &Table, env: &Env<'_>, search: &Search, report: &Rep
             .filter_map(|node| performance(node, kernel.entries_of("baselines"), env, search, report))
             .collect(),
         performance_level: level(table.text("performance_level")),
+        sanitize: sanitize::sanitize(table.get("sanitize"), env, backend, report),
     };
     (report.errors() == before).then_some(gates)
 }
 
-fn level(word: Option<&str>) -> Level {
+pub(super) fn level(word: Option<&str>) -> Level {
     match word {
         Some("allow") => Level::Allow,
         Some("warn") => Level::Warn,
@@ -86,9 +93,7 @@ pub(super) fn correctness(table: &Table, env: &Env<'_>, report: &Report) -> Corr
         report.error(&entry.key_place, "`max_bad_fraction` needs `max_abs_err`", "elements above that count as bad");
     }
     if let Some(node) = table.get("shapes") {
-        limits.shapes = node.elements().iter().filter_map(|node| shapes::find(node, env, report)).collect();
-        limits.shapes.sort_unstable();
-        limits.shapes.dedup();
+        limits.shapes = shapes::find_all(node, env, report);
         if node.elements().is_empty() {
             report.error(&node.place, "correctness at no shape", "leave it out to check every shape");
         }

@@ -58,3 +58,11 @@ pub(super) fn shapes(table: &Table, toggles: &[String], report: &Report) -> Shap
 pub(super) fn find(node: &Node, env: &super::Env<'_>, report: &Report) -> Option<usize> {
     super::names::find(node, "shape", env.shape_names(), report)
 }
+
+/// The indices of the shapes that an array names, each once, in the table's order.
+pub(super) fn find_all(node: &Node, env: &super::Env<'_>, report: &Report) -> Vec<usize> {
+    let mut found: Vec<usize> = node.elements().iter().filter_map(|node| find(node, env, report)).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}

@@ -980,6 +980,66 @@ fn baselines_and_gates() {
     15 | gates.resources = { level = 'error', min_occupancy = 50 }
        |                                                      ^^ expected 0 to 1
     "#);
+    insta::assert_snapshot!(with("gates.sanitize = 'error'"), @r#"
+    error: `error` is no value of `sanitize`
+      --> Cargo.toml:15:18
+       |
+    15 | gates.sanitize = 'error'
+       |                  ^^^^^^^
+       |
+       = help: there are `allow`, `warn` and `deny`
+    "#);
+    insta::assert_snapshot!(with("gates.sanitize = true"), @r#"
+    error: `sanitize` must be a string or a table
+      --> Cargo.toml:15:18
+       |
+    15 | gates.sanitize = true
+       |                  ^^^^ this is a boolean
+    "#);
+    insta::assert_snapshot!(with("gates.sanitize = { tools = ['memchek', 'address'], shapes = ['smal'], timeout_seconds = 0 }"), @r#"
+    error: `memchek` is no value of `tools`
+      --> Cargo.toml:15:29
+       |
+    15 | gates.sanitize = { tools = ['memchek', 'address'], shapes = ['smal'], timeout_seconds = 0 }
+       |                             ^^^^^^^^^
+       |
+       = help: did you mean `memcheck`?
+
+    error: `address` cannot watch a kernel in CUDA
+      --> Cargo.toml:15:40
+       |
+    15 | gates.sanitize = { tools = ['memchek', 'address'], shapes = ['smal'], timeout_seconds = 0 }
+       |                                        ^^^^^^^^^
+       |
+       = help: its tools are `memcheck`, `racecheck`, `initcheck` and `synccheck`
+
+    error: no shape `smal`
+      --> Cargo.toml:15:62
+       |
+    15 | gates.sanitize = { tools = ['memchek', 'address'], shapes = ['smal'], timeout_seconds = 0 }
+       |                                                              ^^^^^^
+       |
+       = help: did you mean `small`?
+
+    error: `timeout_seconds` is too small
+      --> Cargo.toml:15:89
+       |
+    15 | gates.sanitize = { tools = ['memchek', 'address'], shapes = ['smal'], timeout_seconds = 0 }
+       |                                                                                         ^ expected 1 or more
+    "#);
+    insta::assert_snapshot!(with("gates.sanitize = { tools = [], shapes = [] }"), @r#"
+    error: sanitizers without a tool
+      --> Cargo.toml:15:28
+       |
+    15 | gates.sanitize = { tools = [], shapes = [] }
+       |                            ^^ leave it out to run all, or say `level = "allow"`
+
+    error: sanitizers at no shape
+      --> Cargo.toml:15:41
+       |
+    15 | gates.sanitize = { tools = [], shapes = [] }
+       |                                         ^^ leave it out to run them at the smallest
+    "#);
     insta::assert_snapshot!(with("gates.counters = { any = ['a > 1'] }"), @r#"
     warning: `gates.counters` is not judged by this version
       --> Cargo.toml:15:7

@@ -1,0 +1,163 @@
+//! The sanitizers: what a unit is compiled with, and the command that its worker is started under.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::CompileError;
+use super::{Artifact, Compiler, binary, nvcc};
+use crate::config::SanitizeTool;
+
+/// The status of a worker whose sanitizer found something: none that a worker has by itself.
+pub const FOUND: i32 = 86;
+
+/// A sanitizer of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sanitizer {
+    /// Compiler flags, after the user's own.
+    pub flags: Vec<String>,
+    /// Command prefix of the worker.
+    pub command: Vec<String>,
+}
+
+impl Compiler {
+    /// A sanitizer, or what is missing. `remote`: the worker runs elsewhere, where a tool must be on the `PATH`.
+    pub fn sanitizer(&self, tool: SanitizeTool, remote: bool) -> Result<Sanitizer, CompileError> {
+        match tool {
+            SanitizeTool::Address | SanitizeTool::Undefined => self.c_sanitizer(tool),
+            _ => {
+                let program = if remote { PathBuf::from("compute-sanitizer") } else { self.compute_sanitizer()? };
+                // Debug lines change no instruction; who compiles with them sees to it.
+                Ok(Sanitizer { flags: vec!["-lineinfo".to_owned()], command: compute_sanitizer(tool, &program) })
+            }
+        }
+    }
+
+    fn c_sanitizer(&self, tool: SanitizeTool) -> Result<Sanitizer, CompileError> {
+        let cc = self.cc()?;
+        let (name, gcc, clang) = match tool {
+            SanitizeTool::Address => ("address", "asan", "asan"),
+            _ => ("undefined", "ubsan", "ubsan_standalone"),
+        };
+        let file = if cc.is_clang() {
+            format!("libclang_rt.{clang}-{}.so", env::consts::ARCH)
+        } else {
+            format!("lib{gcc}.so")
+        };
+        let runtime = cc.file(&file).and_then(|path| shared_object(&path)).ok_or_else(|| CompileError::NoCompiler {
+            what: format!(
+                "`gates.sanitize` asks for `{name}`, and the C compiler `{}` has no {file}",
+                cc.path.display()
+            ),
+            help:
+                "install its sanitizer runtime (Fedora: libasan and libubsan; Debian has them with gcc), or leave the \
+                   tool out"
+                    .to_owned(),
+        })?;
+        // -O1: what an optimiser removes, no sanitizer sees. -w: they confuse the warnings, which may be errors.
+        let mut flags: Vec<String> =
+            ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-U_FORTIFY_SOURCE", "-w"]
+                .map(str::to_owned)
+                .into();
+        flags.push(format!("-fsanitize={name}"));
+        if cc.is_clang() {
+            flags.push("-shared-libsan".to_owned());
+        }
+        let command = vec![
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", runtime.display()),
+            format!("ASAN_OPTIONS=exitcode={FOUND}:detect_leaks=0:allocator_may_return_null=1"),
+            format!("UBSAN_OPTIONS=exitcode={FOUND}:print_stacktrace=1:halt_on_error=1"),
+        ];
+        Ok(Sanitizer { flags, command })
+    }
+
+    /// `$COMPUTE_SANITIZER`, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside nvcc.
+    fn compute_sanitizer(&self) -> Result<PathBuf, CompileError> {
+        const NAME: &str = "compute-sanitizer";
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = variable("COMPUTE_SANITIZER") {
+            return nvcc::which(&path).ok_or_else(|| CompileError::NoCompiler {
+                what: format!("$COMPUTE_SANITIZER names `{}`, which is no executable file", path.display()),
+                help: "correct it, or leave it out to have compute-sanitizer searched for".to_owned(),
+            });
+        }
+        let in_root = |root: PathBuf| nvcc::which(&root.join("bin").join(NAME));
+        let beside = || nvcc::which(&self.cuda_compiler().ok()?.0.with_file_name(NAME));
+        variable("CUDA_HOME")
+            .and_then(in_root)
+            .or_else(|| variable("CUDA_PATH").and_then(in_root))
+            .or_else(|| nvcc::which(Path::new(NAME)))
+            .or_else(|| in_root(PathBuf::from("/usr/local/cuda")))
+            .or_else(beside)
+            .ok_or_else(|| CompileError::NoCompiler {
+                what: format!(
+                    "`gates.sanitize` needs {NAME}, which was not found; looked in $COMPUTE_SANITIZER (not set), \
+                     $CUDA_HOME, $CUDA_PATH, PATH, /usr/local/cuda/bin, beside nvcc"
+                ),
+                help: "install it (it comes with the CUDA toolkit; alone it is the package cuda-sanitizer-13-0), or say `sanitize = \"warn\"`"
+                    .to_owned(),
+            })
+    }
+}
+
+/// Whether two cubins run the same instructions, whatever they say of source lines.
+pub fn same_code(a: &Artifact, b: &Artifact) -> bool {
+    let of = |artifact: &Artifact| binary::cubin_code(&fs::read(&artifact.code).ok()?).ok();
+    of(a).is_some_and(|code| of(b) == Some(code))
+}
+
+/// compute-sanitizer as it is asked. Its report goes to stderr: stdout belongs to the protocol.
+fn compute_sanitizer(tool: SanitizeTool, program: &Path) -> Vec<String> {
+    let mut words = vec![program.display().to_string(), "--tool".to_owned(), tool.name().to_owned()];
+    let found = FOUND.to_string();
+    words
+        .extend(["--log-file", "/dev/stderr", "--error-exitcode", &found, "--show-backtrace", "no"].map(str::to_owned));
+    words.extend(["--print-limit", "20"].map(str::to_owned));
+    match tool {
+        // The worker asks for one parameter too many, which is an API error. Without padding, the end of a tensor is
+        // often the start of the next.
+        SanitizeTool::Memcheck => words.extend(["--report-api-errors", "no", "--padding", "4096"].map(str::to_owned)),
+        SanitizeTool::Racecheck => words.extend(["--racecheck-report", "analysis"].map(str::to_owned)),
+        _ => {}
+    }
+    words
+}
+
+/// The shared object at a path where a compiler links from: itself, or what a linker script there names
+/// (`INPUT ( /usr/lib64/libasan.so.8 )`, on Fedora).
+fn shared_object(path: &Path) -> Option<PathBuf> {
+    let bytes = fs::read(path).ok()?;
+    if bytes.starts_with(b"\x7fELF") {
+        return fs::canonicalize(path).ok();
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    let (_, rest) = text.split_once("INPUT")?;
+    let named = rest.trim_start().strip_prefix('(')?.split_whitespace().next()?.trim_end_matches(')').to_owned();
+    Some(PathBuf::from(named)).filter(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_of_compute_sanitizer_stays_out_of_the_protocol() {
+        insta::assert_snapshot!(
+            compute_sanitizer(SanitizeTool::Memcheck, Path::new("/cuda/compute-sanitizer")).join(" "),
+            @"/cuda/compute-sanitizer --tool memcheck --log-file /dev/stderr --error-exitcode 86 --show-backtrace no --print-limit 20 --report-api-errors no --padding 4096"
+        );
+    }
+
+    #[test]
+    fn runtimes_behind_linker_scripts_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, object) = (folder.path().join("libasan.so"), folder.path().join("libasan.so.8"));
+        fs::write(&script, format!("INPUT ( {} )\n", object.display())).unwrap();
+        assert_eq!(shared_object(&script), None);
+        fs::write(&object, b"\x7fELF").unwrap();
+        assert_eq!(shared_object(&script), Some(object.clone()));
+        assert_eq!(shared_object(&object), fs::canonicalize(&object).ok());
+        assert_eq!(shared_object(Path::new("libasan.so")), None);
+    }
+}

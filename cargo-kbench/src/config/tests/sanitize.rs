@@ -1,0 +1,32 @@
+//! The sanitizer gate's two forms, and what it is by default.
+
+use super::*;
+
+fn of(table: &str) -> Sanitize {
+    let text = format!("{}\n{table}\n", MINIMAL.replace("small = {", "large = { N = 4096 }, small = {"));
+    let (project, warnings) = Fixture::new(&text).load().unwrap_or_else(|error| panic!("{error}"));
+    assert!(warnings.is_empty());
+    project.packages[0].kernels[0].gates.sanitize.clone()
+}
+
+#[test]
+fn a_level_is_a_table_with_nothing_else() {
+    use SanitizeTool::{Initcheck, Memcheck, Racecheck, Synccheck};
+    assert_eq!(of("").level, Level::Allow);
+    let deny = of("gates.sanitize = 'deny'");
+    assert_eq!((deny.level, deny.timeout_seconds), (Level::Deny, 120));
+    assert_eq!(deny.tools, [Memcheck, Racecheck, Initcheck, Synccheck]);
+    assert_eq!(deny.shapes, [1], "the smallest, not the first");
+    assert_eq!(of("gates.sanitize = {}"), deny);
+    assert_eq!(of("gates.sanitize = 'warn'"), of("gates.sanitize.level = 'warn'"));
+}
+
+#[test]
+fn a_table_says_which_tools_where_and_how_long() {
+    let table =
+        "gates.sanitize = { tools = ['synccheck', 'memcheck'], shapes = ['small', 'large'], timeout_seconds = 5 }";
+    let sanitize = of(table);
+    // In the order they are run, cheapest first.
+    assert_eq!(sanitize.tools, [SanitizeTool::Memcheck, SanitizeTool::Synccheck]);
+    assert_eq!((sanitize.level, sanitize.shapes, sanitize.timeout_seconds), (Level::Deny, vec![0, 1], 5));
+}

@@ -1,0 +1,72 @@
+//! A worker under a tool that watches it: one job, and then what the tool wrote.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kbench_runtime::protocol::{Event, Failure, Request, RunJob};
+
+use super::{Executor, ExecutorError, INTERRUPTED, TICK, WaitError, Worker, case_blobs, patience, stage_of, wait_for};
+
+/// Lines of a worker's stderr that are kept.
+pub(super) const LINES: usize = 2000;
+
+/// What came of a run under a tool.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Why the kernel did not run to its end, where it did not.
+    pub failure: Option<Failure>,
+    /// What the tool wrote, the kernel's own output among it.
+    pub report: String,
+    /// The status of the tool, `None` where it was ended or a signal ended it.
+    pub status: Option<i32>,
+}
+
+impl Executor {
+    /// Runs a kernel once and waits until the worker, with the tool around it, has ended. `timeout` is the deadline
+    /// of the launch, and of the tool after it.
+    pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
+        job.id = self.id();
+        let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
+        self.send(&blobs, &Request::Run(Box::new(job)))?;
+        let mut worker = self.worker.take().expect("sent to it");
+        let failure = match worker.wait(stage_of, &mut |stage| patience(stage, timeout)) {
+            Ok(Event::Ran { .. }) => None,
+            Ok(Event::Failed { failure, .. }) | Err(WaitError::Failure(failure)) => Some(failure),
+            Ok(other) => Some(Failure::Protocol { message: format!("unexpected answer {other:?}") }),
+            Err(WaitError::Interrupted) => return Err(ExecutorError::Interrupted),
+        };
+        // Its input stays open meanwhile: at the end of that it would leave at once, and many tools report last.
+        let status = worker.ended(timeout)?;
+        Ok(Watched { failure, report: worker.said(LINES), status: status.and_then(|status| status.code()) })
+    }
+}
+
+impl Worker {
+    /// Waits for its end, and ends it at the deadline.
+    fn ended(&mut self, timeout: Duration) -> Result<Option<std::process::ExitStatus>, ExecutorError> {
+        let until = Instant::now() + timeout;
+        loop {
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                return Err(ExecutorError::Interrupted);
+            }
+            let ended = wait_for(&mut self.child, TICK);
+            if ended.is_some() || Instant::now() >= until {
+                self.end();
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// The last lines of its stderr, once it has ended.
+    pub(super) fn said(&mut self, lines: usize) -> String {
+        if let Some(reader) = self.stderr_reader.take() {
+            // Ends with the pipe; a grandchild that holds it open must not hold us.
+            let limit = Instant::now() + Duration::from_millis(500);
+            while !reader.is_finished() && Instant::now() < limit {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let kept = self.stderr.lock().expect("no panic while held");
+        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,167 @@
+use kbench_runtime::protocol::Stage;
+
+use super::*;
+
+fn watched(report: &str) -> Watched {
+    Watched { failure: None, report: report.to_owned(), status: Some(0) }
+}
+
+/// What a report rejects with: reason and message.
+fn told(tool: SanitizeTool, report: &str) -> Option<(Reason, String)> {
+    let rejection = judge(tool, "small", &watched(report)).unwrap().rejection?;
+    let output = rejection.output.unwrap();
+    assert!(report.starts_with(&output) && !output.contains("kbench_entry"), "{output}");
+    Some((rejection.code, rejection.message))
+}
+
+const MEMCHECK: &str = "\
+========= COMPUTE-SANITIZER
+========= Invalid __global__ read of size 4 bytes
+=========     at centre(const float *, float *, int, float)+0x130 in kernel.cu:12
+=========     by thread (255,0,0) in block (3,0,0)
+=========     Access to 0x7f1b2ba01000 is out of bounds
+=========     and is 1 bytes after the nearest allocation at 0x7f1b2ba00000 of size 4096 bytes
+=========
+========= Program hit CUDA_ERROR_LAUNCH_FAILED (error 719) due to \"unspecified launch failure\" on CUDA API call to cuStreamSynchronize.
+=========
+========= ERROR SUMMARY: 3 errors
+";
+
+const RACECHECK: &str = "\
+========= COMPUTE-SANITIZER
+========= Error: Race reported between Write access at centre(const float *, float *, int, float)+0x3d0 in kernel.cu:14
+=========     and Read access at centre(const float *, float *, int, float)+0x410 in kernel.cu:18 [896 hazards]
+=========
+========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)
+";
+
+#[test]
+fn what_compute_sanitizer_finds() {
+    let (code, message) = told(SanitizeTool::Memcheck, MEMCHECK).unwrap();
+    assert_eq!(code, Reason::Memcheck);
+    assert_eq!(
+        message,
+        "out-of-bounds access: Invalid __global__ read of size 4 bytes, kernel.cu:12 in centre (3 in all)"
+    );
+    let misaligned = MEMCHECK.replace("is out of bounds", "is misaligned");
+    assert!(told(SanitizeTool::Memcheck, &misaligned).unwrap().1.starts_with("misaligned access: "));
+
+    let (code, message) = told(SanitizeTool::Racecheck, RACECHECK).unwrap();
+    assert_eq!(code, Reason::Racecheck);
+    assert_eq!(message, "race: Race reported between Write access, kernel.cu:14 in centre");
+
+    let initcheck = "\
+========= COMPUTE-SANITIZER
+========= Uninitialized __global__ memory read of size 4 bytes
+=========     at 0x150 in /src/kernel.cu:9:centre
+=========     by thread (0,0,0) in block (0,0,0)
+========= ERROR SUMMARY: 1 error
+";
+    let (code, message) = told(SanitizeTool::Initcheck, initcheck).unwrap();
+    assert_eq!(code, Reason::Initcheck);
+    assert_eq!(
+        message,
+        "uninitialised read: Uninitialized __global__ memory read of size 4 bytes, 0x150 in /src/kernel.cu:9:centre"
+    );
+
+    let synccheck = "\
+========= COMPUTE-SANITIZER
+========= Barrier error detected. Divergent thread(s) in warp.
+=========     at centre(const float *, float *, int, float)+0x90 in kernel.cu:8
+=========     by thread (0,0,0) in block (0,0,0)
+========= ERROR SUMMARY: 8 errors
+";
+    let (code, message) = told(SanitizeTool::Synccheck, synccheck).unwrap();
+    assert_eq!(code, Reason::Synccheck);
+    assert_eq!(
+        message,
+        "barrier error: Barrier error detected. Divergent thread(s) in warp., kernel.cu:8 in centre (8 in all)"
+    );
+}
+
+#[test]
+fn a_clean_report_says_that_it_is_one() {
+    let clean = "========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n";
+    assert_eq!(judge(SanitizeTool::Memcheck, "small", &watched(clean)).unwrap(), Judged::default());
+    let clean = "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n";
+    assert_eq!(judge(SanitizeTool::Racecheck, "small", &watched(clean)).unwrap(), Judged::default());
+    // The C compiler's sanitizers are silent.
+    assert_eq!(judge(SanitizeTool::Address, "small", &watched("a kernel's words\n")).unwrap(), Judged::default());
+}
+
+#[test]
+fn a_warning_does_not_reject() {
+    let report =
+        RACECHECK.replace("Error: Race", "Warning: Race").replace("(1 error, 0 warnings)", "(0 errors, 1 warning)");
+    let judged = judge(SanitizeTool::Racecheck, "small", &watched(&report)).unwrap();
+    assert_eq!(judged.rejection, None);
+    assert_eq!(
+        judged.warnings,
+        ["racecheck at small: race: Race reported between Write access, kernel.cu:14 in centre"]
+    );
+}
+
+#[test]
+fn what_the_c_compilers_sanitizers_find() {
+    let address = "\
+=================================================================
+==7==ERROR: AddressSanitizer: stack-buffer-overflow on address 0x7ffd bp 0x7ffe sp 0x7ffc
+READ of size 4 at 0x7ffd thread T0
+    #0 0x7f6f in centre /p/kernel.c:9
+    #1 0x7f70 in kbench_entry /cache/shims/1.c:8
+    #2 0x7f71 in kbench_runtime::device::host::Bound::call host.rs:90
+Shadow bytes around the buggy address:
+  0x0c4a7fff97b0: 00 00 00 00
+";
+    assert_eq!(
+        told(SanitizeTool::Address, address).unwrap(),
+        (
+            Reason::Address,
+            "out-of-bounds access: stack-buffer-overflow, read of 4 bytes, /p/kernel.c:9 in centre".into()
+        )
+    );
+    let undefined = "/p/kernel.c:9:22: runtime error: signed integer overflow: 2147483647 + 1 cannot be represented\n";
+    assert_eq!(
+        told(SanitizeTool::Undefined, undefined).unwrap(),
+        (
+            Reason::Undefined,
+            "undefined behaviour: signed integer overflow: 2147483647 + 1 cannot be represented, /p/kernel.c:9:22"
+                .into()
+        )
+    );
+}
+
+#[test]
+fn whatever_is_not_clean_does_not_pass() {
+    use SanitizeTool::{Address, Memcheck};
+    // The tool's status alone is enough, and so is its count.
+    let found = Watched { status: Some(FOUND), ..watched("======= new words =======\n") };
+    assert_eq!(judge(Memcheck, "s", &found).unwrap().rejection.unwrap().code, Reason::Memcheck);
+    let counted = watched("========= ERROR SUMMARY: 2 errors\n");
+    assert_eq!(judge(Memcheck, "s", &counted).unwrap().rejection.unwrap().code, Reason::Memcheck);
+    // A kernel that prints a clean summary does not hide another.
+    let forged = format!("========= ERROR SUMMARY: 0 errors\n{MEMCHECK}========= ERROR SUMMARY: 0 errors\n");
+    assert_eq!(told(Memcheck, &forged).unwrap().0, Reason::Memcheck);
+
+    // No report, or one of the tool's own failure, is no verdict on the kernel.
+    assert!(judge(Memcheck, "s", &watched("")).is_err());
+    let refused =
+        "========= COMPUTE-SANITIZER\n========= Error: No attachable process found. compute-sanitizer timed-out.\n";
+    assert_eq!(
+        judge(Memcheck, "s", &watched(refused)).unwrap_err(),
+        "No attachable process found. compute-sanitizer timed-out."
+    );
+    let exited = Failure::Exited { code: 1, stderr: String::new() };
+    let first = Watched { failure: Some(exited), ..watched("==7==ASan runtime does not come first\n") };
+    assert!(judge(Address, "s", &first).unwrap_err().contains("does not come first"));
+
+    let failed = |failure| {
+        let watched = Watched { failure: Some(failure), ..watched("========= ERROR SUMMARY: 0 errors\n") };
+        judge(Memcheck, "s", &watched).unwrap().rejection.unwrap()
+    };
+    let slow = failed(Failure::Hang { seconds: 120, stage: Stage::Launch });
+    assert_eq!(slow.code, Reason::Undecided);
+    assert!(slow.message.contains("no end within 120 s under memcheck"), "{}", slow.message);
+    let refused = failed(Failure::LaunchRefused { message: "too much".into() });
+    assert_eq!((refused.gate, refused.code), (Gate::Sanitize, Reason::LaunchRefused));
+}
