@@ -3,11 +3,15 @@
 use std::fmt::Display;
 
 use anstyle::{AnsiColor, Style};
+use kbench_runtime::stats::Speedup;
 
-use crate::config::Kernel;
+use crate::config::{Kernel, Shape};
 use crate::evaluation::{Rejection, TimingRecord};
 
+pub mod bench;
 pub mod check;
+pub mod compare;
+pub mod drift;
 pub mod json;
 pub mod table;
 pub mod terminal;
@@ -59,9 +63,14 @@ pub fn time(nanoseconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// p50 with its interval.
+/// The interval of p50.
 pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
+}
+
+/// The interval of a speed-up.
+pub fn speedup_interval(speedup: &Speedup) -> String {
+    format!("{:.3} to {:.3}", speedup.low, speedup.high)
 }
 
 /// A rejection as one line.
@@ -78,7 +87,22 @@ fn place_and_message(rejection: &Rejection) -> String {
 
 /// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
 pub fn title(kernel: &Kernel) -> String {
-    if kernel.package == kernel.name { kernel.name.clone() } else { format!("{}/{}", kernel.package, kernel.name) }
+    name(&kernel.package, &kernel.name)
+}
+
+/// The same by names.
+pub fn name(package: &str, kernel: &str) -> String {
+    if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
+}
+
+/// A shape's sizes, `M=64 N=64`.
+pub fn sizes(shape: &Shape) -> String {
+    dims(shape.dims.iter().map(|(name, size)| (name, size)))
+}
+
+/// Sizes by name.
+pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
+    dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
 }
 
 /// `1 variant`, `2 variants`.
