@@ -261,7 +261,7 @@ impl KernelDrift {
                 None => {}
             }
         }
-        drift.variants.sort_by(|a, b| b.drift.cmp(&a.drift));
+        drift.variants.sort_by_key(|variant| std::cmp::Reverse(variant.drift));
         drift
     }
 
@@ -324,22 +324,22 @@ mod tests {
         }
     }
 
-    fn drift(new: Usage) -> Option<Drift> {
-        changed(&usage(40), &new).map(|(drift, _)| drift)
+    fn drift(new: &Usage) -> Option<Drift> {
+        changed(&usage(40), new).map(|(drift, _)| drift)
     }
 
     #[test]
     fn more_is_worse_less_is_better_and_code_is_neither() {
-        assert_eq!(drift(usage(40)), None);
-        assert_eq!(drift(usage(41)), Some(Drift::Worse));
-        assert_eq!(drift(usage(39)), Some(Drift::Better));
-        assert_eq!(drift(Usage { spills: Some(4), ..usage(32) }), Some(Drift::Worse), "worse outweighs better");
-        assert_eq!(drift(Usage { occupancy: Some(0.4), ..usage(40) }), Some(Drift::Worse));
-        assert_eq!(drift(Usage { occupancy: Some(0.6), ..usage(40) }), Some(Drift::Better));
-        assert_eq!(drift(Usage { code: Some(900), ..usage(40) }), Some(Drift::Neutral));
-        assert_eq!(drift(Usage { spills: None, ..usage(40) }), Some(Drift::Neutral));
+        assert_eq!(drift(&usage(40)), None);
+        assert_eq!(drift(&usage(41)), Some(Drift::Worse));
+        assert_eq!(drift(&usage(39)), Some(Drift::Better));
+        assert_eq!(drift(&Usage { spills: Some(4), ..usage(32) }), Some(Drift::Worse), "worse outweighs better");
+        assert_eq!(drift(&Usage { occupancy: Some(0.4), ..usage(40) }), Some(Drift::Worse));
+        assert_eq!(drift(&Usage { occupancy: Some(0.6), ..usage(40) }), Some(Drift::Better));
+        assert_eq!(drift(&Usage { code: Some(900), ..usage(40) }), Some(Drift::Neutral));
+        assert_eq!(drift(&Usage { spills: None, ..usage(40) }), Some(Drift::Neutral));
         let failed = Usage { failed: Some("compile/compile-failed".into()), ..Usage::default() };
-        assert_eq!(drift(failed.clone()), Some(Drift::Worse));
+        assert_eq!(drift(&failed), Some(Drift::Worse));
         assert_eq!(changed(&failed, &usage(99)).unwrap().0, Drift::Better);
     }
 

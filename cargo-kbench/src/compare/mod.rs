@@ -76,16 +76,13 @@ pub struct Only {
 
 /// Compares two files' contents. The error lists what cannot be compared, and how to compare it all the same.
 pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f64) -> Result<Compared, Vec<String>> {
-    let mut places: BTreeMap<(&str, &str), (Vec<&Measured>, Vec<&Measured>)> = BTreeMap::new();
-    for measured in old {
-        places.entry((&measured.kernel, &measured.shape)).or_default().0.push(measured);
-    }
-    for measured in new {
-        places.entry((&measured.kernel, &measured.shape)).or_default().1.push(measured);
-    }
+    let places: BTreeSet<(&str, &str)> =
+        old.iter().chain(new).map(|measured| (&*measured.kernel, &*measured.shape)).collect();
     let mut compared = Compared::default();
     let mut refused = BTreeSet::new();
-    for ((kernel, shape), (old, new)) in places {
+    for (kernel, shape) in places {
+        let here = |measured: &&Measured| measured.kernel == kernel && measured.shape == shape;
+        let (old, new): (Vec<_>, Vec<_>) = (old.iter().filter(here).collect(), new.iter().filter(here).collect());
         let on_one_device = old.iter().any(|old| new.iter().any(|new| same_device(&old.device, &new.device)));
         if !on_one_device && !old.is_empty() && !new.is_empty() && !allow.contains(&Allow::Device) {
             let (old, new) = (devices(&old), devices(&new));
@@ -135,10 +132,7 @@ impl Compared {
             // It has a row of its own.
             return;
         }
-        let old = match &before.result {
-            Ok(old) => old,
-            Err(_) => return self.only_new.extend(only(after)),
-        };
+        let Ok(old) = &before.result else { return self.only_new.extend(only(after)) };
         let mut row = Row {
             kernel: after.kernel.clone(),
             shape: after.shape.clone(),
@@ -288,7 +282,7 @@ fn only(measured: &Measured) -> Option<Only> {
 
 fn of(device: &Device) -> String {
     match device.multiprocessors {
-        Some(cores) => format!("{} with {cores} cores", device.name),
+        Some(cores) => format!("{} with {cores} processors", device.name),
         None => device.name.clone(),
     }
 }

@@ -100,8 +100,8 @@ impl From<DeviceRecord> for Device {
     }
 }
 
-fn time(timing: TimingRecord, samples: Vec<f64>) -> Result<Time, String> {
-    Ok(Time { clock: timing.clock, summary: timing.summary, samples })
+fn time(timing: TimingRecord, samples: Vec<f64>) -> Time {
+    Time { clock: timing.clock, summary: timing.summary, samples }
 }
 
 fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
@@ -128,7 +128,7 @@ fn of_bench(file: BenchFile) -> Vec<Measured> {
             is_variant: record.toggles.is_some(),
             toggles: record.toggles,
             build: record.build,
-            result: time(record.timing, record.samples),
+            result: Ok(time(record.timing, record.samples)),
             ..common.clone()
         }));
         all.extend(entry.unavailable.into_iter().map(|(name, why)| Measured {
@@ -165,7 +165,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
                 build: build_for(&variant.builds, &common.shape),
                 is_variant: true,
                 toggles: Some(variant.toggles),
-                result: time(variant.timing, Vec::new()),
+                result: Ok(time(variant.timing, Vec::new())),
                 ..common.clone()
             };
             if rank == 0 {
@@ -178,7 +178,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
                 name: baseline.name,
                 is_variant: baseline.toggles.is_some(),
                 toggles: baseline.toggles,
-                result: time(baseline.timing, Vec::new()),
+                result: Ok(time(baseline.timing, Vec::new())),
                 ..common.clone()
             });
         }
@@ -222,7 +222,7 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                             build: build_for(&evaluation.builds, &shape),
                             is_variant: true,
                             toggles: Some(evaluation.toggles.clone()),
-                            result: result.clone().and_then(|(_, time)| time),
+                            result: result.clone().map(|(_, time)| time),
                             ..started(&start, &evaluation.toggles.to_string(), &shape)
                         },
                     );
@@ -231,7 +231,7 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
             Record::Comparison(comparison) => {
                 for entry in comparison.entries {
                     let new = started(&start, &entry.name, &entry.timing.shape);
-                    let result = time(entry.timing, entry.samples);
+                    let result = Ok(time(entry.timing, entry.samples));
                     // A variant was evaluated before it was compared; a baseline was not.
                     let measured = match all.iter().find(|old| same_entry(old, &new)) {
                         Some(old) => Measured { result, ..old.clone() },

@@ -88,16 +88,17 @@ fn wide_samples_are_undecided() {
 
 #[test]
 fn other_conditions_are_refused_unless_allowed() {
-    let edits: [(Allow, &str, fn(&mut Measured)); 6] = [
-        (Allow::Device, "OLD is of model with 4 cores, NEW is of other with 4 cores", |m| {
-            m.device.name = "other".into()
+    type Edit = fn(&mut Measured);
+    let edits: [(Allow, &str, Edit); 6] = [
+        (Allow::Device, "OLD is of model with 4 processors, NEW is of other with 4 processors", |m| {
+            m.device.name = "other".into();
         }),
-        (Allow::Device, "NEW is of model with 8 cores", |m| m.device.multiprocessors = Some(8)),
+        (Allow::Device, "NEW is of model with 8 processors", |m| m.device.multiprocessors = Some(8)),
         (Allow::Dims, "OLD has N=64, NEW has N=65", |m| m.dims = Some(Sizes::from([("N".into(), 65)]))),
         (Allow::Dims, "NEW has unknown sizes", |m| m.dims = None),
         (Allow::Timing, "the cache is cold in OLD, hot in NEW", |m| m.cache = Some("hot".into())),
         (Allow::Timing, "the clock is fake in OLD, graph in NEW", |m| {
-            m.result.as_mut().unwrap().clock = "graph".into()
+            m.result.as_mut().unwrap().clock = "graph".into();
         }),
     ];
     for (allow, words, edit) in edits {
@@ -166,7 +167,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         batch: 1,
         clock: "fake".into(),
     };
-    let mut tried = |journal: &mut Journal, a, outcome: Result<f64, Reason>| {
+    let tried = |journal: &mut Journal, a, outcome: Result<f64, Reason>| {
         let mut evaluation = Evaluation::new(toggles(a), Vec::new());
         match outcome {
             Ok(p50) => evaluation.timing = Some(timing(p50)),

@@ -6,6 +6,9 @@ use super::table::Table;
 use super::{WARN, dims, interval, name, rejection, speedup_interval, time};
 use crate::bench::{BenchEntry, BenchRecord};
 
+/// A column that is there only where the table says what a launch does.
+type Rate = fn(&BenchRecord) -> Option<f64>;
+
 /// A table of what was measured together, the candidate first.
 pub fn side_by_side(entry: &BenchEntry) -> String {
     let mut text = format!(
@@ -22,12 +25,9 @@ pub fn side_by_side(entry: &BenchEntry) -> String {
         }
         return text;
     }
-    let any = |rate: fn(&BenchRecord) -> Option<f64>| entry.entries.iter().any(|record| rate(record).is_some());
-    let rates: Vec<(&str, fn(&BenchRecord) -> Option<f64>)> =
-        [("TFLOP/s", (|record| record.tflops) as fn(&BenchRecord) -> _), ("GB/s", |record| record.gbytes)]
-            .into_iter()
-            .filter(|&(_, rate)| any(rate))
-            .collect();
+    let rates: [(&str, Rate); 2] = [("TFLOP/s", |record| record.tflops), ("GB/s", |record| record.gbytes)];
+    let known = |(_, rate): &(&str, Rate)| entry.entries.iter().any(|record| rate(record).is_some());
+    let rates: Vec<_> = rates.into_iter().filter(known).collect();
     let mut table = Table::new(["p50", "95 % interval", "p90", "p99"]);
     table.columns(rates.iter().map(|(name, _)| (*name).to_owned()));
     table.columns(["speed-up over it", "95 % interval", "verdict", "kernel"].map(str::to_owned));

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{BAD, GOOD, count, speedup_interval, time};
+use super::{BAD, GOOD, count, listed, speedup_interval, time};
 use crate::compare::{Compared, Only, Row};
 use crate::gates::performance::Verdict;
 
 /// A table for each kernel and shape, then what only one file has, then the sum.
-pub fn compared(compared: &Compared, threshold: f64) -> String {
+pub fn compared(compared: &Compared, threshold: f64, verbose: bool) -> String {
     let mut text = String::new();
     let place = |row: &Row| (row.kernel.clone(), row.shape.clone(), row.device.clone());
     for rows in compared.rows.chunk_by(|a, b| place(a) == place(b)) {
@@ -28,9 +28,9 @@ pub fn compared(compared: &Compared, threshold: f64) -> String {
         let _ = writeln!(text, "{table}");
     }
     for (file, only) in [("OLD", &compared.only_old), ("NEW", &compared.only_new)] {
-        for Only { kernel, shape, device, name, p50 } in only {
-            let _ = writeln!(text, "only in {file}: {kernel} at {shape} on {device}, {name}: {}", time(*p50));
-        }
+        listed(&mut text, only, verbose, |Only { kernel, shape, device, name, p50 }| {
+            format!("only in {file}: {kernel} at {shape} on {device}, {name}: {}", time(*p50))
+        });
     }
     if !text.ends_with("\n\n") {
         text.push('\n');
@@ -46,7 +46,8 @@ pub fn compared(compared: &Compared, threshold: f64) -> String {
         compared.rows.len(),
         verdicts.join(", "),
         count(regressions as u64, "regression"),
-        threshold * 100.0
+        // A fraction that was a percentage: without the digits that the division left.
+        (threshold * 1e8).round() / 1e6
     );
     text
 }

@@ -1,6 +1,6 @@
 //! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use kbench_runtime::stats::Speedup;
@@ -103,6 +103,20 @@ pub fn sizes(shape: &Shape) -> String {
 /// Sizes by name.
 pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
     dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a line for each item; of many only the first, and how many more there are.
+fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) -> String) {
+    const MOST: usize = 10;
+    // One line that stands for one item says nothing that the item would not.
+    let shown = if verbose || items.len() <= MOST + 1 { items.len() } else { MOST };
+    for item in &items[..shown] {
+        text.push_str(&line(item));
+        text.push('\n');
+    }
+    if shown < items.len() {
+        let _ = writeln!(text, "{:>12} and {} more; -v shows them", "", items.len() - shown);
+    }
 }
 
 /// `1 variant`, `2 variants`.

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use super::Exit;
 use crate::cli::{CompareArgs, OutputArgs};
 use crate::compare;
-use crate::report;
+use crate::report::{self, Verbosity};
 
 /// Runs the verb.
 pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
@@ -28,7 +28,8 @@ pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> a
     if output.json() {
         report::json::compared(&compared);
     } else {
-        anstream::print!("{}", report::compare::compared(&compared, args.threshold));
+        let verbose = output.verbosity() == Verbosity::Verbose;
+        anstream::print!("{}", report::compare::compared(&compared, args.threshold, verbose));
     }
     Ok(if compared.regressions() > 0 { Exit::Failed } else { Exit::Pass })
 }
