@@ -24,7 +24,7 @@ fn autotune_names_the_winner_the_certainty_and_what_is_next() {
 #[test]
 fn progress_is_plain_lines_where_there_is_no_terminal() {
     let package = package_with("time_ns = \"1000 - A\"\nnoise = 0", "");
-    assert_shown!(shown(package.path(), &["autotune", "--iters", "5"]));
+    assert_shown!(shown(package.path(), &["autotune", "--iters", "20"]));
 }
 
 #[test]
@@ -146,4 +146,17 @@ fn readmes_table_is_valid() {
     }
     let shown = shown(folder.path(), &["check"]);
     assert!(shown.starts_with("exit 0\n") && shown.ends_with("---\n"), "{shown}");
+}
+
+#[test]
+fn two_problems_are_not_compared() {
+    let other = "[package.metadata.kbench.kernels.model.baselines]\ndefault = { toggles = { A = 1 } }\n\
+                 small = { kernel = \"small\" }\n[package.metadata.kbench.kernels.small]\nbackend = \"fake\"\n\
+                 source = \"model.toml\"\nentry = \"model\"\nargs = [\"x\", \"y\"]\nshapes.only = { N = 64 }\n\
+                 tensors = { x = { dtype = \"f32\", dims = [\"N\"] }, y = { dtype = \"f32\", dims = [\"N\"], role = \"out\" } }\n\
+                 reference = { backend = \"fake\", source = \"reference.toml\", entry = \"model\" }";
+    let package = package_with(MODEL, other);
+    let shown = shown(package.path(), &["check"]);
+    assert!(shown.starts_with("exit 2") && shown.contains("shape `only` of kernel `small` has other sizes"), "{shown}");
+    assert!(shown.contains("`default` is the default variant, which is always measured"), "{shown}");
 }

@@ -56,6 +56,8 @@ pub struct BenchEntry {
     pub entries: Vec<BenchRecord>,
     /// What was not, and why.
     pub unavailable: BTreeMap<String, Rejection>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
     /// UTC, RFC 3339.
     pub date: String,
     /// Version of cargo-kbench.
@@ -131,6 +133,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             candidate: self.name(candidate),
             entries: Vec::new(),
             unavailable: BTreeMap::new(),
+            warnings: Vec::new(),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -151,7 +154,11 @@ impl<'a, 'b> SideBySide<'a, 'b> {
                 }
             };
             let rejection = match variant {
-                Some(variant) => self.evaluation(variant)?.rejection().cloned(),
+                Some(variant) => {
+                    let evaluation = self.evaluation(variant)?;
+                    entry.warnings.extend(evaluation.warnings.iter().map(|warning| format!("{name}: {warning}")));
+                    evaluation.rejection().cloned()
+                }
                 None => None,
             };
             match rejection {
@@ -165,6 +172,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         }
         let (right, names): (Vec<Entrant>, Vec<String>) = right.into_iter().unzip();
         let compared = self.bench.compare(shape, &right)?;
+        entry.warnings.extend(compared.warnings.iter().cloned());
         let label = kernel.space.label(candidate);
         for (entrant, name) in right.iter().zip(names) {
             let measured_as = self.bench.entrant_name(entrant);
@@ -179,11 +187,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             entry.entries.push(BenchRecord {
                 toggles: variant.map(|variant| kernel.space.settings(variant)),
                 timing: measured.timing.clone(),
-                speedup: if name == entry.candidate {
-                    None
-                } else {
-                    compared.speedup(&label, &measured_as).ok().map(Comparison::new)
-                },
+                speedup: Comparison::of(&compared, &label, &measured_as).filter(|_| name != entry.candidate),
                 // Operations a nanosecond are 10^9 a second.
                 tflops: flops.map(|flops| flops / p50 / 1e3),
                 gbytes: bytes.map(|bytes| bytes / p50),

@@ -324,7 +324,9 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Worker => verbs::worker::run(),
         Verb::Completions { shell } => {
             use clap::CommandFactory as _;
-            clap_complete::generate(shell, &mut Cargo::command(), "cargo", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cargo::command(), "cargo", &mut script);
+            report::out!("{}", String::from_utf8_lossy(&script));
             Ok(Exit::Pass)
         }
     }

@@ -207,6 +207,16 @@ impl EliteFile {
         }
     }
 
+    /// Adds an entry to the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
+    pub fn add(path: &Path, lock: &Path, entry: EliteEntry) -> io::Result<()> {
+        let lock_file = std::fs::File::create(lock).map_err(|error| in_context(lock, &error))?;
+        // Where the file system has no locks: go on, as cargo does.
+        let _ = lock_file.lock();
+        let mut file = Self::read(path)?;
+        file.insert(entry);
+        file.write(path)
+    }
+
     /// Writes the file whole or not at all.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())

@@ -204,8 +204,10 @@ impl fmt::Display for Rejection {
 pub struct BuildRecord {
     /// The shapes it serves.
     pub shapes: Vec<String>,
-    /// The exact command.
+    /// The exact compile command, run in the package's folder.
     pub command: Vec<String>,
+    /// The link command; empty where there is none.
+    pub link: Vec<String>,
     /// The compiler's version line.
     pub compiler: String,
     /// blake3 of the sources and headers.

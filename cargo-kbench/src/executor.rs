@@ -4,12 +4,12 @@
 //! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -103,8 +103,8 @@ impl Executor {
         job.id = self.id();
         let mut blobs = case_blobs(&job.case);
         blobs.push(&job.reference.launch.blob);
-        let blobs = blobs.into_iter().cloned().collect();
-        match self.submit(blobs, &Request::Check(Box::new(job)), timeout)? {
+        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
+        match self.submit(&blobs, &Request::Check(Box::new(job)), timeout)? {
             Event::Checked { seeds, .. } => Ok(seeds),
             other => Err(protocol_error(&other)),
         }
@@ -118,8 +118,8 @@ impl Executor {
             blobs.extend(case_blobs(&timed.case));
             blobs.push(&timed.reference.launch.blob);
         }
-        let blobs = blobs.into_iter().cloned().collect();
-        match self.submit(blobs, &Request::Time(Box::new(job)), timeout)? {
+        let blobs: Vec<String> = blobs.into_iter().cloned().collect();
+        match self.submit(&blobs, &Request::Time(Box::new(job)), timeout)? {
             Event::Timed { timings, .. } => Ok(timings),
             other => Err(protocol_error(&other)),
         }
@@ -141,13 +141,21 @@ impl Executor {
         };
         let worker = self.worker.insert(worker);
         let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
-        // A worker that cannot be written to has ended; why, its stderr says below.
-        let _ = worker.send(&hello);
-        match worker.wait(&mut |_| PATIENCE) {
-            Ok(Event::Hello { protocol: protocol::VERSION, device }) => {
-                self.info = Some(device);
-                Ok(())
-            }
+        worker.send(&hello);
+        // Elsewhere there may be a queue to wait in; only the user knows for how long.
+        let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
+        match worker.wait(&mut |_| patience) {
+            Ok(Event::Hello { protocol: protocol::VERSION, device }) => match &self.info {
+                Some(before) if *before != device => {
+                    self.worker = None;
+                    let (before, after) = (&before.name, &device.name);
+                    Err(start_error(format!("it opened another device than before: {before}, now {after}")))
+                }
+                _ => {
+                    self.info = Some(device);
+                    Ok(())
+                }
+            },
             Ok(Event::Hello { protocol, .. }) => {
                 self.worker = None;
                 Err(start_error(format!("it speaks protocol {protocol}, this is {}", protocol::VERSION)))
@@ -171,32 +179,48 @@ impl Executor {
         }
     }
 
-    fn submit(&mut self, blobs: Vec<String>, request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
-        self.device()?;
-        let worker = self.worker.as_mut().expect("started by device");
+    /// Runs a job. One that dies in a worker which ran others before is run once more in a fresh one: an earlier kernel may
+    /// have left damage, or a timer, behind.
+    fn submit(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+        loop {
+            self.device()?;
+            let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
+            match self.attempt(blobs, request, timeout) {
+                Err(ExecutorError::Job { failure: Failure::Signal { .. } | Failure::Exited { .. }, .. }) if !fresh => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    fn attempt(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+        let worker = self.worker.as_mut().expect("started by submit");
         for hash in blobs {
-            if worker.sent.contains(&hash) {
+            if worker.sent.contains(hash) {
                 continue;
             }
-            let path = self.blobs.get(&hash).unwrap_or_else(|| panic!("blob {hash} was never added"));
-            let data = std::fs::read(path).map_err(|error| ExecutorError::Job {
-                case: 0,
-                failure: Failure::LoadFailed { message: format!("{}: {error}", path.display()) },
-            })?;
-            let _ = worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
-            worker.sent.insert(hash);
+            let load_failed = |message| ExecutorError::Job { case: 0, failure: Failure::LoadFailed { message } };
+            let path = self.blobs.get(hash).ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
+            let data = std::fs::read(path).map_err(|error| load_failed(format!("{}: {error}", path.display())))?;
+            worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
+            worker.sent.insert(hash.clone());
         }
-        let _ = worker.send(request);
+        worker.send(request);
         let deadline = &mut |stage: Option<Stage>| match stage {
             Some(stage) if stage.runs_kernel() => timeout,
             _ => PATIENCE,
         };
-        let (case, failure) = match worker.wait(deadline) {
+        let waited = worker.wait(deadline);
+        let stage = worker.stage;
+        let (case, failure) = match waited {
             Ok(Event::Failed { case, failure, .. }) => (case, failure),
             Ok(event) => return Ok(event),
             Err(WaitError::Interrupted) => {
                 self.worker = None;
                 return Err(ExecutorError::Interrupted);
+            }
+            // Died or hung where no variant runs: the table's own reference is at fault.
+            Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
+                (0, Failure::Reference { message: failure.to_string() })
             }
             Err(WaitError::Failure(failure)) => (0, failure),
         };
@@ -238,12 +262,16 @@ fn protocol_error(event: &Event) -> ExecutorError {
 /// A running worker process; dropping it ends its process group.
 struct Worker {
     child: Child,
-    stdin: BufWriter<ChildStdin>,
+    /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
+    requests: Sender<Vec<u8>>,
     events: Receiver<String>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     stderr_reader: Option<std::thread::JoinHandle<()>>,
     sent: HashSet<String>,
     remote: bool,
+    /// The last stage entered, and whether any of a kernel ever was.
+    stage: Option<Stage>,
+    ran_a_kernel: bool,
 }
 
 enum WaitError {
@@ -264,7 +292,16 @@ impl Worker {
             .process_group(0)
             .spawn()
             .map_err(start_error)?;
-        let stdin = BufWriter::new(child.stdin.take().expect("piped"));
+        let mut stdin = child.stdin.take().expect("piped");
+        let (requests, lines) = mpsc::channel::<Vec<u8>>();
+        std::thread::spawn(move || {
+            for line in lines {
+                // A worker that cannot be written to has ended; why, is found out by whoever waits for it.
+                if stdin.write_all(&line).is_err() {
+                    break;
+                }
+            }
+        });
         let stdout = child.stdout.take().expect("piped");
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
@@ -289,18 +326,29 @@ impl Worker {
             }
         });
         let remote = !options.runner.is_empty();
-        Ok(Self { child, stdin, events, stderr, stderr_reader: Some(stderr_reader), sent: HashSet::new(), remote })
+        Ok(Self {
+            child,
+            requests,
+            events,
+            stderr,
+            stderr_reader: Some(stderr_reader),
+            sent: HashSet::new(),
+            remote,
+            stage: None,
+            ran_a_kernel: false,
+        })
     }
 
-    fn send(&mut self, request: &Request) -> std::io::Result<()> {
-        serde_json::to_writer(&mut self.stdin, request)?;
-        self.stdin.write_all(b"\n")?;
-        self.stdin.flush()
+    fn send(&self, request: &Request) {
+        let mut line = serde_json::to_vec(request).expect("plain data");
+        line.push(b'\n');
+        // The thread has gone where the worker has.
+        let _ = self.requests.send(line);
     }
 
     /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
     fn wait(&mut self, deadline: &mut dyn FnMut(Option<Stage>) -> Duration) -> Result<Event, WaitError> {
-        let mut stage = None;
+        self.stage = None;
         let mut since = Instant::now();
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
@@ -309,7 +357,8 @@ impl Worker {
             match self.events.recv_timeout(TICK) {
                 Ok(line) => match serde_json::from_str(&line) {
                     Ok(Event::Stage { stage: entered, .. }) => {
-                        stage = Some(entered);
+                        self.stage = Some(entered);
+                        self.ran_a_kernel |= entered.runs_kernel();
                         since = Instant::now();
                     }
                     Ok(event) => return Ok(event),
@@ -319,16 +368,25 @@ impl Worker {
                     }
                 },
                 Err(RecvTimeoutError::Disconnected) => return Err(WaitError::Failure(self.post_mortem())),
+                // Something that it started may hold the other end of the pipe open.
+                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
+                    return Err(WaitError::Failure(self.post_mortem()));
+                }
                 Err(RecvTimeoutError::Timeout) => {
-                    let patience = deadline(stage);
+                    let patience = deadline(self.stage);
                     if since.elapsed() > patience {
                         self.end();
-                        let stage = stage.unwrap_or(Stage::Inputs);
+                        let stage = self.stage.unwrap_or(Stage::Inputs);
                         return Err(WaitError::Failure(Failure::Hang { seconds: patience.as_secs(), stage }));
                     }
                 }
             }
         }
+    }
+
+    /// Whether the process has ended and all that it wrote was read.
+    fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_))) && self.events.try_recv().is_err()
     }
 
     /// Why the worker closed its stdout.

@@ -1,4 +1,4 @@
-//! The append-only record of a run: one JSON line for each thing that finished, on disk before the next begins.
+//! The append-only record of a run: one JSON line for each thing that finished, written before the next begins.
 //!
 //! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
 //! second way through the loop.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
-use crate::evaluation::{Evaluation, TimingRecord};
+use crate::evaluation::{Evaluation, Reason, TimingRecord};
 use crate::space::Settings;
 
 /// The version of the lines.
@@ -72,6 +72,8 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
+    /// Hash of machine code and launch: equal for twins.
+    pub program: String,
     /// Its time.
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
@@ -149,7 +151,7 @@ impl Known {
                 Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => {
                     known = Known::default();
                 }
-                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() => {
+                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() && !is_transient(&evaluation) => {
                     known.evaluations.insert(evaluation.key.clone(), *evaluation);
                 }
                 Ok(Record::Comparison(comparison)) => {
@@ -160,6 +162,11 @@ impl Known {
         }
         known
     }
+}
+
+/// Whether the outcome says more of the moment than of the variant.
+fn is_transient(evaluation: &Evaluation) -> bool {
+    matches!(evaluation.rejection(), Some(rejection) if [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code))
 }
 
 #[cfg(test)]

@@ -150,10 +150,18 @@ impl Point<'_> {
             .tensors
             .iter()
             .map(|tensor| {
+                let dims: Vec<u64> =
+                    tensor.dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?;
+                let bytes = dims.iter().try_fold(tensor.dtype.size() as u64, |bytes, dim| bytes.checked_mul(*dim));
+                if bytes.is_none_or(|bytes| bytes > i64::MAX as u64)
+                    && let Some(dim) = tensor.dims.first()
+                {
+                    return Err(resolve_error(&tensor.name, dim, "no memory is that large"));
+                }
                 Ok(TensorSpec {
                     name: tensor.name.clone(),
                     dtype: tensor.dtype,
-                    dims: tensor.dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?,
+                    dims,
                     role: tensor.role,
                     source: source(&tensor.init, files),
                 })

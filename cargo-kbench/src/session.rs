@@ -25,6 +25,9 @@ use crate::workbench::{Attempt, Builder, Compared, Entrant, RunError, Workbench,
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
 
+/// Variants that each core compiles before they are measured.
+const CHUNK: usize = 4;
+
 /// What happens, for reporters.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
@@ -90,6 +93,8 @@ pub struct Tuned {
     pub over_second: Option<Comparison>,
     /// Performance limits that the winner misses.
     pub missed: Vec<Rejection>,
+    /// What gates at level `warn` found of the winner.
+    pub warnings: Vec<String>,
     /// Examples of rejections: for each `gate/reason` the first variant's label and message.
     pub examples: BTreeMap<String, (String, String)>,
     /// Variants whose measurement another's served.
@@ -110,9 +115,13 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// A speed-up with what it means.
-    pub fn new(speedup: Speedup) -> Self {
-        Self { speedup, verdict: gates::performance::verdict(&speedup) }
+    /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
+    /// slower, whatever the samples say.
+    pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
+        let speedup = compared.speedup(name, other).ok()?;
+        let same = compared.same_program(name, other);
+        let verdict = if same { Verdict::Same } else { gates::performance::verdict(&speedup) };
+        Some(Self { speedup, verdict })
     }
 }
 
@@ -130,13 +139,14 @@ pub fn build_all(
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(ExecutorError::Interrupted.into());
             }
-            let attempt = builder.build(variant)?;
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            reporter.lock().expect("no panic while held").event(Event::Built { done, total });
+            let attempt = builder.build(variant);
             // A compiler that died of Ctrl-C is no verdict on the variant.
             if INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(ExecutorError::Interrupted.into());
             }
+            let attempt = attempt?;
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            reporter.lock().expect("no panic while held").event(Event::Built { done, total });
             Ok(attempt)
         })
         .collect()
@@ -174,7 +184,8 @@ pub fn autotune(
     let mut default_entrant = None;
     if !entrants.is_empty() {
         let default = &kernel.space.default;
-        if search.survived(default) && !finalists.iter().any(|(variant, _)| variant == default) {
+        // Its twin among the finalists stands for it.
+        if search.survived(default) && !finalists.iter().any(|(variant, _)| search.are_twins(variant, default)) {
             default_entrant = Some(Entrant::Variant(default.clone()));
         }
         entrants.extend(default_entrant.clone());
@@ -234,28 +245,47 @@ impl<'a> Search<'a> {
                 batch.truncate(budget as usize);
                 self.stopped = Some("evaluations");
             }
-            let attempts = build_all(&bench.builder, &batch, &Mutex::new(reporter))?;
             let total =
                 (self.evaluated + batch.len() as u64 + later).min(self.kernel.search.evaluations.unwrap_or(u64::MAX));
-            for (variant, attempt) in batch.into_iter().zip(attempts) {
-                let limit = self.kernel.search.seconds.map(Duration::from_secs);
-                if limit.is_some_and(|limit| started.elapsed() > limit) {
-                    self.stopped = Some("seconds");
-                    break;
+            // In chunks, so that a budget of seconds is not spent on compiling what will never be measured.
+            for chunk in batch.chunks(CHUNK * rayon::current_num_threads()) {
+                let attempts = build_all(&bench.builder, chunk, &Mutex::new(reporter))?;
+                for (variant, attempt) in chunk.iter().zip(attempts) {
+                    // The default is always tried: everything is compared with it.
+                    if self.evaluated > 0 && self.is_out_of_time(started) {
+                        self.stopped = Some("seconds");
+                        return Ok(());
+                    }
+                    self.evaluate(bench, variant, attempt, total, reporter)?;
                 }
-                let evaluation = bench.evaluate(&variant, attempt)?;
-                self.learn(&variant, &evaluation);
-                let label = self.kernel.space.label(&variant);
-                reporter.event(Event::Evaluated {
-                    evaluation: &evaluation,
-                    label: &label,
-                    done: self.evaluated,
-                    total,
-                    best: self.best.as_ref().map(|(label, p50)| (label.as_str(), *p50)),
-                });
-                self.tried.push((variant, evaluation));
             }
         }
+        Ok(())
+    }
+
+    fn is_out_of_time(&self, started: Instant) -> bool {
+        self.kernel.search.seconds.is_some_and(|limit| started.elapsed() > Duration::from_secs(limit))
+    }
+
+    fn evaluate(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        variant: &Variant,
+        attempt: Attempt,
+        total: u64,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        let evaluation = bench.evaluate(variant, attempt)?;
+        self.learn(variant, &evaluation);
+        let label = self.kernel.space.label(variant);
+        reporter.event(Event::Evaluated {
+            evaluation: &evaluation,
+            label: &label,
+            done: self.evaluated,
+            total,
+            best: self.best.as_ref().map(|(label, p50)| (label.as_str(), *p50)),
+        });
+        self.tried.push((variant.clone(), evaluation));
         Ok(())
     }
 
@@ -270,6 +300,12 @@ impl<'a> Search<'a> {
         if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
             self.best = Some((self.kernel.space.label(variant), p50));
         }
+    }
+
+    fn are_twins(&self, variant: &Variant, other: &Variant) -> bool {
+        let key =
+            |variant| self.tried.iter().find(|(tried, _)| tried == variant).map(|(_, evaluation)| &evaluation.key);
+        variant == other || (key(variant).is_some() && key(variant) == key(other))
     }
 
     fn survived(&self, variant: &Variant) -> bool {
@@ -349,11 +385,22 @@ impl<'a> Search<'a> {
                 .filter_map(|name| Some((shown(name), compared.speedup(label, name).ok()?)))
                 .collect();
         }
-        let against = |winner: &str, other: &str| compared.speedup(winner, other).ok().map(Comparison::new);
         let winner = elite.first().map(|(label, _)| label.clone());
-        let over_default =
-            winner.as_ref().filter(|winner| **winner != default_label).and_then(|w| against(w, &default_label));
-        let over_second = winner.as_ref().zip(elite.get(1)).and_then(|(winner, (second, _))| against(winner, second));
+        let over_default = winner
+            .as_ref()
+            .filter(|winner| **winner != default_label)
+            .and_then(|winner| Comparison::of(compared, winner, &default_label));
+        let over_second = winner
+            .as_ref()
+            .zip(elite.get(1))
+            .and_then(|(winner, (second, _))| Comparison::of(compared, winner, second));
+        let mut warnings = compared.warnings.clone();
+        if let Some(winner) = &winner {
+            let of_winner = finalists.iter().find(|(variant, _)| kernel.space.label(variant) == *winner);
+            warnings.extend(of_winner.into_iter().flat_map(|(_, evaluation)| evaluation.warnings.clone()));
+        }
+        warnings.sort();
+        warnings.dedup();
         let missed = winner.map(|winner| missed_limits(kernel, &winner, compared)).unwrap_or_default();
 
         let mut rejected = BTreeMap::new();
@@ -394,6 +441,7 @@ impl<'a> Search<'a> {
             over_default,
             over_second,
             missed,
+            warnings,
             examples,
             twins: self.twins,
             stopped: self.stopped,
@@ -497,6 +545,7 @@ pub fn gate(
                 gated.evaluation.outcome = Outcome::Rejected(rejection);
             }
         }
+        gated.evaluation.warnings.extend(compared.warnings.iter().cloned());
         gated.compared.push((shape, compared));
     }
     Ok(gated)

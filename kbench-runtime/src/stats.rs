@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 /// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
+/// Fewest rounds that a comparison needs: of 6 rounds the range covers the median with a probability of 97 %, of 5 no
+/// interval at all reaches 95 %.
+pub const FEWEST_ROUNDS: usize = 6;
+
+/// Below so many rounds a bootstrap claims too much, and an interval is the range of what the rounds gave.
+const BOOTSTRAP_ROUNDS: usize = 20;
+
 /// Share of the resamples that an interval covers.
 pub const CONFIDENCE: f64 = 0.95;
 
@@ -30,9 +37,9 @@ pub struct Summary {
     pub mean: f64,
     /// Standard deviation of the sample (divided by n - 1); 0 for a single sample.
     pub std: f64,
-    /// Lower end of the 95 % bootstrap interval of the median.
+    /// Lower end of the 95 % bootstrap interval of the median; of fewer than 20 samples the smallest.
     pub p50_low: f64,
-    /// Upper end of the 95 % bootstrap interval of the median.
+    /// Upper end of the 95 % bootstrap interval of the median; of fewer than 20 samples the largest.
     pub p50_high: f64,
 }
 
@@ -49,7 +56,8 @@ impl Summary {
         let mean = (sorted.iter().sum::<f64>() / n as f64).clamp(sorted[0], sorted[n - 1]);
         let squares = sorted.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>();
         let std = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
-        let (p50_low, p50_high) = median_interval(&sorted);
+        let (p50_low, p50_high) =
+            if n < BOOTSTRAP_ROUNDS { (sorted[0], sorted[n - 1]) } else { median_interval(&sorted) };
         Some(Summary {
             n,
             p50: percentile(&sorted, 0.5),
@@ -120,9 +128,10 @@ impl Speedup {
     /// The ratio of medians with a paired bootstrap: rounds are resampled, the same rounds on both sides, so that what
     /// disturbed a whole round (a clock change, a neighbour) does not widen the interval.
     ///
-    /// `None` unless both sides hold the same number of samples, at least one, all finite and positive.
+    /// `None` unless both sides hold the same number of samples, at least [`FEWEST_ROUNDS`], all finite and positive.
     pub fn of(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
-        if baseline.len() != candidate.len() || !usable(baseline) || !usable(candidate) {
+        let few = baseline.len() < FEWEST_ROUNDS;
+        if few || baseline.len() != candidate.len() || !usable(baseline) || !usable(candidate) {
             return None;
         }
         let n = baseline.len();
@@ -140,7 +149,13 @@ impl Speedup {
                 median(&mut left) / median(&mut right)
             })
             .collect();
-        let (low, high) = ends(&mut ratios);
+        let (mut low, mut high) = ends(&mut ratios);
+        if n < BOOTSTRAP_ROUNDS {
+            for ratio in baseline.iter().zip(candidate).map(|(baseline, candidate)| baseline / candidate) {
+                low = low.min(ratio);
+                high = high.max(ratio);
+            }
+        }
         Some(Speedup { ratio, low, high })
     }
 
@@ -149,9 +164,10 @@ impl Speedup {
     /// The interval is that of the samples at hand. What differs from run to run, such as where memory came to lie, is not
     /// in it, so a difference that it calls certain may be one of two runs rather than of two programs.
     ///
-    /// `None` unless both sides hold at least one sample and all are finite and positive.
+    /// `None` unless both sides hold at least [`FEWEST_ROUNDS`] samples, all finite and positive.
     pub fn unpaired(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
-        if !usable(baseline) || !usable(candidate) {
+        let fewest = baseline.len().min(candidate.len());
+        if fewest < FEWEST_ROUNDS || !usable(baseline) || !usable(candidate) {
             return None;
         }
         let sorted = |samples: &[f64]| {
@@ -164,14 +180,18 @@ impl Speedup {
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let (lefts, rights) = (resampled_medians(&left, &mut rng), resampled_medians(&right, &mut rng));
         let mut ratios: Vec<f64> = lefts.iter().zip(&rights).map(|(left, right)| left / right).collect();
-        let (low, high) = ends(&mut ratios);
+        let (mut low, mut high) = ends(&mut ratios);
+        if fewest < BOOTSTRAP_ROUNDS {
+            low = low.min(left[0] / right[right.len() - 1]);
+            high = high.max(left[left.len() - 1] / right[0]);
+        }
         Some(Speedup { ratio: percentile(&left, 0.5) / percentile(&right, 0.5), low, high })
     }
 }
 
 /// Whether a ratio of medians can be taken.
 fn usable(samples: &[f64]) -> bool {
-    !samples.is_empty() && samples.iter().all(|sample| sample.is_finite() && *sample > 0.0)
+    samples.iter().all(|sample| sample.is_finite() && *sample > 0.0)
 }
 
 /// A uniform index below `n`, by multiplication: biased by less than n / 2^64.
@@ -238,8 +258,9 @@ mod tests {
         assert_eq!(Speedup::of(&[], &[]), None);
         assert_eq!(Speedup::of(&[1.0, 2.0], &[1.0]), None);
         assert_eq!(Speedup::of(&[1.0], &[0.0]), None);
-        assert_eq!(Speedup::unpaired(&[1.0], &[]), None);
-        assert_eq!(Speedup::unpaired(&[1.0], &[f64::INFINITY]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[1.0; FEWEST_ROUNDS - 1]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[f64::INFINITY; 20]), None);
     }
 
     #[test]
@@ -310,6 +331,18 @@ mod tests {
         assert!(speedup.low > 1.0199 && speedup.high < 1.0201, "{speedup:?}");
     }
 
+    #[test]
+    fn few_rounds_claim_little() {
+        let fast = [10.0, 10.1, 10.0, 10.2, 10.1];
+        let slow = [12.0, 12.1, 12.0, 12.2, 12.1];
+        assert_eq!(Speedup::of(&slow, &fast), None, "five rounds cannot reach 95 %");
+        // One round in six that says the opposite keeps the question open.
+        let torn = Speedup::of(&[12.0, 12.1, 12.0, 12.2, 12.1, 9.0], &[10.0, 10.1, 10.0, 10.2, 10.1, 10.0]).unwrap();
+        assert!(torn.low < 1.0 && torn.ratio > 1.15, "{torn:?}");
+        let summary = Summary::of(&[1.0, 2.0, 9.0]).unwrap();
+        assert_eq!((summary.p50_low, summary.p50_high), (1.0, 9.0));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
@@ -329,7 +362,7 @@ mod tests {
 
         #[test]
         fn a_speedup_lies_in_its_interval_and_turns_over(
-            pairs in prop::collection::vec((1.0_f64..2.0, 1.0_f64..2.0), 1..40),
+            pairs in prop::collection::vec((1.0_f64..2.0, 1.0_f64..2.0), FEWEST_ROUNDS..40),
         ) {
             let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
             let forth = Speedup::of(&left, &right).unwrap();
@@ -343,8 +376,8 @@ mod tests {
 
         #[test]
         fn an_unpaired_speedup_is_ordered_and_ignores_order(
-            left in prop::collection::vec(1.0_f64..2.0, 1..40),
-            mut right in prop::collection::vec(1.0_f64..2.0, 1..40),
+            left in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
+            mut right in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
         ) {
             let speedup = Speedup::unpaired(&left, &right).unwrap();
             prop_assert!(0.5 <= speedup.low && speedup.low <= speedup.high && speedup.high <= 2.0);
@@ -353,7 +386,7 @@ mod tests {
         }
 
         #[test]
-        fn a_speedup_scales(samples in prop::collection::vec(1.0_f64..2.0, 1..40), factor in 0.1_f64..10.0) {
+        fn a_speedup_scales(samples in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40), factor in 0.1_f64..10.0) {
             let scaled: Vec<f64> = samples.iter().map(|x| x * factor).collect();
             let speedup = Speedup::of(&scaled, &samples).unwrap();
             for got in [speedup.ratio, speedup.low, speedup.high] {

@@ -193,7 +193,12 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     tried(&mut journal, 1, Ok(90.0));
     journal.start(start(true)).unwrap();
     tried(&mut journal, 2, Err(Reason::Wrong));
-    let entry = |name: &str, p50| ComparisonEntry { name: name.into(), timing: timing(p50), samples: samples(p50) };
+    let entry = |name: &str, p50| ComparisonEntry {
+        name: name.into(),
+        program: String::new(),
+        timing: timing(p50),
+        samples: samples(p50),
+    };
     let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];
     journal.append(&Record::Comparison(Box::new(Comparison { key: String::new(), entries }))).unwrap();
     drop(journal);

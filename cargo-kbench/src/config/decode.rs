@@ -120,7 +120,7 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let baselines = baselines::baselines(entry, siblings, &env, &tensors, report);
     let arch = settings::arch(table, report);
     let search = settings::search(table, &env, report);
-    let gates = gates::gates(table, &env, &tensors, &search, report);
+    let gates = gates::gates(table, &env, &search, report);
     let timing = settings::timing(table, report);
     let work = work(table, &env);
     if report.errors() > before {

@@ -318,8 +318,7 @@ pub struct ResourceLimits {
     pub min_occupancy: Option<f64>,
 }
 
-/// Gate 2. `None` is no limit; where the table names no error limit at all, [`CorrectnessLimits::max_rms_err`] is
-/// set from the output's type.
+/// Gate 2. `None` is no limit of the user's; what holds then, the gate decides from each output's type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CorrectnessLimits {
     /// Severity.

@@ -54,6 +54,9 @@ pub fn side_by_side(entry: &BenchEntry) -> String {
     for (name, why) in &entry.unavailable {
         let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
     }
+    for warning in &entry.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
+    }
     text
 }
 

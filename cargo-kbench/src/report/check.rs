@@ -109,6 +109,9 @@ fn gates(kernel: &Kernel) -> Vec<String> {
     limits.at_most("mean err", correctness.max_mean_err);
     limits.at_most("rms err", correctness.max_rms_err);
     limits.at_most("bias", correctness.max_bias);
+    if correctness.max_abs_err.or(correctness.max_mean_err).or(correctness.max_rms_err).is_none() {
+        limits.0.push("errors usual for each output's type".to_owned());
+    }
     limits.0.push(crate::text::count(correctness.seeds as usize, "seed"));
     if correctness.shapes.len() < kernel.shapes.len() {
         let names: Vec<&str> = correctness.shapes.iter().map(|&index| shape(index)).collect();

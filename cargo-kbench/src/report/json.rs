@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::outln;
 use crate::bench::BenchEntry;
 use crate::compare::Compared;
 use crate::config::Kernel;
@@ -13,7 +14,7 @@ use crate::session::{Event, Gated, Reporter, Tuned};
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
     fields["reason"] = reason.into();
-    anstream::println!("{fields}");
+    outln!("{fields}");
 }
 
 /// Writes every evaluation as it finishes.

@@ -1,6 +1,7 @@
 //! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display};
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use kbench_runtime::stats::Speedup;
@@ -32,14 +33,33 @@ const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 
+/// `print!` for results: a reader that has gone, as `head` does, is no reason to panic.
+macro_rules! out {
+    ($($arg:tt)*) => { $crate::report::write_result(format_args!($($arg)*)) };
+}
+
+/// `println!` for results; see [`out`].
+macro_rules! outln {
+    ($($arg:tt)*) => { $crate::report::write_result(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+pub(crate) use {out, outln};
+
+/// Writes a result to stdout. A result that cannot be written, on a full disk say, ends the process with its exit code.
+pub(crate) fn write_result(text: fmt::Arguments<'_>) {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+            error(format_args!("could not write the result: {failure}"));
+            std::process::exit(3);
+        }
+        _ => {}
+    }
+}
+
 /// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
 pub fn status(verb: &str, message: impl Display) {
     anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {message}");
-}
-
-/// Writes a warning.
-pub fn warn(message: impl Display) {
-    anstream::eprintln!("{WARN}warning{WARN:#}: {message}");
 }
 
 /// Writes an error.
@@ -115,7 +135,7 @@ fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) ->
         text.push('\n');
     }
     if shown < items.len() {
-        let _ = writeln!(text, "{:>12} and {} more; -v shows them", "", items.len() - shown);
+        let _ = fmt::Write::write_fmt(text, format_args!("  and {} more; -v shows them\n", items.len() - shown));
     }
 }
 

@@ -5,6 +5,8 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use kbench_runtime::stats::FEWEST_ROUNDS;
+
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
@@ -179,6 +181,9 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
     }
+    for warning in &tuned.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
+    }
     for missed in &tuned.missed {
         let _ = writeln!(text, "{WARN}missed{WARN:#} {}", super::rejection(missed));
     }
@@ -231,7 +236,10 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
         {
             parts.push("the default is the winner".to_owned());
         }
-        None => parts.push("the default did not pass, so there is nothing to compare with".to_owned()),
+        None if tuned.entry.baselines.iter().any(|baseline| baseline.name == DEFAULT) => {
+            parts.push(format!("too few samples to compare with {DEFAULT}: take at least {FEWEST_ROUNDS}"));
+        }
+        None => parts.push(format!("{DEFAULT} was not measured beside it, so there is nothing to compare with")),
     }
     if let Some(comparison) = &tuned.over_second {
         parts.push(match comparison.verdict {

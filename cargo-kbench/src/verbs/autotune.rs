@@ -8,6 +8,7 @@ use crate::elite::EliteFile;
 use crate::report::{
     self, Verbosity,
     json::Json,
+    out,
     terminal::{self, Terminal},
 };
 use crate::session::{self, TuneOptions};
@@ -61,15 +62,12 @@ fn tune(
     let path = project.elite_path();
     let survived = !tuned.entry.elite.is_empty();
     if survived {
-        // Read again: another run may have added to it meanwhile.
-        let mut file = EliteFile::read(&path)?;
-        file.insert(tuned.entry.clone());
-        file.write(&path)?;
+        EliteFile::add(&path, &work.join("elite.lock"), tuned.entry.clone())?;
     }
     if output.json() {
         report::json::tuned(&tuned);
     } else {
-        anstream::print!("{}", terminal::tuned(&tuned, kernel, &path));
+        out!("{}", terminal::tuned(&tuned, kernel, &path));
         if output.verbosity() > Verbosity::Quiet {
             report::status("Finished", format_args!("in {:.1} s; journal in {}", tuned.seconds, journal.display()));
         }

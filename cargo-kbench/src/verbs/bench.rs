@@ -9,7 +9,7 @@ use crate::bench::{BenchEntry, BenchFile, SideBySide};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::Kernel;
 use crate::elite::{DeviceRecord, EliteFile};
-use crate::report::{self, Verbosity};
+use crate::report::{self, Verbosity, outln};
 use crate::space::Variant;
 use crate::workbench::Workbench;
 
@@ -88,8 +88,7 @@ fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
     if output.json() {
         report::json::bench(entry);
     } else {
-        anstream::println!("{}", report::bench::side_by_side(entry).trim_end());
-        anstream::println!();
+        outln!("{}\n", report::bench::side_by_side(entry).trim_end());
     }
     if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass }
 }

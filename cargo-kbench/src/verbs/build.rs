@@ -2,13 +2,15 @@
 
 use std::sync::Mutex;
 
-use super::{Exit, compiler, load, selected, skip, variant};
+use anyhow::anyhow;
+
+use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
 use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::compile::Compiler;
-use crate::config::{Backend, Kernel, Package, Project};
+use crate::config::{Backend, Kernel};
 use crate::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
 use crate::evaluation::Evaluation;
-use crate::report::{self, Verbosity, json, table::Table, terminal::Terminal};
+use crate::executor::ExecutorError;
+use crate::report::{self, Verbosity, json, outln, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
 use crate::workbench::{Builder, Built, RunError, Workbench};
@@ -30,13 +32,16 @@ pub fn run(
     let against = drift.against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let mut exit = Exit::Pass;
+    let anywhere = drift.save.is_some() || drift.against.is_some();
     let mut usages = Vec::new();
     let mut skipped = Vec::new();
     for (package, kernel) in selected(&project, select) {
         let variants: Vec<Variant> =
             if all { kernel.space.variants().collect() } else { vec![variant(kernel, variant_args)?] };
         let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
-        match build(&project, package, kernel, &compiler, &variants, table, output) {
+        let references = project.work_directory().join("references");
+        let mut bench = Workbench::new(package, kernel, &compiler, 0, references);
+        match build(&mut bench, &variants, table, anywhere, output) {
             Ok((of_kernel, of_archs)) => {
                 exit = exit.max(of_kernel);
                 usages.extend(of_archs);
@@ -54,7 +59,12 @@ pub fn run(
                 && (select.kernel.is_empty() || select.kernel.contains(&usage.kernel))
                 && !skipped.contains(&(usage.package.as_str(), usage.kernel.as_str()))
         };
-        exit = exit.max(tell(against.kernels.iter().filter(known), &usages, output));
+        let old: Vec<&KernelUsage> = against.kernels.iter().filter(known).collect();
+        if !old.iter().any(|old| usages.iter().any(|new| same_place(old, new))) && !usages.is_empty() {
+            // A check that looks at nothing must not pass.
+            return Err(anyhow!("the file to compare with has none of these kernels for these architectures"));
+        }
+        exit = exit.max(tell(&old, &usages, output));
     }
     if let Some(path) = &drift.save {
         if skipped.is_empty() {
@@ -69,19 +79,23 @@ pub fn run(
     Ok(exit)
 }
 
+fn same_place(old: &KernelUsage, new: &KernelUsage) -> bool {
+    (&old.package, &old.kernel, &old.arch) == (&new.package, &new.kernel, &new.arch)
+}
+
 /// Says what drifted.
-fn tell<'f>(old: impl Iterator<Item = &'f KernelUsage>, new: &[KernelUsage], output: &OutputArgs) -> Exit {
-    let old: Vec<&KernelUsage> = old.collect();
-    let same = |a: &KernelUsage, b: &KernelUsage| (&a.package, &a.kernel, &a.arch) == (&b.package, &b.kernel, &b.arch);
-    let mut drifts: Vec<KernelDrift> =
-        new.iter().map(|new| KernelDrift::between(old.iter().find(|old| same(old, new)).copied(), Some(new))).collect();
-    let gone = old.iter().filter(|old| !new.iter().any(|new| same(old, new)));
+fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: &OutputArgs) -> Exit {
+    let mut drifts: Vec<KernelDrift> = new
+        .iter()
+        .map(|new| KernelDrift::between(old.iter().find(|old| same_place(old, new)).copied(), Some(new)))
+        .collect();
+    let gone = old.iter().filter(|old| !new.iter().any(|new| same_place(old, new)));
     drifts.extend(gone.map(|old| KernelDrift::between(Some(old), None)));
     for drift in &drifts {
         if output.json() {
             json::drift(drift);
         } else {
-            anstream::println!("{}", report::drift::drift(drift, output.verbosity() == Verbosity::Verbose));
+            outln!("{}", report::drift::drift(drift, output.verbosity() == Verbosity::Verbose));
         }
     }
     let count = |kind| drifts.iter().map(|drift| drift.count(kind)).sum::<usize>() as u64;
@@ -98,19 +112,23 @@ fn tell<'f>(old: impl Iterator<Item = &'f KernelUsage>, new: &[KernelUsage], out
 }
 
 fn build(
-    project: &Project,
-    package: &Package,
-    kernel: &Kernel,
-    compiler: &Compiler,
+    bench: &mut Workbench<'_>,
     variants: &[Variant],
     table: bool,
+    anywhere: bool,
     output: &OutputArgs,
 ) -> Result<(Exit, Vec<KernelUsage>), RunError> {
-    let mut bench = Workbench::new(package, kernel, compiler, 0, project.work_directory().join("references"));
+    let kernel = bench.kernel;
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
-        // Only the device can say what to compile for.
-        bench.open()?;
+        // The device says what to compile for, where there is one; but a file is to be the same on every machine.
+        match (!anywhere).then(|| bench.open()) {
+            Some(Ok(_)) => {}
+            None | Some(Err(RunError::Executor(ExecutorError::NoDevice(_)))) => {
+                bench.builder.arch = Some(fallback_arch(kernel));
+            }
+            Some(Err(error)) => return Err(error),
+        }
     }
     let archs: Vec<Option<String>> =
         if cuda && !kernel.arch.is_empty() { kernel.arch.iter().cloned().map(Some).collect() } else { vec![None] };
@@ -169,14 +187,14 @@ fn build_for(
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
         if shown {
-            anstream::println!("{}{target}\n\n{table}", report::title(kernel));
+            outln!("{}{target}\n\n{table}", report::title(kernel));
         }
         for (label, text) in outputs.iter().take(if output.verbosity() == Verbosity::Verbose { usize::MAX } else { 1 })
         {
-            anstream::println!("{label}:\n{}\n", text.trim_end());
+            outln!("{label}:\n{}\n", text.trim_end());
         }
         let of = if shown { String::new() } else { format!("{}{target}: ", report::title(kernel)) };
-        anstream::println!("{of}{passed} of {} pass gate 1", variants.len());
+        outln!("{of}{passed} of {} pass gate 1", variants.len());
     }
     let exit = if passed > 0 { Exit::Pass } else { Exit::Failed };
     Ok((exit, KernelUsage::of(builder, variants, &attempts)))

@@ -2,7 +2,7 @@
 
 use super::{Exit, load, selected};
 use crate::cli::{OutputArgs, SelectArgs};
-use crate::report;
+use crate::report::{self, out};
 
 /// Runs the verb.
 pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
@@ -14,7 +14,7 @@ pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
         if output.json() {
             report::json::space(kernel);
         } else {
-            anstream::print!("{}", report::check::summary(kernel));
+            out!("{}", report::check::summary(kernel));
         }
     }
     Ok(Exit::Pass)

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use super::Exit;
 use crate::cli::{CompareArgs, OutputArgs};
 use crate::compare;
-use crate::report::{self, Verbosity};
+use crate::report::{self, Verbosity, out};
 
 /// Runs the verb.
 pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
@@ -29,7 +29,7 @@ pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> a
         report::json::compared(&compared);
     } else {
         let verbose = output.verbosity() == Verbosity::Verbose;
-        anstream::print!("{}", report::compare::compared(&compared, args.threshold, verbose));
+        out!("{}", report::compare::compared(&compared, args.threshold, verbose));
     }
     Ok(if compared.regressions() > 0 { Exit::Failed } else { Exit::Pass })
 }

@@ -1,6 +1,6 @@
 //! `cargo kbench gate`: one variant through gates 1 to 3.
 
-use super::{Exit, compiler, load, overridden, selected, skip, variant};
+use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compile::Compiler;
 use crate::config::{Kernel, Package, Project};
@@ -9,6 +9,7 @@ use crate::executor::ExecutorError;
 use crate::report::{
     self,
     json::Json,
+    outln,
     terminal::{self, Terminal},
 };
 use crate::session::{self, Gated};
@@ -44,7 +45,7 @@ pub fn run(
         exit = exit.max(of_kernel);
     }
     if several && !output.json() {
-        anstream::println!("{passed} of {total} kernels pass");
+        outln!("{passed} of {total} kernels pass");
     }
     Ok(exit)
 }
@@ -73,7 +74,7 @@ fn gate(
         let status = if rejection.is_some() { "fail" } else { "pass" };
         report::json::verdict(kernel, &gated.evaluation, status, rejection);
     } else {
-        anstream::println!("{}", terminal::gated(&gated, kernel));
+        outln!("{}", terminal::gated(&gated, kernel));
     }
     Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass })
 }
@@ -87,11 +88,9 @@ fn without_device(
 ) -> Result<Exit, RunError> {
     let kernel = bench.kernel;
     let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));
-    if kernel.arch.is_empty() {
-        return Err(no_device());
-    }
+    let archs = if kernel.arch.is_empty() { vec![fallback_arch(kernel)] } else { kernel.arch.clone() };
     let mut failed = false;
-    for arch in &kernel.arch {
+    for arch in &archs {
         bench.builder.arch = Some(arch.clone());
         let attempt = bench.builder.build(variant)?;
         let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
@@ -105,12 +104,12 @@ fn without_device(
         }
         let rejection = evaluation.rejection().cloned();
         if output.json() {
-            let status = if failed { "fail" } else { "skip" };
+            let status = if rejection.is_some() { "fail" } else { "skip" };
             report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
         } else {
             let label = format!("{} for {arch}", kernel.space.label(variant));
             let gated = Gated { evaluation, compared: Vec::new(), label };
-            anstream::println!("{}", terminal::gate_1(&gated, kernel));
+            outln!("{}", terminal::gate_1(&gated, kernel));
         }
     }
     if failed { Ok(Exit::Failed) } else { Err(no_device()) }

@@ -1,13 +1,14 @@
 //! The verbs, one file each, and what they share.
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compile::{Compiler, CompilerOptions};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Package, Project};
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::report;
 use crate::space::Variant;
 use crate::workbench::RunError;
@@ -58,6 +59,10 @@ impl Exit {
 
     /// What an error means.
     pub fn of(error: &anyhow::Error) -> Self {
+        // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Exit::Interrupted;
+        }
         match error.downcast_ref::<RunError>() {
             Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
             Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Io(_)) => Exit::Missing,
@@ -155,14 +160,24 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
     Ok(kernel)
 }
 
-/// Says why a kernel cannot be run here, where that leaves the other kernels runnable.
+/// What to compile for where neither the table nor a device says.
+fn fallback_arch(kernel: &Kernel) -> String {
+    const ARCH: &str = "sm_90a";
+    report::status(
+        "Note",
+        format_args!("{}: no GPU here and no `arch` in the table; compiling for {ARCH}", report::title(kernel)),
+    );
+    ARCH.to_owned()
+}
+
+/// Says why a kernel cannot be run, where that leaves the others runnable.
 fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
+    let of_this_kernel = !matches!(error, RunError::Io(_));
     let error = anyhow::Error::from(error);
-    match Exit::of(&error) {
-        exit @ Exit::Missing => {
-            report::error(format_args!("{}: {error:#}", report::title(kernel)));
-            Ok(exit)
-        }
-        _ => Err(error),
+    let exit = Exit::of(&error);
+    if exit == Exit::Interrupted || !of_this_kernel {
+        return Err(error);
     }
+    report::error(format_args!("{}: {error:#}", report::title(kernel)));
+    Ok(exit)
 }

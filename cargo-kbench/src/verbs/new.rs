@@ -54,9 +54,25 @@ pub fn run(name: &str, template: Template, output: &OutputArgs) -> anyhow::Resul
         report::json::message("created", serde_json::json!({ "files": written }));
     } else if output.verbosity() > Verbosity::Quiet {
         report::status("Created", format_args!("package `{name}`"));
+        if let Some(workspace) = workspace_above(&std::env::current_dir()?) {
+            let manifest = workspace.display();
+            report::status(
+                "Note",
+                format_args!("add it to the `members` of {manifest}, unless a pattern there has it"),
+            );
+        }
         report::status("Next", format_args!("cd {name} && cargo kbench gate && cargo kbench autotune"));
     }
     Ok(Exit::Pass)
+}
+
+/// The manifest of the workspace that a new package here would be taken for a member of.
+fn workspace_above(folder: &Path) -> Option<PathBuf> {
+    let manifests = folder.ancestors().map(|folder| folder.join("Cargo.toml"));
+    manifests.into_iter().find(|manifest| {
+        let text = fs::read_to_string(manifest).unwrap_or_default();
+        text.lines().any(|line| line.trim_start().starts_with("[workspace"))
+    })
 }
 
 /// Why no package was written.

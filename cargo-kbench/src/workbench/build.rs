@@ -37,6 +37,7 @@ impl Built {
         let record = |build: &Build| BuildRecord {
             shapes: build.shapes.iter().map(|&shape| kernel.shapes[shape].name.clone()).collect(),
             command: build.artifact.command.clone(),
+            link: build.artifact.link.clone(),
             compiler: build.artifact.compiler.clone(),
             source_hash: build.artifact.source_hash.clone(),
             binary_hash: build.artifact.hash.clone(),

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kbench_runtime::protocol::{CheckJob, Reference, TimedCase, Timing};
-use kbench_runtime::stats::Speedup;
+use kbench_runtime::protocol::TimedCase;
+use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup};
 
-use super::build::compile_rejection;
-use super::{RunError, Workbench, timing_record};
+use super::evaluate::{check_job, failed, measured};
+use super::{RunError, Workbench};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection};
 use crate::executor::ExecutorError;
 use crate::journal::{Comparison, ComparisonEntry, Record};
-use crate::resolve::ResolveError;
 use crate::space::Variant;
 
 /// What is timed in a comparison.
@@ -30,12 +29,20 @@ pub struct Compared {
     pub entries: Vec<ComparisonEntry>,
     /// What could not be, by name, and why.
     pub unavailable: BTreeMap<String, Rejection>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
 }
 
 impl Compared {
     /// The entry of that name.
     pub fn entry(&self, name: &str) -> Option<&ComparisonEntry> {
         self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// Whether two entries are the same machine code, launched alike.
+    pub fn same_program(&self, name: &str, other: &str) -> bool {
+        let program = |name| self.entry(name).map(|entry| &entry.program);
+        program(name).is_some() && program(name) == program(other)
     }
 
     /// The speed-up of one entry over another: p50 of `over` over p50 of `name`, from paired rounds.
@@ -46,63 +53,89 @@ impl Compared {
                 None => format!("`{name}` was not measured"),
             })
         };
-        Speedup::of(&find(over)?.samples, &find(name)?.samples).ok_or_else(|| "no paired samples".to_owned())
+        Speedup::of(&find(over)?.samples, &find(name)?.samples)
+            .ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
     }
 }
 
-impl Workbench<'_> {
+/// An entrant, ready to be measured.
+struct Contender<'k> {
+    name: String,
+    kernel: &'k Kernel,
+    case: TimedCase,
+    /// Hash of the case with machine code in place of the binary.
+    program: String,
+}
+
+impl<'a> Workbench<'a> {
     /// Measures entrants interleaved at one shape. An entrant that fails is left out and named; the rest is measured again, so that
     /// what is compared was always measured together.
     pub fn compare(&mut self, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
         let mut compared = Compared::default();
-        let mut cases: Vec<(String, TimedCase)> = Vec::new();
+        let mut contenders: Vec<Contender<'_>> = Vec::new();
         for entrant in entrants {
             let name = self.entrant_name(entrant);
-            match self.entrant(entrant, shape)? {
-                Ok(case) => cases.push((name, case)),
-                Err(rejection) => {
+            match self.contender(entrant, shape, &mut compared.warnings) {
+                Ok(Ok(contender)) => contenders.push(contender),
+                Ok(Err(rejection)) => {
                     compared.unavailable.insert(name, rejection);
                 }
+                // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run.
+                Err(error @ (RunError::Reference { .. } | RunError::Tool(_)))
+                    if matches!(entrant, Entrant::Baseline(_)) =>
+                {
+                    let shape = &self.kernel.shapes[shape].name;
+                    let why = Rejection::new(Gate::Compile, Reason::Reference, error.to_string(), Some(shape));
+                    compared.unavailable.insert(name, why);
+                }
+                Err(error) => return Err(error),
             }
         }
-        while !cases.is_empty() {
-            let job = self.time_job(cases.iter().map(|(_, case)| case.clone()).collect());
-            let names: Vec<&String> = cases.iter().map(|(name, _)| name).collect();
-            let device = self.device.as_ref().map(|device| (&device.name, &device.driver));
-            let text = serde_json::to_string(&("comparison", device, &names, &job)).expect("plain data");
-            let key = blake3::hash(text.as_bytes()).to_hex().to_string();
+        while !contenders.is_empty() {
+            let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+            let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
+            let limits = format!("{:?}", self.kernel.gates.correctness);
+            let text = serde_json::to_string(&("comparison", self.circumstances(), &names, &job, limits));
+            let key = blake3::hash(text.expect("plain data").as_bytes()).to_hex().to_string();
             if let Some(known) = self.known.comparisons.get(&key) {
                 compared.entries.clone_from(&known.entries);
                 return Ok(compared);
             }
-            let shape_name = self.kernel.shapes[shape].name.clone();
+            let shape_name = &self.kernel.shapes[shape].name;
             let (loser, rejection) = match self.executor.time(job, self.timeout()) {
                 Ok(timings) => {
-                    let mut warnings = Vec::new();
-                    let bad = timings.iter().enumerate().find_map(|(index, timing)| {
-                        let bad = self.unusable(&shape_name, timing, &mut warnings)?;
-                        Some((index, bad))
-                    });
+                    let records: Vec<_> = contenders
+                        .iter()
+                        .zip(&timings)
+                        .map(|(contender, timing)| {
+                            measured(contender.kernel, shape_name, timing, &mut compared.warnings)
+                        })
+                        .collect();
+                    let bad =
+                        records.iter().enumerate().find_map(|(index, record)| Some((index, record.clone().err()?)));
                     if let Some(bad) = bad {
                         bad
                     } else {
-                        let entry = |((name, _), timing): (&(String, TimedCase), Timing)| ComparisonEntry {
-                            name: name.clone(),
-                            timing: timing_record(&shape_name, &timing).expect("usable"),
-                            samples: timing.samples,
-                        };
-                        compared.entries = cases.iter().zip(timings).map(entry).collect();
+                        let parts = contenders.iter().zip(records.into_iter().flatten()).zip(timings);
+                        compared.entries = parts
+                            .map(|((contender, record), timing)| ComparisonEntry {
+                                name: contender.name.clone(),
+                                program: contender.program.clone(),
+                                timing: record,
+                                samples: timing.samples,
+                            })
+                            .collect();
                         let comparison = Comparison { key: key.clone(), entries: compared.entries.clone() };
                         self.record(&Record::Comparison(Box::new(comparison.clone())))?;
                         self.known.comparisons.insert(key, comparison);
                         return Ok(compared);
                     }
                 }
-                Err(ExecutorError::Job { case, failure }) => (case, self.failed(&failure, &shape_name)?),
+                Err(ExecutorError::Job { case, failure }) => (case, failed(self.kernel, &failure, shape_name)?),
                 Err(error) => return Err(error.into()),
             };
-            let (name, _) = cases.remove(loser.min(cases.len() - 1));
-            compared.unavailable.insert(name, rejection);
+            let loser = contenders.remove(loser.min(contenders.len() - 1));
+            compared.unavailable.insert(loser.name, rejection);
         }
         Ok(compared)
     }
@@ -115,97 +148,71 @@ impl Workbench<'_> {
         }
     }
 
-    fn entrant(&mut self, entrant: &Entrant, shape: usize) -> Result<Result<TimedCase, Rejection>, RunError> {
+    fn contender(
+        &mut self,
+        entrant: &Entrant,
+        shape: usize,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<Contender<'a>, Rejection>, RunError> {
+        let kernel = self.kernel;
+        let own = &kernel.implementation;
         let index = match entrant {
-            Entrant::Variant(variant) => return self.variant_case(variant, shape),
+            // It passed gate 2 at this shape, or it would not be here.
+            Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
             Entrant::Baseline(index) => *index,
         };
-        let kernel = self.kernel;
         let Baseline { name, kind } = &kernel.baselines[index];
         let shape_name = &kernel.shapes[shape].name;
-        match kind {
-            BaselineKind::Variant(variant) => self.variant_case(variant, shape),
-            BaselineKind::Implementation(implementation) => {
-                let variant = &kernel.space.default;
-                self.foreign_case(kernel, implementation, variant, shape)
-            }
+        let (kernel, implementation, variant, shape) = match kind {
+            BaselineKind::Variant(variant) => (kernel, own, variant, shape),
+            BaselineKind::Implementation(implementation) => (kernel, &**implementation, &kernel.space.default, shape),
             BaselineKind::Kernel(other) => {
                 let other =
                     self.builder.package.kernels.iter().find(|kernel| kernel.name == *other).expect("validated");
-                let own = other.shapes.iter().position(|shape| shape.name == *shape_name).expect("validated");
-                self.foreign_case(other, &other.implementation, &other.space.default, own)
+                let shape = other.shapes.iter().position(|shape| shape.name == *shape_name).expect("validated");
+                (other, &other.implementation, &other.space.default, shape)
             }
             BaselineKind::Command(_) => {
                 let message = format!("`{name}` is a command; this version runs only kernels as baselines");
-                Ok(Err(Rejection::new(Gate::Performance, Reason::Unsupported, message, Some(shape_name))))
+                return Ok(Err(Rejection::new(Gate::Performance, Reason::Unsupported, message, Some(shape_name))));
             }
-        }
+        };
+        let contender = match self.prepare(name.clone(), kernel, implementation, variant, shape)? {
+            Ok(contender) => contender,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        // Beating a wrong function proves nothing.
+        let TimedCase { case, reference } = contender.case.clone();
+        let checked = self.check(kernel, shape_name, check_job(kernel, case, reference), warnings)?;
+        Ok(checked.map(|_| contender))
     }
 
-    /// A variant of this kernel as an entrant; it has passed gate 2 or is on its way through it.
-    fn variant_case(&mut self, variant: &Variant, shape: usize) -> Result<Result<TimedCase, Rejection>, RunError> {
-        let built =
-            match self.builder.build_implementation(self.kernel, &self.kernel.implementation, variant, &[shape])? {
-                Ok(built) => built,
-                Err(rejection) => return Ok(Err(rejection)),
-            };
-        let artifact = built.artifact(shape);
-        self.executor.add_blob(&artifact.hash, &artifact.code);
-        let shape_name = &self.kernel.shapes[shape].name;
-        let case = self.case(variant, &built, shape).and_then(|case| Ok((case, self.reference(shape)?)));
-        Ok(match case {
-            Ok((case, reference)) => Ok(TimedCase { case, reference }),
-            Err(error) => Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape_name))),
-        })
-    }
-
-    /// Another function as a baseline: built, and checked against its reference, since beating a wrong one proves nothing.
-    fn foreign_case(
+    /// Builds any function over the tensors of a kernel, with its reference.
+    fn prepare<'k>(
         &mut self,
-        kernel: &Kernel,
+        name: String,
+        kernel: &'k Kernel,
         implementation: &Implementation,
         variant: &Variant,
         shape: usize,
-    ) -> Result<Result<TimedCase, Rejection>, RunError> {
-        let shape_name = kernel.shapes[shape].name.clone();
-        let geometry_error =
-            |error: ResolveError| Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(&shape_name));
+    ) -> Result<Result<Contender<'k>, Rejection>, RunError> {
+        self.add_files(kernel)?;
         let built = match self.builder.build_implementation(kernel, implementation, variant, &[shape])? {
             Ok(built) => built,
             Err(rejection) => return Ok(Err(rejection)),
         };
         let artifact = built.artifact(shape);
         self.executor.add_blob(&artifact.hash, &artifact.code);
-        let reference = &kernel.reference;
-        let made = (|| {
-            let point = self.builder.point(kernel, shape, variant);
-            let case = point.case(implementation, artifact, &self.files)?;
-            let unit = self.builder.unit(
-                kernel,
-                &reference.implementation,
-                shape,
-                &kernel.space.default,
-                Some(reference.precision),
-            )?;
-            Ok((case, unit))
-        })();
-        let (case, unit) = match made {
-            Ok(made) => made,
-            Err(error) => return Ok(Err(geometry_error(error))),
+        let case = match self.builder.point(kernel, shape, variant).case(implementation, artifact, &self.files) {
+            Ok(case) => case,
+            Err(error) => {
+                let shape = &kernel.shapes[shape].name;
+                return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape))));
+            }
         };
-        let artifact = match self.builder.compiler.compile(&unit) {
-            Ok(artifact) => artifact,
-            Err(error) => return Ok(Err(compile_rejection(&error, &shape_name))),
-        };
-        self.executor.add_blob(&artifact.hash, &artifact.code);
-        let launch =
-            match self.builder.point(kernel, shape, &kernel.space.default).launch(&reference.implementation, &artifact)
-            {
-                Ok(launch) => launch,
-                Err(error) => return Ok(Err(geometry_error(error))),
-            };
-        let reference = Reference { launch, precision: reference.precision };
-        let job = CheckJob { seeds: vec![0], ..self.check_job(case.clone(), reference.clone()) };
-        Ok(self.check(&shape_name, job)?.map(|_| TimedCase { case, reference }))
+        let reference = self.reference(kernel, shape)?;
+        let text = serde_json::to_string(&case).expect("plain data").replace(&artifact.hash, &artifact.identity);
+        let program = blake3::hash(text.as_bytes()).to_hex().to_string();
+        Ok(Ok(Contender { name, kernel, case: TimedCase { case, reference }, program }))
     }
 }

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use crate::space::{Space, Variant};
 
-/// Toggles that changed neither machine code nor launch in any pair of `tried` (variant and evaluation key) that differs in
-/// nothing else. A toggle without such a pair is not named: nothing is known of it.
+/// Toggles that changed neither machine code nor launch in any pair of `tried` (variant and evaluation key, empty where
+/// the compiler or gate 1 refused it) that differs in nothing else. A toggle without such a pair is not named: nothing is known of it.
 pub fn dead_toggles(space: &Space, tried: &[(Variant, String)]) -> Vec<String> {
-    let keys: HashMap<&Variant, &String> =
-        tried.iter().filter(|(_, key)| !key.is_empty()).map(|(variant, key)| (variant, key)).collect();
+    let keys: HashMap<&Variant, &String> = tried.iter().map(|(variant, key)| (variant, key)).collect();
     let dead = |toggle: usize| {
         let mut pairs = keys.iter().flat_map(|(&variant, &key)| {
             let keys = &keys;
             (0..space.toggles[toggle].values.len() as u16).filter_map(move |value| {
                 let mut other = variant.clone();
                 other.0[toggle] = value;
-                keys.get(&other).filter(|_| other != *variant).map(|&other_key| other_key == key)
+                let other_key = keys.get(&other).filter(|_| other != *variant)?;
+                // Two that got no key say nothing; one with and one without differ.
+                (!key.is_empty() || !other_key.is_empty()).then(|| *other_key == key)
             })
         });
         // At least one pair, and all alike.
@@ -44,8 +45,10 @@ mod tests {
         };
         let all = tried(&[([0, 0, 0], "a"), ([1, 0, 0], "b"), ([0, 1, 0], "a"), ([1, 1, 0], "b")]);
         assert_eq!(dead_toggles(&space, &all), ["DEAD"]);
-        // One differing pair is enough to live; a variant that did not build says nothing.
+        // One differing pair is enough to live, and so is a value with which nothing builds.
         let live = tried(&[([0, 0, 0], "a"), ([0, 1, 0], "a"), ([1, 0, 0], "b"), ([1, 1, 0], "c"), ([0, 0, 1], "")]);
         assert_eq!(dead_toggles(&space, &live), Vec::<String>::new());
+        let refused = tried(&[([0, 0, 0], "a"), ([0, 1, 0], ""), ([1, 0, 0], ""), ([1, 1, 0], "")]);
+        assert_eq!(dead_toggles(&space, &refused), Vec::<String>::new());
     }
 }

@@ -121,6 +121,10 @@ struct WorkItem {
         return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y)};
 #endif
     }
+    // Without persistent CTAs batch_head % heads is blockIdx.y, which costs no registers.
+    __device__ int head(const Problem &p) const {
+        return USE_PERSISTENT_CTA ? batch_head % p.heads : static_cast<int>(blockIdx.y);
+    }
 };
 
 // ---- copies --------------------------------------------------------------------------------------------------------
@@ -249,7 +253,7 @@ __device__ __forceinline__ void load_queries(RowState &state, const Problem &p, 
     for (int d = 0; d < kDimFragments; ++d) {
         wmma::fill_fragment(state.o[d], 0.0f);
     }
-    const int head = work.batch_head % p.heads;
+    const int head = work.head(p);
     // a head of zeros has scale 0; keep -inf * score_scale from being NaN
     state.score_scale = fmaxf(p.q_scale[head] * p.k_scale[head] * p.softmax_scale, FLT_MIN);
 #if USE_FAST_EXP
@@ -355,7 +359,7 @@ __device__ __forceinline__ void accumulate_block(RowState &state, const Accumula
 
 __device__ __forceinline__ void store_output(const RowState &state, const Problem &p, const WorkItem &work) {
     const int warp = thread_index() / kWarpSize, lane = thread_index() % kWarpSize;
-    const float v_scale = p.v_scale[work.batch_head % p.heads];
+    const float v_scale = p.v_scale[work.head(p)];
     const size_t head_offset = static_cast<size_t>(work.batch_head) * p.seq_len * HEAD_DIM;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -386,14 +390,10 @@ __device__ __forceinline__ void mbarrier_init(uint64_t *barrier, int arrivals) {
                  "r"(arrivals)
                  : "memory");
 }
-// One arrival for the warp: __syncwarp() orders the other lanes' accesses before lane 0's release.
-__device__ __forceinline__ void mbarrier_arrive_warp(uint64_t *barrier, int lane) {
-    __syncwarp();
-    if (lane == 0) {
-        asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(
-                         static_cast<uint32_t>(__cvta_generic_to_shared(barrier)))
-                     : "memory");
-    }
+// Every thread arrives for itself, and so releases its own accesses.
+__device__ __forceinline__ void mbarrier_arrive(uint64_t *barrier) {
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(barrier)))
+                 : "memory");
 }
 __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t parity) {
     asm volatile(
@@ -406,22 +406,20 @@ __device__ __forceinline__ void mbarrier_wait(uint64_t *barrier, uint32_t parity
         "r"(parity)
         : "memory");
 }
-// The one barrier of all threads. Each role arrives at a place of its own, which PTX's numbered barriers allow and
-// __syncthreads() does not; with one common place before the roles part, ptxas spills.
-__device__ __forceinline__ void barriers_initialised() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
-// A ring of kHalfStages fp16 tiles. Block b uses stage b % kHalfStages, for the (b / kHalfStages)-th time.
+
+// A ring of kHalfStages fp16 tiles. Block b, counted across work items, uses stage b % kHalfStages, for the
+// (b / kHalfStages)-th time.
 struct Handover {
     uint64_t *full, *empty;
-    int lane;
     __device__ void producer_acquire(int block) const {
         // a fresh barrier counts as having completed the phase before its first: no wait the first time round
         mbarrier_wait(&empty[block % kHalfStages], (block / kHalfStages & 1) ^ 1);
     }
-    __device__ void producer_commit(int block) const { mbarrier_arrive_warp(&full[block % kHalfStages], lane); }
+    __device__ void producer_commit(int block) const { mbarrier_arrive(&full[block % kHalfStages]); }
     __device__ void consumer_wait(int block) const {
         mbarrier_wait(&full[block % kHalfStages], block / kHalfStages & 1);
     }
-    __device__ void consumer_release(int block) const { mbarrier_arrive_warp(&empty[block % kHalfStages], lane); }
+    __device__ void consumer_release(int block) const { mbarrier_arrive(&empty[block % kHalfStages]); }
 };
 #endif
 
@@ -447,23 +445,26 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
 #endif
 
 #if USE_WARP_SPECIALIZATION
-    const int warp = threadIdx.x / kWarpSize;
-    const int lane = threadIdx.x % kWarpSize;
+    // The shuffle tells ptxas that a whole warp has one role, so that counters and addresses can go to uniform
+    // registers; without it, ptxas spills.
+    const int warp = __shfl_sync(0xffffffffu, threadIdx.x / kWarpSize, 0);
     __shared__ uint64_t barriers[4][kHalfStages];
-    if (threadIdx.x < kHalfStages) {
-        mbarrier_init(&barriers[0][threadIdx.x], NUM_PRODUCER_WARPS);
-        mbarrier_init(&barriers[1][threadIdx.x], kComputeWarps);
-        mbarrier_init(&barriers[2][threadIdx.x], NUM_PRODUCER_WARPS);
-        mbarrier_init(&barriers[3][threadIdx.x], kComputeWarps);
+    if (threadIdx.x == 0) {
+        for (int stage = 0; stage < kHalfStages; ++stage) {
+            mbarrier_init(&barriers[0][stage], kLoaders);
+            mbarrier_init(&barriers[1][stage], kComputeWarps * kWarpSize);
+            mbarrier_init(&barriers[2][stage], kLoaders);
+            mbarrier_init(&barriers[3][stage], kComputeWarps * kWarpSize);
+        }
     }
-    const Handover keys_ready = {barriers[0], barriers[1], lane};
-    const Handover values_ready = {barriers[2], barriers[3], lane};
+    __syncthreads();  // the only barrier of both roles; from here on they meet at mbarriers alone
+    const Handover keys_ready = {barriers[0], barriers[1]};
+    const Handover values_ready = {barriers[2], barriers[3]};
     if (warp >= kComputeWarps) {
         TileLoader tiles = {0, 0, first_item};
         tiles.start_item(p);
         tiles.load_next(p, raw_k, raw_v);
         tiles.load_next(p, raw_k + kRawTile, raw_v + kRawTile);
-        barriers_initialised();
         int block = 0, stage = 0;
         for (int item = first_item; item < last_item; item += item_step) {
             for (int keys = seq_len; keys > 0; keys -= TILE_N, stage ^= 1) {
@@ -488,7 +489,6 @@ extern "C" __global__ void __maxnreg__(kMaxRegisters)
         return;
     }
 
-    barriers_initialised();
     int block = 0;
     for (int item = first_item; item < last_item; item += item_step) {
         const WorkItem work = WorkItem::at(item, p);

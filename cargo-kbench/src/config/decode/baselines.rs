@@ -11,6 +11,7 @@ use super::implementation::{Slot, implementation, with_kernel_defaults};
 use super::names::{check_name, find};
 use super::tensors::Tensors;
 use super::toggles;
+use crate::session::DEFAULT;
 
 pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report: &Report) -> Option<Reference> {
     let kernel_table = kernel.node.table()?;
@@ -52,6 +53,10 @@ pub(super) fn baselines(
         .iter()
         .filter_map(|entry| {
             check_name("baseline", &entry.key, &entry.key_place, report);
+            if entry.key == DEFAULT {
+                let message = format!("`{DEFAULT}` is the default variant, which is always measured");
+                report.error(&entry.key_place, message, "choose another name");
+            }
             let kind = baseline(entry, kernel, siblings, env, tensors, report)?;
             Some(Baseline { name: entry.key.clone(), kind })
         })
@@ -124,10 +129,18 @@ fn other_kernel(node: &Node, kernel: &Entry, siblings: &[Entry], env: &Env<'_>, 
     }
     let index = find(node, "kernel", others().map(|other| other.key.as_str()), report)?;
     let other = others().nth(index)?;
-    let shapes: Vec<&str> = other.node.table()?.entries_of("shapes").iter().map(|shape| shape.key.as_str()).collect();
-    for shape in env.shape_names().filter(|shape| !shapes.contains(shape)) {
-        let message = format!("kernel `{}` has no shape `{shape}`", other.key);
-        report.error(&node.place, message, "a baseline is measured at the shape of the same name");
+    for shape in &env.shapes {
+        let theirs = other.node.table()?.entries_of("shapes").iter().find(|theirs| theirs.key == shape.name);
+        let Some(theirs) = theirs.and_then(|theirs| theirs.node.table()) else {
+            let message = format!("kernel `{}` has no shape `{}`", other.key, shape.name);
+            report.error(&node.place, message, "a baseline is measured at the shape of the same name");
+            continue;
+        };
+        let same = |(dim, size): &(String, i64)| theirs.get(dim).and_then(Node::integer) == Some(*size);
+        if theirs.entries.len() != shape.dims.len() || !shape.dims.iter().all(same) {
+            let message = format!("shape `{}` of kernel `{}` has other sizes", shape.name, other.key);
+            report.error(&node.place, message, "two problems cannot be compared");
+        }
     }
     Some(other.key.clone())
 }

@@ -1,23 +1,14 @@
 //! Gates: limits, and what they refer to.
 
-use kbench_runtime::dtype::DType;
-
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
 use super::super::{CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
 use super::env::Env;
 use super::names::find;
 use super::shapes;
-use super::tensors::Tensors;
 
 /// `None` where something was reported.
-pub(super) fn gates(
-    kernel: &Table,
-    env: &Env<'_>,
-    tensors: &Tensors,
-    search: &Search,
-    report: &Report,
-) -> Option<Gates> {
+pub(super) fn gates(kernel: &Table, env: &Env<'_>, search: &Search, report: &Report) -> Option<Gates> {
     let before = report.errors();
     let empty = Table::default();
     let table = kernel.get("gates").and_then(Node::table).unwrap_or(&empty);
@@ -30,7 +21,7 @@ pub(super) fn gates(
     let sub = |key| table.get(key).and_then(Node::table).unwrap_or(&empty);
     let gates = Gates {
         resources: resources(sub("resources"), report),
-        correctness: correctness(sub("correctness"), env, tensors, report),
+        correctness: correctness(sub("correctness"), env, report),
         performance: table
             .get("performance")
             .map_or(&[][..], Node::elements)
@@ -73,7 +64,7 @@ fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
     Some(share)
 }
 
-fn correctness(table: &Table, env: &Env<'_>, tensors: &Tensors, report: &Report) -> CorrectnessLimits {
+fn correctness(table: &Table, env: &Env<'_>, report: &Report) -> CorrectnessLimits {
     let limit = |key| table.get(key).and_then(Node::number);
     let bad_fraction = share(table, "max_bad_fraction", report).unwrap_or(0.0);
     let mut limits = CorrectnessLimits {
@@ -93,10 +84,6 @@ fn correctness(table: &Table, env: &Env<'_>, tensors: &Tensors, report: &Report)
     {
         report.error(&entry.key_place, "`max_bad_fraction` needs `max_abs_err`", "elements above that count as bad");
     }
-    let stated = [limits.max_abs_err, limits.max_mean_err, limits.max_rms_err, limits.max_bias];
-    if stated.iter().all(Option::is_none) {
-        limits.max_rms_err = tensors.outputs().map(|(_, tensor)| usual_error(tensor.dtype)).reduce(f64::max);
-    }
     if let Some(node) = table.get("shapes") {
         limits.shapes = node.elements().iter().filter_map(|node| shapes::find(node, env, report)).collect();
         limits.shapes.sort_unstable();
@@ -106,20 +93,6 @@ fn correctness(table: &Table, env: &Env<'_>, tensors: &Tensors, report: &Report)
         }
     }
     limits
-}
-
-/// What a correct kernel stays below, root mean square over root mean square: rounding of the output and of a long
-/// sum in fp32, with a margin. A wrong element shows long before that: one missing term of 4096 is already 0.016.
-fn usual_error(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => 1e-10,
-        DType::F32 => 1e-4,
-        DType::F16 => 2e-3,
-        DType::Bf16 => 1e-2,
-        DType::F8e4m3 => 0.06,
-        DType::F8e5m2 => 0.12,
-        _ => 0.0,
-    }
 }
 
 fn performance(

@@ -1,0 +1,233 @@
+//! One variant through gate 2 and the clock, unless it is known already.
+
+use std::time::Duration;
+
+use kbench_runtime::protocol::{
+    Case, CheckJob, Failure, Reference, SeedReport, TensorSpec, TimeJob, TimedCase, Timing,
+};
+use kbench_runtime::stats::Summary;
+
+use super::{Attempt, BuildFailure, Built, RunError, Workbench};
+use crate::config::Kernel;
+use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
+use crate::executor::ExecutorError;
+use crate::gates::{self, at_level};
+use crate::journal::Record;
+use crate::space::Variant;
+
+/// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
+const METHOD: u32 = 2;
+
+/// The jobs of one evaluation.
+struct Jobs {
+    checks: Vec<(usize, CheckJob)>,
+    time: TimeJob,
+}
+
+impl Workbench<'_> {
+    /// Runs a built variant through gate 2 and times it at the search's shape. What is known already is not run again.
+    pub fn evaluate(&mut self, variant: &Variant, attempt: Attempt) -> Result<Evaluation, RunError> {
+        let toggles = self.kernel.space.settings(variant);
+        let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
+        match attempt.result {
+            Ok(built) => {
+                evaluation.builds = built.records(self.kernel);
+                match self.jobs(variant, &built)? {
+                    Ok(jobs) => {
+                        evaluation.key = self.key(&jobs, &built);
+                        if let Some(known) = self.known_as(&evaluation)? {
+                            return Ok(known);
+                        }
+                        self.run(jobs, &built, &mut evaluation)?;
+                        self.keys.insert(evaluation.key.clone(), toggles);
+                        self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
+                    }
+                    Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
+                }
+            }
+            Err(BuildFailure { rejection, built }) => {
+                evaluation.builds = built.map(|built| built.records(self.kernel)).unwrap_or_default();
+                evaluation.outcome = Outcome::Rejected(rejection);
+            }
+        }
+        self.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
+        Ok(evaluation)
+    }
+
+    /// What is known of a variant with this key: from its twin in this run, or from the journal.
+    fn known_as(&mut self, evaluation: &Evaluation) -> Result<Option<Evaluation>, RunError> {
+        let Evaluation { toggles, key, builds, .. } = evaluation;
+        let Some(known) = self.known.evaluations.get(key) else { return Ok(None) };
+        let first = self.keys.get(key);
+        let twin = first.filter(|&first| first != toggles).cloned();
+        let known = Evaluation { toggles: toggles.clone(), builds: builds.clone(), twin, ..known.clone() };
+        if first.is_some() {
+            self.record(&Record::Evaluation(Box::new(known.clone())))?;
+        } else {
+            self.keys.insert(key.clone(), toggles.clone());
+        }
+        Ok(Some(known))
+    }
+
+    fn jobs(&mut self, variant: &Variant, built: &Built) -> Result<Result<Jobs, Rejection>, RunError> {
+        let kernel = self.kernel;
+        let mut checks = Vec::new();
+        let mut time = None;
+        for shape in self.builder.shapes.clone() {
+            let point = self.builder.point(kernel, shape, variant);
+            let case = match point.case(&kernel.implementation, built.artifact(shape), &self.files) {
+                Ok(case) => case,
+                Err(error) => {
+                    let name = &kernel.shapes[shape].name;
+                    return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
+                }
+            };
+            let reference = self.reference(kernel, shape)?;
+            if shape == kernel.search.shape {
+                time = Some(self.time_job(vec![TimedCase { case: case.clone(), reference: reference.clone() }]));
+            }
+            checks.push((shape, check_job(kernel, case, reference)));
+        }
+        // Cheapest first: a wrong variant should cost little.
+        checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
+        Ok(Ok(Jobs { checks, time: time.expect("the search's shape is one of the builder's") }))
+    }
+
+    /// Everything the outcome depends on, with machine code in place of binaries, whose names and notes may differ.
+    fn key(&self, jobs: &Jobs, built: &Built) -> String {
+        let checks: Vec<&CheckJob> = jobs.checks.iter().map(|(_, job)| job).collect();
+        let limits = format!("{:?}", self.kernel.gates.correctness);
+        let mut text = serde_json::to_string(&(self.circumstances(), &checks, &jobs.time, limits)).expect("plain data");
+        for build in &built.builds {
+            text = text.replace(&build.artifact.hash, &build.artifact.identity);
+        }
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// What measurements depend on beside their jobs.
+    pub(super) fn circumstances(&self) -> impl serde::Serialize {
+        let kernel = self.kernel;
+        (METHOD, env!("CARGO_PKG_VERSION"), self.device.clone(), kernel.runner.clone(), kernel.timing.timeout_seconds)
+    }
+
+    fn run(&mut self, jobs: Jobs, built: &Built, evaluation: &mut Evaluation) -> Result<(), RunError> {
+        let kernel = self.kernel;
+        for build in &built.builds {
+            self.executor.add_blob(&build.artifact.hash, &build.artifact.code);
+        }
+        for (shape, job) in jobs.checks {
+            match self.check(kernel, &kernel.shapes[shape].name, job, &mut evaluation.warnings)? {
+                Ok(errors) => evaluation.errors.push(errors),
+                Err(rejection) => {
+                    evaluation.outcome = Outcome::Rejected(rejection);
+                    return Ok(());
+                }
+            }
+        }
+        let name = &kernel.shapes[kernel.search.shape].name;
+        match self.time(name, jobs.time, &mut evaluation.warnings)? {
+            Ok(timing) => evaluation.timing = Some(timing),
+            Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
+        }
+        Ok(())
+    }
+
+    fn time(
+        &mut self,
+        shape: &str,
+        job: TimeJob,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<TimingRecord, Rejection>, RunError> {
+        let kernel = self.kernel;
+        let timing = match self.executor.time(job, self.timeout()) {
+            Ok(timings) => timings.into_iter().next(),
+            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(timing) = timing else {
+            let message = "the worker timed nothing";
+            return Ok(Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape))));
+        };
+        Ok(measured(kernel, shape, &timing, warnings))
+    }
+
+    /// Gate 2 of any kernel at one shape.
+    pub(super) fn check(
+        &mut self,
+        kernel: &Kernel,
+        shape: &str,
+        job: CheckJob,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
+        let seeds = match self.executor.check(job, self.timeout()) {
+            Ok(seeds) => seeds,
+            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match judge(kernel, shape, &seeds, warnings) {
+            Some(rejection) => Err(rejection),
+            None => Ok(ShapeErrors::worst(shape, &seeds)),
+        })
+    }
+
+    pub(super) fn time_job(&self, cases: Vec<TimedCase>) -> TimeJob {
+        let timing = &self.kernel.timing;
+        TimeJob {
+            id: 0,
+            cases,
+            seed: 0,
+            warmup: timing.warmup,
+            iterations: timing.iterations,
+            cache: timing.cache,
+            bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.kernel.timing.timeout_seconds)
+    }
+}
+
+/// The check that a kernel's own gates ask for.
+pub(super) fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob {
+    let limits = &kernel.gates.correctness;
+    CheckJob {
+        id: 0,
+        case,
+        reference,
+        seeds: (0..u64::from(limits.seeds)).collect(),
+        bad_above: gates::correctness::bad_above(limits),
+    }
+}
+
+fn judge(kernel: &Kernel, shape: &str, seeds: &[SeedReport], warnings: &mut Vec<String>) -> Option<Rejection> {
+    let limits = &kernel.gates.correctness;
+    at_level(limits.level, gates::correctness::judge(limits, &kernel.tensors, shape, seeds), warnings)
+}
+
+/// A failed job as a rejection, unless it was not the kernel's fault: then there is no point in going on.
+pub(super) fn failed(kernel: &Kernel, failure: &Failure, shape: &str) -> Result<Rejection, RunError> {
+    if let Failure::Reference { .. } | Failure::Inputs { .. } = failure {
+        let kernel = kernel.name.clone();
+        return Err(RunError::Reference { kernel, message: format!("at {shape}: {failure}") });
+    }
+    Ok(Rejection::new(Gate::Launch, failure.into(), failure.to_string(), Some(shape)))
+}
+
+/// A timing as a record, unless the outputs were no longer right after it or it holds no numbers.
+pub(super) fn measured(
+    kernel: &Kernel,
+    shape: &str,
+    timing: &Timing,
+    warnings: &mut Vec<String>,
+) -> Result<TimingRecord, Rejection> {
+    let Some(summary) = Summary::of(&timing.samples) else {
+        let message = "the worker's samples are not numbers";
+        return Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape)));
+    };
+    if let Some(mut rejection) = judge(kernel, shape, std::slice::from_ref(&timing.after), warnings) {
+        rejection.message = format!("after timing: {}", rejection.message);
+        return Err(rejection);
+    }
+    Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock: timing.clock.clone() })
+}
