@@ -2,7 +2,7 @@
 //!
 //! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
 //! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
-//! [`workbench`] does this for one variant, [`session`] for a search. [`bench`] measures side by side, [`compare`] and
+//! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
 //! [`drift`] look at two states of a kernel.
 
 pub mod bench;
