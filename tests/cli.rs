@@ -3,18 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use model::{MODEL, kbench, package_with};
+use model::{MODEL, kbench, package_with, shown};
 
 mod model;
-
-/// Exit code, stdout and stderr of a run, without what differs from run to run.
-fn shown(folder: &Path, args: &[&str]) -> String {
-    let output = kbench(folder, args).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let folder = folder.canonicalize().unwrap();
-    format!("exit {}\n{}---\n{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-        .replace(&*folder.to_string_lossy(), "[FOLDER]")
-}
 
 macro_rules! assert_shown {
     ($shown:expr) => {

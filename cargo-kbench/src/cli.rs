@@ -133,6 +133,46 @@ pub struct VariantArgs {
     pub variant: Option<String>,
 }
 
+/// What to do with the resources of all variants.
+#[derive(Debug, Clone, Args)]
+pub struct DriftArgs {
+    /// Keep the resources of every variant in a file, to be committed
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub save: Option<PathBuf>,
+    /// Fail where a variant uses more than such a file says
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub against: Option<PathBuf>,
+}
+
+/// What `compare` lets pass.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Compare all the same what was measured under different conditions
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub allow: Vec<Allow>,
+    /// By how much a variant must be slower to count as a regression
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    pub threshold: f64,
+}
+
+/// A condition that may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Allow {
+    /// Another device
+    Device,
+    /// A shape of the same name with other sizes
+    Dims,
+    /// Another state of the cache, or another clock
+    Timing,
+}
+
+/// A percentage as a fraction.
+fn percent(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    let number = number.filter(|number| (0.0..100.0).contains(number));
+    number.map(|number| number / 100.0).ok_or_else(|| "expected a percentage below 100, such as 2.5".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Create a package with a kernel, ready to gate and autotune
@@ -159,6 +199,8 @@ enum Verb {
         /// Every valid variant; fails only if none passes
         #[arg(long, conflicts_with = "variant")]
         all: bool,
+        #[command(flatten)]
+        drift: DriftArgs,
     },
     /// Run one variant through the gates: resources, correctness, performance
     Gate {
@@ -170,6 +212,32 @@ enum Verb {
         variant: VariantArgs,
         #[command(flatten)]
         measure: MeasureArgs,
+    },
+    /// Measure one variant side by side with the default and the baselines
+    Bench {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        variant: VariantArgs,
+        /// The winner that elite.json names for this device and shape
+        #[arg(long, conflicts_with = "variant")]
+        elite: bool,
+        #[command(flatten)]
+        measure: MeasureArgs,
+        /// Keep the result in a file, for `compare`
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
+    },
+    /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
+    Compare {
+        /// What was measured before
+        old: PathBuf,
+        /// What was measured after
+        new: PathBuf,
+        #[command(flatten)]
+        limits: CompareArgs,
     },
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune {
@@ -241,8 +309,15 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
     match verb {
         Verb::New { name, template } => verbs::new::run(&name, template, output),
         Verb::Check { select } => verbs::check::run(&select, output),
-        Verb::Build { select, tools, variant, all } => verbs::build::run(&select, &tools, &variant, all, output),
+        Verb::Build { select, tools, variant, all, drift } => {
+            verbs::build::run(&select, &tools, &variant, all, &drift, output)
+        }
         Verb::Gate { select, tools, variant, measure } => verbs::gate::run(&select, &tools, &variant, &measure, output),
+        Verb::Bench { select, tools, variant, elite, measure, save } => {
+            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+            verbs::bench::run(&select, &tools, &candidate, &measure, save.as_deref(), output)
+        }
+        Verb::Compare { old, new, limits } => verbs::compare::run(&old, &new, &limits, output),
         Verb::Autotune { select, tools, measure, resume } => {
             verbs::autotune::run(&select, &tools, &measure, resume, output)
         }

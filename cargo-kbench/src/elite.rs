@@ -1,7 +1,7 @@
 //! `elite.json`: the best variants of each kernel, device and shape, with all that is needed to believe them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
 use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, TimingRecord};
+use crate::file::{self, in_context};
 use crate::space::Settings;
 
 /// The version of the file.
@@ -111,6 +112,10 @@ pub struct EliteVariant {
 pub struct BaselineRecord {
     /// `default`, or the baseline's name.
     pub name: String,
+    /// The default variant's toggles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    pub toggles: Option<Settings>,
     /// Its time.
     pub timing: TimingRecord,
     /// Where it is a baseline by `command`.
@@ -187,7 +192,8 @@ impl EliteFile {
             Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
             None => return Err(invalid("not an elite file".to_owned())),
         }
-        serde_json::from_value(value).map_err(|error| invalid(error.to_string()))
+        // From the text once more: a `Value` would not keep the order of the toggles.
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
     }
 
     /// Replaces the entry of the same package, kernel, device and shape, or adds it.
@@ -216,27 +222,8 @@ impl EliteFile {
 
     /// Writes the file whole or not at all.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            // tempfile makes private files; this one is for everyone the folder is for.
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::PermissionsExt as _;
-                file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-            }
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|error| in_context(path, &error))
+        file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
     }
-}
-
-fn in_context(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -3,35 +3,26 @@
 //! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
 //! second way through the loop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
+use crate::space::Settings;
 
 /// The version of the lines.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 pub enum Record {
     /// A run began.
-    Start {
-        /// [`VERSION`].
-        version: u32,
-        /// Package and kernel.
-        kernel: String,
-        /// The device's name.
-        device: String,
-        /// Seconds since the epoch.
-        time: u64,
-        /// Whether earlier records were used.
-        resumed: bool,
-    },
+    Start(Start),
     /// A variant was tried.
     Evaluation(Box<Evaluation>),
     /// Variants and baselines were measured interleaved.
@@ -43,6 +34,30 @@ pub enum Record {
         /// Variants evaluated.
         evaluations: u64,
     },
+}
+
+/// What a run works on. What follows it in the journal was measured under these conditions.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Start {
+    /// The version of the lines.
+    pub version: u32,
+    /// Package and kernel.
+    pub kernel: String,
+    /// The device's name.
+    pub device: String,
+    /// Seconds since the epoch.
+    pub time: u64,
+    /// Whether earlier records were used.
+    pub resumed: bool,
+    /// The sizes of each shape.
+    #[serde(default)]
+    pub shapes: BTreeMap<String, BTreeMap<String, i64>>,
+    /// How times are taken.
+    #[serde(default)]
+    pub timing: Option<TimingSettings>,
+    /// The default variant.
+    #[serde(default)]
+    pub default: Settings,
 }
 
 /// An interleaved measurement.
@@ -139,9 +154,8 @@ impl Journal {
     }
 
     /// Appends the first line of a run.
-    pub fn start(&mut self, kernel: &str, device: &str, time: u64, resumed: bool) -> io::Result<()> {
-        let (kernel, device) = (kernel.to_owned(), device.to_owned());
-        self.append(&Record::Start { version: VERSION, kernel, device, time, resumed })
+    pub fn start(&mut self, start: Start) -> io::Result<()> {
+        self.append(&Record::Start(Start { version: VERSION, ..start }))
     }
 }
 
@@ -152,7 +166,7 @@ impl Known {
         let mut known = Known::default();
         for line in text.split(|&byte| byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Record::Start { version, resumed, .. }) if !resumed || version != VERSION => {
+                Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => {
                     known = Known::default();
                 }
                 Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() && !is_transient(&evaluation) => {
@@ -179,7 +193,6 @@ fn is_transient(evaluation: &Evaluation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::Settings;
 
     fn evaluation(key: &str) -> Record {
         let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
@@ -199,7 +212,7 @@ mod tests {
         let path = folder.path().join("a/b/journal.jsonl");
         let write = |resumed, key| {
             let (mut journal, _) = Journal::open(&path, false).unwrap();
-            journal.start("p/k", "device", 1, resumed).unwrap();
+            journal.start(Start { resumed, ..Start::default() }).unwrap();
             journal.append(&evaluation(key)).unwrap();
         };
         write(false, "a");
@@ -215,7 +228,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let (mut journal, _) = Journal::open(&path, false).unwrap();
-        journal.start("p/k", "device", 1, false).unwrap();
+        journal.start(Start::default()).unwrap();
         journal.append(&evaluation("a")).unwrap();
         journal.append(&evaluation("b")).unwrap();
         drop(journal);

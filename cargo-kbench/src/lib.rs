@@ -2,15 +2,20 @@
 //!
 //! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
 //! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
-//! [`workbench`] does this for one variant, [`session`] for a search.
+//! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
+//! [`drift`] look at two states of a kernel.
 
+pub mod bench;
 pub mod cli;
+pub mod compare;
 pub mod compile;
 pub mod config;
+pub mod drift;
 pub mod elite;
 pub mod evaluation;
 pub mod executor;
 pub mod external;
+pub mod file;
 pub mod gates;
 pub mod journal;
 pub mod report;

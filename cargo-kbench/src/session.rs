@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kbench_runtime::protocol::DeviceInfo;
 use kbench_runtime::stats::Speedup;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{BaselineKind, Kernel, PerformanceBound};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
@@ -17,7 +17,7 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::gates;
 use crate::gates::performance::Verdict;
-use crate::journal::{Journal, Record};
+use crate::journal::{self, Journal, Record};
 use crate::search;
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, Compared, Entrant, RunError, Workbench, dead_toggles};
@@ -115,7 +115,7 @@ pub struct Tuned {
 }
 
 /// A speed-up with its verdict.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The ratio of p50s and its interval.
     pub speedup: Speedup,
@@ -126,7 +126,7 @@ pub struct Comparison {
 impl Comparison {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
     /// slower, whatever the samples say.
-    fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
+    pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
         let speedup = compared.speedup(name, other).ok()?;
         let same = compared.same_program(name, other);
         let verdict = if same { Verdict::Same } else { gates::performance::verdict(&speedup) };
@@ -172,7 +172,16 @@ pub fn autotune(
     let kernel = bench.kernel;
     let (mut journal, known) = Journal::open(options.journal, options.resume)?;
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    journal.start(&format!("{}/{}", kernel.package, kernel.name), &device.name, time, options.resume)?;
+    journal.start(journal::Start {
+        kernel: format!("{}/{}", kernel.package, kernel.name),
+        device: device.name.clone(),
+        time,
+        resumed: options.resume,
+        shapes: kernel.shapes.iter().map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
+        timing: Some((&kernel.timing).into()),
+        default: kernel.space.settings(&kernel.space.default),
+        ..journal::Start::default()
+    })?;
     bench.attach(journal, known);
 
     let mut search = Search::new(kernel);
@@ -382,6 +391,7 @@ impl<'a> Search<'a> {
             .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
             .map(|entry| BaselineRecord {
                 name: shown(&entry.name),
+                toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
                 timing: entry.timing.clone(),
                 external: entry.external.clone(),
             })

@@ -86,19 +86,23 @@ pub fn percentile(sorted: &[f64], q: f64) -> f64 {
 }
 
 /// The percentile bootstrap of the median of ascending samples.
+fn median_interval(sorted: &[f64]) -> (f64, f64) {
+    ends(&mut resampled_medians(sorted, &mut ChaCha8Rng::seed_from_u64(SEED)))
+}
+
+/// The medians of resamples of ascending samples.
 ///
 /// A resample of n draws with replacement has as its k-th smallest element `sorted[floor(n * u)]`, where `u` is the
 /// k-th smallest of n uniform numbers, and that has a Beta(k, n + 1 - k) distribution. Drawing `u` directly gives medians with
 /// exactly the distribution of the bootstrap's, at a cost that does not grow with n.
-fn median_interval(sorted: &[f64]) -> (f64, f64) {
+fn resampled_medians(sorted: &[f64], rng: &mut ChaCha8Rng) -> Vec<f64> {
     let n = sorted.len();
     let k = n.div_ceil(2);
-    let Ok(lower) = Beta::new(k as f64, (n + 1 - k) as f64) else { return (sorted[0], sorted[n - 1]) };
+    let lower = Beta::new(k as f64, (n + 1 - k) as f64).expect("both are at least 1");
     let at = |u: f64| sorted[((u * n as f64) as usize).min(n - 1)];
-    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    let mut medians: Vec<f64> = (0..RESAMPLES)
+    (0..RESAMPLES)
         .map(|_| {
-            let u: f64 = lower.sample(&mut rng);
+            let u: f64 = lower.sample(rng);
             if n % 2 == 1 {
                 return at(u);
             }
@@ -106,11 +110,10 @@ fn median_interval(sorted: &[f64]) -> (f64, f64) {
             let v = rng.random::<f64>().powf(1.0 / (n - k) as f64);
             f64::midpoint(at(u), at(u + (1.0 - u) * (1.0 - v)))
         })
-        .collect();
-    ends(&mut medians)
+        .collect()
 }
 
-/// How much faster a candidate is than a baseline, from samples taken in turn.
+/// How much faster a candidate is than a baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Speedup {
     /// Median of the baseline over median of the candidate: above 1 the candidate is faster.
@@ -127,12 +130,8 @@ impl Speedup {
     ///
     /// `None` unless both sides hold the same number of samples, at least [`FEWEST_ROUNDS`], all finite and positive.
     pub fn of(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
-        let usable = |samples: &[f64]| samples.iter().all(|sample| sample.is_finite() && *sample > 0.0);
-        if baseline.len() < FEWEST_ROUNDS
-            || baseline.len() != candidate.len()
-            || !usable(baseline)
-            || !usable(candidate)
-        {
+        let few = baseline.len() < FEWEST_ROUNDS;
+        if few || baseline.len() != candidate.len() || !usable(baseline) || !usable(candidate) {
             return None;
         }
         let n = baseline.len();
@@ -159,6 +158,40 @@ impl Speedup {
         }
         Some(Speedup { ratio, low, high })
     }
+
+    /// The ratio of medians of samples taken apart, such as by two runs: each side is resampled for itself.
+    ///
+    /// The interval is that of the samples at hand. What differs from run to run, such as where memory came to lie, is not
+    /// in it, so a difference that it calls certain may be one of two runs rather than of two programs.
+    ///
+    /// `None` unless both sides hold at least [`FEWEST_ROUNDS`] samples, all finite and positive.
+    pub fn unpaired(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
+        let fewest = baseline.len().min(candidate.len());
+        if fewest < FEWEST_ROUNDS || !usable(baseline) || !usable(candidate) {
+            return None;
+        }
+        let sorted = |samples: &[f64]| {
+            let mut samples = samples.to_vec();
+            samples.sort_unstable_by(f64::total_cmp);
+            samples
+        };
+        let (left, right) = (sorted(baseline), sorted(candidate));
+        // One generator for both sides: with a seed each, the same seed would pair them.
+        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+        let (lefts, rights) = (resampled_medians(&left, &mut rng), resampled_medians(&right, &mut rng));
+        let mut ratios: Vec<f64> = lefts.iter().zip(&rights).map(|(left, right)| left / right).collect();
+        let (mut low, mut high) = ends(&mut ratios);
+        if fewest < BOOTSTRAP_ROUNDS {
+            low = low.min(left[0] / right[right.len() - 1]);
+            high = high.max(left[left.len() - 1] / right[0]);
+        }
+        Some(Speedup { ratio: percentile(&left, 0.5) / percentile(&right, 0.5), low, high })
+    }
+}
+
+/// Whether a ratio of medians can be taken.
+fn usable(samples: &[f64]) -> bool {
+    samples.iter().all(|sample| sample.is_finite() && *sample > 0.0)
 }
 
 /// A uniform index below `n`, by multiplication: biased by less than n / 2^64.
@@ -225,6 +258,36 @@ mod tests {
         assert_eq!(Speedup::of(&[], &[]), None);
         assert_eq!(Speedup::of(&[1.0, 2.0], &[1.0]), None);
         assert_eq!(Speedup::of(&[1.0], &[0.0]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[1.0; FEWEST_ROUNDS - 1]), None);
+        assert_eq!(Speedup::unpaired(&[1.0; 20], &[f64::INFINITY; 20]), None);
+    }
+
+    #[test]
+    fn unpaired_sides_may_differ_in_length_and_a_speedup_is_found() {
+        let speedup = Speedup::unpaired(&noisy(1, 120, 102.0), &noisy(2, 90, 100.0)).unwrap();
+        assert!(speedup.low > 1.01 && speedup.ratio < 1.03 && speedup.high < 1.03, "{speedup:?}");
+    }
+
+    #[test]
+    fn unpaired_intervals_cover_no_difference_about_as_often_as_they_say() {
+        let covered = (0..100)
+            .filter(|seed| {
+                let speedup = Speedup::unpaired(&noisy(2 * seed, 51, 100.0), &noisy(2 * seed + 1, 80, 100.0)).unwrap();
+                speedup.low <= 1.0 && 1.0 <= speedup.high
+            })
+            .count();
+        assert!((88..=100).contains(&covered), "{covered} of 100");
+    }
+
+    #[test]
+    fn unpaired_sides_are_not_paired() {
+        // A drift that both share, over which pairs would look: unpaired, it is part of what is not known.
+        let drifting: Vec<f64> = (0..100).map(|i| 100.0 + f64::from(i)).collect();
+        let paired = Speedup::of(&drifting, &drifting).unwrap();
+        let unpaired = Speedup::unpaired(&drifting, &drifting).unwrap();
+        assert_eq!((paired.low, paired.high), (1.0, 1.0));
+        assert!(unpaired.low < 0.95 && unpaired.high > 1.05, "{unpaired:?}");
     }
 
     #[test]
@@ -309,6 +372,17 @@ mod tests {
             prop_assert!((forth.low * back.high - 1.0).abs() < 1e-2);
             let same = Speedup::of(&left, &left).unwrap();
             prop_assert_eq!((same.ratio, same.low, same.high), (1.0, 1.0, 1.0));
+        }
+
+        #[test]
+        fn an_unpaired_speedup_is_ordered_and_ignores_order(
+            left in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
+            mut right in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
+        ) {
+            let speedup = Speedup::unpaired(&left, &right).unwrap();
+            prop_assert!(0.5 <= speedup.low && speedup.low <= speedup.high && speedup.high <= 2.0);
+            right.reverse();
+            prop_assert_eq!(speedup, Speedup::unpaired(&left, &right).unwrap());
         }
 
         #[test]

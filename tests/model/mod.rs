@@ -61,3 +61,12 @@ pub fn kbench(folder: &Path, args: &[&str]) -> Command {
     command.arg("kbench").args(args).current_dir(folder).stdin(std::process::Stdio::null());
     command
 }
+
+/// Exit code, stdout and stderr of a run, without what differs from run to run.
+pub fn shown(folder: &Path, args: &[&str]) -> String {
+    let output = kbench(folder, args).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let folder = folder.canonicalize().unwrap();
+    format!("exit {}\n{}---\n{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+        .replace(&*folder.to_string_lossy(), "[FOLDER]")
+}

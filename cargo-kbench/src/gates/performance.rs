@@ -1,5 +1,7 @@
 //! Gate 3, performance: limits are judged by the end of the interval that is against the kernel.
 
+use std::fmt;
+
 use kbench_runtime::stats::{Speedup, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +23,27 @@ pub enum Verdict {
 }
 
 /// How close to 1 a speed-up counts as none.
-const SAME: f64 = 0.01;
+pub const SAME: f64 = 0.01;
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Same => "same",
+            Verdict::Undecided => "undecided",
+        })
+    }
+}
 
 /// The verdict on an interval of a speed-up.
 pub fn verdict(speedup: &Speedup) -> Verdict {
-    if speedup.low > 1.0 - SAME && speedup.high < 1.0 + SAME {
+    verdict_within(speedup, SAME)
+}
+
+/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
+pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
+    if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
         Verdict::Same
     } else if speedup.low > 1.0 {
         Verdict::Faster

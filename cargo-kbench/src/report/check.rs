@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::config::{Backend, BaselineKind, Kernel, Level, PerformanceBound, Shape};
+use crate::config::{Backend, BaselineKind, Kernel, Level, PerformanceBound};
 use crate::space::Counts;
 use crate::text::grouped;
 
@@ -22,7 +22,7 @@ pub fn summary(kernel: &Kernel) -> String {
         format!("{removed:>width$}  {constraint}")
     });
     let names = kernel.shapes.iter().map(|shape| shape.name.len()).max().unwrap_or(0);
-    rows.list("shapes", &kernel.shapes, |shape| format!("{:names$}  {}", shape.name, dims(shape)));
+    rows.list("shapes", &kernel.shapes, |shape| format!("{:names$}  {}", shape.name, super::sizes(shape)));
     rows.list("baselines", &kernel.baselines, |baseline| {
         let kind = match &baseline.kind {
             BaselineKind::Variant(variant) => kernel.space.label(variant),
@@ -84,11 +84,6 @@ fn space(counts: &Counts) -> String {
         Some(all) => format!("{valid} of {cartesian}, {} removed by constraints", grouped(counts.cartesian - all)),
         None => format!("{valid} of {cartesian}: too many to count"),
     }
-}
-
-fn dims(shape: &Shape) -> String {
-    let dims: Vec<String> = shape.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    dims.join(" ")
 }
 
 fn gates(kernel: &Kernel) -> Vec<String> {

@@ -4,7 +4,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::outln;
+use crate::bench::BenchEntry;
+use crate::compare::Compared;
 use crate::config::Kernel;
+use crate::drift::KernelDrift;
 use crate::evaluation::{Evaluation, Rejection};
 use crate::session::{Event, Gated, Reporter, Tuned};
 
@@ -97,6 +100,21 @@ pub fn comparisons(kernel: &Kernel, gated: &Gated) {
             }),
         );
     }
+}
+
+/// What was measured side by side.
+pub fn bench(entry: &BenchEntry) {
+    message("bench", value(entry));
+}
+
+/// What two files come to.
+pub fn compared(compared: &Compared) {
+    message("compared", value(compared));
+}
+
+/// How the resources of a kernel's variants drifted.
+pub fn drift(drift: &KernelDrift) {
+    message("drift", value(drift));
 }
 
 /// The result of tuning a kernel.

@@ -4,11 +4,15 @@ use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
+use kbench_runtime::stats::Speedup;
 
-use crate::config::Kernel;
+use crate::config::{Kernel, Shape};
 use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
 
+pub mod bench;
 pub mod check;
+pub mod compare;
+pub mod drift;
 pub mod json;
 pub mod table;
 pub mod terminal;
@@ -79,7 +83,7 @@ pub fn time(nanoseconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// p50 with its interval.
+/// The interval of p50.
 pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
 }
@@ -96,6 +100,11 @@ pub fn external(external: &ExternalRecord, timing: &TimingRecord) -> String {
         .join("; ")
 }
 
+/// The interval of a speed-up.
+pub fn speedup_interval(speedup: &Speedup) -> String {
+    format!("{:.3} to {:.3}", speedup.low, speedup.high)
+}
+
 /// A rejection as one line.
 pub fn rejection(rejection: &Rejection) -> String {
     format!("{BAD}{}/{}{BAD:#}: {}", rejection.gate, rejection.code, place_and_message(rejection))
@@ -110,7 +119,36 @@ fn place_and_message(rejection: &Rejection) -> String {
 
 /// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
 pub fn title(kernel: &Kernel) -> String {
-    if kernel.package == kernel.name { kernel.name.clone() } else { format!("{}/{}", kernel.package, kernel.name) }
+    name(&kernel.package, &kernel.name)
+}
+
+/// The same by names.
+pub fn name(package: &str, kernel: &str) -> String {
+    if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
+}
+
+/// A shape's sizes, `M=64 N=64`.
+pub fn sizes(shape: &Shape) -> String {
+    dims(shape.dims.iter().map(|(name, size)| (name, size)))
+}
+
+/// Sizes by name.
+pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
+    dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a line for each item; of many only the first, and how many more there are.
+fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) -> String) {
+    const MOST: usize = 10;
+    // One line that stands for one item says nothing that the item would not.
+    let shown = if verbose || items.len() <= MOST + 1 { items.len() } else { MOST };
+    for item in &items[..shown] {
+        text.push_str(&line(item));
+        text.push('\n');
+    }
+    if shown < items.len() {
+        let _ = fmt::Write::write_fmt(text, format_args!("  and {} more; -v shows them\n", items.len() - shown));
+    }
 }
 
 /// `1 variant`, `2 variants`.

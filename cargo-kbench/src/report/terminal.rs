@@ -155,8 +155,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     let entry = &tuned.entry;
     let search = &entry.search;
     let shape = &kernel.shapes[kernel.search.shape];
-    let dims: Vec<String> = shape.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    let _ = writeln!(text, "{} at {} ({}) on {}\n", title(kernel), shape.name, dims.join(" "), entry.device.name);
+    let _ = writeln!(text, "{} at {} ({}) on {}\n", title(kernel), shape.name, super::sizes(shape), entry.device.name);
 
     let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
     let mut table = Table::new(["rank", "p50", "95 % interval"]);
@@ -168,7 +167,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
             Some(speedup) => format!("{:.2}x", speedup.ratio),
             None => "-".to_owned(),
         }));
-        row.push(label_of(&variant.toggles));
+        row.push(variant.toggles.to_string());
         table.row(row);
     }
     for baseline in &entry.baselines {
@@ -237,7 +236,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     if text.ends_with("\n\n") {
         text.pop();
     }
-    let label = label_of(&winner.toggles);
+    let label = winner.toggles.to_string();
     let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", time(winner.timing.summary.p50));
     let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Certainty", certainty(tuned, kernel));
     let variant = label.replace(' ', ",");
@@ -289,10 +288,6 @@ fn against(comparison: &Comparison, other: &str) -> String {
         Verdict::Same => format!("the same as {other} within 1 % ({interval})"),
         Verdict::Undecided => format!("undecided against {other} ({interval})"),
     }
-}
-
-fn label_of(toggles: &crate::space::Settings) -> String {
-    toggles.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The result of gating one variant: a line a gate.

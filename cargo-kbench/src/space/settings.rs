@@ -13,6 +13,20 @@ use crate::text::{did_you_mean, list};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings(pub Vec<(String, Value)>);
 
+impl Settings {
+    /// Whether both set the same toggles to the same values, in whatever order.
+    pub fn same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|setting| other.0.contains(setting))
+    }
+}
+
+impl fmt::Display for Settings {
+    /// As users read a variant, `TILE_M=64 TILE_N=128`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
+    }
+}
+
 impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))

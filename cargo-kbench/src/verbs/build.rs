@@ -2,14 +2,15 @@
 
 use std::sync::Mutex;
 
+use anyhow::anyhow;
+
 use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
-use crate::cli::{OutputArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::compile::Compiler;
-use crate::config::{Backend, Kernel, Package, Project};
+use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::config::{Backend, Kernel};
+use crate::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
 use crate::evaluation::Evaluation;
 use crate::executor::ExecutorError;
-use crate::gates::resources::{occupancy, shared_bytes};
-use crate::report::{self, json, outln, table::Table, terminal::Terminal};
+use crate::report::{self, Verbosity, json, outln, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
 use crate::workbench::{Builder, Built, RunError, Workbench};
@@ -20,56 +21,136 @@ pub fn run(
     tools: &ToolArgs,
     variant_args: &VariantArgs,
     all: bool,
+    drift: &DriftArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
     let project = match load(select)? {
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
+    // A file that cannot be read is better known before a long build than after it.
+    let against = drift.against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let mut exit = Exit::Pass;
+    let anywhere = drift.save.is_some() || drift.against.is_some();
+    let mut usages = Vec::new();
+    let mut skipped = Vec::new();
     for (package, kernel) in selected(&project, select) {
         let variants: Vec<Variant> =
             if all { kernel.space.variants().collect() } else { vec![variant(kernel, variant_args)?] };
-        match build(&project, package, kernel, &compiler, &variants, output) {
-            Ok(of_kernel) => exit = exit.max(of_kernel),
-            Err(error) => exit = exit.max(skip(kernel, error)?),
+        let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
+        let references = project.work_directory().join("references");
+        let mut bench = Workbench::new(package, kernel, &compiler, 0, references);
+        match build(&mut bench, &variants, table, anywhere, output) {
+            Ok((of_kernel, of_archs)) => {
+                exit = exit.max(of_kernel);
+                usages.extend(of_archs);
+            }
+            Err(error) => {
+                exit = exit.max(skip(kernel, error)?);
+                skipped.push((kernel.package.as_str(), kernel.name.as_str()));
+            }
+        }
+    }
+    if let Some(against) = &against {
+        // Of what was not asked for or could not be built, nothing is known.
+        let known = |usage: &&KernelUsage| {
+            project.packages.iter().any(|package| package.name == usage.package)
+                && (select.kernel.is_empty() || select.kernel.contains(&usage.kernel))
+                && !skipped.contains(&(usage.package.as_str(), usage.kernel.as_str()))
+        };
+        let old: Vec<&KernelUsage> = against.kernels.iter().filter(known).collect();
+        if !old.iter().any(|old| usages.iter().any(|new| same_place(old, new))) && !usages.is_empty() {
+            // A check that looks at nothing must not pass.
+            return Err(anyhow!("the file to compare with has none of these kernels for these architectures"));
+        }
+        exit = exit.max(tell(&old, &usages, output));
+    }
+    if let Some(path) = &drift.save {
+        if skipped.is_empty() {
+            ResourceFile::new(usages).write(path)?;
+            if output.verbosity() > Verbosity::Quiet && !output.json() {
+                report::status("Saved", path.display());
+            }
+        } else {
+            report::error(format_args!("not saved to {}: not every kernel could be built", path.display()));
         }
     }
     Ok(exit)
 }
 
+fn same_place(old: &KernelUsage, new: &KernelUsage) -> bool {
+    (&old.package, &old.kernel, &old.arch) == (&new.package, &new.kernel, &new.arch)
+}
+
+/// Says what drifted.
+fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: &OutputArgs) -> Exit {
+    let mut drifts: Vec<KernelDrift> = new
+        .iter()
+        .map(|new| KernelDrift::between(old.iter().find(|old| same_place(old, new)).copied(), Some(new)))
+        .collect();
+    let gone = old.iter().filter(|old| !new.iter().any(|new| same_place(old, new)));
+    drifts.extend(gone.map(|old| KernelDrift::between(Some(old), None)));
+    for drift in &drifts {
+        if output.json() {
+            json::drift(drift);
+        } else {
+            outln!("{}", report::drift::drift(drift, output.verbosity() == Verbosity::Verbose));
+        }
+    }
+    let count = |kind| drifts.iter().map(|drift| drift.count(kind)).sum::<usize>() as u64;
+    let (worse, better) = (report::count(count(Drift::Worse), "variant"), count(Drift::Better));
+    if count(Drift::Worse) > 0 {
+        report::error(format_args!("{worse} worse than the file says; where that is meant, write it anew with --save"));
+        return Exit::Failed;
+    }
+    if better > 0 && output.verbosity() > Verbosity::Quiet && !output.json() {
+        let better = report::count(better, "variant");
+        report::status("Improved", format_args!("{better}; write the file anew with --save to keep it so"));
+    }
+    Exit::Pass
+}
+
 fn build(
-    project: &Project,
-    package: &Package,
-    kernel: &Kernel,
-    compiler: &Compiler,
+    bench: &mut Workbench<'_>,
     variants: &[Variant],
+    table: bool,
+    anywhere: bool,
     output: &OutputArgs,
-) -> Result<Exit, RunError> {
-    let mut bench = Workbench::new(package, kernel, compiler, 0, project.work_directory().join("references"));
+) -> Result<(Exit, Vec<KernelUsage>), RunError> {
+    let kernel = bench.kernel;
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
-        // The device says what to compile for, where there is one.
-        match bench.open() {
-            Ok(_) => {}
-            Err(RunError::Executor(ExecutorError::NoDevice(_))) => bench.builder.arch = Some(fallback_arch(kernel)),
-            Err(error) => return Err(error),
+        // The device says what to compile for, where there is one; but a file is to be the same on every machine.
+        match (!anywhere).then(|| bench.open()) {
+            Some(Ok(_)) => {}
+            None | Some(Err(RunError::Executor(ExecutorError::NoDevice(_)))) => {
+                bench.builder.arch = Some(fallback_arch(kernel));
+            }
+            Some(Err(error)) => return Err(error),
         }
     }
     let archs: Vec<Option<String>> =
         if cuda && !kernel.arch.is_empty() { kernel.arch.iter().cloned().map(Some).collect() } else { vec![None] };
     let mut exit = Exit::Pass;
+    let mut usages = Vec::new();
     for arch in archs {
         if let Some(arch) = &arch {
             bench.builder.arch = Some(arch.clone());
         }
-        exit = exit.max(build_for(&bench.builder, variants, output)?);
+        let (of_arch, usage) = build_for(&bench.builder, variants, table, output)?;
+        exit = exit.max(of_arch);
+        usages.push(usage);
     }
-    Ok(exit)
+    Ok((exit, usages))
 }
 
-fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -> Result<Exit, RunError> {
+fn build_for(
+    builder: &Builder<'_>,
+    variants: &[Variant],
+    shown: bool,
+    output: &OutputArgs,
+) -> Result<(Exit, KernelUsage), RunError> {
     let kernel = builder.kernel;
     let mut terminal = Terminal::new(output.verbosity());
     let mut json = json::Json::new(kernel);
@@ -105,15 +186,18 @@ fn build_for(builder: &Builder<'_>, variants: &[Variant], output: &OutputArgs) -
     }
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
-        outln!("{}{target}\n\n{table}", report::title(kernel));
-        for (label, text) in
-            outputs.iter().take(if output.verbosity() == report::Verbosity::Verbose { usize::MAX } else { 1 })
+        if shown {
+            outln!("{}{target}\n\n{table}", report::title(kernel));
+        }
+        for (label, text) in outputs.iter().take(if output.verbosity() == Verbosity::Verbose { usize::MAX } else { 1 })
         {
             outln!("{label}:\n{}\n", text.trim_end());
         }
-        outln!("{passed} of {} pass gate 1", variants.len());
+        let of = if shown { String::new() } else { format!("{}{target}: ", report::title(kernel)) };
+        outln!("{of}{passed} of {} pass gate 1", variants.len());
     }
-    Ok(if passed > 0 { Exit::Pass } else { Exit::Failed })
+    let exit = if passed > 0 { Exit::Pass } else { Exit::Failed };
+    Ok((exit, KernelUsage::of(builder, variants, &attempts)))
 }
 
 /// The columns between verdict and variant.
@@ -127,24 +211,10 @@ fn columns(kernel: &Kernel) -> &'static [&'static str] {
 /// The largest values over the builds of a variant; occupancy the smallest.
 fn cells(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Vec<String> {
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    let resources = || built.iter().flat_map(|built| &built.builds).map(|build| build.artifact.resources);
-    let stack = number(resources().filter_map(|resources| resources.stack).max());
-    let code = number(resources().filter_map(|resources| resources.code_bytes).max());
+    let Usage { registers, spills, shared, stack, occupancy, code, .. } = Usage::of(builder, variant, built);
     if builder.kernel.implementation.backend != Backend::Cuda {
-        return vec![stack, code];
+        return vec![number(stack), number(code)];
     }
-    let launches: Vec<_> = built
-        .iter()
-        .flat_map(|built| &built.builds)
-        .flat_map(|build| build.shapes.iter().map(|&shape| (build.artifact.resources, shape)))
-        .filter_map(|(resources, shape)| Some((resources, builder.geometry(variant, shape)?)))
-        .collect();
-    let shared = launches.iter().filter_map(|(resources, geometry)| shared_bytes(resources, geometry)).max();
-    let arch = builder.arch.as_deref();
-    let occupancy = launches.iter().filter_map(|(resources, geometry)| occupancy(resources, geometry, arch));
-    let occupancy =
-        occupancy.min_by(f64::total_cmp).map_or_else(|| "-".to_owned(), |value| format!("{:.0} %", value * 100.0));
-    let registers = number(resources().filter_map(|resources| resources.registers).max());
-    let spills = resources().filter_map(|resources| Some(resources.spill_stores? + resources.spill_loads?)).max();
-    vec![registers, number(shared), number(spills), stack, code, occupancy]
+    let occupancy = occupancy.map_or_else(|| "-".to_owned(), |value| format!("{:.0} %", value * 100.0));
+    vec![number(registers), number(shared), number(spills), number(stack), number(code), occupancy]
 }

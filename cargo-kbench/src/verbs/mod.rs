@@ -14,8 +14,10 @@ use crate::space::Variant;
 use crate::workbench::RunError;
 
 pub mod autotune;
+pub mod bench;
 pub mod build;
 pub mod check;
+pub mod compare;
 pub mod gate;
 pub mod new;
 pub mod worker;

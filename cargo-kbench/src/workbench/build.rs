@@ -89,7 +89,13 @@ impl<'a> Builder<'a> {
         Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes }
     }
 
-    pub(super) fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
+    /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
+    pub fn shapes(&self) -> &[usize] {
+        &self.shapes
+    }
+
+    /// The place where a kernel's expressions have values.
+    pub fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
         Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
     }
 

@@ -1,0 +1,293 @@
+//! `cargo kbench compare`: what became faster or slower from one file to another, and what can be said of why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kbench_runtime::stats::{Speedup, Summary};
+use serde::Serialize;
+
+use crate::cli::Allow;
+use crate::evaluation::BuildRecord;
+use crate::gates::performance::{Verdict, verdict_within};
+use crate::report::dims;
+use crate::session::DEFAULT;
+use crate::space::Settings;
+
+pub use read::{BEST, Device, Measured, Time, read};
+
+mod read;
+#[cfg(test)]
+mod tests;
+
+/// Sizes of a shape by name.
+pub type Sizes = BTreeMap<String, i64>;
+
+/// What two files come to.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Compared {
+    /// What both have.
+    pub rows: Vec<Row>,
+    /// What only the old one has.
+    pub only_old: Vec<Only>,
+    /// What only the new one has.
+    pub only_new: Vec<Only>,
+}
+
+/// One variant or baseline in both files.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// The kernel.
+    pub kernel: String,
+    /// The shape.
+    pub shape: String,
+    /// The new file's device.
+    pub device: String,
+    /// Variant or baseline.
+    pub name: String,
+    /// A variant's toggles in the new file.
+    pub toggles: Option<Settings>,
+    /// Nanoseconds in the old file.
+    pub old: Summary,
+    /// Nanoseconds in the new file; none where a gate rejected it.
+    pub new: Option<Summary>,
+    /// Old p50 over new p50 with its interval.
+    pub speedup: Option<Speedup>,
+    /// What the interval says.
+    pub verdict: Option<Verdict>,
+    /// Whether it is surely slower, and by more than the threshold; or rejected.
+    pub regression: bool,
+    /// What the verdict rests on, and what else changed.
+    pub reasons: Vec<String>,
+}
+
+/// A variant or baseline in one file only.
+#[derive(Debug, Clone, Serialize)]
+pub struct Only {
+    /// The kernel.
+    pub kernel: String,
+    /// The shape.
+    pub shape: String,
+    /// The device.
+    pub device: String,
+    /// Variant or baseline.
+    pub name: String,
+    /// Nanoseconds.
+    pub p50: f64,
+}
+
+/// Compares two files' contents. The error lists what cannot be compared, and how to compare it all the same.
+pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f64) -> Result<Compared, Vec<String>> {
+    let places: BTreeSet<(&str, &str)> =
+        old.iter().chain(new).map(|measured| (&*measured.kernel, &*measured.shape)).collect();
+    let mut compared = Compared::default();
+    let mut refused = BTreeSet::new();
+    for (kernel, shape) in places {
+        let here = |measured: &&Measured| measured.kernel == kernel && measured.shape == shape;
+        let (old, new): (Vec<_>, Vec<_>) = (old.iter().filter(here).collect(), new.iter().filter(here).collect());
+        let on_one_device = old.iter().any(|old| new.iter().any(|new| same_device(&old.device, &new.device)));
+        if !on_one_device && !old.is_empty() && !new.is_empty() && !allow.contains(&Allow::Device) {
+            let (old, new) = (devices(&old), devices(&new));
+            refused.insert(format!("{kernel} at {shape}: OLD is of {old}, NEW is of {new}; --allow device"));
+            continue;
+        }
+        let mut met = vec![false; new.len()];
+        for before in &old {
+            let mut alone = true;
+            for (after, met) in new.iter().zip(&mut met) {
+                if !same_name(before, after) || on_one_device && !same_device(&before.device, &after.device) {
+                    continue;
+                }
+                (alone, *met) = (false, true);
+                let differences = differences(before, after);
+                let forbidden = differences.iter().filter(|(what, _)| !allow.contains(what));
+                let before_refusals = refused.len();
+                refused.extend(forbidden.map(|(what, how)| {
+                    let flag = match what {
+                        Allow::Device => "device",
+                        Allow::Dims => "dims",
+                        Allow::Timing => "timing",
+                    };
+                    format!("{kernel} at {shape}: {how}; --allow {flag}")
+                }));
+                if refused.len() == before_refusals {
+                    compared.add(before, after, differences.into_iter().map(|(_, how)| how).collect(), threshold);
+                }
+            }
+            if alone {
+                compared.only_old.extend(only(before));
+            }
+        }
+        let unmet = new.iter().zip(met).filter(|(_, met)| !met);
+        compared.only_new.extend(unmet.filter_map(|(after, _)| only(after)));
+    }
+    if refused.is_empty() { Ok(compared) } else { Err(refused.into_iter().collect()) }
+}
+
+impl Compared {
+    fn add(&mut self, before: &Measured, after: &Measured, mut reasons: Vec<String>, threshold: f64) {
+        let same_toggles = match (&before.toggles, &after.toggles) {
+            (Some(before), Some(after)) => before.same(after),
+            _ => true,
+        };
+        if before.name == BEST && same_toggles {
+            // It has a row of its own.
+            return;
+        }
+        let Ok(old) = &before.result else { return self.only_new.extend(only(after)) };
+        let mut row = Row {
+            kernel: after.kernel.clone(),
+            shape: after.shape.clone(),
+            device: after.device.name.clone(),
+            name: after.name.clone(),
+            toggles: after.toggles.clone(),
+            old: old.summary,
+            new: None,
+            speedup: None,
+            verdict: None,
+            regression: false,
+            reasons: Vec::new(),
+        };
+        match &after.result {
+            Err(_) if !after.is_variant => return self.only_old.extend(only(before)),
+            Err(why) => {
+                row.regression = true;
+                reasons.insert(0, format!("rejected now: {why}"));
+            }
+            Ok(new) => {
+                let (speedup, basis) = speedup(old, new);
+                let verdict = speedup.map_or(Verdict::Undecided, |speedup| verdict_within(&speedup, threshold));
+                row.new = Some(new.summary);
+                row.speedup = speedup;
+                row.verdict = Some(verdict);
+                row.regression = after.is_variant
+                    && verdict == Verdict::Slower
+                    && speedup.is_some_and(|speedup| 1.0 / speedup.ratio > 1.0 + threshold);
+                reasons.insert(0, basis);
+            }
+        }
+        if let Some((before, after)) = before.toggles.as_ref().zip(after.toggles.as_ref()).filter(|_| !same_toggles) {
+            reasons.push(format!("was {before}, is {after}"));
+        }
+        if let Some((before, after)) = before.build.as_ref().zip(after.build.as_ref()) {
+            reasons.extend(code_changes(before, after));
+        }
+        if let Some((before, after)) =
+            before.device.driver.as_ref().zip(after.device.driver.as_ref()).filter(|(before, after)| before != after)
+        {
+            reasons.push(format!("driver {before} → {after}"));
+        }
+        row.reasons = reasons;
+        self.rows.push(row);
+    }
+
+    /// So many rows have this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.verdict == Some(verdict)).count()
+    }
+
+    /// The rows that are worse than the threshold allows.
+    pub fn regressions(&self) -> usize {
+        self.rows.iter().filter(|row| row.regression).count()
+    }
+}
+
+/// The speed-up from old to new and what it was taken from.
+fn speedup(old: &Time, new: &Time) -> (Option<Speedup>, String) {
+    if let Some(speedup) = Speedup::unpaired(&old.samples, &new.samples) {
+        return (Some(speedup), format!("{} and {} samples", old.samples.len(), new.samples.len()));
+    }
+    let (old, new) = (&old.summary, &new.summary);
+    if !(old.p50_low > 0.0 && new.p50_low > 0.0) {
+        return (None, "a time of 0 has no ratio".to_owned());
+    }
+    // As far apart and as near as the two intervals allow.
+    let speedup =
+        Speedup { ratio: old.p50 / new.p50, low: old.p50_low / new.p50_high, high: old.p50_high / new.p50_low };
+    let apart = old.p50_low > new.p50_high || new.p50_low > old.p50_high;
+    (Some(speedup), format!("intervals {}", if apart { "apart" } else { "overlap" }))
+}
+
+/// What differs in the conditions of two measurements.
+fn differences(old: &Measured, new: &Measured) -> Vec<(Allow, String)> {
+    let mut found = Vec::new();
+    if !same_device(&old.device, &new.device) {
+        found.push((Allow::Device, format!("OLD is of {}, NEW is of {}", of(&old.device), of(&new.device))));
+    }
+    if old.dims.is_none() || old.dims != new.dims {
+        let sizes = |sizes: &Option<Sizes>| sizes.as_ref().map_or_else(|| "unknown sizes".to_owned(), dims);
+        found.push((Allow::Dims, format!("OLD has {}, NEW has {}", sizes(&old.dims), sizes(&new.dims))));
+    }
+    let cache = |measured: &Measured| measured.cache.clone().unwrap_or_else(|| "unknown".to_owned());
+    if old.cache.is_none() || old.cache != new.cache {
+        found.push((Allow::Timing, format!("the cache is {} in OLD, {} in NEW", cache(old), cache(new))));
+    }
+    if let (Ok(old), Ok(new)) = (&old.result, &new.result)
+        && old.clock != new.clock
+    {
+        found.push((Allow::Timing, format!("the clock is {} in OLD, {} in NEW", old.clock, new.clock)));
+    }
+    found
+}
+
+/// What differs in the code of two builds.
+fn code_changes(old: &BuildRecord, new: &BuildRecord) -> Vec<String> {
+    if old.binary_hash == new.binary_hash {
+        return vec!["same binary".to_owned()];
+    }
+    let mut changes = Vec::new();
+    if old.source_hash != new.source_hash {
+        changes.push("source changed".to_owned());
+    }
+    if old.compiler != new.compiler {
+        changes.push(format!("compiler {} → {}", old.compiler, new.compiler));
+    }
+    let spills =
+        |build: &BuildRecord| build.resources.spill_stores.zip(build.resources.spill_loads).map(|(s, l)| s + l);
+    for (what, old, new) in [
+        ("registers", old.resources.registers, new.resources.registers),
+        ("static shared", old.resources.static_shared, new.resources.static_shared),
+        ("spills", spills(old), spills(new)),
+        ("stack", old.resources.stack, new.resources.stack),
+        ("code", old.resources.code_bytes, new.resources.code_bytes),
+    ] {
+        if let Some((old, new)) = old.zip(new).filter(|(old, new)| old != new) {
+            changes.push(format!("{what} {old} → {new}"));
+        }
+    }
+    changes
+}
+
+/// A device's name says most; where both files know more, that counts too.
+fn same_device(old: &Device, new: &Device) -> bool {
+    let cores = old.multiprocessors.zip(new.multiprocessors);
+    old.name == new.name && cores.is_none_or(|(old, new)| old == new)
+}
+
+fn same_name(old: &Measured, new: &Measured) -> bool {
+    let role = |measured: &Measured| [DEFAULT, BEST].contains(&measured.name.as_str());
+    let toggles = old.toggles.as_ref().zip(new.toggles.as_ref()).filter(|_| !role(old) && !role(new));
+    // By value, since the table's order of toggles may have changed.
+    old.name == new.name || toggles.is_some_and(|(old, new)| old.same(new))
+}
+
+fn only(measured: &Measured) -> Option<Only> {
+    let time = measured.result.as_ref().ok().filter(|_| measured.name != BEST)?;
+    Some(Only {
+        kernel: measured.kernel.clone(),
+        shape: measured.shape.clone(),
+        device: measured.device.name.clone(),
+        name: measured.name.clone(),
+        p50: time.summary.p50,
+    })
+}
+
+fn of(device: &Device) -> String {
+    match device.multiprocessors {
+        Some(cores) => format!("{} with {cores} processors", device.name),
+        None => device.name.clone(),
+    }
+}
+
+fn devices(measured: &[&Measured]) -> String {
+    let names: BTreeSet<String> = measured.iter().map(|measured| of(&measured.device)).collect();
+    names.into_iter().collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,294 @@
+//! What elite.json, journals and bench files say was measured, in one form.
+
+use std::io;
+use std::path::Path;
+
+use kbench_runtime::stats::Summary;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Sizes;
+use crate::bench::{self, BenchFile};
+use crate::elite::{DeviceRecord, EliteFile};
+use crate::evaluation::{BuildRecord, Outcome, TimingRecord};
+use crate::file;
+use crate::journal::{self, Record, Start};
+use crate::report;
+use crate::session::DEFAULT;
+use crate::space::Settings;
+
+/// The name of the best variant, whichever it is.
+pub const BEST: &str = "best";
+
+/// One variant or baseline at one shape on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Package and kernel, as users read them.
+    pub kernel: String,
+    /// The shape's name.
+    pub shape: String,
+    /// Its sizes, where the file says.
+    pub dims: Option<Sizes>,
+    /// The device.
+    pub device: Device,
+    /// State of the cache, `cold` or `hot`, where the file says.
+    pub cache: Option<String>,
+    /// `default`, `best`, the variant's toggles or the baseline's name.
+    pub name: String,
+    /// Whether it is a variant of the kernel, as opposed to a baseline.
+    pub is_variant: bool,
+    /// A variant's toggles, where the file says.
+    pub toggles: Option<Settings>,
+    /// A variant's binary at this shape.
+    pub build: Option<BuildRecord>,
+    /// Its time, or why there is none.
+    pub result: Result<Time, String>,
+}
+
+/// A device, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Streaming multiprocessors, or logical cores.
+    pub multiprocessors: Option<u32>,
+    /// CUDA driver version, or operating system.
+    pub driver: Option<String>,
+}
+
+/// A measured time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Time {
+    /// What was read.
+    pub clock: String,
+    /// What the samples come to.
+    pub summary: Summary,
+    /// The samples, where the file has them.
+    pub samples: Vec<f64>,
+}
+
+/// Reads a file of any of the three kinds.
+pub fn read(path: &Path) -> io::Result<Vec<Measured>> {
+    let text = file::read(path)?;
+    let invalid = |error: serde_json::Error| file::invalid(path, error);
+    if let Ok(value) = serde_json::from_str::<Value>(&text)
+        && value.get("record").is_none()
+    {
+        return match value.get("format").and_then(Value::as_str) {
+            Some(bench::FORMAT) => {
+                file::check_version(path, &value, bench::VERSION)?;
+                Ok(of_bench(serde_json::from_str(&text).map_err(invalid)?))
+            }
+            None if value.get("kernels").is_some() => Ok(of_elite(EliteFile::read(path)?)),
+            _ => Err(unknown(path)),
+        };
+    }
+    let records: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if records.is_empty() {
+        return Err(unknown(path));
+    }
+    Ok(of_journal(records))
+}
+
+fn unknown(path: &Path) -> io::Error {
+    file::invalid(path, "neither an elite.json, nor a journal, nor a file of `bench --save`")
+}
+
+impl From<DeviceRecord> for Device {
+    fn from(device: DeviceRecord) -> Self {
+        Self { name: device.name, multiprocessors: Some(device.multiprocessors), driver: Some(device.driver) }
+    }
+}
+
+fn time(timing: TimingRecord, samples: Vec<f64>) -> Time {
+    Time { clock: timing.clock, summary: timing.summary, samples }
+}
+
+fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
+    builds.iter().find(|build| build.shapes.iter().any(|served| served == shape)).cloned()
+}
+
+fn of_bench(file: BenchFile) -> Vec<Measured> {
+    let mut all = Vec::new();
+    for entry in file.kernels {
+        let common = Measured {
+            kernel: report::name(&entry.package, &entry.kernel),
+            shape: entry.shape,
+            dims: Some(entry.dims),
+            device: entry.device.into(),
+            cache: Some(entry.timing.cache),
+            name: String::new(),
+            is_variant: false,
+            toggles: None,
+            build: None,
+            result: Err(String::new()),
+        };
+        all.extend(entry.entries.into_iter().map(|record| Measured {
+            name: record.name,
+            is_variant: record.toggles.is_some(),
+            toggles: record.toggles,
+            build: record.build,
+            result: Ok(time(record.timing, record.samples)),
+            ..common.clone()
+        }));
+        all.extend(entry.unavailable.into_iter().map(|(name, why)| Measured {
+            is_variant: name == entry.candidate || name == DEFAULT,
+            name,
+            result: Err(why.to_string()),
+            ..common.clone()
+        }));
+    }
+    all
+}
+
+fn of_elite(file: EliteFile) -> Vec<Measured> {
+    let mut all = Vec::new();
+    for entry in file.kernels {
+        let default = entry.baselines.iter().find_map(|baseline| baseline.toggles.clone());
+        let common = Measured {
+            kernel: report::name(&entry.package, &entry.kernel),
+            shape: entry.shape,
+            dims: Some(entry.dims),
+            device: entry.device.into(),
+            cache: Some(entry.timing.cache),
+            name: String::new(),
+            is_variant: false,
+            toggles: None,
+            build: None,
+            result: Err(String::new()),
+        };
+        let is_default = |toggles: &Settings| default.as_ref().is_some_and(|default| default.same(toggles));
+        let among_the_best = entry.elite.iter().any(|variant| is_default(&variant.toggles));
+        for (rank, variant) in entry.elite.into_iter().enumerate() {
+            let variant = Measured {
+                name: if is_default(&variant.toggles) { DEFAULT.to_owned() } else { variant.toggles.to_string() },
+                build: build_for(&variant.builds, &common.shape),
+                is_variant: true,
+                toggles: Some(variant.toggles),
+                result: Ok(time(variant.timing, Vec::new())),
+                ..common.clone()
+            };
+            if rank == 0 {
+                all.push(Measured { name: BEST.to_owned(), ..variant.clone() });
+            }
+            all.push(variant);
+        }
+        for baseline in entry.baselines.into_iter().filter(|baseline| baseline.toggles.is_none() || !among_the_best) {
+            all.push(Measured {
+                name: baseline.name,
+                is_variant: baseline.toggles.is_some(),
+                toggles: baseline.toggles,
+                result: Ok(time(baseline.timing, Vec::new())),
+                ..common.clone()
+            });
+        }
+        all.extend(entry.unavailable.into_iter().map(|(name, why)| Measured {
+            is_variant: name == DEFAULT,
+            name,
+            result: Err(why),
+            ..common.clone()
+        }));
+    }
+    all
+}
+
+/// The last run and the runs that it resumed; of what was measured twice, the later.
+fn of_journal(records: Vec<Record>) -> Vec<Measured> {
+    let mut start = Start::default();
+    let mut all: Vec<Measured> = Vec::new();
+    for record in records {
+        match record {
+            Record::Start(begun) => {
+                if !begun.resumed || begun.version != journal::VERSION {
+                    all.clear();
+                }
+                start = begun;
+            }
+            Record::Evaluation(evaluation) => {
+                let result = match (evaluation.outcome, evaluation.timing) {
+                    (Outcome::Passed, Some(timing)) => Ok((timing.shape.clone(), time(timing, Vec::new()))),
+                    (Outcome::Passed, None) => continue,
+                    (Outcome::Rejected(why), _) => Err(why.to_string()),
+                };
+                // A rejected variant has no time at any shape.
+                let shapes = match &result {
+                    Ok((shape, _)) => vec![shape.clone()],
+                    Err(_) => start.shapes.keys().cloned().collect(),
+                };
+                for shape in shapes {
+                    put(
+                        &mut all,
+                        Measured {
+                            build: build_for(&evaluation.builds, &shape),
+                            is_variant: true,
+                            toggles: Some(evaluation.toggles.clone()),
+                            result: result.clone().map(|(_, time)| time),
+                            ..started(&start, &evaluation.toggles.to_string(), &shape)
+                        },
+                    );
+                }
+            }
+            Record::Comparison(comparison) => {
+                for entry in comparison.entries {
+                    let new = started(&start, &entry.name, &entry.timing.shape);
+                    let result = Ok(time(entry.timing, entry.samples));
+                    // A variant was evaluated before it was compared; a baseline was not.
+                    let measured = match all.iter().find(|old| same_entry(old, &new)) {
+                        Some(old) => Measured { result, ..old.clone() },
+                        None => Measured { result, ..new },
+                    };
+                    put(&mut all, measured);
+                }
+            }
+            Record::Sanitized(_) | Record::End { .. } => {}
+        }
+    }
+    let mut best: Vec<Measured> = Vec::new();
+    for measured in all.iter().filter(|measured| measured.is_variant) {
+        let Some(rank) = rank(measured) else { continue };
+        let same = |other: &&mut Measured| other.shape == measured.shape && other.device == measured.device;
+        match best.iter_mut().find(same) {
+            Some(other) if self::rank(other).is_some_and(|other| other <= rank) => {}
+            Some(other) => other.clone_from(measured),
+            None => best.push(measured.clone()),
+        }
+    }
+    all.extend(best.into_iter().map(|best| Measured { name: BEST.to_owned(), ..best }));
+    all
+}
+
+/// Finalists, which were measured together, come before all others.
+fn rank(measured: &Measured) -> Option<(bool, f64)> {
+    let time = measured.result.as_ref().ok()?;
+    Some((time.samples.is_empty(), time.summary.p50))
+}
+
+fn started(start: &Start, label: &str, shape: &str) -> Measured {
+    let kernel = start
+        .kernel
+        .split_once('/')
+        .map_or_else(|| start.kernel.clone(), |(package, kernel)| report::name(package, kernel));
+    Measured {
+        kernel,
+        shape: shape.to_owned(),
+        dims: start.shapes.get(shape).cloned(),
+        device: Device { name: start.device.clone(), multiprocessors: None, driver: None },
+        cache: start.timing.as_ref().map(|timing| timing.cache.clone()),
+        name: if label == start.default.to_string() { DEFAULT.to_owned() } else { label.to_owned() },
+        is_variant: false,
+        toggles: None,
+        build: None,
+        result: Err(String::new()),
+    }
+}
+
+fn same_entry(old: &Measured, new: &Measured) -> bool {
+    old.name == new.name && old.shape == new.shape && old.device == new.device
+}
+
+fn put(all: &mut Vec<Measured>, new: Measured) {
+    match all.iter_mut().find(|old| same_entry(old, &new)) {
+        Some(old) => *old = new,
+        None => all.push(new),
+    }
+}

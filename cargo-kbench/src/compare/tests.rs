@@ -1,0 +1,249 @@
+use kbench_runtime::protocol::CacheMode;
+
+use super::*;
+use crate::config::expr::Value;
+use crate::elite::TimingSettings;
+use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
+use crate::journal::{Comparison, ComparisonEntry, Journal, Record, Start};
+
+const THRESHOLD: f64 = 0.01;
+
+/// Samples around a centre, 0.2 % apart at most.
+fn samples(centre: f64) -> Vec<f64> {
+    (0..50).map(|i| centre * (1.0 + 0.0001 * f64::from((i * 7) % 21 - 10))).collect()
+}
+
+fn toggles(a: i64) -> Settings {
+    Settings(vec![("A".into(), Value::Int(a)), ("B".into(), Value::Int(0))])
+}
+
+fn measured(name: &str, p50: f64) -> Measured {
+    let samples = samples(p50);
+    Measured {
+        kernel: "k".into(),
+        shape: "s".into(),
+        dims: Some(Sizes::from([("N".into(), 64)])),
+        device: Device { name: "model".into(), multiprocessors: Some(4), driver: Some("1".into()) },
+        cache: Some("cold".into()),
+        name: name.into(),
+        is_variant: true,
+        toggles: Some(toggles(1)),
+        build: None,
+        result: Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples }),
+    }
+}
+
+fn without_samples(mut measured: Measured) -> Measured {
+    if let Ok(time) = &mut measured.result {
+        time.samples.clear();
+    }
+    measured
+}
+
+fn row(old: Measured, new: Measured) -> Row {
+    compare(&[old], &[new], &[], THRESHOLD).unwrap().rows.remove(0)
+}
+
+#[test]
+fn verdicts_come_from_samples_or_else_from_intervals() {
+    for strip in [|measured| measured, without_samples] {
+        let verdict = |new| {
+            let row = row(strip(measured("x", 1000.0)), strip(measured("x", new)));
+            (row.verdict.unwrap(), row.regression)
+        };
+        assert_eq!(verdict(1000.0), (Verdict::Same, false));
+        assert_eq!(verdict(1100.0), (Verdict::Slower, true));
+        assert_eq!(verdict(900.0), (Verdict::Faster, false));
+    }
+    let reason = |old, new| row(old, new).reasons.remove(0);
+    assert_eq!(reason(measured("x", 1.0), measured("x", 2.0)), "50 and 50 samples");
+    assert_eq!(reason(without_samples(measured("x", 1.0)), measured("x", 2.0)), "intervals apart");
+    assert_eq!(reason(without_samples(measured("x", 1.0)), measured("x", 1.0)), "intervals overlap");
+}
+
+#[test]
+fn the_threshold_is_how_much_slower_is_let_pass() {
+    let regressions =
+        |threshold| compare(&[measured("x", 1000.0)], &[measured("x", 1030.0)], &[], threshold).unwrap().regressions();
+    assert_eq!((regressions(0.0), regressions(0.01), regressions(0.05)), (1, 1, 0));
+    let mut baseline = [measured("naive", 1000.0), measured("naive", 2000.0)];
+    for side in &mut baseline {
+        side.is_variant = false;
+    }
+    let [old, new] = baseline;
+    let row = row(old, new);
+    assert_eq!((row.verdict, row.regression), (Some(Verdict::Slower), false), "a slow baseline is nobody's loss");
+}
+
+#[test]
+fn wide_samples_are_undecided() {
+    let wide = |seed: i32| {
+        let mut measured = measured("x", 1.0);
+        let samples: Vec<f64> = (0..50).map(|i| 1000.0 + f64::from((i * 37 + seed) % 101)).collect();
+        measured.result = Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples });
+        measured
+    };
+    assert_eq!(row(wide(0), wide(5)).verdict, Some(Verdict::Undecided));
+}
+
+#[test]
+fn other_conditions_are_refused_unless_allowed() {
+    type Edit = fn(&mut Measured);
+    let edits: [(Allow, &str, Edit); 6] = [
+        (Allow::Device, "OLD is of model with 4 processors, NEW is of other with 4 processors", |m| {
+            m.device.name = "other".into();
+        }),
+        (Allow::Device, "NEW is of model with 8 processors", |m| m.device.multiprocessors = Some(8)),
+        (Allow::Dims, "OLD has N=64, NEW has N=65", |m| m.dims = Some(Sizes::from([("N".into(), 65)]))),
+        (Allow::Dims, "NEW has unknown sizes", |m| m.dims = None),
+        (Allow::Timing, "the cache is cold in OLD, hot in NEW", |m| m.cache = Some("hot".into())),
+        (Allow::Timing, "the clock is fake in OLD, graph in NEW", |m| {
+            m.result.as_mut().unwrap().clock = "graph".into();
+        }),
+    ];
+    for (allow, words, edit) in edits {
+        let mut new = measured("x", 1.0);
+        edit(&mut new);
+        let (old, new) = ([measured("x", 1.0)], [new]);
+        let refused = compare(&old, &new, &[], THRESHOLD).unwrap_err();
+        assert!(refused.len() == 1 && refused[0].contains(words), "{refused:?}");
+        for other in [Allow::Device, Allow::Dims, Allow::Timing].into_iter().filter(|other| *other != allow) {
+            assert!(compare(&old, &new, &[other], THRESHOLD).is_err());
+        }
+        let compared = compare(&old, &new, &[allow], THRESHOLD).unwrap();
+        assert!(
+            compared.rows[0].reasons.iter().any(|reason| words.contains(reason.as_str()) || reason.contains(words))
+        );
+    }
+}
+
+#[test]
+fn devices_that_both_have_are_compared_with_themselves() {
+    let on = |device: &str, p50| {
+        let mut measured = measured("x", p50);
+        measured.device.name = device.into();
+        measured
+    };
+    let compared =
+        compare(&[on("a", 1.0), on("b", 2.0)], &[on("b", 2.0), on("c", 9.0)], &[Allow::Device], THRESHOLD).unwrap();
+    assert_eq!(compared.rows.len(), 1);
+    assert_eq!(compared.rows[0].verdict, Some(Verdict::Same));
+    assert_eq!((&*compared.only_old[0].device, &*compared.only_new[0].device), ("a", "c"));
+}
+
+#[test]
+fn a_variant_that_is_rejected_now_is_a_regression() {
+    let mut broken = measured("x", 1.0);
+    broken.result = Err("correctness/wrong".into());
+    let row = row(measured("x", 1.0), broken.clone());
+    assert!(row.regression && row.verdict.is_none() && row.reasons[0].contains("rejected now: correctness/wrong"));
+    let compared = compare(&[broken.clone()], &[measured("x", 1.0)], &[], THRESHOLD).unwrap();
+    assert_eq!((compared.rows.len(), compared.only_new.len()), (0, 1));
+    // A baseline may be missing for reasons of its own.
+    broken.is_variant = false;
+    let compared = compare(&[measured("x", 1.0)], &[broken], &[], THRESHOLD).unwrap();
+    assert_eq!((compared.regressions(), compared.only_old.len()), (0, 1));
+}
+
+#[test]
+fn variants_meet_by_their_values_and_the_best_whichever_it_is() {
+    let mut reordered = measured("B=0 A=1", 1.0);
+    reordered.toggles = Some(Settings(toggles(1).0.into_iter().rev().collect()));
+    assert_eq!(row(measured("A=1 B=0", 1.0), reordered).verdict, Some(Verdict::Same));
+    let best = |a| Measured { toggles: Some(toggles(a)), ..measured(BEST, 1.0) };
+    let other = row(best(1), best(2));
+    assert!(other.reasons.contains(&"was A=1 B=0, is A=2 B=0".to_owned()), "{other:?}");
+    assert!(compare(&[best(1)], &[best(1)], &[], THRESHOLD).unwrap().rows.is_empty());
+}
+
+#[test]
+fn a_journal_is_read_as_the_run_and_those_it_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let (mut journal, _) = Journal::open(&path, false).unwrap();
+    let timing = |p50| TimingRecord {
+        shape: "s".into(),
+        summary: Summary::of(&samples(p50)).unwrap(),
+        batch: 1,
+        clock: "fake".into(),
+    };
+    let tried = |journal: &mut Journal, a, outcome: Result<f64, Reason>| {
+        let mut evaluation = Evaluation::new(toggles(a), Vec::new());
+        match outcome {
+            Ok(p50) => evaluation.timing = Some(timing(p50)),
+            Err(reason) => {
+                evaluation.outcome = Outcome::Rejected(Rejection::new(Gate::Correctness, reason, "off", Some("s")));
+            }
+        }
+        journal.append(&Record::Evaluation(Box::new(evaluation))).unwrap();
+    };
+    let start = |resumed| Start {
+        kernel: "p/k".into(),
+        device: "model".into(),
+        resumed,
+        shapes: [("s".to_owned(), Sizes::from([("N".into(), 64)]))].into(),
+        timing: Some(TimingSettings::from(&crate::config::Timing { cache: CacheMode::Hot, ..Default::default() })),
+        default: toggles(0),
+        ..Start::default()
+    };
+    journal.start(start(false)).unwrap();
+    tried(&mut journal, 9, Ok(1.0));
+    journal.start(start(false)).unwrap();
+    tried(&mut journal, 0, Ok(100.0));
+    tried(&mut journal, 1, Ok(90.0));
+    journal.start(start(true)).unwrap();
+    tried(&mut journal, 2, Err(Reason::Wrong));
+    let entry = |name: &str, p50| ComparisonEntry {
+        name: name.into(),
+        program: String::new(),
+        timing: timing(p50),
+        samples: samples(p50),
+        external: None,
+    };
+    let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];
+    journal.append(&Record::Comparison(Box::new(Comparison { key: String::new(), entries }))).unwrap();
+    drop(journal);
+
+    let all = read(&path).unwrap();
+    let told: Vec<(&str, bool, Option<f64>, bool)> = all
+        .iter()
+        .map(|measured| {
+            let time = measured.result.as_ref().ok();
+            let p50 = time.map(|time| time.summary.p50.round());
+            (&*measured.name, measured.is_variant, p50, time.is_some_and(|time| !time.samples.is_empty()))
+        })
+        .collect();
+    let expected = [
+        ("default", true, Some(101.0), true),
+        ("A=1 B=0", true, Some(90.0), false),
+        ("A=2 B=0", true, None, false),
+        ("naive", false, Some(500.0), true),
+        ("best", true, Some(101.0), true),
+    ];
+    assert_eq!(told, expected);
+    let first = &all[0];
+    assert_eq!((&*first.kernel, &*first.device.name, first.cache.as_deref()), ("p/k", "model", Some("hot")));
+    assert_eq!(first.dims, Some(Sizes::from([("N".into(), 64)])));
+}
+
+#[test]
+fn other_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    for (text, words) in [
+        ("", "neither an elite.json"),
+        ("hello\n", "neither an elite.json"),
+        ("{\"version\": 1}", "neither an elite.json"),
+        ("[1]", "neither an elite.json"),
+        ("{\"format\": \"kbench-resources\", \"version\": 1}", "neither an elite.json"),
+        ("{\"format\": \"kbench-bench\"}", "it has no version"),
+        ("{\"format\": \"kbench-bench\", \"version\": 9}", "version 9"),
+        ("{\"format\": \"kbench-bench\", \"version\": 1}", "missing field `kernels`"),
+        ("{\"version\": 7, \"kernels\": []}", "version 7"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("file"), "{text}: {error}");
+    }
+    assert!(read(&folder.path().join("none")).unwrap_err().to_string().contains("none"));
+}

@@ -1,0 +1,85 @@
+//! `cargo kbench bench`: kernels side by side.
+
+use std::fmt::Write as _;
+
+use super::table::Table;
+use super::{WARN, dims, interval, name, rejection, speedup_interval, time};
+use crate::bench::{BenchEntry, BenchRecord};
+
+/// A column that is there only where the table says what a launch does.
+type Rate = fn(&BenchRecord) -> Option<f64>;
+
+/// A table of what was measured together, the candidate first.
+pub fn side_by_side(entry: &BenchEntry) -> String {
+    let mut text = format!(
+        "{} at {} ({}) on {}\n",
+        name(&entry.package, &entry.kernel),
+        entry.shape,
+        dims(&entry.dims),
+        entry.device.name
+    );
+    if let Some(why) = entry.rejection() {
+        let _ = writeln!(text, "\n{}: not measured: {}", entry.candidate, rejection(why));
+        if let Some(output) = &why.output {
+            let _ = writeln!(text, "\n{}", output.trim_end());
+        }
+        return text;
+    }
+    let rates: [(&str, Rate); 2] = [("TFLOP/s", |record| record.tflops), ("GB/s", |record| record.gbytes)];
+    let known = |(_, rate): &(&str, Rate)| entry.entries.iter().any(|record| rate(record).is_some());
+    let rates: Vec<_> = rates.into_iter().filter(known).collect();
+    let mut table = Table::new(["p50", "95 % interval", "p90", "p99"]);
+    table.columns(rates.iter().map(|(name, _)| (*name).to_owned()));
+    table.columns(["speed-up over it", "95 % interval", "verdict", "kernel"].map(str::to_owned));
+    for record in &entry.entries {
+        let summary = &record.timing.summary;
+        let mut row = vec![time(summary.p50), interval(&record.timing), time(summary.p90), time(summary.p99)];
+        row.extend(rates.iter().map(|(_, rate)| rate(record).map_or_else(|| "-".to_owned(), figures)));
+        row.extend(match &record.speedup {
+            Some(comparison) => {
+                let ratio = format!("{:.2}x", comparison.speedup.ratio);
+                [ratio, speedup_interval(&comparison.speedup), comparison.verdict.to_string()]
+            }
+            None => [const { String::new() }; 3],
+        });
+        row.push(match &record.toggles {
+            Some(toggles) if record.name != toggles.to_string() && !toggles.0.is_empty() => {
+                format!("{} ({toggles})", record.name)
+            }
+            _ => record.name.clone(),
+        });
+        table.row(row);
+    }
+    let _ = writeln!(text, "\n{table}");
+    for (name, why) in &entry.unavailable {
+        let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
+    }
+    for warning in &entry.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
+    }
+    text
+}
+
+/// Three significant digits.
+fn figures(rate: f64) -> String {
+    let decimals = match rate {
+        rate if rate < 1e-3 => return format!("{rate:.2e}"),
+        rate if rate < 0.1 => 4,
+        rate if rate < 1.0 => 3,
+        rate if rate < 10.0 => 2,
+        rate if rate < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{rate:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_three_digits() {
+        let shown = [0.000_012_34, 0.012_34, 0.1234, 1.234, 12.34, 1878.4].map(figures);
+        assert_eq!(shown, ["1.23e-5", "0.0123", "0.123", "1.23", "12.3", "1878"]);
+    }
+}
