@@ -59,6 +59,8 @@ pub fn package_with(model: &str, table: &str) -> tempfile::TempDir {
 pub fn kbench(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));
     command.arg("kbench").args(args).current_dir(folder).stdin(std::process::Stdio::null());
+    // Every package has its own; a shared one would have them share journals.
+    command.env_remove("CARGO_TARGET_DIR");
     command
 }
 
