@@ -153,7 +153,7 @@ fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) ->
 
 /// `1 variant`, `2 variants`.
 pub fn count(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+    crate::text::count(n as usize, noun)
 }
 
 #[cfg(test)]
