@@ -13,7 +13,7 @@ use crate::compile::Resources;
 use crate::config::{Kernel, Level};
 use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
-use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Tuned};
+use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
 use crate::space::Layer;
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
@@ -147,6 +147,15 @@ fn space_size(kernel: &Kernel) -> String {
 
 fn space_size_of(kernel: &Kernel) -> String {
     session::space_size(kernel).map_or_else(|| "a space too large to count".to_owned(), |size| count(size, "variant"))
+}
+
+/// Where a search's wall time went, on one line.
+pub fn spent(spent: &Spent) -> String {
+    let cores = spent.utilisation.map_or_else(String::new, |part| format!(" with {:.0} % of the cores", 100.0 * part));
+    format!(
+        "verify {:.2} s, time {:.2} s, idle {:.2} s{cores}, own {:.2} s; compile {:.2} s of all cores",
+        spent.verify, spent.time, spent.idle, spent.own, spent.compile
+    )
 }
 
 /// The result of tuning: a table, what was rejected, and the three lines the user came for.

@@ -69,6 +69,9 @@ fn tune(
     } else {
         out!("{}", terminal::tuned(&tuned, kernel, &path));
         if output.verbosity() > Verbosity::Quiet {
+            if output.verbosity() == Verbosity::Verbose {
+                report::status("Spent", terminal::spent(&tuned.spent));
+            }
             report::status("Finished", format_args!("in {:.1} s; journal in {}", tuned.seconds, journal.display()));
         }
     }

@@ -1,7 +1,5 @@
 //! `cargo kbench build`: compile, and gate 1; needs no device.
 
-use std::sync::Mutex;
-
 use anyhow::anyhow;
 
 use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
@@ -155,7 +153,7 @@ fn build_for(
     let mut terminal = Terminal::new(output.verbosity());
     let mut json = json::Json::new(kernel);
     let reporter: &mut dyn Reporter = if output.json() { &mut json } else { &mut terminal };
-    let attempts = build_all(builder, variants, &Mutex::new(reporter))?;
+    let attempts = build_all(builder, variants, reporter)?;
     terminal.finish();
 
     let mut table = Table::new(["gate 1"]);

@@ -1,6 +1,6 @@
 //! One variant through gate 2 and the clock, unless it is known already.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
     Case, CheckJob, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
@@ -139,7 +139,10 @@ impl Workbench<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Result<TimingRecord, Rejection>, RunError> {
         let kernel = self.kernel;
-        let timing = match self.executor.time(job, self.timeout()) {
+        let started = Instant::now();
+        let timed = self.executor.time(job, self.timeout());
+        self.times.time += started.elapsed();
+        let timing = match timed {
             Ok(timings) => timings.into_iter().next(),
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
             Err(error) => return Err(error.into()),
@@ -159,7 +162,10 @@ impl Workbench<'_> {
         job: CheckJob,
         warnings: &mut Vec<String>,
     ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
-        let seeds = match self.executor.check(job, self.timeout()) {
+        let started = Instant::now();
+        let checked = self.executor.check(job, self.timeout());
+        self.times.verify += started.elapsed();
+        let seeds = match checked {
             Ok(seeds) => seeds,
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
             Err(error) => return Err(error.into()),

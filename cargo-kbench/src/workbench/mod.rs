@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kbench_runtime::protocol::{DeviceInfo, Reference};
 
@@ -77,6 +78,17 @@ pub struct Workbench<'a> {
     known: Known,
     keys: HashMap<String, Settings>,
     journal: Option<Journal>,
+    /// What the device's time went to.
+    pub times: DeviceTimes,
+}
+
+/// What the time of a device and its worker went to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceTimes {
+    /// Checks of variants, references and inputs included.
+    pub verify: Duration,
+    /// Timing, and what is checked after it.
+    pub time: Duration,
 }
 
 impl<'a> Workbench<'a> {
@@ -109,6 +121,7 @@ impl<'a> Workbench<'a> {
             known: Known::default(),
             keys: HashMap::new(),
             journal: None,
+            times: DeviceTimes::default(),
         }
     }
 

@@ -1,0 +1,103 @@
+//! One variant through all gates, and what the performance limits say of a comparison.
+
+use kbench_runtime::protocol::DeviceInfo;
+
+use super::{Event, Reporter, finals, sanitize};
+use crate::config::{BaselineKind, Kernel, PerformanceBound};
+use crate::evaluation::{Evaluation, Outcome, Rejection};
+use crate::gates;
+use crate::space::Variant;
+use crate::workbench::{Compared, Entrant, RunError, Workbench};
+
+/// What gating one variant found.
+#[derive(Debug, Clone)]
+pub struct Gated {
+    /// Its record; the outcome includes gate 3.
+    pub evaluation: Evaluation,
+    /// Runs under sanitizers, `memcheck at small`.
+    pub sanitized: Vec<String>,
+    /// The comparisons that gate 3 was judged by, with their shapes' indices; empty where an earlier gate rejected.
+    pub compared: Vec<(usize, Compared)>,
+    /// Its name in them.
+    pub label: String,
+}
+
+/// Runs one variant through gates 1 to 3, and between the last two under the sanitizers, on an open bench.
+pub fn gate(
+    bench: &mut Workbench<'_>,
+    device: &DeviceInfo,
+    variant: &Variant,
+    reporter: &mut dyn Reporter,
+) -> Result<Gated, RunError> {
+    let kernel = bench.kernel;
+    reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
+    let attempt = bench.builder.build(variant)?;
+    let evaluation = bench.evaluate(variant, attempt)?;
+    let label = kernel.space.label(variant);
+    let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
+    if gated.evaluation.rejection().is_none() {
+        gated.sanitized = sanitize(bench, variant, &mut gated.evaluation, reporter)?;
+    }
+    if gated.evaluation.rejection().is_some() {
+        return Ok(gated);
+    }
+    let mut shapes: Vec<usize> = kernel.gates.performance.iter().map(|limit| limit.shape).collect();
+    if !kernel.baselines.is_empty() {
+        shapes.push(kernel.search.shape);
+    }
+    shapes.sort_unstable();
+    shapes.dedup();
+    let mut entrants = vec![Entrant::Variant(variant.clone())];
+    entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
+    for shape in shapes {
+        reporter.event(finals(kernel, &entrants));
+        let compared = bench.compare(shape, &entrants)?;
+        if let Some(rejection) = compared.unavailable.get(&label) {
+            gated.evaluation.outcome = Outcome::Rejected(rejection.clone());
+        }
+        let limits = kernel.gates.performance.iter().filter(|limit| limit.shape == shape);
+        for limit in limits {
+            let finding = judge_limit(kernel, shape, &limit.limit, &label, &compared);
+            let level = kernel.gates.performance_level;
+            let finding = gates::at_level(level, finding, &mut gated.evaluation.warnings);
+            if let Some(rejection) = finding.filter(|_| gated.evaluation.rejection().is_none()) {
+                gated.evaluation.outcome = Outcome::Rejected(rejection);
+            }
+        }
+        gated.evaluation.warnings.extend(compared.warnings.iter().cloned());
+        gated.compared.push((shape, compared));
+    }
+    Ok(gated)
+}
+
+/// The performance limits that a measured variant misses, at the shape of the comparison.
+pub(super) fn missed_limits(kernel: &Kernel, name: &str, compared: &Compared) -> Vec<Rejection> {
+    let limits = kernel.gates.performance.iter().filter(|limit| limit.shape == kernel.search.shape);
+    limits.filter_map(|limit| judge_limit(kernel, limit.shape, &limit.limit, name, compared)).collect()
+}
+
+/// One performance limit against a comparison at its shape.
+fn judge_limit(
+    kernel: &Kernel,
+    shape: usize,
+    bound: &PerformanceBound,
+    name: &str,
+    compared: &Compared,
+) -> Option<Rejection> {
+    let entry = compared.entry(name)?;
+    let (baseline, speedup) = match bound {
+        PerformanceBound::MaxP50Us(_) => (String::new(), Err(String::new())),
+        PerformanceBound::MinSpeedup { over, .. } => {
+            let baseline = &kernel.baselines[*over];
+            // A baseline that is a variant was measured under the variant's label where it is one of the entrants.
+            let label = match &baseline.kind {
+                BaselineKind::Variant(variant) => kernel.space.label(variant),
+                _ => baseline.name.clone(),
+            };
+            let speedup =
+                compared.speedup(name, &baseline.name).or_else(|why| compared.speedup(name, &label).map_err(|_| why));
+            (baseline.name.clone(), speedup)
+        }
+    };
+    gates::performance::judge(bound, &kernel.shapes[shape].name, &entry.timing.summary, &baseline, speedup)
+}

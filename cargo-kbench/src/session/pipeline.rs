@@ -1,0 +1,303 @@
+//! Compiling ahead of the device: what is asked for, and what is likely to be, on every core that measuring leaves free.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::executor::{ExecutorError, INTERRUPTED};
+use crate::space::Variant;
+use crate::workbench::{Attempt, RunError};
+
+/// What the compilers do while something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// They go on, on all cores but the one that drives the device.
+    Compile,
+    /// They rest: these cores are the device.
+    Rest,
+}
+
+/// Where the compilers' time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CompileTimes {
+    /// Threads that compile.
+    pub threads: usize,
+    /// Time spent compiling, all threads together.
+    pub busy: Duration,
+    /// Time that the device waited for a compiler.
+    pub waited: Duration,
+    /// Time spent compiling meanwhile, all threads together.
+    pub busy_while_waited: Duration,
+}
+
+/// A build, or the panic that it ended in.
+type Done = Result<Result<Attempt, RunError>, Box<dyn Any + Send>>;
+
+struct State {
+    wanted: VecDeque<Variant>,
+    likely: VecDeque<Variant>,
+    building: Vec<Variant>,
+    built: HashMap<Variant, Done>,
+    /// Whether the session waits for a build.
+    awaited: bool,
+    closed: bool,
+    times: CompileTimes,
+    last: Instant,
+}
+
+impl State {
+    /// Accounts for the time since the last change.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let passed = now - self.last;
+        let worked = passed * self.building.len() as u32;
+        self.times.busy += worked;
+        if self.awaited {
+            self.times.waited += passed;
+            self.times.busy_while_waited += worked;
+        }
+        self.last = now;
+    }
+
+    fn knows(&self, variant: &Variant) -> bool {
+        self.building.contains(variant) || self.built.contains_key(variant) || self.wanted.contains(variant)
+    }
+}
+
+/// What builds a variant, on many threads.
+pub type Build<'a> = dyn Fn(&Variant) -> Result<Attempt, RunError> + Sync + 'a;
+
+/// Compilers at work.
+pub struct Pipeline<'a> {
+    build: &'a Build<'a>,
+    meanwhile: Meanwhile,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Does `work` beside compilers, one a core; gives also where their time went.
+pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeline<'_>) -> R) -> (R, CompileTimes) {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let state = State {
+        wanted: VecDeque::new(),
+        likely: VecDeque::new(),
+        building: Vec::new(),
+        built: HashMap::new(),
+        awaited: false,
+        closed: false,
+        times: CompileTimes { threads, ..CompileTimes::default() },
+        last: Instant::now(),
+    };
+    let pipeline = Pipeline { build, meanwhile, state: Mutex::new(state), changed: Condvar::new() };
+    let result = thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| pipeline.serve());
+        }
+        let _closing = Closing(&pipeline);
+        work(&pipeline)
+    });
+    let times = pipeline.lock().times;
+    (result, times)
+}
+
+/// Ends the compilers, however the work ends.
+struct Closing<'p, 'a>(&'p Pipeline<'a>);
+
+impl Drop for Closing<'_, '_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Pipeline<'_> {
+    /// A build of this variant will be taken.
+    pub fn want(&self, variant: &Variant) {
+        let mut state = self.lock();
+        state.likely.retain(|likely| likely != variant);
+        if !state.knows(variant) {
+            state.wanted.push_back(variant.clone());
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Variants to compile where a core would be idle, likeliest first, instead of those named before.
+    pub fn speculate(&self, variants: impl IntoIterator<Item = Variant>) {
+        if self.meanwhile == Meanwhile::Rest {
+            return;
+        }
+        let mut state = self.lock();
+        state.likely = variants.into_iter().filter(|variant| !state.knows(variant)).collect();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The build of a wanted variant, once there is one. `progress` is told how many of those wanted are built, and of how many.
+    pub fn take(&self, variant: &Variant, mut progress: impl FnMut(u64, u64)) -> Result<Attempt, RunError> {
+        let mut state = self.lock();
+        state.tick();
+        state.awaited = true;
+        self.changed.notify_all();
+        let done = loop {
+            // Where the cores are to be quiet afterwards, all that is wanted is built first.
+            let quiet = self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty();
+            if quiet && let Some(done) = state.built.remove(variant) {
+                break done;
+            }
+            let built = state.built.len() as u64;
+            progress(built, built + (state.building.len() + state.wanted.len()) as u64);
+            state = self.changed.wait(state).expect(NO_PANIC);
+        };
+        state.tick();
+        state.awaited = false;
+        drop(state);
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(NO_PANIC)
+    }
+
+    /// Most compilers at work at this moment.
+    fn limit(&self, state: &State) -> usize {
+        let threads = state.times.threads;
+        match self.meanwhile {
+            _ if state.awaited => threads,
+            Meanwhile::Compile => (threads - 1).max(1),
+            Meanwhile::Rest => 0,
+        }
+    }
+
+    fn serve(&self) {
+        let mut state = self.lock();
+        while !state.closed {
+            let free = state.building.len() < self.limit(&state);
+            let next = if free { state.wanted.pop_front().or_else(|| state.likely.pop_front()) } else { None };
+            let Some(variant) = next else {
+                state = self.changed.wait(state).expect(NO_PANIC);
+                continue;
+            };
+            state.tick();
+            state.building.push(variant.clone());
+            drop(state);
+            let done = catch_unwind(AssertUnwindSafe(|| self.build(&variant)));
+            state = self.lock();
+            state.tick();
+            state.building.retain(|building| *building != variant);
+            state.built.insert(variant, done);
+            self.changed.notify_all();
+        }
+    }
+
+    fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
+        let interrupted = || INTERRUPTED.load(Ordering::Relaxed);
+        if interrupted() {
+            return Err(ExecutorError::Interrupted.into());
+        }
+        let attempt = (self.build)(variant);
+        // A compiler that died of Ctrl-C is no verdict on the variant.
+        if interrupted() { Err(ExecutorError::Interrupted.into()) } else { attempt }
+    }
+}
+
+const NO_PANIC: &str = "no panic while the state is held";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::workbench::Built;
+
+    fn variants(n: u16) -> Vec<Variant> {
+        (0..n).map(|index| Variant(vec![index])).collect()
+    }
+
+    fn attempt(variant: &Variant) -> Attempt {
+        Attempt { result: Ok(Built { builds: Vec::new() }), warnings: vec![format!("{:?}", variant.0)] }
+    }
+
+    #[test]
+    fn everything_wanted_is_built_once_and_given_to_who_wanted_it() {
+        for meanwhile in [Meanwhile::Compile, Meanwhile::Rest] {
+            let builds = AtomicUsize::new(0);
+            let build = |variant: &Variant| {
+                builds.fetch_add(1, Ordering::Relaxed);
+                Ok(attempt(variant))
+            };
+            let (taken, times) = run(&build, meanwhile, |pipeline| {
+                let variants = variants(20);
+                for variant in variants.iter().chain(&variants) {
+                    pipeline.want(variant);
+                }
+                let take = |variant: &Variant| pipeline.take(variant, |_, _| ()).unwrap().warnings;
+                variants.iter().rev().map(take).collect::<Vec<_>>()
+            });
+            let expected: Vec<_> = variants(20).iter().rev().map(|variant| attempt(variant).warnings).collect();
+            assert_eq!((taken, builds.into_inner()), (expected, 20));
+            assert!(times.busy_while_waited <= times.busy, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_compiles_beside_a_measurement_on_the_same_cores() {
+        let active = AtomicUsize::new(0);
+        let build = |variant: &Variant| {
+            active.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(1));
+            active.fetch_sub(1, Ordering::SeqCst);
+            Ok(attempt(variant))
+        };
+        run(&build, Meanwhile::Rest, |pipeline| {
+            for round in variants(10).chunks(5) {
+                for variant in round {
+                    pipeline.want(variant);
+                }
+                pipeline.speculate(variants(30));
+                for variant in round {
+                    assert_eq!(active.load(Ordering::SeqCst), 0);
+                    pipeline.take(variant, |_, _| ()).unwrap();
+                    for _ in 0..3 {
+                        thread::sleep(Duration::from_millis(1));
+                        assert_eq!(active.load(Ordering::SeqCst), 0, "measuring {variant:?}");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_likely_is_built_when_nothing_is_wanted() {
+        let (built, changed) = (Mutex::new(Vec::new()), Condvar::new());
+        let build = |variant: &Variant| {
+            built.lock().unwrap().push(variant.clone());
+            changed.notify_all();
+            Ok(attempt(variant))
+        };
+        run(&build, Meanwhile::Compile, |pipeline| {
+            pipeline.speculate(variants(4));
+            // Ends only if they are built without being wanted.
+            drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 4).unwrap());
+            for variant in variants(4) {
+                pipeline.want(&variant);
+                pipeline.take(&variant, |_, _| ()).unwrap();
+            }
+        });
+        assert_eq!(built.into_inner().unwrap().len(), 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "a bug in the compiler's driver")]
+    fn a_panic_reaches_who_waits() {
+        let build = |_: &Variant| -> Result<Attempt, RunError> { panic!("a bug in the compiler's driver") };
+        let _ = run(&build, Meanwhile::Compile, |pipeline| {
+            pipeline.want(&Variant(vec![1]));
+            pipeline.take(&Variant(vec![1]), |_, _| ()).map(drop)
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! The search's side of the session: ask, build, evaluate, tell; and who is in the finals.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
+use super::{Event, Reporter, sanitize};
+use crate::config::{Backend, Kernel};
+use crate::evaluation::{Evaluation, Outcome, Rejection};
+use crate::search;
+use crate::space::Variant;
+use crate::workbench::{Attempt, RunError, Workbench};
+
+/// The state of one search.
+pub(super) struct Search<'a> {
+    pub(super) kernel: &'a Kernel,
+    strategy: Box<dyn search::Strategy>,
+    /// Asked for and not yet tried, in the order of asking.
+    pending: VecDeque<Variant>,
+    pub(super) evaluated: u64,
+    pub(super) twins: u64,
+    pub(super) tried: Vec<(Variant, Evaluation)>,
+    best: Option<(String, f64)>,
+    /// Why the search ended early.
+    pub(super) stopped: Option<&'static str>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(kernel: &'a Kernel) -> Self {
+        Self {
+            kernel,
+            strategy: search::strategy(&kernel.space, &kernel.search),
+            pending: VecDeque::new(),
+            evaluated: 0,
+            twins: 0,
+            tried: Vec::new(),
+            best: None,
+            stopped: None,
+        }
+    }
+
+    /// Most variants that will be tried, as far as is known now.
+    pub(super) fn total(&self) -> u64 {
+        (self.evaluated + self.pending.len() as u64 + self.strategy.remaining()).min(self.budget())
+    }
+
+    pub(super) fn run(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        started: Instant,
+        reporter: &mut dyn Reporter,
+    ) -> Result<CompileTimes, RunError> {
+        let builder = bench.builder.clone();
+        let meanwhile =
+            if self.kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile };
+        let (searched, times) = pipeline::run(&|variant| builder.build(variant), meanwhile, |pipeline| {
+            self.run_beside(pipeline, bench, started, reporter)
+        });
+        searched.map(|()| times)
+    }
+
+    fn run_beside(
+        &mut self,
+        pipeline: &Pipeline<'_>,
+        bench: &mut Workbench<'_>,
+        started: Instant,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        while self.ask(pipeline) {
+            let variant = self.pending.pop_front().expect("something was asked for");
+            let progress = |done, total| reporter.event(Event::Built { done, total });
+            let attempt = pipeline.take(&variant, progress)?;
+            // The default is always tried: everything is compared with it.
+            if self.evaluated > 0 && self.is_out_of_time(started) {
+                self.stopped = Some("seconds");
+                break;
+            }
+            self.evaluate(bench, &variant, attempt, reporter)?;
+        }
+        Ok(())
+    }
+
+    /// Has the compilers build what comes next; false when nothing does.
+    fn ask(&mut self, pipeline: &Pipeline<'_>) -> bool {
+        if self.pending.is_empty() && self.stopped.is_none() {
+            let mut batch = self.strategy.ask();
+            let left = self.budget().saturating_sub(self.evaluated);
+            if batch.len() as u64 > left {
+                batch.truncate(left as usize);
+                self.stopped = Some("evaluations");
+            }
+            for variant in &batch {
+                pipeline.want(variant);
+            }
+            self.pending.extend(batch);
+        }
+        !self.pending.is_empty()
+    }
+
+    fn budget(&self) -> u64 {
+        self.kernel.search.evaluations.unwrap_or(u64::MAX)
+    }
+
+    fn is_out_of_time(&self, started: Instant) -> bool {
+        self.kernel.search.seconds.is_some_and(|limit| started.elapsed() > Duration::from_secs(limit))
+    }
+
+    fn evaluate(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        variant: &Variant,
+        attempt: Attempt,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        let evaluation = bench.evaluate(variant, attempt)?;
+        self.learn(variant, &evaluation);
+        let label = self.kernel.space.label(variant);
+        reporter.event(Event::Evaluated {
+            evaluation: &evaluation,
+            label: &label,
+            done: self.evaluated,
+            total: self.total(),
+            best: self.best.as_ref().map(|(label, p50)| (label.as_str(), *p50)),
+        });
+        self.tried.push((variant.clone(), evaluation));
+        Ok(())
+    }
+
+    fn learn(&mut self, variant: &Variant, evaluation: &Evaluation) {
+        self.evaluated += 1;
+        self.twins += u64::from(evaluation.twin.is_some());
+        let p50 = evaluation.p50();
+        // Of twins the first stands for all: an elite should hold different programs.
+        if evaluation.twin.is_none() {
+            self.strategy.tell(variant, p50);
+        }
+        if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
+            self.best = Some((self.kernel.space.label(variant), p50));
+        }
+    }
+
+    pub(super) fn are_twins(&self, variant: &Variant, other: &Variant) -> bool {
+        let key =
+            |variant| self.tried.iter().find(|(tried, _)| tried == variant).map(|(_, evaluation)| &evaluation.key);
+        variant == other || (key(variant).is_some() && key(variant) == key(other))
+    }
+
+    pub(super) fn survived(&self, variant: &Variant) -> bool {
+        self.tried.iter().any(|(tried, evaluation)| tried == variant && evaluation.p50().is_some())
+    }
+
+    /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
+    pub(super) fn finalists(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
+        let p50 = |tried: &[(Variant, Evaluation)], index: usize| tried[index].1.p50().unwrap_or(f64::INFINITY);
+        let mut ranked: Vec<usize> =
+            (0..self.tried.len()).filter(|&index| self.tried[index].1.p50().is_some()).collect();
+        // Stable: of twins the one tried first stands for both.
+        ranked.sort_by(|&a, &b| p50(&self.tried, a).total_cmp(&p50(&self.tried, b)));
+        let mut finalists: Vec<(Variant, Evaluation)> = Vec::new();
+        let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
+        for index in ranked {
+            if finalists.len() == self.kernel.search.elite {
+                break;
+            }
+            let (variant, evaluation) = &mut self.tried[index];
+            if finalists.iter().any(|(_, finalist)| finalist.key == evaluation.key) {
+                continue;
+            }
+            if let Some(rejection) = unsound.get(&evaluation.key) {
+                evaluation.outcome = Outcome::Rejected(rejection.clone());
+                continue;
+            }
+            sanitize(bench, variant, evaluation, reporter)?;
+            match evaluation.rejection() {
+                Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
+                None => finalists.push((variant.clone(), evaluation.clone())),
+            }
+        }
+        Ok(finalists)
+    }
+}
