@@ -39,6 +39,7 @@ const CASES: &[Case] = &[
     ("load_failures", cases::load_failures),
     ("good_kernel", cases::good_kernel),
     ("memory", cases::memory),
+    ("digests", cases::digests),
     ("shared_memory", cases::shared_memory),
     ("clusters", cases::clusters),
     ("cooperative", cases::cooperative),

@@ -7,6 +7,7 @@ pub mod check;
 pub mod codec;
 mod compare;
 pub mod device;
+pub mod digest;
 pub mod dtype;
 mod pool;
 pub mod protocol;

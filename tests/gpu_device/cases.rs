@@ -79,6 +79,22 @@ pub(super) fn memory(gpu: &mut Gpu) {
     gpu.device.upload(&nothing, 0, &[]).expect("an empty upload");
 }
 
+pub(super) fn digests(gpu: &mut Gpu) {
+    let key = kbench_runtime::digest::key();
+    for (offset, bytes) in [(0, 10), (64 << 10, 5 << 20), (8, (5 << 20) + 3), (4, 1 << 20)] {
+        let mut data: Vec<u8> = (0..bytes as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let buffer = gpu.alloc(offset + bytes + 100);
+        for at in [0, bytes / 2, bytes - 1] {
+            data[at] ^= 1;
+            gpu.device.upload(&buffer, offset, &data).expect("an upload");
+            let digest = gpu.device.digest(&buffer, offset, bytes).expect("a digest");
+            assert_eq!(digest, kbench_runtime::digest::digest(&data, 0, key), "{bytes} bytes at {offset}");
+        }
+    }
+    let small = gpu.alloc(1 << 20);
+    assert!(gpu.device.digest(&small, 8, 1 << 20).is_err());
+}
+
 pub(super) fn shared_memory(gpu: &mut Gpu) {
     let most = gpu.device.info().max_shared_per_block;
     for bytes in [1 << 10, 48 << 10, (64 << 10) + 16, most] {

@@ -5,6 +5,7 @@
 //! run the stream is waited for, and nothing that frees panics.
 
 mod args;
+mod digest;
 mod driver;
 mod error;
 mod graph;
@@ -16,10 +17,12 @@ mod module;
 mod tensor_map;
 mod timing;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
+use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
@@ -36,6 +39,8 @@ pub struct CudaDevice {
     driver: Driver,
     limits: DeviceLimits,
     timer: Timer,
+    /// `None` inside where this driver does not take it.
+    digester: OnceCell<Option<Digester>>,
     stream: Rc<Stream>,
     context: Rc<Context>,
 }
@@ -63,7 +68,7 @@ impl CudaDevice {
         };
         let stream = Stream::new(&context).map_err(failed)?;
         let timer = Timer::new(driver, &stream, info.cache_bytes).map_err(failed)?;
-        Ok(Self { info, driver, limits, timer, stream, context })
+        Ok(Self { info, driver, limits, timer, digester: OnceCell::new(), stream, context })
     }
 }
 
@@ -95,6 +100,39 @@ impl Device for CudaDevice {
     fn fill(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
         buffer.enqueue_fill(&self.stream, offset, bytes, byte)?;
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
+    }
+
+    fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
+        let worthwhile = bytes >= digest::WORTHWHILE && offset.is_multiple_of(8);
+        let new = || Digester::new(self.driver, &self.context).ok();
+        let digester = worthwhile.then(|| self.digester.get_or_init(new).clone()).flatten();
+        let Some(digester) = digester else {
+            let mut copy = vec![0; bytes];
+            self.download(buffer, offset, &mut copy)?;
+            return Ok(crate::digest::digest(&copy, 0, crate::digest::key()));
+        };
+        let words = bytes / 8;
+        let blocks = (words as u64).div_ceil(u64::from(digest::BLOCK));
+        let geometry = Geometry {
+            grid: [blocks.min(digest::BLOCKS * u64::from(self.limits.multiprocessors)) as u32, 1, 1],
+            block: [digest::BLOCK, 1, 1],
+            ..Geometry::default()
+        };
+        let scalar = |value: u64| BoundArg::Scalar(value.to_ne_bytes().to_vec());
+        let args = [
+            BoundArg::Pointer { buffer: buffer.clone(), offset, bytes },
+            scalar(words as u64),
+            scalar(crate::digest::key()),
+            BoundArg::Pointer { buffer: digester.sum.clone(), offset: 0, bytes: 8 },
+        ];
+        digester.sum.enqueue_fill(&self.stream, 0, 8, 0)?;
+        let bound = self.bind(&digester.kernel, &geometry, &args)?;
+        self.run(&bound)?;
+        let mut sum = [0; 8];
+        self.download(&digester.sum, 0, &mut sum)?;
+        let mut rest = vec![0; bytes % 8];
+        self.download(buffer, offset + words * 8, &mut rest)?;
+        Ok(u64::from_le_bytes(sum).wrapping_add(crate::digest::digest(&rest, words * 8, crate::digest::key())))
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
