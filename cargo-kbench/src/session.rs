@@ -284,7 +284,7 @@ impl<'a> Search<'a> {
         total: u64,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        let evaluation = bench.evaluate(variant, attempt)?;
+        let evaluation = bench.evaluate(variant, attempt, None)?;
         self.learn(variant, &evaluation);
         let label = self.kernel.space.label(variant);
         reporter.event(Event::Evaluated {
@@ -329,7 +329,7 @@ impl<'a> Search<'a> {
     ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
         let p50 = |tried: &[(Variant, Evaluation)], index: usize| tried[index].1.p50().unwrap_or(f64::INFINITY);
         let mut ranked: Vec<usize> =
-            (0..self.tried.len()).filter(|&index| self.tried[index].1.p50().is_some()).collect();
+            (0..self.tried.len()).filter(|&index| self.tried[index].1.p50().is_some() && !self.tried[index].1.is_raced()).collect();
         // Stable: of twins the one tried first stands for both.
         ranked.sort_by(|&a, &b| p50(&self.tried, a).total_cmp(&p50(&self.tried, b)));
         let mut finalists: Vec<(Variant, Evaluation)> = Vec::new();
@@ -564,7 +564,7 @@ pub fn gate(
     let kernel = bench.kernel;
     reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
     let attempt = bench.builder.build(variant)?;
-    let evaluation = bench.evaluate(variant, attempt)?;
+    let evaluation = bench.evaluate(variant, attempt, None)?;
     let label = kernel.space.label(variant);
     let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {

@@ -4,6 +4,7 @@
 //! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 
 mod environment;
+mod quiet;
 mod symbols;
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -22,8 +23,9 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rayon::prelude::*;
 
 use self::environment::Environment;
-use super::{BoundArg, Device, Sample, Write};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+use self::quiet::{Launches, Quiet};
+use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry};
 
 /// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
 const ALIGN: usize = 4096;
@@ -40,7 +42,8 @@ type Entry = unsafe extern "C" fn(*mut *mut c_void);
 #[derive(Debug)]
 pub struct HostDevice {
     info: DeviceInfo,
-    shortest_sample: f64,
+    resolution: Resolution,
+    quiet: Quiet,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     keep_code: bool,
@@ -95,6 +98,7 @@ pub struct Bound {
     buffers: Vec<Buffer>,
     /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
     scalars: Vec<Box<[u64]>>,
+    launches: Launches,
 }
 
 impl Bound {
@@ -120,7 +124,13 @@ impl Bound {
 impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
-        Self { info: info(), shortest_sample: shortest_sample(), stream: RefCell::default(), keep_code: false }
+        Self {
+            info: info(),
+            resolution: resolution(),
+            quiet: Quiet::new(),
+            stream: RefCell::default(),
+            keep_code: false,
+        }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -284,6 +294,7 @@ impl Device for HostDevice {
             ranges: Vec::new(),
             buffers: Vec::new(),
             scalars: Vec::new(),
+            launches: Launches::default(),
         };
         for arg in args {
             match arg {
@@ -314,7 +325,7 @@ impl Device for HostDevice {
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
-        bound.in_environment(Bound::call);
+        bound.launches.counted(|| bound.in_environment(Bound::call));
         Ok(())
     }
 
@@ -326,6 +337,8 @@ impl Device for HostDevice {
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
         self.write(writes)?;
+        // From before the flush on: another core has other caches.
+        let pinned = self.quiet.pin(&bound.launches);
         let batch = match cache {
             CacheMode::Cold => {
                 self.flush(bound);
@@ -333,27 +346,47 @@ impl Device for HostDevice {
             }
             CacheMode::Hot => batch.max(1),
         };
-        let elapsed = bound.in_environment(|bound| {
-            let start = Instant::now();
-            for _ in 0..batch {
-                bound.call();
-            }
-            start.elapsed()
+        let (elapsed, switched) = bound.launches.watched(|| {
+            bound.in_environment(|bound| {
+                let start = Instant::now();
+                for _ in 0..batch {
+                    bound.call();
+                }
+                start.elapsed()
+            })
         });
-        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false })
+        drop(pinned);
+        let disturbance = switched.then_some(Disturbance::InvoluntaryContextSwitch);
+        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false, disturbance })
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "monotonic"
     }
 
-    fn shortest_sample(&self) -> f64 {
-        self.shortest_sample
+    fn resolution(&mut self) -> Result<Resolution, Failure> {
+        Ok(self.resolution)
+    }
+
+    /// A thousand steps of the clock, two hundred times the cost of reading it, and at least 20 µs.
+    fn shortest_sample(&mut self) -> Result<f64, Failure> {
+        let Resolution { step, overhead } = self.resolution;
+        Ok((1000.0 * step).max(200.0 * overhead).max(20_000.0))
+    }
+
+    fn watch(&mut self, now: bool) -> Watch {
+        self.quiet.watch(now)
+    }
+
+    fn core(&self, bound: &Bound) -> Option<u32> {
+        self.quiet.core(&bound.launches)
     }
 }
 
-/// A thousand times the step of the clock, and at least 20 µs.
-fn shortest_sample() -> f64 {
+/// Measures the clock: its smallest step, and the median of what it shows of nothing.
+fn resolution() -> Resolution {
+    let mut nothing: Vec<f64> = (0..1001).map(|_| Instant::now().elapsed().as_nanos() as f64).collect();
+    nothing.sort_unstable_by(f64::total_cmp);
     let step = (0..100)
         .map(|_| {
             let start = Instant::now();
@@ -365,7 +398,7 @@ fn shortest_sample() -> f64 {
             }
         })
         .fold(f64::INFINITY, f64::min);
-    (1000.0 * step).max(20_000.0)
+    Resolution { step, overhead: nothing[nothing.len() / 2] }
 }
 
 fn info() -> DeviceInfo {
