@@ -202,14 +202,14 @@ mod tests {
 
     #[test]
     fn optional_stopping_leaves_intervals_honest() {
-        let covered = (0..300)
+        let covered = (0..100)
             .filter(|seed| {
                 let summary = Summary::of(&run(*seed, 0.03, 0.0).0).unwrap();
                 summary.p50_low <= 100.0 && 100.0 <= summary.p50_high
             })
             .count();
-        // 95 % are 285, four standard deviations less are 270.
-        assert!(covered >= 270, "{covered} of 300");
+        // Of 100 intervals of 95 % fewer than 86 cover the truth once in four thousand times.
+        assert!(covered >= 86, "{covered} of 100");
     }
 
     #[test]
