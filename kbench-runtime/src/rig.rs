@@ -1,11 +1,12 @@
 //! A kernel with all its memory: every tensor between two guard bands, poisoned and restored before each launch.
 
+mod sets;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rand::RngExt as _;
-
+use self::sets::InputCopies;
 use crate::codec;
 use crate::device::{BoundArg, Device, Write};
 use crate::pool::{Contents, Pool, Slot};
@@ -98,18 +99,7 @@ impl<D: Device> Rig<D> {
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
         let (tensors, first_contents, sets) = (tensors.to_vec(), Vec::new(), Vec::new());
-        Ok(Self {
-            kernel,
-            bound,
-            tensors,
-            slots,
-            first_contents,
-            symbols,
-            sets,
-            symbols_of: 0,
-            guard,
-            poison: NAN,
-        })
+        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, sets, symbols_of: 0, guard, poison: NAN })
     }
 
     /// The tensors it has memory for, with their indices.
@@ -239,67 +229,6 @@ impl<D: Device> Rig<D> {
         Ok(writes)
     }
 
-    /// Keeps the inputs of several seeds ready on the device, the first of which the kernel has now.
-    pub fn alternate(
-        &mut self,
-        device: &mut D,
-        pool: &mut Pool<D::Buffer>,
-        sets: &[Arc<Inputs>],
-    ) -> Result<(), Failure> {
-        let [first, others @ ..] = sets else { return Ok(()) };
-        let differs = |index: usize| others.iter().any(|other| other[index] != first[index]);
-        let mut alternated = Vec::new();
-        for inputs in sets.iter().filter(|_| !others.is_empty()) {
-            let mut copies = Vec::new();
-            for (index, spec) in self.tensors_by_index().filter(|(_, spec)| spec.role == Role::In) {
-                if differs(index) {
-                    copies.push((index, copy_of(device, pool, spec, &Contents::new(inputs, index))?));
-                }
-            }
-            alternated.push(InputCopies { inputs: Arc::clone(inputs), copies });
-        }
-        self.sets = alternated;
-        Ok(())
-    }
-
-    /// Gives the kernel the inputs of one of the sets, at the same addresses.
-    pub fn switch(&mut self, device: &mut D, set: usize) -> Result<(), Failure> {
-        let Some(InputCopies { inputs, copies }) = self.sets.get(set) else { return Ok(()) };
-        for (index, copy) in copies {
-            let slot = self.slots[*index].as_ref().expect("only what has memory is copied");
-            let contents = Contents::new(inputs, *index);
-            // Another case may have switched it already.
-            if !slot.holds(&contents) {
-                device.write(&[whole(&self.tensors[*index], copy, slot)])?;
-                slot.now_holds(contents);
-            }
-        }
-        if self.symbols_of != set {
-            self.set_symbols(device, inputs)?;
-            self.symbols_of = set;
-        }
-        Ok(())
-    }
-
-    /// Gives the kernel inputs that it never saw: those of one set with a part of each tensor from another. Tensors whose
-    /// contents are drawn at random, element by element, are mixed; others may make sense only as a whole. [`Rig::switch`] undoes it.
-    pub fn mix(&mut self, device: &mut D, set: usize, rng: &mut impl rand::Rng) -> Result<(), Failure> {
-        self.switch(device, set)?;
-        let Some(other) = self.sets.get(1 - set) else { return Ok(()) };
-        for (index, copy) in &other.copies {
-            let spec = &self.tensors[*index];
-            if !matches!(spec.source, Source::Normal { .. } | Source::Uniform { .. }) {
-                continue;
-            }
-            let slot = self.slots[*index].as_ref().expect("only what has memory is copied");
-            let bytes = rng.random_range(0..=spec.elements()) * spec.dtype.size();
-            let (from, to) = (copy.buffer.clone(), slot.buffer.clone());
-            device.write(&[Write::Copy { from, to, offset: GUARD, bytes }])?;
-            slot.holds_unknown();
-        }
-        Ok(())
-    }
-
     /// Bytes of a tensor from `at` on.
     pub fn piece(&self, device: &mut D, index: usize, at: usize, bytes: usize) -> Result<Vec<u8>, Failure> {
         let slot = self.slots[index].as_ref().expect("every output has memory");
@@ -394,13 +323,6 @@ impl<D: Device> Rig<D> {
     }
 }
 
-/// The inputs of one seed.
-struct InputCopies<B> {
-    inputs: Arc<Inputs>,
-    /// Those that are not the same in all sets: where they are kept.
-    copies: Vec<(usize, Rc<Slot<B>>)>,
-}
-
 /// Memory that holds a tensor's contents, to be copied to where the kernel finds it.
 fn copy_of<D: Device>(
     device: &mut D,
@@ -421,10 +343,6 @@ fn copy_of<D: Device>(
 
 /// The bytes of every output by tensor index.
 pub type Outputs = Vec<(usize, Vec<u8>)>;
-
-fn whole<B: Clone>(spec: &TensorSpec, from: &Slot<B>, to: &Slot<B>) -> Write<B> {
-    Write::Copy { from: from.buffer.clone(), to: to.buffer.clone(), offset: GUARD, bytes: spec.bytes() }
-}
 
 /// Whether a tensor is compared with the reference's.
 pub fn is_output(role: Role) -> bool {

@@ -230,6 +230,7 @@ impl<'a> Workbench<'a> {
                 timing.sampling.converged = stopping.is_converged(&timing.samples);
             }
         }
+        let precision = self.kernel.timing.precision;
         let mut entries = Vec::new();
         for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
             let record = match measured(contender.kernel, shape_name, &timing, warnings) {
@@ -237,7 +238,9 @@ impl<'a> Workbench<'a> {
                 Err(rejection) => return Ok(Err((Loser::Kernel(index), rejection))),
             };
             let name = &contender.name;
-            warnings.extend(reservations(&record).map(|reservation| format!("{name} at {shape_name}: {reservation}")));
+            warnings.extend(
+                reservations(&record, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
+            );
             entries.push(ComparisonEntry {
                 name: contender.name.clone(),
                 program: contender.program.clone(),
@@ -247,7 +250,12 @@ impl<'a> Workbench<'a> {
             });
         }
         for (index, rival) in rivals.iter_mut().enumerate() {
-            let external = match self.finish_program(rival, shape, inputs.expect("written for the programs"), turn(fewest, 0, fewest))? {
+            let external = match self.finish_program(
+                rival,
+                shape,
+                inputs.expect("written for the programs"),
+                turn(fewest, 0, fewest),
+            )? {
                 Ok(external) => external,
                 Err(rejection) => return Ok(Err((Loser::Program(index), rejection))),
             };
@@ -258,7 +266,9 @@ impl<'a> Workbench<'a> {
             let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
             let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
             let name = rival.name;
-            warnings.extend(reservations(&timing).map(|reservation| format!("{name} at {shape_name}: {reservation}")));
+            warnings.extend(
+                reservations(&timing, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
+            );
             entries.push(ComparisonEntry {
                 name: rival.name.to_owned(),
                 program: self.program_key(rival),

@@ -69,11 +69,7 @@ impl Workbench<'_> {
     }
 
     /// What is known of a variant with this key: from its twin in this run, or from the journal.
-    fn known_as(
-        &mut self,
-        evaluation: &Evaluation,
-        stop_above: Option<f64>,
-    ) -> Result<Option<Evaluation>, RunError> {
+    fn known_as(&mut self, evaluation: &Evaluation, stop_above: Option<f64>) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, key, builds, .. } = evaluation;
         let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
             return Ok(None);
@@ -171,7 +167,9 @@ impl Workbench<'_> {
         let record = measured(kernel, shape, &timing, warnings);
         // With baselines the figures that count are those of the comparison, and it says the same of them.
         if let (Ok(record), true) = (&record, kernel.baselines.is_empty()) {
-            warnings.extend(reservations(record).map(|reservation| format!("at {shape}: {reservation}")));
+            warnings.extend(
+                reservations(record, kernel.timing.precision).map(|reservation| format!("at {shape}: {reservation}")),
+            );
         }
         Ok(record)
     }
@@ -281,4 +279,31 @@ pub(super) fn measured(
     }
     let (clock, sampling) = (timing.clock.clone(), Some(timing.sampling.clone()));
     Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock, sampling })
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::Sampling;
+
+    use super::*;
+    use crate::space::Settings;
+
+    #[test]
+    fn a_lost_race_serves_only_while_it_would_be_lost_again() {
+        let summary = Summary::of(&[100.0; 10]).unwrap();
+        let mut known = Evaluation::new(Settings::default(), Vec::new());
+        assert!(serves(&known, None), "a rejection stays one");
+        let mut timed = |raced| {
+            let sampling = Some(Sampling { raced, ..Sampling::default() });
+            let (shape, clock) = ("s".into(), "fake".into());
+            known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+            known.clone()
+        };
+        let (full, raced) = (timed(false), timed(true));
+        assert!(raced.is_raced() && !full.is_raced());
+        for bar in [None, Some(90.0), Some(110.0)] {
+            assert!(serves(&full, bar));
+            assert_eq!(serves(&raced, bar), bar == Some(90.0), "{bar:?}");
+        }
+    }
 }

@@ -10,15 +10,16 @@ use crate::evaluation::TimingRecord;
 const MANY_DISCARDED: f64 = 0.2;
 const MANY_KEPT: f64 = 0.05;
 
-/// One line for each thing that makes a record less certain than it looks.
-pub(super) fn reservations(record: &TimingRecord) -> impl Iterator<Item = String> {
+/// One line for each thing that makes a record less certain than it looks. `precision` is what was asked for.
+pub(super) fn reservations(record: &TimingRecord, precision: f64) -> impl Iterator<Item = String> {
     let mut lines = Vec::new();
     let summary = &record.summary;
     if let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.raced) {
         let n = summary.n as u64;
         if !sampling.converged {
             let half = (summary.p50_high - summary.p50_low) / 2.0 / summary.p50;
-            lines.push(format!("p50 did not converge: ± {:.1} % after {n} samples", 100.0 * half));
+            let drifts = if half <= precision { ", but it drifts" } else { "" };
+            lines.push(format!("p50 did not converge: ± {:.1} % after {n} samples{drifts}", 100.0 * half));
         }
         let discarded: u64 = sampling.discarded.values().sum();
         if discarded as f64 > MANY_DISCARDED * (n + discarded) as f64 {
@@ -41,8 +42,9 @@ pub(super) fn reservations(record: &TimingRecord) -> impl Iterator<Item = String
 fn words(counts: &BTreeMap<Disturbance, u64>, clock: Option<&SmClock>) -> String {
     let word = |why: &Disturbance| match (why, clock) {
         (Disturbance::Throttled, Some(clock)) => {
-            let reasons: String = clock.reasons.iter().map(|reason| format!(", {reason}")).collect();
-            format!("{why} (SM clock down to {} of {} MHz{reasons})", clock.min_mhz, clock.max_mhz)
+            let clocks = format!("SM clock down to {} of {} MHz", clock.min_mhz, clock.max_mhz);
+            let reasons = clock.reasons.iter().map(String::as_str);
+            format!("{why} ({})", std::iter::once(&*clocks).chain(reasons).collect::<Vec<_>>().join(", "))
         }
         _ => why.to_string(),
     };
@@ -60,7 +62,7 @@ mod tests {
         let samples: Vec<f64> = (0..100).map(|i| 100.0 + f64::from(i % 10)).collect();
         let summary = Summary::of(&samples).unwrap();
         let (shape, clock) = ("s".into(), "fake".into());
-        reservations(&TimingRecord { shape, summary, batch: 1, clock, sampling: Some(sampling) }).collect()
+        reservations(&TimingRecord { shape, summary, batch: 1, clock, sampling: Some(sampling) }, 0.005).collect()
     }
 
     #[test]
@@ -82,8 +84,13 @@ mod tests {
             lines(Sampling { discarded, ..good.clone() }),
             ["37 of 137 samples discarded: involuntary context switches"]
         );
-        let clock =
-            SmClock { median_mhz: 1980, min_mhz: 1200, max_mhz: 1980, readings: 9, reasons: vec!["SW_POWER_CAP".into()] };
+        let clock = SmClock {
+            median_mhz: 1980,
+            min_mhz: 1200,
+            max_mhz: 1980,
+            readings: 9,
+            reasons: vec!["SW_POWER_CAP".into()],
+        };
         let hot = Sampling { disturbed: [(Disturbance::Throttled, 50)].into(), sm_clock: Some(clock), ..good };
         assert_eq!(
             lines(hot),

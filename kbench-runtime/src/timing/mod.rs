@@ -143,7 +143,8 @@ impl<D: Device> Session<D> {
         let mut timings = Vec::with_capacity(measured.len());
         for (index, (mut case, timed)) in measured.into_iter().zip(&job.cases).enumerate() {
             stage(Stage::Case(index));
-            let after = after::after(device, &mut case, &timed.case.tensors, job.bad_above, stage).map_err(at(index))?;
+            let after =
+                after::after(device, &mut case, &timed.case.tensors, job.bad_above, stage).map_err(at(index))?;
             let resolution = device.resolution().map_err(at(index))?;
             let samples: Vec<f64> = case.samples.iter().map(|sample| sample.nanoseconds).collect();
             let sampling = Sampling {
@@ -174,7 +175,8 @@ impl<D: Device> Session<D> {
 
     fn prepare(&mut self, timed: &TimedCase, job: &TimeJob, stage: OnStage<'_>) -> Result<Measured<D>, Failure> {
         let tensors = &timed.case.tensors;
-        let read: usize = tensors.iter().filter(|spec| spec.role == Role::In).map(crate::protocol::TensorSpec::bytes).sum();
+        let read: usize =
+            tensors.iter().filter(|spec| spec.role == Role::In).map(crate::protocol::TensorSpec::bytes).sum();
         let room = 2 * read as u64 <= self.device.info().memory_bytes / COPIES;
         let mut sets = Vec::new();
         for seed in [Some(job.seed), job.other_seed.filter(|_| room)].into_iter().flatten() {
@@ -216,12 +218,7 @@ impl<D: Device> Session<D> {
 
 impl<D: Device> Measured<D> {
     /// Keeps what the last sample left behind, and looks at what else this kernel does. Nothing here is a sample any more.
-    fn look_back(
-        &mut self,
-        device: &mut D,
-        rng: &mut ChaCha8Rng,
-        pulse: &mut Pulse<'_, '_>,
-    ) -> Result<(), Failure> {
+    fn look_back(&mut self, device: &mut D, rng: &mut ChaCha8Rng, pulse: &mut Pulse<'_, '_>) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
         self.left = self.rig.outputs(device)?;
         self.skips_work = self.skips_work(device, rng, pulse)?;

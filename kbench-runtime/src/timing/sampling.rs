@@ -85,15 +85,16 @@ pub(super) fn rounds<D: Device>(
             let case = &mut measured[index];
             let late = stopping.is_late(taken);
             case.sample(device, job.cache, alone, set, late).map_err(at(index))?;
-            if case.glances.len() < GLANCED as usize * PIECES && rng.random_ratio(GLANCED.min(job.iterations), job.iterations.max(1)) {
+            if case.glances.len() < GLANCED as usize * PIECES
+                && rng.random_ratio(GLANCED.min(job.iterations), job.iterations.max(1))
+            {
                 case.glance(device, rng).map_err(at(index))?;
             }
         }
         taken += 1;
         let look = taken == stopping.next() || stopping.is_late(taken);
-        let loses = bar.is_some_and(|bar| {
-            (look || is_race_look(taken)) && is_clearly_above(&times(&measured[0].samples), bar)
-        });
+        let loses =
+            bar.is_some_and(|bar| (look || is_race_look(taken)) && is_clearly_above(&times(&measured[0].samples), bar));
         match device.watch(look || loses) {
             Watch::Later => continue,
             Watch::Calm => settled = taken,
@@ -127,14 +128,7 @@ fn times(samples: &[Sample]) -> Vec<f64> {
 
 impl<D: Device> Measured<D> {
     /// Takes a sample and keeps it; a disturbed one is taken again, unless that happens too often or it is too late for that.
-    fn sample(
-        &mut self,
-        device: &mut D,
-        cache: CacheMode,
-        alone: bool,
-        set: usize,
-        late: bool,
-    ) -> Result<(), Failure> {
+    fn sample(&mut self, device: &mut D, cache: CacheMode, alone: bool, set: usize, late: bool) -> Result<(), Failure> {
         for attempt in 0.. {
             let sample = self.take(device, cache, alone, set)?;
             match sample.disturbance {
@@ -165,7 +159,7 @@ impl<D: Device> Measured<D> {
     }
 
     /// Keeps pieces of what a sample left behind.
-    fn glance(&mut self, device: &mut D, rng: &mut ChaCha8Rng) -> Result<(), Failure> {
+    pub(super) fn glance(&mut self, device: &mut D, rng: &mut ChaCha8Rng) -> Result<(), Failure> {
         let outputs: Vec<(usize, usize, usize)> = self
             .rig
             .tensors_by_index()

@@ -207,7 +207,8 @@ fn cases_stop_together() {
     };
     let cases = vec![case(r#"{"time_ns":1000}"#), case(r#"{"time_ns":900,"noise":0.03}"#)];
     let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 5000 });
-    let timings = session.time(&TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) }, &mut |_| {}).unwrap();
+    let timings =
+        session.time(&TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) }, &mut |_| {}).unwrap();
     assert!(timings[0].samples.len() > 100 && timings[0].samples.len() == timings[1].samples.len());
     assert!(timings.iter().all(|timing| timing.sampling.converged));
 }

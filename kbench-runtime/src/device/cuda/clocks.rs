@@ -22,6 +22,9 @@ use crate::protocol::{Disturbance, SmClock};
 /// How long samples are taken between two readings.
 const WINDOW: Duration = Duration::from_millis(50);
 
+/// How long a throttled GPU is left alone before samples are taken again.
+const RECOVERY: Duration = Duration::from_millis(50);
+
 /// Share of the fastest clock seen below which the GPU is throttled.
 const SLOW: f64 = 0.75;
 
@@ -62,7 +65,13 @@ impl Clocks {
         }
         self.since = Instant::now();
         match self.read() {
-            Some((mhz, reasons)) => self.judge.hear(mhz, reasons),
+            Some((mhz, reasons)) => {
+                let watch = self.judge.hear(mhz, reasons);
+                if watch != Watch::Calm {
+                    thread::sleep(RECOVERY);
+                }
+                watch
+            }
             None => Watch::Calm,
         }
     }

@@ -20,8 +20,9 @@ const WINDOW: Duration = Duration::from_millis(200);
 #[cfg(target_os = "linux")]
 const STOLEN: f64 = 0.02;
 
-/// Share of a launch's time that other threads must use to count.
+/// Share of a launch's time that other threads must use to count, and nanoseconds.
 const OTHERS: f64 = 0.1;
+const OTHERS_AT_LEAST: u64 = 2000;
 
 /// From so many launches with other threads on, a kernel is not believed to be alone again.
 const CERTAIN: u32 = 3;
@@ -41,29 +42,42 @@ struct Times {
     process: u64,
 }
 
+/// The process is read within what the thread is: else the reading itself would look like another thread's work.
+impl Times {
+    fn before() -> Self {
+        let thread = thread_time();
+        Self { thread, process: process_time() }
+    }
+
+    fn after() -> Self {
+        let process = process_time();
+        Self { thread: thread_time(), process }
+    }
+}
+
 impl Launches {
     /// An untimed launch.
     pub fn counted<R>(&self, launch: impl FnOnce() -> R) -> R {
-        let (before, tasks) = (times(), tasks());
+        let (tasks, before) = (tasks(), Times::before());
         let result = launch();
-        self.note(&before, tasks.is_some() && self::tasks() > tasks);
+        let after = Times::after();
+        self.note(&before, &after, tasks.is_some() && self::tasks() > tasks);
         result
     }
 
     /// A timed launch, and whether the thread lost its core meanwhile.
     pub fn watched<R>(&self, launch: impl FnOnce() -> R) -> (R, bool) {
-        let (before, switches) = (times(), switches());
+        let (before, switches) = (Times::before(), switches());
         let result = launch();
         let switched = self::switches() != switches;
-        self.note(&before, false);
+        self.note(&before, &Times::after(), false);
         (result, switched)
     }
 
-    fn note(&self, before: &Times, started_threads: bool) {
-        let after = times();
-        let own = (after.thread - before.thread) as f64;
-        let all = after.process.saturating_sub(before.process) as f64;
-        let several = started_threads || all - own > OTHERS * own.max(1.0);
+    fn note(&self, before: &Times, after: &Times, started_threads: bool) {
+        let own = after.thread.saturating_sub(before.thread);
+        let others = after.process.saturating_sub(before.process).saturating_sub(own);
+        let several = started_threads || others > OTHERS_AT_LEAST && others as f64 > OTHERS * own as f64;
         self.seen.set(self.seen.get() + 1);
         self.several.set(several);
         self.with_others.set(self.with_others.get() + u32::from(several));
@@ -85,18 +99,19 @@ mod linux {
     use nix::time::{ClockId, clock_gettime};
     use nix::unistd::Pid;
 
-    use super::Times;
-
     /// The calling thread.
     const SELF: Pid = Pid::from_raw(0);
 
-    pub fn times() -> Times {
-        let read = |clock| {
-            let time = clock_gettime(clock).map(|time| (time.tv_sec() as u64, time.tv_nsec() as u64));
-            time.map_or(0, |(seconds, nanoseconds)| seconds * 1_000_000_000 + nanoseconds)
-        };
-        // The process last before and first after would be exact; a microsecond does not matter here.
-        Times { thread: read(ClockId::CLOCK_THREAD_CPUTIME_ID), process: read(ClockId::CLOCK_PROCESS_CPUTIME_ID) }
+    pub fn thread_time() -> u64 {
+        nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID)
+    }
+
+    pub fn process_time() -> u64 {
+        nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+    }
+
+    fn nanoseconds(clock: ClockId) -> u64 {
+        clock_gettime(clock).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
     }
 
     pub fn switches() -> i64 {
@@ -165,11 +180,16 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-use linux::{switches, tasks, times};
+use linux::{process_time, switches, tasks, thread_time};
 
 #[cfg(not(target_os = "linux"))]
-fn times() -> Times {
-    Times { thread: 0, process: 0 }
+fn thread_time() -> u64 {
+    0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_time() -> u64 {
+    0
 }
 
 #[cfg(not(target_os = "linux"))]
