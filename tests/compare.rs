@@ -204,6 +204,7 @@ fn a_c_kernel_is_benched_compared_and_watched() {
     let scratch = tempfile::tempdir().unwrap();
     assert_exit(scratch.path(), &["new", "fresh"], 0);
     let folder = scratch.path().join("fresh");
+    edit(&folder.join("Cargo.toml"), "iterations = 100 ", "max_seconds = 0.1\niterations = 100 ");
     for file in ["old.json", "new.json"] {
         let shown = assert_exit(&folder, &["bench", "--iters", "10", "--warmup", "1", "--save", file], 0);
         assert!(shown.contains("GB/s") && shown.contains("naive"), "{shown}");

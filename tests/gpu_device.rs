@@ -190,7 +190,7 @@ impl Gpu {
     /// The batch that fills the shortest sample.
     fn batch(&mut self, bound: &mut CudaBound) -> u32 {
         let one = self.p50(bound, 1, CacheMode::Hot, 5);
-        (self.device.shortest_sample() / one).ceil() as u32
+        (self.device.shortest_sample().expect("a clock") / one).ceil() as u32
     }
 }
 

@@ -54,7 +54,11 @@ while read -r request; do
         time=20000
         [ "$mode" = negative ] && time=-1
         samples=$time
-        i=1; while [ $i -lt $n ]; do samples="$samples,$time"; i=$((i + 1)); done
+        i=1; while [ $i -lt $n ]; do
+            # A few per cent of noise: enough samples settle it.
+            [ "$mode" = noisy ] && time=$((20000 + (i + n) * 7919 % 1500))
+            samples="$samples,$time"; i=$((i + 1))
+        done
         say "{\"type\":\"timed\",\"samples\":[$samples]}" ;;
     esac
 done
@@ -100,6 +104,8 @@ fn a_program_is_measured_in_turn_with_the_kernels() {
     let record = &program["external"];
     assert_eq!((&record["turn"], &record["versions"]["sh"]), (&10.into(), &"1.0".into()));
     assert_eq!((&record["command"][2], &record["errors"]["max_abs_err"]), (&"good".into(), &0.0.into()));
+
+    assert_eq!(program["timing"]["sampling"]["converged"], true);
 
     // Ten, ten and five samples, outputs looked at before and after.
     let log = fs::read_to_string(package.path().join("log-good")).unwrap();
@@ -221,4 +227,19 @@ fn autotune_records_programs_and_resumes_with_them() {
     let entry = tune(&["--resume"]);
     assert_eq!(times(), 2);
     assert!(entry["elite"][0]["speedups"]["good"]["low"].as_f64().unwrap() > 2.9);
+}
+
+#[test]
+fn turns_grow_until_the_times_of_all_are_known() {
+    let package = package(&["noisy"], "");
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "20"]);
+    assert_eq!(code, 0, "{messages:#?}");
+    let entries = find(&messages, "comparison")["entries"].clone();
+    let of = |index: usize, key: &str| entries[index]["timing"]["sampling"][key].clone();
+    let n: Vec<u64> = (0..2).map(|index| entries[index]["timing"]["summary"]["n"].as_u64().unwrap()).collect();
+    assert!(n[0] == n[1] && n[0] > 60, "as many of each, and as many as it takes: {n:?}");
+    assert_eq!((of(0, "converged"), of(1, "converged")), (true.into(), true.into()));
+    let log = fs::read_to_string(package.path().join("log-noisy")).unwrap();
+    let turns = log.lines().filter(|line| line.contains("\"time\"")).count();
+    assert!(turns < 30, "{turns}");
 }

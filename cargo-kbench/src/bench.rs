@@ -210,7 +210,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
     fn evaluation(&mut self, variant: &Variant) -> Result<&Evaluation, RunError> {
         if !self.tried.contains_key(variant) {
             let attempt = self.bench.builder.build(variant)?;
-            let evaluation = self.bench.evaluate(variant, attempt)?;
+            let evaluation = self.bench.evaluate(variant, attempt, None)?;
             self.tried.insert(variant.clone(), evaluation);
         }
         Ok(&self.tried[variant])

@@ -81,8 +81,14 @@ pub struct DeviceRecord {
 pub struct TimingSettings {
     /// Untimed launches first.
     pub warmup: u32,
-    /// Samples asked for.
+    /// Samples asked for at least.
     pub iterations: u32,
+    /// Half-width of the interval of p50 that ended sampling, as a share of p50.
+    #[serde(default)]
+    pub precision: Option<f64>,
+    /// Most seconds of sampling, for each kernel measured.
+    #[serde(default)]
+    pub max_seconds: Option<f64>,
     /// `cold` or `hot`.
     pub cache: String,
 }
@@ -165,7 +171,13 @@ impl From<&Timing> for TimingSettings {
             CacheMode::Cold => "cold",
             CacheMode::Hot => "hot",
         };
-        Self { warmup: timing.warmup, iterations: timing.iterations, cache: cache.to_owned() }
+        Self {
+            warmup: timing.warmup,
+            iterations: timing.iterations,
+            precision: Some(timing.precision),
+            max_seconds: Some(timing.max_seconds),
+            cache: cache.to_owned(),
+        }
     }
 }
 
@@ -244,7 +256,7 @@ mod tests {
             },
             shape: shape.into(),
             dims: BTreeMap::from([("N".into(), 64)]),
-            timing: TimingSettings { warmup: 20, iterations: 100, cache: "cold".into() },
+            timing: (&Timing::default()).into(),
             elite: vec![],
             baselines: vec![],
             unavailable: BTreeMap::new(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kbench_runtime::protocol::{Failure, SeedReport};
+use kbench_runtime::protocol::{Failure, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,11 @@ impl Evaluation {
             Outcome::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),
             Outcome::Rejected(_) => None,
         }
+    }
+
+    /// Whether its time is that of a lost race: see [`TimingRecord::is_raced`].
+    pub fn is_raced(&self) -> bool {
+        self.timing.as_ref().is_some_and(TimingRecord::is_raced)
     }
 
     /// Why it was rejected.
@@ -298,6 +303,17 @@ pub struct TimingRecord {
     pub batch: u32,
     /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
+    /// How the samples were taken; none in records of versions that did not say.
+    #[serde(default)]
+    pub sampling: Option<Sampling>,
+}
+
+impl TimingRecord {
+    /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy
+    /// where not to look, and nobody else anything.
+    pub fn is_raced(&self) -> bool {
+        self.sampling.as_ref().is_some_and(|sampling| sampling.raced)
+    }
 }
 
 /// A baseline that is a program. It was measured in a process of its own, by its own clock, in turn with the kernels.
@@ -307,7 +323,7 @@ pub struct ExternalRecord {
     pub command: Vec<String>,
     /// What it says it measured.
     pub versions: BTreeMap<String, String>,
-    /// Samples that it and the kernels took in turn.
+    /// Samples that it and the kernels took in turn at first; turns grow where more samples are needed.
     pub turn: u32,
     /// Errors of its outputs, before and after timing.
     pub errors: ShapeErrors,

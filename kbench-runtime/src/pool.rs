@@ -56,6 +56,11 @@ impl<B> Slot<B> {
         self.holds.borrow().as_ref().is_some_and(|held| held.same(contents))
     }
 
+    /// Says that it is not known what lies there.
+    pub fn holds_unknown(&self) {
+        *self.holds.borrow_mut() = None;
+    }
+
     /// Says what lies there now.
     pub fn now_holds(&self, contents: Contents) {
         *self.holds.borrow_mut() = Some(contents);

@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::dtype::DType;
 
 pub mod external;
+mod sampling;
+
+pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
 pub const VERSION: u32 = 1;
@@ -423,10 +426,21 @@ pub struct TimeJob {
     pub cases: Vec<TimedCase>,
     /// Seed of the inputs.
     pub seed: u64,
+    /// Seed of other inputs, which take turns with the first at random, so that no result of an earlier sample is of use. Memory
+    /// permitting.
+    #[serde(default)]
+    pub other_seed: Option<u64>,
     /// Untimed launches of each case first.
     pub warmup: u32,
-    /// Samples of each case.
+    /// Samples of each case: exactly so many, or at least where `until` is given.
     pub iterations: u32,
+    /// When to stop after that.
+    #[serde(default)]
+    pub until: Option<Convergence>,
+    /// Nanoseconds a launch. A job of one case ends early, from ten samples on, once the median lies clearly above:
+    /// the lower end of its 99.9 % interval is at least 2 % more.
+    #[serde(default)]
+    pub stop_above_ns: Option<f64>,
     /// State of the cache before each sample.
     pub cache: CacheMode,
     /// See [`CheckJob::bad_above`].
@@ -447,7 +461,7 @@ pub struct TimedCase {
 }
 
 /// State of the cache before each sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CacheMode {
     /// The last-level cache holds none of the inputs.
@@ -529,12 +543,14 @@ pub struct Timing {
     pub clock: String,
     /// The check after the last sample, and of what the last sample itself left behind.
     pub after: SeedReport,
-    /// Samples during which the device may have waited for the host: they may be too long.
-    #[serde(default)]
-    pub exposed_samples: u64,
+    /// How they were taken.
+    pub sampling: Sampling,
     /// Set if the kernel does less where its outputs are right already: its samples are not those of its work.
     #[serde(default)]
     pub skips_work: Option<SkipsWork>,
+    /// Set if the kernel is faster where its inputs are those of the launch before: time from new ones over that time.
+    #[serde(default)]
+    pub keeps_results: Option<f64>,
 }
 
 /// How a kernel was seen to skip work whose result lay in its outputs already.

@@ -1,9 +1,12 @@
 //! A kernel with all its memory: every tensor between two guard bands, poisoned and restored before each launch.
 
+mod sets;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::sets::InputCopies;
 use crate::codec;
 use crate::device::{BoundArg, Device, Write};
 use crate::pool::{Contents, Pool, Slot};
@@ -30,6 +33,10 @@ pub struct Rig<D: Device> {
     /// Contents of tensors that are read and written, for [`Rig::writes`].
     first_contents: Vec<Rc<Slot<D::Buffer>>>,
     symbols: Vec<(String, usize)>,
+    /// Inputs that take turns, for [`Rig::switch`].
+    sets: Vec<InputCopies<D::Buffer>>,
+    /// Whose contents the symbols hold.
+    symbols_of: usize,
     /// Bytes of each guard band: [`GUARD`], or none.
     guard: usize,
     /// What the guard bands of written tensors hold.
@@ -91,8 +98,13 @@ impl<D: Device> Rig<D> {
             }
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
-        let (tensors, first_contents) = (tensors.to_vec(), Vec::new());
-        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, guard, poison: NAN })
+        let (tensors, first_contents, sets) = (tensors.to_vec(), Vec::new(), Vec::new());
+        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, sets, symbols_of: 0, guard, poison: NAN })
+    }
+
+    /// The tensors it has memory for, with their indices.
+    pub fn tensors_by_index(&self) -> impl Iterator<Item = (usize, &TensorSpec)> {
+        self.slots().map(|(index, spec, _)| (index, spec))
     }
 
     fn slots(&self) -> impl Iterator<Item = (usize, &TensorSpec, &D::Buffer)> {
@@ -199,7 +211,7 @@ impl<D: Device> Rig<D> {
         inputs: &Arc<Inputs>,
     ) -> Result<Vec<Write<D::Buffer>>, Failure> {
         let mut writes = Vec::new();
-        let mut first_contents = Vec::new();
+        let mut first_contents = std::mem::take(&mut self.first_contents);
         for (index, spec, buffer) in self.slots() {
             let (to, offset, bytes) = (buffer.clone(), GUARD, spec.bytes());
             match spec.role {
@@ -207,16 +219,7 @@ impl<D: Device> Rig<D> {
                 Role::Out | Role::Scratch => writes.push(Write::Fill { buffer: to, offset, bytes, byte: NAN }),
                 Role::Inout => {
                     // No other tensor has a name with a blank in it.
-                    let copy = TensorSpec {
-                        name: format!("{} at first", spec.name),
-                        role: Role::In,
-                        source: Source::None,
-                        ..spec.clone()
-                    };
-                    let contents = Contents::new(inputs, index);
-                    let slot = pool.take(device, &copy, &contents)?;
-                    upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
-                    slot.now_holds(contents);
+                    let slot = copy_of(device, pool, spec, &Contents::new(inputs, index))?;
                     writes.push(Write::Copy { from: slot.buffer.clone(), to, offset, bytes });
                     first_contents.push(slot);
                 }
@@ -224,6 +227,14 @@ impl<D: Device> Rig<D> {
         }
         self.first_contents = first_contents;
         Ok(writes)
+    }
+
+    /// Bytes of a tensor from `at` on.
+    pub fn piece(&self, device: &mut D, index: usize, at: usize, bytes: usize) -> Result<Vec<u8>, Failure> {
+        let slot = self.slots[index].as_ref().expect("every output has memory");
+        let mut piece = vec![0; bytes];
+        device.download(&slot.buffer, GUARD + at, &mut piece)?;
+        Ok(piece)
     }
 
     /// Gives outputs the bytes that a launch left in them; other tensors stay as they are.
@@ -244,10 +255,8 @@ impl<D: Device> Rig<D> {
 
     /// The bytes of one element of an output.
     pub fn element(&self, device: &mut D, index: usize, at: usize) -> Result<Vec<u8>, Failure> {
-        let slot = self.slots[index].as_ref().expect("every output has memory");
-        let mut bytes = vec![0; self.tensors[index].dtype.size()];
-        device.download(&slot.buffer, GUARD + at * bytes.len(), &mut bytes)?;
-        Ok(bytes)
+        let size = self.tensors[index].dtype.size();
+        self.piece(device, index, at * size, size)
     }
 
     /// The bytes of every output: `known` itself where they are the same.
@@ -312,6 +321,24 @@ impl<D: Device> Rig<D> {
         }
         Ok(())
     }
+}
+
+/// Memory that holds a tensor's contents, to be copied to where the kernel finds it.
+fn copy_of<D: Device>(
+    device: &mut D,
+    pool: &mut Pool<D::Buffer>,
+    spec: &TensorSpec,
+    contents: &Contents,
+) -> Result<Rc<Slot<D::Buffer>>, Failure> {
+    // No other tensor has a name with a blank in it.
+    let name = format!("{} at first", spec.name);
+    let copy = TensorSpec { name, role: Role::In, source: Source::None, ..spec.clone() };
+    let slot = pool.take(device, &copy, contents)?;
+    if !slot.holds(contents) {
+        upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
+        slot.now_holds(contents.clone());
+    }
+    Ok(slot)
 }
 
 /// The bytes of every output by tensor index.

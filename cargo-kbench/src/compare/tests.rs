@@ -166,6 +166,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         summary: Summary::of(&samples(p50)).unwrap(),
         batch: 1,
         clock: "fake".into(),
+        sampling: None,
     };
     let tried = |journal: &mut Journal, a, outcome: Result<f64, Reason>| {
         let mut evaluation = Evaluation::new(toggles(a), Vec::new());

@@ -372,6 +372,8 @@ static TIMING: Keys = keys(
     &[
         key("warmup", Integer(0), "Untimed launches first; 20 by default"),
         key("iterations", Integer(1), "Samples at least; 100 by default"),
+        key("precision", Number(0.0), "Sampling ends once p50 is known to within this share of it; 0.005 by default"),
+        key("max_seconds", Number(0.0), "Most seconds of sampling, for each kernel; 2 by default"),
         key("cache", Choice(&["cold", "hot"], &[]), "State of the cache before each sample; \"cold\" by default"),
         key("timeout_seconds", Integer(1), "Deadline of one launch or sample; 30 by default"),
     ],

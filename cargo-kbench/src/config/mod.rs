@@ -459,6 +459,10 @@ pub struct Timing {
     pub warmup: u32,
     /// Samples at least; 100.
     pub iterations: u32,
+    /// Half-width of the interval of p50, as a share of p50, that ends sampling; 0.005.
+    pub precision: f64,
+    /// Most seconds of sampling, for each kernel that is measured; 2.
+    pub max_seconds: f64,
     /// State of the cache before each sample; cold.
     pub cache: CacheMode,
     /// Deadline of one kernel launch or sample, in seconds; 30.
@@ -467,7 +471,14 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { warmup: 20, iterations: 100, cache: CacheMode::Cold, timeout_seconds: 30 }
+        Self {
+            warmup: 20,
+            iterations: 100,
+            precision: 0.005,
+            max_seconds: 2.0,
+            cache: CacheMode::Cold,
+            timeout_seconds: 30,
+        }
     }
 }
 

@@ -193,7 +193,7 @@ members = [\"demo\", \"plain\"]
 [workspace.metadata.kbench]
 flags = [\"-O3\"]
 runner = [\"srun\"]
-timing = { iterations = 8, timeout_seconds = 9 }
+timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 1.5 }
 ";
     let folder = tempfile::tempdir().unwrap();
     fs::rename(fixture.path(), folder.path().join("demo")).unwrap();
@@ -210,7 +210,17 @@ timing = { iterations = 8, timeout_seconds = 9 }
         assert_eq!(kernel.implementation.flags, ["-O3"]);
         assert_eq!(kernel.reference.implementation.flags, [""; 0]);
         assert_eq!(kernel.runner, ["srun"]);
-        assert_eq!(kernel.timing, Timing { warmup: 3, iterations: 7, timeout_seconds: 9, cache: CacheMode::Cold });
+        assert_eq!(
+            kernel.timing,
+            Timing {
+                warmup: 3,
+                iterations: 7,
+                timeout_seconds: 9,
+                precision: 0.01,
+                max_seconds: 1.5,
+                cache: CacheMode::Cold
+            }
+        );
         assert_eq!(kernel.space.toggles[0].values.len(), 2);
         assert_eq!(project.elite_path(), fixture.path().join("elite.json"));
     }

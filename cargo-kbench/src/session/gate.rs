@@ -32,7 +32,7 @@ pub fn gate(
     let kernel = bench.kernel;
     reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
     let attempt = bench.builder.build(variant)?;
-    let evaluation = bench.evaluate(variant, attempt)?;
+    let evaluation = bench.evaluate(variant, attempt, None)?;
     let label = kernel.space.label(variant);
     let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {

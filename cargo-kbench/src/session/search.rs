@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
         attempt: Attempt,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        let evaluation = bench.evaluate(variant, attempt)?;
+        let evaluation = bench.evaluate(variant, attempt, None)?;
         self.learn(variant, &evaluation);
         let label = self.kernel.space.label(variant);
         reporter.event(Event::Evaluated {
@@ -156,8 +156,9 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
         let p50 = |tried: &[(Variant, Evaluation)], index: usize| tried[index].1.p50().unwrap_or(f64::INFINITY);
-        let mut ranked: Vec<usize> =
-            (0..self.tried.len()).filter(|&index| self.tried[index].1.p50().is_some()).collect();
+        let mut ranked: Vec<usize> = (0..self.tried.len())
+            .filter(|&index| self.tried[index].1.p50().is_some() && !self.tried[index].1.is_raced())
+            .collect();
         // Stable: of twins the one tried first stands for both.
         ranked.sort_by(|&a, &b| p50(&self.tried, a).total_cmp(&p50(&self.tried, b)));
         let mut finalists: Vec<(Variant, Evaluation)> = Vec::new();

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kbench_runtime::protocol::{Failure, TimeJob, TimedCase, Timing};
+use kbench_runtime::protocol::{Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
+use kbench_runtime::timing::{Look, Stopping};
 
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
+use super::reservations::reservations;
 use super::{RunError, Workbench};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection, TimingRecord};
@@ -169,7 +171,8 @@ impl<'a> Workbench<'a> {
 
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
     /// share it, so with any of them there are turns: some samples of the kernels, as many of each program, every other time
-    /// in the opposite order, so that a drift meets all alike. Only one process has work at any time.
+    /// in the opposite order, so that a drift meets all alike. Only one process has work at any time. The turns are short until
+    /// there are as many samples as are asked for at least, and grow until the p50 of all is known or the time is up.
     fn measure(
         &mut self,
         shape: usize,
@@ -180,7 +183,8 @@ impl<'a> Workbench<'a> {
     ) -> Result<Result<Vec<ComparisonEntry>, (Loser, Rejection)>, RunError> {
         let shape_name = &self.kernel.shapes[shape].name;
         let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
-        let turn = if rivals.is_empty() { job.iterations } else { turn(job.iterations) };
+        let fewest = job.iterations;
+        let mut stopping = Stopping::new(fewest, job.until, contenders.len() + rivals.len());
         for rival in &mut *rivals {
             rival.samples.clear();
         }
@@ -188,14 +192,19 @@ impl<'a> Workbench<'a> {
         let mut taken = 0;
         let mut order: Vec<Loser> =
             std::iter::once(Loser::Kernel(0)).chain((0..rivals.len()).map(Loser::Program)).collect();
-        while taken < job.iterations {
-            let iterations = turn.min(job.iterations - taken);
+        loop {
+            // Alone, the kernels need no turns: the worker knows itself when there are enough samples.
+            let (iterations, until) = if rivals.is_empty() {
+                (fewest, job.until)
+            } else {
+                (turn(fewest, taken, stopping.next() as u32), None)
+            };
             for &whose in &order {
                 let ended = match whose {
                     Loser::Program(index) => rivals[index].time(iterations, shape_name)?.map_err(|why| (whose, why)),
                     Loser::Kernel(_) => {
                         let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
-                        let job = TimeJob { iterations, warmup, ..job.clone() };
+                        let job = TimeJob { iterations, warmup, until, ..job.clone() };
                         self.time_kernels(contenders, job, shape_name, &mut timings)?
                     }
                 };
@@ -205,13 +214,33 @@ impl<'a> Workbench<'a> {
             }
             order.reverse();
             taken += iterations;
+            if rivals.is_empty() {
+                break;
+            }
+            if taken as usize >= stopping.next() {
+                let kernels = timings.iter().map(|timing| &*timing.samples);
+                let samples: Vec<&[f64]> = kernels.chain(rivals.iter().map(|rival| &*rival.samples)).collect();
+                if stopping.look(&samples) != Look::Continue {
+                    break;
+                }
+            }
         }
+        if !rivals.is_empty() {
+            for timing in &mut timings {
+                timing.sampling.converged = stopping.is_converged(&timing.samples);
+            }
+        }
+        let precision = self.kernel.timing.precision;
         let mut entries = Vec::new();
         for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
             let record = match measured(contender.kernel, shape_name, &timing, warnings) {
                 Ok(record) => record,
                 Err(rejection) => return Ok(Err((Loser::Kernel(index), rejection))),
             };
+            let name = &contender.name;
+            warnings.extend(
+                reservations(&record, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
+            );
             entries.push(ComparisonEntry {
                 name: contender.name.clone(),
                 program: contender.program.clone(),
@@ -221,16 +250,29 @@ impl<'a> Workbench<'a> {
             });
         }
         for (index, rival) in rivals.iter_mut().enumerate() {
-            let external = match self.finish_program(rival, shape, inputs.expect("written for the programs"), turn)? {
+            let external = match self.finish_program(
+                rival,
+                shape,
+                inputs.expect("written for the programs"),
+                turn(fewest, 0, fewest),
+            )? {
                 Ok(external) => external,
                 Err(rejection) => return Ok(Err((Loser::Program(index), rejection))),
             };
             let (clock, batch) = rival.clock();
             let summary = Summary::of(&rival.samples).expect("finite, and at least one");
+            // How it took them is its own affair.
+            let converged = stopping.is_converged(&rival.samples);
+            let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
+            let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
+            let name = rival.name;
+            warnings.extend(
+                reservations(&timing, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
+            );
             entries.push(ComparisonEntry {
                 name: rival.name.to_owned(),
                 program: self.program_key(rival),
-                timing: TimingRecord { shape: shape_name.clone(), summary, batch, clock },
+                timing,
                 samples: std::mem::take(&mut rival.samples),
                 external: Some(external),
             });
@@ -266,7 +308,8 @@ impl<'a> Workbench<'a> {
         for (timing, new) in timings.iter_mut().zip(new) {
             timing.samples.extend(new.samples);
             timing.batch = timing.batch.max(new.batch);
-            timing.exposed_samples += new.exposed_samples;
+            timing.sampling.add(new.sampling);
+            timing.keeps_results = timing.keeps_results.or(new.keeps_results);
             timing.skips_work = timing.skips_work.take().or(new.skips_work);
             timing.after = new.after;
         }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    Case, CheckJob, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
+    Case, CheckJob, Convergence, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
 };
 use kbench_runtime::stats::Summary;
 
+use super::reservations::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
 use crate::config::Kernel;
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
@@ -16,7 +17,10 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 3;
+const METHOD: u32 = 4;
+
+/// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
+pub(super) const MOST_SAMPLES: u32 = 10_000;
 
 /// The jobs of one evaluation.
 struct Jobs {
@@ -26,18 +30,28 @@ struct Jobs {
 
 impl Workbench<'_> {
     /// Runs a built variant through gate 2 and times it at the search's shape. What is known already is not run again.
-    pub fn evaluate(&mut self, variant: &Variant, attempt: Attempt) -> Result<Evaluation, RunError> {
+    ///
+    /// `stop_above`: nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and
+    /// its [record says so](Evaluation::is_raced).
+    pub fn evaluate(
+        &mut self,
+        variant: &Variant,
+        attempt: Attempt,
+        stop_above: Option<f64>,
+    ) -> Result<Evaluation, RunError> {
         let toggles = self.kernel.space.settings(variant);
         let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
         match attempt.result {
             Ok(built) => {
                 evaluation.builds = built.records(self.kernel);
                 match self.jobs(variant, &built)? {
-                    Ok(jobs) => {
+                    Ok(mut jobs) => {
+                        // The same key whatever there is to beat: see `serves`.
                         evaluation.key = self.key(&jobs, &built);
-                        if let Some(known) = self.known_as(&evaluation)? {
+                        if let Some(known) = self.known_as(&evaluation, stop_above)? {
                             return Ok(known);
                         }
+                        jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
                         self.keys.insert(evaluation.key.clone(), toggles);
                         self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
@@ -55,9 +69,11 @@ impl Workbench<'_> {
     }
 
     /// What is known of a variant with this key: from its twin in this run, or from the journal.
-    fn known_as(&mut self, evaluation: &Evaluation) -> Result<Option<Evaluation>, RunError> {
+    fn known_as(&mut self, evaluation: &Evaluation, stop_above: Option<f64>) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, key, builds, .. } = evaluation;
-        let Some(known) = self.known.evaluations.get(key) else { return Ok(None) };
+        let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
+            return Ok(None);
+        };
         let first = self.keys.get(key);
         let twin = first.filter(|&first| first != toggles).cloned();
         let known = Evaluation { toggles: toggles.clone(), builds: builds.clone(), twin, ..known.clone() };
@@ -151,7 +167,14 @@ impl Workbench<'_> {
             let message = "the worker timed nothing";
             return Ok(Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape))));
         };
-        Ok(measured(kernel, shape, &timing, warnings))
+        let record = measured(kernel, shape, &timing, warnings);
+        // With baselines the figures that count are those of the comparison, and it says the same of them.
+        if let (Ok(record), true) = (&record, kernel.baselines.is_empty()) {
+            warnings.extend(
+                reservations(record, kernel.timing.precision).map(|reservation| format!("at {shape}: {reservation}")),
+            );
+        }
+        Ok(record)
     }
 
     /// Gate 2 of any kernel at one shape.
@@ -182,8 +205,16 @@ impl Workbench<'_> {
             id: 0,
             cases,
             seed: 0,
+            // Of seeds that gate 2 checks the reference's outputs are known.
+            other_seed: (self.kernel.gates.correctness.seeds > 1).then_some(1),
             warmup: timing.warmup,
             iterations: timing.iterations,
+            until: Some(Convergence {
+                precision: timing.precision,
+                max_seconds: timing.max_seconds,
+                max_samples: MOST_SAMPLES,
+            }),
+            stop_above_ns: None,
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
             announce: false,
@@ -193,6 +224,12 @@ impl Workbench<'_> {
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_secs(self.kernel.timing.timeout_seconds)
     }
+}
+
+/// Whether an earlier record is as good as a new one would be. That of a lost race is, as long as it would be lost again.
+fn serves(known: &Evaluation, stop_above: Option<f64>) -> bool {
+    let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > bar);
+    !known.is_raced() || stop_above.is_some_and(slower)
 }
 
 /// The check that a kernel's own gates ask for.
@@ -242,5 +279,37 @@ pub(super) fn measured(
         );
         return Err(Rejection::new(Gate::Performance, Reason::SkipsWork, message, Some(shape)));
     }
-    Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock: timing.clock.clone() })
+    if let Some(ratio) = timing.keeps_results {
+        let message = format!("it keeps results: new inputs take {ratio:.1}x the time of inputs seen before");
+        return Err(Rejection::new(Gate::Performance, Reason::SkipsWork, message, Some(shape)));
+    }
+    let (clock, sampling) = (timing.clock.clone(), Some(timing.sampling.clone()));
+    Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock, sampling })
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::Sampling;
+
+    use super::*;
+    use crate::space::Settings;
+
+    #[test]
+    fn a_lost_race_serves_only_while_it_would_be_lost_again() {
+        let summary = Summary::of(&[100.0; 10]).unwrap();
+        let mut known = Evaluation::new(Settings::default(), Vec::new());
+        assert!(serves(&known, None), "a rejection stays one");
+        let mut timed = |raced| {
+            let sampling = Some(Sampling { raced, ..Sampling::default() });
+            let (shape, clock) = ("s".into(), "fake".into());
+            known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+            known.clone()
+        };
+        let (full, raced) = (timed(false), timed(true));
+        assert!(raced.is_raced() && !full.is_raced());
+        for bar in [None, Some(90.0), Some(110.0)] {
+            assert!(serves(&full, bar));
+            assert_eq!(serves(&raced, bar), bar == Some(90.0), "{bar:?}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod compare;
 mod dead;
 mod evaluate;
 mod programs;
+mod reservations;
 mod sanitize;
 
 use arch::arch_for;

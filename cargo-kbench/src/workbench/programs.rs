@@ -17,12 +17,18 @@ use crate::gates::{self, at_level};
 /// Samples that a program and the kernels take in turn, at least.
 const TURN: u32 = 10;
 
-/// Turns at most: each costs the kernels a check.
+/// Turns at most, for as many samples as are asked for at least: each costs the kernels a check.
 const TURNS: u32 = 20;
 
-/// How many samples make a turn, of so many in all.
-pub(super) fn turn(iterations: u32) -> u32 {
-    iterations.div_ceil(TURNS).max(TURN)
+/// How many samples make a turn, where so many are asked for at least, so many are taken, and they are looked at when there are
+/// `next`. Two turns from one look to the next, once there are as many as are asked for: every other one runs backwards.
+pub(super) fn turn(fewest: u32, taken: u32, next: u32) -> u32 {
+    let left = next.saturating_sub(taken).max(1);
+    if taken < fewest {
+        return fewest.div_ceil(TURNS).max(TURN).min(left);
+    }
+    // The look before was at two thirds of what there will be at the next.
+    next.div_ceil(3).div_ceil(2).min(left)
 }
 
 /// A program in a comparison.
@@ -242,8 +248,23 @@ mod tests {
 
     #[test]
     fn turns_are_short_and_few() {
-        let turns = |iterations: u32| iterations.div_ceil(turn(iterations));
-        assert_eq!([1, 10, 100, 200, 1000].map(turn), [10, 10, 10, 10, 50]);
+        let turns = |fewest: u32| {
+            let (mut taken, mut turns) = (0, 0);
+            while taken < fewest {
+                taken += turn(fewest, taken, fewest);
+                turns += 1;
+            }
+            assert_eq!(taken, fewest);
+            turns
+        };
+        assert_eq!([1, 10, 100, 200, 1000].map(|fewest| turn(fewest, 0, fewest)), [1, 10, 10, 10, 50]);
         assert_eq!([1, 10, 95, 100, 1000, 1001].map(turns), [1, 1, 10, 10, 20, 20]);
+    }
+
+    #[test]
+    fn turns_grow_from_look_to_look() {
+        assert_eq!((turn(100, 100, 150), turn(100, 125, 150)), (25, 25));
+        assert_eq!((turn(100, 150, 225), turn(100, 188, 225)), (38, 37));
+        assert_eq!((turn(10, 10, 15), turn(10, 5000, 7500)), (3, 1250));
     }
 }

@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device, Sample, Write};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
 
 /// The machine code of a fake kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,16 @@ pub struct Model {
     /// Milliseconds that a launch really takes, so that a test can interrupt a run.
     #[serde(default)]
     pub delay_ms: u64,
+    /// How much longer each sample is than the one before, relative to `time_ns`.
+    #[serde(default)]
+    pub drift: f64,
+    /// The first sample that the device throttles at, and the first that it does not throttle at any more; those between take
+    /// twice as long.
+    #[serde(default)]
+    pub throttled: Option<(u64, u64)>,
+    /// Every so many-th sample is disturbed, and takes three times as long.
+    #[serde(default)]
+    pub preempted: Option<u64>,
 }
 
 fn default_noise() -> f64 {
@@ -73,6 +83,10 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FakeDevice {
     info: DeviceInfo,
+    /// Whether a sample since the last look was throttled.
+    throttled: bool,
+    /// Readings of the clock, in MHz.
+    clocks: Vec<u32>,
 }
 
 /// Memory of the model device.
@@ -117,7 +131,7 @@ impl FakeDevice {
             max_shared_per_block: 49_152,
             clock_khz: 1_000_000,
         };
-        Self { info }
+        Self { info, throttled: false, clocks: Vec::new() }
     }
 }
 
@@ -271,18 +285,44 @@ impl Device for FakeDevice {
         let mut rng = ChaCha8Rng::from_seed(bound.kernel.seed);
         rng.set_stream(bound.samples);
         bound.samples += 1;
-        let Model { time_ns, noise, .. } = bound.kernel.model;
+        let Model { time_ns, noise, drift, throttled, preempted, .. } = bound.kernel.model;
+        let number = bound.samples;
+        let throttled = throttled.is_some_and(|(from, to)| (from..to).contains(&number));
+        let preempted = preempted.is_some_and(|every| number.is_multiple_of(every));
+        self.throttled |= throttled;
         let deviation: f64 = StandardNormal.sample(&mut rng);
-        let nanoseconds = (time_ns * (1.0 + noise * deviation)).max(f64::MIN_POSITIVE);
-        Ok(Sample { nanoseconds, exposed: false })
+        let longer = if throttled { 2.0 } else { 1.0 } * if preempted { 3.0 } else { 1.0 };
+        let time = time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
+        let disturbance = preempted.then_some(Disturbance::InvoluntaryContextSwitch);
+        Ok(Sample { nanoseconds: time.max(f64::MIN_POSITIVE), exposed: false, disturbance })
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "fake"
     }
 
-    fn shortest_sample(&self) -> f64 {
-        0.0
+    fn resolution(&mut self) -> Result<Resolution, Failure> {
+        Ok(Resolution::default())
+    }
+
+    fn shortest_sample(&mut self) -> Result<f64, Failure> {
+        Ok(0.0)
+    }
+
+    fn watch(&mut self, now: bool) -> Watch {
+        let throttled = std::mem::take(&mut self.throttled);
+        if throttled || now {
+            self.clocks.push(if throttled { 500 } else { 1000 });
+        }
+        match (throttled, now) {
+            (true, _) => Watch::Disturbed(Disturbance::Throttled),
+            (false, true) => Watch::Calm,
+            (false, false) => Watch::Later,
+        }
+    }
+
+    fn sm_clock(&mut self) -> Option<SmClock> {
+        SmClock::of(&mut std::mem::take(&mut self.clocks), 1000, Vec::new())
     }
 }
 

@@ -4,6 +4,8 @@
 //! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 
 mod environment;
+mod info;
+mod quiet;
 mod symbols;
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -22,8 +24,10 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rayon::prelude::*;
 
 use self::environment::Environment;
-use super::{BoundArg, Device, Sample, Write};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+use self::info::{available_memory, info};
+use self::quiet::{Launches, Quiet};
+use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
 const ALIGN: usize = 4096;
@@ -40,7 +44,8 @@ type Entry = unsafe extern "C" fn(*mut *mut c_void);
 #[derive(Debug)]
 pub struct HostDevice {
     info: DeviceInfo,
-    shortest_sample: f64,
+    resolution: Resolution,
+    quiet: Quiet,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     keep_code: bool,
@@ -95,6 +100,7 @@ pub struct Bound {
     buffers: Vec<Buffer>,
     /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
     scalars: Vec<Box<[u64]>>,
+    launches: Launches,
 }
 
 impl Bound {
@@ -120,7 +126,13 @@ impl Bound {
 impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
-        Self { info: info(), shortest_sample: shortest_sample(), stream: RefCell::default(), keep_code: false }
+        Self {
+            info: info(),
+            resolution: resolution(),
+            quiet: Quiet::new(),
+            stream: RefCell::default(),
+            keep_code: false,
+        }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -284,6 +296,7 @@ impl Device for HostDevice {
             ranges: Vec::new(),
             buffers: Vec::new(),
             scalars: Vec::new(),
+            launches: Launches::default(),
         };
         for arg in args {
             match arg {
@@ -314,7 +327,7 @@ impl Device for HostDevice {
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
-        bound.in_environment(Bound::call);
+        bound.launches.counted(|| bound.in_environment(Bound::call));
         Ok(())
     }
 
@@ -326,6 +339,8 @@ impl Device for HostDevice {
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
         self.write(writes)?;
+        // From before the flush on: another core has other caches.
+        let pinned = self.quiet.pin(&bound.launches);
         let batch = match cache {
             CacheMode::Cold => {
                 self.flush(bound);
@@ -333,27 +348,47 @@ impl Device for HostDevice {
             }
             CacheMode::Hot => batch.max(1),
         };
-        let elapsed = bound.in_environment(|bound| {
-            let start = Instant::now();
-            for _ in 0..batch {
-                bound.call();
-            }
-            start.elapsed()
+        let (elapsed, switched) = bound.launches.watched(|| {
+            bound.in_environment(|bound| {
+                let start = Instant::now();
+                for _ in 0..batch {
+                    bound.call();
+                }
+                start.elapsed()
+            })
         });
-        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false })
+        drop(pinned);
+        let disturbance = switched.then_some(Disturbance::InvoluntaryContextSwitch);
+        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false, disturbance })
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "monotonic"
     }
 
-    fn shortest_sample(&self) -> f64 {
-        self.shortest_sample
+    fn resolution(&mut self) -> Result<Resolution, Failure> {
+        Ok(self.resolution)
+    }
+
+    /// A thousand steps of the clock, two hundred times the cost of reading it, and at least 20 µs.
+    fn shortest_sample(&mut self) -> Result<f64, Failure> {
+        let Resolution { step, overhead } = self.resolution;
+        Ok((1000.0 * step).max(200.0 * overhead).max(20_000.0))
+    }
+
+    fn watch(&mut self, now: bool) -> Watch {
+        self.quiet.watch(now)
+    }
+
+    fn core(&self, bound: &Bound) -> Option<u32> {
+        self.quiet.core(&bound.launches)
     }
 }
 
-/// A thousand times the step of the clock, and at least 20 µs.
-fn shortest_sample() -> f64 {
+/// Measures the clock: its smallest step, and the median of what it shows of nothing.
+fn resolution() -> Resolution {
+    let mut nothing: Vec<f64> = (0..1001).map(|_| Instant::now().elapsed().as_nanos() as f64).collect();
+    nothing.sort_unstable_by(f64::total_cmp);
     let step = (0..100)
         .map(|_| {
             let start = Instant::now();
@@ -365,51 +400,7 @@ fn shortest_sample() -> f64 {
             }
         })
         .fold(f64::INFINITY, f64::min);
-    (1000.0 * step).max(20_000.0)
-}
-
-fn info() -> DeviceInfo {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let clock = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").unwrap_or_default();
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    DeviceInfo {
-        kind: DeviceKind::Host,
-        index: 0,
-        name: name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned(),
-        driver: release.trim().to_owned(),
-        compute_capability: None,
-        multiprocessors: std::thread::available_parallelism().map_or(1, usize::from) as u32,
-        memory_bytes: memory("MemTotal:").unwrap_or(0),
-        cache_bytes: cache_bytes(),
-        max_threads_per_block: 0,
-        max_shared_per_block: 0,
-        clock_khz: clock.trim().parse().unwrap_or(0),
-    }
-}
-
-fn memory(key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix("kB")?.trim();
-    Some(kib.parse::<u64>().ok()? * 1024)
-}
-
-fn available_memory() -> Option<u64> {
-    memory("MemAvailable:")
-}
-
-/// The largest cache that the first core sees.
-fn cache_bytes() -> u64 {
-    let size = |index: u32| {
-        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
-        let text = std::fs::read_to_string(path).ok()?;
-        let text = text.trim();
-        match text.strip_suffix('K') {
-            Some(kib) => Some(kib.parse::<u64>().ok()? << 10),
-            None => Some(text.strip_suffix('M')?.parse::<u64>().ok()? << 20),
-        }
-    };
-    (0..8).filter_map(size).max().unwrap_or(0)
+    Resolution { step, overhead: nothing[nothing.len() / 2] }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ pub mod fake;
 pub mod host;
 
 use crate::digest;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
 pub trait Device {
@@ -105,9 +105,50 @@ pub trait Device {
     /// What samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
+    /// What the clock can tell apart, measured.
+    fn resolution(&mut self) -> Result<Resolution, Failure>;
+
     /// The shortest sample, in nanoseconds, that the clock measures well; launches are batched up to it where the cache mode
     /// allows.
-    fn shortest_sample(&self) -> f64;
+    fn shortest_sample(&mut self) -> Result<f64, Failure>;
+
+    /// Whether the samples since the last look at the machine were taken in peace. Called between samples; the device looks
+    /// when it is time to, or `now`.
+    fn watch(&mut self, now: bool) -> Watch {
+        let _ = now;
+        Watch::Calm
+    }
+
+    /// The clock of the multiprocessors as read by [`Device::watch`] since this was last asked.
+    fn sm_clock(&mut self) -> Option<SmClock> {
+        None
+    }
+
+    /// The core that samples of this kernel are pinned to.
+    fn core(&self, bound: &Self::Bound) -> Option<u32> {
+        let _ = bound;
+        None
+    }
+}
+
+/// What a clock can tell apart, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Resolution {
+    /// The smallest step.
+    pub step: f64,
+    /// What it shows of nothing.
+    pub overhead: f64,
+}
+
+/// What a look at the machine came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// It was not time to look yet.
+    Later,
+    /// Nothing disturbed the samples since the last look.
+    Calm,
+    /// Something did.
+    Disturbed(Disturbance),
 }
 
 /// A write to memory ahead of a launch.
@@ -144,6 +185,8 @@ pub struct Sample {
     pub nanoseconds: f64,
     /// Whether the device may have waited for the host meanwhile.
     pub exposed: bool,
+    /// What is known to have disturbed this very sample.
+    pub disturbance: Option<Disturbance>,
 }
 
 /// An argument with its memory.

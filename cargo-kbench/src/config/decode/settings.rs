@@ -19,12 +19,19 @@ pub(super) fn integer<T: TryFrom<i64>>(table: &Table, key: &str, default: T, rep
     })
 }
 
+/// A number; one of the wrong type or too small was reported by the check of types.
+fn number(table: &Table, key: &str, default: f64) -> f64 {
+    table.get(key).and_then(Node::number).unwrap_or(default)
+}
+
 pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
     let default = Timing::default();
     let Some(table) = kernel.get("timing").and_then(Node::table) else { return default };
     Timing {
         warmup: integer(table, "warmup", default.warmup, report),
         iterations: integer(table, "iterations", default.iterations, report),
+        precision: number(table, "precision", default.precision),
+        max_seconds: number(table, "max_seconds", default.max_seconds),
         cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },
         timeout_seconds: integer(table, "timeout_seconds", default.timeout_seconds, report),
     }

@@ -211,7 +211,7 @@ fn keys() {
     16 | something = 1
        | ^^^^^^^^^
        |
-       = help: its keys are `warmup`, `iterations`, `cache` and `timeout_seconds`
+       = help: its keys are `warmup`, `iterations`, `precision`, `max_seconds`, `cache` and `timeout_seconds`
     "#);
     insta::assert_snapshot!(with("[package.metadata.kbench.timing]\nwarm-up = 1"), @r#"
     error: unknown key `warm-up` in timing
@@ -300,6 +300,19 @@ fn types() {
        |
     15 | timing = { iterations = 0, warmup = nan }
        |                                     ^^^ expected a finite number
+    "#);
+    insta::assert_snapshot!(with("timing = { precision = -0.1, max_seconds = '2' }"), @r#"
+    error: `precision` is too small
+      --> Cargo.toml:15:24
+       |
+    15 | timing = { precision = -0.1, max_seconds = '2' }
+       |                        ^^^^ expected 0 or more
+
+    error: `max_seconds` must be a number
+      --> Cargo.toml:15:44
+       |
+    15 | timing = { precision = -0.1, max_seconds = '2' }
+       |                                            ^^^ this is a string
     "#);
     insta::assert_snapshot!(with("timing = { iterations = 5000000000 }"), @r#"
     error: `iterations` is too large

@@ -5,6 +5,7 @@
 //! run the stream is waited for, and nothing that frees panics.
 
 mod args;
+mod clocks;
 mod digest;
 mod driver;
 mod error;
@@ -22,12 +23,13 @@ use std::rc::Rc;
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
+use self::clocks::Clocks;
 use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device, Sample, Write};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry};
+use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
@@ -41,6 +43,7 @@ pub struct CudaDevice {
     timer: Timer,
     /// `None` inside where this driver does not take it.
     digester: OnceCell<Option<Digester>>,
+    clocks: Clocks,
     stream: Rc<Stream>,
     context: Rc<Context>,
 }
@@ -68,7 +71,8 @@ impl CudaDevice {
         };
         let stream = Stream::new(&context).map_err(failed)?;
         let timer = Timer::new(driver, &stream, info.cache_bytes).map_err(failed)?;
-        Ok(Self { info, driver, limits, timer, digester: OnceCell::new(), stream, context })
+        let (clocks, digester) = (Clocks::new(device), OnceCell::new());
+        Ok(Self { info, driver, limits, timer, digester, clocks, stream, context })
     }
 }
 
@@ -181,9 +185,22 @@ impl Device for CudaDevice {
         if bound.has_graph(batch) { "cuda-graph" } else { "cuda-event" }
     }
 
+    fn resolution(&mut self) -> Result<Resolution, Failure> {
+        self.timer.resolution()
+    }
+
     /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then under half a per cent, and 100 samples
-    /// with their untimed repeats take a tenth of a second.
-    fn shortest_sample(&self) -> f64 {
-        500_000.0
+    /// with their untimed repeats take a tenth of a second. More where the events are coarser or cost more than that.
+    fn shortest_sample(&mut self) -> Result<f64, Failure> {
+        let Resolution { step, overhead } = self.timer.resolution()?;
+        Ok((1000.0 * step).max(200.0 * overhead).max(500_000.0))
+    }
+
+    fn watch(&mut self, now: bool) -> Watch {
+        self.clocks.watch(now)
+    }
+
+    fn sm_clock(&mut self) -> Option<SmClock> {
+        self.clocks.taken()
     }
 }

@@ -25,7 +25,7 @@ use super::error::CudaError;
 use super::graph::Graph;
 use super::launch::CudaBound;
 use super::memory::{self, CudaBuffer};
-use crate::device::{Sample, Write};
+use crate::device::{Resolution, Sample, Write};
 use crate::protocol::{CacheMode, Failure};
 
 /// From here on the host's few microseconds do not matter any more (a thousandth), nor is there a need for a lead.
@@ -37,6 +37,9 @@ const ATTEMPTS: u32 = 4;
 /// Most flushes ahead of a sample.
 const MOST_FLUSHES: u32 = 8;
 
+/// Empty intervals that are timed to know the clock.
+const EMPTY: usize = 100;
+
 /// Clock, flush buffer and their stream.
 pub(super) struct Timer {
     driver: Driver,
@@ -45,6 +48,7 @@ pub(super) struct Timer {
     stop: Event,
     flush_bytes: usize,
     flush: Option<CudaBuffer>,
+    resolution: Option<Resolution>,
 }
 
 impl Timer {
@@ -53,7 +57,33 @@ impl Timer {
         // Not under 64 MB: the flush must also last long enough to hide the host's work.
         let flush_bytes = (2 * cache_bytes as usize).max(64 << 20);
         let (start, stop) = (Event::new(stream.context())?, Event::new(stream.context())?);
-        Ok(Self { driver, stream: Rc::clone(stream), start, stop, flush_bytes, flush: None })
+        Ok(Self { driver, stream: Rc::clone(stream), start, stop, flush_bytes, flush: None, resolution: None })
+    }
+
+    /// Times nothing, a hundred times: the median is what two events cost, the smallest difference of two of them their step.
+    pub(super) fn resolution(&mut self) -> Result<Resolution, Failure> {
+        if let Some(known) = self.resolution {
+            return Ok(known);
+        }
+        let broken = |error: CudaError| error.failure("when timing nothing");
+        let mut nothing = Vec::with_capacity(EMPTY);
+        for _ in 0..EMPTY {
+            // Both behind other work, as in a sample, so that the device does not wait for the host between the two.
+            self.enqueue_flushes(1)?;
+            self.start.record(&self.stream).map_err(broken)?;
+            self.stop.record(&self.stream).map_err(broken)?;
+            self.stream.synchronize().map_err(broken)?;
+            nothing.push(self.driver.elapsed(&self.start, &self.stop).map_err(broken)?);
+        }
+        nothing.sort_unstable_by(f64::total_cmp);
+        // Less than a tenth of a nanosecond is what is left of the single precision that the driver answers in.
+        let steps = nothing.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.1);
+        let step = steps.fold(f64::INFINITY, f64::min);
+        let overhead = nothing[EMPTY / 2];
+        // All the same: it steps in no less than what they show, or not at all.
+        let resolution = Resolution { step: if step.is_finite() { step } else { overhead }, overhead };
+        self.resolution = Some(resolution);
+        Ok(resolution)
     }
 
     fn enqueue_flushes(&mut self, count: u32) -> Result<(), Failure> {
@@ -155,7 +185,7 @@ impl Timer {
             }
             let exposed = !hidden && total < LONG;
             if !exposed || attempt == ATTEMPTS {
-                return Ok(Sample { nanoseconds: total / f64::from(batch), exposed });
+                return Ok(Sample { nanoseconds: total / f64::from(batch), exposed, disturbance: None });
             }
             let flushes = &mut bound.timing.flushes[mode];
             *flushes = (*flushes * 2).clamp(1, MOST_FLUSHES);

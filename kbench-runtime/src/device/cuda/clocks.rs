@@ -1,0 +1,161 @@
+//! The GPU's clock while samples are taken, by NVML, where that is installed.
+//!
+//! NVML is asked between samples, never during one, and not often: a call takes up to a millisecond. A GPU is taken to be
+//! throttled when it says so of its own accord (heat, power brake, hardware slowdown) or when its multiprocessors run at less than
+//! three quarters of the fastest that they were seen at since the device was opened, which is `NVBench`'s threshold. Under a power
+//! cap a heavy kernel settles at a lower clock; that alone is what it runs at, and only recorded.
+
+use std::ffi::{CStr, OsStr};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cudarc::driver::sys::{self, CUdevice};
+use nvml_wrapper::Nvml;
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
+use nvml_wrapper::enum_wrappers::device::Clock;
+
+use super::error::check;
+use crate::device::Watch;
+use crate::protocol::{Disturbance, SmClock};
+
+/// How long samples are taken between two readings.
+const WINDOW: Duration = Duration::from_millis(50);
+
+/// How long a throttled GPU is left alone before samples are taken again.
+const RECOVERY: Duration = Duration::from_millis(50);
+
+/// Share of the fastest clock seen below which the GPU is throttled.
+const SLOW: f64 = 0.75;
+
+/// Where the driver's libraries are: by name, and where clusters mount them.
+const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/local/nvidia/lib64/libnvidia-ml.so.1"];
+
+/// One for the process: opened once, in the background, since it takes a while.
+static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
+
+/// Reads one GPU's clock.
+pub(super) struct Clocks {
+    bus_id: String,
+    gpu: Option<nvml_wrapper::Device<'static>>,
+    since: Instant,
+    judge: Judge,
+}
+
+/// What readings mean. Apart from where they come from, so that it can be tested without a GPU.
+#[derive(Debug, Default)]
+struct Judge {
+    readings: Vec<u32>,
+    reasons: Vec<String>,
+    fastest: u32,
+    max: u32,
+}
+
+impl Clocks {
+    /// For the GPU of that number.
+    pub(super) fn new(device: CUdevice) -> Self {
+        thread::spawn(|| NVML.get_or_init(open));
+        let (since, judge) = (Instant::now(), Judge::default());
+        Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge }
+    }
+
+    pub(super) fn watch(&mut self, now: bool) -> Watch {
+        if !now && self.since.elapsed() < WINDOW {
+            return Watch::Later;
+        }
+        self.since = Instant::now();
+        match self.read() {
+            Some((mhz, reasons)) => {
+                let watch = self.judge.hear(mhz, reasons);
+                if watch != Watch::Calm {
+                    thread::sleep(RECOVERY);
+                }
+                watch
+            }
+            None => Watch::Calm,
+        }
+    }
+
+    fn read(&mut self) -> Option<(u32, ThrottleReasons)> {
+        if self.gpu.is_none() {
+            // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
+            let gpu = NVML.get()?.as_ref()?.device_by_pci_bus_id(&*self.bus_id).ok()?;
+            self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
+            self.gpu = Some(gpu);
+        }
+        let gpu = self.gpu.as_ref()?;
+        let mhz = gpu.clock_info(Clock::SM).ok()?;
+        Some((mhz, gpu.current_throttle_reasons().unwrap_or(ThrottleReasons::NONE)))
+    }
+
+    pub(super) fn taken(&mut self) -> Option<SmClock> {
+        self.judge.taken()
+    }
+}
+
+impl Judge {
+    fn hear(&mut self, mhz: u32, reasons: ThrottleReasons) -> Watch {
+        let idle = reasons.contains(ThrottleReasons::GPU_IDLE);
+        self.readings.push(mhz);
+        self.fastest = self.fastest.max(mhz);
+        for (name, _) in (reasons - ThrottleReasons::GPU_IDLE).iter_names() {
+            if !self.reasons.iter().any(|known| known == name) {
+                self.reasons.push(name.to_owned());
+            }
+        }
+        let forced = ThrottleReasons::HW_SLOWDOWN
+            | ThrottleReasons::HW_THERMAL_SLOWDOWN
+            | ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN
+            | ThrottleReasons::SW_THERMAL_SLOWDOWN;
+        // What an idle GPU does with its clock says nothing of the samples before.
+        let slow = !idle && f64::from(mhz) < SLOW * f64::from(self.fastest);
+        if slow || reasons.intersects(forced) { Watch::Disturbed(Disturbance::Throttled) } else { Watch::Calm }
+    }
+
+    fn taken(&mut self) -> Option<SmClock> {
+        SmClock::of(&mut std::mem::take(&mut self.readings), self.max, std::mem::take(&mut self.reasons))
+    }
+}
+
+fn open() -> Option<Nvml> {
+    LIBRARIES.iter().find_map(|path| Nvml::builder().lib_path(OsStr::new(path)).init().ok())
+}
+
+/// `00000000:65:00.0`
+fn bus_id(device: CUdevice) -> Option<String> {
+    let mut text = [0u8; 32];
+    // SAFETY: the pointer is valid for writes of the length given.
+    check(unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), text.len() as i32, device) }).ok()?;
+    Some(CStr::from_bytes_until_nul(&text).ok()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THROTTLED: Watch = Watch::Disturbed(Disturbance::Throttled);
+
+    #[test]
+    fn a_gpu_is_throttled_when_it_says_so_or_is_far_below_what_it_ran_at() {
+        let mut judge = Judge { max: 1980, ..Judge::default() };
+        assert_eq!(judge.hear(1200, ThrottleReasons::NONE), Watch::Calm, "locked to it, for all that is known");
+        assert_eq!(judge.hear(1980, ThrottleReasons::NONE), Watch::Calm);
+        assert_eq!(judge.hear(1500, ThrottleReasons::SW_POWER_CAP), Watch::Calm);
+        assert_eq!(judge.hear(1400, ThrottleReasons::SW_POWER_CAP), THROTTLED);
+        assert_eq!(judge.hear(345, ThrottleReasons::GPU_IDLE), Watch::Calm);
+        assert_eq!(judge.hear(1980, ThrottleReasons::SW_THERMAL_SLOWDOWN), THROTTLED);
+        let clock = judge.taken().unwrap();
+        assert_eq!((clock.median_mhz, clock.min_mhz, clock.max_mhz, clock.readings), (1500, 345, 1980, 6));
+        assert_eq!(clock.reasons, ["SW_POWER_CAP", "SW_THERMAL_SLOWDOWN"]);
+        assert_eq!(judge.taken(), None, "begun anew");
+        assert_eq!(judge.hear(1400, ThrottleReasons::NONE), THROTTLED, "what it ran at is remembered");
+    }
+
+    #[test]
+    fn without_nvml_nothing_is_known_and_nothing_is_discarded() {
+        let mut clocks =
+            Clocks { bus_id: "no such bus".into(), gpu: None, since: Instant::now(), judge: Judge::default() };
+        assert_eq!(clocks.watch(true), Watch::Calm);
+        assert_eq!(clocks.taken(), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! How samples are taken until there are enough, and what stands beside them in every record.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::CacheMode;
+
+/// When there are enough samples: where every case's median is known well enough, or the time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// Half-width of the interval of the median, as a share of the median, from which on it is known well enough.
+    pub precision: f64,
+    /// Most seconds of sampling, for each case of the job. Ten samples (or all that are asked for at least, where that is
+    /// fewer) are taken in any case.
+    pub max_seconds: f64,
+    /// Most samples of each case.
+    pub max_samples: u32,
+}
+
+/// How the samples of one case were taken.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Sampling {
+    /// State of the cache before each sample.
+    pub cache: CacheMode,
+    /// Smallest step of the clock, in nanoseconds; none where it is not known.
+    pub resolution_ns: Option<f64>,
+    /// What the clock shows of nothing, in nanoseconds: part of every sample, divided by its batch. None where it is not known.
+    pub overhead_ns: Option<f64>,
+    /// Whether the interval of the median became as narrow as `timing.precision` asks.
+    pub converged: bool,
+    /// Whether sampling ended early because the case was clearly slower than what it had to beat.
+    pub raced: bool,
+    /// Inputs of so many seeds took turns at random.
+    pub input_sets: u32,
+    /// Samples during which the device may have waited for the host: they may be too long.
+    pub exposed_samples: u64,
+    /// Disturbed samples that were taken again.
+    pub discarded: BTreeMap<Disturbance, u64>,
+    /// Disturbed samples that were kept, because disturbances did not end.
+    pub disturbed: BTreeMap<Disturbance, u64>,
+    /// The core that a single-threaded kernel was pinned to.
+    pub core: Option<u32>,
+    /// Clock of the multiprocessors while sampling, where it could be read.
+    pub sm_clock: Option<SmClock>,
+}
+
+/// What makes a sample tell more of the machine than of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disturbance {
+    /// The GPU lowered its clock, or said that it had to.
+    Throttled,
+    /// The operating system took the core away in mid-sample.
+    InvoluntaryContextSwitch,
+    /// The hypervisor took the core away.
+    Steal,
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Disturbance::Throttled => "throttled",
+            Disturbance::InvoluntaryContextSwitch => "involuntary context switches",
+            Disturbance::Steal => "stolen time",
+        })
+    }
+}
+
+/// Clocks of a GPU's multiprocessors, in MHz, as read between samples.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SmClock {
+    /// Median of the readings.
+    pub median_mhz: u32,
+    /// Lowest reading.
+    pub min_mhz: u32,
+    /// The highest that the GPU can run at.
+    pub max_mhz: u32,
+    /// Number of readings.
+    pub readings: u32,
+    /// Why the GPU did not run faster, NVML's names: `SW_POWER_CAP`, …
+    pub reasons: Vec<String>,
+}
+
+impl Sampling {
+    /// Adds what a later turn of the same case says. What is no count is of the later turn.
+    pub fn add(&mut self, later: Sampling) {
+        let sum = |mut counts: BTreeMap<Disturbance, u64>, more: &BTreeMap<Disturbance, u64>| {
+            for (why, count) in more {
+                *counts.entry(*why).or_default() += count;
+            }
+            counts
+        };
+        let sm_clock = match (self.sm_clock.take(), later.sm_clock) {
+            (Some(one), Some(other)) => Some(one.with(other)),
+            (one, other) => one.or(other),
+        };
+        *self = Self {
+            exposed_samples: self.exposed_samples + later.exposed_samples,
+            discarded: sum(std::mem::take(&mut self.discarded), &later.discarded),
+            disturbed: sum(std::mem::take(&mut self.disturbed), &later.disturbed),
+            sm_clock,
+            ..later
+        };
+    }
+}
+
+impl SmClock {
+    /// What readings come to; none of none.
+    pub(crate) fn of(readings: &mut [u32], max_mhz: u32, reasons: Vec<String>) -> Option<SmClock> {
+        readings.sort_unstable();
+        let min_mhz = *readings.first()?;
+        let median_mhz = readings[readings.len() / 2];
+        Some(SmClock { median_mhz, min_mhz, max_mhz, readings: readings.len() as u32, reasons })
+    }
+
+    /// The two together; the median is that of the more readings.
+    fn with(self, other: SmClock) -> SmClock {
+        let mut reasons = self.reasons;
+        reasons.extend(other.reasons);
+        reasons.sort_unstable();
+        reasons.dedup();
+        SmClock {
+            median_mhz: if other.readings > self.readings { other.median_mhz } else { self.median_mhz },
+            min_mhz: self.min_mhz.min(other.min_mhz),
+            max_mhz: self.max_mhz.max(other.max_mhz),
+            readings: self.readings + other.readings,
+            reasons,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_add_up() {
+        let turn = |discarded: u64, low: u32| Sampling {
+            exposed_samples: 1,
+            discarded: [(Disturbance::Steal, discarded)].into(),
+            sm_clock: Some(SmClock { median_mhz: 1900, min_mhz: low, max_mhz: 1980, readings: 2, reasons: vec![] }),
+            ..Sampling::default()
+        };
+        let mut all = turn(3, 1500);
+        all.add(turn(4, 1700));
+        assert_eq!((all.exposed_samples, all.discarded[&Disturbance::Steal]), (2, 7));
+        let clock = all.sm_clock.unwrap();
+        assert_eq!((clock.min_mhz, clock.readings), (1500, 4));
+    }
+}

@@ -1,0 +1,138 @@
+//! The check after the last sample: of the kernel as it is now, and of what samples were seen to leave behind.
+
+use super::{InputSet, Measured};
+use crate::check::{Check, OnStage, differences};
+use crate::compare::{count, element, with_reference};
+use crate::device::Device;
+use crate::protocol::{Failure, OutputReport, Role, SeedReport, Stage, TensorSpec};
+use crate::rig::{NAN, Outputs};
+
+/// Some consecutive elements of an output as a sample left them.
+#[derive(Debug)]
+pub(super) struct Glance {
+    /// The inputs it was made of.
+    pub set: usize,
+    /// The output.
+    pub tensor: usize,
+    /// Bytes from its start.
+    pub at: usize,
+    /// What lay there.
+    pub bytes: Vec<u8>,
+}
+
+/// Checks what the measured launches left behind, then the kernel as it is now.
+pub(super) fn after<D: Device>(
+    device: &mut D,
+    case: &mut Measured<D>,
+    tensors: &[TensorSpec],
+    bad_above: f64,
+    stage: OnStage<'_>,
+) -> Result<SeedReport, Failure> {
+    let mut others = Vec::new();
+    // The first inputs last: there the next job finds them.
+    for set in (1..case.sets.len()).rev() {
+        stage(Stage::Launch);
+        case.rig.switch(device, set)?;
+        let inputs = case.sets[set].inputs.clone();
+        case.rig.poison(device, &inputs, NAN)?;
+        device.run(&case.rig.bound)?;
+        others.push((set, case.rig.outputs(device)?));
+    }
+    case.rig.switch(device, 0)?;
+    let InputSet { seed, inputs, reference } = &case.sets[0];
+    let check = Check { tensors, inputs, reference, seed: *seed };
+    let (mut report, first) = check.run(device, &mut case.rig, bad_above, stage)?;
+    stage(Stage::Compare);
+    std::mem::take(&mut case.damage).merge(&mut report);
+    for (set, outputs) in &others {
+        // A kernel that takes these inputs for the others is wrong here.
+        case.judge(*set, outputs, outputs, tensors, bad_above, &mut report);
+    }
+    others.push((0, first));
+    for (set, first) in &others {
+        if *set == case.set && case.left != *first {
+            let left = &case.left;
+            report.unrepeatable = report.unrepeatable.max(differing(left, first, tensors));
+            // Judged in its own right: outputs that need not repeat must be right all the same.
+            case.judge(*set, left, first, tensors, bad_above, &mut report);
+        }
+        let (mut differ, mut at_first) = (0, None);
+        for glance in case.glances.iter().filter(|glance| glance.set == *set) {
+            let (at, (_, first)) =
+                first.iter().enumerate().find(|(_, (index, _))| *index == glance.tensor).expect("an output");
+            let size = tensors[glance.tensor].dtype.size();
+            for (i, (seen, first)) in glance.bytes.chunks(size).zip(first[glance.at..].chunks(size)).enumerate() {
+                differ += u64::from(seen != first);
+                if is_poison(seen) && !is_poison(first) && tensors[glance.tensor].role == Role::Out {
+                    let output = &mut report.outputs[at];
+                    at_first = at_first.or(Some((glance.at / size + i) as u64));
+                    output.first_unwritten = output.first_unwritten.or(at_first);
+                    output.unwritten = output.unwritten.max(1);
+                }
+            }
+        }
+        report.unrepeatable = report.unrepeatable.max(differ);
+    }
+    Ok(report)
+}
+
+fn is_poison(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == NAN)
+}
+
+impl<D: Device> Measured<D> {
+    /// Adds the errors of outputs that were made of one set of inputs. What `first` left unwritten too is counted elsewhere.
+    fn judge(
+        &self,
+        set: usize,
+        outputs: &Outputs,
+        first: &Outputs,
+        tensors: &[TensorSpec],
+        bad_above: f64,
+        report: &mut SeedReport,
+    ) {
+        for (at, ((index, left), (_, first))) in outputs.iter().zip(first).enumerate() {
+            let Some((wide, reference)) = self.sets[set].reference.get(index) else { continue };
+            let spec = &tensors[*index];
+            let size = spec.dtype.size();
+            let mut errors = with_reference(spec, left, *wide, reference, bad_above);
+            if spec.role == Role::Out && !std::ptr::eq(left, first) {
+                (errors.unwritten, errors.first_unwritten) = count(spec.elements(), |i| {
+                    is_poison(element(left, i, size)) && !is_poison(element(first, i, size))
+                });
+            }
+            worst(&mut report.outputs[at], &errors);
+        }
+    }
+}
+
+/// Makes of two reports on one output that of the worse in every respect.
+fn worst(report: &mut OutputReport, other: &OutputReport) {
+    if other.unwritten > report.unwritten {
+        (report.unwritten, report.first_unwritten) = (other.unwritten, other.first_unwritten);
+    }
+    if other.max_abs_err > report.max_abs_err {
+        report.max_abs_err = other.max_abs_err;
+        report.max_abs_err_at = other.max_abs_err_at;
+        (report.output_at, report.reference_at) = (other.output_at, other.reference_at);
+    }
+    if other.bias.abs() > report.bias.abs() {
+        report.bias = other.bias;
+    }
+    report.nonfinite = report.nonfinite.max(other.nonfinite);
+    report.mean_abs_err = report.mean_abs_err.max(other.mean_abs_err);
+    report.rms_err = report.rms_err.max(other.rms_err);
+    report.bad = report.bad.max(other.bad);
+}
+
+/// Elements that the last sample left otherwise than a launch from the same start does.
+fn differing(left: &Outputs, first: &Outputs, tensors: &[TensorSpec]) -> u64 {
+    left.iter()
+        .zip(first)
+        .map(|((index, left), (_, first))| {
+            let spec = &tensors[*index];
+            let size = spec.dtype.size();
+            differences(spec, &[(left, first)], |i| element(left, i, size) != element(first, i, size))
+        })
+        .sum()
+}

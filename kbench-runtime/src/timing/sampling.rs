@@ -1,0 +1,188 @@
+//! The rounds: a sample of each case, again and again, disturbed ones taken again.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::after::Glance;
+use super::stopping::{is_clearly_above, is_race_look};
+use super::{Look, Measured, Pulse, Stopping};
+use crate::device::{Device, Sample, Watch};
+use crate::protocol::{CacheMode, Disturbance, Failure, SmClock, Stage, TimeJob};
+use crate::rig::is_output;
+
+/// How often one disturbed sample is taken again.
+const RETAKES: u32 = 3;
+
+/// Samples of the fewest asked for of which pieces are looked at, about; and the most in all.
+const GLANCED: u32 = 16;
+
+/// Pieces of each output that are looked at, and their size in bytes.
+const PIECES: usize = 8;
+const PIECE: usize = 64;
+
+/// What was discarded, and how much more may be: in all as many as are asked for at least, so that a machine that never comes to
+/// rest gives a result all the same, and says so.
+pub(super) struct Counts {
+    pub discarded: BTreeMap<Disturbance, u64>,
+    left: u64,
+}
+
+impl Counts {
+    pub fn new(job: &TimeJob) -> Self {
+        Self { discarded: BTreeMap::new(), left: u64::from(job.iterations.max(10)) }
+    }
+
+    /// Discards so many samples, if that many may be.
+    fn discard(&mut self, why: Disturbance, samples: u64) -> bool {
+        let may = samples <= self.left;
+        if may {
+            self.left -= samples;
+            *self.discarded.entry(why).or_default() += samples;
+        }
+        may
+    }
+}
+
+/// How sampling ended.
+pub(super) struct Ended {
+    pub stopping: Stopping,
+    pub raced: bool,
+    pub sm_clock: Option<SmClock>,
+}
+
+/// One of the sets of inputs, at random.
+pub(super) fn draw(sets: usize, rng: &mut ChaCha8Rng) -> usize {
+    rng.random_range(0..sets.max(1))
+}
+
+/// Takes rounds until there are enough.
+pub(super) fn rounds<D: Device>(
+    device: &mut D,
+    measured: &mut [Measured<D>],
+    job: &TimeJob,
+    rng: &mut ChaCha8Rng,
+    pulse: &mut Pulse<'_, '_>,
+) -> Result<Ended, (usize, Failure)> {
+    let at = |case: usize| move |failure: Failure| (case, failure);
+    // What was before is not of these samples.
+    device.watch(true);
+    device.sm_clock();
+    let mut stopping = Stopping::new(job.iterations, job.until, measured.len());
+    let sets = measured.iter().map(|case| case.sets.len()).min().unwrap_or(1);
+    let alone = measured.len() == 1;
+    let bar = job.stop_above_ns.filter(|_| alone);
+    // Rounds, and how many of them were found undisturbed or must do.
+    let (mut taken, mut settled) = (0, 0);
+    loop {
+        let set = draw(sets, rng);
+        let order: &mut dyn Iterator<Item = usize> =
+            if taken % 2 == 0 { &mut (0..measured.len()) } else { &mut (0..measured.len()).rev() };
+        for index in order {
+            pulse.beat(Stage::Timing);
+            pulse.announce(job, index);
+            let case = &mut measured[index];
+            let late = stopping.is_late(taken);
+            case.sample(device, job.cache, alone, set, late).map_err(at(index))?;
+            if case.glances.len() < GLANCED as usize * PIECES
+                && rng.random_ratio(GLANCED.min(job.iterations), job.iterations.max(1))
+            {
+                case.glance(device, rng).map_err(at(index))?;
+            }
+        }
+        taken += 1;
+        let look = taken == stopping.next() || stopping.is_late(taken);
+        let loses =
+            bar.is_some_and(|bar| (look || is_race_look(taken)) && is_clearly_above(&times(&measured[0].samples), bar));
+        match device.watch(look || loses) {
+            Watch::Later => continue,
+            Watch::Calm => settled = taken,
+            Watch::Disturbed(why) => {
+                let new = (taken - settled) as u64;
+                if !stopping.is_late(taken) && measured.iter().all(|case| case.counts.left >= new) {
+                    for case in &mut *measured {
+                        case.counts.discard(why, new);
+                        case.samples.truncate(settled);
+                    }
+                    taken = settled;
+                    continue;
+                }
+                for case in &mut *measured {
+                    case.samples[settled..].iter_mut().for_each(|sample| sample.disturbance = Some(why));
+                }
+                settled = taken;
+            }
+        }
+        let samples: Vec<Vec<f64>> = measured.iter().map(|case| times(&case.samples)).collect();
+        let samples: Vec<&[f64]> = samples.iter().map(Vec::as_slice).collect();
+        if loses || look && stopping.look(&samples) != Look::Continue {
+            return Ok(Ended { stopping, raced: loses, sm_clock: device.sm_clock() });
+        }
+    }
+}
+
+fn times(samples: &[Sample]) -> Vec<f64> {
+    samples.iter().map(|sample| sample.nanoseconds).collect()
+}
+
+impl<D: Device> Measured<D> {
+    /// Takes a sample and keeps it; a disturbed one is taken again, unless that happens too often or it is too late for that.
+    fn sample(&mut self, device: &mut D, cache: CacheMode, alone: bool, set: usize, late: bool) -> Result<(), Failure> {
+        for attempt in 0.. {
+            let sample = self.take(device, cache, alone, set)?;
+            match sample.disturbance {
+                Some(why) if attempt < RETAKES && !late && self.counts.discard(why, 1) => {}
+                _ => {
+                    self.samples.push(sample);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a sample over inputs of a set.
+    pub(super) fn take(
+        &mut self,
+        device: &mut D,
+        cache: CacheMode,
+        alone: bool,
+        set: usize,
+    ) -> Result<Sample, Failure> {
+        self.rig.switch(device, set)?;
+        let switched = std::mem::replace(&mut self.set, set) != set;
+        if cache == CacheMode::Hot && (!alone || switched || self.rig.is_in_place()) {
+            device.run(&self.rig.bound)?;
+        }
+        device.sample_after(&self.writes[set], &mut self.rig.bound, self.batch, cache)
+    }
+
+    /// Keeps pieces of what a sample left behind.
+    pub(super) fn glance(&mut self, device: &mut D, rng: &mut ChaCha8Rng) -> Result<(), Failure> {
+        let outputs: Vec<(usize, usize, usize)> = self
+            .rig
+            .tensors_by_index()
+            .filter(|(_, spec)| is_output(spec.role) && spec.bytes() > 0)
+            .map(|(index, spec)| (index, spec.elements(), spec.dtype.size()))
+            .collect();
+        for (tensor, elements, size) in outputs {
+            let piece = (PIECE / size).clamp(1, elements);
+            for _ in 0..PIECES.min(elements.div_ceil(piece)) {
+                let at = rng.random_range(0..=elements - piece) * size;
+                let bytes = self.rig.piece(device, tensor, at, piece * size)?;
+                self.glances.push(Glance { set: self.set, tensor, at, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Samples that were kept although something disturbed them.
+    pub(super) fn disturbed(&self) -> BTreeMap<Disturbance, u64> {
+        let mut counts = BTreeMap::new();
+        for why in self.samples.iter().filter_map(|sample| sample.disturbance) {
+            *counts.entry(why).or_default() += 1;
+        }
+        counts
+    }
+}

@@ -1,0 +1,289 @@
+use super::*;
+use crate::device::fake::FakeDevice;
+use crate::device::host::HostDevice;
+use crate::protocol::{Convergence, Disturbance, Role, Source};
+use crate::stats::Summary;
+use crate::testing::{self, FakeCase};
+
+fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
+    TimeJob {
+        id: 1,
+        cases,
+        seed: 3,
+        other_seed: Some(4),
+        warmup: 5,
+        iterations: 20,
+        until: None,
+        stop_above_ns: None,
+        cache,
+        bad_above: 0.1,
+        announce: false,
+    }
+}
+
+fn fake(cases: &[FakeCase<'_>], cache: CacheMode) -> Result<Vec<Timing>, (usize, Failure)> {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let cases = cases.iter().map(|case| {
+        let job = case.check(&mut session);
+        TimedCase { case: job.case, reference: job.reference }
+    });
+    let job = job(cases.collect(), cache);
+    session.time(&job, &mut |_| {})
+}
+
+fn host(entry: &str, cache: CacheMode) -> Timing {
+    let mut session = Session::new(HostDevice::open(), None);
+    let check = testing::host_check(&mut session, entry);
+    let job = job(vec![TimedCase { case: check.case, reference: check.reference }], cache);
+    session.time(&job, &mut |_| {}).unwrap().remove(0)
+}
+
+#[test]
+fn cases_get_their_own_times_and_the_same_each_run() {
+    let slow = FakeCase { time_ns: 2000.0, ..FakeCase::default() };
+    for cache in [CacheMode::Cold, CacheMode::Hot] {
+        let timings = fake(&[FakeCase::default(), slow], cache).unwrap();
+        assert_eq!(timings, fake(&[FakeCase::default(), slow], cache).unwrap());
+        for (timing, want) in timings.iter().zip([1000.0, 2000.0]) {
+            assert_eq!((timing.samples.len(), timing.batch, &*timing.clock), (20, 1, "fake"));
+            assert!((Summary::of(&timing.samples).unwrap().p50 / want - 1.0).abs() < 0.01);
+            testing::assert_clean(&timing.after);
+        }
+    }
+}
+
+#[test]
+fn the_check_afterwards_sees_faults_and_failures_name_their_case() {
+    let bad = |fault| FakeCase { fault, ..FakeCase::default() };
+    let timings = fake(&[bad("null"), bad("\"wrong\""), bad("\"out-of-bounds\"")], CacheMode::Hot).unwrap();
+    testing::assert_clean(&timings[0].after);
+    assert_eq!(timings[1].after.outputs[0].bad, 1000);
+    assert_eq!(timings[2].after.out_of_bounds.len(), 1);
+    let (case, failure) = fake(&[bad("null"), bad("\"launch-refused\"")], CacheMode::Cold).unwrap_err();
+    assert_eq!(case, 1);
+    assert!(matches!(failure, Failure::LaunchRefused { .. }));
+}
+
+#[test]
+fn stages_are_announced_in_order() {
+    use Stage::{Compare, Inputs, Launch, Reference, Timing, Warmup};
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let check = FakeCase::default().check(&mut session);
+    let cases = vec![TimedCase { case: check.case, reference: check.reference }];
+    let job = TimeJob { other_seed: None, ..job(cases, CacheMode::Cold) };
+    let mut stages = Vec::new();
+    session.time(&job, &mut |stage| stages.push(stage)).unwrap();
+    stages.retain(|stage| !matches!(stage, Stage::Case(_)));
+    stages.dedup();
+    assert_eq!(stages[..6], [Inputs, Reference, Launch, Warmup, Timing, Compare]);
+    let (looks_back, after) = stages[6..].split_at(stages.len() - 8);
+    assert!(looks_back.chunks(2).all(|pair| pair == [Timing, Compare]), "{looks_back:?}");
+    assert_eq!(after, [Launch, Compare]);
+}
+
+#[test]
+fn small_host_kernels_are_batched_when_the_cache_may_be_hot() {
+    let cold = host("kbench_scale", CacheMode::Cold);
+    assert_eq!((cold.batch, &*cold.clock), (1, "monotonic"));
+    testing::assert_clean(&cold.after);
+    let hot = host("kbench_scale", CacheMode::Hot);
+    assert!(hot.batch > 1, "{}", hot.batch);
+    assert!(hot.samples.iter().all(|sample| *sample > 0.0));
+    testing::assert_clean(&hot.after);
+}
+
+#[test]
+fn a_kernel_that_stops_working_after_some_launches_is_caught() {
+    let gave_up = host("kbench_gives_up", CacheMode::Cold).after;
+    assert_eq!(gave_up.outputs[0].unwritten, 1000);
+    assert!(host("kbench_counts", CacheMode::Cold).after.unrepeatable > 0);
+    assert!(host("kbench_accumulates", CacheMode::Hot).after.unrepeatable > 0, "the last sample is a batch");
+    assert_eq!(host("kbench_clobbers", CacheMode::Cold).after.inputs_changed, ["x"]);
+}
+
+#[test]
+fn every_sample_starts_from_poison_and_skipping_is_seen() {
+    for cache in [CacheMode::Cold, CacheMode::Hot] {
+        assert_eq!(host("kbench_scale", cache).skips_work, None, "{cache:?}");
+        let skips = host("kbench_skips", cache);
+        testing::assert_clean(&skips.after);
+        assert!(skips.skips_work.unwrap().left_alone > 0, "{cache:?}");
+        // Its work takes a hundred times as long as looking does.
+        let careful = host("kbench_skips_when_all_is_right", cache);
+        testing::assert_clean(&careful.after);
+        let skips = careful.skips_work.unwrap();
+        assert!(skips.left_alone == 0 && skips.ratio > 3.0, "{skips:?}");
+        assert_eq!(careful.batch, 1);
+        assert!(Summary::of(&careful.samples).unwrap().p50 > 20_000.0, "{:?}", careful.samples);
+    }
+}
+
+#[test]
+fn what_the_last_sample_left_is_judged_in_its_own_right() {
+    let after = host("kbench_lazy_while_timed", CacheMode::Cold).after;
+    assert_eq!((after.outputs[0].unwritten, after.outputs[0].first_unwritten), (999, Some(1)));
+    assert!(after.unrepeatable > 0);
+}
+
+#[test]
+fn damage_to_common_memory_is_the_culprits() {
+    for (entry, at) in [("kbench_past_end_later", 0), ("kbench_past_end_later", 2), ("kbench_clobbers_later", 1)] {
+        let mut session = Session::new(HostDevice::open(), None);
+        let mut cases = Vec::new();
+        for index in 0..3 {
+            let check = testing::host_check(&mut session, if index == at { entry } else { "kbench_scale" });
+            cases.push(TimedCase { case: check.case, reference: check.reference });
+        }
+        let timings = session.time(&job(cases, CacheMode::Cold), &mut |_| {}).unwrap();
+        for (index, timing) in timings.iter().enumerate() {
+            let blamed = !timing.after.out_of_bounds.is_empty() || !timing.after.inputs_changed.is_empty();
+            assert_eq!(blamed, index == at, "{entry} {index} {:?}", timing.after);
+        }
+    }
+}
+
+#[test]
+fn cases_with_the_same_tensors_get_the_same_memory() {
+    let mut session = Session::new(HostDevice::open(), None);
+    let checks = ["kbench_scale", "kbench_scale"].map(|entry| testing::host_check(&mut session, entry));
+    let rigs = checks.map(|check| {
+        let timed = TimedCase { case: check.case, reference: check.reference };
+        session.prepare(&timed, &job(Vec::new(), CacheMode::Cold), &mut |_| {}).unwrap().rig
+    });
+    assert!(rigs[0].shares_all_memory_with(&rigs[1]));
+}
+
+#[test]
+fn a_tensor_read_and_written_starts_each_sample_from_its_inputs() {
+    let mut session = Session::new(HostDevice::open(), None);
+    let mut check = testing::host_check(&mut session, "kbench_inout");
+    check.case.tensors[1].role = Role::Inout;
+    check.case.tensors[1].source = Source::Constant(1.0);
+    check.reference.launch.entry = "kbench_inout_reference".into();
+    for cache in [CacheMode::Hot, CacheMode::Cold] {
+        let cases = vec![TimedCase { case: check.case.clone(), reference: check.reference.clone() }];
+        let timing = session.time(&job(cases, cache), &mut |_| {}).unwrap().remove(0);
+        assert_eq!((timing.batch, timing.samples.len()), (1, 20));
+        testing::assert_clean(&timing.after);
+    }
+}
+
+/// A fake kernel of that model, timed until it converges.
+fn model(model: &str, change: impl FnOnce(&mut TimeJob)) -> Timing {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let mut check = FakeCase::default().check(&mut session);
+    check.case.launch.blob = testing::blob(&mut session, model.as_bytes());
+    let cases = vec![TimedCase { case: check.case, reference: check.reference }];
+    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 1000 });
+    let mut job = TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) };
+    change(&mut job);
+    session.time(&job, &mut |_| {}).unwrap().remove(0)
+}
+
+fn p50(timing: &Timing) -> f64 {
+    Summary::of(&timing.samples).unwrap().p50
+}
+
+#[test]
+fn sampling_goes_on_until_the_median_is_known() {
+    let calm = model(r#"{"time_ns":1000}"#, |_| {});
+    assert_eq!((calm.samples.len(), calm.sampling.converged, calm.sampling.input_sets), (100, true, 2));
+    let noisy = model(r#"{"time_ns":1000,"noise":0.03}"#, |_| {});
+    assert!(noisy.sampling.converged && noisy.samples.len() > 100, "{}", noisy.samples.len());
+    let drifts = model(r#"{"time_ns":1000,"drift":0.001}"#, |_| {});
+    assert_eq!((drifts.samples.len(), drifts.sampling.converged), (1000, false));
+    let late = |job: &mut TimeJob| job.until = Some(Convergence { max_seconds: 0.0, ..job.until.unwrap() });
+    let late = model(r#"{"time_ns":1000}"#, late);
+    assert_eq!((late.samples.len(), late.sampling.converged), (10, false));
+}
+
+#[test]
+fn cases_stop_together() {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let mut case = |model: &str| {
+        let mut check = FakeCase::default().check(&mut session);
+        check.case.launch.blob = testing::blob(&mut session, model.as_bytes());
+        TimedCase { case: check.case, reference: check.reference }
+    };
+    let cases = vec![case(r#"{"time_ns":1000}"#), case(r#"{"time_ns":900,"noise":0.03}"#)];
+    let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 5000 });
+    let timings =
+        session.time(&TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) }, &mut |_| {}).unwrap();
+    assert!(timings[0].samples.len() > 100 && timings[0].samples.len() == timings[1].samples.len());
+    assert!(timings.iter().all(|timing| timing.sampling.converged));
+}
+
+#[test]
+fn throttled_samples_are_taken_again_and_counted() {
+    let timing = model(r#"{"time_ns":1000,"throttled":[30,60]}"#, |_| {});
+    assert_eq!((timing.samples.len(), timing.sampling.converged), (100, true));
+    assert!(timing.samples.iter().all(|sample| *sample < 1100.0), "{:?}", timing.samples);
+    assert!(timing.sampling.discarded[&Disturbance::Throttled] >= 30, "{:?}", timing.sampling);
+    assert!(timing.sampling.disturbed.is_empty());
+    let clock = timing.sampling.sm_clock.unwrap();
+    assert_eq!((clock.min_mhz, clock.max_mhz), (500, 1000));
+}
+
+#[test]
+fn what_never_recovers_is_kept_and_said() {
+    let timing = model(r#"{"time_ns":1000,"throttled":[0,1000000]}"#, |_| {});
+    assert_eq!(timing.samples.len(), 100);
+    assert_eq!(timing.sampling.discarded[&Disturbance::Throttled], 100);
+    assert_eq!(timing.sampling.disturbed[&Disturbance::Throttled], 100);
+    assert!((p50(&timing) / 2000.0 - 1.0).abs() < 0.01);
+    let preempted = model(r#"{"time_ns":1000,"preempted":1}"#, |_| {});
+    assert_eq!(preempted.samples.len(), 100);
+    let counts = |of: &std::collections::BTreeMap<_, u64>| of.get(&Disturbance::InvoluntaryContextSwitch).copied();
+    assert_eq!(counts(&preempted.sampling.discarded), Some(100));
+    assert_eq!(counts(&preempted.sampling.disturbed), Some(100));
+}
+
+#[test]
+fn a_disturbed_sample_is_taken_again() {
+    let timing = model(r#"{"time_ns":1000,"preempted":5}"#, |_| {});
+    assert!(timing.samples.len() == 100 && timing.samples.iter().all(|sample| *sample < 1100.0));
+    assert!(timing.sampling.discarded[&Disturbance::InvoluntaryContextSwitch] >= 20, "{:?}", timing.sampling);
+}
+
+#[test]
+fn a_race_is_lost_early_and_checked_all_the_same() {
+    let lost = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(900.0));
+    assert_eq!((lost.samples.len(), lost.sampling.raced, lost.sampling.converged), (10, true, false));
+    testing::assert_clean(&lost.after);
+    let close = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(990.0));
+    assert_eq!((close.samples.len(), close.sampling.raced), (100, false));
+    let torn = model(r#"{"time_ns":1000,"noise":0.05}"#, |job| job.stop_above_ns = Some(950.0));
+    assert!(torn.sampling.raced && torn.samples.len() > 10, "{}", torn.samples.len());
+    let wrong = model(r#"{"time_ns":1000,"fault":"wrong"}"#, |job| job.stop_above_ns = Some(900.0));
+    assert_eq!(wrong.after.outputs[0].bad, 1000, "checked though it lost");
+    // No verdict on a throttled device.
+    let hot = model(r#"{"time_ns":1000,"throttled":[0,15]}"#, |job| job.stop_above_ns = Some(1500.0));
+    assert_eq!((hot.samples.len(), hot.sampling.raced), (100, false));
+}
+
+#[test]
+fn a_kernel_that_skips_now_and_then_is_seen() {
+    // Two of three samples do nothing.
+    let after = host("kbench_skips_now_and_then", CacheMode::Cold).after;
+    assert!(after.outputs[0].unwritten > 0, "{after:?}");
+}
+
+#[test]
+fn a_kernel_that_keeps_results_is_seen() {
+    for cache in [CacheMode::Cold, CacheMode::Hot] {
+        let keeps = host("kbench_keeps_results", cache);
+        testing::assert_clean(&keeps.after);
+        assert!(keeps.keeps_results.unwrap() > 3.0, "{cache:?} {:?}", keeps.keeps_results);
+        assert_eq!(host("kbench_scale", cache).keeps_results, None);
+    }
+    let fooled = host("kbench_keeps_results_too_long", CacheMode::Cold).after;
+    assert!(fooled.outputs[0].bad > 0 || fooled.unrepeatable > 0, "{fooled:?}");
+}
+
+#[test]
+fn what_was_used_stands_in_the_record() {
+    let host = host("kbench_scale", CacheMode::Hot).sampling;
+    assert_eq!((host.cache, host.input_sets), (CacheMode::Hot, 2));
+    assert!(host.resolution_ns.unwrap() > 0.0 && host.overhead_ns.unwrap() >= 0.0);
+    assert_eq!(host.sm_clock, None);
+}
