@@ -93,6 +93,8 @@ pub enum Gate {
     Sanitize,
     /// Gate 3.
     Performance,
+    /// Gate 4.
+    Counters,
 }
 
 impl fmt::Display for Gate {
@@ -104,6 +106,7 @@ impl fmt::Display for Gate {
             Gate::Correctness => "correctness",
             Gate::Sanitize => "sanitize",
             Gate::Performance => "performance",
+            Gate::Counters => "counters",
         })
     }
 }
@@ -148,6 +151,7 @@ pub enum Reason {
     Undefined,
     SkipsWork,
     TooSlow,
+    Unmet,
     Undecided,
     Unavailable,
 }

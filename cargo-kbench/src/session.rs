@@ -17,10 +17,11 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::gates;
 use crate::gates::performance::Verdict;
+use crate::profile::Profile;
 use crate::journal::{self, Journal, Record};
 use crate::search;
 use crate::space::Variant;
-use crate::workbench::{Attempt, Builder, Compared, Entrant, RunError, Workbench, dead_toggles};
+use crate::workbench::{Attempt, Builder, Compared, Entrant, Judged, RunError, Workbench, dead_toggles};
 
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
@@ -66,6 +67,13 @@ pub enum Event<'a> {
         label: &'a str,
         /// What they said.
         sanitized: &'a Sanitized,
+    },
+    /// A variant was profiled for the counters gate.
+    Profiled {
+        /// Its label.
+        label: &'a str,
+        /// What was found.
+        judged: &'a Judged,
     },
     /// The finalists are measured together.
     Finals {
@@ -347,6 +355,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             sanitize(bench, variant, evaluation, reporter)?;
+            judge_counters(bench, variant, evaluation, reporter)?;
             match evaluation.rejection() {
                 Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
                 None => finalists.push((variant.clone(), evaluation.clone())),
@@ -491,6 +500,25 @@ fn sanitize(
     Ok(sanitized.runs)
 }
 
+/// Judges the counters of a variant that passed so far; gives its profiles, none where the table asks for none.
+fn judge_counters(
+    bench: &mut Workbench<'_>,
+    variant: &Variant,
+    evaluation: &mut Evaluation,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<Profile>, RunError> {
+    if evaluation.rejection().is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(judged) = bench.judge_counters(variant, evaluation)? else { return Ok(Vec::new()) };
+    reporter.event(Event::Profiled { label: &bench.kernel.space.label(variant), judged: &judged });
+    evaluation.warnings.extend(judged.warnings);
+    if let Some(rejection) = judged.rejection {
+        evaluation.outcome = Outcome::Rejected(rejection);
+    }
+    Ok(judged.profiles)
+}
+
 fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
     Event::Finals { entrants: entrants.len(), programs: entrants.iter().filter(is_program).count() }
@@ -548,13 +576,15 @@ pub struct Gated {
     pub evaluation: Evaluation,
     /// Runs under sanitizers, `memcheck at small`.
     pub sanitized: Vec<String>,
+    /// What gate 4 was judged by.
+    pub profiles: Vec<Profile>,
     /// The comparisons that gate 3 was judged by, with their shapes' indices; empty where an earlier gate rejected.
     pub compared: Vec<(usize, Compared)>,
     /// Its name in them.
     pub label: String,
 }
 
-/// Runs one variant through gates 1 to 3, and between the last two under the sanitizers, on an open bench.
+/// Runs one variant through the gates on an open bench; the sanitizers stand between gates 2 and 3.
 pub fn gate(
     bench: &mut Workbench<'_>,
     device: &DeviceInfo,
@@ -566,7 +596,7 @@ pub fn gate(
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt)?;
     let label = kernel.space.label(variant);
-    let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
+    let mut gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {
         gated.sanitized = sanitize(bench, variant, &mut gated.evaluation, reporter)?;
     }
@@ -599,5 +629,6 @@ pub fn gate(
         gated.evaluation.warnings.extend(compared.warnings.iter().cloned());
         gated.compared.push((shape, compared));
     }
+    gated.profiles = judge_counters(bench, variant, &mut gated.evaluation, reporter)?;
     Ok(gated)
 }

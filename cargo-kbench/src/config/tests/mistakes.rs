@@ -1040,13 +1040,10 @@ fn baselines_and_gates() {
     15 | gates.sanitize = { tools = [], shapes = [] }
        |                                         ^^ leave it out to run them at the smallest
     "#);
-    insta::assert_snapshot!(with("gates.counters = { any = ['a > 1'] }"), @r#"
-    warning: `gates.counters` is not judged by this version
-      --> Cargo.toml:15:7
-       |
-    15 | gates.counters = { any = ['a > 1'] }
-       |       ^^^^^^^^
-    "#);
+    insta::assert_snapshot!(with("gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }"), @"");
+    insta::assert_snapshot!(with("gates.counters = { any = [], all = ['sm__throughput > 1'] }"), @"");
+    insta::assert_snapshot!(with("gates.counters = { all = [], shapes = [] }"), @"");
+    insta::assert_snapshot!(with("gates.counters = { any = ['perf__cycles > 1', 'roofline__cmpute > 1'] }"), @"");
     insta::assert_snapshot!(with("search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }"), @r#"
     error: `elite` is too small
       --> Cargo.toml:15:20
