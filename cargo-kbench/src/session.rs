@@ -17,8 +17,8 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::gates;
 use crate::gates::performance::Verdict;
-use crate::profile::Profile;
 use crate::journal::{self, Journal, Record};
+use crate::profile::Profile;
 use crate::search;
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, Compared, Entrant, Judged, RunError, Workbench, dead_toggles};
@@ -596,7 +596,8 @@ pub fn gate(
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt)?;
     let label = kernel.space.label(variant);
-    let mut gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label: label.clone() };
+    let mut gated =
+        Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {
         gated.sanitized = sanitize(bench, variant, &mut gated.evaluation, reporter)?;
     }

@@ -40,7 +40,8 @@ extern "C" __global__ void __launch_bounds__(256) fma_f32(const float *one, floa
     o[256l * blockIdx.x + threadIdx.x] = sum * 0.125f;
 }
 
-#ifdef WGMMA // Hopper: one warpgroup instruction multiplies 64 x 16 (FP8: 32) by 256 columns, from shared memory.
+// Tensor cores, on floats of TENSOR bits; compiled for nothing else, since it takes longest.
+#if defined TENSOR && defined WGMMA // Hopper: one warpgroup instruction multiplies 64 x 16 (FP8: 32) by 256 columns, from shared memory.
 
 #define D4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define D16(d, i) D4(d, i), D4(d, i + 4), D4(d, i + 8), D4(d, i + 12)
@@ -84,7 +85,7 @@ __device__ unsigned long long tile(const void *start) {
 }
 
 template <bool F8>
-__device__ void tensor(float *o, int rounds) {
+__device__ void sum_products(float *o, int rounds) {
     __shared__ __align__(1024) unsigned a[64 * 32], b[256 * 32];
     const unsigned ones = F8 ? 0x38383838u : 0x3c003c00u;
     for (int i = threadIdx.x; i < 64 * 32; i += 256) a[i] = ones;
@@ -99,7 +100,10 @@ __device__ void tensor(float *o, int rounds) {
         for (int k = 0; k < 16; k++) {
             // The next 32 bytes of each row.
             const unsigned long long next = 2 * (k % 4);
-            F8 ? wgmma_f8(d, at + next, bt + next) : wgmma_f16(d, at + next, bt + next);
+            if constexpr (F8)
+                wgmma_f8(d, at + next, bt + next);
+            else
+                wgmma_f16(d, at + next, bt + next);
         }
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
@@ -110,18 +114,14 @@ __device__ void tensor(float *o, int rounds) {
     o[256l * blockIdx.x + threadIdx.x] = sum / 128;
 }
 
-extern "C" __global__ void __launch_bounds__(256, 1) tensor_f16(const float *, float *o, int rounds) {
-    tensor<false>(o, rounds);
+extern "C" __global__ void __launch_bounds__(256, 1) tensor(const float *, float *o, int rounds) {
+    sum_products<TENSOR == 8>(o, rounds);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 1) tensor_f8(const float *, float *o, int rounds) {
-    tensor<true>(o, rounds);
-}
-
-#else // mma.sync, a warp at a time.
+#elif defined TENSOR // mma.sync, a warp at a time.
 
 template <bool F8>
-__device__ void tensor(float *o, int rounds) {
+__device__ void sum_products(float *o, int rounds) {
     const unsigned ones = F8 ? 0x38383838u : 0x3c003c00u;
     float d[8][4] = {};
     for (int round = 0; round < rounds; round++)
@@ -147,12 +147,8 @@ __device__ void tensor(float *o, int rounds) {
     o[256l * blockIdx.x + threadIdx.x] = sum / 32;
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) tensor_f16(const float *, float *o, int rounds) {
-    tensor<false>(o, rounds);
-}
-
-extern "C" __global__ void __launch_bounds__(256, 2) tensor_f8(const float *, float *o, int rounds) {
-    tensor<true>(o, rounds);
+extern "C" __global__ void __launch_bounds__(256, 2) tensor(const float *, float *o, int rounds) {
+    sum_products<TENSOR == 8>(o, rounds);
 }
 
 #endif

@@ -19,7 +19,7 @@ const BLOCK: u32 = 256;
 /// Sums of the host's kernel.
 const HOST_SUMS: u64 = 192;
 /// The largest copies that are worth their time, each way.
-const CUDA_COPY: u64 = 512 << 20;
+const CUDA_COPY: u64 = 256 << 20;
 const HOST_COPY: u64 = 256 << 20;
 
 /// A kernel that does one thing as fast as it can.
@@ -70,30 +70,30 @@ fn cuda(device: &DeviceInfo, wgmma: bool) -> Vec<Micro> {
         sums("fma_f32", Peak::Fp32, "fused multiply-adds", blocks, rounds, fma, 1.0),
     ];
     let capability = device.compute_capability.unwrap_or_default();
-    let mut tensor = |name, peak, depth: f64| {
+    let mut tensor = |peak, depth: f64| {
         all.push(if wgmma {
             let how = format!("wgmma m64n256k{depth} from shared memory");
             // Two warpgroups.
             let flops = 2.0 * 2.0 * 64.0 * 256.0 * depth;
-            sums(name, peak, &how, multiprocessors, 2048, flops, depth)
+            sums("tensor", peak, &how, multiprocessors, 2048, flops, depth)
         } else {
             let how = format!("mma.sync m16n8k{depth} from registers; newer instructions may reach more");
             // Eight warps, eight chains each.
             let flops = 8.0 * 8.0 * 2.0 * 16.0 * 8.0 * depth;
-            sums(name, peak, &how, 2 * multiprocessors, 2048, flops, depth)
+            sums("tensor", peak, &how, 2 * multiprocessors, 2048, flops, depth)
         });
     };
     if capability >= (8, 0) {
-        tensor("tensor_f16", Peak::TensorF16, 16.0);
+        tensor(Peak::TensorF16, 16.0);
     }
     if capability >= (8, 9) {
-        tensor("tensor_f8", Peak::TensorF8, 32.0);
+        tensor(Peak::TensorF8, 32.0);
     }
     all
 }
 
 fn host(device: &DeviceInfo) -> Vec<Micro> {
-    let copied = (4 * device.cache_bytes).clamp(32 << 20, HOST_COPY).min(device.memory_bytes / 32).max(1 << 20);
+    let copied = (2 * device.cache_bytes).clamp(16 << 20, HOST_COPY).min(device.memory_bytes / 32).max(1 << 20);
     let rounds = 1 << 16;
     let amount = 2.0 * HOST_SUMS as f64 * f64::from(rounds);
     vec![
@@ -154,8 +154,7 @@ impl Micro {
             role,
             source,
         };
-        let tensors =
-            vec![tensor("one", 16, Role::In, Source::Constant(1.0)), tensor("o", n, Role::Out, Source::None)];
+        let tensors = vec![tensor("one", 16, Role::In, Source::Constant(1.0)), tensor("o", n, Role::Out, Source::None)];
         let scalar = (DType::I32, rounds);
         Self { peak, how, amount, entry, reference: "all_reference", blocks, tensors, scalar, expected: Some(expected) }
     }
@@ -167,13 +166,19 @@ impl Micro {
         if c {
             flags.push("-march=native".to_owned());
         }
-        let macros = if arch == Some("sm_90a") { vec![("WGMMA".to_owned(), "1".to_owned())] } else { Vec::new() };
-        let unit = |entry: &str, float, scalar| Unit {
+        let bits = match self.peak {
+            Peak::TensorF16 => Some("16"),
+            Peak::TensorF8 => Some("8"),
+            Peak::Copy | Peak::Fp32 => None,
+        };
+        let wgmma = bits.filter(|_| arch == Some("sm_90a")).map(|_| ("WGMMA".to_owned(), "1".to_owned()));
+        let tensor: Vec<_> = bits.map(|bits| ("TENSOR".to_owned(), bits.to_owned())).into_iter().chain(wgmma).collect();
+        let unit = |entry: &str, float, scalar, macros: &[(String, String)]| Unit {
             backend: if c { Backend::C } else { Backend::Cuda },
             source: source.to_owned(),
             entry: entry.to_owned(),
             flags: flags.clone(),
-            macros: macros.clone(),
+            macros: macros.to_vec(),
             arch: arch.map(str::to_owned),
             signature: self
                 .tensors
@@ -187,7 +192,7 @@ impl Micro {
             directory: source.parent().map(PathBuf::from).unwrap_or_default(),
         };
         let told = if self.expected.is_some() { DType::F64 } else { self.scalar.0 };
-        [unit(self.entry, DType::F32, self.scalar.0), unit(self.reference, DType::F64, told)]
+        [unit(self.entry, DType::F32, self.scalar.0, &tensor), unit(self.reference, DType::F64, told, &[])]
     }
 
     /// The kernel with its reference, to be timed.
@@ -210,5 +215,68 @@ impl Micro {
             case: Case { tensors: self.tensors.clone(), launch: launch(kernel, dtype, Number::Int(rounds)) },
             reference: Reference { launch: launch(reference, told, value), precision: DType::F64 },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::{Compiler, CompilerOptions};
+
+    fn device(kind: DeviceKind, compute_capability: Option<(u32, u32)>) -> DeviceInfo {
+        DeviceInfo {
+            kind,
+            index: 0,
+            name: "a device".into(),
+            driver: "13.0".into(),
+            compute_capability,
+            multiprocessors: 132,
+            memory_bytes: 1 << 36,
+            cache_bytes: 50 << 20,
+            max_threads_per_block: 1024,
+            max_shared_per_block: 232_448,
+            clock_khz: 0,
+        }
+    }
+
+    fn gpu(major: u32, minor: u32) -> DeviceInfo {
+        device(DeviceKind::Cuda, Some((major, minor)))
+    }
+
+    #[test]
+    fn a_device_has_the_ceilings_that_it_has_instructions_for() {
+        let peaks = |device: &DeviceInfo, arch| all(device, arch).iter().map(|micro| micro.peak).collect::<Vec<_>>();
+        let of_gpu = [Peak::Copy, Peak::Fp32, Peak::TensorF16, Peak::TensorF8];
+        assert_eq!(peaks(&gpu(9, 0), Some("sm_90a")), of_gpu);
+        assert_eq!(peaks(&gpu(8, 0), Some("sm_80")), of_gpu[..3]);
+        assert_eq!(peaks(&gpu(7, 5), Some("sm_75")), of_gpu[..2]);
+        assert_eq!(peaks(&device(DeviceKind::Host, None), None), of_gpu[..2]);
+        assert!(all(&device(DeviceKind::Fake, None), None).is_empty());
+        let how = |arch| all(&gpu(9, 0), Some(arch))[2].how.clone();
+        assert!(how("sm_90a").starts_with("wgmma m64n256k16") && how("sm_90").starts_with("mma.sync m16n8k16"));
+    }
+
+    #[test]
+    fn every_kernel_compiles_with_its_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = Compiler::new(&folder.path().join("kbench"), CompilerOptions::default());
+        let compiled = |backend, device: &DeviceInfo, arch: Option<&str>| {
+            let (name, text) = source(backend);
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            for micro in all(device, arch) {
+                let artifacts = micro.units(&path, arch).map(|unit| compiler.compile(&unit).unwrap());
+                let spills = artifacts.iter().filter_map(|artifact| artifact.resources.spill_loads).sum::<u64>();
+                assert_eq!(spills, 0, "{micro:?}");
+                assert!(!artifacts[0].messages.contains("serialized"), "{}", artifacts[0].messages);
+            }
+        };
+        compiled(Backend::C, &device(DeviceKind::Host, None), None);
+        if let Err(error) = compiler.cuda_compiler() {
+            eprintln!("skipped for CUDA: {error}");
+            return;
+        }
+        compiled(Backend::Cuda, &gpu(9, 0), Some("sm_90a"));
+        compiled(Backend::Cuda, &gpu(8, 9), Some("sm_89"));
     }
 }

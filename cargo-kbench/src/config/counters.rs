@@ -121,12 +121,8 @@ pub fn default_conditions(backend: Backend) -> Vec<Condition> {
         Backend::C => (ROOFLINE_COMPUTE, ROOFLINE_MEMORY),
         Backend::Cuda | Backend::Fake => ("sm__pipe_tensor_cycles_active", "dram__throughput"),
     };
-    let condition = |name: &str, relation| Condition {
-        name: name.to_owned(),
-        metric: full_name(name),
-        relation,
-        limit: 50.0,
-    };
+    let condition =
+        |name: &str, relation| Condition { name: name.to_owned(), metric: full_name(name), relation, limit: 50.0 };
     vec![condition(compute, Relation::AtLeast), condition(memory, Relation::Below)]
 }
 
@@ -139,9 +135,8 @@ pub fn default_conditions(backend: Backend) -> Vec<Condition> {
 /// - everything else becomes `.sum`.
 pub fn full_name(name: &str) -> String {
     let (unit, quantity) = name.split_once("__").unwrap_or(("", name));
-    let suffix = if name.contains('.') || ["launch", "device", "perf", "roofline", ""].contains(&unit) {
-        ""
-    } else if quantity.starts_with("maximum_") {
+    let is_whole = name.contains('.') || quantity.starts_with("maximum_");
+    let suffix = if is_whole || ["launch", "device", "perf", "roofline", ""].contains(&unit) {
         ""
     } else if quantity.ends_with("throughput") {
         ".avg.pct_of_peak_sustained_elapsed"

@@ -52,8 +52,7 @@ mod tests {
     const DRAM: &str = "dram__throughput";
 
     fn judged(quantifier: Quantifier, profile: &Profile) -> Result<(), (Reason, String)> {
-        let gate =
-            Counters { quantifier, conditions: default_conditions(Backend::Cuda), ..Counters::default() };
+        let gate = Counters { quantifier, conditions: default_conditions(Backend::Cuda), ..Counters::default() };
         judge(&gate, profile).map_or(Ok(()), |rejection| Err((rejection.code, rejection.message)))
     }
 

@@ -70,9 +70,8 @@ fn by_counters(counted: &Counted) -> Option<Diagnosis> {
     let l2 = counted.value("lts__throughput").unwrap_or(0.0);
     let l1 = counted.value("l1tex__throughput").unwrap_or(0.0);
     let tensor_text = tensor.map_or_else(String::new, |tensor| format!("tensor cores {tensor:.1} %, "));
-    let diagnosis = |limiter, because: String, next: String| {
-        Some(Diagnosis { limiter, by: Some("counters"), because, next })
-    };
+    let diagnosis =
+        |limiter, because: String, next: String| Some(Diagnosis { limiter, by: Some("counters"), because, next });
     if dram > DRAM_BOUND {
         let because = format!("DRAM at {dram:.1} % of its peak, {tensor_text}SM {sm:.1} %");
         let next = "revisit the copies: fewer bytes (smaller types, reuse through tiles), coalesced 16-byte accesses, cp.async or \
@@ -101,7 +100,8 @@ fn by_counters(counted: &Counted) -> Option<Diagnosis> {
     }
     if sm >= PIPE_BOUND {
         let because = format!("the busiest pipe of the SM at {sm:.1} %, {tensor_text}DRAM {dram:.1} %");
-        let next = "fewer instructions: more results a thread, wider loads, and tensor cores where the types allow".to_owned();
+        let next =
+            "fewer instructions: more results a thread, wider loads, and tensor cores where the types allow".to_owned();
         return diagnosis(Limiter::Compute, because, next);
     }
     let because = format!("{tensor_text}SM {sm:.1} %, DRAM {dram:.1} %: nothing is busy");
@@ -127,7 +127,8 @@ fn waiting(counted: &Counted) -> String {
     ];
     let worst = stalls.into_iter().filter_map(stall).max_by(|a, b| a.0.total_cmp(&b.0));
     let occupancy = counted.value("sm__warps_active").filter(|&active| active < 25.0);
-    let occupancy = occupancy.map(|active| format!("{active:.0} % of the warps are there: fewer registers or less shared memory a block"));
+    let occupancy = occupancy
+        .map(|active| format!("{active:.0} % of the warps are there: fewer registers or less shared memory a block"));
     let worst = worst.filter(|&(stalled, _)| stalled >= 1.0).map(|(_, advice)| advice.to_owned());
     let advice: Vec<String> = worst.into_iter().chain(occupancy).collect();
     if advice.is_empty() {
@@ -163,7 +164,10 @@ fn by_roofline(roofline: &Result<Roofline, String>) -> Diagnosis {
     } else if compute.is_some_and(|compute| compute >= TENSOR_BOUND) {
         (Limiter::Compute, "overlap what is left with arithmetic, or compute less")
     } else if compute.is_some() && memory.is_some() {
-        (Limiter::Latency, "more work in flight: longer vectors, more independent chains, prefetching; then look at the counters")
+        (
+            Limiter::Latency,
+            "more work in flight: longer vectors, more independent chains, prefetching; then look at the counters",
+        )
     } else {
         return Diagnosis { because: shares.join(", "), by: Some("roofline"), ..unknown(String::new()) };
     };

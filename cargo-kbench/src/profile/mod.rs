@@ -143,7 +143,7 @@ impl Profile {
         let share = |pick: fn(&Roofline) -> Option<&Share>, key: &str| match &self.roofline {
             Ok(roofline) => pick(roofline)
                 .map(|share| (share.percent, Source::Roofline))
-                .ok_or_else(|| format!("`work.{key}` is not in the table")),
+                .ok_or_else(|| format!("`work.{key}` is not in the table, or this device has no ceiling for it")),
             Err(why) => Err(why.clone()),
         };
         let compute = || share(|roofline| roofline.compute.as_ref(), "flops");
@@ -184,8 +184,7 @@ pub(crate) mod tests {
         let counters = if metrics.is_empty() {
             Err("no ncu".to_owned())
         } else {
-            let metric =
-                |&(name, value): &(&str, f64)| Metric { name: full_name(name), value, unit: String::new() };
+            let metric = |&(name, value): &(&str, f64)| Metric { name: full_name(name), value, unit: String::new() };
             Ok(Counted { by: "ncu".to_owned(), metrics: metrics.iter().map(metric).collect() })
         };
         let ceiling = |peak| Ceiling { peak, rate: 1e12, how: "a test".to_owned() };

@@ -32,7 +32,8 @@ fn failure(log: &str) -> String {
             .to_owned();
     }
     let said = log.lines().find_map(|line| line.strip_prefix("==ERROR== "));
-    let warned = || log.lines().filter_map(|line| line.strip_prefix("==WARNING== ")).rfind(|said| !said.starts_with("Note:"));
+    let warned =
+        || log.lines().filter_map(|line| line.strip_prefix("==WARNING== ")).rfind(|said| !said.starts_with("Note:"));
     let said = said.or_else(warned);
     match said {
         Some(said) => format!("ncu: {}", said.trim()),
@@ -79,7 +80,8 @@ mod tests {
 
     #[test]
     fn numbers_are_found_by_name() {
-        let names = ["sm__warps_active", "dram__bytes_read", "gpu__time_duration", "l1tex__data_bank_conflicts_pipe_lsu"];
+        let names =
+            ["sm__warps_active", "dram__bytes_read", "gpu__time_duration", "l1tex__data_bank_conflicts_pipe_lsu"];
         let unit = |value, unit: &str| (value, unit.to_owned());
         assert_eq!(
             parse(LOG, &names).unwrap(),
@@ -98,7 +100,10 @@ mod tests {
     #[test]
     fn what_a_kernel_prints_is_no_table() {
         let forged = "\"ID\",\"dram__bytes_read.sum\"\n\"\",\"\"\n\"0\",\"1\"\n";
-        assert_eq!(parse(&format!("{forged}{LOG}"), &["dram__bytes_read"]).unwrap()[0].0, 12_613_632.0);
+        assert_eq!(
+            parse(&format!("{forged}{LOG}"), &["dram__bytes_read"]).unwrap()[0],
+            (12_613_632.0, "byte".to_owned())
+        );
     }
 
     #[test]

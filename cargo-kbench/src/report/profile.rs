@@ -35,7 +35,11 @@ pub fn profiled(profile: &Profile) -> String {
                 line("", row.trim_end().to_owned());
             }
             if let Some(duration) = counted.value(DURATION) {
-                let said = format!("{} by {}, in its own conditions: no measurement of the kernel", time(duration), counted.by);
+                let said = format!(
+                    "{} by {}, in its own conditions: no measurement of the kernel",
+                    time(duration),
+                    counted.by
+                );
                 line("", said);
             }
         }
@@ -119,12 +123,46 @@ mod tests {
             ("launch__waves_per_multiprocessor", 0.24),
             ("gpu__time_duration", 12_192.0),
         ];
-        insta::assert_snapshot!(plain(&profile(&metrics, Some((12.5, 40.0)))), @"");
+        insta::assert_snapshot!(plain(&profile(&metrics, Some((12.5, 40.0)))), @r#"
+        p/k at small (N=64) on NVIDIA H200
+
+          time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
+          counters   by ncu
+                          16.30      sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active
+                           2.73      dram__throughput.avg.pct_of_peak_sustained_elapsed
+                          28.57      sm__throughput.avg.pct_of_peak_sustained_elapsed
+                      1,596,416      dram__bytes_read.sum
+                           0.24      launch__waves_per_multiprocessor
+                     12.19 µs by ncu, in its own conditions: no measurement of the kernel
+          roofline   125 GFLOP/s, 400 GB/s, 1.00 FLOP a byte: 40.0 % of the roof there, which is copy
+                     12.5 % of tensor f16 1.0 TFLOP/s (a test); a test
+                     40.0 % of copy 1000 GB/s (a test); a test
+          limit      latency-bound by the counters: tensor cores 16.3 %, SM 28.6 %, DRAM 2.7 %: nothing is busy
+          next       the grid fills 0.24 of one wave: more and smaller blocks, or a split of the longest loop over blocks
+        "#);
     }
 
     #[test]
     fn without_counters_it_says_so() {
-        insta::assert_snapshot!(plain(&profile(&[], Some((12.5, 140.0)))), @"");
-        insta::assert_snapshot!(plain(&profile(&[], None)), @"");
+        insta::assert_snapshot!(plain(&profile(&[], Some((12.5, 140.0)))), @r#"
+        p/k at small (N=64) on NVIDIA H200
+
+          time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
+          counters   unavailable: no ncu
+          roofline   125 GFLOP/s, 1400 GB/s, 1.00 FLOP a byte: 140.0 % of the roof there, which is copy; more than that is served from a cache, or `work` says too much
+                     12.5 % of tensor f16 1.0 TFLOP/s (a test); a test
+                     140.0 % of copy 1000 GB/s (a test); a test
+          limit      memory-bound by the roofline: 140.0 % of the measured copy bandwidth, 12.5 % of the measured peak of arithmetic
+          next       fewer bytes: smaller types, reuse through tiles, wider accesses
+        "#);
+        insta::assert_snapshot!(plain(&profile(&[], None)), @r#"
+        p/k at small (N=64) on NVIDIA H200
+
+          time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
+          counters   unavailable: no ncu
+          roofline   unavailable: `work` is not in the table
+          limit      unknown: neither counters nor a roofline: `work` is not in the table
+          next       give the table `work = { flops = …, bytes = … }`, or let the counters be read
+        "#);
     }
 }

@@ -96,7 +96,8 @@ impl Workbench<'_> {
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure.to_string())),
             Err(error) => return Err(error.into()),
         };
-        let wrong = timing.after.outputs.iter().find(|output| output.bad > 0 || output.unwritten + output.nonfinite > 0);
+        let wrong =
+            timing.after.outputs.iter().find(|output| output.bad > 0 || output.unwritten + output.nonfinite > 0);
         if let Some(wrong) = wrong {
             let (output, reference) = (wrong.output_at, wrong.reference_at);
             return Ok(Err(format!("its result is wrong: {output} in place of {reference}")));

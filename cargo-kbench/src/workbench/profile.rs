@@ -29,11 +29,7 @@ pub struct Judged {
 
 impl Workbench<'_> {
     /// Gate 4 of a variant that passed so far, until one shape rejects it. `None` where the table does not ask for it.
-    pub fn judge_counters(
-        &mut self,
-        variant: &Variant,
-        evaluation: &Evaluation,
-    ) -> Result<Option<Judged>, RunError> {
+    pub fn judge_counters(&mut self, variant: &Variant, evaluation: &Evaluation) -> Result<Option<Judged>, RunError> {
         let gate = &self.kernel.gates.counters;
         if gate.level == Level::Allow {
             return Ok(None);
@@ -165,7 +161,8 @@ impl Workbench<'_> {
             Err(error) => return Ok(Err(error.to_string())),
         };
         if of_cpu {
-            let failed = || watched.failure.map_or_else(|| "the worker did not answer".to_owned(), |why| why.to_string());
+            let failed =
+                || watched.failure.map_or_else(|| "the worker did not answer".to_owned(), |why| why.to_string());
             let counts = watched.counts.unwrap_or_else(|| Err(failed()));
             return Ok(counts.map(|counts| Counted::of_cpu(&counts)));
         }

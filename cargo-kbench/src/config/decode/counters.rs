@@ -59,7 +59,9 @@ fn condition(node: &Node, backend: Backend, report: &Report) -> Option<Condition
     let relation = Relation::ALL.into_iter().find_map(|relation| Some((relation, text.find(relation.symbol())?)));
     let Some((relation, at)) = relation else {
         let diagnostic = Diagnostic::error(format!("`{text}` compares nothing")).at(&node.place, "");
-        report.push(diagnostic.help("write a metric, one of `>=`, `<=`, `>`, `<`, and a number: `dram__throughput < 50`"));
+        report.push(
+            diagnostic.help("write a metric, one of `>=`, `<=`, `>`, `<`, and a number: `dram__throughput < 50`"),
+        );
         return None;
     };
     let name = text[..at].trim();

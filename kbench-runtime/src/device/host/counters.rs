@@ -1,4 +1,4 @@
-//! The processor's own counters, through perf_event where the system has it.
+//! The processor's own counters, through `perf_event` where the system has it.
 
 use crate::protocol::Counts;
 
