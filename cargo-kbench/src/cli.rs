@@ -230,6 +230,20 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         save: Option<PathBuf>,
     },
+    /// Say what limits one variant: hardware counters, the roofline, and what to try next
+    Profile {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        variant: VariantArgs,
+        /// The winner that elite.json names for this device and shape
+        #[arg(long, conflicts_with = "variant")]
+        elite: bool,
+        #[command(flatten)]
+        measure: MeasureArgs,
+    },
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
     Compare {
         /// What was measured before
@@ -316,6 +330,10 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Bench { select, tools, variant, elite, measure, save } => {
             let candidate = verbs::bench::Candidate { variant: &variant, elite };
             verbs::bench::run(&select, &tools, &candidate, &measure, save.as_deref(), output)
+        }
+        Verb::Profile { select, tools, variant, elite, measure } => {
+            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+            verbs::profile::run(&select, &tools, &candidate, &measure, output)
         }
         Verb::Compare { old, new, limits } => verbs::compare::run(&old, &new, &limits, output),
         Verb::Autotune { select, tools, measure, resume } => {

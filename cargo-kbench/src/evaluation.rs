@@ -98,6 +98,8 @@ pub enum Gate {
     Sanitize,
     /// Gate 3.
     Performance,
+    /// Gate 4.
+    Counters,
 }
 
 impl fmt::Display for Gate {
@@ -109,6 +111,7 @@ impl fmt::Display for Gate {
             Gate::Correctness => "correctness",
             Gate::Sanitize => "sanitize",
             Gate::Performance => "performance",
+            Gate::Counters => "counters",
         })
     }
 }
@@ -153,6 +156,7 @@ pub enum Reason {
     Undefined,
     SkipsWork,
     TooSlow,
+    Unmet,
     Undecided,
     Unavailable,
 }

@@ -3,9 +3,10 @@
 //! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
 //! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
 //! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
-//! [`drift`] look at two states of a kernel.
+//! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device.
 
 pub mod bench;
+pub mod ceilings;
 pub mod cli;
 pub mod compare;
 pub mod compile;
@@ -18,6 +19,7 @@ pub mod external;
 pub mod file;
 pub mod gates;
 pub mod journal;
+pub mod profile;
 pub mod report;
 pub mod resolve;
 pub mod search;

@@ -14,8 +14,9 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::gates;
 use crate::gates::performance::Verdict;
 use crate::journal::{self, Journal, Record};
+use crate::profile::Profile;
 use crate::space::Variant;
-use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, RunError, Workbench};
+use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
 mod conclusion;
 mod gate;
@@ -71,6 +72,13 @@ pub enum Event<'a> {
         label: &'a str,
         /// What they said.
         sanitized: &'a Sanitized,
+    },
+    /// A variant was profiled for the counters gate.
+    Profiled {
+        /// Its label.
+        label: &'a str,
+        /// What was found.
+        judged: &'a Judged,
     },
     /// The finalists are measured together.
     Finals {
@@ -246,6 +254,25 @@ fn sanitize(
         evaluation.outcome = Outcome::Rejected(rejection);
     }
     Ok(sanitized.runs)
+}
+
+/// Judges the counters of a variant that passed so far; gives its profiles, none where the table asks for none.
+fn judge_counters(
+    bench: &mut Workbench<'_>,
+    variant: &Variant,
+    evaluation: &mut Evaluation,
+    reporter: &mut dyn Reporter,
+) -> Result<Vec<Profile>, RunError> {
+    if evaluation.rejection().is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(judged) = bench.judge_counters(variant, evaluation)? else { return Ok(Vec::new()) };
+    reporter.event(Event::Profiled { label: &bench.kernel.space.label(variant), judged: &judged });
+    evaluation.warnings.extend(judged.warnings);
+    if let Some(rejection) = judged.rejection {
+        evaluation.outcome = Outcome::Rejected(rejection);
+    }
+    Ok(judged.profiles)
 }
 
 fn spent(wall: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {

@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::device::host::HostDevice;
 use crate::pool::Pool;
 use crate::protocol::{
-    Case, CheckJob, DeviceKind, Failure, InspectJob, Reference, Role, RunJob, SeedReport, Stage, TensorSpec,
+    Case, CheckJob, Counts, DeviceKind, Failure, InspectJob, Reference, Role, RunJob, SeedReport, Stage, TensorSpec,
 };
 use crate::reference::{self, References};
 use crate::rig::{FINITE, NAN, Outputs, Rig};
@@ -178,9 +178,9 @@ impl<D: Device> Session<D> {
 }
 
 impl<D: Device> Session<D> {
-    /// Runs a kernel once on memory that hides nothing from a sanitizer. What that finds, it says itself. The last job of a
-    /// session: its memory has no guard bands from here on.
-    pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<(), Failure> {
+    /// Runs a kernel once on memory that hides nothing from a sanitizer, and once more where it is to be counted. What a tool
+    /// finds, it says itself. The last job of a session: its memory has no guard bands from here on.
+    pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<Option<Result<Counts, String>>, Failure> {
         stage(Stage::Inputs);
         let inputs = self.inputs(&job.case.tensors, job.seed)?;
         stage(Stage::Launch);
@@ -188,7 +188,13 @@ impl<D: Device> Session<D> {
         self.pool = Pool::bare();
         let rig = self.rig(&job.case, &inputs)?;
         rig.give(&mut self.device, &inputs)?;
-        self.device.run(&rig.bound)
+        self.device.run(&rig.bound)?;
+        if !job.count {
+            return Ok(None);
+        }
+        // What is read and written holds its inputs again.
+        rig.give(&mut self.device, &inputs)?;
+        self.device.count(&rig.bound).map(Some)
     }
 }
 

@@ -92,6 +92,9 @@ pub enum Event {
     Ran {
         /// The job's id.
         id: u64,
+        /// What was counted where [`RunJob::count`] asked for it, or why nothing was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<Result<Counts, String>>,
     },
     /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
     Failed {
@@ -398,6 +401,23 @@ pub struct RunJob {
     pub case: Case,
     /// Seed of the inputs.
     pub seed: u64,
+    /// Whether the processor's own counters are read around the launch, after another one that warms code and data.
+    #[serde(default)]
+    pub count: bool,
+}
+
+/// What a CPU counted during one launch, on the thread that called the kernel and in user mode only. `None`: this CPU does not
+/// count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Instructions retired.
+    pub instructions: u64,
+    /// Core cycles.
+    pub cycles: Option<u64>,
+    /// Accesses that missed the last-level cache.
+    pub cache_misses: Option<u64>,
+    /// Branches predicted wrongly.
+    pub branch_misses: Option<u64>,
 }
 
 /// Compare outputs that another program made of the inputs of one seed with the reference.

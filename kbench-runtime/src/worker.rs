@@ -178,8 +178,8 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
                 let id = job.id;
                 let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
                 match session.run(&job, &mut stage) {
-                    Ok(()) => {
-                        send(&mut output, &Event::Ran { id })?;
+                    Ok(counts) => {
+                        send(&mut output, &Event::Ran { id, counts })?;
                         // Destructors and exit handlers run: the tool around this process may wait for them.
                         return Ok(0);
                     }

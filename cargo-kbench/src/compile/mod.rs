@@ -32,6 +32,7 @@ mod files;
 mod nvcc;
 pub mod occupancy;
 mod process;
+pub mod profiler;
 mod ptxas;
 pub mod sanitizer;
 #[cfg(test)]

@@ -72,31 +72,35 @@ impl Compiler {
         Ok(Sanitizer { flags, command })
     }
 
-    /// `$COMPUTE_SANITIZER`, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside nvcc.
     fn compute_sanitizer(&self) -> Result<PathBuf, CompileError> {
-        const NAME: &str = "compute-sanitizer";
-        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = variable("COMPUTE_SANITIZER") {
-            return nvcc::which(&path).ok_or_else(|| CompileError::NoCompiler {
-                what: format!("$COMPUTE_SANITIZER names `{}`, which is no executable file", path.display()),
-                help: "correct it, or leave it out to have compute-sanitizer searched for".to_owned(),
-            });
+        self.cuda_tool("compute-sanitizer", "COMPUTE_SANITIZER").map_err(|what| CompileError::NoCompiler {
+            what: format!("`gates.sanitize`: {what}"),
+            help: "install it (it comes with the CUDA toolkit; alone it is the package cuda-sanitizer-13-0), or say `sanitize = \"warn\"`"
+                .to_owned(),
+        })
+    }
+
+    /// A program of the toolkit: what `variable` names, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside
+    /// nvcc. The error is where it was looked for.
+    pub(super) fn cuda_tool(&self, name: &str, variable: &str) -> Result<PathBuf, String> {
+        let value = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = value(variable) {
+            return nvcc::which(&path)
+                .ok_or_else(|| format!("${variable} names `{}`, which is no executable file", path.display()));
         }
-        let in_root = |root: PathBuf| nvcc::which(&root.join("bin").join(NAME));
-        let beside = || nvcc::which(&self.cuda_compiler().ok()?.0.with_file_name(NAME));
-        variable("CUDA_HOME")
+        let in_root = |root: PathBuf| nvcc::which(&root.join("bin").join(name));
+        let beside = || nvcc::which(&self.cuda_compiler().ok()?.0.with_file_name(name));
+        value("CUDA_HOME")
             .and_then(in_root)
-            .or_else(|| variable("CUDA_PATH").and_then(in_root))
-            .or_else(|| nvcc::which(Path::new(NAME)))
+            .or_else(|| value("CUDA_PATH").and_then(in_root))
+            .or_else(|| nvcc::which(Path::new(name)))
             .or_else(|| in_root(PathBuf::from("/usr/local/cuda")))
             .or_else(beside)
-            .ok_or_else(|| CompileError::NoCompiler {
-                what: format!(
-                    "`gates.sanitize` needs {NAME}, which was not found; looked in $COMPUTE_SANITIZER (not set), \
-                     $CUDA_HOME, $CUDA_PATH, PATH, /usr/local/cuda/bin, beside nvcc"
-                ),
-                help: "install it (it comes with the CUDA toolkit; alone it is the package cuda-sanitizer-13-0), or say `sanitize = \"warn\"`"
-                    .to_owned(),
+            .ok_or_else(|| {
+                format!(
+                    "{name} was not found; looked in ${variable} (not set), $CUDA_HOME, $CUDA_PATH, PATH, /usr/local/cuda/bin, \
+                     beside nvcc"
+                )
             })
     }
 }

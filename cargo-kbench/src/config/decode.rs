@@ -12,6 +12,7 @@ use env::{Env, Need};
 use implementation::Slot;
 
 mod baselines;
+mod counters;
 mod env;
 mod gates;
 mod implementation;

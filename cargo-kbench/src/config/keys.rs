@@ -295,12 +295,31 @@ static GATES: Keys = keys(
         key("correctness", Within(&CORRECTNESS), "Gate 2: errors against the reference"),
         key("performance", List(&Within(&PERFORMANCE)), "Gate 3: times and speed-ups"),
         key("performance_level", LEVEL, "Severity of gate 3; \"deny\" by default"),
-        key("counters", Any, "Gate 4: hardware counters"),
+        key(
+            "counters",
+            ChoiceOr(LEVELS, &COUNTERS),
+            "Gate 4: hardware counters, of what passed so far: a level, or a table; not run by default",
+        ),
         key(
             "sanitize",
             ChoiceOr(LEVELS, &SANITIZE),
             "Runs under sanitizers, of what passed so far: a level, or a table; not run by default",
         ),
+    ],
+);
+
+static COUNTERS: Keys = keys(
+    "counters",
+    &[
+        key("level", LEVEL, "Severity; \"deny\" by default"),
+        key(
+            "any",
+            TEXTS,
+            "Conditions of which one must hold: \"dram__throughput < 50\". Metrics are ncu's (CUDA), perf__ (C) and roofline__; \
+             by default [\"sm__pipe_tensor_cycles_active >= 50\", \"dram__throughput < 50\"], in C the same of roofline__",
+        ),
+        key("all", TEXTS, "Conditions that must all hold"),
+        key("shapes", TEXTS, "Names of shapes; by default that of the search"),
     ],
 );
 

@@ -14,6 +14,7 @@ use crate::space::Space;
 use expr::Expr;
 
 mod check;
+pub mod counters;
 mod decode;
 pub mod diagnostics;
 pub mod expr;
@@ -23,6 +24,7 @@ mod manifest;
 mod schema;
 mod tree;
 
+pub use counters::Counters;
 pub use diagnostics::{ConfigErrors, Diagnostic};
 pub use load::{LoadError, LoadOptions, load};
 pub use schema::schema;
@@ -309,6 +311,8 @@ pub struct Gates {
     pub performance_level: Level,
     /// The sanitizer gate.
     pub sanitize: Sanitize,
+    /// The counters gate.
+    pub counters: Counters,
 }
 
 /// Gate 1. `None` is no limit.

@@ -7,6 +7,7 @@ use super::*;
 use crate::space::Layer;
 
 mod arbitrary;
+mod counters;
 mod mistakes;
 mod sanitize;
 

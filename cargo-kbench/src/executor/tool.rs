@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kbench_runtime::protocol::{Event, Failure, Request, RunJob};
+use kbench_runtime::protocol::{Counts, Event, Failure, Request, RunJob};
 
 use super::{Executor, ExecutorError, INTERRUPTED, TICK, WaitError, Worker, case_blobs, patience, stage_of, wait_for};
 
@@ -17,6 +17,8 @@ pub struct Watched {
     pub failure: Option<Failure>,
     /// What the tool wrote, the kernel's own output among it.
     pub report: String,
+    /// What was counted where the job asked for it.
+    pub counts: Option<Result<Counts, String>>,
     /// The status of the tool, `None` where it was ended or a signal ended it.
     pub status: Option<i32>,
 }
@@ -29,15 +31,19 @@ impl Executor {
         let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
         self.send(&blobs, &Request::Run(Box::new(job)))?;
         let mut worker = self.worker.take().expect("sent to it");
+        let mut counts = None;
         let failure = match worker.wait(stage_of, &mut |stage| patience(stage, timeout)) {
-            Ok(Event::Ran { .. }) => None,
+            Ok(Event::Ran { counts: ran, .. }) => {
+                counts = ran;
+                None
+            }
             Ok(Event::Failed { failure, .. }) | Err(WaitError::Failure(failure)) => Some(failure),
             Ok(other) => Some(Failure::Protocol { message: format!("unexpected answer {other:?}") }),
             Err(WaitError::Interrupted) => return Err(ExecutorError::Interrupted),
         };
         // Its input stays open meanwhile: at the end of that it would leave at once, and many tools report last.
         let status = worker.ended(timeout)?;
-        Ok(Watched { failure, report: worker.said(LINES), status: status.and_then(|status| status.code()) })
+        Ok(Watched { failure, report: worker.said(LINES), counts, status: status.and_then(|status| status.code()) })
     }
 }
 

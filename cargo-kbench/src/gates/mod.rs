@@ -4,6 +4,7 @@ use crate::config::Level;
 use crate::evaluation::Rejection;
 
 pub mod correctness;
+pub mod counters;
 pub mod performance;
 pub mod resources;
 pub mod sanitize;

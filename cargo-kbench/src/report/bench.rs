@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{WARN, dims, interval, name, rejection, speedup_interval, time};
+use super::{WARN, dims, figures, interval, name, rejection, speedup_interval, time};
 use crate::bench::{BenchEntry, BenchRecord};
 
 /// A column that is there only where the table says what a launch does.
@@ -58,28 +58,4 @@ pub fn side_by_side(entry: &BenchEntry) -> String {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
     }
     text
-}
-
-/// Three significant digits.
-fn figures(rate: f64) -> String {
-    let decimals = match rate {
-        rate if rate < 1e-3 => return format!("{rate:.2e}"),
-        rate if rate < 0.1 => 4,
-        rate if rate < 1.0 => 3,
-        rate if rate < 10.0 => 2,
-        rate if rate < 100.0 => 1,
-        _ => 0,
-    };
-    format!("{rate:.decimals$}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_have_three_digits() {
-        let shown = [0.000_012_34, 0.012_34, 0.1234, 1.234, 12.34, 1878.4].map(figures);
-        assert_eq!(shown, ["1.23e-5", "0.0123", "0.123", "1.23", "12.3", "1878"]);
-    }
 }

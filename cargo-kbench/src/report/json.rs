@@ -9,6 +9,7 @@ use crate::compare::Compared;
 use crate::config::Kernel;
 use crate::drift::KernelDrift;
 use crate::evaluation::{Evaluation, Rejection};
+use crate::profile::Profile;
 use crate::session::{Event, Gated, Reporter, Tuned};
 
 /// Writes one message.
@@ -50,6 +51,13 @@ impl Reporter for Json<'_> {
                 fields["kernel"] = self.kernel.name.clone().into();
                 fields["variant"] = label.into();
                 message("sanitized", fields);
+            }
+            Event::Profiled { label, judged } => {
+                for profile in &judged.profiles {
+                    let mut fields = value(profile);
+                    fields["variant"] = label.into();
+                    message("profile", fields);
+                }
             }
             Event::Built { .. } | Event::Finals { .. } => {}
         }
@@ -105,6 +113,11 @@ pub fn comparisons(kernel: &Kernel, gated: &Gated) {
 /// What was measured side by side.
 pub fn bench(entry: &BenchEntry) {
     message("bench", value(entry));
+}
+
+/// What limits a variant.
+pub fn profile(profile: &Profile) {
+    message("profile", value(profile));
 }
 
 /// What two files come to.

@@ -14,6 +14,7 @@ pub mod check;
 pub mod compare;
 pub mod drift;
 pub mod json;
+pub mod profile;
 pub mod table;
 pub mod terminal;
 
@@ -81,6 +82,19 @@ pub fn time(nanoseconds: f64) -> String {
         _ => 1,
     };
     format!("{value:.decimals$} {unit}")
+}
+
+/// Three significant digits.
+pub fn figures(rate: f64) -> String {
+    let decimals = match rate {
+        rate if rate < 1e-3 => return format!("{rate:.2e}"),
+        rate if rate < 0.1 => 4,
+        rate if rate < 1.0 => 3,
+        rate if rate < 10.0 => 2,
+        rate if rate < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{rate:.decimals$}")
 }
 
 /// The interval of p50.
@@ -159,6 +173,12 @@ pub fn count(n: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_have_three_digits() {
+        let shown = [0.000_012_34, 0.012_34, 0.1234, 1.234, 12.34, 1878.4].map(figures);
+        assert_eq!(shown, ["1.23e-5", "0.0123", "0.123", "1.23", "12.3", "1878"]);
+    }
 
     #[test]
     fn times_have_four_digits() {

@@ -118,6 +118,18 @@ impl Reporter for Terminal {
                     self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
                 }
             }
+            Event::Profiled { label, judged } => {
+                self.finish();
+                let said = match (&judged.rejection, judged.profiles.last()) {
+                    (Some(rejection), _) => format!("{}/{}", rejection.gate, rejection.code),
+                    (None, Some(profile)) => profile.diagnosis.limiter.to_string(),
+                    (None, None) => "nothing was counted".to_owned(),
+                };
+                status("Profiled", format_args!("{label}: {said}"));
+                for warning in judged.warnings.iter().filter(|_| self.tuning) {
+                    self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
+                }
+            }
             Event::Finals { entrants, programs } => {
                 self.finish();
                 let kernels = count((entrants - programs) as u64, "kernel");
@@ -306,6 +318,9 @@ pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
         all.push(Gate::Sanitize);
     }
     all.push(Gate::Performance);
+    if kernel.gates.counters.level != Level::Allow {
+        all.push(Gate::Counters);
+    }
     gates(gated, kernel, &all)
 }
 
@@ -359,6 +374,7 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
         Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
         Gate::Sanitize => gated.sanitized.join(", "),
         Gate::Performance => performance(gated, kernel),
+        Gate::Counters => gated.profiles.iter().map(super::profile::in_short).collect::<Vec<_>>().join("\n"),
     }
 }
 

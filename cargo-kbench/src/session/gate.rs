@@ -2,10 +2,11 @@
 
 use kbench_runtime::protocol::DeviceInfo;
 
-use super::{Event, Reporter, finals, sanitize};
+use super::{Event, Reporter, finals, judge_counters, sanitize};
 use crate::config::{BaselineKind, Kernel, PerformanceBound};
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::gates;
+use crate::profile::Profile;
 use crate::space::Variant;
 use crate::workbench::{Compared, Entrant, RunError, Workbench};
 
@@ -16,13 +17,15 @@ pub struct Gated {
     pub evaluation: Evaluation,
     /// Runs under sanitizers, `memcheck at small`.
     pub sanitized: Vec<String>,
+    /// What gate 4 was judged by.
+    pub profiles: Vec<Profile>,
     /// The comparisons that gate 3 was judged by, with their shapes' indices; empty where an earlier gate rejected.
     pub compared: Vec<(usize, Compared)>,
     /// Its name in them.
     pub label: String,
 }
 
-/// Runs one variant through gates 1 to 3, and between the last two under the sanitizers, on an open bench.
+/// Runs one variant through the gates on an open bench; the sanitizers stand between gates 2 and 3.
 pub fn gate(
     bench: &mut Workbench<'_>,
     device: &DeviceInfo,
@@ -34,7 +37,8 @@ pub fn gate(
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt, None)?;
     let label = kernel.space.label(variant);
-    let mut gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label: label.clone() };
+    let mut gated =
+        Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {
         gated.sanitized = sanitize(bench, variant, &mut gated.evaluation, reporter)?;
     }
@@ -67,6 +71,7 @@ pub fn gate(
         gated.evaluation.warnings.extend(compared.warnings.iter().cloned());
         gated.compared.push((shape, compared));
     }
+    gated.profiles = judge_counters(bench, variant, &mut gated.evaluation, reporter)?;
     Ok(gated)
 }
 

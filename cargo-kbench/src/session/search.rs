@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
-use super::{Event, Reporter, sanitize};
+use super::{Event, Reporter, judge_counters, sanitize};
 use crate::config::{Backend, Kernel};
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search;
@@ -176,6 +176,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             sanitize(bench, variant, evaluation, reporter)?;
+            judge_counters(bench, variant, evaluation, reporter)?;
             match evaluation.rejection() {
                 Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
                 None => finalists.push((variant.clone(), evaluation.clone())),

@@ -94,7 +94,7 @@ fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
 }
 
 /// The winner at each of the shapes that elite.json has one for.
-fn winners(
+pub(super) fn winners(
     elite: &EliteFile,
     kernel: &Kernel,
     device: &DeviceRecord,

@@ -108,7 +108,7 @@ fn without_device(
             report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
         } else {
             let label = format!("{} for {arch}", kernel.space.label(variant));
-            let gated = Gated { evaluation, sanitized: Vec::new(), compared: Vec::new(), label };
+            let gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label };
             outln!("{}", terminal::gate_1(&gated, kernel));
         }
     }

@@ -20,6 +20,7 @@ pub mod check;
 pub mod compare;
 pub mod gate;
 pub mod new;
+pub mod profile;
 pub mod worker;
 
 pub use new::Template;
@@ -148,6 +149,10 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
             kernel.search.shape = shapes[0];
         }
         kernel.gates.performance.retain(|limit| shapes.contains(&limit.shape));
+        kernel.gates.counters.shapes.retain(|shape| shapes.contains(shape));
+        if kernel.gates.counters.shapes.is_empty() {
+            kernel.gates.counters.shapes.push(kernel.search.shape);
+        }
         kernel.gates.correctness.shapes = shapes;
     }
     if let Some(seeds) = measure.seeds {

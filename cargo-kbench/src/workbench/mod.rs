@@ -10,7 +10,9 @@ use kbench_runtime::protocol::{DeviceInfo, Reference};
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
 pub use dead::dead_toggles;
+pub use profile::Judged;
 
+use crate::ceilings::Ceilings;
 use crate::compile::{Artifact, CompileError, Compiler};
 use crate::config::{Backend, Init, Kernel, Package};
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
@@ -20,9 +22,11 @@ use crate::space::Settings;
 
 mod arch;
 mod build;
+mod ceilings;
 mod compare;
 mod dead;
 mod evaluate;
+mod profile;
 mod programs;
 mod reservations;
 mod sanitize;
@@ -71,6 +75,8 @@ pub struct Workbench<'a> {
     worker_options: WorkerOptions,
     executor: Executor,
     tools: sanitize::Tools,
+    /// Asked for once; the error is why they are not known.
+    ceilings: Option<Result<Ceilings, String>>,
     /// Where files for programs are put while they run.
     scratch: PathBuf,
     device: Option<DeviceInfo>,
@@ -115,6 +121,7 @@ impl<'a> Workbench<'a> {
             executor: Executor::new(options.clone()),
             worker_options: options,
             tools: sanitize::Tools::default(),
+            ceilings: None,
             scratch,
             device: None,
             files: HashMap::new(),

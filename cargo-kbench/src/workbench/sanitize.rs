@@ -94,7 +94,7 @@ impl Workbench<'_> {
             Ok(made) => made,
             Err(why) => return rejected(Rejection::new(Gate::Sanitize, Reason::Geometry, why, Some(&name))),
         };
-        let job = RunJob { id: 0, case, seed: 0 };
+        let job = RunJob { id: 0, case, seed: 0, count: false };
         let device = self.device.as_ref().map(|device| (&device.name, &device.driver));
         let text = serde_json::to_string(&("sanitized", device, &sanitizer.command, &job)).expect("plain data");
         let key = blake3::hash(text.as_bytes()).to_hex().to_string();

@@ -3,6 +3,7 @@
 //! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
 //! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 
+mod counters;
 mod environment;
 mod info;
 mod quiet;
@@ -27,7 +28,7 @@ use self::environment::Environment;
 use self::info::{available_memory, info};
 use self::quiet::{Launches, Quiet};
 use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
-use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry};
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
 const ALIGN: usize = 4096;
@@ -329,6 +330,10 @@ impl Device for HostDevice {
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
         bound.launches.counted(|| bound.in_environment(Bound::call));
         Ok(())
+    }
+
+    fn count(&mut self, bound: &Bound) -> Result<Result<Counts, String>, Failure> {
+        Ok(bound.in_environment(|bound| counters::around(|| bound.call())))
     }
 
     fn sample_after(

@@ -5,7 +5,7 @@ pub mod fake;
 pub mod host;
 
 use crate::digest;
-use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
 pub trait Device {
@@ -84,6 +84,12 @@ pub trait Device {
 
     /// Runs once and waits for the end.
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure>;
+
+    /// Runs once as [`Device::run`] does and reads the processor's counters meanwhile; the inner error is why it cannot.
+    fn count(&mut self, bound: &Self::Bound) -> Result<Result<Counts, String>, Failure> {
+        self.run(bound)?;
+        Ok(Err("the worker reads no counters of this device".to_owned()))
+    }
 
     /// Takes one sample over `batch` launches back to back, whose first one finds memory as `writes` leave it.
     ///

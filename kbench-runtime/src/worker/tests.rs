@@ -221,7 +221,7 @@ fn a_run_compares_nothing_and_is_the_last_job() {
     let run = |entry: &str| {
         let mut session = Session::new(FakeDevice::open(0), None);
         let case = testing::host_check(&mut session, entry).case;
-        let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0 }));
+        let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: false }));
         let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run.clone(), run]);
         let events = events_until(&mut child, |_| false);
         // Though its input is still open.
@@ -230,7 +230,26 @@ fn a_run_compares_nothing_and_is_the_last_job() {
         events
     };
     let events = run("kbench_off_by_little");
-    assert_eq!(events.iter().filter(|event| matches!(event, Event::Ran { id: 3 })).count(), 1, "{events:?}");
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Ran { id: 3, .. })).count(), 1, "{events:?}");
     let events = run("kbench_nowhere");
     assert!(matches!(events.last(), Some(Event::Failed { id: 3, failure, .. }) if !failure.is_fatal()), "{events:?}");
+}
+
+#[test]
+fn a_run_counts_or_says_why_it_cannot() {
+    let mut session = Session::new(FakeDevice::open(0), None);
+    let case = testing::host_check(&mut session, "kbench_off_by_little").case;
+    let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: true }));
+    let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run]);
+    let events = events_until(&mut child, |_| false);
+    assert_eq!(wait(child).0.code(), Some(0));
+    drop(stdin);
+    let counts = events.iter().find_map(|event| match event {
+        Event::Ran { counts, .. } => counts.clone(),
+        _ => None,
+    });
+    match counts.expect("asked for") {
+        Ok(counts) => assert!(counts.instructions > 100, "{counts:?}"),
+        Err(why) => assert!(why.contains("counters") || why.contains("perf_event"), "{why}"),
+    }
 }

@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::env::Env;
 use super::names::find;
-use super::{sanitize, shapes};
+use super::{counters, sanitize, shapes};
 
 /// `None` where something was reported.
 pub(super) fn gates(
@@ -20,10 +20,6 @@ pub(super) fn gates(
     let before = report.errors();
     let empty = Table::default();
     let table = kernel.get("gates").and_then(Node::table).unwrap_or(&empty);
-    if let Some(entry) = table.entry("counters") {
-        let message = "`gates.counters` is not judged by this version";
-        report.push(Diagnostic::warning(message).at(&entry.key_place, ""));
-    }
     let sub = |key| table.get(key).and_then(Node::table).unwrap_or(&empty);
     let gates = Gates {
         resources: resources(sub("resources"), report),
@@ -36,6 +32,7 @@ pub(super) fn gates(
             .collect(),
         performance_level: level(table.text("performance_level")),
         sanitize: sanitize::sanitize(table.get("sanitize"), env, backend, report),
+        counters: counters::counters(table.get("counters"), env, search, backend, report),
     };
     (report.errors() == before).then_some(gates)
 }

@@ -1053,12 +1053,69 @@ fn baselines_and_gates() {
     15 | gates.sanitize = { tools = [], shapes = [] }
        |                                         ^^ leave it out to run them at the smallest
     "#);
-    insta::assert_snapshot!(with("gates.counters = { any = ['a > 1'] }"), @r#"
-    warning: `gates.counters` is not judged by this version
-      --> Cargo.toml:15:7
+    insta::assert_snapshot!(with("gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }"), @r#"
+    error: `dram_throughput` is no metric
+      --> Cargo.toml:15:28
        |
-    15 | gates.counters = { any = ['a > 1'] }
-       |       ^^^^^^^^
+    15 | gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }
+       |                            ^^^^^^^^^^^^^^^
+       |
+       = help: did you mean `dram__throughput`?
+
+    error: `sm__throughput` compares nothing
+      --> Cargo.toml:15:51
+       |
+    15 | gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }
+       |                                                   ^^^^^^^^^^^^^^^^
+       |
+       = help: write a metric, one of `>=`, `<=`, `>`, `<`, and a number: `dram__throughput < 50`
+
+    error: `x` is no number
+      --> Cargo.toml:15:87
+       |
+    15 | gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }
+       |                                                                                       ^ expected one in the metric's unit, percent for most
+    "#);
+    insta::assert_snapshot!(with("gates.counters = { any = [], all = ['sm__throughput > 1'] }"), @r#"
+    error: `any` and `all` in one gate
+      --> Cargo.toml:15:30
+       |
+    15 | gates.counters = { any = [], all = ['sm__throughput > 1'] }
+       |                    ---       ^^^
+       |                    |
+       |                    the other one
+       |
+       = help: keep one: of `any` one condition must hold, of `all` every one
+    "#);
+    insta::assert_snapshot!(with("gates.counters = { all = [], shapes = [] }"), @r#"
+    error: counters without a condition
+      --> Cargo.toml:15:26
+       |
+    15 | gates.counters = { all = [], shapes = [] }
+       |                          ^^ leave it out for the default conditions
+
+    error: counters at no shape
+      --> Cargo.toml:15:39
+       |
+    15 | gates.counters = { all = [], shapes = [] }
+       |                                       ^^ leave it out to count at the search's
+    "#);
+    insta::assert_snapshot!(with("gates.counters = { any = ['perf__cycles > 1', 'roofline__cmpute > 1'] }"), @r#"
+    error: `perf__cycles` cannot be counted of a kernel in CUDA
+      --> Cargo.toml:15:28
+       |
+    15 | gates.counters = { any = ['perf__cycles > 1', 'roofline__cmpute > 1'] }
+       |                            ^^^^^^^^^^^^
+       |
+       = help: there are `sm__pipe_tensor_cycles_active`, `dram__throughput`, `sm__throughput`, `lts__throughput`, `l1tex__throughput`, `sm__warps_active`, `roofline__compute` and `roofline__memory`
+
+    error: `roofline__cmpute` is no metric
+      --> Cargo.toml:15:48
+       |
+    15 | gates.counters = { any = ['perf__cycles > 1', 'roofline__cmpute > 1'] }
+       |                                                ^^^^^^^^^^^^^^^^
+       |
+       = help: did you mean `roofline__compute`?
     "#);
     insta::assert_snapshot!(with("search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }"), @r#"
     error: `elite` is too small

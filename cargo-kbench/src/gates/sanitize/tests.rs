@@ -3,7 +3,7 @@ use kbench_runtime::protocol::Stage;
 use super::*;
 
 fn watched(report: &str) -> Watched {
-    Watched { failure: None, report: report.to_owned(), status: Some(0) }
+    Watched { failure: None, report: report.to_owned(), counts: None, status: Some(0) }
 }
 
 /// What a report rejects with: reason and message.

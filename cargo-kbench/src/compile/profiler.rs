@@ -1,0 +1,64 @@
+//! ncu: where it is, and the command that a worker is started under.
+
+use std::path::{Path, PathBuf};
+
+use kbench_runtime::protocol::CacheMode;
+
+use super::Compiler;
+use super::error::CompileError;
+
+/// One profiled run: what of which kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Profiled<'a> {
+    /// Full names of metrics.
+    pub metrics: &'a [String],
+    /// The kernel's symbol in the machine code.
+    pub symbol: &'a str,
+    /// Cold: caches are flushed before each of the replays that several metrics take.
+    pub cache: CacheMode,
+    /// Where the tool writes to: a file, or `stderr`.
+    pub log: &'a str,
+}
+
+impl Compiler {
+    /// ncu: `$NCU`, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside nvcc. `remote`: the worker runs
+    /// elsewhere, where it must be on the `PATH`.
+    pub fn ncu(&self, remote: bool) -> Result<PathBuf, CompileError> {
+        if remote {
+            return Ok(PathBuf::from("ncu"));
+        }
+        self.cuda_tool("ncu", "NCU").map_err(|what| CompileError::NoCompiler {
+            what,
+            help: "install it (it comes with the CUDA toolkit; alone it is the package nsight-compute)".to_owned(),
+        })
+    }
+}
+
+/// The command prefix of a worker that runs one kernel once. Clocks stay as they are when the kernel is timed; numbers come in base
+/// units.
+pub fn command(ncu: &Path, profiled: &Profiled<'_>) -> Vec<String> {
+    let cache = if profiled.cache == CacheMode::Cold { "all" } else { "none" };
+    let mut words = vec![ncu.display().to_string()];
+    words.extend(["--target-processes", "all", "--clock-control", "none", "--cache-control", cache].map(str::to_owned));
+    words.extend(["--csv", "--page", "raw", "--print-units", "base"].map(str::to_owned));
+    // By its symbol: what the driver launches for itself has others. The worker launches it once.
+    words.extend(["--kernel-name-base", "mangled", "--kernel-name", profiled.symbol].map(str::to_owned));
+    words.extend(["--launch-count", "1", "--log-file", profiled.log].map(str::to_owned));
+    words.extend(["--metrics".to_owned(), profiled.metrics.join(",")]);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ncu_is_asked_for_one_launch_of_one_kernel() {
+        let metrics = ["dram__throughput.avg".to_owned(), "launch__grid_size".to_owned()];
+        let profiled = Profiled { metrics: &metrics, symbol: "_Z1kPf", cache: CacheMode::Cold, log: "/tmp/log" };
+        insta::assert_snapshot!(
+            command(Path::new("/cuda/ncu"), &profiled).join(" "),
+            @"/cuda/ncu --target-processes all --clock-control none --cache-control all --csv --page raw --print-units base --kernel-name-base mangled --kernel-name _Z1kPf --launch-count 1 --log-file /tmp/log --metrics dram__throughput.avg,launch__grid_size"
+        );
+    }
+}

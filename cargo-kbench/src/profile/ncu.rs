@@ -1,0 +1,126 @@
+//! What ncu writes: messages after `==`, then a table of comma-separated values whose second row holds the units.
+
+use std::collections::HashMap;
+
+use super::Metric;
+
+/// Reads the numbers of the one launch that was profiled; the error is why there are none. `wanted` are full names; those that
+/// ncu does not give are left out.
+pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Metric>, String> {
+    let mut lines = log.lines();
+    // The last one: ncu writes when the kernel has ended, whatever that printed.
+    let header = lines.by_ref().enumerate().filter(|(_, line)| line.starts_with("\"ID\",")).last();
+    let Some((at, header)) = header else { return Err(failure(log)) };
+    let mut rows = log.lines().skip(at + 1).filter(|line| line.starts_with('"')).map(fields);
+    let (Some(units), Some(values)) = (rows.next(), rows.next()) else { return Err(failure(log)) };
+    let columns: HashMap<String, usize> = fields(header).into_iter().enumerate().map(|(at, name)| (name, at)).collect();
+    let metric = |name: &String| {
+        let at = *columns.get(name)?;
+        let value = number(values.get(at)?)?;
+        let unit = units.get(at).cloned().unwrap_or_default();
+        Some(Metric { name: name.clone(), value, unit })
+    };
+    let metrics: Vec<Metric> = wanted.iter().filter_map(metric).collect();
+    if metrics.is_empty() { Err("ncu knows none of the metrics on this device".to_owned()) } else { Ok(metrics) }
+}
+
+/// Why there is no table, in ncu's words where it has some.
+fn failure(log: &str) -> String {
+    if log.contains("ERR_NVGPUCTRPERM") {
+        return "reading GPU counters needs a permission here (ERR_NVGPUCTRPERM): run as root, or load the driver with \
+                NVreg_RestrictProfilingToAdminUsers=0"
+            .to_owned();
+    }
+    let said = log.lines().find_map(|line| line.strip_prefix("==ERROR== "));
+    let warned =
+        || log.lines().filter_map(|line| line.strip_prefix("==WARNING== ")).rfind(|said| !said.starts_with("Note:"));
+    let said = said.or_else(warned);
+    match said {
+        Some(said) => format!("ncu: {}", said.trim()),
+        None => "ncu wrote no numbers".to_owned(),
+    }
+}
+
+/// `1,596,416` or `16.30`; none where there is no number (`n/a`, `nan`, a name).
+fn number(text: &str) -> Option<f64> {
+    let digits: String = text.chars().filter(|&c| c != ',').collect();
+    digits.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// The fields of a line in which every one is quoted; a quote inside is doubled.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut field = String::new();
+    let mut inside = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if inside && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => inside = !inside,
+            ',' if !inside => fields.push(std::mem::take(&mut field)),
+            c => field.push(c),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::counters::full_name;
+
+    /// What ncu 2025.3 wrote on an H200, fewer columns of it; three launches.
+    const LOG: &str = include_str!("samples/ncu_h200.csv");
+
+    fn parse(log: &str, names: &[&str]) -> Result<Vec<(f64, String)>, String> {
+        let wanted: Vec<String> = names.iter().map(|name| full_name(name)).collect();
+        Ok(super::parse(log, &wanted)?.into_iter().map(|metric| (metric.value, metric.unit)).collect())
+    }
+
+    #[test]
+    fn numbers_are_found_by_name() {
+        let names =
+            ["sm__warps_active", "dram__bytes_read", "gpu__time_duration", "l1tex__data_bank_conflicts_pipe_lsu"];
+        let unit = |value, unit: &str| (value, unit.to_owned());
+        assert_eq!(
+            parse(LOG, &names).unwrap(),
+            [unit(61.21, "%"), unit(12_613_632.0, "byte"), unit(2_571_680.0, "ns"), unit(461_793_034.0, "")]
+        );
+    }
+
+    #[test]
+    fn a_metric_that_ncu_does_not_know_is_left_out() {
+        assert_eq!(parse(LOG, &["sm__nonsense", "dram__throughput"]).unwrap().len(), 1);
+        assert!(parse(LOG, &["sm__nonsense"]).unwrap_err().contains("none of the metrics"));
+        let text = LOG.replace("\"0.10\"", "\"n/a\"");
+        assert_eq!(parse(&text, &["dram__throughput", "sm__warps_active"]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_kernel_prints_is_no_table() {
+        let forged = "\"ID\",\"dram__bytes_read.sum\"\n\"\",\"\"\n\"0\",\"1\"\n";
+        assert_eq!(
+            parse(&format!("{forged}{LOG}"), &["dram__bytes_read"]).unwrap()[0],
+            (12_613_632.0, "byte".to_owned())
+        );
+    }
+
+    #[test]
+    fn failures_are_told_in_plain_words() {
+        let denied = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters on \
+                      the target device 0.\n==WARNING== No kernels were profiled.\n";
+        assert!(parse(denied, &["dram__throughput"]).unwrap_err().contains("needs a permission"));
+        let none = "==PROF== Connected to process 1\n==WARNING== No kernels were profiled.\n";
+        assert_eq!(parse(none, &[]).unwrap_err(), "ncu: No kernels were profiled.");
+        assert_eq!(parse("", &[]).unwrap_err(), "ncu wrote no numbers");
+        // Cut off in the middle.
+        let cut: String = LOG.lines().take(4).collect::<Vec<_>>().join("\n");
+        assert!(parse(&cut, &["dram__throughput"]).is_err());
+    }
+
+    #[test]
+    fn quoted_fields() {
+        assert_eq!(fields(r#""a","1,2","say ""x""","""#), ["a", "1,2", "say \"x\"", ""]);
+    }
+}
