@@ -7,7 +7,7 @@ use crate::check::Session;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::protocol::{
-    Arg, Case, CheckJob, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source, TensorSpec,
+    Arg, Case, CheckJob, Depth, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source, TensorSpec,
 };
 
 const SOURCE: &str = r#"
@@ -176,7 +176,7 @@ impl FakeCase<'_> {
         });
         let x = Source::Normal { mean: 0.0, std: 1.0 };
         let tensors = vec![tensor("x", DType::F16, Role::In, x), tensor("o", self.output, Role::Out, Source::None)];
-        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64 })
+        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64, program: false })
     }
 
     /// A job over two seeds.
@@ -185,7 +185,7 @@ impl FakeCase<'_> {
             blob(session, code.as_bytes());
         }
         let (case, reference) = self.case();
-        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1 }
+        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1, depth: Depth::default() }
     }
 }
 
@@ -212,8 +212,9 @@ pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob 
         tensor("x", DType::F32, Role::In, Source::Normal { mean: 0.0, std: 1.0 }),
         tensor("y", DType::F32, Role::Out, Source::None),
     ];
-    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64 };
-    CheckJob { id: 1, case: Case { tensors, launch: launch(entry) }, reference, seeds: vec![1, 2], bad_above: 0.1 }
+    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64, program: false };
+    let case = Case { tensors, launch: launch(entry) };
+    CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, depth: Depth::default() }
 }
 
 /// Asserts that nothing is wrong but rounding.

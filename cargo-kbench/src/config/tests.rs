@@ -91,9 +91,10 @@ fn a_minimal_table_has_sensible_defaults() {
     assert_eq!(kernel.implementation.block[0].text(), "128");
     let reference = &kernel.reference;
     assert_eq!(reference.precision, DType::F64);
-    assert_eq!(reference.implementation.backend, Backend::C);
-    assert_eq!(reference.implementation.args.len(), 3);
-    assert!(reference.implementation.grid.is_empty());
+    let ReferenceKind::Function(function) = &reference.kind else { panic!("{reference:?}") };
+    assert_eq!(function.backend, Backend::C);
+    assert_eq!(function.args.len(), 3);
+    assert!(function.grid.is_empty());
     assert_eq!(kernel.tensors[0].init, Init::Normal { mean: 0.0, std: 1.0 });
     assert_eq!(kernel.tensors[1].init, Init::None);
     assert_eq!(kernel.gates.correctness.max_rms_err, None, "the gate decides by each output's type");
@@ -208,7 +209,8 @@ timing = { iterations = 8, timeout_seconds = 9 }
         assert_eq!(project.packages.len(), 1);
         let kernel = &project.packages[0].kernels[0];
         assert_eq!(kernel.implementation.flags, ["-O3"]);
-        assert_eq!(kernel.reference.implementation.flags, [""; 0]);
+        let ReferenceKind::Function(reference) = &kernel.reference.kind else { panic!("{:?}", kernel.reference) };
+        assert_eq!(reference.flags, [""; 0]);
         assert_eq!(kernel.runner, ["srun"]);
         assert_eq!(kernel.timing, Timing { warmup: 3, iterations: 7, timeout_seconds: 9, cache: CacheMode::Cold });
         assert_eq!(kernel.space.toggles[0].values.len(), 2);

@@ -2,23 +2,38 @@
 //! leaves a tail unwritten is also wrong, and the user wants to hear the first.
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{OutputReport, SeedReport};
+use kbench_runtime::pattern::smallest_normal;
+use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
 
 use crate::config::{CorrectnessLimits, Tensor};
 use crate::evaluation::{Gate, Reason, Rejection, relative};
 
-/// Looks for one kind of fault in one seed's report.
-type Check = fn(&CorrectnessLimits, &[Tensor], &SeedReport) -> Option<(Reason, String)>;
+/// Looks for one kind of fault in one report.
+type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
 
-/// Judges every seed of one shape.
+/// What reports are judged by.
+struct Judge<'a> {
+    limits: &'a CorrectnessLimits,
+    tensors: &'a [Tensor],
+    /// The report of a random input, to which those of patterns are held.
+    ordinary: Option<&'a SeedReport>,
+}
+
+/// Judges every seed and pattern of one shape.
 pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
     let checks: [Check; 7] = [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
+    let judge = Judge { limits, tensors, ordinary: seeds.iter().find(|seed| seed.pattern.is_none()) };
     checks.into_iter().find_map(|check| {
         seeds.iter().find_map(|seed| {
-            let (reason, message) = check(limits, tensors, seed)?;
-            Some(Rejection::new(Gate::Correctness, reason, format!("{message} (seed {})", seed.seed), Some(shape)))
+            let (reason, message) = check(&judge, seed)?;
+            Some(Rejection::new(Gate::Correctness, reason, format!("{message} ({})", inputs(seed)), Some(shape)))
         })
     })
+}
+
+/// Which inputs a report is about: `seed 3`, `hot row`.
+fn inputs(report: &SeedReport) -> String {
+    report.pattern.map_or_else(|| format!("seed {}", report.seed), |pattern| pattern.name().replace('-', " "))
 }
 
 /// The limit on `rms(error) / rms(reference)` where the table names none: rounding of the output and of a long sum in
@@ -55,7 +70,7 @@ impl Limits {
         if !dtype.is_float() && max_abs_err.is_none() {
             return Self { max_abs_err: Some(0.0), max_rms_err, max_element_err: None, max_bad_fraction: None };
         }
-        let stated = max_abs_err.or(max_mean_err).or(max_rms_err).is_some();
+        let stated = max_abs_err.or(max_mean_err).or(max_rms_err).is_some() || limits.naive.is_some();
         let max_rms_err = max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
         let element = max_rms_err.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT;
         Self {
@@ -73,7 +88,7 @@ pub fn bad_above(limits: &CorrectnessLimits) -> f64 {
     limits.max_abs_err.unwrap_or(f64::MAX)
 }
 
-fn out_of_bounds(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn out_of_bounds(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let hit = seed.out_of_bounds.first()?;
     let place = if hit.offset < 0 {
         format!("{} bytes before the start of `{}`", -hit.offset, hit.tensor)
@@ -83,34 +98,34 @@ fn out_of_bounds(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Opti
     Some((Reason::OutOfBounds, format!("{} bytes written outside: {place}", hit.bytes)))
 }
 
-fn input_changed(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn input_changed(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let names = seed.inputs_changed.first()?;
     Some((Reason::InputChanged, format!("input `{names}` was written")))
 }
 
-fn unwritten(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn unwritten(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let output = seed.outputs.iter().find(|output| output.unwritten > 0)?;
     let first = output.first_unwritten.unwrap_or_default();
     let OutputReport { tensor, unwritten, elements, .. } = output;
     Some((Reason::Unwritten, format!("{unwritten} of {elements} elements of `{tensor}` never written, first {first}")))
 }
 
-fn unrepeatable(limits: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
-    (limits.deterministic && seed.unrepeatable > 0).then(|| {
+fn unrepeatable(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    (judge.limits.deterministic && seed.unrepeatable > 0).then(|| {
         let count = seed.unrepeatable;
         (Reason::Unrepeatable, format!("{count} elements differ between two runs on the same inputs"))
     })
 }
 
-fn stale(limits: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     // Without determinism the two causes cannot be told apart.
-    (limits.deterministic && seed.stale > 0).then(|| {
+    (judge.limits.deterministic && seed.stale > 0).then(|| {
         let count = seed.stale;
         (Reason::StaleOutput, format!("{count} elements depend on what the output held before"))
     })
 }
 
-fn nonfinite(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn nonfinite(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let output = seed.outputs.iter().find(|output| output.nonfinite > 0)?;
     let OutputReport { tensor, nonfinite, elements, .. } = output;
     Some((
@@ -119,20 +134,23 @@ fn nonfinite(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(
     ))
 }
 
-fn wrong(limits: &CorrectnessLimits, tensors: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
-    seed.outputs.iter().find_map(|output| {
-        let dtype = tensors.iter().find(|tensor| tensor.name == output.tensor).map_or(DType::F64, |tensor| tensor.dtype);
-        let limit = Limits::new(limits, dtype);
-        let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
-        let element_err = relative(output.max_abs_err, output.rms_ref.max(output.reference_at.abs()));
-        let errors = [
-            ("max_abs_err", output.max_abs_err, limit.max_abs_err),
-            ("mean_err", output.mean_abs_err, limits.max_mean_err),
-            ("rms_err", relative(output.rms_err, output.rms_ref), limit.max_rms_err),
-            ("relative error of one element", element_err, limit.max_element_err),
-            ("bias", relative(output.bias.abs(), output.rms_ref), limits.max_bias),
-            ("bad fraction", bad_fraction, limit.max_bad_fraction),
-        ];
+/// An error, its name and its limit.
+type Error = (&'static str, f64, Option<f64>);
+
+fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    seed.outputs.iter().enumerate().find_map(|(index, output)| {
+        let dtype = judge
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name == output.tensor)
+            .map_or(DType::F64, |tensor| tensor.dtype);
+        let errors = match seed.pattern {
+            None => ordinary_errors(judge.limits, dtype, output),
+            Some(_) => {
+                let ordinary = judge.ordinary.and_then(|report| report.outputs.get(index));
+                pattern_errors(judge.limits, dtype, output, ordinary)
+            }
+        };
         let exceeded: Vec<String> = errors
             .into_iter()
             .filter_map(|(name, value, limit)| {
@@ -155,10 +173,95 @@ fn wrong(limits: &CorrectnessLimits, tensors: &[Tensor], seed: &SeedReport) -> O
     })
 }
 
+fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputReport) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
+    let scale = output.rms_ref.max(output.reference_at.abs());
+    let beside = &output.beside;
+    let mut errors = vec![
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err),
+        ("rms_err", relative(output.rms_err, output.rms_ref), limit.max_rms_err),
+        ("relative error of one element", relative(output.max_abs_err, scale), limit.max_element_err),
+        ("bias", relative(output.bias.abs(), output.rms_ref), limits.max_bias),
+        ("bias ratio", bias_ratio(output), limits.max_bias_ratio),
+        ("bad fraction", bad_fraction, limit.max_bad_fraction),
+    ];
+    if let Some(naive) = beside.naive.filter(|_| limits.naive.is_some()) {
+        // Rounding the result once is free, and a single element may be worse off than with the other order of operations.
+        let (ratio, rounding) = (limits.max_naive_ratio, rounding(dtype));
+        let rms = ratio * naive.rms_err + rounding * output.rms_ref;
+        let worst = 2.0 * ratio * naive.max_abs_err + 2.0 * rounding * scale;
+        errors.push(("rms error beside that of the naive version", output.rms_err, Some(rms)));
+        errors.push(("error of one element beside the naive version's", output.max_abs_err, Some(worst)));
+    }
+    for (name, sizes, limit) in [
+        ("quantization error", beside.quantization, limits.max_quantization_err),
+        ("total error with quantization", beside.total, limits.max_total_err),
+    ] {
+        errors.extend(sizes.map(|sizes| (name, sizes.max_abs_err, limit)));
+    }
+    errors
+}
+
+/// In a pattern, outputs may be much larger or smaller than those that the limits were stated for, and small errors of the
+/// inputs may change them much. So limits grow with the outputs, and what the tolerated error makes of the reference is allowed
+/// too; so is what gets lost by flushing subnormal numbers.
+fn pattern_errors(
+    limits: &CorrectnessLimits,
+    dtype: DType,
+    output: &OutputReport,
+    ordinary: Option<&OutputReport>,
+) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let ordinary = ordinary.map_or(output.rms_ref, |ordinary| ordinary.rms_ref);
+    let size = output.rms_ref.max(ordinary);
+    let growth = if ordinary > 0.0 { size / ordinary } else { 1.0 };
+    let (rms, largest) = output.beside.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
+    let (rms, largest) = (2.0 * rms + smallest_normal(dtype), 4.0 * largest + smallest_normal(dtype));
+    let absolute = |relative: f64, size: f64| if size > 0.0 { relative * size } else { relative };
+    let element = limit.max_element_err.map(|limit| absolute(limit, size.max(output.reference_at.abs())) + largest);
+    vec![
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err.map(|limit| limit * growth + largest)),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err.map(|limit| limit * growth + rms)),
+        ("rms of the error", output.rms_err, limit.max_rms_err.map(|limit| absolute(limit, size) + rms)),
+        ("error of one element", output.max_abs_err, element),
+    ]
+}
+
+/// The mean signed error over the mean absolute error; 0 where it is no more than chance.
+fn bias_ratio(output: &OutputReport) -> f64 {
+    let standard_error = output.rms_err / (output.elements.max(1) as f64).sqrt();
+    if output.bias.abs() <= 4.0 * standard_error { 0.0 } else { output.bias.abs() / output.mean_abs_err }
+}
+
+/// Half the distance from 1 to the next number of a type.
+fn rounding(dtype: DType) -> f64 {
+    let bits = match dtype {
+        DType::F64 => 53,
+        DType::F32 => 24,
+        DType::F16 => 11,
+        DType::Bf16 => 8,
+        DType::F8e4m3 => 4,
+        DType::F8e5m2 => 3,
+        _ => return 0.0,
+    };
+    f64::from(bits).exp2().recip()
+}
+
+/// The relative error that is tolerated of inputs, to find out how much a pattern amplifies it: the limit that the outputs have.
+pub fn tolerance(limits: &CorrectnessLimits, tensors: &[Tensor]) -> f64 {
+    let outputs = tensors.iter().filter(|tensor| matches!(tensor.role, Role::Out | Role::Inout));
+    let usual = outputs.map(|tensor| usual_rms_err(tensor.dtype)).fold(0.0, f64::max);
+    // An integer output is exact only for exact inputs.
+    limits.max_rms_err.unwrap_or(usual).clamp(0.0, 0.25)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kbench_runtime::protocol::OutOfBounds;
+    use kbench_runtime::pattern::Pattern;
+    use kbench_runtime::protocol::{Beside, ErrorSizes, OutOfBounds};
 
     fn output() -> OutputReport {
         OutputReport {
@@ -176,12 +279,14 @@ mod tests {
             rms_err: 0.02,
             rms_ref: 1.0,
             bad: 0,
+            beside: Beside::default(),
         }
     }
 
     fn seed(output: OutputReport) -> SeedReport {
         SeedReport {
             seed: 3,
+            pattern: None,
             outputs: vec![output],
             inputs_changed: vec![],
             out_of_bounds: vec![],
@@ -286,5 +391,68 @@ mod tests {
         assert!(rejection.message.starts_with("relative error of one element 2.500e-1 > 2.000e-2"), "{rejection}");
         // Rounding of an element that is itself large is no fault.
         assert_eq!(judged(OutputReport { reference_at: 100.0, ..one }), None);
+    }
+
+    fn sizes(error: f64) -> ErrorSizes {
+        ErrorSizes { max_abs_err: 5.0 * error, mean_abs_err: 0.8 * error, rms_err: error, rms_ref: 1.0 }
+    }
+
+    #[test]
+    fn a_naive_version_limits_the_errors() {
+        let limits = CorrectnessLimits { naive: Some(0), ..CorrectnessLimits::default() };
+        let judged = |naive: f64| {
+            let beside = Beside { naive: Some(sizes(naive)), ..Beside::default() };
+            judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(OutputReport { beside, ..output() })])
+        };
+        assert_eq!(judged(0.011), None, "however large");
+        let rejection = judged(0.009).unwrap();
+        assert!(rejection.message.starts_with("rms error beside that of the naive version 2.000e-2 > 1.800e-2"));
+    }
+
+    #[test]
+    fn a_bias_is_judged_against_chance() {
+        let limits = CorrectnessLimits { max_bias_ratio: Some(0.25), max_abs_err: Some(1.0), ..Default::default() };
+        let judged = |bias, elements| code(&limits, seed(OutputReport { bias, elements, ..output() }));
+        assert_eq!(judged(0.004, 1_000_000), Some(Reason::Wrong));
+        assert_eq!(judged(0.004, 100), None, "it may be chance");
+        assert_eq!(judged(0.002, 1_000_000), None, "a fifth of the mean error");
+    }
+
+    #[test]
+    fn quantization_is_judged_only_where_the_table_says() {
+        let beside = Beside { quantization: Some(sizes(0.01)), total: Some(sizes(0.02)), ..Beside::default() };
+        let report = || seed(OutputReport { beside: beside.clone(), ..output() });
+        assert_eq!(code(&limits(), report()), None);
+        for (max_quantization_err, max_total_err, wrong) in
+            [(Some(0.06), Some(0.11), false), (Some(0.04), None, true), (None, Some(0.09), true)]
+        {
+            let limits = CorrectnessLimits { max_quantization_err, max_total_err, ..limits() };
+            assert_eq!(code(&limits, report()).is_some(), wrong);
+        }
+    }
+
+    #[test]
+    fn in_a_pattern_limits_grow_with_the_outputs_and_with_their_sensitivity() {
+        let large = |error: f64, sensitivity: f64| {
+            let beside = Beside { sensitivity: Some(sizes(sensitivity)), ..Beside::default() };
+            let (max_abs_err, rms_err) = (5.0 * error, error);
+            let output = OutputReport { max_abs_err, rms_err, mean_abs_err: error, rms_ref: 64.0, beside, ..output() };
+            SeedReport { pattern: Some(Pattern::HotRow), ..seed(output) }
+        };
+        let judged = |limits: &CorrectnessLimits, report| {
+            let f32 = [tensor("o", DType::F32)];
+            let fine = OutputReport { max_abs_err: 1e-5, rms_err: 1e-5, mean_abs_err: 1e-5, ..output() };
+            judge(limits, &f32, "s", &[seed(fine), report])
+        };
+        let default = CorrectnessLimits::default();
+        assert_eq!(judged(&default, large(0.006, 0.0)), None, "1e-4 of the output");
+        assert_eq!(judged(&default, large(0.1, 0.06)), None, "no better can be asked for");
+        let rejection = judged(&default, large(0.1, 0.01)).unwrap();
+        assert!(rejection.message.ends_with("(hot row)"), "{rejection}");
+        assert_eq!(judged(&limits(), large(0.7, 0.0)), None, "64 times the limit of an ordinary input");
+        assert!(judged(&limits(), large(0.8, 0.0)).is_some());
+        let small = OutputReport { max_abs_err: 0.05, rms_ref: 0.0, ..output() };
+        let small = SeedReport { pattern: Some(Pattern::Equal), ..seed(small) };
+        assert_eq!(judged(&limits(), small), None, "limits never shrink");
     }
 }

@@ -100,7 +100,7 @@ impl<'a> Workbench<'a> {
                     compared.unavailable.insert(name, rejection);
                 }
                 // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run.
-                Err(error @ (RunError::Reference { .. } | RunError::Tool(_)))
+                Err(error @ (RunError::Reference { .. } | RunError::Unavailable { .. } | RunError::Tool(_)))
                     if matches!(entrant, Entrant::Baseline(_)) =>
                 {
                     let shape = &self.kernel.shapes[shape].name;
@@ -246,6 +246,10 @@ impl<'a> Workbench<'a> {
         shape: &str,
         timings: &mut Vec<Timing>,
     ) -> Result<Result<(), (Loser, Rejection)>, RunError> {
+        for contender in contenders {
+            let TimedCase { case, reference } = &contender.case;
+            self.refer_seed(contender.kernel, shape, case, reference, job.seed)?;
+        }
         let new = match self.time_together(job) {
             Ok(new) => new,
             Err(ExecutorError::Job { case, failure }) => {
