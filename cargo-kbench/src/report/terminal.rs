@@ -342,18 +342,36 @@ fn facts(gate: Gate, gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> St
     match gate {
         Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
         Gate::Resources => {
-            let of = |build: &BuildRecord| format!("{}: {}", build.shapes.join(", "), build.resources);
+            let of = |build: &BuildRecord| {
+                // Those that are only checked are legion; a build of their own is worth a word.
+                let mut names: Vec<&str> = build.shapes.iter().map(String::as_str).collect();
+                if names.iter().any(|name| !is_check_only(kernel, name)) {
+                    names.retain(|name| !is_check_only(kernel, name));
+                }
+                format!("{}: {}", names.join(", "), build.resources)
+            };
             let known = |build: &&BuildRecord| build.resources != Resources::default();
             evaluation.builds.iter().filter(known).map(of).collect::<Vec<_>>().join("\n")
         }
         Gate::Launch => "ran to its end on every shape and seed".to_owned(),
         Gate::Correctness => {
+            let (sizes, named): (Vec<&ShapeErrors>, Vec<_>) =
+                evaluation.errors.iter().partition(|of| is_check_only(kernel, &of.shape));
+            let (few, all) = match sizes[..] {
+                [] => (None, named),
+                _ if verbosity == Verbosity::Verbose => (None, evaluation.errors.iter().collect()),
+                _ => (Some(format!("right at {} too", count(sizes.len() as u64, "more size"))), named),
+            };
             let lines = |of| std::iter::once(errors(of)).chain(quantization(of, kernel, verbosity));
-            evaluation.errors.iter().flat_map(lines).collect::<Vec<_>>().join("\n")
+            all.into_iter().flat_map(lines).chain(few).collect::<Vec<_>>().join("\n")
         }
         Gate::Sanitize => gated.sanitized.join(", "),
         Gate::Performance => performance(gated, kernel),
     }
+}
+
+fn is_check_only(kernel: &Kernel, shape: &str) -> bool {
+    kernel.shapes.iter().any(|other| other.check_only && other.name == shape)
 }
 
 fn errors(errors: &ShapeErrors) -> String {
