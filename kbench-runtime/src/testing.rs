@@ -33,6 +33,12 @@ void kbench_reference(void **args) {
     int n = *(int32_t *)args[2]; double a = *(double *)args[3];
     for (int i = 0; i < n; i++) y[i] = x[i] * a;
 }
+/* y = x * scale, in double precision */
+void kbench_dequantize(void **args) {
+    const double *x = args[0]; double *y = args[1];
+    int n = *(int32_t *)args[2]; const double *scale = args[3];
+    for (int i = 0; i < n; i++) y[i] = x[i] * *scale;
+}
 void kbench_past_end(void **args) {
     kbench_scale(args);
     ((float *)args[1])[*(int32_t *)args[2]] = 1;
@@ -54,6 +60,12 @@ void kbench_accumulates(void **args) {
     float *y = args[1]; y[0] += 1; float first = y[0] > 0.5f ? y[0] : 0;
     kbench_scale(args);
     y[0] = first;
+}
+/* right, unless something is large */
+void kbench_saturates(void **args) {
+    kbench_scale(args);
+    float *y = args[1]; int n = *(int32_t *)args[2];
+    for (int i = 0; i < n; i++) if (y[i] > 50) y[i] = 50;
 }
 void kbench_clobbers(void **args) { kbench_scale(args); ((float *)args[0])[2] = -1; }
 void kbench_counts(void **args) {
