@@ -71,8 +71,8 @@ fn a_dropped_tile_is_seen_without_a_word_in_the_table() {
         command.args(["kbench", "gate", "--message-format", "json", "--variant", variant]).current_dir(package.path());
         let output = command.env_remove("CARGO_TARGET_DIR").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let messages = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let verdict = messages.filter(|message| message["reason"] == "verdict").last();
+        let mut messages = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let verdict = messages.rfind(|message| message["reason"] == "verdict");
         verdict.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
     };
     let honest = gate("DROP=0");

@@ -217,7 +217,7 @@ pub fn run<D: Device>(
     asked: Asked,
     code: &[u8],
 ) -> Result<Outputs, Failure> {
-    run_inner(device, reference, tensors, Arc::new(inputs), asked, code).map_err(|failure| match failure {
+    run_inner(device, reference, tensors, &Arc::new(inputs), asked, code).map_err(|failure| match failure {
         Failure::Reference { .. } => failure,
         other => Failure::Reference { message: other.to_string() },
     })
@@ -227,7 +227,7 @@ fn run_inner<D: Device>(
     device: &mut D,
     reference: &Reference,
     tensors: &[TensorSpec],
-    wide_inputs: Arc<Inputs>,
+    wide_inputs: &Arc<Inputs>,
     asked: Asked,
     code: &[u8],
 ) -> Result<Outputs, Failure> {
@@ -238,8 +238,8 @@ fn run_inner<D: Device>(
             return Err(refuse(format!("it does not take the output `{}`", spec.name)));
         }
     }
-    let mut rig = Rig::new(device, &mut Pool::default(), &wide, &wide_inputs, &reference.launch, code)?;
-    rig.begin(device, &wide_inputs)?;
+    let mut rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code)?;
+    rig.begin(device, wide_inputs)?;
     device.run(&rig.bound)?;
     let outputs = rig.outputs(device)?;
     let mut out_of_bounds = Vec::new();
@@ -255,7 +255,7 @@ fn run_inner<D: Device>(
     };
     if outputs.iter().any(suspects) {
         // Poison may be an honest result (-1 is, for an integer), but not with two different poisons.
-        rig.poison(device, &wide_inputs, rig::FINITE)?;
+        rig.poison(device, wide_inputs, rig::FINITE)?;
         device.run(&rig.bound)?;
         for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device)?) {
             let spec = &wide[*index];

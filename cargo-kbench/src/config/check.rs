@@ -21,7 +21,9 @@ pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &
         return;
     }
     if let (Kind::ChoiceOrList(_, element), Item::List(nodes)) = (kind, &node.item) {
-        nodes.iter().for_each(|node| check(node, element, name, &node.place, report));
+        for node in nodes {
+            check(node, element, name, &node.place, report);
+        }
         return;
     }
     match (kind, &node.item) {
