@@ -167,7 +167,7 @@ fn the_summary_of_check() {
       default  TILE=64
       shapes   small  N=1024
       gates    resources    no limits
-               correctness  errors usual for each output's type, 5 seeds
+               correctness  errors usual for each output's type, 5 seeds, 6 patterns
                performance  no limits
     "#);
 }
