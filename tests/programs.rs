@@ -243,3 +243,89 @@ fn turns_grow_until_the_times_of_all_are_known() {
     let turns = log.lines().filter(|line| line.contains("\"time\"")).count();
     assert!(turns < 30, "{turns}");
 }
+
+/// A reference that answers in double precision, but for one mode's fault.
+const REFERENCE: &str = r#"
+mode=$1
+say() { printf '%s\n' "$1"; }
+while read -r request; do
+    printf '%s\n' "$request" >>"log-$mode"
+    case $request in
+    *'"type":"hello"'*) say '{"type":"hello","protocol":1}' ;;
+    *'"type":"prepare"'*)
+        output=$(printf '%s' "$request" | sed 's/.*"output":"\([^"]*\)".*/\1/')
+        say '{"type":"stage","stage":"inputs"}'
+        case $mode in
+        unavailable) say '{"type":"unavailable","message":"no module named numpy"}' ;;
+        crashes) kill -SEGV $$ ;;
+        *) say '{"type":"prepared","clock":"none","batch":1}' ;;
+        esac ;;
+    *'"type":"check"'*)
+        case $mode in
+        ones) for i in $(seq 256); do printf '\0\0\0\0\0\0\360\077'; done >"$output" ;;
+        short) printf '\0' >"$output" ;;
+        nan) head -c 2048 /dev/zero | tr '\0' '\377' >"$output" ;;
+        *) head -c 2048 /dev/zero >"$output" ;;
+        esac
+        say '{"type":"checked"}' ;;
+    esac
+done
+"#;
+
+/// The model package with a program as its reference.
+fn referred(mode: &str) -> tempfile::TempDir {
+    let package = package_with("time_ns = \"10000 + A\"", "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let function = "backend = \"fake\"\nsource = \"reference.toml\"\nentry = \"model\"\n";
+    assert!(text.contains(function));
+    let program = format!("command = [\"sh\", \"reference.sh\", \"{mode}\"]\n");
+    fs::write(&manifest, text.replace(function, &program)).unwrap();
+    fs::write(package.path().join("reference.sh"), REFERENCE).unwrap();
+    package
+}
+
+#[test]
+fn a_program_may_be_the_reference() {
+    let package = referred("good");
+    let asked = || {
+        let log = fs::read_to_string(package.path().join("log-good")).unwrap();
+        let asked: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        asked
+    };
+    for _ in 0..2 {
+        let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
+        assert_eq!(code, 0, "{messages:#?}");
+        let errors = &find(&messages, "verdict")["errors"][0];
+        assert_eq!((&errors["seeds"], &errors["max_abs_err"]), (&2.into(), &0.0.into()), "{errors}");
+        assert_eq!(errors["patterns"].as_array().unwrap().len(), 6);
+        // Two seeds, one after timing, and six patterns twice; a second run finds all of that in the cache.
+        assert_eq!(asked().iter().filter(|request| request["type"] == "prepare").count(), 3 + 2 * 6);
+    }
+    let asked = asked();
+    assert_eq!(asked.iter().filter(|request| request["type"] == "hello").count(), 1, "one process");
+    let tensors = &asked[1]["tensors"];
+    assert_eq!((&tensors[0]["name"], &tensors[0]["dtype"]), (&"x".into(), &"f64".into()));
+    assert_eq!((&tensors[1]["name"], &tensors[1]["dtype"]), (&"y".into(), &"f64".into()));
+    // Another program has other results.
+    fs::write(package.path().join("reference.sh"), format!("{REFERENCE}\n# changed")).unwrap();
+    messages(package.path(), &["gate", "--iters", "10"]);
+    assert!(fs::read_to_string(package.path().join("log-good")).unwrap().matches("hello").count() > 1);
+}
+
+#[test]
+fn a_program_that_is_a_bad_reference_is_no_kernels_fault() {
+    for (mode, code, words) in [
+        ("ones", 1, "rms_err 1.000e0"),
+        ("unavailable", 3, "the reference of kernel `model` is unavailable: no module named numpy"),
+        ("crashes", 2, "the reference failed: killed by SIGSEGV"),
+        ("short", 2, "its `y` has 1 bytes where 2048 were expected"),
+        ("nan", 2, "it gives no finite number in `y`"),
+    ] {
+        let package = referred(mode);
+        let output = kbench(package.path(), &["gate", "--iters", "10"]).output().unwrap();
+        let shown = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{mode}: {shown}");
+        assert!(shown.contains(words), "{mode}: {shown}");
+    }
+}

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kbench_runtime::protocol::{Failure, Sampling, SeedReport};
+use kbench_runtime::protocol::{Beside, Failure, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -265,20 +265,77 @@ pub struct ShapeErrors {
     pub rms_err: f64,
     /// Mean signed error over `rms(reference)`, of the seed where it is largest.
     pub bias: f64,
+    /// `rms(error) / rms(reference)` of the naive implementation, where the table names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub naive_rms_err: Option<f64>,
+    /// What quantising the inputs makes of the result, where they are quantised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationErrors>,
+    /// Patterns of the inputs that passed too. Errors are those of random inputs alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<String>,
+}
+
+/// The error of quantising the inputs: the reference on quantised inputs against the reference on what they were quantised from;
+/// and the total error: the kernel against the latter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QuantizationErrors {
+    /// Largest absolute error of quantising.
+    pub max_abs_err: f64,
+    /// Largest mean absolute error of a seed.
+    pub mean_abs_err: f64,
+    /// Largest `rms(error) / rms(reference)` of a seed.
+    pub rms_err: f64,
+    /// Largest absolute total error.
+    pub total_max_abs_err: f64,
+    /// Largest mean absolute total error of a seed.
+    pub total_mean_abs_err: f64,
+    /// Largest total `rms(error) / rms(reference)` of a seed.
+    pub total_rms_err: f64,
+}
+
+impl QuantizationErrors {
+    fn of(beside: &Beside) -> Option<Self> {
+        let (own, total) = beside.quantization.zip(beside.total)?;
+        Some(Self {
+            max_abs_err: own.max_abs_err,
+            mean_abs_err: own.mean_abs_err,
+            rms_err: relative(own.rms_err, own.rms_ref),
+            total_max_abs_err: total.max_abs_err,
+            total_mean_abs_err: total.mean_abs_err,
+            total_rms_err: relative(total.rms_err, total.rms_ref),
+        })
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            max_abs_err: self.max_abs_err.max(other.max_abs_err),
+            mean_abs_err: self.mean_abs_err.max(other.mean_abs_err),
+            rms_err: self.rms_err.max(other.rms_err),
+            total_max_abs_err: self.total_max_abs_err.max(other.total_max_abs_err),
+            total_mean_abs_err: self.total_mean_abs_err.max(other.total_mean_abs_err),
+            total_rms_err: self.total_rms_err.max(other.total_rms_err),
+        }
+    }
 }
 
 impl ShapeErrors {
     /// The worst over all seeds and outputs.
     pub fn worst(shape: &str, seeds: &[SeedReport]) -> Self {
+        let patterns = seeds.iter().filter_map(|seed| Some(seed.pattern?.name().to_owned())).collect();
+        let random = || seeds.iter().filter(|seed| seed.pattern.is_none());
         let mut worst = Self {
             shape: shape.to_owned(),
-            seeds: seeds.len(),
+            seeds: random().count(),
             max_abs_err: 0.0,
             mean_abs_err: 0.0,
             rms_err: 0.0,
             bias: 0.0,
+            naive_rms_err: None,
+            quantization: None,
+            patterns,
         };
-        for output in seeds.iter().flat_map(|seed| &seed.outputs) {
+        for output in random().flat_map(|seed| &seed.outputs) {
             worst.max_abs_err = worst.max_abs_err.max(output.max_abs_err);
             worst.mean_abs_err = worst.mean_abs_err.max(output.mean_abs_err);
             worst.rms_err = worst.rms_err.max(relative(output.rms_err, output.rms_ref));
@@ -286,6 +343,10 @@ impl ShapeErrors {
             if bias.abs() > worst.bias.abs() {
                 worst.bias = bias;
             }
+            let naive = output.beside.naive.map(|naive| relative(naive.rms_err, naive.rms_ref));
+            worst.naive_rms_err = worst.naive_rms_err.into_iter().chain(naive).reduce(f64::max);
+            let quantization = QuantizationErrors::of(&output.beside);
+            worst.quantization = worst.quantization.into_iter().chain(quantization).reduce(QuantizationErrors::max);
         }
         worst
     }

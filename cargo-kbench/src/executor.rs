@@ -14,9 +14,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kbench_runtime::device::host::OUT_OF_BOUNDS;
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Request, SeedReport, Source,
-    Stage, TensorSpec, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
+    Source, Stage, TensorSpec, TimeJob, Timing,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -113,7 +114,8 @@ impl Executor {
     pub fn check(&mut self, mut job: CheckJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
         job.id = self.id();
         let mut blobs = case_blobs(&job.case);
-        blobs.push(&job.reference.launch.blob);
+        blobs.extend(reference_blob(&job.reference));
+        blobs.extend(job.depth.naive.as_ref().map(|naive| &naive.blob));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
         match self.submit(&blobs, &Request::Check(Box::new(job)), timeout)? {
             Event::Checked { seeds, .. } => Ok(seeds),
@@ -125,7 +127,7 @@ impl Executor {
     pub fn inspect(&mut self, mut job: InspectJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
         job.id = self.id();
         let mut blobs = tensor_blobs(&job.tensors);
-        blobs.push(&job.reference.launch.blob);
+        blobs.extend(reference_blob(&job.reference));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
         match self.submit(&blobs, &Request::Inspect(Box::new(job)), timeout)? {
             Event::Checked { seeds, .. } => Ok(seeds),
@@ -139,7 +141,7 @@ impl Executor {
         let mut blobs = Vec::new();
         for timed in &job.cases {
             blobs.extend(case_blobs(&timed.case));
-            blobs.push(&timed.reference.launch.blob);
+            blobs.extend(reference_blob(&timed.reference));
         }
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
         match self.submit(&blobs, &Request::Time(Box::new(job)), timeout)? {
@@ -284,6 +286,11 @@ fn case_blobs(case: &Case) -> Vec<&String> {
     let mut blobs = tensor_blobs(&case.tensors);
     blobs.push(&case.launch.blob);
     blobs
+}
+
+/// The machine code of a reference; a program has none that a worker needs.
+fn reference_blob(reference: &Reference) -> Option<&String> {
+    (!reference.program).then_some(&reference.launch.blob)
 }
 
 fn tensor_blobs(tensors: &[TensorSpec]) -> Vec<&String> {
@@ -456,6 +463,9 @@ impl Worker {
             Some(signal) => {
                 let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
                 Failure::Signal { signal, name }
+            }
+            None if status.code() == Some(OUT_OF_BOUNDS.into()) => {
+                Failure::IllegalAccess { message: stderr.lines().last().unwrap_or_default().to_owned() }
             }
             None => Failure::Exited { code: status.code().unwrap_or(-1), stderr },
         }

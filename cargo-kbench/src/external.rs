@@ -1,4 +1,4 @@
-//! Baselines by `command`: programs measured beside the kernels, each in a process of its own. What is said to them, and what
+//! Baselines and references by `command`: programs measured beside the kernels, each in a process of its own. What is said to them, and what
 //! they answer, is [`protocol::external`](kbench_runtime::protocol::external).
 
 use std::collections::BTreeMap;
@@ -69,6 +69,11 @@ impl Inputs {
             Ok(inputs) => inputs,
             Err(failure) => return Ok(Err(failure)),
         };
+        Self::of(specs, inputs, folder).map(Ok)
+    }
+
+    /// Writes these contents below `folder`.
+    pub fn of(specs: Vec<TensorSpec>, inputs: tensor::Inputs, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = TempDir::new_in(folder)?;
         let mut files = Vec::new();
@@ -85,7 +90,7 @@ impl Inputs {
             fs::set_permissions(&path, permissions)?;
             files.push(Some(path));
         }
-        Ok(Ok(Self { folder, specs, files }))
+        Ok(Self { folder, specs, files })
     }
 
     /// The tensors.
@@ -159,6 +164,13 @@ pub struct Program {
 impl Program {
     /// Starts a program and has it prepare everything.
     pub fn start(options: &ProgramOptions<'_>, problem: &Problem<'_>, inputs: &Inputs) -> Result<Self, Refusal> {
+        let mut program = Self::open(options)?;
+        program.prepare(options.name, options.device, problem, inputs)?;
+        Ok(program)
+    }
+
+    /// Starts a program.
+    pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let mut words: Vec<OsString> = options.runner.iter().chain(options.command).map(Into::into).collect();
         // A relative program, as opposed to a name on the PATH, lies in the package.
         if Path::new(&words[0]).components().count() > 1 {
@@ -167,26 +179,37 @@ impl Program {
         let worker = Worker::spawn(&words, Some(options.directory), !options.runner.is_empty()).map_err(|error| {
             Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy()))
         })?;
-        let tensors = inputs.tensors(options.name);
-        let outputs = tensors.iter().filter_map(|tensor| {
-            let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
-            Some((index, tensor.output.clone()?))
-        });
         let mut program = Self {
             worker,
             timeout: options.timeout,
-            outputs: outputs.collect(),
+            outputs: Vec::new(),
             clock: String::new(),
             batch: 1,
             versions: BTreeMap::new(),
         };
         match program.ask(&Request::Hello { protocol: VERSION, device: options.device.clone() })? {
-            Answer::Hello { protocol: VERSION } => {}
+            Answer::Hello { protocol: VERSION } => Ok(program),
             Answer::Hello { protocol } => {
-                return Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")));
+                Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")))
             }
-            other => return Err(unexpected(&other)),
+            other => Err(unexpected(&other)),
         }
+    }
+
+    /// Has it prepare everything. A reference does so again and again.
+    pub fn prepare(
+        &mut self,
+        name: &str,
+        device: &DeviceInfo,
+        problem: &Problem<'_>,
+        inputs: &Inputs,
+    ) -> Result<(), Refusal> {
+        let tensors = inputs.tensors(name);
+        let outputs = tensors.iter().filter_map(|tensor| {
+            let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
+            Some((index, tensor.output.clone()?))
+        });
+        self.outputs = outputs.collect();
         let prepare = Prepare {
             shape: problem.shape.to_owned(),
             dims: problem.dims.clone(),
@@ -195,13 +218,16 @@ impl Program {
             warmup: problem.warmup,
             cache: problem.cache,
         };
-        match program.ask(&Request::Prepare(prepare))? {
-            Answer::Prepared { device: Some(device), .. } if device != options.device.name => {
-                let own = &options.device.name;
-                Err(Refusal::Unavailable(format!("it runs on {device}, the kernels on {own}")))
+        match self.ask(&Request::Prepare(prepare))? {
+            Answer::Prepared { device: Some(theirs), .. } if theirs != device.name => {
+                let own = &device.name;
+                Err(Refusal::Unavailable(format!("it runs on {theirs}, the kernels on {own}")))
             }
             Answer::Prepared { batch: 0, .. } => Err(Refusal::protocol("samples of 0 runs")),
-            Answer::Prepared { clock, batch, versions, .. } => Ok(Self { clock, batch, versions, ..program }),
+            Answer::Prepared { clock, batch, versions, .. } => {
+                (self.clock, self.batch, self.versions) = (clock, batch, versions);
+                Ok(())
+            }
             other => Err(unexpected(&other)),
         }
     }

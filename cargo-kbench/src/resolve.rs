@@ -207,7 +207,7 @@ fn fits(dtype: DType, number: i64) -> bool {
     }
 }
 
-fn source(init: &Init, files: &HashMap<PathBuf, String>) -> Source {
+pub(crate) fn source(init: &Init, files: &HashMap<PathBuf, String>) -> Source {
     match init {
         Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
         Init::Uniform { low, high } => Source::Uniform { low: *low, high: *high },

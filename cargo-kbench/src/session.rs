@@ -206,7 +206,12 @@ pub fn autotune(
         device: device.name.clone(),
         time,
         resumed: options.resume,
-        shapes: kernel.shapes.iter().map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
+        shapes: kernel
+            .shapes
+            .iter()
+            .filter(|shape| !shape.check_only)
+            .map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect()))
+            .collect(),
         timing: Some((&kernel.timing).into()),
         default: kernel.space.settings(&kernel.space.default),
         ..journal::Start::default()

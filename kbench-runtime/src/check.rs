@@ -5,18 +5,22 @@
 //! differs, a fourth tells dependence from chance.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::Bounded;
-use crate::compare::{count, element, with_reference};
+use crate::compare::{count, element, sizes, with_reference};
 use crate::device::Device;
 use crate::device::host::HostDevice;
+use crate::dtype::DType;
+use crate::pattern::Pattern;
 use crate::pool::Pool;
 use crate::protocol::{
-    Case, CheckJob, Counts, DeviceKind, Failure, InspectJob, Reference, Role, RunJob, SeedReport, Stage, TensorSpec,
+    Beside, Case, CheckJob, Counts, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, Reference, Role, RunJob,
+    SeedReport, Stage, TensorSpec,
 };
-use crate::reference::{self, References};
+use crate::reference::{self, Asked, References, View};
 use crate::rig::{FINITE, NAN, Outputs, Rig};
 use crate::tensor::{self, Blobs, GENERATION, Inputs};
 
@@ -35,6 +39,8 @@ pub struct Session<D: Device> {
     blobs: Blobs,
     inputs: Bounded<Inputs>,
     references: References,
+    /// Errors of naive implementations, by all that they depend on.
+    naive: HashMap<String, Vec<ErrorSizes>>,
 }
 
 impl<D: Device> Session<D> {
@@ -47,6 +53,7 @@ impl<D: Device> Session<D> {
             blobs: Blobs::new(),
             inputs: Bounded::new(INPUTS),
             references: References::new(cache),
+            naive: HashMap::new(),
         }
     }
 
@@ -82,19 +89,28 @@ impl<D: Device> Session<D> {
 
     /// The inputs of a case, made at most once for each seed.
     pub(crate) fn inputs(&mut self, tensors: &[TensorSpec], seed: u64) -> Result<Arc<Inputs>, Failure> {
+        self.inputs_in(tensors, seed, None)
+    }
+
+    fn inputs_in(
+        &mut self,
+        tensors: &[TensorSpec],
+        seed: u64,
+        pattern: Option<Pattern>,
+    ) -> Result<Arc<Inputs>, Failure> {
         // What has no contents has no say: scratch may differ between variants whose inputs are the same.
         let made: Vec<Option<&TensorSpec>> =
             tensors.iter().map(|spec| (spec.source != crate::protocol::Source::None).then_some(spec)).collect();
-        let key = serde_json::to_string(&(GENERATION, made, seed)).expect("these types are plain data");
+        let key = serde_json::to_string(&(GENERATION, made, seed, pattern)).expect("these types are plain data");
         if let Some(inputs) = self.inputs.get(&key) {
             return Ok(inputs);
         }
-        let inputs = Arc::new(tensor::generate(tensors, seed, &self.blobs)?);
+        let inputs = Arc::new(tensor::generate_pattern(tensors, seed, pattern, &self.blobs)?);
         self.inputs.insert(key, tensor::bytes(&inputs), Arc::clone(&inputs));
         Ok(inputs)
     }
 
-    /// The reference's outputs, from the cache or run now, on this session's device or on the host.
+    /// The reference's outputs for the random inputs of a seed, from the cache or run now.
     pub(crate) fn reference(
         &mut self,
         reference: &Reference,
@@ -102,20 +118,39 @@ impl<D: Device> Session<D> {
         inputs: &Inputs,
         seed: u64,
     ) -> Result<Arc<reference::Outputs>, Failure> {
+        self.reference_for(reference, tensors, inputs, Asked::seed(seed))
+    }
+
+    /// The reference's outputs, from the cache or run now, on this session's device or on the host.
+    fn reference_for(
+        &mut self,
+        reference: &Reference,
+        tensors: &[TensorSpec],
+        inputs: &Inputs,
+        asked: Asked,
+    ) -> Result<Arc<reference::Outputs>, Failure> {
+        if reference.program {
+            let key = reference::key(reference, tensors, asked, self.device.info());
+            let message = "its program's results are not where the worker looks for them; behind a runner, the target directory \
+                           must be at the same path";
+            return self.references.get(&key, || Err(Failure::Reference { message: message.into() }));
+        }
         let code =
             self.code(&reference.launch.blob).map_err(|error| Failure::Reference { message: error.to_string() })?;
+        let inputs = || reference::wide_inputs(reference, tensors, inputs, asked.view);
         if reference.launch.device == self.device.info().kind {
             let device = &mut self.device;
-            let key = reference::key(reference, tensors, seed, device.info());
-            return self.references.get(&key, || reference::run(device, reference, tensors, inputs, &code));
+            let key = reference::key(reference, tensors, asked, device.info());
+            let run = || reference::run(device, reference, tensors, inputs(), asked, &code);
+            return self.references.get(&key, run);
         }
         if reference.launch.device != DeviceKind::Host {
             let message = format!("it needs a {:?} device", reference.launch.device);
             return Err(Failure::Reference { message });
         }
         let host = self.host.get_or_insert_with(HostDevice::open);
-        let key = reference::key(reference, tensors, seed, host.info());
-        self.references.get(&key, || reference::run(host, reference, tensors, inputs, &code))
+        let key = reference::key(reference, tensors, asked, host.info());
+        self.references.get(&key, || reference::run(host, reference, tensors, inputs(), asked, &code))
     }
 
     /// Compares a kernel with its reference on every seed.
@@ -129,23 +164,100 @@ impl<D: Device> Session<D> {
     }
 
     fn check_seeds(&mut self, job: &CheckJob, stage: OnStage<'_>) -> Result<Vec<SeedReport>, Failure> {
+        let tensors = &job.case.tensors;
+        let changes = |pattern: &Pattern| tensors.iter().any(|spec| pattern.applies_to(spec.dtype, &spec.source));
+        let patterns = job.depth.patterns.iter().filter(|pattern| changes(pattern)).map(|pattern| (0, Some(*pattern)));
         let mut rig = None;
         let mut reports = Vec::new();
-        for seed in &job.seeds {
+        for (seed, pattern) in job.seeds.iter().map(|seed| (*seed, None)).chain(patterns) {
             stage(Stage::Inputs);
-            let inputs = self.inputs(&job.case.tensors, *seed)?;
+            let inputs = self.inputs_in(tensors, seed, pattern)?;
             stage(Stage::Reference);
-            let reference = self.reference(&job.reference, &job.case.tensors, &inputs, *seed)?;
+            let asked = Asked { seed, pattern, view: View::Given };
+            let reference = self.reference_for(&job.reference, tensors, &inputs, asked)?;
+            let others = self.others(job, &inputs, &reference, asked)?;
             stage(Stage::Launch);
             let rig = match &mut rig {
                 Some(rig) => rig,
                 none => none.insert(self.rig(&job.case, &inputs)?),
             };
             rig.begin(&mut self.device, &inputs)?;
-            let check = Check { tensors: &job.case.tensors, inputs: &inputs, reference: &reference, seed: *seed };
-            reports.push(check.run(&mut self.device, rig, job.bad_above, stage)?.0);
+            let check = Check { tensors, inputs: &inputs, reference: &reference, seed };
+            let (mut report, outputs) = check.run(&mut self.device, rig, job.bad_above, stage)?;
+            report.pattern = pattern;
+            for (at, ((index, output), report)) in outputs.iter().zip(&mut report.outputs).enumerate() {
+                let spec = &tensors[*index];
+                let errors = |outputs: &reference::Outputs, given: (DType, &[u8])| {
+                    outputs.get(index).map(|(wide, data)| sizes(spec, given, (*wide, data)))
+                };
+                let given = reference.get(index).map(|(wide, data)| (*wide, &data[..]));
+                let against = |other: &Option<Arc<reference::Outputs>>| errors(other.as_ref()?, given?);
+                report.beside = Beside {
+                    sensitivity: against(&others.perturbed),
+                    naive: others.naive.get(at).copied(),
+                    quantization: against(&others.unquantized),
+                    total: others.unquantized.as_ref().and_then(|outputs| errors(outputs, (spec.dtype, output))),
+                };
+            }
+            reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// What errors are judged by beside the reference.
+    fn others(
+        &mut self,
+        job: &CheckJob,
+        inputs: &Arc<Inputs>,
+        reference: &reference::Outputs,
+        asked: Asked,
+    ) -> Result<Others, Failure> {
+        let tensors = &job.case.tensors;
+        let mut view = |view| self.reference_for(&job.reference, tensors, inputs, Asked { view, ..asked }).map(Some);
+        let (mut perturbed, mut unquantized) = (None, None);
+        if asked.pattern.is_some() {
+            perturbed = view(View::Perturbed(job.depth.tolerance))?;
+        } else if reference::is_quantized(tensors, &job.reference.launch) {
+            unquantized = view(View::Unquantized)?;
+        }
+        let naive = match &job.depth.naive {
+            Some(naive) => self.naive(naive, job, inputs, reference, asked)?,
+            None => Vec::new(),
+        };
+        Ok(Others { perturbed, unquantized, naive })
+    }
+
+    /// The errors of a naive implementation, an output each.
+    fn naive(
+        &mut self,
+        naive: &Launch,
+        job: &CheckJob,
+        inputs: &Arc<Inputs>,
+        reference: &reference::Outputs,
+        asked: Asked,
+    ) -> Result<Vec<ErrorSizes>, Failure> {
+        let key = serde_json::to_string(&(naive, &job.reference, &job.case.tensors, asked)).expect("plain data");
+        if let Some(errors) = self.naive.get(&key) {
+            return Ok(errors.clone());
+        }
+        let case = Case { tensors: job.case.tensors.clone(), launch: naive.clone() };
+        let outputs = self.rig(&case, inputs).and_then(|mut rig| {
+            rig.begin(&mut self.device, inputs)?;
+            self.device.run(&rig.bound)?;
+            rig.outputs(&mut self.device)
+        });
+        let failed = |failure: Failure| Failure::Reference { message: format!("the naive implementation: {failure}") };
+        let errors: Vec<ErrorSizes> = outputs
+            .map_err(failed)?
+            .iter()
+            .filter_map(|(index, output)| {
+                let spec = &case.tensors[*index];
+                let (wide, data) = reference.get(index)?;
+                Some(sizes(spec, (spec.dtype, output), (*wide, data)))
+            })
+            .collect();
+        self.naive.insert(key, errors.clone());
+        Ok(errors)
     }
 
     /// Compares what another program made of one seed's inputs with the reference. What it did to its memory is not known.
@@ -157,6 +269,7 @@ impl<D: Device> Session<D> {
         stage(Stage::Compare);
         let mut report = SeedReport {
             seed: job.seed,
+            pattern: None,
             outputs: Vec::new(),
             inputs_changed: Vec::new(),
             out_of_bounds: Vec::new(),
@@ -184,7 +297,7 @@ impl<D: Device> Session<D> {
         stage(Stage::Inputs);
         let inputs = self.inputs(&job.case.tensors, job.seed)?;
         stage(Stage::Launch);
-        self.device.keep_code();
+        self.device.be_watched();
         self.pool = Pool::bare();
         let rig = self.rig(&job.case, &inputs)?;
         rig.give(&mut self.device, &inputs)?;
@@ -196,6 +309,13 @@ impl<D: Device> Session<D> {
         rig.give(&mut self.device, &inputs)?;
         self.device.count(&rig.bound).map(Some)
     }
+}
+
+/// What errors are judged by beside the reference.
+struct Others {
+    perturbed: Option<Arc<reference::Outputs>>,
+    unquantized: Option<Arc<reference::Outputs>>,
+    naive: Vec<ErrorSizes>,
 }
 
 /// The check of one seed.
@@ -217,6 +337,7 @@ impl Check<'_> {
     ) -> Result<(SeedReport, Outputs), Failure> {
         let mut report = SeedReport {
             seed: self.seed,
+            pattern: None,
             outputs: Vec::new(),
             inputs_changed: Vec::new(),
             out_of_bounds: Vec::new(),

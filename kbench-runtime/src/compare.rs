@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::codec::{self, CHUNK};
 use crate::dtype::DType;
-use crate::protocol::{OutputReport, TensorSpec};
+use crate::pattern::max_finite;
+use crate::protocol::{Beside, ErrorSizes, OutputReport, TensorSpec};
 
 /// Sums over one chunk of elements. Chunks are of fixed size and are added in order, so that results do not depend on threads.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,20 +22,33 @@ struct Sums {
     largest: Option<(f64, usize)>,
 }
 
+/// Where an output's type ends.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    largest: f64,
+    has_infinity: bool,
+}
+
+impl Limits {
+    const NONE: Self = Self { largest: f64::INFINITY, has_infinity: true };
+}
+
 /// Elements that are added up side by side.
 const LANES: usize = 8;
 
 impl Sums {
-    fn add(&mut self, chunk: usize, output: f64, reference: f64, error: f64, bad_above: f64) {
+    fn add(&mut self, chunk: usize, (output, reference): (f64, f64), error: f64, bad_above: f64, limits: Limits) {
         if reference.is_finite() {
             self.references += 1;
             self.reference_squares += reference * reference;
         }
         if !output.is_finite() || !reference.is_finite() {
-            // The same kind of NaN or infinity on both sides agrees.
+            // The same kind of NaN or infinity on both sides agrees, and so does an overflow where the type ends.
             let infinite = |value: f64| value.is_infinite().then(|| value.is_sign_positive());
             let agree = output.is_nan() == reference.is_nan() && infinite(output) == infinite(reference);
-            self.nonfinite += u64::from(!agree);
+            let overflows = reference.abs() >= limits.largest
+                && (infinite(output) == Some(reference > 0.0) || output.is_nan() && !limits.has_infinity);
+            self.nonfinite += u64::from(!agree && !overflows);
             return;
         }
         let absolute = error.abs();
@@ -79,7 +93,7 @@ impl Sums {
             self.largest = Some((largest, chunk));
         }
         for (output, reference) in outputs_left.iter().zip(references_left) {
-            self.add(chunk, *output, *reference, output - reference, bad_above);
+            self.add(chunk, (*output, *reference), output - reference, bad_above, Limits::NONE);
         }
     }
 
@@ -127,11 +141,23 @@ impl<'a> Pair<'a> {
         matches!((self.dtype, self.wide), (DType::I64, DType::I64) | (DType::U64, DType::U64))
     }
 
-    /// Decodes both.
+    fn limits(self) -> Limits {
+        match self.dtype {
+            DType::F64 => Limits::NONE,
+            dtype if dtype.is_float() => Limits { largest: max_finite(dtype), has_infinity: dtype != DType::F8e4m3 },
+            _ => Limits::NONE,
+        }
+    }
+
+    /// Decodes both. What the output's type cannot hold of the reference ends where the type does.
     fn decode<'b>(self, left: &'b mut [f64], right: &'b mut [f64]) -> (&'b [f64], &'b [f64]) {
         let n = self.elements();
         codec::decode_into(self.dtype, self.output, &mut left[..n]);
         codec::decode_into(self.wide, self.reference, &mut right[..n]);
+        let largest = self.limits().largest;
+        for value in right[..n].iter_mut().filter(|value| value.abs() > largest && value.is_finite()) {
+            *value = largest.copysign(*value);
+        }
         (&left[..n], &right[..n])
     }
 
@@ -152,7 +178,8 @@ impl<'a> Pair<'a> {
             sums.add_finite(chunk, left, right, bad_above);
         } else {
             for (index, (left, right)) in left.iter().zip(right).enumerate() {
-                sums.add(chunk, *left, *right, self.error(index, *left, *right), bad_above);
+                let error = self.error(index, *left, *right);
+                sums.add(chunk, (*left, *right), error, bad_above, self.limits());
             }
         }
         sums
@@ -197,7 +224,14 @@ pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: 
         rms_err: mean(sums.squares, sums.compared).sqrt(),
         rms_ref: mean(sums.reference_squares, sums.references).sqrt(),
         bad: sums.bad,
+        beside: Beside::default(),
     }
+}
+
+/// The sizes of the errors of one set of values against another.
+pub fn sizes(spec: &TensorSpec, values: (DType, &[u8]), with: (DType, &[u8])) -> ErrorSizes {
+    let spec = TensorSpec { dtype: values.0, ..spec.clone() };
+    (&with_reference(&spec, values.1, with.0, with.1, f64::MAX)).into()
 }
 
 /// An error may overflow though both numbers are finite; JSON has no infinity.
@@ -258,6 +292,17 @@ mod tests {
         assert!((got.rms_ref - ((1.0 + 9.0 + 6.25_f64) / 3.0).sqrt()).abs() < 1e-15);
         let none = report(DType::F32, &[nan], &[0.0]);
         assert_eq!((none.nonfinite, none.max_abs_err, none.mean_abs_err, none.rms_err), (1, 0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn an_output_may_overflow_where_its_type_does() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let got = report(DType::F16, &[inf, -inf, 65504.0, inf, nan, 1.0], &[1e6, -1e6, 1e6, -1e6, 1e6, 1.0]);
+        assert_eq!((got.nonfinite, got.max_abs_err), (2, 0.0), "the other infinity, and NaN");
+        let got = report(DType::F8e4m3, &[nan, 448.0, nan], &[1e6, 1e6, 1.0]);
+        assert_eq!((got.nonfinite, got.max_abs_err), (1, 0.0), "E4M3 has no infinity");
+        assert_eq!(report(DType::F32, &[inf], &[1e300]).nonfinite, 0);
+        assert_eq!(report(DType::F64, &[inf], &[1e300]).nonfinite, 1);
     }
 
     #[test]

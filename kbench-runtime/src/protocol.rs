@@ -9,6 +9,7 @@ use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dtype::DType;
+pub use crate::pattern::Pattern;
 
 pub mod external;
 mod sampling;
@@ -374,6 +375,22 @@ pub struct Reference {
     pub launch: Launch,
     /// `F64` or `F32`.
     pub precision: DType,
+    /// Whether it is a program rather than machine code. The driver runs those, and puts their results where the worker looks
+    /// them up; of `launch`, `blob` says which program it is, and `args` what it gets.
+    #[serde(default)]
+    pub program: bool,
+}
+
+/// What a check looks at beside the errors on random inputs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Depth {
+    /// Inputs in patterns, made from the seed 0. Those that change no tensor are left out.
+    pub patterns: Vec<Pattern>,
+    /// The relative error that is tolerated. In a pattern, the reference runs once more on inputs that are off by as much: an
+    /// output that is right for such inputs is as good as one can ask for.
+    pub tolerance: f64,
+    /// A plain implementation in the kernel's own precision, whose errors are reported beside the kernel's.
+    pub naive: Option<Launch>,
 }
 
 /// Compare one case with its reference on several seeds.
@@ -389,6 +406,9 @@ pub struct CheckJob {
     pub seeds: Vec<u64>,
     /// An element whose absolute error exceeds this counts as bad.
     pub bad_above: f64,
+    /// What else is looked at.
+    #[serde(default)]
+    pub depth: Depth,
 }
 
 /// Run one case once. Nothing is compared and nothing hides a fault from a sanitizer: every buffer is an allocation of
@@ -496,6 +516,9 @@ pub enum CacheMode {
 pub struct SeedReport {
     /// The seed.
     pub seed: u64,
+    /// The pattern that the inputs had; `None` for random ones.
+    #[serde(default)]
+    pub pattern: Option<Pattern>,
     /// One report for each `out` and `inout` tensor.
     pub outputs: Vec<OutputReport>,
     /// Names of `in` tensors whose bytes changed.
@@ -539,6 +562,42 @@ pub struct OutputReport {
     pub rms_ref: f64,
     /// Elements whose absolute error exceeds the job's `bad_above`.
     pub bad: u64,
+    /// Other errors of the same output, to judge these by.
+    #[serde(default)]
+    pub beside: Beside,
+}
+
+/// Errors to judge those of a kernel by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// What the tolerated error makes of the reference, in a pattern: see [`Depth::tolerance`].
+    pub sensitivity: Option<ErrorSizes>,
+    /// Errors of the naive implementation.
+    pub naive: Option<ErrorSizes>,
+    /// What quantising made of the result: the reference against itself on the values before they were quantised.
+    pub quantization: Option<ErrorSizes>,
+    /// The kernel against the reference on the values before they were quantised: both errors together.
+    pub total: Option<ErrorSizes>,
+}
+
+/// The sizes of errors. Finite numbers always.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ErrorSizes {
+    /// Largest absolute error.
+    pub max_abs_err: f64,
+    /// Mean absolute error.
+    pub mean_abs_err: f64,
+    /// Root mean square of the error.
+    pub rms_err: f64,
+    /// Root mean square of what it is compared with.
+    pub rms_ref: f64,
+}
+
+impl From<&OutputReport> for ErrorSizes {
+    fn from(report: &OutputReport) -> Self {
+        let OutputReport { max_abs_err, mean_abs_err, rms_err, rms_ref, .. } = *report;
+        Self { max_abs_err, mean_abs_err, rms_err, rms_ref }
+    }
 }
 
 /// A write outside a buffer, seen in its guard band.

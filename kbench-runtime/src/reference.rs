@@ -1,4 +1,4 @@
-//! Reference results: run once for each content, then kept in memory and on disk.
+//! Reference results: run once for each content, then kept in memory and on disk. Those of programs get there from the driver.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rayon::prelude::*;
+use serde::Serialize;
+
 use crate::cache::Bounded;
 use crate::codec::{self, CHUNK};
 use crate::compare::{count, element};
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::pattern::{self, Pattern, smallest_normal};
 use crate::pool::Pool;
-use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, TensorSpec};
+use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, Source, TensorSpec};
 use crate::rig::{self, Rig, is_output};
 use crate::tensor::{GENERATION, Inputs};
 
@@ -37,6 +41,47 @@ const TEMPORARY: &str = ".tmp";
 
 const MAGIC: &[u8; 8] = b"kbref-1\n";
 
+/// Which inputs a reference gets.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Asked {
+    /// Their seed.
+    pub seed: u64,
+    /// Their pattern, `None` for random ones.
+    pub pattern: Option<Pattern>,
+    /// What it sees of them.
+    pub view: View,
+}
+
+impl Asked {
+    /// The random inputs of a seed.
+    pub fn seed(seed: u64) -> Self {
+        Self { seed, pattern: None, view: View::Given }
+    }
+}
+
+/// What a reference sees of the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum View {
+    /// What the kernel gets.
+    Given,
+    /// In place of what is quantised, the values that it is quantised from, and scales of 1.
+    Unquantized,
+    /// Every floating-point input off by this relative error, up or down, and no subnormal ones.
+    Perturbed(f64),
+}
+
+/// Whether a reference can be asked for [`View::Unquantized`]: it takes something quantised, and gets all of that as floating
+/// point.
+pub fn is_quantized(tensors: &[TensorSpec], launch: &Launch) -> bool {
+    let mut quantized = tensors
+        .iter()
+        .enumerate()
+        .filter(|(index, spec)| takes(launch, *index) && matches!(spec.source, Source::Quantize { .. }))
+        .map(|(_, spec)| spec.dtype.is_float())
+        .peekable();
+    quantized.peek().is_some() && quantized.all(|is_float| is_float)
+}
+
 /// The reference's outputs by tensor index: element type and bytes.
 pub type Outputs = BTreeMap<usize, (DType, Vec<u8>)>;
 
@@ -55,6 +100,11 @@ impl References {
             let _ = tidy(folder, FOLDER, ABANDONED);
         }
         Self { memory: Bounded::new(MEMORY), folder }
+    }
+
+    /// Whether there is a result under `key`.
+    pub fn knows(&mut self, key: &str) -> bool {
+        self.get(key, || Err(Failure::Reference { message: String::new() })).is_ok()
     }
 
     /// The result under `key`, from memory, from disk, or by running the reference.
@@ -86,15 +136,17 @@ impl References {
     }
 }
 
-/// Names a result by everything that it depends on.
-pub fn key(reference: &Reference, tensors: &[TensorSpec], seed: u64, device: &DeviceInfo) -> String {
+/// Names a result by everything that it depends on. A program knows itself what it runs on.
+pub fn key(reference: &Reference, tensors: &[TensorSpec], asked: Asked, device: &DeviceInfo) -> String {
     // The kernel's own scratch may depend on its toggles; the reference's result does not.
     let tensors: Vec<Option<&TensorSpec>> = tensors
         .iter()
         .enumerate()
         .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
         .collect();
-    let content = (RESULTS, GENERATION, reference, tensors, seed, &device.name, &device.driver);
+    let device = (!reference.program).then_some((&device.name, &device.driver));
+    let generation = (RESULTS, GENERATION, pattern::GENERATION);
+    let content = (generation, reference, tensors, asked, device);
     let json = serde_json::to_vec(&content).expect("these types are plain data");
     blake3::hash(&json).to_hex().to_string()
 }
@@ -107,17 +159,65 @@ fn takes(launch: &Launch, tensor: usize) -> bool {
     })
 }
 
-/// Runs a reference: floating-point tensors as its precision, everything else as it is.
+/// The tensors as a reference gets them: floating-point ones as its precision, everything else as it is.
+pub fn wide_specs(reference: &Reference, tensors: &[TensorSpec]) -> Vec<TensorSpec> {
+    let mut wide = tensors.to_vec();
+    for spec in wide.iter_mut().filter(|spec| spec.dtype.is_float()) {
+        spec.dtype = reference.precision;
+    }
+    wide
+}
+
+/// The inputs that a reference takes, as it gets them.
+pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Inputs, view: View) -> Inputs {
+    let quantized_with = |scale: usize| {
+        tensors.iter().any(|spec| matches!(spec.source, Source::Quantize { scale: other, .. } if other == scale))
+    };
+    let wide = |index: usize| {
+        let spec = &tensors[index];
+        let to = if spec.dtype.is_float() { reference.precision } else { spec.dtype };
+        let own = || Some(codec::convert(spec.dtype, to, inputs[index].as_ref()?));
+        match (view, &spec.source) {
+            (View::Unquantized, Source::Quantize { from, .. }) => {
+                Some(codec::convert(tensors[*from].dtype, to, inputs[*from].as_ref()?))
+            }
+            (View::Unquantized, Source::Scale) if quantized_with(index) => {
+                Some(codec::encode(to, &vec![1.0; spec.elements()]))
+            }
+            (View::Perturbed(by), _) if spec.dtype.is_float() => {
+                let mut values = codec::decode(spec.dtype, inputs[index].as_ref()?);
+                perturb(spec.dtype, &mut values, by);
+                Some(codec::encode(to, &values))
+            }
+            _ => own(),
+        }
+    };
+    (0..tensors.len()).map(|index| if takes(&reference.launch, index) { wide(index) } else { None }).collect()
+}
+
+/// Changes every value by a relative error up or down, and flushes what is subnormal in a type whose subnormal numbers compilers
+/// and GPUs flush when they are told to be fast.
+fn perturb(dtype: DType, values: &mut [f64], by: f64) {
+    let flushed = if matches!(dtype, DType::F32 | DType::F64 | DType::Bf16) { smallest_normal(dtype) } else { 0.0 };
+    values.par_iter_mut().enumerate().for_each(|(index, value)| {
+        // The middle bit of a product with the golden ratio: as good as random here.
+        let up = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & 1 == 0;
+        *value = if value.abs() < flushed { 0.0 } else { *value * if up { 1.0 + by } else { 1.0 - by } };
+    });
+}
+
+/// Runs a reference on the inputs as [`wide_inputs`] gives them.
 ///
 /// A reference that writes out of bounds or leaves part of an output unwritten is refused: nothing could be judged by it.
 pub fn run<D: Device>(
     device: &mut D,
     reference: &Reference,
     tensors: &[TensorSpec],
-    inputs: &Inputs,
+    inputs: Inputs,
+    asked: Asked,
     code: &[u8],
 ) -> Result<Outputs, Failure> {
-    run_inner(device, reference, tensors, inputs, code).map_err(|failure| match failure {
+    run_inner(device, reference, tensors, &Arc::new(inputs), asked, code).map_err(|failure| match failure {
         Failure::Reference { .. } => failure,
         other => Failure::Reference { message: other.to_string() },
     })
@@ -127,28 +227,19 @@ fn run_inner<D: Device>(
     device: &mut D,
     reference: &Reference,
     tensors: &[TensorSpec],
-    inputs: &Inputs,
+    wide_inputs: &Arc<Inputs>,
+    asked: Asked,
     code: &[u8],
 ) -> Result<Outputs, Failure> {
     let refuse = |message: String| Failure::Reference { message };
-    let mut wide = tensors.to_vec();
-    for spec in wide.iter_mut().filter(|spec| spec.dtype.is_float()) {
-        spec.dtype = reference.precision;
-    }
-    let wide_inputs: Inputs = (0..tensors.len())
-        .map(|index| {
-            let data = inputs[index].as_ref().filter(|_| takes(&reference.launch, index))?;
-            Some(codec::convert(tensors[index].dtype, wide[index].dtype, data))
-        })
-        .collect();
-    let wide_inputs = Arc::new(wide_inputs);
+    let wide = wide_specs(reference, tensors);
     for (index, spec) in tensors.iter().enumerate() {
         if is_output(spec.role) && !takes(&reference.launch, index) {
             return Err(refuse(format!("it does not take the output `{}`", spec.name)));
         }
     }
-    let mut rig = Rig::new(device, &mut Pool::default(), &wide, &wide_inputs, &reference.launch, code)?;
-    rig.begin(device, &wide_inputs)?;
+    let mut rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code)?;
+    rig.begin(device, wide_inputs)?;
     device.run(&rig.bound)?;
     let outputs = rig.outputs(device)?;
     let mut out_of_bounds = Vec::new();
@@ -164,7 +255,7 @@ fn run_inner<D: Device>(
     };
     if outputs.iter().any(suspects) {
         // Poison may be an honest result (-1 is, for an integer), but not with two different poisons.
-        rig.poison(device, &wide_inputs, rig::FINITE)?;
+        rig.poison(device, wide_inputs, rig::FINITE)?;
         device.run(&rig.bound)?;
         for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device)?) {
             let spec = &wide[*index];
@@ -178,16 +269,23 @@ fn run_inner<D: Device>(
             }
         }
     }
-    for (index, data) in &outputs {
-        let spec = &wide[*index];
-        if spec.dtype.is_float() && !data.is_empty() && !any_finite(spec.dtype, data) {
-            return Err(refuse(format!("it gives no finite number in `{}`", spec.name)));
-        }
-    }
-    Ok(outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect())
+    let outputs = outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect();
+    some_finite(tensors, &outputs, asked)?;
+    Ok(outputs)
 }
 
-/// Nothing can be judged by a reference without one: every kernel's NaN would agree with it.
+/// Refuses outputs by which nothing can be judged: without a finite number in them, every kernel's NaN would agree. In a pattern
+/// that is for the inputs to answer.
+pub fn some_finite(tensors: &[TensorSpec], outputs: &Outputs, asked: Asked) -> Result<(), Failure> {
+    for (index, (dtype, data)) in outputs.iter().filter(|_| asked.pattern.is_none()) {
+        if dtype.is_float() && !data.is_empty() && !any_finite(*dtype, data) {
+            let message = format!("it gives no finite number in `{}`", tensors[*index].name);
+            return Err(Failure::Reference { message });
+        }
+    }
+    Ok(())
+}
+
 fn any_finite(dtype: DType, data: &[u8]) -> bool {
     let mut values = vec![0.0; CHUNK];
     data.chunks(CHUNK * dtype.size()).any(|data| {

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::codec::{self, CHUNK};
 use crate::dtype::DType;
+use crate::pattern::{Pattern, Transform};
 use crate::protocol::{Failure, Source, TensorSpec};
 
 /// Part of every key under which results are kept; to be raised whenever the same seed gives other numbers.
@@ -26,6 +27,16 @@ pub type Inputs = Vec<Option<Vec<u8>>>;
 
 /// Makes the inputs of a case.
 pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs, Failure> {
+    generate_pattern(specs, seed, None, blobs)
+}
+
+/// Makes the inputs of a case, in a pattern where there is one.
+pub fn generate_pattern(
+    specs: &[TensorSpec],
+    seed: u64,
+    pattern: Option<Pattern>,
+    blobs: &Blobs,
+) -> Result<Inputs, Failure> {
     let mut inputs: Inputs = vec![None; specs.len()];
     for (index, spec) in specs.iter().enumerate() {
         match &spec.source {
@@ -36,7 +47,7 @@ pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs
                 inputs[index] = Some(values);
                 inputs[*scale] = Some(scales);
             }
-            source => inputs[index] = Some(fresh(spec, source, seed, blobs)?),
+            source => inputs[index] = Some(fresh(spec, source, seed, pattern, blobs)?),
         }
     }
     if let Some(spec) = specs
@@ -64,7 +75,13 @@ fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
     Ok(memory)
 }
 
-fn fresh(spec: &TensorSpec, source: &Source, seed: u64, blobs: &Blobs) -> Result<Vec<u8>, Failure> {
+fn fresh(
+    spec: &TensorSpec,
+    source: &Source,
+    seed: u64,
+    pattern: Option<Pattern>,
+    blobs: &Blobs,
+) -> Result<Vec<u8>, Failure> {
     let refuse = |message: String| Failure::Inputs { message: format!("`{}`: {message}", spec.name) };
     if let Source::File { hash, tensor } = source {
         let blob = blobs.get(hash).ok_or_else(|| refuse(format!("its file (blob {hash}) was not sent")))?;
@@ -77,6 +94,7 @@ fn fresh(spec: &TensorSpec, source: &Source, seed: u64, blobs: &Blobs) -> Result
     let mut memory = zeroed(spec)?;
     let dtype = spec.dtype;
     let generator = generator(seed, &spec.name);
+    let transform = pattern.and_then(|pattern| Transform::new(pattern, spec, seed));
     memory.par_chunks_mut(CHUNK * dtype.size()).enumerate().for_each_init(
         || vec![0.0; CHUNK],
         |values, (chunk, memory)| {
@@ -118,6 +136,9 @@ fn fresh(spec: &TensorSpec, source: &Source, seed: u64, blobs: &Blobs) -> Result
                 Source::File { .. } | Source::Quantize { .. } | Source::Scale | Source::None => {
                     unreachable!("handled by the callers")
                 }
+            }
+            if let Some(transform) = &transform {
+                transform.apply(first, values);
             }
             codec::encode_into(dtype, values, memory);
         },

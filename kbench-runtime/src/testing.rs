@@ -7,7 +7,7 @@ use crate::check::Session;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::protocol::{
-    Arg, Case, CheckJob, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source, TensorSpec,
+    Arg, Case, CheckJob, Depth, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source, TensorSpec,
 };
 
 const SOURCE: &str = r#"
@@ -33,6 +33,12 @@ void kbench_reference(void **args) {
     int n = *(int32_t *)args[2]; double a = *(double *)args[3];
     for (int i = 0; i < n; i++) y[i] = x[i] * a;
 }
+/* y = x * scale, in double precision */
+void kbench_dequantize(void **args) {
+    const double *x = args[0]; double *y = args[1];
+    int n = *(int32_t *)args[2]; const double *scale = args[3];
+    for (int i = 0; i < n; i++) y[i] = x[i] * *scale;
+}
 void kbench_past_end(void **args) {
     kbench_scale(args);
     ((float *)args[1])[*(int32_t *)args[2]] = 1;
@@ -54,6 +60,12 @@ void kbench_accumulates(void **args) {
     float *y = args[1]; y[0] += 1; float first = y[0] > 0.5f ? y[0] : 0;
     kbench_scale(args);
     y[0] = first;
+}
+/* right, unless something is large */
+void kbench_saturates(void **args) {
+    kbench_scale(args);
+    float *y = args[1]; int n = *(int32_t *)args[2];
+    for (int i = 0; i < n; i++) if (y[i] > 50) y[i] = 50;
 }
 void kbench_clobbers(void **args) { kbench_scale(args); ((float *)args[0])[2] = -1; }
 void kbench_counts(void **args) {
@@ -206,7 +218,7 @@ impl FakeCase<'_> {
         });
         let x = Source::Normal { mean: 0.0, std: 1.0 };
         let tensors = vec![tensor("x", DType::F16, Role::In, x), tensor("o", self.output, Role::Out, Source::None)];
-        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64 })
+        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64, program: false })
     }
 
     /// A job over two seeds.
@@ -215,7 +227,7 @@ impl FakeCase<'_> {
             blob(session, code.as_bytes());
         }
         let (case, reference) = self.case();
-        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1 }
+        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1, depth: Depth::default() }
     }
 }
 
@@ -242,8 +254,9 @@ pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob 
         tensor("x", DType::F32, Role::In, Source::Normal { mean: 0.0, std: 1.0 }),
         tensor("y", DType::F32, Role::Out, Source::None),
     ];
-    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64 };
-    CheckJob { id: 1, case: Case { tensors, launch: launch(entry) }, reference, seeds: vec![1, 2], bad_above: 0.1 }
+    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64, program: false };
+    let case = Case { tensors, launch: launch(entry) };
+    CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, depth: Depth::default() }
 }
 
 /// Asserts that nothing is wrong but rounding.

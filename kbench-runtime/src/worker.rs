@@ -6,6 +6,7 @@
 //! - 0 after the event of a [fatal](Failure::is_fatal) failure: the driver starts another worker;
 //! - 0 after [`Event::Ran`], in good order: a tool around the worker reports when it ends;
 //! - [`NO_DEVICE`] after [`Event::NoDevice`]: no device, or a driver of another protocol version;
+//! - [`OUT_OF_BOUNDS`](crate::device::host::OUT_OF_BOUNDS) when a C kernel touches memory far outside a tensor; stderr says where.
 //! - 101 when something is wrong with the worker or the driver: a panic, or a line that is not the protocol. Stderr says what.
 //!
 //! A kernel that crashes takes the worker with it; the signal is the driver's to see. One that hangs is the driver's to end.

@@ -20,6 +20,12 @@ pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &
         }
         return;
     }
+    if let (Kind::ChoiceOrList(_, element), Item::List(nodes)) = (kind, &node.item) {
+        for node in nodes {
+            check(node, element, name, &node.place, report);
+        }
+        return;
+    }
     match (kind, &node.item) {
         (Kind::Integer(least), Item::Integer(int)) if int < least => {
             report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
@@ -36,7 +42,7 @@ pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &
             }
         }
         (Kind::Choice(_, hidden), Item::Text(text)) if hidden.contains(&text.as_str()) => {}
-        (Kind::Choice(words, _) | Kind::ChoiceOr(words, _), Item::Text(text)) => {
+        (Kind::Choice(words, _) | Kind::ChoiceOr(words, _) | Kind::ChoiceOrList(words, _), Item::Text(text)) => {
             if !words.contains(&text.as_str()) {
                 let message = format!("`{text}` is no value of `{name}`");
                 report.push(Diagnostic::error(message).at(&node.place, "").suggest(text, words.iter().copied()));
@@ -107,6 +113,7 @@ fn expected(kind: &Kind) -> &'static str {
         Kind::List(_) | Kind::OneOrMore(_) => "an array",
         Kind::Within(_) | Kind::Map(..) => "a table",
         Kind::TextOr(_) | Kind::ChoiceOr(..) => "a string or a table",
+        Kind::ChoiceOrList(..) => "a string or an array",
         Kind::Any => "anything",
     }
 }

@@ -11,7 +11,10 @@ use super::{Kernel, Package, Work};
 use env::{Env, Need};
 use implementation::Slot;
 
+use gates::Parts;
+
 mod baselines;
+mod correctness;
 mod counters;
 mod env;
 mod gates;
@@ -123,7 +126,8 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let arch = settings::arch(table, report);
     let search = settings::search(table, &env, report);
     let backend = implementation.as_ref().map(|implementation| implementation.backend);
-    let gates = gates::gates(table, &env, &search, backend, report);
+    let gates =
+        gates::gates(table, &env, &search, &Parts { backend, tensors: &tensors, baselines: &baselines }, report);
     let timing = settings::timing(table, report);
     let work = work(table, &env);
     if report.errors() > before {

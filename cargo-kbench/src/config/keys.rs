@@ -31,6 +31,8 @@ pub(super) enum Kind {
     TextOr(&'static Keys),
     /// One of these words, or a table with these keys.
     ChoiceOr(&'static [&'static str], &'static Keys),
+    /// One of these words, or an array.
+    ChoiceOrList(&'static [&'static str], &'static Kind),
     /// Belongs to a later version: any value.
     Any,
 }
@@ -259,7 +261,7 @@ static REFERENCE: Keys = keys(
         key("cooperative", Bool, COOPERATIVE_DOC),
         key("args", ARGS, "Its arguments; by default those of the kernel"),
         key("precision", Choice(&["f64", "f32"], &[]), "What every floating-point tensor is handed to it as; \"f64\""),
-        key("command", TEXTS, "A program; not supported yet"),
+        key("command", TEXTS, "A program and its arguments, in place of a function; started in the package's folder"),
     ],
 );
 
@@ -359,6 +361,29 @@ static CORRECTNESS: Keys = keys(
         key("max_rms_err", Number(0.0), "Root mean square of the error over that of the reference"),
         key("max_bias", Number(0.0), "Absolute mean signed error over the root mean square of the reference"),
         key("max_bad_fraction", Number(0.0), "Share of elements whose error may exceed max_abs_err; 0 by default"),
+        key(
+            "max_bias_ratio",
+            Number(0.0),
+            "Absolute mean signed error over mean absolute error, beyond chance; 0 to 1",
+        ),
+        key("max_quantization_err", Number(0.0), "Largest absolute error that quantising the inputs makes by itself"),
+        key(
+            "max_total_err",
+            Number(0.0),
+            "Largest absolute error against the reference on the values before quantising",
+        ),
+        key("naive", Text, "A baseline in the kernel's own precision whose errors limit those of the kernel"),
+        key("max_naive_ratio", Number(1.0), "How many times the errors of naive are allowed; 2 by default"),
+        key(
+            "patterns",
+            List(&Choice(&["large", "hot-row", "hot-tile", "equal", "denormal", "sign-flips"], &[])),
+            "Inputs beside random ones, at the cheapest shape; by default all, [] is none",
+        ),
+        key(
+            "sizes",
+            Map("dimension", &Kind::ChoiceOrList(&["any"], &Integer(1))),
+            "More sizes of a dimension to check, from the smallest shape: a list, or \"any\"",
+        ),
         key("seeds", Integer(1), "Number of seeds; 5 by default"),
         key("shapes", TEXTS, "Names of shapes; all by default"),
         key("deterministic", Bool, "Whether two runs must agree bit for bit; true by default"),

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::pattern::Pattern;
 use kbench_runtime::protocol::{CacheMode, Role};
 
 use crate::space::Space;
@@ -172,6 +173,8 @@ pub struct Shape {
     pub name: String,
     /// Sizes by name.
     pub dims: Vec<(String, i64)>,
+    /// Made from `gates.correctness.sizes`: never timed, nor named.
+    pub check_only: bool,
 }
 
 /// A declared tensor.
@@ -247,10 +250,19 @@ pub enum Init {
 /// What outputs are compared with.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    /// The function. Every floating-point tensor is handed to it as `precision`.
-    pub implementation: Implementation,
+    /// What it is. Every floating-point tensor is handed to it as `precision`.
+    pub kind: ReferenceKind,
     /// `F64` (default) or `F32`.
     pub precision: DType,
+}
+
+/// The kinds of reference.
+#[derive(Debug, Clone)]
+pub enum ReferenceKind {
+    /// A function.
+    Function(Box<Implementation>),
+    /// `{ command = […] }`: a program and its arguments, started in the package's folder.
+    Command(Vec<String>),
 }
 
 /// What a kernel is timed against.
@@ -347,12 +359,24 @@ pub struct CorrectnessLimits {
     pub max_rms_err: Option<f64>,
     /// Absolute mean signed error over root mean square of the reference.
     pub max_bias: Option<f64>,
+    /// Absolute mean signed error over mean absolute error, where it is more than chance.
+    pub max_bias_ratio: Option<f64>,
+    /// Largest absolute error that quantising the inputs alone makes.
+    pub max_quantization_err: Option<f64>,
+    /// Largest absolute error against the reference on what the inputs are quantised from.
+    pub max_total_err: Option<f64>,
+    /// A baseline whose own errors limit those of the kernel: an index into [`Kernel::baselines`].
+    pub naive: Option<usize>,
+    /// How many times the errors of `naive` are allowed; 2.
+    pub max_naive_ratio: f64,
     /// Share of elements whose absolute error exceeds `max_abs_err`, 0 by default; above 0, `max_abs_err` alone does not reject.
     pub max_bad_fraction: f64,
     /// Number of seeds.
     pub seeds: u32,
     /// Indices into [`Kernel::shapes`]; all by default.
     pub shapes: Vec<usize>,
+    /// Patterns of the inputs that are tried beside random ones, at the cheapest shape; by default all that change a tensor.
+    pub patterns: Vec<Pattern>,
     /// Whether two runs must agree bit for bit.
     pub deterministic: bool,
 }
@@ -365,9 +389,15 @@ impl Default for CorrectnessLimits {
             max_mean_err: None,
             max_rms_err: None,
             max_bias: None,
+            max_bias_ratio: None,
+            max_quantization_err: None,
+            max_total_err: None,
+            naive: None,
+            max_naive_ratio: 2.0,
             max_bad_fraction: 0.0,
             seeds: 5,
             shapes: Vec::new(),
+            patterns: Vec::new(),
             deterministic: true,
         }
     }

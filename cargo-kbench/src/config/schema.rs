@@ -53,6 +53,9 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         }
         Kind::ChoiceOr(words, keys) => json!({ "anyOf": [{ "enum": words }, reference(keys, definitions)] }),
         Kind::TextOr(keys) => json!({ "anyOf": [{ "type": "string" }, reference(keys, definitions)] }),
+        Kind::ChoiceOrList(words, element) => {
+            json!({ "anyOf": [{ "enum": words }, { "type": "array", "items": of_kind(element, definitions) }] })
+        }
         Kind::Any => json!({}),
     }
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::space::Layer;
 
 mod arbitrary;
+mod correctness;
 mod counters;
 mod mistakes;
 mod sanitize;
@@ -92,9 +93,10 @@ fn a_minimal_table_has_sensible_defaults() {
     assert_eq!(kernel.implementation.block[0].text(), "128");
     let reference = &kernel.reference;
     assert_eq!(reference.precision, DType::F64);
-    assert_eq!(reference.implementation.backend, Backend::C);
-    assert_eq!(reference.implementation.args.len(), 3);
-    assert!(reference.implementation.grid.is_empty());
+    let ReferenceKind::Function(function) = &reference.kind else { panic!("{reference:?}") };
+    assert_eq!(function.backend, Backend::C);
+    assert_eq!(function.args.len(), 3);
+    assert!(function.grid.is_empty());
     assert_eq!(kernel.tensors[0].init, Init::Normal { mean: 0.0, std: 1.0 });
     assert_eq!(kernel.tensors[1].init, Init::None);
     assert_eq!(kernel.gates.correctness.max_rms_err, None, "the gate decides by each output's type");
@@ -154,7 +156,7 @@ fn the_summary_of_check() {
       baselines   stage2: USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64 TILE_N=64 NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
                   torch_math: python3 baselines/torch_sdpa.py --backend math
       gates       resources    registers <= 120, shared bytes <= 65536, spill bytes <= 0
-                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds
+                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 6 patterns
                   performance  15 x torch_math at mission, 1.1 x stage2 at mission
     "#);
     let (project, _) = Fixture::new(MINIMAL).load().unwrap();
@@ -166,7 +168,7 @@ fn the_summary_of_check() {
       default  TILE=64
       shapes   small  N=1024
       gates    resources    no limits
-               correctness  errors usual for each output's type, 5 seeds
+               correctness  errors usual for each output's type, 5 seeds, 6 patterns
                performance  no limits
     "#);
 }
@@ -209,7 +211,8 @@ timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 
         assert_eq!(project.packages.len(), 1);
         let kernel = &project.packages[0].kernels[0];
         assert_eq!(kernel.implementation.flags, ["-O3"]);
-        assert_eq!(kernel.reference.implementation.flags, [""; 0]);
+        let ReferenceKind::Function(reference) = &kernel.reference.kind else { panic!("{:?}", kernel.reference) };
+        assert_eq!(reference.flags, [""; 0]);
         assert_eq!(kernel.runner, ["srun"]);
         assert_eq!(
             kernel.timing,

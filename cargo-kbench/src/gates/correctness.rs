@@ -2,23 +2,41 @@
 //! leaves a tail unwritten is also wrong, and the user wants to hear the first.
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{OutputReport, SeedReport};
+use kbench_runtime::pattern::smallest_normal;
+use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
 
 use crate::config::{CorrectnessLimits, Tensor};
 use crate::evaluation::{Gate, Reason, Rejection, relative};
 
-/// Looks for one kind of fault in one seed's report.
-type Check = fn(&CorrectnessLimits, &[Tensor], &SeedReport) -> Option<(Reason, String)>;
+/// Looks for one kind of fault in one report.
+type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
 
-/// Judges every seed of one shape.
+/// What reports are judged by.
+struct Judge<'a> {
+    limits: &'a CorrectnessLimits,
+    tensors: &'a [Tensor],
+    /// The report of a random input, to which those of patterns are held.
+    ordinary: Option<&'a SeedReport>,
+}
+
+/// Judges every seed and pattern of one shape.
 pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
     let checks: [Check; 7] = [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
-    checks.into_iter().find_map(|check| {
-        seeds.iter().find_map(|seed| {
-            let (reason, message) = check(limits, tensors, seed)?;
-            Some(Rejection::new(Gate::Correctness, reason, format!("{message} (seed {})", seed.seed), Some(shape)))
+    let judge = Judge { limits, tensors, ordinary: seeds.iter().find(|seed| seed.pattern.is_none()) };
+    // A fault that random inputs show is best explained by them: on equal ones, what accumulates zeros seems to write nothing.
+    [false, true].into_iter().find_map(|in_pattern| {
+        checks.into_iter().find_map(|check| {
+            seeds.iter().filter(|seed| seed.pattern.is_some() == in_pattern).find_map(|seed| {
+                let (reason, message) = check(&judge, seed)?;
+                Some(Rejection::new(Gate::Correctness, reason, format!("{message} ({})", inputs(seed)), Some(shape)))
+            })
         })
     })
+}
+
+/// Which inputs a report is about: `seed 3`, `hot row`.
+fn inputs(report: &SeedReport) -> String {
+    report.pattern.map_or_else(|| format!("seed {}", report.seed), |pattern| pattern.name().replace('-', " "))
 }
 
 /// The limit on `rms(error) / rms(reference)` where the table names none: rounding of the output and of a long sum in
@@ -55,14 +73,15 @@ impl Limits {
         if !dtype.is_float() && max_abs_err.is_none() {
             return Self { max_abs_err: Some(0.0), max_rms_err, max_element_err: None, max_bad_fraction: None };
         }
-        let stated = max_abs_err.or(max_mean_err).or(max_rms_err).is_some();
+        let stated = max_abs_err.or(max_mean_err).or(max_rms_err).is_some() || limits.naive.is_some();
         let max_rms_err = max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
         let element = max_rms_err.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT;
         Self {
             // With a share of bad elements allowed, that share is what `max_abs_err` limits.
             max_abs_err: max_abs_err.filter(|_| max_bad_fraction == 0.0),
             max_rms_err,
-            max_element_err: max_abs_err.is_none().then_some(element),
+            max_element_err: (max_abs_err.is_none() && (max_rms_err.is_some() || limits.naive.is_none()))
+                .then_some(element),
             max_bad_fraction: max_abs_err.map(|_| max_bad_fraction).filter(|&share| share > 0.0),
         }
     }
@@ -73,7 +92,7 @@ pub fn bad_above(limits: &CorrectnessLimits) -> f64 {
     limits.max_abs_err.unwrap_or(f64::MAX)
 }
 
-fn out_of_bounds(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn out_of_bounds(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let hit = seed.out_of_bounds.first()?;
     let place = if hit.offset < 0 {
         format!("{} bytes before the start of `{}`", -hit.offset, hit.tensor)
@@ -83,34 +102,34 @@ fn out_of_bounds(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Opti
     Some((Reason::OutOfBounds, format!("{} bytes written outside: {place}", hit.bytes)))
 }
 
-fn input_changed(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn input_changed(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let names = seed.inputs_changed.first()?;
     Some((Reason::InputChanged, format!("input `{names}` was written")))
 }
 
-fn unwritten(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn unwritten(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let output = seed.outputs.iter().find(|output| output.unwritten > 0)?;
     let first = output.first_unwritten.unwrap_or_default();
     let OutputReport { tensor, unwritten, elements, .. } = output;
     Some((Reason::Unwritten, format!("{unwritten} of {elements} elements of `{tensor}` never written, first {first}")))
 }
 
-fn unrepeatable(limits: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
-    (limits.deterministic && seed.unrepeatable > 0).then(|| {
+fn unrepeatable(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    (judge.limits.deterministic && seed.unrepeatable > 0).then(|| {
         let count = seed.unrepeatable;
         (Reason::Unrepeatable, format!("{count} elements differ between two runs on the same inputs"))
     })
 }
 
-fn stale(limits: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     // Without determinism the two causes cannot be told apart.
-    (limits.deterministic && seed.stale > 0).then(|| {
+    (judge.limits.deterministic && seed.stale > 0).then(|| {
         let count = seed.stale;
         (Reason::StaleOutput, format!("{count} elements depend on what the output held before"))
     })
 }
 
-fn nonfinite(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
+fn nonfinite(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     let output = seed.outputs.iter().find(|output| output.nonfinite > 0)?;
     let OutputReport { tensor, nonfinite, elements, .. } = output;
     Some((
@@ -119,20 +138,22 @@ fn nonfinite(_: &CorrectnessLimits, _: &[Tensor], seed: &SeedReport) -> Option<(
     ))
 }
 
-fn wrong(limits: &CorrectnessLimits, tensors: &[Tensor], seed: &SeedReport) -> Option<(Reason, String)> {
-    seed.outputs.iter().find_map(|output| {
-        let dtype = tensors.iter().find(|tensor| tensor.name == output.tensor).map_or(DType::F64, |tensor| tensor.dtype);
-        let limit = Limits::new(limits, dtype);
-        let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
-        let element_err = relative(output.max_abs_err, output.rms_ref.max(output.reference_at.abs()));
-        let errors = [
-            ("max_abs_err", output.max_abs_err, limit.max_abs_err),
-            ("mean_err", output.mean_abs_err, limits.max_mean_err),
-            ("rms_err", relative(output.rms_err, output.rms_ref), limit.max_rms_err),
-            ("relative error of one element", element_err, limit.max_element_err),
-            ("bias", relative(output.bias.abs(), output.rms_ref), limits.max_bias),
-            ("bad fraction", bad_fraction, limit.max_bad_fraction),
-        ];
+/// An error, its name and its limit.
+type Error = (&'static str, f64, Option<f64>);
+
+fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    seed.outputs.iter().enumerate().find_map(|(index, output)| {
+        let dtype = judge
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name == output.tensor)
+            .map_or(DType::F64, |tensor| tensor.dtype);
+        let errors = if seed.pattern.is_none() {
+            ordinary_errors(judge.limits, dtype, output)
+        } else {
+            let ordinary = judge.ordinary.and_then(|report| report.outputs.get(index));
+            pattern_errors(judge.limits, dtype, output, ordinary)
+        };
         let exceeded: Vec<String> = errors
             .into_iter()
             .filter_map(|(name, value, limit)| {
@@ -155,136 +176,92 @@ fn wrong(limits: &CorrectnessLimits, tensors: &[Tensor], seed: &SeedReport) -> O
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kbench_runtime::protocol::OutOfBounds;
-
-    fn output() -> OutputReport {
-        OutputReport {
-            tensor: "o".into(),
-            elements: 1000,
-            unwritten: 0,
-            first_unwritten: None,
-            nonfinite: 0,
-            max_abs_err: 0.05,
-            max_abs_err_at: 7,
-            output_at: 1.05,
-            reference_at: 1.0,
-            mean_abs_err: 0.01,
-            bias: -0.001,
-            rms_err: 0.02,
-            rms_ref: 1.0,
-            bad: 0,
-        }
+fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputReport) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
+    let scale = output.rms_ref.max(output.reference_at.abs());
+    let beside = &output.beside;
+    let mut errors = vec![
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err),
+        ("rms_err", relative(output.rms_err, output.rms_ref), limit.max_rms_err),
+        ("relative error of one element", relative(output.max_abs_err, scale), limit.max_element_err),
+        ("bias", relative(output.bias.abs(), output.rms_ref), limits.max_bias),
+        ("bias ratio", bias_ratio(output), limits.max_bias_ratio),
+        ("bad fraction", bad_fraction, limit.max_bad_fraction),
+    ];
+    if let Some(naive) = beside.naive.filter(|_| limits.naive.is_some()) {
+        // Rounding the result once is free, and a single element may be worse off than with the other order of operations.
+        let (ratio, rounding) = (limits.max_naive_ratio, rounding(dtype));
+        let rms = ratio * naive.rms_err + rounding * output.rms_ref;
+        let worst = 2.0 * ratio * naive.max_abs_err + 2.0 * rounding * scale;
+        errors.push(("rms error beside that of the naive version", output.rms_err, Some(rms)));
+        errors.push(("error of one element beside the naive version's", output.max_abs_err, Some(worst)));
     }
-
-    fn seed(output: OutputReport) -> SeedReport {
-        SeedReport {
-            seed: 3,
-            outputs: vec![output],
-            inputs_changed: vec![],
-            out_of_bounds: vec![],
-            unrepeatable: 0,
-            stale: 0,
-        }
+    for (name, sizes, limit) in [
+        ("quantization error", beside.quantization, limits.max_quantization_err),
+        ("total error with quantization", beside.total, limits.max_total_err),
+    ] {
+        errors.extend(sizes.map(|sizes| (name, sizes.max_abs_err, limit)));
     }
-
-    fn code(limits: &CorrectnessLimits, seed: SeedReport) -> Option<Reason> {
-        judge(limits, &[], "mission", &[seed]).map(|rejection| rejection.code)
-    }
-
-    fn limits() -> CorrectnessLimits {
-        CorrectnessLimits { max_abs_err: Some(0.06), max_mean_err: Some(0.02), ..CorrectnessLimits::default() }
-    }
-
-    #[test]
-    fn within_the_limits_passes() {
-        assert_eq!(code(&limits(), seed(output())), None);
-    }
-
-    #[test]
-    fn each_error_has_its_limit() {
-        for (bad, limits) in [
-            (OutputReport { max_abs_err: 0.061, ..output() }, limits()),
-            (OutputReport { mean_abs_err: 0.021, ..output() }, limits()),
-            (output(), CorrectnessLimits { max_rms_err: Some(0.019), ..limits() }),
-            (output(), CorrectnessLimits { max_bias: Some(0.0009), ..limits() }),
-            (OutputReport { bad: 11, ..output() }, CorrectnessLimits { max_bad_fraction: 0.01, ..limits() }),
-        ] {
-            assert_eq!(code(&limits, seed(bad)), Some(Reason::Wrong));
-        }
-        let tolerated = OutputReport { max_abs_err: 9.0, bad: 10, ..output() };
-        assert_eq!(code(&CorrectnessLimits { max_bad_fraction: 0.01, ..limits() }, seed(tolerated)), None);
-    }
-
-    #[test]
-    fn causes_come_before_consequences() {
-        let mut all = seed(OutputReport { unwritten: 1, nonfinite: 1, max_abs_err: 9.0, ..output() });
-        all.stale = 1;
-        all.unrepeatable = 1;
-        assert_eq!(code(&limits(), all.clone()), Some(Reason::Unwritten));
-        all.inputs_changed = vec!["q".into()];
-        assert_eq!(code(&limits(), all.clone()), Some(Reason::InputChanged));
-        all.out_of_bounds = vec![OutOfBounds { tensor: "o".into(), offset: -4, bytes: 4 }];
-        assert_eq!(code(&limits(), all.clone()), Some(Reason::OutOfBounds));
-        let rejection = judge(&limits(), &[], "mission", &[all]).unwrap();
-        assert_eq!(rejection.message, "4 bytes written outside: 4 bytes before the start of `o` (seed 3)");
-    }
-
-    #[test]
-    fn a_kernel_declared_nondeterministic_may_differ_from_itself() {
-        let mut report = seed(output());
-        report.unrepeatable = 5;
-        report.stale = 5;
-        assert_eq!(code(&limits(), report.clone()), Some(Reason::Unrepeatable));
-        assert_eq!(code(&CorrectnessLimits { deterministic: false, ..limits() }, report), None);
-    }
-
-    fn tensor(name: &str, dtype: DType) -> Tensor {
-        Tensor {
-            name: name.into(),
-            dtype,
-            dims: vec![],
-            role: kbench_runtime::protocol::Role::Out,
-            init: crate::config::Init::None,
-        }
-    }
-
-    #[test]
-    fn without_limits_the_type_of_each_output_sets_its_own() {
-        let limits = CorrectnessLimits::default();
-        let judged = |outputs: &[(&str, DType)], limits: &CorrectnessLimits| {
-            let tensors: Vec<Tensor> = outputs.iter().map(|(name, dtype)| tensor(name, *dtype)).collect();
-            let mut report = seed(output());
-            report.outputs =
-                outputs.iter().map(|(name, _)| OutputReport { tensor: (*name).into(), ..output() }).collect();
-            judge(limits, &tensors, "s", &[report]).map(|rejection| rejection.code)
-        };
-        assert_eq!(judged(&[("o", DType::F32)], &limits), Some(Reason::Wrong));
-        assert_eq!(judged(&[("o", DType::F8e4m3)], &limits), None);
-        assert_eq!(
-            judged(&[("o", DType::F8e4m3), ("i", DType::I32)], &limits),
-            Some(Reason::Wrong),
-            "integers are exact"
-        );
-        let loose = CorrectnessLimits { max_rms_err: Some(1.0), ..limits.clone() };
-        assert_eq!(judged(&[("i", DType::I32)], &loose), Some(Reason::Wrong), "unless max_abs_err says otherwise");
-        let stated = CorrectnessLimits { max_abs_err: Some(1.0), ..limits.clone() };
-        assert_eq!(judged(&[("i", DType::I32)], &stated), None);
-        // A limit on the bias says nothing about the errors themselves.
-        let biased = CorrectnessLimits { max_bias: Some(1.0), ..limits };
-        assert_eq!(judged(&[("o", DType::F32)], &biased), Some(Reason::Wrong));
-    }
-
-    #[test]
-    fn one_wrong_element_in_a_million_is_seen() {
-        let one = OutputReport { elements: 1_000_000, max_abs_err: 0.25, rms_err: 2.5e-4, ..output() };
-        let limits = CorrectnessLimits { max_rms_err: Some(1e-3), ..CorrectnessLimits::default() };
-        let judged = |output| judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(output)]);
-        let rejection = judged(one.clone()).unwrap();
-        assert!(rejection.message.starts_with("relative error of one element 2.500e-1 > 2.000e-2"), "{rejection}");
-        // Rounding of an element that is itself large is no fault.
-        assert_eq!(judged(OutputReport { reference_at: 100.0, ..one }), None);
-    }
+    errors
 }
+
+/// In a pattern, outputs may be much larger or smaller than those that the limits were stated for, and small errors of the
+/// inputs may change them much. So limits grow with the outputs, and what the tolerated error makes of the reference is allowed
+/// too; so is what gets lost by flushing subnormal numbers.
+fn pattern_errors(
+    limits: &CorrectnessLimits,
+    dtype: DType,
+    output: &OutputReport,
+    ordinary: Option<&OutputReport>,
+) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let ordinary = ordinary.map_or(output.rms_ref, |ordinary| ordinary.rms_ref);
+    let size = output.rms_ref.max(ordinary);
+    let growth = if ordinary > 0.0 { size / ordinary } else { 1.0 };
+    let (rms, largest) = output.beside.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
+    let (rms, largest) = (2.0 * rms + smallest_normal(dtype), 4.0 * largest + smallest_normal(dtype));
+    let absolute = |relative: f64, size: f64| if size > 0.0 { relative * size } else { relative };
+    let element = limit.max_element_err.map(|limit| absolute(limit, size.max(output.reference_at.abs())) + largest);
+    let naive = output.beside.naive.filter(|_| limits.naive.is_some());
+    let naive = naive.map(|naive| limits.max_naive_ratio * naive.rms_err + rounding(dtype) * size + rms);
+    vec![
+        ("rms error beside that of the naive version", output.rms_err, naive),
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err.map(|limit| limit * growth + largest)),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err.map(|limit| limit * growth + rms)),
+        ("rms of the error", output.rms_err, limit.max_rms_err.map(|limit| absolute(limit, size) + rms)),
+        ("error of one element", output.max_abs_err, element),
+    ]
+}
+
+/// The mean signed error over the mean absolute error; 0 where it is no more than chance.
+fn bias_ratio(output: &OutputReport) -> f64 {
+    let standard_error = output.rms_err / (output.elements.max(1) as f64).sqrt();
+    if output.bias.abs() <= 4.0 * standard_error { 0.0 } else { output.bias.abs() / output.mean_abs_err }
+}
+
+/// Half the distance from 1 to the next number of a type.
+fn rounding(dtype: DType) -> f64 {
+    let bits = match dtype {
+        DType::F64 => 53,
+        DType::F32 => 24,
+        DType::F16 => 11,
+        DType::Bf16 => 8,
+        DType::F8e4m3 => 4,
+        DType::F8e5m2 => 3,
+        _ => return 0.0,
+    };
+    f64::from(bits).exp2().recip()
+}
+
+/// The relative error that is tolerated of inputs, to find out how much a pattern amplifies it: the limit that the outputs have.
+pub fn tolerance(limits: &CorrectnessLimits, tensors: &[Tensor]) -> f64 {
+    let outputs = tensors.iter().filter(|tensor| matches!(tensor.role, Role::Out | Role::Inout));
+    let usual = outputs.map(|tensor| usual_rms_err(tensor.dtype)).fold(0.0, f64::max);
+    // An integer output is exact only for exact inputs.
+    limits.max_rms_err.unwrap_or(usual).clamp(0.0, 0.25)
+}
+
+#[cfg(test)]
+mod tests;

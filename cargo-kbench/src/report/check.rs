@@ -109,10 +109,20 @@ fn gates(kernel: &Kernel) -> Vec<String> {
     limits.at_most("mean err", correctness.max_mean_err);
     limits.at_most("rms err", correctness.max_rms_err);
     limits.at_most("bias", correctness.max_bias);
-    if correctness.max_abs_err.or(correctness.max_mean_err).or(correctness.max_rms_err).is_none() {
+    limits.at_most("bias ratio", correctness.max_bias_ratio);
+    limits.at_most("quantization err", correctness.max_quantization_err);
+    limits.at_most("total err", correctness.max_total_err);
+    if let Some(naive) = correctness.naive {
+        limits.0.push(format!("errors <= {} x those of {}", correctness.max_naive_ratio, kernel.baselines[naive].name));
+    }
+    let stated = correctness.max_abs_err.or(correctness.max_mean_err).or(correctness.max_rms_err);
+    if stated.is_none() && correctness.naive.is_none() {
         limits.0.push("errors usual for each output's type".to_owned());
     }
     limits.0.push(crate::text::count(correctness.seeds as usize, "seed"));
+    if !correctness.patterns.is_empty() {
+        limits.0.push(crate::text::count(correctness.patterns.len(), "pattern"));
+    }
     if correctness.shapes.len() < kernel.shapes.len() {
         let names: Vec<&str> = correctness.shapes.iter().map(|&index| shape(index)).collect();
         limits.0.push(format!("at {}", names.join(", ")));

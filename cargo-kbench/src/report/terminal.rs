@@ -312,7 +312,7 @@ fn against(comparison: &Comparison, other: &str) -> String {
 }
 
 /// The result of gating one variant: a line a gate.
-pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
+pub fn gated(gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
     let mut all = vec![Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness];
     if kernel.gates.sanitize.level != Level::Allow {
         all.push(Gate::Sanitize);
@@ -321,15 +321,15 @@ pub fn gated(gated: &Gated, kernel: &Kernel) -> String {
     if kernel.gates.counters.level != Level::Allow {
         all.push(Gate::Counters);
     }
-    gates(gated, kernel, &all)
+    gates(gated, kernel, &all, verbosity)
 }
 
 /// The same where no device was found.
 pub fn gate_1(gated: &Gated, kernel: &Kernel) -> String {
-    gates(gated, kernel, &[Gate::Compile, Gate::Resources])
+    gates(gated, kernel, &[Gate::Compile, Gate::Resources], Verbosity::Normal)
 }
 
-fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
+fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate], verbosity: Verbosity) -> String {
     let mut text = String::new();
     let evaluation = &gated.evaluation;
     let rejection = evaluation.rejection();
@@ -341,7 +341,7 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
             }
             Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
             _ if gate == Gate::Sanitize && gated.sanitized.is_empty() => (NOTE, "-", "no tool was run".to_owned()),
-            _ => (GOOD, "pass", facts(gate, gated, kernel)),
+            _ => (GOOD, "pass", facts(gate, gated, kernel, verbosity)),
         };
         let name = gate.to_string();
         let mut lines = facts.lines();
@@ -361,29 +361,65 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate]) -> String {
     text
 }
 
-fn facts(gate: Gate, gated: &Gated, kernel: &Kernel) -> String {
+fn facts(gate: Gate, gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
     let evaluation = &gated.evaluation;
     match gate {
         Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
         Gate::Resources => {
-            let of = |build: &BuildRecord| format!("{}: {}", build.shapes.join(", "), build.resources);
+            let of = |build: &BuildRecord| {
+                // Those that are only checked are legion; a build of their own is worth a word.
+                let mut names: Vec<&str> = build.shapes.iter().map(String::as_str).collect();
+                if names.iter().any(|name| !is_check_only(kernel, name)) {
+                    names.retain(|name| !is_check_only(kernel, name));
+                }
+                format!("{}: {}", names.join(", "), build.resources)
+            };
             let known = |build: &&BuildRecord| build.resources != Resources::default();
             evaluation.builds.iter().filter(known).map(of).collect::<Vec<_>>().join("\n")
         }
         Gate::Launch => "ran to its end on every shape and seed".to_owned(),
-        Gate::Correctness => evaluation.errors.iter().map(errors).collect::<Vec<_>>().join("\n"),
+        Gate::Correctness => {
+            let (sizes, named): (Vec<&ShapeErrors>, Vec<_>) =
+                evaluation.errors.iter().partition(|of| is_check_only(kernel, &of.shape));
+            let (few, all) = match sizes[..] {
+                [] => (None, named),
+                _ if verbosity == Verbosity::Verbose => (None, evaluation.errors.iter().collect()),
+                _ => (Some(format!("right at {} too", count(sizes.len() as u64, "more size"))), named),
+            };
+            let lines = |of| std::iter::once(errors(of)).chain(quantization(of, kernel, verbosity));
+            all.into_iter().flat_map(lines).chain(few).collect::<Vec<_>>().join("\n")
+        }
         Gate::Sanitize => gated.sanitized.join(", "),
         Gate::Performance => performance(gated, kernel),
         Gate::Counters => gated.profiles.iter().map(super::profile::in_short).collect::<Vec<_>>().join("\n"),
     }
 }
 
+fn is_check_only(kernel: &Kernel, shape: &str) -> bool {
+    kernel.shapes.iter().any(|other| other.check_only && other.name == shape)
+}
+
 fn errors(errors: &ShapeErrors) -> String {
-    let ShapeErrors { shape, seeds, max_abs_err, mean_abs_err, rms_err, bias } = errors;
+    let ShapeErrors { shape, seeds, max_abs_err, mean_abs_err, rms_err, bias, .. } = errors;
+    let patterns = errors.patterns.len() as u64;
+    let tried = match patterns {
+        0 => count(*seeds as u64, "seed"),
+        _ => format!("{} and {}", count(*seeds as u64, "seed"), count(patterns, "pattern")),
+    };
     format!(
-        "{shape}, {}: max_abs_err {max_abs_err:.2e}, mean_err {mean_abs_err:.2e}, rms_err {rms_err:.2e}, bias {bias:+.1e}",
-        count(*seeds as u64, "seed")
+        "{shape}, {tried}: max_abs_err {max_abs_err:.2e}, mean_err {mean_abs_err:.2e}, rms_err {rms_err:.2e}, bias {bias:+.1e}"
     )
+}
+
+/// What quantising the inputs makes of the result: said where it is judged, or where the user wants to know all.
+fn quantization(errors: &ShapeErrors, kernel: &Kernel, verbosity: Verbosity) -> Option<String> {
+    let limits = &kernel.gates.correctness;
+    let judged = limits.max_quantization_err.or(limits.max_total_err).is_some();
+    let of = errors.quantization.filter(|_| judged || verbosity == Verbosity::Verbose)?;
+    Some(format!(
+        "  quantization: max {:.2e}, mean {:.2e}, rms {:.2e}; with the kernel's: max {:.2e}, mean {:.2e}, rms {:.2e}",
+        of.max_abs_err, of.mean_abs_err, of.rms_err, of.total_max_abs_err, of.total_mean_abs_err, of.total_rms_err
+    ))
 }
 
 fn performance(gated: &Gated, kernel: &Kernel) -> String {

@@ -51,7 +51,8 @@ pub fn run(
                 continue;
             }
         };
-        let shapes = bench.builder.shapes().to_vec();
+        let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
+        let shapes: Vec<usize> = bench.builder.shapes().iter().copied().filter(timed).collect();
         let plan = match &elite {
             Some(elite) => winners(elite, &kernel, &(&device).into(), &shapes)?,
             None => shapes.iter().map(|&shape| (shape, asked.clone())).collect(),

@@ -74,7 +74,7 @@ fn gate(
         let status = if rejection.is_some() { "fail" } else { "pass" };
         report::json::verdict(kernel, &gated.evaluation, status, rejection);
     } else {
-        outln!("{}", terminal::gated(&gated, kernel));
+        outln!("{}", terminal::gated(&gated, kernel, output.verbosity()));
     }
     Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass })
 }

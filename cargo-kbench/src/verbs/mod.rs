@@ -66,9 +66,13 @@ impl Exit {
         }
         match error.downcast_ref::<RunError>() {
             Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
-            Some(RunError::Executor(_) | RunError::Tool(_) | RunError::Sanitizer { .. } | RunError::Io(_)) => {
-                Exit::Missing
-            }
+            Some(
+                RunError::Executor(_)
+                | RunError::Tool(_)
+                | RunError::Unavailable { .. }
+                | RunError::Sanitizer { .. }
+                | RunError::Io(_),
+            ) => Exit::Missing,
             Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
         }
     }

@@ -102,7 +102,7 @@ impl<'a> Workbench<'a> {
                     compared.unavailable.insert(name, rejection);
                 }
                 // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run.
-                Err(error @ (RunError::Reference { .. } | RunError::Tool(_)))
+                Err(error @ (RunError::Reference { .. } | RunError::Unavailable { .. } | RunError::Tool(_)))
                     if matches!(entrant, Entrant::Baseline(_)) =>
                 {
                     let shape = &self.kernel.shapes[shape].name;
@@ -288,6 +288,12 @@ impl<'a> Workbench<'a> {
         shape: &str,
         timings: &mut Vec<Timing>,
     ) -> Result<Result<(), (Loser, Rejection)>, RunError> {
+        for contender in contenders {
+            let TimedCase { case, reference } = &contender.case;
+            for seed in std::iter::once(job.seed).chain(job.other_seed) {
+                self.refer_seed(contender.kernel, shape, case, reference, seed)?;
+            }
+        }
         let new = match self.time_together(job) {
             Ok(new) => new,
             Err(ExecutorError::Job { case, failure }) => {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    Case, CheckJob, Convergence, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
+    Case, CheckJob, Convergence, Depth, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase,
+    Timing,
 };
 use kbench_runtime::stats::Summary;
 
@@ -17,15 +18,19 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 4;
+const METHOD: u32 = 5;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
+/// Seeds of a shape that is only checked: there are many of them, and their sizes are what matters.
+const CHECK_ONLY_SEEDS: usize = 2;
 
 /// The jobs of one evaluation.
 struct Jobs {
     checks: Vec<(usize, CheckJob)>,
     time: TimeJob,
+    /// The check after timing, on inputs that the kernel has not seen.
+    after: CheckJob,
 }
 
 impl Workbench<'_> {
@@ -87,8 +92,9 @@ impl Workbench<'_> {
 
     fn jobs(&mut self, variant: &Variant, built: &Built) -> Result<Result<Jobs, Rejection>, RunError> {
         let kernel = self.kernel;
+        let limits = &kernel.gates.correctness;
         let mut checks = Vec::new();
-        let mut time = None;
+        let mut timed = None;
         for shape in self.builder.shapes.clone() {
             let point = self.builder.point(kernel, shape, variant);
             let case = match point.case(&kernel.implementation, built.artifact(shape), &self.files) {
@@ -99,21 +105,36 @@ impl Workbench<'_> {
                 }
             };
             let reference = self.reference(kernel, shape)?;
-            if shape == kernel.search.shape {
-                time = Some(self.time_job(vec![TimedCase { case: case.clone(), reference: reference.clone() }]));
+            let mut job = check_job(kernel, case, reference);
+            if kernel.shapes[shape].check_only {
+                job.seeds.truncate(CHECK_ONLY_SEEDS);
+            } else {
+                job.depth.naive = self.naive(shape)?;
             }
-            checks.push((shape, check_job(kernel, case, reference)));
+            if shape == kernel.search.shape {
+                let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
+                let after = CheckJob { seeds: vec![limits.seeds.into()], ..job.clone() };
+                timed = Some((self.time_job(vec![case]), after));
+            }
+            checks.push((shape, job));
         }
         // Cheapest first: a wrong variant should cost little.
         checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
-        Ok(Ok(Jobs { checks, time: time.expect("the search's shape is one of the builder's") }))
+        // What patterns find, they find at any shape.
+        if let Some((_, job)) = checks.iter_mut().find(|(shape, _)| !kernel.shapes[*shape].check_only) {
+            job.depth.patterns.clone_from(&limits.patterns);
+            job.depth.tolerance = gates::correctness::tolerance(limits, &kernel.tensors);
+        }
+        let (time, after) = timed.expect("the search's shape is one of the builder's");
+        Ok(Ok(Jobs { checks, time, after }))
     }
 
     /// Everything the outcome depends on, with machine code in place of binaries, whose names and notes may differ.
     fn key(&self, jobs: &Jobs, built: &Built) -> String {
         let checks: Vec<&CheckJob> = jobs.checks.iter().map(|(_, job)| job).collect();
         let limits = format!("{:?}", self.kernel.gates.correctness);
-        let mut text = serde_json::to_string(&(self.circumstances(), &checks, &jobs.time, limits)).expect("plain data");
+        let mut text = serde_json::to_string(&(self.circumstances(), &checks, &jobs.time, &jobs.after, limits))
+            .expect("plain data");
         for build in &built.builds {
             text = text.replace(&build.artifact.hash, &build.artifact.identity);
         }
@@ -143,7 +164,14 @@ impl Workbench<'_> {
         let name = &kernel.shapes[kernel.search.shape].name;
         match self.time(name, jobs.time, &mut evaluation.warnings)? {
             Ok(timing) => evaluation.timing = Some(timing),
-            Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
+            Err(rejection) => {
+                evaluation.outcome = Outcome::Rejected(rejection);
+                return Ok(());
+            }
+        }
+        if let Err(mut rejection) = self.check(kernel, name, jobs.after, &mut evaluation.warnings)? {
+            rejection.message = format!("after timing, on new inputs: {}", rejection.message);
+            evaluation.outcome = Outcome::Rejected(rejection);
         }
         Ok(())
     }
@@ -155,6 +183,11 @@ impl Workbench<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Result<TimingRecord, Rejection>, RunError> {
         let kernel = self.kernel;
+        for timed in &job.cases {
+            for seed in std::iter::once(job.seed).chain(job.other_seed) {
+                self.refer_seed(kernel, shape, &timed.case, &timed.reference, seed)?;
+            }
+        }
         let started = Instant::now();
         let timed = self.executor.time(job, self.timeout());
         self.times.time += started.elapsed();
@@ -186,6 +219,7 @@ impl Workbench<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
         let started = Instant::now();
+        self.refer_check(kernel, shape, &job)?;
         let checked = self.executor.check(job, self.timeout());
         self.times.verify += started.elapsed();
         let seeds = match checked {
@@ -241,6 +275,7 @@ pub(super) fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> Ch
         reference,
         seeds: (0..u64::from(limits.seeds)).collect(),
         bad_above: gates::correctness::bad_above(limits),
+        depth: Depth::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kbench_runtime::protocol::{DeviceInfo, Reference};
+use kbench_runtime::protocol::DeviceInfo;
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
@@ -28,6 +28,7 @@ mod dead;
 mod evaluate;
 mod profile;
 mod programs;
+mod reference;
 mod reservations;
 mod sanitize;
 
@@ -48,6 +49,14 @@ pub enum RunError {
         /// The kernel.
         kernel: String,
         /// Why, in the compiler's words.
+        message: String,
+    },
+    /// The reference is a program that cannot run here.
+    #[error("the reference of kernel `{kernel}` is unavailable: {message}")]
+    Unavailable {
+        /// The kernel.
+        kernel: String,
+        /// Why, in the program's words.
         message: String,
     },
     /// No architecture to compile for.
@@ -82,6 +91,7 @@ pub struct Workbench<'a> {
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
     references: HashMap<(String, usize), Artifact>,
+    programs: reference::Programs,
     known: Known,
     keys: HashMap<String, Settings>,
     journal: Option<Journal>,
@@ -126,6 +136,7 @@ impl<'a> Workbench<'a> {
             device: None,
             files: HashMap::new(),
             references: HashMap::new(),
+            programs: reference::Programs::default(),
             known: Known::default(),
             keys: HashMap::new(),
             journal: None,
@@ -163,29 +174,6 @@ impl<'a> Workbench<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The reference of a kernel at a shape, built if it is not.
-    fn reference(&mut self, kernel: &Kernel, shape: usize) -> Result<Reference, RunError> {
-        let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
-        let reference = &kernel.reference;
-        let default = &kernel.space.default;
-        let key = (kernel.name.clone(), shape);
-        if !self.references.contains_key(&key) {
-            let unit = self
-                .builder
-                .unit(kernel, &reference.implementation, shape, default, Some(reference.precision))
-                .map_err(|error| failed(error.to_string()))?;
-            let artifact = self.builder.compiler.compile(&unit).map_err(|error| {
-                if error.is_variants_own() { failed(error.to_string()) } else { RunError::Tool(error) }
-            })?;
-            self.executor.add_blob(&artifact.hash, &artifact.code);
-            self.references.insert(key.clone(), artifact);
-        }
-        let point = self.builder.point(kernel, shape, default);
-        let launch = point.launch(&reference.implementation, &self.references[&key]);
-        let launch = launch.map_err(|error| failed(error.to_string()))?;
-        Ok(Reference { launch, precision: reference.precision })
     }
 
     /// Keeps a journal from here on, and uses what it knows.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
+use kbench_runtime::reference::Asked;
 use kbench_runtime::tensor::Blobs;
 
 use super::evaluate::failed;
@@ -183,12 +184,14 @@ impl Workbench<'_> {
             }
         }
         let reference = self.reference(kernel, shape)?;
+        let seed = self.time_job(Vec::new()).seed;
+        self.refer(kernel, name, specs, &reference, &[Asked::seed(seed)])?;
         let limits = limits(config, &kernel.gates.correctness);
         let job = InspectJob {
             id: 0,
             tensors: specs.to_vec(),
             reference,
-            seed: self.time_job(Vec::new()).seed,
+            seed,
             outputs,
             bad_above: gates::correctness::bad_above(limits),
         };

@@ -4,6 +4,8 @@ use crate::dtype::DType;
 use crate::protocol::{Bytes, OutOfBounds, Source};
 use crate::testing::{self, FakeCase};
 
+mod depth;
+
 fn fake(fault: &str) -> Result<SeedReport, Failure> {
     let case = FakeCase { fault, ..FakeCase::default() };
     let mut session = Session::new(FakeDevice::open(0), None);

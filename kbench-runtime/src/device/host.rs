@@ -6,18 +6,19 @@
 mod counters;
 mod environment;
 mod info;
+mod memory;
 mod quiet;
 mod symbols;
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
-use std::path::Path;
-use std::ptr::NonNull;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -26,15 +27,11 @@ use rayon::prelude::*;
 
 use self::environment::Environment;
 use self::info::{available_memory, info};
+pub use self::memory::OUT_OF_BOUNDS;
+use self::memory::{Allocation, watch_moats};
 use self::quiet::{Launches, Quiet};
 use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
-
-/// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
-const ALIGN: usize = 4096;
-
-/// Buffers from this size on consist of huge pages where the system has them, so that no two differ in that either.
-const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes that one parallel task compares.
 const PART: usize = 1 << 20;
@@ -49,30 +46,18 @@ pub struct HostDevice {
     quiet: Quiet,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
-    keep_code: bool,
+    /// A tool looks on.
+    watched: bool,
 }
 
 /// Memory of the CPU.
 #[derive(Debug, Clone)]
 pub struct Buffer(Rc<Allocation>);
 
-#[derive(Debug)]
-struct Allocation {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc` with this very layout and is freed once, here.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
-    }
-}
-
 impl Buffer {
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
         let end = offset.checked_add(bytes);
-        assert!(end.is_some_and(|end| end <= self.0.layout.size()), "{offset} + {bytes} is beyond the buffer");
+        assert!(end.is_some_and(|end| end <= self.0.bytes), "{offset} + {bytes} is beyond the buffer");
         // SAFETY: the offset is within the allocation, as just asserted.
         unsafe { self.0.start.as_ptr().add(offset) }
     }
@@ -87,9 +72,14 @@ pub struct Kernel {
     /// Bytes of each global, where the machine code says.
     globals: Rc<HashMap<String, u64>>,
     library: Rc<Library>,
-    /// Its code, where that is kept. Closed after the library, whose name it is.
-    _file: Option<Rc<File>>,
+    /// Its code. Closed after the library, whose name it is.
+    _file: Rc<CodeFile>,
 }
+
+#[cfg(target_os = "linux")]
+type CodeFile = File;
+#[cfg(not(target_os = "linux"))]
+type CodeFile = tempfile::NamedTempFile;
 
 /// A kernel with its arguments.
 #[derive(Debug)]
@@ -127,13 +117,8 @@ impl Bound {
 impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
-        Self {
-            info: info(),
-            resolution: resolution(),
-            quiet: Quiet::new(),
-            stream: RefCell::default(),
-            keep_code: false,
-        }
+        watch_moats();
+        Self { info: info(), resolution: resolution(), quiet: Quiet::new(), stream: RefCell::default(), watched: false }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -190,23 +175,16 @@ impl Device for HostDevice {
         &self.info
     }
 
-    fn keep_code(&mut self) {
-        self.keep_code = cfg!(target_os = "linux");
+    fn be_watched(&mut self) {
+        self.watched = true;
     }
 
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Kernel, Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
-        // A file of its own for every load, so that every load has its own globals. Unlinked once it is mapped.
-        let mut file =
-            tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile().map_err(|error| refused(&error))?;
-        file.write_all(code).map_err(|error| refused(&error))?;
-        let (file, unlinked) = file.into_parts();
-        // What is unlinked has no name by which it could be read again, except that of an open file.
-        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let path = if self.keep_code { Path::new(&open) } else { &*unlinked };
+        let (file, path) = code_file(code).map_err(|error| refused(&error))?;
         let own = Environment::get();
         // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) };
         let environment = Environment::get();
         own.set();
         let library = library.map_err(|error| refused(&error))?;
@@ -214,9 +192,8 @@ impl Device for HostDevice {
         // since `Kernel` holds both.
         let entry = *unsafe { library.get::<Entry>(entry) }
             .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
-        let file = self.keep_code.then(|| Rc::new(file));
         let globals = Rc::new(symbols::sizes(code));
-        Ok(Kernel { entry, environment, globals, library: Rc::new(library), _file: file })
+        Ok(Kernel { entry, environment, globals, library: Rc::new(library), _file: Rc::new(file) })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -225,19 +202,8 @@ impl Device for HostDevice {
         if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
             return Err(out_of_memory);
         }
-        let align = if bytes < HUGE_PAGE { ALIGN } else { HUGE_PAGE };
-        let size = bytes.max(1).checked_next_multiple_of(align);
-        let Some(layout) = size.and_then(|size| Layout::from_size_align(size, align).ok()) else {
-            return Err(out_of_memory);
-        };
-        // SAFETY: the layout's size is not zero.
-        let start = NonNull::new(unsafe { alloc(layout) }).ok_or(out_of_memory)?;
-        #[cfg(target_os = "linux")]
-        if align == HUGE_PAGE {
-            // SAFETY: the range was just allocated; the advice changes no contents. A kernel that cannot take it says so.
-            let _ = unsafe { nix::libc::madvise(start.as_ptr().cast(), layout.size(), nix::libc::MADV_HUGEPAGE) };
-        }
-        Ok(Buffer(Rc::new(Allocation { start, layout })))
+        let allocation = Allocation::new(bytes, self.watched).ok_or(out_of_memory)?;
+        Ok(Buffer(Rc::new(allocation)))
     }
 
     fn upload(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
@@ -387,6 +353,31 @@ impl Device for HostDevice {
 
     fn core(&self, bound: &Bound) -> Option<u32> {
         self.quiet.core(&bound.launches)
+    }
+}
+
+/// A file of its own for every load, so that every load has its own globals, and the name to open it by. On Linux it is memory:
+/// folders for temporary files may be full, or forbid to run what lies in them.
+fn code_file(code: &[u8]) -> std::io::Result<(CodeFile, PathBuf)> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the name is a C string, and the descriptor that comes back is nobody else's.
+        let mut file = unsafe {
+            match nix::libc::memfd_create(c"kbench".as_ptr(), nix::libc::MFD_CLOEXEC) {
+                -1 => return Err(std::io::Error::last_os_error()),
+                descriptor => File::from_raw_fd(descriptor),
+            }
+        };
+        file.write_all(code)?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok((file, path.into()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let mut file = tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile()?;
+        file.write_all(code)?;
+        let path = file.path().to_owned();
+        Ok((file, path))
     }
 }
 

@@ -19,8 +19,8 @@ pub trait Device {
     /// What is known of the device.
     fn info(&self) -> &DeviceInfo;
 
-    /// Keeps the files of code that is loaded from now on readable, for a tool that looks up source lines in them.
-    fn keep_code(&mut self) {}
+    /// A tool looks on from now on: memory comes from where it knows of it, each buffer exactly as large as was asked for.
+    fn be_watched(&mut self) {}
 
     /// Loads machine code and finds `entry` in it.
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure>;

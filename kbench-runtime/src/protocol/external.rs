@@ -19,6 +19,9 @@
 //! -> {"type":"checked"}
 //! ```
 //!
+//! A reference by `command` speaks it too, and is never asked for `time`. `prepare` comes again for each set of inputs, and every
+//! floating-point tensor, outputs too, is f64, or f32 where `reference.precision` says so.
+//!
 //! Instead of any answer, `{"type":"unavailable","message":"no module named torch"}` ends it without reproach. Silence ends
 //! it after `timing.timeout_seconds`; `{"type":"stage","stage":"inputs"}` before slow preparations buys ten minutes, and
 //! `{"type":"stage","stage":"timing"}` between launches starts the seconds anew.
@@ -45,7 +48,7 @@ pub enum Request {
         /// The device that the kernels run on, which is the one to run on.
         device: DeviceInfo,
     },
-    /// Everything that is to be measured; comes once.
+    /// Everything that is to be measured; comes once, except to a reference.
     Prepare(Prepare),
     /// Run once exactly what is timed, and write the output files. Before it, make the outputs NaN: they must not be right
     /// already.

@@ -31,7 +31,14 @@ fn serve_lines(lines: String) -> (u8, Vec<Event>) {
 fn both(case: FakeCase<'_>) -> Vec<Request> {
     let [kernel, reference] = case.code();
     let (checked, with) = case.case();
-    let check = crate::protocol::CheckJob { id: 7, case: checked, reference: with, seeds: vec![0], bad_above: 0.1 };
+    let check = crate::protocol::CheckJob {
+        id: 7,
+        case: checked,
+        reference: with,
+        seeds: vec![0],
+        bad_above: 0.1,
+        depth: crate::protocol::Depth::default(),
+    };
     let time = TimeJob {
         id: 8,
         cases: vec![TimedCase { case: check.case.clone(), reference: check.reference.clone() }],

@@ -5,9 +5,9 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::keys::BASELINE;
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Baseline, BaselineKind, Program, Reference};
+use super::super::{Baseline, BaselineKind, Program, Reference, ReferenceKind};
+use super::correctness;
 use super::env::Env;
-use super::gates;
 use super::implementation::{Slot, implementation, with_kernel_defaults};
 use super::names::{check_name, find};
 use super::tensors::Tensors;
@@ -18,21 +18,21 @@ pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report
     let kernel_table = kernel.node.table()?;
     let entry = kernel_table.entry("reference")?;
     let own = entry.node.table()?;
-    if let Some(command) = own.entry("command") {
-        let diagnostic = Diagnostic::error("a command as the reference is not supported yet")
-            .at(&command.key_place, "")
-            .help("write the reference as a C function: `source`, `entry` and `args`");
-        report.push(diagnostic);
-        return None;
-    }
-    needs(own, entry, "reference", &["source", "entry"], report);
-    let table = with_kernel_defaults(own, kernel_table, false);
-    let implementation = implementation(&table, &Slot { noun: "reference", entry, env, tensors, report });
     let precision = match own.text("precision") {
         Some("f32") => DType::F32,
         _ => DType::F64,
     };
-    Some(Reference { implementation: implementation?, precision })
+    if let Some(program) = own.entry("command") {
+        for extra in own.entries.iter().filter(|extra| !["command", "precision"].contains(&extra.key.as_str())) {
+            let diagnostic = Diagnostic::error(format!("`{}` does not belong to a reference by `command`", extra.key));
+            report.push(diagnostic.at(&extra.key_place, "").at(&program.key_place, ""));
+        }
+        return Some(Reference { kind: ReferenceKind::Command(command(&program.node, report)?), precision });
+    }
+    needs(own, entry, "reference", &["source", "entry"], report);
+    let table = with_kernel_defaults(own, kernel_table, false);
+    let implementation = implementation(&table, &Slot { noun: "reference", entry, env, tensors, report });
+    Some(Reference { kind: ReferenceKind::Function(Box::new(implementation?)), precision })
 }
 
 fn needs(table: &Table, entry: &Entry, noun: &str, keys: &[&str], report: &Report) {
@@ -110,7 +110,7 @@ fn baseline(
         "kernel" => other_kernel(&kind.node, kernel, siblings, env, report).map(BaselineKind::Kernel),
         _ => {
             let limits = own.get("correctness").and_then(Node::table);
-            let correctness = limits.map(|limits| gates::correctness(limits, env, report));
+            let correctness = limits.map(|limits| correctness::limits(limits, report));
             command(&kind.node, report).map(|command| BaselineKind::Command(Program { command, correctness }))
         }
     }
@@ -139,7 +139,7 @@ fn other_kernel(node: &Node, kernel: &Entry, siblings: &[Entry], env: &Env<'_>, 
     }
     let index = find(node, "kernel", others().map(|other| other.key.as_str()), report)?;
     let other = others().nth(index)?;
-    for shape in &env.shapes {
+    for shape in env.named_shapes() {
         let theirs = other.node.table()?.entries_of("shapes").iter().find(|theirs| theirs.key == shape.name);
         let Some(theirs) = theirs.and_then(|theirs| theirs.node.table()) else {
             let message = format!("kernel `{}` has no shape `{}`", other.key, shape.name);

@@ -55,8 +55,13 @@ impl<'r> Env<'r> {
         Self { shapes: shapes.shapes, dims: shapes.dims, toggles, space, complete, report }
     }
 
+    /// The shapes of the table.
+    pub(super) fn named_shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter().filter(|shape| !shape.check_only)
+    }
+
     pub(super) fn shape_names(&self) -> impl Iterator<Item = &str> {
-        self.shapes.iter().map(|shape| shape.name.as_str())
+        self.named_shapes().map(|shape| shape.name.as_str())
     }
 
     pub(super) fn has_toggle(&self, name: &str) -> bool {

@@ -2,19 +2,26 @@
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{
-    Backend, CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search,
-};
+use super::super::{Backend, Baseline, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
 use super::env::Env;
 use super::names::find;
-use super::{counters, sanitize, shapes};
+use super::tensors::Tensors;
+use super::{correctness, counters, sanitize, shapes};
+
+/// What gates refer to, beside shapes and toggles.
+pub(super) struct Parts<'p> {
+    /// `None` where the implementation was reported.
+    pub(super) backend: Option<Backend>,
+    pub(super) tensors: &'p Tensors,
+    pub(super) baselines: &'p [Baseline],
+}
 
 /// `None` where something was reported.
 pub(super) fn gates(
     kernel: &Table,
     env: &Env<'_>,
     search: &Search,
-    backend: Option<Backend>,
+    parts: &Parts<'_>,
     report: &Report,
 ) -> Option<Gates> {
     let before = report.errors();
@@ -23,7 +30,7 @@ pub(super) fn gates(
     let sub = |key| table.get(key).and_then(Node::table).unwrap_or(&empty);
     let gates = Gates {
         resources: resources(sub("resources"), report),
-        correctness: correctness(sub("correctness"), env, report),
+        correctness: correctness::of_kernel(sub("correctness"), kernel, env, parts, report),
         performance: table
             .get("performance")
             .map_or(&[][..], Node::elements)
@@ -31,8 +38,8 @@ pub(super) fn gates(
             .filter_map(|node| performance(node, kernel.entries_of("baselines"), env, search, report))
             .collect(),
         performance_level: level(table.text("performance_level")),
-        sanitize: sanitize::sanitize(table.get("sanitize"), env, backend, report),
-        counters: counters::counters(table.get("counters"), env, search, backend, report),
+        sanitize: sanitize::sanitize(table.get("sanitize"), env, parts.backend, report),
+        counters: counters::counters(table.get("counters"), env, search, parts.backend, report),
     };
     (report.errors() == before).then_some(gates)
 }
@@ -59,43 +66,13 @@ fn resources(table: &Table, report: &Report) -> ResourceLimits {
 }
 
 /// A number from 0 to 1.
-fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
+pub(super) fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
     let node = table.get(key)?;
     let share = node.number()?;
     if share > 1.0 {
         report.error(&node.place, format!("`{key}` is a share"), "expected 0 to 1");
     }
     Some(share)
-}
-
-/// The limits in a table; those left out are none.
-pub(super) fn correctness(table: &Table, env: &Env<'_>, report: &Report) -> CorrectnessLimits {
-    let limit = |key| table.get(key).and_then(Node::number);
-    let bad_fraction = share(table, "max_bad_fraction", report).unwrap_or(0.0);
-    let mut limits = CorrectnessLimits {
-        level: level(table.text("level")),
-        max_abs_err: limit("max_abs_err"),
-        max_mean_err: limit("max_mean_err"),
-        max_rms_err: limit("max_rms_err"),
-        max_bias: limit("max_bias"),
-        max_bad_fraction: bad_fraction,
-        seeds: super::settings::integer(table, "seeds", 5, report),
-        shapes: (0..env.shapes.len()).collect(),
-        deterministic: table.get("deterministic").and_then(Node::bool).unwrap_or(true),
-    };
-    if bad_fraction > 0.0
-        && limits.max_abs_err.is_none()
-        && let Some(entry) = table.entry("max_bad_fraction")
-    {
-        report.error(&entry.key_place, "`max_bad_fraction` needs `max_abs_err`", "elements above that count as bad");
-    }
-    if let Some(node) = table.get("shapes") {
-        limits.shapes = shapes::find_all(node, env, report);
-        if node.elements().is_empty() {
-            report.error(&node.place, "correctness at no shape", "leave it out to check every shape");
-        }
-    }
-    limits
 }
 
 fn performance(

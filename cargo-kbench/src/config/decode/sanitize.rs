@@ -31,7 +31,7 @@ pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backe
             }
             shapes::find_all(node, env, report)
         }
-        None => smallest(env).into_iter().collect(),
+        None => shapes::smallest(&env.shapes).into_iter().collect(),
     };
     let timeout_seconds = settings::integer(table, "timeout_seconds", default.timeout_seconds, report);
     Sanitize { level, tools, shapes, timeout_seconds }
@@ -56,10 +56,4 @@ fn tools(node: &Node, backend: Backend, own: &[SanitizeTool], report: &Report) -
         report.push(Diagnostic::error(message).at(&node.place, "").help(format!("its tools are {names}")));
     }
     own.iter().copied().filter(|tool| named().any(|(_, word)| word == tool.name())).collect()
-}
-
-/// The shape with the smallest product of dimensions.
-fn smallest(env: &Env<'_>) -> Option<usize> {
-    let size = |index: &usize| env.shapes[*index].dims.iter().map(|&(_, size)| size as f64).product::<f64>();
-    (0..env.shapes.len()).min_by(|a, b| size(a).total_cmp(&size(b)))
 }

@@ -2,11 +2,12 @@
 
 use super::super::Shape;
 use super::super::diagnostics::{Diagnostic, Report};
-use super::super::tree::{Node, Table};
+use super::super::tree::{Entry, Node, Table};
 use super::names::{check_name, check_variable};
 
 /// Shapes and the names of their dimensions.
 pub(super) struct Shapes {
+    /// Those of the table, then those that are only checked.
     pub(super) shapes: Vec<Shape>,
     pub(super) dims: Vec<String>,
 }
@@ -43,15 +44,53 @@ pub(super) fn shapes(table: &Table, toggles: &[String], report: &Report) -> Shap
             }
         }
     }
-    let shapes = entries
+    let mut shapes: Vec<Shape> = entries
         .iter()
         .filter_map(|shape| {
             let sizes = &shape.node.table()?.entries;
             let dims = sizes.iter().filter_map(|dim| Some((dim.key.clone(), dim.node.integer()?))).collect();
-            Some(Shape { name: shape.key.clone(), dims })
+            Some(Shape { name: shape.key.clone(), dims, check_only: false })
         })
         .collect();
+    let sizes = || table.get("gates")?.table()?.get("correctness")?.table();
+    for entry in sizes().map_or(&[][..], |correctness| correctness.entries_of("sizes")) {
+        if dims.iter().any(|(dim, _)| *dim == entry.key) {
+            more_sizes(entry, &mut shapes);
+        } else {
+            let diagnostic = Diagnostic::error(format!("unknown dimension `{}`", entry.key)).at(&entry.key_place, "");
+            report.push(diagnostic.suggest(&entry.key, dims.iter().map(|(dim, _)| dim.as_str())));
+        }
+    }
     Shapes { shapes, dims: dims.into_iter().map(|(dim, _)| dim).collect() }
+}
+
+/// What "any" size stands for: the smallest, and those beside and between the powers of two that tiles have.
+const ANY: [i64; 7] = [1, 2, 17, 31, 33, 64, 127];
+
+/// Adds the smallest shape with each of the sizes that a dimension is to be checked at.
+fn more_sizes(entry: &Entry, shapes: &mut Vec<Shape>) {
+    let Some(smallest) = smallest(shapes).map(|index| shapes[index].clone()) else { return };
+    let sizes = match entry.node.text() {
+        Some(_) => ANY.to_vec(),
+        None => entry.node.elements().iter().filter_map(Node::integer).collect(),
+    };
+    for size in sizes {
+        let mut dims = smallest.dims.clone();
+        for (_, own) in dims.iter_mut().filter(|(dim, _)| *dim == entry.key) {
+            *own = size;
+        }
+        if shapes.iter().all(|shape| shape.dims != dims) {
+            let name = format!("{} with {} = {size}", smallest.name, entry.key);
+            shapes.push(Shape { name, dims, check_only: true });
+        }
+    }
+}
+
+/// The shape of the table with the smallest product of dimensions.
+pub(super) fn smallest(shapes: &[Shape]) -> Option<usize> {
+    let size = |index: &usize| shapes[*index].dims.iter().map(|&(_, size)| size as f64).product::<f64>();
+    let named = (0..shapes.len()).filter(|&index| !shapes[index].check_only);
+    named.min_by(|a, b| size(a).total_cmp(&size(b)))
 }
 
 /// The index of the shape that `node` names.

@@ -6,7 +6,7 @@ use kbench_runtime::protocol::Role;
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::expr::Expr;
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, Tensor};
+use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Tensor};
 use super::env::{Env, Need, integer_range};
 use super::implementation::source;
 use super::names::find;
@@ -244,16 +244,15 @@ pub(super) fn warn_unused(
     baselines: &[Baseline],
     report: &Report,
 ) {
-    if baselines.iter().any(|baseline| matches!(baseline.kind, BaselineKind::Command(_))) {
-        // A program gets them all; which it reads is not known.
-        return;
-    }
+    let programs = baselines.iter().any(|baseline| matches!(baseline.kind, BaselineKind::Command(_)));
+    // A program gets them all; which it reads is not known.
+    let (ReferenceKind::Function(reference), false) = (&reference.kind, programs) else { return };
     let mut used = vec![false; tensors.list.len()];
     let inline = baselines.iter().filter_map(|baseline| match &baseline.kind {
         BaselineKind::Implementation(implementation) => Some(&**implementation),
         _ => None,
     });
-    for arg in [kernel, &reference.implementation].into_iter().chain(inline).flat_map(|function| &function.args) {
+    for arg in [kernel, &**reference].into_iter().chain(inline).flat_map(|function| &function.args) {
         match arg {
             Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => used[*tensor] = true,
             Arg::Scalar { .. } => {}

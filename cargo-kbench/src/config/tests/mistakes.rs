@@ -823,15 +823,6 @@ fn functions() {
     9 | block = 128
       | ^^^^^
     "#);
-    insta::assert_snapshot!(changed("{ source = \"ref.c\", entry = \"k_ref\" }", "{ command = [\"python3\"] }"), @r#"
-    error: a command as the reference is not supported yet
-      --> Cargo.toml:14:15
-       |
-    14 | reference = { command = ["python3"] }
-       |               ^^^^^^^
-       |
-       = help: write the reference as a C function: `source`, `entry` and `args`
-    "#);
     insta::assert_snapshot!(changed("{ source = \"ref.c\", entry = \"k_ref\" }", "{ source = \"ref.c\", args = [\"x\"] }"), @r#"
     error: a reference needs `entry`
       --> Cargo.toml:14:1

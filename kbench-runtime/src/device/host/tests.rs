@@ -153,8 +153,41 @@ fn the_floating_point_environment_of_a_kernel_stays_its_own() {
 #[test]
 fn large_buffers_start_on_a_huge_page() {
     let mut device = HostDevice::open();
-    for bytes in [HUGE_PAGE, HUGE_PAGE + 5, 5 * HUGE_PAGE] {
+    for bytes in [memory::HUGE_PAGE, memory::HUGE_PAGE + 5, 5 * memory::HUGE_PAGE] {
         let buffer = device.alloc(bytes).unwrap();
-        assert_eq!(buffer.at(0, bytes).addr() % HUGE_PAGE, 0);
+        assert_eq!(buffer.at(0, bytes).addr() % memory::HUGE_PAGE, 0);
     }
+}
+
+#[test]
+fn every_load_has_its_own_file_however_often() {
+    let mut device = HostDevice::open();
+    let kernels: Vec<Kernel> = (0..20)
+        .map(|round| {
+            let code = if round % 2 == 0 { c_library() } else { crate::testing::flushing_library() };
+            let kernel = device.load(code, "kbench_symbol").unwrap();
+            drop(device.load(c_library(), "kbench_scale").unwrap());
+            device.set_symbol(&kernel, "shared_value", &f64::from(round).to_ne_bytes()).unwrap();
+            kernel
+        })
+        .collect();
+    let output = device.alloc(8).unwrap();
+    for (round, kernel) in kernels.iter().enumerate() {
+        let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 8 }];
+        let bound = device.bind(kernel, &Geometry::default(), &args).unwrap();
+        device.run(&bound).unwrap();
+        let mut bytes = [0; 8];
+        device.download(&output, 0, &mut bytes).unwrap();
+        assert_eq!(f64::from_ne_bytes(bytes), round as f64);
+    }
+}
+
+#[test]
+fn a_buffer_comes_from_the_allocator_where_a_tool_looks_on() {
+    let mut device = HostDevice::open();
+    device.be_watched();
+    let buffer = device.alloc(4097).unwrap();
+    device.fill(&buffer, 0, 4097, 1).unwrap();
+    assert_eq!(buffer.at(0, 4097).addr() % 4096, 0);
+    assert_eq!(device.alloc(usize::MAX).unwrap_err(), Failure::OutOfMemory { bytes: usize::MAX as u64 });
 }

@@ -1,0 +1,191 @@
+use super::*;
+use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::{Beside, ErrorSizes, OutOfBounds};
+
+fn output() -> OutputReport {
+    OutputReport {
+        tensor: "o".into(),
+        elements: 1000,
+        unwritten: 0,
+        first_unwritten: None,
+        nonfinite: 0,
+        max_abs_err: 0.05,
+        max_abs_err_at: 7,
+        output_at: 1.05,
+        reference_at: 1.0,
+        mean_abs_err: 0.01,
+        bias: -0.001,
+        rms_err: 0.02,
+        rms_ref: 1.0,
+        bad: 0,
+        beside: Beside::default(),
+    }
+}
+
+fn seed(output: OutputReport) -> SeedReport {
+    SeedReport {
+        seed: 3,
+        pattern: None,
+        outputs: vec![output],
+        inputs_changed: vec![],
+        out_of_bounds: vec![],
+        unrepeatable: 0,
+        stale: 0,
+    }
+}
+
+fn code(limits: &CorrectnessLimits, seed: SeedReport) -> Option<Reason> {
+    judge(limits, &[], "mission", &[seed]).map(|rejection| rejection.code)
+}
+
+fn limits() -> CorrectnessLimits {
+    CorrectnessLimits { max_abs_err: Some(0.06), max_mean_err: Some(0.02), ..CorrectnessLimits::default() }
+}
+
+#[test]
+fn within_the_limits_passes() {
+    assert_eq!(code(&limits(), seed(output())), None);
+}
+
+#[test]
+fn each_error_has_its_limit() {
+    for (bad, limits) in [
+        (OutputReport { max_abs_err: 0.061, ..output() }, limits()),
+        (OutputReport { mean_abs_err: 0.021, ..output() }, limits()),
+        (output(), CorrectnessLimits { max_rms_err: Some(0.019), ..limits() }),
+        (output(), CorrectnessLimits { max_bias: Some(0.0009), ..limits() }),
+        (OutputReport { bad: 11, ..output() }, CorrectnessLimits { max_bad_fraction: 0.01, ..limits() }),
+    ] {
+        assert_eq!(code(&limits, seed(bad)), Some(Reason::Wrong));
+    }
+    let tolerated = OutputReport { max_abs_err: 9.0, bad: 10, ..output() };
+    assert_eq!(code(&CorrectnessLimits { max_bad_fraction: 0.01, ..limits() }, seed(tolerated)), None);
+}
+
+#[test]
+fn causes_come_before_consequences() {
+    let mut all = seed(OutputReport { unwritten: 1, nonfinite: 1, max_abs_err: 9.0, ..output() });
+    all.stale = 1;
+    all.unrepeatable = 1;
+    assert_eq!(code(&limits(), all.clone()), Some(Reason::Unwritten));
+    all.inputs_changed = vec!["q".into()];
+    assert_eq!(code(&limits(), all.clone()), Some(Reason::InputChanged));
+    all.out_of_bounds = vec![OutOfBounds { tensor: "o".into(), offset: -4, bytes: 4 }];
+    assert_eq!(code(&limits(), all.clone()), Some(Reason::OutOfBounds));
+    let rejection = judge(&limits(), &[], "mission", &[all]).unwrap();
+    assert_eq!(rejection.message, "4 bytes written outside: 4 bytes before the start of `o` (seed 3)");
+}
+
+#[test]
+fn a_kernel_declared_nondeterministic_may_differ_from_itself() {
+    let mut report = seed(output());
+    report.unrepeatable = 5;
+    report.stale = 5;
+    assert_eq!(code(&limits(), report.clone()), Some(Reason::Unrepeatable));
+    assert_eq!(code(&CorrectnessLimits { deterministic: false, ..limits() }, report), None);
+}
+
+fn tensor(name: &str, dtype: DType) -> Tensor {
+    Tensor {
+        name: name.into(),
+        dtype,
+        dims: vec![],
+        role: kbench_runtime::protocol::Role::Out,
+        init: crate::config::Init::None,
+    }
+}
+
+#[test]
+fn without_limits_the_type_of_each_output_sets_its_own() {
+    let limits = CorrectnessLimits::default();
+    let judged = |outputs: &[(&str, DType)], limits: &CorrectnessLimits| {
+        let tensors: Vec<Tensor> = outputs.iter().map(|(name, dtype)| tensor(name, *dtype)).collect();
+        let mut report = seed(output());
+        report.outputs = outputs.iter().map(|(name, _)| OutputReport { tensor: (*name).into(), ..output() }).collect();
+        judge(limits, &tensors, "s", &[report]).map(|rejection| rejection.code)
+    };
+    assert_eq!(judged(&[("o", DType::F32)], &limits), Some(Reason::Wrong));
+    assert_eq!(judged(&[("o", DType::F8e4m3)], &limits), None);
+    assert_eq!(judged(&[("o", DType::F8e4m3), ("i", DType::I32)], &limits), Some(Reason::Wrong), "integers are exact");
+    let loose = CorrectnessLimits { max_rms_err: Some(1.0), ..limits.clone() };
+    assert_eq!(judged(&[("i", DType::I32)], &loose), Some(Reason::Wrong), "unless max_abs_err says otherwise");
+    let stated = CorrectnessLimits { max_abs_err: Some(1.0), ..limits.clone() };
+    assert_eq!(judged(&[("i", DType::I32)], &stated), None);
+    // A limit on the bias says nothing about the errors themselves.
+    let biased = CorrectnessLimits { max_bias: Some(1.0), ..limits };
+    assert_eq!(judged(&[("o", DType::F32)], &biased), Some(Reason::Wrong));
+}
+
+#[test]
+fn one_wrong_element_in_a_million_is_seen() {
+    let one = OutputReport { elements: 1_000_000, max_abs_err: 0.25, rms_err: 2.5e-4, ..output() };
+    let limits = CorrectnessLimits { max_rms_err: Some(1e-3), ..CorrectnessLimits::default() };
+    let judged = |output| judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(output)]);
+    let rejection = judged(one.clone()).unwrap();
+    assert!(rejection.message.starts_with("relative error of one element 2.500e-1 > 2.000e-2"), "{rejection}");
+    // Rounding of an element that is itself large is no fault.
+    assert_eq!(judged(OutputReport { reference_at: 100.0, ..one }), None);
+}
+
+fn sizes(error: f64) -> ErrorSizes {
+    ErrorSizes { max_abs_err: 5.0 * error, mean_abs_err: 0.8 * error, rms_err: error, rms_ref: 1.0 }
+}
+
+#[test]
+fn a_naive_version_limits_the_errors() {
+    let limits = CorrectnessLimits { naive: Some(0), ..CorrectnessLimits::default() };
+    let judged = |naive: f64| {
+        let beside = Beside { naive: Some(sizes(naive)), ..Beside::default() };
+        judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(OutputReport { beside, ..output() })])
+    };
+    assert_eq!(judged(0.011), None, "however large");
+    let rejection = judged(0.009).unwrap();
+    assert!(rejection.message.starts_with("rms error beside that of the naive version 2.000e-2 > 1.800e-2"));
+}
+
+#[test]
+fn a_bias_is_judged_against_chance() {
+    let limits = CorrectnessLimits { max_bias_ratio: Some(0.25), max_abs_err: Some(1.0), ..Default::default() };
+    let judged = |bias, elements| code(&limits, seed(OutputReport { bias, elements, ..output() }));
+    assert_eq!(judged(0.004, 1_000_000), Some(Reason::Wrong));
+    assert_eq!(judged(0.004, 100), None, "it may be chance");
+    assert_eq!(judged(0.002, 1_000_000), None, "a fifth of the mean error");
+}
+
+#[test]
+fn quantization_is_judged_only_where_the_table_says() {
+    let beside = Beside { quantization: Some(sizes(0.01)), total: Some(sizes(0.02)), ..Beside::default() };
+    let report = || seed(OutputReport { beside: beside.clone(), ..output() });
+    assert_eq!(code(&limits(), report()), None);
+    for (max_quantization_err, max_total_err, wrong) in
+        [(Some(0.06), Some(0.11), false), (Some(0.04), None, true), (None, Some(0.09), true)]
+    {
+        let limits = CorrectnessLimits { max_quantization_err, max_total_err, ..limits() };
+        assert_eq!(code(&limits, report()).is_some(), wrong);
+    }
+}
+
+#[test]
+fn in_a_pattern_limits_grow_with_the_outputs_and_with_their_sensitivity() {
+    let large = |error: f64, sensitivity: f64| {
+        let beside = Beside { sensitivity: Some(sizes(sensitivity)), ..Beside::default() };
+        let (max_abs_err, rms_err) = (5.0 * error, error);
+        let output = OutputReport { max_abs_err, rms_err, mean_abs_err: error, rms_ref: 64.0, beside, ..output() };
+        SeedReport { pattern: Some(Pattern::HotRow), ..seed(output) }
+    };
+    let judged = |limits: &CorrectnessLimits, report| {
+        let f32 = [tensor("o", DType::F32)];
+        let fine = OutputReport { max_abs_err: 1e-5, rms_err: 1e-5, mean_abs_err: 1e-5, ..output() };
+        judge(limits, &f32, "s", &[seed(fine), report])
+    };
+    let default = CorrectnessLimits::default();
+    assert_eq!(judged(&default, large(0.006, 0.0)), None, "1e-4 of the output");
+    assert_eq!(judged(&default, large(0.1, 0.06)), None, "no better can be asked for");
+    let rejection = judged(&default, large(0.1, 0.01)).unwrap();
+    assert!(rejection.message.ends_with("(hot row)"), "{rejection}");
+    assert_eq!(judged(&limits(), large(0.7, 0.0)), None, "64 times the limit of an ordinary input");
+    assert!(judged(&limits(), large(0.8, 0.0)).is_some());
+    let small = OutputReport { max_abs_err: 0.05, rms_ref: 0.0, ..output() };
+    let small = SeedReport { pattern: Some(Pattern::Equal), ..seed(small) };
+    assert_eq!(judged(&limits(), small), None, "limits never shrink");
+}

@@ -1,0 +1,317 @@
+//! Inputs that look for trouble, beside random ones.
+//!
+//! A pattern is applied to tensors that are normal or uniform: files, constants, ranges and integers mean something and stay as
+//! they are, and what is quantised follows its values. A uniform tensor stays in its range, since that is all the table
+//! promises of it.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::dtype::DType;
+use crate::protocol::{Source, TensorSpec};
+
+/// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
+pub const GENERATION: u32 = 1;
+
+/// How much larger the large are, and what is hot.
+const LARGE: f64 = 64.0;
+const HOT_TILE: f64 = 16.0;
+
+/// Rows of a tile at most.
+const TILE: u64 = 32;
+
+/// What the inputs look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Everything 64 times as large; the ends of a uniform tensor's range.
+    Large,
+    /// One row, at a random place, 64 times as large as the others.
+    HotRow,
+    /// Up to 32 neighbouring rows, at a random place, 16 times as large: what skips or repeats a tile shows.
+    HotTile,
+    /// One value everywhere.
+    Equal,
+    /// Every other element subnormal.
+    Denormal,
+    /// The sign changes from each element to the next: sums cancel.
+    SignFlips,
+}
+
+impl Pattern {
+    /// Every pattern, in the order they are tried.
+    pub const ALL: [Self; 6] = [Self::Large, Self::HotRow, Self::HotTile, Self::Equal, Self::Denormal, Self::SignFlips];
+
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::HotRow => "hot-row",
+            Self::HotTile => "hot-tile",
+            Self::Equal => "equal",
+            Self::Denormal => "denormal",
+            Self::SignFlips => "sign-flips",
+        }
+    }
+
+    /// Whether it changes a tensor with these contents.
+    pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
+        let Some(values) = Values::of(source).filter(|_| dtype.is_float()) else { return false };
+        match self {
+            Self::Large | Self::HotRow | Self::HotTile | Self::Equal => true,
+            Self::Denormal => values.low <= 0.0 && values.high > 0.0,
+            Self::SignFlips => values.has_both_signs,
+        }
+    }
+}
+
+/// What a normal or uniform tensor may hold.
+#[derive(Debug, Clone, Copy)]
+struct Values {
+    low: f64,
+    high: f64,
+    /// Of a uniform tensor: its range must be kept.
+    bounded: bool,
+    has_both_signs: bool,
+    /// For [`Pattern::Equal`].
+    usual: f64,
+}
+
+impl Values {
+    fn of(source: &Source) -> Option<Self> {
+        match *source {
+            Source::Normal { mean, std } => Some(Self {
+                low: -f64::MAX,
+                high: f64::MAX,
+                bounded: false,
+                has_both_signs: mean.abs() < 3.0 * std,
+                usual: mean + std,
+            }),
+            Source::Uniform { low, high } => Some(Self {
+                low,
+                // The end is excluded, and must stay so once rounded to the tensor's type.
+                high: high - (high - low) / 256.0,
+                bounded: true,
+                has_both_signs: low < 0.0 && high > 0.0 && -low >= (high - low) / 4.0 && high >= (high - low) / 4.0,
+                usual: low + 0.75 * (high - low),
+            }),
+            _ => None,
+        }
+    }
+
+    fn clamp(&self, value: f64) -> f64 {
+        value.clamp(self.low, self.high)
+    }
+
+    /// A value as far out as the tensor may hold one, on the side where `value` is.
+    fn far(&self, value: f64, factor: f64) -> f64 {
+        match self.bounded {
+            false => value * factor,
+            true if value - self.low < self.high - value => self.low,
+            true => self.high,
+        }
+    }
+}
+
+/// A pattern for one tensor.
+#[derive(Debug)]
+pub(crate) struct Transform {
+    pattern: Pattern,
+    values: Values,
+    /// The largest value that its type holds, and the smallest that is not subnormal.
+    limits: (f64, f64),
+    /// Elements of a row, and rows that follow each other.
+    row: u64,
+    rows: u64,
+    /// The hot ones among the rows.
+    hot: std::ops::Range<u64>,
+    /// Where the row is hot: which of the groups of rows.
+    group: Option<u64>,
+}
+
+impl Transform {
+    /// `None` where the pattern leaves the tensor as it is.
+    pub(crate) fn new(pattern: Pattern, spec: &TensorSpec, seed: u64) -> Option<Self> {
+        if !pattern.applies_to(spec.dtype, &spec.source) {
+            return None;
+        }
+        // A tensor of one dimension has rows of one element.
+        let (row, rows, groups) = match *spec.dims.as_slice() {
+            [] => (1, 1, 1),
+            [elements] => (1, elements, 1),
+            [ref outer @ .., rows, row] => (row, rows, outer.iter().product()),
+        };
+        // The place depends on the seed alone, so that tensors with as many rows are hot in the same ones.
+        let mut rng = ChaCha8Rng::from_seed(*blake3::hash(&seed.to_le_bytes()).as_bytes());
+        let place: f64 = rng.random();
+        let at = |n: u64| ((place * n as f64) as u64).min(n.saturating_sub(1));
+        let (hot, group) = match pattern {
+            Pattern::HotRow => (at(rows)..at(rows) + 1, Some(at(groups))),
+            Pattern::HotTile => {
+                let size = (rows / 4).clamp(1, TILE);
+                let first = at(rows.saturating_sub(size) + 1);
+                (first..first + size, None)
+            }
+            _ => (0..0, None),
+        };
+        let limits = (max_finite(spec.dtype), smallest_normal(spec.dtype));
+        Some(Self {
+            pattern,
+            values: Values::of(&spec.source)?,
+            limits,
+            row: row.max(1),
+            rows: rows.max(1),
+            hot,
+            group,
+        })
+    }
+
+    /// Changes ordinary values: the elements of the tensor from `first` on.
+    pub(crate) fn apply(&self, first: usize, values: &mut [f64]) {
+        let (largest, smallest) = self.limits;
+        for (index, value) in (first as u64..).zip(values) {
+            let ordinary = *value;
+            let new = match self.pattern {
+                Pattern::Large => self.values.far(ordinary, LARGE),
+                Pattern::HotRow => self.hot(index, ordinary, LARGE),
+                Pattern::HotTile => self.hot(index, ordinary, HOT_TILE),
+                Pattern::Equal => self.values.usual,
+                Pattern::Denormal if index % 2 == 1 => {
+                    let signed = if self.values.low < 0.0 { ordinary } else { ordinary.abs() };
+                    0.75 * smallest * signed / (1.0 + signed.abs())
+                }
+                Pattern::Denormal => ordinary,
+                Pattern::SignFlips if index % 2 == 1 => -ordinary.abs(),
+                Pattern::SignFlips => ordinary.abs(),
+            };
+            *value = self.values.clamp(new).clamp(-largest, largest);
+        }
+    }
+
+    fn hot(&self, index: u64, ordinary: f64, factor: f64) -> f64 {
+        let row = index / self.row;
+        let is_hot = self.hot.contains(&(row % self.rows)) && self.group.is_none_or(|group| group == row / self.rows);
+        match (is_hot, self.values.bounded) {
+            (true, _) => self.values.far(ordinary, factor),
+            (false, true) => ordinary / factor,
+            (false, false) => ordinary,
+        }
+    }
+}
+
+/// The largest finite number of a type; no limit for integers, whose overflow is a fault.
+pub(crate) fn max_finite(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f32::MAX.into(),
+        DType::F16 => 65504.0,
+        DType::Bf16 => codec::decode(dtype, &0x7f7f_u16.to_le_bytes())[0],
+        DType::F8e4m3 => 448.0,
+        DType::F8e5m2 => 57344.0,
+        _ => f64::MAX,
+    }
+}
+
+/// The smallest positive number of a floating-point type that is not subnormal; 0 for integers.
+pub fn smallest_normal(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::MIN_POSITIVE,
+        DType::F32 | DType::Bf16 => f32::MIN_POSITIVE.into(),
+        DType::F16 | DType::F8e5m2 => 1.0 / f64::from(1 << 14),
+        DType::F8e4m3 => 1.0 / 64.0,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)] // exactness is what is tested
+mod tests {
+    use super::*;
+    use crate::protocol::Role;
+    use crate::tensor::{Blobs, generate_pattern};
+
+    fn made(pattern: Pattern, dtype: DType, dims: &[u64], source: Source) -> Vec<f64> {
+        let spec = TensorSpec { name: "x".into(), dtype, dims: dims.to_vec(), role: Role::In, source };
+        let inputs = generate_pattern(&[spec], 0, Some(pattern), &Blobs::new()).unwrap();
+        codec::decode(dtype, inputs[0].as_ref().unwrap())
+    }
+
+    const NORMAL: Source = Source::Normal { mean: 0.0, std: 1.0 };
+
+    fn rms(values: &[f64]) -> f64 {
+        (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn each_pattern_is_what_its_name_says() {
+        let dims = [3, 40, 64];
+        let large = made(Pattern::Large, DType::F32, &dims, NORMAL);
+        assert!((50.0..80.0).contains(&rms(&large)));
+        assert!(made(Pattern::Equal, DType::F32, &dims, NORMAL).iter().all(|value| *value == 1.0));
+
+        let hot = |pattern| -> Vec<usize> {
+            let values = made(pattern, DType::F32, &dims, NORMAL);
+            (0..120).filter(|row| rms(&values[row * 64..(row + 1) * 64]) > 4.0).collect()
+        };
+        assert_eq!(hot(Pattern::HotRow).len(), 1);
+        let tile = hot(Pattern::HotTile);
+        assert_eq!(tile.len(), 3 * 10, "the same ten rows in each group");
+        assert!(tile[..10].windows(2).all(|pair| pair[1] == pair[0] + 1));
+        assert_eq!(tile[10..20].iter().map(|row| row - 40).collect::<Vec<_>>(), tile[..10]);
+
+        let subnormal = |value: f64| value != 0.0 && value.abs() < f32::MIN_POSITIVE.into();
+        let denormal = made(Pattern::Denormal, DType::F32, &dims, NORMAL);
+        assert!(denormal.iter().skip(1).step_by(2).all(|value| subnormal(*value)));
+        assert!(denormal.iter().step_by(2).all(|value| !subnormal(*value)));
+
+        let flips = made(Pattern::SignFlips, DType::F32, &dims, NORMAL);
+        assert!(flips.iter().enumerate().all(|(index, value)| (*value < 0.0) == (index % 2 == 1)));
+    }
+
+    #[test]
+    fn a_uniform_tensor_stays_in_its_range() {
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8e4m3] {
+            for (low, high) in [(-1.0, 1.0), (0.0, 8.0), (0.5, 2.0), (-3.0, -1.0)] {
+                for pattern in Pattern::ALL {
+                    let source = Source::Uniform { low, high };
+                    let applies = pattern.applies_to(dtype, &source);
+                    let values = made(pattern, dtype, &[50, 20], source);
+                    // A narrow float may round to the end, as it does without a pattern.
+                    let inside = |value: &f64| *value >= low && (*value < high || dtype.size() < 4 && *value <= high);
+                    assert!(values.iter().all(inside), "{dtype} {low} {high} {pattern:?}");
+                    if low > 0.0 || high < 0.0 {
+                        assert_eq!(applies, !matches!(pattern, Pattern::Denormal | Pattern::SignFlips));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_type_holds_its_patterns() {
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::Bf16, DType::F8e4m3, DType::F8e5m2] {
+            let source = Source::Normal { mean: 0.0, std: 1000.0 };
+            for pattern in Pattern::ALL {
+                assert!(made(pattern, dtype, &[100], source.clone()).iter().all(|value| value.is_finite()), "{dtype}");
+            }
+            assert!(codec::decode(dtype, &codec::encode(dtype, &[max_finite(dtype)]))[0] == max_finite(dtype));
+            let smallest = smallest_normal(dtype);
+            assert!(codec::decode(dtype, &codec::encode(dtype, &[smallest]))[0] == smallest);
+        }
+    }
+
+    #[test]
+    fn contents_with_a_meaning_stay() {
+        for source in [
+            Source::Constant(3.0),
+            Source::Arange { start: 0.0, step: 1.0 },
+            Source::Integers { low: 0, high: 7 },
+            Source::Scale,
+        ] {
+            assert!(Pattern::ALL.iter().all(|pattern| !pattern.applies_to(DType::F32, &source)), "{source:?}");
+        }
+        let plain = made(Pattern::Large, DType::F32, &[100], Source::Arange { start: 0.0, step: 1.0 });
+        assert_eq!(plain[99], 99.0);
+    }
+}
