@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::DeviceKind;
 use crate::testing::c_library;
 
 const N: usize = 1000;
