@@ -136,15 +136,17 @@ impl<D: Device> Session<D> {
         for (index, case) in measured.iter_mut().enumerate() {
             pulse.beat(Stage::Timing);
             pulse.announce(job, index);
-            case.take(device, job.cache, alone, sampling::draw(case.sets.len(), &mut rng)).map_err(at(index))?;
-            case.look_back(device, &mut rng, &mut pulse).map_err(at(index))?;
+            let set = if ended.raced { 0 } else { sampling::draw(case.sets.len(), &mut rng) };
+            case.take(device, job.cache, alone, set).map_err(at(index))?;
+            case.look_back(device, ended.raced, &mut rng, &mut pulse).map_err(at(index))?;
         }
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
         for (index, (mut case, timed)) in measured.into_iter().zip(&job.cases).enumerate() {
             stage(Stage::Case(index));
-            let after =
-                after::after(device, &mut case, &timed.case.tensors, job.bad_above, stage).map_err(at(index))?;
+            let sets = if ended.raced { 1 } else { case.sets.len() };
+            let tensors = &timed.case.tensors;
+            let after = after::after(device, &mut case, sets, tensors, job.bad_above, stage).map_err(at(index))?;
             let resolution = device.resolution().map_err(at(index))?;
             let samples: Vec<f64> = case.samples.iter().map(|sample| sample.nanoseconds).collect();
             let sampling = Sampling {
@@ -217,12 +219,21 @@ impl<D: Device> Session<D> {
 }
 
 impl<D: Device> Measured<D> {
-    /// Keeps what the last sample left behind, and looks at what else this kernel does. Nothing here is a sample any more.
-    fn look_back(&mut self, device: &mut D, rng: &mut ChaCha8Rng, pulse: &mut Pulse<'_, '_>) -> Result<(), Failure> {
+    /// Keeps what the last sample left behind, and looks at what else this kernel does, unless it lost a race: nobody skips work to
+    /// become slow. Nothing here is a sample any more.
+    fn look_back(
+        &mut self,
+        device: &mut D,
+        raced: bool,
+        rng: &mut ChaCha8Rng,
+        pulse: &mut Pulse<'_, '_>,
+    ) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
         self.left = self.rig.outputs(device)?;
-        self.skips_work = self.skips_work(device, rng, pulse)?;
-        self.keeps_results = self.keeps_results(device, rng, pulse)?;
+        if !raced {
+            self.skips_work = self.skips_work(device, rng, pulse)?;
+            self.keeps_results = self.keeps_results(device, rng, pulse)?;
+        }
         // The looks restored what the kernel may have changed.
         pulse.beat(Stage::Timing);
         device.run(&self.rig.bound)?;
