@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Request, SeedReport, Source,
-    Stage, TensorSpec, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Mutation, Request, SeedReport,
+    Source, Stage, TensorSpec, TimeJob, Timing,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -77,6 +77,8 @@ pub struct WorkerOptions {
     pub index: u32,
     /// Folder for reference results.
     pub cache: PathBuf,
+    /// What an audit makes it do wrong.
+    pub mutation: Option<Mutation>,
 }
 
 /// A supervised worker.
@@ -165,6 +167,7 @@ impl Executor {
             device: self.options.device,
             index: self.options.index,
             cache: Some(self.options.cache.clone()),
+            mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);
         worker.send(&hello);

@@ -95,6 +95,7 @@ impl<'a> Workbench<'a> {
             device: device_kind(kernel.implementation.backend),
             index: device_index,
             cache,
+            mutation: None,
         };
         Self {
             kernel,

@@ -3,6 +3,7 @@
 pub mod cuda;
 pub mod fake;
 pub mod host;
+pub mod mutant;
 
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Geometry, TensorMap};
 
