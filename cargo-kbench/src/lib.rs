@@ -5,6 +5,7 @@
 //! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
 //! [`drift`] look at two states of a kernel.
 
+pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod compare;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use kbench_runtime::protocol::{DeviceInfo, Reference};
+use kbench_runtime::protocol::{DeviceInfo, Mutation, Reference};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
@@ -111,6 +111,12 @@ impl<'a> Workbench<'a> {
             keys: HashMap::new(),
             journal: None,
         }
+    }
+
+    /// Has the worker spoil what the kernel does, for an audit. To be called before [`Workbench::open`].
+    pub fn mutate(&mut self, mutation: Mutation) {
+        self.worker_options.mutation = Some(mutation);
+        self.executor = Executor::new(self.worker_options.clone());
     }
 
     /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference.

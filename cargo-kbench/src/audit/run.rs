@@ -1,0 +1,251 @@
+//! Each mutant through the gates.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use kbench_runtime::protocol::{DeviceInfo, Mutation};
+use rayon::prelude::*;
+
+use super::advice::advice;
+use super::plan::{self, Make, Mutant, Plan};
+use super::source::Lack;
+use super::{Audited, Fate, Outcome, Report};
+use crate::compile::Compiler;
+use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
+use crate::evaluation::{Evaluation, Gate, ShapeErrors};
+use crate::executor::{ExecutorError, INTERRUPTED};
+use crate::space::Variant;
+use crate::workbench::{Attempt, Builder, Built, RunError, Workbench};
+
+/// Most samples and warm-ups of a mutant: enough for what is checked after them.
+const ITERATIONS: u32 = 20;
+const WARMUP: u32 = 5;
+
+/// Shortest deadline, in seconds.
+const SHORTEST: u64 = 2;
+
+/// Whoever wants to see mutants as they end.
+pub trait Observer {
+    /// All of them, before the first one runs.
+    fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]);
+    /// One of them, and its place among all.
+    fn audited(&mut self, audited: &Audited, index: usize);
+}
+
+/// What is audited, and with what.
+#[derive(Clone, Copy)]
+pub struct Audit<'a> {
+    /// The kernel's package.
+    pub package: &'a Package,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Builds it and its mutants.
+    pub compiler: &'a Compiler,
+    /// Index of the device.
+    pub device: u32,
+    /// The variant that is mutated.
+    pub variant: &'a Variant,
+    /// `<target>/kbench`: reference results and changed sources are kept there.
+    pub work_directory: &'a std::path::Path,
+}
+
+/// The kernel as it is, seen to pass.
+struct Own<'a> {
+    kernel: Kernel,
+    built: Built,
+    evaluation: Evaluation,
+    /// What the builder knows of the device.
+    builder: Builder<'a>,
+}
+
+/// A mutant's build: none where the kernel's own serves.
+type Build = Option<Result<(Kernel, Attempt), String>>;
+
+impl Audit<'_> {
+    /// Runs the kernel, then its mutants one by one.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+        let mut kernel = self.kernel.clone();
+        kernel.gates.resources.level = Level::Allow;
+        kernel.gates.performance.clear();
+        kernel.gates.sanitize.level = Level::Allow;
+        kernel.timing.iterations = kernel.timing.iterations.min(ITERATIONS);
+        kernel.timing.warmup = kernel.timing.warmup.min(WARMUP);
+
+        let mut bench = self.bench(&kernel);
+        let device = bench.open()?;
+        let attempt = bench.builder.build(self.variant)?;
+        let built = attempt.result.as_ref().ok().cloned();
+        let began = Instant::now();
+        let evaluation = bench.evaluate(self.variant, attempt)?;
+        // A mutant that is silent for longer than all checks and samples of the kernel took, twice, hangs.
+        let deadline = (2 * began.elapsed().as_secs() + 1).clamp(SHORTEST, kernel.timing.timeout_seconds.max(SHORTEST));
+        let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
+            return Ok(Outcome::Unfit(Box::new(evaluation)));
+        };
+        let plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
+        observer.planned(&device, &plan.mutants);
+        let builder = bench.builder.clone();
+        let mut of_mutants = kernel.clone();
+        of_mutants.timing.timeout_seconds = deadline;
+        let own = Own { kernel: of_mutants, built, evaluation, builder };
+        let mutants = self.all(&own, &plan, observer)?;
+        Ok(Outcome::Done(Report {
+            package: kernel.package.clone(),
+            kernel: kernel.name.clone(),
+            device: device.name,
+            variant: kernel.space.settings(self.variant),
+            errors: own.evaluation.errors.clone(),
+            mutants,
+            absent: plan.absent,
+            deadline,
+        }))
+    }
+
+    fn bench<'b>(&'b self, kernel: &'b Kernel) -> Workbench<'b> {
+        let cache = self.work_directory.join("references");
+        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+    }
+
+    fn all(&self, own: &Own<'_>, plan: &Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
+        let builds: Vec<(Option<PathBuf>, Build)> =
+            plan.mutants.par_iter().map(|mutant| self.build(own, mutant)).collect::<Result<_, RunError>>()?;
+        let mut audited = Vec::new();
+        for (index, (mutant, (source, build))) in plan.mutants.iter().zip(builds).enumerate() {
+            let fate = self.fate(own, mutant, build)?;
+            let Mutant { name, what, .. } = mutant.clone();
+            let one = Audited { name, what, fate, source };
+            observer.audited(&one, index);
+            audited.push(one);
+        }
+        Ok(audited)
+    }
+
+    /// Builds a mutant that has code of its own; gives the changed source, where there is one.
+    fn build(&self, own: &Own<'_>, mutant: &Mutant) -> Result<(Option<PathBuf>, Build), RunError> {
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err(ExecutorError::Interrupted.into());
+        }
+        let (kernel, variant, source) = match &mutant.make {
+            Make::Wrapper { .. } => return Ok((None, None)),
+            Make::Toggles(other) => (own.kernel.clone(), other, None),
+            Make::Source(changed) => {
+                let path = plan::source_file(&self.work_directory.join("audit"), &own.kernel, mutant, &changed.text);
+                // Left alone where it is there: its age is part of what the compile cache looks at.
+                if std::fs::read(&path).ok().as_deref() != Some(changed.text.as_bytes()) {
+                    std::fs::create_dir_all(path.parent().expect("it is in a folder"))?;
+                    std::fs::write(&path, &changed.text)?;
+                }
+                let mut kernel = own.kernel.clone();
+                let implementation = &mut kernel.implementation;
+                let folder = implementation.source.parent().unwrap_or(&self.package.directory).display().to_string();
+                // What the source includes by name lies beside the original.
+                implementation.flags.splice(0..0, ["-I".to_owned(), folder]);
+                implementation.source.clone_from(&path);
+                (kernel, self.variant, Some(path))
+            }
+        };
+        let attempt = own.builder.of(&kernel).build(variant)?;
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err(ExecutorError::Interrupted.into());
+        }
+        let build = match &attempt.result {
+            // A change that does not compile is no mutant.
+            Err(failure) if source.is_some() && failure.rejection.gate == Gate::Compile => {
+                Err(format!("it does not compile: {}", failure.rejection.message))
+            }
+            _ => Ok((kernel, attempt)),
+        };
+        Ok((source, Some(build)))
+    }
+
+    fn fate(&self, own: &Own<'_>, mutant: &Mutant, build: Build) -> Result<Fate, RunError> {
+        let own_build = || Attempt { result: Ok(own.built.clone()), warnings: Vec::new() };
+        let (kernel, attempt) = match build {
+            None => (own.kernel.clone(), own_build()),
+            Some(Ok(made)) => made,
+            Some(Err(why)) => return Ok(Fate::Stillborn { why }),
+        };
+        if !matches!(mutant.make, Make::Wrapper { .. })
+            && attempt.result.as_ref().is_ok_and(|built| built.same_code(&own.built))
+        {
+            return Ok(Fate::Equivalent { why: "the machine code is the same".to_owned() });
+        }
+        let mut bench = self.bench(&kernel);
+        if let Make::Wrapper { fault, outputs, input } = &mutant.make {
+            let blobs = own.evaluation.builds.iter().map(|build| build.binary_hash.clone()).collect();
+            bench.mutate(Mutation { blobs, fault: *fault, outputs: outputs.clone(), input: *input });
+        }
+        bench.open()?;
+        let evaluation = bench.evaluate(self.variant, attempt)?;
+        drop(bench);
+        if let Some(rejection) = evaluation.rejection() {
+            return Ok(Fate::Killed { rejection: rejection.clone(), in_force: true });
+        }
+        let same = evaluation.errors == own.evaluation.errors;
+        match &mutant.make {
+            Make::Source(changed) if changed.lack == Lack::Barrier => self.watched(&kernel, evaluation),
+            Make::Source(_) if same => Ok(Fate::Equivalent {
+                why: "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there".to_owned(),
+            }),
+            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => Ok(Fate::Equivalent {
+                why: "its outputs are that variant's own, under this launch too".to_owned(),
+            }),
+            _ => Ok(Fate::Survived {
+                advice: advice(&kernel, mutant, &own.evaluation.errors, &evaluation),
+                errors: evaluation.errors,
+            }),
+        }
+    }
+
+    /// The errors of another variant, launched as it should be.
+    fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
+        let mut bench = self.bench(&own.kernel);
+        bench.open()?;
+        let attempt = bench.builder.build(variant)?;
+        Ok(bench.evaluate(variant, attempt)?.errors)
+    }
+
+    /// A dropped barrier that leaves the results right: chance, unless racecheck says that there is nothing to order.
+    fn watched(&self, kernel: &Kernel, evaluation: Evaluation) -> Result<Fate, RunError> {
+        let survived = |why: String, errors| Fate::Survived { advice: vec![why], errors };
+        if kernel.implementation.backend != Backend::Cuda {
+            let why = "the results are right all the same, and no sanitizer here sees races".to_owned();
+            return Ok(survived(why, evaluation.errors));
+        }
+        let table = &self.kernel.gates.sanitize;
+        let mut kernel = kernel.clone();
+        let sanitize = &mut kernel.gates.sanitize;
+        sanitize.level = Level::Deny;
+        sanitize.tools = vec![SanitizeTool::Racecheck];
+        if sanitize.shapes.is_empty() {
+            sanitize.shapes = vec![smallest(self.kernel)];
+        }
+        let in_force = table.level == Level::Deny && table.tools.contains(&SanitizeTool::Racecheck);
+        let mut bench = self.bench(&kernel);
+        let sanitized = bench.open().and_then(|_| bench.sanitize(self.variant));
+        match sanitized {
+            Ok(sanitized) => match sanitized.and_then(|sanitized| sanitized.rejection) {
+                Some(rejection) => Ok(Fate::Killed { rejection, in_force }),
+                None => Ok(survived(
+                    "the results are right all the same, and racecheck finds no race: the barrier orders nothing, or only what \
+                     no tool here sees"
+                        .to_owned(),
+                    evaluation.errors,
+                )),
+            },
+            Err(error @ RunError::Executor(ExecutorError::Interrupted)) => Err(error),
+            Err(error) => {
+                let why = format!("the results are right all the same; racecheck, which sees races, was not run: {error}");
+                Ok(survived(why, evaluation.errors))
+            }
+        }
+    }
+}
+
+/// The checked shape that is cheapest under a tool, judged by its sizes.
+fn smallest(kernel: &Kernel) -> usize {
+    let size = |shape: &&usize| kernel.shapes[**shape].dims.iter().map(|&(_, size)| size as f64).product::<f64>();
+    let shapes = &kernel.gates.correctness.shapes;
+    shapes.iter().min_by(|a, b| size(a).total_cmp(&size(b))).copied().unwrap_or(kernel.search.shape)
+}
