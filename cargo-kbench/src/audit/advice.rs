@@ -73,7 +73,9 @@ pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation:
     let limits = &kernel.gates.correctness;
     let mut lines = Vec::new();
     if let Some(level) = toothless(limits.level) {
-        lines.push(format!("the correctness gate is at level `{level}`, where it rejects nothing; at `deny` it would see:"));
+        lines.push(format!(
+            "the correctness gate is at level `{level}`, where it rejects nothing; at `deny` it would see:"
+        ));
         lines.extend(evaluation.warnings.iter().map(|warning| format!("  {warning}")));
         return lines;
     }
@@ -126,7 +128,10 @@ mod tests {
         let mut mutant = [errors("small", 1.0), errors("long", 20.0)];
         mutant[1].rms_err = 0.12;
         let gaps = gaps(&CorrectnessLimits { max_abs_err: Some(0.06), ..CorrectnessLimits::default() }, &own, &mutant);
-        assert_eq!(gaps.iter().map(|gap| gap.limit).collect::<Vec<_>>(), ["max_rms_err", "max_mean_err", "max_abs_err"]);
+        assert_eq!(
+            gaps.iter().map(|gap| gap.limit).collect::<Vec<_>>(),
+            ["max_rms_err", "max_mean_err", "max_abs_err"]
+        );
         assert_eq!((gaps[0].own, gaps[0].mutants, &*gaps[0].shape), (3e-4, 0.12, "long"));
         assert_eq!(gaps[2].now, Some(0.06));
         for gap in &gaps {

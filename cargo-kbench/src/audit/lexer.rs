@@ -37,8 +37,8 @@ impl Token<'_> {
 
 /// Operators of several characters, longer ones first.
 const OPERATORS: [&str; 24] = [
-    "<<=", ">>=", "...", "->*", "<=", ">=", "==", "!=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "&&", "||", "++",
-    "--", "->", "::", "<<", ">>",
+    "<<=", ">>=", "...", "->*", "<=", ">=", "==", "!=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "&&", "||",
+    "++", "--", "->", "::", "<<", ">>",
 ];
 
 /// The tokens of a source. What is no C, an open string say, ends at its line or at the end of the source.
@@ -214,9 +214,10 @@ mod tests {
 
     #[test]
     fn numbers_and_operators() {
-        assert_eq!(texts("1'000 0x1.8p-3f 1e+5 0xe+1 .5 i+=2"), [
-            "1'000", "0x1.8p-3f", "1e+5", "0xe", "+", "1", ".5", "i", "+=", "2"
-        ]);
+        assert_eq!(
+            texts("1'000 0x1.8p-3f 1e+5 0xe+1 .5 i+=2"),
+            ["1'000", "0x1.8p-3f", "1e+5", "0xe", "+", "1", ".5", "i", "+=", "2"]
+        );
         assert_eq!(texts("a->b<<=c>>d::e"), ["a", "->", "b", "<<=", "c", ">>", "d", "::", "e"]);
     }
 

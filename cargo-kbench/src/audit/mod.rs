@@ -77,7 +77,7 @@ pub struct Report {
     pub errors: Vec<ShapeErrors>,
     /// The mutants.
     pub mutants: Vec<Audited>,
-    /// Kinds of mutants that there are none of, and why.
+    /// Mutants that there are none of, and why.
     pub absent: Vec<String>,
     /// Seconds without a sign of life after which a mutant counts as hung.
     pub deadline: u64,

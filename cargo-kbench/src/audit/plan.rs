@@ -92,10 +92,8 @@ impl Plan {
     }
 
     fn wrappers(&mut self, kernel: &Kernel) {
-        let outputs: Vec<(usize, DType)> = places(kernel, &[Role::Out, Role::Inout])
-            .iter()
-            .map(|place| (place.at, place.tensor.dtype))
-            .collect();
+        let outputs: Vec<(usize, DType)> =
+            places(kernel, &[Role::Out, Role::Inout]).iter().map(|place| (place.at, place.tensor.dtype)).collect();
         if outputs.is_empty() {
             self.absent.push("wrapper mutants: no output is among the arguments".to_owned());
         }
@@ -148,11 +146,11 @@ impl Plan {
         // What is no UTF-8 stands in comments and strings.
         let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
         let made = source::mutants(&text, &std::path::absolute(path)?, &implementation.entry);
-        let file = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        for (lack, name, none) in [
-            (Lack::Tile, "dropped-tile", "no loop over tiles"),
-            (Lack::Barrier, "dropped-barrier", "no barrier"),
-        ] {
+        let file =
+            path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        for (lack, name, none) in
+            [(Lack::Tile, "dropped-tile", "no loop over tiles"), (Lack::Barrier, "dropped-barrier", "no barrier")]
+        {
             if !made.iter().any(|mutant| mutant.lack == lack) {
                 self.absent.push(format!("{name}: {none} was found in {file} (headers are not mutated)"));
             }
@@ -179,14 +177,19 @@ impl Plan {
         }
         if chosen.is_empty() {
             self.absent.push(
-                "swapped-toggle: no toggle enters the launch, so every other value is a valid variant of its own".to_owned(),
+                "swapped-toggle: no toggle enters the launch, so every other value is a valid variant of its own"
+                    .to_owned(),
             );
         }
         for other in chosen {
             let differs = space.get(&other).zip(space.get(variant)).filter(|(other, own)| other != own);
             let words: Vec<String> = differs.map(|((name, value), _)| format!("{name}={value}")).collect();
             let words = words.join(" ");
-            self.add(format!("swapped-toggle:{}", words.replace(' ', ",")), format!("compiled with {words}, launched without"), Make::Toggles(other));
+            self.add(
+                format!("swapped-toggle:{}", words.replace(' ', ",")),
+                format!("compiled with {words}, launched without"),
+                Make::Toggles(other),
+            );
         }
     }
 }
@@ -216,14 +219,19 @@ fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> V
     let over = |limit: f64, own: f64| (limit + own) * 1.01;
     let mut off = Vec::new();
     if !dtype.is_float() && limits.max_abs_err.is_none() {
-        off.push(("one-element", "one element is off by 1".to_owned(), Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 }));
+        off.push((
+            "one-element",
+            "one element is off by 1".to_owned(),
+            Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 },
+        ));
         return off;
     }
     let stated = limits.max_abs_err.or(limits.max_mean_err).or(limits.max_rms_err).is_some();
     let rms_limit = limits.max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
     if let Some(limit) = limits.max_abs_err {
         let (by, share) = (over(limit, max), limits.max_bad_fraction);
-        let which = if share > 0.0 { format!("{share} of the elements and one more are") } else { "one element is".into() };
+        let which =
+            if share > 0.0 { format!("{share} of the elements and one more are") } else { "one element is".into() };
         off.push(("one-element", format!("{which} off by {by:.2e}"), Fault::Some { share, by, of_rms: 0.0 }));
     } else {
         let of_rms = rms_limit.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT * 1.05;
@@ -250,9 +258,12 @@ fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> V
 /// Where the changed source of a mutant is kept: the same place for the same text.
 pub fn source_file(folder: &Path, kernel: &Kernel, mutant: &Mutant, text: &str) -> std::path::PathBuf {
     let hash = blake3::hash(text.as_bytes()).to_hex();
-    let extension = kernel.implementation.source.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    let extension =
+        kernel.implementation.source.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
     let name = mutant.name.replace(':', "-");
-    folder.join(format!("{}-{}", kernel.package, kernel.name)).join(format!("{name}-{}{extension}", &hash.as_str()[..8]))
+    folder
+        .join(format!("{}-{}", kernel.package, kernel.name))
+        .join(format!("{name}-{}{extension}", &hash.as_str()[..8]))
 }
 
 #[cfg(test)]

@@ -16,21 +16,25 @@ use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
 use crate::evaluation::{Evaluation, Gate, ShapeErrors};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::space::Variant;
+use crate::text::count;
 use crate::workbench::{Attempt, Builder, Built, RunError, Workbench};
 
 /// Most samples and warm-ups of a mutant: enough for what is checked after them.
 const ITERATIONS: u32 = 20;
 const WARMUP: u32 = 5;
 
+/// Most mutants that lack a tile, and most that lack a barrier.
+const MOST: usize = 8;
+
 /// Shortest deadline, in seconds.
 const SHORTEST: u64 = 2;
 
 /// Whoever wants to see mutants as they end.
 pub trait Observer {
-    /// All of them, before the first one runs.
+    /// All of them, before any is built. Some of the source's will turn out to change nothing.
     fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]);
-    /// One of them, and its place among all.
-    fn audited(&mut self, audited: &Audited, index: usize);
+    /// One of them, so many of so many.
+    fn audited(&mut self, audited: &Audited, done: usize, total: usize);
 }
 
 /// What is audited, and with what.
@@ -83,13 +87,13 @@ impl Audit<'_> {
         let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
             return Ok(Outcome::Unfit(Box::new(evaluation)));
         };
-        let plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
+        let mut plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
         observer.planned(&device, &plan.mutants);
         let builder = bench.builder.clone();
         let mut of_mutants = kernel.clone();
         of_mutants.timing.timeout_seconds = deadline;
         let own = Own { kernel: of_mutants, built, evaluation, builder };
-        let mutants = self.all(&own, &plan, observer)?;
+        let mutants = self.all(&own, &mut plan, observer)?;
         Ok(Outcome::Done(Report {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),
@@ -107,16 +111,51 @@ impl Audit<'_> {
         Workbench::new(self.package, kernel, self.compiler, self.device, cache)
     }
 
-    fn all(&self, own: &Own<'_>, plan: &Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
+    fn all(&self, own: &Own<'_>, plan: &mut Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
         let builds: Vec<(Option<PathBuf>, Build)> =
             plan.mutants.par_iter().map(|mutant| self.build(own, mutant)).collect::<Result<_, RunError>>()?;
+        let mut chosen = Vec::new();
+        let (mut unchanged, mut beyond) = (0, 0);
+        let mut of_kind = [0; 2];
+        let mut codes = vec![own.built.clone()];
+        for (mutant, (source, build)) in plan.mutants.drain(..).zip(builds) {
+            if let (Make::Source(changed), Some(Ok((_, attempt)))) = (&mutant.make, &build) {
+                let number = &mut of_kind[usize::from(changed.lack == Lack::Barrier)];
+                if let Ok(built) = &attempt.result {
+                    // What is not compiled in changes nothing, and two changes may come to the same.
+                    if codes.iter().any(|code| built.same_code(code)) {
+                        unchanged += 1;
+                        continue;
+                    }
+                    codes.push(built.clone());
+                }
+                if *number == MOST {
+                    beyond += 1;
+                    continue;
+                }
+                *number += 1;
+            }
+            chosen.push((mutant, source, build));
+        }
+        if unchanged > 0 {
+            let changes = count(unchanged, "change");
+            plan.absent.push(format!(
+                "{changes} of the source left the machine code as it was, or as another did: not compiled in, or without effect"
+            ));
+        }
+        if beyond > 0 {
+            plan.absent.push(format!(
+                "{} of the source beyond the first {MOST} of a kind were not run",
+                count(beyond, "change")
+            ));
+        }
+        let total = chosen.len();
         let mut audited = Vec::new();
-        for (index, (mutant, (source, build))) in plan.mutants.iter().zip(builds).enumerate() {
-            let fate = self.fate(own, mutant, build)?;
-            let Mutant { name, what, .. } = mutant.clone();
-            let one = Audited { name, what, fate, source };
-            observer.audited(&one, index);
-            audited.push(one);
+        for (mutant, source, build) in chosen {
+            let fate = self.fate(own, &mutant, build)?;
+            let Mutant { name, what, .. } = mutant;
+            audited.push(Audited { name, what, fate, source });
+            observer.audited(&audited[audited.len() - 1], audited.len(), total);
         }
         Ok(audited)
     }
@@ -166,7 +205,7 @@ impl Audit<'_> {
             Some(Ok(made)) => made,
             Some(Err(why)) => return Ok(Fate::Stillborn { why }),
         };
-        if !matches!(mutant.make, Make::Wrapper { .. })
+        if matches!(mutant.make, Make::Toggles(_))
             && attempt.result.as_ref().is_ok_and(|built| built.same_code(&own.built))
         {
             return Ok(Fate::Equivalent { why: "the machine code is the same".to_owned() });
@@ -186,11 +225,12 @@ impl Audit<'_> {
         match &mutant.make {
             Make::Source(changed) if changed.lack == Lack::Barrier => self.watched(&kernel, evaluation),
             Make::Source(_) if same => Ok(Fate::Equivalent {
-                why: "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there".to_owned(),
+                why: "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there"
+                    .to_owned(),
             }),
-            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => Ok(Fate::Equivalent {
-                why: "its outputs are that variant's own, under this launch too".to_owned(),
-            }),
+            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => {
+                Ok(Fate::Equivalent { why: "its outputs are that variant's own, under this launch too".to_owned() })
+            }
             _ => Ok(Fate::Survived {
                 advice: advice(&kernel, mutant, &own.evaluation.errors, &evaluation),
                 errors: evaluation.errors,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::lexer::{Kind, Token, closing, lex};
 
-/// Most mutants of each kind; of more candidates, loops with a named step come first, then those that stand first.
-pub const MOST: usize = 8;
+/// Most candidates of each kind. Which of them are compiled in, only the compiler knows.
+pub const CANDIDATES: usize = 32;
 
 /// What a mutant lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ const INSTRUCTIONS: [&str; 9] = [
     "wgmma.fence",
 ];
 
-/// Words in the names of loops over tiles that count by one.
+/// Words in the names of variables that count tiles by one; in the plural, of their bounds.
 const TILES: [&str; 5] = ["tile", "block", "chunk", "stage", "slab"];
 
 /// A change: what stands in these bytes instead.
@@ -73,7 +73,8 @@ struct Change {
     rank: usize,
 }
 
-/// The mutants of the source at `path`, of which only the kernel `entry` is launched.
+/// The mutants of the source at `path`, of which only the kernel `entry` is launched. Loops with a named step come first, as the
+/// likeliest to be over tiles.
 pub fn mutants(source: &str, path: &Path, entry: &str) -> Vec<SourceMutant> {
     let tokens = lex(source);
     let foreign = other_kernels(&tokens, entry);
@@ -88,8 +89,7 @@ pub fn mutants(source: &str, path: &Path, entry: &str) -> Vec<SourceMutant> {
     for lack in [Lack::Barrier, Lack::Tile] {
         let mut of_kind: Vec<&Change> = changes.iter().filter(|change| change.lack == lack).collect();
         of_kind.sort_by_key(|change| change.rank);
-        of_kind.truncate(MOST);
-        of_kind.sort_by_key(|change| change.range.start);
+        of_kind.truncate(CANDIDATES);
         mutants.extend(of_kind.into_iter().map(|change| change.apply(source, path)));
     }
     mutants
@@ -327,11 +327,13 @@ fn ends_early(source: &str, tokens: &[Token<'_>], condition: Range<usize>, updat
         _ => return None,
     };
     let whole = shown(source, bytes(tokens, &condition));
-    let lower = format!("{whole} {}", update.variable).to_lowercase();
+    let (variable, lower) = (update.variable.to_lowercase(), whole.to_lowercase());
+    // A tile's own extent is that of a loop over its elements.
+    let counts_tiles = TILES.iter().any(|word| variable.contains(word) || lower.contains(&format!("{word}s")))
+        && !lower.contains("size");
     let literal = update.step.chars().all(|c| c.is_ascii_digit());
     let rank = match &*update.step {
-        // The size of a tile is that of a loop over its elements.
-        "1" if TILES.iter().any(|word| lower.contains(word)) && !lower.contains("size") => 1,
+        "1" if counts_tiles => 1,
         "1" => return None,
         _ if literal => 2,
         _ => 0,
@@ -368,8 +370,8 @@ fn starts_late(
         "{" => closing(tokens, close + 1)?,
         _ => return None,
     };
-    let moved = (close + 2..end - 1)
-        .find(|&at| tokens[at].text == variable && matches!(tokens[at + 1].text, "+=" | "-="))?;
+    let moved =
+        (close + 2..end - 1).find(|&at| tokens[at].text == variable && matches!(tokens[at + 1].text, "+=" | "-="))?;
     let step_end = (moved + 2..end).find(|&at| matches!(tokens[at].text, ";" | "," | ")"))?;
     let update = update(source, tokens, moved..step_end)?;
     let range = bytes(tokens, &(assign + 1..init.end));

@@ -48,7 +48,11 @@ pub fn summary(report: &Report) -> String {
     }
     let total = count((killed + survived) as u64, "mutant");
     let style = if survived > 0 { BAD } else { GOOD };
-    let _ = write!(text, "\n{}: {killed} of {total} killed, {style}{survived} survived{style:#}", name(&report.package, &report.kernel));
+    let _ = write!(
+        text,
+        "\n{}: {killed} of {total} killed, {style}{survived} survived{style:#}",
+        name(&report.package, &report.kernel)
+    );
     if neither > 0 {
         let _ = write!(text, "; {neither} more, no fault or not made");
     }
@@ -57,8 +61,8 @@ pub fn summary(report: &Report) -> String {
     if out_of_force > 0 {
         let _ = writeln!(
             text,
-            "{WARN}warning{WARN:#}: {} of them by racecheck alone, which the table does not ask for: say `sanitize = \"deny\"` among the gates",
-            out_of_force
+            "{WARN}warning{WARN:#}: {out_of_force} of them by racecheck alone, which the table does not ask for: say \
+             `sanitize = \"deny\"` among the gates"
         );
     }
     text

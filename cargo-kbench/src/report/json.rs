@@ -109,11 +109,11 @@ pub fn bench(entry: &BenchEntry) {
 }
 
 /// One mutant of an audit, as it ends.
-pub fn mutant(kernel: &Kernel, audited: &Audited, index: usize, total: usize) {
+pub fn mutant(kernel: &Kernel, audited: &Audited, done: usize, total: usize) {
     let mut fields = value(audited);
     fields["package"] = kernel.package.clone().into();
     fields["kernel"] = kernel.name.clone().into();
-    fields["done"] = (index + 1).into();
+    fields["done"] = done.into();
     fields["total"] = total.into();
     message("mutant", fields);
 }

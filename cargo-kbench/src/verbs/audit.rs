@@ -29,7 +29,7 @@ pub fn run(
         let variant = &variant(kernel, variant_args)?;
         let work_directory = &work_directory;
         let audit = Audit { package, kernel, compiler: &compiler, device: measure.device, variant, work_directory };
-        let mut observer = Printer { kernel, output, width: 0, total: 0 };
+        let mut observer = Printer { kernel, output, width: 0 };
         let outcome = match audit.run(&mut observer) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -71,23 +71,19 @@ struct Printer<'a> {
     kernel: &'a Kernel,
     output: &'a OutputArgs,
     width: usize,
-    total: usize,
 }
 
 impl Observer for Printer<'_> {
     fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]) {
         self.width = mutants.iter().map(|mutant| mutant.name.chars().count()).max().unwrap_or(0);
-        self.total = mutants.len();
         if !self.output.json() && self.output.verbosity() > Verbosity::Quiet {
-            let title = report::title(self.kernel);
-            let count = report::count(mutants.len() as u64, "mutant");
-            report::status("Auditing", format_args!("{title} on {}, {count}", device.name));
+            report::status("Auditing", format_args!("{} on {}", report::title(self.kernel), device.name));
         }
     }
 
-    fn audited(&mut self, audited: &Audited, index: usize) {
+    fn audited(&mut self, audited: &Audited, done: usize, total: usize) {
         if self.output.json() {
-            report::json::mutant(self.kernel, audited, index, self.total);
+            report::json::mutant(self.kernel, audited, done, total);
             return;
         }
         out!("{}", report::audit::mutant(audited, self.width));

@@ -272,8 +272,7 @@ mod tests {
         let mut honest = Session::new(HostDevice::open(), cache());
         let job = testing::host_check(&mut honest, "kbench_scale");
         honest.check(&job, &mut |_| {}).unwrap().iter().for_each(testing::assert_clean);
-        let mutation =
-            Mutation { blobs: vec![job.case.launch.blob], fault, outputs: outputs.to_vec(), input };
+        let mutation = Mutation { blobs: vec![job.case.launch.blob], fault, outputs: outputs.to_vec(), input };
         let mut session = Session::new(MutantDevice::new(HostDevice::open(), mutation), cache());
         let job = testing::host_check(&mut session, "kbench_scale");
         session.check(&job, &mut |_| {}).unwrap()

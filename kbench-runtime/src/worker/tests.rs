@@ -88,7 +88,8 @@ fn a_failure_is_an_event_and_only_a_fatal_one_ends_the_worker() {
 
 #[test]
 fn the_first_line_decides() {
-    let other = Request::Hello { protocol: VERSION + 1, device: DeviceKind::Fake, index: 0, cache: None, mutation: None };
+    let other =
+        Request::Hello { protocol: VERSION + 1, device: DeviceKind::Fake, index: 0, cache: None, mutation: None };
     let (status, events) = serve_lines(lines(&[other]));
     assert_eq!(status, NO_DEVICE);
     assert!(matches!(&events[..], [Event::NoDevice { message }] if message.contains("protocol")), "{events:?}");
