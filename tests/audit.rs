@@ -69,10 +69,14 @@ args = ["x", "y", { scalar = "i32", value = "N" }]
 "#;
 
 fn package(correctness: &str) -> tempfile::TempDir {
+    package_of(KERNEL, correctness)
+}
+
+fn package_of(kernel: &str, correctness: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("Cargo.toml", &format!("{MANIFEST}correctness = {{ {correctness} }}\n"));
-    write("kernel.c", KERNEL);
+    write("kernel.c", kernel);
     write("reference.c", REFERENCE);
     fs::create_dir(folder.path().join("src")).unwrap();
     write("src/lib.rs", "");
@@ -130,6 +134,53 @@ fn one_seed_does_not_see_a_remembered_result() {
     assert_eq!((exit, of_status(&mutants, "survived")), (1, vec!["stale-output".to_owned()]));
     let advice = mutants["stale-output"]["fate"]["advice"][0].as_str().unwrap();
     assert!(advice.contains("`seeds = 2`"), "{advice}");
+}
+
+/// A wait for nobody, and a loop over tiles that never ends where it has no step left. The volatile keeps the wait in the code.
+const WAITS: &str = r"
+#include <stdint.h>
+
+static volatile int arrived;
+
+static void everyone_wait(void) { arrived++; }
+
+void correlate(const float *x, float *y, int32_t n, int32_t tiles)
+{
+    for (int32_t i = 0; i < n; i++)
+        y[i] = 0;
+    everyone_wait();
+    volatile int32_t blocks = 1;
+    int32_t tile = 0;
+    while (tile < tiles)
+        for (int32_t block = 0; block < blocks; block++, tile++)
+            for (int32_t i = 0; i < n; i++)
+                for (int32_t j = 0; j < TILE; j++)
+                    y[i] += x[tile * TILE + j] * x[(i + tile * TILE + j) % n];
+}
+";
+
+#[test]
+fn a_barrier_without_effect_survives_and_a_hang_costs_one_mutant() {
+    let package = package_of(WAITS, "max_rms_err = 1e-5, seeds = 2");
+    let (exit, mutants, last) = audited(package.path());
+    assert_eq!((exit, of_status(&mutants, "survived")), (1, vec!["dropped-barrier:12".to_owned()]));
+    let advice = mutants["dropped-barrier:12"]["fate"]["advice"].to_string();
+    assert!(advice.contains("no sanitizer here sees races"), "{advice}");
+    assert_eq!(mutants["dropped-tile:16"]["fate"]["rejection"]["code"], "hang");
+    // The table gives a launch 30 s.
+    assert!(last["deadline"].as_u64().unwrap() < 30, "{last}");
+}
+
+#[test]
+fn code_that_is_not_compiled_in_and_loops_that_lose_nothing_are_no_fault() {
+    let unused = "for (int32_t i = 0; i < n; i++)\n        y[i] = 0;\n#if TILE == 0\n    __syncthreads();\n#endif\n    \
+                  for (int32_t i = 0; i < n; i += TILE)\n        y[i] = 0;";
+    let kernel = KERNEL.replacen("for (int32_t i = 0; i < n; i++)\n        y[i] = 0;", unused, 1);
+    assert_ne!(kernel, KERNEL);
+    let package = package_of(&kernel, "max_rms_err = 1e-5, seeds = 2");
+    let (exit, mutants, last) = audited(package.path());
+    assert_eq!((exit, of_status(&mutants, "equivalent")), (0, vec!["dropped-tile:11".to_owned()]));
+    assert!(last["absent"].to_string().contains("1 change of the source left the machine code as it was"), "{last}");
 }
 
 #[test]

@@ -221,21 +221,31 @@ impl Audit<'_> {
         if let Some(rejection) = evaluation.rejection() {
             return Ok(Fate::Killed { rejection: rejection.clone(), in_force: true });
         }
+        let mut advice = advice(&kernel, mutant, &own.evaluation.errors, &evaluation);
         let same = evaluation.errors == own.evaluation.errors;
         match &mutant.make {
-            Make::Source(changed) if changed.lack == Lack::Barrier => self.watched(&kernel, evaluation),
-            Make::Source(_) if same => Ok(Fate::Equivalent {
-                why: "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there"
-                    .to_owned(),
-            }),
-            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => {
-                Ok(Fate::Equivalent { why: "its outputs are that variant's own, under this launch too".to_owned() })
+            Make::Source(changed) => {
+                let is_barrier = changed.lack == Lack::Barrier;
+                match self.sanitize(&kernel, is_barrier)? {
+                    Watched::Killed(fate) => return Ok(fate),
+                    Watched::Passed(said) if is_barrier => {
+                        advice = vec![format!("the results are right all the same, and {said}")];
+                    }
+                    Watched::Passed(_) if same => {
+                        let why =
+                            "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there";
+                        return Ok(Fate::Equivalent { why: why.to_owned() });
+                    }
+                    Watched::Passed(_) => {}
+                }
             }
-            _ => Ok(Fate::Survived {
-                advice: advice(&kernel, mutant, &own.evaluation.errors, &evaluation),
-                errors: evaluation.errors,
-            }),
+            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => {
+                let why = "its outputs are that variant's own, under this launch too".to_owned();
+                return Ok(Fate::Equivalent { why });
+            }
+            Make::Toggles(_) | Make::Wrapper { .. } => {}
         }
+        Ok(Fate::Survived { advice, errors: evaluation.errors })
     }
 
     /// The errors of another variant, launched as it should be.
@@ -246,41 +256,51 @@ impl Audit<'_> {
         Ok(bench.evaluate(variant, attempt)?.errors)
     }
 
-    /// A dropped barrier that leaves the results right: chance, unless racecheck says that there is nothing to order.
-    fn watched(&self, kernel: &Kernel, evaluation: Evaluation) -> Result<Fate, RunError> {
-        let survived = |why: String, errors| Fate::Survived { advice: vec![why], errors };
-        if kernel.implementation.backend != Backend::Cuda {
-            let why = "the results are right all the same, and no sanitizer here sees races".to_owned();
-            return Ok(survived(why, evaluation.errors));
-        }
+    /// Runs a changed source under the sanitizers that the table denies; without a barrier, under racecheck in any case, since what
+    /// is right without it may be so by chance.
+    fn sanitize(&self, kernel: &Kernel, lacks_barrier: bool) -> Result<Watched, RunError> {
         let table = &self.kernel.gates.sanitize;
+        let denied = if table.level == Level::Deny { &*table.tools } else { &[] };
         let mut kernel = kernel.clone();
         let sanitize = &mut kernel.gates.sanitize;
         sanitize.level = Level::Deny;
-        sanitize.tools = vec![SanitizeTool::Racecheck];
+        sanitize.tools = denied.to_vec();
+        if lacks_barrier && kernel.implementation.backend == Backend::Cuda {
+            sanitize.tools.retain(|tool| *tool != SanitizeTool::Racecheck);
+            sanitize.tools.insert(0, SanitizeTool::Racecheck);
+        }
         if sanitize.shapes.is_empty() {
             sanitize.shapes = vec![smallest(self.kernel)];
         }
-        let in_force = table.level == Level::Deny && table.tools.contains(&SanitizeTool::Racecheck);
+        if sanitize.tools.is_empty() {
+            return Ok(Watched::Passed("no sanitizer here sees races".to_owned()));
+        }
+        let names: Vec<&str> = sanitize.tools.iter().map(|tool| tool.name()).collect();
+        let names = names.join(", ");
         let mut bench = self.bench(&kernel);
-        let sanitized = bench.open().and_then(|_| bench.sanitize(self.variant));
-        match sanitized {
-            Ok(sanitized) => match sanitized.and_then(|sanitized| sanitized.rejection) {
-                Some(rejection) => Ok(Fate::Killed { rejection, in_force }),
-                None => Ok(survived(
-                    "the results are right all the same, and racecheck finds no race: the barrier orders nothing, or only what \
-                     no tool here sees"
-                        .to_owned(),
-                    evaluation.errors,
-                )),
-            },
+        match bench.open().and_then(|_| bench.sanitize(self.variant)) {
+            Ok(sanitized) => Ok(match sanitized.and_then(|sanitized| sanitized.rejection) {
+                Some(rejection) => {
+                    let code = rejection.code.to_string();
+                    let in_force = denied.iter().any(|tool| tool.name() == code);
+                    Watched::Killed(Fate::Killed { rejection, in_force })
+                }
+                None => {
+                    Watched::Passed(format!("{names} found nothing: it orders nothing, or only what no tool here sees"))
+                }
+            }),
             Err(error @ RunError::Executor(ExecutorError::Interrupted)) => Err(error),
-            Err(error) => {
-                let why = format!("the results are right all the same; racecheck, which sees races, was not run: {error}");
-                Ok(survived(why, evaluation.errors))
-            }
+            Err(error) => Ok(Watched::Passed(format!("{names} did not run: {error}"))),
         }
     }
+}
+
+/// What sanitizers said.
+enum Watched {
+    /// They found something.
+    Killed(Fate),
+    /// They found nothing, in words.
+    Passed(String),
 }
 
 /// The checked shape that is cheapest under a tool, judged by its sizes.
