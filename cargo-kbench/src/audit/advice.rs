@@ -68,6 +68,22 @@ pub fn gaps(limits: &CorrectnessLimits, own: &[ShapeErrors], mutant: &[ShapeErro
     gaps
 }
 
+/// The one limit that rejects every survivor that a limit can reject, and how many these are; none where they are fewer than two.
+pub fn remedy(own: &[ShapeErrors], survivors: &[&[ShapeErrors]]) -> Option<(Gap, usize)> {
+    let none = CorrectnessLimits::default();
+    let of_each: Vec<Vec<Gap>> =
+        survivors.iter().map(|errors| gaps(&none, own, errors)).filter(|gaps| !gaps.is_empty()).collect();
+    let (first, others) = of_each.split_first().filter(|(_, others)| !others.is_empty())?;
+    let smallest = first.iter().filter_map(|gap| {
+        others.iter().try_fold(gap.clone(), |least, gaps| {
+            let same = gaps.iter().find(|gap| gap.limit == least.limit)?;
+            Some(if same.mutants < least.mutants { same.clone() } else { least })
+        })
+    });
+    let widest = smallest.max_by(|a, b| a.width().total_cmp(&b.width()))?;
+    Some((widest, of_each.len()))
+}
+
 /// What to tell the user of a mutant that passed every gate.
 pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation: &Evaluation) -> Vec<String> {
     let limits = &kernel.gates.correctness;
@@ -138,6 +154,18 @@ mod tests {
             assert!(gap.proposal() > gap.own && gap.proposal() < gap.mutants, "{gap:?}");
         }
         assert!((gaps[0].proposal() - 6e-3).abs() < 1e-9, "{}", gaps[0].proposal());
+    }
+
+    #[test]
+    fn one_limit_for_all_lies_below_the_smallest_error() {
+        let own = [errors("small", 1.0)];
+        let (large, little) = ([errors("small", 100.0)], [errors("small", 10.0)]);
+        let mut unseen = [errors("small", 1.0)];
+        unseen[0].seeds = 2;
+        let (gap, count) = remedy(&own, &[&large, &unseen, &little]).unwrap();
+        assert_eq!(count, 2, "what no limit rejects does not count");
+        assert!(gap.mutants < 11.0 * gap.own && gap.proposal() < gap.mutants && gap.proposal() > gap.own, "{gap:?}");
+        assert_eq!(remedy(&own, &[&large, &unseen]), None);
     }
 
     #[test]

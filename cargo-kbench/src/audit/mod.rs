@@ -106,6 +106,19 @@ impl Report {
         counts
     }
 
+    /// The limit that would have killed several survivors at once, and how many.
+    pub fn remedy(&self) -> Option<(advice::Gap, usize)> {
+        let survivors: Vec<&[ShapeErrors]> = self
+            .mutants
+            .iter()
+            .filter_map(|mutant| match &mutant.fate {
+                Fate::Survived { errors, .. } => Some(&**errors),
+                _ => None,
+            })
+            .collect();
+        advice::remedy(&self.errors, &survivors)
+    }
+
     /// Mutants that only a gate killed which the table does not deny.
     pub fn killed_out_of_force(&self) -> usize {
         self.mutants.iter().filter(|mutant| matches!(mutant.fate, Fate::Killed { in_force: false, .. })).count()

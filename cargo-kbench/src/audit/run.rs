@@ -285,9 +285,9 @@ impl Audit<'_> {
                     let in_force = denied.iter().any(|tool| tool.name() == code);
                     Watched::Killed(Fate::Killed { rejection, in_force })
                 }
-                None => {
-                    Watched::Passed(format!("{names} found nothing: it orders nothing, or only what no tool here sees"))
-                }
+                None => Watched::Passed(format!(
+                    "{names} found nothing: the barrier orders nothing, or only what no tool here sees"
+                )),
             }),
             Err(error @ RunError::Executor(ExecutorError::Interrupted)) => Err(error),
             Err(error) => Ok(Watched::Passed(format!("{names} did not run: {error}"))),

@@ -57,6 +57,13 @@ pub fn summary(report: &Report) -> String {
         let _ = write!(text, "; {neither} more, no fault or not made");
     }
     text.push('\n');
+    if let Some((gap, number)) = report.remedy() {
+        let (limit, proposal) = (gap.limit, gap.proposal());
+        let _ = writeln!(
+            text,
+            "{NOTE}help{NOTE:#}: `{limit} = {proposal:.1e}` would have killed {number} of the survivors"
+        );
+    }
     let out_of_force = report.killed_out_of_force();
     if out_of_force > 0 {
         let _ = writeln!(
