@@ -244,6 +244,17 @@ enum Verb {
         #[command(flatten)]
         measure: MeasureArgs,
     },
+    /// Break a kernel in many ways and see which gate notices: what survives, the gates do not see
+    Audit {
+        #[command(flatten)]
+        select: SelectArgs,
+        #[command(flatten)]
+        tools: ToolArgs,
+        #[command(flatten)]
+        variant: VariantArgs,
+        #[command(flatten)]
+        measure: MeasureArgs,
+    },
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
     Compare {
         /// What was measured before
@@ -334,6 +345,9 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Profile { select, tools, variant, elite, measure } => {
             let candidate = verbs::bench::Candidate { variant: &variant, elite };
             verbs::profile::run(&select, &tools, &candidate, &measure, output)
+        }
+        Verb::Audit { select, tools, variant, measure } => {
+            verbs::audit::run(&select, &tools, &variant, &measure, output)
         }
         Verb::Compare { old, new, limits } => verbs::compare::run(&old, &new, &limits, output),
         Verb::Autotune { select, tools, measure, resume } => {

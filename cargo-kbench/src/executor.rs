@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::device::host::OUT_OF_BOUNDS;
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
-    Source, Stage, TensorSpec, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Mutation, Reference, Request,
+    SeedReport, Source, Stage, TensorSpec, TimeJob, Timing,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -78,6 +78,8 @@ pub struct WorkerOptions {
     pub index: u32,
     /// Folder for reference results.
     pub cache: PathBuf,
+    /// What an audit makes it do wrong.
+    pub mutation: Option<Mutation>,
 }
 
 /// A supervised worker.
@@ -167,6 +169,7 @@ impl Executor {
             device: self.options.device,
             index: self.options.index,
             cache: Some(self.options.cache.clone()),
+            mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);
         worker.send(&hello);

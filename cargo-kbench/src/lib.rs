@@ -3,8 +3,10 @@
 //! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
 //! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
 //! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
-//! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device.
+//! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device; [`audit`]
+//! looks for faults that the gates do not see.
 
+pub mod audit;
 pub mod bench;
 pub mod ceilings;
 pub mod cli;

@@ -33,6 +33,9 @@ pub enum Request {
         index: u32,
         /// A folder for reference results, created if it can be; without one they live in memory only.
         cache: Option<PathBuf>,
+        /// What is wrong with every launch of one kernel, in an audit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mutation: Option<Mutation>,
     },
     /// A file that later jobs name by its hash: machine code or a tensor's data.
     Blob {
@@ -173,6 +176,61 @@ pub struct DeviceInfo {
     pub max_shared_per_block: u32,
     /// Highest clock in kHz, 0 where unknown.
     pub clock_khz: u32,
+}
+
+/// A fault that an audit gives to a kernel, to see which gate notices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mutation {
+    /// The blobs whose kernels have it.
+    pub blobs: Vec<String>,
+    /// What is wrong.
+    pub fault: Fault,
+    /// The outputs with which it is wrong: places in the kernel's signature, and element types.
+    pub outputs: Vec<(usize, DType)>,
+    /// The place in the signature of the input that [`Fault::Clobber`] writes.
+    pub input: Option<usize>,
+}
+
+/// What is wrong with each launch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The outputs stay as they were.
+    NoOp,
+    /// The outputs are those of the first launch ever.
+    First,
+    /// The outputs are those of the launch before, and the first launch leaves none: a launch that returns before its work is
+    /// done, ordered by nothing, at its latest.
+    Late,
+    /// The last elements stay as they were: 16, or half of fewer than 32.
+    Tail,
+    /// Zero everywhere.
+    Zeros,
+    /// The mean of the outputs everywhere.
+    Mean,
+    /// The last byte of an input changes.
+    Clobber,
+    /// Some elements are off by `by + of_rms * max(rms(output), |element|)`: a share of them, and one more.
+    Some {
+        /// The share, 0 to 1.
+        share: f64,
+        /// Absolute.
+        by: f64,
+        /// Relative.
+        of_rms: f64,
+    },
+    /// Every element is off by `by + of_rms * rms(output)`.
+    All {
+        /// Absolute.
+        by: f64,
+        /// Relative.
+        of_rms: f64,
+    },
+    /// Every element is off by its `by`-fold.
+    Scale {
+        /// Relative.
+        by: f64,
+    },
 }
 
 /// A kernel at one shape: its tensors and how to launch it.

@@ -22,7 +22,8 @@ use crate::device::Device;
 use crate::device::cuda::CudaDevice;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
-use crate::protocol::{DeviceKind, Event, Failure, Request, Stage, VERSION};
+use crate::device::mutant::MutantDevice;
+use crate::protocol::{DeviceKind, Event, Failure, Mutation, Request, Stage, VERSION};
 
 /// Exit status after [`Event::NoDevice`].
 pub const NO_DEVICE: u8 = 3;
@@ -100,8 +101,10 @@ fn broken(what: &str) -> u8 {
 
 /// The first line, then the jobs.
 fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
-    let (protocol, device, index, cache) = match requests.recv() {
-        Ok(Ok(Request::Hello { protocol, device, index, cache })) => (protocol, device, index, cache),
+    let (protocol, device, index, cache, mutation) = match requests.recv() {
+        Ok(Ok(Request::Hello { protocol, device, index, cache, mutation })) => {
+            (protocol, device, index, cache, mutation)
+        }
         Ok(Ok(_)) => return Ok(broken("the first request was no hello")),
         Ok(Err(error)) => return Ok(broken(&error)),
         Err(_) => return Ok(0),
@@ -117,13 +120,27 @@ fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
         return no_device(output, message);
     }
     match device {
-        DeviceKind::Fake => jobs(FakeDevice::open(index), cache, requests, output),
-        DeviceKind::Host if index == 0 => jobs(HostDevice::open(), cache, requests, output),
+        DeviceKind::Fake => open(FakeDevice::open(index), mutation, cache, requests, output),
+        DeviceKind::Host if index == 0 => open(HostDevice::open(), mutation, cache, requests, output),
         DeviceKind::Host => no_device(output, format!("there is no host device {index}, only 0")),
         DeviceKind::Cuda => match CudaDevice::open(index) {
-            Ok(device) => jobs(device, cache, requests, output),
+            Ok(device) => open(device, mutation, cache, requests, output),
             Err(message) => no_device(output, message),
         },
+    }
+}
+
+/// The jobs on a device as it is, or on one that an audit has made wrong.
+fn open<D: Device>(
+    device: D,
+    mutation: Option<Mutation>,
+    cache: Option<PathBuf>,
+    requests: &Requests,
+    output: impl Write,
+) -> io::Result<u8> {
+    match mutation {
+        None => jobs(device, cache, requests, output),
+        Some(mutation) => jobs(MutantDevice::new(device, mutation), cache, requests, output),
     }
 }
 

@@ -55,7 +55,7 @@ pub fn usual_rms_err(dtype: DType) -> f64 {
 
 /// How much larger the error of one element may be than that of all, where the table limits only that of all: a mean over a
 /// million elements does not see one that is wrong.
-const WORST_ELEMENT: f64 = 20.0;
+pub const WORST_ELEMENT: f64 = 20.0;
 
 /// The limits that hold for one output of type `dtype`, after the defaults.
 #[allow(clippy::struct_field_names, reason = "the names of the table")]

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::outln;
+use crate::audit::{Audited, Report};
 use crate::bench::BenchEntry;
 use crate::compare::Compared;
 use crate::config::Kernel;
@@ -118,6 +119,29 @@ pub fn bench(entry: &BenchEntry) {
 /// What limits a variant.
 pub fn profile(profile: &Profile) {
     message("profile", value(profile));
+}
+
+/// One mutant of an audit, as it ends.
+pub fn mutant(kernel: &Kernel, audited: &Audited, done: usize, total: usize) {
+    let mut fields = value(audited);
+    fields["package"] = kernel.package.clone().into();
+    fields["kernel"] = kernel.name.clone().into();
+    fields["done"] = done.into();
+    fields["total"] = total.into();
+    message("mutant", fields);
+}
+
+/// What an audit comes to; its mutants have each had a message.
+pub fn audited(report: &Report) {
+    let [killed, survived, neither] = report.counts();
+    let mut fields = value(report);
+    fields["mutants"] = json!({
+        "killed": killed,
+        "killed_by_gates_not_in_force": report.killed_out_of_force(),
+        "survived": survived,
+        "equivalent_or_stillborn": neither,
+    });
+    message("audited", fields);
 }
 
 /// What two files come to.

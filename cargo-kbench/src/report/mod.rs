@@ -9,6 +9,7 @@ use kbench_runtime::stats::Speedup;
 use crate::config::{Kernel, Shape};
 use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
 
+pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod compare;

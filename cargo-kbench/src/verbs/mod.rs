@@ -13,6 +13,7 @@ use crate::report;
 use crate::space::Variant;
 use crate::workbench::RunError;
 
+pub mod audit;
 pub mod autotune;
 pub mod bench;
 pub mod build;

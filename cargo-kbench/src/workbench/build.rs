@@ -32,6 +32,12 @@ impl Built {
         &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
     }
 
+    /// Whether the same code runs at every shape, whatever it was compiled from.
+    pub fn same_code(&self, other: &Self) -> bool {
+        let shapes = || self.builds.iter().flat_map(|build| &build.shapes);
+        shapes().all(|&shape| self.artifact(shape).identity == other.artifact(shape).identity)
+    }
+
     /// The records for journal and elite.
     pub fn records(&self, kernel: &Kernel) -> Vec<BuildRecord> {
         let record = |build: &Build| BuildRecord {
@@ -88,6 +94,14 @@ impl<'a> Builder<'a> {
         shapes.sort_unstable();
         shapes.dedup();
         Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes }
+    }
+
+    /// The same for a changed kernel of the same package, on the same device.
+    pub fn of<'b>(&self, kernel: &'b Kernel) -> Builder<'b>
+    where
+        'a: 'b,
+    {
+        Builder { kernel, ..self.clone() }
     }
 
     /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.

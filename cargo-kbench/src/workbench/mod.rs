@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kbench_runtime::protocol::DeviceInfo;
+use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant};
@@ -124,6 +124,7 @@ impl<'a> Workbench<'a> {
             device: device_kind(kernel.implementation.backend),
             index: device_index,
             cache,
+            mutation: None,
         };
         Self {
             kernel,
@@ -142,6 +143,12 @@ impl<'a> Workbench<'a> {
             journal: None,
             times: DeviceTimes::default(),
         }
+    }
+
+    /// Has the worker spoil what the kernel does, for an audit. To be called before [`Workbench::open`].
+    pub fn mutate(&mut self, mutation: Mutation) {
+        self.worker_options.mutation = Some(mutation);
+        self.executor = Executor::new(self.worker_options.clone());
     }
 
     /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference.

@@ -3,6 +3,7 @@
 pub mod cuda;
 pub mod fake;
 pub mod host;
+pub mod mutant;
 
 use crate::digest;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};

@@ -8,7 +8,7 @@ use crate::protocol::{Bytes, CacheMode, RunJob, TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 
 fn hello(device: DeviceKind) -> Request {
-    Request::Hello { protocol: VERSION, device, index: 0, cache: None }
+    Request::Hello { protocol: VERSION, device, index: 0, cache: None, mutation: None }
 }
 
 fn blob(data: &[u8]) -> Request {
@@ -98,11 +98,12 @@ fn a_failure_is_an_event_and_only_a_fatal_one_ends_the_worker() {
 
 #[test]
 fn the_first_line_decides() {
-    let other = Request::Hello { protocol: VERSION + 1, device: DeviceKind::Fake, index: 0, cache: None };
+    let other =
+        Request::Hello { protocol: VERSION + 1, device: DeviceKind::Fake, index: 0, cache: None, mutation: None };
     let (status, events) = serve_lines(lines(&[other]));
     assert_eq!(status, NO_DEVICE);
     assert!(matches!(&events[..], [Event::NoDevice { message }] if message.contains("protocol")), "{events:?}");
-    let third = Request::Hello { protocol: VERSION, device: DeviceKind::Host, index: 2, cache: None };
+    let third = Request::Hello { protocol: VERSION, device: DeviceKind::Host, index: 2, cache: None, mutation: None };
     assert_eq!(serve_lines(lines(&[third])).0, NO_DEVICE);
     assert_eq!(serve_lines(String::new()), (0, vec![]));
 }

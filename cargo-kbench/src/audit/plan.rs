@@ -1,0 +1,320 @@
+//! The mutants of a kernel.
+
+use std::path::Path;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::{Fault, Role};
+
+use super::source::{self, Lack, SourceMutant};
+use crate::config::expr::Expr;
+use crate::config::{Arg, Backend, CorrectnessLimits, Kernel};
+use crate::evaluation::ShapeErrors;
+use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
+use crate::space::Variant;
+
+/// Most swapped toggles.
+const SWAPS: usize = 6;
+
+/// Variants that are looked at for one that swaps a toggle.
+const LOOKED_AT: usize = 10_000;
+
+/// A mutant before it is made.
+#[derive(Debug, Clone)]
+pub struct Mutant {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// How it is made.
+    pub make: Make,
+}
+
+/// How a mutant is made.
+#[derive(Debug, Clone)]
+pub enum Make {
+    /// The worker spoils what the kernel did.
+    Wrapper {
+        /// How.
+        fault: Fault,
+        /// The outputs that are spoilt: places in the signature, and types.
+        outputs: Vec<(usize, DType)>,
+        /// The input that is.
+        input: Option<usize>,
+    },
+    /// Another source.
+    Source(SourceMutant),
+    /// The code of one variant, launched as another.
+    Toggles(Variant),
+}
+
+/// The mutants, and why there are none of some kinds.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Those to run.
+    pub mutants: Vec<Mutant>,
+    /// Kinds that there are none of.
+    pub absent: Vec<String>,
+}
+
+/// A tensor among the arguments.
+struct Place<'k> {
+    at: usize,
+    tensor: &'k crate::config::Tensor,
+}
+
+/// Every mutant of a variant whose own errors are these.
+pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io::Result<Plan> {
+    let mut plan = Plan::default();
+    plan.wrappers(kernel);
+    plan.off(kernel, own);
+    plan.sources(kernel)?;
+    plan.swaps(kernel, variant);
+    Ok(plan)
+}
+
+/// The tensors of the signature with a role, each once.
+fn places<'k>(kernel: &'k Kernel, roles: &[Role]) -> Vec<Place<'k>> {
+    let signature = kernel.implementation.args.iter().filter(|arg| !matches!(arg, Arg::Symbol { .. }));
+    let mut places: Vec<Place<'k>> = Vec::new();
+    for (at, arg) in signature.enumerate() {
+        let (Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. }) = arg else { continue };
+        let tensor = &kernel.tensors[*tensor];
+        if roles.contains(&tensor.role) && !places.iter().any(|place| place.tensor.name == tensor.name) {
+            places.push(Place { at, tensor });
+        }
+    }
+    places
+}
+
+impl Plan {
+    fn add(&mut self, name: impl Into<String>, what: impl Into<String>, make: Make) {
+        self.mutants.push(Mutant { name: name.into(), what: what.into(), make });
+    }
+
+    fn wrappers(&mut self, kernel: &Kernel) {
+        let outputs: Vec<(usize, DType)> =
+            places(kernel, &[Role::Out, Role::Inout]).iter().map(|place| (place.at, place.tensor.dtype)).collect();
+        if outputs.is_empty() {
+            self.absent.push("wrapper mutants: no output is among the arguments".to_owned());
+        }
+        for (name, what, fault) in [
+            ("no-op", "writes nothing", Fault::NoOp),
+            ("stale-output", "gives the first launch's outputs ever after", Fault::First),
+            ("side-stream", "returns before its work is done, which lands at the next launch", Fault::Late),
+            ("half-written-tail", "leaves the last elements, 16 at most, as they were", Fault::Tail),
+            ("constant-zero", "writes 0 everywhere", Fault::Zeros),
+            ("constant-mean", "writes its outputs' mean everywhere", Fault::Mean),
+        ] {
+            if !outputs.is_empty() {
+                self.add(name, what, Make::Wrapper { fault, outputs: outputs.clone(), input: None });
+            }
+        }
+        match places(kernel, &[Role::In]).first() {
+            Some(input) => self.add(
+                "clobbered-input",
+                format!("changes the last byte of `{}`", input.tensor.name),
+                Make::Wrapper { fault: Fault::Clobber, outputs: Vec::new(), input: Some(input.at) },
+            ),
+            None => self.absent.push("clobbered-input: the kernel has no input that must stay as it is".to_owned()),
+        }
+    }
+
+    /// Errors just over each limit in force: by its own errors more, so that they cannot hide it.
+    fn off(&mut self, kernel: &Kernel, own: &[ShapeErrors]) {
+        let limits = &kernel.gates.correctness;
+        let places = places(kernel, &[Role::Out, Role::Inout]);
+        let several = places.len() > 1;
+        for place in places {
+            for (limit, what, fault) in just_over(limits, place.tensor.dtype, own) {
+                let of = if several { format!(" of `{}`", place.tensor.name) } else { String::new() };
+                let suffix = if several { format!("-{}", place.tensor.name) } else { String::new() };
+                let outputs = vec![(place.at, place.tensor.dtype)];
+                let make = Make::Wrapper { fault, outputs, input: None };
+                self.add(format!("off-{limit}{suffix}"), format!("{what}{of}"), make);
+            }
+        }
+    }
+
+    fn sources(&mut self, kernel: &Kernel) -> std::io::Result<()> {
+        let implementation = &kernel.implementation;
+        if implementation.backend == Backend::Fake {
+            self.absent.push("source mutants: a model has no source".to_owned());
+            return Ok(());
+        }
+        let path = &implementation.source;
+        let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        // What is no UTF-8 stands in comments and strings.
+        let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
+        let made = source::mutants(&text, &std::path::absolute(path)?, &implementation.entry);
+        let file =
+            path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        for (lack, name, none) in
+            [(Lack::Tile, "dropped-tile", "no loop over tiles"), (Lack::Barrier, "dropped-barrier", "no barrier")]
+        {
+            if !made.iter().any(|mutant| mutant.lack == lack) {
+                self.absent.push(format!("{name}: {none} was found in {file} (headers are not mutated)"));
+            }
+            for mutant in made.iter().filter(|mutant| mutant.lack == lack) {
+                let what = format!("{file}:{} {}", mutant.line, mutant.what);
+                self.add(format!("{name}:{}", mutant.line), what, Make::Source(mutant.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// For each toggle that the launch depends on, the nearest variant in which it differs.
+    fn swaps(&mut self, kernel: &Kernel, variant: &Variant) {
+        let names = names_in_launch(kernel);
+        let space = &kernel.space;
+        let mut chosen: Vec<Variant> = Vec::new();
+        for (toggle, _) in space.toggles.iter().enumerate().filter(|(_, toggle)| names.contains(&toggle.name)) {
+            let changes = |other: &Variant| other.0.iter().zip(&variant.0).filter(|(a, b)| a != b).count();
+            let others = space.variants().take(LOOKED_AT).filter(|other| other.0[toggle] != variant.0[toggle]);
+            let Some(nearest) = others.min_by_key(changes) else { continue };
+            if chosen.len() < SWAPS && !chosen.contains(&nearest) {
+                chosen.push(nearest);
+            }
+        }
+        if chosen.is_empty() {
+            self.absent.push(
+                "swapped-toggle: no toggle enters the launch, so every other value is a valid variant of its own"
+                    .to_owned(),
+            );
+        }
+        for other in chosen {
+            let differs = space.get(&other).zip(space.get(variant)).filter(|(other, own)| other != own);
+            let words: Vec<String> = differs.map(|((name, value), _)| format!("{name}={value}")).collect();
+            let words = words.join(" ");
+            self.add(
+                format!("swapped-toggle:{}", words.replace(' ', ",")),
+                format!("compiled with {words}, launched without"),
+                Make::Toggles(other),
+            );
+        }
+    }
+}
+
+/// What grid, block, shared memory, arguments and tensors depend on.
+fn names_in_launch(kernel: &Kernel) -> Vec<String> {
+    let implementation = &kernel.implementation;
+    let mut exprs: Vec<&Expr> = Vec::new();
+    exprs.extend(implementation.grid.iter().chain(&implementation.block).chain(&implementation.cluster));
+    exprs.extend(&implementation.dynamic_shared);
+    exprs.extend(kernel.tensors.iter().flat_map(|tensor| &tensor.dims));
+    for arg in &implementation.args {
+        match arg {
+            Arg::Scalar { value, .. } => exprs.push(value),
+            Arg::TensorMap { dims, r#box, .. } => exprs.extend(dims.iter().chain(r#box)),
+            Arg::Tensor(_) | Arg::Symbol { .. } => {}
+        }
+    }
+    exprs.into_iter().flat_map(Expr::names).map(str::to_owned).collect()
+}
+
+/// For each limit that holds for an output of type `dtype`: its name, what is off by just over it, and that fault.
+fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> Vec<(&'static str, String, Fault)> {
+    let worst = |of: fn(&ShapeErrors) -> f64| own.iter().map(of).fold(0.0, f64::max);
+    let (max, mean, rms) = (worst(|own| own.max_abs_err), worst(|own| own.mean_abs_err), worst(|own| own.rms_err));
+    // A hundredth more, for what the sums round.
+    let over = |limit: f64, own: f64| (limit + own) * 1.01;
+    let mut off = Vec::new();
+    if !dtype.is_float() && limits.max_abs_err.is_none() {
+        off.push((
+            "one-element",
+            "one element is off by 1".to_owned(),
+            Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 },
+        ));
+        return off;
+    }
+    let stated = limits.max_abs_err.or(limits.max_mean_err).or(limits.max_rms_err).is_some();
+    let rms_limit = limits.max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
+    if let Some(limit) = limits.max_abs_err {
+        let (by, share) = (over(limit, max), limits.max_bad_fraction);
+        let which =
+            if share > 0.0 { format!("{share} of the elements and one more are") } else { "one element is".into() };
+        off.push(("one-element", format!("{which} off by {by:.2e}"), Fault::Some { share, by, of_rms: 0.0 }));
+    } else {
+        let of_rms = rms_limit.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT * 1.05;
+        let by = max * 1.01;
+        let what = format!("one element is off by {of_rms:.2e} of the outputs' rms, or of itself");
+        off.push(("one-element", what, Fault::Some { share: 0.0, by, of_rms }));
+    }
+    if let Some(limit) = limits.max_mean_err {
+        let by = over(limit, mean);
+        off.push(("mean", format!("every element is off by {by:.2e}"), Fault::All { by, of_rms: 0.0 }));
+    }
+    if let Some(limit) = rms_limit {
+        let by = over(limit, rms) / (1.0 - rms).max(0.1);
+        off.push(("scale", format!("every element is {by:.2e} of itself too large"), Fault::Scale { by }));
+    }
+    if let Some(limit) = limits.max_bias {
+        let of_rms = over(limit, worst(|own| own.bias.abs())) / (1.0 - rms).max(0.1);
+        let what = format!("every element is off by {of_rms:.2e} of the outputs' rms");
+        off.push(("bias", what, Fault::All { by: 0.0, of_rms }));
+    }
+    off
+}
+
+/// Where the changed source of a mutant is kept: the same place for the same text.
+pub fn source_file(folder: &Path, kernel: &Kernel, mutant: &Mutant, text: &str) -> std::path::PathBuf {
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let extension =
+        kernel.implementation.source.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
+    let name = mutant.name.replace(':', "-");
+    folder
+        .join(format!("{}-{}", kernel.package, kernel.name))
+        .join(format!("{name}-{}{extension}", &hash.as_str()[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Vec<ShapeErrors> {
+        let errors = |shape: &str, max_abs_err| ShapeErrors {
+            shape: shape.into(),
+            seeds: 2,
+            max_abs_err,
+            mean_abs_err: 1e-3,
+            rms_err: 1e-2,
+            bias: -1e-3,
+            naive_rms_err: None,
+            quantization: None,
+            patterns: Vec::new(),
+        };
+        vec![errors("small", 0.01), errors("large", 0.02)]
+    }
+
+    fn names(limits: &CorrectnessLimits, dtype: DType) -> Vec<(&'static str, Fault)> {
+        just_over(limits, dtype, &own()).into_iter().map(|(name, _, fault)| (name, fault)).collect()
+    }
+
+    #[test]
+    fn errors_exceed_each_limit_whatever_the_kernels_own_are() {
+        let limits = CorrectnessLimits {
+            max_abs_err: Some(0.06),
+            max_mean_err: Some(0.02),
+            max_rms_err: Some(0.1),
+            max_bias: Some(0.01),
+            ..CorrectnessLimits::default()
+        };
+        let made = names(&limits, DType::F16);
+        assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one-element", "mean", "scale", "bias"]);
+        let Fault::Some { share, by, of_rms } = made[0].1 else { panic!("{made:?}") };
+        assert!(share == 0.0 && of_rms == 0.0 && by > 0.08 && by < 0.085, "{made:?}");
+        assert!(matches!(made[1].1, Fault::All { by, .. } if by > 0.021 && by < 0.022), "{made:?}");
+        assert!(matches!(made[2].1, Fault::Scale { by } if by > 0.11 && by < 0.12), "{made:?}");
+    }
+
+    #[test]
+    fn without_limits_those_of_the_type_are_exceeded() {
+        let none = CorrectnessLimits::default();
+        assert_eq!(names(&none, DType::I32), [("one-element", Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 })]);
+        let made = names(&none, DType::F32);
+        assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one-element", "scale"]);
+        // A limit on the mean alone leaves the rms unlimited, and one element bounded by the type.
+        let mean = CorrectnessLimits { max_mean_err: Some(0.1), ..none };
+        let made = names(&mean, DType::F32);
+        assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one-element", "mean"]);
+    }
+}

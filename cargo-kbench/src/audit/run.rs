@@ -1,0 +1,311 @@
+//! Each mutant through the gates.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use kbench_runtime::protocol::{DeviceInfo, Mutation};
+use rayon::prelude::*;
+
+use super::advice::advice;
+use super::plan::{self, Make, Mutant, Plan};
+use super::source::Lack;
+use super::{Audited, Fate, Outcome, Report};
+use crate::compile::Compiler;
+use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
+use crate::evaluation::{Evaluation, Gate, ShapeErrors};
+use crate::executor::{ExecutorError, INTERRUPTED};
+use crate::space::Variant;
+use crate::text::count;
+use crate::workbench::{Attempt, Builder, Built, RunError, Workbench};
+
+/// Most samples and warm-ups of a mutant: enough for what is checked after them.
+const ITERATIONS: u32 = 20;
+const WARMUP: u32 = 5;
+
+/// Most mutants that lack a tile, and most that lack a barrier.
+const MOST: usize = 8;
+
+/// Shortest deadline, in seconds.
+const SHORTEST: u64 = 2;
+
+/// Whoever wants to see mutants as they end.
+pub trait Observer {
+    /// All of them, before any is built. Some of the source's will turn out to change nothing.
+    fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]);
+    /// One of them, so many of so many.
+    fn audited(&mut self, audited: &Audited, done: usize, total: usize);
+}
+
+/// What is audited, and with what.
+#[derive(Clone, Copy)]
+pub struct Audit<'a> {
+    /// The kernel's package.
+    pub package: &'a Package,
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Builds it and its mutants.
+    pub compiler: &'a Compiler,
+    /// Index of the device.
+    pub device: u32,
+    /// The variant that is mutated.
+    pub variant: &'a Variant,
+    /// `<target>/kbench`: reference results and changed sources are kept there.
+    pub work_directory: &'a std::path::Path,
+}
+
+/// The kernel as it is, seen to pass.
+struct Own<'a> {
+    kernel: Kernel,
+    built: Built,
+    evaluation: Evaluation,
+    /// What the builder knows of the device.
+    builder: Builder<'a>,
+}
+
+/// A mutant's build: none where the kernel's own serves.
+type Build = Option<Result<(Kernel, Attempt), String>>;
+
+impl Audit<'_> {
+    /// Runs the kernel, then its mutants one by one.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+        let mut kernel = self.kernel.clone();
+        kernel.gates.resources.level = Level::Allow;
+        kernel.gates.performance.clear();
+        kernel.gates.sanitize.level = Level::Allow;
+        kernel.timing.iterations = kernel.timing.iterations.min(ITERATIONS);
+        kernel.timing.warmup = kernel.timing.warmup.min(WARMUP);
+
+        let mut bench = self.bench(&kernel);
+        let device = bench.open()?;
+        let attempt = bench.builder.build(self.variant)?;
+        let built = attempt.result.as_ref().ok().cloned();
+        let began = Instant::now();
+        let evaluation = bench.evaluate(self.variant, attempt, None)?;
+        // A mutant that is silent for longer than all checks and samples of the kernel took, twice, hangs.
+        let deadline = (2 * began.elapsed().as_secs() + 1).clamp(SHORTEST, kernel.timing.timeout_seconds.max(SHORTEST));
+        let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
+            return Ok(Outcome::Unfit(Box::new(evaluation)));
+        };
+        let mut plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
+        observer.planned(&device, &plan.mutants);
+        let builder = bench.builder.clone();
+        let mut of_mutants = kernel.clone();
+        of_mutants.timing.timeout_seconds = deadline;
+        let own = Own { kernel: of_mutants, built, evaluation, builder };
+        let mutants = self.all(&own, &mut plan, observer)?;
+        Ok(Outcome::Done(Report {
+            package: kernel.package.clone(),
+            kernel: kernel.name.clone(),
+            device: device.name,
+            variant: kernel.space.settings(self.variant),
+            errors: own.evaluation.errors.clone(),
+            mutants,
+            absent: plan.absent,
+            deadline,
+        }))
+    }
+
+    fn bench<'b>(&'b self, kernel: &'b Kernel) -> Workbench<'b> {
+        let cache = self.work_directory.join("references");
+        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+    }
+
+    fn all(&self, own: &Own<'_>, plan: &mut Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
+        let builds: Vec<(Option<PathBuf>, Build)> =
+            plan.mutants.par_iter().map(|mutant| self.build(own, mutant)).collect::<Result<_, RunError>>()?;
+        let mut chosen = Vec::new();
+        let (mut unchanged, mut beyond) = (0, 0);
+        let mut of_kind = [0; 2];
+        let mut codes = vec![own.built.clone()];
+        for (mutant, (source, build)) in plan.mutants.drain(..).zip(builds) {
+            if let (Make::Source(changed), Some(Ok((_, attempt)))) = (&mutant.make, &build) {
+                let number = &mut of_kind[usize::from(changed.lack == Lack::Barrier)];
+                if let Ok(built) = &attempt.result {
+                    // What is not compiled in changes nothing, and two changes may come to the same.
+                    if codes.iter().any(|code| built.same_code(code)) {
+                        unchanged += 1;
+                        continue;
+                    }
+                    codes.push(built.clone());
+                }
+                if *number == MOST {
+                    beyond += 1;
+                    continue;
+                }
+                *number += 1;
+            }
+            chosen.push((mutant, source, build));
+        }
+        if unchanged > 0 {
+            let changes = count(unchanged, "change");
+            plan.absent.push(format!(
+                "{changes} of the source left the machine code as it was, or as another did: not compiled in, or without effect"
+            ));
+        }
+        if beyond > 0 {
+            plan.absent.push(format!(
+                "{} of the source beyond the first {MOST} of a kind were not run",
+                count(beyond, "change")
+            ));
+        }
+        let total = chosen.len();
+        let mut audited = Vec::new();
+        for (mutant, source, build) in chosen {
+            let fate = self.fate(own, &mutant, build)?;
+            let Mutant { name, what, .. } = mutant;
+            audited.push(Audited { name, what, fate, source });
+            observer.audited(&audited[audited.len() - 1], audited.len(), total);
+        }
+        Ok(audited)
+    }
+
+    /// Builds a mutant that has code of its own; gives the changed source, where there is one.
+    fn build(&self, own: &Own<'_>, mutant: &Mutant) -> Result<(Option<PathBuf>, Build), RunError> {
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err(ExecutorError::Interrupted.into());
+        }
+        let (kernel, variant, source) = match &mutant.make {
+            Make::Wrapper { .. } => return Ok((None, None)),
+            Make::Toggles(other) => (own.kernel.clone(), other, None),
+            Make::Source(changed) => {
+                let path = plan::source_file(&self.work_directory.join("audit"), &own.kernel, mutant, &changed.text);
+                // Left alone where it is there: its age is part of what the compile cache looks at.
+                if std::fs::read(&path).ok().as_deref() != Some(changed.text.as_bytes()) {
+                    std::fs::create_dir_all(path.parent().expect("it is in a folder"))?;
+                    std::fs::write(&path, &changed.text)?;
+                }
+                let mut kernel = own.kernel.clone();
+                let implementation = &mut kernel.implementation;
+                let folder = implementation.source.parent().unwrap_or(&self.package.directory).display().to_string();
+                // What the source includes by name lies beside the original.
+                implementation.flags.splice(0..0, ["-I".to_owned(), folder]);
+                implementation.source.clone_from(&path);
+                (kernel, self.variant, Some(path))
+            }
+        };
+        let attempt = own.builder.of(&kernel).build(variant)?;
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Err(ExecutorError::Interrupted.into());
+        }
+        let build = match &attempt.result {
+            // A change that does not compile is no mutant.
+            Err(failure) if source.is_some() && failure.rejection.gate == Gate::Compile => {
+                Err(format!("it does not compile: {}", failure.rejection.message))
+            }
+            _ => Ok((kernel, attempt)),
+        };
+        Ok((source, Some(build)))
+    }
+
+    fn fate(&self, own: &Own<'_>, mutant: &Mutant, build: Build) -> Result<Fate, RunError> {
+        let own_build = || Attempt { result: Ok(own.built.clone()), warnings: Vec::new() };
+        let (kernel, attempt) = match build {
+            None => (own.kernel.clone(), own_build()),
+            Some(Ok(made)) => made,
+            Some(Err(why)) => return Ok(Fate::Stillborn { why }),
+        };
+        if matches!(mutant.make, Make::Toggles(_))
+            && attempt.result.as_ref().is_ok_and(|built| built.same_code(&own.built))
+        {
+            return Ok(Fate::Equivalent { why: "the machine code is the same".to_owned() });
+        }
+        let mut bench = self.bench(&kernel);
+        if let Make::Wrapper { fault, outputs, input } = &mutant.make {
+            let blobs = own.evaluation.builds.iter().map(|build| build.binary_hash.clone()).collect();
+            bench.mutate(Mutation { blobs, fault: *fault, outputs: outputs.clone(), input: *input });
+        }
+        bench.open()?;
+        let evaluation = bench.evaluate(self.variant, attempt, None)?;
+        drop(bench);
+        if let Some(rejection) = evaluation.rejection() {
+            return Ok(Fate::Killed { rejection: rejection.clone(), in_force: true });
+        }
+        let mut advice = advice(&kernel, mutant, &own.evaluation.errors, &evaluation);
+        let same = evaluation.errors == own.evaluation.errors;
+        match &mutant.make {
+            Make::Source(changed) => {
+                let is_barrier = changed.lack == Lack::Barrier;
+                match self.sanitize(&kernel, is_barrier)? {
+                    Watched::Killed(fate) => return Ok(fate),
+                    Watched::Passed(said) if is_barrier => {
+                        advice = vec![format!("the results are right all the same, and {said}")];
+                    }
+                    Watched::Passed(_) if same => {
+                        let why =
+                            "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there";
+                        return Ok(Fate::Equivalent { why: why.to_owned() });
+                    }
+                    Watched::Passed(_) => {}
+                }
+            }
+            Make::Toggles(other) if self.errors_of(own, other)? == evaluation.errors => {
+                let why = "its outputs are that variant's own, under this launch too".to_owned();
+                return Ok(Fate::Equivalent { why });
+            }
+            Make::Toggles(_) | Make::Wrapper { .. } => {}
+        }
+        Ok(Fate::Survived { advice, errors: evaluation.errors })
+    }
+
+    /// The errors of another variant, launched as it should be.
+    fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
+        let mut bench = self.bench(&own.kernel);
+        bench.open()?;
+        let attempt = bench.builder.build(variant)?;
+        Ok(bench.evaluate(variant, attempt, None)?.errors)
+    }
+
+    /// Runs a changed source under the sanitizers that the table denies; without a barrier, under racecheck in any case, since what
+    /// is right without it may be so by chance.
+    fn sanitize(&self, kernel: &Kernel, lacks_barrier: bool) -> Result<Watched, RunError> {
+        let table = &self.kernel.gates.sanitize;
+        let denied = if table.level == Level::Deny { &*table.tools } else { &[] };
+        let mut kernel = kernel.clone();
+        let sanitize = &mut kernel.gates.sanitize;
+        sanitize.level = Level::Deny;
+        sanitize.tools = denied.to_vec();
+        if lacks_barrier && kernel.implementation.backend == Backend::Cuda {
+            sanitize.tools.retain(|tool| *tool != SanitizeTool::Racecheck);
+            sanitize.tools.insert(0, SanitizeTool::Racecheck);
+        }
+        if sanitize.shapes.is_empty() {
+            sanitize.shapes = vec![smallest(self.kernel)];
+        }
+        if sanitize.tools.is_empty() {
+            return Ok(Watched::Passed("no sanitizer here sees races".to_owned()));
+        }
+        let names: Vec<&str> = sanitize.tools.iter().map(|tool| tool.name()).collect();
+        let names = names.join(", ");
+        let mut bench = self.bench(&kernel);
+        match bench.open().and_then(|_| bench.sanitize(self.variant)) {
+            Ok(sanitized) => Ok(match sanitized.and_then(|sanitized| sanitized.rejection) {
+                Some(rejection) => {
+                    let code = rejection.code.to_string();
+                    let in_force = denied.iter().any(|tool| tool.name() == code);
+                    Watched::Killed(Fate::Killed { rejection, in_force })
+                }
+                None => Watched::Passed(format!(
+                    "{names} found nothing: the barrier orders nothing, or only what no tool here sees"
+                )),
+            }),
+            Err(error @ RunError::Executor(ExecutorError::Interrupted)) => Err(error),
+            Err(error) => Ok(Watched::Passed(format!("{names} did not run: {error}"))),
+        }
+    }
+}
+
+/// What sanitizers said.
+enum Watched {
+    /// They found something.
+    Killed(Fate),
+    /// They found nothing, in words.
+    Passed(String),
+}
+
+/// The checked shape that is cheapest under a tool, judged by its sizes.
+fn smallest(kernel: &Kernel) -> usize {
+    let size = |shape: &&usize| kernel.shapes[**shape].dims.iter().map(|&(_, size)| size as f64).product::<f64>();
+    let shapes = &kernel.gates.correctness.shapes;
+    shapes.iter().min_by(|a, b| size(a).total_cmp(&size(b))).copied().unwrap_or(kernel.search.shape)
+}

@@ -1,0 +1,356 @@
+//! A device that makes one kernel wrong, for the audit of the gates.
+//!
+//! It stands between the checks and the device proper, so that nothing above it knows of the fault: each launch is the kernel's own,
+//! and what it left in its outputs is then changed as [`Fault`] says. A worker is a mutant from its first line on or never
+//! ([`Request::Hello`](crate::protocol::Request::Hello)); a worker that is none has no such device in it.
+
+use std::cell::RefCell;
+
+use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use crate::codec;
+use crate::dtype::DType;
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SmClock};
+
+/// Most elements of a tail.
+const TAIL: usize = 16;
+
+/// A device with a fault.
+pub struct MutantDevice<D: Device> {
+    inner: D,
+    mutation: Mutation,
+}
+
+/// A kernel, and whether it is the one that has the fault.
+#[derive(Clone)]
+pub struct Kernel<K> {
+    inner: K,
+    is_mutant: bool,
+}
+
+/// A kernel with its arguments, and its outputs where it has the fault.
+pub struct Bound<D: Device> {
+    inner: D::Bound,
+    outputs: Vec<Output<D::Buffer>>,
+    input: Option<Region<D::Buffer>>,
+}
+
+/// Where a tensor lies.
+struct Region<B> {
+    buffer: B,
+    offset: usize,
+    bytes: usize,
+}
+
+struct Output<B> {
+    region: Region<B>,
+    dtype: DType,
+    /// A result kept from an earlier launch.
+    kept: RefCell<Option<Vec<u8>>>,
+}
+
+impl<D: Device> MutantDevice<D> {
+    /// A device on which the kernels that the mutation names are wrong, and all others as they are.
+    pub fn new(inner: D, mutation: Mutation) -> Self {
+        Self { inner, mutation }
+    }
+
+    fn download(&mut self, region: &Region<D::Buffer>) -> Result<Vec<u8>, Failure> {
+        let mut data = vec![0; region.bytes];
+        self.inner.download(&region.buffer, region.offset, &mut data)?;
+        Ok(data)
+    }
+
+    /// What the outputs hold ahead of a launch.
+    fn before(&mut self, bound: &Bound<D>) -> Result<Vec<Vec<u8>>, Failure> {
+        bound.outputs.iter().map(|output| self.download(&output.region)).collect()
+    }
+
+    /// Makes of what a launch left what the fault says.
+    fn after(&mut self, bound: &Bound<D>, before: Vec<Vec<u8>>) -> Result<(), Failure> {
+        if let Some(input) = &bound.input {
+            let mut data = self.download(input)?;
+            if let Some(last) = data.last_mut() {
+                *last ^= 1;
+            }
+            self.inner.upload(&input.buffer, input.offset, &data)?;
+        }
+        for (output, before) in bound.outputs.iter().zip(before) {
+            let result = self.download(&output.region)?;
+            let data = output.spoil(self.mutation.fault, before, result);
+            self.inner.upload(&output.region.buffer, output.region.offset, &data)?;
+        }
+        Ok(())
+    }
+}
+
+impl<B> Output<B> {
+    /// The bytes that the output has in the end.
+    fn spoil(&self, fault: Fault, before: Vec<u8>, mut result: Vec<u8>) -> Vec<u8> {
+        let size = self.dtype.size();
+        let elements = result.len() / size;
+        match fault {
+            Fault::NoOp => before,
+            Fault::First => self.kept.borrow_mut().get_or_insert(result).clone(),
+            Fault::Late => self.kept.borrow_mut().replace(result).unwrap_or(before),
+            Fault::Tail => {
+                let tail = (elements.div_ceil(2)).min(TAIL) * size;
+                let start = result.len() - tail;
+                result[start..].copy_from_slice(&before[start..]);
+                result
+            }
+            Fault::Zeros => vec![0; result.len()],
+            Fault::Mean => {
+                let values = codec::decode(self.dtype, &result);
+                let mean = values.iter().sum::<f64>() / elements.max(1) as f64;
+                codec::encode(self.dtype, &[mean]).repeat(elements)
+            }
+            Fault::Clobber => result,
+            Fault::Some { share, by, of_rms } => {
+                let values = codec::decode(self.dtype, &result);
+                let rms = rms(&values);
+                // Spread evenly, from the middle on where it is only one.
+                let count = ((share * elements as f64) as usize + 1).min(elements);
+                for nth in 0..count {
+                    let at = (2 * nth + 1) * elements / (2 * count);
+                    let offset = by + of_rms * rms.max(values[at].abs());
+                    result[at * size..][..size].copy_from_slice(&moved(self.dtype, values[at], offset));
+                }
+                result
+            }
+            Fault::All { by, of_rms } => {
+                let values = codec::decode(self.dtype, &result);
+                let offset = by + of_rms * rms(&values);
+                values.iter().flat_map(|value| moved(self.dtype, *value, offset)).collect()
+            }
+            Fault::Scale { by } => {
+                let values = codec::decode(self.dtype, &result);
+                values.iter().flat_map(|value| moved(self.dtype, *value, by * value)).collect()
+            }
+        }
+    }
+}
+
+fn rms(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64).sqrt()
+}
+
+/// A value moved by `offset` at least, whatever its type rounds to; the other way where there is no room.
+fn moved(dtype: DType, value: f64, offset: f64) -> Vec<u8> {
+    if offset == 0.0 || !value.is_finite() {
+        return codec::encode(dtype, &[value]);
+    }
+    for direction in [1.0, -1.0] {
+        // As little further as the type allows: from a few parts in a billion, for what f32 rounds down, to the next of a coarse type.
+        for step in 0..64 {
+            let further = 1.0 + 1e-9 * f64::from(step).exp2();
+            let bytes = codec::encode(dtype, &[value + direction * offset * further]);
+            let there = codec::decode(dtype, &bytes)[0];
+            if !there.is_finite() {
+                break;
+            }
+            if (there - value).abs() >= offset.abs() {
+                return bytes;
+            }
+        }
+    }
+    codec::encode(dtype, &[value + offset])
+}
+
+impl<D: Device> Device for MutantDevice<D> {
+    type Buffer = D::Buffer;
+    type Kernel = Kernel<D::Kernel>;
+    type Bound = Bound<D>;
+
+    fn info(&self) -> &DeviceInfo {
+        self.inner.info()
+    }
+
+    fn be_watched(&mut self) {
+        self.inner.be_watched();
+    }
+
+    fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure> {
+        let hash = blake3::hash(code).to_hex();
+        let is_mutant = self.mutation.blobs.iter().any(|blob| blob == hash.as_str());
+        Ok(Kernel { inner: self.inner.load(code, entry)?, is_mutant })
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<D::Buffer, Failure> {
+        self.inner.alloc(bytes)
+    }
+
+    fn upload(&mut self, buffer: &D::Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
+        self.inner.upload(buffer, offset, data)
+    }
+
+    fn download(&mut self, buffer: &D::Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
+        self.inner.download(buffer, offset, data)
+    }
+
+    fn fill(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
+        self.inner.fill(buffer, offset, bytes, byte)
+    }
+
+    fn holds(&mut self, buffer: &D::Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+        self.inner.holds(buffer, offset, data)
+    }
+
+    fn digest(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
+        self.inner.digest(buffer, offset, bytes)
+    }
+
+    fn write(&mut self, writes: &[Write<D::Buffer>]) -> Result<(), Failure> {
+        self.inner.write(writes)
+    }
+
+    fn set_symbol(&mut self, kernel: &Self::Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
+        self.inner.set_symbol(&kernel.inner, symbol, data)
+    }
+
+    fn bind(
+        &mut self,
+        kernel: &Self::Kernel,
+        geometry: &Geometry,
+        args: &[BoundArg<D::Buffer>],
+    ) -> Result<Self::Bound, Failure> {
+        let region = |arg: usize| match args.get(arg) {
+            Some(BoundArg::Pointer { buffer, offset, bytes } | BoundArg::TensorMap { buffer, offset, bytes, .. }) => {
+                Ok(Region { buffer: buffer.clone(), offset: *offset, bytes: *bytes })
+            }
+            _ => Err(Failure::Inputs { message: format!("argument {arg} of the mutation is no tensor") }),
+        };
+        let (mut outputs, mut input) = (Vec::new(), None);
+        if kernel.is_mutant {
+            input = self.mutation.input.map(region).transpose()?;
+            for (arg, dtype) in &self.mutation.outputs {
+                outputs.push(Output { region: region(*arg)?, dtype: *dtype, kept: RefCell::default() });
+            }
+        }
+        Ok(Bound { inner: self.inner.bind(&kernel.inner, geometry, args)?, outputs, input })
+    }
+
+    fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure> {
+        let before = self.before(bound)?;
+        self.inner.run(&bound.inner)?;
+        self.after(bound, before)
+    }
+
+    /// The samples are those of the kernel itself: it is the outputs that give a fault away.
+    fn sample_after(
+        &mut self,
+        writes: &[Write<D::Buffer>],
+        bound: &mut Self::Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sample, Failure> {
+        // Made twice, since the device may launch something ahead of them.
+        self.inner.write(writes)?;
+        let before = self.before(bound)?;
+        let sample = self.inner.sample_after(writes, &mut bound.inner, batch, cache)?;
+        self.after(bound, before)?;
+        Ok(sample)
+    }
+
+    fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str {
+        self.inner.clock(&bound.inner, batch)
+    }
+
+    fn resolution(&mut self) -> Result<Resolution, Failure> {
+        self.inner.resolution()
+    }
+
+    fn shortest_sample(&mut self) -> Result<f64, Failure> {
+        self.inner.shortest_sample()
+    }
+
+    fn watch(&mut self, now: bool) -> Watch {
+        self.inner.watch(now)
+    }
+
+    fn sm_clock(&mut self) -> Option<SmClock> {
+        self.inner.sm_clock()
+    }
+
+    fn core(&self, bound: &Self::Bound) -> Option<u32> {
+        self.inner.core(&bound.inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Session;
+    use crate::device::host::HostDevice;
+    use crate::protocol::SeedReport;
+    use crate::testing;
+
+    /// What the checks see of `y = 2.5 * x`, 1000 elements of f32, with a fault.
+    fn seen(fault: Fault, outputs: &[(usize, DType)], input: Option<usize>) -> Vec<SeedReport> {
+        // The reference is in the same library and must not have the fault: its results are there already.
+        let folder = tempfile::tempdir().unwrap();
+        let cache = || Some(folder.path().to_owned());
+        let mut honest = Session::new(HostDevice::open(), cache());
+        let job = testing::host_check(&mut honest, "kbench_scale");
+        honest.check(&job, &mut |_| {}).unwrap().iter().for_each(testing::assert_clean);
+        let mutation = Mutation { blobs: vec![job.case.launch.blob], fault, outputs: outputs.to_vec(), input };
+        let mut session = Session::new(MutantDevice::new(HostDevice::open(), mutation), cache());
+        let job = testing::host_check(&mut session, "kbench_scale");
+        session.check(&job, &mut |_| {}).unwrap()
+    }
+
+    const Y: [(usize, DType); 1] = [(1, DType::F32)];
+
+    #[test]
+    fn each_fault_shows_as_what_it_is() {
+        let first = |fault| seen(fault, &Y, None).remove(0);
+        assert_eq!(first(Fault::NoOp).outputs[0].unwritten, 1000);
+        let tail = first(Fault::Tail);
+        assert_eq!((tail.outputs[0].unwritten, tail.outputs[0].first_unwritten), (16, Some(984)));
+        assert!(first(Fault::Late).unrepeatable > 0);
+        let zeros = &first(Fault::Zeros).outputs[0];
+        assert!((zeros.rms_err / zeros.rms_ref - 1.0).abs() < 1e-6);
+        let mean = &first(Fault::Mean).outputs[0];
+        assert!(mean.bias.abs() < 1e-6 && mean.rms_err > 0.9 * mean.rms_ref, "{mean:?}");
+        assert_eq!(seen(Fault::Clobber, &[], Some(0))[0].inputs_changed, ["x"]);
+        let stale = seen(Fault::First, &Y, None);
+        testing::assert_clean(&stale[0]);
+        assert_eq!(stale[1].outputs[0].nonfinite + stale[1].outputs[0].unwritten, 0);
+        assert!(stale[1].outputs[0].rms_err > stale[1].outputs[0].rms_ref, "the other seed's result");
+    }
+
+    #[test]
+    fn errors_are_as_large_as_asked_and_hardly_larger() {
+        let of = |fault| seen(fault, &Y, None).remove(0).outputs.remove(0);
+        let close = |value: f64, want: f64| assert!((value / want - 1.0).abs() < 1e-3, "{value} {want}");
+        let one = of(Fault::Some { share: 0.0, by: 0.5, of_rms: 0.0 });
+        close(one.max_abs_err, 0.5);
+        assert_eq!((one.bad, one.max_abs_err_at), (1, 500));
+        assert_eq!(of(Fault::Some { share: 0.01, by: 0.5, of_rms: 0.0 }).bad, 11);
+        let all = of(Fault::All { by: 0.0, of_rms: 0.01 });
+        close(all.bias, 0.01 * all.rms_ref);
+        let scaled = of(Fault::Scale { by: 0.02 });
+        close(scaled.rms_err, 0.02 * scaled.rms_ref);
+    }
+
+    #[test]
+    fn what_a_type_rounds_away_is_moved_further() {
+        for dtype in [DType::F8e4m3, DType::F16, DType::F32, DType::I32, DType::U8] {
+            for value in [0.0, 1.0, 100.0] {
+                let there = codec::decode(dtype, &moved(dtype, value, 1e-3))[0];
+                assert!((there - value).abs() >= 1e-3 && there.is_finite(), "{dtype} {value} {there}");
+            }
+        }
+        // No room above: down.
+        assert!(codec::decode(DType::F16, &moved(DType::F16, 65504.0, 1.0))[0] < 65504.0);
+    }
+
+    #[test]
+    fn other_kernels_stay_as_they_are() {
+        let mutation = Mutation { blobs: vec!["another".into()], fault: Fault::NoOp, outputs: Y.to_vec(), input: None };
+        let mut session = Session::new(MutantDevice::new(HostDevice::open(), mutation), None);
+        let job = testing::host_check(&mut session, "kbench_scale");
+        for report in session.check(&job, &mut |_| {}).unwrap() {
+            testing::assert_clean(&report);
+        }
+    }
+}
