@@ -18,6 +18,7 @@ pub mod external;
 pub mod file;
 pub mod gates;
 pub mod journal;
+pub mod replay;
 pub mod report;
 pub mod resolve;
 pub mod search;

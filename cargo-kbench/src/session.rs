@@ -18,7 +18,7 @@ use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::gates;
 use crate::gates::performance::Verdict;
 use crate::journal::{self, Journal, Record};
-use crate::search;
+use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, Compared, Entrant, RunError, Workbench, dead_toggles};
 
@@ -27,6 +27,10 @@ pub const DEFAULT: &str = "default";
 
 /// Variants that each core compiles before they are measured.
 const CHUNK: usize = 4;
+
+/// Variants asked for at once. More keep more cores compiling, fewer leave a strategy less to guess; a fixed number, so that what is
+/// tried does not depend on the cores.
+const BATCH: usize = 8;
 
 /// What happens, for reporters.
 #[derive(Debug, Clone, Copy)]
@@ -221,7 +225,7 @@ impl<'a> Search<'a> {
     fn new(kernel: &'a Kernel) -> Self {
         Self {
             kernel,
-            strategy: search::strategy(&kernel.space, &kernel.search),
+            strategy: search::strategy(&Candidates::new(&kernel.space), &kernel.search),
             evaluated: 0,
             twins: 0,
             tried: Vec::new(),
@@ -244,7 +248,7 @@ impl<'a> Search<'a> {
     ) -> Result<(), RunError> {
         while self.stopped.is_none() {
             let remaining = self.strategy.remaining();
-            let mut batch = self.strategy.ask();
+            let mut batch = self.strategy.ask(BATCH);
             if batch.is_empty() {
                 break;
             }
@@ -302,10 +306,10 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
         let p50 = evaluation.p50();
-        // Of twins the first stands for all: an elite should hold different programs.
-        if evaluation.twin.is_none() {
-            self.strategy.tell(variant, p50);
+        if let Some(build) = evaluation.builds.first() {
+            self.strategy.compiled(variant, &build.resources);
         }
+        self.strategy.tell(variant, evaluation.into());
         if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
             self.best = Some((self.kernel.space.label(variant), p50));
         }

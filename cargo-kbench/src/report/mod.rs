@@ -14,6 +14,7 @@ pub mod check;
 pub mod compare;
 pub mod drift;
 pub mod json;
+pub mod replay;
 pub mod table;
 pub mod terminal;
 

@@ -20,6 +20,7 @@ pub mod check;
 pub mod compare;
 pub mod gate;
 pub mod new;
+pub mod replay;
 pub mod worker;
 
 pub use new::Template;
