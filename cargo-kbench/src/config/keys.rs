@@ -384,7 +384,11 @@ static SEARCH: Keys = keys(
         key("strategy", STRATEGY, "The strategy; \"auto\" by default"),
         key("elite", Integer(1), "How many of the best are kept; 3 by default"),
         key("seed", Integer(0), "Seed of the strategy; 0 by default"),
-        key("budget", Within(&BUDGET), "When to stop; by default a strategy that has no end of its own stops after 200 evaluations"),
+        key(
+            "budget",
+            Within(&BUDGET),
+            "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
+        ),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
     ],
 );

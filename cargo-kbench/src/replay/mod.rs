@@ -117,3 +117,5 @@ impl Run {
     }
 }
 
+#[cfg(test)]
+mod tests;

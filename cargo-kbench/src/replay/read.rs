@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Result<Recorded, ReadError> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let name = name.trim_end_matches(".gz").trim_end_matches(".jsonl").trim_end_matches(".json").to_owned();
     let rows = parse(&bytes);
-    rows.and_then(|rows| Recorded::new(name, rows)).map_err(|problem| ReadError { path: path.to_owned(), problem })
+    rows.and_then(|rows| Recorded::new(name, &rows)).map_err(|problem| ReadError { path: path.to_owned(), problem })
 }
 
 fn unpacked(path: &Path) -> io::Result<Vec<u8>> {

@@ -36,7 +36,7 @@ impl Recorded {
     /// A space of these configurations. Its toggles are in the first one's order, their values ascending (texts in the order that
     /// they are met), so that the same data gives the same space from every format. Records know no layers: toggles with more
     /// than two values are structure.
-    pub(super) fn new(name: String, rows: Vec<(Settings, Entry)>) -> Result<Self, Problem> {
+    pub(super) fn new(name: String, rows: &[(Settings, Entry)]) -> Result<Self, Problem> {
         let Some((first, _)) = rows.first() else { return Err(Problem::Empty) };
         let mut toggles: Vec<Toggle> = first
             .0
@@ -48,7 +48,8 @@ impl Recorded {
                 return Err(Problem::Parameters { row, settings: settings.clone() });
             }
             for toggle in &mut toggles {
-                let value = settings.get(&toggle.name).ok_or(Problem::Parameters { row, settings: settings.clone() })?;
+                let value =
+                    settings.get(&toggle.name).ok_or(Problem::Parameters { row, settings: settings.clone() })?;
                 if toggle.index_of(value).is_none() {
                     toggle.values.push(value.clone());
                 }
@@ -71,14 +72,16 @@ impl Recorded {
         };
         let mut variants: Vec<(Variant, Entry)> = rows
             .iter()
-            .map(|(settings, entry)| (Variant((0..toggles.len()).map(|toggle| index(settings, toggle)).collect()), *entry))
+            .map(|(settings, entry)| {
+                (Variant((0..toggles.len()).map(|toggle| index(settings, toggle)).collect()), *entry)
+            })
             .collect();
-        let default = variants[0].0.clone();
         variants.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let default = variants[0].0.clone();
         let (variants, entries): (Vec<Variant>, Vec<Entry>) = variants.into_iter().unzip();
         let space = Space { toggles, constraints: Vec::new(), default };
-        if let Some(pair) = variants.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Problem::Twice(space.settings(&pair[0])));
+        if let Some([twice, _]) = variants.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Problem::Twice(space.settings(twice)));
         }
         let mut times: Vec<f64> = entries.iter().filter_map(|entry| entry.outcome.objective()).collect();
         if times.is_empty() {

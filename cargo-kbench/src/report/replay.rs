@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{count, NOTE};
+use super::{NOTE, count};
 use crate::replay::scores::{CHECKPOINTS, Overall, Reached, Scores};
 use crate::replay::{Options, Replayed};
 

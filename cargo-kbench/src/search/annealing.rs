@@ -55,7 +55,8 @@ impl Annealing {
             let Some(objective) = outcome.objective().map(f64::ln) else { continue };
             let chance: f64 = self.rng.random();
             let temperature = HOT * (COLD / HOT).powf(spent);
-            let takes = |&(_, here): &(Variant, f64)| objective <= here || chance < ((here - objective) / temperature).exp();
+            let takes =
+                |&(_, here): &(Variant, f64)| objective <= here || chance < ((here - objective) / temperature).exp();
             if self.place.as_ref().is_none_or(takes) {
                 self.place = Some((variant.clone(), objective));
             }
@@ -66,18 +67,13 @@ impl Annealing {
         let Some((place, _)) = &self.place else { return self.unseen.draw() };
         let mut neighbours = self.candidates.neighbours(place);
         neighbours.shuffle(&mut self.rng);
-        let next = neighbours.into_iter().find(|variant| !self.unseen.contains(variant));
-        match next {
-            Some(variant) => {
-                self.unseen.insert(&variant);
-                Some(variant)
-            }
-            // Everything around is known: start elsewhere.
-            None => {
-                self.place = None;
-                self.unseen.draw()
-            }
+        if let Some(variant) = neighbours.into_iter().find(|variant| !self.unseen.contains(variant)) {
+            self.unseen.insert(&variant);
+            return Some(variant);
         }
+        // Everything around is known: start elsewhere.
+        self.place = None;
+        self.unseen.draw()
     }
 }
 

@@ -87,7 +87,7 @@ impl Candidates {
     }
 
     /// Those in a fixed order, found one at a time where they are many.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = Variant> + '_> {
+    pub fn each(&self) -> Box<dyn Iterator<Item = Variant> + '_> {
         match &self.list {
             Some(list) => Box::new(list.variants.iter().cloned()),
             None => Box::new(self.space.variants()),
@@ -97,7 +97,8 @@ impl Candidates {
     /// A random one; `None` where there is none.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Option<Variant> {
         if let Some(list) = &self.list {
-            return (!list.variants.is_empty()).then(|| list.variants[rng.random_range(0..list.variants.len())].clone());
+            return (!list.variants.is_empty())
+                .then(|| list.variants[rng.random_range(0..list.variants.len())].clone());
         }
         let toggles = &self.space.toggles;
         for _ in 0..DRAWS {
@@ -108,7 +109,7 @@ impl Candidates {
             }
         }
         let mut variant = self.space.default.clone();
-        for _ in 0..4 * toggles.len() {
+        for _ in 0..toggles.len() {
             let neighbours = self.neighbours(&variant);
             if neighbours.is_empty() {
                 break;
@@ -147,7 +148,8 @@ impl Candidates {
 
 impl List {
     fn new(variants: Vec<Variant>) -> Self {
-        let positions = variants.iter().enumerate().map(|(position, variant)| (variant.clone(), position as u32)).collect();
+        let positions =
+            variants.iter().enumerate().map(|(position, variant)| (variant.clone(), position as u32)).collect();
         Self { variants, positions }
     }
 }

@@ -136,8 +136,8 @@ impl Strategy for Evo {
 mod tests {
     use super::*;
     use crate::config::StrategyName;
-    use crate::evaluation::Gate;
     use crate::config::expr::{Expr, Value};
+    use crate::evaluation::Gate;
     use crate::space::{Space, Toggle};
 
     fn space(constraints: &[&str]) -> Space {

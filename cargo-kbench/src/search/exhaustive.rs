@@ -19,7 +19,7 @@ impl Exhaustive {
 impl Strategy for Exhaustive {
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         let first = self.candidates.first();
-        let others = self.candidates.iter().filter(|variant| Some(variant) != first);
+        let others = self.candidates.each().filter(|variant| Some(variant) != first);
         let batch: Vec<Variant> = first.cloned().into_iter().chain(others).skip(self.asked).take(n).collect();
         self.asked += batch.len();
         batch

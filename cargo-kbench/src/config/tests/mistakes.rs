@@ -1060,7 +1060,7 @@ fn baselines_and_gates() {
     15 | search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }
        |                                  ^^^^^^^
        |
-       = help: there is `auto`, `evo`, `random`, `annealing`, `genetic` and `exhaustive`
+       = help: there are `auto`, `evo`, `random`, `annealing`, `genetic` and `exhaustive`
 
     error: no shape `x`
       --> Cargo.toml:15:51

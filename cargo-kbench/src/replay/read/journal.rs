@@ -21,10 +21,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
         match serde_json::from_slice(line) {
             Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => rows.clear(),
             Ok(Record::Evaluation(evaluation)) => {
-                let entry = entry(&evaluation).ok_or_else(|| Problem::Outcome {
-                    row: rows.len(),
-                    settings: evaluation.toggles.clone(),
-                })?;
+                let entry = entry(&evaluation)
+                    .ok_or_else(|| Problem::Outcome { row: rows.len(), settings: evaluation.toggles.clone() })?;
                 match rows.iter_mut().find(|(settings, _)| settings.same(&evaluation.toggles)) {
                     Some((_, earlier)) => *earlier = entry,
                     None => rows.push((evaluation.toggles, entry)),

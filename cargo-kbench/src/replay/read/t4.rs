@@ -56,7 +56,8 @@ struct Measurement {
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
-    let file: File = serde_json::from_slice(bytes).map_err(|error| Problem::Format { format: "T4 results file", error })?;
+    let file: File =
+        serde_json::from_slice(bytes).map_err(|error| Problem::Format { format: "T4 results file", error })?;
     let row = |(row, result): (usize, ResultOf)| {
         let time = result.measurements.iter().find(|measurement| measurement.name == "time");
         let outcome = match result.invalidity {

@@ -55,11 +55,14 @@ impl Features {
                 }
             }
         }
-        let sizes: Vec<(usize, Vec<f64>)> = (0..toggles.len()).filter_map(|index| Some((index, size(&toggles[index])?))).collect();
+        let sizes: Vec<(usize, Vec<f64>)> =
+            (0..toggles.len()).filter_map(|index| Some((index, size(&toggles[index])?))).collect();
         for (at, (first, a)) in sizes.iter().enumerate() {
             for (second, b) in &sizes[at + 1..] {
                 let logs = [a, b].map(|values| values.iter().map(|value| value.ln() as f32).collect::<Vec<_>>());
-                let sum = |variant: &Variant| logs[0][usize::from(variant.0[*first])] + logs[1][usize::from(variant.0[*second])];
+                let sum = |variant: &Variant| {
+                    logs[0][usize::from(variant.0[*first])] + logs[1][usize::from(variant.0[*second])]
+                };
                 let (low, high) = range(sample.iter().map(sum));
                 if high > low {
                     features.push(Feature::Product { toggles: [*first, *second], values: logs, low, span: high - low });
@@ -74,7 +77,9 @@ impl Features {
             }
         }
         let factor = (features.len() as f64 / TYPICAL).sqrt();
-        scales.iter_mut().for_each(|scale| *scale *= factor);
+        for scale in &mut scales {
+            *scale *= factor;
+        }
         Self { features, scales }
     }
 
@@ -116,7 +121,7 @@ fn position(values: &[f64]) -> Vec<f32> {
     sorted.sort_by(f64::total_cmp);
     sorted.dedup();
     let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
-    if low == high {
+    if sorted.len() == 1 {
         return vec![0.0; values.len()];
     }
     let place = |value: f64| {

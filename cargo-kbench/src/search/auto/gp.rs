@@ -28,6 +28,12 @@ impl Parameters {
         Self { logs: scales.iter().map(|scale| scale.ln()).chain([NOISE.ln()]).collect() }
     }
 
+    /// These logarithms.
+    #[cfg(test)]
+    pub(super) fn of(logs: Vec<f64>) -> Self {
+        Self { logs }
+    }
+
     /// One over each length scale.
     pub fn inverse_scales(&self) -> Vec<f64> {
         self.logs[..self.logs.len() - 1].iter().map(|log| (-log).exp()).collect()
@@ -39,7 +45,7 @@ impl Parameters {
     }
 
     /// Fits to observations, from what they are now.
-    pub fn fit(&mut self, x: &[Vec<f32>], y: &[f64], scales: &[f64]) {
+    pub fn fit(&mut self, x: &[&[f32]], y: &[f64], scales: &[f64]) {
         let prior = Self::prior(scales).logs;
         let last = prior.len() - 1;
         let width = |at: usize| if at == last { NOISE_WIDTH } else { SCALE_WIDTH };
@@ -68,7 +74,7 @@ impl Parameters {
     }
 
     /// The logarithm of the likelihood, less a constant, and its slope; `None` where the kernel's matrix is singular.
-    fn likelihood(&self, x: &[Vec<f32>], y: &[f64]) -> Option<(f64, Vec<f64>)> {
+    pub(super) fn likelihood(&self, x: &[&[f32]], y: &[f64]) -> Option<(f64, Vec<f64>)> {
         let n = x.len();
         let features = self.logs.len() - 1;
         let weights: Vec<f64> = self.inverse_scales().iter().map(|inverse| inverse * inverse).collect();
@@ -79,7 +85,7 @@ impl Parameters {
         for i in 0..n {
             for j in 0..i {
                 let mut squared = 0.0;
-                for ((a, b), weight) in x[i].iter().zip(&x[j]).zip(&weights) {
+                for ((a, b), weight) in x[i].iter().zip(x[j]).zip(&weights) {
                     let delta = f64::from(a - b);
                     squared += delta * delta * weight;
                 }
@@ -103,7 +109,7 @@ impl Parameters {
             for j in 0..i {
                 // Twice a half: the matrix is symmetric.
                 let weight = (alpha[i] * alpha[j] / variance - inverse[i * n + j]) * steep[i * n + j];
-                for (feature, (a, b)) in x[i].iter().zip(&x[j]).enumerate() {
+                for (feature, (a, b)) in x[i].iter().zip(x[j]).enumerate() {
                     let delta = f64::from(a - b);
                     slope[feature] += weight * delta * delta;
                 }

@@ -1,259 +1,166 @@
-//! A model-based search: a Gaussian process on features of the toggles proposes where improvement is expected, and every
-//! fourth time a forest of random trees does.
+//! A model-based search: where improvement is expected by a Gaussian process on features of the toggles, and at times by a
+//! forest of random trees.
+//!
+//! It begins with points far from each other. What failed counts as slow where times are modelled, and lowers the chance of
+//! what is like it to be valid at all. Variants that are pending count as if they had met their expectation. It needs no budget
+//! in advance, and no setting.
 
-use std::collections::BTreeMap;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
+use crate::compile::Resources;
 use crate::config::Search;
 use crate::space::Variant;
 use features::Features;
-use gp::Parameters;
-use pool::Pool;
+use model::Model;
 use trees::Forest;
 
 mod features;
 mod gp;
 mod improvement;
+mod model;
 mod pool;
 mod trees;
+mod validity;
 
-/// TEMPORARY
-pub fn knob(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+/// Points to begin with, and how many random candidates each is the farthest of.
+const START: usize = 6;
+const DRAWS: usize = 50;
 
-struct Knobs {
-    start: usize,
-    draws: usize,
-    clip: f64,
-    inflate: f64,
-    tree_every: usize,
-    valid: f64,
-    pool: usize,
-    refit: f64,
-}
+/// Faster than this share of what passed is told apart; slower counts as just so slow.
+const CLIP: f64 = 0.7;
+
+/// Every so many proposals one is the trees'.
+const TREES_EVERY: usize = 4;
+
+/// Candidates of the trees: random ones, and the neighbours of so many of the best.
+const RANDOM: usize = 1000;
+const BEST: usize = 5;
 
 /// See the module.
 pub struct Auto {
-    k: Knobs,
     candidates: Candidates,
     features: Features,
     planned: u64,
     rng: ChaCha8Rng,
     unseen: Unseen,
-    /// In the order of asking.
-    asked: Vec<Variant>,
-    serial: HashMap<Variant, usize>,
+    asked: Vec<Asked>,
+    by_variant: HashMap<Variant, usize>,
     /// Told since the last ask, by the order of asking.
     news: BTreeMap<usize, Outcome>,
-    pending: BTreeMap<usize, ()>,
+    /// Asked for and not known to be told.
+    pending: Vec<usize>,
     observations: Vec<Observation>,
-    parameters: Parameters,
-    pool: Pool,
-    fitted: usize,
-    pooled: HashSet<Variant>,
-    best_seen: f64,
-    /// Real rows of the pool.
-    rows: Vec<usize>,
+    model: Model,
 }
 
-struct Observation {
+struct Asked {
     variant: Variant,
     x: Vec<f32>,
-    /// Logarithm of the objective; `None` for a failure.
-    y: Option<f64>,
+    resources: Option<Resources>,
 }
 
-struct Targets {
-    y: Vec<f64>,
-    best: f64,
-    failed: Vec<f64>,
+/// A variant that was told.
+pub struct Observation {
+    variant: Variant,
+    x: Vec<f32>,
+    outcome: Outcome,
+    resources: Option<Resources>,
+}
+
+/// What the models are to predict.
+pub struct Targets {
+    /// For each observation the logarithm of its time, clipped, standardized; lower is better.
+    pub y: Vec<f64>,
+    /// The least of them.
+    pub best: f64,
+    /// The observations that passed, best first.
+    pub order: Vec<usize>,
 }
 
 impl Auto {
     /// A search of `candidates`.
     pub fn new(candidates: Candidates, search: &Search) -> Self {
+        /// What a space too large to list is scaled by.
+        const SAMPLE: usize = 4096;
         let mut rng = generator(search.seed, 1);
-        let sample: Vec<Variant> = match candidates.list() {
-            Some(list) => list.to_vec(),
-            None => (0..4096).filter_map(|_| candidates.sample(&mut rng)).collect(),
+        let drawn: Vec<Variant>;
+        let sample = if let Some(list) = candidates.list() {
+            list
+        } else {
+            drawn = (0..SAMPLE).filter_map(|_| candidates.sample(&mut rng)).collect();
+            &drawn
         };
-        let features = Features::new(candidates.toggles(), &sample);
-        let parameters = Parameters::prior(&features.scales);
-        let k = Knobs {
-            start: knob("START", 10.) as usize,
-            draws: knob("DRAWS", 10.) as usize,
-            clip: knob("CLIP", 0.7),
-            inflate: knob("INFLATE", 1.15),
-            tree_every: knob("TREE", 4.) as usize,
-            valid: knob("VALID", 0.),
-            pool: knob("POOL", 1e6) as usize,
-            refit: knob("REFIT", 1.3),
-        };
+        let features = Features::new(candidates.toggles(), sample);
         Self {
-            k,
             planned: planned(&candidates, search),
             unseen: Unseen::new(&candidates, generator(search.seed, 0)),
             rng,
-            pool: Pool::default(),
-            parameters,
+            model: Model::new(&features, generator(search.seed, 2)),
             features,
             candidates,
             asked: Vec::new(),
-            serial: HashMap::new(),
+            by_variant: HashMap::new(),
             news: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            pending: Vec::new(),
             observations: Vec::new(),
-            fitted: 0,
-            pooled: HashSet::new(),
-            best_seen: f64::INFINITY,
-            rows: Vec::new(),
         }
     }
 
-    fn start(&mut self) -> Option<Variant> {
-        let weights: Vec<f64> = self.features.scales.iter().map(|scale| 1.0 / (scale * scale)).collect();
-        let mut best: Option<(f64, Variant)> = None;
-        for _ in 0..self.k.draws {
+    /// A candidate far from all that were asked for.
+    fn far(&mut self) -> Option<Variant> {
+        if self.asked.is_empty() {
+            return self.unseen.peek();
+        }
+        let weights: Vec<f32> = self.features.scales.iter().map(|scale| (scale * scale).recip() as f32).collect();
+        let mut best: Option<(f32, Variant)> = None;
+        for _ in 0..DRAWS {
             let variant = self.unseen.peek()?;
             let x = self.features.of(&variant);
-            let distance = self
-                .asked
-                .iter()
-                .map(|other| {
-                    let other = self.features.of(other);
-                    x.iter().zip(&other).zip(&weights).map(|((a, b), w)| f64::from(a - b).powi(2) * w).sum::<f64>()
-                })
-                .fold(f64::INFINITY, f64::min);
-            if best.as_ref().is_none_or(|(most, _)| distance > *most) {
-                best = Some((distance, variant));
+            let distance = |other: &Asked| {
+                let each = x.iter().zip(&other.x).zip(&weights).map(|((a, b), weight)| (a - b) * (a - b) * weight);
+                each.sum::<f32>()
+            };
+            let nearest = self.asked.iter().map(distance).fold(f32::INFINITY, f32::min);
+            if best.as_ref().is_none_or(|(most, _)| nearest > *most) {
+                best = Some((nearest, variant));
             }
         }
         best.map(|(_, variant)| variant)
     }
 
+    /// `None` while nothing can be told apart.
     fn targets(&self) -> Option<Targets> {
-        let mut valid: Vec<f64> = self.observations.iter().filter_map(|o| o.y).collect();
-        if valid.len() < 2 {
-            return None;
-        }
-        valid.sort_by(f64::total_cmp);
-        let at = self.k.clip * (valid.len() - 1) as f64;
-        let (low, part) = (at.floor() as usize, at.fract());
-        let clip = valid[low] + part * (valid[(low + 1).min(valid.len() - 1)] - valid[low]);
-        let mut y: Vec<f64> = self.observations.iter().map(|o| o.y.map_or(clip, |y| y.min(clip))).collect();
+        let logs: Vec<Option<f64>> =
+            self.observations.iter().map(|observation| observation.outcome.objective().map(f64::ln)).collect();
+        let mut order: Vec<usize> = (0..logs.len()).filter(|&at| logs[at].is_some()).collect();
+        // Stable, so that the order of asking breaks ties.
+        order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
+        let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
+        let clip = quantile(&passed, CLIP)?;
+        let mut y: Vec<f64> = logs.iter().map(|log| log.map_or(clip, |log| log.min(clip))).collect();
         let mean = y.iter().sum::<f64>() / y.len() as f64;
         let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
-        if spread <= 1e-12 {
+        if spread < 1e-9 {
             return None;
         }
-        y.iter_mut().for_each(|y| *y = (*y - mean) / spread);
-        let best = y.iter().copied().fold(f64::INFINITY, f64::min);
-        Some(Targets { y, best, failed: self.observations.iter().map(|o| f64::from(u8::from(o.y.is_none()))).collect() })
-    }
-
-    fn refit(&mut self, targets: &Targets) {
-        let mut order: Vec<usize> = (0..self.observations.len()).collect();
-        if order.len() > 120 {
-            order.sort_by(|&a, &b| targets.y[a].total_cmp(&targets.y[b]));
-            order[60..].shuffle(&mut self.rng);
-            order.truncate(120);
-            order.sort_unstable();
+        for y in &mut y {
+            *y = (*y - mean) / spread;
         }
-        let x: Vec<Vec<f32>> = order.iter().map(|&i| self.observations[i].x.clone()).collect();
-        let y: Vec<f64> = order.iter().map(|&i| targets.y[i]).collect();
-        self.parameters.fit(&x, &y, &self.features.scales);
-        self.pool.reset(&self.parameters);
-        match self.candidates.list() {
-            Some(list) if list.len() <= self.k.pool => {
-                if self.pool.blocks.is_empty() {
-                    self.pool.add(&self.features, list.to_vec(), |_| false);
-                }
-            }
-            _ => {
-                let mut set: HashSet<Variant> = HashSet::new();
-                let mut fresh: Vec<Variant> = Vec::new();
-                let mut order: Vec<usize> = (0..targets.y.len()).filter(|&i| self.observations[i].y.is_some()).collect();
-                order.sort_by(|&a, &b| targets.y[a].total_cmp(&targets.y[b]));
-                for &i in order.iter().take(5) {
-                    for v in self.candidates.neighbours(&self.observations[i].variant) {
-                        if !self.unseen.contains(&v) && set.insert(v.clone()) { fresh.push(v); }
-                    }
-                }
-                let mut tries = 0;
-                while fresh.len() < self.k.pool && tries < 2 * self.k.pool {
-                    tries += 1;
-                    let Some(v) = self.candidates.sample(&mut self.rng) else { break };
-                    if !self.unseen.contains(&v) && set.insert(v.clone()) { fresh.push(v); }
-                }
-                self.pool.blocks.clear();
-                self.pool.add(&self.features, fresh, |_| false);
-                self.pooled = set;
-            }
-        }
-        for observation in &self.observations {
-            self.pool.observe(&observation.x);
-        }
-        self.fitted = self.observations.len();
-    }
-
-    fn by_process(&mut self, targets: &Targets) -> Option<Variant> {
-        let (mean, weights, variance) = self.pool.weights(&targets.y);
-        let validity = (self.k.valid > 0.0 && targets.failed.iter().any(|&f| f > 0.0)).then(|| {
-            let (mean, weights, _) = self.pool.weights(&targets.failed);
-            let _ = mean;
-            (mean, weights)
-        });
-        let mut best: Option<(f64, usize, usize)> = None;
-        let (mut most_gap, mut most_sd) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        for (at, block) in self.pool.blocks.iter_mut().enumerate() {
-            let means = block.combine(mean, &weights);
-            let failing = validity.as_ref().map(|(mean, weights)| block.combine(*mean, weights));
-            let unexplained: Vec<f32> = block.unexplained().collect();
-            for column in 0..means.len() {
-                if block.seen[column] {
-                    continue;
-                }
-                let sd = self.k.inflate * (variance * f64::from(unexplained[column])).sqrt();
-                let gap = targets.best - f64::from(means[column]);
-                // Expected improvement grows with both, so whoever has less of both is out.
-                if gap <= most_gap && sd <= most_sd {
-                    continue;
-                }
-                let mut score = improvement::log_expected(gap, sd);
-                if let Some(failing) = &failing {
-                    score += self.k.valid * (1.0 - f64::from(failing[column])).clamp(0.01, 1.0).ln();
-                }
-                if best.is_none_or(|(most, ..)| score > most) {
-                    if self.unseen.contains(&block.variants[column]) {
-                        block.seen[column] = true;
-                        continue;
-                    }
-                    best = Some((score, at, column));
-                    if validity.is_none() { (most_gap, most_sd) = (gap, sd); }
-                }
-            }
-        }
-        let (score, at, column) = best?;
-        score.is_finite().then(|| self.pool.blocks[at].variants[column].clone())
+        Some(Targets { best: y[order[0]], y, order })
     }
 
     fn by_trees(&mut self, targets: &Targets) -> Option<Variant> {
-        let x: Vec<Vec<f32>> = self.observations.iter().map(|o| o.x.clone()).collect();
+        let x: Vec<&[f32]> = self.observations.iter().map(|observation| observation.x.as_slice()).collect();
         let forest = Forest::fit(&x, &targets.y, &mut self.rng);
-        let mut order: Vec<usize> = (0..targets.y.len()).filter(|&i| self.observations[i].y.is_some()).collect();
-        order.sort_by(|&a, &b| targets.y[a].total_cmp(&targets.y[b]));
-        let mut pool: Vec<Variant> = Vec::new();
-        for &i in order.iter().take(5) {
-            pool.extend(self.candidates.neighbours(&self.observations[i].variant));
-        }
-        pool.extend((0..1000).filter_map(|_| self.candidates.sample(&mut self.rng)));
-        let mut best: Option<(f64, Variant)> = None;
+        let best = targets.order.iter().take(BEST);
+        let mut pool: Vec<Variant> =
+            best.flat_map(|&at| self.candidates.neighbours(&self.observations[at].variant)).collect();
+        pool.extend((0..RANDOM).filter_map(|_| self.candidates.sample(&mut self.rng)));
         let rows: Vec<Vec<f32>> = pool.iter().map(|variant| self.features.of(variant)).collect();
+        let mut best: Option<(f64, Variant)> = None;
         for (variant, (mean, variance)) in pool.into_iter().zip(forest.predict(&rows)) {
             let score = improvement::log_expected(targets.best - mean, variance.sqrt());
             if best.as_ref().is_none_or(|(most, _)| score > *most) && !self.unseen.contains(&variant) {
@@ -264,29 +171,18 @@ impl Auto {
     }
 
     fn next(&mut self) -> Option<Variant> {
-        if self.asked.len() < self.k.start {
-            return self.start();
+        if self.asked.len() < START {
+            return self.far();
         }
-        let Some(targets) = self.targets() else { return self.unseen.peek() };
-        if self.fitted == 0 || self.observations.len() as f64 >= (self.k.refit * self.fitted as f64).ceil() {
-            self.refit(&targets);
+        let Some(targets) = self.targets() else { return self.far() };
+        self.model.learn(&self.candidates, &self.features, &self.unseen, &self.observations, &targets);
+        for &serial in &self.pending[self.model.imagined()..] {
+            self.model.imagine(&self.asked[serial].x);
         }
-        for row in self.pool.rows()..self.observations.len() {
-            let x = self.observations[row].x.clone();
-            self.pool.observe(&x);
-        }
-        if let Some(best) = self.observations.iter().filter(|o| o.y.is_some()).min_by(|a, b| a.y.partial_cmp(&b.y).unwrap())
-            && best.y.unwrap() < self.best_seen {
-            self.best_seen = best.y.unwrap();
-            if self.candidates.len().is_none_or(|len| len > self.k.pool) {
-                let fresh: Vec<Variant> = self.candidates.neighbours(&best.variant).into_iter().filter(|v| !self.unseen.contains(v) && self.pooled.insert(v.clone())).collect();
-                if !fresh.is_empty() { self.pool.add(&self.features, fresh, |_| false); }
-            }
-        }
-        let found = if self.k.tree_every > 0 && self.asked.len() % self.k.tree_every == self.k.tree_every - 1 {
+        let found = if self.asked.len() % TREES_EVERY == TREES_EVERY - 1 {
             self.by_trees(&targets)
         } else {
-            self.by_process(&targets)
+            self.model.propose(&self.unseen, &self.observations, &targets)
         };
         found.or_else(|| self.unseen.peek())
     }
@@ -295,24 +191,37 @@ impl Auto {
 impl Strategy for Auto {
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         for (serial, outcome) in std::mem::take(&mut self.news) {
-            let variant = self.asked[serial].clone();
-            let x = self.features.of(&variant);
-            self.observations.push(Observation { variant, x, y: outcome.objective().map(f64::ln) });
+            self.pending.retain(|&other| other != serial);
+            let Asked { variant, x, resources } = &self.asked[serial];
+            let (variant, x, resources) = (variant.clone(), x.clone(), *resources);
+            self.observations.push(Observation { variant, x, outcome, resources });
         }
         let mut batch = Vec::new();
         while batch.len() < n && self.remaining() > 0 {
+            // Beyond the first points there is nothing to go by until some of them are known.
+            if self.asked.len() >= START && self.observations.len() < START / 2 && !self.pending.is_empty() {
+                break;
+            }
             let Some(variant) = self.next() else { break };
             self.unseen.insert(&variant);
-            self.serial.insert(variant.clone(), self.asked.len());
-            self.asked.push(variant.clone());
+            self.by_variant.insert(variant.clone(), self.asked.len());
+            self.pending.push(self.asked.len());
+            self.asked.push(Asked { x: self.features.of(&variant), variant: variant.clone(), resources: None });
             batch.push(variant);
         }
+        self.model.forget();
         batch
     }
 
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
-        if let Some(&serial) = self.serial.get(variant) {
+        if let Some(&serial) = self.by_variant.get(variant) {
             self.news.insert(serial, outcome);
+        }
+    }
+
+    fn compiled(&mut self, variant: &Variant, resources: &Resources) {
+        if let Some(&serial) = self.by_variant.get(variant) {
+            self.asked[serial].resources = Some(*resources);
         }
     }
 
@@ -320,3 +229,14 @@ impl Strategy for Auto {
         self.planned - self.asked.len() as u64
     }
 }
+
+/// Of ascending values, between neighbours in proportion; `None` of none.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * (sorted.len().checked_sub(1)?) as f64;
+    let below = sorted[place.floor() as usize];
+    let above = sorted[place.ceil() as usize];
+    Some(below + place.fract() * (above - below))
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub struct Block {
     v: Vec<f32>,
     /// Sum of the squares of each column of `v`.
     explained: Vec<f32>,
+    /// The same of so many rows, to go back to.
+    kept: Option<(usize, Vec<f32>)>,
 }
 
 impl Pool {
@@ -47,16 +49,17 @@ impl Pool {
     }
 
     /// Adds candidates.
-    pub fn add(&mut self, features: &Features, variants: Vec<Variant>, seen: impl Fn(&Variant) -> bool) {
+    pub fn add(&mut self, features: &Features, variants: Vec<Variant>) {
         let mut variants = variants.into_iter().peekable();
         while variants.peek().is_some() {
             let chunk: Vec<Variant> = variants.by_ref().take(WIDTH).collect();
             let mut block = Block {
-                seen: chunk.iter().map(&seen).collect(),
+                seen: vec![false; chunk.len()],
                 features: Vec::with_capacity(features.len() * chunk.len()),
                 scaled: Vec::new(),
                 v: Vec::new(),
                 explained: Vec::new(),
+                kept: None,
                 variants: chunk,
             };
             for feature in 0..features.len() {
@@ -70,6 +73,11 @@ impl Pool {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Observations.
     pub fn rows(&self) -> usize {
         self.x.len()
     }
@@ -87,33 +95,30 @@ impl Pool {
         self.x.push(x);
     }
 
-    /// Takes back the last observations.
-    pub fn forget(&mut self, rows: usize) {
+    /// Remembers what is known now, for [`forget`](Self::forget).
+    pub fn keep(&mut self) {
         for block in &mut self.blocks {
-            let width = block.variants.len();
-            for row in block.v[rows * width..].chunks(width) {
-                for (explained, v) in block.explained.iter_mut().zip(row) {
-                    *explained -= v * v;
-                }
-            }
-            block.v.truncate(rows * width);
+            block.kept = Some((self.x.len(), block.explained.clone()));
         }
-        self.x.truncate(rows);
-        self.factor.truncate(rows);
     }
 
-    /// The mean, what each observation adds, and the variance of the signal, given the observed values.
+    /// Takes back all observations since [`keep`](Self::keep).
+    pub fn forget(&mut self) {
+        for block in &mut self.blocks {
+            let Some((rows, explained)) = block.kept.take() else { continue };
+            block.v.truncate(rows * block.variants.len());
+            block.explained = explained;
+            self.x.truncate(rows);
+            self.factor.truncate(rows);
+        }
+    }
+
+    /// The mean, what each observation adds, and the variance of the signal, given the values of the first observations. Those
+    /// without a value are taken to be as expected, which changes no mean.
     pub fn weights(&self, y: &[f64]) -> (f64, Vec<f32>, f64) {
         let (mean, scaled) = self.factor.generalized_mean(y);
         let variance = scaled.iter().map(|z| z * z).sum::<f64>() / y.len() as f64;
         (mean, scaled.iter().map(|&z| z as f32).collect(), variance)
-    }
-
-    /// The mean at features, by weights of [`weights`](Self::weights).
-    pub fn mean_at(&self, x: &[f32], mean: f64, weights: &[f32]) -> f64 {
-        let x: Vec<f32> = x.iter().zip(&self.inverse_scales).map(|(x, inverse)| x * inverse).collect();
-        let row = self.factor.solve(self.x.iter().map(|other| kernel(&x, other)).collect());
-        mean + row.iter().zip(weights).map(|(row, &weight)| row * f64::from(weight)).sum::<f64>()
     }
 }
 
@@ -138,9 +143,9 @@ impl Block {
         sum
     }
 
-    /// What is not known of each, relative to the signal's variance.
-    pub fn unexplained(&self) -> impl Iterator<Item = f32> + '_ {
-        self.explained.iter().map(|explained| (1.0 - explained).max(1e-9))
+    /// The variance of a candidate's value, relative to the signal's.
+    pub fn unexplained(&self, column: usize) -> f32 {
+        (1.0 - self.explained[column]).max(1e-9)
     }
 
     /// The row of an observation: `x` are its features, `factor` its row of the factor, pivot last.

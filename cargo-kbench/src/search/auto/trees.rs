@@ -4,7 +4,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 /// Trees in a forest.
-const TREES: usize = 60;
+const TREES: usize = 24;
 
 /// A forest fitted to observations.
 pub struct Forest {
@@ -23,13 +23,20 @@ struct Table<'y> {
 #[derive(Debug, Clone, Copy)]
 enum Node {
     /// Left is the next node where the feature is below the cut, else the one at `right`.
-    Split { feature: u16, cut: f32, right: u32 },
-    Leaf { mean: f32, variance: f32 },
+    Split {
+        feature: u16,
+        cut: f32,
+        right: u32,
+    },
+    Leaf {
+        mean: f32,
+        variance: f32,
+    },
 }
 
 impl Forest {
     /// Fits to rows of features and their values.
-    pub fn fit(x: &[Vec<f32>], y: &[f64], rng: &mut ChaCha8Rng) -> Self {
+    pub fn fit(x: &[&[f32]], y: &[f64], rng: &mut ChaCha8Rng) -> Self {
         let table = Table::new(x, y);
         let trees = (0..TREES).map(|_| {
             let mut rows: Vec<u32> = (0..x.len() as u32).collect();
@@ -66,7 +73,7 @@ impl Forest {
 }
 
 impl<'y> Table<'y> {
-    fn new(x: &[Vec<f32>], y: &'y [f64]) -> Self {
+    fn new(x: &[&[f32]], y: &'y [f64]) -> Self {
         let column = |feature: usize| x.iter().map(move |row| row[feature]);
         let values: Vec<Vec<f32>> = (0..x[0].len())
             .map(|feature| {
@@ -77,7 +84,10 @@ impl<'y> Table<'y> {
             })
             .collect();
         let rank = |values: &[f32], value: f32| values.partition_point(|&other| other < value) as u16;
-        let ranks = values.iter().enumerate().map(|(feature, values)| column(feature).map(|value| rank(values, value)).collect());
+        let ranks = values
+            .iter()
+            .enumerate()
+            .map(|(feature, values)| column(feature).map(|value| rank(values, value)).collect());
         Self { ranks: ranks.collect(), values, y }
     }
 
@@ -106,7 +116,7 @@ impl<'y> Table<'y> {
     /// above the cut.
     fn split(&self, rows: &[u32], rng: &mut ChaCha8Rng) -> Option<(usize, u16)> {
         let first = self.y[*rows.first()? as usize];
-        if rows.iter().all(|&row| self.y[row as usize] == first) {
+        if rows.iter().all(|&row| self.y[row as usize].total_cmp(&first).is_eq()) {
             return None;
         }
         let width = self.values.len();
