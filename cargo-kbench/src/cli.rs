@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::StrategyName;
 use crate::executor::INTERRUPTED;
 use crate::report::{self, Verbosity};
 use crate::verbs::{self, Exit, Template};
@@ -155,6 +156,20 @@ pub struct CompareArgs {
     pub threshold: f64,
 }
 
+/// How to replay.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The strategy
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub strategy: StrategyName,
+    /// Runs on each record, with the seeds 0, 1, …
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Evaluations a run
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget: u64,
+}
+
 /// A condition that may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Allow {
@@ -276,6 +291,14 @@ enum Verb {
         #[arg(long)]
         resume: bool,
     },
+    /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
+    Replay {
+        /// Records, plain or gzipped
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        replay: ReplayArgs,
+    },
     /// Run kernels for a driver on the other end of stdin and stdout
     Worker,
     /// Print shell completions
@@ -353,6 +376,7 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Autotune { select, tools, measure, resume } => {
             verbs::autotune::run(&select, &tools, &measure, resume, output)
         }
+        Verb::Replay { files, replay } => verbs::replay::run(&files, &replay, output),
         Verb::Worker => verbs::worker::run(),
         Verb::Completions { shell } => {
             use clap::CommandFactory as _;

@@ -22,6 +22,7 @@ pub mod file;
 pub mod gates;
 pub mod journal;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod resolve;
 pub mod search;

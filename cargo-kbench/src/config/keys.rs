@@ -100,6 +100,7 @@ const fn whole(noun: &'static str, list: &'static [Key]) -> Keys {
 
 const LEVELS: &[&str] = &["allow", "warn", "deny"];
 const LEVEL: Kind = Choice(LEVELS, &[]);
+const STRATEGY: Kind = Choice(&["auto", "evo", "random", "annealing", "genetic", "exhaustive"], &[]);
 const BACKEND: Kind = Choice(&["cuda", "c"], &["fake"]);
 const DTYPE: Kind = Choice(
     &["f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"],
@@ -426,10 +427,14 @@ static TIMING: Keys = keys(
 static SEARCH: Keys = keys(
     "search",
     &[
-        key("strategy", Choice(&["evo"], &[]), "The strategy; \"evo\" by default"),
+        key("strategy", STRATEGY, "The strategy; \"auto\" by default"),
         key("elite", Integer(1), "How many of the best are kept; 3 by default"),
         key("seed", Integer(0), "Seed of the strategy; 0 by default"),
-        key("budget", Within(&BUDGET), "When to stop; no limit by default"),
+        key(
+            "budget",
+            Within(&BUDGET),
+            "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
+        ),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
     ],
 );

@@ -519,7 +519,7 @@ impl Default for Timing {
 /// How a kernel is searched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
-    /// The strategy's name; `evo`.
+    /// The strategy's name; `auto`.
     pub strategy: StrategyName,
     /// How many of the best are kept; 3.
     pub elite: usize,
@@ -534,11 +534,33 @@ pub struct Search {
 }
 
 /// The strategies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum StrategyName {
+    /// A model of the space proposes what may be faster.
+    Auto,
     /// The two-layer elite traverse.
     Evo,
+    /// At random.
+    Random,
+    /// Simulated annealing.
+    Annealing,
+    /// A genetic algorithm.
+    Genetic,
+    /// Every variant.
+    Exhaustive,
+}
+
+impl StrategyName {
+    /// All, by their names in the table.
+    pub const ALL: [(&str, StrategyName); 6] = [
+        ("auto", StrategyName::Auto),
+        ("evo", StrategyName::Evo),
+        ("random", StrategyName::Random),
+        ("annealing", StrategyName::Annealing),
+        ("genetic", StrategyName::Genetic),
+        ("exhaustive", StrategyName::Exhaustive),
+    ];
 }
 
 /// What one launch does.

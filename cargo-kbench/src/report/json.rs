@@ -11,6 +11,7 @@ use crate::config::Kernel;
 use crate::drift::KernelDrift;
 use crate::evaluation::{Evaluation, Rejection};
 use crate::profile::Profile;
+use crate::replay::{Options, Overall, Replayed, Step};
 use crate::session::{Event, Gated, Reporter, Tuned};
 
 /// Writes one message.
@@ -147,6 +148,38 @@ pub fn audited(report: &Report) {
 /// What two files come to.
 pub fn compared(compared: &Compared) {
     message("compared", value(compared));
+}
+
+/// The runs on a record, each with its trajectory.
+pub fn replayed(replayed: &Replayed, options: &Options) {
+    let recorded = &replayed.recorded;
+    let list = recorded.candidates.list().unwrap_or_default();
+    let runs: Vec<Value> = replayed
+        .runs
+        .iter()
+        .map(|run| {
+            let step = |step: &Step| {
+                json!({ "toggles": recorded.candidates.settings(&list[step.configuration]), "time": step.time })
+            };
+            let trajectory: Vec<Value> = run.trajectory.iter().map(step).collect();
+            json!({ "seed": run.seed, "seconds": run.seconds, "trajectory": trajectory })
+        })
+        .collect();
+    let mut fields = value(&replayed.scores);
+    fields["strategy"] = options.name().into();
+    fields["seeds"] = options.seeds.into();
+    fields["budget"] = options.budget.into();
+    fields["runs"] = runs.into();
+    message("replayed", fields);
+}
+
+/// What the runs on all records come to.
+pub fn overall(overall: &Overall, options: &Options) {
+    let mut fields = value(overall);
+    fields["strategy"] = options.name().into();
+    fields["seeds"] = options.seeds.into();
+    fields["budget"] = options.budget.into();
+    message("replayed-all", fields);
 }
 
 /// How the resources of a kernel's variants drifted.

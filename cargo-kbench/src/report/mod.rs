@@ -16,6 +16,7 @@ pub mod compare;
 pub mod drift;
 pub mod json;
 pub mod profile;
+pub mod replay;
 pub mod table;
 pub mod terminal;
 

@@ -10,39 +10,44 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::Strategy;
+use super::{Candidates, Outcome, Strategy};
 use crate::config::Search;
-use crate::space::{Layer, Space, Variant};
+use crate::space::{Layer, Variant};
 
 /// Share of an evaluation budget that a macro layer too large for it gets.
 const MACRO_SHARE: f64 = 0.6;
 
 /// See the module.
 pub struct Evo {
-    space: Space,
+    candidates: Candidates,
     elite: usize,
     seed: u64,
     budget: Option<u64>,
     phase: Phase,
+    /// What this phase has yet to propose, last first.
+    sweep: Vec<Variant>,
+    pending: HashSet<Variant>,
     seen: HashSet<Variant>,
     told: Vec<(Variant, f64)>,
 }
 
 enum Phase {
+    Start,
     Macro,
     Micro,
-    Done,
 }
 
 impl Evo {
-    /// A traverse of `space`.
-    pub fn new(space: Space, search: &Search) -> Self {
+    /// A traverse of `candidates`.
+    pub fn new(candidates: Candidates, search: &Search) -> Self {
         Self {
-            space,
+            candidates,
             elite: search.elite,
             seed: search.seed,
             budget: search.evaluations,
-            phase: Phase::Macro,
+            phase: Phase::Start,
+            sweep: Vec::new(),
+            pending: HashSet::new(),
             seen: HashSet::new(),
             told: Vec::new(),
         }
@@ -50,9 +55,9 @@ impl Evo {
 
     /// The macro layer at the default micro setting, the default first.
     fn macro_sweep(&self) -> Vec<Variant> {
-        let default = &self.space.default;
+        let default = self.candidates.default();
         let mut sweep: Vec<Variant> =
-            self.space.variants_of_layer(Layer::Macro, default).filter(|variant| variant != default).collect();
+            self.candidates.of_layer(Layer::Macro, default).filter(|variant| variant != default).collect();
         let share = self.budget.map(|budget| (budget as f64 * MACRO_SHARE).ceil() as usize);
         if let Some(share) = share.filter(|&share| sweep.len() + 1 > share && !self.micro_is_empty()) {
             sweep.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
@@ -63,7 +68,7 @@ impl Evo {
     }
 
     fn micro_is_empty(&self) -> bool {
-        self.space.toggles.iter().all(|toggle| toggle.layer == Layer::Macro || toggle.values.len() == 1)
+        self.candidates.toggles().iter().all(|toggle| toggle.layer == Layer::Macro || toggle.values.len() == 1)
     }
 
     /// The micro neighbours of the best, best first.
@@ -71,7 +76,7 @@ impl Evo {
         let mut sweep = Vec::new();
         let mut proposed = self.seen.clone();
         for elite in self.elites() {
-            for variant in self.space.variants_of_layer(Layer::Micro, elite) {
+            for variant in self.candidates.of_layer(Layer::Micro, elite) {
                 if proposed.insert(variant.clone()) {
                     sweep.push(variant);
                 }
@@ -89,35 +94,40 @@ impl Evo {
 }
 
 impl Strategy for Evo {
-    fn ask(&mut self) -> Vec<Variant> {
-        let batch = match self.phase {
-            Phase::Macro => {
-                self.phase = Phase::Micro;
-                self.macro_sweep()
-            }
-            Phase::Micro => {
-                self.phase = Phase::Done;
-                self.micro_sweep()
-            }
-            Phase::Done => Vec::new(),
-        };
+    fn ask(&mut self, n: usize) -> Vec<Variant> {
+        if self.sweep.is_empty() && self.pending.is_empty() {
+            let (phase, sweep) = match self.phase {
+                Phase::Start => (Phase::Macro, self.macro_sweep()),
+                Phase::Macro => (Phase::Micro, self.micro_sweep()),
+                Phase::Micro => return Vec::new(),
+            };
+            self.phase = phase;
+            self.sweep = sweep;
+            self.sweep.reverse();
+        }
+        let batch: Vec<Variant> = std::iter::from_fn(|| self.sweep.pop()).take(n).collect();
         self.seen.extend(batch.iter().cloned());
+        self.pending.extend(batch.iter().cloned());
         batch
     }
 
-    fn tell(&mut self, variant: &Variant, objective: Option<f64>) {
-        self.told.extend(objective.map(|objective| (variant.clone(), objective)));
+    /// Of twins only the first is a candidate for the elite: it should hold different programs.
+    fn tell(&mut self, variant: &Variant, outcome: Outcome) {
+        self.pending.remove(variant);
+        if let Outcome::Measured(objective) = outcome {
+            self.told.push((variant.clone(), objective));
+        }
     }
 
     fn remaining(&self) -> u64 {
-        let micro = |elites: usize| {
-            let around = self.space.variants_of_layer(Layer::Micro, &self.space.default).count() as u64;
-            elites as u64 * around.saturating_sub(1)
+        let micro = || {
+            let around = self.candidates.of_layer(Layer::Micro, self.candidates.default()).count() as u64;
+            self.elite as u64 * around.saturating_sub(1)
         };
         match self.phase {
-            Phase::Macro => self.macro_sweep().len() as u64 + micro(self.elite),
-            Phase::Micro => micro(self.elite),
-            Phase::Done => 0,
+            Phase::Start => self.macro_sweep().len() as u64 + micro(),
+            Phase::Macro => self.sweep.len() as u64 + micro(),
+            Phase::Micro => self.sweep.len() as u64,
         }
     }
 }
@@ -127,7 +137,8 @@ mod tests {
     use super::*;
     use crate::config::StrategyName;
     use crate::config::expr::{Expr, Value};
-    use crate::space::Toggle;
+    use crate::evaluation::Gate;
+    use crate::space::{Space, Toggle};
 
     fn space(constraints: &[&str]) -> Space {
         let toggle = |name: &str, values: &[i64], layer| Toggle {
@@ -153,15 +164,15 @@ mod tests {
 
     /// Runs a search on a known landscape and returns what it asked for.
     fn trajectory(space: &Space, search: &Search, time: impl Fn(&Variant) -> Option<f64>) -> Vec<Vec<Variant>> {
-        let mut evo = Evo::new(space.clone(), search);
+        let mut evo = Evo::new(Candidates::new(space), search);
         let mut batches = Vec::new();
         loop {
-            let batch = evo.ask();
+            let batch = evo.ask(usize::MAX);
             if batch.is_empty() {
                 return batches;
             }
             for variant in &batch {
-                evo.tell(variant, time(variant));
+                evo.tell(variant, time(variant).map_or(Outcome::Failed(Gate::Launch), Outcome::Measured));
             }
             batches.push(batch);
         }

@@ -115,6 +115,11 @@ impl Drop for Closing<'_, '_> {
 }
 
 impl Pipeline<'_> {
+    /// Threads that compile.
+    pub fn threads(&self) -> usize {
+        self.lock().times.threads
+    }
+
     /// A build of this variant will be taken.
     pub fn want(&self, variant: &Variant) {
         let mut state = self.lock();

@@ -7,9 +7,12 @@ use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::config::{Backend, Kernel};
 use crate::evaluation::{Evaluation, Outcome, Rejection};
-use crate::search;
+use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::workbench::{Attempt, RunError, Workbench};
+
+/// Variants that each core compiles before they are measured, where these cores are the device.
+const CHUNK: usize = 4;
 
 /// The state of one search.
 pub(super) struct Search<'a> {
@@ -29,7 +32,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(kernel: &'a Kernel) -> Self {
         Self {
             kernel,
-            strategy: search::strategy(&kernel.space, &kernel.search),
+            strategy: search::strategy(&Candidates::new(&kernel.space), &kernel.search),
             pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
@@ -51,8 +54,7 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<CompileTimes, RunError> {
         let builder = bench.builder.clone();
-        let meanwhile =
-            if self.kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile };
+        let meanwhile = self.meanwhile();
         let (searched, times) = pipeline::run(&|variant| builder.build(variant), meanwhile, |pipeline| {
             self.run_beside(pipeline, bench, started, reporter)
         });
@@ -82,19 +84,33 @@ impl<'a> Search<'a> {
 
     /// Has the compilers build what comes next; false when nothing does.
     fn ask(&mut self, pipeline: &Pipeline<'_>) -> bool {
-        if self.pending.is_empty() && self.stopped.is_none() {
-            let mut batch = self.strategy.ask();
-            let left = self.budget().saturating_sub(self.evaluated);
-            if batch.len() as u64 > left {
-                batch.truncate(left as usize);
-                self.stopped = Some("evaluations");
+        let most = self.strategy.batch();
+        let (room, threads) = match self.meanwhile() {
+            // One comes for each that goes, so that there is always something to compile.
+            Meanwhile::Compile => (most.saturating_sub(self.pending.len()), pipeline.threads()),
+            // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
+            // never get to is not compiled first.
+            Meanwhile::Rest if self.pending.is_empty() => (most.min(CHUNK * pipeline.threads()), 0),
+            Meanwhile::Rest => (0, 0),
+        };
+        let left = self.budget().saturating_sub(self.evaluated + self.pending.len() as u64);
+        if left == 0 && self.strategy.remaining() > 0 {
+            self.stopped = Some("evaluations");
+        } else if room > 0 && self.stopped.is_none() {
+            for variant in self.strategy.ask(room.min(left as usize)) {
+                pipeline.want(&variant);
+                self.pending.push_back(variant);
             }
-            for variant in &batch {
-                pipeline.want(variant);
+            let idle = threads.saturating_sub(self.pending.len()).min(left as usize);
+            if idle > 0 {
+                pipeline.speculate(self.strategy.likely(idle));
             }
-            self.pending.extend(batch);
         }
         !self.pending.is_empty()
+    }
+
+    fn meanwhile(&self) -> Meanwhile {
+        if self.kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile }
     }
 
     fn budget(&self) -> u64 {
@@ -130,10 +146,10 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
         let p50 = evaluation.p50();
-        // Of twins the first stands for all: an elite should hold different programs.
-        if evaluation.twin.is_none() {
-            self.strategy.tell(variant, p50);
+        if let Some(build) = evaluation.builds.first() {
+            self.strategy.compiled(variant, &build.resources);
         }
+        self.strategy.tell(variant, evaluation.into());
         if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
             self.best = Some((self.kernel.space.label(variant), p50));
         }

@@ -14,6 +14,11 @@ use crate::text::{did_you_mean, list};
 pub struct Settings(pub Vec<(String, Value)>);
 
 impl Settings {
+    /// The value of a toggle.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
     /// Whether both set the same toggles to the same values, in whatever order.
     pub fn same(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().all(|setting| other.0.contains(setting))

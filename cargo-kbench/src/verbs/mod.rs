@@ -22,6 +22,7 @@ pub mod compare;
 pub mod gate;
 pub mod new;
 pub mod profile;
+pub mod replay;
 pub mod worker;
 
 pub use new::Template;

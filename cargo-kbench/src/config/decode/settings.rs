@@ -43,13 +43,19 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
     let budget = table.get("budget").and_then(Node::table).unwrap_or(&empty);
     let limit = |key| budget.get(key).map(|_| integer(budget, key, 1, report));
     Search {
-        strategy: StrategyName::Evo,
+        strategy: strategy(table),
         elite: integer(table, "elite", 3, report),
         seed: integer(table, "seed", 0, report),
         evaluations: limit("evaluations"),
         seconds: limit("seconds"),
         shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
     }
+}
+
+/// A name that there is not was reported by the check of choices.
+fn strategy(table: &Table) -> StrategyName {
+    let named = table.text("strategy").and_then(|name| StrategyName::ALL.iter().find(|(known, _)| *known == name));
+    named.map_or(StrategyName::Auto, |(_, strategy)| *strategy)
 }
 
 /// Architectures, `sm_90a`.

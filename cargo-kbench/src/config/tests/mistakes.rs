@@ -1108,33 +1108,33 @@ fn baselines_and_gates() {
        |
        = help: did you mean `roofline__compute`?
     "#);
-    insta::assert_snapshot!(with("search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }"), @r#"
+    insta::assert_snapshot!(with("search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }"), @r#"
     error: `elite` is too small
       --> Cargo.toml:15:20
        |
-    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
+    15 | search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }
        |                    ^ expected 1 or more
 
-    error: `random` is no value of `strategy`
+    error: `bayes` is no value of `strategy`
       --> Cargo.toml:15:34
        |
-    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
-       |                                  ^^^^^^^^
+    15 | search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }
+       |                                  ^^^^^^^
        |
-       = help: there is `evo`
+       = help: there are `auto`, `evo`, `random`, `annealing`, `genetic` and `exhaustive`
 
     error: no shape `x`
-      --> Cargo.toml:15:52
+      --> Cargo.toml:15:51
        |
-    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
-       |                                                    ^^^
+    15 | search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }
+       |                                                   ^^^
        |
        = help: there is `small`
 
     error: `seconds` is too small
-      --> Cargo.toml:15:78
+      --> Cargo.toml:15:77
        |
-    15 | search = { elite = 0, strategy = 'random', shape = 'x', budget = { seconds = 0 } }
-       |                                                                              ^ expected 1 or more
+    15 | search = { elite = 0, strategy = 'bayes', shape = 'x', budget = { seconds = 0 } }
+       |                                                                             ^ expected 1 or more
     "#);
 }

@@ -1,0 +1,121 @@
+//! Replays recorded, brute-forced spaces: a strategy asks, the record answers.
+//!
+//! Every run builds its strategy anew, so that nothing that one run learned helps the next.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use crate::config::{Search, StrategyName};
+use crate::search;
+
+pub mod methodology;
+mod read;
+mod recorded;
+pub mod scores;
+
+pub use read::{ReadError, read};
+pub use recorded::{Entry, Recorded};
+pub use scores::{Overall, Scores};
+
+/// How to replay.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The strategy.
+    pub strategy: StrategyName,
+    /// Runs, with the seeds 0, 1, ….
+    pub seeds: u64,
+    /// Evaluations a run.
+    pub budget: u64,
+}
+
+impl Options {
+    /// The strategy's name in the table.
+    pub fn name(&self) -> &'static str {
+        let named = StrategyName::ALL.iter().find(|(_, strategy)| *strategy == self.strategy);
+        named.expect("all are named").0
+    }
+}
+
+/// How many of the best are kept by a strategy that keeps an elite: the table's default.
+const ELITE: usize = 3;
+
+/// A record with the runs on it.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The record.
+    pub recorded: Recorded,
+    /// The runs, by seed.
+    pub runs: Vec<Run>,
+    /// What they come to.
+    pub scores: Scores,
+}
+
+impl Replayed {
+    /// Replays and scores.
+    pub fn new(recorded: Recorded, options: &Options) -> Self {
+        let runs = replay(&recorded, options);
+        let scores = scores::score(&recorded, &runs, options.budget);
+        Self { recorded, runs, scores }
+    }
+}
+
+/// One run on a recorded space.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// What was tried, in order.
+    pub trajectory: Vec<Step>,
+    /// Wall time of the strategy and the look-ups, in seconds.
+    pub seconds: f64,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The configuration's place in the sorted record.
+    pub configuration: usize,
+    /// Its time in the record's unit; `None` where it failed.
+    pub time: Option<f64>,
+}
+
+/// Replays one record, a seed a core.
+pub fn replay(recorded: &Recorded, options: &Options) -> Vec<Run> {
+    (0..options.seeds).into_par_iter().map(|seed| run(recorded, options, seed)).collect()
+}
+
+fn run(recorded: &Recorded, options: &Options, seed: u64) -> Run {
+    let started = Instant::now();
+    let search = Search {
+        strategy: options.strategy,
+        elite: ELITE,
+        seed,
+        evaluations: Some(options.budget),
+        seconds: None,
+        shape: 0,
+    };
+    let mut strategy = search::strategy(&recorded.candidates, &search);
+    let mut trajectory = Vec::with_capacity(options.budget as usize);
+    while (trajectory.len() as u64) < options.budget {
+        let Some(variant) = strategy.ask(1).pop() else { break };
+        let configuration = recorded.candidates.position(&variant).expect("strategies propose candidates");
+        let outcome = recorded.entries[configuration].outcome;
+        strategy.tell(&variant, outcome);
+        trajectory.push(Step { configuration, time: outcome.objective() });
+    }
+    Run { seed, trajectory, seconds: started.elapsed().as_secs_f64() }
+}
+
+impl Run {
+    /// The best so far after each evaluation; a failure counts as `worst`.
+    pub fn best(&self, worst: f64) -> impl Iterator<Item = f64> + '_ {
+        self.trajectory.iter().scan(worst, move |best, step| {
+            *best = best.min(step.time.unwrap_or(worst));
+            Some(*best)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

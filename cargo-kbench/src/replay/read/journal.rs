@@ -1,0 +1,46 @@
+//! Our own journals: the last run and the runs that it resumed, each variant by its last record. They say nothing of what an
+//! evaluation cost.
+
+use super::{Problem, sound};
+use crate::evaluation::{Evaluation, Outcome as Judged};
+use crate::journal::{Record, VERSION};
+use crate::replay::recorded::Entry;
+use crate::search::Outcome;
+use crate::space::Settings;
+
+/// Whether the first line is a journal's.
+pub(super) fn is(bytes: &[u8]) -> bool {
+    let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice::<Record>(first).is_ok()
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
+    let mut rows: Vec<(Settings, Entry)> = Vec::new();
+    for line in bytes.split(|&byte| byte == b'\n') {
+        // A line that is damaged or cut is passed over, as when a run is resumed.
+        match serde_json::from_slice(line) {
+            Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => rows.clear(),
+            Ok(Record::Evaluation(evaluation)) => {
+                let entry = entry(&evaluation)
+                    .ok_or_else(|| Problem::Outcome { row: rows.len(), settings: evaluation.toggles.clone() })?;
+                match rows.iter_mut().find(|(settings, _)| settings.same(&evaluation.toggles)) {
+                    Some((_, earlier)) => *earlier = entry,
+                    None => rows.push((evaluation.toggles, entry)),
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(rows)
+}
+
+fn entry(evaluation: &Evaluation) -> Option<Entry> {
+    let outcome = match &evaluation.outcome {
+        Judged::Rejected(rejection) => Outcome::Failed(rejection.gate),
+        Judged::Passed => {
+            let p50 = evaluation.p50().and_then(sound)?;
+            if evaluation.twin.is_some() { Outcome::Twin(p50) } else { Outcome::Measured(p50) }
+        }
+    };
+    Some(Entry { outcome, cost: None })
+}

@@ -1,0 +1,113 @@
+//! A recorded space: every configuration with what came of it.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use crate::config::expr::Value;
+use crate::search::{Candidates, Outcome};
+use crate::space::{Layer, Settings, Space, Toggle, Variant};
+
+use super::read::Problem;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The file's name.
+    pub name: String,
+    /// The configurations, sorted by value indices.
+    pub candidates: Candidates,
+    /// What came of each.
+    pub entries: Vec<Entry>,
+    /// The times of those that passed, ascending, in the record's unit.
+    pub times: Vec<f64>,
+}
+
+/// One configuration's record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entry {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it cost to try, in milliseconds: compiling, checking, all samples, the tuner's own time. `None` where the
+    /// record does not say.
+    pub cost: Option<f64>,
+}
+
+impl Recorded {
+    /// A space of these configurations. Its toggles are in the first one's order, their values ascending (texts in the order that
+    /// they are met), so that the same data gives the same space from every format. Records know no layers: toggles with more
+    /// than two values are structure.
+    pub(super) fn new(name: String, rows: &[(Settings, Entry)]) -> Result<Self, Problem> {
+        let Some((first, _)) = rows.first() else { return Err(Problem::Empty) };
+        let mut toggles: Vec<Toggle> = first
+            .0
+            .iter()
+            .map(|(name, _)| Toggle { name: name.clone(), values: Vec::new(), layer: Layer::Macro })
+            .collect();
+        for (row, (settings, _)) in rows.iter().enumerate() {
+            if settings.0.len() != toggles.len() {
+                return Err(Problem::Parameters { row, settings: settings.clone() });
+            }
+            for toggle in &mut toggles {
+                let value =
+                    settings.get(&toggle.name).ok_or(Problem::Parameters { row, settings: settings.clone() })?;
+                if toggle.index_of(value).is_none() {
+                    toggle.values.push(value.clone());
+                }
+            }
+        }
+        for toggle in &mut toggles {
+            toggle.values.sort_by(compare);
+            if toggle.values.len() <= 2 {
+                toggle.layer = Layer::Micro;
+            }
+        }
+        let indices: Vec<HashMap<String, u16>> = toggles
+            .iter()
+            .map(|toggle| toggle.values.iter().enumerate().map(|(at, value)| (value.to_string(), at as u16)).collect())
+            .collect();
+        let index = |settings: &Settings, toggle: usize| {
+            let value = settings.get(&toggles[toggle].name).expect("checked above");
+            let of_text = indices[toggle].get(&value.to_string()).copied();
+            of_text.unwrap_or_else(|| toggles[toggle].index_of(value).expect("gathered above") as u16)
+        };
+        let mut variants: Vec<(Variant, Entry)> = rows
+            .iter()
+            .map(|(settings, entry)| {
+                (Variant((0..toggles.len()).map(|toggle| index(settings, toggle)).collect()), *entry)
+            })
+            .collect();
+        variants.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let default = variants[0].0.clone();
+        let (variants, entries): (Vec<Variant>, Vec<Entry>) = variants.into_iter().unzip();
+        let space = Space { toggles, constraints: Vec::new(), default };
+        if let Some([twice, _]) = variants.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Problem::Twice(space.settings(twice)));
+        }
+        let mut times: Vec<f64> = entries.iter().filter_map(|entry| entry.outcome.objective()).collect();
+        if times.is_empty() {
+            return Err(Problem::NoTime);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(Self { name, candidates: Candidates::recorded(space, variants), entries, times })
+    }
+
+    /// The best time.
+    pub fn optimum(&self) -> f64 {
+        self.times[0]
+    }
+
+    /// The worst time of a configuration that passed.
+    pub fn worst(&self) -> f64 {
+        self.times[self.times.len() - 1]
+    }
+}
+
+/// Numbers ascending; texts after them, in the order they have.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    match (a.as_float(), b.as_float()) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    }
+}

@@ -1,0 +1,96 @@
+//! Simulated annealing: a walk over neighbours that takes steps for the worse ever less often.
+//!
+//! It cools with the share of planned evaluations that are spent, so that a small budget ends as cold as a large one.
+//! While an outcome is pending, more neighbours of the same place are proposed.
+
+use std::collections::HashMap;
+
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
+use crate::config::Search;
+use crate::space::Variant;
+
+/// Temperatures at the start and at the end: a variant slower by this share is taken with a chance of 1/e.
+const HOT: f64 = 0.5;
+const COLD: f64 = 0.005;
+
+/// See the module.
+pub struct Annealing {
+    candidates: Candidates,
+    unseen: Unseen,
+    rng: ChaCha8Rng,
+    planned: u64,
+    asked: Vec<Variant>,
+    told: HashMap<Variant, Outcome>,
+    /// Outcomes of so many of those asked for were considered, in that order.
+    considered: usize,
+    /// Where the walk is, with the logarithm of its objective.
+    place: Option<(Variant, f64)>,
+}
+
+impl Annealing {
+    /// A walk over `candidates`.
+    pub fn new(candidates: Candidates, search: &Search) -> Self {
+        Self {
+            unseen: Unseen::new(&candidates, generator(search.seed, 0)),
+            rng: generator(search.seed, 1),
+            planned: planned(&candidates, search),
+            candidates,
+            asked: Vec::new(),
+            told: HashMap::new(),
+            considered: 0,
+            place: None,
+        }
+    }
+
+    /// Steps to each variant told, or not; as far as they are told without a gap, so that the order of telling is no matter.
+    fn consider(&mut self) {
+        while let Some(outcome) = self.asked.get(self.considered).and_then(|variant| self.told.remove(variant)) {
+            let variant = &self.asked[self.considered];
+            let spent = self.considered as f64 / self.planned as f64;
+            self.considered += 1;
+            let Some(objective) = outcome.objective().map(f64::ln) else { continue };
+            let chance: f64 = self.rng.random();
+            let temperature = HOT * (COLD / HOT).powf(spent);
+            let takes =
+                |&(_, here): &(Variant, f64)| objective <= here || chance < ((here - objective) / temperature).exp();
+            if self.place.as_ref().is_none_or(takes) {
+                self.place = Some((variant.clone(), objective));
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Variant> {
+        let Some((place, _)) = &self.place else { return self.unseen.draw() };
+        let mut neighbours = self.candidates.neighbours(place);
+        neighbours.shuffle(&mut self.rng);
+        if let Some(variant) = neighbours.into_iter().find(|variant| !self.unseen.contains(variant)) {
+            self.unseen.insert(&variant);
+            return Some(variant);
+        }
+        // Everything around is known: start elsewhere.
+        self.place = None;
+        self.unseen.draw()
+    }
+}
+
+impl Strategy for Annealing {
+    fn ask(&mut self, n: usize) -> Vec<Variant> {
+        self.consider();
+        let n = n.min(self.remaining() as usize);
+        let batch: Vec<Variant> = std::iter::from_fn(|| self.next()).take(n).collect();
+        self.asked.extend(batch.iter().cloned());
+        batch
+    }
+
+    fn tell(&mut self, variant: &Variant, outcome: Outcome) {
+        self.told.insert(variant.clone(), outcome);
+    }
+
+    fn remaining(&self) -> u64 {
+        self.planned - self.asked.len() as u64
+    }
+}

@@ -1,0 +1,262 @@
+//! A model-based search: where improvement is expected by a Gaussian process on features of the toggles, and at times by a
+//! forest of random trees.
+//!
+//! It begins with points far from each other. What failed counts as slow where times are modelled, and lowers the chance of
+//! what is like it to be valid at all. Variants that are pending count as if they had met their expectation. It needs no budget
+//! in advance, and no setting.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
+use crate::compile::Resources;
+use crate::config::Search;
+use crate::space::Variant;
+use features::Features;
+use model::Model;
+use trees::Forest;
+
+mod features;
+mod gp;
+mod improvement;
+mod model;
+mod pool;
+mod trees;
+mod validity;
+
+/// Points to begin with, and how many random candidates each is the farthest of.
+const START: usize = 6;
+const DRAWS: usize = 50;
+
+/// Faster than this share of what passed is told apart; slower counts as just so slow.
+const CLIP: f64 = 0.7;
+
+/// Every so many proposals one is the trees'.
+const TREES_EVERY: usize = 4;
+
+/// Candidates of the trees: random ones, and the neighbours of so many of the best.
+const RANDOM: usize = 1000;
+const BEST: usize = 5;
+
+/// See the module.
+pub struct Auto {
+    candidates: Candidates,
+    features: Features,
+    planned: u64,
+    rng: ChaCha8Rng,
+    unseen: Unseen,
+    asked: Vec<Asked>,
+    by_variant: HashMap<Variant, usize>,
+    /// Told since the last ask, by the order of asking.
+    news: BTreeMap<usize, Outcome>,
+    /// Asked for and not known to be told.
+    pending: Vec<usize>,
+    observations: Vec<Observation>,
+    model: Model,
+}
+
+struct Asked {
+    variant: Variant,
+    x: Vec<f32>,
+    resources: Option<Resources>,
+}
+
+/// A variant that was told.
+pub struct Observation {
+    variant: Variant,
+    x: Vec<f32>,
+    outcome: Outcome,
+    resources: Option<Resources>,
+}
+
+/// What the models are to predict.
+pub struct Targets {
+    /// For each observation the logarithm of its time, clipped, standardized; lower is better.
+    pub y: Vec<f64>,
+    /// The least of them.
+    pub best: f64,
+    /// The observations that passed, best first.
+    pub order: Vec<usize>,
+}
+
+impl Auto {
+    /// A search of `candidates`.
+    pub fn new(candidates: Candidates, search: &Search) -> Self {
+        /// What a space too large to list is scaled by.
+        const SAMPLE: usize = 4096;
+        let mut rng = generator(search.seed, 1);
+        let drawn: Vec<Variant>;
+        let sample = if let Some(list) = candidates.list() {
+            list
+        } else {
+            drawn = (0..SAMPLE).filter_map(|_| candidates.sample(&mut rng)).collect();
+            &drawn
+        };
+        let features = Features::new(candidates.toggles(), sample);
+        Self {
+            planned: planned(&candidates, search),
+            unseen: Unseen::new(&candidates, generator(search.seed, 0)),
+            rng,
+            model: Model::new(&features, generator(search.seed, 2)),
+            features,
+            candidates,
+            asked: Vec::new(),
+            by_variant: HashMap::new(),
+            news: BTreeMap::new(),
+            pending: Vec::new(),
+            observations: Vec::new(),
+        }
+    }
+
+    /// A candidate far from all that were asked for.
+    fn far(&mut self) -> Option<Variant> {
+        if self.asked.is_empty() {
+            return self.unseen.peek();
+        }
+        let weights: Vec<f32> = self.features.scales.iter().map(|scale| (scale * scale).recip() as f32).collect();
+        let mut best: Option<(f32, Variant)> = None;
+        for _ in 0..DRAWS {
+            let variant = self.unseen.peek()?;
+            let x = self.features.of(&variant);
+            let distance = |other: &Asked| {
+                let each = x.iter().zip(&other.x).zip(&weights).map(|((a, b), weight)| (a - b) * (a - b) * weight);
+                each.sum::<f32>()
+            };
+            let nearest = self.asked.iter().map(distance).fold(f32::INFINITY, f32::min);
+            if best.as_ref().is_none_or(|(most, _)| nearest > *most) {
+                best = Some((nearest, variant));
+            }
+        }
+        best.map(|(_, variant)| variant)
+    }
+
+    /// `None` while nothing can be told apart.
+    fn targets(&self) -> Option<Targets> {
+        let logs: Vec<Option<f64>> =
+            self.observations.iter().map(|observation| observation.outcome.objective().map(f64::ln)).collect();
+        let mut order: Vec<usize> = (0..logs.len()).filter(|&at| logs[at].is_some()).collect();
+        // Stable, so that the order of asking breaks ties.
+        order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
+        let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
+        let clip = quantile(&passed, CLIP)?;
+        let mut y: Vec<f64> = logs.iter().map(|log| log.map_or(clip, |log| log.min(clip))).collect();
+        let mean = y.iter().sum::<f64>() / y.len() as f64;
+        let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
+        if spread < 1e-9 {
+            return None;
+        }
+        for y in &mut y {
+            *y = (*y - mean) / spread;
+        }
+        Some(Targets { best: y[order[0]], y, order })
+    }
+
+    fn by_trees(&mut self, targets: &Targets) -> Option<Variant> {
+        let x: Vec<&[f32]> = self.observations.iter().map(|observation| observation.x.as_slice()).collect();
+        let forest = Forest::fit(&x, &targets.y, &mut self.rng);
+        let best = targets.order.iter().take(BEST);
+        let mut pool: Vec<Variant> =
+            best.flat_map(|&at| self.candidates.neighbours(&self.observations[at].variant)).collect();
+        pool.extend((0..RANDOM).filter_map(|_| self.candidates.sample(&mut self.rng)));
+        let rows: Vec<Vec<f32>> = pool.iter().map(|variant| self.features.of(variant)).collect();
+        let mut best: Option<(f64, Variant)> = None;
+        for (variant, (mean, variance)) in pool.into_iter().zip(forest.predict(&rows)) {
+            let score = improvement::log_expected(targets.best - mean, variance.sqrt());
+            if best.as_ref().is_none_or(|(most, _)| score > *most) && !self.unseen.contains(&variant) {
+                best = Some((score, variant));
+            }
+        }
+        best.filter(|(score, _)| score.is_finite()).map(|(_, variant)| variant)
+    }
+
+    fn next(&mut self) -> Option<Variant> {
+        if self.asked.len() < START {
+            return self.far();
+        }
+        let Some(targets) = self.targets() else { return self.far() };
+        self.model.learn(&self.candidates, &self.features, &self.unseen, &self.observations, &targets);
+        for &serial in &self.pending[self.model.imagined()..] {
+            self.model.imagine(&self.asked[serial].x);
+        }
+        let found = if self.asked.len() % TREES_EVERY == TREES_EVERY - 1 {
+            self.by_trees(&targets)
+        } else {
+            self.model.propose(&self.unseen, &[], &self.observations, &targets)
+        };
+        found.or_else(|| self.unseen.peek())
+    }
+}
+
+impl Strategy for Auto {
+    fn batch(&self) -> usize {
+        4
+    }
+
+    fn likely(&mut self, n: usize) -> Vec<Variant> {
+        let mut likely = Vec::new();
+        let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) else { return likely };
+        for &serial in &self.pending {
+            self.model.imagine(&self.asked[serial].x);
+        }
+        while likely.len() < n.min(self.remaining() as usize) {
+            let found = self.model.propose(&self.unseen, &likely, &self.observations, &targets);
+            let Some(variant) = found else { break };
+            self.model.imagine(&self.features.of(&variant));
+            likely.push(variant);
+        }
+        self.model.forget();
+        likely
+    }
+
+    fn ask(&mut self, n: usize) -> Vec<Variant> {
+        for (serial, outcome) in std::mem::take(&mut self.news) {
+            self.pending.retain(|&other| other != serial);
+            let Asked { variant, x, resources } = &self.asked[serial];
+            let (variant, x, resources) = (variant.clone(), x.clone(), *resources);
+            self.observations.push(Observation { variant, x, outcome, resources });
+        }
+        let mut batch = Vec::new();
+        while batch.len() < n && self.remaining() > 0 {
+            // Beyond the first points there is nothing to go by until some of them are known.
+            if self.asked.len() >= START && self.observations.len() < START / 2 && !self.pending.is_empty() {
+                break;
+            }
+            let Some(variant) = self.next() else { break };
+            self.unseen.insert(&variant);
+            self.by_variant.insert(variant.clone(), self.asked.len());
+            self.pending.push(self.asked.len());
+            self.asked.push(Asked { x: self.features.of(&variant), variant: variant.clone(), resources: None });
+            batch.push(variant);
+        }
+        self.model.forget();
+        batch
+    }
+
+    fn tell(&mut self, variant: &Variant, outcome: Outcome) {
+        if let Some(&serial) = self.by_variant.get(variant) {
+            self.news.insert(serial, outcome);
+        }
+    }
+
+    fn compiled(&mut self, variant: &Variant, resources: &Resources) {
+        if let Some(&serial) = self.by_variant.get(variant) {
+            self.asked[serial].resources = Some(*resources);
+        }
+    }
+
+    fn remaining(&self) -> u64 {
+        self.planned - self.asked.len() as u64
+    }
+}
+
+/// Of ascending values, between neighbours in proportion; `None` of none.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * (sorted.len().checked_sub(1)?) as f64;
+    let below = sorted[place.floor() as usize];
+    let above = sorted[place.ceil() as usize];
+    Some(below + place.fract() * (above - below))
+}
+
+#[cfg(test)]
+mod tests;

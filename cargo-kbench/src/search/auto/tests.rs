@@ -1,0 +1,245 @@
+// What is compared is exact by construction.
+#![allow(clippy::float_cmp)]
+
+use rand::RngExt as _;
+
+use super::gp::{Factor, Parameters, kernel};
+use super::pool::Pool;
+use super::validity::Validity;
+use super::*;
+use crate::config::expr::Value;
+use crate::evaluation::Gate;
+use crate::space::{Layer, Toggle};
+
+fn toggle(name: &str, values: Vec<Value>) -> Toggle {
+    Toggle { name: name.to_owned(), values, layer: Layer::Macro }
+}
+
+fn ints(values: &[i64]) -> Vec<Value> {
+    values.iter().map(|&value| Value::Int(value)).collect()
+}
+
+fn all(toggles: &[Toggle]) -> Vec<Variant> {
+    toggles.iter().fold(vec![Variant(Vec::new())], |variants, toggle| {
+        let longer = |variant: Variant| {
+            (0..toggle.values.len() as u16).map(move |index| Variant([variant.0.as_slice(), &[index]].concat()))
+        };
+        variants.into_iter().flat_map(longer).collect()
+    })
+}
+
+#[test]
+fn features_are_positions_products_and_divisibility() {
+    let toggles = [
+        toggle("TILE", ints(&[64, 16, 48, 32])),
+        toggle("ONLY", ints(&[7])),
+        toggle("UNROLL", ints(&[1, 2, 4])),
+        toggle("FAST", vec![Value::Bool(false), Value::Bool(true)]),
+        toggle("MODE", ["rn", "rz", "ru"].map(|text| Value::Str(text.to_owned())).to_vec()),
+    ];
+    let features = Features::new(&toggles, &all(&toggles));
+    // TILE, UNROLL, FAST, three of MODE, TILE times UNROLL, how often two divides TILE.
+    assert_eq!(features.len(), 8);
+    let of = |indices: [u16; 5]| features.of(&Variant(indices.to_vec()));
+    let (small, large) = (of([1, 0, 0, 0, 0]), of([0, 0, 2, 1, 1]));
+    assert_eq!((small[0], large[0]), (0.0, 1.0), "the order of the values is no matter");
+    assert_eq!((small[1], large[1]), (0.0, 1.0));
+    assert_eq!((small[2], large[2]), (0.0, 1.0));
+    assert_eq!((small[6], large[6]), (0.0, 1.0), "products are scaled over all variants");
+    let distance: f32 = (3..6).map(|at| (small[at] - large[at]).powi(2)).sum();
+    assert!((distance - 1.0).abs() < 1e-6, "two texts are as far apart as two flags");
+    // 16 and 48 have four powers of two, 32 five, 64 six.
+    assert_eq!([0, 1, 2, 3].map(|tile| of([tile, 0, 0, 0, 0])[7]), [1.0, 0.0, 0.0, 0.5]);
+    let middle = of([3, 0, 1, 0, 0]);
+    assert!((middle[0] - f32::midpoint(1.0 / 3.0, 0.5)).abs() < 1e-6, "half by rank, half by logarithm");
+}
+
+#[test]
+fn improvement_is_that_of_the_integral() {
+    for (gap, deviation) in [(0.0f64, 1.0), (1.0, 0.5), (-1.0, 0.7), (-4.0, 1.0), (2.0, 1e-3)] {
+        // Midpoint rule over the values below the best.
+        let (mut sum, steps) = (0.0, 200_000);
+        let low = -12.0 * deviation - gap.abs();
+        for step in 0..steps {
+            let value = low + (gap - low) * (f64::from(step) + 0.5) / f64::from(steps);
+            let z = value / deviation;
+            sum += (gap - value) * (-0.5 * z * z).exp() / (deviation * (2.0 * std::f64::consts::PI).sqrt());
+        }
+        let integral = sum * (gap - low) / f64::from(steps);
+        let expected = improvement::log_expected(gap, deviation);
+        assert!((expected - integral.ln()).abs() < 2e-3, "{gap} {deviation}: {expected}, not {}", integral.ln());
+    }
+    let far: Vec<f64> = (1..200).map(|away| improvement::log_expected(-f64::from(away), 1.0)).collect();
+    assert!(far.windows(2).all(|pair| pair[0] > pair[1] && pair[1].is_finite()), "the far ones are ranked too");
+    assert_eq!(improvement::log_expected(-1.0, 0.0), f64::NEG_INFINITY);
+}
+
+fn points(n: usize, width: usize) -> Vec<Vec<f32>> {
+    let mut rng = generator(1, 0);
+    (0..n).map(|_| (0..width).map(|_| rng.random()).collect()).collect()
+}
+
+fn smooth(x: &[f32]) -> f64 {
+    f64::from((3.0 * x[0]).sin() + x[1] * x[1])
+}
+
+#[test]
+fn the_slope_of_the_likelihood_is_that_of_differences() {
+    let x = points(12, 3);
+    let y: Vec<f64> = x.iter().map(|x| smooth(x)).collect();
+    let rows: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let logs = vec![0.3, -0.2, 0.9, -4.0];
+    let (_, slope) = Parameters::of(logs.clone()).likelihood(&rows, &y).unwrap();
+    for (at, slope) in slope.iter().enumerate() {
+        let moved = |by: f64| {
+            let mut logs = logs.clone();
+            logs[at] += by;
+            Parameters::of(logs).likelihood(&rows, &y).unwrap().0
+        };
+        let difference = (moved(1e-4) - moved(-1e-4)) / 2e-4;
+        assert!((difference - slope).abs() < 1e-3 * (1.0 + slope.abs()), "{at}: {slope}, not {difference}");
+    }
+}
+
+#[test]
+fn a_fit_finds_the_features_that_matter() {
+    let x = points(60, 4);
+    let y: Vec<f64> = x.iter().map(|x| smooth(x)).collect();
+    let rows: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let mut parameters = Parameters::prior(&[3.0; 4]);
+    for _ in 0..4 {
+        parameters.fit(&rows, &y, &[3.0; 4]);
+    }
+    let inverse = parameters.inverse_scales();
+    assert!(inverse[0] > inverse[2] && inverse[0] > inverse[3] && inverse[1] > inverse[2], "{inverse:?}");
+}
+
+/// A pool over the values 0 to 63 and 0 to 7, with observations at some of them.
+fn pool(observed: &[[u16; 2]]) -> (Pool, Features, Parameters) {
+    let toggles = [toggle("A", ints(&(1..=64).collect::<Vec<_>>())), toggle("B", ints(&(1..=12).collect::<Vec<_>>()))];
+    let features = Features::new(&toggles, &all(&toggles));
+    let parameters = Parameters::prior(&vec![1.5; features.len()]);
+    let mut pool = Pool::default();
+    pool.reset(&parameters);
+    let (before, after) = observed.split_at(observed.len() / 2);
+    for at in before {
+        pool.observe(&features.of(&Variant(at.to_vec())));
+    }
+    // Candidates may come after observations.
+    pool.add(&features, all(&toggles));
+    for at in after {
+        pool.observe(&features.of(&Variant(at.to_vec())));
+    }
+    (pool, features, parameters)
+}
+
+const OBSERVED: [[u16; 2]; 5] = [[0, 0], [10, 3], [40, 7], [63, 1], [30, 5]];
+
+#[test]
+fn the_pools_posterior_is_the_textbooks() {
+    let (pool, features, parameters) = pool(&OBSERVED);
+    let y = [1.0, -0.5, 0.3, 2.0, -1.0];
+    let (mean, weights, variance) = pool.weights(&y);
+    let scaled = |indices: &[u16]| -> Vec<f32> {
+        let x = features.of(&Variant(indices.to_vec()));
+        x.iter().zip(parameters.inverse_scales()).map(|(x, inverse)| x * inverse as f32).collect()
+    };
+    let mut factor = Factor::default();
+    let rows: Vec<Vec<f32>> = OBSERVED.iter().map(|at| scaled(at)).collect();
+    for (at, row) in rows.iter().enumerate() {
+        let solved = factor.solve(rows[..at].iter().map(|other| kernel(row, other)).collect());
+        let pivot = 1.0 + parameters.noise() - solved.iter().map(|value| value * value).sum::<f64>();
+        factor.push(solved, pivot.sqrt());
+    }
+    assert!(variance > 0.0);
+    let mut checked = 0;
+    for block in &pool.blocks {
+        let means = block.combine(mean, &weights);
+        for (column, variant) in block.variants.iter().enumerate().step_by(29) {
+            let x = scaled(&variant.0);
+            let solved = factor.solve(rows.iter().map(|row| kernel(row, &x)).collect());
+            let (constant, targets) = factor.generalized_mean(&y);
+            let expected = constant + solved.iter().zip(&targets).map(|(a, b)| a * b).sum::<f64>();
+            let left = 1.0 - solved.iter().map(|value| value * value).sum::<f64>();
+            assert!((f64::from(means[column]) - expected).abs() < 1e-3, "{} {expected}", means[column]);
+            assert!((f64::from(block.unexplained(column)) - left).abs() < 1e-3, "{} {left}", block.unexplained(column));
+            checked += 1;
+        }
+    }
+    assert!(checked > 20);
+}
+
+#[test]
+fn what_is_imagined_changes_no_mean_and_is_forgotten() {
+    let (mut pool, features, _) = pool(&OBSERVED);
+    let state = |pool: &Pool| -> Vec<(f32, f32)> {
+        let (mean, weights, _) = pool.weights(&[1.0, -0.5, 0.3, 2.0, -1.0]);
+        let each = |block: &super::pool::Block| -> Vec<(f32, f32)> {
+            let means = block.combine(mean, &weights);
+            means.into_iter().enumerate().map(|(column, mean)| (mean, block.unexplained(column))).collect()
+        };
+        pool.blocks.iter().flat_map(each).collect()
+    };
+    let before = state(&pool);
+    pool.keep();
+    pool.observe(&features.of(&Variant(vec![20, 2])));
+    let during = state(&pool);
+    assert!(before.iter().zip(&during).all(|(a, b)| a.0 == b.0 && a.1 >= b.1));
+    assert!(before.iter().zip(&during).any(|(a, b)| a.1 > 1.5 * b.1));
+    pool.forget();
+    assert_eq!(state(&pool), before);
+    assert_eq!(pool.rows(), OBSERVED.len());
+}
+
+#[test]
+fn trees_learn_a_step() {
+    let x = points(150, 3);
+    let y: Vec<f64> = x.iter().map(|x| f64::from(u8::from(x[1] > 0.6))).collect();
+    let rows: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let forest = Forest::fit(&rows, &y, &mut generator(0, 0));
+    let predicted = forest.predict(&[vec![0.5, 0.2, 0.5], vec![0.5, 0.95, 0.5], vec![0.5, 0.6, 0.5]]);
+    assert!(predicted[0].0 < 0.1 && predicted[1].0 > 0.9, "{predicted:?}");
+    assert!(predicted[2].1 > predicted[0].1, "at the step it knows least: {predicted:?}");
+    let constant = Forest::fit(&rows, &vec![2.0; 150], &mut generator(0, 0));
+    assert_eq!(constant.predict(&[vec![0.0; 3]]), [(2.0, 0.0)]);
+}
+
+/// Registers grow with A, and what needs more than the gate allows is rejected.
+fn observation(features: &Features, at: [u16; 2], with_resources: bool) -> Observation {
+    let registers = 20 + 3 * u64::from(at[0]);
+    let variant = Variant(at.to_vec());
+    let outcome = if registers > 120 { Outcome::Failed(Gate::Resources) } else { Outcome::Measured(1.0) };
+    let resources = with_resources.then(|| Resources { registers: Some(registers), ..Resources::default() });
+    Observation { x: features.of(&variant), variant, outcome, resources }
+}
+
+#[test]
+fn what_the_compiler_reports_says_where_a_limit_is() {
+    let observed = [[0, 0], [10, 3], [25, 7], [60, 1], [31, 5], [45, 2]];
+    let chances = |with_resources: bool| -> Vec<(u16, f64)> {
+        let (pool, features, _) = pool(&observed);
+        let observations: Vec<Observation> =
+            observed.iter().map(|&at| observation(&features, at, with_resources)).collect();
+        let validity = Validity::new(&pool, observations.iter());
+        let of_block = |block: &super::pool::Block| -> Vec<(u16, f64)> {
+            let chances = validity.log_chances(block).expect("some failed");
+            block.variants.iter().zip(chances).map(|(variant, log)| (variant.0[0], log.exp())).collect()
+        };
+        pool.blocks.iter().flat_map(of_block).collect()
+    };
+    let error = |chances: Vec<(u16, f64)>| {
+        let of = |(a, chance): &(u16, f64)| (chance - f64::from(u8::from(20 + 3 * a <= 120))).abs();
+        chances.iter().map(of).sum::<f64>() / chances.len() as f64
+    };
+    let (with, without) = (error(chances(true)), error(chances(false)));
+    assert!(without < 0.45, "failures alone teach something: {without}");
+    assert!(with < 0.8 * without, "resources teach more: {with}, not {without}");
+}
+
+#[test]
+fn nothing_failed_nothing_is_unlikely() {
+    let (pool, features, _) = pool(&OBSERVED);
+    let observations: Vec<Observation> = OBSERVED.iter().map(|&[_, b]| observation(&features, [0, b], true)).collect();
+    let validity = Validity::new(&pool, observations.iter());
+    assert!(pool.blocks.iter().all(|block| validity.log_chances(block).is_none()));
+}

@@ -1,0 +1,110 @@
+//! The chance that a candidate passes, from what failed so far: the process's own view of likeness, asked about failures
+//! instead of times.
+//!
+//! Where the resource gate rejected variants, and one quantity that the compiler reports tells all of those from all that passed, the
+//! quantity itself is predicted: registers that grow with a tile size say where the limit is before it is reached.
+
+use super::Observation;
+use super::pool::{Block, Pool};
+use crate::compile::Resources;
+use crate::evaluation::Gate;
+use crate::search::Outcome;
+
+/// No candidate is given up for certain.
+const LEAST: f64 = 0.02;
+
+/// See the module.
+pub struct Validity {
+    /// Mean and weights of the share of failures, where there are any.
+    failures: Option<(f64, Vec<f32>)>,
+    limits: Vec<Limit>,
+}
+
+/// A quantity that the compiler reports, by its logarithm, and where the gate's limit must lie.
+struct Limit {
+    mean: f64,
+    weights: Vec<f32>,
+    variance: f64,
+    most: f64,
+}
+
+impl Validity {
+    /// From the observations that the pool holds, in their order.
+    pub fn new<'o>(pool: &Pool, observations: impl Iterator<Item = &'o Observation> + Clone) -> Self {
+        let limits = QUANTITIES
+            .iter()
+            .filter_map(|quantity| Limit::new(pool, *quantity, observations.clone()))
+            .collect::<Vec<_>>();
+        let failed = |observation: &Observation| match observation.outcome {
+            // What a limit explains needs no second explanation.
+            Outcome::Failed(Gate::Resources) if !limits.is_empty() => 0.0,
+            Outcome::Failed(_) => 1.0,
+            Outcome::Measured(_) | Outcome::Twin(_) => 0.0,
+        };
+        let failed: Vec<f64> = observations.map(failed).collect();
+        let failures = failed.iter().any(|&failed| failed > 0.0).then(|| {
+            let (mean, weights, _) = pool.weights(&failed);
+            (mean, weights)
+        });
+        Self { failures, limits }
+    }
+
+    /// The logarithm of each candidate's chance; `None` where nothing failed yet.
+    pub fn log_chances(&self, block: &Block) -> Option<Vec<f64>> {
+        if self.failures.is_none() && self.limits.is_empty() {
+            return None;
+        }
+        let mut chances = vec![1.0; block.variants.len()];
+        if let Some((mean, weights)) = &self.failures {
+            for (chance, failing) in chances.iter_mut().zip(block.combine(*mean, weights)) {
+                // Times already count a failure as slow; what most likely fails is given up beyond that.
+                *chance = (2.0 * (1.0 - f64::from(failing))).clamp(0.0, 1.0);
+            }
+        }
+        for limit in &self.limits {
+            for (column, mean) in block.combine(limit.mean, &limit.weights).into_iter().enumerate() {
+                let deviation = (limit.variance * f64::from(block.unexplained(column))).sqrt();
+                chances[column] *= below((limit.most - f64::from(mean)) / deviation.max(1e-6));
+            }
+        }
+        Some(chances.into_iter().map(|chance: f64| chance.max(LEAST).ln()).collect())
+    }
+}
+
+type Quantity = fn(&Resources) -> Option<u64>;
+
+const QUANTITIES: [Quantity; 5] = [
+    |resources| resources.registers,
+    |resources| resources.static_shared,
+    |resources| Some(resources.spill_stores? + resources.spill_loads?),
+    |resources| resources.stack,
+    |resources| resources.code_bytes,
+];
+
+impl Limit {
+    /// `None` unless the quantity is known of all, and larger in all that the resource gate rejected than in all others.
+    fn new<'o>(pool: &Pool, quantity: Quantity, observations: impl Iterator<Item = &'o Observation>) -> Option<Self> {
+        let (mut allowed, mut rejected) = (f64::NEG_INFINITY, f64::INFINITY);
+        let mut values = Vec::new();
+        for observation in observations {
+            let value = (quantity(observation.resources.as_ref()?)? as f64).ln_1p();
+            match observation.outcome {
+                Outcome::Failed(Gate::Resources) => rejected = rejected.min(value),
+                _ => allowed = allowed.max(value),
+            }
+            values.push(value);
+        }
+        if !rejected.is_finite() || allowed >= rejected {
+            return None;
+        }
+        let (mean, weights, variance) = pool.weights(&values);
+        let most = if allowed.is_finite() { f64::midpoint(allowed, rejected) } else { rejected };
+        Some(Self { mean, weights, variance, most })
+    }
+}
+
+/// The chance that a standard normal value is below `z`, to some 1e-4.
+fn below(z: f64) -> f64 {
+    // Page's logistic form, which errs by less than 2e-4.
+    1.0 / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (z + 0.044_715 * z * z * z)).exp())
+}

@@ -1,0 +1,277 @@
+// What is compared is exact by construction.
+#![allow(clippy::float_cmp)]
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::expr::{Expr, Value};
+use crate::space::{Layer, Space, Toggle};
+
+fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
+    Toggle { name: name.to_owned(), values: values.iter().map(|&value| Value::Int(value)).collect(), layer }
+}
+
+fn space(toggles: Vec<Toggle>, constraints: &[&str]) -> Space {
+    let constraints = constraints.iter().map(|text| Expr::parse(text).unwrap()).collect();
+    let default = Variant(vec![0; toggles.len()]);
+    Space { toggles, constraints, default }
+}
+
+/// Tiles of a made-up kernel, with two flags: 1,404 valid variants.
+fn tiles() -> Space {
+    let toggles = vec![
+        toggle("X", Layer::Macro, &[16, 32, 48, 64, 96, 128, 192, 256]),
+        toggle("Y", Layer::Macro, &[1, 2, 4, 8, 16]),
+        toggle("TX", Layer::Macro, &[1, 2, 3, 4, 6, 8]),
+        toggle("TY", Layer::Macro, &[1, 2, 3, 4]),
+        toggle("PAD", Layer::Micro, &[0, 1]),
+        toggle("FAST", Layer::Micro, &[0, 1]),
+    ];
+    space(toggles, &["X * Y <= 1024", "PAD == 0 or X % 32 != 0"])
+}
+
+fn values(space: &Space, variant: &Variant) -> Vec<f64> {
+    space.get(variant).map(|(_, value)| value.as_float().unwrap()).collect()
+}
+
+/// Fastest at X * Y = 256 and TX * TY = 8, X whole warps; too large tiles do not launch.
+fn outcome(space: &Space, variant: &Variant) -> Outcome {
+    let v = values(space, variant);
+    if v[0] * v[2] * v[1] * v[3] > 4096.0 {
+        return Outcome::Failed(Gate::Launch);
+    }
+    let off = |value: f64, best: f64| (value / best).log2().powi(2);
+    let partial = if v[0] % 32.0 == 0.0 { 1.0 } else { 1.3 };
+    let flags = 1.0 + 0.2 * (1.0 - v[5]) + 0.1 * v[4];
+    Outcome::Measured((1.0 + 0.1 * off(v[0] * v[1], 256.0) + 0.15 * off(v[2] * v[3], 8.0)) * partial * flags)
+}
+
+fn search(strategy: StrategyName, evaluations: Option<u64>, seed: u64) -> Search {
+    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0 }
+}
+
+/// Runs to the end in batches, telling each in the order that `arrange` makes.
+fn run(space: &Space, search: &Search, batch: usize, arrange: impl Fn(&mut Vec<Variant>)) -> Vec<(Variant, Outcome)> {
+    let mut strategy = strategy(&Candidates::new(space), search);
+    let mut trajectory = Vec::new();
+    loop {
+        let remaining = strategy.remaining();
+        let mut asked = strategy.ask(batch);
+        assert!(asked.len() <= batch && asked.len() as u64 <= remaining);
+        if asked.is_empty() {
+            assert_eq!(strategy.ask(batch), [], "an end is an end");
+            return trajectory;
+        }
+        trajectory.extend(asked.iter().map(|variant| (variant.clone(), outcome(space, variant))));
+        arrange(&mut asked);
+        for variant in &asked {
+            strategy.tell(variant, outcome(space, variant));
+        }
+    }
+}
+
+fn best(trajectory: &[(Variant, Outcome)]) -> f64 {
+    trajectory.iter().filter_map(|(_, outcome)| outcome.objective()).fold(f64::INFINITY, f64::min)
+}
+
+const LEARNING: [StrategyName; 3] = [StrategyName::Auto, StrategyName::Annealing, StrategyName::Genetic];
+
+#[test]
+fn the_seed_decides() {
+    let space = tiles();
+    for (name, strategy) in StrategyName::ALL {
+        let tried = |seed| run(&space, &search(strategy, Some(40), seed), 1, |_| {});
+        assert_eq!(tried(7), tried(7), "{name}");
+        if strategy != StrategyName::Exhaustive {
+            assert_ne!(tried(7), tried(8), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_telling_is_no_matter() {
+    let space = tiles();
+    for (name, strategy) in StrategyName::ALL {
+        let search = search(strategy, Some(60), 3);
+        assert_eq!(run(&space, &search, 5, |_| {}), run(&space, &search, 5, |batch| batch.reverse()), "{name}");
+    }
+}
+
+#[test]
+fn more_can_be_asked_for_while_others_are_pending() {
+    let space = tiles();
+    for (name, strategy_name) in StrategyName::ALL {
+        let mut strategy = strategy(&Candidates::new(&space), &search(strategy_name, Some(60), 3));
+        let mut pending: Vec<Variant> = Vec::new();
+        let mut seen = HashSet::new();
+        loop {
+            let asked = strategy.ask(4);
+            assert!(asked.iter().all(|variant| seen.insert(variant.clone())), "{name} repeats itself");
+            let is_over = asked.is_empty() && pending.is_empty();
+            pending.extend(asked);
+            if is_over {
+                break;
+            }
+            // The one asked for last is told first, and the first ones wait long.
+            if let Some(variant) = pending.pop() {
+                strategy.tell(&variant, outcome(&space, &variant));
+            }
+        }
+        // The traverse ends by itself.
+        assert!(seen.len() >= 60 || strategy_name == StrategyName::Evo, "{name} stopped at {}", seen.len());
+    }
+}
+
+#[test]
+fn every_search_begins_with_the_default() {
+    let mut space = tiles();
+    space.default = space.variants().nth(700).unwrap();
+    for (name, strategy) in StrategyName::ALL {
+        assert_eq!(run(&space, &search(strategy, Some(9), 1), 3, |_| {})[0].0, space.default, "{name}");
+    }
+}
+
+#[test]
+fn without_a_budget_a_small_space_is_exhausted_and_a_large_one_is_not() {
+    let small =
+        space(vec![toggle("A", Layer::Macro, &[1, 2, 4, 8, 16]), toggle("B", Layer::Macro, &[1, 2, 3])], &["A != B"]);
+    let tried = |space: &Space, strategy| strategy_lengths(space, strategy);
+    for strategy in LEARNING.into_iter().chain([StrategyName::Random]) {
+        assert_eq!(tried(&small, strategy), small.variants().count());
+        assert_eq!(tried(&tiles(), strategy), EVALUATIONS as usize);
+    }
+    assert_eq!(tried(&tiles(), StrategyName::Exhaustive), tiles().variants().count());
+}
+
+/// Evaluations of a search without a budget; times do not matter, so all fail, which is the fastest.
+fn strategy_lengths(space: &Space, name: StrategyName) -> usize {
+    let mut strategy = strategy(&Candidates::new(space), &search(name, None, 0));
+    let mut tried = 0;
+    loop {
+        let asked = strategy.ask(16);
+        if asked.is_empty() {
+            return tried;
+        }
+        tried += asked.len();
+        for variant in &asked {
+            strategy.tell(variant, Outcome::Failed(Gate::Compile));
+        }
+    }
+}
+
+/// Every run is fixed by its seed, so these are facts, not chances.
+#[test]
+fn auto_is_far_ahead_of_random() {
+    let space = tiles();
+    let optimum =
+        best(&space.variants().map(|variant| (variant.clone(), outcome(&space, &variant))).collect::<Vec<_>>());
+    let excess = |strategy| -> f64 {
+        let runs = (0..4).map(|seed| best(&run(&space, &search(strategy, Some(40), seed), 1, |_| {})));
+        runs.map(|time| (time / optimum).ln()).sum()
+    };
+    let (auto, random) = (excess(StrategyName::Auto), excess(StrategyName::Random));
+    assert!(auto < 0.5 * random, "{auto} of auto, {random} of random");
+}
+
+#[test]
+fn auto_learns_what_fails() {
+    let space = tiles();
+    let failed = |strategy| {
+        let runs = (0..3).flat_map(|seed| run(&space, &search(strategy, Some(60), seed), 1, |_| {}).split_off(20));
+        runs.filter(|(_, outcome)| outcome.objective().is_none()).count()
+    };
+    let (auto, random) = (failed(StrategyName::Auto), failed(StrategyName::Random));
+    assert!(auto * 3 < random * 2, "{auto} of auto failed, {random} of random");
+}
+
+/// 10^20 points: nothing can be listed.
+#[test]
+fn a_space_too_large_to_list_is_searched() {
+    let values: Vec<i64> = (1..=100).collect();
+    let toggles = (0..10).map(|at| toggle(&format!("T{at}"), Layer::Macro, &values)).collect();
+    let space = space(toggles, &["T0 % 2 == 1", "T1 >= T2 or T3 == 1"]);
+    assert_eq!(Candidates::new(&space).len(), None);
+    let time = |variant: &Variant| 1.0 + variant.0.iter().map(|&index| f64::from(index)).sum::<f64>();
+    for name in LEARNING.into_iter().chain([StrategyName::Random, StrategyName::Exhaustive]) {
+        let mut strategy = strategy(&Candidates::new(&space), &search(name, Some(30), 0));
+        let mut seen = HashSet::new();
+        while seen.len() < 30 {
+            for variant in strategy.ask(1) {
+                assert!(space.is_valid(&variant));
+                assert!(seen.insert(variant.clone()));
+                strategy.tell(&variant, Outcome::Measured(time(&variant)));
+            }
+        }
+    }
+}
+
+/// A hole that sampling cannot hit: the walk from the default stays inside.
+#[test]
+fn rare_variants_are_sampled_from_the_default() {
+    let values: Vec<i64> = (0..64).collect();
+    let toggles = (0..12).map(|at| toggle(&format!("T{at}"), Layer::Macro, &values)).collect();
+    let constraints: Vec<String> = (0..8).map(|at| format!("T{at} == 0")).collect();
+    let space = space(toggles, &constraints.iter().map(String::as_str).collect::<Vec<_>>());
+    let candidates = Candidates::new(&space);
+    assert_eq!(candidates.len(), None);
+    let mut rng = generator(0, 0);
+    let drawn: HashSet<Variant> = (0..5).filter_map(|_| candidates.sample(&mut rng)).collect();
+    assert!(drawn.len() == 5 && drawn.iter().all(|variant| space.is_valid(variant)));
+}
+
+#[test]
+fn a_twin_counts_for_the_model_and_not_for_the_elite() {
+    assert_eq!(Outcome::Twin(2.0).objective(), Some(2.0));
+    let space = tiles();
+    let mut strategy = strategy(&Candidates::new(&space), &search(StrategyName::Evo, None, 0));
+    for variant in strategy.ask(usize::MAX) {
+        strategy.tell(&variant, Outcome::Twin(1.0));
+    }
+    assert_eq!(strategy.ask(usize::MAX), [], "no elite of twins alone");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the space, the batch and the outcomes.
+    #[test]
+    fn every_proposal_is_valid_and_new(
+        sizes in prop::collection::vec(1i64..6, 1..5),
+        limit in 0i64..12,
+        batch in 1usize..9,
+        budget in 1u64..60,
+        seed in any::<u64>(),
+        failing in 2u64..5,
+    ) {
+        let toggles: Vec<Toggle> = sizes.iter().enumerate()
+            .map(|(at, &size)| toggle(&format!("T{at}"), if at % 2 == 0 { Layer::Macro } else { Layer::Micro }, &(0..size).collect::<Vec<_>>()))
+            .collect();
+        let sum = (0..sizes.len()).map(|at| format!("T{at}")).collect::<Vec<_>>().join(" + ");
+        let space = space(toggles, &[&format!("{sum} <= {limit}")]);
+        let all = space.variants().count() as u64;
+        for (name, strategy_name) in StrategyName::ALL {
+            let mut strategy = strategy(&Candidates::new(&space), &search(strategy_name, Some(budget), seed));
+            let mut seen = HashSet::new();
+            loop {
+                let asked = strategy.ask(batch);
+                if asked.is_empty() {
+                    break;
+                }
+                for variant in asked {
+                    prop_assert!(space.is_valid(&variant), "{name}");
+                    prop_assert!(seen.insert(variant.clone()), "{name} proposed {variant:?} twice");
+                    let sum: u64 = variant.0.iter().map(|&index| u64::from(index)).sum();
+                    let outcome = if sum % failing == 1 { Outcome::Failed(Gate::Launch) } else { Outcome::Measured(1.0 + sum as f64) };
+                    strategy.tell(&variant, outcome);
+                }
+            }
+            if strategy_name == StrategyName::Exhaustive {
+                prop_assert_eq!(seen.len() as u64, all);
+            } else if strategy_name != StrategyName::Evo {
+                prop_assert_eq!(seen.len() as u64, all.min(budget), "{}", name);
+            }
+        }
+    }
+}
