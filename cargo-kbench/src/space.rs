@@ -8,9 +8,11 @@ use crate::config::expr::{EvalError, Expr, Value};
 
 mod enumerate;
 mod settings;
+mod solve;
 
-pub use enumerate::{Counts, Variants};
+pub use enumerate::Counts;
 pub use settings::{Settings, VariantError};
+pub use solve::{Solutions, Variants};
 
 /// The layer of a toggle: the seed's two-layer traverse sweeps macro first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
