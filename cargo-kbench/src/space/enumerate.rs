@@ -23,7 +23,7 @@ pub struct Counts {
 }
 
 /// Values that are tried to count what a single constraint removes: a tenth of a second's work.
-const EFFORT_OF_ONE: u64 = EFFORT / 16;
+const EFFORT_OF_ONE: u64 = EFFORT / 4;
 
 impl Space {
     /// Points of the full product of all values.
@@ -51,6 +51,12 @@ impl Space {
         Solutions::of(self, &self.constraints, held, EFFORT)
     }
 
+    /// How many valid points differ from the default in toggles of `layer` only, the default included; `None` where that
+    /// would take too long to count.
+    pub fn count_of_layer(&self, layer: Layer) -> Option<u128> {
+        self.solve_layer(layer, &self.default).count()
+    }
+
     /// Counts the points.
     pub fn counts(&self) -> Counts {
         let cartesian = self.cartesian();
@@ -62,8 +68,8 @@ impl Space {
         Counts {
             cartesian,
             valid: self.solve().count(),
-            macro_points: self.solve_layer(Layer::Macro, &self.default).count(),
-            micro_points: self.solve_layer(Layer::Micro, &self.default).count(),
+            macro_points: self.count_of_layer(Layer::Macro),
+            micro_points: self.count_of_layer(Layer::Micro),
             removed: self.constraints.iter().map(removed).collect(),
         }
     }

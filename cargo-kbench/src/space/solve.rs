@@ -29,8 +29,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-/// How many values may be tried to solve a space: under two seconds' work on one core.
-pub(super) const EFFORT: u64 = 1 << 26;
+/// How many values may be tried to solve a space: about a second of work on one core.
+pub(super) const EFFORT: u64 = 1 << 24;
 /// Draws without a valid variant before [`Solutions::sample`] gives up.
 const MOST_DRAWS: usize = 1 << 20;
 /// Variants that [`Solutions::list`] writes at a time.
@@ -97,25 +97,18 @@ impl Solutions {
         let mut components = split((0..domains.len() as u32).collect(), conjuncts);
         while let Some((toggles, mut conjuncts)) = components.pop() {
             let refs: Vec<&Conjunct> = conjuncts.iter().collect();
-            let build = |order: Vec<u32>, effort: &mut u64| {
+            let mut build = |order: Vec<u32>, share: u64| {
                 let levels = Levels::new(&graph, &refs, &order);
                 let steps = order.iter().enumerate().map(|(at, &toggle)| levels.step(at, values(toggle)));
-                Diagram::build(order.clone(), steps, effort)
+                // A toggle on its own is no work.
+                let allowed = if refs.is_empty() { u64::MAX } else { effort / share };
+                let mut left = allowed;
+                let built = Diagram::build(order.clone(), steps, &mut left);
+                effort = effort.saturating_sub(allowed - left);
+                built
             };
-            // A toggle on its own is no work. The order of the table is that in which variants are listed, so it comes
-            // first; each try has half of what is left, so that what comes after it has something left.
-            let mut half = if refs.is_empty() { u64::MAX } else { effort / 2 };
-            let before = half;
-            let mut built = build(toggles.clone(), &mut half);
-            if built.is_err() {
-                effort -= before.min(effort);
-                half = effort / 2;
-                let before = half;
-                built = build(order::greedy(&graph, &refs, &toggles, &sizes), &mut half);
-                effort -= if built.is_ok() { before - half } else { before };
-            } else if !refs.is_empty() {
-                effort -= before - half;
-            }
+            // The table's order comes first, since variants are listed in it. Each try leaves something for the next.
+            let built = build(toggles.clone(), 8).or_else(|_| build(order::find(&graph, &refs, &toggles, &sizes), 2));
             if let Ok(diagram) = built {
                 diagrams.push(diagram);
                 continue;
@@ -136,7 +129,7 @@ impl Solutions {
             // Nothing times anything is nothing.
             .or_else(|| diagrams.iter().any(|diagram| diagram.solutions() == 0).then_some(0))
             .filter(|&count| count == 0 || unsolved.is_empty());
-        let places = places(&diagrams, &unsolved, domains.len());
+        let places = places(&diagrams, &unsolved, &domains);
         Self { diagrams, places, unsolved, graph, scalars, count }
     }
 
@@ -169,7 +162,9 @@ impl Solutions {
                 walk.take(CHUNK as usize).collect()
             })
             .collect();
-        parts.into_iter().flatten().collect()
+        let mut list = Vec::with_capacity(count as usize);
+        parts.into_iter().for_each(|part| list.extend(part));
+        list
     }
 
     /// A valid variant, each with the same probability. `None` where there is none, or where constraints are left out of the
@@ -280,15 +275,18 @@ fn split(toggles: Vec<u32>, conjuncts: Vec<Conjunct>) -> Vec<(Vec<u32>, Vec<Conj
     components
 }
 
-/// The order of the table, but for toggles of a diagram that has them in another.
-fn places(diagrams: &[Diagram], unsolved: &[Conjunct], toggles: usize) -> Vec<Place> {
-    let mut of_toggle = vec![0; toggles];
+/// The order of the table, but for toggles of a diagram that has them in another. Toggles that are alone and have one value at
+/// most come first: they change no order, and a walk does not have to go through them again and again.
+fn places(diagrams: &[Diagram], unsolved: &[Conjunct], domains: &[Vec<u16>]) -> Vec<Place> {
+    let mut of_toggle = vec![0; domains.len()];
     for (index, diagram) in diagrams.iter().enumerate() {
         diagram.toggles.iter().for_each(|&toggle| of_toggle[toggle as usize] = index);
     }
+    let (fixed, free): (Vec<usize>, Vec<usize>) = (0..domains.len())
+        .partition(|&toggle| domains[toggle].len() < 2 && diagrams[of_toggle[toggle]].toggles.len() == 1);
     let mut last: Vec<Option<usize>> = vec![None; diagrams.len()];
-    let mut places: Vec<Place> = Vec::with_capacity(toggles);
-    for diagram in of_toggle {
+    let mut places: Vec<Place> = Vec::with_capacity(domains.len());
+    for diagram in fixed.into_iter().chain(free).map(|toggle| of_toggle[toggle]) {
         let previous = last[diagram];
         let level = previous.map_or(0, |place: usize| places[place].level + 1);
         last[diagram] = Some(places.len());

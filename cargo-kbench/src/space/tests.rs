@@ -1,7 +1,7 @@
 use super::*;
 
-#[path = "../../benches/spaces.rs"]
-mod spaces;
+#[path = "../../benches/published/mod.rs"]
+mod published;
 
 fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
     Toggle { name: name.to_owned(), values: values.iter().copied().map(Value::Int).collect(), layer }
@@ -42,7 +42,7 @@ fn example() -> Space {
 /// The smaller of the published spaces; the benchmark goes through all.
 #[test]
 fn published_spaces_have_their_published_sizes() {
-    for published in spaces::all().into_iter().filter(|published| published.name != "hotspot") {
+    for published in published::all().into_iter().filter(|published| published.name != "hotspot") {
         let params: Vec<(&str, &[i64])> =
             published.toggles.iter().map(|(name, values)| (*name, values.as_slice())).collect();
         let space = macro_space(&params, &published.constraints);

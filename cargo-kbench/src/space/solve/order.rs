@@ -7,23 +7,34 @@ use crate::config::expr::graph::{Binary, Graph, Node, NodeId};
 use super::conjunct::Conjunct;
 use super::step::{Levels, Slot};
 
-/// Takes next whatever toggle leaves the fewest combinations of partial results, the first of equals. `sizes` has the
-/// number of values of each toggle.
-pub(super) fn greedy(graph: &Graph, conjuncts: &[&Conjunct], toggles: &[u32], sizes: &[usize]) -> Vec<u32> {
-    let mut order: Vec<u32> = Vec::with_capacity(toggles.len());
-    let mut rest = toggles.to_vec();
+/// Toggles that are tried as the first.
+const MOST_FIRST: usize = 8;
+
+/// From each toggle as the first, takes next whatever toggle leaves the fewest combinations of partial results; of these orders
+/// the one with the fewest in all. `sizes` has the number of values of each toggle.
+pub(super) fn find(graph: &Graph, conjuncts: &[&Conjunct], toggles: &[u32], sizes: &[usize]) -> Vec<u32> {
     let distinct = distinct(graph, sizes);
-    while rest.len() > 1 {
-        let width = |toggle: u32| {
-            let bound: Vec<u32> = order.iter().copied().chain([toggle]).collect();
-            width(graph, conjuncts, &bound, sizes, &distinct)
-        };
-        let widths: Vec<f64> = rest.iter().map(|&toggle| width(toggle)).collect();
-        let best = (0..rest.len()).min_by(|&a, &b| widths[a].total_cmp(&widths[b])).expect("there are more than one");
-        order.push(rest.remove(best));
-    }
-    order.extend(rest);
-    order
+    let orders = toggles.iter().take(MOST_FIRST).map(|&first| {
+        let mut order = vec![first];
+        let mut rest: Vec<u32> = toggles.iter().copied().filter(|&toggle| toggle != first).collect();
+        let mut wide = width(graph, conjuncts, &order, sizes, &distinct);
+        // Values tried, about.
+        let mut tries = 0.0;
+        while !rest.is_empty() {
+            let widths = rest.iter().map(|&toggle| {
+                let bound: Vec<u32> = order.iter().copied().chain([toggle]).collect();
+                width(graph, conjuncts, &bound, sizes, &distinct)
+            });
+            let (at, next) = widths.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b)).expect("there are some");
+            let toggle = rest.remove(at);
+            tries += wide.exp() * sizes[toggle as usize] as f64;
+            order.push(toggle);
+            wide = next;
+        }
+        (tries, order)
+    });
+    let best = orders.min_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.expect("a component has toggles").1
 }
 
 /// The logarithm of how many combinations of partial results there may be once these toggles are bound.
