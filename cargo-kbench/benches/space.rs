@@ -50,10 +50,10 @@ fn large(criterion: &mut Criterion) {
         &toggles(10, 32),
         &[
             "32 <= A * B * C <= 1024",
-            "(A * D + 2 * G) * (B * E + 2 * G) * 4 <= 49152",
+            "(A * D + 2 * E) * (B * D + 2 * E) * 4 <= 49152",
             "D % F == 0",
-            "H * I <= A * B",
-            "G % J == 0 or J == 1",
+            "G * H <= A * B",
+            "I % J == 0 or J == 1",
         ],
     );
     for (name, space) in [("10^9 points", billion), ("10^15 points", quadrillion)] {

@@ -22,8 +22,8 @@ pub struct Counts {
     pub removed: Vec<Option<u128>>,
 }
 
-/// Values that are tried to count what a single constraint removes: a tenth of a second's work.
-const EFFORT_OF_ONE: u64 = EFFORT / 4;
+/// Values that are tried to count what a single constraint removes.
+const EFFORT_OF_ONE: u64 = EFFORT / 8;
 
 impl Space {
     /// Points of the full product of all values.
@@ -65,11 +65,16 @@ impl Space {
             // Where the product does not fit, nothing can be taken from it.
             (cartesian < u128::MAX).then(|| cartesian - left)
         };
+        let valid = self.solve().count();
+        let of_layer = |layer| {
+            let only = self.toggles.iter().all(|toggle| toggle.layer == layer);
+            if only { valid } else { self.count_of_layer(layer) }
+        };
         Counts {
             cartesian,
-            valid: self.solve().count(),
-            macro_points: self.count_of_layer(Layer::Macro),
-            micro_points: self.count_of_layer(Layer::Micro),
+            valid,
+            macro_points: of_layer(Layer::Macro),
+            micro_points: of_layer(Layer::Micro),
             removed: self.constraints.iter().map(removed).collect(),
         }
     }

@@ -23,6 +23,7 @@ pub use walk::Variants;
 mod conjunct;
 mod diagram;
 mod order;
+mod range;
 mod step;
 mod walk;
 
@@ -30,7 +31,7 @@ mod walk;
 mod tests;
 
 /// How many values may be tried to solve a space: about a second of work on one core.
-pub(super) const EFFORT: u64 = 1 << 24;
+pub(super) const EFFORT: u64 = 1 << 23;
 /// Draws without a valid variant before [`Solutions::sample`] gives up.
 const MOST_DRAWS: usize = 1 << 20;
 /// Variants that [`Solutions::list`] writes at a time.
@@ -91,6 +92,7 @@ impl Solutions {
             domains[toggle].iter().map(|&value| (value, scalars[toggle][value as usize])).collect()
         };
 
+        let ranges: Vec<Option<(i64, i64)>> = (0..domains.len() as u32).map(|toggle| range(&values(toggle))).collect();
         let mut unsolved = Vec::new();
         let mut diagrams = if possible { Vec::new() } else { vec![Diagram::none()] };
         let conjuncts = if possible { conjuncts } else { Vec::new() };
@@ -99,7 +101,7 @@ impl Solutions {
             let refs: Vec<&Conjunct> = conjuncts.iter().collect();
             let mut build = |order: Vec<u32>, share: u64| {
                 let levels = Levels::new(&graph, &refs, &order);
-                let steps = order.iter().enumerate().map(|(at, &toggle)| levels.step(at, values(toggle)));
+                let steps = order.iter().enumerate().map(|(at, &toggle)| levels.step(at, values(toggle), &ranges));
                 // A toggle on its own is no work.
                 let allowed = if refs.is_empty() { u64::MAX } else { effort / share };
                 let mut left = allowed;
@@ -252,6 +254,16 @@ fn reduce(space: &Space, constraints: &[Expr], domains: &mut [Vec<u16>]) -> (Gra
             return (graph, scalars, conjuncts);
         }
     }
+}
+
+/// The least and the greatest of these values, if they are integers.
+fn range(values: &[(u16, Scalar)]) -> Option<(i64, i64)> {
+    let integer = |(_, scalar): &(u16, Scalar)| match scalar {
+        Scalar::Int(int) => Some(*int),
+        _ => None,
+    };
+    let integers = values.iter().map(integer).collect::<Option<Vec<i64>>>()?;
+    Some((*integers.iter().min()?, *integers.iter().max()?))
 }
 
 /// Toggles that conjuncts tie together, by their first toggle, last first.

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::machine::{self, Arithmetic, Comparison, Function, Op, Operand};
+use super::machine::{self, Function, Op, Operand};
+pub(crate) use super::machine::{Arithmetic, Comparison};
 use super::{Expr, Value};
 
 /// A partial result. Booleans are 1 and 0: no operator tells them apart.

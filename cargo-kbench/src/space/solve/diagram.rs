@@ -43,7 +43,7 @@ pub(super) struct Edge {
 pub(super) struct TooLarge;
 
 /// Nodes that a level may have.
-const MOST_NODES: usize = 1 << 22;
+const MOST_NODES: usize = 1 << 21;
 /// Nodes that are worth a task of their own. The same on any number of cores, as all results are anyway.
 const CHUNK: usize = 2048;
 

@@ -6,6 +6,7 @@
 use crate::config::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
 
 use super::conjunct::Conjunct;
+use super::range::{self, Ends, Range};
 
 /// One toggle of an order, compiled.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ enum Instruction {
     Binary(Binary, usize, usize, usize),
     /// Looks at the next alternatives of a conjunct, which follow those that were false.
     Decide(Decide),
+    Range(Range),
 }
 
 #[derive(Debug)]
@@ -83,6 +85,11 @@ impl Step {
                     Some(decided) => registers[decide.out] = decided,
                     None => return false,
                 },
+                Instruction::Range(range) => {
+                    if !range.run(registers) {
+                        return false;
+                    }
+                }
             }
         }
         left.extend(self.after.iter().map(|output| {
@@ -171,8 +178,9 @@ impl<'a> Levels<'a> {
         slots
     }
 
-    /// Compiles the binding of the toggle after the first `bound`.
-    pub(super) fn step(&self, bound: usize, values: Vec<(u16, Scalar)>) -> Step {
+    /// Compiles the binding of the toggle after the first `bound`; `ranges` has the least and the greatest value of each toggle
+    /// of integers.
+    pub(super) fn step(&self, bound: usize, values: Vec<(u16, Scalar)>, ranges: &[Option<(i64, i64)>]) -> Step {
         let before: Vec<Slot> = self.slots(bound).into_iter().map(|(slot, _)| slot).collect();
         let after = self.slots(bound + 1);
         let mut compiler = Compiler {
@@ -189,6 +197,9 @@ impl<'a> Levels<'a> {
             let conjunct = self.conjuncts[index];
             for &id in conjunct.nodes.iter().filter(|&&id| self.level[id as usize] == bound + 1) {
                 compiler.node(self.graph, id);
+            }
+            if self.complete[index] > bound + 1 {
+                self.ranges(&mut compiler, conjunct, bound + 1, ranges);
             }
             let looked_at = self.known(index, bound)..self.known(index, bound + 1);
             if looked_at.is_empty() {
@@ -219,6 +230,47 @@ impl<'a> Levels<'a> {
             })
             .collect();
         Step { values, before: before.len(), after, registers: compiler.registers, code: compiler.code }
+    }
+}
+
+impl Levels<'_> {
+    /// Emits what rejects a conjunct that cannot hold any more, if it is of a form that can be seen of. `bound` toggles are.
+    fn ranges(&self, compiler: &mut Compiler, conjunct: &Conjunct, bound: usize, ranges: &[Option<(i64, i64)>]) {
+        let known = |id: NodeId| self.level[id as usize] <= bound;
+        let [root] = conjunct.alternatives[..] else { return };
+        let news = conjunct.nodes.iter().any(|&id| self.level[id as usize] == bound);
+        let integer = |toggle: u32| ranges[toggle as usize].is_some();
+        if !news || !range::applies(self.graph, root, &conjunct.nodes, known, integer) {
+            return;
+        }
+        let mut ends: Vec<(NodeId, Ends)> = Vec::new();
+        for &id in conjunct.nodes.iter().filter(|&&id| !known(id)) {
+            let mut of = |compiler: &mut Compiler, id: NodeId| match ends.iter().find(|(other, _)| *other == id) {
+                Some((_, ends)) => *ends,
+                None => {
+                    let place = compiler.operand(self.graph, id);
+                    Ends(place, place)
+                }
+            };
+            match self.graph.nodes[id as usize] {
+                Node::Variable(toggle) => {
+                    let (least, most) = ranges[toggle as usize].expect("a toggle of integers");
+                    let range = Ends(compiler.fresh(Scalar::Int(least)), compiler.fresh(Scalar::Int(most)));
+                    ends.push((id, range));
+                }
+                Node::Binary(Binary::Compare(operator), a, b) => {
+                    let (a, b) = (of(compiler, a), of(compiler, b));
+                    compiler.code.push(Instruction::Range(Range::Possible(operator, a, b)));
+                }
+                Node::Binary(Binary::Arithmetic(operator), a, b) => {
+                    let (a, b) = (of(compiler, a), of(compiler, b));
+                    let out = Ends(compiler.fresh(Scalar::Error), compiler.fresh(Scalar::Error));
+                    compiler.code.push(Instruction::Range(Range::Operation(operator, a, b, out)));
+                    ends.push((id, out));
+                }
+                _ => unreachable!("only such nodes were let through"),
+            }
+        }
     }
 }
 
