@@ -165,7 +165,9 @@ impl Solutions {
             })
             .collect();
         let mut list = Vec::with_capacity(count as usize);
-        parts.into_iter().for_each(|part| list.extend(part));
+        for part in parts {
+            list.extend(part);
+        }
         list
     }
 

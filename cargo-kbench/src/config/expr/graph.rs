@@ -40,8 +40,8 @@ impl Scalar {
         }
     }
 
-    fn of<E>(result: Result<Operand<'_>, E>) -> Self {
-        match result {
+    fn of<E>(result: &Result<Operand<'_>, E>) -> Self {
+        match *result {
             Ok(Operand::Bool(bool)) => bool.into(),
             Ok(Operand::Int(int)) => Scalar::Int(int),
             Ok(Operand::Float(float)) => Scalar::Float(float.to_bits()),
@@ -75,8 +75,8 @@ impl Unary {
         }
         let Some(operand) = a.operand() else { return Scalar::Error };
         match self {
-            Unary::Negate => Scalar::of(machine::negate(operand)),
-            Unary::Sqrt => Scalar::of(machine::call(Function::Sqrt, &[operand])),
+            Unary::Negate => Scalar::of(&machine::negate(operand)),
+            Unary::Sqrt => Scalar::of(&machine::call(Function::Sqrt, &[operand])),
             Unary::Plus | Unary::Not => a,
         }
     }
@@ -121,7 +121,7 @@ impl Binary {
         operate: impl Fn(Operand<'static>, Operand<'static>) -> Result<Operand<'static>, E>,
     ) -> Scalar {
         match (a.operand(), b.operand()) {
-            (Some(a), Some(b)) => Scalar::of(operate(a, b)),
+            (Some(a), Some(b)) => Scalar::of(&operate(a, b)),
             _ => Scalar::Error,
         }
     }

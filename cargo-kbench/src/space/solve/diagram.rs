@@ -77,7 +77,7 @@ impl Diagram {
             }
             let (level, merged) = Part::merge(parts, step.left())?;
             levels.push(level);
-            nodes = merged.nodes;
+            nodes = merged.count;
             states = merged.states;
         }
         let mut diagram = Self { toggles, levels };
@@ -174,7 +174,7 @@ impl Diagram {
 
 /// Nodes told apart by their partial results.
 struct Nodes {
-    nodes: usize,
+    count: usize,
     /// Partial results each.
     width: usize,
     states: Vec<Scalar>,
@@ -185,7 +185,7 @@ struct Nodes {
 impl Nodes {
     fn new(width: usize) -> Self {
         let hasher = FixedState::default();
-        Self { nodes: 0, width, states: Vec::new(), table: HashTable::new(), hasher }
+        Self { count: 0, width, states: Vec::new(), table: HashTable::new(), hasher }
     }
 
     /// The node with the partial results that were just appended to `states`; where it is known already they are taken
@@ -193,23 +193,23 @@ impl Nodes {
     #[inline]
     fn intern(&mut self) -> u32 {
         if self.width == 0 {
-            self.nodes = 1;
+            self.count = 1;
             return 0;
         }
-        let Self { nodes, width, states, table, hasher } = self;
+        let Self { count, width, states, table, hasher } = self;
         let width = *width;
         let of = |node: u32| &states[node as usize * width..][..width];
-        let new = *nodes as u32;
+        let new = *count as u32;
         let state = of(new);
         match table.entry(hasher.hash_one(state), |&node| of(node) == state, |&node| hasher.hash_one(of(node))) {
             Entry::Occupied(entry) => {
                 let node = *entry.get();
-                states.truncate(*nodes * width);
+                states.truncate(*count * width);
                 node
             }
             Entry::Vacant(entry) => {
                 entry.insert(new);
-                *nodes += 1;
+                *count += 1;
                 new
             }
         }
@@ -247,7 +247,7 @@ impl Part {
             let base = level.edges.len() as u32;
             if width == 0 {
                 // Then there is one node, if any.
-                all.nodes = all.nodes.max(part.children.nodes);
+                all.count = all.count.max(part.children.count);
             }
             let states = part.children.states.chunks_exact(width.max(1));
             let numbers: Vec<u32> = states
@@ -256,7 +256,7 @@ impl Part {
                     all.intern()
                 })
                 .collect();
-            if all.nodes > MOST_NODES {
+            if all.count > MOST_NODES {
                 return Err(TooLarge);
             }
             let number = |child: u32| numbers.get(child as usize).copied().unwrap_or(0);

@@ -245,12 +245,12 @@ impl Levels<'_> {
         }
         let mut ends: Vec<(NodeId, Ends)> = Vec::new();
         for &id in conjunct.nodes.iter().filter(|&&id| !known(id)) {
-            let mut of = |compiler: &mut Compiler, id: NodeId| match ends.iter().find(|(other, _)| *other == id) {
-                Some((_, ends)) => *ends,
-                None => {
+            let of = |compiler: &mut Compiler, id: NodeId| {
+                let range = ends.iter().find(|(other, _)| *other == id).map(|(_, ends)| *ends);
+                range.unwrap_or_else(|| {
                     let place = compiler.operand(self.graph, id);
                     Ends(place, place)
-                }
+                })
             };
             match self.graph.nodes[id as usize] {
                 Node::Variable(toggle) => {
