@@ -69,12 +69,12 @@ impl Diagram {
                 vec![Part::new(&step, &states, 0..nodes)]
             } else {
                 let starts: Vec<usize> = (0..nodes).step_by(CHUNK).collect();
-                starts.into_par_iter().map(|start| Part::new(&step, &states, start..nodes.min(start + CHUNK))).collect()
+                let part = |start| {
+                    let part = || Part::new(&step, &states, start..nodes.min(start + CHUNK));
+                    (!INTERRUPTED.load(Ordering::Relaxed)).then(part)
+                };
+                starts.into_par_iter().map(part).collect::<Option<_>>().ok_or(TooLarge)?
             };
-            // Small ones are always solved, so that there is something to leave constraints out of.
-            if nodes > CHUNK && INTERRUPTED.load(Ordering::Relaxed) {
-                return Err(TooLarge);
-            }
             let (level, merged) = Part::merge(parts, step.left())?;
             levels.push(level);
             nodes = merged.count;
@@ -256,7 +256,7 @@ impl Part {
                     all.intern()
                 })
                 .collect();
-            if all.count > MOST_NODES {
+            if all.count > MOST_NODES || INTERRUPTED.load(Ordering::Relaxed) {
                 return Err(TooLarge);
             }
             let number = |child: u32| numbers.get(child as usize).copied().unwrap_or(0);
