@@ -53,6 +53,22 @@ fn budgets_stop_a_search() {
     assert_shown!(shown(package.path(), &["autotune", "-q"]));
 }
 
+/// 2^56 points, most of them valid: counted, not walked through.
+#[test]
+fn check_counts_a_space_that_is_too_large_to_list() {
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let values: Vec<String> = (1..=32).map(|value| value.to_string()).collect();
+    let toggles: Vec<String> = (0..10).map(|toggle| format!("T{toggle} = [{}]", values.join(", "))).collect();
+    let sum: Vec<String> = (0..10).map(|toggle| format!("T{toggle}")).collect();
+    let old = "{ C = [0, 1], D = [0, 1] }";
+    let new = format!("{{ C = [0, 1], D = [0, 1], {} }}", toggles.join(", "));
+    let constraints = format!("toggles.constraints = [\"{} <= 165\", \"A <= T0 * T9\"]", sum.join(" + "));
+    let text = fs::read_to_string(&manifest).unwrap().replace(old, &format!("{new}\n{constraints}"));
+    fs::write(&manifest, text).unwrap();
+    assert_shown!(shown(package.path(), &["check"]));
+}
+
 #[test]
 fn mistakes_are_drawn_at_their_place() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.timing]\nwarmpu = 3");

@@ -300,5 +300,5 @@ fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
 
 /// Valid variants, where they can be counted.
 pub fn space_size(kernel: &Kernel) -> Option<u64> {
-    kernel.space.counts().valid.and_then(|valid| u64::try_from(valid).ok())
+    kernel.space.solve().count().and_then(|valid| u64::try_from(valid).ok())
 }

@@ -8,9 +8,11 @@ use crate::config::expr::{EvalError, Expr, Value};
 
 mod enumerate;
 mod settings;
+mod solve;
 
-pub use enumerate::{Counts, Variants};
+pub use enumerate::Counts;
 pub use settings::{Settings, VariantError};
+pub use solve::{Solutions, Variants};
 
 /// The layer of a toggle: the seed's two-layer traverse sweeps macro first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,10 +90,10 @@ impl Space {
     /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
     pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {
         self.constraints.iter().find_map(|constraint| {
-            let value = constraint.eval(&|name| self.value(variant, name).cloned());
-            match value {
-                Ok(value) if value.truth() == Some(true) => None,
-                Ok(_) => Some((constraint, None)),
+            let names = constraint.names();
+            match constraint.is_true(&|name| self.value(variant, names[name])) {
+                Ok(true) => None,
+                Ok(false) => Some((constraint, None)),
                 Err(error) => Some((constraint, Some(error))),
             }
         })

@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use machine::{Operand, Program};
 
+pub(crate) mod graph;
 mod machine;
 pub(crate) mod parse;
 

@@ -77,12 +77,15 @@ fn points(count: Option<u128>) -> String {
 }
 
 fn space(counts: &Counts) -> String {
-    let valid = number(counts.valid);
     let cartesian = points(Some(counts.cartesian));
     match counts.valid {
         Some(valid) if valid == counts.cartesian => cartesian,
-        Some(all) => format!("{valid} of {cartesian}, {} removed by constraints", grouped(counts.cartesian - all)),
-        None => format!("{valid} of {cartesian}: too many to count"),
+        Some(valid) => format!(
+            "{} of {cartesian}, {} removed by constraints",
+            grouped(valid),
+            grouped(counts.cartesian.saturating_sub(valid))
+        ),
+        None => format!("{cartesian}; how many are valid would take too long to count"),
     }
 }
 

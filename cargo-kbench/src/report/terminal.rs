@@ -150,11 +150,11 @@ impl Drop for Terminal {
 }
 
 fn space_size(kernel: &Kernel) -> String {
-    let space = &kernel.space;
-    let layer = |layer| space.variants_of_layer(layer, &space.default).count();
-    let (macros, micros) = (layer(Layer::Macro), layer(Layer::Micro));
-    let size = space_size_of(kernel);
-    format!("{size} ({macros} macro x {micros} micro)")
+    let layer = |layer| {
+        let points = kernel.space.count_of_layer(layer);
+        points.map_or_else(|| "many".to_owned(), |points| points.to_string())
+    };
+    format!("{} ({} macro x {} micro)", space_size_of(kernel), layer(Layer::Macro), layer(Layer::Micro))
 }
 
 fn space_size_of(kernel: &Kernel) -> String {

@@ -1,6 +1,7 @@
-use proptest::prelude::*;
-
 use super::*;
+
+#[path = "../../benches/published/mod.rs"]
+mod published;
 
 fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
     Toggle { name: name.to_owned(), values: values.iter().copied().map(Value::Int).collect(), layer }
@@ -38,82 +39,15 @@ fn example() -> Space {
     space
 }
 
-/// From the auto-tuning benchmark hub (MIT); the counts are those of its recorded data.
+/// The smaller of the published spaces; the benchmark goes through all.
 #[test]
 fn published_spaces_have_their_published_sizes() {
-    let convolution = macro_space(
-        &[
-            ("block_size_x", &[16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256]),
-            ("block_size_y", &[1, 2, 4, 8, 16]),
-            ("tile_size_x", &[1, 2, 3, 4]),
-            ("tile_size_y", &[1, 2, 3, 4]),
-            ("read_only", &[0, 1]),
-            ("use_padding", &[0, 1]),
-            ("use_shmem", &[0, 1]),
-            ("use_cmem", &[1]),
-            ("filter_height", &[15]),
-            ("filter_width", &[15]),
-        ],
-        &[
-            "use_padding==0 or block_size_x % 32 != 0",
-            "block_size_x*block_size_y<=1024",
-            "use_padding==0 or use_shmem != 0",
-            "use_shmem == 0 or (((block_size_x*tile_size_x+(filter_width-1)))*((block_size_y*tile_size_y+(filter_height-1)))) \
-             < 12*1024",
-        ],
-    );
-    let block_size_y: Vec<i64> = [32].into_iter().chain((40..=256).step_by(8)).collect();
-    let dedispersion = macro_space(
-        &[
-            ("block_size_x", &[1, 2, 4, 8, 16, 32]),
-            ("block_size_y", &block_size_y),
-            ("block_size_z", &[1]),
-            ("tile_size_x", &[1, 2, 3, 4]),
-            ("tile_size_y", &[1, 2, 3, 4, 5, 6, 7, 8]),
-            ("tile_stride_x", &[0, 1]),
-            ("tile_stride_y", &[0, 1]),
-            ("loop_unroll_factor_channel", &[0]),
-        ],
-        &[
-            "32 <= block_size_x * block_size_y <= 1024",
-            "tile_size_x > 1 or tile_stride_x == 0",
-            "tile_size_y > 1 or tile_stride_y == 0",
-        ],
-    );
-    let gemm = macro_space(
-        &[
-            ("MWG", &[16, 32, 64, 128]),
-            ("NWG", &[16, 32, 64, 128]),
-            ("KWG", &[16, 32]),
-            ("MDIMC", &[8, 16, 32]),
-            ("NDIMC", &[8, 16, 32]),
-            ("MDIMA", &[8, 16, 32]),
-            ("NDIMB", &[8, 16, 32]),
-            ("KWI", &[2]),
-            ("VWM", &[1, 2, 4, 8]),
-            ("VWN", &[1, 2, 4, 8]),
-            ("STRM", &[0, 1]),
-            ("STRN", &[0, 1]),
-            ("SA", &[0, 1]),
-            ("SB", &[0, 1]),
-        ],
-        &[
-            "KWG % KWI == 0",
-            "MWG % (MDIMC * VWM) == 0",
-            "NWG % (NDIMC * VWN) == 0",
-            "MWG % (MDIMA * VWM) == 0",
-            "NWG % (NDIMB * VWN) == 0",
-            "KWG % ((MDIMC * NDIMC)/MDIMA) == 0",
-            "KWG % ((MDIMC * NDIMC)/NDIMB) == 0",
-            "not (MWG == 128 and NWG == 128 and MDIMC == 8 and NDIMC == 8)",
-        ],
-    );
-    for (space, cartesian, valid) in
-        [(convolution, 10_240, 4_362), (dedispersion, 22_272, 11_130), (gemm, 663_552, 116_928)]
-    {
-        assert_eq!(space.cartesian(), cartesian);
-        assert_eq!(space.variants().count(), valid);
-        assert_eq!(space.counts().valid, Some(valid as u128));
+    for published in published::all().into_iter().filter(|published| published.name != "hotspot") {
+        let params: Vec<(&str, &[i64])> =
+            published.toggles.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let space = macro_space(&params, &published.constraints);
+        assert_eq!(space.cartesian(), published.cartesian, "{}", published.name);
+        assert_eq!(space.solve().count(), Some(published.valid), "{}", published.name);
     }
 }
 
@@ -188,29 +122,4 @@ fn mistakes_in_a_variant() {
     insta::assert_snapshot!(error("TILE_M=96"), @"`TILE_M` has no value `96`; its values are `64` and `128`");
     insta::assert_snapshot!(error("TILE_M=64,TILE_M=128"), @"`TILE_M` is given twice");
     insta::assert_snapshot!(error("NUM_PRODUCER_WARPS=2"), @"`USE_WARP_SPECIALIZATION=0 TILE_M=64 NUM_PRODUCER_WARPS=2 FAST=false MODE=rn` does not satisfy `USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1`");
-}
-
-proptest! {
-    /// Against the obvious way: build the product, then filter.
-    #[test]
-    fn agrees_with_product_then_filter(
-        sizes in prop::collection::vec(1i64..5, 1..5),
-        constraints in prop::collection::vec((0usize..5, 0usize..5, 1i64..6), 0..4),
-    ) {
-        let toggles: Vec<Toggle> = sizes.iter().enumerate()
-            .map(|(index, &size)| toggle(&format!("T{index}"), Layer::Macro, &(0..size).collect::<Vec<_>>()))
-            .collect();
-        let texts: Vec<String> = constraints.iter()
-            .map(|(a, b, limit)| format!("T{} + T{} < {limit}", a % sizes.len(), b % sizes.len()))
-            .collect();
-        let space = space(toggles, &texts.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut product = vec![Vec::new()];
-        for &size in &sizes {
-            product = product.into_iter()
-                .flat_map(|point: Vec<u16>| (0..size).map(move |index| [point.clone(), vec![index as u16]].concat()))
-                .collect();
-        }
-        let filtered: Vec<Variant> = product.into_iter().map(Variant).filter(|point| space.is_valid(point)).collect();
-        prop_assert_eq!(space.variants().collect::<Vec<_>>(), filtered);
-    }
 }

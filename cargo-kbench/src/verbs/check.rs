@@ -1,7 +1,10 @@
 //! `cargo kbench check`: the table and the space, without compiling.
 
+use std::sync::atomic::Ordering;
+
 use super::{Exit, load, selected};
 use crate::cli::{OutputArgs, SelectArgs};
+use crate::executor::INTERRUPTED;
 use crate::report::{self, out};
 
 /// Runs the verb.
@@ -14,7 +17,12 @@ pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
         if output.json() {
             report::json::space(kernel);
         } else {
-            out!("{}", report::check::summary(kernel));
+            let summary = report::check::summary(kernel);
+            // What was not counted any more is not too much to count.
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                return Ok(Exit::Interrupted);
+            }
+            out!("{summary}");
         }
     }
     Ok(Exit::Pass)

@@ -33,8 +33,8 @@ pub(super) enum Op {
     Call(Function, usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Arithmetic {
     Add,
     Subtract,
     Multiply,
@@ -43,8 +43,8 @@ pub(super) enum Arithmetic {
     Remainder,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Comparison {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Comparison {
     Equal,
     NotEqual,
     Less,
@@ -53,8 +53,8 @@ pub(super) enum Comparison {
     GreaterEqual,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Function {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Function {
     CeilDiv,
     Min,
     Max,
@@ -133,7 +133,7 @@ impl Number {
 }
 
 /// Why an instruction has no result; becomes an [`EvalError`] with the text it was compiled from.
-enum Trouble {
+pub(super) enum Trouble {
     Overflow,
     DivisionByZero,
     StringInArithmetic,
@@ -261,14 +261,18 @@ fn finite<'v>(float: f64) -> Result<Operand<'v>, Trouble> {
     if float.is_finite() { Ok(Operand::Float(float)) } else { Err(Trouble::Overflow) }
 }
 
-fn negate(operand: Operand<'_>) -> Result<Operand<'_>, Trouble> {
+pub(super) fn negate(operand: Operand<'_>) -> Result<Operand<'_>, Trouble> {
     match operand.number().ok_or(Trouble::StringInArithmetic)? {
         Number::Int(int) => int.checked_neg().map(Operand::Int).ok_or(Trouble::Overflow),
         Number::Float(float) => Ok(Operand::Float(-float)),
     }
 }
 
-fn arithmetic<'v>(operator: Arithmetic, left: Operand<'v>, right: Operand<'v>) -> Result<Operand<'v>, Trouble> {
+pub(super) fn arithmetic<'v>(
+    operator: Arithmetic,
+    left: Operand<'v>,
+    right: Operand<'v>,
+) -> Result<Operand<'v>, Trouble> {
     let left = left.number().ok_or(Trouble::StringInArithmetic)?;
     let right = right.number().ok_or(Trouble::StringInArithmetic)?;
     let divides = matches!(operator, Arithmetic::Divide | Arithmetic::FloorDivide | Arithmetic::Remainder);
@@ -327,7 +331,7 @@ fn order(left: Number, right: Number) -> Ordering {
     }
 }
 
-fn compare(operator: Comparison, left: Operand<'_>, right: Operand<'_>) -> Result<bool, Trouble> {
+pub(super) fn compare(operator: Comparison, left: Operand<'_>, right: Operand<'_>) -> Result<bool, Trouble> {
     let order = match (left, right) {
         (Operand::Str(left), Operand::Str(right)) => match operator {
             Comparison::Equal | Comparison::NotEqual => left.cmp(right),
@@ -338,17 +342,21 @@ fn compare(operator: Comparison, left: Operand<'_>, right: Operand<'_>) -> Resul
             _ => return Err(Trouble::StringAgainstNumber),
         },
     };
-    Ok(match operator {
+    Ok(ordered(operator, order))
+}
+
+pub(super) fn ordered(operator: Comparison, order: Ordering) -> bool {
+    match operator {
         Comparison::Equal => order.is_eq(),
         Comparison::NotEqual => order.is_ne(),
         Comparison::Less => order.is_lt(),
         Comparison::LessEqual => order.is_le(),
         Comparison::Greater => order.is_gt(),
         Comparison::GreaterEqual => order.is_ge(),
-    })
+    }
 }
 
-fn call<'v>(function: Function, arguments: &[Operand<'v>]) -> Result<Operand<'v>, Trouble> {
+pub(super) fn call<'v>(function: Function, arguments: &[Operand<'v>]) -> Result<Operand<'v>, Trouble> {
     let number = |index: usize| arguments[index].number().ok_or(Trouble::StringInArithmetic);
     match function {
         Function::CeilDiv => ceil_div(number(0)?, number(1)?),
