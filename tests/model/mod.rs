@@ -13,6 +13,10 @@ edition = "2024"
 
 [workspace]
 
+# The traverse's order is easy to read.
+[workspace.metadata.kbench]
+search.strategy = "evo"
+
 [package.metadata.kbench.kernels.model]
 backend = "fake"
 source = "model.toml"
