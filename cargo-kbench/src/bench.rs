@@ -146,7 +146,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         let mut right = Vec::new();
         for entrant in entrants {
             let (name, variant) = match &entrant {
-                Entrant::Variant(variant) => (self.name(variant), Some(variant)),
+                Entrant::Variant(variant) | Entrant::Again(variant) => (self.name(variant), Some(variant)),
                 Entrant::Baseline(index) => {
                     let Baseline { name, kind } = &kernel.baselines[*index];
                     let variant = if let BaselineKind::Variant(variant) = kind { Some(variant) } else { None };

@@ -145,6 +145,10 @@ pub struct SearchRecord {
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
     pub dead_toggles: Vec<String>,
+    /// By how much the winner, measured twice beside the others, differed from itself: 0.004 for 0.4 %. No smaller difference is
+    /// called one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<f64>,
 }
 
 impl From<&DeviceInfo> for DeviceRecord {
@@ -267,6 +271,7 @@ mod tests {
                 evaluated,
                 rejected: BTreeMap::new(),
                 dead_toggles: vec![],
+                noise_floor: Some(0.004),
             },
             date: "2026-01-01T00:00:00Z".into(),
             kbench: "0.1.0".into(),

@@ -157,11 +157,16 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
-    /// slower, whatever the samples say.
+    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison.
     pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
         let speedup = compared.speedup(name, other).ok()?;
         let same = compared.same_program(name, other);
-        let verdict = if same { Verdict::Same } else { gates::performance::verdict(&speedup) };
+        let is_noise = compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
+        let verdict = match gates::performance::verdict(&speedup) {
+            _ if same => Verdict::Same,
+            Verdict::Faster | Verdict::Slower if is_noise => Verdict::Undecided,
+            verdict => verdict,
+        };
         Some(Self { speedup, verdict })
     }
 }
@@ -225,7 +230,8 @@ pub fn autotune(
     let finalists = search.finalists(bench, reporter)?;
     let mut entrants: Vec<Entrant> = finalists.iter().map(|(variant, _)| Entrant::Variant(variant.clone())).collect();
     let mut default_entrant = None;
-    if !entrants.is_empty() {
+    if let Some((best, _)) = finalists.first() {
+        entrants.push(Entrant::Again(best.clone()));
         let default = &kernel.space.default;
         // Its twin among the finalists stands for it.
         if search.survived(default) && !finalists.iter().any(|(variant, _)| search.are_twins(variant, default)) {

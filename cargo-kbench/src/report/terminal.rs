@@ -64,6 +64,9 @@ impl Terminal {
                 (Some(p50), _) if evaluation.twin.is_some() => {
                     format!("{} (same machine code as a variant before)", time(p50))
                 }
+                (Some(p50), _) if evaluation.is_raced() => {
+                    format!("about {}, stopped: clearly slower than the best", time(p50))
+                }
                 (Some(p50), _) => time(p50),
                 (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
                 (None, None) => "not timed".to_owned(),
@@ -296,6 +299,9 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
             Verdict::Faster => against(comparison, "rank 2"),
             _ => "a tie with rank 2".to_owned(),
         });
+    }
+    if let Some(floor) = tuned.entry.search.noise_floor {
+        parts.push(format!("noise floor {:.2} %", 100.0 * floor));
     }
     parts.join("; ")
 }

@@ -12,7 +12,7 @@ use super::{Comparison, DEFAULT, Spent, Tuned, space_size};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::evaluation::{Evaluation, Outcome};
 use crate::space::Variant;
-use crate::workbench::{Compared, dead_toggles};
+use crate::workbench::{Compared, again, dead_toggles};
 
 impl Search<'_> {
     pub(super) fn conclude(
@@ -44,10 +44,12 @@ impl Search<'_> {
             .collect();
         elite.sort_by(|(_, a), (_, b)| a.timing.summary.p50.total_cmp(&b.timing.summary.p50));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
+        // Measured for the noise floor alone.
+        let is_again = |name: &str| elite.iter().any(|(label, _)| again(label) == name);
         let baselines: Vec<BaselineRecord> = compared
             .entries
             .iter()
-            .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
+            .filter(|entry| entry.name == default_label || !is_elite(&entry.name) && !is_again(&entry.name))
             .map(|entry| BaselineRecord {
                 name: shown(&entry.name),
                 toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
@@ -59,7 +61,7 @@ impl Search<'_> {
             .entries
             .iter()
             .map(|entry| entry.name.clone())
-            .filter(|name| *name == default_label || !is_elite(name))
+            .filter(|name| *name == default_label || !is_elite(name) && !is_again(name))
             .collect();
         for (rank, (label, variant)) in elite.iter_mut().enumerate() {
             variant.rank = rank + 1;
@@ -116,6 +118,7 @@ impl Search<'_> {
                 evaluated: self.evaluated,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
+                noise_floor: compared.noise_floor(),
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),

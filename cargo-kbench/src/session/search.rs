@@ -128,7 +128,7 @@ impl<'a> Search<'a> {
         attempt: Attempt,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        let evaluation = bench.evaluate(variant, attempt, None)?;
+        let evaluation = bench.evaluate(variant, attempt, self.bar())?;
         self.learn(variant, &evaluation);
         let label = self.kernel.space.label(variant);
         reporter.event(Event::Evaluated {
@@ -140,6 +140,14 @@ impl<'a> Search<'a> {
         });
         self.tried.push((variant.clone(), evaluation));
         Ok(())
+    }
+
+    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others.
+    fn bar(&self) -> Option<f64> {
+        let finished = self.tried.iter().filter(|(_, evaluation)| evaluation.twin.is_none() && !evaluation.is_raced());
+        let mut p50s: Vec<f64> = finished.filter_map(|(_, evaluation)| evaluation.p50()).collect();
+        p50s.sort_unstable_by(f64::total_cmp);
+        p50s.get(self.kernel.search.elite - 1).copied()
     }
 
     fn learn(&mut self, variant: &Variant, evaluation: &Evaluation) {

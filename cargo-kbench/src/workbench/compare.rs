@@ -32,8 +32,15 @@ enum Loser {
 pub enum Entrant {
     /// A variant of the kernel.
     Variant(Variant),
+    /// A variant that is an entrant already, measured once more as if it were another: what is found between the two is noise.
+    Again(Variant),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
+}
+
+/// The name of an [`Entrant::Again`] of the variant with that label.
+pub fn again(label: &str) -> String {
+    format!("{label} again")
 }
 
 /// A comparison's result: entries measured together, and those that could not be.
@@ -57,6 +64,16 @@ impl Compared {
     pub fn same_program(&self, name: &str, other: &str) -> bool {
         let program = |name| self.entry(name).map(|entry| &entry.program);
         program(name).is_some() && program(name) == program(other)
+    }
+
+    /// By how much entries with the same machine code differed: the farthest end of any interval between two of them, 0.004 for
+    /// 0.4 %. `None` where no two are the same. Less than this between two others means nothing.
+    pub fn noise_floor(&self) -> Option<f64> {
+        let pairs = self.entries.iter().enumerate().flat_map(|(at, one)| {
+            let twins = self.entries[at + 1..].iter().filter(|other| other.program == one.program);
+            twins.filter_map(|other| Speedup::of(&one.samples, &other.samples))
+        });
+        pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
 
     /// The speed-up of one entry over another: p50 of `over` over p50 of `name`, from paired rounds.
@@ -326,6 +343,7 @@ impl<'a> Workbench<'a> {
     pub fn entrant_name(&self, entrant: &Entrant) -> String {
         match entrant {
             Entrant::Variant(variant) => self.kernel.space.label(variant),
+            Entrant::Again(variant) => again(&self.kernel.space.label(variant)),
             Entrant::Baseline(index) => self.kernel.baselines[*index].name.clone(),
         }
     }
@@ -340,7 +358,9 @@ impl<'a> Workbench<'a> {
         let own = &kernel.implementation;
         let index = match entrant {
             // It passed gate 2 at this shape, or it would not be here.
-            Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
+            Entrant::Variant(variant) | Entrant::Again(variant) => {
+                return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape);
+            }
             Entrant::Baseline(index) => *index,
         };
         let Baseline { name, kind } = &kernel.baselines[index];

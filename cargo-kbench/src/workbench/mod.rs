@@ -8,7 +8,7 @@ use std::time::Duration;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
-pub use compare::{Compared, Entrant};
+pub use compare::{Compared, Entrant, again};
 pub use dead::dead_toggles;
 pub use profile::Judged;
 
