@@ -34,8 +34,8 @@ mod tests;
 pub(super) const EFFORT: u64 = 1 << 23;
 /// Draws without a valid variant before [`Solutions::sample`] gives up.
 const MOST_DRAWS: usize = 1 << 20;
-/// Variants that [`Solutions::list`] writes at a time.
-const CHUNK: u128 = 4096;
+/// Variants that a task of [`Solutions::list`] writes; fewer are not worth waking another core.
+const CHUNK: u128 = 1 << 14;
 
 /// The valid variants of a space. Holds what it needs of the space, and no list.
 ///
