@@ -5,7 +5,6 @@ pub mod fake;
 pub mod host;
 pub mod mutant;
 
-use crate::digest;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
@@ -51,20 +50,6 @@ pub trait Device {
             }
         }
         Ok(true)
-    }
-
-    /// The digest of `bytes` bytes of `buffer` from byte `offset` on; see [`crate::digest`].
-    fn digest(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        // In parts: to get fresh memory for a large tensor takes longer than to digest it.
-        const PART: usize = 8 << 20;
-        let mut copy = vec![0; bytes.min(PART)];
-        let mut sum = 0u64;
-        for start in (0..bytes).step_by(PART) {
-            let copy = &mut copy[..PART.min(bytes - start)];
-            self.download(buffer, offset + start, copy)?;
-            sum = sum.wrapping_add(digest::digest(copy, start, digest::key()));
-        }
-        Ok(sum)
     }
 
     /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device

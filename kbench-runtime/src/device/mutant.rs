@@ -195,10 +195,6 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.holds(buffer, offset, data)
     }
 
-    fn digest(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        self.inner.digest(buffer, offset, bytes)
-    }
-
     fn write(&mut self, writes: &[Write<D::Buffer>]) -> Result<(), Failure> {
         self.inner.write(writes)
     }
