@@ -252,6 +252,7 @@ impl Workbench<'_> {
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
             announce: false,
+            energy: false,
         }
     }
 
