@@ -122,7 +122,14 @@ impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
         watch_moats();
-        Self { info: info(), resolution: resolution(), quiet: Quiet::new(), rapl: None, stream: RefCell::default(), watched: false }
+        Self {
+            info: info(),
+            resolution: resolution(),
+            quiet: Quiet::new(),
+            rapl: None,
+            stream: RefCell::default(),
+            watched: false,
+        }
     }
 
     /// Drops what the arguments hold from every level of the cache.

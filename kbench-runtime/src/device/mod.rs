@@ -113,12 +113,7 @@ pub trait Device {
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
     /// Runs `launches` times back to back, each after `writes`, and waits for the end.
-    fn run_many(
-        &mut self,
-        bound: &Self::Bound,
-        writes: &[Write<Self::Buffer>],
-        launches: u32,
-    ) -> Result<(), Failure> {
+    fn run_many(&mut self, bound: &Self::Bound, writes: &[Write<Self::Buffer>], launches: u32) -> Result<(), Failure> {
         for _ in 0..launches {
             self.write(writes)?;
             self.run(bound)?;
