@@ -15,7 +15,9 @@ fn trajectory(folder: &Path) -> Vec<String> {
     let messages = String::from_utf8(output.stdout).unwrap();
     let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let tried = messages.filter_map(|message| match message["reason"].as_str() {
-        Some("evaluated") => Some(format!("{} {} {}", message["variant"], message["code"], message["timing"]["summary"])),
+        Some("evaluated") => {
+            Some(format!("{} {} {}", message["variant"], message["code"], message["timing"]["summary"]))
+        }
         Some("tuned") => Some(message["entry"]["elite"].to_string()),
         _ => None,
     });

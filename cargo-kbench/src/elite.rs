@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Timing;
 use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, TimingRecord};
 use crate::file::{self, in_context};
+use crate::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
 
 /// The version of the file.
@@ -104,6 +105,15 @@ pub struct EliteVariant {
     pub toggles: Settings,
     /// Nanoseconds a launch, from the interleaved final.
     pub timing: TimingRecord,
+    /// Its times at the other shapes that an objective is a mean of, from interleaved finals there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_timings: Vec<TimingRecord>,
+    /// What it comes to, in the order of the search's objectives; times are those of the finals. Ranks are by the first.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveValue>,
+    /// Of a search with two objectives: whether no other variant is better for sure in one of them and no worse in the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub front: bool,
     /// Speed-up over the default variant and each baseline: their p50 over this one's, 95 % interval from paired rounds.
     pub speedups: BTreeMap<String, Speedup>,
     /// Errors of its outputs on each shape.
@@ -124,6 +134,9 @@ pub struct BaselineRecord {
     pub toggles: Option<Settings>,
     /// Its time.
     pub timing: TimingRecord,
+    /// What the default variant comes to, in the order of the search's objectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveValue>,
     /// Where it is a baseline by `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRecord>,
@@ -137,6 +150,9 @@ pub struct SearchRecord {
     pub strategy: String,
     /// Seed.
     pub seed: u64,
+    /// What was minimised; p50 in files of versions that did not say.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRecord>,
     /// Valid variants in the space; none where they are too many to count.
     pub space: Option<u64>,
     /// Variants tried.
@@ -267,6 +283,7 @@ mod tests {
             search: SearchRecord {
                 strategy: "evo".into(),
                 seed: 0,
+                objectives: vec![],
                 space: Some(64),
                 evaluated,
                 rejected: BTreeMap::new(),

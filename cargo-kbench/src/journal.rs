@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
+use crate::objective::ObjectiveRecord;
 use crate::space::Settings;
 
 /// The version of the lines.
@@ -58,6 +59,9 @@ pub struct Start {
     /// The default variant.
     #[serde(default)]
     pub default: Settings,
+    /// What is minimised; p50 in records of versions that did not say.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRecord>,
 }
 
 /// An interleaved measurement.

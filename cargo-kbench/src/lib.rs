@@ -21,6 +21,7 @@ pub mod external;
 pub mod file;
 pub mod gates;
 pub mod journal;
+pub mod objective;
 pub mod profile;
 pub mod replay;
 pub mod report;

@@ -14,12 +14,14 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::gates;
 use crate::gates::performance::Verdict;
 use crate::journal::{self, Journal, Record};
+use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
 mod conclusion;
 mod gate;
+mod objectives;
 mod pipeline;
 mod search;
 
@@ -63,7 +65,7 @@ pub enum Event<'a> {
         done: u64,
         /// Most that will be tried.
         total: u64,
-        /// Label and p50 in nanoseconds of the best so far.
+        /// Label of the best so far, and its first objective.
         best: Option<(&'a str, f64)>,
     },
     /// A variant ran under the sanitizers.
@@ -204,6 +206,7 @@ pub fn autotune(
 ) -> Result<Tuned, RunError> {
     let started = Instant::now();
     let kernel = bench.kernel;
+    bench.pursue_objectives()?;
     let (mut journal, known) = Journal::open(options.journal, options.resume)?;
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     journal.start(journal::Start {
@@ -219,6 +222,7 @@ pub fn autotune(
             .collect(),
         timing: Some((&kernel.timing).into()),
         default: kernel.space.settings(&kernel.space.default),
+        objectives: ObjectiveRecord::all(kernel),
         ..journal::Start::default()
     })?;
     bench.attach(journal, known);
@@ -243,9 +247,10 @@ pub fn autotune(
     reporter.event(finals(kernel, &entrants));
     let finals = Instant::now();
     let compared = bench.compare(kernel.search.shape, &entrants)?;
+    let elsewhere = objectives::compare_elsewhere(bench, &entrants)?;
     bench.times.time += finals.elapsed();
     bench.record(&Record::End { evaluations: search.evaluated })?;
-    let mut tuned = search.conclude(device, &finalists, &compared);
+    let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
     tuned.seconds = started.elapsed().as_secs_f64();
     tuned.spent = spent(tuned.seconds, &compile, &bench.times);
     Ok(tuned)

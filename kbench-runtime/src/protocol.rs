@@ -52,6 +52,11 @@ pub enum Request {
     Time(Box<TimeJob>),
     /// Run a kernel once, for a tool that watches the worker. The worker's last job.
     Run(Box<RunJob>),
+    /// Ask whether the device can tell the energy of a launch.
+    Meter {
+        /// Repeated in the answer.
+        id: u64,
+    },
 }
 
 /// What the worker tells the driver.
@@ -99,6 +104,13 @@ pub enum Event {
         /// What was counted where [`RunJob::count`] asked for it, or why nothing was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Result<Counts, String>>,
+    },
+    /// The answer to a [`Request::Meter`].
+    Metered {
+        /// The job's id.
+        id: u64,
+        /// Why the device cannot tell, where it cannot.
+        energy: Result<(), String>,
     },
     /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
     Failed {
@@ -547,6 +559,9 @@ pub struct TimeJob {
     /// samples.
     #[serde(default)]
     pub announce: bool,
+    /// Whether to measure the energy of a launch too, after the samples.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub energy: bool,
 }
 
 /// One of the cases of a [`TimeJob`].
@@ -688,6 +703,9 @@ pub struct Timing {
     /// Set if the kernel is faster where its inputs are those of the launch before: time from new ones over that time.
     #[serde(default)]
     pub keeps_results: Option<f64>,
+    /// Joules a launch, one figure for each stretch of launches back to back; empty unless [`TimeJob::energy`] asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<f64>,
 }
 
 /// How a kernel was seen to skip work whose result lay in its outputs already.

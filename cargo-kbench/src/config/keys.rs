@@ -436,7 +436,24 @@ static SEARCH: Keys = keys(
             "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
         ),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
+        key(
+            "objective",
+            OneOrMore(&ChoiceOr(OBJECTIVES, &OBJECTIVE)),
+            "What is minimised: \"p50\" by default; a mean of p50 over shapes, \"energy\", or a resource; of two, the front is \
+             found",
+        ),
     ],
+);
+
+const OBJECTIVES: &[&str] = &["p50", "energy", "registers", "shared_bytes", "spill_bytes", "stack_bytes", "code_bytes"];
+
+static OBJECTIVE: Keys = whole(
+    "an objective",
+    &[key(
+        "mean",
+        Map("shape", &Number(0.0)),
+        "The geometric mean of p50 over shapes, with these weights: { small = 1, large = 2 }",
+    )],
 );
 
 static BUDGET: Keys = keys(

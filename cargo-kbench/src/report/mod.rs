@@ -15,6 +15,7 @@ pub mod check;
 pub mod compare;
 pub mod drift;
 pub mod json;
+pub mod objectives;
 pub mod profile;
 pub mod replay;
 pub mod table;

@@ -115,6 +115,7 @@ impl Strategy for Evo {
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
         self.pending.remove(variant);
         if let Outcome::Measured(objective) = outcome {
+            self.told.retain(|(told, _)| told != variant);
             self.told.push((variant.clone(), objective));
         }
     }

@@ -14,6 +14,7 @@ pub mod auto;
 mod candidates;
 pub mod evo;
 pub mod exhaustive;
+pub mod front;
 pub mod genetic;
 pub mod random;
 mod unseen;
@@ -46,11 +47,14 @@ pub trait Strategy: Send {
         Vec::new()
     }
 
-    /// What came of a variant that was asked for.
+    /// What came of a variant that was asked for. Said again of the same variant, with another objective, it replaces what was said.
     fn tell(&mut self, variant: &Variant, outcome: Outcome);
 
     /// What the compiler says of a variant that was asked for, before it is told.
     fn compiled(&mut self, _variant: &Variant, _resources: &Resources) {}
+
+    /// Both objectives of a variant that was asked for, each above 0, before it is told; where there are two.
+    fn measured(&mut self, _variant: &Variant, _objectives: [f64; 2]) {}
 
     /// Most variants it will yet propose, for an honest progress bar.
     fn remaining(&self) -> u64;
@@ -79,9 +83,9 @@ impl Outcome {
 
 impl From<&Evaluation> for Outcome {
     fn from(evaluation: &Evaluation) -> Self {
-        match (&evaluation.outcome, evaluation.p50()) {
-            (Judged::Passed, Some(p50)) if evaluation.twin.is_some() => Outcome::Twin(p50),
-            (Judged::Passed, Some(p50)) => Outcome::Measured(p50),
+        match (&evaluation.outcome, evaluation.objective()) {
+            (Judged::Passed, Some(objective)) if evaluation.twin.is_some() => Outcome::Twin(objective),
+            (Judged::Passed, Some(objective)) => Outcome::Measured(objective),
             (Judged::Rejected(rejection), _) => Outcome::Failed(rejection.gate),
             // Passed without a time: nothing to rank it by.
             (Judged::Passed, None) => Outcome::Failed(Gate::Performance),

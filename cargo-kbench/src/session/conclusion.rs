@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::gate::missed_limits;
 use super::search::Search;
-use super::{Comparison, DEFAULT, Spent, Tuned, space_size};
+use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::evaluation::{Evaluation, Outcome};
+use crate::objective::ObjectiveRecord;
 use crate::space::Variant;
 use crate::workbench::{Compared, again, dead_toggles};
 
@@ -20,6 +21,7 @@ impl Search<'_> {
         device: &DeviceInfo,
         finalists: &[(Variant, Evaluation)],
         compared: &Compared,
+        elsewhere: &objectives::Elsewhere,
     ) -> Tuned {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
@@ -31,10 +33,14 @@ impl Search<'_> {
             .filter_map(|(variant, evaluation)| {
                 let label = kernel.space.label(variant);
                 let timing = compared.entry(&label)?.timing.clone();
+                let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
                     timing,
+                    more_timings,
+                    objectives,
+                    front: false,
                     speedups: BTreeMap::new(),
                     errors: evaluation.errors.clone(),
                     builds: evaluation.builds.clone(),
@@ -42,7 +48,10 @@ impl Search<'_> {
                 Some((label, elite))
             })
             .collect();
-        elite.sort_by(|(_, a), (_, b)| a.timing.summary.p50.total_cmp(&b.timing.summary.p50));
+        objectives::rank(&mut elite);
+        let of_default = self.tried.iter().find(|(variant, _)| *variant == kernel.space.default);
+        let of_default =
+            of_default.and_then(|(_, tried)| self.final_values(&default_label, tried, compared, elsewhere));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
         // Measured for the noise floor alone.
         let is_again = |name: &str| elite.iter().any(|(label, _)| again(label) == name);
@@ -54,6 +63,11 @@ impl Search<'_> {
                 name: shown(&entry.name),
                 toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
                 timing: entry.timing.clone(),
+                objectives: of_default
+                    .iter()
+                    .filter(|_| entry.name == default_label)
+                    .flat_map(|(values, _)| values.clone())
+                    .collect(),
                 external: entry.external.clone(),
             })
             .collect();
@@ -114,6 +128,7 @@ impl Search<'_> {
             search: SearchRecord {
                 strategy: serde_name(kernel.search.strategy),
                 seed: kernel.search.seed,
+                objectives: ObjectiveRecord::all(kernel),
                 space: space_size(kernel),
                 evaluated: self.evaluated,
                 rejected,

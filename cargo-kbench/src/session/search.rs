@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
-use crate::config::{Backend, Kernel};
+use crate::config::{Backend, Kernel, Objective};
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
@@ -32,7 +32,11 @@ impl<'a> Search<'a> {
     pub(super) fn new(kernel: &'a Kernel) -> Self {
         Self {
             kernel,
-            strategy: search::strategy(&Candidates::new(&kernel.space), &kernel.search),
+            strategy: search::front::strategy_for(
+                kernel.objectives.len(),
+                &Candidates::new(&kernel.space),
+                &kernel.search,
+            ),
             pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
@@ -136,14 +140,18 @@ impl<'a> Search<'a> {
             label: &label,
             done: self.evaluated,
             total: self.total(),
-            best: self.best.as_ref().map(|(label, p50)| (label.as_str(), *p50)),
+            best: self.best.as_ref().map(|(label, value)| (label.as_str(), *value)),
         });
         self.tried.push((variant.clone(), evaluation));
         Ok(())
     }
 
-    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others.
+    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
+    /// this time count.
     fn bar(&self) -> Option<f64> {
+        if self.kernel.objectives != [Objective::P50] {
+            return None;
+        }
         let finished = self.tried.iter().filter(|(_, evaluation)| evaluation.twin.is_none() && !evaluation.is_raced());
         let mut p50s: Vec<f64> = finished.filter_map(|(_, evaluation)| evaluation.p50()).collect();
         p50s.sort_unstable_by(f64::total_cmp);
@@ -153,13 +161,17 @@ impl<'a> Search<'a> {
     fn learn(&mut self, variant: &Variant, evaluation: &Evaluation) {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
-        let p50 = evaluation.p50();
+        let value =
+            evaluation.objectives.first().map(|objective| objective.value).filter(|_| evaluation.p50().is_some());
         if let Some(build) = evaluation.builds.first() {
             self.strategy.compiled(variant, &build.resources);
         }
+        if let [first, second] = &evaluation.objectives[..] {
+            self.strategy.measured(variant, [first.told(), second.told()]);
+        }
         self.strategy.tell(variant, evaluation.into());
-        if let Some(p50) = p50.filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
-            self.best = Some((self.kernel.space.label(variant), p50));
+        if let Some(value) = value.filter(|&value| self.best.as_ref().is_none_or(|&(_, best)| value < best)) {
+            self.best = Some((self.kernel.space.label(variant), value));
         }
     }
 
@@ -179,12 +191,21 @@ impl<'a> Search<'a> {
         bench: &mut Workbench<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
-        let p50 = |tried: &[(Variant, Evaluation)], index: usize| tried[index].1.p50().unwrap_or(f64::INFINITY);
+        if self.kernel.objectives.len() > 1 {
+            return self.front_finalists(bench, reporter);
+        }
+        // Of equal objectives, as counts may be, the faster one is better.
+        let rank = |tried: &[(Variant, Evaluation)], index: usize| {
+            [tried[index].1.objective(), tried[index].1.p50()].map(|value| value.unwrap_or(f64::INFINITY))
+        };
         let mut ranked: Vec<usize> = (0..self.tried.len())
             .filter(|&index| self.tried[index].1.p50().is_some() && !self.tried[index].1.is_raced())
             .collect();
         // Stable: of twins the one tried first stands for both.
-        ranked.sort_by(|&a, &b| p50(&self.tried, a).total_cmp(&p50(&self.tried, b)));
+        ranked.sort_by(|&a, &b| {
+            let ([of_a, p50_of_a], [of_b, p50_of_b]) = (rank(&self.tried, a), rank(&self.tried, b));
+            of_a.total_cmp(&of_b).then(p50_of_a.total_cmp(&p50_of_b))
+        });
         let mut finalists: Vec<(Variant, Evaluation)> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in ranked {

@@ -73,6 +73,7 @@ impl Exit {
                 | RunError::Tool(_)
                 | RunError::Unavailable { .. }
                 | RunError::Sanitizer { .. }
+                | RunError::Energy { .. }
                 | RunError::Io(_),
             ) => Exit::Missing,
             Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,

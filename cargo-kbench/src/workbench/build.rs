@@ -91,6 +91,7 @@ impl<'a> Builder<'a> {
         shapes.push(kernel.search.shape);
         shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
         shapes.extend(&kernel.gates.counters.shapes);
+        shapes.extend(kernel.mean_shapes());
         shapes.sort_unstable();
         shapes.dedup();
         Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes }

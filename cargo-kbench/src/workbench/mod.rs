@@ -14,7 +14,7 @@ pub use profile::Judged;
 
 use crate::ceilings::Ceilings;
 use crate::compile::{Artifact, CompileError, Compiler};
-use crate::config::{Backend, Init, Kernel, Package};
+use crate::config::{Backend, Init, Kernel, Objective, Package};
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::journal::{Journal, Known, Record};
 use crate::resolve::device_kind;
@@ -26,6 +26,7 @@ mod ceilings;
 mod compare;
 mod dead;
 mod evaluate;
+mod objectives;
 mod profile;
 mod programs;
 mod reference;
@@ -70,6 +71,16 @@ pub enum RunError {
         /// Why.
         message: String,
     },
+    /// The objective is energy, and the device cannot tell it.
+    #[error("the objective `energy` of kernel `{kernel}` cannot be measured on {device}: {message}")]
+    Energy {
+        /// The kernel.
+        kernel: String,
+        /// The device's name.
+        device: String,
+        /// Why.
+        message: String,
+    },
     /// A file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -95,6 +106,8 @@ pub struct Workbench<'a> {
     known: Known,
     keys: HashMap<String, Settings>,
     journal: Option<Journal>,
+    /// What evaluations measure.
+    objectives: Vec<Objective>,
     /// What the device's time went to.
     pub times: DeviceTimes,
 }
@@ -141,6 +154,7 @@ impl<'a> Workbench<'a> {
             known: Known::default(),
             keys: HashMap::new(),
             journal: None,
+            objectives: vec![Objective::P50],
             times: DeviceTimes::default(),
         }
     }
@@ -180,6 +194,18 @@ impl<'a> Workbench<'a> {
                 self.files.insert(path.clone(), hash);
             }
         }
+        Ok(())
+    }
+
+    /// Has evaluations measure all that the kernel's objectives need, on an open device; an error where it cannot.
+    pub fn pursue_objectives(&mut self) -> Result<(), RunError> {
+        if self.kernel.objectives.contains(&Objective::Energy)
+            && let Err(message) = self.executor.meter()?
+        {
+            let device = self.executor.device()?.name;
+            return Err(RunError::Energy { kernel: self.kernel.name.clone(), device, message });
+        }
+        self.objectives.clone_from(&self.kernel.objectives);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod environment;
 mod info;
 mod memory;
 mod quiet;
+mod rapl;
 mod symbols;
 
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::io::Write as _;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,7 +31,8 @@ use self::info::{available_memory, info};
 pub use self::memory::OUT_OF_BOUNDS;
 use self::memory::{Allocation, watch_moats};
 use self::quiet::{Launches, Quiet};
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use self::rapl::Rapl;
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Bytes that one parallel task compares.
@@ -44,6 +46,8 @@ pub struct HostDevice {
     info: DeviceInfo,
     resolution: Resolution,
     quiet: Quiet,
+    /// Opened when first asked for.
+    rapl: Option<Rapl>,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     /// A tool looks on.
@@ -118,7 +122,14 @@ impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
         watch_moats();
-        Self { info: info(), resolution: resolution(), quiet: Quiet::new(), stream: RefCell::default(), watched: false }
+        Self {
+            info: info(),
+            resolution: resolution(),
+            quiet: Quiet::new(),
+            rapl: None,
+            stream: RefCell::default(),
+            watched: false,
+        }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -335,6 +346,14 @@ impl Device for HostDevice {
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "monotonic"
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        let rapl = match self.rapl.take() {
+            Some(rapl) => rapl,
+            None => Rapl::open(Path::new(rapl::ROOT))?,
+        };
+        self.rapl.insert(rapl).read()
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

@@ -97,6 +97,20 @@ pub trait Device {
     /// What samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
+    /// Runs `launches` times back to back, each after `writes`, and waits for the end.
+    fn run_many(&mut self, bound: &Self::Bound, writes: &[Write<Self::Buffer>], launches: u32) -> Result<(), Failure> {
+        for _ in 0..launches {
+            self.write(writes)?;
+            self.run(bound)?;
+        }
+        Ok(())
+    }
+
+    /// What the device has consumed so far, or why it cannot tell.
+    fn energy(&mut self) -> Result<Energy, String> {
+        Err("the worker reads no energy counter of this device".to_owned())
+    }
+
     /// What the clock can tell apart, measured.
     fn resolution(&mut self) -> Result<Resolution, Failure>;
 
@@ -121,6 +135,15 @@ pub trait Device {
         let _ = bound;
         None
     }
+}
+
+/// A reading of an energy counter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Energy {
+    /// Joules since some moment.
+    pub joules: f64,
+    /// The shortest stretch of time over which a difference is worth something: many times that between two updates.
+    pub window: std::time::Duration,
 }
 
 /// What a clock can tell apart, in nanoseconds.

@@ -3,6 +3,7 @@
 
 mod after;
 mod damage;
+mod energy;
 mod honesty;
 mod sampling;
 mod stopping;
@@ -126,6 +127,11 @@ impl<D: Device> Session<D> {
         // No kernel can know what is drawn from it.
         let mut rng = ChaCha8Rng::seed_from_u64(RandomState::new().build_hasher().finish());
         let ended = sampling::rounds(device, &mut measured, job, &mut rng, &mut pulse)?;
+        let mut joules = vec![Vec::new(); measured.len()];
+        for (index, case) in measured.iter_mut().enumerate().filter(|_| job.energy && !ended.raced) {
+            pulse.announce(job, index);
+            joules[index] = case.energy(device, &mut pulse).map_err(at(index))?;
+        }
         // What is found now may be any case's doing; after one more sample of each, what is found is a case's own.
         let mut anyones = Damage::default();
         for (index, case) in measured.iter().enumerate() {
@@ -170,6 +176,7 @@ impl<D: Device> Session<D> {
                 sampling,
                 skips_work: case.skips_work,
                 keeps_results: case.keeps_results,
+                energy: std::mem::take(&mut joules[index]),
             });
         }
         Ok(timings)

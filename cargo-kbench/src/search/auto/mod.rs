@@ -211,8 +211,13 @@ impl Strategy for Auto {
 
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         for (serial, outcome) in std::mem::take(&mut self.news) {
-            self.pending.retain(|&other| other != serial);
             let Asked { variant, x, resources } = &self.asked[serial];
+            if !self.pending.contains(&serial) {
+                let known = self.observations.iter_mut().find(|observation| observation.variant == *variant);
+                known.expect("it was told").outcome = outcome;
+                continue;
+            }
+            self.pending.retain(|&other| other != serial);
             let (variant, x, resources) = (variant.clone(), x.clone(), *resources);
             self.observations.push(Observation { variant, x, outcome, resources });
         }

@@ -28,7 +28,7 @@ use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
@@ -191,6 +191,24 @@ impl Device for CudaDevice {
 
     fn watch(&mut self, now: bool) -> Watch {
         self.clocks.watch(now)
+    }
+
+    fn run_many(&mut self, bound: &CudaBound, writes: &[Write<CudaBuffer>], launches: u32) -> Result<(), Failure> {
+        let enqueue = || {
+            for _ in 0..launches {
+                memory::enqueue(&self.stream, writes)?;
+                bound.enqueue().map_err(|error| bound.refused(error))?;
+            }
+            Ok(())
+        };
+        let launched = enqueue();
+        let waited = self.stream.synchronize();
+        launched?;
+        waited.map_err(|error| error.failure("in the kernel"))
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        self.clocks.energy()
     }
 
     fn sm_clock(&mut self) -> Option<SmClock> {
