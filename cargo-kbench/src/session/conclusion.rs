@@ -116,6 +116,7 @@ impl Search<'_> {
                 evaluated: self.evaluated,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
+                warm_start: self.warm.clone(),
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
