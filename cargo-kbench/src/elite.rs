@@ -15,6 +15,10 @@ use crate::file::{self, in_context};
 use crate::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
 
+mod cover;
+
+pub use cover::{CoverRecord, CoveredShape, MeasuredVariant};
+
 /// The version of the file.
 pub const VERSION: u32 = 1;
 
@@ -26,6 +30,9 @@ pub struct EliteFile {
     pub version: u32,
     /// One entry for each kernel, device and shape that was tuned.
     pub kernels: Vec<EliteEntry>,
+    /// One for each kernel and device that was tuned shape by shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<CoverRecord>,
 }
 
 /// What tuning one kernel on one device at one shape found.
@@ -165,6 +172,24 @@ pub struct SearchRecord {
     /// called one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<f64>,
+    /// Variants of earlier elites, tried right after the default, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm_start: Vec<WarmVariant>,
+}
+
+/// A variant of an earlier elite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WarmVariant {
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// The device that it was found on.
+    pub device: String,
+    /// The shape that it was found for.
+    pub shape: String,
+    /// Its rank there.
+    pub rank: usize,
 }
 
 impl From<&DeviceInfo> for DeviceRecord {
@@ -208,7 +233,7 @@ impl EliteFile {
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { version: VERSION, kernels: Vec::new() });
+                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
             }
             Err(error) => return Err(in_context(path, &error)),
         };
@@ -242,13 +267,21 @@ impl EliteFile {
         }
     }
 
-    /// Adds an entry to the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
-    pub fn add(path: &Path, lock: &Path, entry: EliteEntry) -> io::Result<()> {
+    /// Replaces what is known of the same kernel on the same device, or adds it.
+    pub fn insert_cover(&mut self, cover: CoverRecord) {
+        self.covers.retain(|other| {
+            (&other.package, &other.kernel, &other.device.name) != (&cover.package, &cover.kernel, &cover.device.name)
+        });
+        self.covers.push(cover);
+    }
+
+    /// Changes the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
+    pub fn change(path: &Path, lock: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
         let lock_file = std::fs::File::create(lock).map_err(|error| in_context(lock, &error))?;
         // Where the file system has no locks: go on, as cargo does.
         let _ = lock_file.lock();
         let mut file = Self::read(path)?;
-        file.insert(entry);
+        change(&mut file);
         file.write(path)
     }
 
@@ -289,6 +322,7 @@ mod tests {
                 rejected: BTreeMap::new(),
                 dead_toggles: vec![],
                 noise_floor: Some(0.004),
+                warm_start: vec![],
             },
             date: "2026-01-01T00:00:00Z".into(),
             kbench: "0.1.0".into(),

@@ -17,11 +17,13 @@ use crate::journal::{self, Journal, Record};
 use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
+use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
 mod conclusion;
 mod gate;
 mod objectives;
+pub mod per_shape;
 mod pipeline;
 mod search;
 
@@ -104,6 +106,8 @@ pub struct TuneOptions<'a> {
     pub journal: &'a Path,
     /// Whether to go on from what the journal knows.
     pub resume: bool,
+    /// What to try right after the default.
+    pub warm: &'a WarmStart,
 }
 
 /// What tuning a kernel found.
@@ -208,26 +212,10 @@ pub fn autotune(
     let kernel = bench.kernel;
     bench.pursue_objectives()?;
     let (mut journal, known) = Journal::open(options.journal, options.resume)?;
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    journal.start(journal::Start {
-        kernel: format!("{}/{}", kernel.package, kernel.name),
-        device: device.name.clone(),
-        time,
-        resumed: options.resume,
-        shapes: kernel
-            .shapes
-            .iter()
-            .filter(|shape| !shape.check_only)
-            .map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect()))
-            .collect(),
-        timing: Some((&kernel.timing).into()),
-        default: kernel.space.settings(&kernel.space.default),
-        objectives: ObjectiveRecord::all(kernel),
-        ..journal::Start::default()
-    })?;
+    journal.start(start(kernel, device, options.resume))?;
     bench.attach(journal, known);
 
-    let mut search = Search::new(kernel);
+    let mut search = Search::new(kernel, options.warm);
     reporter.event(Event::Started { kernel, device: Some(device), total: search.total() });
     let compile = search.run(bench, started, reporter)?;
 
@@ -254,6 +242,22 @@ pub fn autotune(
     tuned.seconds = started.elapsed().as_secs_f64();
     tuned.spent = spent(tuned.seconds, &compile, &bench.times);
     Ok(tuned)
+}
+
+/// The first line of a run's journal.
+pub fn start(kernel: &Kernel, device: &DeviceInfo, resumed: bool) -> journal::Start {
+    let shapes = kernel.shapes.iter().filter(|shape| !shape.check_only);
+    journal::Start {
+        kernel: format!("{}/{}", kernel.package, kernel.name),
+        device: device.name.clone(),
+        time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        resumed,
+        shapes: shapes.map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
+        timing: Some((&kernel.timing).into()),
+        default: kernel.space.settings(&kernel.space.default),
+        objectives: ObjectiveRecord::all(kernel),
+        ..journal::Start::default()
+    }
 }
 
 /// Runs a variant that passed so far under the sanitizers; gives their runs, none where the table asks for none.

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod compare;
+pub mod cover;
 pub mod drift;
 pub mod json;
 pub mod objectives;

@@ -110,7 +110,7 @@ pub fn strategy(candidates: &Candidates, search: &Search) -> Box<dyn Strategy> {
 /// nor seconds are limited, and never more than there are candidates.
 fn planned(candidates: &Candidates, search: &Search) -> u64 {
     let budget = search.evaluations.unwrap_or(if search.seconds.is_some() { u64::MAX } else { EVALUATIONS });
-    candidates.len().map_or(budget, |len| budget.min(len as u64))
+    candidates.len().map_or(budget, |len| budget.min(u64::try_from(len).unwrap_or(u64::MAX)))
 }
 
 /// The generator of a search: a stream of its own for each use, so that one more draw here never shifts what is drawn there.

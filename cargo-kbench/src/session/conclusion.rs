@@ -134,6 +134,7 @@ impl Search<'_> {
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
                 noise_floor: compared.noise_floor(),
+                warm_start: self.warm.clone(),
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),

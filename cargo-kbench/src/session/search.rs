@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::config::{Backend, Kernel, Objective};
+use crate::elite::WarmVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
+use crate::warm::WarmStart;
 use crate::workbench::{Attempt, RunError, Workbench};
 
 /// Variants that each core compiles before they are measured, where these cores are the device.
@@ -17,6 +19,8 @@ const CHUNK: usize = 4;
 /// The state of one search.
 pub(super) struct Search<'a> {
     pub(super) kernel: &'a Kernel,
+    /// What it begins with beside the default.
+    pub(super) warm: Vec<WarmVariant>,
     strategy: Box<dyn search::Strategy>,
     /// Asked for and not yet tried, in the order of asking.
     pending: VecDeque<Variant>,
@@ -29,14 +33,12 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(kernel: &'a Kernel) -> Self {
+    pub(super) fn new(kernel: &'a Kernel, warm: &WarmStart) -> Self {
+        let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
         Self {
             kernel,
-            strategy: search::front::strategy_for(
-                kernel.objectives.len(),
-                &Candidates::new(&kernel.space),
-                &kernel.search,
-            ),
+            strategy: search::front::strategy_for(kernel.objectives.len(), &candidates, &kernel.search),
+            warm: warm.records.clone(),
             pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
