@@ -158,7 +158,7 @@ impl<D: Device> Session<D> {
                 input_sets: case.sets.len() as u32,
                 exposed_samples: case.samples.iter().filter(|sample| sample.exposed).count() as u64,
                 disturbed: case.disturbed(),
-                discarded: case.counts.discarded,
+                discarded: std::mem::take(&mut case.counts.discarded),
                 core: device.core(&case.rig.bound),
                 sm_clock: ended.sm_clock.clone(),
             };
@@ -171,6 +171,9 @@ impl<D: Device> Session<D> {
                 skips_work: case.skips_work,
                 keeps_results: case.keeps_results,
             });
+            // Unloading runs the kernel's destructors.
+            stage(Stage::Launch);
+            drop(case);
         }
         Ok(timings)
     }
