@@ -206,6 +206,9 @@ impl<D: Device> Session<D> {
             }
             reports.push(report);
         }
+        // Unloading runs the kernel's destructors.
+        stage(Stage::Launch);
+        drop(rig);
         Ok(reports)
     }
 

@@ -3,6 +3,7 @@
 //! Every number is resolved before it is sent: the worker knows nothing of manifests, toggles or expressions, and
 //! every file it needs arrives as a [`Request::Blob`]. That is why the same worker runs behind `srun` or `ssh`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -142,6 +143,21 @@ pub enum Stage {
     /// Not a stage: from here on the case of this index runs. Always said where cases run one after another, and before
     /// each launch where [`TimeJob::announce`] asks for it.
     Case(usize),
+}
+
+/// When that was, to stand behind what happened.
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Stage::Inputs => "while inputs were made",
+            Stage::Reference => "in the reference",
+            Stage::Launch => "in a launch",
+            Stage::Compare => "while outputs were compared",
+            Stage::Warmup => "in the launches before timing",
+            Stage::Timing => "while it was timed",
+            Stage::Case(_) => "between two kernels",
+        })
+    }
 }
 
 impl Stage {
@@ -777,7 +793,7 @@ pub enum Failure {
         message: String,
     },
     /// No event before the deadline; said by the driver.
-    #[error("no sign of life for {seconds} s (stage: {stage:?})")]
+    #[error("no sign of life for {seconds} s {stage}")]
     Hang {
         /// The deadline.
         seconds: u64,
@@ -793,7 +809,7 @@ pub enum Failure {
         name: String,
     },
     /// The worker ended by itself in mid-job; said by the driver.
-    #[error("the worker exited with status {code}: {stderr}")]
+    #[error("the process exited with status {code}{}", after_colon(stderr))]
     Exited {
         /// Its status.
         code: i32,
@@ -806,6 +822,12 @@ pub enum Failure {
         /// What.
         message: String,
     },
+}
+
+/// What there is to say, if anything.
+fn after_colon(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 impl Failure {

@@ -217,7 +217,9 @@ pub(super) fn compile_rejection(error: &CompileError, shape: &str) -> Rejection 
     let message = match error {
         // What the compiler wrote is shown below the line, not in it.
         CompileError::Failed { stderr, .. } => {
-            let first = stderr.lines().find(|line| line.contains("error")).or(stderr.lines().next());
+            // A linker says what is wrong before it says that there was an error.
+            let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
+            let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
             first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
         }
         error => error.to_string(),

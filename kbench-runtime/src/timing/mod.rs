@@ -164,7 +164,7 @@ impl<D: Device> Session<D> {
                 input_sets: case.sets.len() as u32,
                 exposed_samples: case.samples.iter().filter(|sample| sample.exposed).count() as u64,
                 disturbed: case.disturbed(),
-                discarded: case.counts.discarded,
+                discarded: std::mem::take(&mut case.counts.discarded),
                 core: device.core(&case.rig.bound),
                 sm_clock: ended.sm_clock.clone(),
             };
@@ -178,6 +178,9 @@ impl<D: Device> Session<D> {
                 keeps_results: case.keeps_results,
                 energy: std::mem::take(&mut joules[index]),
             });
+            // Unloading runs the kernel's destructors.
+            stage(Stage::Launch);
+            drop(case);
         }
         Ok(timings)
     }
