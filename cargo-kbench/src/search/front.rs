@@ -123,3 +123,131 @@ impl Strategy for Front {
         self.inner.remaining()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::config::StrategyName;
+    use crate::config::expr::Value;
+    use crate::evaluation::Gate;
+    use crate::space::{Layer, Space, Toggle};
+
+    /// 2,000 variants.
+    fn space() -> Space {
+        let toggle = |name: &str, values: i64, layer| Toggle {
+            name: name.into(),
+            values: (0..values).map(Value::Int).collect(),
+            layer,
+        };
+        let toggles = vec![
+            toggle("A", 10, Layer::Macro),
+            toggle("B", 10, Layer::Macro),
+            toggle("C", 5, Layer::Macro),
+            toggle("D", 4, Layer::Micro),
+        ];
+        Space { toggles, constraints: vec![], default: Variant(vec![0; 4]) }
+    }
+
+    /// The larger A, the faster and the larger; all else is best at one place. Some fail.
+    fn objectives(variant: &Variant) -> Option<[f64; 2]> {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| f64::from(variant.0[at]));
+        let waste = 1.0 + 0.02 * (b - 6.0).powi(2) + 0.1 * (c - 1.0).abs() + 0.05 * (d - 2.0).abs();
+        (variant.0[0] != 5 || variant.0[1] < 8).then_some([waste * 100.0 / (1.0 + a), waste.sqrt() * (20.0 + 6.0 * a)])
+    }
+
+    /// What was tried, in order, and the variants that nothing tried dominates.
+    fn run(strategy: StrategyName, seed: u64, batch: usize) -> (Vec<Variant>, Vec<[f64; 2]>) {
+        let space = space();
+        let search = Search { strategy, elite: 3, seed, evaluations: Some(100), seconds: None, shape: 0 };
+        let mut front = strategy_for(2, &Candidates::new(&space), &search);
+        let mut tried = Vec::new();
+        loop {
+            let mut asked = front.ask(batch);
+            if asked.is_empty() || tried.len() + asked.len() > 100 {
+                break;
+            }
+            tried.extend(asked.iter().cloned());
+            // The order of telling is no matter.
+            asked.reverse();
+            for variant in &asked {
+                match objectives(variant) {
+                    Some(values) => {
+                        front.measured(variant, values);
+                        front.tell(variant, Outcome::Measured(values[0]));
+                    }
+                    None => front.tell(variant, Outcome::Failed(Gate::Launch)),
+                }
+            }
+        }
+        let points: Vec<[f64; 2]> = tried.iter().filter_map(objectives).collect();
+        let dominated = |[x, y]: &[f64; 2]| points.iter().any(|[a, b]| a <= x && b <= y && (a < x || b < y));
+        let best = points.iter().filter(|point| !dominated(point)).copied().collect();
+        (tried, best)
+    }
+
+    /// The area that a front dominates, of logarithms, below a point that is worse than the default.
+    fn volume(mut front: Vec<[f64; 2]>) -> f64 {
+        front.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let (mut volume, mut above) = (0.0, 200.0_f64.ln());
+        for [x, y] in front.iter().map(|point| point.map(f64::ln)) {
+            volume += (400.0_f64.ln() - x).max(0.0) * (above - y).max(0.0);
+            above = above.min(y);
+        }
+        volume
+    }
+
+    #[test]
+    fn the_model_comes_closer_to_the_front_than_chance() {
+        let all: Vec<[f64; 2]> = space().variants().filter_map(|variant| objectives(&variant)).collect();
+        let most = volume(all);
+        for seed in 0..3 {
+            let share = |strategy| volume(run(strategy, seed, 1).1) / most;
+            let (auto, random) = (share(StrategyName::Auto), share(StrategyName::Random));
+            assert!(auto > 0.97 && auto > random, "seed {seed}: {auto} of the area, at random {random}");
+        }
+    }
+
+    #[test]
+    fn every_strategy_searches_for_a_front_without_repeating_itself() {
+        for (name, strategy) in StrategyName::ALL {
+            let (tried, best) = run(strategy, 7, 4);
+            assert_eq!(tried[0], space().default, "{name}");
+            assert_eq!(tried.iter().collect::<HashSet<_>>().len(), tried.len(), "{name}");
+            // The first hundred of all have one A.
+            assert!(best.len() > 1 || strategy == StrategyName::Exhaustive, "{name}");
+            assert_eq!(run(strategy, 7, 4).0, tried, "{name}: the seed decides");
+        }
+    }
+
+    #[test]
+    fn what_is_told_again_replaces_what_was_told() {
+        let space = space();
+        let value = |variant: &Variant| {
+            objectives(variant).map_or(Outcome::Failed(Gate::Launch), |[x, _]| Outcome::Measured(x))
+        };
+        for (name, strategy) in StrategyName::ALL {
+            let search = Search { strategy, elite: 3, seed: 1, evaluations: Some(60), seconds: None, shape: 0 };
+            let trajectory = |wrong_first: bool| {
+                let mut strategy = super::strategy(&Candidates::new(&space), &search);
+                let mut tried = Vec::new();
+                loop {
+                    let asked = strategy.ask(4);
+                    let measured = |variant: &&Variant| objectives(variant).is_some();
+                    for variant in asked.iter().filter(measured).filter(|_| wrong_first) {
+                        strategy.tell(variant, Outcome::Measured(1.0 + f64::from(variant.0[1])));
+                    }
+                    for variant in &asked {
+                        strategy.tell(variant, value(variant));
+                    }
+                    if asked.is_empty() {
+                        return tried;
+                    }
+                    tried.extend(asked);
+                }
+            };
+            assert_eq!(trajectory(true), trajectory(false), "{name}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub(super) fn objectives(
     for node in nodes {
         let Some(objective) = objective(node, env, backend, report) else { continue };
         if objectives.iter().any(|other| other.name() == objective.name()) {
-            report.error(&node.place, format!("the objective `{objective}` twice"), "the first one is above");
+            report.error(&node.place, format!("the objective `{objective}` twice"), "name each once");
         }
         objectives.push(objective);
     }
