@@ -193,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_count_of_zero_can_be_told() {
-        let told = |name: &str, count| value(name, count, 0.0).told();
-        assert_eq!([told("spill_bytes", 0.0), told("registers", 32.0), told("energy", 0.5)], [1.0, 33.0, 0.5]);
+        for (name, count, told) in [("spill_bytes", 0.0, 1.0), ("registers", 32.0, 33.0), ("energy", 0.5, 0.5_f64)] {
+            assert_eq!(value(name, count, 0.0).told().to_bits(), told.to_bits(), "{name}");
+        }
     }
 
     proptest! {

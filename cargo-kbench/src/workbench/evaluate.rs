@@ -101,10 +101,10 @@ impl Workbench<'_> {
         let is_new = !self.keys.contains_key(key);
         // The record may be of a search with other objectives, or weights, and the same measurements.
         self.set_objectives(&mut known, variant, built);
-        if !is_new {
-            self.record(&Record::Evaluation(Box::new(known.clone())))?;
-        } else {
+        if is_new {
             self.keys.insert(key.clone(), toggles.clone());
+        } else {
+            self.record(&Record::Evaluation(Box::new(known.clone())))?;
         }
         Ok(Some(known))
     }

@@ -87,14 +87,13 @@ impl Clocks {
     }
 
     fn gpu(&mut self, nvml: &'static Nvml) -> Result<&nvml_wrapper::Device<'static>, NvmlError> {
-        let gpu = match self.gpu.take() {
-            Some(gpu) => gpu,
-            None => {
-                // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
-                let gpu = nvml.device_by_pci_bus_id(&*self.bus_id)?;
-                self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
-                gpu
-            }
+        let gpu = if let Some(gpu) = self.gpu.take() {
+            gpu
+        } else {
+            // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
+            let gpu = nvml.device_by_pci_bus_id(&*self.bus_id)?;
+            self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
+            gpu
         };
         Ok(self.gpu.insert(gpu))
     }
