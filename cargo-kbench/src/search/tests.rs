@@ -207,18 +207,95 @@ fn a_space_too_large_to_list_is_searched() {
     }
 }
 
-/// A hole that sampling cannot hit: the walk from the default stays inside.
+/// 2^72 points, of which few are valid: nothing that draws from the product would find one.
 #[test]
-fn rare_variants_are_sampled_from_the_default() {
+fn rare_variants_of_a_large_space_are_counted_and_sampled_alike() {
     let values: Vec<i64> = (0..64).collect();
     let toggles = (0..12).map(|at| toggle(&format!("T{at}"), Layer::Macro, &values)).collect();
     let constraints: Vec<String> = (0..8).map(|at| format!("T{at} == 0")).collect();
     let space = space(toggles, &constraints.iter().map(String::as_str).collect::<Vec<_>>());
     let candidates = Candidates::new(&space);
-    assert_eq!(candidates.len(), None);
+    assert_eq!((candidates.len(), candidates.list()), (Some(1 << 24), None));
     let mut rng = generator(0, 0);
-    let drawn: HashSet<Variant> = (0..5).filter_map(|_| candidates.sample(&mut rng)).collect();
-    assert!(drawn.len() == 5 && drawn.iter().all(|variant| space.is_valid(variant)));
+    let drawn: Vec<Variant> = (0..640).filter_map(|_| candidates.sample(&mut rng)).collect();
+    assert!(drawn.len() == 640 && drawn.iter().all(|variant| space.is_valid(variant)));
+    // Of 64 values of each free toggle 10 draws each, three standard deviations more at most.
+    let mut counts = vec![[0; 64]; 4];
+    for variant in &drawn {
+        (0..4).for_each(|at| counts[at][usize::from(variant.0[8 + at])] += 1);
+    }
+    assert!(counts.iter().flatten().all(|&count| count <= 24), "{counts:?}");
+    let near = candidates.neighbours(&space.default);
+    assert_eq!(near.len(), 4 * 63);
+    assert_eq!(candidates.each().take(3).collect::<Vec<_>>(), space.variants().take(3).collect::<Vec<_>>());
+    assert_eq!(strategy(&candidates, &search(StrategyName::Exhaustive, None, 0)).remaining(), 1 << 24);
+}
+
+/// The last three of the variants, best first, and the default.
+fn some_elite(space: &Space) -> Vec<Variant> {
+    let mut all: Vec<(Variant, Outcome)> =
+        space.variants().map(|variant| (variant.clone(), outcome(space, &variant))).collect();
+    all.retain(|(_, outcome)| outcome.objective().is_some());
+    all.sort_by(|(_, a), (_, b)| a.objective().unwrap().total_cmp(&b.objective().unwrap()));
+    all.into_iter().map(|(variant, _)| variant).collect()
+}
+
+#[test]
+fn what_did_well_elsewhere_comes_right_after_the_default() {
+    let space = tiles();
+    let known = some_elite(&space);
+    // One twice, and one that the constraints exclude.
+    let invalid = Variant(vec![7, 4, 0, 0, 0, 0]);
+    assert!(!space.is_valid(&invalid));
+    let warm = [known[5].clone(), invalid, known[9].clone(), known[5].clone(), space.default.clone()];
+    let candidates = Candidates::new(&space).beginning_with(warm);
+    let expected = [space.default.clone(), known[5].clone(), known[9].clone()];
+    for (name, strategy_name) in StrategyName::ALL {
+        for batch in [1, 2, 5] {
+            let mut strategy = strategy(&candidates, &search(strategy_name, Some(30), 3));
+            let mut asked: Vec<Variant> = Vec::new();
+            while asked.len() < 30 {
+                let more = strategy.ask(batch);
+                if more.is_empty() {
+                    break;
+                }
+                for variant in &more {
+                    strategy.tell(variant, outcome(&space, variant));
+                }
+                asked.extend(more);
+            }
+            assert_eq!(asked[..3], expected, "{name}");
+            assert_eq!(asked.iter().collect::<HashSet<_>>().len(), asked.len(), "{name} repeats itself");
+        }
+    }
+}
+
+/// Every run is fixed by its seed, so these are facts, not chances.
+#[test]
+fn auto_needs_fewer_evaluations_with_a_good_start_and_not_many_more_with_a_bad_one() {
+    let space = tiles();
+    let known = some_elite(&space);
+    let optimum = outcome(&space, &known[0]).objective().unwrap();
+    let needed = |warm: &[Variant]| -> usize {
+        let candidates = Candidates::new(&space).beginning_with(warm.to_vec());
+        let run = |seed| {
+            let mut strategy = strategy(&candidates, &search(StrategyName::Auto, Some(120), seed));
+            let within = |outcome: Outcome| outcome.objective().is_some_and(|time| time <= 1.02 * optimum);
+            (1..=120).find(|_| {
+                let variant = strategy.ask(1).pop().expect("there are more");
+                strategy.tell(&variant, outcome(&space, &variant));
+                within(outcome(&space, &variant))
+            })
+        };
+        (0..4).map(|seed| run(seed).unwrap_or(120)).sum()
+    };
+    let places = |at: [usize; 3]| at.map(|at| known[at].clone());
+    // Good ones are some 10 % from the best, bad ones the slowest of all.
+    let away = known.partition_point(|variant| outcome(&space, variant).objective().unwrap() < 1.1 * optimum);
+    let (cold, good) = (needed(&[]), needed(&places([away, away + 1, away + 2])));
+    let bad = needed(&places([known.len() - 1, known.len() - 2, known.len() - 3]));
+    assert!(good < cold, "{good} with a good start, {cold} without");
+    assert!(bad <= cold + 4 * 6, "{bad} with a bad start, {cold} without");
 }
 
 #[test]

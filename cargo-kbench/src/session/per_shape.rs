@@ -15,9 +15,11 @@ use crate::workbench::{Compared, Entrant, RunError, Workbench};
 /// What a shape may lose to its fastest variant: less than that is seldom worth another binary.
 pub const LIMIT: f64 = 0.02;
 
-/// The shapes that `autotune --per-shape` tunes: those that gates check, since nothing else is known to be right.
+/// The shapes that `autotune --per-shape` tunes: those that gates check or measure. Others are not known to be right.
 pub fn shapes(kernel: &Kernel) -> Vec<usize> {
     let mut shapes = kernel.gates.correctness.shapes.clone();
+    shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
+    shapes.push(kernel.search.shape);
     shapes.retain(|&shape| !kernel.shapes[shape].check_only);
     shapes.sort_unstable();
     shapes.dedup();

@@ -77,6 +77,10 @@ impl<'a> Tuning<'a> {
     /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all at every shape.
     fn each_shape(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
         let shapes = per_shape::shapes(kernel);
+        // What is measured at every shape has to be right there.
+        let mut kernel = kernel.clone();
+        kernel.gates.correctness.shapes.clone_from(&shapes);
+        let kernel = &kernel;
         let folder = self.journal_folder(kernel).join(&kernel.name);
         let mut union: Vec<Variant> = Vec::new();
         let mut exit = Exit::Pass;

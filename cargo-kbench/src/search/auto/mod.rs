@@ -27,6 +27,8 @@ mod validity;
 
 /// Points to begin with, and how many random candidates each is the farthest of.
 const START: usize = 6;
+/// The same where variants that did well elsewhere are among them: these say more than what is far from them.
+const WARM_START: usize = 4;
 const DRAWS: usize = 50;
 
 /// Faster than this share of what passed is told apart; slower counts as just so slow.
@@ -109,6 +111,24 @@ impl Auto {
         }
     }
 
+    /// Points to begin with. Variants that did well elsewhere and lose here to the default, or to what is far from them, were no start:
+    /// then there is another, beside them.
+    fn start(&self) -> usize {
+        let first = self.candidates.first();
+        let is_warm = |variant: &Variant| variant != self.candidates.default() && first.contains(variant);
+        let warm = first.iter().filter(|variant| is_warm(variant)).count();
+        if warm == 0 {
+            return START;
+        }
+        let start = WARM_START.max(first.len());
+        let (mut best_warm, mut best_other) = (f64::INFINITY, f64::INFINITY);
+        for observation in self.observations.iter().filter(|other| self.by_variant[&other.variant] < start) {
+            let best = if is_warm(&observation.variant) { &mut best_warm } else { &mut best_other };
+            *best = observation.outcome.objective().map_or(*best, |objective| objective.min(*best));
+        }
+        if best_other < best_warm { START + warm } else { start }
+    }
+
     /// A candidate far from all that were asked for.
     fn far(&mut self) -> Option<Variant> {
         if self.asked.is_empty() || self.unseen.first().is_some() {
@@ -171,7 +191,7 @@ impl Auto {
     }
 
     fn next(&mut self) -> Option<Variant> {
-        if self.asked.len() < START {
+        if self.asked.len() < self.start() {
             return self.far();
         }
         let Some(targets) = self.targets() else { return self.far() };
@@ -224,7 +244,10 @@ impl Strategy for Auto {
         let mut batch = Vec::new();
         while batch.len() < n && self.remaining() > 0 {
             // Beyond the first points there is nothing to go by until some of them are known.
-            if self.asked.len() >= START && self.observations.len() < START / 2 && !self.pending.is_empty() {
+            if self.asked.len() >= self.start()
+                && self.observations.len() < self.start() / 2
+                && !self.pending.is_empty()
+            {
                 break;
             }
             let Some(variant) = self.next() else { break };
