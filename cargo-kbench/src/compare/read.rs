@@ -1,5 +1,6 @@
 //! What elite.json, journals and bench files say was measured, in one form.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::journal::{self, Record, Start};
 use crate::report;
 use crate::session::DEFAULT;
 use crate::space::Settings;
+use crate::workbench::again;
 
 /// The name of the best variant, whichever it is.
 pub const BEST: &str = "best";
@@ -229,7 +231,9 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                 }
             }
             Record::Comparison(comparison) => {
-                for entry in comparison.entries {
+                // What was measured twice for the noise floor has its place once.
+                let names: BTreeSet<String> = comparison.entries.iter().map(|entry| again(&entry.name)).collect();
+                for entry in comparison.entries.into_iter().filter(|entry| !names.contains(&entry.name)) {
                     let new = started(&start, &entry.name, &entry.timing.shape);
                     let result = Ok(time(entry.timing, entry.samples));
                     // A variant was evaluated before it was compared; a baseline was not.
