@@ -44,7 +44,7 @@ pub struct HostDevice {
     info: DeviceInfo,
     resolution: Resolution,
     quiet: Quiet,
-    /// What [`flush`] streams through where cache lines cannot be flushed by address.
+    /// What [`HostDevice::flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     /// A tool looks on.
     watched: bool,
