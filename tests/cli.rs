@@ -67,6 +67,9 @@ fn check_counts_a_space_that_is_too_large_to_list() {
     let text = fs::read_to_string(&manifest).unwrap().replace(old, &format!("{new}\n{constraints}"));
     fs::write(&manifest, text).unwrap();
     assert_shown!(shown(package.path(), &["check"]));
+    let refused = kbench(package.path(), &["build", "--all"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("more than 100000 variants, too many for --all"));
 }
 
 #[test]

@@ -131,7 +131,10 @@ impl Journal {
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
-                    format!("{}: another kbench is running on this kernel", path.display()),
+                    format!(
+                        "{}: another kbench is running on this kernel; wait for it, or give this one a --target-dir of its own",
+                        path.display()
+                    ),
                 ));
             }
             // Where the file system has no locks: go on, as cargo does.

@@ -37,7 +37,7 @@ pub(super) struct Cc {
 }
 
 impl Cc {
-    /// Finds the compiler; `scratch` is for the cc crate's own tests.
+    /// Finds the compiler; `scratch` is a folder for the cc crate, which writes nothing there yet.
     pub(super) fn find(scratch: &Path) -> Result<Self, CompileError> {
         let no_compiler = |what: String| CompileError::NoCompiler {
             what,
@@ -110,6 +110,11 @@ impl Cc {
         invocation
     }
 
+    /// Whether the compiler takes a flag. The answer is found in a folder of this process: two may ask at once.
+    fn knows(&self, flag: &str, work: &Path) -> bool {
+        self.build.clone().out_dir(work).is_flag_supported(flag).unwrap_or(false)
+    }
+
     /// Compiles in `work`, a folder of its own.
     pub(super) fn build(&self, unit: &Unit, cache: &Cache, work: &Path) -> Result<Built, CompileError> {
         let source = cache.store_shim(&shim(unit)?)?;
@@ -117,7 +122,7 @@ impl Cc {
             ["kernel.o", "kernel.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
         let mut compile = self.base(&unit.directory, &unit.flags);
         compile.env("TMPDIR", work);
-        if *self.stack_usage.get_or_init(|| self.build.is_flag_supported("-fstack-usage").unwrap_or(false)) {
+        if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
             compile.arg("-fstack-usage");
         }
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);

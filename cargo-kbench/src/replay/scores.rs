@@ -29,8 +29,8 @@ pub struct Scores {
     /// Evaluations until within 1 %.
     pub to_1: Reached,
     /// How much of random search's distance from the optimum is saved, the mean over 10 to 200 evaluations (or to the budget):
-    /// random search is 0, the optimum at once 1.
-    pub p200: f64,
+    /// random search is 0, the optimum at once 1. `None` where the budget is smaller, or nothing is left to save.
+    pub p200: Option<f64>,
     /// The performance score of the auto-tuning methodology; `None` where the record does not say what evaluations cost.
     pub p: Option<f64>,
     /// Evaluations that failed, the mean over seeds.
@@ -57,8 +57,8 @@ pub struct Overall {
     pub to_5: Reached,
     /// Evaluations until within 1 %, over all runs.
     pub to_1: Reached,
-    /// The mean of the records' P200.
-    pub p200: f64,
+    /// The mean of the records' P200; `None` where one has none.
+    pub p200: Option<f64>,
     /// The mean of the records' P; `None` where one has none.
     pub p: Option<f64>,
     /// Evaluations that failed, the mean over all runs.
@@ -96,7 +96,7 @@ pub fn score(recorded: &Recorded, runs: &[Run], budget: u64) -> Scores {
             .to_vec(),
         to_5: goal(0.05),
         to_1: goal(0.01),
-        p200: mean(&saved),
+        p200: (!saved.is_empty()).then(|| mean(&saved)),
         p: methodology::score(recorded, runs),
         failed: failed as f64 / runs.len() as f64,
         micros: runs.iter().map(|run| run.seconds).sum::<f64>() * 1e6 / evaluations.max(1) as f64,
@@ -113,6 +113,9 @@ pub fn overall(records: &[Replayed]) -> Overall {
         });
         Reached::of(each.collect())
     };
+    let of_all = |score: fn(&Scores) -> Option<f64>| {
+        scores.iter().map(|scores| score(scores)).collect::<Option<Vec<f64>>>().map(|each| mean(&each))
+    };
     Overall {
         best: CHECKPOINTS
             .iter()
@@ -124,8 +127,8 @@ pub fn overall(records: &[Replayed]) -> Overall {
             .collect(),
         to_5: goal(0.05),
         to_1: goal(0.01),
-        p200: mean(&scores.iter().map(|scores| scores.p200).collect::<Vec<_>>()),
-        p: scores.iter().map(|scores| scores.p).collect::<Option<Vec<f64>>>().map(|each| mean(&each)),
+        p200: of_all(|scores| scores.p200),
+        p: of_all(|scores| scores.p),
         failed: mean(&scores.iter().map(|scores| scores.failed).collect::<Vec<_>>()),
         micros: mean(&scores.iter().map(|scores| scores.micros).collect::<Vec<_>>()),
     }

@@ -231,7 +231,7 @@ fn scores_of_runs_that_are_known() {
     let at_once = scores::score(&recorded, &[run_of(&recorded, [optimum])], 200);
     assert!(at_once.best.iter().all(|(_, best)| (best.unwrap() - 1.0).abs() < 1e-12), "the best is kept after the end");
     assert_eq!((at_once.to_5.median, at_once.to_1.share), (Some(1), 1.0));
-    assert!((at_once.p200 - 1.0).abs() < 1e-9, "{}", at_once.p200);
+    assert!((at_once.p200.unwrap() - 1.0).abs() < 1e-9, "{:?}", at_once.p200);
     assert!(at_once.p.unwrap() > 0.8, "{:?}", at_once.p);
 
     let failing = recorded.entries.iter().position(|entry| entry.outcome.objective().is_none()).unwrap();
@@ -239,11 +239,12 @@ fn scores_of_runs_that_are_known() {
     assert!((never.best[0].1.unwrap() - recorded.worst()).abs() < 1e-9, "a failure counts as the worst");
     assert_eq!(never.best[3].1, None, "beyond the budget");
     assert_eq!((never.to_5.median, never.to_5.share, never.failed), (None, 0.0, 1.0));
-    assert!(never.p200 < -1.0);
+    assert!(never.p200.unwrap() < -1.0);
+    assert_eq!(scores::score(&recorded, &[run_of(&recorded, [failing])], 9).p200, None, "the first 9 do not count");
 
     let options = Options { strategy: StrategyName::Random, seeds: 200, budget: 200 };
     let random = Replayed::new(recorded, &options).scores;
-    assert!(random.p200.abs() < 0.05, "random search is what P200 compares with: {}", random.p200);
+    assert!(random.p200.unwrap().abs() < 0.05, "random search is what P200 compares with: {:?}", random.p200);
     assert!(random.p.unwrap() < 0.2, "{:?}", random.p);
 }
 

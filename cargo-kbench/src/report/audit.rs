@@ -6,7 +6,7 @@ use super::{BAD, GOOD, NOTE, WARN, count, name};
 use crate::audit::{Audited, Fate, Report};
 
 /// Columns for the gate, its code and the shape.
-const BY: usize = 34;
+const BY: usize = 42;
 
 /// One mutant; `width` is that of the longest name. What would have killed a survivor stands below it.
 pub fn mutant(audited: &Audited, width: usize) -> String {

@@ -1,5 +1,7 @@
 //! `cargo kbench build`: compile, and gate 1; needs no device.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::anyhow;
 
 use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
@@ -7,11 +9,14 @@ use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{Backend, Kernel};
 use crate::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
 use crate::evaluation::Evaluation;
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::report::{self, Verbosity, json, outln, table::Table, terminal::Terminal};
 use crate::session::{Reporter, build_all};
 use crate::space::Variant;
 use crate::workbench::{Builder, Built, RunError, Workbench};
+
+/// Most variants that `--all` compiles: a day's work of a machine.
+const MOST: usize = 100_000;
 
 /// Runs the verb.
 pub fn run(
@@ -34,8 +39,7 @@ pub fn run(
     let mut usages = Vec::new();
     let mut skipped = Vec::new();
     for (package, kernel) in selected(&project, select) {
-        let variants: Vec<Variant> =
-            if all { kernel.space.variants().collect() } else { vec![variant(kernel, variant_args)?] };
+        let variants: Vec<Variant> = if all { every(kernel)? } else { vec![variant(kernel, variant_args)?] };
         let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
         let references = project.work_directory().join("references");
         let mut bench = Workbench::new(package, kernel, &compiler, 0, references);
@@ -75,6 +79,19 @@ pub fn run(
         }
     }
     Ok(exit)
+}
+
+/// Every variant, where there are few enough to compile each.
+fn every(kernel: &Kernel) -> anyhow::Result<Vec<Variant>> {
+    let going = |_: &Variant| !INTERRUPTED.load(Ordering::Relaxed);
+    let variants: Vec<Variant> = kernel.space.variants().take_while(going).take(MOST + 1).collect();
+    if variants.len() > MOST {
+        return Err(anyhow!(
+            "kernel `{}` has more than {MOST} variants, too many for --all; `cargo kbench autotune` searches them",
+            kernel.name
+        ));
+    }
+    Ok(variants)
 }
 
 fn same_place(old: &KernelUsage, new: &KernelUsage) -> bool {

@@ -18,7 +18,14 @@ pub fn run(files: &[PathBuf], args: &ReplayArgs, output: &OutputArgs) -> anyhow:
         recorded.begin_with(&warm);
         if !output.json() && output.verbosity() > Verbosity::Quiet {
             let (name, count) = (&recorded.name, recorded.entries.len());
-            report::status("Replaying", format_args!("{name}: {count} configurations, {} seeds", options.seeds));
+            report::status(
+                "Replaying",
+                format_args!(
+                    "{name}: {}, {}",
+                    report::count(count as u64, "configuration"),
+                    report::count(options.seeds, "run")
+                ),
+            );
         }
         let replayed = Replayed::new(recorded, &options);
         if output.json() {

@@ -10,6 +10,7 @@ use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
 use super::reservations::reservations;
 use super::{RunError, Workbench};
+use crate::compile::CompileError;
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection, TimingRecord};
 use crate::executor::ExecutorError;
@@ -118,10 +119,12 @@ impl<'a> Workbench<'a> {
                 Ok(Err(rejection)) => {
                     compared.unavailable.insert(name, rejection);
                 }
-                // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run.
-                Err(error @ (RunError::Reference { .. } | RunError::Unavailable { .. } | RunError::Tool(_)))
-                    if matches!(entrant, Entrant::Baseline(_)) =>
-                {
+                // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run. A full disk is.
+                Err(
+                    error @ (RunError::Reference { .. }
+                    | RunError::Unavailable { .. }
+                    | RunError::Tool(CompileError::NoCompiler { .. } | CompileError::Unsupported { .. })),
+                ) if matches!(entrant, Entrant::Baseline(_)) => {
                     let shape = &self.kernel.shapes[shape].name;
                     let why = Rejection::new(Gate::Compile, Reason::Reference, error.to_string(), Some(shape));
                     compared.unavailable.insert(name, why);

@@ -48,7 +48,7 @@ pub struct HostDevice {
     quiet: Quiet,
     /// Opened when first asked for.
     rapl: Option<Rapl>,
-    /// What [`flush`] streams through where cache lines cannot be flushed by address.
+    /// What [`HostDevice::flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     /// A tool looks on.
     watched: bool,
