@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
-use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::space::Settings;
 
 /// The version of the lines.
@@ -29,6 +29,8 @@ pub enum Record {
     Comparison(Box<Comparison>),
     /// A variant was run under a sanitizer.
     Sanitized(Box<SanitizedRun>),
+    /// A proposer handed in sources.
+    Round(Round),
     /// The run ended by itself.
     End {
         /// Variants evaluated.
@@ -58,6 +60,17 @@ pub struct Start {
     /// The default variant.
     #[serde(default)]
     pub default: Settings,
+}
+
+/// What a proposer handed in at once, and what was tried of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Which, from 1.
+    pub round: u64,
+    /// Hash of the proposer's command and the kernel's own source: for another proposer or source, these are no proposals.
+    pub key: String,
+    /// The sources, each with the toggles that it is to be tried with.
+    pub proposals: Vec<(SourceRecord, Settings)>,
 }
 
 /// An interleaved measurement.
@@ -111,6 +124,8 @@ pub struct Known {
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
     pub sanitized: HashMap<String, SanitizedRun>,
+    /// What proposers handed in, in that order.
+    pub rounds: Vec<Round>,
 }
 
 impl Journal {
@@ -178,6 +193,7 @@ impl Known {
                 Ok(Record::Sanitized(run)) => {
                     known.sanitized.insert(run.key.clone(), *run);
                 }
+                Ok(Record::Round(round)) => known.rounds.push(round),
                 _ => {}
             }
         }

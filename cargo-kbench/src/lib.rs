@@ -4,7 +4,7 @@
 //! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
 //! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
 //! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device; [`audit`]
-//! looks for faults that the gates do not see.
+//! looks for faults that the gates do not see. A [`proposer`] is a program that hands in sources.
 
 pub mod audit;
 pub mod bench;
@@ -22,6 +22,7 @@ pub mod file;
 pub mod gates;
 pub mod journal;
 pub mod profile;
+pub mod proposer;
 pub mod replay;
 pub mod report;
 pub mod resolve;

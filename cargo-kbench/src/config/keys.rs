@@ -436,6 +436,11 @@ static SEARCH: Keys = keys(
             "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
         ),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
+        key(
+            "proposer",
+            TEXTS,
+            "A program, and its arguments, that hands in new sources as variants; half of the budget is kept for them",
+        ),
     ],
 );
 

@@ -47,6 +47,12 @@ impl Reporter for Json<'_> {
                 fields["evaluation"] = value(evaluation);
                 message("evaluated", fields);
             }
+            Event::Proposed { round, proposals } => {
+                message(
+                    "proposed",
+                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "round": round, "proposals": proposals }),
+                );
+            }
             Event::Sanitized { label, sanitized } => {
                 let mut fields = value(sanitized);
                 fields["package"] = self.kernel.package.clone().into();

@@ -7,10 +7,10 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use super::gate::missed_limits;
-use super::search::Search;
+use super::search::{Search, Tried};
 use super::{Comparison, DEFAULT, Spent, Tuned, space_size};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
-use crate::evaluation::{Evaluation, Outcome};
+use crate::evaluation::Outcome;
 use crate::space::Variant;
 use crate::workbench::{Compared, dead_toggles};
 
@@ -18,7 +18,7 @@ impl Search<'_> {
     pub(super) fn conclude(
         &self,
         device: &DeviceInfo,
-        finalists: &[(Variant, Evaluation)],
+        finalists: &[Tried],
         compared: &Compared,
     ) -> Tuned {
         let kernel = self.kernel;
@@ -28,12 +28,13 @@ impl Search<'_> {
 
         let mut elite: Vec<(String, EliteVariant)> = finalists
             .iter()
-            .filter_map(|(variant, evaluation)| {
-                let label = kernel.space.label(variant);
+            .filter_map(|Tried { evaluation, .. }| {
+                let label = evaluation.label();
                 let timing = compared.entry(&label)?.timing.clone();
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
+                    source: evaluation.source.clone(),
                     timing,
                     speedups: BTreeMap::new(),
                     errors: evaluation.errors.clone(),
@@ -80,8 +81,8 @@ impl Search<'_> {
             .and_then(|(winner, (second, _))| Comparison::of(compared, winner, second));
         let mut warnings = compared.warnings.clone();
         if let Some(winner) = &winner {
-            let of_winner = finalists.iter().find(|(variant, _)| kernel.space.label(variant) == *winner);
-            warnings.extend(of_winner.into_iter().flat_map(|(_, evaluation)| evaluation.warnings.clone()));
+            let of_winner = finalists.iter().find(|finalist| finalist.evaluation.label() == *winner);
+            warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
         }
         warnings.sort();
         warnings.dedup();
@@ -89,16 +90,19 @@ impl Search<'_> {
 
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
-        for (variant, evaluation) in &self.tried {
+        for Tried { source, evaluation, .. } in &self.tried {
             if let Outcome::Rejected(rejection) = &evaluation.outcome {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
-                *rejected.entry(reason.clone()).or_insert(0) += 1;
-                let example = || (kernel.space.label(variant), rejection.message.clone());
+                if source.is_none() {
+                    *rejected.entry(reason.clone()).or_insert(0) += 1;
+                }
+                let example = || (evaluation.label(), rejection.message.clone());
                 examples.entry(reason).or_insert_with(example);
             }
         }
+        let of_space = self.tried.iter().filter(|tried| tried.source.is_none());
         let tried: Vec<(Variant, String)> =
-            self.tried.iter().map(|(variant, evaluation)| (variant.clone(), evaluation.key.clone())).collect();
+            of_space.map(|tried| (tried.variant.clone(), tried.evaluation.key.clone())).collect();
         let entry = EliteEntry {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),
@@ -116,6 +120,7 @@ impl Search<'_> {
                 evaluated: self.evaluated,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
+                proposer: None,
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),

@@ -53,13 +53,14 @@ fn tune(
     let mut bench = Workbench::new(package, kernel, compiler, device, work.join("references"));
     let device = bench.open()?;
     let journal = work.join("journal").join(&kernel.package).join(format!("{}.jsonl", kernel.name));
-    let options = TuneOptions { journal: &journal, resume };
+    let path = project.elite_path();
+    let (proposed, root) = (work.join("proposed"), path.parent().unwrap_or(&path));
+    let options = TuneOptions { journal: &journal, resume, proposed: &proposed, root };
     let tuned = if output.json() {
         session::autotune(&mut bench, &device, &options, &mut Json::new(kernel))?
     } else {
         session::autotune(&mut bench, &device, &options, &mut Terminal::new(output.verbosity()))?
     };
-    let path = project.elite_path();
     let survived = !tuned.entry.elite.is_empty();
     if survived {
         EliteFile::add(&path, &work.join("elite.lock"), tuned.entry.clone())?;

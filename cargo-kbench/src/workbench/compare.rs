@@ -1,6 +1,7 @@
 //! Variants and baselines measured together, one sample of each in turn.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kbench_runtime::protocol::{Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
@@ -9,9 +10,9 @@ use kbench_runtime::timing::{Look, Stopping};
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
 use super::reservations::reservations;
-use super::{RunError, Workbench};
+use super::{Proposed, RunError, Workbench};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
-use crate::evaluation::{Gate, Reason, Rejection, TimingRecord};
+use crate::evaluation::{Gate, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::executor::ExecutorError;
 use crate::external::Inputs;
 use crate::journal::{Comparison, ComparisonEntry, Record};
@@ -32,6 +33,8 @@ enum Loser {
 pub enum Entrant {
     /// A variant of the kernel.
     Variant(Variant),
+    /// A variant of a source that a proposer handed in.
+    Proposed(Arc<Proposed>, Variant),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
 }
@@ -326,6 +329,9 @@ impl<'a> Workbench<'a> {
     pub fn entrant_name(&self, entrant: &Entrant) -> String {
         match entrant {
             Entrant::Variant(variant) => self.kernel.space.label(variant),
+            Entrant::Proposed(source, variant) => {
+                SourceRecord::label(Some(&source.record), &self.kernel.space.label(variant))
+            }
             Entrant::Baseline(index) => self.kernel.baselines[*index].name.clone(),
         }
     }
@@ -341,6 +347,9 @@ impl<'a> Workbench<'a> {
         let index = match entrant {
             // It passed gate 2 at this shape, or it would not be here.
             Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
+            Entrant::Proposed(source, variant) => {
+                return self.prepare(self.entrant_name(entrant), kernel, &source.implementation, variant, shape);
+            }
             Entrant::Baseline(index) => *index,
         };
         let Baseline { name, kind } = &kernel.baselines[index];

@@ -46,6 +46,7 @@ impl Workbench<'_> {
     ) -> Result<Evaluation, RunError> {
         let toggles = self.kernel.space.settings(variant);
         let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
+        evaluation.source = self.builder.source.as_ref().map(|source| source.record.clone());
         match attempt.result {
             Ok(built) => {
                 evaluation.builds = built.records(self.kernel);
@@ -58,7 +59,7 @@ impl Workbench<'_> {
                         }
                         jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
-                        self.keys.insert(evaluation.key.clone(), toggles);
+                        self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
                         self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
                     }
                     Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
@@ -75,17 +76,23 @@ impl Workbench<'_> {
 
     /// What is known of a variant with this key: from its twin in this run, or from the journal.
     fn known_as(&mut self, evaluation: &Evaluation, stop_above: Option<f64>) -> Result<Option<Evaluation>, RunError> {
-        let Evaluation { toggles, key, builds, .. } = evaluation;
+        let Evaluation { toggles, source, key, builds, .. } = evaluation;
         let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
             return Ok(None);
         };
         let first = self.keys.get(key);
-        let twin = first.filter(|&first| first != toggles).cloned();
-        let known = Evaluation { toggles: toggles.clone(), builds: builds.clone(), twin, ..known.clone() };
+        let twin = first.filter(|(first, of)| (first, of) != (toggles, source)).map(|(first, _)| first.clone());
+        let known = Evaluation {
+            toggles: toggles.clone(),
+            source: source.clone(),
+            builds: builds.clone(),
+            twin,
+            ..known.clone()
+        };
         if first.is_some() {
             self.record(&Record::Evaluation(Box::new(known.clone())))?;
         } else {
-            self.keys.insert(key.clone(), toggles.clone());
+            self.keys.insert(key.clone(), (toggles.clone(), source.clone()));
         }
         Ok(Some(known))
     }
