@@ -74,11 +74,19 @@ fn mutations(text: &str, kernel: &Value) -> Vec<(String, String)> {
         let Some(name) = toggle["name"].as_str().filter(|_| largest.is_some_and(|largest| largest >= 4)) else {
             continue;
         };
+        // The launch stays that of the toggle's own value.
+        let launch = format!("{}{}{}", kernel["grid"], kernel["block"], kernel["dynamic_shared"]);
+        if double(&launch, name).is_some() {
+            continue;
+        }
         all.extend(double(text, name).map(|text| (format!("double-{name}"), text)));
     }
     if cuda {
-        let bounds = BLOCKS.iter().filter_map(|&blocks| Some((format!("bounds-{blocks}"), bounds(text, blocks)?)));
-        all.extend(bounds);
+        let block: Vec<&str> = kernel["block"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let threads = format!("({})", block.join(") * ("));
+        for blocks in BLOCKS {
+            all.extend(bounds(text, &threads, blocks).map(|text| (format!("bounds-{blocks}"), text)));
+        }
     }
     let pragma = if cuda { "#pragma unroll" } else { "#pragma GCC unroll" };
     for factor in UNROLL {
@@ -110,10 +118,14 @@ fn double(text: &str, name: &str) -> Option<String> {
     found.then(|| out + rest)
 }
 
-/// The first `__launch_bounds__` with so many blocks a multiprocessor.
-fn bounds(text: &str, blocks: u32) -> Option<String> {
+/// The first `__launch_bounds__` with so many blocks a multiprocessor; where there is none, one with so many threads.
+fn bounds(text: &str, threads: &str, blocks: u32) -> Option<String> {
     const WORD: &str = "__launch_bounds__(";
-    let start = text.find(WORD)? + WORD.len();
+    let Some(start) = text.find(WORD).map(|at| at + WORD.len()) else {
+        const KERNEL: &str = "__global__ void ";
+        let (before, after) = text.split_once(KERNEL)?;
+        return Some(format!("{before}{KERNEL}{WORD}{threads}, {blocks}) {after}"));
+    };
     let mut depth = 1;
     // The first argument ends at a comma outside of brackets.
     let mut first = None;
@@ -154,9 +166,13 @@ mod tests {
 
     #[test]
     fn bounds_get_a_second_argument() {
-        assert_eq!(bounds("a __launch_bounds__(f(1, 2)) b", 3).unwrap(), "a __launch_bounds__(f(1, 2), 3) b");
-        assert_eq!(bounds("__launch_bounds__(T, 1) b", 3).unwrap(), "__launch_bounds__(T, 3) b");
-        assert_eq!(bounds("void k()", 3), None);
+        assert_eq!(bounds("a __launch_bounds__(f(1, 2)) b", "(T)", 3).unwrap(), "a __launch_bounds__(f(1, 2), 3) b");
+        assert_eq!(bounds("__launch_bounds__(T, 1) b", "(T)", 3).unwrap(), "__launch_bounds__(T, 3) b");
+        assert_eq!(
+            bounds("__global__ void k()", "(X) * (Y)", 2).unwrap(),
+            "__global__ void __launch_bounds__((X) * (Y), 2) k()"
+        );
+        assert_eq!(bounds("void k()", "(T)", 3), None);
     }
 
     #[test]
@@ -168,8 +184,12 @@ mod tests {
 
     #[test]
     fn every_mutation_is_another_text() {
-        let kernel = json!({ "backend": "cuda", "toggles": [{ "name": "TILE", "values": [16, 64] }, { "name": "FAST", "values": [0, 1] }] });
-        let text = "__global__ void __launch_bounds__(TILE) k() {\nfor (int i = 0; i < FAST; i++) a();\n}\n";
+        let kernel = json!({ "backend": "cuda", "block": ["THREADS"], "toggles": [
+            { "name": "TILE", "values": [16, 64] },
+            { "name": "FAST", "values": [0, 1] },
+            { "name": "THREADS", "values": [64, 128] },
+        ] });
+        let text = "__global__ void __launch_bounds__(THREADS) k() {\nfor (int i = 0; i < TILE; i++) a();\n}\n";
         let all = mutations(text, &kernel);
         let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(

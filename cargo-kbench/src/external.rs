@@ -149,12 +149,7 @@ pub struct ProgramOptions<'a> {
 }
 
 /// Starts a program in `directory`; `remote`: behind a runner; `longest`: most bytes of a line that it may write.
-pub(crate) fn start(
-    command: &[&String],
-    directory: &Path,
-    remote: bool,
-    longest: u64,
-) -> Result<Worker, Refusal> {
+pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest: u64) -> Result<Worker, Refusal> {
     let mut words: Vec<OsString> = command.iter().map(OsString::from).collect();
     // A relative program, as opposed to a name on the PATH, lies in the package.
     if Path::new(&words[0]).components().count() > 1 {

@@ -8,6 +8,7 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use crate::config::Kernel;
+use crate::config::expr::Expr;
 use crate::executor::Worker;
 use crate::external::{Refusal, start};
 use protocol::{Answer, LONGEST, MOST, Propose, Request, VERSION};
@@ -75,15 +76,21 @@ impl protocol::Kernel {
     /// What a proposer is told of a kernel whose source has this text.
     pub fn of(kernel: &Kernel, text: &str) -> Self {
         let space = &kernel.space;
+        let texts = |exprs: &[Expr]| exprs.iter().map(|expr| expr.text().to_owned()).collect();
+        let own = &kernel.implementation;
         let shapes = kernel.shapes.iter().filter(|shape| !shape.check_only);
         Self {
             package: kernel.package.clone(),
             name: kernel.name.clone(),
-            backend: name(kernel.implementation.backend),
-            entry: kernel.implementation.entry.clone(),
-            source: kernel.implementation.source.clone(),
+            backend: name(own.backend),
+            entry: own.entry.clone(),
+            source: own.source.clone(),
             text: text.to_owned(),
-            flags: kernel.implementation.flags.clone(),
+            flags: own.flags.clone(),
+            grid: texts(&own.grid),
+            block: texts(&own.block),
+            dynamic_shared: own.dynamic_shared.as_ref().map(|bytes| bytes.text().to_owned()),
+            defines: own.defines.iter().map(|(name, value)| (name.clone(), value.text().to_owned())).collect(),
             toggles: space
                 .toggles
                 .iter()
@@ -102,5 +109,73 @@ fn name(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         other => unreachable!("not a unit variant: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kbench_runtime::device::Device as _;
+    use kbench_runtime::device::fake::FakeDevice;
+    use kbench_runtime::protocol::Failure;
+
+    use super::*;
+
+    fn kernel() -> protocol::Kernel {
+        protocol::Kernel {
+            package: "p".into(),
+            name: "k".into(),
+            backend: "c".into(),
+            entry: "k".into(),
+            source: "/k.c".into(),
+            text: "void k(void) {}".into(),
+            flags: vec![],
+            grid: vec![],
+            block: vec![],
+            dynamic_shared: None,
+            defines: [].into(),
+            toggles: vec![],
+            constraints: vec![],
+            default: crate::space::Settings::default(),
+            shapes: [].into(),
+            shape: "s".into(),
+        }
+    }
+
+    fn start_with(script: &str, seconds: u64) -> Result<Proposer, Refusal> {
+        let command = ["sh", "-c", script].map(str::to_owned);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        Proposer::start(&command, Path::new("."), kernel(), FakeDevice::open(0).info(), until)
+    }
+
+    fn round() -> protocol::Round {
+        protocol::Round { round: 1, left: 1, elite: vec![], rejects: vec![], profile: None }
+    }
+
+    #[test]
+    fn one_that_is_silent_is_given_up() {
+        let Err(Refusal::Failure(Failure::Hang { .. })) = start_with("sleep 100", 0) else {
+            panic!("it was waited for")
+        };
+        let hello = r#"echo '{"type":"hello","protocol":1}'; sleep 100"#;
+        let mut proposer = start_with(hello, 60).map_err(|why| format!("{why:?}")).unwrap();
+        let refusal = proposer.round(round(), Instant::now()).unwrap_err();
+        assert!(matches!(refusal, Refusal::Failure(Failure::Hang { .. })), "{refusal:?}");
+    }
+
+    #[test]
+    fn what_does_not_belong_is_a_protocol_error() {
+        let said = |script: &str| match start_with(script, 60)
+            .and_then(|mut proposer| proposer.round(round(), Instant::now() + Duration::from_secs(60)))
+        {
+            Err(refusal) => refusal.reason().unwrap().1,
+            Ok(proposals) => panic!("{proposals:?}"),
+        };
+        assert!(said(r#"echo '{"type":"done"}'"#).contains("did not begin with `hello`"));
+        let hello = r#"echo '{"type":"hello","protocol":1}'"#;
+        assert!(said(&format!("{hello}; {hello}; read x")).contains("`hello` in a round"));
+        assert!(said(&format!(r#"{hello}; echo '{{"type":"propose","name":"a"}}'; read x"#)).contains("source"));
+        assert!(said(&format!(r#"{hello}; echo '{{"type":"sing"}}'; read x"#)).contains("sing"));
     }
 }

@@ -76,6 +76,14 @@ pub struct Kernel {
     pub text: String,
     /// Compiler flags, which are a proposal's too.
     pub flags: Vec<String>,
+    /// Blocks of a launch (CUDA), expressions over dimensions and toggles. A proposal is launched like the original.
+    pub grid: Vec<String>,
+    /// Threads of a block (CUDA).
+    pub block: Vec<String>,
+    /// Bytes of dynamic shared memory (CUDA).
+    pub dynamic_shared: Option<String>,
+    /// Macros beside the toggles, and their values: expressions over dimensions and toggles.
+    pub defines: BTreeMap<String, String>,
     /// Macros, each with its values. A proposal is compiled with one value of each.
     pub toggles: Vec<Toggle>,
     /// What combinations of values must satisfy.

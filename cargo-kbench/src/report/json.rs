@@ -74,9 +74,7 @@ impl Reporter for Json<'_> {
 
 /// The verdict on one variant; the last message of `gate` for a kernel.
 pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) {
-    message(
-        "verdict",
-        json!({
+    let mut fields = json!({
             "package": kernel.package,
             "kernel": kernel.name,
             "variant": evaluation.toggles,
@@ -90,8 +88,11 @@ pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection
             "builds": evaluation.builds,
             "errors": evaluation.errors,
             "timing": evaluation.timing,
-        }),
-    );
+    });
+    if let Some(source) = &evaluation.source {
+        fields["source"] = value(source);
+    }
+    message("verdict", fields);
 }
 
 /// The comparisons behind a verdict.

@@ -232,10 +232,8 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
         for (reason, n) in &proposer.rejected {
             let (label, message) = &tuned.examples[reason];
             let of = proposer.evaluated;
-            let _ = writeln!(
-                text,
-                "{WARN}rejected{WARN:#} {n} of {of} proposed by {reason}, such as {label}: {message}"
-            );
+            let _ =
+                writeln!(text, "{WARN}rejected{WARN:#} {n} of {of} proposed by {reason}, such as {label}: {message}");
         }
     }
     if tuned.twins > 0 {
@@ -310,11 +308,9 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
     let mut parts = Vec::new();
     match &tuned.over_default {
         Some(comparison) => parts.push(against(comparison, DEFAULT)),
-        None if tuned
-            .entry
-            .elite
-            .first()
-            .is_some_and(|winner| winner.source.is_none() && winner.toggles == kernel.space.settings(&kernel.space.default)) =>
+        None if tuned.entry.elite.first().is_some_and(|winner| {
+            winner.source.is_none() && winner.toggles == kernel.space.settings(&kernel.space.default)
+        }) =>
         {
             parts.push("the default is the winner".to_owned());
         }

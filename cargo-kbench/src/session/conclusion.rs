@@ -15,12 +15,7 @@ use crate::space::Variant;
 use crate::workbench::{Compared, dead_toggles};
 
 impl Search<'_> {
-    pub(super) fn conclude(
-        &self,
-        device: &DeviceInfo,
-        finalists: &[Tried],
-        compared: &Compared,
-    ) -> Tuned {
+    pub(super) fn conclude(&self, device: &DeviceInfo, finalists: &[Tried], compared: &Compared) -> Tuned {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
         let default_label = kernel.space.label(&kernel.space.default);

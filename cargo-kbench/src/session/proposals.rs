@@ -17,8 +17,8 @@ use crate::evaluation::SourceRecord;
 use crate::executor::{ExecutorError, INTERRUPTED, PATIENCE};
 use crate::external::Refusal;
 use crate::journal::{Record, Round};
-use crate::proposer::protocol::{self, LONGEST, Propose, Refused, Status, Verdict};
 use crate::proposer::Proposer;
+use crate::proposer::protocol::{self, LONGEST, Propose, Refused, Status, Verdict};
 use crate::search::EVALUATIONS;
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, Proposed, RunError, Workbench};
@@ -171,9 +171,8 @@ impl<'r> Proposals<'r> {
             self.record.rounds = number;
             self.reporter.event(Event::Proposed { round: number, proposals: proposals.len() });
             let sources = proposals.iter();
-            let sources = sources.map(|proposal| {
-                (proposal.source.record.clone(), kernel.space.settings(&proposal.variant))
-            });
+            let sources =
+                sources.map(|proposal| (proposal.source.record.clone(), kernel.space.settings(&proposal.variant)));
             bench.record(&Record::Round(Round { round: number, key: key.to_owned(), proposals: sources.collect() }))?;
             self.attempt(search, bench, &proposals, proposer, times)?;
         }
@@ -208,8 +207,8 @@ impl<'r> Proposals<'r> {
             // A model has nothing that limits it.
             Some(best) if kernel.implementation.backend != Backend::Fake => {
                 let (variant, evaluation) = (best.variant.clone(), best.evaluation.clone());
-                let profiled =
-                    bench.on(best.source.as_ref(), |bench| bench.profile(&variant, kernel.search.shape, &evaluation))?;
+                let profiled = bench
+                    .on(best.source.as_ref(), |bench| bench.profile(&variant, kernel.search.shape, &evaluation))?;
                 profiled.ok()
             }
             _ => None,
@@ -301,9 +300,10 @@ impl<'r> Proposals<'r> {
             let SourceRecord { name, hash, .. } = source.record.clone();
             let status = if evaluation.rejection().is_some() { Status::Rejected } else { Status::Passed };
             let timing = evaluation.timing.as_ref().filter(|_| status == Status::Passed).map(|timing| timing.summary);
-            let rank = search.best_distinct().iter().position(|best| {
-                best.evaluation.source.as_ref() == Some(&source.record) && best.variant == *variant
-            });
+            let rank = search
+                .best_distinct()
+                .iter()
+                .position(|best| best.evaluation.source.as_ref() == Some(&source.record) && best.variant == *variant);
             proposer.tell(Verdict {
                 round: self.record.rounds,
                 toggles: Some(evaluation.toggles.clone()),

@@ -87,6 +87,7 @@ impl Workbench<'_> {
             shape: place.name.clone(),
             dims: place.dims.iter().cloned().collect(),
             toggles: kernel.space.settings(variant),
+            source: self.builder.source.as_ref().map(|source| source.record.clone()),
             timing,
             cache: TimingSettings::from(&kernel.timing).cache,
             diagnosis: diagnose(&counters, &roofline),

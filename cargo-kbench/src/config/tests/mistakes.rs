@@ -1138,3 +1138,21 @@ fn baselines_and_gates() {
        |                                                                             ^ expected 1 or more
     "#);
 }
+
+#[test]
+fn a_proposer_is_a_program() {
+    insta::assert_snapshot!(with("search.proposer = []"), @r"
+    error: an empty command
+      --> Cargo.toml:15:19
+       |
+    15 | search.proposer = []
+       |                   ^^ expected a program and its arguments
+    ");
+    insta::assert_snapshot!(with("search.proposer = 'sh'"), @r"
+    error: `proposer` must be an array
+      --> Cargo.toml:15:19
+       |
+    15 | search.proposer = 'sh'
+       |                   ^^^^ this is a string
+    ");
+}
