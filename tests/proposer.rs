@@ -48,8 +48,8 @@ fn package(mode: &str, search: &str) -> tempfile::TempDir {
 }
 
 fn propose(folder: &Path, round: u64, proposals: &[Value]) {
-    let lines: String = proposals.iter().map(|proposal| format!("{proposal}\n")).collect();
-    fs::write(folder.join(format!("round-{round}")), lines).unwrap();
+    let lines: Vec<String> = proposals.iter().map(Value::to_string).collect();
+    fs::write(folder.join(format!("round-{round}")), lines.join("\n") + "\n").unwrap();
 }
 
 fn proposal(name: &str, source: &str) -> Value {

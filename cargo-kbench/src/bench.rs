@@ -182,7 +182,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             };
             let variant = match entrant {
                 Entrant::Variant(variant) | Entrant::Proposed(_, variant) => Some(variant),
-                Entrant::Baseline(_) => None,
+                Entrant::Baseline(_) | Entrant::Again(_) => None,
             };
             let tried = variant.and_then(|_| self.tried.get(&measured_as));
             let builds = tried.map(|evaluation| &evaluation.builds);
@@ -217,7 +217,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         let (source, variant) = match entrant {
             Entrant::Variant(variant) => (None, variant),
             Entrant::Proposed(source, variant) => (Some(source), variant),
-            Entrant::Baseline(_) => unreachable!("a baseline is judged where it is compared"),
+            Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("judged where it is compared"),
         };
         let label = self.bench.entrant_name(entrant);
         if !self.tried.contains_key(&label) {

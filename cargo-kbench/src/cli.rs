@@ -156,6 +156,23 @@ pub struct CompareArgs {
     pub threshold: f64,
 }
 
+/// How to search.
+#[derive(Debug, Clone, Args)]
+pub struct TuneArgs {
+    /// Go on where an interrupted run ended
+    #[arg(long)]
+    pub resume: bool,
+    /// Tune every shape that is checked, and say how few variants serve all of them within 2 %
+    #[arg(long)]
+    pub per_shape: bool,
+    /// More elite.json to begin with variants of, before those of this project's own
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Do not begin with variants of earlier elites
+    #[arg(long, conflicts_with = "from")]
+    pub cold: bool,
+}
+
 /// How to replay.
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
@@ -168,6 +185,9 @@ pub struct ReplayArgs {
     /// Evaluations a run
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: u64,
+    /// A record whose three best each run begins with, as `autotune` does with those of elite.json
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
 }
 
 /// A condition that may differ.
@@ -290,9 +310,8 @@ enum Verb {
         tools: ToolArgs,
         #[command(flatten)]
         measure: MeasureArgs,
-        /// Go on where an interrupted run ended
-        #[arg(long)]
-        resume: bool,
+        #[command(flatten)]
+        tune: TuneArgs,
     },
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
     Replay {
@@ -379,8 +398,8 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
             verbs::audit::run(&select, &tools, &variant, &measure, output)
         }
         Verb::Compare { old, new, limits } => verbs::compare::run(&old, &new, &limits, output),
-        Verb::Autotune { select, tools, measure, resume } => {
-            verbs::autotune::run(&select, &tools, &measure, resume, output)
+        Verb::Autotune { select, tools, measure, tune } => {
+            verbs::autotune::run(&select, &tools, &measure, &tune, output)
         }
         Verb::Replay { files, replay } => verbs::replay::run(&files, &replay, output),
         Verb::Worker => verbs::worker::run(),

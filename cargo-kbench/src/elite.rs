@@ -12,7 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::Timing;
 use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, SourceRecord, TimingRecord};
 use crate::file::{self, in_context};
+use crate::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
+
+mod cover;
+
+pub use cover::{CoverRecord, CoveredShape, MeasuredVariant};
 
 /// The version of the file.
 pub const VERSION: u32 = 1;
@@ -25,6 +30,9 @@ pub struct EliteFile {
     pub version: u32,
     /// One entry for each kernel, device and shape that was tuned.
     pub kernels: Vec<EliteEntry>,
+    /// One for each kernel and device that was tuned shape by shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<CoverRecord>,
 }
 
 /// What tuning one kernel on one device at one shape found.
@@ -107,6 +115,15 @@ pub struct EliteVariant {
     pub source: Option<SourceRecord>,
     /// Nanoseconds a launch, from the interleaved final.
     pub timing: TimingRecord,
+    /// Its times at the other shapes that an objective is a mean of, from interleaved finals there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_timings: Vec<TimingRecord>,
+    /// What it comes to, in the order of the search's objectives; times are those of the finals. Ranks are by the first.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveValue>,
+    /// Of a search with two objectives: whether no other variant is better for sure in one of them and no worse in the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub front: bool,
     /// Speed-up over the default variant and each baseline: their p50 over this one's, 95 % interval from paired rounds.
     pub speedups: BTreeMap<String, Speedup>,
     /// Errors of its outputs on each shape.
@@ -134,6 +151,9 @@ pub struct BaselineRecord {
     pub toggles: Option<Settings>,
     /// Its time.
     pub timing: TimingRecord,
+    /// What the default variant comes to, in the order of the search's objectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveValue>,
     /// Where it is a baseline by `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRecord>,
@@ -147,6 +167,9 @@ pub struct SearchRecord {
     pub strategy: String,
     /// Seed.
     pub seed: u64,
+    /// What was minimised; p50 in files of versions that did not say.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRecord>,
     /// Valid variants in the space; none where they are too many to count.
     pub space: Option<u64>,
     /// Variants tried.
@@ -155,9 +178,31 @@ pub struct SearchRecord {
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
     pub dead_toggles: Vec<String>,
+    /// By how much the winner, measured twice beside the others, differed from itself: 0.004 for 0.4 %. No smaller difference is
+    /// called one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<f64>,
+    /// Variants of earlier elites, tried right after the default, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm_start: Vec<WarmVariant>,
     /// What a proposer handed in; none where the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
+}
+
+/// A variant of an earlier elite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WarmVariant {
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// The device that it was found on.
+    pub device: String,
+    /// The shape that it was found for.
+    pub shape: String,
+    /// Its rank there.
+    pub rank: usize,
 }
 
 /// What came of a proposer.
@@ -219,7 +264,7 @@ impl EliteFile {
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { version: VERSION, kernels: Vec::new() });
+                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
             }
             Err(error) => return Err(in_context(path, &error)),
         };
@@ -253,13 +298,21 @@ impl EliteFile {
         }
     }
 
-    /// Adds an entry to the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
-    pub fn add(path: &Path, lock: &Path, entry: EliteEntry) -> io::Result<()> {
+    /// Replaces what is known of the same kernel on the same device, or adds it.
+    pub fn insert_cover(&mut self, cover: CoverRecord) {
+        self.covers.retain(|other| {
+            (&other.package, &other.kernel, &other.device.name) != (&cover.package, &cover.kernel, &cover.device.name)
+        });
+        self.covers.push(cover);
+    }
+
+    /// Changes the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
+    pub fn change(path: &Path, lock: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
         let lock_file = std::fs::File::create(lock).map_err(|error| in_context(lock, &error))?;
         // Where the file system has no locks: go on, as cargo does.
         let _ = lock_file.lock();
         let mut file = Self::read(path)?;
-        file.insert(entry);
+        change(&mut file);
         file.write(path)
     }
 
@@ -294,11 +347,14 @@ mod tests {
             search: SearchRecord {
                 strategy: "evo".into(),
                 seed: 0,
+                objectives: vec![],
                 space: Some(64),
                 evaluated,
                 rejected: BTreeMap::new(),
                 dead_toggles: vec![],
                 proposer: None,
+                noise_floor: Some(0.004),
+                warm_start: vec![],
             },
             date: "2026-01-01T00:00:00Z".into(),
             kbench: "0.1.0".into(),

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::Resources;
+use crate::objective::ObjectiveValue;
 use crate::space::Settings;
 
 /// One variant, tried.
@@ -37,6 +38,15 @@ pub struct Evaluation {
     pub errors: Vec<ShapeErrors>,
     /// Its time, where it got that far.
     pub timing: Option<TimingRecord>,
+    /// Its times at other shapes, where an objective needs them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_timings: Vec<TimingRecord>,
+    /// Joules a launch, each sample over a stretch of launches back to back, where that is an objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Summary>,
+    /// What it comes to, in the order of the table's objectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveValue>,
 }
 
 impl Evaluation {
@@ -52,6 +62,9 @@ impl Evaluation {
             builds: Vec::new(),
             errors: Vec::new(),
             timing: None,
+            more_timings: Vec::new(),
+            energy: None,
+            objectives: Vec::new(),
         }
     }
 
@@ -60,7 +73,13 @@ impl Evaluation {
         SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
     }
 
-    /// The objective: p50 in nanoseconds, of a variant that passed.
+    /// The first objective as strategies are told it, of a variant that passed: p50, unless the record says otherwise.
+    pub fn objective(&self) -> Option<f64> {
+        let p50 = self.p50();
+        p50.map(|p50| self.objectives.first().map_or(p50, ObjectiveValue::told))
+    }
+
+    /// p50 in nanoseconds at the search's shape, of a variant that passed.
     pub fn p50(&self) -> Option<f64> {
         match self.outcome {
             Outcome::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),

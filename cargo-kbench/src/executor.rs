@@ -155,6 +155,15 @@ impl Executor {
         }
     }
 
+    /// Whether the device can tell the energy of a launch; the inner error is why not.
+    pub fn meter(&mut self) -> Result<Result<(), String>, ExecutorError> {
+        let id = self.id();
+        match self.submit(&[], &Request::Meter { id }, PATIENCE)? {
+            Event::Metered { energy, .. } => Ok(energy),
+            other => Err(protocol_error(&other)),
+        }
+    }
+
     fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id

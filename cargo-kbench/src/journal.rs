@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, SourceRecord, TimingRecord};
+use crate::objective::ObjectiveRecord;
 use crate::space::Settings;
 
 /// The version of the lines.
@@ -60,6 +61,9 @@ pub struct Start {
     /// The default variant.
     #[serde(default)]
     pub default: Settings,
+    /// What is minimised; p50 in records of versions that did not say.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRecord>,
 }
 
 /// What a proposer handed in at once, and what was tried of it.

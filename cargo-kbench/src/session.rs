@@ -14,12 +14,16 @@ use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::gates;
 use crate::gates::performance::Verdict;
 use crate::journal::{self, Journal, Record};
+use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
+use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
 mod conclusion;
 mod gate;
+mod objectives;
+pub mod per_shape;
 mod pipeline;
 mod proposals;
 mod search;
@@ -65,7 +69,7 @@ pub enum Event<'a> {
         done: u64,
         /// Most that will be tried.
         total: u64,
-        /// Label and p50 in nanoseconds of the best so far.
+        /// Label of the best so far, and its first objective.
         best: Option<(&'a str, f64)>,
     },
     /// A proposer handed in sources.
@@ -115,6 +119,8 @@ pub struct TuneOptions<'a> {
     pub proposed: &'a Path,
     /// The folder of elite.json, which names them relative to it.
     pub root: &'a Path,
+    /// What to try right after the default.
+    pub warm: &'a WarmStart,
 }
 
 /// What tuning a kernel found.
@@ -172,11 +178,16 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
-    /// slower, whatever the samples say.
+    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison.
     pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
         let speedup = compared.speedup(name, other).ok()?;
         let same = compared.same_program(name, other);
-        let verdict = if same { Verdict::Same } else { gates::performance::verdict(&speedup) };
+        let is_noise = compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
+        let verdict = match gates::performance::verdict(&speedup) {
+            _ if same => Verdict::Same,
+            Verdict::Faster | Verdict::Slower if is_noise => Verdict::Undecided,
+            verdict => verdict,
+        };
         Some(Self { speedup, verdict })
     }
 }
@@ -214,26 +225,12 @@ pub fn autotune(
 ) -> Result<Tuned, RunError> {
     let started = Instant::now();
     let kernel = bench.kernel;
+    bench.pursue_objectives()?;
     let (mut journal, known) = Journal::open(options.journal, options.resume)?;
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    journal.start(journal::Start {
-        kernel: format!("{}/{}", kernel.package, kernel.name),
-        device: device.name.clone(),
-        time,
-        resumed: options.resume,
-        shapes: kernel
-            .shapes
-            .iter()
-            .filter(|shape| !shape.check_only)
-            .map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect()))
-            .collect(),
-        timing: Some((&kernel.timing).into()),
-        default: kernel.space.settings(&kernel.space.default),
-        ..journal::Start::default()
-    })?;
+    journal.start(start(kernel, device, options.resume))?;
     bench.attach(journal, known);
 
-    let mut search = Search::new(kernel);
+    let mut search = Search::new(kernel, options.warm);
     reporter.event(Event::Started { kernel, device: Some(device), total: search.total() });
     let mut compile = search.run(bench, started, reporter)?;
     let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
@@ -241,7 +238,8 @@ pub fn autotune(
     let finalists = search.finalists(bench, reporter)?;
     let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
     let mut default_entrant = None;
-    if !entrants.is_empty() {
+    if let Some(best) = finalists.first() {
+        entrants.push(Entrant::Again(best.entrant().into()));
         let default = &kernel.space.default;
         // Its twin among the finalists stands for it.
         if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
@@ -253,9 +251,10 @@ pub fn autotune(
     reporter.event(finals(kernel, &entrants));
     let finals = Instant::now();
     let compared = bench.compare(kernel.search.shape, &entrants)?;
+    let elsewhere = objectives::compare_elsewhere(bench, &entrants)?;
     bench.times.time += finals.elapsed();
     bench.record(&Record::End { evaluations: search.evaluated })?;
-    let mut tuned = search.conclude(device, &finalists, &compared);
+    let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
     tuned.spent = spent(tuned.seconds, thinking, &compile, &bench.times);
@@ -265,6 +264,22 @@ pub fn autotune(
         tuned.entry.search.proposer = Some(rounds.record);
     }
     Ok(tuned)
+}
+
+/// The first line of a run's journal.
+pub fn start(kernel: &Kernel, device: &DeviceInfo, resumed: bool) -> journal::Start {
+    let shapes = kernel.shapes.iter().filter(|shape| !shape.check_only);
+    journal::Start {
+        kernel: format!("{}/{}", kernel.package, kernel.name),
+        device: device.name.clone(),
+        time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        resumed,
+        shapes: shapes.map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
+        timing: Some((&kernel.timing).into()),
+        default: kernel.space.settings(&kernel.space.default),
+        objectives: ObjectiveRecord::all(kernel),
+        ..journal::Start::default()
+    }
 }
 
 /// Runs a variant that passed so far under the sanitizers; gives their runs, none where the table asks for none.

@@ -57,6 +57,11 @@ impl<D: Device> Session<D> {
         }
     }
 
+    /// Whether the device can tell the energy of a launch, or why not.
+    pub fn meter(&mut self) -> Result<(), String> {
+        self.device.energy().map(|_| ())
+    }
+
     /// The device.
     pub fn device(&self) -> &D {
         &self.device
@@ -201,6 +206,9 @@ impl<D: Device> Session<D> {
             }
             reports.push(report);
         }
+        // Unloading runs the kernel's destructors.
+        stage(Stage::Launch);
+        drop(rig);
         Ok(reports)
     }
 

@@ -3,6 +3,7 @@
 //! Every number is resolved before it is sent: the worker knows nothing of manifests, toggles or expressions, and
 //! every file it needs arrives as a [`Request::Blob`]. That is why the same worker runs behind `srun` or `ssh`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -52,6 +53,11 @@ pub enum Request {
     Time(Box<TimeJob>),
     /// Run a kernel once, for a tool that watches the worker. The worker's last job.
     Run(Box<RunJob>),
+    /// Ask whether the device can tell the energy of a launch.
+    Meter {
+        /// Repeated in the answer.
+        id: u64,
+    },
 }
 
 /// What the worker tells the driver.
@@ -100,6 +106,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Result<Counts, String>>,
     },
+    /// The answer to a [`Request::Meter`].
+    Metered {
+        /// The job's id.
+        id: u64,
+        /// Why the device cannot tell, where it cannot.
+        energy: Result<(), String>,
+    },
     /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
     Failed {
         /// The job's id.
@@ -130,6 +143,21 @@ pub enum Stage {
     /// Not a stage: from here on the case of this index runs. Always said where cases run one after another, and before
     /// each launch where [`TimeJob::announce`] asks for it.
     Case(usize),
+}
+
+/// When that was, to stand behind what happened.
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Stage::Inputs => "while inputs were made",
+            Stage::Reference => "in the reference",
+            Stage::Launch => "in a launch",
+            Stage::Compare => "while outputs were compared",
+            Stage::Warmup => "in the launches before timing",
+            Stage::Timing => "while it was timed",
+            Stage::Case(_) => "between two kernels",
+        })
+    }
 }
 
 impl Stage {
@@ -547,6 +575,9 @@ pub struct TimeJob {
     /// samples.
     #[serde(default)]
     pub announce: bool,
+    /// Whether to measure the energy of a launch too, after the samples.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub energy: bool,
 }
 
 /// One of the cases of a [`TimeJob`].
@@ -688,6 +719,9 @@ pub struct Timing {
     /// Set if the kernel is faster where its inputs are those of the launch before: time from new ones over that time.
     #[serde(default)]
     pub keeps_results: Option<f64>,
+    /// Joules a launch, one figure for each stretch of launches back to back; empty unless [`TimeJob::energy`] asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<f64>,
 }
 
 /// How a kernel was seen to skip work whose result lay in its outputs already.
@@ -759,7 +793,7 @@ pub enum Failure {
         message: String,
     },
     /// No event before the deadline; said by the driver.
-    #[error("no sign of life for {seconds} s (stage: {stage:?})")]
+    #[error("no sign of life for {seconds} s {stage}")]
     Hang {
         /// The deadline.
         seconds: u64,
@@ -775,7 +809,7 @@ pub enum Failure {
         name: String,
     },
     /// The worker ended by itself in mid-job; said by the driver.
-    #[error("the worker exited with status {code}: {stderr}")]
+    #[error("the process exited with status {code}{}", after_colon(stderr))]
     Exited {
         /// Its status.
         code: i32,
@@ -788,6 +822,12 @@ pub enum Failure {
         /// What.
         message: String,
     },
+}
+
+/// What there is to say, if anything.
+fn after_colon(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 impl Failure {

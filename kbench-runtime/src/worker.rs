@@ -192,6 +192,10 @@ fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut o
                     Err((case, failure)) => (id, case, failure),
                 }
             }
+            Ok(Request::Meter { id }) => {
+                send(&mut output, &Event::Metered { id, energy: session.meter() })?;
+                continue;
+            }
             Ok(Request::Run(job)) => {
                 let id = job.id;
                 let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));

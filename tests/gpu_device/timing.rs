@@ -79,3 +79,49 @@ pub(super) fn repeatability(gpu: &mut Gpu) {
         }
     }
 }
+
+/// The board's counter, over the windows that the worker would take; says so where this GPU has none.
+pub(super) fn energy(gpu: &mut Gpu) {
+    let first = match gpu.device.energy() {
+        Ok(first) => first,
+        Err(why) => return println!("  no energy: {why}"),
+    };
+    let bytes = 256 << 20;
+    let (input, output) = (gpu.alloc(bytes), gpu.alloc(4));
+    gpu.device.fill(&input, 0, bytes, 0).expect("a fill");
+    let args = vec![pointer(&input, bytes), pointer(&output, 4), int((bytes / 16) as i32)];
+    let grid = gpu.device.info().multiprocessors * 4;
+    for (what, entry, geometry, args) in [
+        ("reading 256 MB", "read_all", blocks(grid, 512), args),
+        (
+            "one thread that waits 1 ms",
+            "spin",
+            blocks(1, 1),
+            vec![BoundArg::Scalar(1_000_000i64.to_ne_bytes().to_vec())],
+        ),
+    ] {
+        let bound = gpu.bind(entry, &geometry, &args).expect("a launch");
+        let mut last = first;
+        let mut moves = Vec::new();
+        let (begun, mut since) = (std::time::Instant::now(), std::time::Instant::now());
+        let (mut joules, mut seconds) = (0.0, 0.0);
+        while begun.elapsed() < 8 * first.window {
+            gpu.device.run_many(&bound, &[], 20).expect("launches");
+            let now = gpu.device.energy().expect("it had one");
+            if now.joules > last.joules {
+                // The first step holds what was before.
+                if !moves.is_empty() {
+                    joules += now.joules - last.joules;
+                    seconds += since.elapsed().as_secs_f64();
+                }
+                moves.push(since.elapsed().as_secs_f64() * 1e3);
+                (last, since) = (now, std::time::Instant::now());
+            }
+        }
+        let longest = moves.iter().skip(1).copied().fold(0.0, f64::max);
+        let power = joules / seconds;
+        println!("  {what}: {power:.0} W; the counter moved {} times, at most {longest:.0} ms apart", moves.len());
+        assert!(longest / 1e3 < first.window.as_secs_f64() / 2.0, "windows are too short for this counter");
+        assert!((10.0..2000.0).contains(&power));
+    }
+}

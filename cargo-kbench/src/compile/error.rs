@@ -93,14 +93,14 @@ pub enum CompileError {
         path: PathBuf,
     },
     /// A file could not be read or written: a missing source, a full disk, a cache that is not ours.
-    #[error("could not {action} `{}`: {source}", path.display())]
+    #[error("could not {action} `{}`: {error}", path.display())]
     Io {
         /// What was attempted: `read`, `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's words.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -125,7 +125,7 @@ impl CompileError {
     /// For `map_err`: what was attempted on which file.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CompileError {
         let path = path.to_owned();
-        move |source| CompileError::Io { action, path, source }
+        move |error| CompileError::Io { action, path, error }
     }
 }
 

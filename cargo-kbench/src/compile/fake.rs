@@ -3,6 +3,7 @@
 //! ```toml
 //! time_ns = "1000 + 10 * TILE"           # an expression over the macros, or a number
 //! noise = 0.01                           # relative standard deviation; left out: the device's own
+//! power_w = 300                          # an expression or a number; left out: the device's own
 //! delay_ms = 1                           # what a launch really takes
 //! resources = { registers = "32 * A" }   # any of the names of Resources
 //! [[fault]]
@@ -27,6 +28,7 @@ use crate::config::expr::{Expr, Value};
 struct Model {
     time_ns: toml::Value,
     noise: Option<toml::Value>,
+    power_w: Option<toml::Value>,
     #[serde(default)]
     delay_ms: u64,
     #[serde(default)]
@@ -47,6 +49,8 @@ struct Code<'a> {
     time_ns: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     noise: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power_w: Option<f64>,
     fault: Option<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     delay_ms: u64,
@@ -91,6 +95,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
     let code = Code {
         time_ns: float(&model.time_ns).map_err(wrong)?,
         noise: model.noise.as_ref().map(float).transpose().map_err(wrong)?,
+        power_w: model.power_w.as_ref().map(float).transpose().map_err(wrong)?,
         fault,
         delay_ms: model.delay_ms,
     };

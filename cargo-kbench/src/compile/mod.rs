@@ -270,12 +270,6 @@ impl Compiler {
         })
     }
 
-    /// Path and version line of the C compiler.
-    pub fn c_compiler(&self) -> Result<(&Path, &str), CompileError> {
-        let cc = self.cc()?;
-        Ok((&cc.path, &cc.version))
-    }
-
     /// Path and version line of nvcc.
     pub fn cuda_compiler(&self) -> Result<(&Path, &str), CompileError> {
         let nvcc = self.nvcc()?;

@@ -69,7 +69,7 @@ impl Invocation {
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| self.not_started(source))?;
+            .map_err(|error| self.not_started(error))?;
         let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
         said.push_str(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
@@ -77,8 +77,8 @@ impl Invocation {
         }
         // A full disk is not the source's fault. The words are the C library's, the locale is set to C.
         if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
-            let source = io::Error::new(io::ErrorKind::StorageFull, said.trim().to_owned());
-            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), source });
+            let error = io::Error::new(io::ErrorKind::StorageFull, said.trim().to_owned());
+            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
         }
         let command = self.recorded(temporary);
         if let Some(signal) = output.status.signal().or_else(|| signal_of_a_child(&said)) {
@@ -87,15 +87,15 @@ impl Invocation {
         Err(CompileError::Failed { command, status: output.status.to_string(), stderr: said })
     }
 
-    fn not_started(&self, source: io::Error) -> CompileError {
-        if source.kind() == io::ErrorKind::NotFound && self.directory.is_dir() {
+    fn not_started(&self, error: io::Error) -> CompileError {
+        if error.kind() == io::ErrorKind::NotFound && self.directory.is_dir() {
             return CompileError::NoCompiler {
                 what: format!("`{}` was not found", self.program.to_string_lossy()),
                 help: "install it, or name another".to_owned(),
             };
         }
         let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
-        CompileError::Io { action: "run a compiler in", path: path.to_owned(), source }
+        CompileError::Io { action: "run a compiler in", path: path.to_owned(), error }
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     fn a_full_disk_is_not_a_refusal() {
         let script = "echo 'as: kernel.o: No space left on device' >&2; exit 1";
         let error = shell(script).run(Path::new("/tmp/t")).unwrap_err();
-        assert!(matches!(&error, CompileError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert!(matches!(&error, CompileError::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull));
     }
 
     #[test]

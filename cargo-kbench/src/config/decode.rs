@@ -20,6 +20,7 @@ mod env;
 mod gates;
 mod implementation;
 mod names;
+mod objectives;
 mod sanitize;
 mod settings;
 mod shapes;
@@ -124,8 +125,9 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let reference = baselines::reference(entry, &env, &tensors, report);
     let baselines = baselines::baselines(entry, siblings, &env, &tensors, report);
     let arch = settings::arch(table, report);
-    let search = settings::search(table, &env, report);
+    let mut search = settings::search(table, &env, report);
     let backend = implementation.as_ref().map(|implementation| implementation.backend);
+    let objectives = objectives::objectives(table, &env, &mut search, backend, report);
     let gates =
         gates::gates(table, &env, &search, &Parts { backend, tensors: &tensors, baselines: &baselines }, report);
     let timing = settings::timing(table, report);
@@ -148,6 +150,7 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
         gates: gates?,
         timing,
         search,
+        objectives,
         work,
         runner: table.get("runner").map(Node::texts).unwrap_or_default(),
     })

@@ -437,11 +437,28 @@ static SEARCH: Keys = keys(
         ),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
         key(
+            "objective",
+            OneOrMore(&ChoiceOr(OBJECTIVES, &OBJECTIVE)),
+            "What is minimised: \"p50\" by default; a mean of p50 over shapes, \"energy\", or a resource; of two, the front is \
+             found",
+        ),
+        key(
             "proposer",
             TEXTS,
             "A program, and its arguments, that hands in new sources as variants; half of the budget is kept for them",
         ),
     ],
+);
+
+const OBJECTIVES: &[&str] = &["p50", "energy", "registers", "shared_bytes", "spill_bytes", "stack_bytes", "code_bytes"];
+
+static OBJECTIVE: Keys = whole(
+    "an objective",
+    &[key(
+        "mean",
+        Map("shape", &Number(0.0)),
+        "The geometric mean of p50 over shapes, with these weights: { small = 1, large = 2 }",
+    )],
 );
 
 static BUDGET: Keys = keys(

@@ -52,17 +52,10 @@ pub enum LoadError {
     },
     /// A manifest cannot be read.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
-    Read(PathBuf, #[source] io::Error),
+    Read(PathBuf, io::Error),
     /// Cargo refuses the workspace; in cargo's words.
     #[error("cargo metadata failed:\n{0}")]
     Cargo(String),
-}
-
-impl LoadError {
-    /// The exit code: all of these are bad usage or configuration.
-    pub fn exit_code(&self) -> u8 {
-        2
-    }
 }
 
 /// Loads the packages that were asked for, with the warnings about them.

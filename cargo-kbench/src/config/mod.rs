@@ -22,12 +22,14 @@ pub mod expr;
 mod keys;
 mod load;
 mod manifest;
+mod objective;
 mod schema;
 mod tree;
 
 pub use counters::Counters;
 pub use diagnostics::{ConfigErrors, Diagnostic};
 pub use load::{LoadError, LoadOptions, load};
+pub use objective::{Objective, ResourceName};
 pub use schema::schema;
 
 /// The packages that were asked for, and where files go.
@@ -89,10 +91,26 @@ pub struct Kernel {
     pub timing: Timing,
     /// How it is searched.
     pub search: Search,
+    /// What the search minimises: one objective, or two for a front.
+    pub objectives: Vec<Objective>,
     /// What one launch does, for rates.
     pub work: Work,
     /// Command prefix that starts the worker elsewhere; empty: here.
     pub runner: Vec<String>,
+}
+
+impl Kernel {
+    /// The shapes that an objective is a mean over: indices, ascending.
+    pub fn mean_shapes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.objectives.iter().flat_map(|objective| {
+            match objective {
+                Objective::Mean(weights) => weights.as_slice(),
+                _ => &[],
+            }
+            .iter()
+            .map(|&(shape, _)| shape)
+        })
+    }
 }
 
 /// Which compiler and which device.

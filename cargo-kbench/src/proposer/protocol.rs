@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::Resources;
 use crate::evaluation::{Rejection, SourceRecord};
+use crate::objective::ObjectiveValue;
 use crate::profile::Profile;
 use crate::space::Settings;
 
@@ -139,6 +140,8 @@ pub struct Elite {
     pub p50_low_ns: f64,
     /// The upper end.
     pub p50_high_ns: f64,
+    /// What the table wants to be least: the first is what ranks.
+    pub objectives: Vec<ObjectiveValue>,
     /// Registers, shared memory, spills, code size.
     pub resources: Resources,
 }
@@ -181,6 +184,8 @@ pub struct Verdict {
     pub p50_low_ns: Option<f64>,
     /// The upper end.
     pub p50_high_ns: Option<f64>,
+    /// What the table wants to be least: the first is what ranks.
+    pub objectives: Vec<ObjectiveValue>,
     /// Whether sampling ended early, because it was clearly slower than the elite.
     pub raced: bool,
     /// Whether the machine code is that of a variant before, whose time this is.

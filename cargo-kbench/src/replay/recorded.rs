@@ -7,6 +7,7 @@ use crate::config::expr::Value;
 use crate::search::{Candidates, Outcome};
 use crate::space::{Layer, Settings, Space, Toggle, Variant};
 
+use super::ELITE;
 use super::read::Problem;
 
 /// See the module.
@@ -89,6 +90,22 @@ impl Recorded {
         }
         times.sort_by(f64::total_cmp);
         Ok(Self { name, candidates: Candidates::recorded(space, variants), entries, times })
+    }
+
+    /// The toggles of the best, best first.
+    pub fn elite(&self) -> Vec<Settings> {
+        let time = |at: &usize| self.entries[*at].outcome.objective().unwrap_or(f64::INFINITY);
+        let mut best: Vec<usize> = (0..self.entries.len()).collect();
+        best.sort_by(|a, b| time(a).total_cmp(&time(b)));
+        let list = self.candidates.list().unwrap_or_default();
+        best.into_iter().take(ELITE).map(|at| self.candidates.settings(&list[at])).collect()
+    }
+
+    /// Has every run begin with these, as far as they are recorded.
+    pub fn begin_with(&mut self, settings: &[Settings]) {
+        let variants: Vec<Variant> =
+            settings.iter().filter_map(|settings| self.candidates.variant(settings).ok()).collect();
+        self.candidates = self.candidates.clone().beginning_with(variants);
     }
 
     /// The best time.

@@ -9,6 +9,7 @@ use crate::bench::BenchEntry;
 use crate::compare::Compared;
 use crate::config::Kernel;
 use crate::drift::KernelDrift;
+use crate::elite::CoverRecord;
 use crate::evaluation::{Evaluation, Rejection};
 use crate::profile::Profile;
 use crate::replay::{Options, Overall, Replayed, Step};
@@ -152,6 +153,11 @@ pub fn audited(report: &Report) {
     message("audited", fields);
 }
 
+/// How few variants serve all shapes.
+pub fn covered(cover: &CoverRecord) {
+    message("cover", value(cover));
+}
+
 /// What two files come to.
 pub fn compared(compared: &Compared) {
     message("compared", value(compared));
@@ -176,6 +182,8 @@ pub fn replayed(replayed: &Replayed, options: &Options) {
     fields["strategy"] = options.name().into();
     fields["seeds"] = options.seeds.into();
     fields["budget"] = options.budget.into();
+    let first = recorded.candidates.first().iter().map(|variant| recorded.candidates.settings(variant));
+    fields["warm_start"] = first.map(|settings| value(&settings)).collect();
     fields["runs"] = runs.into();
     message("replayed", fields);
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use kbench_runtime::stats::FEWEST_ROUNDS;
 
+use super::objectives;
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
@@ -24,13 +25,15 @@ pub struct Terminal {
     fancy: bool,
     /// Several variants; what one alone is warned of stands in its verdict.
     tuning: bool,
+    /// The name of the first objective.
+    objective: &'static str,
 }
 
 impl Terminal {
     /// A reporter for this process's stderr.
     pub fn new(verbosity: Verbosity) -> Self {
         let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
-        Self { verbosity, bar: None, fancy, tuning: false }
+        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50" }
     }
 
     /// Takes the bar away, so that what follows starts on a clean line.
@@ -52,7 +55,9 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(best.map_or_else(String::new, |(label, p50)| format!("best {} {label}", time(p50))));
+            bar.set_message(best.map_or_else(String::new, |(label, value)| {
+                format!("best {} {label}", objectives::shown(self.objective, value))
+            }));
         }
         let rejected = evaluation.rejection();
         if let Some(rejection) = rejected.filter(|_| self.verbosity == Verbosity::Verbose) {
@@ -61,11 +66,15 @@ impl Terminal {
                 self.line(output.trim_end());
             }
         } else if self.bar.is_none() {
+            let values = objectives::all(&evaluation.objectives);
             let outcome = match (evaluation.p50(), rejected) {
-                (Some(p50), _) if evaluation.twin.is_some() => {
-                    format!("{} (same machine code as a variant before)", time(p50))
+                (Some(_), _) if evaluation.twin.is_some() => {
+                    format!("{values} (same machine code as a variant before)")
                 }
-                (Some(p50), _) => time(p50),
+                (Some(p50), _) if evaluation.is_raced() => {
+                    format!("about {}, stopped: clearly slower than the best", time(p50))
+                }
+                (Some(_), _) => values,
                 (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
                 (None, None) => "not timed".to_owned(),
             };
@@ -83,6 +92,7 @@ impl Reporter for Terminal {
             Event::Started { kernel, device, total } => {
                 self.finish();
                 self.tuning = total > 1;
+                self.objective = kernel.objectives[0].name();
                 let on = device.map_or_else(String::new, |device| format!(" on {}", device.name));
                 let what = if total > 1 { "Tuning" } else { "Gating" };
                 let space = if total > 1 { format!(", {}", space_size(kernel)) } else { String::new() };
@@ -185,11 +195,17 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     let _ = writeln!(text, "{} at {} ({}) on {}\n", title(kernel), shape.name, super::sizes(shape), entry.device.name);
 
     let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
+    let is_front = search.objectives.len() > 1;
     let mut table = Table::new(["rank", "p50", "95 % interval"]);
+    let objective_columns = objectives::columns(entry);
+    table.columns(objective_columns.iter().cloned());
     table.columns(others.iter().map(|name| format!("over {name}")));
     table.columns(["variant".to_owned()]);
     for variant in &entry.elite {
-        let mut row = vec![variant.rank.to_string(), time(variant.timing.summary.p50), interval(&variant.timing)];
+        let mark = if is_front { objectives::mark(variant) } else { "" };
+        let mut row =
+            vec![format!("{mark}{}", variant.rank), time(variant.timing.summary.p50), interval(&variant.timing)];
+        row.extend(objectives::cells(&variant.objectives, objective_columns.len()));
         row.extend(others.iter().map(|name| match variant.speedups.get(*name) {
             Some(speedup) => format!("{:.2}x", speedup.ratio),
             None => "-".to_owned(),
@@ -199,6 +215,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     for baseline in &entry.baselines {
         let mut row = vec![String::new(), time(baseline.timing.summary.p50), interval(&baseline.timing)];
+        row.extend(objectives::cells(&baseline.objectives, objective_columns.len()));
         row.extend(others.iter().map(|_| String::new()));
         row.push(baseline.name.clone());
         table.row(row);
@@ -273,8 +290,12 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
         text.pop();
     }
     let label = winner.label();
-    let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", time(winner.timing.summary.p50));
-    let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Certainty", certainty(tuned, kernel));
+    let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", objectives::all(&winner.objectives));
+    let certainty = if objectives::is_other(entry) { objectives::certainty(entry) } else { certainty(tuned, kernel) };
+    let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {certainty}", "Certainty");
+    if let Some(front) = objectives::front(entry) {
+        let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {front}", "Front");
+    }
     if let Some(source) = &winner.source {
         let root = elite_path.parent().unwrap_or(elite_path);
         let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Source", root.join(&source.path).display());
@@ -324,6 +345,9 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
             Verdict::Faster => against(comparison, "rank 2"),
             _ => "a tie with rank 2".to_owned(),
         });
+    }
+    if let Some(floor) = tuned.entry.search.noise_floor {
+        parts.push(format!("noise floor {:.2} %", 100.0 * floor));
     }
     parts.join("; ")
 }

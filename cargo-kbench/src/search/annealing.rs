@@ -64,7 +64,9 @@ impl Annealing {
     }
 
     fn next(&mut self) -> Option<Variant> {
-        let Some((place, _)) = &self.place else { return self.unseen.draw() };
+        let Some((place, _)) = self.place.as_ref().filter(|_| self.unseen.first().is_none()) else {
+            return self.unseen.draw();
+        };
         let mut neighbours = self.candidates.neighbours(place);
         neighbours.shuffle(&mut self.rng);
         if let Some(variant) = neighbours.into_iter().find(|variant| !self.unseen.contains(variant)) {
@@ -87,7 +89,10 @@ impl Strategy for Annealing {
     }
 
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
-        self.told.insert(variant.clone(), outcome);
+        match (&mut self.place, outcome.objective()) {
+            (Some((place, here)), Some(objective)) if place == variant => *here = objective.ln(),
+            _ => drop(self.told.insert(variant.clone(), outcome)),
+        }
     }
 
     fn remaining(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The variants that a strategy chooses from: listed where they are few, else drawn from the space as they are needed.
+//! The variants that a strategy chooses from: listed where they are few, else drawn from the solved space as they are needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,21 +6,26 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::space::{Layer, Settings, Space, Toggle, Variant};
+use crate::space::{Layer, Settings, Solutions, Space, Toggle, Variant, VariantError};
 
 /// Most variants that are listed: some 10 MB of them, found in milliseconds.
-const LISTED: usize = 1 << 17;
+const LISTED: u128 = 1 << 17;
 
-/// Points of the product drawn for one valid one, before a walk from the default finds one.
+/// Draws for a valid variant before a walk from the default finds one. One is enough where the whole space could be solved.
 const DRAWS: usize = 200;
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Candidates {
     space: Arc<Space>,
-    list: Option<Arc<List>>,
-    /// Whether the default says anything: what a record has first does not.
-    has_default: bool,
+    valid: Valid,
+    first: Arc<[Variant]>,
+}
+
+#[derive(Debug, Clone)]
+enum Valid {
+    List(Arc<List>),
+    Solved(Arc<Solutions>),
 }
 
 #[derive(Debug)]
@@ -32,14 +37,31 @@ struct List {
 impl Candidates {
     /// The valid variants of a space.
     pub fn new(space: &Space) -> Self {
-        let variants: Vec<Variant> = space.variants().take(LISTED + 1).collect();
-        let list = (variants.len() <= LISTED).then(|| Arc::new(List::new(variants)));
-        Self { space: Arc::new(space.clone()), list, has_default: true }
+        let solutions = space.solve();
+        let valid = if solutions.count().is_some_and(|count| count <= LISTED) {
+            Valid::List(Arc::new(List::new(solutions.list())))
+        } else {
+            Valid::Solved(Arc::new(solutions))
+        };
+        Self { space: Arc::new(space.clone()), valid, first: [space.default.clone()].into() }
     }
 
-    /// These variants of a space and no others, in this order; its constraints are ignored.
+    /// These variants of a space and no others, in this order; its constraints are ignored. The default says nothing, it is
+    /// merely what the record has first.
     pub fn recorded(space: Space, variants: Vec<Variant>) -> Self {
-        Self { space: Arc::new(space), list: Some(Arc::new(List::new(variants))), has_default: false }
+        Self { space: Arc::new(space), valid: Valid::List(Arc::new(List::new(variants))), first: [].into() }
+    }
+
+    /// With more variants that every search tries first; those that are no candidates, or already among the first, are left out.
+    pub fn beginning_with(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
+        let mut first = self.first.to_vec();
+        for variant in variants {
+            if self.contains(&variant) && !first.contains(&variant) {
+                first.push(variant);
+            }
+        }
+        self.first = first.into();
+        self
     }
 
     /// The toggles.
@@ -52,32 +74,42 @@ impl Candidates {
         &self.space.default
     }
 
-    /// What every search tries first, since all else is compared with it: the default, where there is one.
-    pub fn first(&self) -> Option<&Variant> {
-        self.has_default.then_some(&self.space.default)
+    /// What every search tries first, in this order: the default, since all else is compared with it, and variants that did well
+    /// elsewhere.
+    pub fn first(&self) -> &[Variant] {
+        &self.first
     }
 
-    /// How many there are, where they are listed.
+    /// How many there are; `None` where the constraints are too many to count.
     #[allow(clippy::len_without_is_empty)] // there is always one
-    pub fn len(&self) -> Option<usize> {
-        self.list.as_ref().map(|list| list.variants.len())
+    pub fn len(&self) -> Option<u128> {
+        match &self.valid {
+            Valid::List(list) => Some(list.variants.len() as u128),
+            Valid::Solved(solutions) => solutions.count(),
+        }
     }
 
     /// All, in a fixed order, where they are few.
     pub fn list(&self) -> Option<&[Variant]> {
-        self.list.as_ref().map(|list| list.variants.as_slice())
+        match &self.valid {
+            Valid::List(list) => Some(&list.variants),
+            Valid::Solved(_) => None,
+        }
     }
 
     /// The place in [`list`](Self::list) of a candidate.
     pub fn position(&self, variant: &Variant) -> Option<usize> {
-        self.list.as_ref()?.positions.get(variant).map(|&position| position as usize)
+        match &self.valid {
+            Valid::List(list) => list.positions.get(variant).map(|&position| position as usize),
+            Valid::Solved(_) => None,
+        }
     }
 
     /// Whether it is one of the candidates.
     pub fn contains(&self, variant: &Variant) -> bool {
-        match &self.list {
-            Some(list) => list.positions.contains_key(variant),
-            None => self.space.is_valid(variant),
+        match &self.valid {
+            Valid::List(list) => list.positions.contains_key(variant),
+            Valid::Solved(solutions) => solutions.is_valid(variant),
         }
     }
 
@@ -86,30 +118,37 @@ impl Candidates {
         self.space.settings(variant)
     }
 
+    /// The variant with these values; see [`Space::variant`].
+    pub fn variant(&self, settings: &Settings) -> Result<Variant, VariantError> {
+        self.space.variant(settings)
+    }
+
     /// Those in a fixed order, found one at a time where they are many.
-    pub fn each(&self) -> Box<dyn Iterator<Item = Variant> + '_> {
-        match &self.list {
-            Some(list) => Box::new(list.variants.iter().cloned()),
-            None => Box::new(self.space.variants()),
+    pub fn each(&self) -> Box<dyn Iterator<Item = Variant> + Send> {
+        match &self.valid {
+            Valid::List(list) => {
+                let list = Arc::clone(list);
+                Box::new((0..list.variants.len()).map(move |at| list.variants[at].clone()))
+            }
+            Valid::Solved(solutions) => Box::new((**solutions).clone().into_variants()),
         }
     }
 
-    /// A random one; `None` where there is none.
+    /// A random one, each with the same probability; `None` where there is none. Where valid ones are so rare that chance does not
+    /// find one, a random walk from the default does, which is not uniform.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Option<Variant> {
-        if let Some(list) = &self.list {
-            return (!list.variants.is_empty())
-                .then(|| list.variants[rng.random_range(0..list.variants.len())].clone());
-        }
-        let toggles = &self.space.toggles;
-        for _ in 0..DRAWS {
-            let draw = |toggle: &Toggle| rng.random_range(0..toggle.values.len()) as u16;
-            let variant = Variant(toggles.iter().map(draw).collect());
-            if self.space.is_valid(&variant) {
-                return Some(variant);
+        let solutions = match &self.valid {
+            Valid::List(list) => {
+                let count = list.variants.len();
+                return (count > 0).then(|| list.variants[rng.random_range(0..count)].clone());
             }
+            Valid::Solved(solutions) => solutions,
+        };
+        if let Some(variant) = solutions.draw(rng, DRAWS) {
+            return Some(variant);
         }
         let mut variant = self.space.default.clone();
-        for _ in 0..toggles.len() {
+        for _ in 0..self.space.toggles.len() {
             let neighbours = self.neighbours(&variant);
             if neighbours.is_empty() {
                 break;
@@ -121,12 +160,16 @@ impl Candidates {
 
     /// Those that differ from `variant` in one toggle, toggle by toggle.
     pub fn neighbours(&self, variant: &Variant) -> Vec<Variant> {
+        let list = match &self.valid {
+            Valid::List(list) => list,
+            Valid::Solved(solutions) => return solutions.neighbours(variant),
+        };
         let mut found = Vec::new();
         let mut changed = variant.clone();
         for (toggle, values) in self.space.toggles.iter().map(|toggle| toggle.values.len()).enumerate() {
             for value in (0..values as u16).filter(|&value| value != variant.0[toggle]) {
                 changed.0[toggle] = value;
-                if self.contains(&changed) {
+                if list.positions.contains_key(&changed) {
                     found.push(changed.clone());
                 }
             }
@@ -137,12 +180,12 @@ impl Candidates {
 
     /// Those that differ from `base` in toggles of `layer` only, `base` itself included.
     pub fn of_layer<'c>(&'c self, layer: Layer, base: &'c Variant) -> Box<dyn Iterator<Item = Variant> + 'c> {
-        let Some(list) = &self.list else { return Box::new(self.space.variants_of_layer(layer, base)) };
+        let Some(list) = self.list() else { return Box::new(self.space.variants_of_layer(layer, base)) };
         let same = move |variant: &&Variant| {
             let mut pairs = self.space.toggles.iter().zip(variant.0.iter().zip(&base.0));
             pairs.all(|(toggle, (value, of_base))| toggle.layer == layer || value == of_base)
         };
-        Box::new(list.variants.iter().filter(same).cloned())
+        Box::new(list.iter().filter(same).cloned())
     }
 }
 

@@ -53,18 +53,22 @@ impl Evo {
         }
     }
 
-    /// The macro layer at the default micro setting, the default first.
+    /// The macro layer at the default micro setting, after what every search begins with.
     fn macro_sweep(&self) -> Vec<Variant> {
         let default = self.candidates.default();
+        // A record has no default to begin with; the sweep has.
+        let first = match self.candidates.first() {
+            [] => std::slice::from_ref(default),
+            first => first,
+        };
         let mut sweep: Vec<Variant> =
-            self.candidates.of_layer(Layer::Macro, default).filter(|variant| variant != default).collect();
+            self.candidates.of_layer(Layer::Macro, default).filter(|variant| !first.contains(variant)).collect();
         let share = self.budget.map(|budget| (budget as f64 * MACRO_SHARE).ceil() as usize);
-        if let Some(share) = share.filter(|&share| sweep.len() + 1 > share && !self.micro_is_empty()) {
+        if let Some(share) = share.filter(|&share| sweep.len() + first.len() > share && !self.micro_is_empty()) {
             sweep.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
-            sweep.truncate(share.saturating_sub(1));
+            sweep.truncate(share.saturating_sub(first.len()));
         }
-        sweep.insert(0, default.clone());
-        sweep
+        first.iter().cloned().chain(sweep).collect()
     }
 
     fn micro_is_empty(&self) -> bool {
@@ -115,6 +119,7 @@ impl Strategy for Evo {
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
         self.pending.remove(variant);
         if let Outcome::Measured(objective) = outcome {
+            self.told.retain(|(told, _)| told != variant);
             self.told.push((variant.clone(), objective));
         }
     }

@@ -1,4 +1,4 @@
-//! Every candidate, in the space's order but for the default, which is first.
+//! Every candidate, in the space's order but for those that every search tries first.
 
 use super::{Candidates, Outcome, Strategy};
 use crate::space::Variant;
@@ -6,28 +6,30 @@ use crate::space::Variant;
 /// See the module.
 pub struct Exhaustive {
     candidates: Candidates,
-    asked: usize,
+    each: Box<dyn Iterator<Item = Variant> + Send>,
+    asked: u64,
 }
 
 impl Exhaustive {
     /// A walk over `candidates`.
     pub fn new(candidates: Candidates) -> Self {
-        Self { candidates, asked: 0 }
+        Self { each: candidates.each(), candidates, asked: 0 }
     }
 }
 
 impl Strategy for Exhaustive {
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         let first = self.candidates.first();
-        let others = self.candidates.each().filter(|variant| Some(variant) != first);
-        let batch: Vec<Variant> = first.cloned().into_iter().chain(others).skip(self.asked).take(n).collect();
-        self.asked += batch.len();
+        let begun = first.get(self.asked as usize..).unwrap_or_default().iter().cloned();
+        let others = self.each.by_ref().filter(|variant| !first.contains(variant));
+        let batch: Vec<Variant> = begun.chain(others).take(n).collect();
+        self.asked += batch.len() as u64;
         batch
     }
 
     fn tell(&mut self, _variant: &Variant, _outcome: Outcome) {}
 
     fn remaining(&self) -> u64 {
-        self.candidates.len().map_or(u64::MAX, |len| (len - self.asked) as u64)
+        self.candidates.len().map_or(u64::MAX, |len| u64::try_from(len - u128::from(self.asked)).unwrap_or(u64::MAX))
     }
 }

@@ -82,7 +82,9 @@ impl Genetic {
 
 impl Strategy for Genetic {
     fn ask(&mut self, n: usize) -> Vec<Variant> {
-        self.population.extend(std::mem::take(&mut self.news).into_values());
+        let news: Vec<(Variant, f64)> = std::mem::take(&mut self.news).into_values().collect();
+        self.population.retain(|(known, _)| news.iter().all(|(variant, _)| variant != known));
+        self.population.extend(news);
         self.population.sort_by(|(_, a), (_, b)| a.total_cmp(b));
         self.population.truncate(POPULATION);
         let mut batch = Vec::new();

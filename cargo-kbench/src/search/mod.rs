@@ -14,6 +14,7 @@ pub mod auto;
 mod candidates;
 pub mod evo;
 pub mod exhaustive;
+pub mod front;
 pub mod genetic;
 pub mod random;
 mod unseen;
@@ -46,11 +47,14 @@ pub trait Strategy: Send {
         Vec::new()
     }
 
-    /// What came of a variant that was asked for.
+    /// What came of a variant that was asked for. Said again of the same variant, with another objective, it replaces what was said.
     fn tell(&mut self, variant: &Variant, outcome: Outcome);
 
     /// What the compiler says of a variant that was asked for, before it is told.
     fn compiled(&mut self, _variant: &Variant, _resources: &Resources) {}
+
+    /// Both objectives of a variant that was asked for, each above 0, before it is told; where there are two.
+    fn measured(&mut self, _variant: &Variant, _objectives: [f64; 2]) {}
 
     /// Most variants it will yet propose, for an honest progress bar.
     fn remaining(&self) -> u64;
@@ -79,9 +83,9 @@ impl Outcome {
 
 impl From<&Evaluation> for Outcome {
     fn from(evaluation: &Evaluation) -> Self {
-        match (&evaluation.outcome, evaluation.p50()) {
-            (Judged::Passed, Some(p50)) if evaluation.twin.is_some() => Outcome::Twin(p50),
-            (Judged::Passed, Some(p50)) => Outcome::Measured(p50),
+        match (&evaluation.outcome, evaluation.objective()) {
+            (Judged::Passed, Some(objective)) if evaluation.twin.is_some() => Outcome::Twin(objective),
+            (Judged::Passed, Some(objective)) => Outcome::Measured(objective),
             (Judged::Rejected(rejection), _) => Outcome::Failed(rejection.gate),
             // Passed without a time: nothing to rank it by.
             (Judged::Passed, None) => Outcome::Failed(Gate::Performance),
@@ -106,7 +110,7 @@ pub fn strategy(candidates: &Candidates, search: &Search) -> Box<dyn Strategy> {
 /// nor seconds are limited, and never more than there are candidates.
 fn planned(candidates: &Candidates, search: &Search) -> u64 {
     let budget = search.evaluations.unwrap_or(if search.seconds.is_some() { u64::MAX } else { EVALUATIONS });
-    candidates.len().map_or(budget, |len| budget.min(len as u64))
+    candidates.len().map_or(budget, |len| budget.min(u64::try_from(len).unwrap_or(u64::MAX)))
 }
 
 /// The generator of a search: a stream of its own for each use, so that one more draw here never shifts what is drawn there.

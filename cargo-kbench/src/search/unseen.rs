@@ -1,4 +1,4 @@
-//! Draws candidates without repetition, the default first.
+//! Draws candidates without repetition, those that every search begins with first.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ pub struct Unseen {
 
 impl Unseen {
     pub fn new(candidates: &Candidates, rng: ChaCha8Rng) -> Self {
-        let left = (0..candidates.len().unwrap_or(0) as u32).collect();
+        let left = (0..candidates.list().map_or(0, <[Variant]>::len) as u32).collect();
         Self { candidates: candidates.clone(), rng, seen: HashSet::new(), left }
     }
 
@@ -42,9 +42,16 @@ impl Unseen {
         Some(variant)
     }
 
-    /// A random candidate that was not proposed, left unmarked; the default before all others.
+    /// The next of those that every search begins with.
+    pub fn first(&self) -> Option<&Variant> {
+        let first = self.candidates.first();
+        // Once more are proposed, these were.
+        first.iter().filter(|_| self.seen.len() < first.len()).find(|variant| !self.seen.contains(*variant))
+    }
+
+    /// A random candidate that was not proposed, left unmarked; those that every search begins with before all others.
     pub fn peek(&mut self) -> Option<Variant> {
-        if let Some(first) = self.candidates.first().filter(|_| self.seen.is_empty()) {
+        if let Some(first) = self.first() {
             return Some(first.clone());
         }
         let Some(list) = self.candidates.list() else {

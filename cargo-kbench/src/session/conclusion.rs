@@ -8,14 +8,21 @@ use serde::Serialize;
 
 use super::gate::missed_limits;
 use super::search::{Search, Tried};
-use super::{Comparison, DEFAULT, Spent, Tuned, space_size};
+use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::evaluation::Outcome;
+use crate::objective::ObjectiveRecord;
 use crate::space::Variant;
-use crate::workbench::{Compared, dead_toggles};
+use crate::workbench::{Compared, again, dead_toggles};
 
 impl Search<'_> {
-    pub(super) fn conclude(&self, device: &DeviceInfo, finalists: &[Tried], compared: &Compared) -> Tuned {
+    pub(super) fn conclude(
+        &self,
+        device: &DeviceInfo,
+        finalists: &[Tried],
+        compared: &Compared,
+        elsewhere: &objectives::Elsewhere,
+    ) -> Tuned {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
         let default_label = kernel.space.label(&kernel.space.default);
@@ -26,11 +33,15 @@ impl Search<'_> {
             .filter_map(|Tried { evaluation, .. }| {
                 let label = evaluation.label();
                 let timing = compared.entry(&label)?.timing.clone();
+                let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
                     source: evaluation.source.clone(),
                     timing,
+                    more_timings,
+                    objectives,
+                    front: false,
                     speedups: BTreeMap::new(),
                     errors: evaluation.errors.clone(),
                     builds: evaluation.builds.clone(),
@@ -38,16 +49,25 @@ impl Search<'_> {
                 Some((label, elite))
             })
             .collect();
-        elite.sort_by(|(_, a), (_, b)| a.timing.summary.p50.total_cmp(&b.timing.summary.p50));
+        objectives::rank(&mut elite);
+        let of_default = self.of_space(&kernel.space.default);
+        let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
+        // Measured for the noise floor alone.
+        let is_again = |name: &str| elite.iter().any(|(label, _)| again(label) == name);
         let baselines: Vec<BaselineRecord> = compared
             .entries
             .iter()
-            .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
+            .filter(|entry| entry.name == default_label || !is_elite(&entry.name) && !is_again(&entry.name))
             .map(|entry| BaselineRecord {
                 name: shown(&entry.name),
                 toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
                 timing: entry.timing.clone(),
+                objectives: of_default
+                    .iter()
+                    .filter(|_| entry.name == default_label)
+                    .flat_map(|(values, _)| values.clone())
+                    .collect(),
                 external: entry.external.clone(),
             })
             .collect();
@@ -55,7 +75,7 @@ impl Search<'_> {
             .entries
             .iter()
             .map(|entry| entry.name.clone())
-            .filter(|name| *name == default_label || !is_elite(name))
+            .filter(|name| *name == default_label || !is_elite(name) && !is_again(name))
             .collect();
         for (rank, (label, variant)) in elite.iter_mut().enumerate() {
             variant.rank = rank + 1;
@@ -111,11 +131,14 @@ impl Search<'_> {
             search: SearchRecord {
                 strategy: serde_name(kernel.search.strategy),
                 seed: kernel.search.seed,
+                objectives: ObjectiveRecord::all(kernel),
                 space: space_size(kernel),
                 evaluated: self.evaluated,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
                 proposer: None,
+                noise_floor: compared.noise_floor(),
+                warm_start: self.warm.clone(),
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),

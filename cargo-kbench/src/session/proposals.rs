@@ -140,7 +140,7 @@ impl<'r> Proposals<'r> {
             self.attempt(search, bench, &proposals, proposer, times)?;
         }
         loop {
-            let left = self.left(search);
+            let left = left(search);
             if left == 0 || self.out_of_time(kernel) {
                 search.stopped = Some(if left == 0 { "evaluations" } else { "seconds" });
                 return Ok(None);
@@ -200,6 +200,7 @@ impl<'r> Proposals<'r> {
                 p50_ns: timing.summary.p50,
                 p50_low_ns: timing.summary.p50_low,
                 p50_high_ns: timing.summary.p50_high,
+                objectives: tried.evaluation.objectives.clone(),
                 resources: search.resources(&tried.evaluation).unwrap_or_default(),
             });
         }
@@ -310,6 +311,7 @@ impl<'r> Proposals<'r> {
                 p50_ns: timing.map(|summary| summary.p50),
                 p50_low_ns: timing.map(|summary| summary.p50_low),
                 p50_high_ns: timing.map(|summary| summary.p50_high),
+                objectives: evaluation.objectives.clone(),
                 raced: evaluation.is_raced(),
                 twin: evaluation.twin.is_some(),
                 rank: rank.map(|rank| rank + 1),
@@ -323,12 +325,6 @@ impl<'r> Proposals<'r> {
         Ok(())
     }
 
-    /// Most proposals that will yet be tried.
-    fn left(&self, search: &Search<'_>) -> u64 {
-        let most = search.kernel.search.evaluations.unwrap_or(search.variants() + EVALUATIONS);
-        most.saturating_sub(search.evaluated)
-    }
-
     fn out_of_time(&self, kernel: &Kernel) -> bool {
         kernel.search.seconds.is_some_and(|seconds| self.started.elapsed() >= Duration::from_secs(seconds))
     }
@@ -338,6 +334,12 @@ impl<'r> Proposals<'r> {
         let patient = Instant::now() + PATIENCE;
         kernel.search.seconds.map_or(patient, |seconds| patient.min(self.started + Duration::from_secs(seconds)))
     }
+}
+
+/// Most proposals that will yet be tried.
+fn left(search: &Search<'_>) -> u64 {
+    let most = search.kernel.search.evaluations.unwrap_or(search.variants() + EVALUATIONS);
+    most.saturating_sub(search.evaluated)
 }
 
 fn build(builder: &Builder<'_>, proposal: &Proposal) -> Result<(Attempt, Duration), RunError> {
@@ -392,6 +394,7 @@ fn verdict(name: String, hash: String, status: Status) -> Verdict {
         p50_ns: None,
         p50_low_ns: None,
         p50_high_ns: None,
+        objectives: Vec::new(),
         raced: false,
         twin: false,
         rank: None,

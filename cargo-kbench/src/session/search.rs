@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::compile::Resources;
-use crate::config::{self, Backend, Kernel};
+use crate::config::{self, Backend, Kernel, Objective};
+use crate::elite::WarmVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
+use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Entrant, Proposed, RunError, Workbench};
 
 /// Variants that each core compiles before they are measured, where these cores are the device.
@@ -39,6 +41,8 @@ pub(super) struct Search<'a> {
     pub(super) kernel: &'a Kernel,
     /// The budget of the space: half of the whole where there is a proposer.
     limits: config::Search,
+    /// What it begins with beside the default.
+    pub(super) warm: Vec<WarmVariant>,
     strategy: Box<dyn search::Strategy>,
     /// Asked for and not yet tried, in the order of asking.
     pending: VecDeque<Variant>,
@@ -52,16 +56,18 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(kernel: &'a Kernel) -> Self {
+    pub(super) fn new(kernel: &'a Kernel, warm: &WarmStart) -> Self {
         let mut limits = kernel.search.clone();
         if limits.proposer.is_some() {
             limits.evaluations = limits.evaluations.map(|most| most.div_ceil(2));
             limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
         }
+        let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
         Self {
             kernel,
-            strategy: search::strategy(&Candidates::new(&kernel.space), &limits),
+            strategy: search::front::strategy_for(kernel.objectives.len(), &candidates, &limits),
             limits,
+            warm: warm.records.clone(),
             pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
@@ -157,15 +163,31 @@ impl<'a> Search<'a> {
         attempt: Attempt,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        let evaluation = bench.evaluate(variant, attempt, None)?;
+        let evaluation = bench.evaluate(variant, attempt, self.bar())?;
         self.learn(variant, &evaluation);
         self.keep(Tried { variant: variant.clone(), source: None, evaluation }, reporter);
         Ok(())
     }
 
+    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
+    /// this time count.
+    pub(super) fn bar(&self) -> Option<f64> {
+        if self.kernel.objectives != [Objective::P50] {
+            return None;
+        }
+        let finished = self.tried.iter().map(|tried| &tried.evaluation);
+        let finished = finished.filter(|evaluation| evaluation.twin.is_none() && !evaluation.is_raced());
+        let mut p50s: Vec<f64> = finished.filter_map(Evaluation::p50).collect();
+        p50s.sort_unstable_by(f64::total_cmp);
+        p50s.get(self.kernel.search.elite - 1).copied()
+    }
+
     fn learn(&mut self, variant: &Variant, evaluation: &Evaluation) {
         if let Some(build) = evaluation.builds.first() {
             self.strategy.compiled(variant, &build.resources);
+        }
+        if let [first, second] = &evaluation.objectives[..] {
+            self.strategy.measured(variant, [first.told(), second.told()]);
         }
         self.strategy.tell(variant, evaluation.into());
     }
@@ -176,8 +198,10 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
         let label = evaluation.label();
-        if let Some(p50) = evaluation.p50().filter(|&p50| self.best.as_ref().is_none_or(|&(_, best)| p50 < best)) {
-            self.best = Some((label.clone(), p50));
+        let value =
+            evaluation.objectives.first().map(|objective| objective.value).filter(|_| evaluation.p50().is_some());
+        if let Some(value) = value.filter(|&value| self.best.as_ref().is_none_or(|&(_, best)| value < best)) {
+            self.best = Some((label.clone(), value));
         }
         let total = if tried.source.is_none() { self.total() } else { self.evaluated };
         reporter.event(Event::Evaluated {
@@ -185,7 +209,7 @@ impl<'a> Search<'a> {
             label: &label,
             done: self.evaluated,
             total,
-            best: self.best.as_ref().map(|(label, p50)| (label.as_str(), *p50)),
+            best: self.best.as_ref().map(|(label, value)| (label.as_str(), *value)),
         });
         self.tried.push(tried);
     }
@@ -195,7 +219,7 @@ impl<'a> Search<'a> {
         self.tried.iter().filter(|tried| tried.source.is_none()).count() as u64
     }
 
-    fn of_space(&self, variant: &Variant) -> Option<&Evaluation> {
+    pub(super) fn of_space(&self, variant: &Variant) -> Option<&Evaluation> {
         let tried = self.tried.iter().find(|tried| tried.source.is_none() && tried.variant == *variant);
         tried.map(|tried| &tried.evaluation)
     }
@@ -216,14 +240,20 @@ impl<'a> Search<'a> {
         evaluation.builds.iter().find(|build| build.shapes.contains(shape)).map(|build| build.resources)
     }
 
-    /// Places of what has a time, best first.
+    /// Places of what has a time, best first. Of equal objectives, as counts may be, the faster one is better.
     fn ranked(&self) -> Vec<usize> {
-        let p50 = |index: usize| self.tried[index].evaluation.p50().unwrap_or(f64::INFINITY);
+        let rank = |index: usize| {
+            let evaluation = &self.tried[index].evaluation;
+            [evaluation.objective(), evaluation.p50()].map(|value| value.unwrap_or(f64::INFINITY))
+        };
         let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_raced();
         let mut ranked: Vec<usize> =
             (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
         // Stable: of twins the one tried first stands for both.
-        ranked.sort_by(|&a, &b| p50(a).total_cmp(&p50(b)));
+        ranked.sort_by(|&a, &b| {
+            let ([of_a, p50_of_a], [of_b, p50_of_b]) = (rank(a), rank(b));
+            of_a.total_cmp(&of_b).then(p50_of_a.total_cmp(&p50_of_b))
+        });
         ranked
     }
 
@@ -239,18 +269,15 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// The p50 to beat for a place among the K best, once there are as many.
-    pub(super) fn bar(&self) -> Option<f64> {
-        let best = self.best_distinct();
-        best.last().filter(|_| best.len() == self.limits.elite).and_then(|last| last.evaluation.p50())
-    }
-
     /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
     pub(super) fn finalists(
         &mut self,
         bench: &mut Workbench<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
+        if self.kernel.objectives.len() > 1 {
+            return self.front_finalists(bench, reporter);
+        }
         let mut finalists: Vec<Tried> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         for index in self.ranked() {

@@ -34,8 +34,8 @@ mod tests;
 pub(super) const EFFORT: u64 = 1 << 23;
 /// Draws without a valid variant before [`Solutions::sample`] gives up.
 const MOST_DRAWS: usize = 1 << 20;
-/// Variants that [`Solutions::list`] writes at a time.
-const CHUNK: u128 = 4096;
+/// Variants that a task of [`Solutions::list`] writes; fewer are not worth waking another core.
+const CHUNK: u128 = 1 << 14;
 
 /// The valid variants of a space. Holds what it needs of the space, and no list.
 ///
@@ -153,6 +153,11 @@ impl Solutions {
         Variants::new(Cow::Borrowed(self))
     }
 
+    /// The same, for whoever has no other use for the solutions.
+    pub fn into_variants(self) -> Variants<'static> {
+        Variants::new(Cow::Owned(self))
+    }
+
     /// All of them, in the order of [`variants`](Self::variants), found by all cores. Takes memory for each.
     pub fn list(&self) -> Vec<Variant> {
         let Some(count) = self.count.filter(|&count| count > CHUNK) else { return self.variants().collect() };
@@ -174,11 +179,16 @@ impl Solutions {
     /// A valid variant, each with the same probability. `None` where there is none, or where constraints are left out of the
     /// diagrams and a million draws in a row violated them.
     pub fn sample(&self, rng: &mut impl Rng) -> Option<Variant> {
+        self.draw(rng, MOST_DRAWS)
+    }
+
+    /// The same, with at most so many draws.
+    pub fn draw(&self, rng: &mut impl Rng, most: usize) -> Option<Variant> {
         if self.diagrams.iter().any(|diagram| diagram.solutions() == 0) {
             return None;
         }
         let mut variant = Variant(vec![0; self.places.len()]);
-        let draws = if self.unsolved.is_empty() { 1 } else { MOST_DRAWS };
+        let draws = if self.unsolved.is_empty() { 1 } else { most };
         (0..draws).find_map(|_| {
             for diagram in &self.diagrams {
                 let index = rng.random_range(0..diagram.solutions());

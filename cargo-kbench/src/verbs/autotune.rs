@@ -1,17 +1,22 @@
 //! `cargo kbench autotune`: the search, and elite.json.
 
+use std::path::{Path, PathBuf};
+
 use super::{Exit, compiler, load, overridden, selected, skip};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::compile::Compiler;
 use crate::config::{Kernel, Package, Project};
-use crate::elite::EliteFile;
+use crate::elite::{EliteEntry, EliteFile};
+use crate::journal::Journal;
 use crate::report::{
     self, Verbosity,
     json::Json,
     out,
     terminal::{self, Terminal},
 };
-use crate::session::{self, TuneOptions};
+use crate::session::{self, Reporter, TuneOptions, per_shape};
+use crate::space::Variant;
+use crate::warm::{self, WarmStart};
 use crate::workbench::{RunError, Workbench};
 
 /// Runs the verb.
@@ -19,7 +24,7 @@ pub fn run(
     select: &SelectArgs,
     tools: &ToolArgs,
     measure: &MeasureArgs,
-    resume: bool,
+    tune: &TuneArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
     let project = match load(select)? {
@@ -28,11 +33,20 @@ pub fn run(
     };
     // A file that cannot be added to is better known before the search than after it.
     EliteFile::read(&project.elite_path())?;
+    let mut from = Vec::new();
+    for path in &tune.from {
+        // One that is not there is an empty file to those who write it, and a mistake here.
+        std::fs::metadata(path).map_err(|error| anyhow::anyhow!("--from {}: {error}", path.display()))?;
+        from.extend(EliteFile::read(path)?.kernels);
+    }
     let compiler = compiler(&project, tools);
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let kernel = overridden(kernel, measure)?;
-        match tune(&project, package, &kernel, &compiler, measure.device, resume, output) {
+        let tuning = Tuning { project: &project, package, compiler: &compiler, device: measure.device, tune, output };
+        let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
+        let tuned = if tune.per_shape { tuning.each_shape(&kernel, &from) } else { tuning.whole(&kernel, &from) };
+        match tuned {
             Ok(of_kernel) => exit = exit.max(of_kernel),
             Err(error) => exit = exit.max(skip(&kernel, error)?),
         }
@@ -40,41 +54,158 @@ pub fn run(
     Ok(exit)
 }
 
-fn tune(
-    project: &Project,
-    package: &Package,
-    kernel: &Kernel,
-    compiler: &Compiler,
+/// What all searches of a run share.
+#[derive(Clone, Copy)]
+struct Tuning<'a> {
+    project: &'a Project,
+    package: &'a Package,
+    compiler: &'a Compiler,
     device: u32,
-    resume: bool,
-    output: &OutputArgs,
-) -> Result<Exit, RunError> {
-    let work = project.work_directory();
-    let mut bench = Workbench::new(package, kernel, compiler, device, work.join("references"));
-    let device = bench.open()?;
-    let journal = work.join("journal").join(&kernel.package).join(format!("{}.jsonl", kernel.name));
-    let path = project.elite_path();
-    let (proposed, root) = (work.join("proposed"), path.parent().unwrap_or(&path));
-    let options = TuneOptions { journal: &journal, resume, proposed: &proposed, root };
-    let tuned = if output.json() {
-        session::autotune(&mut bench, &device, &options, &mut Json::new(kernel))?
-    } else {
-        session::autotune(&mut bench, &device, &options, &mut Terminal::new(output.verbosity()))?
-    };
-    let survived = !tuned.entry.elite.is_empty();
-    if survived {
-        EliteFile::add(&path, &work.join("elite.lock"), tuned.entry.clone())?;
+    tune: &'a TuneArgs,
+    output: &'a OutputArgs,
+}
+
+impl<'a> Tuning<'a> {
+    /// Tunes a kernel for the shape of its search.
+    fn whole(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
+        let journal = self.journal(kernel);
+        let shape = &kernel.shapes[kernel.search.shape].name;
+        let elite = self.search(kernel, &journal, from, &[shape])?;
+        Ok(if elite.is_some() { Exit::Pass } else { Exit::Failed })
     }
-    if output.json() {
-        report::json::tuned(&tuned);
-    } else {
-        out!("{}", terminal::tuned(&tuned, kernel, &path));
-        if output.verbosity() > Verbosity::Quiet {
-            if output.verbosity() == Verbosity::Verbose {
-                report::status("Spent", terminal::spent(&tuned.spent));
+
+    /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all at every shape.
+    fn each_shape(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
+        let shapes = per_shape::shapes(kernel);
+        let folder = self.journal_folder(kernel).join(&kernel.name);
+        let mut union: Vec<Variant> = Vec::new();
+        let mut exit = Exit::Pass;
+        for (at, &shape) in shapes.iter().enumerate() {
+            let mut kernel = kernel.clone();
+            kernel.search.shape = shape;
+            let name = &kernel.shapes[shape].name;
+            self.say("Shape", Verbosity::Normal, format_args!("{name}, {} of {}", at + 1, shapes.len()));
+            // What an earlier run found for the shapes to come is no start, so that the same command run twice does the same.
+            let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
+            let elite =
+                self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
+            let Some(entry) = elite else {
+                exit = Exit::Failed;
+                continue;
+            };
+            for elite in &entry.elite {
+                let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
+                if !union.contains(&variant) {
+                    union.push(variant);
+                }
             }
-            report::status("Finished", format_args!("in {:.1} s; journal in {}", tuned.seconds, journal.display()));
+        }
+        if exit == Exit::Pass && shapes.len() > 1 {
+            exit = self.cover(kernel, &shapes, &union)?;
+        }
+        Ok(exit)
+    }
+
+    /// The entry that a search adds to elite.json; `None` where nothing survived. Entries of `but`, shapes on this device, are no start.
+    fn search(
+        self,
+        kernel: &Kernel,
+        journal: &Path,
+        from: &[&EliteEntry],
+        but: &[&str],
+    ) -> Result<Option<EliteEntry>, RunError> {
+        let mut bench = self.bench(kernel);
+        let device = bench.open()?;
+        let path = self.project.elite_path();
+        let warm = if self.tune.cold {
+            WarmStart::default()
+        } else {
+            let file = EliteFile::read(&path)?;
+            let own = warm::earlier(&file.kernels, kernel, &device.name, but);
+            WarmStart::new(kernel, from.iter().copied().chain(own))
+        };
+        self.say_start(&warm);
+        let (proposed, root) = (self.project.work_directory().join("proposed"), path.parent().unwrap_or(&path));
+        let options = TuneOptions { journal, resume: self.tune.resume, proposed: &proposed, root, warm: &warm };
+        let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
+        let survived = !tuned.entry.elite.is_empty();
+        if survived {
+            EliteFile::change(&path, &self.lock(), |file| file.insert(tuned.entry.clone()))?;
+        }
+        if self.output.json() {
+            report::json::tuned(&tuned);
+        } else {
+            out!("{}", terminal::tuned(&tuned, kernel, &path));
+            self.say("Spent", Verbosity::Verbose, terminal::spent(&tuned.spent));
+            let seconds = tuned.seconds;
+            self.say(
+                "Finished",
+                Verbosity::Normal,
+                format_args!("in {seconds:.1} s; journal in {}", journal.display()),
+            );
+        }
+        Ok(survived.then_some(tuned.entry))
+    }
+
+    fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
+        let mut bench = self.bench(kernel);
+        let device = bench.open()?;
+        let (mut journal, known) = Journal::open(&self.journal(kernel), self.tune.resume)?;
+        journal.start(session::start(kernel, &device, self.tune.resume))?;
+        bench.attach(journal, known);
+        let cover = per_shape::cover(&mut bench, &device, shapes, union, &mut *self.reporter(kernel))?;
+        let Some(cover) = cover else { return Ok(Exit::Failed) };
+        EliteFile::change(&self.project.elite_path(), &self.lock(), |file| file.insert_cover(cover.clone()))?;
+        if self.output.json() {
+            report::json::covered(&cover);
+        } else {
+            out!("{}", report::cover::covered(&cover));
+        }
+        Ok(Exit::Pass)
+    }
+
+    fn bench<'k>(self, kernel: &'k Kernel) -> Workbench<'k>
+    where
+        'a: 'k,
+    {
+        let cache = self.project.work_directory().join("references");
+        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+    }
+
+    fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
+        if self.output.json() { Box::new(Json::new(kernel)) } else { Box::new(Terminal::new(self.output.verbosity())) }
+    }
+
+    fn journal_folder(self, kernel: &Kernel) -> PathBuf {
+        self.project.work_directory().join("journal").join(&kernel.package)
+    }
+
+    fn journal(self, kernel: &Kernel) -> PathBuf {
+        self.journal_folder(kernel).join(format!("{}.jsonl", kernel.name))
+    }
+
+    fn lock(self) -> PathBuf {
+        self.project.work_directory().join("elite.lock")
+    }
+
+    fn say(self, verb: &str, from: Verbosity, what: impl std::fmt::Display) {
+        if !self.output.json() && self.output.verbosity() >= from {
+            report::status(verb, what);
         }
     }
-    Ok(if survived { Exit::Pass } else { Exit::Failed })
+
+    fn say_start(self, warm: &WarmStart) {
+        if let (first, Some(record)) = (warm.records.len() as u64, warm.records.first()) {
+            let best = format_args!("{} ({} on {})", record.toggles, record.shape, record.device);
+            let variants = report::count(first, "variant");
+            self.say("Beginning", Verbosity::Normal, format_args!("with {variants} of earlier elites, first {best}"));
+        }
+        if !warm.dropped.is_empty() {
+            let dropped = report::count(warm.dropped.len() as u64, "variant");
+            self.say("Dropped", Verbosity::Verbose, format_args!("{dropped} of earlier elites, not in this space"));
+        }
+        for dropped in &warm.dropped {
+            self.say("Dropped", Verbosity::Verbose, dropped);
+        }
+    }
 }

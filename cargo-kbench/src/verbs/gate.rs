@@ -1,10 +1,12 @@
 //! `cargo kbench gate`: one variant through every gate.
 
+use std::fmt::Write as _;
+
 use super::bench::{Candidate, winners};
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::compile::Compiler;
-use crate::config::{Kernel, Package, Project};
+use crate::config::{Backend, Kernel, Package, Project};
 use crate::elite::EliteFile;
 use crate::evaluation::{Evaluation, Outcome};
 use crate::executor::ExecutorError;
@@ -117,10 +119,14 @@ fn without_device(
 ) -> Result<Exit, RunError> {
     let kernel = bench.kernel;
     let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));
-    let archs = if kernel.arch.is_empty() { vec![fallback_arch(kernel)] } else { kernel.arch.clone() };
+    let archs = match kernel.implementation.backend {
+        Backend::Cuda if kernel.arch.is_empty() => vec![Some(fallback_arch(kernel))],
+        Backend::Cuda => kernel.arch.iter().cloned().map(Some).collect(),
+        Backend::C | Backend::Fake => vec![None],
+    };
     let mut failed = false;
-    for arch in &archs {
-        bench.builder.arch = Some(arch.clone());
+    for arch in archs {
+        bench.builder.arch.clone_from(&arch);
         let attempt = bench.builder.build(variant)?;
         let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
         match attempt.result {
@@ -136,7 +142,10 @@ fn without_device(
             let status = if rejection.is_some() { "fail" } else { "skip" };
             report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
         } else {
-            let label = format!("{} for {arch}", kernel.space.label(variant));
+            let mut label = kernel.space.label(variant);
+            if let Some(arch) = arch {
+                let _ = write!(label, " for {arch}");
+            }
             let gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label };
             outln!("{}", terminal::gate_1(&gated, kernel));
         }

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compile::{Compiler, CompilerOptions};
-use crate::config::{self, Kernel, LoadError, LoadOptions, Package, Project};
+use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::report;
 use crate::space::Variant;
@@ -73,6 +73,7 @@ impl Exit {
                 | RunError::Tool(_)
                 | RunError::Unavailable { .. }
                 | RunError::Sanitizer { .. }
+                | RunError::Energy { .. }
                 | RunError::Io(_),
             ) => Exit::Missing,
             Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
@@ -158,6 +159,14 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
         kernel.gates.counters.shapes.retain(|shape| shapes.contains(shape));
         if kernel.gates.counters.shapes.is_empty() {
             kernel.gates.counters.shapes.push(kernel.search.shape);
+        }
+        for objective in &mut kernel.objectives {
+            if let Objective::Mean(weights) = objective {
+                weights.retain(|(shape, _)| shapes.contains(shape));
+                if weights.is_empty() {
+                    *objective = Objective::P50;
+                }
+            }
         }
         kernel.gates.correctness.shapes = shapes;
     }

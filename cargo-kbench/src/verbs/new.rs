@@ -90,12 +90,12 @@ pub enum NewError {
     #[error("`{}` exists already; choose another name or remove it first", .0.display())]
     Exists(PathBuf),
     /// The file system refused.
-    #[error("could not write `{}`: {source}", .path.display())]
+    #[error("could not write `{}`: {error}", .path.display())]
     Io {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -113,14 +113,14 @@ pub fn create(parent: &Path, name: &str, template: Template) -> Result<Vec<PathB
     let scratch = tempfile::Builder::new()
         .prefix(".kbench-new-")
         .tempdir_in(parent)
-        .map_err(|source| NewError::Io { path: parent.to_owned(), source })?;
+        .map_err(|error| NewError::Io { path: parent.to_owned(), error })?;
     let package = scratch.path().join(name);
     let mut written = Vec::new();
     for (path, text) in template.files() {
         write(&package.join(path), &text.replace("{{name}}", name))?;
         written.push(target.join(path));
     }
-    fs::rename(&package, &target).map_err(|source| NewError::Io { path: target, source })?;
+    fs::rename(&package, &target).map_err(|error| NewError::Io { path: target, error })?;
     Ok(written)
 }
 
@@ -129,7 +129,7 @@ fn write(path: &Path, text: &str) -> Result<(), NewError> {
     let folder = path.parent().expect("a file lies in a folder");
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(path, text))
-        .map_err(|source| NewError::Io { path: path.to_owned(), source })
+        .map_err(|error| NewError::Io { path: path.to_owned(), error })
 }
 
 /// What `cargo new` has against a name, and that it is not ASCII, which C compilers and linkers may trip over.

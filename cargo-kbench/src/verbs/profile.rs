@@ -48,7 +48,7 @@ pub fn run(
             let (source, variant) = match &entrant {
                 Entrant::Proposed(source, variant) => (Some(source), variant),
                 Entrant::Variant(variant) => (None, variant),
-                Entrant::Baseline(_) => unreachable!("a winner is a variant"),
+                Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("a winner is a variant"),
             };
             if output.verbosity() > Verbosity::Quiet && !output.json() {
                 let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);

@@ -12,8 +12,10 @@ pub fn run(files: &[PathBuf], args: &ReplayArgs, output: &OutputArgs) -> anyhow:
     let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget };
     // All are read first: a file that is no record is better known before the work than after it.
     let records: Vec<Recorded> = files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
+    let warm = args.from.as_deref().map(replay::read).transpose()?.map(|from| from.elite()).unwrap_or_default();
     let mut all: Vec<Replayed> = Vec::new();
-    for recorded in records {
+    for mut recorded in records {
+        recorded.begin_with(&warm);
         if !output.json() && output.verbosity() > Verbosity::Quiet {
             let (name, count) = (&recorded.name, recorded.entries.len());
             report::status("Replaying", format_args!("{name}: {count} configurations, {} seeds", options.seeds));

@@ -95,6 +95,7 @@ impl<'a> Builder<'a> {
         shapes.push(kernel.search.shape);
         shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
         shapes.extend(&kernel.gates.counters.shapes);
+        shapes.extend(kernel.mean_shapes());
         shapes.sort_unstable();
         shapes.dedup();
         Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes, source: None }
@@ -109,6 +110,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The same for variants of a proposed source.
+    #[must_use]
     pub fn of_source(&self, source: &Arc<Proposed>) -> Self {
         Self { source: Some(Arc::clone(source)), ..self.clone() }
     }
@@ -235,7 +237,9 @@ pub(super) fn compile_rejection(error: &CompileError, shape: &str) -> Rejection 
     let message = match error {
         // What the compiler wrote is shown below the line, not in it.
         CompileError::Failed { stderr, .. } => {
-            let first = stderr.lines().find(|line| line.contains("error")).or(stderr.lines().next());
+            // A linker says what is wrong before it says that there was an error.
+            let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
+            let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
             first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
         }
         error => error.to_string(),

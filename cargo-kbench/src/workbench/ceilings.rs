@@ -92,6 +92,7 @@ impl Workbench<'_> {
             cache: CacheMode::Hot,
             bad_above: 0.0,
             announce: false,
+            energy: false,
         };
         let timing = match self.executor.time(job, self.timeout()) {
             Ok(mut timings) if timings.len() == 1 => timings.remove(0),

@@ -35,8 +35,15 @@ pub enum Entrant {
     Variant(Variant),
     /// A variant of a source that a proposer handed in.
     Proposed(Arc<Proposed>, Variant),
+    /// A variant that is an entrant already, measured once more as if it were another: what is found between the two is noise.
+    Again(Box<Entrant>),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
+}
+
+/// The name of an [`Entrant::Again`] of the variant with that label.
+pub fn again(label: &str) -> String {
+    format!("{label} again")
 }
 
 /// A comparison's result: entries measured together, and those that could not be.
@@ -60,6 +67,16 @@ impl Compared {
     pub fn same_program(&self, name: &str, other: &str) -> bool {
         let program = |name| self.entry(name).map(|entry| &entry.program);
         program(name).is_some() && program(name) == program(other)
+    }
+
+    /// By how much entries with the same machine code differed: the farthest end of any interval between two of them, 0.004 for
+    /// 0.4 %. `None` where no two are the same. Less than this between two others means nothing.
+    pub fn noise_floor(&self) -> Option<f64> {
+        let pairs = self.entries.iter().enumerate().flat_map(|(at, one)| {
+            let twins = self.entries[at + 1..].iter().filter(|other| other.program == one.program);
+            twins.filter_map(|other| Speedup::of(&one.samples, &other.samples))
+        });
+        pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
 
     /// The speed-up of one entry over another: p50 of `over` over p50 of `name`, from paired rounds.
@@ -332,6 +349,7 @@ impl<'a> Workbench<'a> {
             Entrant::Proposed(source, variant) => {
                 SourceRecord::label(Some(&source.record), &self.kernel.space.label(variant))
             }
+            Entrant::Again(entrant) => again(&self.entrant_name(entrant)),
             Entrant::Baseline(index) => self.kernel.baselines[*index].name.clone(),
         }
     }
@@ -345,6 +363,10 @@ impl<'a> Workbench<'a> {
         let kernel = self.kernel;
         let own = &kernel.implementation;
         let index = match entrant {
+            Entrant::Again(entrant) => {
+                let contender = self.contender(entrant, shape, warnings)?;
+                return Ok(contender.map(|contender| Contender { name: again(&contender.name), ..contender }));
+            }
             // It passed gate 2 at this shape, or it would not be here.
             Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
             Entrant::Proposed(source, variant) => {

@@ -10,7 +10,7 @@ use kbench_runtime::stats::Summary;
 
 use super::reservations::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
-use crate::config::Kernel;
+use crate::config::{Kernel, Objective};
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::executor::ExecutorError;
 use crate::gates::{self, at_level};
@@ -31,6 +31,8 @@ struct Jobs {
     time: TimeJob,
     /// The check after timing, on inputs that the kernel has not seen.
     after: CheckJob,
+    /// The same at other shapes that an objective is a mean over.
+    more: Vec<(usize, TimeJob, CheckJob)>,
 }
 
 impl Workbench<'_> {
@@ -45,20 +47,28 @@ impl Workbench<'_> {
         stop_above: Option<f64>,
     ) -> Result<Evaluation, RunError> {
         let toggles = self.kernel.space.settings(variant);
+        // Another objective than p50 may be worth a longer time.
+        let stop_above = stop_above.filter(|_| self.objectives == [Objective::P50]);
         let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
         evaluation.source = self.builder.source.as_ref().map(|source| source.record.clone());
         match attempt.result {
             Ok(built) => {
                 evaluation.builds = built.records(self.kernel);
+                if let Err(rejection) = self.resource_values(variant, &built) {
+                    evaluation.outcome = Outcome::Rejected(rejection);
+                    self.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
+                    return Ok(evaluation);
+                }
                 match self.jobs(variant, &built)? {
                     Ok(mut jobs) => {
                         // The same key whatever there is to beat: see `serves`.
                         evaluation.key = self.key(&jobs, &built);
-                        if let Some(known) = self.known_as(&evaluation, stop_above)? {
+                        if let Some(known) = self.known_as(&evaluation, variant, &built, stop_above)? {
                             return Ok(known);
                         }
                         jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
+                        self.set_objectives(&mut evaluation, variant, &built);
                         self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
                         self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
                     }
@@ -75,24 +85,33 @@ impl Workbench<'_> {
     }
 
     /// What is known of a variant with this key: from its twin in this run, or from the journal.
-    fn known_as(&mut self, evaluation: &Evaluation, stop_above: Option<f64>) -> Result<Option<Evaluation>, RunError> {
+    fn known_as(
+        &mut self,
+        evaluation: &Evaluation,
+        variant: &Variant,
+        built: &Built,
+        stop_above: Option<f64>,
+    ) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = evaluation;
         let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
             return Ok(None);
         };
         let first = self.keys.get(key);
         let twin = first.filter(|(first, of)| (first, of) != (toggles, source)).map(|(first, _)| first.clone());
-        let known = Evaluation {
+        let mut known = Evaluation {
             toggles: toggles.clone(),
             source: source.clone(),
             builds: builds.clone(),
             twin,
             ..known.clone()
         };
-        if first.is_some() {
-            self.record(&Record::Evaluation(Box::new(known.clone())))?;
-        } else {
+        let is_new = !self.keys.contains_key(key);
+        // The record may be of a search with other objectives, or weights, and the same measurements.
+        self.set_objectives(&mut known, variant, built);
+        if is_new {
             self.keys.insert(key.clone(), (toggles.clone(), source.clone()));
+        } else {
+            self.record(&Record::Evaluation(Box::new(known.clone())))?;
         }
         Ok(Some(known))
     }
@@ -102,6 +121,7 @@ impl Workbench<'_> {
         let limits = &kernel.gates.correctness;
         let mut checks = Vec::new();
         let mut timed = None;
+        let mut more = Vec::new();
         for shape in self.builder.shapes.clone() {
             let point = self.builder.point(kernel, shape, variant);
             let case = match point.case(&kernel.implementation, built.artifact(shape), &self.files) {
@@ -118,10 +138,17 @@ impl Workbench<'_> {
             } else {
                 job.depth.naive = self.naive(shape)?;
             }
-            if shape == kernel.search.shape {
+            let is_main = shape == kernel.search.shape;
+            if is_main || self.mean_shapes().any(|of_mean| of_mean == shape) {
                 let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
                 let after = CheckJob { seeds: vec![limits.seeds.into()], ..job.clone() };
-                timed = Some((self.time_job(vec![case]), after));
+                let mut time = self.time_job(vec![case]);
+                if is_main {
+                    time.energy = self.objectives.contains(&Objective::Energy);
+                    timed = Some((time, after));
+                } else {
+                    more.push((shape, time, after));
+                }
             }
             checks.push((shape, job));
         }
@@ -133,7 +160,7 @@ impl Workbench<'_> {
             job.depth.tolerance = gates::correctness::tolerance(limits, &kernel.tensors);
         }
         let (time, after) = timed.expect("the search's shape is one of the builder's");
-        Ok(Ok(Jobs { checks, time, after }))
+        Ok(Ok(Jobs { checks, time, after, more }))
     }
 
     /// Everything the outcome depends on, with machine code in place of binaries, whose names and notes may differ.
@@ -142,6 +169,10 @@ impl Workbench<'_> {
         let limits = format!("{:?}", self.kernel.gates.correctness);
         let mut text = serde_json::to_string(&(self.circumstances(), &checks, &jobs.time, &jobs.after, limits))
             .expect("plain data");
+        // Only then: what p50 was measured for serves every objective that needs no more.
+        if !jobs.more.is_empty() {
+            text += &serde_json::to_string(&jobs.more).expect("plain data");
+        }
         for build in &built.builds {
             text = text.replace(&build.artifact.hash, &build.artifact.identity);
         }
@@ -168,17 +199,24 @@ impl Workbench<'_> {
                 }
             }
         }
-        let name = &kernel.shapes[kernel.search.shape].name;
-        match self.time(name, jobs.time, &mut evaluation.warnings)? {
-            Ok(timing) => evaluation.timing = Some(timing),
-            Err(rejection) => {
+        for (shape, time, after) in std::iter::once((kernel.search.shape, jobs.time, jobs.after)).chain(jobs.more) {
+            let name = &kernel.shapes[shape].name;
+            match self.time(name, time, &mut evaluation.warnings)? {
+                Ok((timing, energy)) if shape == kernel.search.shape => {
+                    evaluation.timing = Some(timing);
+                    evaluation.energy = energy;
+                }
+                Ok((timing, _)) => evaluation.more_timings.push(timing),
+                Err(rejection) => {
+                    evaluation.outcome = Outcome::Rejected(rejection);
+                    return Ok(());
+                }
+            }
+            if let Err(mut rejection) = self.check(kernel, name, after, &mut evaluation.warnings)? {
+                rejection.message = format!("after timing, on new inputs: {}", rejection.message);
                 evaluation.outcome = Outcome::Rejected(rejection);
                 return Ok(());
             }
-        }
-        if let Err(mut rejection) = self.check(kernel, name, jobs.after, &mut evaluation.warnings)? {
-            rejection.message = format!("after timing, on new inputs: {}", rejection.message);
-            evaluation.outcome = Outcome::Rejected(rejection);
         }
         Ok(())
     }
@@ -188,7 +226,7 @@ impl Workbench<'_> {
         shape: &str,
         job: TimeJob,
         warnings: &mut Vec<String>,
-    ) -> Result<Result<TimingRecord, Rejection>, RunError> {
+    ) -> Result<Result<(TimingRecord, Option<Summary>), Rejection>, RunError> {
         let kernel = self.kernel;
         for timed in &job.cases {
             for seed in std::iter::once(job.seed).chain(job.other_seed) {
@@ -214,7 +252,7 @@ impl Workbench<'_> {
                 reservations(record, kernel.timing.precision).map(|reservation| format!("at {shape}: {reservation}")),
             );
         }
-        Ok(record)
+        Ok(record.map(|record| (record, Summary::of(&timing.energy))))
     }
 
     /// Gate 2 of any kernel at one shape.
@@ -259,6 +297,7 @@ impl Workbench<'_> {
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
             announce: false,
+            energy: false,
         }
     }
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
-pub use compare::{Compared, Entrant};
+pub use compare::{Compared, Entrant, again};
 pub use dead::dead_toggles;
 pub use profile::Judged;
 pub use proposed::Proposed;
 
 use crate::ceilings::Ceilings;
 use crate::compile::{Artifact, CompileError, Compiler};
-use crate::config::{Backend, Init, Kernel, Package};
+use crate::config::{Backend, Init, Kernel, Objective, Package};
 use crate::evaluation::SourceRecord;
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::journal::{Journal, Known, Record, Round};
@@ -29,6 +29,7 @@ mod ceilings;
 mod compare;
 mod dead;
 mod evaluate;
+mod objectives;
 mod profile;
 mod programs;
 mod proposed;
@@ -74,6 +75,16 @@ pub enum RunError {
         /// Why.
         message: String,
     },
+    /// The objective is energy, and the device cannot tell it.
+    #[error("the objective `energy` of kernel `{kernel}` cannot be measured on {device}: {message}")]
+    Energy {
+        /// The kernel.
+        kernel: String,
+        /// The device's name.
+        device: String,
+        /// Why.
+        message: String,
+    },
     /// A file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -100,6 +111,8 @@ pub struct Workbench<'a> {
     /// Who was the first with a key.
     keys: HashMap<String, (Settings, Option<SourceRecord>)>,
     journal: Option<Journal>,
+    /// What evaluations measure.
+    objectives: Vec<Objective>,
     /// What the device's time went to.
     pub times: DeviceTimes,
 }
@@ -146,6 +159,7 @@ impl<'a> Workbench<'a> {
             known: Known::default(),
             keys: HashMap::new(),
             journal: None,
+            objectives: vec![Objective::P50],
             times: DeviceTimes::default(),
         }
     }
@@ -185,6 +199,18 @@ impl<'a> Workbench<'a> {
                 self.files.insert(path.clone(), hash);
             }
         }
+        Ok(())
+    }
+
+    /// Has evaluations measure all that the kernel's objectives need, on an open device; an error where it cannot.
+    pub fn pursue_objectives(&mut self) -> Result<(), RunError> {
+        if self.kernel.objectives.contains(&Objective::Energy)
+            && let Err(message) = self.executor.meter()?
+        {
+            let device = self.executor.device()?.name;
+            return Err(RunError::Energy { kernel: self.kernel.name.clone(), device, message });
+        }
+        self.objectives.clone_from(&self.kernel.objectives);
         Ok(())
     }
 

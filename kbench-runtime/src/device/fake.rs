@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
 
 /// The machine code of a fake kernel.
@@ -31,6 +31,9 @@ pub struct Model {
     /// Milliseconds that a launch really takes, so that a test can interrupt a run.
     #[serde(default)]
     pub delay_ms: u64,
+    /// Watts while it runs.
+    #[serde(default = "default_power")]
+    pub power_w: f64,
     /// How much longer each sample is than the one before, relative to `time_ns`.
     #[serde(default)]
     pub drift: f64,
@@ -45,6 +48,10 @@ pub struct Model {
 
 fn default_noise() -> f64 {
     0.002
+}
+
+fn default_power() -> f64 {
+    100.0
 }
 
 /// What can be wrong with a fake kernel.
@@ -87,6 +94,8 @@ pub struct FakeDevice {
     throttled: bool,
     /// Readings of the clock, in MHz.
     clocks: Vec<u32>,
+    /// Consumed by all launches.
+    joules: f64,
 }
 
 /// Memory of the model device.
@@ -116,7 +125,7 @@ struct Pointer {
 }
 
 impl FakeDevice {
-    /// Opens a model device; there is one of every index.
+    /// Opens a model device; there is one of every index, and those of odd index have no energy counter.
     pub fn open(index: u32) -> Self {
         let info = DeviceInfo {
             kind: DeviceKind::Fake,
@@ -131,7 +140,7 @@ impl FakeDevice {
             max_shared_per_block: 49_152,
             clock_khz: 1_000_000,
         };
-        Self { info, throttled: false, clocks: Vec::new() }
+        Self { info, throttled: false, clocks: Vec::new(), joules: 0.0 }
     }
 }
 
@@ -262,6 +271,7 @@ impl Device for FakeDevice {
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
         std::thread::sleep(Duration::from_millis(bound.kernel.model.delay_ms));
         bound.launch()?;
+        self.joules += bound.kernel.model.power_w * bound.kernel.model.time_ns * 1e-9;
         if bound.kernel.model.fault == Some(Fault::Unrepeatable)
             && bound.kernel.launches.get().is_multiple_of(2)
             && let Some(output) = bound.pointers.last()
@@ -299,6 +309,13 @@ impl Device for FakeDevice {
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "fake"
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        if !self.info.index.is_multiple_of(2) {
+            return Err("this model device has no energy counter".to_owned());
+        }
+        Ok(Energy { joules: self.joules, window: Duration::ZERO })
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

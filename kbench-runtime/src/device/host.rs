@@ -8,6 +8,7 @@ mod environment;
 mod info;
 mod memory;
 mod quiet;
+mod rapl;
 mod symbols;
 
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::io::Write as _;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,7 +31,8 @@ use self::info::{available_memory, info};
 pub use self::memory::OUT_OF_BOUNDS;
 use self::memory::{Allocation, watch_moats};
 use self::quiet::{Launches, Quiet};
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use self::rapl::Rapl;
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Bytes that one parallel task compares.
@@ -44,6 +46,8 @@ pub struct HostDevice {
     info: DeviceInfo,
     resolution: Resolution,
     quiet: Quiet,
+    /// Opened when first asked for.
+    rapl: Option<Rapl>,
     /// What [`flush`] streams through where cache lines cannot be flushed by address.
     stream: RefCell<Vec<u8>>,
     /// A tool looks on.
@@ -100,7 +104,7 @@ impl Bound {
     fn in_environment<R>(&self, calls: impl FnOnce(&Self) -> R) -> R {
         let own = Environment::get();
         self.kernel.environment.set();
-        let result = calls(self);
+        let result = in_one_process(|| calls(self));
         own.set();
         result
     }
@@ -118,7 +122,14 @@ impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
         watch_moats();
-        Self { info: info(), resolution: resolution(), quiet: Quiet::new(), stream: RefCell::default(), watched: false }
+        Self {
+            info: info(),
+            resolution: resolution(),
+            quiet: Quiet::new(),
+            rapl: None,
+            stream: RefCell::default(),
+            watched: false,
+        }
     }
 
     /// Drops what the arguments hold from every level of the cache.
@@ -141,13 +152,26 @@ impl HostDevice {
     }
 }
 
+/// Runs the user's code. If it forks and returns twice, the copy ends here: it would go on as a second worker, on the same pipes.
+fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
+    let process = std::process::id();
+    let result = code();
+    if std::process::id() != process {
+        // SAFETY: always allowed. Destructors and exit handlers are the worker's, not its copy's.
+        unsafe { nix::libc::_exit(0) }
+    }
+    result
+}
+
 /// Writes back and evicts every line of the ranges. Exact, and its cost grows with the buffers, not with the cache.
 #[cfg(target_arch = "x86_64")]
 fn flush_lines(ranges: &[(*mut u8, usize)]) {
     use std::arch::asm;
     use std::arch::x86_64::{__cpuid_count, _mm_clflush, _mm_mfence};
     // clflush waits for the flush before it; clflushopt does not, and is several times faster.
-    let optimised = __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 23 != 0;
+    // SAFETY: every x86-64 has cpuid. Safe to call from Rust 1.94 on.
+    #[allow(unused_unsafe)]
+    let optimised = unsafe { __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 23 != 0 };
     for (start, bytes) in ranges.iter().filter(|(_, bytes)| *bytes > 0) {
         // The last byte is on a line that whole steps miss when the start is not on one.
         for offset in (0..*bytes).step_by(64).chain([bytes - 1]) {
@@ -184,7 +208,7 @@ impl Device for HostDevice {
         let (file, path) = code_file(code).map_err(|error| refused(&error))?;
         let own = Environment::get();
         // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
-        let library = unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) };
+        let library = in_one_process(|| unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) });
         let environment = Environment::get();
         own.set();
         let library = library.map_err(|error| refused(&error))?;
@@ -335,6 +359,14 @@ impl Device for HostDevice {
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "monotonic"
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        let rapl = match self.rapl.take() {
+            Some(rapl) => rapl,
+            None => Rapl::open(Path::new(rapl::ROOT))?,
+        };
+        self.rapl.insert(rapl).read()
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

@@ -5,7 +5,6 @@ pub mod fake;
 pub mod host;
 pub mod mutant;
 
-use crate::digest;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
@@ -53,20 +52,6 @@ pub trait Device {
         Ok(true)
     }
 
-    /// The digest of `bytes` bytes of `buffer` from byte `offset` on; see [`crate::digest`].
-    fn digest(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        // In parts: to get fresh memory for a large tensor takes longer than to digest it.
-        const PART: usize = 8 << 20;
-        let mut copy = vec![0; bytes.min(PART)];
-        let mut sum = 0u64;
-        for start in (0..bytes).step_by(PART) {
-            let copy = &mut copy[..PART.min(bytes - start)];
-            self.download(buffer, offset + start, copy)?;
-            sum = sum.wrapping_add(digest::digest(copy, start, digest::key()));
-        }
-        Ok(sum)
-    }
-
     /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device
     /// is asked to do next.
     fn write(&mut self, writes: &[Write<Self::Buffer>]) -> Result<(), Failure>;
@@ -112,6 +97,20 @@ pub trait Device {
     /// What samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
+    /// Runs `launches` times back to back, each after `writes`, and waits for the end.
+    fn run_many(&mut self, bound: &Self::Bound, writes: &[Write<Self::Buffer>], launches: u32) -> Result<(), Failure> {
+        for _ in 0..launches {
+            self.write(writes)?;
+            self.run(bound)?;
+        }
+        Ok(())
+    }
+
+    /// What the device has consumed so far, or why it cannot tell.
+    fn energy(&mut self) -> Result<Energy, String> {
+        Err("the worker reads no energy counter of this device".to_owned())
+    }
+
     /// What the clock can tell apart, measured.
     fn resolution(&mut self) -> Result<Resolution, Failure>;
 
@@ -136,6 +135,15 @@ pub trait Device {
         let _ = bound;
         None
     }
+}
+
+/// A reading of an energy counter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Energy {
+    /// Joules since some moment.
+    pub joules: f64,
+    /// The shortest stretch of time over which a difference is worth something: many times that between two updates.
+    pub window: std::time::Duration,
 }
 
 /// What a clock can tell apart, in nanoseconds.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::codec;
 use crate::dtype::DType;
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SmClock};
@@ -195,10 +195,6 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.holds(buffer, offset, data)
     }
 
-    fn digest(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        self.inner.digest(buffer, offset, bytes)
-    }
-
     fn write(&mut self, writes: &[Write<D::Buffer>]) -> Result<(), Failure> {
         self.inner.write(writes)
     }
@@ -253,6 +249,10 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str {
         self.inner.clock(&bound.inner, batch)
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        self.inner.energy()
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

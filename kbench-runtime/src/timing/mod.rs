@@ -3,6 +3,7 @@
 
 mod after;
 mod damage;
+mod energy;
 mod honesty;
 mod sampling;
 mod stopping;
@@ -126,6 +127,11 @@ impl<D: Device> Session<D> {
         // No kernel can know what is drawn from it.
         let mut rng = ChaCha8Rng::seed_from_u64(RandomState::new().build_hasher().finish());
         let ended = sampling::rounds(device, &mut measured, job, &mut rng, &mut pulse)?;
+        let mut joules = vec![Vec::new(); measured.len()];
+        for (index, case) in measured.iter_mut().enumerate().filter(|_| job.energy && !ended.raced) {
+            pulse.announce(job, index);
+            joules[index] = case.energy(device, &mut pulse).map_err(at(index))?;
+        }
         // What is found now may be any case's doing; after one more sample of each, what is found is a case's own.
         let mut anyones = Damage::default();
         for (index, case) in measured.iter().enumerate() {
@@ -158,7 +164,7 @@ impl<D: Device> Session<D> {
                 input_sets: case.sets.len() as u32,
                 exposed_samples: case.samples.iter().filter(|sample| sample.exposed).count() as u64,
                 disturbed: case.disturbed(),
-                discarded: case.counts.discarded,
+                discarded: std::mem::take(&mut case.counts.discarded),
                 core: device.core(&case.rig.bound),
                 sm_clock: ended.sm_clock.clone(),
             };
@@ -170,7 +176,11 @@ impl<D: Device> Session<D> {
                 sampling,
                 skips_work: case.skips_work,
                 keeps_results: case.keeps_results,
+                energy: std::mem::take(&mut joules[index]),
             });
+            // Unloading runs the kernel's destructors.
+            stage(Stage::Launch);
+            drop(case);
         }
         Ok(timings)
     }

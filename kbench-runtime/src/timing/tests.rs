@@ -18,6 +18,7 @@ fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
         cache,
         bad_above: 0.1,
         announce: false,
+        energy: false,
     }
 }
 
@@ -286,4 +287,12 @@ fn what_was_used_stands_in_the_record() {
     assert_eq!((host.cache, host.input_sets), (CacheMode::Hot, 2));
     assert!(host.resolution_ns.unwrap() > 0.0 && host.overhead_ns.unwrap() >= 0.0);
     assert_eq!(host.sm_clock, None);
+}
+
+#[test]
+fn energy_is_measured_where_it_is_asked_for() {
+    assert!(model(r#"{"time_ns":1000}"#, |_| {}).energy.is_empty());
+    let timing = model(r#"{"time_ns":2000,"power_w":300}"#, |job| job.energy = true);
+    assert_eq!(timing.energy.len(), crate::stats::FEWEST_ROUNDS);
+    assert!(timing.energy.iter().all(|joules| (joules / 6e-4 - 1.0).abs() < 1e-6), "{:?}", timing.energy);
 }

@@ -64,11 +64,21 @@ pub(super) fn find<'n>(
     names: impl IntoIterator<Item = &'n str>,
     report: &Report,
 ) -> Option<usize> {
-    let name = node.text()?;
+    find_name(node.text()?, &node.place, what, names, report)
+}
+
+/// The index of a name that stands at `place`; `what` is its noun.
+pub(super) fn find_name<'n>(
+    name: &str,
+    place: &Place,
+    what: &str,
+    names: impl IntoIterator<Item = &'n str>,
+    report: &Report,
+) -> Option<usize> {
     let names: Vec<&str> = names.into_iter().collect();
     let found = names.iter().position(|known| *known == name);
     if found.is_none() {
-        report.push(Diagnostic::error(format!("no {what} `{name}`")).at(&node.place, "").suggest(name, names));
+        report.push(Diagnostic::error(format!("no {what} `{name}`")).at(place, "").suggest(name, names));
     }
     found
 }

@@ -1140,6 +1140,108 @@ fn baselines_and_gates() {
 }
 
 #[test]
+fn objectives() {
+    insta::assert_snapshot!(with("search = { objective = ['p50', 'energi', 'p50'] }"), @r#"
+    error: a search has one objective or two
+      --> Cargo.toml:15:24
+       |
+    15 | search = { objective = ['p50', 'energi', 'p50'] }
+       |                        ^^^^^^^^^^^^^^^^^^^^^^^^ this names 3
+       |
+       = help: limits are no objectives: see `gates.resources` and `gates.performance`
+
+    error: `energi` is no value of `objective`
+      --> Cargo.toml:15:32
+       |
+    15 | search = { objective = ['p50', 'energi', 'p50'] }
+       |                                ^^^^^^^^
+       |
+       = help: did you mean `energy`?
+
+    error: the objective `p50` twice
+      --> Cargo.toml:15:42
+       |
+    15 | search = { objective = ['p50', 'energi', 'p50'] }
+       |                                          ^^^^^ name each once
+    "#);
+    insta::assert_snapshot!(with("search.objective = { mean = { smal = 1, small = 0 }, median = 1 }"), @r#"
+    error: no shape `smal`
+      --> Cargo.toml:15:31
+       |
+    15 | search.objective = { mean = { smal = 1, small = 0 }, median = 1 }
+       |                               ^^^^
+       |
+       = help: did you mean `small`?
+
+    error: a weight of zero
+      --> Cargo.toml:15:49
+       |
+    15 | search.objective = { mean = { smal = 1, small = 0 }, median = 1 }
+       |                                                 ^ leave the shape out
+
+    error: unknown key `median` in an objective
+      --> Cargo.toml:15:54
+       |
+    15 | search.objective = { mean = { smal = 1, small = 0 }, median = 1 }
+       |                                                      ^^^^^^ did you mean `mean`?
+    "#);
+    insta::assert_snapshot!(with("search.objective = [{ mean = {} }, {}]"), @r#"
+    error: a mean of no shapes
+      --> Cargo.toml:15:30
+       |
+    15 | search.objective = [{ mean = {} }, {}]
+       |                              ^^ expected `mean = { SHAPE = WEIGHT, … }`
+
+    error: an objective without a name
+      --> Cargo.toml:15:36
+       |
+    15 | search.objective = [{ mean = {} }, {}]
+       |                                    ^^ expected `mean = { SHAPE = WEIGHT, … }`
+    "#);
+    insta::assert_snapshot!(with("search.objective = []"), @r#"
+    error: a search has one objective or two
+      --> Cargo.toml:15:20
+       |
+    15 | search.objective = []
+       |                    ^^ this names 0
+       |
+       = help: limits are no objectives: see `gates.resources` and `gates.performance`
+    "#);
+    insta::assert_snapshot!(with("search.objective = { mean = { small = inf } }"), @r#"
+    error: a number out of range
+      --> Cargo.toml:15:39
+       |
+    15 | search.objective = { mean = { small = inf } }
+       |                                       ^^^ expected a finite number
+    "#);
+    insta::assert_snapshot!(with("search.objective = ['registers', 5]\nbackend = 'c'"), @r#"
+    warning: `grid` is not used: a C kernel is called, not launched
+     --> Cargo.toml:8:1
+      |
+    8 | grid = "ceil_div(N, TILE)"
+      | ^^^^
+
+    warning: `block` is not used: a C kernel is called, not launched
+     --> Cargo.toml:9:1
+      |
+    9 | block = 128
+      | ^^^^^
+
+    error: `registers` cannot be told of a kernel in C
+      --> Cargo.toml:15:21
+       |
+    15 | search.objective = ['registers', 5]
+       |                     ^^^^^^^^^^^ only of one in CUDA
+
+    error: `objective` must be a string or a table
+      --> Cargo.toml:15:34
+       |
+    15 | search.objective = ['registers', 5]
+       |                                  ^ this is an integer
+    "#);
+}
+
+#[test]
 fn a_proposer_is_a_program() {
     insta::assert_snapshot!(with("search.proposer = []"), @r"
     error: an empty command

@@ -39,8 +39,8 @@ fn entry(evaluation: &Evaluation) -> Option<Entry> {
     let outcome = match &evaluation.outcome {
         Judged::Rejected(rejection) => Outcome::Failed(rejection.gate),
         Judged::Passed => {
-            let p50 = evaluation.p50().and_then(sound)?;
-            if evaluation.twin.is_some() { Outcome::Twin(p50) } else { Outcome::Measured(p50) }
+            let objective = evaluation.objective().and_then(sound)?;
+            if evaluation.twin.is_some() { Outcome::Twin(objective) } else { Outcome::Measured(objective) }
         }
     };
     Some(Entry { outcome, cost: None })

@@ -1,7 +1,7 @@
 //! A model-based search: where improvement is expected by a Gaussian process on features of the toggles, and at times by a
 //! forest of random trees.
 //!
-//! It begins with points far from each other. What failed counts as slow where times are modelled, and lowers the chance of
+//! It begins with what did well elsewhere, and points far from each other. What failed counts as slow where times are modelled, and lowers the chance of
 //! what is like it to be valid at all. Variants that are pending count as if they had met their expectation. It needs no budget
 //! in advance, and no setting.
 
@@ -111,7 +111,7 @@ impl Auto {
 
     /// A candidate far from all that were asked for.
     fn far(&mut self) -> Option<Variant> {
-        if self.asked.is_empty() {
+        if self.asked.is_empty() || self.unseen.first().is_some() {
             return self.unseen.peek();
         }
         let weights: Vec<f32> = self.features.scales.iter().map(|scale| (scale * scale).recip() as f32).collect();
@@ -211,8 +211,13 @@ impl Strategy for Auto {
 
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         for (serial, outcome) in std::mem::take(&mut self.news) {
-            self.pending.retain(|&other| other != serial);
             let Asked { variant, x, resources } = &self.asked[serial];
+            if !self.pending.contains(&serial) {
+                let known = self.observations.iter_mut().find(|observation| observation.variant == *variant);
+                known.expect("it was told").outcome = outcome;
+                continue;
+            }
+            self.pending.retain(|&other| other != serial);
             let (variant, x, resources) = (variant.clone(), x.clone(), *resources);
             self.observations.push(Observation { variant, x, outcome, resources });
         }

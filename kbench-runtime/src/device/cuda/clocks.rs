@@ -14,13 +14,17 @@ use cudarc::driver::sys::{self, CUdevice};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::Clock;
+use nvml_wrapper::error::NvmlError;
 
 use super::error::check;
-use crate::device::Watch;
+use crate::device::{Energy, Watch};
 use crate::protocol::{Disturbance, SmClock};
 
 /// How long samples are taken between two readings.
 const WINDOW: Duration = Duration::from_millis(50);
+
+/// Stretches over which energy is measured: the counter moves every 20 to 100 ms.
+const ENERGY_WINDOW: Duration = Duration::from_millis(250);
 
 /// How long a throttled GPU is left alone before samples are taken again.
 const RECOVERY: Duration = Duration::from_millis(50);
@@ -77,19 +81,34 @@ impl Clocks {
     }
 
     fn read(&mut self) -> Option<(u32, ThrottleReasons)> {
-        if self.gpu.is_none() {
-            // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
-            let gpu = NVML.get()?.as_ref()?.device_by_pci_bus_id(&*self.bus_id).ok()?;
-            self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
-            self.gpu = Some(gpu);
-        }
-        let gpu = self.gpu.as_ref()?;
+        let gpu = self.gpu(NVML.get()?.as_ref()?).ok()?;
         let mhz = gpu.clock_info(Clock::SM).ok()?;
         Some((mhz, gpu.current_throttle_reasons().unwrap_or(ThrottleReasons::NONE)))
     }
 
+    fn gpu(&mut self, nvml: &'static Nvml) -> Result<&nvml_wrapper::Device<'static>, NvmlError> {
+        let gpu = match self.gpu.take() {
+            Some(gpu) => gpu,
+            None => {
+                // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
+                let gpu = nvml.device_by_pci_bus_id(&*self.bus_id)?;
+                self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
+                gpu
+            }
+        };
+        Ok(self.gpu.insert(gpu))
+    }
+
     pub(super) fn taken(&mut self) -> Option<SmClock> {
         self.judge.taken()
+    }
+
+    /// The whole board's energy counter: what others do on the GPU is in it.
+    pub(super) fn energy(&mut self) -> Result<Energy, String> {
+        let nvml = NVML.get_or_init(open).as_ref().ok_or("NVML, which reads the GPU's energy, is not installed")?;
+        let millijoules = self.gpu(nvml).and_then(nvml_wrapper::Device::total_energy_consumption);
+        let millijoules = millijoules.map_err(|error| format!("NVML does not tell the energy of this GPU: {error}"))?;
+        Ok(Energy { joules: millijoules as f64 / 1e3, window: ENERGY_WINDOW })
     }
 }
 
@@ -157,5 +176,6 @@ mod tests {
             Clocks { bus_id: "no such bus".into(), gpu: None, since: Instant::now(), judge: Judge::default() };
         assert_eq!(clocks.watch(true), Watch::Calm);
         assert_eq!(clocks.taken(), None);
+        assert!(clocks.energy().unwrap_err().contains("NVML"));
     }
 }

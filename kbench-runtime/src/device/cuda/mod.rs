@@ -28,7 +28,7 @@ use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
@@ -71,8 +71,24 @@ impl CudaDevice {
         };
         let stream = Stream::new(&context).map_err(failed)?;
         let timer = Timer::new(driver, &stream, info.cache_bytes).map_err(failed)?;
-        let (clocks, digester) = (Clocks::new(device), OnceCell::new());
-        Ok(Self { info, driver, limits, timer, digester, clocks, stream, context })
+        let clocks = Clocks::new(device);
+        Ok(Self { info, driver, limits, timer, digester: OnceCell::new(), clocks, stream, context })
+    }
+}
+
+impl CudaDevice {
+    /// The [digest](crate::digest) of `bytes` bytes from `offset` on, computed where they lie; `None` where to fetch them is quicker,
+    /// or where this device was seen to compute it wrongly.
+    pub fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
+        if bytes < digest::WORTHWHILE || !offset.is_multiple_of(8) {
+            return Ok(None);
+        }
+        let new = || {
+            let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
+            new.ok().filter(Digester::is_right)
+        };
+        let digester = self.digester.get_or_init(new).as_ref();
+        digester.map(|digester| digester.digest(buffer, offset, bytes)).transpose()
     }
 }
 
@@ -106,37 +122,14 @@ impl Device for CudaDevice {
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
     }
 
-    fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        let worthwhile = bytes >= digest::WORTHWHILE && offset.is_multiple_of(8);
-        let new = || Digester::new(self.driver, &self.context).ok();
-        let digester = worthwhile.then(|| self.digester.get_or_init(new).clone()).flatten();
-        let Some(digester) = digester else {
-            let mut copy = vec![0; bytes];
-            self.download(buffer, offset, &mut copy)?;
-            return Ok(crate::digest::digest(&copy, 0, crate::digest::key()));
-        };
-        let words = bytes / 8;
-        let blocks = (words as u64).div_ceil(u64::from(digest::BLOCK));
-        let geometry = Geometry {
-            grid: [blocks.min(digest::BLOCKS * u64::from(self.limits.multiprocessors)) as u32, 1, 1],
-            block: [digest::BLOCK, 1, 1],
-            ..Geometry::default()
-        };
-        let scalar = |value: u64| BoundArg::Scalar(value.to_ne_bytes().to_vec());
-        let args = [
-            BoundArg::Pointer { buffer: buffer.clone(), offset, bytes },
-            scalar(words as u64),
-            scalar(crate::digest::key()),
-            BoundArg::Pointer { buffer: digester.sum.clone(), offset: 0, bytes: 8 },
-        ];
-        digester.sum.enqueue_fill(&self.stream, 0, 8, 0)?;
-        let bound = self.bind(&digester.kernel, &geometry, &args)?;
-        self.run(&bound)?;
-        let mut sum = [0; 8];
-        self.download(&digester.sum, 0, &mut sum)?;
-        let mut rest = vec![0; bytes % 8];
-        self.download(buffer, offset + words * 8, &mut rest)?;
-        Ok(u64::from_le_bytes(sum).wrapping_add(crate::digest::digest(&rest, words * 8, crate::digest::key())))
+    /// By digests where the data is large.
+    fn holds(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+        if let Some(digest) = self.digest(buffer, offset, data.len())? {
+            return Ok(digest == crate::digest::digest(data, 0, crate::digest::key()));
+        }
+        let mut copy = vec![0; data.len()];
+        self.download(buffer, offset, &mut copy)?;
+        Ok(copy == data)
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
@@ -198,6 +191,24 @@ impl Device for CudaDevice {
 
     fn watch(&mut self, now: bool) -> Watch {
         self.clocks.watch(now)
+    }
+
+    fn run_many(&mut self, bound: &CudaBound, writes: &[Write<CudaBuffer>], launches: u32) -> Result<(), Failure> {
+        let enqueue = || {
+            for _ in 0..launches {
+                memory::enqueue(&self.stream, writes)?;
+                bound.enqueue().map_err(|error| bound.refused(error))?;
+            }
+            Ok(())
+        };
+        let launched = enqueue();
+        let waited = self.stream.synchronize();
+        launched?;
+        waited.map_err(|error| error.failure("in the kernel"))
+    }
+
+    fn energy(&mut self) -> Result<Energy, String> {
+        self.clocks.energy()
     }
 
     fn sm_clock(&mut self) -> Option<SmClock> {

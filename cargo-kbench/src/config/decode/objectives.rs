@@ -1,0 +1,83 @@
+//! What the search minimises: one objective, or two for a front.
+
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::objective::Objective;
+use super::super::tree::{Entry, Item, Node, Table};
+use super::super::{Backend, Search};
+use super::env::Env;
+use super::names::find_name;
+
+/// The objectives of a kernel; what is wrong with them is reported. Where they are a mean and the table names no shape for the
+/// search, it gets the first shape of the mean.
+pub(super) fn objectives(
+    kernel: &Table,
+    env: &Env<'_>,
+    search: &mut Search,
+    backend: Option<Backend>,
+    report: &Report,
+) -> Vec<Objective> {
+    let table = kernel.get("search").and_then(Node::table);
+    let Some(node) = table.and_then(|table| table.get("objective")) else { return vec![Objective::P50] };
+    let (nodes, is_list) = match &node.item {
+        Item::List(nodes) => (&nodes[..], true),
+        _ => (std::slice::from_ref(node), false),
+    };
+    if is_list && !(1..=2).contains(&nodes.len()) {
+        let label = format!("this names {}", nodes.len());
+        let diagnostic = Diagnostic::error("a search has one objective or two").at(&node.place, label);
+        report.push(diagnostic.help("limits are no objectives: see `gates.resources` and `gates.performance`"));
+    }
+    let mut objectives: Vec<Objective> = Vec::new();
+    for node in nodes {
+        let Some(objective) = objective(node, env, backend, report) else { continue };
+        if objectives.iter().any(|other| other.name() == objective.name()) {
+            report.error(&node.place, format!("the objective `{objective}` twice"), "name each once");
+        }
+        objectives.push(objective);
+    }
+    if table.is_some_and(|table| table.get("shape").is_none()) {
+        let mean = objectives.iter().find_map(|objective| match objective {
+            Objective::Mean(weights) => weights.first(),
+            _ => None,
+        });
+        search.shape = mean.map_or(search.shape, |&(shape, _)| shape);
+    }
+    objectives
+}
+
+fn objective(node: &Node, env: &Env<'_>, backend: Option<Backend>, report: &Report) -> Option<Objective> {
+    if let Some(table) = node.table() {
+        return mean(node, table, env, report);
+    }
+    // A word that there is not was reported by the check of choices.
+    let (_, objective) = Objective::WORDS.into_iter().find(|(word, _)| node.text() == Some(*word))?;
+    if let Objective::Resource(resource) = objective
+        && backend == Some(Backend::C)
+        && !resource.is_of_c()
+    {
+        report.error(&node.place, format!("`{objective}` cannot be told of a kernel in C"), "only of one in CUDA");
+    }
+    Some(objective)
+}
+
+fn mean(node: &Node, table: &Table, env: &Env<'_>, report: &Report) -> Option<Objective> {
+    let Some(weights) = table.get(Objective::MEAN) else {
+        report.error(&node.place, "an objective without a name", "expected `mean = { SHAPE = WEIGHT, … }`");
+        return None;
+    };
+    let entries = &weights.table()?.entries;
+    if entries.is_empty() {
+        report.error(&weights.place, "a mean of no shapes", "expected `mean = { SHAPE = WEIGHT, … }`");
+    }
+    let weight = |entry: &Entry| {
+        let shape = find_name(&entry.key, &entry.key_place, "shape", env.shape_names(), report)?;
+        let weight = entry.node.number()?;
+        if weight == 0.0 {
+            report.error(&entry.node.place, "a weight of zero", "leave the shape out");
+        }
+        Some((shape, weight))
+    };
+    let mut weights: Vec<(usize, f64)> = entries.iter().filter_map(weight).collect();
+    weights.sort_by_key(|&(shape, _)| shape);
+    Some(Objective::Mean(weights))
+}

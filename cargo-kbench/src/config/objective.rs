@@ -1,0 +1,66 @@
+//! What a search minimises.
+
+use std::fmt;
+
+/// One of the objectives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Objective {
+    /// p50 at the search's shape.
+    P50,
+    /// The weighted geometric mean of p50 over shapes: indices into [`super::Kernel::shapes`], and weights above 0.
+    Mean(Vec<(usize, f64)>),
+    /// Joules a launch at the search's shape.
+    Energy,
+    /// What the compiler's output uses at the search's shape.
+    Resource(ResourceName),
+}
+
+/// What a compiler's output can use little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceName {
+    /// Registers of a thread (CUDA).
+    Registers,
+    /// Static plus dynamic shared memory of a block (CUDA).
+    SharedBytes,
+    /// Spill stores plus spill loads (CUDA).
+    SpillBytes,
+    /// Stack frame.
+    StackBytes,
+    /// Machine code of the entry function.
+    CodeBytes,
+}
+
+impl Objective {
+    /// Those that a word of the table stands for.
+    pub const WORDS: [(&'static str, Objective); 7] = [
+        ("p50", Objective::P50),
+        ("energy", Objective::Energy),
+        ("registers", Objective::Resource(ResourceName::Registers)),
+        ("shared_bytes", Objective::Resource(ResourceName::SharedBytes)),
+        ("spill_bytes", Objective::Resource(ResourceName::SpillBytes)),
+        ("stack_bytes", Objective::Resource(ResourceName::StackBytes)),
+        ("code_bytes", Objective::Resource(ResourceName::CodeBytes)),
+    ];
+
+    /// The key under `objective` that a mean of shapes has.
+    pub const MEAN: &'static str = "mean";
+
+    /// Its name in the table.
+    pub fn name(&self) -> &'static str {
+        let word = Self::WORDS.iter().find(|(_, objective)| objective == self);
+        word.map_or(Self::MEAN, |(name, _)| name)
+    }
+}
+
+impl ResourceName {
+    /// Whether C kernels have it.
+    pub fn is_of_c(self) -> bool {
+        matches!(self, Self::StackBytes | Self::CodeBytes)
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,63 @@
+//! How few variants serve several shapes, as elite.json records it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::DeviceRecord;
+use crate::space::Settings;
+
+/// The elites of all shapes of one kernel on one device, measured at every shape, and the fewest that serve all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CoverRecord {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// The device that everything here was measured on.
+    pub device: DeviceRecord,
+    /// What a shape may lose to its fastest variant, as a share of the latter's time.
+    pub limit: f64,
+    /// The fewest variants of which one keeps the limit at each shape.
+    #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
+    pub variants: Vec<Settings>,
+    /// Whether no smaller set would do; else they were chosen one by one.
+    pub is_smallest: bool,
+    /// The shapes, in the table's order.
+    pub shapes: Vec<CoveredShape>,
+    /// All that was measured, at each shape interleaved with each other.
+    pub measured: Vec<MeasuredVariant>,
+    /// UTC, RFC 3339.
+    pub date: String,
+    /// Version of cargo-kbench.
+    pub kbench: String,
+}
+
+/// A shape, and what serves it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CoveredShape {
+    /// Its name.
+    pub shape: String,
+    /// Its sizes.
+    pub dims: BTreeMap<String, i64>,
+    /// The variant that serves it: an index into [`CoverRecord::variants`].
+    pub variant: usize,
+    /// The variant's time over that of the fastest one measured, less 1.
+    pub loss: f64,
+    /// The 95 % interval of that, from paired rounds; none of the fastest one itself, and of too few samples.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// A variant at all shapes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredVariant {
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// Median in nanoseconds a launch, by shape; without the shapes where it could not be measured.
+    pub p50_ns: BTreeMap<String, f64>,
+}

@@ -1,0 +1,77 @@
+//! How few variants serve all shapes, for people.
+
+use std::fmt::Write as _;
+
+use super::table::Table;
+use super::{GOOD, WARN, count, dims, name, time};
+use crate::elite::CoverRecord;
+
+/// A table of the shapes with what serves each, and one line that sums it up.
+pub fn covered(cover: &CoverRecord) -> String {
+    let mut text = format!(
+        "{} at {} on {}\n\n",
+        name(&cover.package, &cover.kernel),
+        count(cover.shapes.len() as u64, "shape"),
+        cover.device.name
+    );
+    let mut table = Table::new(["shape", "sizes", "fastest", "loss", "95 % interval", "variant"]);
+    for shape in &cover.shapes {
+        let times = cover.measured.iter().filter_map(|variant| variant.p50_ns.get(&shape.shape).copied());
+        table.row(vec![
+            shape.shape.clone(),
+            dims(&shape.dims),
+            time(times.fold(f64::INFINITY, f64::min)),
+            percent(shape.loss),
+            shape.interval.map_or_else(String::new, |(low, high)| format!("{} to {}", percent(low), percent(high))),
+            cover.variants[shape.variant].to_string(),
+        ]);
+    }
+    let _ = writeln!(text, "{table}");
+    for variant in &cover.measured {
+        let missing: Vec<&str> = cover
+            .shapes
+            .iter()
+            .map(|shape| shape.shape.as_str())
+            .filter(|shape| !variant.p50_ns.contains_key(*shape))
+            .collect();
+        if !missing.is_empty() {
+            let _ = writeln!(text, "{WARN}unavailable{WARN:#} {} at {}", variant.toggles, missing.join(", "));
+        }
+    }
+    let how = if cover.is_smallest { "" } else { ", chosen one by one: fewer may do" };
+    let _ = writeln!(
+        text,
+        "{GOOD}{:>12}{GOOD:#} {} of {} measured {} all within {}{how}{}",
+        "Cover",
+        cover.variants.len(),
+        cover.measured.len(),
+        if cover.variants.len() == 1 { "serves" } else { "serve" },
+        percent(cover.limit),
+        alone(cover)
+    );
+    text
+}
+
+/// What it would cost to have one variant only.
+fn alone(cover: &CoverRecord) -> String {
+    let best = |shape: &String| {
+        cover.measured.iter().filter_map(|variant| variant.p50_ns.get(shape)).copied().fold(f64::INFINITY, f64::min)
+    };
+    let worst = |variant: &crate::elite::MeasuredVariant| -> Option<f64> {
+        let losses: Option<Vec<f64>> =
+            cover.shapes.iter().map(|at| Some(variant.p50_ns.get(&at.shape)? / best(&at.shape) - 1.0)).collect();
+        losses?.into_iter().reduce(f64::max)
+    };
+    if cover.variants.len() == 1 {
+        return String::new();
+    }
+    let single = cover.measured.iter().filter_map(|variant| Some((worst(variant)?, &variant.toggles)));
+    match single.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
+        Some((loss, toggles)) => format!("; one alone loses up to {}, with {toggles}", percent(loss)),
+        None => "; none alone runs at all of them".to_owned(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}

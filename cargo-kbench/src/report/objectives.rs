@@ -1,0 +1,133 @@
+//! Objectives for people.
+
+use super::{count, time};
+use crate::elite::{BaselineRecord, EliteEntry, EliteVariant};
+use crate::objective::ObjectiveValue;
+use crate::session::DEFAULT;
+
+/// A value of that objective, with its unit.
+pub fn shown(name: &str, value: f64) -> String {
+    match name {
+        "p50" | "mean" => time(value),
+        "energy" => joules(value),
+        "registers" => format!("{value}"),
+        _ => format!("{value} B"),
+    }
+}
+
+fn joules(joules: f64) -> String {
+    let (value, unit) = match joules {
+        joules if joules < 1e-6 => (joules * 1e9, "nJ"),
+        joules if joules < 1e-3 => (joules * 1e6, "µJ"),
+        joules if joules < 1.0 => (joules * 1e3, "mJ"),
+        joules => (joules, "J"),
+    };
+    // Windows of a counter tell no more than three digits.
+    format!("{} {unit}", super::figures(value))
+}
+
+/// All values of a variant: `p50 12.30 µs, energy 3.21 mJ`; of p50 alone without its name.
+pub fn all(values: &[ObjectiveValue]) -> String {
+    match values {
+        [only] if only.name == "p50" => time(only.value),
+        values => {
+            let each = values.iter().map(|value| format!("{} {}", value.name, shown(&value.name, value.value)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The columns that a search adds to its table: what is not p50, which is there in any case.
+pub fn columns(entry: &EliteEntry) -> Vec<String> {
+    let mut columns = Vec::new();
+    for value in others(entry.elite.first().map_or(&[], |best| &best.objectives[..])) {
+        columns.push(value.name.clone());
+        if !value.is_count() {
+            columns.push("95 % interval".to_owned());
+        }
+    }
+    columns
+}
+
+/// The cells of these columns; empty ones where there are no values.
+pub fn cells(values: &[ObjectiveValue], columns: usize) -> Vec<String> {
+    let mut cells = Vec::new();
+    for value in others(values) {
+        cells.push(shown(&value.name, value.value));
+        if !value.is_count() {
+            cells.push(format!("{} to {}", shown(&value.name, value.low), shown(&value.name, value.high)));
+        }
+    }
+    cells.resize(columns, String::new());
+    cells
+}
+
+fn others(values: &[ObjectiveValue]) -> impl Iterator<Item = &ObjectiveValue> {
+    values.iter().filter(|value| value.name != "p50")
+}
+
+/// Whether the first objective is another than p50.
+pub fn is_other(entry: &EliteEntry) -> bool {
+    entry.search.objectives.first().is_some_and(|objective| objective.name != "p50")
+}
+
+/// By how much the winner wins in the first objective: against the default and the second, by their intervals.
+pub fn certainty(entry: &EliteEntry) -> String {
+    let first = |values: &[ObjectiveValue]| values.first().cloned();
+    let Some(winner) = entry.elite.first().and_then(|winner| first(&winner.objectives)) else { return String::new() };
+    let is_default = |baseline: &&BaselineRecord| baseline.name == DEFAULT;
+    let default = entry.baselines.iter().find(is_default).and_then(|default| first(&default.objectives));
+    let mut parts = vec![match default {
+        Some(default) if default.value > 0.0 => {
+            let ratio = winner.value / default.value;
+            let (low, high) = (winner.low / default.high, winner.high / default.low);
+            let clear = if winner.is_clearly_below(&default) { "" } else { ", which may be noise" };
+            if winner.is_count() {
+                format!("{ratio:.2} of the {} of the default", winner.name)
+            } else {
+                format!("{ratio:.3} of the {} of the default ({low:.3} to {high:.3}){clear}", winner.name)
+            }
+        }
+        Some(default) => format!("the default's {} is {}", default.name, shown(&default.name, default.value)),
+        None => "the default was not measured beside it under another name".to_owned(),
+    }];
+    if let Some(second) = entry.elite.get(1).and_then(|second| first(&second.objectives)) {
+        let tie = if winner.is_clearly_below(&second) { "clearly less than" } else { "a tie with" };
+        parts.push(format!("{tie} rank 2"));
+    }
+    parts.join("; ")
+}
+
+/// What the front is, where there are two objectives.
+pub fn front(entry: &EliteEntry) -> Option<String> {
+    let [first, second] = &entry.search.objectives[..] else { return None };
+    let on_front = entry.elite.iter().filter(|variant| variant.front).count();
+    Some(format!(
+        "{}, marked *: no other is better for sure in one of {} and {} and no worse in the other",
+        count(on_front as u64, "variant"),
+        first.name,
+        second.name
+    ))
+}
+
+/// The mark of a variant on the front.
+pub fn mark(variant: &EliteVariant) -> &'static str {
+    if variant.front { "*" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_their_unit() {
+        let values = [("p50", 12_300.0), ("energy", 0.003_21), ("registers", 32.0), ("code_bytes", 0.0)];
+        let values: Vec<ObjectiveValue> = values
+            .into_iter()
+            .map(|(name, value)| ObjectiveValue { name: name.into(), value, low: value, high: value })
+            .collect();
+        assert_eq!(all(&values), "p50 12.30 µs, energy 3.21 mJ, registers 32, code_bytes 0 B");
+        assert_eq!(all(&values[..1]), "12.30 µs");
+        assert_eq!(cells(&values[1..3], 4), ["3.21 mJ", "3.21 mJ to 3.21 mJ", "32", ""]);
+    }
+}

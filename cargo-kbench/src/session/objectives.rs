@@ -1,0 +1,125 @@
+//! A search's objectives in its finals: who takes part for a front, and what each comes to.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::search::{Search, Tried};
+use super::{Reporter, judge_counters, sanitize};
+use crate::elite::EliteVariant;
+use crate::evaluation::{Evaluation, Outcome, Rejection, TimingRecord};
+use crate::objective::{self, ObjectiveValue};
+use crate::workbench::{Compared, Entrant, RunError, Workbench};
+
+/// Comparisons at shapes other than the search's, by the shape's index.
+pub(super) type Elsewhere = Vec<(usize, Compared)>;
+
+/// Measures the variants among the entrants together at each other shape that an objective is a mean over.
+pub(super) fn compare_elsewhere(bench: &mut Workbench<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
+    let kernel = bench.kernel;
+    let variants: Vec<Entrant> = entrants
+        .iter()
+        .filter(|entrant| matches!(entrant, Entrant::Variant(_) | Entrant::Proposed(..)))
+        .cloned()
+        .collect();
+    let shapes = kernel.mean_shapes().filter(|&shape| shape != kernel.search.shape);
+    shapes.map(|shape| Ok((shape, bench.compare(shape, &variants)?))).collect()
+}
+
+impl Search<'_> {
+    /// The variants of the front, but for twins and those that the sanitizers or the counters reject, which make room for what
+    /// they dominated; by the first objective.
+    pub(super) fn front_finalists(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<Tried>, RunError> {
+        let mut sound: HashSet<usize> = HashSet::new();
+        let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
+        loop {
+            let mut keys = HashSet::new();
+            let mut passed: Vec<usize> = (0..self.tried.len()).collect();
+            passed.retain(|&index| {
+                let evaluation = &self.tried[index].evaluation;
+                evaluation.objectives.len() == 2
+                    && evaluation.rejection().is_none()
+                    && !evaluation.is_raced()
+                    && keys.insert(evaluation.key.clone())
+            });
+            let points: Vec<&[ObjectiveValue]> =
+                passed.iter().map(|&index| &self.tried[index].evaluation.objectives[..]).collect();
+            let on_front = objective::front(&points);
+            let mut front: Vec<usize> =
+                passed.into_iter().zip(on_front).filter(|(_, is_on)| *is_on).map(|(index, _)| index).collect();
+            front.sort_by(|&a, &b| {
+                let of = |index: usize| self.tried[index].evaluation.objectives[0].value;
+                of(a).total_cmp(&of(b))
+            });
+            if front.iter().all(|index| sound.contains(index)) {
+                return Ok(front.into_iter().map(|index| self.tried[index].clone()).collect());
+            }
+            front.retain(|index| !sound.contains(index));
+            for index in front {
+                let Tried { variant, source, evaluation } = &mut self.tried[index];
+                bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                    sanitize(bench, variant, evaluation, reporter)?;
+                    judge_counters(bench, variant, evaluation, reporter)?;
+                    Ok(())
+                })?;
+                match evaluation.rejection().cloned() {
+                    None => drop(sound.insert(index)),
+                    Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection)),
+                }
+            }
+            // Twins share the verdict.
+            for Tried { evaluation, .. } in &mut self.tried {
+                if let Some(rejection) = unsound.get(&evaluation.key) {
+                    evaluation.outcome = Outcome::Rejected(rejection.clone());
+                }
+            }
+        }
+    }
+
+    /// What a variant comes to in the finals: times from there, everything else from its evaluation. `None` where it was not
+    /// measured at every shape that counts.
+    pub(super) fn final_values(
+        &self,
+        label: &str,
+        evaluation: &Evaluation,
+        compared: &Compared,
+        elsewhere: &Elsewhere,
+    ) -> Option<(Vec<ObjectiveValue>, Vec<TimingRecord>)> {
+        let kernel = self.kernel;
+        let timing = |shape: usize| {
+            let there = if shape == kernel.search.shape {
+                compared
+            } else {
+                &elsewhere.iter().find(|(other, _)| *other == shape)?.1
+            };
+            Some(&there.entry(label)?.timing)
+        };
+        let mut values = Vec::new();
+        for (at, objective) in kernel.objectives.iter().enumerate() {
+            let of_times = ObjectiveValue::of_times(objective, kernel.search.shape, |shape| {
+                timing(shape).map(|timing| &timing.summary)
+            });
+            let is_of_times = matches!(objective.name(), "p50" | "mean");
+            let of_search = || evaluation.objectives.get(at).filter(|_| !is_of_times).cloned();
+            values.push(of_times.or_else(of_search)?);
+        }
+        let more = elsewhere.iter().filter_map(|(shape, _)| timing(*shape).cloned()).collect();
+        Some((values, more))
+    }
+}
+
+/// Orders what the finals measured by the first objective, and marks the front where there are two.
+pub(super) fn rank(elite: &mut [(String, EliteVariant)]) {
+    let first = |variant: &EliteVariant| variant.objectives.first().map_or(f64::INFINITY, |value| value.value);
+    let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
+    elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
+    if elite.iter().all(|(_, variant)| variant.objectives.len() == 2) {
+        let points: Vec<&[ObjectiveValue]> = elite.iter().map(|(_, variant)| &variant.objectives[..]).collect();
+        let front = objective::front(&points);
+        for ((_, variant), is_on) in elite.iter_mut().zip(front) {
+            variant.front = is_on;
+        }
+    }
+}
