@@ -96,26 +96,33 @@ fn mutations(text: &str, kernel: &Value) -> Vec<(String, String)> {
     all
 }
 
-/// Twice the value of a macro wherever it is used as a word of its own; none where it is not, or in a second doubling.
+/// Twice the value of a macro wherever it is used as a word of its own, but for the preprocessor's lines; none where it is not, or
+/// in a second doubling.
 fn double(text: &str, name: &str) -> Option<String> {
     let twice = format!("(2 * {name})");
     if text.contains(&twice) {
         return None;
     }
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut out = String::new();
-    let mut rest = text;
     let mut found = false;
-    while let Some(at) = rest.find(name) {
-        let (before, after) = (&rest[..at], &rest[at + name.len()..]);
-        let whole = !out.chars().last().filter(|_| before.is_empty()).or(before.chars().last()).is_some_and(is_word)
-            && !after.chars().next().is_some_and(is_word);
-        out += before;
-        out += if whole { &twice } else { name };
-        found |= whole;
-        rest = after;
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with('#') {
+            out += line;
+            continue;
+        }
+        let mut end = 0;
+        for (at, _) in line.match_indices(name) {
+            let after = at + name.len();
+            let whole = !line[..at].ends_with(is_word) && !line[after..].starts_with(is_word);
+            out += &line[end..at];
+            out += if whole { &twice } else { name };
+            found |= whole;
+            end = after;
+        }
+        out += &line[end..];
     }
-    found.then(|| out + rest)
+    found.then_some(out)
 }
 
 /// The first `__launch_bounds__` with so many blocks a multiprocessor; where there is none, one with so many threads.
@@ -161,6 +168,7 @@ mod tests {
         let text = "TILE MY_TILE TILE_M (TILE*TILE)TILETILE";
         assert_eq!(double(text, "TILE").unwrap(), "(2 * TILE) MY_TILE TILE_M ((2 * TILE)*(2 * TILE))TILETILE");
         assert_eq!(double("MY_TILE", "TILE"), None);
+        assert_eq!(double("#ifdef TILE\nTILE\n", "TILE").unwrap(), "#ifdef TILE\n(2 * TILE)\n");
         assert_eq!(double("(2 * TILE) TILE", "TILE"), None, "once is enough");
     }
 
