@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use kbench_runtime::protocol::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Baseline, BaselineKind};
+use crate::config::BaselineKind;
 use crate::elite::{DeviceRecord, TimingSettings};
 use crate::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::file;
 use crate::session::{Comparison, DEFAULT};
-use crate::space::{Settings, Variant};
+use crate::space::Settings;
 use crate::workbench::{Entrant, RunError, Workbench};
 
 /// What the file calls itself.
@@ -109,7 +109,7 @@ impl BenchFile {
 pub struct SideBySide<'a, 'b> {
     bench: &'b mut Workbench<'a>,
     device: &'b DeviceInfo,
-    tried: HashMap<Variant, Evaluation>,
+    tried: HashMap<String, Evaluation>,
 }
 
 impl<'a, 'b> SideBySide<'a, 'b> {
@@ -120,7 +120,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
 
     /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each variant has passed
     /// gates 1 and 2 before; what has not is named, and not measured.
-    pub fn measure(&mut self, shape: usize, candidate: &Variant) -> Result<BenchEntry, RunError> {
+    pub fn measure(&mut self, shape: usize, candidate: &Entrant) -> Result<BenchEntry, RunError> {
         let kernel = self.bench.kernel;
         let place = &kernel.shapes[shape];
         let mut entry = BenchEntry {
@@ -138,24 +138,24 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let default = &kernel.space.default;
-        let mut entrants = vec![Entrant::Variant(candidate.clone())];
-        if candidate != default {
+        let mut entrants = vec![candidate.clone()];
+        if !matches!(candidate, Entrant::Variant(variant) if variant == default) {
             entrants.push(Entrant::Variant(default.clone()));
         }
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
         let mut right = Vec::new();
         for entrant in entrants {
-            let (name, variant) = match &entrant {
-                Entrant::Variant(variant) | Entrant::Again(variant) => (self.name(variant), Some(variant)),
-                Entrant::Baseline(index) => {
-                    let Baseline { name, kind } = &kernel.baselines[*index];
-                    let variant = if let BaselineKind::Variant(variant) = kind { Some(variant) } else { None };
-                    (name.clone(), variant)
-                }
+            let name = self.name(&entrant);
+            let variant = match &entrant {
+                Entrant::Baseline(index) => match &kernel.baselines[*index].kind {
+                    BaselineKind::Variant(variant) => Some(Entrant::Variant(variant.clone())),
+                    _ => None,
+                },
+                variant => Some(variant.clone()),
             };
             let rejection = match variant {
                 Some(variant) => {
-                    let evaluation = self.evaluation(variant)?;
+                    let evaluation = self.evaluation(&variant)?;
                     entry.warnings.extend(evaluation.warnings.iter().map(|warning| format!("{name}: {warning}")));
                     evaluation.rejection().cloned()
                 }
@@ -173,15 +173,19 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         let (right, names): (Vec<Entrant>, Vec<String>) = right.into_iter().unzip();
         let compared = self.bench.compare(shape, &right)?;
         entry.warnings.extend(compared.warnings.iter().cloned());
-        let label = kernel.space.label(candidate);
+        let label = self.bench.entrant_name(candidate);
         for (entrant, name) in right.iter().zip(names) {
             let measured_as = self.bench.entrant_name(entrant);
             let Some(measured) = compared.entry(&measured_as) else {
                 entry.unavailable.extend(compared.unavailable.get(&measured_as).map(|why| (name, why.clone())));
                 continue;
             };
-            let variant = if let Entrant::Variant(variant) = entrant { Some(variant) } else { None };
-            let builds = variant.and_then(|variant| self.tried.get(variant)).map(|evaluation| &evaluation.builds);
+            let variant = match entrant {
+                Entrant::Variant(variant) | Entrant::Proposed(_, variant) => Some(variant),
+                Entrant::Baseline(_) | Entrant::Again(_) => None,
+            };
+            let tried = variant.and_then(|_| self.tried.get(&measured_as));
+            let builds = tried.map(|evaluation| &evaluation.builds);
             let (flops, bytes) = self.bench.builder.point(kernel, shape, variant.unwrap_or(default)).work();
             let p50 = measured.timing.summary.p50;
             entry.entries.push(BenchRecord {
@@ -201,18 +205,28 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         Ok(entry)
     }
 
-    fn name(&self, variant: &Variant) -> String {
-        let space = &self.bench.kernel.space;
-        if *variant == space.default { DEFAULT.to_owned() } else { space.label(variant) }
+    fn name(&self, entrant: &Entrant) -> String {
+        match entrant {
+            Entrant::Variant(variant) if *variant == self.bench.kernel.space.default => DEFAULT.to_owned(),
+            entrant => self.bench.entrant_name(entrant),
+        }
     }
 
     /// What gates 1 and 2 say of a variant, asked once.
-    fn evaluation(&mut self, variant: &Variant) -> Result<&Evaluation, RunError> {
-        if !self.tried.contains_key(variant) {
-            let attempt = self.bench.builder.build(variant)?;
-            let evaluation = self.bench.evaluate(variant, attempt, None)?;
-            self.tried.insert(variant.clone(), evaluation);
+    fn evaluation(&mut self, entrant: &Entrant) -> Result<&Evaluation, RunError> {
+        let (source, variant) = match entrant {
+            Entrant::Variant(variant) => (None, variant),
+            Entrant::Proposed(source, variant) => (Some(source), variant),
+            Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("judged where it is compared"),
+        };
+        let label = self.bench.entrant_name(entrant);
+        if !self.tried.contains_key(&label) {
+            let evaluation = self.bench.on(source, |bench| {
+                let attempt = bench.builder.build(variant)?;
+                bench.evaluate(variant, attempt, None)
+            })?;
+            self.tried.insert(label.clone(), evaluation);
         }
-        Ok(&self.tried[variant])
+        Ok(&self.tried[&label])
     }
 }

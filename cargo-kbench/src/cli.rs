@@ -245,6 +245,9 @@ enum Verb {
         tools: ToolArgs,
         #[command(flatten)]
         variant: VariantArgs,
+        /// The winner that elite.json names for this device and shape
+        #[arg(long, conflicts_with = "variant")]
+        elite: bool,
         #[command(flatten)]
         measure: MeasureArgs,
     },
@@ -379,7 +382,10 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Build { select, tools, variant, all, drift } => {
             verbs::build::run(&select, &tools, &variant, all, &drift, output)
         }
-        Verb::Gate { select, tools, variant, measure } => verbs::gate::run(&select, &tools, &variant, &measure, output),
+        Verb::Gate { select, tools, variant, elite, measure } => {
+            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+            verbs::gate::run(&select, &tools, &candidate, &measure, output)
+        }
         Verb::Bench { select, tools, variant, elite, measure, save } => {
             let candidate = verbs::bench::Candidate { variant: &variant, elite };
             verbs::bench::run(&select, &tools, &candidate, &measure, save.as_deref(), output)

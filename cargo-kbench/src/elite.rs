@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
-use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, TimingRecord};
+use crate::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, SourceRecord, TimingRecord};
 use crate::file::{self, in_context};
 use crate::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
@@ -110,6 +110,9 @@ pub struct EliteVariant {
     /// Its toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
+    /// The source, where it is a proposer's and not the kernel's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
     /// Nanoseconds a launch, from the interleaved final.
     pub timing: TimingRecord,
     /// Its times at the other shapes that an objective is a mean of, from interleaved finals there.
@@ -127,6 +130,13 @@ pub struct EliteVariant {
     pub errors: Vec<ShapeErrors>,
     /// Commands, hashes and resources.
     pub builds: Vec<BuildRecord>,
+}
+
+impl EliteVariant {
+    /// Its name: its toggles, and its source where that is not the kernel's own.
+    pub fn label(&self) -> String {
+        SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
+    }
 }
 
 /// The default variant or a baseline.
@@ -175,6 +185,9 @@ pub struct SearchRecord {
     /// Variants of earlier elites, tried right after the default, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_start: Vec<WarmVariant>,
+    /// What a proposer handed in; none where the table names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer: Option<ProposerRecord>,
 }
 
 /// A variant of an earlier elite.
@@ -190,6 +203,24 @@ pub struct WarmVariant {
     pub shape: String,
     /// Its rank there.
     pub rank: usize,
+}
+
+/// What came of a proposer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposerRecord {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Rounds in which it proposed something.
+    pub rounds: u64,
+    /// Proposals tried, beside the variants of the space.
+    pub evaluated: u64,
+    /// Proposals that were not tried: known already, too long, no variant of the space.
+    pub refused: u64,
+    /// Rejected proposals by `gate/reason`.
+    pub rejected: BTreeMap<String, u64>,
+    /// What ended it, `hang: …`, where it was not its own decision or the budget.
+    pub failed: Option<String>,
 }
 
 impl From<&DeviceInfo> for DeviceRecord {
@@ -321,6 +352,7 @@ mod tests {
                 evaluated,
                 rejected: BTreeMap::new(),
                 dead_toggles: vec![],
+                proposer: None,
                 noise_floor: Some(0.004),
                 warm_start: vec![],
             },

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use kbench_runtime::protocol::{Beside, Failure, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
@@ -18,13 +19,16 @@ use crate::space::Settings;
 pub struct Evaluation {
     /// Its toggles.
     pub toggles: Settings,
+    /// The source, where it is a proposer's and not the kernel's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
     /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
     /// one measurement serves both: twins within a run, the journal's record in a resumed one. Empty where the
     /// variant did not get that far.
     pub key: String,
     /// What came of it.
     pub outcome: Outcome,
-    /// The variant whose measurement this is, where machine code and launch are the same.
+    /// The toggles of the variant whose measurement this is, where machine code and launch are the same.
     pub twin: Option<Settings>,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
@@ -50,6 +54,7 @@ impl Evaluation {
     pub fn new(toggles: Settings, warnings: Vec<String>) -> Self {
         Self {
             toggles,
+            source: None,
             key: String::new(),
             outcome: Outcome::Passed,
             twin: None,
@@ -61,6 +66,11 @@ impl Evaluation {
             energy: None,
             objectives: Vec::new(),
         }
+    }
+
+    /// Its name: its toggles, and its source where that is not the kernel's own.
+    pub fn label(&self) -> String {
+        SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
     }
 
     /// The first objective as strategies are told it, of a variant that passed: p50, unless the record says otherwise.
@@ -91,6 +101,36 @@ impl Evaluation {
     }
 }
 
+/// A source that a proposer handed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    /// The name that the proposer gave it.
+    pub name: String,
+    /// blake3 of its text.
+    pub hash: String,
+    /// The file that keeps it, relative to the folder of elite.json.
+    pub path: PathBuf,
+}
+
+impl SourceRecord {
+    /// How a variant of a source is named: its toggles, and the source where it is not the kernel's own.
+    pub fn label(source: Option<&Self>, toggles: &str) -> String {
+        match source {
+            None => toggles.to_owned(),
+            Some(source) if toggles.is_empty() => source.to_string(),
+            Some(source) => format!("{toggles} of {source}"),
+        }
+    }
+}
+
+impl fmt::Display for SourceRecord {
+    /// `unroll-4@1a2b3c4d`: names need not be unique.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}@{}", self.name, self.hash.get(..8).unwrap_or(&self.hash)))
+    }
+}
+
 /// What came of a variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,7 +142,7 @@ pub enum Outcome {
 }
 
 /// The gates, in the order they are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
     /// It compiles.
@@ -136,7 +176,7 @@ impl fmt::Display for Gate {
 }
 
 /// The typed reasons for a rejection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)] // each name says it all
 pub enum Reason {
@@ -208,7 +248,7 @@ impl From<&Failure> for Reason {
 }
 
 /// Why a variant was rejected.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// The gate.
     pub gate: Gate,

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 pub use tool::Watched;
 
+mod line;
 mod tool;
 
 /// Set by the signal handler; every wait of the driver looks at it.
@@ -35,6 +36,8 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a worker may take to end after TERM, before KILL.
 const GRACE: Duration = Duration::from_millis(200);
+/// Lines that are read before anyone waits for them.
+const LINES_AHEAD: usize = 64;
 /// How often a wait looks at [`INTERRUPTED`].
 const TICK: Duration = Duration::from_millis(50);
 
@@ -329,7 +332,8 @@ pub(crate) struct Worker {
     child: Child,
     /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
     requests: Sender<Vec<u8>>,
-    events: Receiver<String>,
+    /// Lines, and what there is of one that was too long.
+    events: Receiver<Result<Vec<u8>, Vec<u8>>>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     stderr_reader: Option<std::thread::JoinHandle<()>>,
     remote: bool,
@@ -349,6 +353,16 @@ pub(crate) enum WaitError {
 impl Worker {
     /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way.
     pub(crate) fn spawn(words: &[OsString], directory: Option<&Path>, remote: bool) -> std::io::Result<Self> {
+        Self::spawn_limited(words, directory, remote, u64::MAX)
+    }
+
+    /// The same for a process that may write lines of at most `longest` bytes.
+    pub(crate) fn spawn_limited(
+        words: &[OsString],
+        directory: Option<&Path>,
+        remote: bool,
+        longest: u64,
+    ) -> std::io::Result<Self> {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         if let Some(directory) = directory {
@@ -366,11 +380,13 @@ impl Worker {
             }
         });
         let stdout = child.stdout.take().expect("piped");
-        let (sender, events) = mpsc::channel();
+        // A few lines ahead of whoever waits for them: what writes more has to wait, and fills no memory.
+        let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
         std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                let Ok(line) = line else { break };
-                if sender.send(line).is_err() {
+            let mut stdout = BufReader::new(stdout);
+            while let Some(line) = line::read(&mut stdout, longest) {
+                let cut = line.is_err();
+                if sender.send(line).is_err() || cut {
                     break;
                 }
             }
@@ -379,13 +395,14 @@ impl Worker {
         let tail = Arc::clone(&stderr);
         let pipe = child.stderr.take().expect("piped");
         let stderr_reader = std::thread::spawn(move || {
-            for line in BufReader::new(pipe).split(b'\n') {
-                let Ok(line) = line else { break };
+            let mut pipe = BufReader::new(pipe);
+            // A line that is too long goes on in the next.
+            while let Some(line) = line::read(&mut pipe, line::LONGEST) {
                 let mut tail = tail.lock().expect("no panic while held");
                 if tail.len() == tool::LINES {
                     tail.pop_front();
                 }
-                tail.push_back(String::from_utf8_lossy(&line).into_owned());
+                tail.push_back(String::from_utf8_lossy(&line.unwrap_or_else(|cut| cut)).into_owned());
             }
         });
         Ok(Self {
@@ -423,7 +440,11 @@ impl Worker {
                 return Err(WaitError::Interrupted);
             }
             match self.events.recv_timeout(TICK) {
-                Ok(line) => match serde_json::from_str(&line) {
+                Ok(Err(cut)) => {
+                    let message = format!("a line of more than {} bytes", cut.len());
+                    return Err(WaitError::Failure(Failure::Protocol { message }));
+                }
+                Ok(Ok(line)) => match serde_json::from_slice(&line) {
                     Ok(event) => {
                         let Some(entered) = stage_of(&event) else { return Ok(event) };
                         if let Stage::Case(case) = entered {
@@ -435,6 +456,7 @@ impl Worker {
                         since = Instant::now();
                     }
                     Err(error) => {
+                        let line = String::from_utf8_lossy(&line);
                         let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
                         return Err(WaitError::Failure(Failure::Protocol { message }));
                     }

@@ -28,24 +28,39 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn protocol(message: impl Into<String>) -> Self {
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
         Refusal::Failure(Failure::Protocol { message: message.into() })
     }
 
     /// As data; `None` where the user ended the run.
     pub fn rejection(self, shape: &str) -> Option<Rejection> {
-        let reject = |code, message| Rejection::new(Gate::Performance, code, message, Some(shape));
+        let output = match &self {
+            Refusal::Failure(Failure::Exited { stderr, .. }) => Some(stderr.clone()),
+            _ => None,
+        };
+        let (code, message) = self.reason()?;
+        Some(Rejection { output, ..Rejection::new(Gate::Performance, code, message, Some(shape)) })
+    }
+
+    /// Why, in a word and in words; `None` where the user ended the run.
+    pub fn reason(&self) -> Option<(Reason, String)> {
         Some(match self {
             Refusal::Interrupted => return None,
-            Refusal::Unavailable(message) => reject(Reason::Unavailable, message),
+            Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
             Refusal::Failure(Failure::Exited { code, stderr }) => {
                 // Interpreters say last what is wrong.
                 let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
-                let message = format!("the program exited with status {code}: {}", last.trim());
-                Rejection { output: Some(stderr.clone()), ..reject(Reason::Exited, message) }
+                (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
             }
-            Refusal::Failure(failure) => reject((&failure).into(), failure.to_string()),
+            Refusal::Failure(failure) => (failure.into(), failure.to_string()),
         })
+    }
+
+    pub(crate) fn of(error: WaitError) -> Self {
+        match error {
+            WaitError::Interrupted => Refusal::Interrupted,
+            WaitError::Failure(failure) => Refusal::Failure(failure),
+        }
     }
 }
 
@@ -133,6 +148,17 @@ pub struct ProgramOptions<'a> {
     pub timeout: Duration,
 }
 
+/// Starts a program in `directory`; `remote`: behind a runner; `longest`: most bytes of a line that it may write.
+pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest: u64) -> Result<Worker, Refusal> {
+    let mut words: Vec<OsString> = command.iter().map(OsString::from).collect();
+    // A relative program, as opposed to a name on the PATH, lies in the package.
+    if Path::new(&words[0]).components().count() > 1 {
+        words[0] = directory.join(&words[0]).into_os_string();
+    }
+    Worker::spawn_limited(&words, Some(directory), remote, longest)
+        .map_err(|error| Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy())))
+}
+
 /// What is measured, beside the tensors.
 #[derive(Debug)]
 pub struct Problem<'a> {
@@ -171,14 +197,8 @@ impl Program {
 
     /// Starts a program.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
-        let mut words: Vec<OsString> = options.runner.iter().chain(options.command).map(Into::into).collect();
-        // A relative program, as opposed to a name on the PATH, lies in the package.
-        if Path::new(&words[0]).components().count() > 1 {
-            words[0] = options.directory.join(&words[0]).into_os_string();
-        }
-        let worker = Worker::spawn(&words, Some(options.directory), !options.runner.is_empty()).map_err(|error| {
-            Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy()))
-        })?;
+        let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
+        let worker = start(&words, options.directory, !options.runner.is_empty(), u64::MAX)?;
         let mut program = Self {
             worker,
             timeout: options.timeout,
@@ -246,8 +266,7 @@ impl Program {
         match self.worker.wait(stage_of, deadline) {
             Ok(Answer::Unavailable { message }) => Err(Refusal::Unavailable(message)),
             Ok(answer) => Ok(answer),
-            Err(WaitError::Interrupted) => Err(Refusal::Interrupted),
-            Err(WaitError::Failure(failure)) => Err(Refusal::Failure(failure)),
+            Err(error) => Err(Refusal::of(error)),
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
-use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::objective::ObjectiveRecord;
 use crate::space::Settings;
 
@@ -30,6 +30,8 @@ pub enum Record {
     Comparison(Box<Comparison>),
     /// A variant was run under a sanitizer.
     Sanitized(Box<SanitizedRun>),
+    /// A proposer handed in sources.
+    Round(Round),
     /// The run ended by itself.
     End {
         /// Variants evaluated.
@@ -62,6 +64,17 @@ pub struct Start {
     /// What is minimised; p50 in records of versions that did not say.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
+}
+
+/// What a proposer handed in at once, and what was tried of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Which, from 1.
+    pub round: u64,
+    /// Hash of the proposer's command and the kernel's own source: for another proposer or source, these are no proposals.
+    pub key: String,
+    /// The sources, each with the toggles that it is to be tried with.
+    pub proposals: Vec<(SourceRecord, Settings)>,
 }
 
 /// An interleaved measurement.
@@ -115,6 +128,8 @@ pub struct Known {
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
     pub sanitized: HashMap<String, SanitizedRun>,
+    /// What proposers handed in, in that order.
+    pub rounds: Vec<Round>,
 }
 
 impl Journal {
@@ -185,6 +200,7 @@ impl Known {
                 Ok(Record::Sanitized(run)) => {
                     known.sanitized.insert(run.key.clone(), *run);
                 }
+                Ok(Record::Round(round)) => known.rounds.push(round),
                 _ => {}
             }
         }

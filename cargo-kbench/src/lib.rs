@@ -5,7 +5,7 @@
 //! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
 //! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device; [`audit`]
 //! looks for faults that the gates do not see. [`warm`] begins a search with what earlier ones found, [`cover`] says how few variants
-//! serve all shapes.
+//! serve all shapes. A [`proposer`] is a program that hands in sources.
 
 pub mod audit;
 pub mod bench;
@@ -25,6 +25,7 @@ pub mod gates;
 pub mod journal;
 pub mod objective;
 pub mod profile;
+pub mod proposer;
 pub mod replay;
 pub mod report;
 pub mod resolve;

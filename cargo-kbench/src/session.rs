@@ -25,12 +25,14 @@ mod gate;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
+mod proposals;
 mod search;
 
 pub use gate::{Gated, gate};
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
-use search::Search;
+use proposals::Proposals;
+use search::{Search, Tried};
 
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
@@ -70,6 +72,13 @@ pub enum Event<'a> {
         /// Label of the best so far, and its first objective.
         best: Option<(&'a str, f64)>,
     },
+    /// A proposer handed in sources.
+    Proposed {
+        /// Which round, from 1.
+        round: u64,
+        /// How many will be tried.
+        proposals: usize,
+    },
     /// A variant ran under the sanitizers.
     Sanitized {
         /// Its label.
@@ -106,6 +115,10 @@ pub struct TuneOptions<'a> {
     pub journal: &'a Path,
     /// Whether to go on from what the journal knows.
     pub resume: bool,
+    /// Where sources of a proposer are kept.
+    pub proposed: &'a Path,
+    /// The folder of elite.json, which names them relative to it.
+    pub root: &'a Path,
     /// What to try right after the default.
     pub warm: &'a WarmStart,
 }
@@ -146,6 +159,8 @@ pub struct Spent {
     pub time: f64,
     /// The device waiting for a compiler.
     pub idle: f64,
+    /// Waiting for the proposer.
+    pub proposer: f64,
     /// Everything else.
     pub own: f64,
     /// Part of the cores that compiled while the device waited, 0 to 1; none where it hardly did.
@@ -217,16 +232,17 @@ pub fn autotune(
 
     let mut search = Search::new(kernel, options.warm);
     reporter.event(Event::Started { kernel, device: Some(device), total: search.total() });
-    let compile = search.run(bench, started, reporter)?;
+    let mut compile = search.run(bench, started, reporter)?;
+    let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
 
     let finalists = search.finalists(bench, reporter)?;
-    let mut entrants: Vec<Entrant> = finalists.iter().map(|(variant, _)| Entrant::Variant(variant.clone())).collect();
+    let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
     let mut default_entrant = None;
-    if let Some((best, _)) = finalists.first() {
-        entrants.push(Entrant::Again(best.clone()));
+    if let Some(best) = finalists.first() {
+        entrants.push(Entrant::Again(best.entrant().into()));
         let default = &kernel.space.default;
         // Its twin among the finalists stands for it.
-        if search.survived(default) && !finalists.iter().any(|(variant, _)| search.are_twins(variant, default)) {
+        if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
             default_entrant = Some(Entrant::Variant(default.clone()));
         }
         entrants.extend(default_entrant.clone());
@@ -240,7 +256,13 @@ pub fn autotune(
     bench.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
     tuned.seconds = started.elapsed().as_secs_f64();
-    tuned.spent = spent(tuned.seconds, &compile, &bench.times);
+    let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
+    tuned.spent = spent(tuned.seconds, thinking, &compile, &bench.times);
+    if let Some(rounds) = rounds {
+        tuned.warnings.extend(rounds.record.failed.iter().map(|why| format!("the proposer was given up: {why}")));
+        tuned.entry.search.evaluated -= rounds.record.evaluated;
+        tuned.entry.search.proposer = Some(rounds.record);
+    }
     Ok(tuned)
 }
 
@@ -268,7 +290,7 @@ fn sanitize(
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<String>, RunError> {
     let Some(sanitized) = bench.sanitize(variant)? else { return Ok(Vec::new()) };
-    reporter.event(Event::Sanitized { label: &bench.kernel.space.label(variant), sanitized: &sanitized });
+    reporter.event(Event::Sanitized { label: &bench.label(variant), sanitized: &sanitized });
     evaluation.warnings.extend(sanitized.warnings);
     if let Some(rejection) = sanitized.rejection {
         evaluation.outcome = Outcome::Rejected(rejection);
@@ -287,7 +309,7 @@ fn judge_counters(
         return Ok(Vec::new());
     }
     let Some(judged) = bench.judge_counters(variant, evaluation)? else { return Ok(Vec::new()) };
-    reporter.event(Event::Profiled { label: &bench.kernel.space.label(variant), judged: &judged });
+    reporter.event(Event::Profiled { label: &bench.label(variant), judged: &judged });
     evaluation.warnings.extend(judged.warnings);
     if let Some(rejection) = judged.rejection {
         evaluation.outcome = Outcome::Rejected(rejection);
@@ -295,7 +317,7 @@ fn judge_counters(
     Ok(judged.profiles)
 }
 
-fn spent(wall: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
+fn spent(wall: f64, proposer: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
     let [verify, time, idle] = [device.verify, device.time, compile.waited].map(|spent| spent.as_secs_f64());
     let cores = idle * compile.threads as f64;
     Spent {
@@ -303,7 +325,8 @@ fn spent(wall: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
         verify,
         time,
         idle,
-        own: (wall - verify - time - idle).max(0.0),
+        proposer,
+        own: (wall - verify - time - idle - proposer).max(0.0),
         utilisation: (idle > MATTERS).then(|| compile.busy_while_waited.as_secs_f64() / cores),
     }
 }

@@ -176,11 +176,7 @@ impl Audit<'_> {
                     std::fs::write(&path, &changed.text)?;
                 }
                 let mut kernel = own.kernel.clone();
-                let implementation = &mut kernel.implementation;
-                let folder = implementation.source.parent().unwrap_or(&self.package.directory).display().to_string();
-                // What the source includes by name lies beside the original.
-                implementation.flags.splice(0..0, ["-I".to_owned(), folder]);
-                implementation.source.clone_from(&path);
+                kernel.implementation = kernel.implementation.in_source(path.clone());
                 (kernel, self.variant, Some(path))
             }
         };

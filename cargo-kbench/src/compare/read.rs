@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Sizes;
 use crate::bench::{self, BenchFile};
-use crate::elite::{DeviceRecord, EliteFile};
+use crate::elite::{DeviceRecord, EliteFile, EliteVariant};
 use crate::evaluation::{BuildRecord, Outcome, TimingRecord};
 use crate::file;
 use crate::journal::{self, Record, Start};
@@ -159,14 +159,17 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
             build: None,
             result: Err(String::new()),
         };
-        let is_default = |toggles: &Settings| default.as_ref().is_some_and(|default| default.same(toggles));
-        let among_the_best = entry.elite.iter().any(|variant| is_default(&variant.toggles));
+        let is_default = |variant: &EliteVariant| {
+            variant.source.is_none() && default.as_ref().is_some_and(|default| default.same(&variant.toggles))
+        };
+        let among_the_best = entry.elite.iter().any(is_default);
         for (rank, variant) in entry.elite.into_iter().enumerate() {
             let variant = Measured {
-                name: if is_default(&variant.toggles) { DEFAULT.to_owned() } else { variant.toggles.to_string() },
+                name: if is_default(&variant) { DEFAULT.to_owned() } else { variant.label() },
                 build: build_for(&variant.builds, &common.shape),
                 is_variant: true,
-                toggles: Some(variant.toggles),
+                // Toggles of another source are others: it goes by its name.
+                toggles: Some(variant.toggles).filter(|_| variant.source.is_none()),
                 result: Ok(time(variant.timing, Vec::new())),
                 ..common.clone()
             };
@@ -207,6 +210,7 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                 start = begun;
             }
             Record::Evaluation(evaluation) => {
+                let label = evaluation.label();
                 let result = match (evaluation.outcome, evaluation.timing) {
                     (Outcome::Passed, Some(timing)) => Ok((timing.shape.clone(), time(timing, Vec::new()))),
                     (Outcome::Passed, None) => continue,
@@ -223,9 +227,9 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                         Measured {
                             build: build_for(&evaluation.builds, &shape),
                             is_variant: true,
-                            toggles: Some(evaluation.toggles.clone()),
+                            toggles: Some(evaluation.toggles.clone()).filter(|_| evaluation.source.is_none()),
                             result: result.clone().map(|(_, time)| time),
-                            ..started(&start, &evaluation.toggles.to_string(), &shape)
+                            ..started(&start, &label, &shape)
                         },
                     );
                 }
@@ -244,7 +248,7 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                     put(&mut all, measured);
                 }
             }
-            Record::Sanitized(_) | Record::End { .. } => {}
+            Record::Sanitized(_) | Record::Round(_) | Record::End { .. } => {}
         }
     }
     let mut best: Vec<Measured> = Vec::new();

@@ -442,6 +442,11 @@ static SEARCH: Keys = keys(
             "What is minimised: \"p50\" by default; a mean of p50 over shapes, \"energy\", or a resource; of two, the front is \
              found",
         ),
+        key(
+            "proposer",
+            TEXTS,
+            "A program, and its arguments, that hands in new sources as variants; half of the budget is kept for them",
+        ),
     ],
 );
 

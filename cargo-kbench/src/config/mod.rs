@@ -152,6 +152,18 @@ pub struct Implementation {
     pub args: Vec<Arg>,
 }
 
+impl Implementation {
+    /// The same function in another file, which still includes by name what lies beside the original.
+    #[must_use]
+    pub fn in_source(&self, path: PathBuf) -> Self {
+        let folder = self.source.parent().expect("an absolute path of a file").display().to_string();
+        let mut other = self.clone();
+        other.flags.splice(0..0, ["-I".to_owned(), folder]);
+        other.source = path;
+        other
+    }
+}
+
 /// An argument of a kernel.
 #[derive(Debug, Clone)]
 pub enum Arg {
@@ -549,6 +561,8 @@ pub struct Search {
     pub seconds: Option<u64>,
     /// Index into [`Kernel::shapes`] of the shape that the objective is measured on; the first by default.
     pub shape: usize,
+    /// The program, and its arguments, that hands in sources as variants; started in the package's folder.
+    pub proposer: Option<Vec<String>>,
 }
 
 /// The strategies.

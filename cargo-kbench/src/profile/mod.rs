@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::config::counters::{Condition, ROOFLINE_COMPUTE, ROOFLINE_MEMORY, full_name};
 use crate::elite::DeviceRecord;
-use crate::evaluation::TimingRecord;
+use crate::evaluation::{SourceRecord, TimingRecord};
 use crate::space::Settings;
 pub use diagnosis::{Diagnosis, Limiter, diagnose};
 pub use roofline::{Roofline, Share};
@@ -103,6 +103,9 @@ pub struct Profile {
     pub dims: BTreeMap<String, i64>,
     /// The variant.
     pub toggles: Settings,
+    /// Its source, where that is not the kernel's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
     /// Its measured time, without a profiler.
     pub timing: TimingRecord,
     /// State of the cache before each sample of it: `cold` or `hot`.
@@ -213,6 +216,7 @@ pub(crate) mod tests {
             shape: "small".into(),
             dims: BTreeMap::from([("N".into(), 64)]),
             toggles: Settings::default(),
+            source: None,
             timing: TimingRecord {
                 shape: "small".into(),
                 summary: Summary::of(&[1000.0; 20]).unwrap(),

@@ -94,6 +94,7 @@ fn run(recorded: &Recorded, options: &Options, seed: u64) -> Run {
         evaluations: Some(options.budget),
         seconds: None,
         shape: 0,
+        proposer: None,
     };
     let mut strategy = search::strategy(&recorded.candidates, &search);
     let mut trajectory = Vec::with_capacity(options.budget as usize);

@@ -48,6 +48,12 @@ impl Reporter for Json<'_> {
                 fields["evaluation"] = value(evaluation);
                 message("evaluated", fields);
             }
+            Event::Proposed { round, proposals } => {
+                message(
+                    "proposed",
+                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "round": round, "proposals": proposals }),
+                );
+            }
             Event::Sanitized { label, sanitized } => {
                 let mut fields = value(sanitized);
                 fields["package"] = self.kernel.package.clone().into();
@@ -69,9 +75,7 @@ impl Reporter for Json<'_> {
 
 /// The verdict on one variant; the last message of `gate` for a kernel.
 pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) {
-    message(
-        "verdict",
-        json!({
+    let mut fields = json!({
             "package": kernel.package,
             "kernel": kernel.name,
             "variant": evaluation.toggles,
@@ -85,8 +89,11 @@ pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection
             "builds": evaluation.builds,
             "errors": evaluation.errors,
             "timing": evaluation.timing,
-        }),
-    );
+    });
+    if let Some(source) = &evaluation.source {
+        fields["source"] = value(source);
+    }
+    message("verdict", fields);
 }
 
 /// The comparisons behind a verdict.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::table::Table;
 use super::{GOOD, NOTE, WARN, dims, figures, interval, name, time};
 use crate::config::counters::full_name;
+use crate::evaluation::SourceRecord;
 use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 
 /// The variant, its measured time, the counters, its place below the ceilings, and what to try.
@@ -19,8 +20,9 @@ pub fn profiled(profile: &Profile) -> String {
     let mut line = |label: &str, said: String| {
         let _ = writeln!(text, "  {label:<10} {said}");
     };
-    if !profile.toggles.0.is_empty() {
-        line("variant", profile.toggles.to_string());
+    let variant = SourceRecord::label(profile.source.as_ref(), &profile.toggles.to_string());
+    if !variant.is_empty() {
+        line("variant", variant);
     }
     let timing = &profile.timing;
     line("time", format!("p50 {} ({}), {}", time(timing.summary.p50), interval(timing), profile.cache));

@@ -12,6 +12,7 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
 use crate::config::{Kernel, Level};
+use crate::elite::ProposerRecord;
 use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
@@ -115,6 +116,10 @@ impl Reporter for Terminal {
             Event::Evaluated { evaluation, label, done, total, best } => {
                 self.evaluated(evaluation, label, (done, total), best);
             }
+            Event::Proposed { round, proposals } => {
+                self.finish();
+                status("Proposed", format_args!("{} in round {round}", count(proposals as u64, "source")));
+            }
             Event::Sanitized { label, sanitized } => {
                 self.finish();
                 let said = match &sanitized.rejection {
@@ -174,8 +179,9 @@ fn space_size_of(kernel: &Kernel) -> String {
 /// Where a search's wall time went, on one line.
 pub fn spent(spent: &Spent) -> String {
     let cores = spent.utilisation.map_or_else(String::new, |part| format!(" with {:.0} % of the cores", 100.0 * part));
+    let proposer = if spent.proposer > 0.0 { format!("proposer {:.2} s, ", spent.proposer) } else { String::new() };
     format!(
-        "verify {:.2} s, time {:.2} s, idle {:.2} s{cores}, own {:.2} s; compile {:.2} s of all cores",
+        "verify {:.2} s, time {:.2} s, idle {:.2} s{cores}, {proposer}own {:.2} s; compile {:.2} s of all cores",
         spent.verify, spent.time, spent.idle, spent.own, spent.compile
     )
 }
@@ -204,7 +210,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
             Some(speedup) => format!("{:.2}x", speedup.ratio),
             None => "-".to_owned(),
         }));
-        row.push(variant.toggles.to_string());
+        row.push(variant.label());
         table.row(row);
     }
     for baseline in &entry.baselines {
@@ -237,6 +243,15 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
             "{WARN}rejected{WARN:#} {n} of {} by {reason}, such as {label}: {message}",
             search.evaluated
         );
+    }
+    if let Some(proposer) = &search.proposer {
+        let _ = writeln!(text, "{NOTE}proposed{NOTE:#} {}", proposed(proposer));
+        for (reason, n) in &proposer.rejected {
+            let (label, message) = &tuned.examples[reason];
+            let of = proposer.evaluated;
+            let _ =
+                writeln!(text, "{WARN}rejected{WARN:#} {n} of {of} proposed by {reason}, such as {label}: {message}");
+        }
     }
     if tuned.twins > 0 {
         let _ = writeln!(
@@ -274,17 +289,25 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     if text.ends_with("\n\n") {
         text.pop();
     }
-    let label = winner.toggles.to_string();
+    let label = winner.label();
     let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", objectives::all(&winner.objectives));
     let certainty = if objectives::is_other(entry) { objectives::certainty(entry) } else { certainty(tuned, kernel) };
     let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {certainty}", "Certainty");
     if let Some(front) = objectives::front(entry) {
         let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {front}", "Front");
     }
-    let variant = label.replace(' ', ",");
+    if let Some(source) = &winner.source {
+        let root = elite_path.parent().unwrap_or(elite_path);
+        let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Source", root.join(&source.path).display());
+    }
+    // A source of its own does not fit a command line.
+    let variant = match &winner.source {
+        None => format!("--variant {}", label.replace(' ', ",")),
+        Some(_) => "--elite".to_owned(),
+    };
     let _ = writeln!(
         text,
-        "{GOOD}{:>12}{GOOD:#} cargo kbench gate -p {} --kernel {} --variant {variant}; {} has all {}",
+        "{GOOD}{:>12}{GOOD:#} cargo kbench gate -p {} --kernel {} {variant}; {} has all {}",
         "Next",
         entry.package,
         entry.kernel,
@@ -294,16 +317,21 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     text
 }
 
+fn proposed(proposer: &ProposerRecord) -> String {
+    let ProposerRecord { rounds, evaluated, refused, rejected, .. } = proposer;
+    let passed = evaluated - rejected.values().sum::<u64>();
+    let refused = if *refused > 0 { format!("; {} not tried", count(*refused, "more")) } else { String::new() };
+    format!("{} in {}: {passed} passed{refused}", count(*evaluated, "source"), count(*rounds, "round"))
+}
+
 /// By how much the winner wins, with which certainty.
 fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
     let mut parts = Vec::new();
     match &tuned.over_default {
         Some(comparison) => parts.push(against(comparison, DEFAULT)),
-        None if tuned
-            .entry
-            .elite
-            .first()
-            .is_some_and(|winner| winner.toggles == kernel.space.settings(&kernel.space.default)) =>
+        None if tuned.entry.elite.first().is_some_and(|winner| {
+            winner.source.is_none() && winner.toggles == kernel.space.settings(&kernel.space.default)
+        }) =>
         {
             parts.push("the default is the winner".to_owned());
         }

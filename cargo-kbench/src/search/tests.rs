@@ -49,7 +49,7 @@ fn outcome(space: &Space, variant: &Variant) -> Outcome {
 }
 
 fn search(strategy: StrategyName, evaluations: Option<u64>, seed: u64) -> Search {
-    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0 }
+    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0, proposer: None }
 }
 
 /// Runs to the end in batches, telling each in the order that `arrange` makes.

@@ -7,10 +7,10 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use super::gate::missed_limits;
-use super::search::Search;
+use super::search::{Search, Tried};
 use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size};
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
-use crate::evaluation::{Evaluation, Outcome};
+use crate::evaluation::Outcome;
 use crate::objective::ObjectiveRecord;
 use crate::space::Variant;
 use crate::workbench::{Compared, again, dead_toggles};
@@ -19,7 +19,7 @@ impl Search<'_> {
     pub(super) fn conclude(
         &self,
         device: &DeviceInfo,
-        finalists: &[(Variant, Evaluation)],
+        finalists: &[Tried],
         compared: &Compared,
         elsewhere: &objectives::Elsewhere,
     ) -> Tuned {
@@ -30,13 +30,14 @@ impl Search<'_> {
 
         let mut elite: Vec<(String, EliteVariant)> = finalists
             .iter()
-            .filter_map(|(variant, evaluation)| {
-                let label = kernel.space.label(variant);
+            .filter_map(|Tried { evaluation, .. }| {
+                let label = evaluation.label();
                 let timing = compared.entry(&label)?.timing.clone();
                 let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
+                    source: evaluation.source.clone(),
                     timing,
                     more_timings,
                     objectives,
@@ -49,9 +50,8 @@ impl Search<'_> {
             })
             .collect();
         objectives::rank(&mut elite);
-        let of_default = self.tried.iter().find(|(variant, _)| *variant == kernel.space.default);
-        let of_default =
-            of_default.and_then(|(_, tried)| self.final_values(&default_label, tried, compared, elsewhere));
+        let of_default = self.of_space(&kernel.space.default);
+        let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
         // Measured for the noise floor alone.
         let is_again = |name: &str| elite.iter().any(|(label, _)| again(label) == name);
@@ -96,8 +96,8 @@ impl Search<'_> {
             .and_then(|(winner, (second, _))| Comparison::of(compared, winner, second));
         let mut warnings = compared.warnings.clone();
         if let Some(winner) = &winner {
-            let of_winner = finalists.iter().find(|(variant, _)| kernel.space.label(variant) == *winner);
-            warnings.extend(of_winner.into_iter().flat_map(|(_, evaluation)| evaluation.warnings.clone()));
+            let of_winner = finalists.iter().find(|finalist| finalist.evaluation.label() == *winner);
+            warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
         }
         warnings.sort();
         warnings.dedup();
@@ -105,16 +105,19 @@ impl Search<'_> {
 
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
-        for (variant, evaluation) in &self.tried {
+        for Tried { source, evaluation, .. } in &self.tried {
             if let Outcome::Rejected(rejection) = &evaluation.outcome {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
-                *rejected.entry(reason.clone()).or_insert(0) += 1;
-                let example = || (kernel.space.label(variant), rejection.message.clone());
+                if source.is_none() {
+                    *rejected.entry(reason.clone()).or_insert(0) += 1;
+                }
+                let example = || (evaluation.label(), rejection.message.clone());
                 examples.entry(reason).or_insert_with(example);
             }
         }
+        let of_space = self.tried.iter().filter(|tried| tried.source.is_none());
         let tried: Vec<(Variant, String)> =
-            self.tried.iter().map(|(variant, evaluation)| (variant.clone(), evaluation.key.clone())).collect();
+            of_space.map(|tried| (tried.variant.clone(), tried.evaluation.key.clone())).collect();
         let entry = EliteEntry {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),
@@ -133,6 +136,7 @@ impl Search<'_> {
                 evaluated: self.evaluated,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
+                proposer: None,
                 noise_floor: compared.noise_floor(),
                 warm_start: self.warm.clone(),
             },

@@ -36,7 +36,7 @@ pub fn gate(
     reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt, None)?;
-    let label = kernel.space.label(variant);
+    let label = bench.label(variant);
     let mut gated =
         Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label: label.clone() };
     if gated.evaluation.rejection().is_none() {
@@ -51,7 +51,7 @@ pub fn gate(
     }
     shapes.sort_unstable();
     shapes.dedup();
-    let mut entrants = vec![Entrant::Variant(variant.clone())];
+    let mut entrants = vec![bench.entrant(variant)];
     entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
     for shape in shapes {
         reporter.event(finals(kernel, &entrants));

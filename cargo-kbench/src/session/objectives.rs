@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::search::Search;
+use super::search::{Search, Tried};
 use super::{Reporter, judge_counters, sanitize};
 use crate::elite::EliteVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection, TimingRecord};
 use crate::objective::{self, ObjectiveValue};
-use crate::space::Variant;
 use crate::workbench::{Compared, Entrant, RunError, Workbench};
 
 /// Comparisons at shapes other than the search's, by the shape's index.
@@ -16,8 +15,11 @@ pub(super) type Elsewhere = Vec<(usize, Compared)>;
 /// Measures the variants among the entrants together at each other shape that an objective is a mean over.
 pub(super) fn compare_elsewhere(bench: &mut Workbench<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
     let kernel = bench.kernel;
-    let variants: Vec<Entrant> =
-        entrants.iter().filter(|entrant| matches!(entrant, Entrant::Variant(_))).cloned().collect();
+    let variants: Vec<Entrant> = entrants
+        .iter()
+        .filter(|entrant| matches!(entrant, Entrant::Variant(_) | Entrant::Proposed(..)))
+        .cloned()
+        .collect();
     let shapes = kernel.mean_shapes().filter(|&shape| shape != kernel.search.shape);
     shapes.map(|shape| Ok((shape, bench.compare(shape, &variants)?))).collect()
 }
@@ -29,26 +31,26 @@ impl Search<'_> {
         &mut self,
         bench: &mut Workbench<'_>,
         reporter: &mut dyn Reporter,
-    ) -> Result<Vec<(Variant, Evaluation)>, RunError> {
+    ) -> Result<Vec<Tried>, RunError> {
         let mut sound: HashSet<usize> = HashSet::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
         loop {
             let mut keys = HashSet::new();
             let mut passed: Vec<usize> = (0..self.tried.len()).collect();
             passed.retain(|&index| {
-                let evaluation = &self.tried[index].1;
+                let evaluation = &self.tried[index].evaluation;
                 evaluation.objectives.len() == 2
                     && evaluation.rejection().is_none()
                     && !evaluation.is_raced()
                     && keys.insert(evaluation.key.clone())
             });
             let points: Vec<&[ObjectiveValue]> =
-                passed.iter().map(|&index| &self.tried[index].1.objectives[..]).collect();
+                passed.iter().map(|&index| &self.tried[index].evaluation.objectives[..]).collect();
             let on_front = objective::front(&points);
             let mut front: Vec<usize> =
                 passed.into_iter().zip(on_front).filter(|(_, is_on)| *is_on).map(|(index, _)| index).collect();
             front.sort_by(|&a, &b| {
-                let of = |index: usize| self.tried[index].1.objectives[0].value;
+                let of = |index: usize| self.tried[index].evaluation.objectives[0].value;
                 of(a).total_cmp(&of(b))
             });
             if front.iter().all(|index| sound.contains(index)) {
@@ -56,16 +58,19 @@ impl Search<'_> {
             }
             front.retain(|index| !sound.contains(index));
             for index in front {
-                let (variant, evaluation) = &mut self.tried[index];
-                sanitize(bench, variant, evaluation, reporter)?;
-                judge_counters(bench, variant, evaluation, reporter)?;
+                let Tried { variant, source, evaluation } = &mut self.tried[index];
+                bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                    sanitize(bench, variant, evaluation, reporter)?;
+                    judge_counters(bench, variant, evaluation, reporter)?;
+                    Ok(())
+                })?;
                 match evaluation.rejection().cloned() {
                     None => drop(sound.insert(index)),
                     Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection)),
                 }
             }
             // Twins share the verdict.
-            for (_, evaluation) in &mut self.tried {
+            for Tried { evaluation, .. } in &mut self.tried {
                 if let Some(rejection) = unsound.get(&evaluation.key) {
                     evaluation.outcome = Outcome::Rejected(rejection.clone());
                 }

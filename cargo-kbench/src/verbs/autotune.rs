@@ -129,7 +129,8 @@ impl<'a> Tuning<'a> {
             WarmStart::new(kernel, from.iter().copied().chain(own))
         };
         self.say_start(&warm);
-        let options = TuneOptions { journal, resume: self.tune.resume, warm: &warm };
+        let (proposed, root) = (self.project.work_directory().join("proposed"), path.parent().unwrap_or(&path));
+        let options = TuneOptions { journal, resume: self.tune.resume, proposed: &proposed, root, warm: &warm };
         let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         if survived {

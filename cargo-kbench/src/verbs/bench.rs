@@ -7,11 +7,10 @@ use anyhow::anyhow;
 use super::{Exit, compiler, load, overridden, selected, skip, variant};
 use crate::bench::{BenchEntry, BenchFile, SideBySide};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::config::Kernel;
+use crate::config::{Kernel, Project};
 use crate::elite::{DeviceRecord, EliteFile};
 use crate::report::{self, Verbosity, outln};
-use crate::space::Variant;
-use crate::workbench::Workbench;
+use crate::workbench::{Entrant, Proposed, Workbench};
 
 /// Which variant.
 #[derive(Debug)]
@@ -54,16 +53,16 @@ pub fn run(
         let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
         let shapes: Vec<usize> = bench.builder.shapes().iter().copied().filter(timed).collect();
         let plan = match &elite {
-            Some(elite) => winners(elite, &kernel, &(&device).into(), &shapes)?,
-            None => shapes.iter().map(|&shape| (shape, asked.clone())).collect(),
+            Some(elite) => winners(elite, &project, &kernel, &(&device).into(), &shapes)?,
+            None => shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect(),
         };
         let mut side_by_side = SideBySide::new(&mut bench, &device);
-        for (shape, variant) in plan {
+        for (shape, entrant) in plan {
             if output.verbosity() > Verbosity::Quiet && !output.json() {
                 let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
                 report::status("Measuring", format_args!("{title} at {shape} on {}", device.name));
             }
-            match side_by_side.measure(shape, &variant) {
+            match side_by_side.measure(shape, &entrant) {
                 Ok(entry) => {
                     exit = exit.max(tell(&entry, output));
                     entries.push(entry);
@@ -97,10 +96,11 @@ fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
 /// The winner at each of the shapes that elite.json has one for.
 pub(super) fn winners(
     elite: &EliteFile,
+    project: &Project,
     kernel: &Kernel,
     device: &DeviceRecord,
     shapes: &[usize],
-) -> anyhow::Result<Vec<(usize, Variant)>> {
+) -> anyhow::Result<Vec<(usize, Entrant)>> {
     let mut winners = Vec::new();
     for &shape in shapes {
         let place = &kernel.shapes[shape];
@@ -113,7 +113,15 @@ pub(super) fn winners(
         let variant = kernel.space.variant(&winner.toggles);
         let variant =
             variant.map_err(|error| anyhow!("elite.json, kernel `{}`: {error}; tune it again", kernel.name))?;
-        winners.push((shape, variant));
+        let path = project.elite_path();
+        let root = path.parent().unwrap_or(&path);
+        winners.push((
+            shape,
+            match &winner.source {
+                None => Entrant::Variant(variant),
+                Some(record) => Entrant::Proposed(Proposed::find(kernel, record, root)?.into(), variant),
+            },
+        ));
     }
     if winners.is_empty() {
         let shapes: Vec<&str> = shapes.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();

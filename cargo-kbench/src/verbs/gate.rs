@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::bench::{Candidate, winners};
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::compile::Compiler;
 use crate::config::{Backend, Kernel, Package, Project};
+use crate::elite::EliteFile;
 use crate::evaluation::{Evaluation, Outcome};
 use crate::executor::ExecutorError;
 use crate::report::{
@@ -16,13 +18,13 @@ use crate::report::{
 };
 use crate::session::{self, Gated};
 use crate::space::Variant;
-use crate::workbench::{RunError, Workbench};
+use crate::workbench::{Entrant, RunError, Workbench};
 
 /// Runs the verb.
 pub fn run(
     select: &SelectArgs,
     tools: &ToolArgs,
-    variant_args: &VariantArgs,
+    candidate: &Candidate<'_>,
     measure: &MeasureArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
@@ -30,6 +32,7 @@ pub fn run(
         Ok(project) => project,
         Err(exit) => return Ok(exit),
     };
+    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
     let mut exit = Exit::Pass;
     let kernels = selected(&project, select);
@@ -37,8 +40,8 @@ pub fn run(
     let (mut passed, mut total) = (0, 0);
     for (package, kernel) in kernels {
         let kernel = overridden(kernel, measure)?;
-        let variant = variant(&kernel, variant_args)?;
-        let of_kernel = match gate(&project, package, &kernel, &compiler, measure.device, &variant, output) {
+        let asked = Asked { variant: variant(&kernel, candidate.variant)?, elite: elite.as_ref() };
+        let of_kernel = match gate(&project, package, &kernel, &compiler, measure.device, &asked, output)? {
             Ok(of_kernel) => of_kernel,
             Err(error) => skip(&kernel, error)?,
         };
@@ -52,23 +55,49 @@ pub fn run(
     Ok(exit)
 }
 
+/// The variant, or the file with the winner to take in its place.
+struct Asked<'a> {
+    variant: Variant,
+    elite: Option<&'a EliteFile>,
+}
+
+/// The inner error ends this kernel, the outer one the run.
 fn gate(
     project: &Project,
     package: &Package,
     kernel: &Kernel,
     compiler: &Compiler,
     device: u32,
-    variant: &Variant,
+    asked: &Asked<'_>,
     output: &OutputArgs,
-) -> Result<Exit, RunError> {
+) -> anyhow::Result<Result<Exit, RunError>> {
     let mut bench = Workbench::new(package, kernel, compiler, device, project.work_directory().join("references"));
-    let gated = match bench.open() {
-        Ok(device) if output.json() => session::gate(&mut bench, &device, variant, &mut Json::new(kernel))?,
-        Ok(device) => session::gate(&mut bench, &device, variant, &mut Terminal::new(output.verbosity()))?,
-        Err(RunError::Executor(ExecutorError::NoDevice(why))) => {
-            return without_device(&mut bench, variant, &why, output);
+    let device = match bench.open() {
+        Ok(device) => device,
+        Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {
+            return Ok(without_device(&mut bench, &asked.variant, &why, output));
         }
-        Err(error) => return Err(error),
+        Err(error) => return Ok(Err(error)),
+    };
+    let winner = match asked.elite {
+        Some(elite) => winners(elite, project, kernel, &(&device).into(), &[kernel.search.shape])?.pop(),
+        None => None,
+    };
+    let (source, variant) = match &winner {
+        Some((_, Entrant::Proposed(source, variant))) => (Some(source), variant),
+        Some((_, Entrant::Variant(variant))) => (None, variant),
+        _ => (None, &asked.variant),
+    };
+    let gated = bench.on(source, |bench| {
+        if output.json() {
+            session::gate(bench, &device, variant, &mut Json::new(kernel))
+        } else {
+            session::gate(bench, &device, variant, &mut Terminal::new(output.verbosity()))
+        }
+    });
+    let gated = match gated {
+        Ok(gated) => gated,
+        Err(error) => return Ok(Err(error)),
     };
     let rejection = gated.evaluation.rejection();
     if output.json() {
@@ -78,7 +107,7 @@ fn gate(
     } else {
         outln!("{}", terminal::gated(&gated, kernel, output.verbosity()));
     }
-    Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass })
+    Ok(Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass }))
 }
 
 /// Gate 1 needs no device, so it is run for every architecture of the table; then the user hears what is missing.

@@ -9,7 +9,7 @@ use crate::evaluation::Evaluation;
 use crate::profile::Profile;
 use crate::report::{self, Verbosity, outln};
 use crate::space::Variant;
-use crate::workbench::{RunError, Workbench};
+use crate::workbench::{Entrant, RunError, Workbench};
 
 /// Runs the verb.
 pub fn run(
@@ -40,21 +40,26 @@ pub fn run(
         };
         let shapes = bench.builder.shapes().to_vec();
         let plan = match &elite {
-            Some(elite) => winners(elite, &kernel, &(&device).into(), &shapes)?,
-            None => shapes.iter().map(|&shape| (shape, asked.clone())).collect(),
+            Some(elite) => winners(elite, &project, &kernel, &(&device).into(), &shapes)?,
+            None => shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect(),
         };
-        let mut tried: Option<(Variant, Evaluation)> = None;
-        for (shape, variant) in plan {
+        let mut tried: Option<(String, Evaluation)> = None;
+        for (shape, entrant) in plan {
+            let (source, variant) = match &entrant {
+                Entrant::Proposed(source, variant) => (Some(source), variant),
+                Entrant::Variant(variant) => (None, variant),
+                Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("a winner is a variant"),
+            };
             if output.verbosity() > Verbosity::Quiet && !output.json() {
                 let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
                 report::status("Profiling", format_args!("{title} at {shape} on {}", device.name));
             }
-            match profile(&mut bench, &variant, shape, &mut tried) {
+            match bench.on(source, |bench| profile(bench, variant, shape, &mut tried)) {
                 Ok(Ok(profile)) if output.json() => report::json::profile(&profile),
                 Ok(Ok(profile)) => outln!("{}", report::profile::profiled(&profile)),
                 Ok(Err(evaluation)) => {
                     exit = exit.max(Exit::Failed);
-                    tell(&kernel, &variant, &evaluation, output);
+                    tell(&kernel, &evaluation, output);
                 }
                 Err(error) => {
                     exit = exit.max(skip(&kernel, error)?);
@@ -81,11 +86,12 @@ fn profile(
     bench: &mut Workbench<'_>,
     variant: &Variant,
     shape: usize,
-    tried: &mut Option<(Variant, Evaluation)>,
+    tried: &mut Option<(String, Evaluation)>,
 ) -> Result<Result<Profile, Box<Evaluation>>, RunError> {
-    if tried.as_ref().is_none_or(|(before, _)| before != variant) {
+    let label = bench.label(variant);
+    if tried.as_ref().is_none_or(|(before, _)| *before != label) {
         let attempt = bench.builder.build(variant)?;
-        *tried = Some((variant.clone(), bench.evaluate(variant, attempt, None)?));
+        *tried = Some((label, bench.evaluate(variant, attempt, None)?));
     }
     let (_, evaluation) = tried.as_ref().expect("just set");
     if evaluation.rejection().is_some() {
@@ -97,12 +103,12 @@ fn profile(
     }))
 }
 
-fn tell(kernel: &Kernel, variant: &Variant, evaluation: &Evaluation, output: &OutputArgs) {
+fn tell(kernel: &Kernel, evaluation: &Evaluation, output: &OutputArgs) {
     let Some(rejection) = evaluation.rejection() else { return };
     if output.json() {
         report::json::verdict(kernel, evaluation, "fail", Some(rejection));
     } else {
-        let label = kernel.space.label(variant);
+        let label = evaluation.label();
         outln!("{} {label}: not profiled: {}", report::title(kernel), report::rejection(rejection));
     }
 }

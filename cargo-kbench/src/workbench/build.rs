@@ -1,9 +1,11 @@
 //! Building variants and gate 1: needs no device, and runs on many threads.
 
+use std::sync::Arc;
+
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Geometry;
 
-use super::RunError;
+use super::{Proposed, RunError};
 use crate::compile::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Package};
 use crate::evaluation::{BuildRecord, Gate, Reason, Rejection};
@@ -82,6 +84,8 @@ pub struct Builder<'a> {
     pub arch: Option<String>,
     pub(super) multiprocessors: u32,
     pub(super) shapes: Vec<usize>,
+    /// The source that variants are built from, where it is not the kernel's own.
+    pub source: Option<Arc<Proposed>>,
 }
 
 impl<'a> Builder<'a> {
@@ -94,7 +98,7 @@ impl<'a> Builder<'a> {
         shapes.extend(kernel.mean_shapes());
         shapes.sort_unstable();
         shapes.dedup();
-        Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes }
+        Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes, source: None }
     }
 
     /// The same for a changed kernel of the same package, on the same device.
@@ -103,6 +107,22 @@ impl<'a> Builder<'a> {
         'a: 'b,
     {
         Builder { kernel, ..self.clone() }
+    }
+
+    /// The same for variants of a proposed source.
+    #[must_use]
+    pub fn of_source(&self, source: &Arc<Proposed>) -> Self {
+        Self { source: Some(Arc::clone(source)), ..self.clone() }
+    }
+
+    /// The kernel's package.
+    pub fn package(&self) -> &'a Package {
+        self.package
+    }
+
+    /// The function that variants are built from: the kernel's own, or a proposed one.
+    pub fn implementation(&self) -> &Implementation {
+        self.source.as_ref().map_or(&self.kernel.implementation, |source| &source.implementation)
     }
 
     /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
@@ -178,7 +198,7 @@ impl<'a> Builder<'a> {
     /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
     pub fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
         let mut warnings = Vec::new();
-        let built = self.build_implementation(self.kernel, &self.kernel.implementation, variant, &self.shapes)?;
+        let built = self.build_implementation(self.kernel, self.implementation(), variant, &self.shapes)?;
         let result = match built {
             Err(rejection) => Err(BuildFailure { rejection, built: None }),
             Ok(built) => match self.judge(variant, &built, &mut warnings) {

@@ -1,6 +1,7 @@
 //! Variants and baselines measured together, one sample of each in turn.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kbench_runtime::protocol::{Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
@@ -9,10 +10,10 @@ use kbench_runtime::timing::{Look, Stopping};
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
 use super::reservations::reservations;
-use super::{RunError, Workbench};
+use super::{Proposed, RunError, Workbench};
 use crate::compile::CompileError;
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
-use crate::evaluation::{Gate, Reason, Rejection, TimingRecord};
+use crate::evaluation::{Gate, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::executor::ExecutorError;
 use crate::external::Inputs;
 use crate::journal::{Comparison, ComparisonEntry, Record};
@@ -33,8 +34,10 @@ enum Loser {
 pub enum Entrant {
     /// A variant of the kernel.
     Variant(Variant),
+    /// A variant of a source that a proposer handed in.
+    Proposed(Arc<Proposed>, Variant),
     /// A variant that is an entrant already, measured once more as if it were another: what is found between the two is noise.
-    Again(Variant),
+    Again(Box<Entrant>),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
 }
@@ -346,7 +349,10 @@ impl<'a> Workbench<'a> {
     pub fn entrant_name(&self, entrant: &Entrant) -> String {
         match entrant {
             Entrant::Variant(variant) => self.kernel.space.label(variant),
-            Entrant::Again(variant) => again(&self.kernel.space.label(variant)),
+            Entrant::Proposed(source, variant) => {
+                SourceRecord::label(Some(&source.record), &self.kernel.space.label(variant))
+            }
+            Entrant::Again(entrant) => again(&self.entrant_name(entrant)),
             Entrant::Baseline(index) => self.kernel.baselines[*index].name.clone(),
         }
     }
@@ -360,9 +366,14 @@ impl<'a> Workbench<'a> {
         let kernel = self.kernel;
         let own = &kernel.implementation;
         let index = match entrant {
+            Entrant::Again(entrant) => {
+                let contender = self.contender(entrant, shape, warnings)?;
+                return Ok(contender.map(|contender| Contender { name: again(&contender.name), ..contender }));
+            }
             // It passed gate 2 at this shape, or it would not be here.
-            Entrant::Variant(variant) | Entrant::Again(variant) => {
-                return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape);
+            Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
+            Entrant::Proposed(source, variant) => {
+                return self.prepare(self.entrant_name(entrant), kernel, &source.implementation, variant, shape);
             }
             Entrant::Baseline(index) => *index,
         };

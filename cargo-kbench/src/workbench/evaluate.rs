@@ -50,6 +50,7 @@ impl Workbench<'_> {
         // Another objective than p50 may be worth a longer time.
         let stop_above = stop_above.filter(|_| self.objectives == [Objective::P50]);
         let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
+        evaluation.source = self.builder.source.as_ref().map(|source| source.record.clone());
         match attempt.result {
             Ok(built) => {
                 evaluation.builds = built.records(self.kernel);
@@ -68,7 +69,7 @@ impl Workbench<'_> {
                         jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
                         self.set_objectives(&mut evaluation, variant, &built);
-                        self.keys.insert(evaluation.key.clone(), toggles);
+                        self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
                         self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
                     }
                     Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
@@ -91,18 +92,24 @@ impl Workbench<'_> {
         built: &Built,
         stop_above: Option<f64>,
     ) -> Result<Option<Evaluation>, RunError> {
-        let Evaluation { toggles, key, builds, .. } = evaluation;
+        let Evaluation { toggles, source, key, builds, .. } = evaluation;
         let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
             return Ok(None);
         };
         let first = self.keys.get(key);
-        let twin = first.filter(|&first| first != toggles).cloned();
-        let mut known = Evaluation { toggles: toggles.clone(), builds: builds.clone(), twin, ..known.clone() };
+        let twin = first.filter(|(first, of)| (first, of) != (toggles, source)).map(|(first, _)| first.clone());
+        let mut known = Evaluation {
+            toggles: toggles.clone(),
+            source: source.clone(),
+            builds: builds.clone(),
+            twin,
+            ..known.clone()
+        };
         let is_new = !self.keys.contains_key(key);
         // The record may be of a search with other objectives, or weights, and the same measurements.
         self.set_objectives(&mut known, variant, built);
         if is_new {
-            self.keys.insert(key.clone(), toggles.clone());
+            self.keys.insert(key.clone(), (toggles.clone(), source.clone()));
         } else {
             self.record(&Record::Evaluation(Box::new(known.clone())))?;
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
@@ -11,14 +12,16 @@ pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant, again};
 pub use dead::dead_toggles;
 pub use profile::Judged;
+pub use proposed::Proposed;
 
 use crate::ceilings::Ceilings;
 use crate::compile::{Artifact, CompileError, Compiler};
 use crate::config::{Backend, Init, Kernel, Objective, Package};
+use crate::evaluation::SourceRecord;
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
-use crate::journal::{Journal, Known, Record};
+use crate::journal::{Journal, Known, Record, Round};
 use crate::resolve::device_kind;
-use crate::space::Settings;
+use crate::space::{Settings, Variant};
 
 mod arch;
 mod build;
@@ -29,6 +32,7 @@ mod evaluate;
 mod objectives;
 mod profile;
 mod programs;
+mod proposed;
 mod reference;
 mod reservations;
 mod sanitize;
@@ -104,7 +108,8 @@ pub struct Workbench<'a> {
     references: HashMap<(String, usize), Artifact>,
     programs: reference::Programs,
     known: Known,
-    keys: HashMap<String, Settings>,
+    /// Who was the first with a key.
+    keys: HashMap<String, (Settings, Option<SourceRecord>)>,
     journal: Option<Journal>,
     /// What evaluations measure.
     objectives: Vec<Objective>,
@@ -213,6 +218,32 @@ impl<'a> Workbench<'a> {
     pub fn attach(&mut self, journal: Journal, known: Known) {
         self.journal = Some(journal);
         self.known = known;
+    }
+
+    /// Works on variants of a proposed source, or of the kernel's own.
+    pub fn on<R>(&mut self, source: Option<&Arc<Proposed>>, work: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.builder.source, source.cloned());
+        let result = work(self);
+        self.builder.source = before;
+        result
+    }
+
+    /// A variant of the source at work, to be compared.
+    pub fn entrant(&self, variant: &Variant) -> Entrant {
+        match &self.builder.source {
+            None => Entrant::Variant(variant.clone()),
+            Some(source) => Entrant::Proposed(Arc::clone(source), variant.clone()),
+        }
+    }
+
+    /// The name of a variant of the source at work.
+    pub fn label(&self, variant: &Variant) -> String {
+        self.entrant_name(&self.entrant(variant))
+    }
+
+    /// What proposers handed in before the run that is resumed was cut off.
+    pub fn known_rounds(&self) -> &[Round] {
+        &self.known.rounds
     }
 
     /// Appends a record, where a journal is kept.

@@ -2,7 +2,7 @@
 
 use kbench_runtime::protocol::RunJob;
 
-use super::{Entrant, RunError, Workbench};
+use super::{RunError, Workbench};
 use crate::compile::profiler::{self, Profiled};
 use crate::config::counters::full_name;
 use crate::config::{Backend, Level};
@@ -87,6 +87,7 @@ impl Workbench<'_> {
             shape: place.name.clone(),
             dims: place.dims.iter().cloned().collect(),
             toggles: kernel.space.settings(variant),
+            source: self.builder.source.as_ref().map(|source| source.record.clone()),
             timing,
             cache: TimingSettings::from(&kernel.timing).cache,
             diagnosis: diagnose(&counters, &roofline),
@@ -105,7 +106,7 @@ impl Workbench<'_> {
         if let Some(timing) = evaluation.timing.as_ref().filter(|_| shape == self.kernel.search.shape) {
             return Ok(Ok(timing.clone()));
         }
-        let entrant = Entrant::Variant(variant.clone());
+        let entrant = self.entrant(variant);
         let name = self.entrant_name(&entrant);
         let mut compared = self.compare(shape, &[entrant])?;
         Ok(match compared.unavailable.remove(&name) {
@@ -117,7 +118,7 @@ impl Workbench<'_> {
     /// Runs a variant once under ncu, or with the CPU's own counters; the inner error is why there are none.
     fn count(&mut self, variant: &Variant, shape: usize) -> Result<Result<Counted, String>, RunError> {
         let kernel = self.kernel;
-        let implementation = &kernel.implementation;
+        let implementation = &self.builder.implementation().clone();
         let built = match self.builder.build_implementation(kernel, implementation, variant, &[shape])? {
             Ok(built) => built,
             Err(rejection) => return Ok(Err(rejection.to_string())),

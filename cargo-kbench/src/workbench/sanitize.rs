@@ -132,7 +132,7 @@ impl Workbench<'_> {
         variant: &Variant,
         shape: usize,
     ) -> Result<Result<(Artifact, Case), String>, CompileError> {
-        let implementation = &self.kernel.implementation;
+        let implementation = self.builder.implementation();
         let mut unit = match self.builder.unit(self.kernel, implementation, shape, variant, None) {
             Ok(unit) => unit,
             Err(error) => return Ok(Err(error.to_string())),

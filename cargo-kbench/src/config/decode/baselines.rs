@@ -121,7 +121,7 @@ fn is_baseline_key(key: &str) -> bool {
     BASELINE.get(key).is_some()
 }
 
-fn command(node: &Node, report: &Report) -> Option<Vec<String>> {
+pub(super) fn command(node: &Node, report: &Report) -> Option<Vec<String>> {
     let Item::List(words) = &node.item else { return None };
     if words.is_empty() {
         report.error(&node.place, "an empty command", "expected a program and its arguments");

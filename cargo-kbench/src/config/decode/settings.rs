@@ -5,6 +5,7 @@ use kbench_runtime::protocol::CacheMode;
 use super::super::diagnostics::Report;
 use super::super::tree::{Node, Table};
 use super::super::{Search, StrategyName, Timing};
+use super::baselines::command;
 use super::env::Env;
 use super::shapes;
 
@@ -49,6 +50,7 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
         evaluations: limit("evaluations"),
         seconds: limit("seconds"),
         shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
+        proposer: table.get("proposer").and_then(|node| command(node, report)),
     }
 }
 

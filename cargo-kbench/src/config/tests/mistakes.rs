@@ -1240,3 +1240,21 @@ fn objectives() {
        |                                  ^ this is an integer
     "#);
 }
+
+#[test]
+fn a_proposer_is_a_program() {
+    insta::assert_snapshot!(with("search.proposer = []"), @r"
+    error: an empty command
+      --> Cargo.toml:15:19
+       |
+    15 | search.proposer = []
+       |                   ^^ expected a program and its arguments
+    ");
+    insta::assert_snapshot!(with("search.proposer = 'sh'"), @r"
+    error: `proposer` must be an array
+      --> Cargo.toml:15:19
+       |
+    15 | search.proposer = 'sh'
+       |                   ^^^^ this is a string
+    ");
+}

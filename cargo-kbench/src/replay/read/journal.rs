@@ -20,7 +20,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
         // A line that is damaged or cut is passed over, as when a run is resumed.
         match serde_json::from_slice(line) {
             Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => rows.clear(),
-            Ok(Record::Evaluation(evaluation)) => {
+            // What a proposer handed in is no point of the space.
+            Ok(Record::Evaluation(evaluation)) if evaluation.source.is_none() => {
                 let entry = entry(&evaluation)
                     .ok_or_else(|| Problem::Outcome { row: rows.len(), settings: evaluation.toggles.clone() })?;
                 match rows.iter_mut().find(|(settings, _)| settings.same(&evaluation.toggles)) {
