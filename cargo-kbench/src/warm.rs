@@ -47,7 +47,7 @@ impl WarmStart {
                     start.variants.push(variant);
                 }
                 Err(error) => {
-                    start.dropped.push(format!("{toggles} (rank {} at {shape} on {device}): {error}", place + 1))
+                    start.dropped.push(format!("{toggles} (rank {} at {shape} on {device}): {error}", place + 1));
                 }
             }
         }

@@ -53,6 +53,7 @@ impl Candidates {
     }
 
     /// With more variants that every search tries first; those that are no candidates, or already among the first, are left out.
+    #[must_use]
     pub fn beginning_with(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
         let mut first = self.first.to_vec();
         for variant in variants {
