@@ -134,6 +134,17 @@ pub struct VariantArgs {
     pub variant: Option<String>,
 }
 
+/// A variant by its toggles, or the winner.
+#[derive(Debug, Clone, Args)]
+pub struct CandidateArgs {
+    /// The default, or what `--variant` says.
+    #[command(flatten)]
+    pub variant: VariantArgs,
+    /// The winner that elite.json names for this device and shape
+    #[arg(long, conflicts_with = "variant")]
+    pub elite: bool,
+}
+
 /// What to do with the resources of all variants.
 #[derive(Debug, Clone, Args)]
 pub struct DriftArgs {
@@ -244,10 +255,7 @@ enum Verb {
         #[command(flatten)]
         tools: ToolArgs,
         #[command(flatten)]
-        variant: VariantArgs,
-        /// The winner that elite.json names for this device and shape
-        #[arg(long, conflicts_with = "variant")]
-        elite: bool,
+        candidate: CandidateArgs,
         #[command(flatten)]
         measure: MeasureArgs,
     },
@@ -258,10 +266,7 @@ enum Verb {
         #[command(flatten)]
         tools: ToolArgs,
         #[command(flatten)]
-        variant: VariantArgs,
-        /// The winner that elite.json names for this device and shape
-        #[arg(long, conflicts_with = "variant")]
-        elite: bool,
+        candidate: CandidateArgs,
         #[command(flatten)]
         measure: MeasureArgs,
         /// Keep the result in a file, for `compare`
@@ -275,10 +280,7 @@ enum Verb {
         #[command(flatten)]
         tools: ToolArgs,
         #[command(flatten)]
-        variant: VariantArgs,
-        /// The winner that elite.json names for this device and shape
-        #[arg(long, conflicts_with = "variant")]
-        elite: bool,
+        candidate: CandidateArgs,
         #[command(flatten)]
         measure: MeasureArgs,
     },
@@ -382,16 +384,13 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Build { select, tools, variant, all, drift } => {
             verbs::build::run(&select, &tools, &variant, all, &drift, output)
         }
-        Verb::Gate { select, tools, variant, elite, measure } => {
-            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+        Verb::Gate { select, tools, candidate, measure } => {
             verbs::gate::run(&select, &tools, &candidate, &measure, output)
         }
-        Verb::Bench { select, tools, variant, elite, measure, save } => {
-            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+        Verb::Bench { select, tools, candidate, measure, save } => {
             verbs::bench::run(&select, &tools, &candidate, &measure, save.as_deref(), output)
         }
-        Verb::Profile { select, tools, variant, elite, measure } => {
-            let candidate = verbs::bench::Candidate { variant: &variant, elite };
+        Verb::Profile { select, tools, candidate, measure } => {
             verbs::profile::run(&select, &tools, &candidate, &measure, output)
         }
         Verb::Audit { select, tools, variant, measure } => {

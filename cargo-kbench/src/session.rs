@@ -182,10 +182,10 @@ impl Comparison {
     pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
         let speedup = compared.speedup(name, other).ok()?;
         let same = compared.same_program(name, other);
-        let is_noise = compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
+        let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
         let verdict = match gates::performance::verdict(&speedup) {
             _ if same => Verdict::Same,
-            Verdict::Faster | Verdict::Slower if is_noise => Verdict::Undecided,
+            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Undecided,
             verdict => verdict,
         };
         Some(Self { speedup, verdict })
@@ -237,15 +237,13 @@ pub fn autotune(
 
     let finalists = search.finalists(bench, reporter)?;
     let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
-    let mut default_entrant = None;
     if let Some(best) = finalists.first() {
         entrants.push(Entrant::Again(best.entrant().into()));
         let default = &kernel.space.default;
         // Its twin among the finalists stands for it.
         if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
-            default_entrant = Some(Entrant::Variant(default.clone()));
+            entrants.push(Entrant::Variant(default.clone()));
         }
-        entrants.extend(default_entrant.clone());
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
     }
     reporter.event(finals(kernel, &entrants));

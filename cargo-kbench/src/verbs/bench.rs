@@ -2,30 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
-
+use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, skip, variant};
 use crate::bench::{BenchEntry, BenchFile, SideBySide};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::config::{Kernel, Project};
-use crate::elite::{DeviceRecord, EliteFile};
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::elite::EliteFile;
 use crate::report::{self, Verbosity, outln};
-use crate::workbench::{Entrant, Proposed, Workbench};
-
-/// Which variant.
-#[derive(Debug)]
-pub struct Candidate<'a> {
-    /// The default, or what `--variant` says.
-    pub variant: &'a VariantArgs,
-    /// The winner of elite.json instead.
-    pub elite: bool,
-}
+use crate::workbench::Workbench;
 
 /// Runs the verb.
 pub fn run(
     select: &SelectArgs,
     tools: &ToolArgs,
-    candidate: &Candidate<'_>,
+    candidate: &CandidateArgs,
     measure: &MeasureArgs,
     save: Option<&Path>,
     output: &OutputArgs,
@@ -40,7 +29,7 @@ pub fn run(
     let mut entries = Vec::new();
     for (package, kernel) in selected(&project, select) {
         let kernel = overridden(kernel, measure)?;
-        let asked = variant(&kernel, candidate.variant)?;
+        let asked = variant(&kernel, &candidate.variant)?;
         let cache = project.work_directory().join("references");
         let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
         let device = match bench.open() {
@@ -52,10 +41,7 @@ pub fn run(
         };
         let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
         let shapes: Vec<usize> = bench.builder.shapes().iter().copied().filter(timed).collect();
-        let plan = match &elite {
-            Some(elite) => winners(elite, &project, &kernel, &(&device).into(), &shapes)?,
-            None => shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect(),
-        };
+        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
         let mut side_by_side = SideBySide::new(&mut bench, &device);
         for (shape, entrant) in plan {
             if output.verbosity() > Verbosity::Quiet && !output.json() {
@@ -91,46 +77,4 @@ fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
         outln!("{}\n", report::bench::side_by_side(entry).trim_end());
     }
     if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass }
-}
-
-/// The winner at each of the shapes that elite.json has one for.
-pub(super) fn winners(
-    elite: &EliteFile,
-    project: &Project,
-    kernel: &Kernel,
-    device: &DeviceRecord,
-    shapes: &[usize],
-) -> anyhow::Result<Vec<(usize, Entrant)>> {
-    let mut winners = Vec::new();
-    for &shape in shapes {
-        let place = &kernel.shapes[shape];
-        let entry = elite.kernels.iter().find(|entry| {
-            (&entry.package, &entry.kernel, &entry.shape) == (&kernel.package, &kernel.name, &place.name)
-                && entry.device.name == device.name
-                && entry.dims == place.dims.iter().cloned().collect()
-        });
-        let Some(winner) = entry.and_then(|entry| entry.elite.first()) else { continue };
-        let variant = kernel.space.variant(&winner.toggles);
-        let variant =
-            variant.map_err(|error| anyhow!("elite.json, kernel `{}`: {error}; tune it again", kernel.name))?;
-        let path = project.elite_path();
-        let root = path.parent().unwrap_or(&path);
-        winners.push((
-            shape,
-            match &winner.source {
-                None => Entrant::Variant(variant),
-                Some(record) => Entrant::Proposed(Proposed::find(kernel, record, root)?.into(), variant),
-            },
-        ));
-    }
-    if winners.is_empty() {
-        let shapes: Vec<&str> = shapes.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
-        return Err(anyhow!(
-            "elite.json has no winner of `{}` at {} on {}; `cargo kbench autotune` finds one",
-            kernel.name,
-            crate::text::list(&shapes),
-            device.name
-        ));
-    }
-    Ok(winners)
 }

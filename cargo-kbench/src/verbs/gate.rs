@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::bench::{Candidate, winners};
+use super::candidate::plan;
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::compile::Compiler;
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::elite::EliteFile;
@@ -24,7 +24,7 @@ use crate::workbench::{Entrant, RunError, Workbench};
 pub fn run(
     select: &SelectArgs,
     tools: &ToolArgs,
-    candidate: &Candidate<'_>,
+    candidate: &CandidateArgs,
     measure: &MeasureArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
@@ -40,7 +40,7 @@ pub fn run(
     let (mut passed, mut total) = (0, 0);
     for (package, kernel) in kernels {
         let kernel = overridden(kernel, measure)?;
-        let asked = Asked { variant: variant(&kernel, candidate.variant)?, elite: elite.as_ref() };
+        let asked = Asked { variant: variant(&kernel, &candidate.variant)?, elite: elite.as_ref() };
         let of_kernel = match gate(&project, package, &kernel, &compiler, measure.device, &asked, output)? {
             Ok(of_kernel) => of_kernel,
             Err(error) => skip(&kernel, error)?,
@@ -79,14 +79,11 @@ fn gate(
         }
         Err(error) => return Ok(Err(error)),
     };
-    let winner = match asked.elite {
-        Some(elite) => winners(elite, project, kernel, &(&device).into(), &[kernel.search.shape])?.pop(),
-        None => None,
-    };
-    let (source, variant) = match &winner {
+    let plan = plan(asked.elite, &asked.variant, project, kernel, &device, &[kernel.search.shape])?;
+    let (source, variant) = match plan.first() {
         Some((_, Entrant::Proposed(source, variant))) => (Some(source), variant),
         Some((_, Entrant::Variant(variant))) => (None, variant),
-        _ => (None, &asked.variant),
+        _ => unreachable!("a winner is a variant, and there is one"),
     };
     let gated = bench.on(source, |bench| {
         if output.json() {

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod autotune;
 pub mod bench;
 pub mod build;
+mod candidate;
 pub mod check;
 pub mod compare;
 pub mod gate;

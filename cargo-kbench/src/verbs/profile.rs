@@ -1,8 +1,8 @@
 //! `cargo kbench profile`: what limits one variant of each kernel.
 
-use super::bench::{Candidate, winners};
+use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, skip, variant};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::Kernel;
 use crate::elite::EliteFile;
 use crate::evaluation::Evaluation;
@@ -15,7 +15,7 @@ use crate::workbench::{Entrant, RunError, Workbench};
 pub fn run(
     select: &SelectArgs,
     tools: &ToolArgs,
-    candidate: &Candidate<'_>,
+    candidate: &CandidateArgs,
     measure: &MeasureArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
@@ -28,7 +28,7 @@ pub fn run(
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let kernel = narrowed(overridden(kernel, measure)?, measure);
-        let asked = variant(&kernel, candidate.variant)?;
+        let asked = variant(&kernel, &candidate.variant)?;
         let cache = project.work_directory().join("references");
         let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
         let device = match bench.open() {
@@ -39,10 +39,7 @@ pub fn run(
             }
         };
         let shapes = bench.builder.shapes().to_vec();
-        let plan = match &elite {
-            Some(elite) => winners(elite, &project, &kernel, &(&device).into(), &shapes)?,
-            None => shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect(),
-        };
+        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
         let mut tried: Option<(String, Evaluation)> = None;
         for (shape, entrant) in plan {
             let (source, variant) = match &entrant {

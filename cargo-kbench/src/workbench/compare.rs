@@ -312,10 +312,7 @@ impl<'a> Workbench<'a> {
         timings: &mut Vec<Timing>,
     ) -> Result<Result<(), (Loser, Rejection)>, RunError> {
         for contender in contenders {
-            let TimedCase { case, reference } = &contender.case;
-            for seed in std::iter::once(job.seed).chain(job.other_seed) {
-                self.refer_seed(contender.kernel, shape, case, reference, seed)?;
-            }
+            self.refer_timed(contender.kernel, shape, &contender.case, &job)?;
         }
         let new = match self.time_together(job) {
             Ok(new) => new,

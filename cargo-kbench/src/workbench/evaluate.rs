@@ -229,9 +229,7 @@ impl Workbench<'_> {
     ) -> Result<Result<(TimingRecord, Option<Summary>), Rejection>, RunError> {
         let kernel = self.kernel;
         for timed in &job.cases {
-            for seed in std::iter::once(job.seed).chain(job.other_seed) {
-                self.refer_seed(kernel, shape, &timed.case, &timed.reference, seed)?;
-            }
+            self.refer_timed(kernel, shape, timed, &job)?;
         }
         let started = Instant::now();
         let timed = self.executor.time(job, self.timeout());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kbench_runtime::protocol::{
-    Arg, CacheMode, Case, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec,
+    Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
 };
 use kbench_runtime::reference::{self, Asked, References, View};
 use kbench_runtime::tensor::{self, Blobs};
@@ -108,16 +108,16 @@ impl Workbench<'_> {
         self.refer(kernel, shape, tensors, reference, &asked)
     }
 
-    /// The same for the random inputs of one seed.
-    pub(super) fn refer_seed(
+    /// The same for a case of a timing, on both sets of its inputs.
+    pub(super) fn refer_timed(
         &mut self,
         kernel: &Kernel,
         shape: &str,
-        case: &Case,
-        reference: &Reference,
-        seed: u64,
+        timed: &TimedCase,
+        job: &TimeJob,
     ) -> Result<(), RunError> {
-        self.refer(kernel, shape, &case.tensors, reference, &[Asked::seed(seed)])
+        let asked: Vec<Asked> = std::iter::once(job.seed).chain(job.other_seed).map(Asked::seed).collect();
+        self.refer(kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
 
     /// The same for anything.

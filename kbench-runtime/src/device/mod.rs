@@ -39,17 +39,7 @@ pub trait Device {
 
     /// Whether `data` lies in `buffer` from byte `offset` on.
     fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
-        // In parts: to get fresh memory for a large tensor takes longer than to compare it.
-        const PART: usize = 8 << 20;
-        let mut copy = vec![0; data.len().min(PART)];
-        for (at, data) in data.chunks(PART).enumerate() {
-            let copy = &mut copy[..data.len()];
-            self.download(buffer, offset + at * PART, copy)?;
-            if copy != data {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        holds_in_parts(self, buffer, offset, data)
     }
 
     /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device
@@ -144,6 +134,26 @@ pub struct Energy {
     pub joules: f64,
     /// The shortest stretch of time over which a difference is worth something: many times that between two updates.
     pub window: std::time::Duration,
+}
+
+/// [`Device::holds`] by fetching what lies there.
+fn holds_in_parts<D: Device + ?Sized>(
+    device: &mut D,
+    buffer: &D::Buffer,
+    offset: usize,
+    data: &[u8],
+) -> Result<bool, Failure> {
+    // In parts: to get fresh memory for a large tensor takes longer than to compare it.
+    const PART: usize = 8 << 20;
+    let mut copy = vec![0; data.len().min(PART)];
+    for (at, data) in data.chunks(PART).enumerate() {
+        let copy = &mut copy[..data.len()];
+        device.download(buffer, offset + at * PART, copy)?;
+        if copy != data {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a clock can tell apart, in nanoseconds.

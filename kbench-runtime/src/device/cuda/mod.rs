@@ -28,7 +28,7 @@ use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write, holds_in_parts};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
@@ -127,9 +127,7 @@ impl Device for CudaDevice {
         if let Some(digest) = self.digest(buffer, offset, data.len())? {
             return Ok(digest == crate::digest::digest(data, 0, crate::digest::key()));
         }
-        let mut copy = vec![0; data.len()];
-        self.download(buffer, offset, &mut copy)?;
-        Ok(copy == data)
+        holds_in_parts(self, buffer, offset, data)
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
