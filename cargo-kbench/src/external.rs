@@ -98,7 +98,7 @@ impl Inputs {
                 continue;
             };
             let path = folder.path().join(format!("in-{index}.bin"));
-            fs::write(&path, data)?;
+            fs::write(&path, &data[..])?;
             // Several programs read it.
             let mut permissions = fs::metadata(&path)?.permissions();
             permissions.set_readonly(true);

@@ -1,10 +1,9 @@
 //! The correctness engine: what a kernel does to its memory, and how far its outputs are from the reference's.
 //!
-//! One seed takes three launches: two on the same poison (their outputs must be the same bits), and one on another poison
-//! (an output that keeps both was never written; one that differs otherwise depends on what was there before). When the third
-//! differs, a fourth tells dependence from chance.
+//! One seed takes two launches, each on another poison: their outputs must be the same bits. Where they differ, an element that
+//! keeps both was never written; of others, one more launch on each poison tells what depends on what was there before from
+//! chance.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::cache::Bounded;
 use crate::compare::{count, element, sizes, with_reference};
 use crate::device::Device;
 use crate::device::host::HostDevice;
+use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::pattern::Pattern;
 use crate::pool::Pool;
@@ -22,6 +22,7 @@ use crate::protocol::{
 };
 use crate::reference::{self, Asked, References, View};
 use crate::rig::{FINITE, NAN, Outputs, Rig};
+use crate::seen::Seen;
 use crate::tensor::{self, Blobs, GENERATION, Inputs};
 
 /// Bytes of inputs kept between jobs.
@@ -36,6 +37,7 @@ pub struct Session<D: Device> {
     /// Runs references that are C while kernels run elsewhere.
     host: Option<HostDevice>,
     pub(crate) pool: Pool<D::Buffer>,
+    pub(crate) seen: Seen,
     blobs: Blobs,
     inputs: Bounded<Inputs>,
     references: References,
@@ -50,6 +52,7 @@ impl<D: Device> Session<D> {
             device,
             host: None,
             pool: Pool::default(),
+            seen: Seen::default(),
             blobs: Blobs::new(),
             inputs: Bounded::new(INPUTS),
             references: References::new(cache),
@@ -186,9 +189,9 @@ impl<D: Device> Session<D> {
                 Some(rig) => rig,
                 none => none.insert(self.rig(&job.case, &inputs)?),
             };
-            rig.begin(&mut self.device, &inputs)?;
+            rig.begin(&mut self.device, Some(&mut self.pool), &inputs)?;
             let check = Check { tensors, inputs: &inputs, reference: &reference, seed };
-            let (mut report, outputs) = check.run(&mut self.device, rig, job.bad_above, stage)?;
+            let (mut report, outputs) = check.run(&mut self.device, &mut self.seen, rig, job.bad_above, stage)?;
             report.pattern = pattern;
             for (at, ((index, output), report)) in outputs.iter().zip(&mut report.outputs).enumerate() {
                 let spec = &tensors[*index];
@@ -250,9 +253,9 @@ impl<D: Device> Session<D> {
         }
         let case = Case { tensors: job.case.tensors.clone(), launch: naive.clone() };
         let outputs = self.rig(&case, inputs).and_then(|mut rig| {
-            rig.begin(&mut self.device, inputs)?;
+            rig.begin(&mut self.device, Some(&mut self.pool), inputs)?;
             self.device.run(&rig.bound)?;
-            rig.outputs(&mut self.device)
+            rig.outputs(&mut self.device, &mut self.seen)
         });
         let failed = |failure: Failure| Failure::Reference { message: format!("the naive implementation: {failure}") };
         let errors: Vec<ErrorSizes> = outputs
@@ -275,15 +278,7 @@ impl<D: Device> Session<D> {
         stage(Stage::Reference);
         let reference = self.reference(&job.reference, &job.tensors, &inputs, job.seed)?;
         stage(Stage::Compare);
-        let mut report = SeedReport {
-            seed: job.seed,
-            pattern: None,
-            outputs: Vec::new(),
-            inputs_changed: Vec::new(),
-            out_of_bounds: Vec::new(),
-            unrepeatable: 0,
-            stale: 0,
-        };
+        let mut report = SeedReport::new(job.seed);
         for (index, output) in &job.outputs {
             let spec =
                 job.tensors.get(*index).filter(|spec| spec.bytes() == output.0.len()).ok_or_else(|| {
@@ -330,7 +325,7 @@ struct Others {
 pub(crate) struct Check<'a> {
     pub tensors: &'a [TensorSpec],
     pub inputs: &'a Inputs,
-    pub reference: &'a reference::Outputs,
+    pub reference: &'a Arc<reference::Outputs>,
     pub seed: u64,
 }
 
@@ -339,36 +334,33 @@ impl Check<'_> {
     pub fn run<D: Device>(
         &self,
         device: &mut D,
+        seen: &mut Seen,
         rig: &mut Rig<D>,
         bad_above: f64,
         stage: OnStage<'_>,
     ) -> Result<(SeedReport, Outputs), Failure> {
-        let mut report = SeedReport {
-            seed: self.seed,
-            pattern: None,
-            outputs: Vec::new(),
-            inputs_changed: Vec::new(),
-            out_of_bounds: Vec::new(),
-            unrepeatable: 0,
-            stale: 0,
-        };
+        let mut report = SeedReport::new(self.seed);
         // Bytes that are as `known` are not copied again.
-        let mut launch = |poison: u8, known| {
+        let mut launch = |seen: &mut Seen, poison: u8, known| {
             stage(Stage::Launch);
             rig.poison(device, self.inputs, poison)?;
             device.run(&rig.bound)?;
             let outputs = match known {
-                Some(known) => rig.outputs_or(device, known)?,
-                None => Cow::Owned(rig.outputs(device)?),
+                Some(known) => rig.outputs_or(device, seen, known)?,
+                None => rig.outputs(device, seen)?,
             };
             rig.out_of_bounds(device, &mut report.out_of_bounds)?;
             rig.inputs_changed(device, self.inputs, &mut report.inputs_changed)?;
             Ok::<_, Failure>(outputs)
         };
-        let first = launch(NAN, None)?.into_owned();
-        let second = launch(NAN, Some(&first))?;
-        let third = launch(FINITE, Some(&first))?;
-        let fourth = if self.differ(&first, &third) { launch(FINITE, Some(&third))? } else { Cow::Borrowed(&*third) };
+        let first = launch(seen, NAN, None)?;
+        let third = launch(seen, FINITE, Some(&first))?;
+        let (mut second, mut fourth) = (first.clone(), third.clone());
+        if self.differ(&first, &third) {
+            // The same poison twice running: what takes turns is no dependence.
+            fourth = launch(seen, FINITE, Some(&third))?;
+            second = launch(seen, NAN, Some(&first))?;
+        }
 
         stage(Stage::Compare);
         for (at, (index, output)) in first.iter().enumerate() {
@@ -381,11 +373,10 @@ impl Check<'_> {
             report.unrepeatable += differences(spec, &[(output, second), (third, fourth)], |i| !repeats(i));
             report.stale +=
                 differences(spec, &[(output, third)], |i| repeats(i) && !same(output, third, i) && !unwritten(i));
-            let Some((wide, reference)) = self.reference.get(index) else {
+            let Some(mut errors) = seen.errors(spec, output, self.reference, *index, bad_above) else {
                 return Err(Failure::Reference { message: format!("it gives no `{}`", spec.name) });
             };
-            let mut errors = with_reference(spec, output, *wide, reference, bad_above);
-            if spec.role == Role::Out && !std::ptr::eq(output, third) && output != third {
+            if spec.role == Role::Out && output != third {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), unwritten);
             }
             report.outputs.push(errors);
@@ -414,14 +405,10 @@ fn is_unwritten(spec: &TensorSpec, first: &[u8], third: &[u8], index: usize) -> 
 /// How many elements meet a condition that none meets where all pairs are the same bytes.
 pub(crate) fn differences(
     spec: &TensorSpec,
-    pairs: &[(&Vec<u8>, &Vec<u8>)],
+    pairs: &[(&Arc<Bytes>, &Arc<Bytes>)],
     meets: impl Fn(usize) -> bool + Sync,
 ) -> u64 {
-    if pairs.iter().all(|(left, right)| std::ptr::eq(*left, *right) || left == right) {
-        0
-    } else {
-        count(spec.elements(), meets).0
-    }
+    if pairs.iter().all(|(left, right)| left == right) { 0 } else { count(spec.elements(), meets).0 }
 }
 
 #[cfg(test)]

@@ -5,12 +5,65 @@
 //! digests with a probability of 2^-64, and no kernel can know which.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 /// Bytes that one thread digests at a time.
 const PART: usize = 1 << 20;
+
+/// Bytes that stay as they are, and their digest, computed once it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Bytes {
+    data: Vec<u8>,
+    digest: OnceLock<u64>,
+}
+
+impl Bytes {
+    /// With their digest, where it is known already.
+    pub fn new(data: Vec<u8>, digest: Option<u64>) -> Self {
+        Self { data, digest: digest.map(OnceLock::from).unwrap_or_default() }
+    }
+
+    /// Their digest, if it was computed.
+    pub fn known_digest(&self) -> Option<u64> {
+        self.digest.get().copied()
+    }
+
+    /// Their digest under this process's [`key`].
+    pub fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| digest(&self.data, 0, key()))
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(data: Vec<u8>) -> Self {
+        Self::new(data, None)
+    }
+}
+
+impl From<Bytes> for Vec<u8> {
+    fn from(bytes: Bytes) -> Self {
+        bytes.data
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
+
+impl Eq for Bytes {}
 
 /// The key of this process.
 pub fn key() -> u64 {

@@ -14,6 +14,7 @@ mod pool;
 pub mod protocol;
 pub mod reference;
 mod rig;
+mod seen;
 pub mod stats;
 pub mod tensor;
 pub mod timing;

@@ -101,11 +101,36 @@ impl<B> Pool<B> {
         spec: &TensorSpec,
         contents: &Contents,
     ) -> Result<Rc<Slot<B>>, Failure> {
+        self.find(device, spec, contents, true)
+    }
+
+    /// Memory for contents that are wanted again: it does not go to others while there is room.
+    pub fn keep<D: Device<Buffer = B>>(
+        &mut self,
+        device: &mut D,
+        spec: &TensorSpec,
+        contents: &Contents,
+    ) -> Result<Rc<Slot<B>>, Failure> {
+        let idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(|slot| self.size(slot)).sum();
+        self.find(device, spec, contents, idle + spec.bytes() > self.limit)
+    }
+
+    fn size(&self, slot: &Slot<B>) -> usize {
+        slot.bytes + 2 * self.guard
+    }
+
+    fn find<D: Device<Buffer = B>>(
+        &mut self,
+        device: &mut D,
+        spec: &TensorSpec,
+        contents: &Contents,
+        take_over: bool,
+    ) -> Result<Rc<Slot<B>>, Failure> {
         let bytes = spec.bytes();
         let fits = |slot: &Rc<Slot<B>>| slot.name == spec.name && slot.bytes == bytes && slot.role == spec.role;
         let holds = |slot: &Rc<Slot<B>>| spec.role != Role::In || slot.holds(contents);
         let at = self.slots.iter().position(|slot| fits(slot) && holds(slot));
-        let at = at.or_else(|| self.slots.iter().position(|slot| fits(slot) && is_idle(slot)));
+        let at = at.or_else(|| self.slots.iter().position(|slot| take_over && fits(slot) && is_idle(slot)));
         let known = at.and_then(|at| self.slots.remove(at));
         let slot = if let Some(slot) = known {
             slot
@@ -130,8 +155,7 @@ impl<B> Pool<B> {
 
     /// Drops idle buffers, the least recently used ones first, until at most `keep` bytes of them are left.
     fn drop_idle(&mut self, keep: usize) {
-        let size = |slot: &Rc<Slot<B>>| slot.bytes + 2 * self.guard;
-        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(size).sum();
+        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(|slot| self.size(slot)).sum();
         self.slots.retain(|slot| {
             let drop = is_idle(slot) && idle > keep;
             if drop {
@@ -161,7 +185,7 @@ mod tests {
     fn equal_tensors_share_a_buffer_unless_they_must_hold_different_contents() {
         let mut device = FakeDevice::open(0);
         let mut pool = Pool::<Buffer>::default();
-        let contents = |byte: u8| Contents::new(&Arc::new(vec![Some(vec![byte; 8])]), 0);
+        let contents = |byte: u8| Contents::new(&Arc::new(vec![Some(vec![byte; 8].into())]), 0);
         let out = spec("o", 8, Role::Out);
         let first = pool.take(&mut device, &out, &contents(0)).unwrap();
         let second = pool.take(&mut device, &out, &contents(1)).unwrap();

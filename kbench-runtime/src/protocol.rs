@@ -620,6 +620,21 @@ pub struct SeedReport {
     pub stale: u64,
 }
 
+impl SeedReport {
+    /// One that found nothing yet.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            pattern: None,
+            outputs: Vec::new(),
+            inputs_changed: Vec::new(),
+            out_of_bounds: Vec::new(),
+            unrepeatable: 0,
+            stale: 0,
+        }
+    }
+}
+
 /// Errors of one output tensor against the reference. Finite numbers always; errors over finite elements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputReport {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -13,11 +14,13 @@ use crate::cache::Bounded;
 use crate::codec::{self, CHUNK};
 use crate::compare::{count, element};
 use crate::device::Device;
+use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::pattern::{self, Pattern, smallest_normal};
 use crate::pool::Pool;
 use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, Source, TensorSpec};
 use crate::rig::{self, Rig, is_output};
+use crate::seen::Seen;
 use crate::tensor::{GENERATION, Inputs};
 
 /// Bytes kept in memory.
@@ -90,6 +93,14 @@ pub type Outputs = BTreeMap<usize, (DType, Vec<u8>)>;
 pub struct References {
     memory: Bounded<Outputs>,
     folder: Option<PathBuf>,
+    /// Results on their way to disk: nothing waits for them but the end.
+    storing: Vec<JoinHandle<()>>,
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        self.settle();
+    }
 }
 
 impl References {
@@ -99,7 +110,14 @@ impl References {
             // A cache that cannot be tidied costs room, nothing else.
             let _ = tidy(folder, FOLDER, ABANDONED);
         }
-        Self { memory: Bounded::new(MEMORY), folder }
+        Self { memory: Bounded::new(MEMORY), folder, storing: Vec::new() }
+    }
+
+    /// Waits until what can be on disk is there.
+    pub fn settle(&mut self) {
+        for storing in self.storing.drain(..) {
+            let _ = storing.join();
+        }
     }
 
     /// Whether there is a result under `key`.
@@ -120,17 +138,14 @@ impl References {
                 std::fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
             Some(outputs)
         });
-        let outputs = if let Some(outputs) = stored {
-            outputs
-        } else {
-            let outputs = run()?;
-            if let Some(path) = path {
-                // A cache that cannot be written costs time, nothing else.
-                let _ = store(&path, &outputs);
-            }
-            outputs
-        };
-        let outputs = Arc::new(outputs);
+        let is_new = stored.is_none();
+        let outputs = Arc::new(stored.map_or_else(run, Ok)?);
+        if let (Some(path), true) = (path, is_new) {
+            let outputs = Arc::clone(&outputs);
+            // A cache that cannot be written costs time, nothing else.
+            self.storing.retain(|storing| !storing.is_finished());
+            self.storing.push(thread::spawn(move || drop(store(&path, &outputs))));
+        }
         self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
         Ok(outputs)
     }
@@ -192,7 +207,9 @@ pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Input
             _ => own(),
         }
     };
-    (0..tensors.len()).map(|index| if takes(&reference.launch, index) { wide(index) } else { None }).collect()
+    (0..tensors.len())
+        .map(|index| takes(&reference.launch, index).then(|| wide(index).map(Bytes::from)).flatten())
+        .collect()
 }
 
 /// Changes every value by a relative error up or down, and flushes what is subnormal in a type whose subnormal numbers compilers
@@ -239,16 +256,17 @@ fn run_inner<D: Device>(
         }
     }
     let mut rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code)?;
-    rig.begin(device, wide_inputs)?;
+    rig.begin(device, None, wide_inputs)?;
     device.run(&rig.bound)?;
-    let outputs = rig.outputs(device)?;
+    let mut seen = Seen::default();
+    let outputs = rig.outputs(device, &mut seen)?;
     let mut out_of_bounds = Vec::new();
     rig.out_of_bounds(device, &mut out_of_bounds)?;
     if let Some(write) = out_of_bounds.first() {
         return Err(refuse(format!("it writes out of bounds: `{}` at byte {}", write.tensor, write.offset)));
     }
     let is_poison = |bytes: &[u8], poison: u8| bytes.iter().all(|byte| *byte == poison);
-    let suspects = |(index, data): &(usize, Vec<u8>)| {
+    let suspects = |(index, data): &(usize, Arc<Bytes>)| {
         let spec = &wide[*index];
         let size = spec.dtype.size();
         spec.role == Role::Out && count(spec.elements(), |at| is_poison(element(data, at, size), rig::NAN)).0 > 0
@@ -257,7 +275,7 @@ fn run_inner<D: Device>(
         // Poison may be an honest result (-1 is, for an integer), but not with two different poisons.
         rig.poison(device, wide_inputs, rig::FINITE)?;
         device.run(&rig.bound)?;
-        for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device)?) {
+        for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device, &mut seen)?) {
             let spec = &wide[*index];
             let size = spec.dtype.size();
             let (unwritten, at) = count(spec.elements(), |at| {
@@ -269,7 +287,9 @@ fn run_inner<D: Device>(
             }
         }
     }
-    let outputs = outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, data))).collect();
+    drop(seen);
+    let own = |data| Vec::from(Arc::into_inner(data).expect("nobody else keeps it"));
+    let outputs = outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, own(data)))).collect();
     some_finite(tensors, &outputs, asked)?;
     Ok(outputs)
 }
@@ -398,6 +418,7 @@ mod tests {
         let mut references = fresh();
         references.get("k", || Ok(outputs())).unwrap();
         assert_eq!(known(&mut references), Ok(outputs()), "from memory");
+        references.settle();
         assert_eq!(known(&mut fresh()), Ok(outputs()), "from disk");
 
         let file = path.join("k.ref");

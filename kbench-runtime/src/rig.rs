@@ -2,20 +2,24 @@
 
 mod sets;
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use self::sets::InputCopies;
 use crate::codec;
 use crate::device::{BoundArg, Device, Write};
+use crate::digest::Bytes;
 use crate::pool::{Contents, Pool, Slot};
-use crate::protocol::{Arg, Failure, Launch, OutOfBounds, Role, Source, TensorSpec};
+use crate::protocol::{Arg, DeviceKind, Failure, Launch, OutOfBounds, Role, Source, TensorSpec};
+use crate::seen::Seen;
 use crate::tensor::Inputs;
 
 /// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
 /// [`Device::alloc`] promises, so that the tensors between them are aligned too.
 pub const GUARD: usize = 64 << 10;
+
+/// Inputs of so many bytes are kept on the device.
+const KEPT: usize = 1 << 20;
 
 /// The first poison: NaN in every floating-point type, -1 or the maximum in every integer.
 pub const NAN: u8 = 0xff;
@@ -167,15 +171,26 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
-    /// Gives the kernel the inputs of one seed, and fresh guard bands.
-    pub fn begin(&mut self, device: &mut D, inputs: &Arc<Inputs>) -> Result<(), Failure> {
+    /// Gives the kernel the inputs of one seed, and fresh guard bands. With a pool, copies of large inputs stay on the device for
+    /// the next rig.
+    pub fn begin(
+        &mut self,
+        device: &mut D,
+        mut pool: Option<&mut Pool<D::Buffer>>,
+        inputs: &Arc<Inputs>,
+    ) -> Result<(), Failure> {
         self.set_symbols(device, inputs)?;
         for (index, (spec, slot)) in self.tensors.iter().zip(&self.slots).enumerate() {
             let Some(slot) = slot.as_ref().filter(|_| spec.role == Role::In) else { continue };
             fill_guards(device, &slot.buffer, spec.bytes(), NAN)?;
             let contents = Contents::new(inputs, index);
             if !slot.holds(&contents) || contents.bytes().is_none() {
-                upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
+                let is_far = spec.bytes() >= KEPT && device.info().kind != DeviceKind::Host;
+                let pool = pool.as_deref_mut().filter(|_| is_far);
+                match pool.map(|pool| copy_of(device, pool, spec, &contents)) {
+                    Some(Ok(copy)) => device.write(&[sets::whole(spec, &copy, slot)])?,
+                    _ => upload(device, &slot.buffer, GUARD, spec, contents.bytes())?,
+                }
                 slot.now_holds(contents);
             }
         }
@@ -240,7 +255,8 @@ impl<D: Device> Rig<D> {
     /// Gives outputs the bytes that a launch left in them; other tensors stay as they are.
     pub fn set_outputs(&self, device: &mut D, outputs: &Outputs) -> Result<(), Failure> {
         for (index, data) in outputs.iter().filter(|(index, _)| self.tensors[*index].role == Role::Out) {
-            if let Some(slot) = &self.slots[*index] {
+            let Some(slot) = &self.slots[*index] else { continue };
+            if !device.holds(&slot.buffer, GUARD, data)? {
                 device.upload(&slot.buffer, GUARD, data)?;
             }
         }
@@ -260,26 +276,20 @@ impl<D: Device> Rig<D> {
     }
 
     /// The bytes of every output: `known` itself where they are the same.
-    pub fn outputs_or<'a>(&self, device: &mut D, known: &'a Outputs) -> Result<Cow<'a, Outputs>, Failure> {
+    pub fn outputs_or(&self, device: &mut D, seen: &mut Seen, known: &Outputs) -> Result<Outputs, Failure> {
         for (index, data) in known {
             let slot = self.slots[*index].as_ref().expect("every output has memory");
             if !device.holds(&slot.buffer, GUARD, data)? {
-                return self.outputs(device).map(Cow::Owned);
+                return self.outputs(device, seen);
             }
         }
-        Ok(Cow::Borrowed(known))
+        Ok(known.clone())
     }
 
     /// The bytes of every output.
-    pub fn outputs(&self, device: &mut D) -> Result<Outputs, Failure> {
+    pub fn outputs(&self, device: &mut D, seen: &mut Seen) -> Result<Outputs, Failure> {
         let outputs = self.slots().filter(|(_, spec, _)| is_output(spec.role));
-        outputs
-            .map(|(index, spec, buffer)| {
-                let mut data = vec![0; spec.bytes()];
-                device.download(buffer, GUARD, &mut data)?;
-                Ok((index, data))
-            })
-            .collect()
+        outputs.map(|(index, spec, buffer)| Ok((index, seen.fetch(device, buffer, GUARD, spec.bytes())?))).collect()
     }
 
     /// Adds what guard bands show to `seen`, and repairs those of the inputs.
@@ -333,7 +343,7 @@ fn copy_of<D: Device>(
     // No other tensor has a name with a blank in it.
     let name = format!("{} at first", spec.name);
     let copy = TensorSpec { name, role: Role::In, source: Source::None, ..spec.clone() };
-    let slot = pool.take(device, &copy, contents)?;
+    let slot = pool.keep(device, &copy, contents)?;
     if !slot.holds(contents) {
         upload(device, &slot.buffer, GUARD, spec, contents.bytes())?;
         slot.now_holds(contents.clone());
@@ -342,7 +352,7 @@ fn copy_of<D: Device>(
 }
 
 /// The bytes of every output by tensor index.
-pub type Outputs = Vec<(usize, Vec<u8>)>;
+pub type Outputs = Vec<(usize, Arc<Bytes>)>;
 
 /// Whether a tensor is compared with the reference's.
 pub fn is_output(role: Role) -> bool {

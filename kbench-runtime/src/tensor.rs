@@ -12,6 +12,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 
 use crate::codec::{self, CHUNK};
+use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::pattern::{Pattern, Transform};
 use crate::protocol::{Failure, Source, TensorSpec};
@@ -23,7 +24,7 @@ pub const GENERATION: u32 = 1;
 pub type Blobs = HashMap<String, Arc<Vec<u8>>>;
 
 /// The bytes of every tensor of a case, in its order; `None` for outputs and scratch.
-pub type Inputs = Vec<Option<Vec<u8>>>;
+pub type Inputs = Vec<Option<Bytes>>;
 
 /// Makes the inputs of a case.
 pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs, Failure> {
@@ -44,10 +45,10 @@ pub fn generate_pattern(
             Source::Quantize { from, scale, scale_dims } => {
                 let (values, scales) = quantize(specs, &inputs, index, *from, *scale, scale_dims)
                     .map_err(|message| Failure::Inputs { message: format!("`{}`: {message}", spec.name) })??;
-                inputs[index] = Some(values);
-                inputs[*scale] = Some(scales);
+                inputs[index] = Some(values.into());
+                inputs[*scale] = Some(scales.into());
             }
-            source => inputs[index] = Some(fresh(spec, source, seed, pattern, blobs)?),
+            source => inputs[index] = Some(fresh(spec, source, seed, pattern, blobs)?.into()),
         }
     }
     if let Some(spec) = specs
@@ -62,7 +63,7 @@ pub fn generate_pattern(
 
 /// The size of all inputs in bytes.
 pub fn bytes(inputs: &Inputs) -> usize {
-    inputs.iter().flatten().map(Vec::len).sum()
+    inputs.iter().flatten().map(|data| data.len()).sum()
 }
 
 fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {

@@ -91,9 +91,9 @@ pub(super) fn digests(gpu: &mut Gpu) {
             // Few bytes, or such as begin inside a word, are fetched.
             let expected = (bytes > 10 && offset != 4).then(|| kbench_runtime::digest::digest(&data, 0, key));
             assert_eq!(digest, expected, "{bytes} bytes at {offset}");
-            assert!(gpu.device.holds(&buffer, offset, &data).expect("a look"));
+            assert!(gpu.device.holds(&buffer, offset, &data.clone().into()).expect("a look"));
             data[bytes / 3] ^= 4;
-            assert!(!gpu.device.holds(&buffer, offset, &data).expect("a look"));
+            assert!(!gpu.device.holds(&buffer, offset, &data.clone().into()).expect("a look"));
         }
     }
     let small = gpu.alloc(1 << 20);

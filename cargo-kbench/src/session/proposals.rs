@@ -21,7 +21,7 @@ use crate::proposer::Proposer;
 use crate::proposer::protocol::{self, LONGEST, Propose, Refused, Status, Verdict};
 use crate::search::EVALUATIONS;
 use crate::space::Variant;
-use crate::workbench::{Attempt, Builder, Proposed, RunError, Workbench};
+use crate::workbench::{Attempt, Builder, Proposed, Race, RunError, Workbench};
 
 /// Rejects that are told in a round, and those of one reason.
 const REJECTS: usize = 16;
@@ -285,7 +285,8 @@ impl<'r> Proposals<'r> {
             // What is clearly slower than the elite need not be measured to the end.
             let bar = search.bar();
             let reporter = &mut *self.reporter;
-            let mut evaluation = bench.on(Some(source), |bench| bench.evaluate(variant, attempt, bar))?;
+            let mut evaluation =
+                bench.on(Some(source), |bench| bench.evaluate(variant, attempt, Some(Race { bar })))?;
             let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
             if evaluation.p50().is_some_and(is_better) && !evaluation.is_raced() {
                 bench.on(Some(source), |bench| sanitize(bench, variant, &mut evaluation, reporter))?;

@@ -13,7 +13,7 @@ use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::warm::WarmStart;
-use crate::workbench::{Attempt, Entrant, Proposed, RunError, Workbench};
+use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Workbench};
 
 /// Variants that each core compiles before they are measured, where these cores are the device.
 const CHUNK: usize = 4;
@@ -163,7 +163,7 @@ impl<'a> Search<'a> {
         attempt: Attempt,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        let evaluation = bench.evaluate(variant, attempt, self.bar())?;
+        let evaluation = bench.evaluate(variant, attempt, Some(Race { bar: self.bar() }))?;
         self.learn(variant, &evaluation);
         self.keep(Tried { variant: variant.clone(), source: None, evaluation }, reporter);
         Ok(())

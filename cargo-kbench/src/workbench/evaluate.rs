@@ -7,6 +7,7 @@ use kbench_runtime::protocol::{
     Timing,
 };
 use kbench_runtime::stats::Summary;
+use kbench_runtime::timing::FEWEST;
 
 use super::reservations::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
@@ -18,7 +19,7 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 5;
+const METHOD: u32 = 6;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -35,20 +36,27 @@ struct Jobs {
     more: Vec<(usize, TimeJob, CheckJob)>,
 }
 
+/// A search's measuring: as many samples as tell a median, the finals take the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Race {
+    /// Nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and its
+    /// [record says so](Evaluation::is_raced).
+    pub bar: Option<f64>,
+}
+
 impl Workbench<'_> {
     /// Runs a built variant through gate 2 and times it at the search's shape. What is known already is not run again.
     ///
-    /// `stop_above`: nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and
-    /// its [record says so](Evaluation::is_raced).
+    /// In a race it is measured only until its place is known.
     pub fn evaluate(
         &mut self,
         variant: &Variant,
         attempt: Attempt,
-        stop_above: Option<f64>,
+        race: Option<Race>,
     ) -> Result<Evaluation, RunError> {
         let toggles = self.kernel.space.settings(variant);
         // Another objective than p50 may be worth a longer time.
-        let stop_above = stop_above.filter(|_| self.objectives == [Objective::P50]);
+        let stop_above = race.and_then(|race| race.bar).filter(|_| self.objectives == [Objective::P50]);
         let mut evaluation = Evaluation::new(toggles.clone(), attempt.warnings);
         evaluation.source = self.builder.source.as_ref().map(|source| source.record.clone());
         match attempt.result {
@@ -61,6 +69,13 @@ impl Workbench<'_> {
                 }
                 match self.jobs(variant, &built)? {
                     Ok(mut jobs) => {
+                        if race.is_some() {
+                            for time in
+                                std::iter::once(&mut jobs.time).chain(jobs.more.iter_mut().map(|(_, time, _)| time))
+                            {
+                                time.iterations = time.iterations.min(FEWEST as u32);
+                            }
+                        }
                         // The same key whatever there is to beat: see `serves`.
                         evaluation.key = self.key(&jobs, &built);
                         if let Some(known) = self.known_as(&evaluation, variant, &built, stop_above)? {
@@ -202,6 +217,11 @@ impl Workbench<'_> {
         for (shape, time, after) in std::iter::once((kernel.search.shape, jobs.time, jobs.after)).chain(jobs.more) {
             let name = &kernel.shapes[shape].name;
             match self.time(name, time, &mut evaluation.warnings)? {
+                // It is out of the race, whatever else is to be said of it.
+                Ok((timing, _)) if timing.is_raced() => {
+                    evaluation.timing = Some(timing);
+                    return Ok(());
+                }
                 Ok((timing, energy)) if shape == kernel.search.shape => {
                     evaluation.timing = Some(timing);
                     evaluation.energy = energy;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
@@ -11,12 +12,13 @@ use kbench_runtime::protocol::{DeviceInfo, Mutation};
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant, again};
 pub use dead::dead_toggles;
+pub use evaluate::Race;
 pub use profile::Judged;
 pub use proposed::Proposed;
 
 use crate::ceilings::Ceilings;
 use crate::compile::{Artifact, CompileError, Compiler};
-use crate::config::{Backend, Init, Kernel, Objective, Package};
+use crate::config::{Backend, Init, Kernel, Objective, Package, ReferenceKind};
 use crate::evaluation::SourceRecord;
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::journal::{Journal, Known, Record, Round};
@@ -172,7 +174,7 @@ impl<'a> Workbench<'a> {
 
     /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference.
     pub fn open(&mut self) -> Result<DeviceInfo, RunError> {
-        let device = self.executor.device()?;
+        let device = self.open_beside_compilers()?;
         if self.kernel.implementation.backend == Backend::Cuda {
             self.builder.arch = Some(arch_for(&self.kernel.arch, &device)?);
         }
@@ -184,6 +186,25 @@ impl<'a> Workbench<'a> {
             self.reference(self.kernel, shape)?;
         }
         Ok(device)
+    }
+
+    /// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
+    /// their cache then; what goes wrong goes wrong again where it is asked for.
+    fn open_beside_compilers(&mut self) -> Result<DeviceInfo, RunError> {
+        let (kernel, builder) = (self.kernel, self.builder.clone());
+        let default = &kernel.space.default;
+        let is_known = kernel.implementation.backend == Backend::C || kernel.arch.len() == 1;
+        thread::scope(|scope| {
+            if is_known {
+                scope.spawn(|| builder.build(default));
+            }
+            if let (ReferenceKind::Function(function), true) = (&kernel.reference.kind, is_known) {
+                let precision = Some(kernel.reference.precision);
+                let unit = builder.unit(kernel, function, kernel.search.shape, default, precision);
+                scope.spawn(|| unit.map(|unit| builder.compiler.compile(&unit)));
+            }
+            Ok(self.executor.device()?)
+        })
     }
 
     /// Makes the tensor files of a kernel known.

@@ -151,6 +151,10 @@ impl Workbench<'_> {
             let results = self.programs.results.as_mut().expect("made above");
             results.get(&key, || Ok(outputs)).expect("it is there");
         }
+        // The worker is about to look for them.
+        if let Some(results) = &mut self.programs.results {
+            results.settle();
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use crate::digest::{digest, key};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
 
 /// The machine code of a fake kernel.
@@ -229,6 +230,10 @@ impl Device for FakeDevice {
     fn download(&mut self, buffer: &Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
         data.copy_from_slice(&buffer.borrow()[offset..offset + data.len()]);
         Ok(())
+    }
+
+    fn digest(&mut self, buffer: &Buffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
+        Ok(Some(digest(&buffer.borrow()[offset..offset + bytes], 0, key())))
     }
 
     fn fill(&mut self, buffer: &Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {

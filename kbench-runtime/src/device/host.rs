@@ -33,6 +33,7 @@ use self::memory::{Allocation, watch_moats};
 use self::quiet::{Launches, Quiet};
 use self::rapl::Rapl;
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use crate::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Bytes that one parallel task compares.
@@ -248,7 +249,7 @@ impl Device for HostDevice {
         Ok(())
     }
 
-    fn holds(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+    fn holds(&mut self, buffer: &Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
         // SAFETY: the range is inside the allocation; whoever allocated filled it, and no kernel runs meanwhile.
         let held = unsafe { std::slice::from_raw_parts(buffer.at(offset, data.len()), data.len()) };
         Ok(held.par_chunks(PART).zip(data.par_chunks(PART)).all(|(held, data)| held == data))

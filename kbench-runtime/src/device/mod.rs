@@ -5,6 +5,7 @@ pub mod fake;
 pub mod host;
 pub mod mutant;
 
+use crate::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
@@ -37,9 +38,18 @@ pub trait Device {
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
+    /// The [digest](crate::digest) of `bytes` bytes from byte `offset` on, computed where they lie; `None` where to fetch them is
+    /// quicker.
+    fn digest(&mut self, _buffer: &Self::Buffer, _offset: usize, _bytes: usize) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
     /// Whether `data` lies in `buffer` from byte `offset` on.
-    fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
-        holds_in_parts(self, buffer, offset, data)
+    fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
+        match self.digest(buffer, offset, data.len())? {
+            Some(digest) => Ok(digest == data.digest()),
+            None => holds_in_parts(self, buffer, offset, data),
+        }
     }
 
     /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::codec;
+use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SmClock};
 
@@ -191,8 +192,12 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.fill(buffer, offset, bytes, byte)
     }
 
-    fn holds(&mut self, buffer: &D::Buffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
+    fn holds(&mut self, buffer: &D::Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
         self.inner.holds(buffer, offset, data)
+    }
+
+    fn digest(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
+        self.inner.digest(buffer, offset, bytes)
     }
 
     fn write(&mut self, writes: &[Write<D::Buffer>]) -> Result<(), Failure> {

@@ -81,6 +81,6 @@ impl<D: Device> Rig<D> {
     }
 }
 
-fn whole<B: Clone>(spec: &TensorSpec, from: &Slot<B>, to: &Slot<B>) -> Write<B> {
+pub(super) fn whole<B: Clone>(spec: &TensorSpec, from: &Slot<B>, to: &Slot<B>) -> Write<B> {
     Write::Copy { from: from.buffer.clone(), to: to.buffer.clone(), offset: GUARD, bytes: spec.bytes() }
 }

@@ -1,11 +1,14 @@
 //! The check after the last sample: of the kernel as it is now, and of what samples were seen to leave behind.
 
+use std::sync::Arc;
+
 use super::{InputSet, Measured};
 use crate::check::{Check, OnStage, differences};
-use crate::compare::{count, element, with_reference};
+use crate::compare::{count, element};
 use crate::device::Device;
 use crate::protocol::{Failure, OutputReport, Role, SeedReport, Stage, TensorSpec};
 use crate::rig::{NAN, Outputs};
+use crate::seen::Seen;
 
 /// Some consecutive elements of an output as a sample left them.
 #[derive(Debug)]
@@ -20,34 +23,50 @@ pub(super) struct Glance {
     pub bytes: Vec<u8>,
 }
 
-/// Checks what the measured launches left behind on the first so many sets of inputs, then the kernel as it is now.
+/// What the last sample left behind, of a case that lost a race: nobody skips work to become slow.
+pub(super) fn of_last<D: Device>(
+    seen: &mut Seen,
+    case: &mut Measured<D>,
+    tensors: &[TensorSpec],
+    bad_above: f64,
+) -> SeedReport {
+    let InputSet { seed, reference, .. } = &case.sets[case.set];
+    let mut report = SeedReport::new(*seed);
+    for (index, output) in &case.left {
+        report.outputs.extend(seen.errors(&tensors[*index], output, reference, *index, bad_above));
+    }
+    std::mem::take(&mut case.damage).merge(&mut report);
+    report
+}
+
+/// Checks what the measured launches left behind on each set of inputs, then the kernel as it is now.
 pub(super) fn after<D: Device>(
     device: &mut D,
+    seen: &mut Seen,
     case: &mut Measured<D>,
-    sets: usize,
     tensors: &[TensorSpec],
     bad_above: f64,
     stage: OnStage<'_>,
 ) -> Result<SeedReport, Failure> {
     let mut others = Vec::new();
     // The first inputs last: there the next job finds them.
-    for set in (1..sets).rev() {
+    for set in (1..case.sets.len()).rev() {
         stage(Stage::Launch);
         case.rig.switch(device, set)?;
         let inputs = case.sets[set].inputs.clone();
         case.rig.poison(device, &inputs, NAN)?;
         device.run(&case.rig.bound)?;
-        others.push((set, case.rig.outputs(device)?));
+        others.push((set, case.rig.outputs(device, seen)?));
     }
     case.rig.switch(device, 0)?;
     let InputSet { seed, inputs, reference } = &case.sets[0];
     let check = Check { tensors, inputs, reference, seed: *seed };
-    let (mut report, first) = check.run(device, &mut case.rig, bad_above, stage)?;
+    let (mut report, first) = check.run(device, seen, &mut case.rig, bad_above, stage)?;
     stage(Stage::Compare);
     std::mem::take(&mut case.damage).merge(&mut report);
     for (set, outputs) in &others {
         // A kernel that takes these inputs for the others is wrong here.
-        case.judge(*set, outputs, outputs, tensors, bad_above, &mut report);
+        case.judge(seen, *set, outputs, outputs, bad_above, &mut report);
     }
     others.push((0, first));
     for (set, first) in &others {
@@ -55,7 +74,7 @@ pub(super) fn after<D: Device>(
             let left = &case.left;
             report.unrepeatable = report.unrepeatable.max(differing(left, first, tensors));
             // Judged in its own right: outputs that need not repeat must be right all the same.
-            case.judge(*set, left, first, tensors, bad_above, &mut report);
+            case.judge(seen, *set, left, first, bad_above, &mut report);
         }
         let (mut differ, mut at_first) = (0, None);
         for glance in case.glances.iter().filter(|glance| glance.set == *set) {
@@ -85,19 +104,19 @@ impl<D: Device> Measured<D> {
     /// Adds the errors of outputs that were made of one set of inputs. What `first` left unwritten too is counted elsewhere.
     fn judge(
         &self,
+        seen: &mut Seen,
         set: usize,
         outputs: &Outputs,
         first: &Outputs,
-        tensors: &[TensorSpec],
         bad_above: f64,
         report: &mut SeedReport,
     ) {
         for (at, ((index, left), (_, first))) in outputs.iter().zip(first).enumerate() {
-            let Some((wide, reference)) = self.sets[set].reference.get(index) else { continue };
-            let spec = &tensors[*index];
+            let spec = self.rig.tensor(*index);
             let size = spec.dtype.size();
-            let mut errors = with_reference(spec, left, *wide, reference, bad_above);
-            if spec.role == Role::Out && !std::ptr::eq(left, first) {
+            let reference = &self.sets[set].reference;
+            let Some(mut errors) = seen.errors(spec, left, reference, *index, bad_above) else { continue };
+            if spec.role == Role::Out && !Arc::ptr_eq(left, first) {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), |i| {
                     is_poison(element(left, i, size)) && !is_poison(element(first, i, size))
                 });

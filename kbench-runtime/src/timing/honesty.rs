@@ -10,9 +10,14 @@ use crate::device::{Device, Write};
 use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage};
 use crate::rig::NAN;
 
-/// Pairs of a launch that has to work and one that could do without: as many as settle most cases, and as many as prove it.
+/// Pairs of a launch that has to work and one that could do without: as many as settle most cases, as many as settle those whose
+/// launches are long, so that noise is a small part of them, and as many as prove it.
 const FEWEST_PAIRS: usize = 3;
+const FEWEST_LONG_PAIRS: usize = 2;
 const MOST_PAIRS: usize = 11;
+
+/// Nanoseconds from which a launch is long.
+const LONG: f64 = 1e6;
 
 /// Ratios from which more pairs are taken, and from which work is skipped.
 const SUSPICIOUS: f64 = 1.2;
@@ -21,7 +26,7 @@ const SKIPS: f64 = 1.5;
 /// Elements of each output that are poisoned among right ones: few, since a kernel that looks at one of them does all its work;
 /// and how often.
 const SPOILT: usize = 4;
-const LOOKS: usize = 3;
+const LOOKS: usize = 2;
 
 /// Times of launches that have to work, and of launches that could do without.
 #[derive(Default)]
@@ -32,9 +37,10 @@ struct Pairs {
 
 impl Pairs {
     fn is_settled(&self) -> bool {
+        let work = quantile(&self.work, 0.0);
+        let fewest = if work < LONG { FEWEST_PAIRS } else { FEWEST_LONG_PAIRS };
         self.work.len() == MOST_PAIRS
-            || self.work.len() == FEWEST_PAIRS
-                && quantile(&self.work, 0.0) < SUSPICIOUS * quantile(&self.could_skip, 0.0)
+            || self.work.len() == fewest && work < SUSPICIOUS * quantile(&self.could_skip, 0.0)
     }
 
     /// The ratio of the two. Noise makes launches slower: the fast ones tell.
@@ -127,7 +133,6 @@ impl<D: Device> Measured<D> {
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<u64, Failure> {
         pulse.beat(Stage::Compare);
-        device.write(&self.writes[self.set])?;
         self.rig.set_outputs(device, &self.left)?;
         for _ in 0..LOOKS {
             let mut places = Vec::new();

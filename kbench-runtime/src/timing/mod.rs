@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::stopping::{Look, Stopping, median_interval};
+pub use self::stopping::{FEWEST, Look, Stopping, median_interval};
 
 use self::after::Glance;
 use self::damage::Damage;
@@ -25,6 +25,7 @@ use crate::device::{Device, Sample, Write};
 use crate::protocol::{CacheMode, Failure, Role, Sampling, SkipsWork, Stage, TimeJob, TimedCase, Timing};
 use crate::reference;
 use crate::rig::{Outputs, Rig};
+use crate::seen::Seen;
 use crate::tensor::Inputs;
 
 /// A sign of life is given before whatever starts this long after the last one.
@@ -142,17 +143,25 @@ impl<D: Device> Session<D> {
         for (index, case) in measured.iter_mut().enumerate() {
             pulse.beat(Stage::Timing);
             pulse.announce(job, index);
-            let set = if ended.raced { 0 } else { sampling::draw(case.sets.len(), &mut rng) };
+            if ended.raced {
+                // The last sample does as well: this case is alone.
+                case.left = case.rig.outputs(device, &mut self.seen).map_err(at(index))?;
+                continue;
+            }
+            let set = sampling::draw(case.sets.len(), &mut rng);
             case.take(device, job.cache, alone, set).map_err(at(index))?;
-            case.look_back(device, ended.raced, &mut rng, &mut pulse).map_err(at(index))?;
+            case.look_back(device, &mut self.seen, &mut rng, &mut pulse).map_err(at(index))?;
         }
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
         for (index, (mut case, timed)) in measured.into_iter().zip(&job.cases).enumerate() {
             stage(Stage::Case(index));
-            let sets = if ended.raced { 1 } else { case.sets.len() };
             let tensors = &timed.case.tensors;
-            let after = after::after(device, &mut case, sets, tensors, job.bad_above, stage).map_err(at(index))?;
+            let after = if ended.raced {
+                after::of_last(&mut self.seen, &mut case, tensors, job.bad_above)
+            } else {
+                after::after(device, &mut self.seen, &mut case, tensors, job.bad_above, stage).map_err(at(index))?
+            };
             let resolution = device.resolution().map_err(at(index))?;
             let samples: Vec<f64> = case.samples.iter().map(|sample| sample.nanoseconds).collect();
             let sampling = Sampling {
@@ -201,7 +210,7 @@ impl<D: Device> Session<D> {
         // Loading may run code of the kernel's.
         stage(Stage::Launch);
         let mut rig = self.rig(&timed.case, &sets[0].inputs)?;
-        rig.begin(&mut self.device, &sets[0].inputs)?;
+        rig.begin(&mut self.device, Some(&mut self.pool), &sets[0].inputs)?;
         let inputs: Vec<Arc<Inputs>> = sets.iter().map(|set| Arc::clone(&set.inputs)).collect();
         if rig.alternate(&mut self.device, &mut self.pool, &inputs).is_err() {
             // No memory for that: one set must do.
@@ -229,21 +238,18 @@ impl<D: Device> Session<D> {
 }
 
 impl<D: Device> Measured<D> {
-    /// Keeps what the last sample left behind, and looks at what else this kernel does, unless it lost a race: nobody skips work to
-    /// become slow. Nothing here is a sample any more.
+    /// Keeps what the last sample left behind, and looks at what else this kernel does. Nothing here is a sample any more.
     fn look_back(
         &mut self,
         device: &mut D,
-        raced: bool,
+        seen: &mut Seen,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
-        self.left = self.rig.outputs(device)?;
-        if !raced {
-            self.skips_work = self.skips_work(device, rng, pulse)?;
-            self.keeps_results = self.keeps_results(device, rng, pulse)?;
-        }
+        self.left = self.rig.outputs(device, seen)?;
+        self.skips_work = self.skips_work(device, rng, pulse)?;
+        self.keeps_results = self.keeps_results(device, rng, pulse)?;
         // The looks restored what the kernel may have changed.
         pulse.beat(Stage::Timing);
         device.run(&self.rig.bound)?;

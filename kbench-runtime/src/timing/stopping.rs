@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use crate::protocol::Convergence;
 use crate::stats::percentile;
 
-/// Samples that are taken even if the time is up.
-const FEWEST: usize = 10;
+/// Samples that are taken even if the time is up, and the fewest of which a median can be told.
+pub const FEWEST: usize = 10;
 
 /// Chance that the interval of any look misses the median.
 const ERROR: f64 = 0.05;
 
 /// Chance that one look takes a case for slower that is not: ten samples of ten must lie above.
 const RACE_ERROR: f64 = 0.001;
+
+/// Samples that are too few for a probability, and by how much all of them must be slower to be enough all the same.
+const EARLY: [(usize, f64); 2] = [(3, 1.5), (5, 1.2)];
 
 /// By how much a case must be slower to be stopped. Medians of the same program differ by about as much from run to run.
 const RACE_MARGIN: f64 = 1.02;
@@ -100,11 +103,14 @@ impl Stopping {
 
 /// The counts of samples at which a race is looked at, besides those of [`Stopping`].
 pub fn is_race_look(taken: usize) -> bool {
-    [10, 15, 22, 33, 50, 75].contains(&taken)
+    EARLY.iter().any(|&(early, _)| early == taken) || [10, 15, 22, 33, 50, 75].contains(&taken)
 }
 
 /// Whether the median of the samples lies clearly above `bar`.
 pub fn is_clearly_above(samples: &[f64], bar: f64) -> bool {
+    if let Some((_, margin)) = EARLY.iter().find(|&&(early, _)| early == samples.len()) {
+        return samples.iter().all(|&sample| sample > bar * margin);
+    }
     // One end of a two-sided interval: twice the error.
     median_interval(samples, 2.0 * RACE_ERROR).is_some_and(|(low, _)| low > bar * RACE_MARGIN)
 }
@@ -233,6 +239,8 @@ mod tests {
         assert!(is_clearly_above(&around(103.0), 100.0));
         assert!(!is_clearly_above(&around(101.0), 100.0), "within what differs from run to run");
         assert!(!is_clearly_above(&around(200.0)[..9], 100.0));
+        assert!(is_clearly_above(&[151.0; 3], 100.0) && !is_clearly_above(&[149.0; 3], 100.0));
+        assert!(is_clearly_above(&[121.0; 5], 100.0) && !is_clearly_above(&[121.0, 121.0, 121.0, 121.0, 119.0], 100.0));
         let mut torn = around(200.0);
         torn[3] = 99.0;
         assert!(!is_clearly_above(&torn, 100.0), "one sample says the opposite");

@@ -28,7 +28,7 @@ use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
 use self::timing::Timer;
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write, holds_in_parts};
+use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
@@ -76,22 +76,6 @@ impl CudaDevice {
     }
 }
 
-impl CudaDevice {
-    /// The [digest](crate::digest) of `bytes` bytes from `offset` on, computed where they lie; `None` where to fetch them is quicker,
-    /// or where this device was seen to compute it wrongly.
-    pub fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
-        if bytes < digest::WORTHWHILE || !offset.is_multiple_of(8) {
-            return Ok(None);
-        }
-        let new = || {
-            let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
-            new.ok().filter(Digester::is_right)
-        };
-        let digester = self.digester.get_or_init(new).as_ref();
-        digester.map(|digester| digester.digest(buffer, offset, bytes)).transpose()
-    }
-}
-
 impl Device for CudaDevice {
     type Buffer = CudaBuffer;
     type Kernel = CudaKernel;
@@ -122,12 +106,17 @@ impl Device for CudaDevice {
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
     }
 
-    /// By digests where the data is large.
-    fn holds(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<bool, Failure> {
-        if let Some(digest) = self.digest(buffer, offset, data.len())? {
-            return Ok(digest == crate::digest::digest(data, 0, crate::digest::key()));
+    /// Of what is large, unless this device was seen to compute it wrongly.
+    fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
+        if bytes < digest::WORTHWHILE || !offset.is_multiple_of(8) {
+            return Ok(None);
         }
-        holds_in_parts(self, buffer, offset, data)
+        let new = || {
+            let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
+            new.ok().filter(Digester::is_right)
+        };
+        let digester = self.digester.get_or_init(new).as_ref();
+        digester.map(|digester| digester.digest(buffer, offset, bytes)).transpose()
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {

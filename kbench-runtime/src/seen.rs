@@ -1,0 +1,144 @@
+//! Outputs that were seen before: fetched from the device once and compared with the reference once, however many variants make
+//! the same bytes. Only where the device tells digests; elsewhere fetching and comparing are what finds out.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use crate::cache::Bounded;
+use crate::compare::with_reference;
+use crate::device::Device;
+use crate::digest::Bytes;
+use crate::protocol::{Failure, OutputReport, TensorSpec};
+use crate::reference;
+
+/// Bytes of outputs that are kept.
+const BYTES: usize = 1 << 30;
+
+/// Comparisons that are kept.
+const COMPARISONS: usize = 256;
+
+/// What was seen, and what came of it.
+#[derive(Debug)]
+pub struct Seen {
+    outputs: Bounded<Bytes>,
+    compared: VecDeque<Compared>,
+}
+
+/// A comparison and all that its result depends on.
+#[derive(Debug)]
+struct Compared {
+    spec: TensorSpec,
+    output: u64,
+    /// Not kept alive, and no other one can have its address while this lives.
+    reference: Weak<reference::Outputs>,
+    index: usize,
+    bad_above: f64,
+    report: OutputReport,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { outputs: Bounded::new(BYTES), compared: VecDeque::new() }
+    }
+}
+
+impl Seen {
+    /// What lies in `buffer` from `offset` on.
+    pub fn fetch<D: Device>(
+        &mut self,
+        device: &mut D,
+        buffer: &D::Buffer,
+        offset: usize,
+        bytes: usize,
+    ) -> Result<Arc<Bytes>, Failure> {
+        let digest = device.digest(buffer, offset, bytes)?;
+        let key = digest.map(|digest| format!("{bytes} {digest:x}"));
+        if let Some(known) = key.as_ref().and_then(|key| self.outputs.get(key)) {
+            return Ok(known);
+        }
+        let mut data = vec![0; bytes];
+        device.download(buffer, offset, &mut data)?;
+        let data = Arc::new(Bytes::new(data, digest));
+        if let Some(key) = key {
+            self.outputs.insert(key, bytes, Arc::clone(&data));
+        }
+        Ok(data)
+    }
+
+    /// The errors of an output against the `index`-th tensor of the reference's; nothing is said of unwritten elements. None where
+    /// the reference gives no such tensor.
+    pub fn errors(
+        &mut self,
+        spec: &TensorSpec,
+        output: &Bytes,
+        reference: &Arc<reference::Outputs>,
+        index: usize,
+        bad_above: f64,
+    ) -> Option<OutputReport> {
+        let (wide, data) = reference.get(&index)?;
+        let Some(digest) = output.known_digest() else {
+            return Some(with_reference(spec, output, *wide, data, bad_above));
+        };
+        let weak = Arc::downgrade(reference);
+        let known = self.compared.iter().find(|known| {
+            known.output == digest
+                && known.index == index
+                && known.bad_above.to_bits() == bad_above.to_bits()
+                && known.reference.ptr_eq(&weak)
+                && known.spec == *spec
+        });
+        if let Some(known) = known {
+            return Some(known.report.clone());
+        }
+        let report = with_reference(spec, output, *wide, data, bad_above);
+        self.compared.truncate(COMPARISONS - 1);
+        let (spec, report) = (spec.clone(), report);
+        self.compared.push_front(Compared {
+            spec,
+            output: digest,
+            reference: weak,
+            index,
+            bad_above,
+            report: report.clone(),
+        });
+        Some(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::FakeDevice;
+    use crate::dtype::DType;
+    use crate::protocol::{Role, Source};
+
+    #[test]
+    fn the_same_bytes_are_fetched_and_compared_once() {
+        let mut device = FakeDevice::open(0);
+        let buffer = device.alloc(1 << 20).unwrap();
+        device.fill(&buffer, 0, 1 << 20, 0).unwrap();
+        let mut seen = Seen::default();
+        let first = seen.fetch(&mut device, &buffer, 64, 512).unwrap();
+        assert!(Arc::ptr_eq(&first, &seen.fetch(&mut device, &buffer, 64, 512).unwrap()));
+        device.fill(&buffer, 100, 1, 7).unwrap();
+        let other = seen.fetch(&mut device, &buffer, 64, 512).unwrap();
+        assert_eq!((first[36], other[36]), (0, 7));
+        device.fill(&buffer, 100, 1, 0).unwrap();
+        assert!(Arc::ptr_eq(&first, &seen.fetch(&mut device, &buffer, 64, 512).unwrap()));
+
+        let spec =
+            TensorSpec { name: "o".into(), dtype: DType::U8, dims: vec![512], role: Role::Out, source: Source::None };
+        let reference = |byte: u8| Arc::new(reference::Outputs::from([(3, (DType::U8, vec![byte; 512]))]));
+        let (zeros, ones) = (reference(0), reference(1));
+        for _ in 0..2 {
+            let bad =
+                |seen: &mut Seen, output: &Bytes, reference| seen.errors(&spec, output, reference, 3, 0.5).unwrap().bad;
+            assert_eq!(bad(&mut seen, &first, &zeros), 0);
+            assert_eq!(bad(&mut seen, &other, &zeros), 1);
+            assert_eq!(bad(&mut seen, &first, &ones), 512);
+            assert_eq!(seen.errors(&spec, &other, &zeros, 3, 7.5).unwrap().bad, 0);
+        }
+        assert_eq!(seen.compared.len(), 4);
+        assert!(seen.errors(&spec, &first, &zeros, 0, 0.5).is_none());
+    }
+}
