@@ -41,6 +41,11 @@ extern "C" __global__ void __launch_bounds__(256) fma_f32(const float *one, floa
 }
 
 // Tensor cores, on floats of TENSOR bits; compiled for nothing else, since it takes longest.
+
+// FP8 products are added up with some 14 bits: a product of 1 is lost beside a sum of 16384. So each sum is begun anew after
+// so many rounds of 32 products.
+#define F8_ROUNDS 256
+
 #if defined TENSOR && defined WGMMA // Hopper: one warpgroup instruction multiplies 64 x 16 (FP8: 32) by 256 columns, from shared memory.
 
 #define D4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
@@ -65,13 +70,14 @@ __device__ __forceinline__ void wgmma_f16(float (&d)[128], unsigned long long a,
                  : "l"(a), "l"(b));
 }
 
-__device__ __forceinline__ void wgmma_f8(float (&d)[128], unsigned long long a, unsigned long long b) {
-    asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\n"
+// Adds to `d`, or replaces it.
+__device__ __forceinline__ void wgmma_f8(float (&d)[128], unsigned long long a, unsigned long long b, int adds) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n256k32.f32.e4m3.e4m3 {"
                  REGISTERS
                  "}, %128, %129, p, 1, 1;\n}\n"
                  : D16(d, 0), D16(d, 16), D16(d, 32), D16(d, 48), D16(d, 64), D16(d, 80), D16(d, 96), D16(d, 112)
-                 : "l"(a), "l"(b));
+                 : "l"(a), "l"(b), "r"(adds));
 }
 
 // A tile whose rows are 128 bytes, in atoms of 8 rows, swizzled by 128 bytes; all is 1, so the order does not matter.
@@ -97,7 +103,7 @@ __device__ void sum_products(float *o, int rounds) {
             // The next 32 bytes of each row.
             const unsigned long long next = 2 * (k % 4);
             if constexpr (F8)
-                wgmma_f8(d, at + next, bt + next);
+                wgmma_f8(d, at + next, bt + next, k > 0 || round % F8_ROUNDS);
             else
                 wgmma_f16(d, at + next, bt + next);
         }
@@ -123,6 +129,7 @@ __device__ void sum_products(float *o, int rounds) {
     for (int round = 0; round < rounds; round++)
 #pragma unroll
         for (int i = 0; i < 8; i++) {
+            if (F8 && round % F8_ROUNDS == 0) d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0;
             if constexpr (F8) {
 #if __CUDA_ARCH__ >= 890
                 asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, "

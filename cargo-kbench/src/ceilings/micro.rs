@@ -18,6 +18,8 @@ const HOST: &str = include_str!("host.c");
 const BLOCK: u32 = 256;
 /// Sums of the host's kernel.
 const HOST_SUMS: u64 = 192;
+/// Rounds after which a sum of FP8 products begins anew, as `cuda.cu` has it.
+const F8_ROUNDS: i64 = 256;
 /// The largest copies that are worth their time, each way.
 const CUDA_COPY: u64 = 256 << 20;
 const HOST_COPY: u64 = 256 << 20;
@@ -61,7 +63,8 @@ fn cuda(device: &DeviceInfo, wgmma: bool) -> Vec<Micro> {
         let n = u64::from(blocks) * u64::from(BLOCK);
         // Tensor cores count from 0, multiply-adds from 1.
         let start = if peak == Peak::Fp32 { 1.0 } else { 0.0 };
-        Micro::sums(name, peak, how.to_owned(), blocks, n, rounds, amount, start + each * rounds as f64)
+        let counted = if peak == Peak::TensorF8 { F8_ROUNDS } else { rounds };
+        Micro::sums(name, peak, how.to_owned(), blocks, n, rounds, amount, start + each * counted as f64)
     };
     // Operations of one round of a block of 256 threads.
     let fma = f64::from(BLOCK) * 8.0 * 2.0;
