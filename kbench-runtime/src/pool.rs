@@ -31,7 +31,7 @@ impl Contents {
 
     /// The bytes, where the tensor has any.
     pub fn bytes(&self) -> Option<&[u8]> {
-        self.inputs[self.index].as_deref()
+        self.inputs[self.index].as_ref().map(|data| &data[..])
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -185,7 +185,7 @@ mod tests {
     fn equal_tensors_share_a_buffer_unless_they_must_hold_different_contents() {
         let mut device = FakeDevice::open(0);
         let mut pool = Pool::<Buffer>::default();
-        let contents = |byte: u8| Contents::new(&Arc::new(vec![Some(vec![byte; 8].into())]), 0);
+        let contents = |byte: u8| Contents::new(&Arc::new(vec![Some(Arc::new(vec![byte; 8].into()))]), 0);
         let out = spec("o", 8, Role::Out);
         let first = pool.take(&mut device, &out, &contents(0)).unwrap();
         let second = pool.take(&mut device, &out, &contents(1)).unwrap();

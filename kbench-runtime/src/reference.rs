@@ -191,25 +191,24 @@ pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Input
     let wide = |index: usize| {
         let spec = &tensors[index];
         let to = if spec.dtype.is_float() { reference.precision } else { spec.dtype };
-        let own = || Some(codec::convert(spec.dtype, to, inputs[index].as_ref()?));
+        let converted = |index: usize| {
+            let (from, input) = (tensors[index].dtype, inputs[index].as_ref()?);
+            Some(if from == to { Arc::clone(input) } else { Arc::new(codec::convert(from, to, input).into()) })
+        };
         match (view, &spec.source) {
-            (View::Unquantized, Source::Quantize { from, .. }) => {
-                Some(codec::convert(tensors[*from].dtype, to, inputs[*from].as_ref()?))
-            }
+            (View::Unquantized, Source::Quantize { from, .. }) => converted(*from),
             (View::Unquantized, Source::Scale) if quantized_with(index) => {
-                Some(codec::encode(to, &vec![1.0; spec.elements()]))
+                Some(Arc::new(codec::encode(to, &vec![1.0; spec.elements()]).into()))
             }
             (View::Perturbed(by), _) if spec.dtype.is_float() => {
                 let mut values = codec::decode(spec.dtype, inputs[index].as_ref()?);
                 perturb(spec.dtype, &mut values, by);
-                Some(codec::encode(to, &values))
+                Some(Arc::new(codec::encode(to, &values).into()))
             }
-            _ => own(),
+            _ => converted(index),
         }
     };
-    (0..tensors.len())
-        .map(|index| takes(&reference.launch, index).then(|| wide(index).map(Bytes::from)).flatten())
-        .collect()
+    (0..tensors.len()).map(|index| takes(&reference.launch, index).then(|| wide(index)).flatten()).collect()
 }
 
 /// Changes every value by a relative error up or down, and flushes what is subnormal in a type whose subnormal numbers compilers

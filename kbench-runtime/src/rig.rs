@@ -154,7 +154,7 @@ impl<D: Device> Rig<D> {
         self.set_symbols(device, inputs)?;
         let read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| matches!(spec.role, Role::In | Role::Inout);
         for (index, spec, buffer) in self.slots().filter(read) {
-            upload(device, buffer, self.guard, spec, inputs[index].as_deref())?;
+            upload(device, buffer, self.guard, spec, inputs[index].as_ref().map(|data| &data[..]))?;
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl<D: Device> Rig<D> {
                 Role::Out | Role::Scratch => device.fill(buffer, 0, spec.bytes() + 2 * GUARD, poison)?,
                 Role::Inout => {
                     fill_guards(device, buffer, spec.bytes(), poison)?;
-                    upload(device, buffer, GUARD, spec, inputs[index].as_deref())?;
+                    upload(device, buffer, GUARD, spec, inputs[index].as_ref().map(|data| &data[..]))?;
                 }
             }
         }

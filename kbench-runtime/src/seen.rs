@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use rayon::prelude::*;
+
 use crate::cache::Bounded;
 use crate::compare::with_reference;
 use crate::device::Device;
@@ -13,6 +15,9 @@ use crate::reference;
 
 /// Bytes of outputs that are kept.
 const BYTES: usize = 1 << 30;
+
+/// Bytes that one thread gets fresh memory for at a time.
+const PART: usize = 1 << 20;
 
 /// Comparisons that are kept.
 const COMPARISONS: usize = 256;
@@ -57,6 +62,8 @@ impl Seen {
             return Ok(known);
         }
         let mut data = vec![0; bytes];
+        // To get fresh memory takes longer than to copy to it: many threads get it.
+        data.par_chunks_mut(PART).for_each(|part| part.fill(0));
         device.download(buffer, offset, &mut data)?;
         let data = Arc::new(Bytes::new(data, digest));
         if let Some(key) = key {

@@ -24,7 +24,7 @@ pub const GENERATION: u32 = 1;
 pub type Blobs = HashMap<String, Arc<Vec<u8>>>;
 
 /// The bytes of every tensor of a case, in its order; `None` for outputs and scratch.
-pub type Inputs = Vec<Option<Bytes>>;
+pub type Inputs = Vec<Option<Arc<Bytes>>>;
 
 /// Makes the inputs of a case.
 pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs, Failure> {
@@ -45,10 +45,10 @@ pub fn generate_pattern(
             Source::Quantize { from, scale, scale_dims } => {
                 let (values, scales) = quantize(specs, &inputs, index, *from, *scale, scale_dims)
                     .map_err(|message| Failure::Inputs { message: format!("`{}`: {message}", spec.name) })??;
-                inputs[index] = Some(values.into());
-                inputs[*scale] = Some(scales.into());
+                inputs[index] = Some(Arc::new(values.into()));
+                inputs[*scale] = Some(Arc::new(scales.into()));
             }
-            source => inputs[index] = Some(fresh(spec, source, seed, pattern, blobs)?.into()),
+            source => inputs[index] = Some(Arc::new(fresh(spec, source, seed, pattern, blobs)?.into())),
         }
     }
     if let Some(spec) = specs
@@ -70,10 +70,9 @@ fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
     let bytes = spec.dims.iter().try_fold(spec.dtype.size() as u64, |size, dim| size.checked_mul(*dim));
     let too_large = Failure::OutOfMemory { bytes: bytes.unwrap_or(u64::MAX) };
     let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Err(too_large) };
-    let mut memory = Vec::new();
-    memory.try_reserve_exact(bytes).map_err(|_| too_large)?;
-    memory.resize(bytes, 0);
-    Ok(memory)
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| too_large)?;
+    // Zeroed by the system, page by page, where it is written: by many threads.
+    Ok(vec![0; bytes])
 }
 
 fn fresh(

@@ -89,7 +89,11 @@ impl Evo {
         sweep
     }
 
+    /// The best so far; before there are any, what the search begins with.
     fn elites(&self) -> Vec<&Variant> {
+        if self.told.is_empty() && !self.pending.is_empty() {
+            return vec![self.candidates.default()];
+        }
         let mut ranked: Vec<&(Variant, f64)> = self.told.iter().collect();
         // The variant breaks ties, so that the order never depends on the order of telling.
         ranked.sort_by(|(a, x), (b, y)| x.total_cmp(y).then_with(|| a.cmp(b)));
@@ -113,6 +117,13 @@ impl Strategy for Evo {
         self.seen.extend(batch.iter().cloned());
         self.pending.extend(batch.iter().cloned());
         batch
+    }
+
+    /// The second layer as it would be if the first ended now.
+    fn likely(&mut self, n: usize) -> Vec<Variant> {
+        let mut likely = if matches!(self.phase, Phase::Macro) { self.micro_sweep() } else { Vec::new() };
+        likely.truncate(n);
+        likely
     }
 
     /// Of twins only the first is a candidate for the elite: it should hold different programs.
@@ -213,6 +224,25 @@ mod tests {
         let asked: Vec<Variant> = trajectory(&space, &search(None, 0), |variant| Some(sum(variant))).concat();
         assert!(asked.iter().all(|variant| space.is_valid(variant)));
         assert_eq!(asked.iter().collect::<HashSet<_>>().len(), asked.len());
+    }
+
+    #[test]
+    fn the_second_layer_of_the_best_so_far_is_likely() {
+        let mut evo = Evo::new(Candidates::new(&space(&[])), &search(None, 0));
+        assert!(evo.likely(9).is_empty());
+        let first = evo.ask(usize::MAX);
+        let around = |variants: &[Variant]| variants.iter().map(|variant| variant.0[..2].to_vec()).collect::<Vec<_>>();
+        assert_eq!(around(&evo.likely(9)), [[0, 0]; 3], "of the default, before anything is known");
+        for variant in &first[4..8] {
+            evo.tell(variant, Outcome::Measured(sum(variant)));
+        }
+        assert_eq!(around(&evo.likely(5)), [[1, 0], [1, 0], [1, 0], [1, 1], [1, 1]]);
+        for variant in &first {
+            evo.tell(variant, Outcome::Measured(sum(variant)));
+        }
+        let second = evo.ask(usize::MAX);
+        assert_eq!(around(&second)[0], [0, 0]);
+        assert!(evo.likely(9).is_empty());
     }
 
     #[test]

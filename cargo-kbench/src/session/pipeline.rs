@@ -34,6 +34,9 @@ pub struct CompileTimes {
     pub busy_while_waited: Duration,
 }
 
+/// How far compilers stand back where others want their cores.
+const NICE: i32 = 10;
+
 /// A build, or the panic that it ended in.
 type Done = Result<Result<Attempt, RunError>, Box<dyn Any + Send>>;
 
@@ -179,6 +182,10 @@ impl Pipeline<'_> {
     }
 
     fn serve(&self) {
+        if self.meanwhile == Meanwhile::Compile {
+            // Of this thread and the compilers that it starts. The worker, which the device waits for, goes first.
+            let _ = rustix::process::setpriority_process(None, NICE);
+        }
         let mut state = self.lock();
         while !state.closed {
             let free = state.building.len() < self.limit(&state);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::compile::Resources;
-use crate::config::{self, Backend, Kernel, Objective};
+use crate::config::{self, Backend, BaselineKind, Kernel, Objective};
 use crate::elite::WarmVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
@@ -44,6 +44,8 @@ pub(super) struct Search<'a> {
     /// What it begins with beside the default.
     pub(super) warm: Vec<WarmVariant>,
     strategy: Box<dyn search::Strategy>,
+    /// Baselines that are variants.
+    baselines: Vec<Variant>,
     /// Asked for and not yet tried, in the order of asking.
     pending: VecDeque<Variant>,
     pub(super) evaluated: u64,
@@ -63,8 +65,13 @@ impl<'a> Search<'a> {
             limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
         }
         let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
+        let baselines = kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
+            BaselineKind::Variant(variant) => Some(variant.clone()),
+            _ => None,
+        });
         Self {
             kernel,
+            baselines: baselines.collect(),
             strategy: search::front::strategy_for(kernel.objectives.len(), &candidates, &limits),
             limits,
             warm: warm.records.clone(),
@@ -138,7 +145,8 @@ impl<'a> Search<'a> {
             }
             let idle = threads.saturating_sub(self.pending.len()).min(left as usize);
             if idle > 0 {
-                pipeline.speculate(self.strategy.likely(idle));
+                // The finals measure baselines, come what may.
+                pipeline.speculate(self.strategy.likely(idle).into_iter().chain(self.baselines.iter().cloned()));
             }
         }
         !self.pending.is_empty()
