@@ -56,6 +56,7 @@ const CASES: &[Case] = &[
     ("launch_cost", timing::launch_cost),
     ("cold_and_hot", timing::cold_and_hot),
     ("repeatability", timing::repeatability),
+    ("placement", timing::placement),
     ("energy", timing::energy),
 ];
 

@@ -88,7 +88,7 @@ fn a_killed_run_goes_on_where_it_ended() {
 }
 
 #[test]
-fn a_finished_run_is_not_run_again_with_resume_and_is_without() {
+fn a_finished_run_is_not_run_again() {
     let folder = package();
     assert_success(&autotune(folder.path()).output().unwrap());
     let first = elite(folder.path());
@@ -96,9 +96,40 @@ fn a_finished_run_is_not_run_again_with_resume_and_is_without() {
     assert_eq!(records(folder.path(), "evaluation").len(), 25);
     assert_eq!(records(folder.path(), "comparison").len(), 1);
     assert_eq!(elite(folder.path()), first);
+}
 
-    assert_success(&model::kbench(folder.path(), &["autotune", "--iters", "10"]).output().unwrap());
+#[test]
+fn another_run_recalls_what_has_not_changed_and_measures_the_finals_anew() {
+    let folder = package();
+    let run = |args: &[&str]| {
+        let args = [&["autotune", "--iters", "10"], args].concat();
+        let output = model::kbench(folder.path(), &args).output().unwrap();
+        assert_success(&output);
+        let search = &elite(folder.path())["kernels"][0]["search"];
+        let text = String::from_utf8(output.stdout).unwrap();
+        (search["recalled"].as_u64().unwrap_or(0), search["evaluated"].as_u64().unwrap(), text)
+    };
+    let (recalled, evaluated, text) = run(&[]);
+    assert_eq!((recalled, evaluated, text.contains("recalled")), (0, 25, false));
+    let first = elite(folder.path());
+    // All but the two that are rejected.
+    let (recalled, evaluated, text) = run(&[]);
+    assert_eq!((recalled, evaluated), (23, 25));
+    assert!(text.contains("recalled 23 variants that earlier runs measured; --cold measures anew"), "{text}");
+    assert_eq!(elite(folder.path())["kernels"][0]["elite"], first["kernels"][0]["elite"]);
+    assert_eq!(records(folder.path(), "comparison").len(), 2);
+    // Each run's part of the journal is whole.
     assert_eq!(records(folder.path(), "evaluation").len(), 50);
+    // The second run is the one that is resumed.
+    assert_eq!(run(&["--resume"]).0, 23);
+    assert_eq!(records(folder.path(), "evaluation").len(), 50);
+
+    // Programs with D = 1 are others now.
+    let model = format!("delay_ms = 1\n{}", model::MODEL.replace("11 * D", "12 * D"));
+    fs::write(folder.path().join("model.toml"), model).unwrap();
+    let (recalled, evaluated, _) = run(&[]);
+    assert!(recalled > 15 && recalled < 23, "{recalled} of {evaluated}");
+    assert_eq!(run(&["--cold"]).0, 0);
 }
 
 #[cfg(unix)]

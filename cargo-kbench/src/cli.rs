@@ -179,7 +179,7 @@ pub struct TuneArgs {
     /// More elite.json to begin with variants of, before those of this project's own
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from: Vec<PathBuf>,
-    /// Do not begin with variants of earlier elites
+    /// Begin with nothing: neither variants of earlier elites nor times that earlier runs measured
     #[arg(long, conflicts_with = "from")]
     pub cold: bool,
 }

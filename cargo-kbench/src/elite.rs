@@ -174,6 +174,10 @@ pub struct SearchRecord {
     pub space: Option<u64>,
     /// Variants tried.
     pub evaluated: u64,
+    /// Those among them that an earlier run measured, with the same machine code and under the same circumstances. The times of
+    /// elite and baselines are always this run's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recalled: u64,
     /// Rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
@@ -188,6 +192,11 @@ pub struct SearchRecord {
     /// What a proposer handed in; none where the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks for it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A variant of an earlier elite.
@@ -350,6 +359,7 @@ mod tests {
                 objectives: vec![],
                 space: Some(64),
                 evaluated,
+                recalled: 0,
                 rejected: BTreeMap::new(),
                 dead_toggles: vec![],
                 proposer: None,

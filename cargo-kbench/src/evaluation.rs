@@ -23,13 +23,15 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
     /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
-    /// one measurement serves both: twins within a run, the journal's record in a resumed one. Empty where the
-    /// variant did not get that far.
+    /// one measurement serves both: twins within a run, or the journal's record. Empty where the variant did not get that far.
     pub key: String,
     /// What came of it.
     pub outcome: Outcome,
     /// The toggles of the variant whose measurement this is, where machine code and launch are the same.
     pub twin: Option<Settings>,
+    /// Whether an earlier run measured it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
     /// The builds, one for each set of macros that the shapes need.
@@ -58,6 +60,7 @@ impl Evaluation {
             key: String::new(),
             outcome: Outcome::Passed,
             twin: None,
+            recalled: false,
             warnings,
             builds: Vec::new(),
             errors: Vec::new(),

@@ -134,8 +134,6 @@ impl Inputs {
 /// How to start a program.
 #[derive(Debug)]
 pub struct ProgramOptions<'a> {
-    /// The baseline's name.
-    pub name: &'a str,
     /// Command prefix that starts the worker where the device is; the program runs behind it too.
     pub runner: &'a [String],
     /// The program and its arguments.
@@ -188,13 +186,6 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a program and has it prepare everything.
-    pub fn start(options: &ProgramOptions<'_>, problem: &Problem<'_>, inputs: &Inputs) -> Result<Self, Refusal> {
-        let mut program = Self::open(options)?;
-        program.prepare(options.name, options.device, problem, inputs)?;
-        Ok(program)
-    }
-
     /// Starts a program.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let words: Vec<&String> = options.runner.iter().chain(options.command).collect();

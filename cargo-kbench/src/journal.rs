@@ -1,9 +1,9 @@
 //! The append-only record of a run: one JSON line for each thing that finished, written before the next begins.
 //!
 //! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
-//! second way through the loop.
+//! second way through the loop. Any other run asks too, and finds the variants that an earlier one measured.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -119,11 +119,24 @@ pub struct Journal {
     file: File,
 }
 
+/// What a run takes over from those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recall {
+    /// Nothing.
+    Nothing,
+    /// Variants that passed and were measured to the end, where nothing about them has changed. The finals are always new.
+    Variants,
+    /// All that the last run, and those it resumed, finished: this one is the rest of it.
+    Run,
+}
+
 /// What earlier runs left.
 #[derive(Debug, Default)]
 pub struct Known {
     /// Evaluations by key.
     pub evaluations: HashMap<String, Evaluation>,
+    /// Keys of those that this run has not used yet and that an earlier one, which it does not resume, measured.
+    pub recalled: HashSet<String>,
     /// Comparisons by key.
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
@@ -135,8 +148,8 @@ pub struct Known {
 impl Journal {
     /// Opens or creates the journal at `path`; waits for nobody: a second run on it is an error.
     ///
-    /// With `resume`, returns what the last run and the runs it resumed had finished. A cut last line, as left by a kill, is dropped.
-    pub fn open(path: &Path, resume: bool) -> io::Result<(Self, Known)> {
+    /// Returns what is to be recalled. A cut last line, as left by a kill, is dropped.
+    pub fn open(path: &Path, recall: Recall) -> io::Result<(Self, Known)> {
         let in_context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(in_context)?;
@@ -162,7 +175,7 @@ impl Journal {
             file.set_len(whole as u64).map_err(in_context)?;
             file.seek(SeekFrom::End(0)).map_err(in_context)?;
         }
-        let known = if resume { Known::parse(&text[..whole]) } else { Known::default() };
+        let known = Known::parse(&text[..whole], recall);
         Ok((Self { path: path.to_owned(), file }, known))
     }
 
@@ -182,18 +195,28 @@ impl Journal {
 }
 
 impl Known {
-    /// Reads whole lines; a line that is not a record (damaged, or of another version) is passed over, and so is
-    /// everything before the last run that did not itself resume.
-    fn parse(text: &[u8]) -> Self {
+    /// Reads whole lines; a line that is not a record (damaged, or of another version) is passed over. Of runs before the last one
+    /// that did not itself resume, only variants are known, and those only where they are asked for.
+    fn parse(text: &[u8], recall: Recall) -> Self {
         let mut known = Known::default();
+        if recall == Recall::Nothing {
+            return known;
+        }
         for line in text.split(|&byte| byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => {
-                    known = Known::default();
+                Ok(Record::Start(start)) if start.version != VERSION => known = Known::default(),
+                Ok(Record::Start(start)) if recall == Recall::Run && !start.resumed => known = Known::default(),
+                Ok(Record::Evaluation(evaluation)) => {
+                    let serves = match recall {
+                        Recall::Run => !evaluation.key.is_empty() && !is_transient(&evaluation),
+                        _ => is_settled(&evaluation),
+                    };
+                    if serves {
+                        known.evaluations.insert(evaluation.key.clone(), *evaluation);
+                    }
                 }
-                Ok(Record::Evaluation(evaluation)) if !evaluation.key.is_empty() && !is_transient(&evaluation) => {
-                    known.evaluations.insert(evaluation.key.clone(), *evaluation);
-                }
+                // What is reported is measured anew, and what was proposed is for that run to try.
+                Ok(Record::Comparison(_) | Record::Round(_)) if recall == Recall::Variants => {}
                 Ok(Record::Comparison(comparison)) => {
                     known.comparisons.insert(comparison.key.clone(), *comparison);
                 }
@@ -204,8 +227,18 @@ impl Known {
                 _ => {}
             }
         }
+        if recall == Recall::Variants {
+            known.recalled = known.evaluations.keys().cloned().collect();
+        }
         known
     }
+}
+
+/// Whether a variant passed and its time was known well enough, or well enough to be out of the race.
+fn is_settled(evaluation: &Evaluation) -> bool {
+    let settled = |timing: &TimingRecord| timing.sampling.as_ref().is_some_and(|how| how.converged || how.raced);
+    let mut timings = evaluation.timing.iter().chain(&evaluation.more_timings);
+    evaluation.p50().is_some() && timings.all(settled)
 }
 
 /// Whether the outcome says more of the moment than of the variant.
@@ -215,7 +248,11 @@ fn is_transient(evaluation: &Evaluation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::protocol::Sampling;
+    use kbench_runtime::stats::Summary;
+
     use super::*;
+    use crate::evaluation::{Gate, Outcome};
 
     fn evaluation(key: &str) -> Record {
         let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
@@ -234,23 +271,59 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/journal.jsonl");
         let write = |resumed, key| {
-            let (mut journal, _) = Journal::open(&path, false).unwrap();
+            let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
             journal.start(Start { resumed, ..Start::default() }).unwrap();
             journal.append(&evaluation(key)).unwrap();
         };
         write(false, "a");
         write(true, "b");
-        assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["a", "b"]);
-        assert_eq!(keys(&Journal::open(&path, false).unwrap().1), Vec::<&str>::new());
+        assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "b"]);
+        assert_eq!(keys(&Journal::open(&path, Recall::Nothing).unwrap().1), Vec::<&str>::new());
         write(false, "c");
-        assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["c"]);
+        assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["c"]);
+    }
+
+    #[test]
+    fn any_run_knows_variants_that_were_measured_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let timed = |key: &str, converged, raced, outcome| {
+            let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+            let summary = Summary::of(&[100.0; 10]).unwrap();
+            let sampling = Some(Sampling { converged, raced, ..Sampling::default() });
+            let (shape, clock) = ("s".into(), "fake".into());
+            evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+            (evaluation.key, evaluation.outcome) = (key.to_owned(), outcome);
+            Record::Evaluation(Box::new(evaluation))
+        };
+        let slow = Outcome::Rejected(Rejection::new(Gate::Performance, Reason::SkipsWork, "", None));
+        let round = Record::Round(Round { round: 1, key: String::new(), proposals: Vec::new() });
+        let comparison = Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() }));
+        let sanitized = Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] }));
+        for records in [
+            vec![timed("settled", true, false, Outcome::Passed), round, comparison, sanitized],
+            vec![timed("raced", false, true, Outcome::Passed), timed("shaky", false, false, Outcome::Passed)],
+            vec![timed("rejected", true, false, slow), evaluation("untimed")],
+        ] {
+            let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+            journal.start(Start::default()).unwrap();
+            for record in &records {
+                journal.append(record).unwrap();
+            }
+        }
+        let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
+        assert_eq!(keys(&known), ["raced", "settled"]);
+        assert_eq!(known.recalled, ["raced", "settled"].map(str::to_owned).into());
+        assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 1));
+        let (_, known) = Journal::open(&path, Recall::Run).unwrap();
+        assert_eq!((keys(&known), known.recalled.len()), (vec!["rejected", "untimed"], 0), "of the last run alone");
     }
 
     #[test]
     fn a_cut_last_line_is_dropped_and_the_next_one_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let (mut journal, _) = Journal::open(&path, false).unwrap();
+        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
         journal.start(Start::default()).unwrap();
         journal.append(&evaluation("a")).unwrap();
         journal.append(&evaluation("b")).unwrap();
@@ -258,11 +331,11 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in 1..40 {
             std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-            let (mut journal, known) = Journal::open(&path, true).unwrap();
+            let (mut journal, known) = Journal::open(&path, Recall::Run).unwrap();
             assert_eq!(keys(&known), ["a"]);
             journal.append(&evaluation("c")).unwrap();
             drop(journal);
-            assert_eq!(keys(&Journal::open(&path, true).unwrap().1), ["a", "c"]);
+            assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "c"]);
         }
     }
 
@@ -270,8 +343,8 @@ mod tests {
     fn two_runs_do_not_share_a_journal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let _first = Journal::open(&path, false).unwrap();
-        let error = Journal::open(&path, true).err().unwrap().to_string();
+        let _first = Journal::open(&path, Recall::Nothing).unwrap();
+        let error = Journal::open(&path, Recall::Run).err().unwrap().to_string();
         assert!(error.contains("another kbench is running"), "{error}");
     }
 }

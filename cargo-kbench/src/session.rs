@@ -13,7 +13,7 @@ use crate::elite::EliteEntry;
 use crate::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
 use crate::gates;
 use crate::gates::performance::Verdict;
-use crate::journal::{self, Journal, Record};
+use crate::journal::{self, Journal, Recall, Record};
 use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
@@ -113,8 +113,8 @@ pub trait Reporter: Send {
 pub struct TuneOptions<'a> {
     /// Where the journal is.
     pub journal: &'a Path,
-    /// Whether to go on from what the journal knows.
-    pub resume: bool,
+    /// What the journal knows and need not be measured again.
+    pub recall: Recall,
     /// Where sources of a proposer are kept.
     pub proposed: &'a Path,
     /// The folder of elite.json, which names them relative to it.
@@ -140,6 +140,8 @@ pub struct Tuned {
     pub examples: BTreeMap<String, (String, String)>,
     /// Variants whose measurement another's served.
     pub twins: u64,
+    /// Variants that an earlier run measured.
+    pub recalled: u64,
     /// Why the search ended early, where it did.
     pub stopped: Option<&'static str>,
     /// Wall time in seconds.
@@ -226,8 +228,8 @@ pub fn autotune(
     let started = Instant::now();
     let kernel = bench.kernel;
     bench.pursue_objectives()?;
-    let (mut journal, known) = Journal::open(options.journal, options.resume)?;
-    journal.start(start(kernel, device, options.resume))?;
+    let (mut journal, known) = Journal::open(options.journal, options.recall)?;
+    journal.start(start(kernel, device, options.recall == Recall::Run))?;
     bench.attach(journal, known);
 
     let mut search = Search::new(kernel, options.warm);

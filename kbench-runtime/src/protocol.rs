@@ -477,6 +477,9 @@ pub struct Depth {
     pub tolerance: f64,
     /// A plain implementation in the kernel's own precision, whose errors are reported beside the kernel's.
     pub naive: Option<Launch>,
+    /// Whether the kernel passed a check before, so that one launch a seed does where nothing is odd about it.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// Compare one case with its reference on several seeds.
@@ -563,8 +566,12 @@ pub struct TimeJob {
     /// When to stop after that.
     #[serde(default)]
     pub until: Option<Convergence>,
-    /// Nanoseconds a launch. A job of one case ends early, from ten samples on, once the median lies clearly above:
-    /// the lower end of its 99.9 % interval is at least 2 % more.
+    /// Whether fewer samples than `iterations` may do, from ten milliseconds of them on and seven at least: for a rank, not for the
+    /// record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hurry: bool,
+    /// Nanoseconds a launch. A job of one case ends early, from a few samples on, once the median lies clearly above: all of three are
+    /// at least 50 % more, of five 20 %, of seven 5 %, or the lower end of its 99.9 % interval is at least 2 % more.
     #[serde(default)]
     pub stop_above_ns: Option<f64>,
     /// State of the cache before each sample.

@@ -4,20 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use rayon::prelude::*;
-
 use crate::cache::Bounded;
 use crate::compare::with_reference;
-use crate::device::Device;
+use crate::device::{Device, Range};
 use crate::digest::Bytes;
 use crate::protocol::{Failure, OutputReport, TensorSpec};
 use crate::reference;
 
 /// Bytes of outputs that are kept.
 const BYTES: usize = 1 << 30;
-
-/// Bytes that one thread gets fresh memory for at a time.
-const PART: usize = 1 << 20;
 
 /// Comparisons that are kept.
 const COMPARISONS: usize = 256;
@@ -48,22 +43,19 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// What lies in `buffer` from `offset` on.
+    /// What lies in a range, whose digest may be known.
     pub fn fetch<D: Device>(
         &mut self,
         device: &mut D,
-        buffer: &D::Buffer,
-        offset: usize,
-        bytes: usize,
+        range: &Range<'_, D::Buffer>,
+        digest: Option<u64>,
     ) -> Result<Arc<Bytes>, Failure> {
-        let digest = device.digest(buffer, offset, bytes)?;
+        let &Range { buffer, offset, bytes } = range;
         let key = digest.map(|digest| format!("{bytes} {digest:x}"));
         if let Some(known) = key.as_ref().and_then(|key| self.outputs.get(key)) {
             return Ok(known);
         }
         let mut data = vec![0; bytes];
-        // To get fresh memory takes longer than to copy to it: many threads get it.
-        data.par_chunks_mut(PART).for_each(|part| part.fill(0));
         device.download(buffer, offset, &mut data)?;
         let data = Arc::new(Bytes::new(data, digest));
         if let Some(key) = key {
@@ -125,13 +117,16 @@ mod tests {
         let buffer = device.alloc(1 << 20).unwrap();
         device.fill(&buffer, 0, 1 << 20, 0).unwrap();
         let mut seen = Seen::default();
-        let first = seen.fetch(&mut device, &buffer, 64, 512).unwrap();
-        assert!(Arc::ptr_eq(&first, &seen.fetch(&mut device, &buffer, 64, 512).unwrap()));
-        device.fill(&buffer, 100, 1, 7).unwrap();
-        let other = seen.fetch(&mut device, &buffer, 64, 512).unwrap();
+        let mut fetch = |seen: &mut Seen, byte: u8| {
+            device.fill(&buffer, 100, 1, byte).unwrap();
+            let range = Range { buffer: &buffer, offset: 64, bytes: 512 };
+            let digests = device.digests(std::slice::from_ref(&range)).unwrap().unwrap();
+            seen.fetch(&mut device, &range, Some(digests[0])).unwrap()
+        };
+        let first = fetch(&mut seen, 0);
+        let other = fetch(&mut seen, 7);
         assert_eq!((first[36], other[36]), (0, 7));
-        device.fill(&buffer, 100, 1, 0).unwrap();
-        assert!(Arc::ptr_eq(&first, &seen.fetch(&mut device, &buffer, 64, 512).unwrap()));
+        assert!(Arc::ptr_eq(&first, &fetch(&mut seen, 0)));
 
         let spec =
             TensorSpec { name: "o".into(), dtype: DType::U8, dims: vec![512], role: Role::Out, source: Source::None };

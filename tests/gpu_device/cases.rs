@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kbench_runtime::device::{BoundArg, Device};
+use kbench_runtime::device::{BoundArg, Device, Range};
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{CacheMode, Failure, Geometry, TensorMap};
 
@@ -75,29 +75,48 @@ pub(super) fn memory(gpu: &mut Gpu) {
     for past in [gpu.device.upload(&buffer, 9, &[1, 2]), gpu.device.fill(&buffer, usize::MAX, 2, 0)] {
         assert!(matches!(past, Err(Failure::Inputs { .. })), "{past:?}");
     }
+    // Large copies take another way.
+    for bytes in [4 << 20, (8 << 20) + 1, (40 << 20) - 5] {
+        let large: Vec<u8> = (0..bytes as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let buffer = gpu.alloc(bytes + 3);
+        gpu.device.fill(&buffer, 0, bytes + 3, 7).expect("a fill");
+        gpu.device.upload(&buffer, 2, &large).expect("a large upload");
+        let mut back = vec![0; bytes + 3];
+        gpu.device.download(&buffer, 0, &mut back).expect("a large download");
+        assert!(back[2..bytes + 2] == large && back[..2] == [7, 7] && back[bytes + 2] == 7, "{bytes}");
+        assert!(gpu.device.upload(&buffer, 4, &large).is_err() && gpu.device.download(&buffer, 1, &mut back).is_err());
+    }
     let nothing = gpu.alloc(0);
     gpu.device.upload(&nothing, 0, &[]).expect("an empty upload");
 }
 
 pub(super) fn digests(gpu: &mut Gpu) {
     let key = kbench_runtime::digest::key();
-    for (offset, bytes) in [(0, 10), (64 << 10, 5 << 20), (8, (5 << 20) + 3), (4, 1 << 20)] {
+    for (offset, bytes) in [(0, 10), (64 << 10, 5 << 20), (8, (5 << 20) + 3), (4, 1 << 20), (3, (1 << 20) + 5)] {
         let mut data: Vec<u8> = (0..bytes as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let buffer = gpu.alloc(offset + bytes + 100);
         for at in [0, bytes / 2, bytes - 1] {
             data[at] ^= 1;
             gpu.device.upload(&buffer, offset, &data).expect("an upload");
-            let digest = gpu.device.digest(&buffer, offset, bytes).expect("a digest");
-            // Few bytes, or such as begin inside a word, are fetched.
-            let expected = (bytes > 10 && offset != 4).then(|| kbench_runtime::digest::digest(&data, 0, key));
-            assert_eq!(digest, expected, "{bytes} bytes at {offset}");
+            let digests = gpu.device.digests(&[Range { buffer: &buffer, offset, bytes }]).expect("a digest");
+            // Few bytes are fetched.
+            let expected = (bytes > 10).then(|| vec![kbench_runtime::digest::digest(&data, key)]);
+            assert_eq!(digests, expected, "{bytes} bytes at {offset}");
             assert!(gpu.device.holds(&buffer, offset, &data.clone().into()).expect("a look"));
             data[bytes / 3] ^= 4;
             assert!(!gpu.device.holds(&buffer, offset, &data.clone().into()).expect("a look"));
         }
     }
+    // More than one launch takes, of all sizes.
+    let data: Vec<u8> = (0..300_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let buffer = gpu.alloc(data.len());
+    gpu.device.upload(&buffer, 0, &data).expect("an upload");
+    let parts: Vec<(usize, usize)> = (0..200).map(|at| (at * 7, (at * at * 5) % (data.len() - at * 7))).collect();
+    let ranges: Vec<_> = parts.iter().map(|&(offset, bytes)| Range { buffer: &buffer, offset, bytes }).collect();
+    let expected = parts.iter().map(|&(offset, bytes)| kbench_runtime::digest::digest(&data[offset..][..bytes], key));
+    assert_eq!(gpu.device.digests(&ranges).expect("digests"), Some(expected.collect()));
     let small = gpu.alloc(1 << 20);
-    assert!(gpu.device.digest(&small, 8, 1 << 20).is_err());
+    assert!(gpu.device.digests(&[Range { buffer: &small, offset: 8, bytes: 1 << 20 }]).is_err());
 }
 
 pub(super) fn shared_memory(gpu: &mut Gpu) {

@@ -80,6 +80,22 @@ pub(super) fn repeatability(gpu: &mut Gpu) {
     }
 }
 
+/// The same machine code loaded again and again: how much of a short sample is where the code came to lie.
+pub(super) fn placement(gpu: &mut Gpu) {
+    println!("  p50 of 100 samples of 16 loads of one kernel, in us");
+    let out = gpu.alloc(4 * 132 * 1024);
+    let args = vec![pointer(&out, 4 * 132 * 1024), int(900)];
+    let mut bounds: Vec<_> = (0..16).map(|_| gpu.bind("chain", &blocks(132, 128), &args).expect("a launch")).collect();
+    for (cache, batch) in [(CacheMode::Cold, 1), (CacheMode::Hot, 50)] {
+        for round in 0..3 {
+            let p50s: Vec<f64> = bounds.iter_mut().map(|bound| gpu.p50(bound, batch, cache, 100) / 1e3).collect();
+            let low = p50s.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = p50s.iter().copied().fold(0.0, f64::max);
+            println!("  {cache:?} {round}: {p50s:.3?}, spread {:.2} %", 100.0 * (high / low - 1.0));
+        }
+    }
+}
+
 /// The board's counter, over the windows that the worker would take; says so where this GPU has none.
 pub(super) fn energy(gpu: &mut Gpu) {
     let first = match gpu.device.energy() {

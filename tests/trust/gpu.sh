@@ -43,7 +43,7 @@ fixtures() {
 # The reports of compute-sanitizer in full, for the parser.
 sanitizers() {
     local name
-    for name in reads-past-the-end races-in-shared reads-uninitialised divergent-barrier sound-under-sanitizers; do
+    for name in reads-past-the-end races-in-shared reads-uninitialised skips-a-barrier sound-under-sanitizers; do
         quietly "sanitize-$name" 120 gate -v --manifest-path tests/fixtures/Cargo.toml -p "cuda-$name"
         row $? "$name" "$(grep -m1 sanitize "$out/sanitize-$name.txt")"
     done

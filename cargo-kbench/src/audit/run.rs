@@ -77,7 +77,7 @@ impl Audit<'_> {
         kernel.timing.warmup = kernel.timing.warmup.min(WARMUP);
 
         let mut bench = self.bench(&kernel);
-        let device = bench.open()?;
+        let device = bench.open(None)?;
         let attempt = bench.builder.build(self.variant)?;
         let built = attempt.result.as_ref().ok().cloned();
         let began = Instant::now();
@@ -211,7 +211,7 @@ impl Audit<'_> {
             let blobs = own.evaluation.builds.iter().map(|build| build.binary_hash.clone()).collect();
             bench.mutate(Mutation { blobs, fault: *fault, outputs: outputs.clone(), input: *input });
         }
-        bench.open()?;
+        bench.open(None)?;
         let evaluation = bench.evaluate(self.variant, attempt, None)?;
         drop(bench);
         if let Some(rejection) = evaluation.rejection() {
@@ -247,7 +247,7 @@ impl Audit<'_> {
     /// The errors of another variant, launched as it should be.
     fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
         let mut bench = self.bench(&own.kernel);
-        bench.open()?;
+        bench.open(None)?;
         let attempt = bench.builder.build(variant)?;
         Ok(bench.evaluate(variant, attempt, None)?.errors)
     }
@@ -274,7 +274,7 @@ impl Audit<'_> {
         let names: Vec<&str> = sanitize.tools.iter().map(|tool| tool.name()).collect();
         let names = names.join(", ");
         let mut bench = self.bench(&kernel);
-        match bench.open().and_then(|_| bench.sanitize(self.variant)) {
+        match bench.open(None).and_then(|_| bench.sanitize(self.variant)) {
             Ok(sanitized) => Ok(match sanitized.and_then(|sanitized| sanitized.rejection) {
                 Some(rejection) => {
                     let code = rejection.code.to_string();

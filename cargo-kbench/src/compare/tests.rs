@@ -4,7 +4,7 @@ use super::*;
 use crate::config::expr::Value;
 use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
-use crate::journal::{Comparison, ComparisonEntry, Journal, Record, Start};
+use crate::journal::{Comparison, ComparisonEntry, Journal, Recall, Record, Start};
 
 const THRESHOLD: f64 = 0.01;
 
@@ -160,7 +160,7 @@ fn variants_meet_by_their_values_and_the_best_whichever_it_is() {
 fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
-    let (mut journal, _) = Journal::open(&path, false).unwrap();
+    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
     let timing = |p50| TimingRecord {
         shape: "s".into(),
         summary: Summary::of(&samples(p50)).unwrap(),

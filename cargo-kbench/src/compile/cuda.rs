@@ -80,7 +80,12 @@ impl Nvcc {
         compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
-        compile.arg("-MD").arg("-MF").arg(&depfile).arg("-o").arg(&output).arg(&unit.source);
+        // By the host compiler on its way: nvcc's own -MD runs it once more, a quarter of the time of a small kernel. Quoted, since
+        // nvcc takes what has commas for several.
+        for word in ["-MD".to_owned(), "-MT".to_owned(), "kernel".to_owned(), "-MF".to_owned(), quoted(&depfile)] {
+            compile.arg("-Xcompiler").arg(word);
+        }
+        compile.arg("-o").arg(&output).arg(&unit.source);
         let said = compile.run(work).map_err(refused)?;
 
         let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
@@ -102,6 +107,11 @@ impl Nvcc {
             code,
         })
     }
+}
+
+/// A path as nvcc takes it in a list.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 /// The host compiler that nvcc will use: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, gcc.

@@ -71,6 +71,7 @@ impl Terminal {
                 (Some(_), _) if evaluation.twin.is_some() => {
                     format!("{values} (same machine code as a variant before)")
                 }
+                (Some(_), _) if evaluation.recalled => format!("{values} (by an earlier run)"),
                 (Some(p50), _) if evaluation.is_raced() => {
                     format!("about {}, stopped: clearly slower than the best", time(p50))
                 }
@@ -259,6 +260,10 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
             "{NOTE}merged{NOTE:#} {}: same machine code and launch as another",
             count(tuned.twins, "variant")
         );
+    }
+    if tuned.recalled > 0 {
+        let recalled = count(tuned.recalled, "variant");
+        let _ = writeln!(text, "{NOTE}recalled{NOTE:#} {recalled} that earlier runs measured; --cold measures anew");
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");

@@ -4,7 +4,7 @@
 //! With 16 macro and 4 micro points and K = 3 that is 16 + 3 x 3 = 25 evaluations of 64 variants. Where the macro
 //! layer is larger than the budget allows, a seeded sample of it leaves the micro layer its share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
@@ -26,8 +26,10 @@ pub struct Evo {
     phase: Phase,
     /// What this phase has yet to propose, last first.
     sweep: Vec<Variant>,
-    pending: HashSet<Variant>,
-    seen: HashSet<Variant>,
+    /// Asked for and not told, in that order.
+    pending: Vec<Variant>,
+    /// Everything proposed, by its place in that order.
+    asked: HashMap<Variant, usize>,
     told: Vec<(Variant, f64)>,
 }
 
@@ -47,8 +49,8 @@ impl Evo {
             budget: search.evaluations,
             phase: Phase::Start,
             sweep: Vec::new(),
-            pending: HashSet::new(),
-            seen: HashSet::new(),
+            pending: Vec::new(),
+            asked: HashMap::new(),
             told: Vec::new(),
         }
     }
@@ -75,25 +77,27 @@ impl Evo {
         self.candidates.toggles().iter().all(|toggle| toggle.layer == Layer::Macro || toggle.values.len() == 1)
     }
 
-    /// The micro neighbours of the best, best first.
-    fn micro_sweep(&self) -> Vec<Variant> {
-        let mut sweep = Vec::new();
-        let mut proposed = self.seen.clone();
-        for elite in self.elites() {
-            for variant in self.candidates.of_layer(Layer::Micro, elite) {
-                if proposed.insert(variant.clone()) {
-                    sweep.push(variant);
-                }
-            }
-        }
-        sweep
+    /// The micro neighbours of these, in that order.
+    fn micro_sweep<'a>(&'a self, around: impl Iterator<Item = &'a Variant>) -> impl Iterator<Item = Variant> {
+        let mut proposed = HashSet::new();
+        let neighbours = around.flat_map(|variant| self.candidates.of_layer(Layer::Micro, variant));
+        neighbours.filter(move |variant| !self.asked.contains_key(variant) && proposed.insert(variant.clone()))
     }
 
-    /// The best so far; before there are any, what the search begins with.
-    fn elites(&self) -> Vec<&Variant> {
-        if self.told.is_empty() && !self.pending.is_empty() {
-            return vec![self.candidates.default()];
+    /// The micro neighbours of the elite. Best first, if the budget may cut it short; else those of who was asked for first, which
+    /// have been [likely](Strategy::likely) for longest, so that nobody waits for a compiler.
+    fn second_layer(&self) -> Vec<Variant> {
+        let mut elites = self.elites();
+        let best_first: Vec<Variant> = self.micro_sweep(elites.iter().copied()).collect();
+        if self.budget.is_some_and(|budget| (self.asked.len() + best_first.len()) as u64 > budget) {
+            return best_first;
         }
+        elites.sort_by_key(|&variant| self.asked.get(variant));
+        self.micro_sweep(elites.into_iter()).collect()
+    }
+
+    /// The best so far, best first.
+    fn elites(&self) -> Vec<&Variant> {
         let mut ranked: Vec<&(Variant, f64)> = self.told.iter().collect();
         // The variant breaks ties, so that the order never depends on the order of telling.
         ranked.sort_by(|(a, x), (b, y)| x.total_cmp(y).then_with(|| a.cmp(b)));
@@ -106,7 +110,7 @@ impl Strategy for Evo {
         if self.sweep.is_empty() && self.pending.is_empty() {
             let (phase, sweep) = match self.phase {
                 Phase::Start => (Phase::Macro, self.macro_sweep()),
-                Phase::Macro => (Phase::Micro, self.micro_sweep()),
+                Phase::Macro => (Phase::Micro, self.second_layer()),
                 Phase::Micro => return Vec::new(),
             };
             self.phase = phase;
@@ -114,21 +118,24 @@ impl Strategy for Evo {
             self.sweep.reverse();
         }
         let batch: Vec<Variant> = std::iter::from_fn(|| self.sweep.pop()).take(n).collect();
-        self.seen.extend(batch.iter().cloned());
+        for variant in &batch {
+            self.asked.insert(variant.clone(), self.asked.len());
+        }
         self.pending.extend(batch.iter().cloned());
         batch
     }
 
-    /// The second layer as it would be if the first ended now.
+    /// The second layer as it would be if the first ended now, then what could yet become of it.
     fn likely(&mut self, n: usize) -> Vec<Variant> {
-        let mut likely = if matches!(self.phase, Phase::Macro) { self.micro_sweep() } else { Vec::new() };
-        likely.truncate(n);
-        likely
+        if !matches!(self.phase, Phase::Macro) {
+            return Vec::new();
+        }
+        self.micro_sweep(self.elites().into_iter().chain(&self.pending)).take(n).collect()
     }
 
     /// Of twins only the first is a candidate for the elite: it should hold different programs.
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
-        self.pending.remove(variant);
+        self.pending.retain(|pending| pending != variant);
         if let Outcome::Measured(objective) = outcome {
             self.told.retain(|(told, _)| told != variant);
             self.told.push((variant.clone(), objective));
@@ -232,7 +239,12 @@ mod tests {
         assert!(evo.likely(9).is_empty());
         let first = evo.ask(usize::MAX);
         let around = |variants: &[Variant]| variants.iter().map(|variant| variant.0[..2].to_vec()).collect::<Vec<_>>();
-        assert_eq!(around(&evo.likely(9)), [[0, 0]; 3], "of the default, before anything is known");
+        let [known, next] = [[0, 0], [0, 1]];
+        assert_eq!(
+            around(&evo.likely(5)),
+            [known, known, known, next, next],
+            "before anything is known, as it will be"
+        );
         for variant in &first[4..8] {
             evo.tell(variant, Outcome::Measured(sum(variant)));
         }

@@ -45,6 +45,8 @@ struct State {
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
+    /// How long builds took.
+    took: Vec<(Variant, Duration)>,
     /// Whether the session waits for a build.
     awaited: bool,
     closed: bool,
@@ -64,6 +66,17 @@ impl State {
             self.times.busy_while_waited += worked;
         }
         self.last = now;
+    }
+
+    /// Of what is likely, what is expected to take longest: who is started last is waited for.
+    fn longest_likely(&mut self) -> Option<Variant> {
+        let expected = |variant: &Variant| {
+            let shared = |other: &Variant| variant.0.iter().zip(&other.0).filter(|(one, other)| one == other).count();
+            self.took.iter().max_by_key(|(other, took)| (shared(other), *took)).map(|(_, took)| *took)
+        };
+        // Of equals the likeliest.
+        let longest = (0..self.likely.len()).rev().max_by_key(|&at| expected(&self.likely[at]))?;
+        self.likely.remove(longest)
     }
 
     fn knows(&self, variant: &Variant) -> bool {
@@ -90,6 +103,7 @@ pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeli
         likely: VecDeque::new(),
         building: Vec::new(),
         built: HashMap::new(),
+        took: Vec::new(),
         awaited: false,
         closed: false,
         times: CompileTimes { threads, ..CompileTimes::default() },
@@ -134,7 +148,7 @@ impl Pipeline<'_> {
         self.changed.notify_all();
     }
 
-    /// Variants to compile where a core would be idle, likeliest first, instead of those named before.
+    /// Variants to compile where a core would be idle, likeliest first, in place of those named before.
     pub fn speculate(&self, variants: impl IntoIterator<Item = Variant>) {
         if self.meanwhile == Meanwhile::Rest {
             return;
@@ -188,8 +202,12 @@ impl Pipeline<'_> {
         }
         let mut state = self.lock();
         while !state.closed {
-            let free = state.building.len() < self.limit(&state);
-            let next = if free { state.wanted.pop_front().or_else(|| state.likely.pop_front()) } else { None };
+            let (building, limit) = (state.building.len(), self.limit(&state));
+            let mut next = if building < limit { state.wanted.pop_front() } else { None };
+            // What may be for nothing leaves room for what is not: a compiler, once started, is waited for.
+            if next.is_none() && building < limit - limit / 4 {
+                next = state.longest_likely();
+            }
             let Some(variant) = next else {
                 state = self.changed.wait(state).expect(NO_PANIC);
                 continue;
@@ -197,10 +215,12 @@ impl Pipeline<'_> {
             state.tick();
             state.building.push(variant.clone());
             drop(state);
+            let started = Instant::now();
             let done = catch_unwind(AssertUnwindSafe(|| self.build(&variant)));
             state = self.lock();
             state.tick();
             state.building.retain(|building| *building != variant);
+            state.took.push((variant.clone(), started.elapsed()));
             state.built.insert(variant, done);
             self.changed.notify_all();
         }

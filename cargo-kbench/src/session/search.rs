@@ -18,6 +18,9 @@ use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Workbench};
 /// Variants that each core compiles before they are measured, where these cores are the device.
 const CHUNK: usize = 4;
 
+/// Variants that each core may compile between two looks at what is likely.
+const LIKELY: usize = 4;
+
 /// A variant with its record.
 #[derive(Clone)]
 pub(super) struct Tried {
@@ -44,12 +47,11 @@ pub(super) struct Search<'a> {
     /// What it begins with beside the default.
     pub(super) warm: Vec<WarmVariant>,
     strategy: Box<dyn search::Strategy>,
-    /// Baselines that are variants.
-    baselines: Vec<Variant>,
     /// Asked for and not yet tried, in the order of asking.
     pending: VecDeque<Variant>,
     pub(super) evaluated: u64,
     pub(super) twins: u64,
+    pub(super) recalled: u64,
     /// All that was tried, in that order; proposals after the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
@@ -65,19 +67,15 @@ impl<'a> Search<'a> {
             limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
         }
         let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
-        let baselines = kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
-            BaselineKind::Variant(variant) => Some(variant.clone()),
-            _ => None,
-        });
         Self {
             kernel,
-            baselines: baselines.collect(),
             strategy: search::front::strategy_for(kernel.objectives.len(), &candidates, &limits),
             limits,
             warm: warm.records.clone(),
             pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
+            recalled: 0,
             tried: Vec::new(),
             best: None,
             stopped: None,
@@ -143,10 +141,15 @@ impl<'a> Search<'a> {
                 pipeline.want(&variant);
                 self.pending.push_back(variant);
             }
-            let idle = threads.saturating_sub(self.pending.len()).min(left as usize);
-            if idle > 0 {
+            // What is pending is built soon; until the next look there is to be enough for all cores.
+            if self.pending.len() < threads {
+                let likely = self.strategy.likely((LIKELY * threads).min(left as usize));
                 // The finals measure baselines, come what may.
-                pipeline.speculate(self.strategy.likely(idle).into_iter().chain(self.baselines.iter().cloned()));
+                let baselines = self.kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
+                    BaselineKind::Variant(variant) => Some(variant.clone()),
+                    _ => None,
+                });
+                pipeline.speculate(likely.into_iter().chain(baselines));
             }
         }
         !self.pending.is_empty()
@@ -205,6 +208,7 @@ impl<'a> Search<'a> {
         let evaluation = &tried.evaluation;
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
+        self.recalled += u64::from(evaluation.recalled);
         let label = evaluation.label();
         let value =
             evaluation.objectives.first().map(|objective| objective.value).filter(|_| evaluation.p50().is_some());

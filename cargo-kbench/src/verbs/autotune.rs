@@ -7,7 +7,7 @@ use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::compile::Compiler;
 use crate::config::{Kernel, Package, Project};
 use crate::elite::{EliteEntry, EliteFile};
-use crate::journal::Journal;
+use crate::journal::{Journal, Recall};
 use crate::report::{
     self, Verbosity,
     json::Json,
@@ -119,7 +119,7 @@ impl<'a> Tuning<'a> {
         but: &[&str],
     ) -> Result<Option<EliteEntry>, RunError> {
         let mut bench = self.bench(kernel);
-        let device = bench.open()?;
+        let device = bench.open(Some(&kernel.space.default))?;
         let path = self.project.elite_path();
         let warm = if self.tune.cold {
             WarmStart::default()
@@ -130,7 +130,12 @@ impl<'a> Tuning<'a> {
         };
         self.say_start(&warm);
         let (proposed, root) = (self.project.work_directory().join("proposed"), path.parent().unwrap_or(&path));
-        let options = TuneOptions { journal, resume: self.tune.resume, proposed: &proposed, root, warm: &warm };
+        let recall = match self.tune {
+            TuneArgs { resume: true, .. } => Recall::Run,
+            TuneArgs { cold: true, .. } => Recall::Nothing,
+            TuneArgs { .. } => Recall::Variants,
+        };
+        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm };
         let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         if survived {
@@ -153,8 +158,9 @@ impl<'a> Tuning<'a> {
 
     fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
         let mut bench = self.bench(kernel);
-        let device = bench.open()?;
-        let (mut journal, known) = Journal::open(&self.journal(kernel), self.tune.resume)?;
+        let device = bench.open(None)?;
+        let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
+        let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
         journal.start(session::start(kernel, &device, self.tune.resume))?;
         bench.attach(journal, known);
         let cover = per_shape::cover(&mut bench, &device, shapes, union, &mut *self.reporter(kernel))?;

@@ -137,7 +137,7 @@ fn build(
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
         // The device says what to compile for, where there is one; but a file is to be the same on every machine.
-        match (!anywhere).then(|| bench.open()) {
+        match (!anywhere).then(|| bench.open(None)) {
             Some(Ok(_)) => {}
             None | Some(Err(RunError::Executor(ExecutorError::NoDevice(_)))) => {
                 bench.builder.arch = Some(fallback_arch(kernel));

@@ -72,7 +72,7 @@ fn gate(
     output: &OutputArgs,
 ) -> anyhow::Result<Result<Exit, RunError>> {
     let mut bench = Workbench::new(package, kernel, compiler, device, project.work_directory().join("references"));
-    let device = match bench.open() {
+    let device = match bench.open(asked.elite.is_none().then_some(&asked.variant)) {
         Ok(device) => device,
         Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {
             return Ok(without_device(&mut bench, &asked.variant, &why, output));

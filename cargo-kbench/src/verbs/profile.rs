@@ -31,7 +31,7 @@ pub fn run(
         let asked = variant(&kernel, &candidate.variant)?;
         let cache = project.work_directory().join("references");
         let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
-        let device = match bench.open() {
+        let device = match bench.open(elite.is_none().then_some(&asked)) {
             Ok(device) => device,
             Err(error) => {
                 exit = exit.max(skip(&kernel, error)?);

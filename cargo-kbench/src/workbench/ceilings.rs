@@ -91,6 +91,7 @@ impl Workbench<'_> {
             // One launch after the other: what a copy leaves dirty in a cache, the next one writes back.
             cache: CacheMode::Hot,
             bad_above: 0.0,
+            hurry: false,
             announce: false,
             energy: false,
         };

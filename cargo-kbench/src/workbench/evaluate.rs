@@ -7,7 +7,6 @@ use kbench_runtime::protocol::{
     Timing,
 };
 use kbench_runtime::stats::Summary;
-use kbench_runtime::timing::FEWEST;
 
 use super::reservations::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
@@ -19,7 +18,7 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 6;
+const METHOD: u32 = 7;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -73,7 +72,7 @@ impl Workbench<'_> {
                             for time in
                                 std::iter::once(&mut jobs.time).chain(jobs.more.iter_mut().map(|(_, time, _)| time))
                             {
-                                time.iterations = time.iterations.min(FEWEST as u32);
+                                time.hurry = true;
                             }
                         }
                         // The same key whatever there is to beat: see `serves`.
@@ -84,6 +83,7 @@ impl Workbench<'_> {
                         jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
                         self.set_objectives(&mut evaluation, variant, &built);
+                        self.known.recalled.remove(&evaluation.key);
                         self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
                         self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
                     }
@@ -121,11 +121,15 @@ impl Workbench<'_> {
             ..known.clone()
         };
         let is_new = !self.keys.contains_key(key);
+        let recalled = self.known.recalled.remove(key);
+        known.recalled |= recalled;
         // The record may be of a search with other objectives, or weights, and the same measurements.
         self.set_objectives(&mut known, variant, built);
         if is_new {
             self.keys.insert(key.clone(), (toggles.clone(), source.clone()));
-        } else {
+        }
+        // The records of a run that is resumed are this run's.
+        if !is_new || recalled {
             self.record(&Record::Evaluation(Box::new(known.clone())))?;
         }
         Ok(Some(known))
@@ -156,7 +160,8 @@ impl Workbench<'_> {
             let is_main = shape == kernel.search.shape;
             if is_main || self.mean_shapes().any(|of_mean| of_mean == shape) {
                 let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
-                let after = CheckJob { seeds: vec![limits.seeds.into()], ..job.clone() };
+                let depth = Depth { again: true, ..job.depth.clone() };
+                let after = CheckJob { seeds: vec![limits.seeds.into()], depth, ..job.clone() };
                 let mut time = self.time_job(vec![case]);
                 if is_main {
                     time.energy = self.objectives.contains(&Objective::Energy);
@@ -314,6 +319,7 @@ impl Workbench<'_> {
             stop_above_ns: None,
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
+            hurry: false,
             announce: false,
             energy: false,
         }

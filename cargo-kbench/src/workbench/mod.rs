@@ -172,9 +172,10 @@ impl<'a> Workbench<'a> {
         self.executor = Executor::new(self.worker_options.clone());
     }
 
-    /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference.
-    pub fn open(&mut self) -> Result<DeviceInfo, RunError> {
-        let device = self.open_beside_compilers()?;
+    /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference. `first` is what will be
+    /// built first, where that is known.
+    pub fn open(&mut self, first: Option<&Variant>) -> Result<DeviceInfo, RunError> {
+        let device = self.open_beside_compilers(first)?;
         if self.kernel.implementation.backend == Backend::Cuda {
             self.builder.arch = Some(arch_for(&self.kernel.arch, &device)?);
         }
@@ -190,13 +191,13 @@ impl<'a> Workbench<'a> {
 
     /// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
     /// their cache then; what goes wrong goes wrong again where it is asked for.
-    fn open_beside_compilers(&mut self) -> Result<DeviceInfo, RunError> {
+    fn open_beside_compilers(&mut self, first: Option<&Variant>) -> Result<DeviceInfo, RunError> {
         let (kernel, builder) = (self.kernel, self.builder.clone());
         let default = &kernel.space.default;
         let is_known = kernel.implementation.backend == Backend::C || kernel.arch.len() == 1;
         thread::scope(|scope| {
-            if is_known {
-                scope.spawn(|| builder.build(default));
+            if let Some(first) = first.filter(|_| is_known) {
+                scope.spawn(|| builder.build(first));
             }
             if let (ReferenceKind::Function(function), true) = (&kernel.reference.kind, is_known) {
                 let precision = Some(kernel.reference.precision);

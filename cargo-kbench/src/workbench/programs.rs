@@ -76,6 +76,8 @@ impl Workbench<'_> {
     }
 
     /// Starts the programs that do not run yet, and checks their outputs. Those that cannot be used are taken out and named.
+    ///
+    /// All are started before the first prepares anything: what each loads by itself, it loads meanwhile.
     pub(super) fn start_programs(
         &mut self,
         rivals: &mut Vec<Rival<'_>>,
@@ -83,24 +85,40 @@ impl Workbench<'_> {
         inputs: &mut Option<Inputs>,
         unavailable: &mut BTreeMap<String, Rejection>,
     ) -> Result<(), RunError> {
-        for mut rival in std::mem::take(rivals) {
-            if rival.running.is_none() {
-                match self.start_program(&mut rival, shape, inputs)? {
-                    Ok(()) => {}
-                    Err(rejection) => {
-                        unavailable.insert(rival.name.to_owned(), rejection);
-                        continue;
-                    }
-                }
+        let name = &self.kernel.shapes[shape].name;
+        let mut opened = Vec::new();
+        for rival in std::mem::take(rivals) {
+            let program = if rival.running.is_some() { None } else { Some(self.open_program(&rival)) };
+            opened.push((rival, program));
+        }
+        for (mut rival, program) in opened {
+            let started = match program {
+                None => Ok(()),
+                Some(Ok(program)) => self.prepare_program(&mut rival, program, shape, inputs)?,
+                Some(Err(refusal)) => Err(rejected(refusal, name)?),
+            };
+            match started {
+                Ok(()) => rivals.push(rival),
+                Err(rejection) => drop(unavailable.insert(rival.name.to_owned(), rejection)),
             }
-            rivals.push(rival);
         }
         Ok(())
     }
 
-    fn start_program(
+    fn open_program(&self, rival: &Rival<'_>) -> Result<Program, Refusal> {
+        Program::open(&ProgramOptions {
+            runner: &self.kernel.runner,
+            command: &rival.config.command,
+            directory: &self.builder.package.directory,
+            device: self.device.as_ref().expect("open"),
+            timeout: self.timeout(),
+        })
+    }
+
+    fn prepare_program(
         &mut self,
         rival: &mut Rival<'_>,
+        mut program: Program,
         shape: usize,
         inputs: &mut Option<Inputs>,
     ) -> Result<Result<(), Rejection>, RunError> {
@@ -121,18 +139,10 @@ impl Workbench<'_> {
             warmup: job.warmup,
             cache: job.cache,
         };
-        let options = ProgramOptions {
-            name: rival.name,
-            runner: &kernel.runner,
-            command: &rival.config.command,
-            directory: &self.builder.package.directory,
-            device: self.device.as_ref().expect("open"),
-            timeout: self.timeout(),
-        };
-        let mut program = match Program::start(&options, &problem, inputs) {
-            Ok(program) => program,
-            Err(refusal) => return Ok(Err(rejected(refusal, &shape.name)?)),
-        };
+        let device = self.device.as_ref().expect("open");
+        if let Err(refusal) = program.prepare(rival.name, device, &problem, inputs) {
+            return Ok(Err(rejected(refusal, &shape.name)?));
+        }
         Ok(match self.check_program(&mut program, rival.config, shape_index, inputs.specs())? {
             Ok(report) => {
                 rival.running = Some((program, report));

@@ -185,7 +185,6 @@ impl Workbench<'_> {
         let device = self.device.as_ref().expect("open");
         if !self.programs.running.contains_key(&kernel.name) {
             let options = ProgramOptions {
-                name: "reference",
                 runner: &kernel.runner,
                 command,
                 directory: &self.builder.package.directory,

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
 use crate::digest::{digest, key};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
 
@@ -232,8 +232,9 @@ impl Device for FakeDevice {
         Ok(())
     }
 
-    fn digest(&mut self, buffer: &Buffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
-        Ok(Some(digest(&buffer.borrow()[offset..offset + bytes], 0, key())))
+    fn digests(&mut self, ranges: &[Range<'_, Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
+        let one = |range: &Range<'_, Buffer>| digest(&range.buffer.borrow()[range.offset..][..range.bytes], key());
+        Ok(Some(ranges.iter().map(one).collect()))
     }
 
     fn fill(&mut self, buffer: &Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {

@@ -38,16 +38,15 @@ pub trait Device {
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
-    /// The [digest](crate::digest) of `bytes` bytes from byte `offset` on, computed where they lie; `None` where to fetch them is
-    /// quicker.
-    fn digest(&mut self, _buffer: &Self::Buffer, _offset: usize, _bytes: usize) -> Result<Option<u64>, Failure> {
+    /// The [digests](crate::digest) of ranges, computed where they lie; `None` where to fetch them is quicker.
+    fn digests(&mut self, _ranges: &[Range<'_, Self::Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
         Ok(None)
     }
 
     /// Whether `data` lies in `buffer` from byte `offset` on.
     fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
-        match self.digest(buffer, offset, data.len())? {
-            Some(digest) => Ok(digest == data.digest()),
+        match self.digests(&[Range { buffer, offset, bytes: data.len() }])? {
+            Some(digests) => Ok(digests == [data.digest()]),
             None => holds_in_parts(self, buffer, offset, data),
         }
     }
@@ -184,6 +183,17 @@ pub enum Watch {
     Calm,
     /// Something did.
     Disturbed(Disturbance),
+}
+
+/// A stretch of memory.
+#[derive(Debug)]
+pub struct Range<'a, B> {
+    /// The buffer.
+    pub buffer: &'a B,
+    /// Bytes from its start.
+    pub offset: usize,
+    /// How many.
+    pub bytes: usize,
 }
 
 /// A write to memory ahead of a launch.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
 use crate::codec;
 use crate::digest::Bytes;
 use crate::dtype::DType;
@@ -196,8 +196,8 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.holds(buffer, offset, data)
     }
 
-    fn digest(&mut self, buffer: &D::Buffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
-        self.inner.digest(buffer, offset, bytes)
+    fn digests(&mut self, ranges: &[Range<'_, D::Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
+        self.inner.digests(ranges)
     }
 
     fn write(&mut self, writes: &[Write<D::Buffer>]) -> Result<(), Failure> {

@@ -133,7 +133,7 @@ impl<D: Device> Session<D> {
             pulse.announce(job, index);
             joules[index] = case.energy(device, &mut pulse).map_err(at(index))?;
         }
-        // What is found now may be any case's doing; after one more sample of each, what is found is a case's own.
+        // What is found now may be any case's doing, if there are several; after one more sample of each, what is found is a case's own.
         let mut anyones = Damage::default();
         for (index, case) in measured.iter().enumerate() {
             pulse.beat(Stage::Compare);
@@ -145,12 +145,16 @@ impl<D: Device> Session<D> {
             pulse.announce(job, index);
             if ended.raced {
                 // The last sample does as well: this case is alone.
-                case.left = case.rig.outputs(device, &mut self.seen).map_err(at(index))?;
+                case.left = case.outputs(device, &mut self.seen).map_err(at(index))?;
                 continue;
             }
-            let set = sampling::draw(case.sets.len(), &mut rng);
-            case.take(device, job.cache, alone, set).map_err(at(index))?;
-            case.look_back(device, &mut self.seen, &mut rng, &mut pulse).map_err(at(index))?;
+            if !alone {
+                let set = sampling::draw(case.sets.len(), &mut rng);
+                case.take(device, job.cache, alone, set).map_err(at(index))?;
+            }
+            // The same launch measured again, for the noise: it was looked at already.
+            let again = job.cases[..index].iter().any(|other| other.case == job.cases[index].case);
+            case.look_back(device, &mut self.seen, again, &mut rng, &mut pulse).map_err(at(index))?;
         }
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
@@ -238,18 +242,28 @@ impl<D: Device> Session<D> {
 }
 
 impl<D: Device> Measured<D> {
-    /// Keeps what the last sample left behind, and looks at what else this kernel does. Nothing here is a sample any more.
+    /// What lies in its outputs.
+    fn outputs(&self, device: &mut D, seen: &mut Seen) -> Result<Outputs, Failure> {
+        let survey = self.rig.survey(device)?;
+        self.rig.outputs(device, seen, &survey)
+    }
+
+    /// Keeps what the last sample left behind, and looks at what else this kernel does, unless that is known. Nothing here is a sample
+    /// any more.
     fn look_back(
         &mut self,
         device: &mut D,
         seen: &mut Seen,
+        known: bool,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
-        self.left = self.rig.outputs(device, seen)?;
-        self.skips_work = self.skips_work(device, rng, pulse)?;
-        self.keeps_results = self.keeps_results(device, rng, pulse)?;
+        self.left = self.outputs(device, seen)?;
+        if !known {
+            self.skips_work = self.skips_work(device, rng, pulse)?;
+            self.keeps_results = self.keeps_results(device, rng, pulse)?;
+        }
         // The looks restored what the kernel may have changed.
         pulse.beat(Stage::Timing);
         device.run(&self.rig.bound)?;

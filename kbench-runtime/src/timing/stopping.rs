@@ -13,6 +13,10 @@ use crate::stats::percentile;
 /// Samples that are taken even if the time is up, and the fewest of which a median can be told.
 pub const FEWEST: usize = 10;
 
+/// Samples of a job in a hurry: the fewest whose range is an interval of their median at the first look, and nanoseconds of them.
+const FEWEST_IN_A_HURRY: usize = 7;
+const HURRY: f64 = 1e7;
+
 /// Chance that the interval of any look misses the median.
 const ERROR: f64 = 0.05;
 
@@ -20,7 +24,7 @@ const ERROR: f64 = 0.05;
 const RACE_ERROR: f64 = 0.001;
 
 /// Samples that are too few for a probability, and by how much all of them must be slower to be enough all the same.
-const EARLY: [(usize, f64); 2] = [(3, 1.5), (5, 1.2)];
+const EARLY: [(usize, f64); 3] = [(3, 1.5), (5, 1.2), (7, 1.05)];
 
 /// By how much a case must be slower to be stopped. Medians of the same program differ by about as much from run to run.
 const RACE_MARGIN: f64 = 1.02;
@@ -55,6 +59,13 @@ impl Stopping {
             Instant::now() + Duration::from_secs_f64(seconds)
         });
         Self { least, until, deadline, looks: 0, next: least }
+    }
+
+    /// Makes do with fewer samples, now that it is known how long one takes; to be called before the first look.
+    pub fn hurry(&mut self, nanoseconds: f64) {
+        let enough = (HURRY / nanoseconds.max(1.0)).ceil() as usize;
+        self.least = self.least.min(enough.max(FEWEST_IN_A_HURRY));
+        self.next = self.least;
     }
 
     /// How many samples there will be at the next look.
@@ -234,12 +245,29 @@ mod tests {
     }
 
     #[test]
+    fn a_hurry_is_about_the_time_that_samples_take() {
+        let next = |least, nanoseconds| {
+            let mut stopping = Stopping::new(least, Some(UNTIL), 1);
+            stopping.hurry(nanoseconds);
+            stopping.next()
+        };
+        assert_eq!([1e3, 2e5, 1e6, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7]);
+        assert_eq!(next(5, 1e9), 5, "fewer were asked for");
+        let mut stopping = Stopping::new(100, Some(UNTIL), 1);
+        stopping.hurry(1e9);
+        assert!(stopping.is_converged(&[100.0, 100.1, 100.2, 99.9, 100.0, 100.1, 99.8]));
+        assert!(!stopping.is_converged(&[100.0, 101.5, 100.2, 99.9, 100.0, 100.1, 99.8]));
+        assert!(!stopping.is_converged(&[100.0; 6]));
+    }
+
+    #[test]
     fn races_are_lost_by_what_is_clearly_slower() {
         let around = |centre: f64| -> Vec<f64> { (0..10).map(|i| centre + 0.1 * f64::from(i)).collect() };
         assert!(is_clearly_above(&around(103.0), 100.0));
         assert!(!is_clearly_above(&around(101.0), 100.0), "within what differs from run to run");
         assert!(!is_clearly_above(&around(200.0)[..9], 100.0));
         assert!(is_clearly_above(&[151.0; 3], 100.0) && !is_clearly_above(&[149.0; 3], 100.0));
+        assert!(is_clearly_above(&[106.0; 7], 100.0) && !is_clearly_above(&[104.0; 7], 100.0));
         assert!(is_clearly_above(&[121.0; 5], 100.0) && !is_clearly_above(&[121.0, 121.0, 121.0, 121.0, 119.0], 100.0));
         let mut torn = around(200.0);
         torn[3] = 99.0;

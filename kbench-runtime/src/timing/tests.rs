@@ -17,6 +17,7 @@ fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
         stop_above_ns: None,
         cache,
         bad_above: 0.1,
+        hurry: false,
         announce: false,
         energy: false,
     }
@@ -199,6 +200,16 @@ fn sampling_goes_on_until_the_median_is_known() {
 }
 
 #[test]
+fn a_hurry_takes_fewer_samples_of_what_takes_long() {
+    let samples = |time_ns: f64| {
+        let timing = model(&format!(r#"{{"time_ns":{time_ns}}}"#), |job| job.hurry = true);
+        assert!(timing.sampling.converged);
+        timing.samples.len()
+    };
+    assert_eq!([1e3, 2e5, 1e9].map(samples), [100, 50, 7]);
+}
+
+#[test]
 fn cases_stop_together() {
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut case = |model: &str| {
@@ -249,8 +260,10 @@ fn a_disturbed_sample_is_taken_again() {
 #[test]
 fn a_race_is_lost_early_and_checked_all_the_same() {
     let lost = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(900.0));
-    assert_eq!((lost.samples.len(), lost.sampling.raced, lost.sampling.converged), (10, true, false));
+    assert_eq!((lost.samples.len(), lost.sampling.raced, lost.sampling.converged), (7, true, false));
     testing::assert_clean(&lost.after);
+    let closer = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(960.0));
+    assert_eq!((closer.samples.len(), closer.sampling.raced), (10, true));
     let close = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(990.0));
     assert_eq!((close.samples.len(), close.sampling.raced), (100, false));
     let torn = model(r#"{"time_ns":1000,"noise":0.05}"#, |job| job.stop_above_ns = Some(950.0));

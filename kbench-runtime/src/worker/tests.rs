@@ -50,6 +50,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         stop_above_ns: None,
         cache: CacheMode::Cold,
         bad_above: 0.1,
+        hurry: false,
         announce: false,
         energy: false,
     };

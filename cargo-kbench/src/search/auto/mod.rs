@@ -34,6 +34,12 @@ const DRAWS: usize = 50;
 /// Faster than this share of what passed is told apart; slower counts as just so slow.
 const CLIP: f64 = 0.7;
 
+/// So many may be pending.
+const BATCH: usize = 4;
+
+/// So many are likely: each is a proposal, and what comes after them is seldom asked for.
+const LIKELY: usize = 12;
+
 /// Every so many proposals one is the trees'.
 const TREES_EVERY: usize = 4;
 
@@ -209,8 +215,9 @@ impl Auto {
 }
 
 impl Strategy for Auto {
+    /// The first points depend on no other.
     fn batch(&self) -> usize {
-        4
+        if self.asked.len() < self.start() { self.start().max(BATCH) } else { BATCH }
     }
 
     fn likely(&mut self, n: usize) -> Vec<Variant> {
@@ -219,7 +226,7 @@ impl Strategy for Auto {
         for &serial in &self.pending {
             self.model.imagine(&self.asked[serial].x);
         }
-        while likely.len() < n.min(self.remaining() as usize) {
+        while likely.len() < n.min(LIKELY).min(self.remaining() as usize) {
             let found = self.model.propose(&self.unseen, &likely, &self.observations, &targets);
             let Some(variant) = found else { break };
             self.model.imagine(&self.features.of(&variant));

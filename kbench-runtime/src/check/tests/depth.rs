@@ -6,7 +6,7 @@ use crate::protocol::{Arg, Depth, Number};
 fn in_patterns(entry: &str) -> Vec<SeedReport> {
     let mut session = Session::new(HostDevice::open(), None);
     let job = testing::host_check(&mut session, entry);
-    let depth = Depth { patterns: Pattern::ALL.to_vec(), tolerance: 1e-3, naive: None };
+    let depth = Depth { patterns: Pattern::ALL.to_vec(), tolerance: 1e-3, ..Depth::default() };
     session.check(&CheckJob { depth, ..job }, &mut |_| {}).unwrap()
 }
 

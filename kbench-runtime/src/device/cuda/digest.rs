@@ -7,15 +7,18 @@ use super::launch::CudaBound;
 use super::limits::DeviceLimits;
 use super::memory::CudaBuffer;
 use super::module::CudaKernel;
-use crate::device::BoundArg;
+use crate::device::{BoundArg, Range};
 use crate::digest::{digest, key};
 use crate::protocol::{Failure, Geometry};
 
 /// PTX of an early version, which the driver compiles for whatever device there is.
 const CODE: &[u8] = include_bytes!("digest.ptx");
 
-/// Below so many bytes to fetch them is quicker.
-pub(super) const WORTHWHILE: usize = 256 << 10;
+/// Below so many bytes in all, to fetch them is as quick.
+pub(super) const WORTHWHILE: usize = 128 << 10;
+
+/// Ranges that one launch digests.
+const RANGES: usize = 64;
 
 /// Threads a block.
 const BLOCK: u32 = 256;
@@ -23,10 +26,14 @@ const BLOCK: u32 = 256;
 /// Blocks a multiprocessor: enough to keep the memory busy, few enough that adding up their sums takes no time.
 const BLOCKS: u64 = 4;
 
-/// The kernel and where it adds up.
+/// Bytes of a sum, and of address and length of a range.
+const SUM: usize = 8;
+const RANGE: usize = 16;
+
+/// The kernel and its work: sums, then ranges.
 pub(super) struct Digester {
     kernel: CudaKernel,
-    sum: CudaBuffer,
+    work: CudaBuffer,
     limits: DeviceLimits,
     context: Rc<Context>,
     stream: Rc<Stream>,
@@ -40,45 +47,59 @@ impl Digester {
         limits: &DeviceLimits,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            kernel: CudaKernel::load(driver, context, CODE, "kbench_digest")?,
-            sum: CudaBuffer::new(context, 8)?,
+            kernel: CudaKernel::load(driver, context, CODE, "kbench_digests")?,
+            work: CudaBuffer::new(context, RANGES * (SUM + RANGE))?,
             limits: limits.clone(),
             context: Rc::clone(context),
             stream: Rc::clone(stream),
         })
     }
 
-    /// Whether it finds what the host finds.
+    /// Whether it finds what the host finds, wherever ranges begin and end.
     pub fn is_right(&self) -> bool {
         let data: Vec<u8> = (0..WORTHWHILE as u32 + 5).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let parts = [(0, data.len()), (8, 4096), (3, 1001), (data.len() - 5, 5), (16, 0)];
         let found = CudaBuffer::new(&self.context, data.len()).and_then(|buffer| {
             buffer.upload(&self.stream, 0, &data)?;
-            self.digest(&buffer, 0, data.len())
+            self.digests(&parts.map(|(offset, bytes)| Range { buffer: &buffer, offset, bytes }))
         });
-        found == Ok(digest(&data, 0, key()))
+        found == Ok(parts.map(|(offset, bytes)| digest(&data[offset..offset + bytes], key())).to_vec())
     }
 
-    pub fn digest(&self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<u64, Failure> {
-        let words = bytes / 8;
-        let blocks = (words as u64).div_ceil(u64::from(BLOCK));
+    pub fn digests(&self, ranges: &[Range<'_, CudaBuffer>]) -> Result<Vec<u64>, Failure> {
+        let mut sums = Vec::with_capacity(ranges.len());
+        for ranges in ranges.chunks(RANGES) {
+            self.some(ranges, &mut sums)?;
+        }
+        Ok(sums)
+    }
+
+    /// One launch.
+    fn some(&self, ranges: &[Range<'_, CudaBuffer>], sums: &mut Vec<u64>) -> Result<(), Failure> {
+        let mut work = vec![0; ranges.len() * SUM];
+        for range in ranges {
+            work.extend(range.buffer.range(range.offset, range.bytes)?.to_ne_bytes());
+            work.extend((range.bytes as u64).to_ne_bytes());
+        }
+        let longest = ranges.iter().map(|range| range.bytes).max().unwrap_or(0);
+        let blocks = (longest as u64).div_ceil(8 * u64::from(BLOCK)).max(1);
         let geometry = Geometry {
-            grid: [blocks.min(BLOCKS * u64::from(self.limits.multiprocessors)) as u32, 1, 1],
+            grid: [blocks.min(BLOCKS * u64::from(self.limits.multiprocessors)) as u32, ranges.len() as u32, 1],
             block: [BLOCK, 1, 1],
             ..Geometry::default()
         };
-        let scalar = |value: u64| BoundArg::Scalar(value.to_ne_bytes().to_vec());
+        let at = ranges.len() * SUM;
         let args = [
-            BoundArg::Pointer { buffer: buffer.clone(), offset, bytes },
-            scalar(words as u64),
-            scalar(key()),
-            BoundArg::Pointer { buffer: self.sum.clone(), offset: 0, bytes: 8 },
+            BoundArg::Pointer { buffer: self.work.clone(), offset: 0, bytes: at },
+            BoundArg::Pointer { buffer: self.work.clone(), offset: at, bytes: ranges.len() * RANGE },
+            BoundArg::Scalar(key().to_ne_bytes().to_vec()),
         ];
-        self.sum.enqueue_fill(&self.stream, 0, 8, 0)?;
         let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
+        self.work.upload(&self.stream, 0, &work)?;
         bound.enqueue().map_err(|error| error.failure("when digesting memory"))?;
-        let (mut sum, mut rest) = ([0; 8], vec![0; bytes % 8]);
-        self.sum.download(&self.stream, 0, &mut sum)?;
-        buffer.download(&self.stream, offset + words * 8, &mut rest)?;
-        Ok(u64::from_le_bytes(sum).wrapping_add(digest(&rest, words * 8, key())))
+        let mut found = vec![0; at];
+        self.work.download(&self.stream, 0, &mut found)?;
+        sums.extend(found.as_chunks().0.iter().map(|sum| u64::from_ne_bytes(*sum)));
+        Ok(())
     }
 }

@@ -207,6 +207,12 @@ impl Event {
         check(unsafe { sys::cuEventRecord(self.raw, stream.raw) })
     }
 
+    /// Waits until the event has happened.
+    pub(super) fn wait(&self) -> Result<(), CudaError> {
+        // SAFETY: the event lives.
+        check(unsafe { sys::cuEventSynchronize(self.raw) })
+    }
+
     /// Whether the event has not happened yet. Errors are left to the synchronisation that follows.
     pub(super) fn is_pending(&self) -> bool {
         // SAFETY: the event lives.

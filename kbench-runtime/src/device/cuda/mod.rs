@@ -15,6 +15,7 @@ mod launch;
 mod limits;
 mod memory;
 mod module;
+mod staging;
 mod tensor_map;
 mod timing;
 
@@ -27,8 +28,9 @@ use self::clocks::Clocks;
 use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
+use self::staging::Staging;
 use self::timing::Timer;
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
 
 pub use self::launch::CudaBound;
@@ -43,6 +45,8 @@ pub struct CudaDevice {
     timer: Timer,
     /// `None` inside where this driver does not take it.
     digester: OnceCell<Option<Digester>>,
+    /// `None` inside where there is no memory for that.
+    staging: OnceCell<Option<Staging>>,
     clocks: Clocks,
     stream: Rc<Stream>,
     context: Rc<Context>,
@@ -72,7 +76,28 @@ impl CudaDevice {
         let stream = Stream::new(&context).map_err(failed)?;
         let timer = Timer::new(driver, &stream, info.cache_bytes).map_err(failed)?;
         let clocks = Clocks::new(device);
-        Ok(Self { info, driver, limits, timer, digester: OnceCell::new(), clocks, stream, context })
+        Ok(Self {
+            info,
+            driver,
+            limits,
+            timer,
+            digester: OnceCell::new(),
+            staging: OnceCell::new(),
+            clocks,
+            stream,
+            context,
+        })
+    }
+}
+
+impl CudaDevice {
+    /// What a copy of so many bytes goes by, if it is large.
+    fn staging(&mut self, bytes: usize) -> Option<&mut Staging> {
+        if bytes < staging::LARGE {
+            return None;
+        }
+        self.staging.get_or_init(|| Staging::new(&self.stream).ok());
+        self.staging.get_mut().and_then(Option::as_mut)
     }
 }
 
@@ -94,11 +119,21 @@ impl Device for CudaDevice {
     }
 
     fn upload(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
-        buffer.upload(&self.stream, offset, data)
+        match self.staging(data.len()) {
+            Some(staging) => staging
+                .upload(buffer.range(offset, data.len())?, data)
+                .map_err(|error| error.failure("when copying to the device")),
+            None => buffer.upload(&self.stream, offset, data),
+        }
     }
 
     fn download(&mut self, buffer: &CudaBuffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
-        buffer.download(&self.stream, offset, data)
+        match self.staging(data.len()) {
+            Some(staging) => staging
+                .download(buffer.range(offset, data.len())?, data)
+                .map_err(|error| error.failure("when copying from the device")),
+            None => buffer.download(&self.stream, offset, data),
+        }
     }
 
     fn fill(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
@@ -106,9 +141,9 @@ impl Device for CudaDevice {
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
     }
 
-    /// Of what is large, unless this device was seen to compute it wrongly.
-    fn digest(&mut self, buffer: &CudaBuffer, offset: usize, bytes: usize) -> Result<Option<u64>, Failure> {
-        if bytes < digest::WORTHWHILE || !offset.is_multiple_of(8) {
+    /// Unless it is little, or this device was seen to compute it wrongly.
+    fn digests(&mut self, ranges: &[Range<'_, CudaBuffer>]) -> Result<Option<Vec<u64>>, Failure> {
+        if ranges.iter().map(|range| range.bytes).sum::<usize>() < digest::WORTHWHILE {
             return Ok(None);
         }
         let new = || {
@@ -116,7 +151,7 @@ impl Device for CudaDevice {
             new.ok().filter(Digester::is_right)
         };
         let digester = self.digester.get_or_init(new).as_ref();
-        digester.map(|digester| digester.digest(buffer, offset, bytes)).transpose()
+        digester.map(|digester| digester.digests(ranges)).transpose()
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
