@@ -143,6 +143,8 @@ pub struct Known {
     pub sanitized: HashMap<String, SanitizedRun>,
     /// What proposers handed in, in that order.
     pub rounds: Vec<Round>,
+    /// Lines that are no record.
+    pub damaged: usize,
 }
 
 impl Journal {
@@ -195,7 +197,7 @@ impl Journal {
 }
 
 impl Known {
-    /// Reads whole lines; a line that is not a record (damaged, or of another version) is passed over. Of runs before the last one
+    /// Reads whole lines; a line that is not a record (damaged, or of another version) is counted and passed over. Of runs before the last one
     /// that did not itself resume, only variants are known, and those only where they are asked for.
     fn parse(text: &[u8], recall: Recall) -> Self {
         let mut known = Known::default();
@@ -204,8 +206,9 @@ impl Known {
         }
         for line in text.split(|&byte| byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Record::Start(start)) if start.version != VERSION => known = Known::default(),
-                Ok(Record::Start(start)) if recall == Recall::Run && !start.resumed => known = Known::default(),
+                Ok(Record::Start(start)) if start.version != VERSION || recall == Recall::Run && !start.resumed => {
+                    known = Known::default();
+                }
                 Ok(Record::Evaluation(evaluation)) => {
                     let serves = match recall {
                         Recall::Run => !evaluation.key.is_empty() && !is_transient(&evaluation),
@@ -224,7 +227,8 @@ impl Known {
                     known.sanitized.insert(run.key.clone(), *run);
                 }
                 Ok(Record::Round(round)) => known.rounds.push(round),
-                _ => {}
+                Ok(_) => {}
+                Err(_) => known.damaged += usize::from(!line.is_empty()),
             }
         }
         if recall == Recall::Variants {
@@ -317,6 +321,11 @@ mod tests {
         assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 1));
         let (_, known) = Journal::open(&path, Recall::Run).unwrap();
         assert_eq!((keys(&known), known.recalled.len()), (vec!["rejected", "untimed"], 0), "of the last run alone");
+        assert_eq!(known.damaged, 0);
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"key\":\"raced\"", "\"key\":\"ra");
+        std::fs::write(&path, format!("{text}\nno record\n")).unwrap();
+        let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
+        assert_eq!((keys(&known), known.damaged), (vec!["settled"], 2));
     }
 
     #[test]

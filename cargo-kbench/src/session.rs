@@ -17,6 +17,7 @@ use crate::journal::{self, Journal, Recall, Record};
 use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
+use crate::text;
 use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
@@ -229,6 +230,7 @@ pub fn autotune(
     let kernel = bench.kernel;
     bench.pursue_objectives()?;
     let (mut journal, known) = Journal::open(options.journal, options.recall)?;
+    let damaged = known.damaged;
     journal.start(start(kernel, device, options.recall == Recall::Run))?;
     bench.attach(journal, known);
 
@@ -255,6 +257,10 @@ pub fn autotune(
     bench.times.time += finals.elapsed();
     bench.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
+    if damaged > 0 {
+        let lines = text::count(damaged, "line");
+        tuned.warnings.push(format!("{lines} of the journal are no records and were passed over"));
+    }
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
     tuned.spent = spent(tuned.seconds, thinking, &compile, &bench.times);

@@ -34,6 +34,14 @@ pub enum CompileError {
         /// The signal's number.
         signal: i32,
     },
+    /// The compiler did not come to an end.
+    #[error("{} took longer than {seconds} s", program(command))]
+    TooLong {
+        /// The exact command.
+        command: Vec<String>,
+        /// What it was given.
+        seconds: u64,
+    },
     /// ptxas refused an entry function because of its static shared memory.
     #[error(
         "entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows"
@@ -114,6 +122,7 @@ impl CompileError {
             || matches!(
                 self,
                 CompileError::Failed { .. }
+                    | CompileError::TooLong { .. }
                     | CompileError::TooMuchShared { .. }
                     | CompileError::EntryNotFound { .. }
                     | CompileError::AmbiguousEntry { .. }

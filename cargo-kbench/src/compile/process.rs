@@ -1,12 +1,22 @@
 //! Running a compiler and keeping what it said.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::process::ExitStatusExt as _;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::error::CompileError;
+use crate::executor::{INTERRUPTED, PATIENCE};
+
+/// How often a compiler is looked at.
+const TICK: Duration = Duration::from_millis(2);
 
 /// One run of a compiler.
 #[derive(Debug, Clone)]
@@ -62,17 +72,33 @@ impl Invocation {
 
     /// Runs it to its end and returns what it printed, both streams; fails unless it exits with 0.
     pub(super) fn run(&self, temporary: &Path) -> Result<String, CompileError> {
-        let output = Command::new(&self.program)
+        self.run_for(temporary, PATIENCE)
+    }
+
+    fn run_for(&self, temporary: &Path, limit: Duration) -> Result<String, CompileError> {
+        let in_temporary = CompileError::io("keep a compiler's words in", temporary);
+        let file = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
+        let (stdout, stderr, mut file) = file.map_err(in_temporary)?;
+        let mut child = Command::new(&self.program)
             .args(&self.args)
             .env("LC_ALL", "C")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
-            .output()
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
             .map_err(|error| self.not_started(error))?;
-        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-        said.push_str(&String::from_utf8_lossy(&output.stderr));
-        if output.status.success() {
+        let ended = wait(&mut child, limit).map_err(CompileError::io("wait for a compiler in", temporary))?;
+        let mut said = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut said));
+        read.map_err(CompileError::io("read a compiler's words in", temporary))?;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let Some(status) = ended else {
+            return Err(CompileError::TooLong { command: self.recorded(temporary), seconds: limit.as_secs() });
+        };
+        if status.success() {
             return Ok(said);
         }
         // A full disk is not the source's fault. The words are the C library's, the locale is set to C.
@@ -81,10 +107,12 @@ impl Invocation {
             return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
         }
         let command = self.recorded(temporary);
-        if let Some(signal) = output.status.signal().or_else(|| signal_of_a_child(&said)) {
+        // Ended by us: whoever interrupts the run wants no verdict.
+        let interrupt = INTERRUPTED.load(Ordering::Relaxed).then_some(Signal::SIGINT as i32);
+        if let Some(signal) = interrupt.or_else(|| status.signal()).or_else(|| signal_of_a_child(&said)) {
             return Err(CompileError::Killed { command, signal });
         }
-        Err(CompileError::Failed { command, status: output.status.to_string(), stderr: said })
+        Err(CompileError::Failed { command, status: status.to_string(), stderr: said })
     }
 
     fn not_started(&self, error: io::Error) -> CompileError {
@@ -96,6 +124,23 @@ impl Invocation {
         }
         let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
         CompileError::Io { action: "run a compiler in", path: path.to_owned(), error }
+    }
+}
+
+/// How it ended; `None` where it took too long. Ends it, with all that it started, then and after an interrupt.
+fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let interrupted = INTERRUPTED.load(Ordering::Relaxed);
+        if interrupted || Instant::now() >= until {
+            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+            let status = child.wait()?;
+            return Ok(interrupted.then_some(status));
+        }
+        thread::sleep(TICK);
     }
 }
 
@@ -160,6 +205,26 @@ mod tests {
         assert!(matches!(error, CompileError::Killed { signal: 9, .. }), "{error:?}");
         assert_eq!(signal_of_a_child("'cicc' died due to signal 11 (Invalid memory reference)"), None);
         assert_eq!(signal_of_a_child("gcc: fatal error: Killed signal terminated program cc1"), Some(9));
+    }
+
+    #[test]
+    fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let error = shell(&script).run_for(Path::new("/tmp/t"), Duration::from_millis(500)).unwrap_err();
+        assert!(matches!(error, CompileError::TooLong { .. }) && error.is_variants_own(), "{error:?}");
+        let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            // What nobody waits for any more may stay a zombie.
+            Ok(stat) => stat.contains(") Z"),
+            Err(_) => true,
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !gone() {
+            assert!(Instant::now() < until, "it goes on");
+            thread::sleep(TICK);
+        }
     }
 
     #[test]
