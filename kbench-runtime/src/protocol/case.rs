@@ -1,0 +1,212 @@
+//! What runs: tensors, machine code and how it is launched, and the reference beside it.
+
+use serde::{Deserialize, Serialize};
+
+use super::DeviceKind;
+use crate::dtype::DType;
+
+/// A kernel at one shape: its tensors and how to launch it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Every declared tensor, inputs before what is quantised from them.
+    pub tensors: Vec<TensorSpec>,
+    /// The kernel.
+    pub launch: Launch,
+}
+
+/// A tensor with its sizes resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TensorSpec {
+    /// Its name; the random stream of its initialiser depends on it.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, outermost first, row-major.
+    pub dims: Vec<u64>,
+    /// How the kernel uses it.
+    pub role: Role,
+    /// Where its first contents come from.
+    pub source: Source,
+}
+
+impl TensorSpec {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.dims.iter().product::<u64>() as usize
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+}
+
+/// How a kernel uses a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Read only; must be unchanged afterwards.
+    #[default]
+    In,
+    /// Written in full; poisoned before every checked launch.
+    Out,
+    /// Read and written; restored before every checked launch.
+    Inout,
+    /// Written and read by the kernel alone; contents mean nothing. Poisoned before every checked launch.
+    Scratch,
+}
+
+/// Where a tensor's first contents come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Normal distribution.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform distribution over `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Uniform integers over `low..=high`.
+    Integers {
+        /// Smallest value.
+        low: i64,
+        /// Largest value.
+        high: i64,
+    },
+    /// `start + step * i` in row-major order.
+    Arange {
+        /// First value.
+        start: f64,
+        /// Difference of neighbours.
+        step: f64,
+    },
+    /// The same value everywhere.
+    Constant(f64),
+    /// A `.npy` file, or a tensor of a `.safetensors` file, sent as a blob.
+    File {
+        /// The blob.
+        hash: String,
+        /// The tensor's name in a `.safetensors` file; `None` means the blob is a `.npy` file.
+        tensor: Option<String>,
+    },
+    /// Quantised from another tensor of the case: `value = round(from / scale)`.
+    Quantize {
+        /// Index of the tensor that holds the values.
+        from: usize,
+        /// Index of the tensor that receives the scales.
+        scale: usize,
+        /// For each dimension of the scale tensor, the dimension of `from` that it indexes;
+        /// all other dimensions of `from` are reduced (absmax).
+        scale_dims: Vec<usize>,
+    },
+    /// Written by the [`Source::Quantize`] of another tensor.
+    Scale,
+    /// Nothing: an output or scratch.
+    None,
+}
+
+/// How to launch one kernel of a blob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Which device runs it. A reference may run on the host while its kernel runs on CUDA.
+    pub device: DeviceKind,
+    /// The machine code: a cubin (CUDA), a shared object (host), a fake model.
+    pub blob: String,
+    /// The symbol in the machine code.
+    pub entry: String,
+    /// Arguments in the order of the kernel's signature, symbols anywhere among them.
+    pub args: Vec<Arg>,
+    /// Grid, block and shared memory.
+    pub geometry: Geometry,
+}
+
+/// One argument of a launch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arg {
+    /// The address of a tensor's first element: an index into [`Case::tensors`].
+    Tensor(usize),
+    /// A scalar passed by value.
+    Scalar {
+        /// Its type in the signature.
+        dtype: DType,
+        /// Its value.
+        value: Number,
+    },
+    /// A `CUtensorMap` passed by value (`__grid_constant__ const`).
+    TensorMap(TensorMap),
+    /// The tensor's contents copied to a `__constant__` or `__device__` symbol before the launch; not in the signature.
+    Symbol {
+        /// Name of the symbol in the machine code.
+        symbol: String,
+        /// Index into [`Case::tensors`].
+        tensor: usize,
+    },
+}
+
+/// A tiled tensor map over one tensor (`cuTensorMapEncodeTiled`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorMap {
+    /// Index into [`Case::tensors`].
+    pub tensor: usize,
+    /// The tensor's sizes as the map sees them, outermost first (its dims, or dims merged by the table).
+    pub dims: Vec<u64>,
+    /// Box sizes, outermost first.
+    pub r#box: Vec<u32>,
+    /// Swizzle in bytes: 0, 32, 64 or 128.
+    pub swizzle: u32,
+}
+
+/// A number that keeps its kind, since an i64 does not fit an f64.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Number {
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+}
+
+/// Launch geometry, in CUDA's terms. Ignored by the host device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Geometry {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads a block in x, y, z.
+    pub block: [u32; 3],
+    /// Blocks a thread-block cluster, where clusters are used.
+    pub cluster: Option<[u32; 3]>,
+    /// Dynamic shared memory in bytes.
+    pub dynamic_shared: u32,
+    /// Whether to launch cooperatively (grid-wide synchronisation).
+    pub cooperative: bool,
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { grid: [1; 3], block: [1; 3], cluster: None, dynamic_shared: 0, cooperative: false }
+    }
+}
+
+/// A reference implementation over the tensors of the case it stands beside.
+///
+/// Every floating-point tensor is handed to it as `precision`, inputs widened exactly, whatever their own type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The kernel; its args index the case's tensors.
+    pub launch: Launch,
+    /// `F64` or `F32`.
+    pub precision: DType,
+    /// Whether it is a program rather than machine code. The driver runs those, and puts their results where the worker looks
+    /// them up; of `launch`, `blob` says which program it is, and `args` what it gets.
+    #[serde(default)]
+    pub program: bool,
+}
