@@ -3,41 +3,29 @@
 //! A kernel may hang, crash or poison its CUDA context. That costs one job: at the deadline the worker's process
 //! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::io::{BufReader, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use kbench_runtime::device::host::OUT_OF_BOUNDS;
 use kbench_runtime::protocol::{
     self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Mutation, Reference, Request,
     SeedReport, Source, Stage, TensorSpec, TimeJob, Timing,
 };
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub use tool::Watched;
+pub(crate) use worker::{WaitError, Worker};
 
 mod line;
 mod tool;
+mod worker;
 
 /// Set by the signal handler; every wait of the driver looks at it.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
-/// How long a worker may take to end after TERM, before KILL.
-const GRACE: Duration = Duration::from_millis(200);
-/// Lines that are read before anyone waits for them.
-const LINES_AHEAD: usize = 64;
 /// How often a wait looks at [`INTERRUPTED`].
 const TICK: Duration = Duration::from_millis(50);
 
@@ -325,214 +313,4 @@ fn stage_of(event: &Event) -> Option<Stage> {
 
 fn protocol_error(event: &Event) -> ExecutorError {
     ExecutorError::Job { case: 0, failure: Failure::Protocol { message: format!("unexpected answer {event:?}") } }
-}
-
-/// A running process that speaks JSON lines, in a process group of its own, which dropping it ends.
-pub(crate) struct Worker {
-    child: Child,
-    /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
-    requests: Sender<Vec<u8>>,
-    /// Lines, and what there is of one that was too long.
-    events: Receiver<Result<Vec<u8>, Vec<u8>>>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
-    stderr_reader: Option<std::thread::JoinHandle<()>>,
-    remote: bool,
-    /// The last stage entered, and whether any of a kernel ever was.
-    stage: Option<Stage>,
-    ran_a_kernel: bool,
-    /// The case that runs, as far as the worker said.
-    case: usize,
-}
-
-/// Why there is no answer.
-pub(crate) enum WaitError {
-    Interrupted,
-    Failure(Failure),
-}
-
-impl Worker {
-    /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way.
-    pub(crate) fn spawn(words: &[OsString], directory: Option<&Path>, remote: bool) -> std::io::Result<Self> {
-        Self::spawn_limited(words, directory, remote, u64::MAX)
-    }
-
-    /// The same for a process that may write lines of at most `longest` bytes.
-    pub(crate) fn spawn_limited(
-        words: &[OsString],
-        directory: Option<&Path>,
-        remote: bool,
-        longest: u64,
-    ) -> std::io::Result<Self> {
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        if let Some(directory) = directory {
-            command.current_dir(directory);
-        }
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().expect("piped");
-        let (requests, lines) = mpsc::channel::<Vec<u8>>();
-        std::thread::spawn(move || {
-            for line in lines {
-                // A worker that cannot be written to has ended; why, is found out by whoever waits for it.
-                if stdin.write_all(&line).is_err() {
-                    break;
-                }
-            }
-        });
-        let stdout = child.stdout.take().expect("piped");
-        // A few lines ahead of whoever waits for them: what writes more has to wait, and fills no memory.
-        let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
-        std::thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            while let Some(line) = line::read(&mut stdout, longest) {
-                let cut = line.is_err();
-                if sender.send(line).is_err() || cut {
-                    break;
-                }
-            }
-        });
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        let tail = Arc::clone(&stderr);
-        let pipe = child.stderr.take().expect("piped");
-        let stderr_reader = std::thread::spawn(move || {
-            let mut pipe = BufReader::new(pipe);
-            // A line that is too long goes on in the next.
-            while let Some(line) = line::read(&mut pipe, line::LONGEST) {
-                let mut tail = tail.lock().expect("no panic while held");
-                if tail.len() == tool::LINES {
-                    tail.pop_front();
-                }
-                tail.push_back(String::from_utf8_lossy(&line.unwrap_or_else(|cut| cut)).into_owned());
-            }
-        });
-        Ok(Self {
-            child,
-            requests,
-            events,
-            stderr,
-            stderr_reader: Some(stderr_reader),
-            remote,
-            stage: None,
-            ran_a_kernel: false,
-            case: 0,
-        })
-    }
-
-    pub(crate) fn send(&self, request: &impl Serialize) {
-        let mut line = serde_json::to_vec(request).expect("plain data");
-        line.push(b'\n');
-        // The thread has gone where the worker has.
-        let _ = self.requests.send(line);
-    }
-
-    /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
-    pub(crate) fn wait<E: DeserializeOwned>(
-        &mut self,
-        stage_of: fn(&E) -> Option<Stage>,
-        deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
-    ) -> Result<E, WaitError> {
-        self.stage = None;
-        self.case = 0;
-        let mut since = Instant::now();
-        let mut ended = None;
-        loop {
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                return Err(WaitError::Interrupted);
-            }
-            match self.events.recv_timeout(TICK) {
-                Ok(Err(cut)) => {
-                    let message = format!("a line of more than {} bytes", cut.len());
-                    return Err(WaitError::Failure(Failure::Protocol { message }));
-                }
-                Ok(Ok(line)) => match serde_json::from_slice(&line) {
-                    Ok(event) => {
-                        let Some(entered) = stage_of(&event) else { return Ok(event) };
-                        if let Stage::Case(case) = entered {
-                            self.case = case;
-                            continue;
-                        }
-                        self.stage = Some(entered);
-                        self.ran_a_kernel |= entered.runs_kernel();
-                        since = Instant::now();
-                    }
-                    Err(error) => {
-                        let line = String::from_utf8_lossy(&line);
-                        let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
-                        return Err(WaitError::Failure(Failure::Protocol { message }));
-                    }
-                },
-                Err(RecvTimeoutError::Disconnected) => return Err(WaitError::Failure(self.post_mortem())),
-                Err(RecvTimeoutError::Timeout) => {
-                    // Something that it started may hold the other end of the pipe open. What it wrote itself is read first.
-                    if matches!(self.child.try_wait(), Ok(Some(_))) {
-                        let ended = *ended.get_or_insert_with(Instant::now);
-                        if ended.elapsed() > GRACE {
-                            return Err(WaitError::Failure(self.post_mortem()));
-                        }
-                    }
-                    let patience = deadline(self.stage);
-                    if since.elapsed() > patience {
-                        self.end();
-                        let stage = self.stage.unwrap_or(Stage::Inputs);
-                        return Err(WaitError::Failure(Failure::Hang { seconds: patience.as_secs(), stage }));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Why the worker closed its stdout.
-    fn post_mortem(&mut self) -> Failure {
-        let ended = wait_for(&mut self.child, Duration::from_secs(5));
-        self.end();
-        let stderr = self.said(20);
-        let Some(status) = ended else {
-            return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
-        };
-        let signal = status.signal().or_else(|| {
-            // ssh, srun and shells report a signal as 128 + its number.
-            status.code().filter(|&code| self.remote && code > 128).map(|code| code - 128)
-        });
-        match signal {
-            Some(signal) => {
-                let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
-                Failure::Signal { signal, name }
-            }
-            None if status.code() == Some(OUT_OF_BOUNDS.into()) => {
-                Failure::IllegalAccess { message: stderr.lines().last().unwrap_or_default().to_owned() }
-            }
-            None => Failure::Exited { code: status.code().unwrap_or(-1), stderr },
-        }
-    }
-
-    /// Ends the process group: TERM, grace, KILL.
-    fn end(&mut self) {
-        let group = Pid::from_raw(self.child.id() as i32);
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = killpg(group, Signal::SIGTERM);
-            wait_for(&mut self.child, GRACE);
-        }
-        // The leader may be gone while others of its group live.
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn wait_for(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
-    let until = Instant::now() + limit;
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -1,11 +1,10 @@
 //! A worker under a tool that watches it: one job, and then what the tool wrote.
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kbench_runtime::protocol::{Counts, Event, Failure, Request, RunJob};
 
-use super::{Executor, ExecutorError, INTERRUPTED, TICK, WaitError, Worker, case_blobs, patience, stage_of, wait_for};
+use super::{Executor, ExecutorError, WaitError, case_blobs, patience, stage_of};
 
 /// Lines of a worker's stderr that are kept.
 pub(super) const LINES: usize = 2000;
@@ -44,35 +43,5 @@ impl Executor {
         // Its input stays open meanwhile: at the end of that it would leave at once, and many tools report last.
         let status = worker.ended(timeout)?;
         Ok(Watched { failure, report: worker.said(LINES), counts, status: status.and_then(|status| status.code()) })
-    }
-}
-
-impl Worker {
-    /// Waits for its end, and ends it at the deadline.
-    fn ended(&mut self, timeout: Duration) -> Result<Option<std::process::ExitStatus>, ExecutorError> {
-        let until = Instant::now() + timeout;
-        loop {
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                return Err(ExecutorError::Interrupted);
-            }
-            let ended = wait_for(&mut self.child, TICK);
-            if ended.is_some() || Instant::now() >= until {
-                self.end();
-                return Ok(ended);
-            }
-        }
-    }
-
-    /// The last lines of its stderr, once it has ended.
-    pub(super) fn said(&mut self, lines: usize) -> String {
-        if let Some(reader) = self.stderr_reader.take() {
-            // Ends with the pipe; a grandchild that holds it open must not hold us.
-            let limit = Instant::now() + Duration::from_millis(500);
-            while !reader.is_finished() && Instant::now() < limit {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let kept = self.stderr.lock().expect("no panic while held");
-        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
     }
 }

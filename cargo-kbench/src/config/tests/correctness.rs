@@ -1,5 +1,7 @@
 //! The correctness gate: what is tried by default, and what else the table may ask for.
 
+use kbench_runtime::pattern::Pattern;
+
 use super::*;
 
 fn loaded(more: &str) -> Kernel {

@@ -1,0 +1,145 @@
+//! Why a variant is out: which gate, a reason code and words.
+
+use std::fmt;
+
+use kbench_runtime::protocol::Failure;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The gates, in the order they are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// It compiles.
+    Compile,
+    /// Gate 1.
+    Resources,
+    /// The kernel runs to its end on the device.
+    Launch,
+    /// Gate 2.
+    Correctness,
+    /// What sanitizers say of one more run.
+    Sanitize,
+    /// Gate 3.
+    Performance,
+    /// Gate 4.
+    Counters,
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Gate::Compile => "compile",
+            Gate::Resources => "resources",
+            Gate::Launch => "launch",
+            Gate::Correctness => "correctness",
+            Gate::Sanitize => "sanitize",
+            Gate::Performance => "performance",
+            Gate::Counters => "counters",
+        })
+    }
+}
+
+/// The typed reasons for a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // each name says it all
+pub enum Reason {
+    CompileFailed,
+    Geometry,
+    Registers,
+    SharedMemory,
+    Spills,
+    Stack,
+    CodeSize,
+    Occupancy,
+    LoadFailed,
+    LaunchRefused,
+    IllegalAccess,
+    DeviceFault,
+    OutOfMemory,
+    Unsupported,
+    Hang,
+    Signal,
+    Exited,
+    Protocol,
+    Inputs,
+    Reference,
+    Unwritten,
+    Nonfinite,
+    OutOfBounds,
+    InputChanged,
+    Unrepeatable,
+    StaleOutput,
+    Wrong,
+    Memcheck,
+    Racecheck,
+    Initcheck,
+    Synccheck,
+    Address,
+    Undefined,
+    SkipsWork,
+    TooSlow,
+    Unmet,
+    Undecided,
+    Unavailable,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The JSON name is the user's name: one spelling.
+        let name = serde_json::to_value(self).expect("a unit variant");
+        f.pad(name.as_str().expect("a unit variant"))
+    }
+}
+
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::LoadFailed { .. } | Failure::SymbolNotFound { .. } => Reason::LoadFailed,
+            Failure::LaunchRefused { .. } => Reason::LaunchRefused,
+            Failure::IllegalAccess { .. } => Reason::IllegalAccess,
+            Failure::DeviceFault { .. } => Reason::DeviceFault,
+            Failure::OutOfMemory { .. } => Reason::OutOfMemory,
+            Failure::Reference { .. } => Reason::Reference,
+            Failure::Inputs { .. } => Reason::Inputs,
+            Failure::Unsupported { .. } => Reason::Unsupported,
+            Failure::Hang { .. } => Reason::Hang,
+            Failure::Signal { .. } => Reason::Signal,
+            Failure::Exited { .. } => Reason::Exited,
+            Failure::Protocol { .. } => Reason::Protocol,
+        }
+    }
+}
+
+/// Why a variant was rejected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rejection {
+    /// The gate.
+    pub gate: Gate,
+    /// The reason.
+    pub code: Reason,
+    /// For the user: numbers and places.
+    pub message: String,
+    /// The shape it showed on.
+    pub shape: Option<String>,
+    /// What the compiler or the sanitizer wrote.
+    pub output: Option<String>,
+}
+
+impl Rejection {
+    /// A rejection that showed on `shape`.
+    pub fn new(gate: Gate, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
+        Self { gate, code, message: message.into(), shape: shape.map(str::to_owned), output: None }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.gate, self.code)?;
+        if let Some(shape) = &self.shape {
+            write!(f, " at {shape}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
