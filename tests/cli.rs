@@ -48,6 +48,19 @@ fn gate_passes_the_default() {
 }
 
 #[test]
+fn two_outputs_may_be_the_same_bytes() {
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let both = "y = { dtype = \"f32\", dims = [\"N\"], role = \"inout\", init = { constant = 0.0 } }\n\
+                z = { dtype = \"f32\", dims = [\"N\"], role = \"out\" }";
+    let text = text.replace("y = { dtype = \"f32\", dims = [\"N\"], role = \"out\" }", both);
+    fs::write(&manifest, text.replace("\"x\", \"y\"", "\"x\", \"y\", \"z\"")).unwrap();
+    let shown = shown(package.path(), &["gate", "-q"]);
+    assert!(shown.starts_with("exit 0\n"), "{shown}");
+}
+
+#[test]
 fn budgets_stop_a_search() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 4 }");
     assert_shown!(shown(package.path(), &["autotune", "-q"]));

@@ -169,6 +169,7 @@ pub struct CompareArgs {
 
 /// How to search.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a flag
 pub struct TuneArgs {
     /// Go on where an interrupted run ended
     #[arg(long)]
@@ -179,9 +180,12 @@ pub struct TuneArgs {
     /// More elite.json to begin with variants of, before those of this project's own
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from: Vec<PathBuf>,
-    /// Begin with nothing: neither variants of earlier elites nor times that earlier runs measured
+    /// Do not begin with variants of earlier elites
     #[arg(long, conflicts_with = "from")]
     pub cold: bool,
+    /// Measure again what earlier runs measured
+    #[arg(long, conflicts_with = "resume")]
+    pub fresh: bool,
 }
 
 /// How to replay.

@@ -175,6 +175,8 @@ pub struct Problem<'a> {
 /// A running program; dropping it ends its process group.
 pub struct Program {
     worker: Worker,
+    /// Whether its hello was not heard yet.
+    is_new: bool,
     timeout: Duration,
     outputs: Vec<(usize, PathBuf)>,
     /// What it reads.
@@ -186,20 +188,28 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a program.
+    /// Starts a program; what it says to that is heard with the first thing it is asked.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
         let worker = start(&words, options.directory, !options.runner.is_empty(), u64::MAX)?;
-        let mut program = Self {
+        worker.send(&Request::Hello { protocol: VERSION, device: options.device.clone() });
+        Ok(Self {
             worker,
+            is_new: true,
             timeout: options.timeout,
             outputs: Vec::new(),
             clock: String::new(),
             batch: 1,
             versions: BTreeMap::new(),
-        };
-        match program.ask(&Request::Hello { protocol: VERSION, device: options.device.clone() })? {
-            Answer::Hello { protocol: VERSION } => Ok(program),
+        })
+    }
+
+    fn greet(&mut self) -> Result<(), Refusal> {
+        if !std::mem::take(&mut self.is_new) {
+            return Ok(());
+        }
+        match self.hear()? {
+            Answer::Hello { protocol: VERSION } => Ok(()),
             Answer::Hello { protocol } => {
                 Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")))
             }
@@ -215,6 +225,7 @@ impl Program {
         problem: &Problem<'_>,
         inputs: &Inputs,
     ) -> Result<(), Refusal> {
+        self.greet()?;
         let tensors = inputs.tensors(name);
         let outputs = tensors.iter().filter_map(|tensor| {
             let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
@@ -245,6 +256,10 @@ impl Program {
 
     fn ask(&mut self, request: &Request) -> Result<Answer, Refusal> {
         self.worker.send(request);
+        self.hear()
+    }
+
+    fn hear(&mut self) -> Result<Answer, Refusal> {
         let stage_of = |answer: &Answer| match answer {
             Answer::Stage { stage } => Some(*stage),
             _ => None,

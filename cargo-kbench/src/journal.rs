@@ -30,6 +30,13 @@ pub enum Record {
     Comparison(Box<Comparison>),
     /// A variant was run under a sanitizer.
     Sanitized(Box<SanitizedRun>),
+    /// A variant that had passed was rejected in the finals.
+    Revoked {
+        /// Its evaluation's key.
+        key: String,
+        /// Why.
+        rejection: Rejection,
+    },
     /// A proposer handed in sources.
     Round(Round),
     /// The run ended by itself.
@@ -124,19 +131,27 @@ pub struct Journal {
 pub enum Recall {
     /// Nothing.
     Nothing,
-    /// Variants that passed and were measured to the end, where nothing about them has changed. The finals are always new.
+    /// What earlier runs measured.
     Variants,
-    /// All that the last run, and those it resumed, finished: this one is the rest of it.
+    /// That, and all that the last run, and those it resumed, finished: this one is the rest of it.
     Run,
 }
 
-/// What earlier runs left.
+/// By how much a p50 that is measured anew may differ from the one recorded. If it is more, the machine is not what it was.
+const DRIFT: f64 = 0.02;
+
+/// What is known before a run, and what it adds.
+///
+/// Of runs that this one does not resume only variants are known that passed and were measured to the end, and only as long as those
+/// that are measured again, the default first of all, take the time that they took.
 #[derive(Debug, Default)]
 pub struct Known {
     /// Evaluations by key.
-    pub evaluations: HashMap<String, Evaluation>,
-    /// Keys of those that this run has not used yet and that an earlier one, which it does not resume, measured.
-    pub recalled: HashSet<String>,
+    evaluations: HashMap<String, Evaluation>,
+    /// Keys of those of earlier runs.
+    earlier: HashSet<String>,
+    /// Keys of variants that passed and were rejected in the finals.
+    revoked: HashSet<String>,
     /// Comparisons by key.
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
@@ -145,6 +160,8 @@ pub struct Known {
     pub rounds: Vec<Round>,
     /// Lines that are no record.
     pub damaged: usize,
+    /// Why earlier runs count for nothing, where they do not.
+    pub drifted: Option<String>,
 }
 
 impl Journal {
@@ -197,29 +214,30 @@ impl Journal {
 }
 
 impl Known {
-    /// Reads whole lines; a line that is not a record (damaged, or of another version) is counted and passed over. Of runs before the last one
-    /// that did not itself resume, only variants are known, and those only where they are asked for.
+    /// Reads whole lines; a line that is not a record (damaged, or of another version) is counted and passed over.
     fn parse(text: &[u8], recall: Recall) -> Self {
         let mut known = Known::default();
         if recall == Recall::Nothing {
             return known;
         }
-        for line in text.split(|&byte| byte == b'\n') {
+        let mut default = Settings::default();
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
-                Ok(Record::Start(start)) if start.version != VERSION || recall == Recall::Run && !start.resumed => {
-                    known = Known::default();
+                Ok(Record::Start(start)) => {
+                    if start.version != VERSION {
+                        known = Known::default();
+                    } else if !start.resumed {
+                        known.leave_behind();
+                    }
+                    default = start.default;
                 }
                 Ok(Record::Evaluation(evaluation)) => {
-                    let serves = match recall {
-                        Recall::Run => !evaluation.key.is_empty() && !is_transient(&evaluation),
-                        _ => is_settled(&evaluation),
-                    };
-                    if serves {
-                        known.evaluations.insert(evaluation.key.clone(), *evaluation);
+                    if !evaluation.key.is_empty() && !is_transient(&evaluation) {
+                        let is_default = evaluation.source.is_none() && evaluation.toggles == default;
+                        known.add(*evaluation, is_default);
                     }
                 }
-                // What is reported is measured anew, and what was proposed is for that run to try.
-                Ok(Record::Comparison(_) | Record::Round(_)) if recall == Recall::Variants => {}
+                Ok(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
                 Ok(Record::Comparison(comparison)) => {
                     known.comparisons.insert(comparison.key.clone(), *comparison);
                 }
@@ -227,14 +245,74 @@ impl Known {
                     known.sanitized.insert(run.key.clone(), *run);
                 }
                 Ok(Record::Round(round)) => known.rounds.push(round),
-                Ok(_) => {}
-                Err(_) => known.damaged += usize::from(!line.is_empty()),
+                Ok(Record::End { .. }) => {}
+                Err(_) => known.damaged += 1,
             }
         }
         if recall == Recall::Variants {
-            known.recalled = known.evaluations.keys().cloned().collect();
+            known.leave_behind();
         }
         known
+    }
+
+    /// Makes what is known that of earlier runs. What is reported is always measured anew, and what was proposed is for that run to
+    /// try.
+    fn leave_behind(&mut self) {
+        let Known { evaluations, revoked, damaged, .. } = std::mem::take(self);
+        (self.evaluations, self.damaged) = (evaluations, damaged);
+        self.evaluations.retain(|key, evaluation| is_settled(evaluation) && !revoked.contains(key));
+        self.earlier = self.evaluations.keys().cloned().collect();
+    }
+
+    /// Adds what this run measured or recalled.
+    pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
+        let was_earlier = self.earlier.remove(&evaluation.key);
+        let tells = was_earlier || is_default && !self.earlier.is_empty();
+        if !evaluation.recalled && tells {
+            let before = self.evaluations.get(&evaluation.key).filter(|_| was_earlier);
+            let drift = drift(before, &evaluation, is_default);
+            if drift != Drift::No {
+                for key in self.earlier.drain() {
+                    self.evaluations.remove(&key);
+                }
+            }
+            if let (Drift::Yes(why), None) = (drift, &self.drifted) {
+                self.drifted = Some(why);
+            }
+        }
+        self.revoked.remove(&evaluation.key);
+        self.evaluations.insert(evaluation.key.clone(), evaluation);
+    }
+
+    /// The evaluation with this key, and whether it is an earlier run's.
+    pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
+        self.evaluations.get(key).map(|evaluation| (evaluation, self.earlier.contains(key)))
+    }
+}
+
+/// Whether a record and a new measurement of the same are of other conditions.
+#[derive(Debug, PartialEq)]
+enum Drift {
+    No,
+    /// Nobody knows, since the default has changed.
+    Unknown,
+    /// Yes, and how it shows.
+    Yes(String),
+}
+
+fn drift(before: Option<&Evaluation>, now: &Evaluation, is_default: bool) -> Drift {
+    match (before.and_then(Evaluation::p50), now.p50()) {
+        (Some(before), Some(p50)) => {
+            let apart = 100.0 * (p50 / before - 1.0);
+            let than = if apart > 0.0 { "longer" } else { "shorter" };
+            if apart.abs() <= 100.0 * DRIFT {
+                return Drift::No;
+            }
+            Drift::Yes(format!("{} takes {:.0} % {than} now", now.label(), apart.abs()))
+        }
+        (None, _) if is_default => Drift::Unknown,
+        (_, None) if is_default => Drift::Yes("the default does not pass any more".to_owned()),
+        _ => Drift::No,
     }
 }
 
@@ -242,7 +320,7 @@ impl Known {
 fn is_settled(evaluation: &Evaluation) -> bool {
     let settled = |timing: &TimingRecord| timing.sampling.as_ref().is_some_and(|how| how.converged || how.raced);
     let mut timings = evaluation.timing.iter().chain(&evaluation.more_timings);
-    evaluation.p50().is_some() && timings.all(settled)
+    evaluation.p50().is_some_and(|p50| p50 > 0.0) && timings.all(settled)
 }
 
 /// Whether the outcome says more of the moment than of the variant.
@@ -287,45 +365,109 @@ mod tests {
         assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["c"]);
     }
 
-    #[test]
-    fn any_run_knows_variants_that_were_measured_to_the_end() {
+    /// A variant that was timed, at so many nanoseconds.
+    fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
+        let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+        let summary = Summary::of(&[p50; 10]).unwrap();
+        let sampling = Some(Sampling { converged, raced, ..Sampling::default() });
+        let (shape, clock) = ("s".into(), "fake".into());
+        evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+        key.clone_into(&mut evaluation.key);
+        evaluation
+    }
+
+    /// What is known after these runs; the default is that of a fresh record, which all have.
+    fn after(runs: &[Vec<Record>], recall: Recall) -> Known {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let timed = |key: &str, converged, raced, outcome| {
-            let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
-            let summary = Summary::of(&[100.0; 10]).unwrap();
-            let sampling = Some(Sampling { converged, raced, ..Sampling::default() });
-            let (shape, clock) = ("s".into(), "fake".into());
-            evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
-            (evaluation.key, evaluation.outcome) = (key.to_owned(), outcome);
-            Record::Evaluation(Box::new(evaluation))
-        };
-        let slow = Outcome::Rejected(Rejection::new(Gate::Performance, Reason::SkipsWork, "", None));
-        let round = Record::Round(Round { round: 1, key: String::new(), proposals: Vec::new() });
-        let comparison = Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() }));
-        let sanitized = Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] }));
-        for records in [
-            vec![timed("settled", true, false, Outcome::Passed), round, comparison, sanitized],
-            vec![timed("raced", false, true, Outcome::Passed), timed("shaky", false, false, Outcome::Passed)],
-            vec![timed("rejected", true, false, slow), evaluation("untimed")],
-        ] {
+        let default = Settings(vec![("A".into(), crate::config::expr::Value::Int(1))]);
+        for records in runs {
             let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
-            journal.start(Start::default()).unwrap();
-            for record in &records {
+            journal.start(Start { default: default.clone(), ..Start::default() }).unwrap();
+            for record in records {
                 journal.append(record).unwrap();
             }
         }
-        let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
-        assert_eq!(keys(&known), ["raced", "settled"]);
-        assert_eq!(known.recalled, ["raced", "settled"].map(str::to_owned).into());
-        assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 1));
-        let (_, known) = Journal::open(&path, Recall::Run).unwrap();
-        assert_eq!((keys(&known), known.recalled.len()), (vec!["rejected", "untimed"], 0), "of the last run alone");
-        assert_eq!(known.damaged, 0);
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"key\":\"raced\"", "\"key\":\"ra");
+        Journal::open(&path, recall).unwrap().1
+    }
+
+    fn passed(evaluation: Evaluation) -> Record {
+        Record::Evaluation(Box::new(evaluation))
+    }
+
+    #[test]
+    fn any_run_knows_variants_that_were_measured_to_the_end() {
+        let rejection = Rejection::new(Gate::Performance, Reason::SkipsWork, "", None);
+        let rejected = |key| {
+            let outcome = Outcome::Rejected(rejection.clone());
+            passed(Evaluation { outcome, ..timed(key, 100.0, true, false) })
+        };
+        let settled = |key| passed(timed(key, 100.0, true, false));
+        let runs = [
+            vec![
+                settled("settled"),
+                settled("later rejected"),
+                settled("revoked"),
+                settled("revoked once"),
+                Record::Revoked { key: "revoked".into(), rejection: rejection.clone() },
+                Record::Revoked { key: "revoked once".into(), rejection: rejection.clone() },
+                Record::Round(Round { round: 1, key: String::new(), proposals: Vec::new() }),
+                Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() })),
+                Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] })),
+            ],
+            vec![passed(timed("raced", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],
+            vec![settled("revoked once"), rejected("later rejected"), rejected("rejected"), evaluation("untimed")],
+        ];
+        let known = after(&runs, Recall::Variants);
+        assert_eq!(keys(&known), ["raced", "revoked once", "settled"]);
+        assert!(keys(&known).iter().all(|key| known.evaluation(key).unwrap().1), "all are earlier runs'");
+        assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 0));
+        let known = after(&runs, Recall::Run);
+        let all = ["later rejected", "raced", "rejected", "revoked once", "settled", "untimed"];
+        assert_eq!(keys(&known), all);
+        assert_eq!(all.map(|key| known.evaluation(key).unwrap().1), [false, true, false, false, true, false]);
+        assert_eq!(keys(&after(&runs, Recall::Nothing)), [""; 0]);
+    }
+
+    #[test]
+    fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
+        let earlier = || vec![passed(timed("a", 100.0, true, false)), passed(timed("default", 100.0, true, false))];
+        let anew = |p50| {
+            let mut known = after(&[earlier()], Recall::Variants);
+            known.add(timed("default", p50, true, false), true);
+            known
+        };
+        let same = anew(101.0);
+        assert_eq!((keys(&same), &same.drifted), (vec!["a", "default"], &None));
+        let slower = anew(103.0);
+        assert_eq!((keys(&slower), slower.drifted.as_deref()), (vec!["default"], Some(" takes 3 % longer now")));
+        let mut changed = after(&[earlier()], Recall::Variants);
+        changed.add(timed("another default", 100.0, true, false), true);
+        assert_eq!((keys(&changed), &changed.drifted), (vec!["another default"], &None));
+        let mut recalled = after(&[earlier()], Recall::Variants);
+        recalled.add(Evaluation { recalled: true, ..timed("a", 100.0, true, false) }, false);
+        assert_eq!((keys(&recalled), recalled.evaluation("a").unwrap().1), (vec!["a", "default"], false));
+        // The run that is resumed had found that already.
+        let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Recall::Run);
+        assert_eq!(keys(&resumed), ["default"]);
+        let mut first = Known::default();
+        first.add(timed("default", 100.0, true, false), true);
+        assert_eq!(first.drifted, None, "there was nothing to count");
+    }
+
+    #[test]
+    fn damage_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+        for record in [passed(timed("a", 100.0, true, false)), passed(timed("b", 100.0, true, false))] {
+            journal.append(&record).unwrap();
+        }
+        drop(journal);
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"key\":\"a\"", "\"key\":\"a");
         std::fs::write(&path, format!("{text}\nno record\n")).unwrap();
         let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
-        assert_eq!((keys(&known), known.damaged), (vec!["settled"], 2));
+        assert_eq!((keys(&known), known.damaged), (vec!["b"], 2));
     }
 
     #[test]

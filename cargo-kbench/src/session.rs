@@ -38,7 +38,7 @@ use search::{Search, Tried};
 /// The name that the default variant has among the baselines.
 pub const DEFAULT: &str = "default";
 
-/// Seconds of waiting below which nothing is said of the cores' use meanwhile.
+/// Seconds of a build or of waiting for one that matter.
 const MATTERS: f64 = 0.05;
 
 /// What happens, for reporters.
@@ -255,8 +255,16 @@ pub fn autotune(
     let compared = bench.compare(kernel.search.shape, &entrants)?;
     let elsewhere = objectives::compare_elsewhere(bench, &entrants)?;
     bench.times.time += finals.elapsed();
+    for Tried { evaluation, .. } in &finalists {
+        if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
+            bench.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+        }
+    }
     bench.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
+    if let Some(why) = bench.drifted() {
+        tuned.warnings.push(format!("what earlier runs measured counts for nothing: {why}"));
+    }
     if damaged > 0 {
         let lines = text::count(damaged, "line");
         tuned.warnings.push(format!("{lines} of the journal are no records and were passed over"));

@@ -21,7 +21,7 @@ use crate::protocol::{
     SeedReport, Stage, TensorSpec,
 };
 use crate::reference::{self, Asked, References, View};
-use crate::rig::{FINITE, NAN, Outputs, Rig};
+use crate::rig::{FINITE, NAN, Outputs, Poison, Rig};
 use crate::seen::Seen;
 use crate::tensor::{self, Blobs, GENERATION, Inputs};
 
@@ -191,8 +191,12 @@ impl<D: Device> Session<D> {
             };
             rig.begin(&mut self.device, Some(&mut self.pool), &inputs)?;
             let check = Check { tensors, inputs: &inputs, reference: &reference, seed };
-            let run = if job.depth.again { Check::run_again } else { Check::run };
-            let (mut report, outputs) = run(&check, &mut self.device, &mut self.seen, rig, job.bad_above, stage)?;
+            let (device, seen) = (&mut self.device, &mut self.seen);
+            let (mut report, outputs) = if job.depth.again {
+                check.run_again(device, seen, rig, Poison::MIXED, job.bad_above, stage)?
+            } else {
+                check.run(device, seen, rig, job.bad_above, stage)?
+            };
             report.pattern = pattern;
             for (at, ((index, output), report)) in outputs.iter().zip(&mut report.outputs).enumerate() {
                 let spec = &tensors[*index];
@@ -332,9 +336,8 @@ pub(crate) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// As [`Check::run`], of a kernel that passed it before: in one launch, unless that shows something odd. Of integers any value
-    /// may be poison, so that it takes two.
-    pub fn run_again<D: Device>(
+    /// Runs it on a rig that has begun; also gives the outputs of the first launch.
+    pub fn run<D: Device>(
         &self,
         device: &mut D,
         seen: &mut Seen,
@@ -343,17 +346,43 @@ impl Check<'_> {
         stage: OnStage<'_>,
     ) -> Result<(SeedReport, Outputs), Failure> {
         let mut report = SeedReport::new(self.seed);
-        let outputs = self.launch(device, seen, rig, NAN, None, &mut report, stage)?;
+        let first = self.launch(device, seen, rig, Poison::NAN, None, &mut report, stage)?;
+        let third = self.launch(device, seen, rig, Poison::FINITE, Some(&first), &mut report, stage)?;
+        let report = self.judge(device, seen, rig, [&first, &third], bad_above, report, stage)?;
+        Ok((report, first))
+    }
+
+    /// The same of a kernel that passed it before: in one launch, on a poison of the caller's, unless that shows something odd. Of
+    /// integers NaN may be the result, so that it takes another.
+    pub fn run_again<D: Device>(
+        &self,
+        device: &mut D,
+        seen: &mut Seen,
+        rig: &mut Rig<D>,
+        poison: Poison,
+        bad_above: f64,
+        stage: OnStage<'_>,
+    ) -> Result<(SeedReport, Outputs), Failure> {
+        let mut report = SeedReport::new(self.seed);
+        let outputs = self.launch(device, seen, rig, poison, None, &mut report, stage)?;
         stage(Stage::Compare);
+        let mut is_odd = !report.out_of_bounds.is_empty() || !report.inputs_changed.is_empty();
+        let mut all = Vec::new();
         for (index, output) in &outputs {
             let spec = &self.tensors[*index];
-            match seen.errors(spec, output, self.reference, *index, bad_above) {
-                Some(errors) if spec.dtype.is_float() && errors.nonfinite == 0 => report.outputs.push(errors),
-                _ => return self.run(device, seen, rig, bad_above, stage),
-            }
+            let errors = seen.errors(spec, output, self.reference, *index, bad_above);
+            let errors = errors.ok_or_else(|| no_reference(spec))?;
+            let tells = spec.dtype.is_float() || poison.contents != NAN;
+            is_odd |= !tells || errors.nonfinite > 0 || errors.bad > 0;
+            all.push(errors);
         }
-        if !report.out_of_bounds.is_empty() || !report.inputs_changed.is_empty() {
-            return self.run(device, seen, rig, bad_above, stage);
+        if is_odd {
+            let other = if poison.contents == NAN { Poison::FINITE } else { Poison::NAN };
+            let others = self.launch(device, seen, rig, other, Some(&outputs), &mut report, stage)?;
+            let both = if poison.contents == NAN { [&outputs, &others] } else { [&others, &outputs] };
+            report = self.judge(device, seen, rig, both, bad_above, report, stage)?;
+        } else {
+            report.outputs = all;
         }
         Ok((report, outputs))
     }
@@ -365,7 +394,7 @@ impl Check<'_> {
         device: &mut D,
         seen: &mut Seen,
         rig: &mut Rig<D>,
-        poison: u8,
+        poison: Poison,
         known: Option<&Outputs>,
         report: &mut SeedReport,
         stage: OnStage<'_>,
@@ -383,47 +412,44 @@ impl Check<'_> {
         Ok(outputs)
     }
 
-    /// Runs it on a rig that has begun; also gives the outputs of the first launch.
-    pub fn run<D: Device>(
+    /// What the outputs of two launches come to, the first on NaN, the other on the finite poison.
+    #[allow(clippy::too_many_arguments)]
+    fn judge<D: Device>(
         &self,
         device: &mut D,
         seen: &mut Seen,
         rig: &mut Rig<D>,
+        [first, third]: [&Outputs; 2],
         bad_above: f64,
+        mut report: SeedReport,
         stage: OnStage<'_>,
-    ) -> Result<(SeedReport, Outputs), Failure> {
-        let mut report = SeedReport::new(self.seed);
-        let mut launch =
-            |seen: &mut Seen, poison, known| self.launch(device, seen, rig, poison, known, &mut report, stage);
-        let first = launch(seen, NAN, None)?;
-        let third = launch(seen, FINITE, Some(&first))?;
+    ) -> Result<SeedReport, Failure> {
         let (mut second, mut fourth) = (first.clone(), third.clone());
-        if self.differ(&first, &third) {
+        if self.differ(first, third) {
             // The same poison twice running: what takes turns is no dependence.
-            fourth = launch(seen, FINITE, Some(&third))?;
-            second = launch(seen, NAN, Some(&first))?;
+            fourth = self.launch(device, seen, rig, Poison::FINITE, Some(third), &mut report, stage)?;
+            second = self.launch(device, seen, rig, Poison::NAN, Some(first), &mut report, stage)?;
         }
 
         stage(Stage::Compare);
         for (at, (index, output)) in first.iter().enumerate() {
             let spec = &self.tensors[*index];
             let size = spec.dtype.size();
-            let [second, third, fourth] = [&second, &third, &fourth].map(|outputs| &outputs[at].1);
+            let [second, third, fourth] = [&second, third, &fourth].map(|outputs| &outputs[at].1);
             let same = |left: &[u8], right: &[u8], i| element(left, i, size) == element(right, i, size);
             let unwritten = |i| is_unwritten(spec, output, third, i);
             let repeats = |i| same(output, second, i) && same(third, fourth, i);
             report.unrepeatable += differences(spec, &[(output, second), (third, fourth)], |i| !repeats(i));
             report.stale +=
                 differences(spec, &[(output, third)], |i| repeats(i) && !same(output, third, i) && !unwritten(i));
-            let Some(mut errors) = seen.errors(spec, output, self.reference, *index, bad_above) else {
-                return Err(Failure::Reference { message: format!("it gives no `{}`", spec.name) });
-            };
+            let errors = seen.errors(spec, output, self.reference, *index, bad_above);
+            let mut errors = errors.ok_or_else(|| no_reference(spec))?;
             if spec.role == Role::Out && output != third {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), unwritten);
             }
             report.outputs.push(errors);
         }
-        Ok((report, first))
+        Ok(report)
     }
 
     /// Whether any element that was written differs.
@@ -436,6 +462,10 @@ impl Check<'_> {
             }) > 0
         })
     }
+}
+
+fn no_reference(spec: &TensorSpec) -> Failure {
+    Failure::Reference { message: format!("it gives no `{}`", spec.name) }
 }
 
 /// An element that held poison before and after, with either poison.

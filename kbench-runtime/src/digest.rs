@@ -1,8 +1,8 @@
 //! Digests of memory: whether bytes are still what they were, told by eight of them.
 //!
 //! The digest is the sum over all 64-bit words of a mix of word, place and key. A sum has no order, so a device computes it with
-//! as many threads as it likes and gets what the host does. The key is drawn anew in each process: different bytes have equal
-//! digests with a probability of 2^-64, and no kernel can know which.
+//! as many threads as it likes and gets what the host does. The key is drawn anew in each process, and with it what tells one place
+//! from another: different bytes have equal digests with a probability of 2^-64, and no kernel can know which.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Deref;
@@ -65,19 +65,31 @@ impl PartialEq for Bytes {
 
 impl Eq for Bytes {}
 
+/// What digests depend on beside the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Added to every word.
+    pub base: u64,
+    /// Added to a word for each word before it; odd. With a known one, two words could be changed so that their sum stays.
+    pub step: u64,
+}
+
 /// The key of this process.
-pub fn key() -> u64 {
-    static KEY: OnceLock<u64> = OnceLock::new();
-    *KEY.get_or_init(|| RandomState::new().hash_one("digest"))
+pub fn key() -> Key {
+    static KEY: OnceLock<Key> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let random = RandomState::new();
+        Key { base: random.hash_one("base"), step: random.hash_one("step") | 1 }
+    })
 }
 
 /// The digest of `bytes`.
-pub fn digest(bytes: &[u8], key: u64) -> u64 {
+pub fn digest(bytes: &[u8], key: Key) -> u64 {
     let part = |(at, part): (usize, &[u8])| serial(part, (at * PART / 8) as u64, key);
     bytes.par_chunks(PART).enumerate().map(part).reduce(|| 0, u64::wrapping_add)
 }
 
-fn serial(bytes: &[u8], first: u64, key: u64) -> u64 {
+fn serial(bytes: &[u8], first: u64, key: Key) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut sum = 0u64;
     for (index, word) in (first..).zip(words) {
@@ -92,8 +104,8 @@ fn serial(bytes: &[u8], first: u64, key: u64) -> u64 {
 }
 
 /// Two rounds of multiply and shift, which leave no bit of the result without a share in every bit of the sum.
-fn mix(word: u64, index: u64, key: u64) -> u64 {
-    let mut mixed = word.wrapping_add(key).wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+fn mix(word: u64, index: u64, key: Key) -> u64 {
+    let mut mixed = word.wrapping_add(key.base).wrapping_add(index.wrapping_mul(key.step));
     for _ in 0..2 {
         mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
     }
@@ -104,20 +116,36 @@ fn mix(word: u64, index: u64, key: u64) -> u64 {
 mod tests {
     use super::*;
 
+    const KEY: Key = Key { base: 7, step: 0x9e37_79b9_7f4a_7c15 };
+
     #[test]
     fn every_bit_and_its_place_count() {
         let bytes: Vec<u8> = (0..2 * PART + 13).map(|at| (at * at) as u8).collect();
-        let whole = digest(&bytes, 7);
+        let whole = digest(&bytes, KEY);
         for at in (0..bytes.len()).step_by(9973).chain([bytes.len() - 1]) {
             let mut other = bytes.clone();
             other[at] ^= 1 << (at % 8);
-            assert_ne!(digest(&other, 7), whole, "byte {at}");
+            assert_ne!(digest(&other, KEY), whole, "byte {at}");
         }
         let mut swapped = bytes.clone();
         swapped.swap(3, 11);
-        assert_ne!(digest(&swapped, 7), whole);
-        assert_ne!(digest(&bytes, 8), whole);
-        assert_ne!(digest(&[0; 8], 7), digest(&[0; 16], 7));
+        assert_ne!(digest(&swapped, KEY), whole);
+        assert_ne!(digest(&bytes, Key { base: 8, ..KEY }), whole);
+        assert_ne!(digest(&bytes, Key { step: 1, ..KEY }), whole);
+        assert_ne!(digest(&[0; 8], KEY), digest(&[0; 16], KEY));
+    }
+
+    #[test]
+    fn who_does_not_know_the_step_cannot_exchange_words() {
+        // Under this step each word takes the place of the other.
+        let mut words = [1u64, 2, 3, 4];
+        let bytes = |words: [u64; 4]| words.map(u64::to_le_bytes).concat();
+        let whole = |words, key| digest(&bytes(words), key);
+        let (before, distance) = (words, KEY.step.wrapping_mul(2));
+        (words[1], words[3]) = (before[3].wrapping_add(distance), before[1].wrapping_sub(distance));
+        assert_eq!(whole(words, KEY), whole(before, KEY));
+        let other = Key { step: KEY.step + 2, ..KEY };
+        assert_ne!(whole(words, other), whole(before, other));
     }
 
     #[test]

@@ -27,6 +27,24 @@ pub const NAN: u8 = 0xff;
 /// The other poison: finite in every type, and different from the first in every byte.
 pub const FINITE: u8 = 0x3c;
 
+/// What memory that a kernel may write holds before a checked launch: tensors, and the guard bands around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Poison {
+    /// Every byte of outputs and scratch.
+    pub contents: u8,
+    /// Every byte of their guard bands, and of those of tensors that are read and written.
+    pub bands: u8,
+}
+
+impl Poison {
+    /// [`NAN`] everywhere.
+    pub const NAN: Self = Self { contents: NAN, bands: NAN };
+    /// [`FINITE`] everywhere.
+    pub const FINITE: Self = Self { contents: FINITE, bands: FINITE };
+    /// What no tolerance takes for a result, between bands that nothing but NaN changes from.
+    pub const MIXED: Self = Self { contents: NAN, bands: FINITE };
+}
+
 /// Digests of all memory of a rig, taken at once, where the device is far enough for that: nothing is fetched that is known.
 pub struct Survey(Vec<Option<Held>>);
 
@@ -70,7 +88,7 @@ pub struct Rig<D: Device> {
     /// Bytes of each guard band: [`GUARD`], or none.
     guard: usize,
     /// What the guard bands of written tensors hold.
-    poison: u8,
+    bands: u8,
 }
 
 impl<D: Device> Rig<D> {
@@ -129,7 +147,7 @@ impl<D: Device> Rig<D> {
         }
         let bound = device.bind(&kernel, &launch.geometry, &args)?;
         let (tensors, first_contents, sets) = (tensors.to_vec(), Vec::new(), Vec::new());
-        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, sets, symbols_of: 0, guard, poison: NAN })
+        Ok(Self { kernel, bound, tensors, slots, first_contents, symbols, sets, symbols_of: 0, guard, bands: NAN })
     }
 
     /// The tensors it has memory for, with their indices.
@@ -220,7 +238,7 @@ impl<D: Device> Rig<D> {
                 slot.now_holds(contents);
             }
         }
-        self.poison(device, inputs, NAN)
+        self.poison(device, inputs, Poison::NAN)
     }
 
     /// Makes the memory as it must be before a checked launch: outputs, scratch and their guard bands hold poison, tensors
@@ -228,19 +246,19 @@ impl<D: Device> Rig<D> {
     ///
     /// The guard bands of what is only read keep NaN: reading beyond an end gives NaN, and copying it to another guard band
     /// shows in the launch with the other poison.
-    pub fn poison(&mut self, device: &mut D, inputs: &Inputs, poison: u8) -> Result<(), Failure> {
-        self.poison = poison;
+    pub fn poison(&mut self, device: &mut D, inputs: &Inputs, poison: Poison) -> Result<(), Failure> {
+        self.bands = poison.bands;
         for (index, spec, buffer) in self.slots() {
             match spec.role {
                 Role::In => {}
-                Role::Out | Role::Scratch => device.write(&[Write::Fill {
-                    buffer: buffer.clone(),
-                    offset: 0,
-                    bytes: spec.bytes() + 2 * GUARD,
-                    byte: poison,
-                }])?,
+                Role::Out | Role::Scratch => {
+                    let (buffer, bytes, byte) = (buffer.clone(), spec.bytes(), poison.contents);
+                    let contents = Write::Fill { buffer: buffer.clone(), offset: GUARD, bytes, byte };
+                    let [before, after] = guards(&buffer, bytes, poison.bands);
+                    device.write(&[before, contents, after])?;
+                }
                 Role::Inout => {
-                    device.write(&guards(buffer, spec.bytes(), poison))?;
+                    device.write(&guards(buffer, spec.bytes(), poison.bands))?;
                     upload(device, buffer, GUARD, spec, inputs[index].as_ref().map(|data| &data[..]))?;
                 }
             }
@@ -362,7 +380,7 @@ impl<D: Device> Rig<D> {
     pub fn out_of_bounds(&self, device: &mut D, survey: &Survey, seen: &mut Vec<OutOfBounds>) -> Result<(), Failure> {
         let mut band = vec![0; GUARD];
         for (index, spec, buffer) in self.slots() {
-            let want = if spec.role == Role::In { NAN } else { self.poison };
+            let want = if spec.role == Role::In { NAN } else { self.bands };
             for after in [false, true] {
                 if survey.band(index, after) == Some(digest_of_band(want)) {
                     continue;

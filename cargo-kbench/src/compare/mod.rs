@@ -162,6 +162,11 @@ impl Compared {
                     && verdict == Verdict::Slower
                     && speedup.is_some_and(|speedup| 1.0 / speedup.ratio > 1.0 + threshold);
                 reasons.insert(0, basis);
+                for (which, time) in [("OLD", old), ("NEW", new)] {
+                    if time.recalled {
+                        reasons.push(format!("recalled in {which}"));
+                    }
+                }
             }
         }
         if let Some((before, after)) = before.toggles.as_ref().zip(after.toggles.as_ref()).filter(|_| !same_toggles) {

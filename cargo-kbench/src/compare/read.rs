@@ -67,6 +67,8 @@ pub struct Time {
     pub summary: Summary,
     /// The samples, where the file has them.
     pub samples: Vec<f64>,
+    /// Whether it is an earlier run's.
+    pub recalled: bool,
 }
 
 /// Reads a file of any of the three kinds.
@@ -103,7 +105,7 @@ impl From<DeviceRecord> for Device {
 }
 
 fn time(timing: TimingRecord, samples: Vec<f64>) -> Time {
-    Time { clock: timing.clock, summary: timing.summary, samples }
+    Time { clock: timing.clock, summary: timing.summary, samples, recalled: false }
 }
 
 fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
@@ -212,7 +214,10 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
             Record::Evaluation(evaluation) => {
                 let label = evaluation.label();
                 let result = match (evaluation.outcome, evaluation.timing) {
-                    (Outcome::Passed, Some(timing)) => Ok((timing.shape.clone(), time(timing, Vec::new()))),
+                    (Outcome::Passed, Some(timing)) => {
+                        let recalled = evaluation.recalled;
+                        Ok((timing.shape.clone(), Time { recalled, ..time(timing, Vec::new()) }))
+                    }
                     (Outcome::Passed, None) => continue,
                     (Outcome::Rejected(why), _) => Err(why.to_string()),
                 };
@@ -248,7 +253,7 @@ fn of_journal(records: Vec<Record>) -> Vec<Measured> {
                     put(&mut all, measured);
                 }
             }
-            Record::Sanitized(_) | Record::Round(_) | Record::End { .. } => {}
+            Record::Sanitized(_) | Record::Revoked { .. } | Record::Round(_) | Record::End { .. } => {}
         }
     }
     let mut best: Vec<Measured> = Vec::new();

@@ -29,7 +29,7 @@ fn measured(name: &str, p50: f64) -> Measured {
         is_variant: true,
         toggles: Some(toggles(1)),
         build: None,
-        result: Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples }),
+        result: Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, recalled: false }),
     }
 }
 
@@ -80,7 +80,8 @@ fn wide_samples_are_undecided() {
     let wide = |seed: i32| {
         let mut measured = measured("x", 1.0);
         let samples: Vec<f64> = (0..50).map(|i| 1000.0 + f64::from((i * 37 + seed) % 101)).collect();
-        measured.result = Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples });
+        measured.result =
+            Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, recalled: false });
         measured
     };
     assert_eq!(row(wide(0), wide(5)).verdict, Some(Verdict::Undecided));

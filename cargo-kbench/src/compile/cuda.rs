@@ -80,10 +80,16 @@ impl Nvcc {
         compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
-        // By the host compiler on its way: nvcc's own -MD runs it once more, a quarter of the time of a small kernel. Quoted, since
-        // nvcc takes what has commas for several.
-        for word in ["-MD".to_owned(), "-MT".to_owned(), "kernel".to_owned(), "-MF".to_owned(), quoted(&depfile)] {
-            compile.arg("-Xcompiler").arg(word);
+        let path = depfile.to_string_lossy();
+        if path.contains(['"', '\\']) {
+            // What nvcc hands on goes by a shell, and such a path would not survive it.
+            compile.arg("-MD").arg("-MF").arg(&depfile);
+        } else {
+            // By the host compiler on its way: nvcc's own -MD runs it once more, a quarter of the time of a small kernel. Quoted, since
+            // nvcc takes what has commas for several.
+            for word in ["-MD", "-MT", "kernel", "-MF", &format!("\"{path}\"")] {
+                compile.arg("-Xcompiler").arg(word);
+            }
         }
         compile.arg("-o").arg(&output).arg(&unit.source);
         let said = compile.run(work).map_err(refused)?;
@@ -107,11 +113,6 @@ impl Nvcc {
             code,
         })
     }
-}
-
-/// A path as nvcc takes it in a list.
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display())
 }
 
 /// The host compiler that nvcc will use: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, gcc.

@@ -71,10 +71,11 @@ impl Terminal {
                 (Some(_), _) if evaluation.twin.is_some() => {
                     format!("{values} (same machine code as a variant before)")
                 }
-                (Some(_), _) if evaluation.recalled => format!("{values} (by an earlier run)"),
                 (Some(p50), _) if evaluation.is_raced() => {
-                    format!("about {}, stopped: clearly slower than the best", time(p50))
+                    let when = if evaluation.recalled { " (by an earlier run)" } else { "" };
+                    format!("about {}, stopped: clearly slower than the best{when}", time(p50))
                 }
+                (Some(_), _) if evaluation.recalled => format!("{values} (by an earlier run)"),
                 (Some(_), _) => values,
                 (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
                 (None, None) => "not timed".to_owned(),
@@ -263,7 +264,8 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     if tuned.recalled > 0 {
         let recalled = count(tuned.recalled, "variant");
-        let _ = writeln!(text, "{NOTE}recalled{NOTE:#} {recalled} that earlier runs measured; --cold measures anew");
+        let _ =
+            writeln!(text, "{NOTE}recalled{NOTE:#} {recalled} that earlier runs measured; --fresh measures them again");
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");

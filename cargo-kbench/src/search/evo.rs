@@ -23,6 +23,8 @@ pub struct Evo {
     elite: usize,
     seed: u64,
     budget: Option<u64>,
+    /// Whether its time is limited.
+    hurries: bool,
     phase: Phase,
     /// What this phase has yet to propose, last first.
     sweep: Vec<Variant>,
@@ -47,6 +49,7 @@ impl Evo {
             elite: search.elite,
             seed: search.seed,
             budget: search.evaluations,
+            hurries: search.seconds.is_some(),
             phase: Phase::Start,
             sweep: Vec::new(),
             pending: Vec::new(),
@@ -89,7 +92,8 @@ impl Evo {
     fn second_layer(&self) -> Vec<Variant> {
         let mut elites = self.elites();
         let best_first: Vec<Variant> = self.micro_sweep(elites.iter().copied()).collect();
-        if self.budget.is_some_and(|budget| (self.asked.len() + best_first.len()) as u64 > budget) {
+        let asked = (self.asked.len() + best_first.len()) as u64;
+        if self.hurries || self.budget.is_some_and(|budget| asked > budget) {
             return best_first;
         }
         elites.sort_by_key(|&variant| self.asked.get(variant));

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::MATTERS;
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::space::Variant;
 use crate::workbench::{Attempt, RunError};
@@ -66,6 +67,11 @@ impl State {
             self.times.busy_while_waited += worked;
         }
         self.last = now;
+    }
+
+    /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
+    fn compiles(&self) -> bool {
+        self.took.iter().any(|(_, took)| took.as_secs_f64() > MATTERS)
     }
 
     /// Of what is likely, what is expected to take longest: who is started last is waited for.
@@ -205,7 +211,7 @@ impl Pipeline<'_> {
             let (building, limit) = (state.building.len(), self.limit(&state));
             let mut next = if building < limit { state.wanted.pop_front() } else { None };
             // What may be for nothing leaves room for what is not: a compiler, once started, is waited for.
-            if next.is_none() && building < limit - limit / 4 {
+            if next.is_none() && building < limit - limit / 4 && state.compiles() {
                 next = state.longest_likely();
             }
             let Some(variant) = next else {
@@ -306,21 +312,30 @@ mod tests {
     #[test]
     fn what_is_likely_is_built_when_nothing_is_wanted() {
         let (built, changed) = (Mutex::new(Vec::new()), Condvar::new());
+        let slow = Variant(vec![9]);
         let build = |variant: &Variant| {
+            if *variant == slow {
+                thread::sleep(Duration::from_secs_f64(1.1 * MATTERS));
+            }
             built.lock().unwrap().push(variant.clone());
             changed.notify_all();
             Ok(attempt(variant))
         };
         run(&build, Meanwhile::Compile, |pipeline| {
+            let take = |variant: &Variant| {
+                pipeline.want(variant);
+                pipeline.take(variant, |_, _| ()).unwrap();
+            };
+            take(&variants(1)[0]);
             pipeline.speculate(variants(4));
+            assert!(!pipeline.lock().compiles(), "as long as nobody has to wait");
+            take(&slow);
             // Ends only if they are built without being wanted.
-            drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 4).unwrap());
-            for variant in variants(4) {
-                pipeline.want(&variant);
-                pipeline.take(&variant, |_, _| ()).unwrap();
-            }
+            drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
+            variants(4).iter().for_each(take);
         });
-        assert_eq!(built.into_inner().unwrap().len(), 4);
+        // The first was taken before it was likely.
+        assert_eq!(built.into_inner().unwrap().len(), 6);
     }
 
     #[test]

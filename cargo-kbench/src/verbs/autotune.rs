@@ -132,7 +132,7 @@ impl<'a> Tuning<'a> {
         let (proposed, root) = (self.project.work_directory().join("proposed"), path.parent().unwrap_or(&path));
         let recall = match self.tune {
             TuneArgs { resume: true, .. } => Recall::Run,
-            TuneArgs { cold: true, .. } => Recall::Nothing,
+            TuneArgs { fresh: true, .. } => Recall::Nothing,
             TuneArgs { .. } => Recall::Variants,
         };
         let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm };

@@ -9,7 +9,7 @@ use kbench_runtime::timing::{Look, Stopping};
 
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
-use super::reservations::reservations;
+use super::reservations;
 use super::{Proposed, RunError, Workbench};
 use crate::compile::CompileError;
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
@@ -260,10 +260,6 @@ impl<'a> Workbench<'a> {
                 Ok(record) => record,
                 Err(rejection) => return Ok(Err((Loser::Kernel(index), rejection))),
             };
-            let name = &contender.name;
-            warnings.extend(
-                reservations(&record, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
-            );
             entries.push(ComparisonEntry {
                 name: contender.name.clone(),
                 program: contender.program.clone(),
@@ -288,10 +284,6 @@ impl<'a> Workbench<'a> {
             let converged = stopping.is_converged(&rival.samples);
             let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
             let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
-            let name = rival.name;
-            warnings.extend(
-                reservations(&timing, precision).map(|reservation| format!("{name} at {shape_name}: {reservation}")),
-            );
             entries.push(ComparisonEntry {
                 name: rival.name.to_owned(),
                 program: self.program_key(rival),
@@ -300,6 +292,9 @@ impl<'a> Workbench<'a> {
                 external: Some(external),
             });
         }
+        let timings: Vec<(&str, &TimingRecord)> =
+            entries.iter().map(|entry| (entry.name.as_str(), &entry.timing)).collect();
+        warnings.extend(reservations::of_all(&timings, shape_name, precision));
         Ok(Ok(entries))
     }
 

@@ -8,7 +8,7 @@ use kbench_runtime::protocol::{
 };
 use kbench_runtime::stats::Summary;
 
-use super::reservations::reservations;
+use super::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
 use crate::config::{Kernel, Objective};
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
@@ -22,6 +22,8 @@ const METHOD: u32 = 7;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
+/// How much slower than needed the loser of an earlier run's race must be not to race again.
+const RACE_RECALLED: f64 = 1.2;
 /// Seeds of a shape that is only checked: there are many of them, and their sizes are what matters.
 const CHECK_ONLY_SEEDS: usize = 2;
 
@@ -76,16 +78,15 @@ impl Workbench<'_> {
                             }
                         }
                         // The same key whatever there is to beat: see `serves`.
-                        evaluation.key = self.key(&jobs, &built);
+                        evaluation.key = self.key(&jobs, &built, &evaluation.warnings);
                         if let Some(known) = self.known_as(&evaluation, variant, &built, stop_above)? {
                             return Ok(known);
                         }
                         jobs.time.stop_above_ns = stop_above;
                         self.run(jobs, &built, &mut evaluation)?;
                         self.set_objectives(&mut evaluation, variant, &built);
-                        self.known.recalled.remove(&evaluation.key);
                         self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
-                        self.known.evaluations.insert(evaluation.key.clone(), evaluation.clone());
+                        self.known.add(evaluation.clone(), self.is_default(variant));
                     }
                     Err(rejection) => evaluation.outcome = Outcome::Rejected(rejection),
                 }
@@ -99,7 +100,12 @@ impl Workbench<'_> {
         Ok(evaluation)
     }
 
-    /// What is known of a variant with this key: from its twin in this run, or from the journal.
+    fn is_default(&self, variant: &Variant) -> bool {
+        self.builder.source.is_none() && *variant == self.kernel.space.default
+    }
+
+    /// What is known of a variant with this key: from its twin in this run, or from the journal. The default is measured in every run:
+    /// it shows whether the machine is what it was.
     fn known_as(
         &mut self,
         evaluation: &Evaluation,
@@ -108,9 +114,10 @@ impl Workbench<'_> {
         stop_above: Option<f64>,
     ) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = evaluation;
-        let Some(known) = self.known.evaluations.get(key).filter(|known| serves(known, stop_above)) else {
+        let Some((known, is_earlier)) = self.known.evaluation(key) else { return Ok(None) };
+        if is_earlier && self.is_default(variant) || !serves(known, is_earlier, stop_above) {
             return Ok(None);
-        };
+        }
         let first = self.keys.get(key);
         let twin = first.filter(|(first, of)| (first, of) != (toggles, source)).map(|(first, _)| first.clone());
         let mut known = Evaluation {
@@ -118,19 +125,21 @@ impl Workbench<'_> {
             source: source.clone(),
             builds: builds.clone(),
             twin,
+            recalled: known.recalled || is_earlier,
             ..known.clone()
         };
         let is_new = !self.keys.contains_key(key);
-        let recalled = self.known.recalled.remove(key);
-        known.recalled |= recalled;
         // The record may be of a search with other objectives, or weights, and the same measurements.
         self.set_objectives(&mut known, variant, built);
         if is_new {
             self.keys.insert(key.clone(), (toggles.clone(), source.clone()));
         }
-        // The records of a run that is resumed are this run's.
-        if !is_new || recalled {
+        // What a run that is resumed recorded stands already.
+        if !is_new || is_earlier {
             self.record(&Record::Evaluation(Box::new(known.clone())))?;
+        }
+        if is_earlier {
+            self.known.add(known.clone(), false);
         }
         Ok(Some(known))
     }
@@ -183,12 +192,13 @@ impl Workbench<'_> {
         Ok(Ok(Jobs { checks, time, after, more }))
     }
 
-    /// Everything the outcome depends on, with machine code in place of binaries, whose names and notes may differ.
-    fn key(&self, jobs: &Jobs, built: &Built) -> String {
+    /// Everything the record depends on, with machine code in place of binaries, whose names and notes may differ. `warnings` are what
+    /// was found of the build, by limits of this table.
+    fn key(&self, jobs: &Jobs, built: &Built, warnings: &[String]) -> String {
         let checks: Vec<&CheckJob> = jobs.checks.iter().map(|(_, job)| job).collect();
         let limits = format!("{:?}", self.kernel.gates.correctness);
-        let mut text = serde_json::to_string(&(self.circumstances(), &checks, &jobs.time, &jobs.after, limits))
-            .expect("plain data");
+        let all = (self.circumstances(), &checks, &jobs.time, &jobs.after, limits, warnings);
+        let mut text = serde_json::to_string(&all).expect("plain data");
         // Only then: what p50 was measured for serves every objective that needs no more.
         if !jobs.more.is_empty() {
             text += &serde_json::to_string(&jobs.more).expect("plain data");
@@ -272,7 +282,8 @@ impl Workbench<'_> {
         // With baselines the figures that count are those of the comparison, and it says the same of them.
         if let (Ok(record), true) = (&record, kernel.baselines.is_empty()) {
             warnings.extend(
-                reservations(record, kernel.timing.precision).map(|reservation| format!("at {shape}: {reservation}")),
+                reservations::of_one(record, kernel.timing.precision)
+                    .map(|reservation| format!("at {shape}: {reservation}")),
             );
         }
         Ok(record.map(|record| (record, Summary::of(&timing.energy))))
@@ -330,9 +341,11 @@ impl Workbench<'_> {
     }
 }
 
-/// Whether an earlier record is as good as a new one would be. That of a lost race is, as long as it would be lost again.
-fn serves(known: &Evaluation, stop_above: Option<f64>) -> bool {
-    let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > bar);
+/// Whether a record is as good as a new one would be. That of a lost race is, as long as it would be lost again: by a wide margin, if it
+/// is another run's, where a few samples in a bad moment must not count for ever.
+fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>) -> bool {
+    let margin = if is_earlier { RACE_RECALLED } else { 1.0 };
+    let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
     !known.is_raced() || stop_above.is_some_and(slower)
 }
 
@@ -403,7 +416,7 @@ mod tests {
     fn a_lost_race_serves_only_while_it_would_be_lost_again() {
         let summary = Summary::of(&[100.0; 10]).unwrap();
         let mut known = Evaluation::new(Settings::default(), Vec::new());
-        assert!(serves(&known, None), "a rejection stays one");
+        assert!(serves(&known, false, None), "a rejection stays one");
         let mut timed = |raced| {
             let sampling = Some(Sampling { raced, ..Sampling::default() });
             let (shape, clock) = ("s".into(), "fake".into());
@@ -413,8 +426,10 @@ mod tests {
         let (full, raced) = (timed(false), timed(true));
         assert!(raced.is_raced() && !full.is_raced());
         for bar in [None, Some(90.0), Some(110.0)] {
-            assert!(serves(&full, bar));
-            assert_eq!(serves(&raced, bar), bar == Some(90.0), "{bar:?}");
+            assert!(serves(&full, false, bar) && serves(&full, true, bar));
+            assert_eq!(serves(&raced, false, bar), bar == Some(90.0), "{bar:?}");
+            assert!(!serves(&raced, true, bar), "not slow enough for that");
         }
+        assert!(serves(&raced, true, Some(80.0)));
     }
 }

@@ -263,6 +263,11 @@ impl<'a> Workbench<'a> {
         self.entrant_name(&self.entrant(variant))
     }
 
+    /// Why earlier runs count for nothing, where they do not.
+    pub fn drifted(&self) -> Option<&str> {
+        self.known.drifted.as_deref()
+    }
+
     /// What proposers handed in before the run that is resumed was cut off.
     pub fn known_rounds(&self) -> &[Round] {
         &self.known.rounds

@@ -1,6 +1,7 @@
 //! What a reader must know of how samples were taken, where it matters.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use kbench_runtime::protocol::{Disturbance, SmClock};
 
@@ -11,16 +12,60 @@ const MANY_DISCARDED: f64 = 0.2;
 const MANY_KEPT: f64 = 0.05;
 
 /// One line for each thing that makes a record less certain than it looks. `precision` is what was asked for.
-pub(super) fn reservations(record: &TimingRecord, precision: f64) -> impl Iterator<Item = String> {
-    let mut lines = Vec::new();
-    let summary = &record.summary;
-    if let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.raced) {
-        let n = summary.n as u64;
-        if !sampling.converged {
-            let half = (summary.p50_high - summary.p50_low) / 2.0 / summary.p50;
-            let drifts = if half <= precision { ", but it drifts" } else { "" };
-            lines.push(format!("p50 did not converge: ± {:.1} % after {n} samples{drifts}", 100.0 * half));
+pub(super) fn of_one(record: &TimingRecord, precision: f64) -> impl Iterator<Item = String> {
+    unsettled(record, precision)
+        .map(|unsettled| format!("p50 did not converge: {unsettled}"))
+        .into_iter()
+        .chain(more(record))
+}
+
+/// The same of what was measured together at one shape; where several did not converge, one line for them, which names the worst.
+pub(super) fn of_all(timings: &[(&str, &TimingRecord)], shape: &str, precision: f64) -> Vec<String> {
+    let unsettled = timings.iter().filter_map(|(name, record)| Some((*name, unsettled(record, precision)?)));
+    let mut unsettled: Vec<(&str, Unsettled)> = unsettled.collect();
+    unsettled.sort_by(|(_, one), (_, other)| other.half.total_cmp(&one.half));
+    let mut lines: Vec<String> = match &unsettled[..] {
+        [] => Vec::new(),
+        [(name, one)] => vec![format!("{name} at {shape}: p50 did not converge: {one}")],
+        [(name, worst), ..] => {
+            let (some, all) = (unsettled.len(), timings.len());
+            vec![format!("at {shape}: p50 of {some} of {all} did not converge, least of all that of {name}: {worst}")]
         }
+    };
+    for (name, record) in timings {
+        lines.extend(more(record).map(|line| format!("{name} at {shape}: {line}")));
+    }
+    lines
+}
+
+/// How far a p50 is known that did not converge.
+#[derive(Debug)]
+struct Unsettled {
+    /// Half of its interval, relative.
+    half: f64,
+    samples: u64,
+    drifts: bool,
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let drifts = if self.drifts { ", but it drifts" } else { "" };
+        write!(f, "± {:.1} % after {} samples{drifts}", 100.0 * self.half, self.samples)
+    }
+}
+
+fn unsettled(record: &TimingRecord, precision: f64) -> Option<Unsettled> {
+    let summary = &record.summary;
+    record.sampling.as_ref().filter(|sampling| !sampling.raced && !sampling.converged)?;
+    let half = (summary.p50_high - summary.p50_low) / 2.0 / summary.p50;
+    Some(Unsettled { half, samples: summary.n as u64, drifts: half <= precision })
+}
+
+/// What else there is to be said.
+fn more(record: &TimingRecord) -> impl Iterator<Item = String> {
+    let mut lines = Vec::new();
+    if let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.raced) {
+        let n = record.summary.n as u64;
         let discarded: u64 = sampling.discarded.values().sum();
         if discarded as f64 > MANY_DISCARDED * (n + discarded) as f64 {
             let why = words(&sampling.discarded, sampling.sm_clock.as_ref());
@@ -62,7 +107,24 @@ mod tests {
         let samples: Vec<f64> = (0..100).map(|i| 100.0 + f64::from(i % 10)).collect();
         let summary = Summary::of(&samples).unwrap();
         let (shape, clock) = ("s".into(), "fake".into());
-        reservations(&TimingRecord { shape, summary, batch: 1, clock, sampling: Some(sampling) }, 0.005).collect()
+        of_one(&TimingRecord { shape, summary, batch: 1, clock, sampling: Some(sampling) }, 0.005).collect()
+    }
+
+    #[test]
+    fn several_that_did_not_converge_are_one_line() {
+        let record = |spread: f64, converged| {
+            let samples: Vec<f64> = (0..100).map(|i| 100.0 + spread * f64::from(i % 10)).collect();
+            let sampling = Some(Sampling { converged, exposed_samples: 9, ..Sampling::default() });
+            let (shape, clock) = ("s".into(), "fake".into());
+            TimingRecord { shape, summary: Summary::of(&samples).unwrap(), batch: 1, clock, sampling }
+        };
+        let records = [record(1.0, false), record(3.0, false), record(0.0, true)];
+        let named = [("a", &records[0]), ("b", &records[1]), ("c", &records[2])];
+        let lines = of_all(&named, "s", 0.005);
+        assert!(lines[0].starts_with("at s: p50 of 2 of 3 did not converge, least of all that of b: ± "), "{lines:?}");
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        let alone = of_all(&named[..1], "s", 0.005);
+        assert!(alone[0].starts_with("a at s: p50 did not converge: ± "), "{alone:?}");
     }
 
     #[test]

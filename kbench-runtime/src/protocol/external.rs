@@ -22,8 +22,7 @@
 //! A reference by `command` speaks it too, and is never asked for `time`. `prepare` comes again for each set of inputs, and every
 //! floating-point tensor, outputs too, is f64, or f32 where `reference.precision` says so.
 //!
-//! All programs of a comparison are started, and say hello, before the first is asked to prepare: what takes long to load is best
-//! loaded right after hello.
+//! All programs of a comparison are started before the first is asked to prepare: what takes long to load is best loaded at once.
 //!
 //! Instead of any answer, `{"type":"unavailable","message":"no module named torch"}` ends it without reproach. Silence ends
 //! it after `timing.timeout_seconds`; `{"type":"stage","stage":"inputs"}` before slow preparations buys ten minutes, and

@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rand::RngExt as _;
-
 use super::{GUARD, Rig, copy_of};
 use crate::device::{Device, Write};
 use crate::pool::{Contents, Pool, Slot};
@@ -61,18 +59,18 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
-    /// Gives the kernel inputs that it never saw: those of one set with a part of each tensor from another. Tensors whose
-    /// contents are drawn at random, element by element, are mixed; others may make sense only as a whole. [`Rig::switch`] undoes it.
-    pub fn mix(&mut self, device: &mut D, set: usize, rng: &mut impl rand::Rng) -> Result<(), Failure> {
+    /// Gives the kernel inputs that it never saw: those of one set with a part of each tensor from another, up to a place that is
+    /// another for each `number` as long as there are so many elements. Tensors whose contents are drawn at random, element by
+    /// element, are mixed; others may make sense only as a whole. [`Rig::switch`] undoes it.
+    pub fn mix(&mut self, device: &mut D, set: usize, number: usize) -> Result<(), Failure> {
         self.switch(device, set)?;
         let Some(other) = self.sets.get(1 - set) else { return Ok(()) };
         for (index, copy) in &other.copies {
             let spec = &self.tensors[*index];
-            if !matches!(spec.source, Source::Normal { .. } | Source::Uniform { .. }) {
-                continue;
-            }
+            let drawn = matches!(spec.source, Source::Normal { .. } | Source::Uniform { .. });
+            let Some(places) = spec.elements().checked_sub(1).filter(|&places| drawn && places > 0) else { continue };
             let slot = self.slots[*index].as_ref().expect("only what has memory is copied");
-            let bytes = rng.random_range(0..=spec.elements()) * spec.dtype.size();
+            let bytes = (1 + number % places) * spec.dtype.size();
             let (from, to) = (copy.buffer.clone(), slot.buffer.clone());
             device.write(&[Write::Copy { from, to, offset: GUARD, bytes }])?;
             slot.holds_unknown();

@@ -7,7 +7,7 @@ use crate::check::{Check, OnStage, differences};
 use crate::compare::{count, element};
 use crate::device::Device;
 use crate::protocol::{Failure, OutputReport, Role, SeedReport, Stage, TensorSpec};
-use crate::rig::{NAN, Outputs};
+use crate::rig::{NAN, Outputs, Poison};
 use crate::seen::Seen;
 
 /// Some consecutive elements of an output as a sample left them.
@@ -54,14 +54,15 @@ pub(super) fn after<D: Device>(
         stage(Stage::Launch);
         case.rig.switch(device, set)?;
         let inputs = case.sets[set].inputs.clone();
-        case.rig.poison(device, &inputs, NAN)?;
+        case.rig.poison(device, &inputs, Poison::FINITE)?;
         device.run(&case.rig.bound)?;
         others.push((set, case.outputs(device, seen)?));
     }
     case.rig.switch(device, 0)?;
     let InputSet { seed, inputs, reference } = &case.sets[0];
     let check = Check { tensors, inputs, reference, seed: *seed };
-    let (mut report, first) = check.run_again(device, seen, &mut case.rig, bad_above, stage)?;
+    // What samples left was made on NaN, and is compared with this.
+    let (mut report, first) = check.run_again(device, seen, &mut case.rig, Poison::FINITE, bad_above, stage)?;
     stage(Stage::Compare);
     std::mem::take(&mut case.damage).merge(&mut report);
     for (set, outputs) in &others {

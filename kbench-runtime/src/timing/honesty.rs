@@ -98,8 +98,8 @@ impl<D: Device> Measured<D> {
         Ok(skips.then(|| SkipsWork { ratio: pairs.ratio(), left_alone }))
     }
 
-    /// How much faster the kernel is on the inputs of the launch before than on inputs that it never saw, where that is no chance:
-    /// it keeps results. None where there is nothing to make new inputs of.
+    /// How much faster the kernel is on inputs of the samples than on inputs that it never saw, where that is no chance: it keeps
+    /// results. None where there is nothing to make new inputs of.
     pub(super) fn keeps_results(
         &mut self,
         device: &mut D,
@@ -110,14 +110,21 @@ impl<D: Device> Measured<D> {
             return Ok(None);
         }
         let mut pairs = Pairs::default();
+        let first = rng.random_range(0..usize::MAX / 2);
         while !pairs.is_settled() {
             let set = pairs.work.len() % 2;
-            self.rig.mix(device, set, rng)?;
-            for times in [&mut pairs.work, &mut pairs.could_skip] {
-                pulse.beat(Stage::Timing);
-                let sample = device.sample_after(&self.writes[set], &mut self.rig.bound, 1, CacheMode::Cold)?;
-                times.push(sample.nanoseconds);
-            }
+            self.rig.mix(device, set, first + pairs.work.len())?;
+            pulse.beat(Stage::Timing);
+            let sample = device.sample_after(&self.writes[set], &mut self.rig.bound, 1, CacheMode::Cold)?;
+            pairs.work.push(sample.nanoseconds);
+            // Seen in many samples, and once more, should it keep only what was last.
+            self.rig.switch(device, set)?;
+            device.write(&self.writes[set])?;
+            pulse.beat(Stage::Timing);
+            device.run(&self.rig.bound)?;
+            pulse.beat(Stage::Timing);
+            let sample = device.sample_after(&self.writes[set], &mut self.rig.bound, 1, CacheMode::Cold)?;
+            pairs.could_skip.push(sample.nanoseconds);
         }
         self.rig.switch(device, self.set)?;
         Ok(pairs.are_apart().then(|| pairs.ratio()))

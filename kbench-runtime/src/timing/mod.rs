@@ -148,7 +148,8 @@ impl<D: Device> Session<D> {
                 case.left = case.outputs(device, &mut self.seen).map_err(at(index))?;
                 continue;
             }
-            if !alone {
+            // Energy is that of launches back to back, without poison before each.
+            if !alone || job.energy {
                 let set = sampling::draw(case.sets.len(), &mut rng);
                 case.take(device, job.cache, alone, set).map_err(at(index))?;
             }

@@ -86,7 +86,7 @@ pub(super) fn rounds<D: Device>(
             let late = stopping.is_late(taken);
             case.sample(device, job.cache, alone, set, late).map_err(at(index))?;
             if case.glances.len() < GLANCED as usize * PIECES
-                && rng.random_ratio(GLANCED.min(job.iterations), job.iterations.max(1))
+                && rng.random_ratio(GLANCED.min(stopping.fewest()), stopping.fewest())
             {
                 case.glance(device, rng).map_err(at(index))?;
             }

@@ -68,6 +68,11 @@ impl Stopping {
         self.next = self.least;
     }
 
+    /// How many samples there will be at least.
+    pub fn fewest(&self) -> u32 {
+        self.least as u32
+    }
+
     /// How many samples there will be at the next look.
     pub fn next(&self) -> usize {
         self.next

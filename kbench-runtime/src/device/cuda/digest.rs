@@ -92,7 +92,8 @@ impl Digester {
         let args = [
             BoundArg::Pointer { buffer: self.work.clone(), offset: 0, bytes: at },
             BoundArg::Pointer { buffer: self.work.clone(), offset: at, bytes: ranges.len() * RANGE },
-            BoundArg::Scalar(key().to_ne_bytes().to_vec()),
+            BoundArg::Scalar(key().base.to_ne_bytes().to_vec()),
+            BoundArg::Scalar(key().step.to_ne_bytes().to_vec()),
         ];
         let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
         self.work.upload(&self.stream, 0, &work)?;

@@ -36,13 +36,15 @@ impl Staging {
         let mut memory = std::ptr::null_mut();
         // SAFETY: the pointer is valid for writes, a context is current.
         check(unsafe { sys::cuMemAllocHost_v2(&raw mut memory, 2 * HALF) })?;
+        // SAFETY: valid for writes of that length.
+        unsafe { memory.cast::<u8>().write_bytes(0, 2 * HALF) };
         Ok(Self { memory: memory.cast(), copied, stream: Rc::clone(stream) })
     }
 
     /// The first bytes of one half.
     fn half(&mut self, which: usize, bytes: usize) -> &mut [u8] {
-        // SAFETY: both halves lie in the allocation, which lives as long as `self`; pinned memory is zeroed. The caller knows that no
-        // copy is under way there.
+        // SAFETY: both halves lie in the allocation, which lives as long as `self` and was initialised. The caller knows that no copy is
+        // under way there.
         unsafe { std::slice::from_raw_parts_mut(self.memory.add(which * HALF), bytes.min(HALF)) }
     }
 
