@@ -173,7 +173,7 @@ pub struct Spent {
 /// A speed-up with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The ratio of p50s and its interval.
+    /// By the rounds' ratios, with its interval.
     pub speedup: Speedup,
     /// What it means.
     pub verdict: Verdict,
