@@ -358,3 +358,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_plan_surely_comes_to_is_likely_from_the_first() {
+    let space = space(vec![toggle("A", Layer::Macro, &[1, 2, 3, 4, 5]), toggle("B", Layer::Micro, &[1, 2, 3])], &[]);
+    let likely = |search: &Search| {
+        let mut strategy = strategy(&Candidates::new(&space), search);
+        let mut all = strategy.ask(strategy.batch());
+        let asked = all.len();
+        all.extend(strategy.likely(100));
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "none is asked for or likely twice");
+        (asked, all.len())
+    };
+    let whole = search(StrategyName::Auto, Some(15), 0);
+    assert_eq!(likely(&whole), (6, 15));
+    assert_eq!(likely(&Search { evaluations: Some(14), ..whole.clone() }), (6, 6));
+    assert_eq!(likely(&Search { seconds: Some(1), ..whole }), (6, 6), "a second may end before it");
+}

@@ -52,6 +52,8 @@ pub struct Auto {
     candidates: Candidates,
     features: Features,
     planned: u64,
+    /// Whether every candidate will be asked for, whatever is told.
+    exhausts: bool,
     rng: ChaCha8Rng,
     unseen: Unseen,
     asked: Vec<Asked>,
@@ -102,8 +104,10 @@ impl Auto {
             &drawn
         };
         let features = Features::new(candidates.toggles(), sample);
+        let planned = planned(&candidates, search);
         Self {
-            planned: planned(&candidates, search),
+            planned,
+            exhausts: candidates.len() == Some(planned.into()) && search.seconds.is_none(),
             unseen: Unseen::new(&candidates, generator(search.seed, 0)),
             rng,
             model: Model::new(&features, generator(search.seed, 2)),
@@ -196,6 +200,23 @@ impl Auto {
         best.filter(|(score, _)| score.is_finite()).map(|(_, variant)| variant)
     }
 
+    /// What would be proposed next if all that is pending met its expectation.
+    fn proposals(&mut self, n: usize) -> Vec<Variant> {
+        let mut proposals = Vec::new();
+        let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) else { return proposals };
+        for &serial in &self.pending {
+            self.model.imagine(&self.asked[serial].x);
+        }
+        while proposals.len() < n {
+            let found = self.model.propose(&self.unseen, &proposals, &self.observations, &targets);
+            let Some(variant) = found else { break };
+            self.model.imagine(&self.features.of(&variant));
+            proposals.push(variant);
+        }
+        self.model.forget();
+        proposals
+    }
+
     fn next(&mut self) -> Option<Variant> {
         if self.asked.len() < self.start() {
             return self.far();
@@ -221,18 +242,13 @@ impl Strategy for Auto {
     }
 
     fn likely(&mut self, n: usize) -> Vec<Variant> {
-        let mut likely = Vec::new();
-        let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) else { return likely };
-        for &serial in &self.pending {
-            self.model.imagine(&self.asked[serial].x);
+        let mut likely = self.proposals(n.min(LIKELY).min(self.remaining() as usize));
+        if self.exhausts {
+            let left = self.candidates.list().unwrap_or_default().iter();
+            let left = left.filter(|variant| !self.unseen.contains(variant) && !likely.contains(variant));
+            let left: Vec<Variant> = left.take(n - likely.len()).cloned().collect();
+            likely.extend(left);
         }
-        while likely.len() < n.min(LIKELY).min(self.remaining() as usize) {
-            let found = self.model.propose(&self.unseen, &likely, &self.observations, &targets);
-            let Some(variant) = found else { break };
-            self.model.imagine(&self.features.of(&variant));
-            likely.push(variant);
-        }
-        self.model.forget();
         likely
     }
 
