@@ -255,7 +255,10 @@ fn run_inner<D: Device>(
             return Err(refuse(format!("it does not take the output `{}`", spec.name)));
         }
     }
-    let mut rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code)?;
+    device.be_reference(true);
+    let rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code);
+    device.be_reference(false);
+    let mut rig = rig?;
     rig.begin(device, None, wide_inputs)?;
     device.run(&rig.bound)?;
     let mut seen = Seen::default();

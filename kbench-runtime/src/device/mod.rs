@@ -23,6 +23,9 @@ pub trait Device {
     /// A tool looks on from now on: memory comes from where it knows of it, each buffer exactly as large as was asked for.
     fn be_watched(&mut self) {}
 
+    /// Whether what is loaded from now on is a reference's: the faults of an audit are not for it, be its code the kernel's own.
+    fn be_reference(&mut self, _is: bool) {}
+
     /// Loads machine code and finds `entry` in it.
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure>;
 
