@@ -30,6 +30,7 @@ mod proposals;
 mod search;
 
 pub use gate::{Gated, gate};
+pub use pipeline::ahead;
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
 use proposals::Proposals;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Backend;
 use cache::{Cache, Key, Record};
 use files::{Files, Since};
+use turns::Turns;
 
 pub use error::CompileError;
 
@@ -39,6 +40,7 @@ pub mod sanitizer;
 mod tests_c;
 #[cfg(test)]
 mod tests_cuda;
+mod turns;
 
 /// Variables that change what compilers do without a trace in their command line.
 const ENVIRONMENT: [&str; 8] = [
@@ -199,6 +201,7 @@ pub struct Compiler {
     environment: Vec<String>,
     cc: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
+    turns: Turns,
 }
 
 /// A search for a compiler that failed, to be told once for each unit.
@@ -221,6 +224,7 @@ impl Compiler {
             environment: environment.into(),
             cc: OnceLock::new(),
             nvcc: OnceLock::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -247,6 +251,7 @@ impl Compiler {
             Backend::Fake => ("fake".to_owned(), "json"),
         };
         let key = key.finish();
+        let _turn = self.turns.take(&key);
         let cached = self.cache.load(&key, extension, &self.files);
         let is_cached = cached.is_some();
         let (record, code) = match cached {

@@ -287,6 +287,20 @@ fn many_compilers_share_a_cache() {
 }
 
 #[test]
+fn what_two_ask_for_at_once_is_compiled_once() {
+    let package = Package::new();
+    let compiler = package.compiler();
+    let compiled = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| compiler.compile(&package.unit()).unwrap())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|artifact| !artifact.cached).count()
+    });
+    assert_eq!(compiled, 1);
+    // A failure gives the turn away, too.
+    let wrong = package.with(&[("N", "no_such_name")]);
+    assert!(compiler.compile(&wrong).is_err() && compiler.compile(&wrong).is_err());
+}
+
+#[test]
 fn an_edit_during_a_run_is_noticed() {
     let package = Package::new();
     package.settle();

@@ -5,13 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use super::MATTERS;
+use super::{MATTERS, search};
+use crate::config::{Backend, Kernel};
 use crate::executor::{ExecutorError, INTERRUPTED};
 use crate::space::Variant;
-use crate::workbench::{Attempt, RunError};
+use crate::workbench::{Attempt, Builder, RunError};
 
 /// What the compilers do while something is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +128,41 @@ pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeli
     (result, times)
 }
 
+/// Compiles what a search asks for first, while its device opens; what is made lies in the compiler's cache. The default is left to
+/// who opens the device.
+pub fn ahead<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>) {
+    // One core drives the device, and two compile the default and the reference.
+    ahead_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
+}
+
+fn ahead_on<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>, cores: usize) {
+    let kernel = builder.kernel;
+    if meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
+        return;
+    }
+    scope.spawn(move || {
+        let first = search::first(kernel).into_iter().filter(|variant| *variant != kernel.space.default);
+        for variant in first.take(cores) {
+            let builder = builder.clone();
+            scope.spawn(move || {
+                stand_back();
+                // What goes wrong goes wrong again where it is asked for.
+                let _ = builder.build(&variant);
+            });
+        }
+    });
+}
+
+/// What compilers do while a kernel is measured.
+pub fn meanwhile(kernel: &Kernel) -> Meanwhile {
+    if kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile }
+}
+
+/// Of this thread and the compilers that it starts. The worker, which the device waits for, goes first.
+fn stand_back() {
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// Ends the compilers, however the work ends.
 struct Closing<'p, 'a>(&'p Pipeline<'a>);
 
@@ -203,8 +239,7 @@ impl Pipeline<'_> {
 
     fn serve(&self) {
         if self.meanwhile == Meanwhile::Compile {
-            // Of this thread and the compilers that it starts. The worker, which the device waits for, goes first.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            stand_back();
         }
         let mut state = self.lock();
         while !state.closed {
@@ -250,6 +285,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::compile::{Compiler, CompilerOptions};
+    use crate::config::{LoadOptions, load};
     use crate::workbench::Built;
 
     fn variants(n: u16) -> Vec<Variant> {
@@ -280,6 +317,42 @@ mod tests {
             assert_eq!((taken, builds.into_inner()), (expected, 20));
             assert!(times.busy_while_waited <= times.busy, "{times:?}");
         }
+    }
+
+    #[test]
+    fn what_a_search_asks_for_first_is_compiled_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let table = r#"
+            backend = "fake"
+            source = "model.toml"
+            entry = "model"
+            args = ["y"]
+            shapes.only = { N = 8 }
+            toggles.macro = { A = [0, 1, 2, 3, 4] }
+            toggles.micro = { B = [0, 1] }
+            search.strategy = "evo"
+            tensors = { y = { dtype = "f32", dims = ["N"], role = "out" } }
+            reference = { backend = "fake", source = "model.toml", entry = "model" }"#;
+        write("Cargo.toml", &format!("[package]\nname = \"p\"\n[package.metadata.kbench.kernels.k]{table}"));
+        write("model.toml", "time_ns = \"1000 + A + B\"");
+        let options = LoadOptions {
+            directory: Some(folder.path().to_owned()),
+            cargo: Some("no-cargo-here".into()),
+            target_dir: Some("target".into()),
+            ..LoadOptions::default()
+        };
+        let (project, _) = load(&options).unwrap();
+        let (package, kernel) = (&project.packages[0], &project.packages[0].kernels[0]);
+        let compiler = Compiler::new(folder.path(), CompilerOptions::default());
+        let builder = Builder::new(package, kernel, &compiler);
+        thread::scope(|scope| ahead_on(scope, builder.clone(), 3));
+        let is_compiled = |variant: &[u16]| {
+            builder.build(&Variant(variant.to_vec())).unwrap().result.unwrap().builds[0].artifact.cached
+        };
+        // The default is left to others, and there are no more cores; the second layer follows the first.
+        let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));
+        assert_eq!(ahead, [false, true, true, true, false, false]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::compile::Resources;
-use crate::config::{self, Backend, BaselineKind, Kernel, Objective};
+use crate::config::{self, BaselineKind, Kernel, Objective};
 use crate::elite::WarmVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
@@ -59,17 +59,33 @@ pub(super) struct Search<'a> {
     pub(super) stopped: Option<&'static str>,
 }
 
+/// The budget of the space.
+fn limits(kernel: &Kernel) -> config::Search {
+    let mut limits = kernel.search.clone();
+    if limits.proposer.is_some() {
+        limits.evaluations = limits.evaluations.map(|most| most.div_ceil(2));
+        limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
+    }
+    limits
+}
+
+fn strategy(kernel: &Kernel, limits: &config::Search, warm: &WarmStart) -> Box<dyn search::Strategy> {
+    let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
+    search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
+}
+
+/// What a search asks for first, where nothing did well elsewhere.
+pub(super) fn first(kernel: &Kernel) -> Vec<Variant> {
+    let mut strategy = strategy(kernel, &limits(kernel), &WarmStart::default());
+    strategy.ask(strategy.batch())
+}
+
 impl<'a> Search<'a> {
     pub(super) fn new(kernel: &'a Kernel, warm: &WarmStart) -> Self {
-        let mut limits = kernel.search.clone();
-        if limits.proposer.is_some() {
-            limits.evaluations = limits.evaluations.map(|most| most.div_ceil(2));
-            limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
-        }
-        let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
+        let limits = limits(kernel);
         Self {
             kernel,
-            strategy: search::front::strategy_for(kernel.objectives.len(), &candidates, &limits),
+            strategy: strategy(kernel, &limits, warm),
             limits,
             warm: warm.records.clone(),
             pending: VecDeque::new(),
@@ -94,7 +110,7 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<CompileTimes, RunError> {
         let builder = bench.builder.clone();
-        let meanwhile = self.meanwhile();
+        let meanwhile = pipeline::meanwhile(self.kernel);
         let (searched, times) = pipeline::run(&|variant| builder.build(variant), meanwhile, |pipeline| {
             self.run_beside(pipeline, bench, started, reporter)
         });
@@ -125,7 +141,7 @@ impl<'a> Search<'a> {
     /// Has the compilers build what comes next; false when nothing does.
     fn ask(&mut self, pipeline: &Pipeline<'_>) -> bool {
         let most = self.strategy.batch();
-        let (room, threads) = match self.meanwhile() {
+        let (room, threads) = match pipeline::meanwhile(self.kernel) {
             // One comes for each that goes, so that there is always something to compile.
             Meanwhile::Compile => (most.saturating_sub(self.pending.len()), pipeline.threads()),
             // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
@@ -153,10 +169,6 @@ impl<'a> Search<'a> {
             }
         }
         !self.pending.is_empty()
-    }
-
-    fn meanwhile(&self) -> Meanwhile {
-        if self.kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile }
     }
 
     fn budget(&self) -> u64 {

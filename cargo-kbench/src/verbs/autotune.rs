@@ -1,6 +1,7 @@
 //! `cargo kbench autotune`: the search, and elite.json.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::{Exit, compiler, load, overridden, selected, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
@@ -118,7 +119,21 @@ impl<'a> Tuning<'a> {
         from: &[&EliteEntry],
         but: &[&str],
     ) -> Result<Option<EliteEntry>, RunError> {
-        let mut bench = self.bench(kernel);
+        thread::scope(|scope| {
+            let bench = self.bench(kernel);
+            session::ahead(scope, bench.builder.clone());
+            self.search_with(bench, journal, from, but)
+        })
+    }
+
+    fn search_with(
+        self,
+        mut bench: Workbench<'_>,
+        journal: &Path,
+        from: &[&EliteEntry],
+        but: &[&str],
+    ) -> Result<Option<EliteEntry>, RunError> {
+        let kernel = bench.kernel;
         let device = bench.open(Some(&kernel.space.default))?;
         let path = self.project.elite_path();
         let warm = if self.tune.cold {

@@ -115,6 +115,11 @@ impl<'a> Builder<'a> {
         Self { source: Some(Arc::clone(source)), ..self.clone() }
     }
 
+    /// Whether what to compile for is known without a device.
+    pub fn is_settled(&self) -> bool {
+        self.kernel.implementation.backend != Backend::Cuda || self.kernel.arch.len() == 1
+    }
+
     /// The kernel's package.
     pub fn package(&self) -> &'a Package {
         self.package

@@ -194,7 +194,7 @@ impl<'a> Workbench<'a> {
     fn open_beside_compilers(&mut self, first: Option<&Variant>) -> Result<DeviceInfo, RunError> {
         let (kernel, builder) = (self.kernel, self.builder.clone());
         let default = &kernel.space.default;
-        let is_known = kernel.implementation.backend == Backend::C || kernel.arch.len() == 1;
+        let is_known = builder.is_settled();
         thread::scope(|scope| {
             if let Some(first) = first.filter(|_| is_known) {
                 scope.spawn(|| builder.build(first));

@@ -1,0 +1,37 @@
+//! Keys at work: what two threads ask for at the same time is compiled once.
+
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex};
+
+const NO_PANIC: &str = "nothing panics while the keys are held";
+
+/// Keys that somebody is at work on.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    taken: Mutex<HashSet<String>>,
+    fewer: Condvar,
+}
+
+/// One's turn with a key, until it is dropped.
+pub(super) struct Turn<'t> {
+    turns: &'t Turns,
+    key: &'t str,
+}
+
+impl Turns {
+    /// Waits until nobody is at work on a key.
+    pub(super) fn take<'t>(&'t self, key: &'t str) -> Turn<'t> {
+        let mut taken = self.taken.lock().expect(NO_PANIC);
+        while !taken.insert(key.to_owned()) {
+            taken = self.fewer.wait(taken).expect(NO_PANIC);
+        }
+        Turn { turns: self, key }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.taken.lock().expect(NO_PANIC).remove(self.key);
+        self.turns.fewer.notify_all();
+    }
+}
