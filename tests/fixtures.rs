@@ -79,6 +79,9 @@ fn a_finalist_that_a_sanitizer_rejects_gives_its_place_to_the_next() {
     let elite = tuned["entry"]["elite"].as_array().expect("a list");
     assert_eq!(elite.len(), 1);
     assert_eq!(elite[0]["toggles"]["WIDE"], 0);
+    // What ran under sanitizers is not time of our own.
+    let spent = |what: &str| tuned["spent"][what].as_f64().expect("a number");
+    assert!(spent("tools") > spent("own"), "{}", tuned["spent"]);
 }
 
 /// Whether nvcc can be found without a search of the whole machine.

@@ -161,6 +161,8 @@ pub struct Spent {
     pub verify: f64,
     /// Timing them, the finals included.
     pub time: f64,
+    /// Sanitizers and profilers, of the finalists.
+    pub tools: f64,
     /// The device waiting for a compiler.
     pub idle: f64,
     /// Waiting for the proposer.
@@ -304,7 +306,7 @@ fn sanitize(
     evaluation: &mut Evaluation,
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<String>, RunError> {
-    let Some(sanitized) = bench.sanitize(variant)? else { return Ok(Vec::new()) };
+    let Some(sanitized) = bench.under_tools(|bench| bench.sanitize(variant))? else { return Ok(Vec::new()) };
     reporter.event(Event::Sanitized { label: &bench.label(variant), sanitized: &sanitized });
     evaluation.warnings.extend(sanitized.warnings);
     if let Some(rejection) = sanitized.rejection {
@@ -323,7 +325,8 @@ fn judge_counters(
     if evaluation.rejection().is_some() {
         return Ok(Vec::new());
     }
-    let Some(judged) = bench.judge_counters(variant, evaluation)? else { return Ok(Vec::new()) };
+    let judged = bench.under_tools(|bench| bench.judge_counters(variant, evaluation))?;
+    let Some(judged) = judged else { return Ok(Vec::new()) };
     reporter.event(Event::Profiled { label: &bench.label(variant), judged: &judged });
     evaluation.warnings.extend(judged.warnings);
     if let Some(rejection) = judged.rejection {
@@ -333,15 +336,17 @@ fn judge_counters(
 }
 
 fn spent(wall: f64, proposer: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
-    let [verify, time, idle] = [device.verify, device.time, compile.waited].map(|spent| spent.as_secs_f64());
+    let spent = [device.verify, device.time, device.tools, compile.waited];
+    let [verify, time, tools, idle] = spent.map(|spent| spent.as_secs_f64());
     let cores = idle * compile.threads as f64;
     Spent {
         compile: compile.busy.as_secs_f64(),
         verify,
         time,
+        tools,
         idle,
         proposer,
-        own: (wall - verify - time - idle - proposer).max(0.0),
+        own: (wall - verify - time - tools - idle - proposer).max(0.0),
         utilisation: (idle > MATTERS).then(|| compile.busy_while_waited.as_secs_f64() / cores),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
@@ -126,6 +126,8 @@ pub struct DeviceTimes {
     pub verify: Duration,
     /// Timing, and what is checked after it.
     pub time: Duration,
+    /// Sanitizers and profilers.
+    pub tools: Duration,
 }
 
 impl<'a> Workbench<'a> {
@@ -234,6 +236,15 @@ impl<'a> Workbench<'a> {
         }
         self.objectives.clone_from(&self.kernel.objectives);
         Ok(())
+    }
+
+    /// Does what runs under a tool; what it checks and times besides counts as that.
+    pub fn under_tools<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let accounted = |times: DeviceTimes| times.verify + times.time + times.tools;
+        let (started, before) = (Instant::now(), accounted(self.times));
+        let result = work(self);
+        self.times.tools += (started.elapsed() + before).saturating_sub(accounted(self.times));
+        result
     }
 
     /// Keeps a journal from here on, and uses what it knows.
