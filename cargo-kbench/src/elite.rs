@@ -124,7 +124,7 @@ pub struct EliteVariant {
     /// Of a search with two objectives: whether no other variant is better for sure in one of them and no worse in the other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub front: bool,
-    /// Speed-up over the default variant and each baseline: their p50 over this one's, 95 % interval from paired rounds.
+    /// Speed-up over the default variant and each baseline: their time over this one's by the middle half of the rounds' ratios, 95 % interval from paired rounds.
     pub speedups: BTreeMap<String, Speedup>,
     /// Errors of its outputs on each shape.
     pub errors: Vec<ShapeErrors>,

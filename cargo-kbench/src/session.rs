@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kbench_runtime::protocol::DeviceInfo;
 use kbench_runtime::stats::Speedup;
@@ -155,7 +155,7 @@ pub struct Tuned {
 /// Where the wall time of a search went, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Spent {
-    /// Compiling, all threads together; most of it beside the rest.
+    /// Compiling, all threads together; most of it beside the rest, some of it before.
     pub compile: f64,
     /// Checking variants.
     pub verify: f64,
@@ -219,7 +219,7 @@ pub fn build_all(
         reporter.event(Event::Built { done: total, total });
         Ok(attempts)
     };
-    pipeline::run(&|variant| builder.build(variant), Meanwhile::Compile, build).0
+    pipeline::run(&|variant| builder.build(variant), Meanwhile::Compile, Duration::ZERO, build).0
 }
 
 /// Searches a kernel's space on an open bench.
@@ -274,7 +274,7 @@ pub fn autotune(
     }
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
-    tuned.spent = spent(tuned.seconds, thinking, &compile, &bench.times);
+    tuned.spent = spent(tuned.seconds, thinking, bench.compiled(), &compile, &bench.times);
     if let Some(rounds) = rounds {
         tuned.warnings.extend(rounds.record.failed.iter().map(|why| format!("the proposer was given up: {why}")));
         tuned.entry.search.evaluated -= rounds.record.evaluated;
@@ -335,12 +335,12 @@ fn judge_counters(
     Ok(judged.profiles)
 }
 
-fn spent(wall: f64, proposer: f64, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
+fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
     let spent = [device.verify, device.time, device.tools, compile.waited];
     let [verify, time, tools, idle] = spent.map(|spent| spent.as_secs_f64());
     let cores = idle * compile.threads as f64;
     Spent {
-        compile: compile.busy.as_secs_f64(),
+        compile: compiled.as_secs_f64(),
         verify,
         time,
         tools,

@@ -7,8 +7,8 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use kbench_runtime::dtype::DType;
 use schemars::JsonSchema;
@@ -183,6 +183,8 @@ struct Built {
     dependencies: Vec<PathBuf>,
 }
 
+const NO_PANIC: &str = "nothing panics while it is held";
+
 /// Choices of the user.
 #[derive(Debug, Clone, Default)]
 pub struct CompilerOptions {
@@ -202,6 +204,7 @@ pub struct Compiler {
     cc: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
     turns: Turns,
+    busy: Mutex<Duration>,
 }
 
 /// A search for a compiler that failed, to be told once for each unit.
@@ -225,6 +228,7 @@ impl Compiler {
             cc: OnceLock::new(),
             nvcc: OnceLock::new(),
             turns: Turns::default(),
+            busy: Mutex::default(),
         }
     }
 
@@ -254,9 +258,13 @@ impl Compiler {
         let _turn = self.turns.take(&key);
         let cached = self.cache.load(&key, extension, &self.files);
         let is_cached = cached.is_some();
-        let (record, code) = match cached {
-            Some(found) => found,
-            None => self.build(unit, &key, extension)?,
+        let (record, code) = if let Some(found) = cached {
+            found
+        } else {
+            let began = Instant::now();
+            let built = self.build(unit, &key, extension);
+            *self.busy.lock().expect(NO_PANIC) += began.elapsed();
+            built?
         };
         let Record { hash, identity, symbol, command, link, source_hash, messages, resources } = record;
         Ok(Artifact {
@@ -273,6 +281,11 @@ impl Compiler {
             cached: is_cached,
             seconds: began.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Time spent compiling so far, all threads together; what came from the cache took none.
+    pub fn busy(&self) -> Duration {
+        *self.busy.lock().expect(NO_PANIC)
     }
 
     /// Path and version line of nvcc.

@@ -1,4 +1,4 @@
-//! Keys at work: what two threads ask for at the same time is compiled once.
+//! Keys at work: what two threads ask for at the same time is compiled once, unless it fails: a failure is not kept.
 
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex};

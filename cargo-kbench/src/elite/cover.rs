@@ -45,7 +45,7 @@ pub struct CoveredShape {
     pub dims: BTreeMap<String, i64>,
     /// The variant that serves it: an index into [`CoverRecord::variants`].
     pub variant: usize,
-    /// The variant's time over that of the fastest one measured, less 1.
+    /// The variant's time over that of the fastest one measured, by the middle half of the rounds' ratios, less 1; 0 at least.
     pub loss: f64,
     /// The 95 % interval of that, from paired rounds; none of the fastest one itself, and of too few samples.
     pub interval: Option<(f64, f64)>,

@@ -54,7 +54,7 @@ pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
     }
 }
 
-/// Judges one limit. `speedup` is over the baseline that the limit names: its p50 over the kernel's; the error says why there
+/// Judges one limit. `speedup` is over the baseline that the limit names; the error says why there
 /// is none.
 pub fn judge(
     bound: &PerformanceBound,

@@ -351,7 +351,7 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
     }
     if let Some(comparison) = &tuned.over_second {
         parts.push(match comparison.verdict {
-            Verdict::Faster => against(comparison, "rank 2"),
+            Verdict::Faster | Verdict::Slower => against(comparison, "rank 2"),
             _ => "a tie with rank 2".to_owned(),
         });
     }

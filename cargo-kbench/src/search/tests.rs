@@ -125,6 +125,32 @@ fn more_can_be_asked_for_while_others_are_pending() {
 }
 
 #[test]
+fn auto_has_more_pending_the_more_it_knows_and_comes_as_near() {
+    let space = tiles();
+    let best =
+        space.variants().filter_map(|variant| outcome(&space, &variant).objective()).fold(f64::INFINITY, f64::min);
+    let mut logs = 0.0;
+    for seed in 0..3 {
+        let mut strategy = strategy(&Candidates::new(&space), &search(StrategyName::Auto, Some(100), seed));
+        let (mut pending, mut asked, mut found) = (std::collections::VecDeque::new(), 0, f64::INFINITY);
+        loop {
+            let batch = strategy.batch();
+            assert!(batch <= (asked / 8).max(6), "{batch} pending of {asked}");
+            let fresh = strategy.ask(batch.saturating_sub(pending.len()));
+            asked += fresh.len();
+            pending.extend(fresh);
+            let Some(variant) = pending.pop_front() else { break };
+            let outcome = outcome(&space, &variant);
+            found = outcome.objective().map_or(found, |time| time.min(found));
+            strategy.tell(&variant, outcome);
+        }
+        assert_eq!((asked, strategy.batch()), (100, 12));
+        logs += (found / best).ln() / 3.0;
+    }
+    assert!(logs.exp() < 1.02, "{}", logs.exp());
+}
+
+#[test]
 fn every_search_begins_with_the_default() {
     let mut space = tiles();
     space.default = space.variants().nth(700).unwrap();

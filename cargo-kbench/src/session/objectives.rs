@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::search::{Search, Tried};
 use super::{Reporter, judge_counters, sanitize};
+use crate::config::{Kernel, Objective};
 use crate::elite::EliteVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection, TimingRecord};
 use crate::objective::{self, ObjectiveValue};
@@ -110,11 +111,17 @@ impl Search<'_> {
     }
 }
 
-/// Orders what the finals measured by the first objective, and marks the front where there are two.
-pub(super) fn rank(elite: &mut [(String, EliteVariant)]) {
+/// Orders what the finals measured by the first objective, and marks the front where there are two. Where that is the time at one
+/// shape, rounds decide: which of two modes a median falls on says little.
+pub(super) fn rank(kernel: &Kernel, elite: &mut [(String, EliteVariant)], compared: &Compared) {
     let first = |variant: &EliteVariant| variant.objectives.first().map_or(f64::INFINITY, |value| value.value);
     let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
     elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
+    if let (Some(Objective::P50), Some((first, _))) = (kernel.objectives.first(), elite.first()) {
+        let first = first.clone();
+        let time = |label: &str| compared.relative_time(label, &first).unwrap_or(f64::INFINITY);
+        elite.sort_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
+    }
     if elite.iter().all(|(_, variant)| variant.objectives.len() == 2) {
         let points: Vec<&[ObjectiveValue]> = elite.iter().map(|(_, variant)| &variant.objectives[..]).collect();
         let front = objective::front(&points);

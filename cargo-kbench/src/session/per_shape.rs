@@ -48,18 +48,12 @@ pub fn cover(
         compared.push(at_shape);
     }
     let p50 = |at: &Compared, label: &str| at.entry(label).map(|entry| entry.timing.summary.p50);
-    let fastest: Vec<&str> = compared
-        .iter()
-        .map(|at| {
-            let best = at.entries.iter().min_by(|a, b| a.timing.summary.p50.total_cmp(&b.timing.summary.p50));
-            best.expect("checked above").name.as_str()
-        })
-        .collect();
-    let loss = |label: &str, at: usize| match (p50(&compared[at], label), p50(&compared[at], fastest[at])) {
+    let fastest: Vec<&str> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
+    let loss = |label: &str, at: usize| match compared[at].relative_time(label, fastest[at]) {
         // Machine code that is the same loses nothing, whatever the samples say.
-        (Some(_), Some(_)) if compared[at].same_program(label, fastest[at]) => 0.0,
-        (Some(own), Some(best)) => own / best - 1.0,
-        _ => f64::INFINITY,
+        Some(_) if compared[at].same_program(label, fastest[at]) => 0.0,
+        Some(relative) => (relative - 1.0).max(0.0),
+        None => f64::INFINITY,
     };
     let losses: Vec<Vec<f64>> =
         labels.iter().map(|label| (0..shapes.len()).map(|at| loss(label, at)).collect()).collect();

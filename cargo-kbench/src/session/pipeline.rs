@@ -28,8 +28,6 @@ pub enum Meanwhile {
 pub struct CompileTimes {
     /// Threads that compile.
     pub threads: usize,
-    /// Time spent compiling, all threads together.
-    pub busy: Duration,
     /// Time that the device waited for a compiler.
     pub waited: Duration,
     /// Time spent compiling meanwhile, all threads together.
@@ -47,8 +45,10 @@ struct State {
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
-    /// How long builds took.
+    /// How long builds took, but for those that came from the compiler's cache.
     took: Vec<(Variant, Duration)>,
+    /// Whether builds took a compiler before.
+    took_before: bool,
     /// Whether the session waits for a build.
     awaited: bool,
     closed: bool,
@@ -62,7 +62,6 @@ impl State {
         let now = Instant::now();
         let passed = now - self.last;
         let worked = passed * self.building.len() as u32;
-        self.times.busy += worked;
         if self.awaited {
             self.times.waited += passed;
             self.times.busy_while_waited += worked;
@@ -72,7 +71,7 @@ impl State {
 
     /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
     fn compiles(&self) -> bool {
-        self.took.iter().any(|(_, took)| took.as_secs_f64() > MATTERS)
+        self.took_before || !self.took.is_empty()
     }
 
     /// Of what is likely, what is expected to take longest: who is started last is waited for.
@@ -102,8 +101,13 @@ pub struct Pipeline<'a> {
     changed: Condvar,
 }
 
-/// Does `work` beside compilers, one a core; gives also where their time went.
-pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeline<'_>) -> R) -> (R, CompileTimes) {
+/// Does `work` beside compilers, one a core; gives also where their time went. `took` is how long they took for it before.
+pub fn run<R>(
+    build: &Build<'_>,
+    meanwhile: Meanwhile,
+    took: Duration,
+    work: impl FnOnce(&Pipeline<'_>) -> R,
+) -> (R, CompileTimes) {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let state = State {
         wanted: VecDeque::new(),
@@ -111,6 +115,7 @@ pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeli
         building: Vec::new(),
         built: HashMap::new(),
         took: Vec::new(),
+        took_before: took.as_secs_f64() > MATTERS,
         awaited: false,
         closed: false,
         times: CompileTimes { threads, ..CompileTimes::default() },
@@ -128,8 +133,8 @@ pub fn run<R>(build: &Build<'_>, meanwhile: Meanwhile, work: impl FnOnce(&Pipeli
     (result, times)
 }
 
-/// Compiles what a search asks for first, while its device opens; what is made lies in the compiler's cache. The default is left to
-/// who opens the device.
+/// Compiles what a search asks for first, then what is likely, while its device opens; what is made lies in the compiler's cache. The default
+/// is left to who opens the device.
 pub fn ahead<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>) {
     // One core drives the device, and two compile the default and the reference.
     ahead_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
@@ -137,17 +142,17 @@ pub fn ahead<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>) {
 
 fn ahead_on<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>, cores: usize) {
     let kernel = builder.kernel;
-    if meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
+    if cores == 0 || meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
         return;
     }
     scope.spawn(move || {
-        let first = search::first(kernel).into_iter().filter(|variant| *variant != kernel.space.default);
+        let first = search::first(kernel, cores + 1).into_iter().filter(|variant| *variant != kernel.space.default);
         for variant in first.take(cores) {
             let builder = builder.clone();
             scope.spawn(move || {
                 stand_back();
                 // What goes wrong goes wrong again where it is asked for.
-                let _ = builder.build(&variant);
+                let _ = catch_unwind(AssertUnwindSafe(|| builder.build(&variant)));
             });
         }
     });
@@ -246,7 +251,7 @@ impl Pipeline<'_> {
             let (building, limit) = (state.building.len(), self.limit(&state));
             let mut next = if building < limit { state.wanted.pop_front() } else { None };
             // What may be for nothing leaves room for what is not: a compiler, once started, is waited for.
-            if next.is_none() && building < limit - limit / 4 && state.compiles() {
+            if next.is_none() && building < limit - limit / 8 && state.compiles() {
                 next = state.longest_likely();
             }
             let Some(variant) = next else {
@@ -261,7 +266,9 @@ impl Pipeline<'_> {
             state = self.lock();
             state.tick();
             state.building.retain(|building| *building != variant);
-            state.took.push((variant.clone(), started.elapsed()));
+            if started.elapsed().as_secs_f64() > MATTERS {
+                state.took.push((variant.clone(), started.elapsed()));
+            }
             state.built.insert(variant, done);
             self.changed.notify_all();
         }
@@ -305,7 +312,7 @@ mod tests {
                 builds.fetch_add(1, Ordering::Relaxed);
                 Ok(attempt(variant))
             };
-            let (taken, times) = run(&build, meanwhile, |pipeline| {
+            let (taken, times) = run(&build, meanwhile, Duration::ZERO, |pipeline| {
                 let variants = variants(20);
                 for variant in variants.iter().chain(&variants) {
                     pipeline.want(variant);
@@ -315,7 +322,7 @@ mod tests {
             });
             let expected: Vec<_> = variants(20).iter().rev().map(|variant| attempt(variant).warnings).collect();
             assert_eq!((taken, builds.into_inner()), (expected, 20));
-            assert!(times.busy_while_waited <= times.busy, "{times:?}");
+            assert!(times.busy_while_waited <= times.waited * times.threads as u32, "{times:?}");
         }
     }
 
@@ -364,7 +371,7 @@ mod tests {
             active.fetch_sub(1, Ordering::SeqCst);
             Ok(attempt(variant))
         };
-        run(&build, Meanwhile::Rest, |pipeline| {
+        run(&build, Meanwhile::Rest, Duration::ZERO, |pipeline| {
             for round in variants(10).chunks(5) {
                 for variant in round {
                     pipeline.want(variant);
@@ -394,7 +401,7 @@ mod tests {
             changed.notify_all();
             Ok(attempt(variant))
         };
-        run(&build, Meanwhile::Compile, |pipeline| {
+        run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
             let take = |variant: &Variant| {
                 pipeline.want(variant);
                 pipeline.take(variant, |_, _| ()).unwrap();
@@ -415,7 +422,7 @@ mod tests {
     #[should_panic(expected = "a bug in the compiler's driver")]
     fn a_panic_reaches_who_waits() {
         let build = |_: &Variant| -> Result<Attempt, RunError> { panic!("a bug in the compiler's driver") };
-        let _ = run(&build, Meanwhile::Compile, |pipeline| {
+        let _ = run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
             pipeline.want(&Variant(vec![1]));
             pipeline.take(&Variant(vec![1]), |_, _| ()).map(drop)
         });

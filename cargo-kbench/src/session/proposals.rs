@@ -277,7 +277,6 @@ impl<'r> Proposals<'r> {
         let waited = began.elapsed();
         let busy: Duration = builds.iter().map(|(_, busy)| *busy).sum();
         times.waited += waited;
-        times.busy += busy;
         times.busy_while_waited += busy.min(waited * times.threads as u32);
 
         for (proposal, (attempt, _)) in proposals.iter().zip(builds) {

@@ -74,10 +74,14 @@ fn strategy(kernel: &Kernel, limits: &config::Search, warm: &WarmStart) -> Box<d
     search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
 }
 
-/// What a search asks for first, where nothing did well elsewhere.
-pub(super) fn first(kernel: &Kernel) -> Vec<Variant> {
-    let mut strategy = strategy(kernel, &limits(kernel), &WarmStart::default());
-    strategy.ask(strategy.batch())
+/// What a search asks for first, where nothing did well elsewhere; if these are fewer than `n`, also what is likely.
+pub(super) fn first(kernel: &Kernel, n: usize) -> Vec<Variant> {
+    let limits = limits(kernel);
+    let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
+    let mut strategy = strategy(kernel, &limits, &WarmStart::default());
+    let mut first = strategy.ask(strategy.batch().min(most));
+    first.extend(strategy.likely(most - first.len()));
+    first
 }
 
 impl<'a> Search<'a> {
@@ -111,9 +115,10 @@ impl<'a> Search<'a> {
     ) -> Result<CompileTimes, RunError> {
         let builder = bench.builder.clone();
         let meanwhile = pipeline::meanwhile(self.kernel);
-        let (searched, times) = pipeline::run(&|variant| builder.build(variant), meanwhile, |pipeline| {
-            self.run_beside(pipeline, bench, started, reporter)
-        });
+        let (searched, times) =
+            pipeline::run(&|variant| builder.build(variant), meanwhile, bench.compiled(), |pipeline| {
+                self.run_beside(pipeline, bench, started, reporter)
+            });
         searched.map(|()| times)
     }
 

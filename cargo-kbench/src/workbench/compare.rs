@@ -80,7 +80,7 @@ impl Compared {
         pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
 
-    /// The speed-up of one entry over another: p50 of `over` over p50 of `name`, from paired rounds.
+    /// The speed-up of one entry over another: the time of `over` over that of `name`, from paired rounds.
     pub fn speedup(&self, name: &str, over: &str) -> Result<Speedup, String> {
         let find = |name: &str| {
             self.entry(name).ok_or_else(|| match self.unavailable.get(name) {
@@ -90,6 +90,22 @@ impl Compared {
         };
         Speedup::of(&find(over)?.samples, &find(name)?.samples)
             .ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
+    }
+
+    /// The time of an entry over another's: from paired rounds, of too few by p50. `None` where one was not measured.
+    pub fn relative_time(&self, name: &str, other: &str) -> Option<f64> {
+        let p50 = |name: &str| Some(self.entry(name)?.timing.summary.p50);
+        let by_p50 = p50(name)? / p50(other)?;
+        Some(self.speedup(other, name).map_or(by_p50, |speedup| speedup.ratio))
+    }
+
+    /// The fastest entry, by its time over that of the one with the least p50.
+    pub fn fastest(&self) -> Option<&str> {
+        let p50 = |entry: &ComparisonEntry| entry.timing.summary.p50;
+        let first = self.entries.iter().min_by(|a, b| p50(a).total_cmp(&p50(b)))?;
+        let time = |entry: &ComparisonEntry| self.relative_time(&entry.name, &first.name).unwrap_or(f64::INFINITY);
+        let fastest = self.entries.iter().min_by(|a, b| time(a).total_cmp(&time(b)))?;
+        Some(&fastest.name)
     }
 }
 
@@ -419,5 +435,37 @@ impl<'a> Workbench<'a> {
         let text = serde_json::to_string(&case).expect("plain data").replace(&artifact.hash, &artifact.identity);
         let program = blake3::hash(text.as_bytes()).to_hex().to_string();
         Ok(Ok(Contender { name, kernel, case: TimedCase { case, reference }, program }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_say_who_is_fastest_where_a_median_falls_between_two_modes() {
+        // Launches take one of two times; 162 ns are added to each of the slower program's.
+        let entry = |name: &str, late: usize, added: f64, rounds: usize| {
+            let samples: Vec<f64> =
+                (0..rounds).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect();
+            let summary = Summary::of(&samples).unwrap();
+            let (shape, clock) = ("mission".to_owned(), "fake".to_owned());
+            let timing = TimingRecord { shape, summary, batch: 1, clock, sampling: None };
+            ComparisonEntry { name: name.to_owned(), program: name.to_owned(), timing, samples, external: None }
+        };
+        let of = |rounds: usize| Compared {
+            entries: vec![entry("slower", 48, 162.0, rounds), entry("faster", 52, 0.0, rounds)],
+            ..Compared::default()
+        };
+        let compared = of(100);
+        let p50 = |name: &str| compared.entry(name).unwrap().timing.summary.p50;
+        assert!(p50("slower") < p50("faster"));
+        assert_eq!(compared.fastest(), Some("faster"));
+        assert!(compared.relative_time("slower", "faster").unwrap() > 1.01);
+        assert_eq!(compared.relative_time("slower", "unknown"), None);
+        // Of too few rounds the medians are all there is.
+        let few = of(FEWEST_ROUNDS - 1);
+        let ratio = few.entries[0].timing.summary.p50 / few.entries[1].timing.summary.p50;
+        assert_eq!(few.relative_time("slower", "faster"), Some(ratio));
     }
 }

@@ -117,6 +117,8 @@ pub struct Workbench<'a> {
     objectives: Vec<Objective>,
     /// What the device's time went to.
     pub times: DeviceTimes,
+    /// How long the compiler had been busy before.
+    busy_before: Duration,
 }
 
 /// What the time of a device and its worker went to.
@@ -165,6 +167,7 @@ impl<'a> Workbench<'a> {
             journal: None,
             objectives: vec![Objective::P50],
             times: DeviceTimes::default(),
+            busy_before: compiler.busy(),
         }
     }
 
@@ -236,6 +239,11 @@ impl<'a> Workbench<'a> {
         }
         self.objectives.clone_from(&self.kernel.objectives);
         Ok(())
+    }
+
+    /// Time spent compiling for this bench, all threads together.
+    pub fn compiled(&self) -> Duration {
+        self.builder.compiler.busy().saturating_sub(self.busy_before)
     }
 
     /// Does what runs under a tool; what it checks and times besides counts as that.

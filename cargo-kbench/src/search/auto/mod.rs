@@ -34,8 +34,11 @@ const DRAWS: usize = 50;
 /// Faster than this share of what passed is told apart; slower counts as just so slow.
 const CLIP: f64 = 0.7;
 
-/// So many may be pending.
-const BATCH: usize = 4;
+/// What is pending may be one of so many that were asked for, within limits: the more is known, the less the latest of it changes, and the
+/// more compilers are kept at work.
+const PENDING: usize = 8;
+const LEAST_PENDING: usize = 4;
+const MOST_PENDING: usize = 32;
 
 /// So many are likely: each is a proposal, and what comes after them is seldom asked for.
 const LIKELY: usize = 12;
@@ -238,7 +241,9 @@ impl Auto {
 impl Strategy for Auto {
     /// The first points depend on no other.
     fn batch(&self) -> usize {
-        if self.asked.len() < self.start() { self.start().max(BATCH) } else { BATCH }
+        let asked = self.asked.len();
+        let pending = (asked / PENDING).clamp(LEAST_PENDING, MOST_PENDING);
+        if asked < self.start() { self.start().max(pending) } else { pending }
     }
 
     fn likely(&mut self, n: usize) -> Vec<Variant> {
