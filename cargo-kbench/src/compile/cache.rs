@@ -56,6 +56,9 @@ pub(super) struct Record {
     pub(super) messages: String,
     /// See [`super::Artifact::resources`].
     pub(super) resources: Resources,
+    /// See [`super::Artifact::took`].
+    #[serde(default)]
+    pub(super) took: Duration,
 }
 
 /// One state of the files that a key was compiled from, and the outcome.
@@ -226,6 +229,7 @@ mod tests {
             source_hash: "s".into(),
             messages: String::new(),
             resources: Resources { registers: Some(3), ..Resources::default() },
+            took: Duration::from_nanos(1_234_567_891),
         }
     }
 

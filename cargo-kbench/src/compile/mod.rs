@@ -128,8 +128,8 @@ pub struct Artifact {
     pub resources: Resources,
     /// Whether it came from the cache.
     pub cached: bool,
-    /// How long this call took: the compilation, or the look-up.
-    pub seconds: f64,
+    /// How long its compilation took, whenever that was.
+    pub took: Duration,
 }
 
 /// What the code of an entry function uses. `None`: not applicable, or the compiler did not say.
@@ -234,7 +234,6 @@ impl Compiler {
 
     /// Compiles a unit, or finds it in the cache.
     pub fn compile(&self, unit: &Unit) -> Result<Artifact, CompileError> {
-        let began = Instant::now();
         let mut key = Key::new();
         key.field(format!("{:?}", unit.backend)).list(self.environment.iter());
         key.field(unit.source.as_os_str().as_encoded_bytes()).field(unit.directory.as_os_str().as_encoded_bytes());
@@ -266,7 +265,7 @@ impl Compiler {
             *self.busy.lock().expect(NO_PANIC) += began.elapsed();
             built?
         };
-        let Record { hash, identity, symbol, command, link, source_hash, messages, resources } = record;
+        let Record { hash, identity, symbol, command, link, source_hash, messages, resources, took } = record;
         Ok(Artifact {
             code,
             hash,
@@ -279,7 +278,7 @@ impl Compiler {
             messages,
             resources,
             cached: is_cached,
-            seconds: began.elapsed().as_secs_f64(),
+            took,
         })
     }
 
@@ -296,7 +295,7 @@ impl Compiler {
 
     fn build(&self, unit: &Unit, key: &str, extension: &str) -> Result<(Record, PathBuf), CompileError> {
         let work = self.cache.work_folder()?;
-        let started = SystemTime::now();
+        let (began, started) = (Instant::now(), SystemTime::now());
         let built = match unit.backend {
             Backend::C => self.cc()?.build(unit, &self.cache, work.path())?,
             Backend::Cuda => self.nvcc()?.build(unit, work.path())?,
@@ -323,6 +322,7 @@ impl Compiler {
             source_hash: source_hash(&unit.directory, &unit.source, &files),
             messages: built.messages,
             resources: built.resources,
+            took: began.elapsed(),
         };
         let code = self.cache.store_code(&built.code, &record.hash, extension)?;
         if sure {

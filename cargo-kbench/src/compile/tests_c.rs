@@ -169,7 +169,8 @@ fn only_what_changed_is_compiled_again() {
     let first = package.compile(&package.unit());
     let again = package.compile(&package.unit());
     assert!(again.cached);
-    assert_eq!(Artifact { cached: false, seconds: first.seconds, ..again }, first);
+    assert!(first.took > Duration::ZERO);
+    assert_eq!(Artifact { cached: false, ..again }, first);
 
     let header = fs::File::options().append(true).open(package.path().join("src/scale.h")).unwrap();
     header.set_modified(SystemTime::now() - Duration::from_secs(7)).unwrap();
@@ -344,9 +345,9 @@ fn time_of_a_look_up() {
     for run in ["cold", "warm"] {
         let compiler = package.compiler();
         let began = Instant::now();
-        let first = compiler.compile(&units[0]).unwrap().seconds;
-        let rest: f64 = units[1..].iter().map(|unit| compiler.compile(unit).unwrap().seconds).sum();
-        let mean = rest / 63.0;
-        println!("{run}: first {:.2} ms, then {:.3} ms each, {:?} in all", first * 1e3, mean * 1e3, began.elapsed());
+        compiler.compile(&units[0]).unwrap();
+        let (first, began) = (began.elapsed(), Instant::now());
+        units[1..].iter().for_each(|unit| drop(compiler.compile(unit).unwrap()));
+        println!("{run}: first {first:?}, then {:?} each", began.elapsed() / 63);
     }
 }

@@ -45,10 +45,10 @@ struct State {
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
-    /// How long builds took, but for those that came from the compiler's cache.
+    /// How long compiling took, whenever it was compiled.
     took: Vec<(Variant, Duration)>,
-    /// Whether builds took a compiler before.
-    took_before: bool,
+    /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
+    compiles: bool,
     /// Whether the session waits for a build.
     awaited: bool,
     closed: bool,
@@ -69,16 +69,13 @@ impl State {
         self.last = now;
     }
 
-    /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
-    fn compiles(&self) -> bool {
-        self.took_before || !self.took.is_empty()
-    }
-
-    /// Of what is likely, what is expected to take longest: who is started last is waited for.
+    /// Of what is likely, what is expected to take longest: who is started last is waited for. What still compiles has taken longer than
+    /// what was started with it.
     fn longest_likely(&mut self) -> Option<Variant> {
         let expected = |variant: &Variant| {
             let shared = |other: &Variant| variant.0.iter().zip(&other.0).filter(|(one, other)| one == other).count();
-            self.took.iter().max_by_key(|(other, took)| (shared(other), *took)).map(|(_, took)| *took)
+            let took = self.took.iter().map(|(other, took)| (shared(other), *took));
+            took.chain(self.building.iter().map(|other| (shared(other), Duration::MAX))).max().map(|(_, took)| took)
         };
         // Of equals the likeliest.
         let longest = (0..self.likely.len()).rev().max_by_key(|&at| expected(&self.likely[at]))?;
@@ -115,7 +112,7 @@ pub fn run<R>(
         building: Vec::new(),
         built: HashMap::new(),
         took: Vec::new(),
-        took_before: took.as_secs_f64() > MATTERS,
+        compiles: took.as_secs_f64() > MATTERS,
         awaited: false,
         closed: false,
         times: CompileTimes { threads, ..CompileTimes::default() },
@@ -251,7 +248,7 @@ impl Pipeline<'_> {
             let (building, limit) = (state.building.len(), self.limit(&state));
             let mut next = if building < limit { state.wanted.pop_front() } else { None };
             // What may be for nothing leaves room for what is not: a compiler, once started, is waited for.
-            if next.is_none() && building < limit - limit / 8 && state.compiles() {
+            if next.is_none() && building < limit - limit / 8 && state.compiles {
                 next = state.longest_likely();
             }
             let Some(variant) = next else {
@@ -266,9 +263,9 @@ impl Pipeline<'_> {
             state = self.lock();
             state.tick();
             state.building.retain(|building| *building != variant);
-            if started.elapsed().as_secs_f64() > MATTERS {
-                state.took.push((variant.clone(), started.elapsed()));
-            }
+            state.compiles |= started.elapsed().as_secs_f64() > MATTERS;
+            let attempt = done.as_ref().ok().and_then(|done| done.as_ref().ok());
+            state.took.push((variant.clone(), attempt.and_then(Attempt::compile_time).unwrap_or(started.elapsed())));
             state.built.insert(variant, done);
             self.changed.notify_all();
         }
@@ -408,7 +405,7 @@ mod tests {
             };
             take(&variants(1)[0]);
             pipeline.speculate(variants(4));
-            assert!(!pipeline.lock().compiles(), "as long as nobody has to wait");
+            assert!(!pipeline.lock().compiles, "as long as nobody has to wait");
             take(&slow);
             // Ends only if they are built without being wanted.
             drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
@@ -416,6 +413,38 @@ mod tests {
         });
         // The first was taken before it was likely.
         assert_eq!(built.into_inner().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn what_takes_long_is_started_first() {
+        let (gate, opened) = (Mutex::new(false), Condvar::new());
+        let build = |variant: &Variant| {
+            if *variant == Variant(vec![2, 0]) {
+                drop(opened.wait_while(gate.lock().unwrap(), |is_open| !*is_open).unwrap());
+            }
+            Ok(attempt(variant))
+        };
+        run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
+            let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
+            for variant in of(&[[0, 0], [1, 0], [2, 0]]) {
+                pipeline.want(&variant);
+            }
+            for variant in of(&[[0, 0], [1, 0]]) {
+                pipeline.take(&variant, |_, _| ()).unwrap();
+            }
+            while pipeline.lock().building.is_empty() {
+                thread::yield_now();
+            }
+            let mut state = pipeline.lock();
+            state.took = of(&[[0, 0], [1, 0]]).into_iter().zip([1, 9].map(Duration::from_secs)).collect();
+            state.likely = of(&[[0, 1], [1, 1], [1, 2], [2, 1]]).into();
+            let order: Vec<Variant> = std::iter::from_fn(|| state.longest_likely()).collect();
+            drop(state);
+            *gate.lock().unwrap() = true;
+            opened.notify_all();
+            // Near what still compiles, then near what took long, the likelier first.
+            assert_eq!(order, of(&[[2, 1], [1, 1], [1, 2], [0, 1]]));
+        });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Building variants and gate 1: needs no device, and runs on many threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Geometry;
@@ -71,6 +72,14 @@ pub struct Attempt {
     pub result: Result<Built, BuildFailure>,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
+}
+
+impl Attempt {
+    /// How long its compilations took, whenever they were; `None` where it failed.
+    pub fn compile_time(&self) -> Option<Duration> {
+        let builds = &self.result.as_ref().ok()?.builds;
+        Some(builds.iter().map(|build| build.artifact.took).sum())
+    }
 }
 
 /// What turns variants of one kernel into binaries.
