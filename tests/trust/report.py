@@ -53,7 +53,7 @@ def pairs(kbench, count):
             if entry["speedup"]:
                 verdicts[entry["name"]][entry["speedup"]["verdict"]] += 1
                 ratios[entry["name"]].append(entry["speedup"]["speedup"]["ratio"])
-    print("| candidate against | ratio of p50s, median | 5 % to 95 % | faster | slower | same | undecided |\n|---|---|---|---|---|---|---|")
+    print("| candidate against | speed-up, median | 5 % to 95 % | faster | slower | same | undecided |\n|---|---|---|---|---|---|---|")
     for name, counts in verdicts.items():
         cells = " | ".join(str(counts[verdict]) for verdict in ["faster", "slower", "same", "undecided"])
         cuts = statistics.quantiles(ratios[name], n=20, method="inclusive")
