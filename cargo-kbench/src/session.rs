@@ -161,7 +161,7 @@ pub struct Spent {
     pub verify: f64,
     /// Timing them, the finals included.
     pub time: f64,
-    /// Sanitizers and profilers, of the finalists.
+    /// Sanitizers and profilers.
     pub tools: f64,
     /// The device waiting for a compiler.
     pub idle: f64,
@@ -254,10 +254,8 @@ pub fn autotune(
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
     }
     reporter.event(finals(kernel, &entrants));
-    let finals = Instant::now();
-    let compared = bench.compare(kernel.search.shape, &entrants)?;
-    let elsewhere = objectives::compare_elsewhere(bench, &entrants)?;
-    bench.times.time += finals.elapsed();
+    let compared = bench.as_timing(|bench| bench.compare(kernel.search.shape, &entrants))?;
+    let elsewhere = bench.as_timing(|bench| objectives::compare_elsewhere(bench, &entrants))?;
     for Tried { evaluation, .. } in &finalists {
         if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
             bench.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;

@@ -134,12 +134,11 @@ impl Speedup {
     ///
     /// `None` unless both sides hold the same number of samples, at least [`FEWEST_ROUNDS`], all finite and positive.
     pub fn of(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
-        let few = baseline.len() < FEWEST_ROUNDS;
-        if few || baseline.len() != candidate.len() || !usable(baseline) || !usable(candidate) {
+        if !comparable(baseline, candidate) {
             return None;
         }
         let n = baseline.len();
-        let ratios: Vec<f64> = baseline.iter().zip(candidate).map(|(left, right)| left.ln() - right.ln()).collect();
+        let ratios = log_ratios(baseline, candidate);
         let mut order: Vec<usize> = (0..n).collect();
         order.sort_by(|a, b| ratios[*a].total_cmp(&ratios[*b]));
         let sorted: Vec<f64> = order.iter().map(|round| ratios[*round]).collect();
@@ -162,6 +161,16 @@ impl Speedup {
         };
         let ratio = middle_half(&sorted, &vec![1; n]);
         Some(Speedup { ratio: ratio.exp(), low: low.exp(), high: high.exp() })
+    }
+
+    /// The ratio of [`Speedup::of`] without its interval, which takes long.
+    pub fn ratio_of(baseline: &[f64], candidate: &[f64]) -> Option<f64> {
+        if !comparable(baseline, candidate) {
+            return None;
+        }
+        let mut ratios = log_ratios(baseline, candidate);
+        ratios.sort_by(f64::total_cmp);
+        Some(middle_half(&ratios, &vec![1; ratios.len()]).exp())
     }
 
     /// The ratio of medians of samples taken apart, such as by two runs: each side is resampled for itself.
@@ -192,6 +201,17 @@ impl Speedup {
         }
         Some(Speedup { ratio: percentile(&left, 0.5) / percentile(&right, 0.5), low, high })
     }
+}
+
+/// Whether two sides are enough rounds, measured together.
+fn comparable(baseline: &[f64], candidate: &[f64]) -> bool {
+    let enough = baseline.len() >= FEWEST_ROUNDS && baseline.len() == candidate.len();
+    enough && usable(baseline) && usable(candidate)
+}
+
+/// The logarithms of each round's ratio.
+fn log_ratios(baseline: &[f64], candidate: &[f64]) -> Vec<f64> {
+    baseline.iter().zip(candidate).map(|(left, right)| left.ln() - right.ln()).collect()
 }
 
 /// Whether a ratio of medians can be taken.
@@ -403,6 +423,7 @@ mod tests {
             let back = Speedup::of(&right, &left).unwrap();
             prop_assert!(forth.low <= forth.ratio && forth.ratio <= forth.high);
             prop_assert!((forth.ratio * back.ratio - 1.0).abs() < 1e-12);
+            prop_assert_eq!(Some(forth.ratio), Speedup::ratio_of(&left, &right));
             prop_assert!((forth.low * back.high - 1.0).abs() < 1e-9);
             let same = Speedup::of(&left, &left).unwrap();
             prop_assert_eq!((same.ratio, same.low, same.high), (1.0, 1.0, 1.0));

@@ -60,4 +60,7 @@ pub struct MeasuredVariant {
     pub toggles: Settings,
     /// Median in nanoseconds a launch, by shape; without the shapes where it could not be measured.
     pub p50_ns: BTreeMap<String, f64>,
+    /// As [`CoveredShape::loss`], by shape.
+    #[serde(default)]
+    pub losses: BTreeMap<String, f64>,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{GOOD, WARN, count, dims, name, time};
-use crate::elite::CoverRecord;
+use crate::elite::{CoverRecord, MeasuredVariant};
 
 /// A table of the shapes with what serves each, and one line that sums it up.
 pub fn covered(cover: &CoverRecord) -> String {
@@ -16,11 +16,13 @@ pub fn covered(cover: &CoverRecord) -> String {
     );
     let mut table = Table::new(["shape", "sizes", "fastest", "loss", "95 % interval", "variant"]);
     for shape in &cover.shapes {
-        let times = cover.measured.iter().filter_map(|variant| variant.p50_ns.get(&shape.shape).copied());
+        let loss = |variant: &&MeasuredVariant| variant.losses.get(&shape.shape).copied().unwrap_or(f64::INFINITY);
+        let fastest = cover.measured.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)));
+        let fastest = fastest.and_then(|variant| variant.p50_ns.get(&shape.shape).copied());
         table.row(vec![
             shape.shape.clone(),
             dims(&shape.dims),
-            time(times.fold(f64::INFINITY, f64::min)),
+            fastest.map_or_else(String::new, time),
             percent(shape.loss),
             shape.interval.map_or_else(String::new, |(low, high)| format!("{} to {}", percent(low), percent(high))),
             cover.variants[shape.variant].to_string(),
@@ -54,12 +56,8 @@ pub fn covered(cover: &CoverRecord) -> String {
 
 /// What it would cost to have one variant only.
 fn alone(cover: &CoverRecord) -> String {
-    let best = |shape: &String| {
-        cover.measured.iter().filter_map(|variant| variant.p50_ns.get(shape)).copied().fold(f64::INFINITY, f64::min)
-    };
-    let worst = |variant: &crate::elite::MeasuredVariant| -> Option<f64> {
-        let losses: Option<Vec<f64>> =
-            cover.shapes.iter().map(|at| Some(variant.p50_ns.get(&at.shape)? / best(&at.shape) - 1.0)).collect();
+    let worst = |variant: &MeasuredVariant| -> Option<f64> {
+        let losses: Option<Vec<f64>> = cover.shapes.iter().map(|at| variant.losses.get(&at.shape).copied()).collect();
         losses?.into_iter().reduce(f64::max)
     };
     if cover.variants.len() == 1 {

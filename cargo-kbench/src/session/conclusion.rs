@@ -49,7 +49,7 @@ impl Search<'_> {
                 Some((label, elite))
             })
             .collect();
-        objectives::rank(kernel, &mut elite, compared);
+        objectives::rank(&kernel.objectives, &mut elite, compared);
         let of_default = self.of_space(&kernel.space.default);
         let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);

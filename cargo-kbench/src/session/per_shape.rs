@@ -74,10 +74,15 @@ pub fn cover(
             interval: speedup.map(|speedup| (speedup.low - 1.0, speedup.high - 1.0)),
         }
     };
-    let measured = |(variant, label): (&Variant, &String)| {
-        let each = shapes.iter().zip(&compared);
-        let times = each.filter_map(|(&shape, at)| Some((kernel.shapes[shape].name.clone(), p50(at, label)?)));
-        MeasuredVariant { toggles: kernel.space.settings(variant), p50_ns: times.collect::<BTreeMap<_, _>>() }
+    let measured = |((variant, label), losses): ((&Variant, &String), &Vec<f64>)| {
+        let each = || shapes.iter().map(|&shape| kernel.shapes[shape].name.clone());
+        let times = each().zip(&compared).filter_map(|(shape, at)| Some((shape, p50(at, label)?)));
+        let losses = each().zip(losses.iter().copied()).filter(|(_, loss)| loss.is_finite());
+        MeasuredVariant {
+            toggles: kernel.space.settings(variant),
+            p50_ns: times.collect::<BTreeMap<_, _>>(),
+            losses: losses.collect(),
+        }
     };
     Ok(Some(CoverRecord {
         package: kernel.package.clone(),
@@ -87,7 +92,7 @@ pub fn cover(
         variants: chosen.variants.iter().map(|&variant| kernel.space.settings(&variants[variant])).collect(),
         is_smallest: chosen.is_smallest,
         shapes: (0..shapes.len()).map(covered).collect(),
-        measured: variants.iter().zip(&labels).map(measured).collect(),
+        measured: variants.iter().zip(&labels).zip(&losses).map(measured).collect(),
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         kbench: env!("CARGO_PKG_VERSION").to_owned(),
     }))

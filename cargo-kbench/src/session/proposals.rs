@@ -208,8 +208,9 @@ impl<'r> Proposals<'r> {
             // A model has nothing that limits it.
             Some(best) if kernel.implementation.backend != Backend::Fake => {
                 let (variant, evaluation) = (best.variant.clone(), best.evaluation.clone());
-                let profiled = bench
-                    .on(best.source.as_ref(), |bench| bench.profile(&variant, kernel.search.shape, &evaluation))?;
+                let profiled = bench.on(best.source.as_ref(), |bench| {
+                    bench.under_tools(|bench| bench.profile(&variant, kernel.search.shape, &evaluation))
+                })?;
                 profiled.ok()
             }
             _ => None,

@@ -75,10 +75,10 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// How long its compilations took, whenever they were; `None` where it failed.
+    /// How long its compilations took, whenever they were; `None` where one failed.
     pub fn compile_time(&self) -> Option<Duration> {
-        let builds = &self.result.as_ref().ok()?.builds;
-        Some(builds.iter().map(|build| build.artifact.took).sum())
+        let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
+        Some(built.builds.iter().map(|build| build.artifact.took).sum())
     }
 }
 

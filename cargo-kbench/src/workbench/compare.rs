@@ -94,9 +94,9 @@ impl Compared {
 
     /// The time of an entry over another's: from paired rounds, of too few by p50. `None` where one was not measured.
     pub fn relative_time(&self, name: &str, other: &str) -> Option<f64> {
-        let p50 = |name: &str| Some(self.entry(name)?.timing.summary.p50);
-        let by_p50 = p50(name)? / p50(other)?;
-        Some(self.speedup(other, name).map_or(by_p50, |speedup| speedup.ratio))
+        let (one, other) = (self.entry(name)?, self.entry(other)?);
+        let by_p50 = one.timing.summary.p50 / other.timing.summary.p50;
+        Some(Speedup::ratio_of(&one.samples, &other.samples).unwrap_or(by_p50))
     }
 
     /// The fastest entry, by its time over that of the one with the least p50.

@@ -248,11 +248,24 @@ impl<'a> Workbench<'a> {
 
     /// Does what runs under a tool; what it checks and times besides counts as that.
     pub fn under_tools<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let (result, rest) = self.beside_what_counts(work);
+        self.times.tools += rest;
+        result
+    }
+
+    /// Does what is timing on the whole; what it checks besides counts as that.
+    pub fn as_timing<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let (result, rest) = self.beside_what_counts(work);
+        self.times.time += rest;
+        result
+    }
+
+    /// Does something, and gives the time it took but for what it accounted for.
+    fn beside_what_counts<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> (R, Duration) {
         let accounted = |times: DeviceTimes| times.verify + times.time + times.tools;
         let (started, before) = (Instant::now(), accounted(self.times));
         let result = work(self);
-        self.times.tools += (started.elapsed() + before).saturating_sub(accounted(self.times));
-        result
+        (result, (started.elapsed() + before).saturating_sub(accounted(self.times)))
     }
 
     /// Keeps a journal from here on, and uses what it knows.
