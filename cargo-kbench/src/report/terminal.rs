@@ -182,7 +182,7 @@ fn space_size_of(kernel: &Kernel) -> String {
 pub fn spent(spent: &Spent) -> String {
     let cores = spent.utilisation.map_or_else(String::new, |part| format!(" with {:.0} % of the cores", 100.0 * part));
     let where_any =
-        |what: &str, seconds: f64| if seconds > 0.0 { format!("{what} {seconds:.2} s, ") } else { String::new() };
+        |what: &str, seconds: f64| if seconds >= 0.005 { format!("{what} {seconds:.2} s, ") } else { String::new() };
     let (tools, proposer) = (where_any("tools", spent.tools), where_any("proposer", spent.proposer));
     format!(
         "verify {:.2} s, time {:.2} s, {tools}idle {:.2} s{cores}, {proposer}own {:.2} s; compile {:.2} s of all cores",
