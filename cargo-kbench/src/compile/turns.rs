@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex};
 
-const NO_PANIC: &str = "nothing panics while the keys are held";
+use super::NO_PANIC;
 
 /// Keys that somebody is at work on.
 #[derive(Debug, Default)]

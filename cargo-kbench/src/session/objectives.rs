@@ -118,12 +118,11 @@ pub(super) fn rank(objectives: &[Objective], elite: &mut [(String, EliteVariant)
     let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
     elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
     // Beside the one that comes out first, which is then the one that its speed-up over the second is told of.
-    for _ in 0..2 {
-        if let (Some(Objective::P50), Some((first, _))) = (objectives.first(), elite.first()) {
-            let first = first.clone();
-            let time = |label: &str| compared.relative_time(label, &first).unwrap_or(f64::INFINITY);
-            elite.sort_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
-        }
+    let passes = if objectives.first() == Some(&Objective::P50) { 2 } else { 0 };
+    for _ in 0..passes {
+        let Some(first) = elite.first().map(|(label, _)| label.clone()) else { break };
+        let time = |label: &str| compared.relative_time(label, &first).unwrap_or(f64::INFINITY);
+        elite.sort_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
     }
     if elite.iter().all(|(_, variant)| variant.objectives.len() == 2) {
         let points: Vec<&[ObjectiveValue]> = elite.iter().map(|(_, variant)| &variant.objectives[..]).collect();
@@ -136,21 +135,10 @@ pub(super) fn rank(objectives: &[Objective], elite: &mut [(String, EliteVariant)
 
 #[cfg(test)]
 mod tests {
-    use kbench_runtime::stats::Summary;
-
     use super::*;
     use crate::config::ResourceName;
     use crate::journal::ComparisonEntry;
     use crate::space::Settings;
-
-    /// Launches that take one of two times, the later one so often, with 162 ns more of the slower program.
-    fn entry(name: &str, late: usize, added: f64) -> ComparisonEntry {
-        let samples: Vec<f64> = (0..100).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect();
-        let summary = Summary::of(&samples).unwrap();
-        let (shape, clock) = ("mission".to_owned(), "fake".to_owned());
-        let timing = TimingRecord { shape, summary, batch: 1, clock, sampling: None };
-        ComparisonEntry { name: name.to_owned(), program: name.to_owned(), timing, samples, external: None }
-    }
 
     fn elite(compared: &Compared, value: impl Fn(&ComparisonEntry) -> f64) -> Vec<(String, EliteVariant)> {
         let variant = |entry: &ComparisonEntry| EliteVariant {
@@ -170,6 +158,7 @@ mod tests {
 
     #[test]
     fn ranks_by_time_are_those_of_the_rounds_and_others_those_of_the_values() {
+        let entry = |name, late, added| ComparisonEntry::of_two_modes(name, late, added, 100);
         let entries = vec![entry("slower", 48, 162.0), entry("faster", 52, 0.0), entry("slowest", 100, 400.0)];
         let compared = Compared { entries, ..Compared::default() };
         let ranked = |objective: Objective, value: &dyn Fn(&ComparisonEntry) -> f64| {

@@ -151,10 +151,9 @@ impl<'a> Search<'a> {
             Meanwhile::Compile => (most.saturating_sub(self.pending.len()), pipeline.threads()),
             // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
             // never get to is not compiled first.
-            Meanwhile::Rest if self.pending.is_empty() && self.limits.seconds.is_some() => {
-                (most.min(CHUNK * pipeline.threads()), 0)
+            Meanwhile::Rest if self.pending.is_empty() => {
+                (if self.limits.seconds.is_some() { most.min(CHUNK * pipeline.threads()) } else { most }, 0)
             }
-            Meanwhile::Rest if self.pending.is_empty() => (most, 0),
             Meanwhile::Rest => (0, 0),
         };
         let left = self.budget().saturating_sub(self.evaluated + self.pending.len() as u64);

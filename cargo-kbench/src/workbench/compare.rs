@@ -442,17 +442,21 @@ impl<'a> Workbench<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rounds_say_who_is_fastest_where_a_median_falls_between_two_modes() {
-        // Launches take one of two times; 162 ns are added to each of the slower program's.
-        let entry = |name: &str, late: usize, added: f64, rounds: usize| {
+    impl ComparisonEntry {
+        /// Launches that take one of two times, `late` of 100 the later one, and `added` nanoseconds more.
+        pub(crate) fn of_two_modes(name: &str, late: usize, added: f64, rounds: usize) -> Self {
             let samples: Vec<f64> =
                 (0..rounds).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect();
             let summary = Summary::of(&samples).unwrap();
             let (shape, clock) = ("mission".to_owned(), "fake".to_owned());
             let timing = TimingRecord { shape, summary, batch: 1, clock, sampling: None };
-            ComparisonEntry { name: name.to_owned(), program: name.to_owned(), timing, samples, external: None }
-        };
+            Self { name: name.to_owned(), program: name.to_owned(), timing, samples, external: None }
+        }
+    }
+
+    #[test]
+    fn rounds_say_who_is_fastest_where_a_median_falls_between_two_modes() {
+        let entry = ComparisonEntry::of_two_modes;
         let of = |rounds: usize| Compared {
             entries: vec![entry("slower", 48, 162.0, rounds), entry("faster", 52, 0.0, rounds)],
             ..Compared::default()
