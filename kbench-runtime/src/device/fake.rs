@@ -42,7 +42,7 @@ pub struct Model {
     /// twice as long.
     #[serde(default)]
     pub throttled: Option<(u64, u64)>,
-    /// Every so many-th sample is disturbed, and takes three times as long.
+    /// Every so many-th sample loses the core once, and takes three times as long by the clock, not by processor time.
     #[serde(default)]
     pub preempted: Option<u64>,
 }
@@ -307,10 +307,17 @@ impl Device for FakeDevice {
         let preempted = preempted.is_some_and(|every| number.is_multiple_of(every));
         self.throttled |= throttled;
         let deviation: f64 = StandardNormal.sample(&mut rng);
-        let longer = if throttled { 2.0 } else { 1.0 } * if preempted { 3.0 } else { 1.0 };
+        let longer = if throttled { 2.0 } else { 1.0 };
         let time = time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
-        let disturbance = preempted.then_some(Disturbance::InvoluntaryContextSwitch);
-        Ok(Sample { nanoseconds: time.max(f64::MIN_POSITIVE), exposed: false, disturbance })
+        let time = time.max(f64::MIN_POSITIVE);
+        Ok(Sample {
+            nanoseconds: if preempted { 3.0 * time } else { time },
+            cpu_nanoseconds: Some(time),
+            preemptions: u32::from(preempted),
+            waits: 0,
+            exposed: false,
+            disturbance: preempted.then_some(Disturbance::InvoluntaryContextSwitch),
+        })
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {

@@ -344,18 +344,25 @@ impl Device for HostDevice {
             }
             CacheMode::Hot => batch.max(1),
         };
-        let (elapsed, switched) = bound.launches.watched(|| {
+        let ((elapsed, processor), switches) = bound.launches.watched(|| {
             bound.in_environment(|bound| {
-                let start = Instant::now();
+                let (before, start) = (quiet::process_time(), Instant::now());
                 for _ in 0..batch {
                     bound.call();
                 }
-                start.elapsed()
+                let elapsed = start.elapsed();
+                (elapsed, quiet::process_time().saturating_sub(before))
             })
         });
         drop(pinned);
-        let disturbance = switched.then_some(Disturbance::InvoluntaryContextSwitch);
-        Ok(Sample { nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch), exposed: false, disturbance })
+        Ok(Sample {
+            nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch),
+            cpu_nanoseconds: (processor > 0).then(|| processor as f64 / f64::from(batch)),
+            preemptions: switches.preemptions,
+            waits: switches.waits,
+            exposed: false,
+            disturbance: (switches.preemptions > 0).then_some(Disturbance::InvoluntaryContextSwitch),
+        })
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {

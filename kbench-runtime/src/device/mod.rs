@@ -231,6 +231,12 @@ pub enum Write<B> {
 pub struct Sample {
     /// Nanoseconds a launch.
     pub nanoseconds: f64,
+    /// Processor time, in nanoseconds a launch, of all threads of the process that runs the kernel. None where it is not known.
+    pub cpu_nanoseconds: Option<f64>,
+    /// How often the system took the core from one of those threads during the sample.
+    pub preemptions: u32,
+    /// How often one of those threads gave up its core during the sample: to sleep, or to wait for another thread or a file.
+    pub waits: u32,
     /// Whether the device may have waited for the host meanwhile.
     pub exposed: bool,
     /// What is known to have disturbed this very sample.

@@ -185,7 +185,14 @@ impl Timer {
             }
             let exposed = !hidden && total < LONG;
             if !exposed || attempt == ATTEMPTS {
-                return Ok(Sample { nanoseconds: total / f64::from(batch), exposed, disturbance: None });
+                return Ok(Sample {
+                    nanoseconds: total / f64::from(batch),
+                    cpu_nanoseconds: None,
+                    preemptions: 0,
+                    waits: 0,
+                    exposed,
+                    disturbance: None,
+                });
             }
             let flushes = &mut bound.timing.flushes[mode];
             *flushes = (*flushes * 2).clamp(1, MOST_FLUSHES);

@@ -36,6 +36,24 @@ pub(super) struct Launches {
     with_others: Cell<u32>,
 }
 
+/// Context switches of all threads of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Switches {
+    /// The system took the core.
+    pub preemptions: u32,
+    /// The thread gave up its core.
+    pub waits: u32,
+}
+
+impl Switches {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            preemptions: self.preemptions.saturating_sub(earlier.preemptions),
+            waits: self.waits.saturating_sub(earlier.waits),
+        }
+    }
+}
+
 /// Processor time, in nanoseconds.
 struct Times {
     thread: u64,
@@ -65,13 +83,13 @@ impl Launches {
         result
     }
 
-    /// A timed launch, and whether the thread lost its core meanwhile.
-    pub fn watched<R>(&self, launch: impl FnOnce() -> R) -> (R, bool) {
+    /// A timed launch, and the context switches of this process meanwhile.
+    pub fn watched<R>(&self, launch: impl FnOnce() -> R) -> (R, Switches) {
         let (before, switches) = (Times::before(), switches());
         let result = launch();
-        let switched = self::switches() != switches;
+        let during = self::switches().since(switches);
         self.note(&before, &Times::after(), false);
-        (result, switched)
+        (result, during)
     }
 
     fn note(&self, before: &Times, after: &Times, started_threads: bool) {
@@ -114,9 +132,17 @@ mod linux {
         clock_gettime(clock).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
     }
 
-    pub fn switches() -> i64 {
+    /// Context switches of all threads of this process so far.
+    pub fn switches() -> super::Switches {
         use nix::sys::resource::{UsageWho, getrusage};
-        getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        getrusage(UsageWho::RUSAGE_SELF).map_or_else(
+            |_| super::Switches::default(),
+            |usage| super::Switches {
+                preemptions: count(usage.involuntary_context_switches()),
+                waits: count(usage.voluntary_context_switches()),
+            },
+        )
     }
 
     pub fn tasks() -> Option<usize> {
@@ -180,7 +206,9 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-use linux::{process_time, switches, tasks, thread_time};
+pub(super) use linux::process_time;
+#[cfg(target_os = "linux")]
+use linux::{switches, tasks, thread_time};
 
 #[cfg(not(target_os = "linux"))]
 fn thread_time() -> u64 {
@@ -188,13 +216,13 @@ fn thread_time() -> u64 {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn process_time() -> u64 {
+pub(super) fn process_time() -> u64 {
     0
 }
 
 #[cfg(not(target_os = "linux"))]
-fn switches() -> i64 {
-    0
+fn switches() -> Switches {
+    Switches::default()
 }
 
 #[cfg(not(target_os = "linux"))]
