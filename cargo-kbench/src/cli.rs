@@ -346,7 +346,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Cargo::Kbench(Kbench { verb, output }) = match Cargo::try_parse_from(args) {
         Ok(cargo) => cargo,
         Err(error) => {
-            let _ = error.print();
+            let _ = report::usage(&error);
             return Exit::from_usage(error.use_stderr()).into();
         }
     };

@@ -1,5 +1,7 @@
 //! Small helpers for messages.
 
+use std::borrow::Cow;
+
 /// The candidate that `word` was probably meant to be.
 pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // A third of the word may be wrong; and the wrong case never counts as a difference.
@@ -27,6 +29,30 @@ pub fn list<S: AsRef<str>>(names: &[S]) -> String {
 /// A count with its noun: 1 error, 2 errors.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Whether a character would do something to a terminal instead of being shown: control characters except the end of a line and the
+/// tabulator, and what reorders or hides text.
+pub fn steers(c: char) -> bool {
+    let is_hidden = matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}');
+    let reorders = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}');
+    is_hidden || reorders || c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// The text with such characters escaped as Rust escapes them.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
 }
 
 /// Digits in groups of three: 10,240.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::text::count;
+use crate::text::{count, printable, steers};
 
 /// A manifest that was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        let mut group = Group::with_title(level.primary_title(printable(&self.message)));
         for (index, (place, _)) in self.places.iter().enumerate() {
             let first = self.places.iter().position(|(other, _)| other.source == place.source);
             if first == Some(index) {
@@ -110,10 +110,11 @@ impl Diagnostic {
             }
         }
         for help in &self.help {
-            group = group.element(Level::HELP.message(help.as_str()));
+            group = group.element(Level::HELP.message(printable(help)));
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[group])
+        // The renderer replaces most of what steers a terminal in the lines that it draws. What is left has the width of one column.
+        renderer.render(&[group]).replace(|c| c != '\u{1b}' && steers(c), "\u{fffd}")
     }
 
     /// Everything that it says about one manifest.
@@ -122,9 +123,9 @@ impl Diagnostic {
         let annotations = annotations.map(|(index, (place, label))| {
             let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             let annotation = kind.span(place.range.clone());
-            if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
+            if label.is_empty() { annotation } else { annotation.label(printable(label)) }
         });
-        Snippet::source(source.text.as_str()).path(source.shown.as_str()).annotations(annotations)
+        Snippet::source(source.text.as_str()).path(printable(&source.shown)).annotations(annotations)
     }
 }
 

@@ -259,5 +259,5 @@ fn what_users_read() {
     let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100 };
     let all = [replayed(), replayed()];
     let overall = scores::overall(&all);
-    insta::assert_snapshot!(anstream::adapter::strip_str(&report::replay::table(&all, &overall, &options)).to_string());
+    insta::assert_snapshot!(report::style::plain(&report::replay::table(&all, &overall, &options)));
 }

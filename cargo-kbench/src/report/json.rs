@@ -1,5 +1,7 @@
 //! Results as JSON lines on stdout, each with a `reason`, as cargo writes them.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,11 +16,25 @@ use crate::evaluation::{Evaluation, Rejection};
 use crate::profile::Profile;
 use crate::replay::{Options, Overall, Replayed, Step};
 use crate::session::{Event, Gated, Reporter, Tuned};
+use crate::text;
 
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
     fields["reason"] = reason.into();
-    outln!("{fields}");
+    outln!("{}", escaped(&fields.to_string()));
+}
+
+/// JSON in which no character steers a terminal: those beyond ASCII stand in strings only, where JSON has an escape for each.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if text::steers(c) {
+            let _ = c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Writes every evaluation as it finishes.
@@ -224,4 +240,17 @@ pub fn space(kernel: &Kernel) {
             "shapes": kernel.shapes.iter().map(|shape| &shape.name).collect::<Vec<_>>(),
         }),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let value = json!({ "\u{1b}[2J": "\u{9b}2J \u{202e} \u{7f} µs" });
+        let escaped = escaped(&value.to_string());
+        assert_eq!(escaped, r#"{"\u001b[2J":"\u009b2J \u202e \u007f µs"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), value);
+    }
 }

@@ -1,13 +1,15 @@
 //! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 
-use anstyle::{AnsiColor, Style};
 use kbench_runtime::stats::Speedup;
 
-use crate::config::{Kernel, Shape};
+use crate::config::{Diagnostic, Kernel, Shape};
 use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
+use crate::text::printable;
+use style::{BAD, GOOD, NOTE, WARN};
 
 pub mod audit;
 pub mod bench;
@@ -19,6 +21,7 @@ pub mod json;
 pub mod objectives;
 pub mod profile;
 pub mod replay;
+pub mod style;
 pub mod table;
 pub mod terminal;
 
@@ -32,11 +35,6 @@ pub enum Verbosity {
     /// And each rejection in full.
     Verbose,
 }
-
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 
 /// `print!` for results: a reader that has gone, as `head` does, is no reason to panic.
 macro_rules! out {
@@ -53,7 +51,7 @@ pub(crate) use {out, outln};
 /// Writes a result to stdout. A result that cannot be written, on a full disk say, ends the process with its exit code.
 pub(crate) fn write_result(text: fmt::Arguments<'_>) {
     let mut stdout = anstream::stdout().lock();
-    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+    match stdout.write_all(style::ansi(&text.to_string()).as_bytes()).and_then(|()| stdout.flush()) {
         Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
             error(format_args!("could not write the result: {failure}"));
             std::process::exit(3);
@@ -64,12 +62,31 @@ pub(crate) fn write_result(text: fmt::Arguments<'_>) {
 
 /// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
 pub fn status(verb: &str, message: impl Display) {
-    anstream::eprintln!("{GOOD}{verb:>12}{GOOD:#} {message}");
+    line(format_args!("{GOOD}{verb:>12}{GOOD:#} {message}"));
 }
 
 /// Writes an error.
 pub fn error(message: impl Display) {
-    anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+    line(format_args!("{BAD}error{BAD:#}: {message}"));
+}
+
+/// Writes a line to stderr.
+fn line(text: impl Display) {
+    anstream::eprintln!("{}", style::ansi(&text.to_string()));
+}
+
+/// Writes what clap says of the command line: help, the version or a mistake, which quotes arguments.
+pub fn usage(said: &clap::Error) -> io::Result<()> {
+    let plain = said.render().to_string();
+    match printable(&plain) {
+        Cow::Borrowed(_) => said.print(),
+        Cow::Owned(shown) => anstream::stderr().write_all(shown.as_bytes()),
+    }
+}
+
+/// Writes a mistake in a manifest to stderr.
+pub fn drawn(diagnostic: &Diagnostic) {
+    anstream::eprintln!("{}\n", diagnostic.render(true));
 }
 
 /// A duration in the unit that suits it, four significant digits.

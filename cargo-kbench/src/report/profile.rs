@@ -112,7 +112,7 @@ mod tests {
     use crate::profile::tests::profile;
 
     fn plain(profile: &Profile) -> String {
-        anstream::adapter::strip_str(&profiled(profile)).to_string()
+        crate::report::style::plain(&profiled(profile))
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
 use crate::space::Layer;
+use crate::text::printable;
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {
@@ -45,8 +46,8 @@ impl Terminal {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
-            None => anstream::eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| super::line(text)),
+            None => super::line(text),
         }
     }
 
@@ -56,7 +57,7 @@ impl Terminal {
             bar.set_length(total);
             bar.set_position(done);
             bar.set_message(best.map_or_else(String::new, |(label, value)| {
-                format!("best {} {label}", objectives::shown(self.objective, value))
+                printable(&format!("best {} {label}", objectives::shown(self.objective, value))).into_owned()
             }));
         }
         let rejected = evaluation.rejection();

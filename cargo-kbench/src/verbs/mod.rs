@@ -93,12 +93,12 @@ fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
     let mut project = match config::load(&options) {
         Ok((project, warnings)) => {
             for warning in warnings {
-                anstream::eprintln!("{}", warning.render(true));
+                report::drawn(&warning);
             }
             project
         }
         Err(LoadError::Config(errors)) => {
-            anstream::eprintln!("{}", errors.render(true));
+            errors.diagnostics.iter().for_each(report::drawn);
             return Ok(Err(Exit::Usage));
         }
         Err(error) => return Err(error.into()),

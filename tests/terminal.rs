@@ -1,0 +1,108 @@
+//! What other people's texts may do to a terminal: nothing.
+
+use std::fs;
+
+use model::{MODEL, kbench, package_with};
+
+mod model;
+
+/// Clears the screen, sets a title, colours, goes back in the line, the C1 form of an escape, reorders text.
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;TITLE\u{7}\u{1b}[32m\u{8}\u{9b}2J\u{202e}";
+
+/// Both streams of a run, as a terminal would get them.
+fn coloured(folder: &std::path::Path, args: &[&str]) -> String {
+    let output = kbench(folder, args).args(["--color", "always"]).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// Whatever steers a terminal and is no colour of ours.
+fn foreign(text: &str) -> Vec<String> {
+    let own = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[36m"];
+    // Those of configuration errors, of which a foreign text has none.
+    let drawn = ["\u{1b}[91m", "\u{1b}[92m", "\u{1b}[93m", "\u{1b}[94m", "\u{1b}[96m"];
+    let mut rest = text.to_owned();
+    for code in own.into_iter().chain(drawn) {
+        rest = rest.replace(code, "");
+    }
+    let at = rest.char_indices().filter(|&(_, c)| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}');
+    at.map(|(at, c)| format!("{c:?} after {:?}", rest[..at].chars().rev().take(40).collect::<String>())).collect()
+}
+
+/// A C kernel instead of the model.
+fn c_package(source: &str, table: &str) -> tempfile::TempDir {
+    let package = package_with("", table);
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("\"fake\"", "\"c\"").replace("model.toml", "k.c").replace("reference.toml", "r.c");
+    fs::write(&manifest, text).unwrap();
+    fs::write(package.path().join("k.c"), source).unwrap();
+    let reference = "void model(const double *x, double *y) { for (int i = 0; i < 256; i++) y[i] = x[i]; }";
+    fs::write(package.path().join("r.c"), reference).unwrap();
+    package
+}
+
+const COPY: &str = "void model(const float *x, float *y) { for (int i = 0; i < 256; i++) y[i] = x[i]; }\n";
+
+#[test]
+fn texts_of_tables_and_files_are_escaped() {
+    let escaped = HOSTILE.chars().map(|c| format!("\\U{:08x}", c as u32)).collect::<Vec<_>>().concat();
+    let mistakes = [
+        format!("[package.metadata.kbench.kernels.model.timing]\n\"{escaped}\" = 1"),
+        format!("[package.metadata.kbench.kernels.model.baselines]\n\"{escaped}\" = {{ toggles = {{ A = 1 }} }}"),
+        format!("[package.metadata.kbench.kernels.model.search]\nstrategy = \"{escaped}\""),
+        // In the source line itself.
+        "[package.metadata.kbench.kernels.model.timing]\n# \u{9b}2J \u{202e}\n\"x\u{9b}2J\" = 1 # \u{9b}2J\u{202e}"
+            .to_owned(),
+    ];
+    for mistake in mistakes {
+        let package = package_with(MODEL, &mistake);
+        let said = coloured(package.path(), &["check"]);
+        assert!(said.contains("error") && foreign(&said).is_empty(), "{:?} in {said:?}", foreign(&said));
+    }
+
+    let package = package_with(MODEL, "");
+    coloured(package.path(), &["autotune", "--iters", "20"]);
+    let elite = fs::read_to_string(package.path().join("elite.json")).unwrap();
+    let json = serde_json::to_string(HOSTILE).unwrap();
+    let json = json.trim_matches('"');
+    fs::write(package.path().join("strange.json"), elite.replace("\"package\": \"", &format!("\"package\": \"{json}")))
+        .unwrap();
+    fs::write(package.path().join("elite.json"), elite.replace("\"A\"", &format!("\"A{json}\""))).unwrap();
+    let hostile_path = format!("{}.json", HOSTILE.replace('/', ""));
+    fs::write(package.path().join(&hostile_path), "{}").unwrap();
+    for args in [
+        &["compare", "strange.json", "strange.json"][..],
+        &["gate", "--elite"],
+        &["replay", &hostile_path],
+        &["gate", "--kernel", HOSTILE],
+        &[HOSTILE],
+    ] {
+        let said = coloured(package.path(), args);
+        assert!(said.contains("\\u{9b}2J") && foreign(&said).is_empty(), "{args:?}: {:?} in {said:?}", foreign(&said));
+    }
+}
+
+#[test]
+fn words_of_compilers_kernels_and_programs_are_escaped() {
+    let program = "[package.metadata.kbench.kernels.model.baselines]\nb = { command = [\"./b.sh\"] }";
+    let c = HOSTILE.bytes().map(|byte| format!("\\{byte:03o}")).collect::<Vec<_>>().concat();
+    let dies = format!(
+        "#include <stdio.h>\n#include <stdlib.h>\n{}",
+        COPY.replace("{ for", &format!("{{ fprintf(stderr, \"{c}\\n\"); exit(3); for"))
+    );
+    for (source, table, verb) in [
+        (format!("#error \"{HOSTILE}\"\n"), "", &["gate"][..]),
+        (dies, "", &["gate", "--iters", "10"]),
+        (COPY.to_owned(), program, &["bench", "--iters", "10"]),
+    ] {
+        let package = c_package(&source, table);
+        let script = format!("#!/bin/sh\nprintf '{c}\\n' >&2\nprintf '{c}\\n'\nexit 4\n");
+        fs::write(package.path().join("b.sh"), script).unwrap();
+        let script = fs::File::open(package.path().join("b.sh")).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        script.set_permissions(executable).unwrap();
+        drop(script);
+        let said = coloured(package.path(), verb);
+        assert!(said.contains("\\u{9b}2J") && foreign(&said).is_empty(), "{source}: {:?} in {said:?}", foreign(&said));
+    }
+}
