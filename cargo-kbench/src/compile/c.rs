@@ -1,11 +1,16 @@
 //! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …).
 //!
-//! What is compiled is a generated file, the shim: a prototype made of the declared arguments, then the user's source
-//! by `#include`, then `kbench_entry`, which unpacks an array of pointers. So a declaration that disagrees with the
-//! definition is the C compiler's own error, at the line of the definition.
+//! What is compiled is a generated file, the shim: a prototype made of the declared arguments, `kbench_entry`, which unpacks an
+//! array of pointers, then the user's source by `#include`. So a declaration that disagrees with the definition is the C
+//! compiler's own error, at the line of the definition.
 //!
-//! The shim includes no header before the user's source, which would take feature macros (`#define _GNU_SOURCE`)
-//! their effect and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the macro behind it.
+//! Nothing of the shim meets the user's names. It includes no header, which would take feature macros (`#define _GNU_SOURCE`)
+//! their effect and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the macro behind it. It
+//! stands before the source and therefore sees none of the source's macros, and toggles are undefined while it is read.
+//!
+//! All functions are hidden except `kbench_entry`. The dynamic loader would otherwise prefer libc's `truncate` to the kernel's,
+//! and the compiler could not inline a function without `static`, since another library might replace it. Symbols that the
+//! table names stay visible: the worker looks them up.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -98,6 +103,7 @@ impl Cc {
         // `-w` is how recent versions of the crate read `warnings(false)`; what the compiler warns of by itself is wanted.
         let kept = command.get_args().filter(|arg| *arg != "-w" && !(own_level && *arg == "-O3"));
         invocation.args(kept);
+        invocation.arg("-fvisibility=hidden");
         if self.tool.is_like_clang() {
             // Flags serve both to compile and to link; clang warns of those a step does not need.
             invocation.arg("-Qunused-arguments");
@@ -125,6 +131,8 @@ impl Cc {
         if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
             compile.arg("-fstack-usage");
         }
+        // The entry may have the name of a function that the compiler knows.
+        compile.arg(format!("-fno-builtin-{}", unit.entry));
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
         let mut messages = compile.run(work)?;
@@ -141,8 +149,9 @@ impl Cc {
         link.env("TMPDIR", work);
         link.arg("-shared").arg(&object).args(&unit.flags);
         if cfg!(any(target_os = "linux", target_os = "android")) {
-            // What is missing shows here and not when the worker loads it.
-            link.arg("-Wl,-z,defs");
+            // What is missing shows here and not when the worker loads it. Objects and archives among the flags have visible
+            // symbols; they win over other libraries' all the same.
+            link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic"]);
         }
         link.arg("-lm").arg("-o").arg(&library);
         messages.push_str(&link.run(work)?);
@@ -205,21 +214,32 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
         });
     }
     let entry = &unit.entry;
+    // `-DENTRY=…` renames the function in the source, and here too.
+    let macros = || unit.macros.iter().map(|(name, _)| name).filter(|name| *name != entry);
     let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
     let mut text =
         String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
+    for name in macros() {
+        let _ = writeln!(text, "#pragma push_macro(\"{name}\")\n#undef {name}");
+    }
     // Not inlined into the caller, so that what runs is the function whose size is reported.
-    let _ = writeln!(text, "__attribute__((noinline)) void {entry}({prototype});");
-    let _ = writeln!(text, "#include \"{source}\"");
-    let _ = writeln!(text, "__attribute__((visibility(\"default\"))) void {ENTRY}(void **);");
-    let _ = writeln!(text, "void {ENTRY}(void **args)\n{{\n    (void)args;");
+    let _ = writeln!(text, "__attribute__((__noinline__)) void {entry}({prototype});");
+    let _ = writeln!(text, "__attribute__((__visibility__(\"default\"))) void {ENTRY}(void **);");
+    let _ = writeln!(text, "void {ENTRY}(void **__kbench_args)\n{{\n    (void)__kbench_args;");
     let args: Vec<_> = (unit.signature.iter().zip(&types).enumerate())
         .map(|(i, (param, ty))| match param {
-            Param::Scalar(_) => format!("*(const {ty} *)args[{i}]"),
-            Param::Tensor { .. } | Param::TensorMap => format!("({ty})args[{i}]"),
+            Param::Scalar(_) => format!("*(const {ty} *)__kbench_args[{i}]"),
+            Param::Tensor { .. } | Param::TensorMap => format!("({ty})__kbench_args[{i}]"),
         })
         .collect();
     let _ = writeln!(text, "    {entry}({});\n}}", args.join(", "));
+    for name in macros() {
+        let _ = writeln!(text, "#pragma pop_macro(\"{name}\")");
+    }
+    let _ = writeln!(text, "#include \"{source}\"");
+    for symbol in &unit.symbols {
+        let _ = writeln!(text, "extern __typeof__({symbol}) {symbol} __attribute__((__visibility__(\"default\")));");
+    }
     Ok(text)
 }
 
@@ -282,6 +302,7 @@ mod tests {
             macros: vec![],
             arch: None,
             signature,
+            symbols: vec![],
             directory: "/p".into(),
         }
     }
@@ -293,18 +314,28 @@ mod tests {
             Param::Tensor { dtype: DType::I32, writable: true },
             Param::Scalar(DType::F64),
         ];
-        insta::assert_snapshot!(shim(&unit(signature)).unwrap(), @r#"
+        let unit = Unit {
+            macros: [("args", "2"), ("k", "k_fast")].map(|(name, value)| (name.into(), value.into())).into(),
+            symbols: vec!["weights".into()],
+            ..unit(signature)
+        };
+        insta::assert_snapshot!(shim(&unit).unwrap(), @r#"
         /* Written by cargo kbench: the arguments that the table declares, and how it passes them. */
-        __attribute__((noinline)) void k(const float *, __INT32_TYPE__ *, double);
-        #include "/p/src/k.c"
-        __attribute__((visibility("default"))) void kbench_entry(void **);
-        void kbench_entry(void **args)
+        #pragma push_macro("args")
+        #undef args
+        __attribute__((__noinline__)) void k(const float *, __INT32_TYPE__ *, double);
+        __attribute__((__visibility__("default"))) void kbench_entry(void **);
+        void kbench_entry(void **__kbench_args)
         {
-            (void)args;
-            k((const float *)args[0], (__INT32_TYPE__ *)args[1], *(const double *)args[2]);
+            (void)__kbench_args;
+            k((const float *)__kbench_args[0], (__INT32_TYPE__ *)__kbench_args[1], *(const double *)__kbench_args[2]);
         }
+        #pragma pop_macro("args")
+        #include "/p/src/k.c"
+        extern __typeof__(weights) weights __attribute__((__visibility__("default")));
         "#);
-        assert!(shim(&unit(vec![])).unwrap().contains("void k(void);"));
+        let unit = Unit { signature: vec![], ..unit };
+        assert!(shim(&unit).unwrap().contains("void k(void);"));
     }
 
     #[test]

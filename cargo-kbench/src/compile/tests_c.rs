@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
+use object::{Object as _, ObjectSymbol as _};
+
 use super::*;
 
 /// A package with sources and its own work directory.
@@ -57,6 +59,7 @@ impl Package {
                 Param::Tensor { dtype: DType::F32, writable: true },
                 Param::Scalar(DType::I32),
             ],
+            symbols: vec![],
             directory: self.path().to_owned(),
         }
     }
@@ -222,6 +225,78 @@ fn the_compiler_checks_the_declared_arguments() {
     let mut unit = package.unit();
     unit.signature[0] = Param::Tensor { dtype: DType::F32, writable: true };
     assert!(matches!(package.fail(&unit), CompileError::Failed { .. }), "a const pointer declared writable");
+}
+
+#[test]
+fn a_kernels_own_functions_win_over_the_c_librarys() {
+    let package = Package::new();
+    // Each is also a function of libc, of libm, or known to the compiler.
+    for entry in ["truncate", "swab", "gamma", "exp", "memset", "main"] {
+        let source = format!(
+            "void {entry}(const float *in, float *out, int n) {{ for (int i = 0; i < n; i++) out[i] = in[i] + 1; }}\n"
+        );
+        package.write("src/k.c", &source);
+        let artifact = package.compile(&Unit { entry: entry.into(), flags: vec!["-O2".into()], ..package.unit() });
+        assert_eq!(call(&artifact.code), [2.0, 3.0, 4.0], "{entry}");
+        assert!(!artifact.messages.contains("built-in"), "{}", artifact.messages);
+        assert!(artifact.resources.code_bytes.is_some());
+    }
+    package.write(
+        "src/k.c",
+        "float gamma(float x) { return x + 1; }\n\
+         void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = gamma(in[i]); }\n",
+    );
+    assert_eq!(call(&package.compile(&package.unit()).code), [2.0, 3.0, 4.0]);
+}
+
+#[test]
+fn a_helper_without_static_is_inlined_as_in_a_program() {
+    let package = Package::new();
+    let source = |kind: &str| {
+        let helper = format!("{kind} float twice(float x) {{ return 2 * x; }}\n");
+        helper
+            + "void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = twice(in[i]); }\n"
+    };
+    let code_bytes = |kind: &str| {
+        package.write("src/k.c", &source(kind));
+        package.compile(&package.unit()).resources.code_bytes.unwrap()
+    };
+    assert_eq!(code_bytes(""), code_bytes("static"));
+}
+
+#[test]
+fn only_the_shims_entry_and_named_symbols_are_visible() {
+    let package = Package::new();
+    package.write(
+        "src/k.c",
+        "float weights[2][2] = {{3}}, other[4];\nfloat helper(float x) { return x * weights[0][0] + other[0]; }\n\
+         void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = helper(in[i]); }\n",
+    );
+    let artifact = package.compile(&Unit { symbols: vec!["weights".into()], ..package.unit() });
+    let code = fs::read(&artifact.code).unwrap();
+    let file = object::File::parse(&*code).unwrap();
+    let defined = file.dynamic_symbols().filter(object::ObjectSymbol::is_definition);
+    let mut visible: Vec<_> = defined.map(|symbol| symbol.name().unwrap().to_owned()).collect();
+    visible.sort();
+    assert_eq!(visible, ["kbench_entry", "weights"]);
+    let CompileError::Failed { stderr, .. } = package.fail(&Unit { symbols: vec!["weihgts".into()], ..package.unit() })
+    else {
+        panic!()
+    };
+    assert!(stderr.contains("weihgts"), "{stderr}");
+}
+
+#[test]
+fn toggles_never_meet_the_names_of_the_shim() {
+    let package = Package::new();
+    let names = ["args", "kbench_entry", "void", "const", "float", "int", "visibility", "__kbench"];
+    let own = ["void", "const", "float", "int"].map(|name| format!("#undef {name}\n#define {name} {name}\n"));
+    let mut source = own.concat();
+    source +=
+        "void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = in[i] + args; }\n";
+    package.write("src/k.c", &source);
+    let artifact = package.compile(&package.with(&names.map(|name| (name, "2"))));
+    assert_eq!(call(&artifact.code), [3.0, 4.0, 5.0]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::compile::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Package};
 use crate::evaluation::{BuildRecord, Gate, Reason, Rejection};
 use crate::gates::{self, at_level};
-use crate::resolve::{Point, ResolveError, signature};
+use crate::resolve::{Point, ResolveError, signature, symbols};
 use crate::space::Variant;
 
 /// One build of a variant and the shapes it serves.
@@ -171,6 +171,7 @@ impl<'a> Builder<'a> {
             macros,
             arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
             signature: signature(kernel, implementation, precision),
+            symbols: symbols(implementation),
             directory: self.package.directory.clone(),
         })
     }
