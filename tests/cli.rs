@@ -60,6 +60,102 @@ fn two_outputs_may_be_the_same_bytes() {
     assert!(shown.starts_with("exit 0\n"), "{shown}");
 }
 
+/// A limit at a shape that is not run judges nothing, whatever stands in the table.
+#[test]
+fn what_was_not_judged_does_not_pass() {
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace("shapes.only = { N = 256 }", "shapes.only = { N = 256 }\nshapes.ragged = { N = 77 }");
+    let limits = "gates.correctness.seeds = 2\ngates.performance = [{ shape = \"only\", max_p50_us = 1000 }]";
+    let text = text.replace("gates.correctness.seeds = 2", limits);
+    fs::write(&manifest, &text).unwrap();
+    assert_shown!(shown(package.path(), &["gate", "-q", "--shapes", "ragged"]));
+    let said = shown(package.path(), &["gate", "-q", "--shapes", "only"]);
+    assert!(said.contains("performance  pass  only: p50"), "{said}");
+    let json = kbench(package.path(), &["gate", "--shapes", "ragged", "--message-format", "json"]).output().unwrap();
+    let json = String::from_utf8(json.stdout).unwrap();
+    let verdict: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(verdict["unjudged"]["performance"], "no limit here: the table has limits at `only`");
+    let said = shown(package.path(), &["autotune", "-q", "--shapes", "ragged"]);
+    assert!(said.starts_with("exit 0") && said.contains("not judged the performance limits at `only`"), "{said}");
+    assert!(said.contains("gate -p model --kernel model --shapes ragged --variant"), "{said}");
+
+    let allowed = text.replace("gates.performance =", "gates.performance_level = \"allow\"\ngates.performance =");
+    fs::write(&manifest, allowed).unwrap();
+    let said = shown(package.path(), &["gate", "-q"]);
+    assert!(said.contains("performance  -     at level `allow`"), "{said}");
+}
+
+#[test]
+fn a_winner_that_misses_a_denied_limit_fails_the_run() {
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let at_level = |level: &str| {
+        let limits = format!("gates.performance = [{{ max_p50_us = 1 }}]\ngates.performance_level = \"{level}\"\n");
+        fs::write(&manifest, text.replace("gates.correctness", &(limits + "gates.correctness"))).unwrap();
+    };
+    at_level("deny");
+    assert_shown!(shown(package.path(), &["autotune", "-q"]));
+    assert!(package.path().join("elite.json").exists(), "it is the best that there is");
+    at_level("warn");
+    let said = shown(package.path(), &["autotune", "-q"]);
+    assert!(said.starts_with("exit 0") && said.contains("Missed performance/too-slow"), "{said}");
+    at_level("allow");
+    let said = shown(package.path(), &["autotune", "-q"]);
+    assert!(said.starts_with("exit 0") && !said.contains("Missed"), "{said}");
+}
+
+/// What is printed after `Next` goes through a shell and comes back as the same variant, from another folder too.
+#[test]
+fn the_next_command_can_be_pasted_into_a_shell() {
+    let package = package_with("time_ns = \"1000\"\nnoise = 0", "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let (types, message) = ("[\"float\", \"unsigned int\"]", r#""\"it's $HOME `x`\" \\""#);
+    let strings = format!(
+        "toggles.macro = {{ T = {types}, MSG = [\"a, b\", {message}] }}\n\
+         toggles.default = {{ T = \"unsigned int\", MSG = {message} }}\n\
+         toggles.constraints = [\"T == 'unsigned int'\", \"MSG != 'a, b'\"]"
+    );
+    fs::write(&manifest, text.replace("toggles.macro = { A = [0, 1, 2, 3], B = [0, 1, 2, 3] }", &strings)).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let said = shown(elsewhere.path(), &["autotune", "-q", "--manifest-path", manifest.to_str().unwrap()]);
+    let next = said.lines().find_map(|line| line.trim_start().strip_prefix("Next cargo kbench ")).expect(&said);
+    let line = format!("{} kbench {next}", env!("CARGO_BIN_EXE_cargo-kbench"));
+    for shell in ["sh", "bash"] {
+        let mut shell = std::process::Command::new(shell);
+        let ran = shell.args(["-c", &line]).current_dir(elsewhere.path()).env_remove("CARGO_TARGET_DIR").output();
+        let ran = ran.unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        let variant = r#"T=unsigned int MSG="it's $HOME `x`" \ C="#;
+        assert!(ran.status.success() && said.contains(variant), "{line}\n{ran:?}");
+    }
+}
+
+#[test]
+fn packages_are_named_as_cargo_names_them() {
+    let package = package_with(MODEL, "");
+    for spec in ["model", "model@0.0.0", "model@0", "mod*", "m?del"] {
+        let said = shown(package.path(), &["check", "-p", spec]);
+        assert!(said.starts_with("exit 0\nmodel (fake"), "{spec}: {said}");
+    }
+    let url = format!("path+file://{}", package.path().canonicalize().unwrap().display());
+    for spec in [url.clone(), format!("{url}#0.0.0"), format!("{url}#model@0.0.0")] {
+        let said = shown(package.path(), &["check", "-p", &spec]);
+        assert!(said.starts_with("exit 0"), "{spec}: {said}");
+    }
+    for (spec, words) in [
+        ("model@1.0.0", "did you mean `model@0.0.0`?"),
+        ("x*", "no package `x*`"),
+        ("[", "no pattern of package names"),
+    ] {
+        let said = shown(package.path(), &["check", "-p", spec]);
+        assert!(said.starts_with("exit 2") && said.contains(words), "{spec}: {said}");
+    }
+}
+
 #[test]
 fn budgets_stop_a_search() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 4 }");
@@ -97,6 +193,7 @@ fn wrong_usage_exits_with_2() {
     for (args, words) in [
         (&["gate", "--variant", "E=1"][..], "no toggle `E`"),
         (&["gate", "--variant", "A=9"], "has no value `9`"),
+        (&["gate", "--variant", "A=1 B"], "expected `TOGGLE=value`, found `B`"),
         (&["gate", "--kernel", "none"], "no kernel `none`; there is model"),
         (&["gate", "--shapes", "none"], "no shape `none`"),
         (&["gate", "-p", "none"], "no package `none`"),

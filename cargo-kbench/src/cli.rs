@@ -84,8 +84,9 @@ impl OutputArgs {
 /// Which kernels.
 #[derive(Debug, Clone, Args)]
 pub struct SelectArgs {
-    /// Package to work on (repeatable); by default the one of this folder, or all of a virtual workspace
-    #[arg(short, long, value_name = "NAME")]
+    /// Package to work on, as cargo names it: NAME, NAME@VERSION or a pattern (repeatable); by default the one of this folder, or
+    /// all of a virtual workspace
+    #[arg(short, long, value_name = "SPEC")]
     pub package: Vec<String>,
     /// Kernel of the package (repeatable); by default all
     #[arg(long, value_name = "NAME")]

@@ -29,7 +29,7 @@ mod pipeline;
 mod proposals;
 mod search;
 
-pub use gate::{Gated, gate};
+pub use gate::{Gated, gate, gates_of};
 pub use pipeline::ahead;
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
@@ -134,7 +134,7 @@ pub struct Tuned {
     pub over_default: Option<Comparison>,
     /// The winner against the runner-up.
     pub over_second: Option<Comparison>,
-    /// Performance limits that the winner misses.
+    /// Performance limits at the search's shape that the winner misses.
     pub missed: Vec<Rejection>,
     /// What gates at level `warn` found of the winner.
     pub warnings: Vec<String>,

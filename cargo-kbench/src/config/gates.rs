@@ -26,7 +26,9 @@ pub struct Gates {
     pub correctness: CorrectnessLimits,
     /// Gate 3.
     pub performance: Vec<PerformanceLimit>,
-    /// Severity of gate 3 in `gate` (in `autotune` it never rejects: it is reported of the winner).
+    /// Shapes with limits of gate 3 that this run leaves out.
+    pub performance_left_out: Vec<usize>,
+    /// Severity of gate 3. In `autotune` it rejects no variant: it is judged of the winner.
     pub performance_level: Level,
     /// The sanitizer gate.
     pub sanitize: Sanitize,

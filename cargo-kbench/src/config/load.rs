@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::decode;
 use super::diagnostics::{ConfigErrors, Diagnostic, Place, Report, Source};
 use super::manifest::{self, Member};
+use super::spec::Spec;
 use super::tree::{self, Entry, Node, Table};
 use super::{Package, Project};
 use crate::text::{did_you_mean, list};
@@ -18,7 +19,7 @@ use crate::text::{did_you_mean, list};
 pub struct LoadOptions {
     /// `--manifest-path`.
     pub manifest_path: Option<PathBuf>,
-    /// `-p`, as often as it was given.
+    /// `-p`, as often as it was given: package ID specifications and patterns.
     pub packages: Vec<String>,
     /// `--target-dir`.
     pub target_dir: Option<PathBuf>,
@@ -49,6 +50,14 @@ pub enum LoadError {
         suggestion: Option<String>,
         /// All packages.
         known: Vec<String>,
+    },
+    /// `-p` is a pattern that cannot be read.
+    #[error("`{pattern}` is no pattern of package names: {error}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        error: glob::PatternError,
     },
     /// A manifest cannot be read.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
@@ -90,36 +99,57 @@ pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadErr
 }
 
 /// The packages to read.
-enum Selection {
-    /// These, each of which must have a table; indices of members.
-    These(Vec<usize>),
-    /// Every member that has a table.
-    WithTable,
+struct Selection {
+    /// Indices of members, ascending.
+    indices: Vec<usize>,
+    /// Those that were named, which must have a table. Of the others those without one are passed over.
+    named: Vec<usize>,
+}
+
+impl Selection {
+    fn named(index: usize) -> Self {
+        Self { indices: vec![index], named: vec![index] }
+    }
 }
 
 fn select(members: &[Member], options: &LoadOptions, here: &Manifest, manifest: &Path) -> Result<Selection, LoadError> {
     if options.packages.is_empty() {
         let own = members.iter().position(|member| same_file(&member.manifest, manifest));
         return Ok(match own {
-            Some(own) if here.table.get("package").is_some() => Selection::These(vec![own]),
-            _ => Selection::WithTable,
+            Some(own) if here.table.get("package").is_some() => Selection::named(own),
+            _ => Selection { indices: (0..members.len()).collect(), named: Vec::new() },
         });
     }
-    let mut indices = Vec::new();
-    for name in &options.packages {
-        let Some(index) = members.iter().position(|member| member.name == *name) else {
-            let known: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
-            let suggestion = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
-            return Err(LoadError::UnknownPackage { name: name.clone(), suggestion, known });
-        };
-        indices.push(index);
+    let mut selection = Selection { indices: Vec::new(), named: Vec::new() };
+    for text in &options.packages {
+        let spec = Spec::parse(text).map_err(|error| LoadError::Pattern { pattern: text.clone(), error })?;
+        let found: Vec<usize> = (0..members.len()).filter(|&index| spec.matches(&members[index])).collect();
+        if found.is_empty() {
+            return Err(unknown_package(text, members));
+        }
+        // One that a pattern leads to is named if it is the only one.
+        if found.len() == 1 {
+            selection.named.extend(&found);
+        }
+        selection.indices.extend(found);
     }
-    indices.sort_unstable();
-    indices.dedup();
-    Ok(Selection::These(indices))
+    selection.indices.sort_unstable();
+    selection.indices.dedup();
+    Ok(selection)
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
+fn unknown_package(text: &str, members: &[Member]) -> LoadError {
+    let has_version = text.contains(['@', ':', '#']);
+    let shown = |member: &Member| {
+        if has_version { format!("{}@{}", member.name, member.version) } else { member.name.clone() }
+    };
+    let known: Vec<String> = members.iter().map(shown).collect();
+    let suggestion = did_you_mean(text, known.iter().map(String::as_str)).map(str::to_owned);
+    LoadError::UnknownPackage { name: text.to_owned(), suggestion, known }
+}
+
+/// Whether two paths lead to the same file or folder.
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
@@ -194,16 +224,12 @@ impl Loader<'_> {
         if let Some(defaults) = defaults {
             decode::workspace(&defaults.node, &defaults.key_place, &self.report);
         }
-        let indices = match selection {
-            Selection::These(indices) => indices.clone(),
-            Selection::WithTable => (0..members.len()).collect(),
-        };
         let mut packages = Vec::new();
-        for index in indices {
+        for &index in &selection.indices {
             let member = &members[index];
             let manifest = self.read(&member.manifest)?;
             let Some(table) = manifest.tables(&self.report).package else {
-                if matches!(selection, Selection::These(_)) {
+                if selection.named.contains(&index) {
                     self.no_table(member, &manifest, members)?;
                 }
                 continue;
@@ -217,10 +243,12 @@ impl Loader<'_> {
             };
             packages.push(decode::package(&input, &self.report));
         }
-        if packages.is_empty() && matches!(selection, Selection::WithTable) {
+        if packages.is_empty() && selection.named.is_empty() {
             let place = Place { source: Arc::clone(&root.source), range: 0..0 };
             let help = "describe a package's kernels in its manifest, under `[package.metadata.kbench.kernels.NAME]`";
-            let diagnostic = Diagnostic::error("no package of this workspace has a kbench table");
+            let all = selection.indices.len() == members.len();
+            let which = if all { "package of this workspace" } else { "package that `-p` names" };
+            let diagnostic = Diagnostic::error(format!("no {which} has a kbench table"));
             self.report.push(diagnostic.at(&place, "").help(help));
         }
         Ok(packages)

@@ -24,6 +24,8 @@ pub(super) struct Workspace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: String,
+    /// Empty where the manifest says none.
+    pub(super) version: String,
     pub(super) manifest: PathBuf,
 }
 
@@ -58,7 +60,11 @@ fn from_metadata(metadata: &cargo_metadata::Metadata) -> Workspace {
     let members = metadata
         .workspace_packages()
         .into_iter()
-        .map(|package| Member { name: package.name.to_string(), manifest: package.manifest_path.clone().into() })
+        .map(|package| Member {
+            name: package.name.to_string(),
+            version: package.version.to_string(),
+            manifest: package.manifest_path.clone().into(),
+        })
         .collect();
     Workspace {
         root: metadata.workspace_root.join("Cargo.toml").into(),

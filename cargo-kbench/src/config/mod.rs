@@ -24,6 +24,7 @@ mod load;
 mod manifest;
 mod objective;
 mod schema;
+mod spec;
 mod tree;
 
 pub use counters::Counters;

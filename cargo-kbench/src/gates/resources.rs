@@ -42,6 +42,19 @@ pub fn judge(
     Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
 }
 
+/// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
+pub fn is_judged(limits: &ResourceLimits, resources: &Resources) -> bool {
+    let spills = resources.spill_stores.and(resources.spill_loads);
+    let pairs = [
+        (limits.max_registers, resources.registers),
+        (limits.max_shared_bytes, resources.static_shared),
+        (limits.max_spill_bytes, spills),
+        (limits.max_stack_bytes, resources.stack),
+        (limits.max_code_bytes, resources.code_bytes),
+    ];
+    resources.registers.is_some() || pairs.iter().any(|(limit, value)| limit.and(*value).is_some())
+}
+
 /// Static plus dynamic shared memory a block, in bytes; `None` for C.
 pub fn shared_bytes(resources: &Resources, geometry: &Geometry) -> Option<u64> {
     resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared))
@@ -99,5 +112,9 @@ mod tests {
     fn what_the_compiler_does_not_report_is_not_judged() {
         let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
         assert_eq!(judge(&limits, &Resources::default(), &geometry(0), None, "s"), None);
+        assert!(!is_judged(&limits, &Resources::default()));
+        let of_c = Resources { stack: Some(8), ..Resources::default() };
+        let stack = ResourceLimits { max_stack_bytes: Some(64), ..ResourceLimits::default() };
+        assert!(is_judged(&stack, &of_c) && !is_judged(&limits, &of_c) && is_judged(&stack, &resources()));
     }
 }

@@ -91,6 +91,19 @@ impl Reporter for Json<'_> {
 
 /// The verdict on one variant; the last message of `gate` for a kernel.
 pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) {
+    message("verdict", verdict_of(kernel, evaluation, status, rejection));
+}
+
+/// The same with the gates that judged nothing, each with the reason.
+pub fn gated(kernel: &Kernel, gated: &Gated) {
+    let rejection = gated.evaluation.rejection();
+    let status = if rejection.is_some() { "fail" } else { "pass" };
+    let mut fields = verdict_of(kernel, &gated.evaluation, status, rejection);
+    fields["unjudged"] = value(&gated.all_unjudged(kernel));
+    message("verdict", fields);
+}
+
+fn verdict_of(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) -> Value {
     let mut fields = json!({
             "package": kernel.package,
             "kernel": kernel.name,
@@ -109,7 +122,7 @@ pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection
     if let Some(source) = &evaluation.source {
         fields["source"] = value(source);
     }
-    message("verdict", fields);
+    fields
 }
 
 /// The comparisons behind a verdict.

@@ -162,6 +162,12 @@ pub fn name(package: &str, kernel: &str) -> String {
     if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
 }
 
+/// A command as it can be pasted into a shell.
+pub fn command<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    // Only a NUL has no quotes, and no argument of this process holds one.
+    shlex::try_join(words).unwrap_or_default()
+}
+
 /// A shape's sizes, `M=64 N=64`.
 pub fn sizes(shape: &Shape) -> String {
     dims(shape.dims.iter().map(|(name, size)| (name, size)))

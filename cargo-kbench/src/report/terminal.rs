@@ -1,5 +1,6 @@
 //! Progress and results for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -12,12 +13,12 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use crate::compile::Resources;
 use crate::config::{Kernel, Level};
-use crate::elite::ProposerRecord;
+use crate::elite::{EliteEntry, ProposerRecord};
 use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
 use crate::space::Layer;
-use crate::text::printable;
+use crate::text::{printable, steers};
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {
@@ -191,8 +192,9 @@ pub fn spent(spent: &Spent) -> String {
     )
 }
 
-/// The result of tuning: a table, what was rejected, and the three lines the user came for.
-pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> String {
+/// The result of tuning: a table, what was rejected, and the three lines the user came for. `flags` are those of this run that a
+/// `gate` of the winner needs too.
+pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path, flags: &[String]) -> String {
     let mut text = String::new();
     let entry = &tuned.entry;
     let search = &entry.search;
@@ -276,8 +278,16 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     for warning in &tuned.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
     }
-    for missed in &tuned.missed {
-        let _ = writeln!(text, "{WARN}missed{WARN:#} {}", super::rejection(missed));
+    let elsewhere = kernel.gates.performance.iter().map(|limit| limit.shape).filter(|&at| at != kernel.search.shape);
+    let elsewhere: BTreeSet<usize> = elsewhere.chain(kernel.gates.performance_left_out.iter().copied()).collect();
+    if !elsewhere.is_empty() && kernel.gates.performance_level != Level::Allow {
+        let names: Vec<&str> = elsewhere.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "{NOTE}not judged{NOTE:#} the performance limits at {}: this was measured at {}; `gate` judges them",
+            crate::text::list(&names),
+            shape.name
+        );
     }
     if let Some(budget) = tuned.stopped {
         let _ = writeln!(
@@ -289,11 +299,7 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
     }
     let Some(winner) = entry.elite.first() else {
         let _ = writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(search.evaluated, "variant"));
-        let _ = writeln!(
-            text,
-            "{:>12} cargo kbench gate -p {} --kernel {} shows why the default fails",
-            "Next", entry.package, entry.kernel
-        );
+        let _ = writeln!(text, "{:>12} {}; # shows why the default fails", "Next", gate_command(entry, flags, &[]));
         return text;
     };
     if text.ends_with("\n\n") {
@@ -310,21 +316,30 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path) -> St
         let root = elite_path.parent().unwrap_or(elite_path);
         let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {}", "Source", root.join(&source.path).display());
     }
-    // A source of its own does not fit a command line.
+    let (style, level) = if kernel.gates.performance_level == Level::Deny { (BAD, "") } else { (WARN, " (a warning)") };
+    for missed in &tuned.missed {
+        let _ = writeln!(text, "{style}{:>12}{style:#} {}{level}", "Missed", super::rejection(missed));
+    }
     let variant = match &winner.source {
-        None => format!("--variant {}", label.replace(' ', ",")),
-        Some(_) => "--elite".to_owned(),
+        None if !label.contains(steers) => vec!["--variant", &*label],
+        // A source of its own does not fit a command line.
+        _ => vec!["--elite"],
     };
     let _ = writeln!(
         text,
-        "{GOOD}{:>12}{GOOD:#} cargo kbench gate -p {} --kernel {} {variant}; {} has all {}",
+        "{GOOD}{:>12}{GOOD:#} {}; # {} has all {}",
         "Next",
-        entry.package,
-        entry.kernel,
+        gate_command(entry, flags, &variant),
         elite_path.display(),
         entry.elite.len()
     );
     text
+}
+
+/// The `gate` of a tuned kernel, ready for a shell.
+fn gate_command(entry: &EliteEntry, flags: &[String], more: &[&str]) -> String {
+    let words = ["cargo", "kbench", "gate", "-p", &entry.package, "--kernel", &entry.kernel];
+    super::command(words.into_iter().chain(flags.iter().map(String::as_str)).chain(more.iter().copied()))
 }
 
 fn proposed(proposer: &ProposerRecord) -> String {
@@ -375,15 +390,7 @@ fn against(comparison: &Comparison, other: &str) -> String {
 
 /// The result of gating one variant: a line a gate.
 pub fn gated(gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
-    let mut all = vec![Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness];
-    if kernel.gates.sanitize.level != Level::Allow {
-        all.push(Gate::Sanitize);
-    }
-    all.push(Gate::Performance);
-    if kernel.gates.counters.level != Level::Allow {
-        all.push(Gate::Counters);
-    }
-    gates(gated, kernel, &all, verbosity)
+    gates(gated, kernel, &session::gates_of(kernel), verbosity)
 }
 
 /// The same where no device was found.
@@ -402,8 +409,10 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate], verbosity: Verbosity) -
                 (BAD, "FAIL", format!("{}: {}", rejection.code, place_and_message(rejection)))
             }
             Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
-            _ if gate == Gate::Sanitize && gated.sanitized.is_empty() => (NOTE, "-", "no tool was run".to_owned()),
-            _ => (GOOD, "pass", facts(gate, gated, kernel, verbosity)),
+            _ => match gated.unjudged(kernel, gate) {
+                Some(why) => (NOTE, "-", format!("{why}\n{}", facts(gate, gated, kernel, verbosity))),
+                None => (GOOD, "pass", facts(gate, gated, kernel, verbosity)),
+            },
         };
         let name = gate.to_string();
         let mut lines = facts.lines();

@@ -1,13 +1,16 @@
 //! One variant through all gates, and what the performance limits say of a comparison.
 
+use std::collections::BTreeMap;
+
 use kbench_runtime::protocol::DeviceInfo;
 
 use super::{Event, Reporter, finals, judge_counters, sanitize};
-use crate::config::{BaselineKind, Kernel, PerformanceBound};
-use crate::evaluation::{Evaluation, Outcome, Rejection};
+use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
+use crate::evaluation::{BuildRecord, Evaluation, Gate, Outcome, Rejection};
 use crate::gates;
 use crate::profile::Profile;
 use crate::space::Variant;
+use crate::text;
 use crate::workbench::{Compared, Entrant, RunError, Workbench};
 
 /// What gating one variant found.
@@ -23,6 +26,54 @@ pub struct Gated {
     pub compared: Vec<(usize, Compared)>,
     /// Its name in them.
     pub label: String,
+}
+
+/// The gates of a kernel, in the order they are run.
+pub fn gates_of(kernel: &Kernel) -> Vec<Gate> {
+    let mut gates = vec![Gate::Compile, Gate::Resources, Gate::Launch, Gate::Correctness];
+    if kernel.gates.sanitize.level != Level::Allow {
+        gates.push(Gate::Sanitize);
+    }
+    gates.push(Gate::Performance);
+    if kernel.gates.counters.level != Level::Allow {
+        gates.push(Gate::Counters);
+    }
+    gates
+}
+
+impl Gated {
+    /// The gates that were run and judged nothing, each with the reason.
+    pub fn all_unjudged(&self, kernel: &Kernel) -> BTreeMap<Gate, String> {
+        let end = self.evaluation.rejection().map(|rejection| rejection.gate);
+        let run = gates_of(kernel).into_iter().filter(|&gate| end.is_none_or(|end| gate < end));
+        run.filter_map(|gate| Some((gate, self.unjudged(kernel, gate)?))).collect()
+    }
+
+    /// Why a gate that found nothing wrong judged nothing; `None` where it judged.
+    pub fn unjudged(&self, kernel: &Kernel, gate: Gate) -> Option<String> {
+        let gates = &kernel.gates;
+        let allowed = |level: Level| (level == Level::Allow).then(|| "at level `allow`".to_owned());
+        let shapes = |shapes: &[usize]| {
+            let names: Vec<&str> = shapes.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
+            text::list(&names)
+        };
+        match gate {
+            Gate::Compile | Gate::Launch => None,
+            Gate::Resources => allowed(gates.resources.level).or_else(|| {
+                let judged = |build: &BuildRecord| gates::resources::is_judged(&gates.resources, &build.resources);
+                (!self.evaluation.builds.iter().any(judged)).then(|| "no limits".to_owned())
+            }),
+            Gate::Correctness => allowed(gates.correctness.level),
+            Gate::Sanitize => self.sanitized.is_empty().then(|| "no tool was run".to_owned()),
+            Gate::Performance => allowed(gates.performance_level).or_else(|| {
+                gates.performance.is_empty().then(|| match &gates.performance_left_out[..] {
+                    [] => "no limits".to_owned(),
+                    left_out => format!("no limit here: the table has limits at {}", shapes(left_out)),
+                })
+            }),
+            Gate::Counters => self.profiles.is_empty().then(|| "nothing was counted".to_owned()),
+        }
+    }
 }
 
 /// Runs one variant through the gates on an open bench; the sanitizers stand between gates 2 and 3.
@@ -77,6 +128,9 @@ pub fn gate(
 
 /// The performance limits that a measured variant misses, at the shape of the comparison.
 pub(super) fn missed_limits(kernel: &Kernel, name: &str, compared: &Compared) -> Vec<Rejection> {
+    if kernel.gates.performance_level == Level::Allow {
+        return Vec::new();
+    }
     let limits = kernel.gates.performance.iter().filter(|limit| limit.shape == kernel.search.shape);
     limits.filter_map(|limit| judge_limit(kernel, limit.shape, &limit.limit, name, compared)).collect()
 }

@@ -1,4 +1,4 @@
-//! Variants by name: `K=V,K2=V2` on the command line, tables in JSON and TOML.
+//! Variants by name: `K=V,K2=V2` or `K=V K2=V2` on the command line, tables in JSON and TOML.
 
 use std::fmt;
 
@@ -103,19 +103,27 @@ pub enum VariantError {
 }
 
 impl Space {
-    /// Parses `K=V,K2=V2`; toggles that are not named have their default value. The variant satisfies the constraints.
+    /// Parses `K=V,K2=V2` or `K=V K2=V2`, as variants are printed; toggles that are not named have their default value. The variant
+    /// satisfies the constraints.
     pub fn parse(&self, text: &str) -> Result<Variant, VariantError> {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let pairs: Vec<(&str, &str)> = parts
-            .map(|part| part.split_once('=').ok_or_else(|| VariantError::NoValue(part.to_owned())))
-            .collect::<Result<_, _>>()?;
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        let mut rest = text.trim_start_matches(SEPARATORS);
+        while !rest.is_empty() {
+            let (name, after) = rest.split_once('=').ok_or_else(|| VariantError::NoValue(rest.trim().to_owned()))?;
+            let name = name.trim();
+            if name.contains(SEPARATORS) {
+                let part = name.split(SEPARATORS).next().unwrap_or(name);
+                return Err(VariantError::NoValue(part.to_owned()));
+            }
+            let at = self.toggle(name).ok_or_else(|| self.unknown_toggle(name))?;
+            let length = self.toggles[at].length_of_value(after);
+            pairs.push((name, &after[..length]));
+            rest = after[length..].trim_start_matches(SEPARATORS);
+        }
         self.build(
             &pairs,
-            |(name, value)| (name.trim(), value.trim().to_owned()),
-            |toggle, (_, value)| {
-                let value = value.trim();
-                toggle.values.iter().position(|known| known.to_string() == value || macro_text(known) == value)
-            },
+            |(name, value)| (name, value.trim().to_owned()),
+            |toggle, (_, value)| toggle.values.iter().position(|known| is_written(known, value)),
         )
     }
 
@@ -162,7 +170,31 @@ impl Space {
     }
 }
 
+/// What stands between the parts of a variant.
+const SEPARATORS: [char; 5] = [',', ' ', '\t', '\n', '\r'];
+
+/// Whether a text is a value, as people or the preprocessor write it.
+fn is_written(value: &Value, text: &str) -> bool {
+    let is = |text: &str| value.to_string() == text || macro_text(value) == text;
+    is(text) || is(text.trim())
+}
+
 impl Toggle {
+    /// Bytes of the value that a text begins with. Values may hold separators: it is the longest one that the text goes on after, and
+    /// if there is none, what stands before the next separator.
+    fn length_of_value(&self, text: &str) -> usize {
+        let ends = |length: &usize| text[*length..].chars().next().is_none_or(|next| SEPARATORS.contains(&next));
+        let space = text.len() - text.trim_start().len();
+        let begun = |from: usize| {
+            let texts = self.values.iter().flat_map(|value| [value.to_string(), macro_text(value)]);
+            let lengths =
+                texts.filter(move |value| text[from..].starts_with(value.as_str())).map(move |v| from + v.len());
+            lengths.filter(ends).max()
+        };
+        let unknown = || text[space..].find(SEPARATORS).map_or(text.len(), |end| space + end);
+        begun(0).max(begun(space)).unwrap_or_else(unknown)
+    }
+
     /// The index of a value; `true` is 1 and `false` is 0, as for the preprocessor.
     pub fn index_of(&self, value: &Value) -> Option<usize> {
         let exact = self.values.iter().position(|known| known == value);

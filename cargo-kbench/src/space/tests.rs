@@ -123,3 +123,41 @@ fn mistakes_in_a_variant() {
     insta::assert_snapshot!(error("TILE_M=64,TILE_M=128"), @"`TILE_M` is given twice");
     insta::assert_snapshot!(error("NUM_PRODUCER_WARPS=2"), @"`USE_WARP_SPECIALIZATION=0 TILE_M=64 NUM_PRODUCER_WARPS=2 FAST=false MODE=rn` does not satisfy `USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1`");
 }
+
+#[test]
+fn a_variant_is_read_as_it_is_printed() {
+    let texts = |name: &str, values: &[&str]| Toggle {
+        name: name.to_owned(),
+        values: values.iter().map(|value| Value::Str((*value).to_owned())).collect(),
+        layer: Layer::Macro,
+    };
+    let space = Space {
+        toggles: vec![
+            texts("T", &["float", "unsigned int", "int"]),
+            texts("MSG", &["\"a, b\"", "\"it's $HOME\"", "x", "x y"]),
+            texts("F", &["-O2", "-O2 -g", "a=b"]),
+        ],
+        constraints: Vec::new(),
+        default: Variant(vec![0, 0, 0]),
+    };
+    for t in 0..3 {
+        for message in 0..4 {
+            for flag in 0..3 {
+                let variant = Variant(vec![t, message, flag]);
+                let printed = space.label(&variant);
+                assert_eq!(space.parse(&printed), Ok(variant.clone()), "{printed}");
+                let commas: Vec<String> = space.get(&variant).map(|(name, value)| format!("{name}={value}")).collect();
+                assert_eq!(space.parse(&commas.join(",")), Ok(variant.clone()), "{commas:?}");
+                assert_eq!(space.parse(&format!(" {} ", commas.join(" , "))), Ok(variant), "{commas:?}");
+            }
+        }
+    }
+    assert_eq!(space.parse(""), Ok(space.default.clone()));
+    assert_eq!(space.parse("T = int"), Ok(Variant(vec![2, 0, 0])));
+    let error = |text: &str| space.parse(text).unwrap_err().to_string();
+    assert!(error("T=unsigned F=-O2").starts_with("`T` has no value `unsigned`; its values are"));
+    assert_eq!(error("T=int G=1"), "no toggle `G`; there are `T`, `MSG` and `F`");
+    assert_eq!(error("T=int T=int"), "`T` is given twice");
+    assert_eq!(error("T=int int"), "expected `TOGGLE=value`, found `int`");
+    assert_eq!(error("T=int x F=-O2"), "expected `TOGGLE=value`, found `x`");
+}

@@ -6,8 +6,8 @@ use std::thread;
 use super::{Exit, compiler, load, overridden, selected, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::compile::Compiler;
-use crate::config::{Kernel, Package, Project};
-use crate::elite::{EliteEntry, EliteFile};
+use crate::config::{Kernel, Level, Package, Project};
+use crate::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::journal::{Journal, Recall};
 use crate::report::{
     self, Verbosity,
@@ -44,7 +44,16 @@ pub fn run(
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let kernel = overridden(kernel, measure)?;
-        let tuning = Tuning { project: &project, package, compiler: &compiler, device: measure.device, tune, output };
+        let flags = flags_of_gate(select, tools, measure);
+        let tuning = Tuning {
+            project: &project,
+            package,
+            compiler: &compiler,
+            device: measure.device,
+            tune,
+            output,
+            flags: &flags,
+        };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
         let tuned = if tune.per_shape { tuning.each_shape(&kernel, &from) } else { tuning.whole(&kernel, &from) };
         match tuned {
@@ -53,6 +62,14 @@ pub fn run(
         }
     }
     Ok(exit)
+}
+
+/// What a search found.
+struct Found {
+    /// The best; none where nothing survived.
+    elite: Vec<EliteVariant>,
+    /// [`Exit::Failed`] where nothing survived, or the winner misses a limit that is denied.
+    exit: Exit,
 }
 
 /// What all searches of a run share.
@@ -64,6 +81,23 @@ struct Tuning<'a> {
     device: u32,
     tune: &'a TuneArgs,
     output: &'a OutputArgs,
+    /// What a `gate` of the winner has to be told of this run.
+    flags: &'a [String],
+}
+
+/// The flags that say where things are and what is measured, for a `gate` of the same.
+fn flags_of_gate(select: &SelectArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let shapes = (!measure.shapes.is_empty()).then(|| measure.shapes.join(","));
+    let device = (measure.device != 0).then(|| measure.device.to_string());
+    let flags = [
+        ("--manifest-path", path(&select.manifest_path)),
+        ("--target-dir", path(&select.target_dir)),
+        ("--nvcc", path(&tools.nvcc)),
+        ("--shapes", shapes),
+        ("--device", device),
+    ];
+    flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
 }
 
 impl<'a> Tuning<'a> {
@@ -71,8 +105,7 @@ impl<'a> Tuning<'a> {
     fn whole(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
         let journal = self.journal(kernel);
         let shape = &kernel.shapes[kernel.search.shape].name;
-        let elite = self.search(kernel, &journal, from, &[shape])?;
-        Ok(if elite.is_some() { Exit::Pass } else { Exit::Failed })
+        Ok(self.search(kernel, &journal, from, &[shape])?.exit)
     }
 
     /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all at every shape.
@@ -85,6 +118,7 @@ impl<'a> Tuning<'a> {
         let folder = self.journal_folder(kernel).join(&kernel.name);
         let mut union: Vec<Variant> = Vec::new();
         let mut exit = Exit::Pass;
+        let mut all_survived = true;
         for (at, &shape) in shapes.iter().enumerate() {
             let mut kernel = kernel.clone();
             kernel.search.shape = shape;
@@ -92,33 +126,25 @@ impl<'a> Tuning<'a> {
             self.say("Shape", Verbosity::Normal, format_args!("{name}, {} of {}", at + 1, shapes.len()));
             // What an earlier run found for the shapes to come is no start, so that the same command run twice does the same.
             let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
-            let elite =
+            let found =
                 self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
-            let Some(entry) = elite else {
-                exit = Exit::Failed;
-                continue;
-            };
-            for elite in &entry.elite {
+            exit = exit.max(found.exit);
+            all_survived &= !found.elite.is_empty();
+            for elite in &found.elite {
                 let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
                 if !union.contains(&variant) {
                     union.push(variant);
                 }
             }
         }
-        if exit == Exit::Pass && shapes.len() > 1 {
-            exit = self.cover(kernel, &shapes, &union)?;
+        if all_survived && shapes.len() > 1 {
+            exit = exit.max(self.cover(kernel, &shapes, &union)?);
         }
         Ok(exit)
     }
 
-    /// The entry that a search adds to elite.json; `None` where nothing survived. Entries of `but`, shapes on this device, are no start.
-    fn search(
-        self,
-        kernel: &Kernel,
-        journal: &Path,
-        from: &[&EliteEntry],
-        but: &[&str],
-    ) -> Result<Option<EliteEntry>, RunError> {
+    /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
+    fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
         thread::scope(|scope| {
             let bench = self.bench(kernel);
             session::ahead(scope, bench.builder.clone());
@@ -132,7 +158,7 @@ impl<'a> Tuning<'a> {
         journal: &Path,
         from: &[&EliteEntry],
         but: &[&str],
-    ) -> Result<Option<EliteEntry>, RunError> {
+    ) -> Result<Found, RunError> {
         let kernel = bench.kernel;
         let device = bench.open(Some(&kernel.space.default))?;
         let path = self.project.elite_path();
@@ -159,7 +185,7 @@ impl<'a> Tuning<'a> {
         if self.output.json() {
             report::json::tuned(&tuned);
         } else {
-            out!("{}", terminal::tuned(&tuned, kernel, &path));
+            out!("{}", terminal::tuned(&tuned, kernel, &path, self.flags));
             self.say("Spent", Verbosity::Verbose, terminal::spent(&tuned.spent));
             let seconds = tuned.seconds;
             self.say(
@@ -168,7 +194,9 @@ impl<'a> Tuning<'a> {
                 format_args!("in {seconds:.1} s; journal in {}", journal.display()),
             );
         }
-        Ok(survived.then_some(tuned.entry))
+        let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
+        let exit = if survived && !misses { Exit::Pass } else { Exit::Failed };
+        Ok(Found { elite: tuned.entry.elite, exit })
     }
 
     fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {

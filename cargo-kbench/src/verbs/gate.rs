@@ -99,8 +99,7 @@ fn gate(
     let rejection = gated.evaluation.rejection();
     if output.json() {
         report::json::comparisons(kernel, &gated);
-        let status = if rejection.is_some() { "fail" } else { "pass" };
-        report::json::verdict(kernel, &gated.evaluation, status, rejection);
+        report::json::gated(kernel, &gated);
     } else {
         outln!("{}", terminal::gated(&gated, kernel, output.verbosity()));
     }

@@ -156,7 +156,12 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
         if !shapes.contains(&kernel.search.shape) {
             kernel.search.shape = shapes[0];
         }
-        kernel.gates.performance.retain(|limit| shapes.contains(&limit.shape));
+        let (judged, left_out) =
+            kernel.gates.performance.into_iter().partition::<Vec<_>, _>(|limit| shapes.contains(&limit.shape));
+        kernel.gates.performance = judged;
+        kernel.gates.performance_left_out = left_out.iter().map(|limit| limit.shape).collect();
+        kernel.gates.performance_left_out.sort_unstable();
+        kernel.gates.performance_left_out.dedup();
         kernel.gates.counters.shapes.retain(|shape| shapes.contains(shape));
         if kernel.gates.counters.shapes.is_empty() {
             kernel.gates.counters.shapes.push(kernel.search.shape);

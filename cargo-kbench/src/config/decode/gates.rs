@@ -37,6 +37,7 @@ pub(super) fn gates(
             .iter()
             .filter_map(|node| performance(node, kernel.entries_of("baselines"), env, search, report))
             .collect(),
+        performance_left_out: Vec::new(),
         performance_level: level(table.text("performance_level")),
         sanitize: sanitize::sanitize(table.get("sanitize"), env, parts.backend, report),
         counters: counters::counters(table.get("counters"), env, search, parts.backend, report),

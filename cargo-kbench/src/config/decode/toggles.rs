@@ -68,9 +68,9 @@ fn values(entry: &Entry, report: &Report) -> Vec<Value> {
             let message = format!("toggle `{}` has the value `{value}` twice", entry.key);
             report.error(&node.place, message, format!("the compiler sees `-D{}={text}` both times", entry.key));
         }
-        if text.contains([',', '\n', '\0']) || text.trim() != text {
+        if text.contains(|c: char| c.is_control()) || text.trim() != text {
             let message = format!("`{}` cannot be the value of a toggle", text.escape_debug());
-            report.error(&node.place, message, "`--variant K=V,…` could not name it");
+            report.error(&node.place, message, "`--variant K=V` could not name it");
         }
         values.push((value, text));
     }

@@ -1,4 +1,4 @@
-//! Workspaces as cargo sees them, without cargo: `[workspace] members` and `exclude` with `*` and `?`, the root package,
+//! Workspaces as cargo sees them, without cargo: `[workspace] members` (patterns) and `exclude`, the root package,
 //! `CARGO_TARGET_DIR` and `build.target-dir`. Not followed: path dependencies that are members without being listed.
 
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ pub(super) fn workspace(manifest: &Path) -> Result<Workspace, LoadError> {
     let (root, members) = if root == manifest || members.iter().any(|member| member.manifest == manifest) {
         (root, members)
     } else {
-        (manifest.to_owned(), member(manifest)?.into_iter().collect())
+        (manifest.to_owned(), member(manifest, &table)?.into_iter().collect())
     };
     Ok(Workspace { target_directory: target_directory(&root), root, members })
 }
@@ -65,47 +65,27 @@ fn members(root: &Path, table: &Table) -> Result<Vec<Member>, LoadError> {
     for folder in folders {
         let manifest = folder.join("Cargo.toml");
         if manifest.is_file() {
-            members.extend(member(&manifest)?);
+            members.extend(member(&manifest, table)?);
         }
     }
     Ok(members)
 }
 
-fn member(manifest: &Path) -> Result<Option<Member>, LoadError> {
+/// The package of a manifest; `root` is the manifest that it may inherit its version from.
+fn member(manifest: &Path, root: &Table) -> Result<Option<Member>, LoadError> {
     let table = read(manifest)?;
-    let name = table.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
-    Ok(name.map(|name| Member { name: name.to_owned(), manifest: manifest.to_owned() }))
+    let package = table.get("package");
+    let text = |key: &str| package?.get(key)?.as_str();
+    let inherited = || root.get("workspace")?.get("package")?.get("version")?.as_str();
+    let version = text("version").or_else(inherited).unwrap_or_default().to_owned();
+    Ok(text("name").map(|name| Member { name: name.to_owned(), version, manifest: manifest.to_owned() }))
 }
 
 /// The folders that a pattern names, sorted.
 fn expand(directory: &Path, pattern: &str) -> Vec<PathBuf> {
-    let mut folders = vec![directory.to_owned()];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        folders = folders.iter().flat_map(|folder| children(folder, part)).collect();
-    }
-    folders.iter().map(|folder| normalize(folder)).collect()
-}
-
-fn children(folder: &Path, part: &str) -> Vec<PathBuf> {
-    if !part.contains(['*', '?']) {
-        return vec![folder.join(part)];
-    }
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| matches(part.as_bytes(), name.as_bytes())).collect();
-    names.sort();
-    names.iter().map(|name| folder.join(name)).filter(|path| path.is_dir()).collect()
-}
-
-/// Whether a name matches a pattern of `*` and `?`.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| matches(rest, &name[skip..])),
-        ([b'?', pattern @ ..], [_, name @ ..]) => matches(pattern, name),
-        ([a, pattern @ ..], [b, name @ ..]) => a == b && matches(pattern, name),
-        _ => false,
-    }
+    let directory = glob::Pattern::escape(&directory.to_string_lossy());
+    let Ok(paths) = glob::glob(&format!("{directory}/{pattern}")) else { return Vec::new() };
+    paths.filter_map(Result::ok).filter(|path| path.is_dir()).map(|folder| normalize(&folder)).collect()
 }
 
 /// Without `.` and `..`, by text alone.
@@ -145,16 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
-        for (pattern, name, expected) in [
-            ("*", "sdpa", true),
-            ("sd?a", "sdpa", true),
-            ("s*a", "sdpa", true),
-            ("s*b", "sdpa", false),
-            ("", "a", false),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
+    fn paths_lose_their_detours() {
         assert_eq!(normalize(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 
@@ -166,9 +137,12 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        write("Cargo.toml", "[workspace]\nmembers = [\"app\", \"kernels/*\"]\nexclude = [\"kernels/old\"]\n");
+        write(
+            "Cargo.toml",
+            "[workspace]\nmembers = [\"app\", \"kernels/*\"]\nexclude = [\"kernels/old\"]\n[workspace.package]\nversion = \"1.2.3\"\n",
+        );
         write("app/Cargo.toml", "[package]\nname = \"app\"\n");
-        write("kernels/b/Cargo.toml", "[package]\nname = \"b\"\n");
+        write("kernels/b/Cargo.toml", "[package]\nname = \"b\"\nversion.workspace = true\n");
         write("kernels/a/Cargo.toml", "[package]\nname = \"a\"\n");
         write("kernels/old/Cargo.toml", "[package]\nname = \"old\"\n");
         write("kernels/notes/README", "");
@@ -181,6 +155,8 @@ mod tests {
         assert_eq!(names("Cargo.toml"), ("Cargo.toml".into(), "app a b".into()));
         assert_eq!(names("kernels/a/Cargo.toml"), ("Cargo.toml".into(), "app a b".into()));
         assert_eq!(names("kernels/old/Cargo.toml"), ("kernels/old/Cargo.toml".into(), "old".into()));
+        let members = workspace(&folder.path().join("Cargo.toml")).unwrap().members;
+        assert_eq!(members.iter().find(|member| member.name == "b").unwrap().version, "1.2.3");
         assert_eq!(configured_target(&folder.path().join("app")), Some(folder.path().join("out")));
     }
 }
