@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use kbench_runtime::protocol::{Beside, Sampling, SeedReport};
+use kbench_runtime::protocol::{Beside, Disturbance, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -301,7 +301,17 @@ pub struct TimingRecord {
     pub sampling: Option<Sampling>,
 }
 
+/// Share of the samples from which on a disturbance that is still in them decides what their median is.
+const UNKNOWN: f64 = 0.2;
+
 impl TimingRecord {
+    /// Whether p50 is known. Of a kernel that lost its core in many samples, and of which nobody can tell what it lost, it is not.
+    pub fn is_known(&self) -> bool {
+        let disturbed = |sampling: &Sampling| sampling.disturbed.get(&Disturbance::InvoluntaryContextSwitch).copied();
+        let disturbed = self.sampling.as_ref().and_then(disturbed).unwrap_or(0);
+        disturbed as f64 <= UNKNOWN * self.summary.n as f64
+    }
+
     /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy
     /// where not to look, and nobody else anything.
     pub fn is_raced(&self) -> bool {

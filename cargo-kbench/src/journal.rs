@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use kbench_runtime::stats::Samples;
 use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
@@ -104,9 +105,19 @@ pub struct ComparisonEntry {
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
+    /// By how much each sample may be too long; empty where none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slack: Vec<f64>,
     /// Where it is a baseline by `command`.
     #[serde(default)]
     pub external: Option<ExternalRecord>,
+}
+
+impl ComparisonEntry {
+    /// Its samples, with what is not sure of them.
+    pub fn taken(&self) -> Samples<'_> {
+        Samples { times: &self.samples, slack: &self.slack }
+    }
 }
 
 /// One run under a sanitizer.

@@ -184,13 +184,16 @@ pub struct Comparison {
 
 impl Comparison {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
-    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison.
+    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison. A p50 that
+    /// is not known decides nothing.
     pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
         let speedup = compared.speedup(name, other).ok()?;
         let same = compared.same_program(name, other);
+        let is_known = compared.is_known(name) && compared.is_known(other);
         let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
         let verdict = match gates::performance::verdict(&speedup) {
             _ if same => Verdict::Same,
+            _ if !is_known => Verdict::Undecided,
             Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Undecided,
             verdict => verdict,
         };

@@ -197,10 +197,14 @@ impl Compared {
 
 /// The speed-up from old to new and what it was taken from.
 fn speedup(old: &Time, new: &Time) -> (Option<Speedup>, String) {
-    if let Some(speedup) = Speedup::unpaired(&old.samples, &new.samples) {
-        return (Some(speedup), format!("{} and {} samples", old.samples.len(), new.samples.len()));
-    }
+    let paired = Speedup::unpaired(&old.samples, &new.samples);
+    let samples = format!("{} and {} samples", old.samples.len(), new.samples.len());
     let (old, new) = (&old.summary, &new.summary);
+    if let Some(Speedup { ratio, low, high }) = paired {
+        // Samples that may be too long lower the ends of the medians' intervals.
+        let (low, high) = (low.min(old.p50_low / new.p50), high.max(old.p50 / new.p50_low));
+        return (Some(Speedup { ratio, low, high }), samples);
+    }
     if !(old.p50_low > 0.0 && new.p50_low > 0.0) {
         return (None, "a time of 0 has no ratio".to_owned());
     }

@@ -200,6 +200,7 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         program: String::new(),
         timing: timing(p50),
         samples: samples(p50),
+        slack: Vec::new(),
         external: None,
     };
     let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];

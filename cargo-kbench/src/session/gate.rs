@@ -6,7 +6,7 @@ use kbench_runtime::protocol::DeviceInfo;
 
 use super::{Event, Reporter, finals, judge_counters, sanitize};
 use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
-use crate::evaluation::{BuildRecord, Evaluation, Gate, Outcome, Rejection};
+use crate::evaluation::{BuildRecord, Evaluation, Gate, Outcome, Reason, Rejection};
 use crate::gates;
 use crate::profile::Profile;
 use crate::space::Variant;
@@ -144,6 +144,13 @@ fn judge_limit(
     compared: &Compared,
 ) -> Option<Rejection> {
     let entry = compared.entry(name)?;
+    let unknown = |name: &str| {
+        let why = format!("the time of {name} is not known: it lost its core in too many samples");
+        Some(Rejection::new(Gate::Performance, Reason::Undecided, why, Some(&kernel.shapes[shape].name)))
+    };
+    if !entry.timing.is_known() {
+        return unknown(name);
+    }
     let (baseline, speedup) = match bound {
         PerformanceBound::MaxP50Us(_) => (String::new(), Err(String::new())),
         PerformanceBound::MinSpeedup { over, .. } => {
@@ -153,8 +160,12 @@ fn judge_limit(
                 BaselineKind::Variant(variant) => kernel.space.label(variant),
                 _ => baseline.name.clone(),
             };
+            let over = if compared.entry(&baseline.name).is_some() { &baseline.name } else { &label };
+            if compared.entry(over).is_some() && !compared.is_known(over) {
+                return unknown(over);
+            }
             let speedup =
-                compared.speedup(name, &baseline.name).or_else(|why| compared.speedup(name, &label).map_err(|_| why));
+                compared.speedup(name, over).map_err(|why| compared.speedup(name, &baseline.name).err().unwrap_or(why));
             (baseline.name.clone(), speedup)
         }
     };

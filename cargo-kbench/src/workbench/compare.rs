@@ -75,7 +75,7 @@ impl Compared {
     pub fn noise_floor(&self) -> Option<f64> {
         let pairs = self.entries.iter().enumerate().flat_map(|(at, one)| {
             let twins = self.entries[at + 1..].iter().filter(|other| other.program == one.program);
-            twins.filter_map(|other| Speedup::of(&one.samples, &other.samples))
+            twins.filter_map(|other| Speedup::of(one.taken(), other.taken()))
         });
         pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
@@ -88,8 +88,13 @@ impl Compared {
                 None => format!("`{name}` was not measured"),
             })
         };
-        Speedup::of(&find(over)?.samples, &find(name)?.samples)
+        Speedup::of(find(over)?.taken(), find(name)?.taken())
             .ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
+    }
+
+    /// Whether the time of an entry is known: see [`TimingRecord::is_known`].
+    pub fn is_known(&self, name: &str) -> bool {
+        self.entry(name).is_some_and(|entry| entry.timing.is_known())
     }
 
     /// The time of an entry over another's: from paired rounds, of too few by p50. `None` where one was not measured.
@@ -281,6 +286,7 @@ impl<'a> Workbench<'a> {
                 program: contender.program.clone(),
                 timing: record,
                 samples: timing.samples,
+                slack: timing.slack,
                 external: None,
             });
         }
@@ -305,6 +311,7 @@ impl<'a> Workbench<'a> {
                 program: self.program_key(rival),
                 timing,
                 samples: std::mem::take(&mut rival.samples),
+                slack: Vec::new(),
                 external: Some(external),
             });
         }
@@ -343,6 +350,7 @@ impl<'a> Workbench<'a> {
             return Ok(Ok(()));
         }
         for (timing, new) in timings.iter_mut().zip(new) {
+            add_slack(timing, &new);
             timing.samples.extend(new.samples);
             timing.batch = timing.batch.max(new.batch);
             timing.sampling.add(new.sampling);
@@ -438,6 +446,16 @@ impl<'a> Workbench<'a> {
     }
 }
 
+/// Adds the slack of a later turn; of samples without any it is 0 where others have some.
+fn add_slack(timing: &mut Timing, new: &Timing) {
+    if timing.slack.is_empty() && new.slack.is_empty() {
+        return;
+    }
+    timing.slack.resize(timing.samples.len(), 0.0);
+    timing.slack.extend(&new.slack);
+    timing.slack.resize(timing.samples.len() + new.samples.len(), 0.0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,7 +468,7 @@ mod tests {
             let summary = Summary::of(&samples).unwrap();
             let (shape, clock) = ("mission".to_owned(), "fake".to_owned());
             let timing = TimingRecord { shape, summary, batch: 1, clock, sampling: None };
-            Self { name: name.to_owned(), program: name.to_owned(), timing, samples, external: None }
+            Self { name: name.to_owned(), program: name.to_owned(), timing, samples, slack: Vec::new(), external: None }
         }
     }
 

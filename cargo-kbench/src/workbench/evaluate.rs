@@ -6,7 +6,7 @@ use kbench_runtime::protocol::{
     Case, CheckJob, Convergence, Depth, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase,
     Timing,
 };
-use kbench_runtime::stats::Summary;
+use kbench_runtime::stats::{Samples, Summary};
 
 use super::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
@@ -18,7 +18,7 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 7;
+const METHOD: u32 = 8;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -383,7 +383,7 @@ pub(super) fn measured(
     timing: &Timing,
     warnings: &mut Vec<String>,
 ) -> Result<TimingRecord, Rejection> {
-    let Some(summary) = Summary::of(&timing.samples) else {
+    let Some(summary) = Summary::of(Samples { times: &timing.samples, slack: &timing.slack }) else {
         let message = "the worker's samples are not numbers";
         return Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape)));
     };

@@ -76,6 +76,13 @@ fn more(record: &TimingRecord) -> impl Iterator<Item = String> {
             let why = words(&sampling.disturbed, sampling.sm_clock.as_ref());
             lines.push(format!("{kept} of {n} samples disturbed to the end: {why}"));
         }
+        let corrected = sampling.corrected;
+        if corrected as f64 > MANY_KEPT * n as f64 {
+            lines.push(format!("{corrected} of {n} samples lost the core: their time is processor time"));
+        }
+        if !record.is_known() {
+            lines.push("so p50 is not known, and decides nothing".to_owned());
+        }
         let exposed = sampling.exposed_samples;
         if exposed as f64 > MANY_KEPT * n as f64 {
             lines.push(format!("{exposed} of {n} samples may be too long: the device waited for the host"));

@@ -45,10 +45,17 @@ pub struct Model {
     /// Every so many-th sample loses the core once, and takes three times as long by the clock, not by processor time.
     #[serde(default)]
     pub preempted: Option<u64>,
+    /// Threads that it uses: of several, processor time says nothing of the clock's.
+    #[serde(default = "default_threads")]
+    pub threads: u32,
 }
 
 fn default_noise() -> f64 {
     0.002
+}
+
+fn default_threads() -> u32 {
+    1
 }
 
 fn default_power() -> f64 {
@@ -349,6 +356,10 @@ impl Device for FakeDevice {
             (false, true) => Watch::Calm,
             (false, false) => Watch::Later,
         }
+    }
+
+    fn core(&self, bound: &Bound) -> Option<u32> {
+        (bound.kernel.model.threads == 1).then_some(0)
     }
 
     fn sm_clock(&mut self) -> Option<SmClock> {

@@ -41,6 +41,9 @@ pub struct Sampling {
     pub discarded: BTreeMap<Disturbance, u64>,
     /// Disturbed samples that were kept, because disturbances did not end.
     pub disturbed: BTreeMap<Disturbance, u64>,
+    /// Samples that lost the core and whose time is therefore the kernel's processor time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub corrected: u64,
     /// The core that a single-threaded kernel was pinned to.
     pub core: Option<u32>,
     /// Clock of the multiprocessors while sampling, where it could be read.
@@ -101,10 +104,16 @@ impl Sampling {
             exposed_samples: self.exposed_samples + later.exposed_samples,
             discarded: sum(std::mem::take(&mut self.discarded), &later.discarded),
             disturbed: sum(std::mem::take(&mut self.disturbed), &later.disturbed),
+            corrected: self.corrected + later.corrected,
             sm_clock,
             ..later
         };
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SmClock {

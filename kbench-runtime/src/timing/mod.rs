@@ -7,6 +7,7 @@ mod energy;
 mod honesty;
 mod sampling;
 mod stopping;
+mod taken;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -20,8 +21,9 @@ pub use self::stopping::{FEWEST, Look, Stopping, median_interval};
 use self::after::Glance;
 use self::damage::Damage;
 use self::sampling::Counts;
+use self::taken::Taken;
 use crate::check::{OnStage, Session};
-use crate::device::{Device, Sample, Write};
+use crate::device::{Device, Write};
 use crate::protocol::{CacheMode, Failure, Role, Sampling, SkipsWork, Stage, TimeJob, TimedCase, Timing};
 use crate::reference;
 use crate::rig::{Outputs, Rig};
@@ -53,7 +55,7 @@ struct Measured<D: Device> {
     /// What makes memory ready for each sample, for each set: the case finds nothing there that it or another one has made.
     writes: Vec<Vec<Write<D::Buffer>>>,
     batch: u32,
-    samples: Vec<Sample>,
+    samples: Vec<Taken>,
     counts: Counts,
     glances: Vec<Glance>,
     /// What the last sample left behind.
@@ -168,22 +170,25 @@ impl<D: Device> Session<D> {
                 after::after(device, &mut self.seen, &mut case, tensors, job.bad_above, stage).map_err(at(index))?
             };
             let resolution = device.resolution().map_err(at(index))?;
-            let samples: Vec<f64> = case.samples.iter().map(|sample| sample.nanoseconds).collect();
+            let samples = sampling::times(&case.samples);
+            let corrected = case.samples.iter().filter(|sample| sample.corrected).count() as u64;
             let sampling = Sampling {
                 cache: job.cache,
                 resolution_ns: Some(resolution.step),
                 overhead_ns: Some(resolution.overhead),
-                converged: ended.stopping.is_converged(&samples),
+                converged: ended.stopping.is_converged(&samples) && sampling::is_sure(&case.samples, job.until),
                 raced: ended.raced,
                 input_sets: case.sets.len() as u32,
                 exposed_samples: case.samples.iter().filter(|sample| sample.exposed).count() as u64,
                 disturbed: case.disturbed(),
+                corrected,
                 discarded: std::mem::take(&mut case.counts.discarded),
                 core: device.core(&case.rig.bound),
                 sm_clock: ended.sm_clock.clone(),
             };
             timings.push(Timing {
                 samples,
+                slack: sampling::slack(&case.samples),
                 batch: case.batch,
                 clock: device.clock(&case.rig.bound, case.batch).to_owned(),
                 after,

@@ -1,4 +1,4 @@
-//! The rounds: a sample of each case, again and again, disturbed ones taken again.
+//! The rounds: a sample of each case, again and again, disturbed ones taken again where that helps.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::after::Glance;
 use super::stopping::{is_clearly_above, is_race_look};
+use super::taken::Taken;
 use super::{Look, Measured, Pulse, Stopping};
 use crate::device::{Device, Sample, Watch};
-use crate::protocol::{CacheMode, Disturbance, Failure, SmClock, Stage, TimeJob};
+use crate::protocol::{CacheMode, Convergence, Disturbance, Failure, SmClock, Stage, TimeJob};
 use crate::rig::is_output;
 
 /// How often one disturbed sample is taken again.
@@ -27,11 +28,14 @@ const PIECE: usize = 64;
 pub(super) struct Counts {
     pub discarded: BTreeMap<Disturbance, u64>,
     left: u64,
+    /// Samples taken, and those of them that were disturbed.
+    taken: u64,
+    disturbed: u64,
 }
 
 impl Counts {
     pub fn new(job: &TimeJob) -> Self {
-        Self { discarded: BTreeMap::new(), left: u64::from(job.iterations.max(10)) }
+        Self { discarded: BTreeMap::new(), left: u64::from(job.iterations.max(10)), taken: 0, disturbed: 0 }
     }
 
     /// Discards so many samples, if that many may be.
@@ -126,21 +130,38 @@ pub(super) fn rounds<D: Device>(
     }
 }
 
-fn times(samples: &[Sample]) -> Vec<f64> {
+pub(super) fn times(samples: &[Taken]) -> Vec<f64> {
     samples.iter().map(|sample| sample.nanoseconds).collect()
 }
 
+/// By how much each sample may be too long; empty where none is.
+pub(super) fn slack(samples: &[Taken]) -> Vec<f64> {
+    let slack: Vec<f64> = samples.iter().map(|sample| sample.slack).collect();
+    if slack.iter().any(|slack| *slack > 0.0) { slack } else { Vec::new() }
+}
+
+/// Whether so few samples may be too long, or by so little, that their median is as precise as asked for.
+pub(super) fn is_sure(samples: &[Taken], until: Option<Convergence>) -> bool {
+    let slack: f64 = samples.iter().map(|sample| sample.slack / sample.nanoseconds).sum();
+    until.is_none_or(|until| slack <= 2.0 * until.precision * samples.len() as f64)
+}
+
 impl<D: Device> Measured<D> {
-    /// Takes a sample and keeps it; a disturbed one is taken again, unless that happens too often or it is too late for that.
+    /// Takes a sample and keeps it. A disturbed one is taken again, unless that happens too often, it is too late for that, or
+    /// most of them are disturbed and it is known what this one lost.
     fn sample(&mut self, device: &mut D, cache: CacheMode, alone: bool, set: usize, late: bool) -> Result<(), Failure> {
         for attempt in 0.. {
             let sample = self.take(device, cache, alone, set)?;
-            match sample.disturbance {
-                Some(why) if attempt < RETAKES && !late && self.counts.discard(why, 1) => {}
-                _ => {
-                    self.samples.push(sample);
-                    break;
-                }
+            let batch = if cache == CacheMode::Hot { self.batch } else { 1 };
+            let taken = Taken::of(sample, batch, device.core(&self.rig.bound).is_some());
+            let Counts { taken: all, disturbed, .. } = &mut self.counts;
+            let may_help = !taken.corrected || 2 * *disturbed <= *all;
+            *all += 1;
+            *disturbed += u64::from(taken.is_disturbed());
+            let why = sample.disturbance.filter(|_| taken.is_disturbed() && attempt < RETAKES && !late && may_help);
+            if !why.is_some_and(|why| self.counts.discard(why, 1)) {
+                self.samples.push(taken);
+                break;
             }
         }
         Ok(())

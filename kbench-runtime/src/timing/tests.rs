@@ -243,17 +243,33 @@ fn what_never_recovers_is_kept_and_said() {
     assert_eq!(timing.sampling.discarded[&Disturbance::Throttled], 100);
     assert_eq!(timing.sampling.disturbed[&Disturbance::Throttled], 100);
     assert!((p50(&timing) / 2000.0 - 1.0).abs() < 0.01);
-    let preempted = model(r#"{"time_ns":1000,"preempted":1}"#, |_| {});
+    let preempted = model(r#"{"time_ns":1000,"preempted":1,"threads":2}"#, |_| {});
     assert_eq!(preempted.samples.len(), 100);
     let counts = |of: &std::collections::BTreeMap<_, u64>| of.get(&Disturbance::InvoluntaryContextSwitch).copied();
     assert_eq!(counts(&preempted.sampling.discarded), Some(100));
     assert_eq!(counts(&preempted.sampling.disturbed), Some(100));
+    assert!((p50(&preempted) / 3000.0 - 1.0).abs() < 0.01);
+}
+
+#[test]
+fn a_kernel_that_always_loses_its_core_is_known_by_its_processor_time() {
+    let timing = model(r#"{"time_ns":10000000,"preempted":1}"#, |_| {});
+    assert!((p50(&timing) / 1e7 - 1.0).abs() < 0.01, "{}", p50(&timing));
+    assert_eq!((timing.sampling.corrected, timing.sampling.disturbed.len()), (100, 0));
+    assert!(timing.sampling.discarded[&Disturbance::InvoluntaryContextSwitch] < 10, "to take them again is no use");
+    assert!(
+        timing.slack.len() == 100 && timing.slack.iter().all(|slack| (1e5..5e5).contains(slack)),
+        "{:?}",
+        timing.slack
+    );
+    assert!(!timing.sampling.converged, "2 % is more than was asked for");
 }
 
 #[test]
 fn a_disturbed_sample_is_taken_again() {
     let timing = model(r#"{"time_ns":1000,"preempted":5}"#, |_| {});
     assert!(timing.samples.len() == 100 && timing.samples.iter().all(|sample| *sample < 1100.0));
+    assert!(timing.slack.is_empty() && timing.sampling.corrected == 0);
     assert!(timing.sampling.discarded[&Disturbance::InvoluntaryContextSwitch] >= 20, "{:?}", timing.sampling);
 }
 

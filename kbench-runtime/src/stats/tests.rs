@@ -1,0 +1,246 @@
+//! Tests of the statistics.
+
+use super::*;
+use proptest::prelude::*;
+use rand_distr::StandardNormal;
+
+fn noisy(seed: u64, n: usize, centre: f64) -> Vec<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n)
+        .map(|_| {
+            let noise: f64 = StandardNormal.sample(&mut rng);
+            centre * (1.0 + 0.01 * noise)
+        })
+        .collect()
+}
+
+/// The median; reorders the samples.
+fn median(samples: &mut [f64]) -> f64 {
+    let n = samples.len();
+    let (below, middle, _) = samples.select_nth_unstable_by(n / 2, f64::total_cmp);
+    if n % 2 == 1 {
+        return *middle;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    f64::midpoint(lower, *middle)
+}
+
+#[test]
+fn percentiles_are_numpys() {
+    // numpy.percentile([1, 2, 3, 4], [0, 25, 50, 90, 100])
+    let sorted = [1.0, 2.0, 3.0, 4.0];
+    let got: Vec<f64> = [0.0, 0.25, 0.5, 0.9, 1.0].iter().map(|q| percentile(&sorted, *q)).collect();
+    for (got, want) in got.iter().zip([1.0, 1.75, 2.5, 3.7, 4.0]) {
+        assert!((got - want).abs() < 1e-12, "{got} != {want}");
+    }
+}
+
+#[test]
+fn a_known_summary() {
+    let summary = Summary::of(&[3.0, 1.0, 2.0, 4.0]).unwrap();
+    assert_eq!((summary.n, summary.p50, summary.mean), (4, 2.5, 2.5));
+    assert!((summary.std - (5.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+    let one = Summary::of(&[7.0]).unwrap();
+    assert_eq!((one.p50, one.std, one.p50_low, one.p50_high), (7.0, 0.0, 7.0, 7.0));
+}
+
+#[test]
+fn nothing_comes_of_nothing() {
+    assert_eq!(Summary::of(&[]), None);
+    assert_eq!(Summary::of(&[1.0, f64::NAN]), None);
+    assert_eq!(Speedup::of(&[], &[]), None);
+    assert_eq!(Speedup::of(&[1.0, 2.0], &[1.0]), None);
+    assert_eq!(Speedup::of(&[1.0], &[0.0]), None);
+    assert_eq!(Speedup::unpaired(&[1.0; 20], &[]), None);
+    assert_eq!(Speedup::unpaired(&[1.0; 20], &[1.0; FEWEST_ROUNDS - 1]), None);
+    assert_eq!(Speedup::unpaired(&[1.0; 20], &[f64::INFINITY; 20]), None);
+}
+
+#[test]
+fn unpaired_sides_may_differ_in_length_and_a_speedup_is_found() {
+    let speedup = Speedup::unpaired(&noisy(1, 120, 102.0), &noisy(2, 90, 100.0)).unwrap();
+    assert!(speedup.low > 1.01 && speedup.ratio < 1.03 && speedup.high < 1.03, "{speedup:?}");
+}
+
+#[test]
+fn unpaired_intervals_cover_no_difference_about_as_often_as_they_say() {
+    let covered = (0..100)
+        .filter(|seed| {
+            let speedup = Speedup::unpaired(&noisy(2 * seed, 51, 100.0), &noisy(2 * seed + 1, 80, 100.0)).unwrap();
+            speedup.low <= 1.0 && 1.0 <= speedup.high
+        })
+        .count();
+    assert!((88..=100).contains(&covered), "{covered} of 100");
+}
+
+#[test]
+fn unpaired_sides_are_not_paired() {
+    // A drift that both share, over which pairs would look: unpaired, it is part of what is not known.
+    let drifting: Vec<f64> = (0..100).map(|i| 100.0 + f64::from(i)).collect();
+    let paired = Speedup::of(&drifting, &drifting).unwrap();
+    let unpaired = Speedup::unpaired(&drifting, &drifting).unwrap();
+    assert_eq!((paired.low, paired.high), (1.0, 1.0));
+    assert!(unpaired.low < 0.95 && unpaired.high > 1.05, "{unpaired:?}");
+}
+
+#[test]
+fn the_interval_is_that_of_plain_resampling() {
+    for n in [2, 9, 10, 101] {
+        let mut sorted = noisy(n as u64, n, 100.0);
+        sorted.sort_unstable_by(f64::total_cmp);
+        let (low, high) = median_interval(&sorted, n);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut medians: Vec<f64> = (0..5_000)
+            .map(|_| {
+                let mut resample: Vec<f64> = (0..n).map(|_| sorted[index_below(&mut rng, n)]).collect();
+                median(&mut resample)
+            })
+            .collect();
+        let (plain_low, plain_high) = ends(&mut medians);
+        let spread = sorted[n - 1] - sorted[0];
+        assert!((low - plain_low).abs() < 0.05 * spread, "n={n}: {low} != {plain_low}");
+        assert!((high - plain_high).abs() < 0.05 * spread, "n={n}: {high} != {plain_high}");
+    }
+}
+
+#[test]
+fn intervals_cover_the_truth_about_as_often_as_they_say() {
+    let covered = (0..100)
+        .filter(|seed| {
+            let summary = Summary::of(&noisy(*seed, 51, 100.0)).unwrap();
+            summary.p50_low <= 100.0 && 100.0 <= summary.p50_high
+        })
+        .count();
+    assert!((88..=100).contains(&covered), "{covered} of 100");
+}
+
+#[test]
+fn a_disturbance_of_whole_rounds_does_not_hide_a_small_speedup() {
+    // Each round runs at its own clock; the candidate is 2 % faster in every one.
+    let baseline = noisy(1, 100, 100.0).into_iter().enumerate().map(|(i, x)| x * (1.0 + 0.3 * (i as f64 / 100.0)));
+    let baseline: Vec<f64> = baseline.collect();
+    let candidate: Vec<f64> = baseline.iter().map(|x| x / 1.02).collect();
+    let speedup = Speedup::of(&baseline, &candidate).unwrap();
+    assert!(speedup.low > 1.0199 && speedup.high < 1.0201, "{speedup:?}");
+}
+
+#[test]
+fn a_median_that_falls_between_two_modes_does_not_hide_a_slowdown() {
+    // Launches take one of two times 2.2 % apart, as a short kernel's do; 1.8 % are added to each of the candidate's. A bit
+    // more than half of the baseline's fall on the later time, a bit less of the candidate's.
+    let modes = |late: usize, added: f64| -> Vec<f64> {
+        (0..100).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect()
+    };
+    let (baseline, candidate) = (modes(52, 0.0), modes(48, 162.0));
+    assert!(
+        median(&mut baseline.clone()) > median(&mut candidate.clone()),
+        "by its median the candidate is the faster one"
+    );
+    let speedup = Speedup::of(&baseline, &candidate).unwrap();
+    assert!((0.98..0.99).contains(&speedup.ratio) && speedup.high < 0.995, "{speedup:?}");
+}
+
+/// Noise of which each sample keeps 0.9 of the one before.
+fn stretches(seed: u64, n: usize) -> Vec<f64> {
+    let mut last = 0.0;
+    noisy(seed, n, 100.0)
+        .into_iter()
+        .map(|fresh| {
+            last = 0.9 * last + 0.436 * (fresh - 100.0);
+            100.0 + last
+        })
+        .collect()
+}
+
+#[test]
+fn noise_in_stretches_widens_intervals_until_they_cover() {
+    let (mut of_median, mut of_speedup) = (0, 0);
+    for seed in 0..100 {
+        let summary = Summary::of(&stretches(seed, 200)).unwrap();
+        of_median += usize::from(summary.p50_low <= 100.0 && 100.0 <= summary.p50_high);
+        let speedup = Speedup::of(&stretches(seed, 200), &vec![100.0; 200]).unwrap();
+        of_speedup += usize::from(speedup.low <= 1.0 && 1.0 <= speedup.high);
+    }
+    // Intervals that take each sample for a new one cover about 40 of 100.
+    assert!(of_median >= 84 && of_speedup >= 84, "{of_median} {of_speedup}");
+}
+
+#[test]
+fn what_may_be_too_long_widens_an_interval_downwards_and_between_equals_not_at_all() {
+    let (long, other, short) = (noisy(1, 100, 3000.0), noisy(3, 100, 3000.0), noisy(2, 100, 100.0));
+    let slack = vec![150.0; 100];
+    let of = |times, slack| Samples { times, slack };
+    let exact = Speedup::of(&long, &short).unwrap();
+    let wide = Speedup::of(of(&long, &slack), of(&short, &[])).unwrap();
+    assert!((wide.ratio - exact.ratio).abs() < 1e-12 && (wide.high - exact.high).abs() < 1e-12);
+    assert!((wide.low / (exact.low * 0.95) - 1.0).abs() < 1e-3, "{wide:?} {exact:?}");
+    let equal = Speedup::of(of(&long, &slack), of(&other, &slack)).unwrap();
+    assert!(equal.low > 0.99 && equal.high < 1.01, "{equal:?}");
+    let summary = Summary::of(of(&long, &slack)).unwrap();
+    assert!(summary.p50_low < 2860.0 && summary.p50 > 2990.0 && summary.p50_high < 3020.0, "{summary:?}");
+}
+
+#[test]
+fn few_rounds_claim_little() {
+    let fast = [10.0, 10.1, 10.0, 10.2, 10.1];
+    let slow = [12.0, 12.1, 12.0, 12.2, 12.1];
+    assert_eq!(Speedup::of(&slow, &fast), None, "five rounds cannot reach 95 %");
+    // One round in six that says the opposite keeps the question open.
+    let torn = Speedup::of(&[12.0, 12.1, 12.0, 12.2, 12.1, 9.0], &[10.0, 10.1, 10.0, 10.2, 10.1, 10.0]).unwrap();
+    assert!(torn.low < 1.0 && torn.ratio > 1.15, "{torn:?}");
+    let summary = Summary::of(&[1.0, 2.0, 9.0]).unwrap();
+    assert_eq!((summary.p50_low, summary.p50_high), (1.0, 9.0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_summary_is_ordered_and_the_same_backwards(mut samples in prop::collection::vec(1e-3_f64..1e12, 1..60)) {
+        let summary = Summary::of(&samples).unwrap();
+        let min = samples.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = samples.iter().copied().fold(0.0, f64::max);
+        prop_assert!(min <= summary.p50_low && summary.p50_low <= summary.p50_high && summary.p50_high <= max);
+        prop_assert!(min <= summary.p50 && summary.p50 <= summary.p90);
+        prop_assert!(summary.p90 <= summary.p99 && summary.p99 <= max);
+        prop_assert!(min <= summary.mean && summary.mean <= max);
+        prop_assert!(summary.std >= 0.0);
+        samples.reverse();
+        prop_assert_eq!(summary, Summary::of(&samples).unwrap());
+    }
+
+    #[test]
+    fn a_speedup_lies_in_its_interval_and_turns_over(
+        pairs in prop::collection::vec((1.0_f64..2.0, 1.0_f64..2.0), FEWEST_ROUNDS..40),
+    ) {
+        let (left, right): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let forth = Speedup::of(&left, &right).unwrap();
+        let back = Speedup::of(&right, &left).unwrap();
+        prop_assert!(forth.low <= forth.ratio && forth.ratio <= forth.high);
+        prop_assert!((forth.ratio * back.ratio - 1.0).abs() < 1e-12);
+        prop_assert_eq!(Some(forth.ratio), Speedup::ratio_of(&left, &right));
+        prop_assert!((forth.low * back.high - 1.0).abs() < 1e-9);
+        let same = Speedup::of(&left, &left).unwrap();
+        prop_assert_eq!((same.ratio, same.low, same.high), (1.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn an_unpaired_speedup_is_ordered_and_the_same_backwards(
+        left in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
+        mut right in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40),
+    ) {
+        let speedup = Speedup::unpaired(&left, &right).unwrap();
+        prop_assert!(0.5 <= speedup.low && speedup.low <= speedup.high && speedup.high <= 2.0);
+        right.reverse();
+        prop_assert_eq!(speedup, Speedup::unpaired(&left, &right).unwrap());
+    }
+
+    #[test]
+    fn a_speedup_scales(samples in prop::collection::vec(1.0_f64..2.0, FEWEST_ROUNDS..40), factor in 0.1_f64..10.0) {
+        let scaled: Vec<f64> = samples.iter().map(|x| x * factor).collect();
+        let speedup = Speedup::of(&scaled, &samples).unwrap();
+        for got in [speedup.ratio, speedup.low, speedup.high] {
+            prop_assert!((got / factor - 1.0).abs() < 1e-9);
+        }
+    }
+}
