@@ -44,3 +44,33 @@ fn a_new_cuda_package_builds_and_its_table_is_valid() {
     let shown = assert_success(kbench(&package, &["check"]));
     assert!(shown.contains("cuda"), "{shown}");
 }
+
+/// As `cargo new` does it; the package is then found from its own folder, and builds.
+#[test]
+fn a_new_package_joins_the_workspace_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("Cargo.toml");
+    std::fs::write(&manifest, "# ours\n[workspace]\nmembers = [\"kernels/*\"]\nresolver = \"3\"\n").unwrap();
+    // One that a pattern has is a member already.
+    let shown = assert_success(kbench(folder.path(), &["new", "kernels/other"]));
+    assert!(!shown.contains("Added"), "{shown}");
+    assert_success(kbench(folder.path(), &["check", "-p", "other"]));
+
+    let shown = assert_success(kbench(folder.path(), &["new", "more/of it/fresh"]));
+    assert!(shown.contains("Added") && shown.contains("Next cd 'more/of it/fresh' && cargo kbench gate"), "{shown}");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    assert_eq!(text, "# ours\n[workspace]\nmembers = [\"kernels/*\", \"more/of it/fresh\"]\nresolver = \"3\"\n");
+    let package = folder.path().join("more/of it/fresh");
+    assert!(assert_success(kbench(&package, &["check"])).contains("matmul"));
+    assert!(assert_success(kbench(folder.path(), &["check", "-p", "fresh"])).contains("matmul"));
+    assert_success(cargo(&package, &["metadata", "--offline", "--no-deps"]));
+
+    // In the empty folder that one stands in.
+    let empty = folder.path().join("kernels/third");
+    std::fs::create_dir(&empty).unwrap();
+    let shown = assert_success(kbench(&empty, &["new", "."]));
+    assert!(shown.contains("Next cargo kbench gate"), "{shown}");
+    assert_success(kbench(&empty, &["check"]));
+    let output = kbench(&empty, &["new", "."]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "it is not empty any more");
+}

@@ -228,8 +228,8 @@ fn percent(text: &str) -> Result<f64, String> {
 enum Verb {
     /// Create a package with a kernel, ready to gate and autotune
     New {
-        /// Its name and folder
-        name: String,
+        /// Its folder, new or empty, which gives it its name
+        path: PathBuf,
         /// Which kernel to start from
         #[arg(long, default_value = "c")]
         template: Template,
@@ -330,7 +330,7 @@ enum Verb {
     },
     /// Run kernels for a driver on the other end of stdin and stdout
     Worker,
-    /// Print shell completions
+    /// Print a script that completes `cargo kbench`; load it after cargo's own
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -384,7 +384,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
     match verb {
-        Verb::New { name, template } => verbs::new::run(&name, template, output),
+        Verb::New { path, template } => verbs::new::run(&path, template, output),
         Verb::Check { select } => verbs::check::run(&select, output),
         Verb::Build { select, tools, variant, all, drift } => {
             verbs::build::run(&select, &tools, &variant, all, &drift, output)
@@ -408,11 +408,7 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
         Verb::Replay { files, replay } => verbs::replay::run(&files, &replay, output),
         Verb::Worker => verbs::worker::run(),
         Verb::Completions { shell } => {
-            use clap::CommandFactory as _;
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cargo::command(), "cargo", &mut script);
-            report::out!("{}", String::from_utf8_lossy(&script));
-            Ok(Exit::Pass)
+            Ok(verbs::completions::run(shell, Kbench::augment_args(clap::Command::default())))
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod build;
 mod candidate;
 pub mod check;
 pub mod compare;
+pub mod completions;
 pub mod gate;
 pub mod new;
 pub mod profile;

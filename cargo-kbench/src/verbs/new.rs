@@ -1,12 +1,14 @@
-//! `cargo kbench new NAME`: a package with one kernel, its reference, its baseline and an explained table.
+//! `cargo kbench new PATH`: a package with one kernel, its reference, its baseline and an explained table.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::Exit;
 use crate::cli::OutputArgs;
 use crate::report::{self, Verbosity};
+
+mod membership;
 
 /// What `new` can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -47,32 +49,45 @@ impl Template {
     }
 }
 
-/// Runs the verb in the current folder.
-pub fn run(name: &str, template: Template, output: &OutputArgs) -> anyhow::Result<Exit> {
-    let written = create(&std::env::current_dir()?, name, template)?;
+/// Runs the verb.
+pub fn run(path: &Path, template: Template, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let here = std::env::current_dir()?;
+    let target = folder(&here, path);
+    let written = create(&target, template)?;
+    let joined = membership::join(&target)?;
     if output.json() {
-        report::json::message("created", serde_json::json!({ "files": written }));
+        report::json::message("created", serde_json::json!({ "files": written, "member_of": joined }));
     } else if output.verbosity() > Verbosity::Quiet {
-        report::status("Created", format_args!("package `{name}`"));
-        if let Some(workspace) = workspace_above(&std::env::current_dir()?) {
-            let manifest = workspace.display();
-            report::status(
-                "Note",
-                format_args!("add it to the `members` of {manifest}, unless a pattern there has it"),
-            );
+        report::status("Created", format_args!("package `{}`", name_of(&target)));
+        if let Some(manifest) = joined {
+            report::status("Added", format_args!("it to the members of {}", manifest.display()));
         }
-        report::status("Next", format_args!("cd {name} && cargo kbench gate && cargo kbench autotune"));
+        let there = target.strip_prefix(&here).unwrap_or(&target);
+        let change = if there.as_os_str().is_empty() {
+            String::new()
+        } else {
+            report::command(["cd", &*there.to_string_lossy()]) + " && "
+        };
+        report::status("Next", format_args!("{change}cargo kbench gate && cargo kbench autotune"));
     }
     Ok(Exit::Pass)
 }
 
-/// The manifest of the workspace that a new package here would be taken for a member of.
-fn workspace_above(folder: &Path) -> Option<PathBuf> {
-    let manifests = folder.ancestors().map(|folder| folder.join("Cargo.toml"));
-    manifests.into_iter().find(|manifest| {
-        let text = fs::read_to_string(manifest).unwrap_or_default();
-        text.lines().any(|line| line.trim_start().starts_with("[workspace"))
-    })
+/// The folder that a path names, without `.` and `..` where they can be resolved by text.
+fn folder(here: &Path, path: &Path) -> PathBuf {
+    let mut folder = PathBuf::new();
+    for part in here.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if folder.file_name().is_some() => drop(folder.pop()),
+            part => folder.push(part),
+        }
+    }
+    folder
+}
+
+fn name_of(target: &Path) -> String {
+    target.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Why no package was written.
@@ -87,8 +102,11 @@ pub enum NewError {
         reason: &'static str,
     },
     /// Something is there already.
-    #[error("`{}` exists already; choose another name or remove it first", .0.display())]
+    #[error("`{}` exists already and is no empty folder; choose another name or remove it first", .0.display())]
     Exists(PathBuf),
+    /// It was written, and the workspace around it does not know it.
+    #[error("the package was written, but not added to the workspace: {0}; add it to `members` there")]
+    NotAdded(String),
     /// The file system refused.
     #[error("could not write `{}`: {error}", .path.display())]
     Io {
@@ -99,29 +117,43 @@ pub enum NewError {
     },
 }
 
-/// Writes the package `name` to a new folder of that name in `parent`, and returns its files. On an error nothing is left.
-pub fn create(parent: &Path, name: &str, template: Template) -> Result<Vec<PathBuf>, NewError> {
-    if let Some(reason) = name_fault(name) {
-        return Err(NewError::Name { name: name.to_owned(), reason });
+/// Writes a package to a folder that is new or empty, and returns its files. On an error nothing is left.
+pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewError> {
+    let name = name_of(target);
+    if let Some(reason) = name_fault(&name) {
+        return Err(NewError::Name { name, reason });
     }
-    let target = parent.join(name);
-    if target.symlink_metadata().is_ok() {
-        return Err(NewError::Exists(target));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| NewError::Io { path, error }
+    };
+    let is_there = target.symlink_metadata().is_ok();
+    let entries = || fs::read_dir(target).map(|entries| entries.filter_map(Result::ok).map(|entry| entry.file_name()));
+    // A repository may be there before its first package.
+    if is_there && !entries().is_ok_and(|mut names| names.all(|name| name == ".git")) {
+        return Err(NewError::Exists(target.to_owned()));
     }
-    // Written beside the target and moved there whole. The package is a folder inside the temporary one, since that one
-    // is closed to all other users.
-    let scratch = tempfile::Builder::new()
-        .prefix(".kbench-new-")
-        .tempdir_in(parent)
-        .map_err(|error| NewError::Io { path: parent.to_owned(), error })?;
-    let package = scratch.path().join(name);
-    let mut written = Vec::new();
-    for (path, text) in template.files() {
-        write(&package.join(path), &text.replace("{{name}}", name))?;
-        written.push(target.join(path));
+    let made: Vec<&Path> = target.ancestors().take_while(|folder| !folder.exists()).collect();
+    let written = || {
+        fs::create_dir_all(target).map_err(io(target))?;
+        // Written in a folder of its own and moved out of it, so that a package is there whole or not at all.
+        let scratch = tempfile::Builder::new().prefix(".kbench-new-").tempdir_in(target).map_err(io(target))?;
+        for (path, text) in template.files() {
+            write(&scratch.path().join(path), &text.replace("{{name}}", &name))?;
+        }
+        for entry in fs::read_dir(scratch.path()).map_err(io(target))?.filter_map(Result::ok) {
+            let to = target.join(entry.file_name());
+            fs::rename(entry.path(), &to).map_err(io(&to))?;
+        }
+        Ok(template.files().iter().map(|(path, _)| target.join(path)).collect())
+    };
+    let written = written();
+    if written.is_err() {
+        for folder in made {
+            let _ = fs::remove_dir(folder);
+        }
     }
-    fs::rename(&package, &target).map_err(|error| NewError::Io { path: target, error })?;
-    Ok(written)
+    written
 }
 
 /// Writes a file and the folders that it lies in.
@@ -213,8 +245,8 @@ mod tests {
     fn writes_a_package_that_cargo_reads() {
         for (template, _) in TEMPLATES {
             let parent = tempfile::tempdir().unwrap();
-            let written = create(parent.path(), "my-kernel", template).unwrap();
             let package = parent.path().join("my-kernel");
+            let written = create(&package, template).unwrap();
             let relative = written.iter().map(|path| path.strip_prefix(&package).unwrap().to_str().unwrap().to_owned());
             assert_eq!(files_below(&package), relative.collect::<Vec<_>>());
             for path in &written {
@@ -246,21 +278,45 @@ mod tests {
     }
 
     #[test]
-    fn never_overwrites() {
+    fn only_empty_folders_are_taken() {
         let parent = tempfile::tempdir().unwrap();
-        fs::create_dir(parent.path().join("taken")).unwrap();
-        assert!(matches!(create(parent.path(), "taken", Template::C), Err(NewError::Exists(_))));
-        assert!(files_below(parent.path()).is_empty());
+        let taken = parent.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        fs::write(taken.join("notes"), "mine").unwrap();
+        assert!(matches!(create(&taken, Template::C), Err(NewError::Exists(_))));
+        assert_eq!(files_below(parent.path()), ["taken/notes"]);
+        let file = taken.join("notes");
+        assert!(matches!(create(&file, Template::C), Err(NewError::Exists(_))));
+
+        let empty = parent.path().join("empty");
+        fs::create_dir_all(empty.join(".git")).unwrap();
+        create(&empty, Template::C).unwrap();
+        assert!(empty.join("Cargo.toml").is_file() && empty.join(".git").is_dir());
+        assert_eq!(fs::read_dir(&empty).unwrap().count(), 5, "and nothing else");
+        create(&parent.path().join("a/b/deep"), Template::C).unwrap();
+        assert!(parent.path().join("a/b/deep/src/matmul.c").is_file());
     }
 
     #[test]
     fn leaves_nothing_behind_on_an_error() {
         let parent = tempfile::tempdir().unwrap();
-        for name in ["", "../escape", "a/b", "fn", "9lives"] {
-            assert!(matches!(create(parent.path(), name, Template::C), Err(NewError::Name { .. })), "{name}");
+        for name in ["fn", "9lives", "new/fn", "a b"] {
+            let result = create(&parent.path().join(name), Template::C);
+            assert!(matches!(result, Err(NewError::Name { .. })), "{name}");
         }
-        assert!(matches!(create(&parent.path().join("missing"), "x", Template::C), Err(NewError::Io { .. })));
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        fs::write(parent.path().join("file"), "").unwrap();
+        assert!(matches!(create(&parent.path().join("file/x/y"), Template::C), Err(NewError::Io { .. })));
+        assert_eq!(files_below(parent.path()), ["file"]);
+    }
+
+    #[test]
+    fn paths_name_the_package() {
+        let here = Path::new("/a/b");
+        for (path, expected) in
+            [("k", "/a/b/k"), (".", "/a/b"), ("../k", "/a/k"), ("x/./../k/", "/a/b/k"), ("/k", "/k"), ("..", "/a")]
+        {
+            assert_eq!(folder(here, Path::new(path)), Path::new(expected), "{path}");
+        }
     }
 
     #[test]

@@ -1,0 +1,26 @@
+//! `cargo kbench completions SHELL`: a script that completes `cargo-kbench`, and `cargo kbench` beside what completes cargo.
+
+use clap_complete::Shell;
+
+use super::Exit;
+use crate::report::out;
+
+/// Runs the verb. `command` is that of the executable, without cargo.
+pub fn run(shell: Shell, command: clap::Command) -> Exit {
+    // In bash the script for a name with a hyphen knows no flags of the verbs (clap_complete 4.6): it is made for another name.
+    let name = if shell == Shell::Bash { "kbench" } else { "cargo-kbench" };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command.name(name), name, &mut script);
+    out!("{}{}", String::from_utf8_lossy(&script), under_cargo(shell));
+    Exit::Pass
+}
+
+/// What hands `cargo kbench …` to the completion of `cargo-kbench …`.
+fn under_cargo(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Bash => include_str!("completions/cargo.bash"),
+        Shell::Fish => include_str!("completions/cargo.fish"),
+        // In zsh cargo's own completion calls `_cargo-kbench`, which is what the script defines.
+        _ => "",
+    }
+}
