@@ -55,6 +55,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// A measured number, as short as tells it from its neighbours: 17 digits at most, however large or small it is.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    let is_plain = size == 0.0 || !size.is_finite() || (1e-5..1e16).contains(&size);
+    if is_plain { format!("{value}") } else { format!("{value:e}") }
+}
+
 /// Digits in groups of three: 10,240.
 pub fn grouped(number: u128) -> String {
     let digits = number.to_string();
@@ -79,6 +86,17 @@ mod tests {
         assert_eq!(did_you_mean("Blocks", keys), Some("block"));
         assert_eq!(did_you_mean("x", keys), None);
         assert_eq!(did_you_mean("kernel", keys), None);
+    }
+
+    #[test]
+    fn numbers_have_17_digits_at_most() {
+        for value in [1e300 / 3.0, -1e-300 / 3.0, 1.0 / 3.0, 2e16 / 3.0, f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.0] {
+            let text = number(value);
+            assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{text}");
+            assert!(text.chars().filter(char::is_ascii_digit).count() <= 17 + 5, "{text}");
+        }
+        assert_eq!([number(1.5), number(1e200), number(-2.5e-7)], ["1.5", "1e200", "-2.5e-7"]);
+        assert_eq!([number(f64::INFINITY), number(f64::NAN)], ["inf", "NaN"]);
     }
 
     #[test]

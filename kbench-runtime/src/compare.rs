@@ -115,6 +115,18 @@ impl Sums {
     }
 }
 
+/// Numbers within this distance of 1, as a factor, have squares and sums of squares that f64 holds well.
+const SQUARED_WELL: f64 = 1e120;
+
+/// A power of two that brings numbers up to `largest` close to 1, where their squares are not what f64 holds well.
+fn scale_for(largest: f64) -> f64 {
+    if largest == 0.0 || (SQUARED_WELL.recip()..SQUARED_WELL).contains(&largest) {
+        return 1.0;
+    }
+    let exponent = largest.log2().floor().clamp(-1000.0, 1000.0);
+    (-exponent).exp2()
+}
+
 /// The same elements of an output and of its reference.
 #[derive(Clone, Copy)]
 struct Pair<'a> {
@@ -122,6 +134,8 @@ struct Pair<'a> {
     output: &'a [u8],
     wide: DType,
     reference: &'a [u8],
+    /// A power of two by which both are multiplied: errors near 1e200 have squares, too.
+    scale: f64,
 }
 
 impl<'a> Pair<'a> {
@@ -158,7 +172,34 @@ impl<'a> Pair<'a> {
         for value in right[..n].iter_mut().filter(|value| value.abs() > largest && value.is_finite()) {
             *value = largest.copysign(*value);
         }
+        if self.scale.to_bits() != 1.0_f64.to_bits() {
+            left[..n].iter_mut().chain(&mut right[..n]).for_each(|value| *value *= self.scale);
+        }
         (&left[..n], &right[..n])
+    }
+
+    /// The largest finite numbers of the output and of the reference.
+    fn largest(self) -> [f64; 2] {
+        let largest = |dtype: DType, bytes: &[u8]| {
+            let of_chunk = |values: &mut Vec<f64>, bytes: &[u8]| {
+                let values = &mut values[..bytes.len() / dtype.size()];
+                codec::decode_into(dtype, bytes, values);
+                values.iter().filter(|value| value.is_finite()).fold(0.0, |largest, value| value.abs().max(largest))
+            };
+            let chunks = bytes.par_chunks(CHUNK * dtype.size());
+            chunks.map_init(|| vec![0.0; CHUNK], of_chunk).reduce(|| 0.0, f64::max)
+        };
+        [largest(self.dtype, self.output), largest(self.wide, self.reference)]
+    }
+
+    /// Sums of the whole, of numbers multiplied by the scale.
+    fn total(self, bad_above: f64) -> Sums {
+        let buffers = || (vec![0.0; CHUNK], vec![0.0; CHUNK]);
+        let chunks: Vec<Sums> = (0..self.elements().div_ceil(CHUNK))
+            .into_par_iter()
+            .map_init(buffers, |buffers, chunk| self.chunk(chunk).sums(chunk, buffers, bad_above * self.scale))
+            .collect();
+        chunks.into_iter().fold(Sums::default(), Sums::then)
     }
 
     fn error(self, index: usize, left: f64, right: f64) -> f64 {
@@ -198,16 +239,26 @@ impl<'a> Pair<'a> {
 
 /// Errors of an output against the reference's tensor of type `wide`; nothing is said of unwritten elements.
 pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: &[u8], bad_above: f64) -> OutputReport {
-    let pair = Pair { dtype: spec.dtype, output, wide, reference };
-    let buffers = || (vec![0.0; CHUNK], vec![0.0; CHUNK]);
-    let chunks: Vec<Sums> = (0..pair.elements().div_ceil(CHUNK))
-        .into_par_iter()
-        .map_init(buffers, |buffers, chunk| pair.chunk(chunk).sums(chunk, buffers, bad_above))
-        .collect();
-    let sums = chunks.into_iter().fold(Sums::default(), Sums::then);
-    let mean = |sum: f64, n: u64| if n == 0 { 0.0 } else { bounded(sum / n as f64) };
+    let mut pair = Pair { dtype: spec.dtype, output, wide, reference, scale: 1.0 };
+    let mut scale_of_reference = 1.0;
+    // No other type holds numbers whose squares f64 does not.
+    if spec.dtype == DType::F64 {
+        let [of_output, of_reference] = pair.largest();
+        pair.scale = scale_for(of_output.max(of_reference));
+        scale_of_reference = scale_for(of_reference);
+    }
+    let sums = pair.total(bad_above);
+    let reference_squares = if scale_of_reference.to_bits() == pair.scale.to_bits() {
+        sums.reference_squares
+    } else {
+        // Much smaller than the output: by a scale of its own.
+        Pair { scale: scale_of_reference, output: reference, dtype: wide, ..pair }.total(f64::MAX).reference_squares
+    };
+    let unscaled = |value: f64| bounded(value / pair.scale);
+    let mean = |sum: f64, n: u64| if n == 0 { 0.0 } else { sum / n as f64 };
     let (largest, chunk) = sums.largest.unwrap_or((0.0, 0));
-    let first = sums.largest.and_then(|_| pair.chunk(chunk).first(largest, &mut buffers()));
+    let mut buffers = (vec![0.0; CHUNK], vec![0.0; CHUNK]);
+    let first = sums.largest.and_then(|_| pair.chunk(chunk).first(largest, &mut buffers));
     let (at, output_at, reference_at) = first.unwrap_or((0, 0.0, 0.0));
     OutputReport {
         tensor: spec.name.clone(),
@@ -215,14 +266,14 @@ pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: 
         unwritten: 0,
         first_unwritten: None,
         nonfinite: sums.nonfinite,
-        max_abs_err: bounded(largest),
+        max_abs_err: unscaled(largest),
         max_abs_err_at: (chunk * CHUNK + at) as u64,
-        output_at,
-        reference_at,
-        mean_abs_err: mean(sums.absolute, sums.compared),
-        bias: mean(sums.error, sums.compared),
-        rms_err: mean(sums.squares, sums.compared).sqrt(),
-        rms_ref: mean(sums.reference_squares, sums.references).sqrt(),
+        output_at: unscaled(output_at),
+        reference_at: unscaled(reference_at),
+        mean_abs_err: unscaled(mean(sums.absolute, sums.compared)),
+        bias: unscaled(mean(sums.error, sums.compared)),
+        rms_err: unscaled(mean(sums.squares, sums.compared).sqrt()),
+        rms_ref: bounded(mean(reference_squares, sums.references).sqrt() / scale_of_reference),
         bad: sums.bad,
         beside: Beside::default(),
     }
@@ -310,6 +361,26 @@ mod tests {
         let got = report(DType::F64, &[1e308, 0.0], &[-1e308, 0.0]);
         let numbers = [got.max_abs_err, got.mean_abs_err, got.bias, got.rms_err, got.rms_ref, got.output_at];
         assert!(numbers.iter().all(|number| number.is_finite()), "{got:?}");
+    }
+
+    #[test]
+    fn errors_are_as_relative_at_the_ends_of_f64_as_in_its_middle() {
+        let (output, reference): (Vec<f64>, Vec<f64>) =
+            (0..100).map(|i| (f64::from(i).cos() * (1.0 + 1e-3 * f64::from(i % 3)), f64::from(i).cos())).unzip();
+        let usual = report(DType::F64, &output, &reference);
+        for by in [1e-300, 1e-200, 1e-100, 1e100, 1e200, 1e307] {
+            let times = |values: &[f64]| values.iter().map(|value| value * by).collect::<Vec<_>>();
+            let got = report(DType::F64, &times(&output), &times(&reference));
+            let same = |got: f64, usual: f64| (got / by / usual - 1.0).abs() < 1e-9;
+            assert!(same(got.rms_err, usual.rms_err) && same(got.rms_ref, usual.rms_ref), "{by}: {got:?}");
+            assert!(same(got.max_abs_err, usual.max_abs_err) && same(got.mean_abs_err, usual.mean_abs_err), "{by}");
+            assert!(same(got.bias, usual.bias) && same(got.output_at, usual.output_at), "{by}");
+            assert_eq!((got.max_abs_err_at, got.nonfinite), (usual.max_abs_err_at, 0));
+        }
+        let got = report(DType::F64, &[1e250; 4], &[1e-250; 4]);
+        assert!((got.rms_ref / 1e-250 - 1.0).abs() < 1e-9 && (got.rms_err / 1e250 - 1.0).abs() < 1e-9, "{got:?}");
+        let nothing = report(DType::F64, &[0.0; 4], &[0.0; 4]);
+        assert_eq!((nothing.rms_ref, nothing.rms_err), (0.0, 0.0));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::dtype::DType;
 use crate::protocol::{Source, TensorSpec};
 
 /// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
-pub const GENERATION: u32 = 1;
+/// 2: a uniform tensor may span all of f64.
+pub const GENERATION: u32 = 2;
 
 /// How much larger the large are, and what is hot.
 const LARGE: f64 = 64.0;
@@ -38,11 +39,39 @@ pub enum Pattern {
     Denormal,
     /// The sign changes from each element to the next: sums cancel.
     SignFlips,
+    /// Every value negative and far from 0: a maximum that starts at 0 shows.
+    Negative,
+    /// Every value positive and far from 0: nothing cancels.
+    Positive,
+    /// Every value of a tensor has one sign, and the next tensor has the other: all products of two are negative.
+    OppositeSigns,
+    /// Zero everywhere.
+    Zeros,
+    /// Values grow along each row, and from each row to the next: a running maximum changes with every element.
+    Ascending,
+    /// The first element of each row is 64 times as large as the others; its sign changes from row to row.
+    OutlierFirst,
+    /// The last element of each row is.
+    OutlierLast,
 }
 
 impl Pattern {
     /// Every pattern, in the order they are tried.
-    pub const ALL: [Self; 6] = [Self::Large, Self::HotRow, Self::HotTile, Self::Equal, Self::Denormal, Self::SignFlips];
+    pub const ALL: [Self; 13] = [
+        Self::Large,
+        Self::HotRow,
+        Self::HotTile,
+        Self::Equal,
+        Self::Denormal,
+        Self::SignFlips,
+        Self::Negative,
+        Self::Positive,
+        Self::OppositeSigns,
+        Self::Zeros,
+        Self::Ascending,
+        Self::OutlierFirst,
+        Self::OutlierLast,
+    ];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
@@ -53,6 +82,13 @@ impl Pattern {
             Self::Equal => "equal",
             Self::Denormal => "denormal",
             Self::SignFlips => "sign-flips",
+            Self::Negative => "negative",
+            Self::Positive => "positive",
+            Self::OppositeSigns => "opposite-signs",
+            Self::Zeros => "zeros",
+            Self::Ascending => "ascending",
+            Self::OutlierFirst => "outlier-first",
+            Self::OutlierLast => "outlier-last",
         }
     }
 
@@ -60,9 +96,16 @@ impl Pattern {
     pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
         let Some(values) = Values::of(source).filter(|_| dtype.is_float()) else { return false };
         match self {
-            Self::Large | Self::HotRow | Self::HotTile | Self::Equal => true,
+            Self::Large
+            | Self::HotRow
+            | Self::HotTile
+            | Self::Equal
+            | Self::Ascending
+            | Self::OutlierFirst
+            | Self::OutlierLast => true,
             Self::Denormal => values.low <= 0.0 && values.high > 0.0,
-            Self::SignFlips => values.has_both_signs,
+            Self::Zeros => values.may_be_zero,
+            Self::SignFlips | Self::Negative | Self::Positive | Self::OppositeSigns => values.has_both_signs,
         }
     }
 }
@@ -75,8 +118,12 @@ struct Values {
     /// Of a uniform tensor: its range must be kept.
     bounded: bool,
     has_both_signs: bool,
+    may_be_zero: bool,
     /// For [`Pattern::Equal`].
     usual: f64,
+    /// The middle, and the distance from it that most values stay within.
+    middle: f64,
+    spread: f64,
 }
 
 impl Values {
@@ -87,15 +134,22 @@ impl Values {
                 high: f64::MAX,
                 bounded: false,
                 has_both_signs: mean.abs() < 3.0 * std,
+                may_be_zero: mean.abs() < 3.0 * std,
                 usual: mean + std,
+                middle: mean,
+                spread: 3.0 * std,
             }),
             Source::Uniform { low, high } => Some(Self {
                 low,
                 // The end is excluded, and must stay so once rounded to the tensor's type.
-                high: high - (high - low) / 256.0,
+                high: high - (high / 256.0 - low / 256.0),
                 bounded: true,
-                has_both_signs: low < 0.0 && high > 0.0 && -low >= (high - low) / 4.0 && high >= (high - low) / 4.0,
-                usual: low + 0.75 * (high - low),
+                has_both_signs: low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0,
+                may_be_zero: low <= 0.0 && high > 0.0,
+                // Halves first: the whole range may be more than f64 holds.
+                usual: 0.25 * low + 0.75 * high,
+                middle: 0.5 * low + 0.5 * high,
+                spread: 0.5 * high - 0.5 * low,
             }),
             _ => None,
         }
@@ -109,8 +163,32 @@ impl Values {
     fn far(&self, value: f64, factor: f64) -> f64 {
         match self.bounded {
             false => value * factor,
-            true if value - self.low < self.high - value => self.low,
+            true if value < self.middle => self.low,
             true => self.high,
+        }
+    }
+
+    /// A value of one sign, far from 0, that differs from others of that sign by as much as `value` from other values.
+    fn one_sided(&self, value: f64, negative: bool) -> f64 {
+        let distance = (value - self.middle).abs();
+        match (self.bounded, negative) {
+            (false, _) => LARGE * (self.spread / 3.0 + distance) * if negative { -1.0 } else { 1.0 },
+            // From the half of that side's values that is farther from 0.
+            (true, true) => self.low * (0.5 + 0.5 * distance / self.spread),
+            (true, false) => self.high * (0.5 + 0.5 * distance / self.spread),
+        }
+    }
+
+    /// An outlier of one sign, or of the only one there is.
+    fn outlier(&self, negative: bool) -> f64 {
+        match (self.bounded, negative) {
+            (true, true) => self.low,
+            (true, false) => self.high,
+            (false, _) => {
+                let size = LARGE * (self.middle.abs() + self.spread / 3.0);
+                let negative = if self.has_both_signs { negative } else { self.middle < 0.0 };
+                if negative { -size } else { size }
+            }
         }
     }
 }
@@ -129,11 +207,15 @@ pub(crate) struct Transform {
     hot: std::ops::Range<u64>,
     /// Where the row is hot: which of the groups of rows.
     group: Option<u64>,
+    /// Elements along the last dimension.
+    line: u64,
+    /// In [`Pattern::OppositeSigns`].
+    negative: bool,
 }
 
 impl Transform {
-    /// `None` where the pattern leaves the tensor as it is.
-    pub(crate) fn new(pattern: Pattern, spec: &TensorSpec, seed: u64) -> Option<Self> {
+    /// `None` where the pattern leaves the tensor as it is. `before` tensors that it changes come before this one.
+    pub(crate) fn new(pattern: Pattern, spec: &TensorSpec, seed: u64, before: usize) -> Option<Self> {
         if !pattern.applies_to(spec.dtype, &spec.source) {
             return None;
         }
@@ -165,6 +247,8 @@ impl Transform {
             rows: rows.max(1),
             hot,
             group,
+            line: spec.dims.last().copied().unwrap_or(1).max(1),
+            negative: before.is_multiple_of(2),
         })
     }
 
@@ -185,8 +269,31 @@ impl Transform {
                 Pattern::Denormal => ordinary,
                 Pattern::SignFlips if index % 2 == 1 => -ordinary.abs(),
                 Pattern::SignFlips => ordinary.abs(),
+                Pattern::Negative => self.values.one_sided(ordinary, true),
+                Pattern::Positive => self.values.one_sided(ordinary, false),
+                Pattern::OppositeSigns => self.values.one_sided(ordinary, self.negative),
+                Pattern::Zeros => 0.0,
+                Pattern::Ascending => {
+                    let (column, line) = (index % self.line, index / self.line % self.rows);
+                    let lines = if self.row == self.line { self.rows } else { 1 };
+                    let place = (column as f64 + line as f64 / lines as f64) / self.line as f64;
+                    self.values.middle + (2.0 * place - 1.0) * self.values.spread
+                }
+                Pattern::OutlierFirst => self.end(index, ordinary, 0),
+                Pattern::OutlierLast => self.end(index, ordinary, self.line - 1),
             };
             *value = self.values.clamp(new).clamp(-largest, largest);
+        }
+    }
+
+    /// An outlier at one place of each row, other values as they are beside outliers.
+    fn end(&self, index: u64, ordinary: f64, at: u64) -> f64 {
+        if index % self.line == at {
+            self.values.outlier(index / self.line % 2 == 1)
+        } else if self.values.bounded {
+            ordinary / LARGE
+        } else {
+            ordinary
         }
     }
 
@@ -202,7 +309,7 @@ impl Transform {
 }
 
 /// The largest finite number of a type; no limit for integers, whose overflow is a fault.
-pub(crate) fn max_finite(dtype: DType) -> f64 {
+pub fn max_finite(dtype: DType) -> f64 {
     match dtype {
         DType::F32 => f32::MAX.into(),
         DType::F16 => 65504.0,
@@ -265,6 +372,30 @@ mod tests {
         assert!(denormal.iter().skip(1).step_by(2).all(|value| subnormal(*value)));
         assert!(denormal.iter().step_by(2).all(|value| !subnormal(*value)));
 
+        let negative = made(Pattern::Negative, DType::F32, &dims, NORMAL);
+        assert!(negative.iter().all(|value| *value <= -64.0), "exp of all of them is lost without a maximum");
+        assert!(negative.iter().any(|value| *value < -128.0));
+        assert!(made(Pattern::Positive, DType::F32, &dims, NORMAL).iter().all(|value| *value >= 64.0));
+        assert!(made(Pattern::Zeros, DType::F32, &dims, NORMAL).iter().all(|value| value.to_bits() == 0));
+
+        let ascending = made(Pattern::Ascending, DType::F64, &dims, NORMAL);
+        for (index, value) in ascending.iter().enumerate() {
+            let (column, row) = (index % 64, index / 64 % 40);
+            assert!(column == 63 || ascending[index + 1] > *value, "along a row");
+            assert!(row == 39 || ascending[index + 64] > *value, "along a column");
+            assert!(value.abs() <= 3.0);
+        }
+        let line = made(Pattern::Ascending, DType::F64, &[100], NORMAL);
+        assert!(line.windows(2).all(|pair| pair[0] < pair[1]));
+
+        for (pattern, at) in [(Pattern::OutlierFirst, 0), (Pattern::OutlierLast, 63)] {
+            let values = made(pattern, DType::F32, &dims, NORMAL);
+            for (row, values) in values.chunks(64).enumerate() {
+                assert_eq!(values[at], if row % 2 == 0 { 64.0 } else { -64.0 });
+                assert!(values.iter().enumerate().all(|(column, value)| column == at || value.abs() < 8.0));
+            }
+        }
+
         let flips = made(Pattern::SignFlips, DType::F32, &dims, NORMAL);
         assert!(flips.iter().enumerate().all(|(index, value)| (*value < 0.0) == (index % 2 == 1)));
     }
@@ -281,10 +412,40 @@ mod tests {
                     let inside = |value: &f64| *value >= low && (*value < high || dtype.size() < 4 && *value <= high);
                     assert!(values.iter().all(inside), "{dtype} {low} {high} {pattern:?}");
                     if low > 0.0 || high < 0.0 {
-                        assert_eq!(applies, !matches!(pattern, Pattern::Denormal | Pattern::SignFlips));
+                        use Pattern::{Denormal, Negative, OppositeSigns, Positive, SignFlips, Zeros};
+                        let needs_zero_inside = [Denormal, SignFlips, Negative, Positive, OppositeSigns, Zeros];
+                        assert_eq!(applies, !needs_zero_inside.contains(&pattern));
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn neighbouring_tensors_have_opposite_signs() {
+        let spec = |name: &str, source| TensorSpec {
+            name: name.into(),
+            dtype: DType::F32,
+            dims: vec![50],
+            role: Role::In,
+            source,
+        };
+        let uniform = Source::Uniform { low: -2.0, high: 2.0 };
+        let specs = [spec("a", NORMAL), spec("n", Source::Constant(1.0)), spec("b", uniform), spec("c", NORMAL)];
+        let inputs = generate_pattern(&specs, 0, Some(Pattern::OppositeSigns), &Blobs::new()).unwrap();
+        let sign = |index: usize| {
+            let values = codec::decode(DType::F32, inputs[index].as_ref().unwrap());
+            values.iter().map(|value| value.signum()).reduce(|one, other| if one == other { one } else { 0.0 })
+        };
+        assert_eq!([0, 1, 2, 3].map(|index| sign(index).unwrap()), [-1.0, 1.0, 1.0, -1.0]);
+    }
+
+    #[test]
+    fn a_uniform_tensor_may_span_its_type() {
+        let source = Source::Uniform { low: -f64::MAX, high: f64::MAX };
+        for pattern in Pattern::ALL {
+            let values = made(pattern, DType::F64, &[60, 20], source.clone());
+            assert!(values.iter().all(|value| value.is_finite()), "{pattern:?}");
         }
     }
 

@@ -39,6 +39,7 @@ pub fn generate_pattern(
     blobs: &Blobs,
 ) -> Result<Inputs, Failure> {
     let mut inputs: Inputs = vec![None; specs.len()];
+    let mut changed = 0;
     for (index, spec) in specs.iter().enumerate() {
         match &spec.source {
             Source::None | Source::Scale => {}
@@ -48,7 +49,11 @@ pub fn generate_pattern(
                 inputs[index] = Some(Arc::new(values.into()));
                 inputs[*scale] = Some(Arc::new(scales.into()));
             }
-            source => inputs[index] = Some(Arc::new(fresh(spec, source, seed, pattern, blobs)?.into())),
+            source => {
+                let transform = pattern.and_then(|pattern| Transform::new(pattern, spec, seed, changed));
+                changed += usize::from(transform.is_some());
+                inputs[index] = Some(Arc::new(fresh(spec, source, seed, transform.as_ref(), blobs)?.into()));
+            }
         }
     }
     if let Some(spec) = specs
@@ -79,7 +84,7 @@ fn fresh(
     spec: &TensorSpec,
     source: &Source,
     seed: u64,
-    pattern: Option<Pattern>,
+    transform: Option<&Transform>,
     blobs: &Blobs,
 ) -> Result<Vec<u8>, Failure> {
     let refuse = |message: String| Failure::Inputs { message: format!("`{}`: {message}", spec.name) };
@@ -94,7 +99,6 @@ fn fresh(
     let mut memory = zeroed(spec)?;
     let dtype = spec.dtype;
     let generator = generator(seed, &spec.name);
-    let transform = pattern.and_then(|pattern| Transform::new(pattern, spec, seed));
     memory.par_chunks_mut(CHUNK * dtype.size()).enumerate().for_each_init(
         || vec![0.0; CHUNK],
         |values, (chunk, memory)| {
@@ -110,8 +114,13 @@ fn fresh(
                     }
                 }
                 Source::Uniform { low, high } => {
+                    // The range itself may be more than f64 holds.
+                    let at = |share: f64| match high - low {
+                        range if range.is_finite() => low + range * share,
+                        _ => low * (1.0 - share) + high * share,
+                    };
                     for value in &mut *values {
-                        *value = (low + (high - low) * rng.random::<f64>()).min(high.next_down()).max(low);
+                        *value = at(rng.random::<f64>()).min(high.next_down()).max(low);
                     }
                 }
                 Source::Integers { low, high } => {
@@ -127,6 +136,15 @@ fn fresh(
                         return;
                     }
                 }
+                Source::Arange { start, step } if matches!(dtype, DType::I64 | DType::U64) => {
+                    // An f64 does not hold every 64-bit integer.
+                    for (index, memory) in memory.chunks_exact_mut(dtype.size()).enumerate() {
+                        let value = start as i128 + step as i128 * (first + index) as i128;
+                        let value = value.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+                        memory.copy_from_slice(&codec::integer(dtype, value));
+                    }
+                    return;
+                }
                 Source::Arange { start, step } => {
                     for (index, value) in values.iter_mut().enumerate() {
                         *value = start + step * (first + index) as f64;
@@ -137,7 +155,7 @@ fn fresh(
                     unreachable!("handled by the callers")
                 }
             }
-            if let Some(transform) = &transform {
+            if let Some(transform) = transform {
                 transform.apply(first, values);
             }
             codec::encode_into(dtype, values, memory);

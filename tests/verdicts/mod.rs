@@ -17,6 +17,8 @@ pub struct Expected {
     pub code: String,
     /// Decided by the compiler alone.
     pub build: bool,
+    /// Words of a warning.
+    pub warns: Option<String>,
     /// Toggles that must be called dead.
     pub dead: Vec<String>,
 }
@@ -54,6 +56,7 @@ pub fn expected(prefix: &str) -> BTreeMap<String, Expected> {
                 gate: string(entry, "gate"),
                 code: string(entry, "code").expect("`code` is a string"),
                 build: entry.get("build").is_some_and(|build| build.as_bool().expect("`build` is a boolean")),
+                warns: string(entry, "warns"),
                 dead: entry.get("dead").map_or_else(Vec::new, |dead| {
                     let names = dead.as_array().expect("`dead` is a list");
                     names.iter().map(|name| name.as_str().expect("`dead` holds names").to_owned()).collect()
@@ -111,6 +114,10 @@ impl Run {
                     Some(gate) => format!("fail {gate} {}", expected.code),
                 };
                 let found = actual.map_or_else(|| "no verdict".to_owned(), describe);
+                let warnings = actual.map(|verdict| verdict["warnings"].to_string()).unwrap_or_default();
+                if let Some(words) = expected.warns.as_deref().filter(|words| !warnings.contains(*words)) {
+                    return Some(format!("{package}: no warning says `{words}`: {warnings}"));
+                }
                 (wanted != found).then(|| {
                     let message = actual.and_then(|verdict| verdict["message"].as_str()).unwrap_or("-");
                     format!("{package}: expected `{wanted}`, found `{found}` ({message})")

@@ -148,11 +148,15 @@ impl Plan {
         let made = source::mutants(&text, &std::path::absolute(path)?, &implementation.entry);
         let file =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        for (lack, name, none) in
-            [(Lack::Tile, "dropped-tile", "no loop over tiles"), (Lack::Barrier, "dropped-barrier", "no barrier")]
-        {
+        for lack in Lack::ALL {
+            // Only CUDA has shared memory.
+            if lack == Lack::Initialisation && implementation.backend != Backend::Cuda {
+                continue;
+            }
+            let name = lack.name();
             if !made.iter().any(|mutant| mutant.lack == lack) {
-                self.absent.push(format!("{name}: {none} was found in {file} (headers are not mutated)"));
+                let sought = lack.sought();
+                self.absent.push(format!("{name}: no {sought} was found in {file} (headers are not mutated)"));
             }
             for mutant in made.iter().filter(|mutant| mutant.lack == lack) {
                 let what = format!("{file}:{} {}", mutant.line, mutant.what);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use kbench_runtime::pattern::Pattern;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 use rayon::prelude::*;
 
@@ -23,7 +24,7 @@ use crate::workbench::{Attempt, Builder, Built, RunError, Workbench};
 const ITERATIONS: u32 = 20;
 const WARMUP: u32 = 5;
 
-/// Most mutants that lack a tile, and most that lack a barrier.
+/// Most source mutants of a kind.
 const MOST: usize = 8;
 
 /// Shortest deadline, in seconds.
@@ -116,11 +117,11 @@ impl Audit<'_> {
             plan.mutants.par_iter().map(|mutant| self.build(own, mutant)).collect::<Result<_, RunError>>()?;
         let mut chosen = Vec::new();
         let (mut unchanged, mut beyond) = (0, 0);
-        let mut of_kind = [0; 2];
+        let mut of_kind = [0; Lack::ALL.len()];
         let mut codes = vec![own.built.clone()];
         for (mutant, (source, build)) in plan.mutants.drain(..).zip(builds) {
             if let (Make::Source(changed), Some(Ok((_, attempt)))) = (&mutant.make, &build) {
-                let number = &mut of_kind[usize::from(changed.lack == Lack::Barrier)];
+                let number = &mut of_kind[changed.lack as usize];
                 if let Ok(built) = &attempt.result {
                     // What is not compiled in changes nothing, and two changes may come to the same.
                     if codes.iter().any(|code| built.same_code(code)) {
@@ -227,6 +228,12 @@ impl Audit<'_> {
                     Watched::Passed(said) if is_barrier => {
                         advice = vec![format!("the results are right all the same, and {said}")];
                     }
+                    Watched::Passed(_) if same && changed.lack == Lack::Neutral && has_both_signs(&kernel) => {
+                        advice = vec![
+                            "no result depends on it with these inputs: `patterns` has `negative` and `opposite-signs`"
+                                .to_owned(),
+                        ];
+                    }
                     Watched::Passed(_) if same => {
                         let why =
                             "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there";
@@ -297,6 +304,14 @@ enum Watched {
     Killed(Fate),
     /// They found nothing, in words.
     Passed(String),
+}
+
+/// Whether the kernel must bear inputs of either sign, so that a reduction must not start from 0.
+fn has_both_signs(kernel: &Kernel) -> bool {
+    kernel.tensors.iter().any(|tensor| {
+        let source = crate::resolve::source(&tensor.init, &std::collections::HashMap::new());
+        Pattern::Negative.applies_to(tensor.dtype, &source)
+    })
 }
 
 /// The checked shape that is cheapest under a tool, judged by its sizes.

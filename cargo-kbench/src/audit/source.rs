@@ -1,4 +1,7 @@
-//! Mutants of a kernel's source: one barrier dropped, or one step of a loop over tiles. Headers are not mutated.
+//! Mutants of a kernel's source: one barrier dropped, one step of a loop over tiles, one initialisation of shared memory, or 0 in
+//! place of a neutral element. Headers are not mutated.
+
+mod neutral;
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,6 +18,35 @@ pub enum Lack {
     Barrier,
     /// One step of a loop over tiles.
     Tile,
+    /// The neutral element of a maximum, a minimum or a product: it starts from 0.
+    Neutral,
+    /// The initialisation of a `__shared__` variable.
+    Initialisation,
+}
+
+impl Lack {
+    /// All of them, in the order they are run.
+    pub const ALL: [Self; 4] = [Self::Tile, Self::Barrier, Self::Neutral, Self::Initialisation];
+
+    /// The first part of the names of its mutants.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Barrier => "dropped-barrier",
+            Self::Tile => "dropped-tile",
+            Self::Neutral => "wrong-neutral",
+            Self::Initialisation => "dropped-init",
+        }
+    }
+
+    /// What was looked for, where there is none.
+    pub fn sought(self) -> &'static str {
+        match self {
+            Self::Barrier => "barrier",
+            Self::Tile => "loop over tiles",
+            Self::Neutral => "maximum, minimum or product that starts from its neutral element",
+            Self::Initialisation => "`__shared__` variable that is set to a constant",
+        }
+    }
 }
 
 /// A changed source.
@@ -78,15 +110,18 @@ struct Change {
 pub fn mutants(source: &str, path: &Path, entry: &str) -> Vec<SourceMutant> {
     let tokens = lex(source);
     let foreign = other_kernels(&tokens, entry);
+    let shared = neutral::shared_variables(&tokens);
     let mut changes = Vec::new();
     for index in 0..tokens.len() {
         if !foreign.iter().any(|range| range.contains(&index)) {
             changes.extend(barrier(source, &tokens, index));
             changes.extend(tile(source, &tokens, index));
+            changes.extend(neutral::neutral(source, &tokens, index));
+            changes.extend(neutral::initialisation(source, &tokens, index, &shared));
         }
     }
     let mut mutants = Vec::new();
-    for lack in [Lack::Barrier, Lack::Tile] {
+    for lack in Lack::ALL {
         let mut of_kind: Vec<&Change> = changes.iter().filter(|change| change.lack == lack).collect();
         of_kind.sort_by_key(|change| change.rank);
         of_kind.truncate(CANDIDATES);
@@ -192,19 +227,21 @@ fn barrier(source: &str, tokens: &[Token<'_>], index: usize) -> Option<Change> {
         _ => return None,
     };
     let ends = tokens.get(end + 1)?.text == ";";
-    let starts = range == 0
-        || tokens[range - 1].kind == Kind::Directive
-        || matches!(tokens[range - 1].text, ";" | "{" | "}" | ")" | ":" | "else" | "do");
-    (starts && ends).then(|| {
-        let bytes = tokens[range].start..tokens[end].range().end;
-        Change {
-            lack: Lack::Barrier,
-            what: format!("drops `{}`", shown(source, bytes.clone())),
-            range: bytes,
-            to: "(void)0".to_owned(),
-            rank: 0,
-        }
-    })
+    (ends && starts_statement(tokens, range)).then(|| dropped(source, tokens, Lack::Barrier, range, end))
+}
+
+/// Whether a statement may start at `index`.
+fn starts_statement(tokens: &[Token<'_>], index: usize) -> bool {
+    index == 0
+        || tokens[index - 1].kind == Kind::Directive
+        || matches!(tokens[index - 1].text, ";" | "{" | "}" | ")" | ":" | "else" | "do")
+}
+
+/// The statement of the tokens `first` to `last`, dropped.
+fn dropped(source: &str, tokens: &[Token<'_>], lack: Lack, first: usize, last: usize) -> Change {
+    let range = tokens[first].start..tokens[last].range().end;
+    let what = format!("drops `{}`", shown(source, range.clone()));
+    Change { lack, range, to: "(void)0".to_owned(), what, rank: 0 }
 }
 
 /// Where the brackets of a call open, past template arguments.

@@ -377,7 +377,24 @@ static CORRECTNESS: Keys = keys(
         key("max_naive_ratio", Number(1.0), "How many times the errors of naive are allowed; 2 by default"),
         key(
             "patterns",
-            List(&Choice(&["large", "hot-row", "hot-tile", "equal", "denormal", "sign-flips"], &[])),
+            List(&Choice(
+                &[
+                    "large",
+                    "hot-row",
+                    "hot-tile",
+                    "equal",
+                    "denormal",
+                    "sign-flips",
+                    "negative",
+                    "positive",
+                    "opposite-signs",
+                    "zeros",
+                    "ascending",
+                    "outlier-first",
+                    "outlier-last",
+                ],
+                &[],
+            )),
             "Inputs beside random ones, at the cheapest shape; by default all, [] is none",
         ),
         key(

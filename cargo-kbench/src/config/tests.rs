@@ -174,7 +174,7 @@ fn the_summary_of_check() {
       baselines   stage2: USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64 TILE_N=64 NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
                   torch_math: python3 baselines/torch_sdpa.py --backend math
       gates       resources    registers <= 120, shared bytes <= 65536, spill bytes <= 0
-                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 6 patterns
+                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 13 patterns
                   performance  15 x torch_math at mission, 1.1 x stage2 at mission
     "#);
     let (project, _) = Fixture::new(MINIMAL).load().unwrap();
@@ -186,7 +186,7 @@ fn the_summary_of_check() {
       default  TILE=64
       shapes   small  N=1024
       gates    resources    no limits
-               correctness  errors usual for each output's type, 5 seeds, 6 patterns
+               correctness  errors usual for each output's type, 5 seeds, 13 patterns
                performance  no limits
     "#);
 }

@@ -7,6 +7,7 @@ use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
 
 use crate::config::{CorrectnessLimits, Tensor};
 use crate::evaluation::{Gate, Reason, Rejection, relative};
+use crate::text::number;
 
 /// Looks for one kind of fault in one report.
 type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
@@ -32,6 +33,44 @@ pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds:
             })
         })
     })
+}
+
+/// How much of the absolute error must be of one sign to count as all of it.
+const ONE_SIGN: f64 = 0.99;
+
+/// What passes and is odd all the same: errors of one sign everywhere, beyond chance and rounding, where the table does not limit the
+/// bias. Such an error does not average out in what is computed from the output.
+pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
+    if limits.max_bias.or(limits.max_bias_ratio).is_some() {
+        return Vec::new();
+    }
+    let one_signed = |output: &&OutputReport| {
+        let dtype = tensors.iter().find(|tensor| tensor.name == output.tensor).map(|tensor| tensor.dtype);
+        let rounded = dtype.filter(|dtype| dtype.is_float()).map(|dtype| rounding(dtype) * output.rms_ref);
+        rounded.is_some_and(|rounded| output.bias.abs() > rounded && bias_ratio(output) > ONE_SIGN)
+    };
+    let mut random = seeds.iter().filter(|seed| seed.pattern.is_none()).peekable();
+    let Some(first) = random.peek().copied() else { return Vec::new() };
+    let found = (0..first.outputs.len()).find_map(|index| {
+        // On every seed: an output with few errors may have them on one side by chance.
+        let outputs: Option<Vec<&OutputReport>> = random.clone().map(|seed| seed.outputs.get(index)).collect();
+        let outputs = outputs?;
+        let sign = outputs.first()?.bias.signum();
+        let all = outputs.iter().all(|output| one_signed(output) && output.bias.signum() * sign > 0.0);
+        all.then(|| outputs[0])
+    });
+    found
+        .map(|output| {
+            let side = if output.bias > 0.0 { "too large" } else { "too small" };
+            let bias = relative(output.bias.abs(), output.rms_ref);
+            format!(
+                "`{}` is {side} everywhere at {shape}, by {bias:.1e} of its size on average: within the limits, but no rounding error; \
+                 `max_bias` limits it",
+                output.tensor
+            )
+        })
+        .into_iter()
+        .collect()
 }
 
 /// Which inputs a report is about: `seed 3`, `hot row`.
@@ -165,11 +204,12 @@ fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
             .collect();
         (!exceeded.is_empty()).then(|| {
             let OutputReport { tensor, max_abs_err_at, output_at, reference_at, .. } = output;
+            let (output, reference) = (number(*output_at), number(*reference_at));
+            let exceeded = exceeded.join(", ");
             (
                 Reason::Wrong,
                 format!(
-                    "{}; worst at element {max_abs_err_at} of `{tensor}`: {output_at} where the reference has {reference_at}",
-                    exceeded.join(", ")
+                    "{exceeded}; worst at element {max_abs_err_at} of `{tensor}`: {output} where the reference has {reference}"
                 ),
             )
         })

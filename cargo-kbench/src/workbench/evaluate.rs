@@ -299,6 +299,7 @@ impl Workbench<'_> {
     ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
         let started = Instant::now();
         self.refer_check(kernel, shape, &job)?;
+        let is_first = !job.depth.again;
         let checked = self.executor.check(job, self.timeout());
         self.times.verify += started.elapsed();
         let seeds = match checked {
@@ -306,10 +307,14 @@ impl Workbench<'_> {
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
             Err(error) => return Err(error.into()),
         };
-        Ok(match judge(kernel, shape, &seeds, warnings) {
-            Some(rejection) => Err(rejection),
-            None => Ok(ShapeErrors::worst(shape, &seeds)),
-        })
+        if let Some(rejection) = judge(kernel, shape, &seeds, warnings) {
+            return Ok(Err(rejection));
+        }
+        if is_first {
+            let limits = &kernel.gates.correctness;
+            warnings.extend(gates::correctness::warnings(limits, &kernel.tensors, shape, &seeds));
+        }
+        Ok(Ok(ShapeErrors::worst(shape, &seeds)))
     }
 
     pub(super) fn time_job(&self, cases: Vec<TimedCase>) -> TimeJob {

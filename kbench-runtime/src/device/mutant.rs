@@ -133,7 +133,11 @@ impl<B> Output<B> {
 }
 
 fn rms(values: &[f64]) -> f64 {
-    (values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64).sqrt()
+    // By the largest, since squares overflow early.
+    let largest =
+        values.iter().filter(|value| value.is_finite()).fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let squares = values.iter().map(|value| (value / largest).powi(2)).sum::<f64>();
+    if largest > 0.0 { largest * (squares / values.len() as f64).sqrt() } else { 0.0 }
 }
 
 /// A value moved by `offset` at least, whatever its type rounds to; the other way where there is no room.

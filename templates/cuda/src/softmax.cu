@@ -17,13 +17,11 @@ static __device__ float exponential(float x)
     return FAST_EXP ? __expf(x) : expf(x);
 }
 
-// Combines one value of each thread; every thread gets the result.
-template <typename Combine> static __device__ float block_reduce(float value, Combine combine)
+// Combines one value of each thread by way of `warps`, a value for each warp in shared memory; every thread gets the result.
+template <typename Combine> static __device__ float block_reduce(float value, float *warps, Combine combine)
 {
-    __shared__ float warps[THREADS / 32];
     for (int offset = 16; offset > 0; offset /= 2)
         value = combine(value, __shfl_xor_sync(0xffffffff, value, offset));
-    __syncthreads(); // those who still read the result before this one
     if (threadIdx.x % 32 == 0)
         warps[threadIdx.x / 32] = value;
     __syncthreads();
@@ -38,6 +36,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) softmax(const float *x, fl
     const Vec *row = reinterpret_cast<const Vec *>(x + static_cast<size_t>(blockIdx.x) * cols);
     Vec *out = reinterpret_cast<Vec *>(y + static_cast<size_t>(blockIdx.x) * cols);
     int vecs = cols / VECTOR;
+    // Two, so that no thread overwrites what another still reads: one barrier a reduction is enough.
+    __shared__ float maxima[THREADS / 32], sums[THREADS / 32];
 
 #if STAGED
     extern __shared__ float4 shared[];
@@ -57,13 +57,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) softmax(const float *x, fl
     for (int v = threadIdx.x; v < vecs; v += THREADS)
         for (int i = 0; i < VECTOR; i++)
             max = fmaxf(max, row[v].at[i]);
-    max = block_reduce(max, [](float a, float b) { return fmaxf(a, b); });
+    max = block_reduce(max, maxima, [](float a, float b) { return fmaxf(a, b); });
 
     float sum = 0;
     for (int v = threadIdx.x; v < vecs; v += THREADS)
         for (int i = 0; i < VECTOR; i++)
             sum += exponential(row[v].at[i] - max);
-    sum = block_reduce(sum, [](float a, float b) { return a + b; });
+    sum = block_reduce(sum, sums, [](float a, float b) { return a + b; });
 
     for (int v = threadIdx.x; v < vecs; v += THREADS) {
         Vec result;

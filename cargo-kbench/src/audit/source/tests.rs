@@ -138,3 +138,70 @@ fn the_shipped_kernels_have_barriers_and_tiles() {
         );
     }
 }
+
+/// The changes of one kind.
+fn of_lack(lack: Lack, source: &str) -> Vec<(usize, String)> {
+    let made = mutants(source, Path::new("/k.cu"), "k");
+    made.into_iter().filter(|mutant| mutant.lack == lack).map(|mutant| (mutant.line, mutant.what)).collect()
+}
+
+#[test]
+fn reductions_start_from_zero() {
+    for (statement, neutral) in [
+        ("float max = -INFINITY;", "-INFINITY"),
+        ("float low = FLT_MAX, high = 3;", "FLT_MAX"),
+        ("m[0] = m[1] = -FLT_MAX;", "-FLT_MAX"),
+        ("x = i < n ? a[i] : -CUDART_INF_F;", "-CUDART_INF_F"),
+        ("auto m = std::numeric_limits<float>::lowest();", "std::numeric_limits<float>::lowest()"),
+        ("m = -cuda::std::numeric_limits<T>::infinity();", "-cuda::std::numeric_limits<T>::infinity()"),
+        ("float m = -1e30f;", "-1e30f"),
+        ("m = fmaxf(-3.4e38f, m);", "-3.4e38f"),
+        ("m = __int_as_float(0xff800000);", "__int_as_float(0xff800000)"),
+        ("m = NEG_INF;", "NEG_INF"),
+        ("int most = INT_MIN;", "INT_MIN"),
+        ("float product = 1.0f; product *= x[i];", "1.0f"),
+        ("float p = 1; p = p * x;", "1"),
+    ] {
+        let source = format!("a();\n{statement}");
+        assert_eq!(
+            of_lack(Lack::Neutral, &source),
+            [(2, format!("starts from 0 instead of `{neutral}`"))],
+            "{statement}"
+        );
+        assert!(one(&source).contains(&statement.replacen(neutral, "0", 1)), "{}", one(&source));
+    }
+}
+
+#[test]
+fn what_is_no_neutral_element_stays() {
+    for source in [
+        "if (m == -INFINITY) m = y;",
+        "float x = -1.0f;",
+        "float y = -INFINITY * x;",
+        "float scale = 1.0f; y = scale + x;",
+        "for (int s = 1; s < n; s *= 2) f(s);",
+        "int stride = 1; stride *= 2;",
+        "float max = x[0];",
+        "x = numeric_limits<float>::epsilon();",
+    ] {
+        assert_eq!(of_lack(Lack::Neutral, source), [], "{source}");
+    }
+}
+
+#[test]
+fn initialisations_of_shared_memory_are_dropped() {
+    let declared = "__shared__ float sums[32], total;\n__shared__ alignas(16) int bins[N][4];\n";
+    for (statement, dropped) in [
+        ("if (t == 0) total = 0;", "total = 0"),
+        ("for (;;) sums[i + 1] = 0.0f;", "sums[i + 1] = 0.0f"),
+        ("bins[i][2] = -INT_MAX;", "bins[i][2] = -INT_MAX"),
+        ("{ total = float(0); }", "total = float(0)"),
+    ] {
+        let source = format!("{declared}{statement}");
+        assert_eq!(of_lack(Lack::Initialisation, &source), [(3, format!("drops `{dropped}`"))], "{statement}");
+    }
+    for statement in ["total = x;", "other = 0;", "sums[0] += 1;", "float y = total = 0;", "if (total == 0) f();"] {
+        assert_eq!(of_lack(Lack::Initialisation, &format!("{declared}{statement}")), [], "{statement}");
+    }
+    assert_eq!(of_lack(Lack::Initialisation, "float total; total = 0;"), [], "not shared");
+}

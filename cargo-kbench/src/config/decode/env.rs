@@ -135,6 +135,18 @@ impl<'r> Env<'r> {
         Some(())
     }
 
+    /// Elements of a tensor at each shape with the default variant, where these dimensions have values.
+    pub(super) fn elements(&self, dims: &[Expr]) -> Vec<(&Shape, i64)> {
+        let size = |shape: &Shape| {
+            dims.iter().try_fold(1_i64, |elements, dim| {
+                let size = dim.eval(&|name| self.value(shape, name)).ok()?.as_integer()?;
+                elements.checked_mul(size)
+            })
+        };
+        let shapes = self.shapes.iter().filter(|_| self.complete);
+        shapes.filter_map(|shape| Some((shape, size(shape)?))).collect()
+    }
+
     fn value(&self, shape: &Shape, name: &str) -> Option<Value> {
         let dim = shape.dims.iter().find(|(dim, _)| dim == name).map(|(_, size)| Value::Int(*size));
         let toggle = || self.space.as_ref().and_then(|space| space.value(&space.default, name).cloned());

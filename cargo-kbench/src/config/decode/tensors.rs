@@ -1,15 +1,17 @@
 //! Tensors, where their contents come from, and how quantised ones are wired to their values and scales.
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::pattern::max_finite;
 use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::expr::Expr;
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Tensor};
+use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
 use super::env::{Env, Need, integer_range};
 use super::implementation::source;
 use super::names::find;
+use crate::text::number;
 
 /// Tensors in their final order.
 pub(super) struct Tensors {
@@ -84,7 +86,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
         }
     }
     let init = match table.get("init") {
-        Some(init) => init_of(init, dtype, report)?,
+        Some(init) => init_of(init, dtype, &env.elements(&dims), report)?,
         None if !has_contents => Init::None,
         None if dtype.is_float() => Init::Normal { mean: 0.0, std: 1.0 },
         None => Init::Integers { low: 0, high: 15 },
@@ -92,7 +94,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
     Some(Tensor { name: entry.key.clone(), dtype, dims, role, init })
 }
 
-fn init_of(node: &Node, dtype: DType, report: &Report) -> Option<Init> {
+fn init_of(node: &Node, dtype: DType, elements: &[(&Shape, i64)], report: &Report) -> Option<Init> {
     let table = node.table()?;
     let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| entry.key != "tensor").collect();
     let [entry] = kinds[..] else {
@@ -116,7 +118,7 @@ fn init_of(node: &Node, dtype: DType, report: &Report) -> Option<Init> {
         "file" => file(&entry.node, table, report)?,
         _ => return None,
     };
-    suits(&init, dtype, &entry.node, report).then_some(init)
+    suits(&init, dtype, elements, &entry.node, report).then_some(init)
 }
 
 fn file(node: &Node, table: &Table, report: &Report) -> Option<Init> {
@@ -139,23 +141,50 @@ fn file(node: &Node, table: &Table, report: &Report) -> Option<Init> {
     }
 }
 
-/// Whether the contents are of the tensor's type.
-fn suits(init: &Init, dtype: DType, node: &Node, report: &Report) -> bool {
+/// Standard deviations that no value lies farther from the mean than.
+const FARTHEST: f64 = 10.0;
+
+/// Whether the tensor's type holds the contents, of so many elements at each shape.
+fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, report: &Report) -> bool {
     let (least, most) = integer_range(dtype);
-    let fits = |value: f64| dtype.is_float() || (value.fract() == 0.0 && value >= least as f64 && value <= most as f64);
+    let largest = max_finite(dtype);
+    let fits = |value: f64| {
+        if dtype.is_float() {
+            value.abs() <= largest
+        } else {
+            value.fract() == 0.0 && value >= least as f64 && value <= most as f64
+        }
+    };
+    let range = || {
+        if dtype.is_float() {
+            format!("{} to {}", number(-largest), number(largest))
+        } else {
+            format!("{least} to {most}")
+        }
+    };
     let problem = match init {
         Init::Normal { .. } | Init::Uniform { .. } if !dtype.is_float() => {
             Some(format!("{dtype} has no fractions; use `integers = {{ low = 0, high = 15 }}`"))
         }
+        // 8-bit floats saturate: to clip the tails is what one does with them.
+        Init::Normal { mean, std } if !fits(*mean) || dtype.size() > 1 && !fits(mean.abs() + FARTHEST * std) => {
+            Some(format!("{dtype} holds {}, these values go beyond", range()))
+        }
         Init::Uniform { low, high } if low >= high => Some("`low` must be less than `high`".to_owned()),
+        Init::Uniform { low, high } if !fits(*low) || !fits(*high) => Some(format!("{dtype} holds {}", range())),
         Init::Integers { low, high } if low > high => Some("`low` must not exceed `high`".to_owned()),
-        Init::Integers { low, high } if !dtype.is_float() && (*low < least || *high > most) => {
-            Some(format!("{dtype} holds {least} to {most}"))
+        Init::Integers { low, high } if !fits(*low as f64) || !fits(*high as f64) => {
+            Some(format!("{dtype} holds {}", range()))
         }
-        Init::Constant(value) if !fits(*value) => Some(format!("{dtype} cannot hold {value}")),
-        Init::Arange { start, step } if !fits(*start) || !fits(*step) => {
-            Some(format!("{dtype} cannot hold steps of {step} from {start}"))
+        Init::Constant(value) if !fits(*value) => Some(format!("{dtype} cannot hold {}", number(*value))),
+        Init::Arange { start, step } if !fits(*start) || !dtype.is_float() && step.fract() != 0.0 => {
+            Some(format!("{dtype} cannot hold steps of {} from {}", number(*step), number(*start)))
         }
+        Init::Arange { start, step } => elements.iter().find_map(|(shape, elements)| {
+            let last = start + step * (elements - 1) as f64;
+            let place = format!("element {} at shape `{}`", elements - 1, shape.name);
+            (!fits(last)).then(|| format!("{dtype} holds {}, {place} is {}", range(), number(last)))
+        }),
         _ => None,
     };
     if let Some(problem) = &problem {

@@ -86,7 +86,7 @@ fn mistakes_are_drawn_at_their_place() {
     15 | gates.correctness = { sizes = { N = 'all' }, patterns = ['hot'], max_bias_ratio = 2 }
        |                                                          ^^^^^
        |
-       = help: there are `large`, `hot-row`, `hot-tile`, `equal`, `denormal` and `sign-flips`
+       = help: there are `large`, `hot-row`, `hot-tile`, `equal`, `denormal`, `sign-flips`, `negative`, `positive`, `opposite-signs`, `zeros`, `ascending`, `outlier-first` and `outlier-last`
 
     error: `max_bias_ratio` is a share
       --> Cargo.toml:15:83

@@ -1258,3 +1258,30 @@ fn a_proposer_is_a_program() {
        |                   ^^^^ this is a string
     ");
 }
+
+#[test]
+fn no_init_goes_beyond_its_type() {
+    for (dtype, init, says) in [
+        ("f32", "{ constant = 1e39 }", "f32 cannot hold 1e39"),
+        ("f32", "{ uniform = { low = -1e39, high = 1 } }", "f32 holds -3.4028234663852886e38 to 3.4028234663852886e38"),
+        ("f8e4m3", "{ uniform = { low = 0, high = 449 } }", "f8e4m3 holds -448 to 448"),
+        ("f16", "{ normal = { std = 65504 } }", "f16 holds -65504 to 65504, these values go beyond"),
+        ("u8", "{ arange = {} }", "u8 holds 0 to 255, element 1023 at shape `small` is 1023"),
+        ("f16", "{ arange = { step = 100 } }", "f16 holds -65504 to 65504, element 1023 at shape `small` is 102300"),
+        ("u8", "{ arange = { start = 10, step = -1 } }", "u8 holds 0 to 255, element 1023 at shape `small` is -1013"),
+        ("i32", "{ arange = { step = 0.5 } }", "i32 cannot hold steps of 0.5 from 0"),
+    ] {
+        let drawn = with_tensor(&format!("t = {{ dtype = '{dtype}', dims = ['N'], init = {init} }}"));
+        assert!(drawn.contains(says), "{drawn}");
+    }
+    for (dtype, init) in [
+        ("f64", "{ uniform = { low = -1.79e308, high = 1.79e308 } }"),
+        ("u16", "{ arange = {} }"),
+        ("u16", "{ arange = { start = 2000, step = -1 } }"),
+        ("i8", "{ integers = { low = -128, high = 127 } }"),
+        ("f8e4m3", "{ normal = { std = 300 } }"),
+    ] {
+        let drawn = with_tensor(&format!("t = {{ dtype = '{dtype}', dims = ['N'], init = {init} }}"));
+        assert!(!drawn.contains("init"), "{drawn}");
+    }
+}

@@ -189,3 +189,41 @@ fn in_a_pattern_limits_grow_with_the_outputs_and_with_their_sensitivity() {
     let small = SeedReport { pattern: Some(Pattern::Equal), ..seed(small) };
     assert_eq!(judged(&limits(), small), None, "limits never shrink");
 }
+
+#[test]
+fn an_error_of_one_sign_everywhere_is_warned_of() {
+    let tensors = [Tensor {
+        name: "o".into(),
+        dtype: DType::F32,
+        dims: Vec::new(),
+        role: Role::Out,
+        init: crate::config::Init::None,
+    }];
+    let warned = |limits: &CorrectnessLimits, outputs: &[OutputReport]| {
+        let seeds: Vec<SeedReport> = outputs.iter().map(|output| seed(output.clone())).collect();
+        assert_eq!(judge(limits, &tensors, "mission", &seeds), None);
+        warnings(limits, &tensors, "mission", &seeds)
+    };
+    let biased = OutputReport { bias: 0.01, mean_abs_err: 0.01, rms_err: 0.011, ..output() };
+    assert_eq!(
+        warned(&limits(), &[biased.clone(), biased.clone()]),
+        [
+            "`o` is too large everywhere at mission, by 1.0e-2 of its size on average: within the limits, but no rounding error; \
+          `max_bias` limits it"
+        ]
+    );
+    let other_way = OutputReport { bias: -0.01, ..biased.clone() };
+    assert!(warned(&limits(), std::slice::from_ref(&other_way))[0].contains("too small everywhere"));
+    let bounded = CorrectnessLimits { max_bias: Some(0.02), ..limits() };
+    let by_chance = OutputReport { elements: 10, rms_err: 0.03, ..biased.clone() };
+    let rounded = OutputReport { bias: 1e-8, mean_abs_err: 1e-8, rms_err: 1e-8, ..output() };
+    for (limits, outputs) in [
+        (&limits(), [biased.clone(), output()]),
+        (&limits(), [biased.clone(), other_way]),
+        (&limits(), [by_chance.clone(), by_chance]),
+        (&limits(), [rounded.clone(), rounded]),
+        (&bounded, [biased.clone(), biased.clone()]),
+    ] {
+        assert_eq!(warned(limits, &outputs), Vec::<String>::new(), "{outputs:?}");
+    }
+}
