@@ -15,9 +15,12 @@ use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::objective::ObjectiveRecord;
 use crate::space::Settings;
+use crate::text;
+
+mod line;
 
 /// The version of the lines.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,10 +214,8 @@ impl Journal {
 
     /// Appends a line in one write.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
         self.file
-            .write_all(&line)
+            .write_all(&line::encode(record)?)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 
@@ -225,16 +226,16 @@ impl Journal {
 }
 
 impl Known {
-    /// Reads whole lines; a line that is not a record (damaged, or of another version) is counted and passed over.
+    /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over.
     fn parse(text: &[u8], recall: Recall) -> Self {
         let mut known = Known::default();
         if recall == Recall::Nothing {
             return known;
         }
         let mut default = Settings::default();
-        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(Record::Start(start)) => {
+        for record in records(text) {
+            match record {
+                Some(Record::Start(start)) => {
                     if start.version != VERSION {
                         known = Known::default();
                     } else if !start.resumed {
@@ -242,22 +243,22 @@ impl Known {
                     }
                     default = start.default;
                 }
-                Ok(Record::Evaluation(evaluation)) => {
+                Some(Record::Evaluation(evaluation)) => {
                     if !evaluation.key.is_empty() && !is_transient(&evaluation) {
                         let is_default = evaluation.source.is_none() && evaluation.toggles == default;
                         known.add(*evaluation, is_default);
                     }
                 }
-                Ok(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
-                Ok(Record::Comparison(comparison)) => {
+                Some(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
+                Some(Record::Comparison(comparison)) => {
                     known.comparisons.insert(comparison.key.clone(), *comparison);
                 }
-                Ok(Record::Sanitized(run)) => {
+                Some(Record::Sanitized(run)) => {
                     known.sanitized.insert(run.key.clone(), *run);
                 }
-                Ok(Record::Round(round)) => known.rounds.push(round),
-                Ok(Record::End { .. }) => {}
-                Err(_) => known.damaged += 1,
+                Some(Record::Round(round)) => known.rounds.push(round),
+                Some(Record::End { .. }) => {}
+                None => known.damaged += 1,
             }
         }
         if recall == Recall::Variants {
@@ -299,6 +300,16 @@ impl Known {
     pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
         self.evaluations.get(key).map(|evaluation| (evaluation, self.earlier.contains(key)))
     }
+}
+
+/// The records of a journal's lines; `None` for each line that is not what was written.
+pub fn records(text: &[u8]) -> impl Iterator<Item = Option<Record>> {
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(line::decode)
+}
+
+/// How to say that lines are none.
+pub fn damage(lines: usize) -> String {
+    format!("{} of the journal are damaged and were passed over", text::count(lines, "line"))
 }
 
 /// Whether a record and a new measurement of the same are of other conditions.

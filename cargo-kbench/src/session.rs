@@ -17,7 +17,6 @@ use crate::journal::{self, Journal, Recall, Record};
 use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
-use crate::text;
 use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
@@ -270,8 +269,7 @@ pub fn autotune(
         tuned.warnings.push(format!("what earlier runs measured counts for nothing: {why}"));
     }
     if damaged > 0 {
-        let lines = text::count(damaged, "line");
-        tuned.warnings.push(format!("{lines} of the journal are no records and were passed over"));
+        tuned.warnings.push(journal::damage(damaged));
     }
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());

@@ -86,6 +86,14 @@ impl Space {
         self.toggles.iter().position(|toggle| toggle.name == name)
     }
 
+    /// The default variant with the values that the toggles of these names have in `variant`. It need not be valid.
+    pub fn with_named(&self, variant: &Variant, names: &[&str]) -> Variant {
+        let of = |(toggle, values): (&Toggle, (&u16, &u16))| {
+            if names.contains(&toggle.name.as_str()) { *values.0 } else { *values.1 }
+        };
+        Variant(self.toggles.iter().zip(variant.0.iter().zip(&self.default.0)).map(of).collect())
+    }
+
     /// The first constraint that the variant does not satisfy, with the reason where it has no value at all.
     /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
     pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::device::host::HostDevice;
 use crate::digest::Bytes;
 use crate::dtype::DType;
+use crate::fingerprint;
 use crate::pattern::Pattern;
 use crate::pool::Pool;
 use crate::protocol::{
@@ -73,7 +74,7 @@ impl<D: Device> Session<D> {
     /// Keeps a blob; false if `hash` is not its hash.
     #[must_use]
     pub fn add_blob(&mut self, hash: &str, data: Vec<u8>) -> bool {
-        let right = blake3::hash(&data).to_hex().as_str() == hash;
+        let right = fingerprint::of_bytes(&data) == hash;
         if right {
             self.blobs.insert(hash.to_owned(), Arc::new(data));
         }
@@ -109,7 +110,7 @@ impl<D: Device> Session<D> {
         // What has no contents has no say: scratch may differ between variants whose inputs are the same.
         let made: Vec<Option<&TensorSpec>> =
             tensors.iter().map(|spec| (spec.source != crate::protocol::Source::None).then_some(spec)).collect();
-        let key = serde_json::to_string(&(GENERATION, made, seed, pattern)).expect("these types are plain data");
+        let key = fingerprint::of("inputs", &(GENERATION, made, seed, pattern));
         if let Some(inputs) = self.inputs.get(&key) {
             return Ok(inputs);
         }
@@ -252,7 +253,7 @@ impl<D: Device> Session<D> {
         reference: &reference::Outputs,
         asked: Asked,
     ) -> Result<Vec<ErrorSizes>, Failure> {
-        let key = serde_json::to_string(&(naive, &job.reference, &job.case.tensors, asked)).expect("plain data");
+        let key = fingerprint::of("naive", &(naive, &job.reference, &job.case.tensors, asked));
         if let Some(errors) = self.naive.get(&key) {
             return Ok(errors.clone());
         }

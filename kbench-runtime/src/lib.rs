@@ -9,6 +9,7 @@ mod compare;
 pub mod device;
 pub mod digest;
 pub mod dtype;
+pub mod fingerprint;
 pub mod pattern;
 mod pool;
 pub mod protocol;

@@ -17,6 +17,7 @@ use crate::compare::{count, element};
 use crate::device::Device;
 use crate::digest::Bytes;
 use crate::dtype::DType;
+use crate::fingerprint;
 use crate::pattern::{self, Pattern, smallest_normal};
 use crate::pool::Pool;
 use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, Source, TensorSpec};
@@ -36,14 +37,10 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 /// Results larger than this are not written to disk.
 const LARGEST_FILE: usize = 256 << 20;
 
-/// Part of every key; to be raised whenever the same reference could give other results, or none. 2: no kernel's floating-point
-/// environment reaches it, and some finite number is asked for.
-const RESULTS: u32 = 2;
-
 /// What the names of files that are still being written start with; tempfile's own default, which earlier versions used.
 const TEMPORARY: &str = ".tmp";
 
-const MAGIC: &[u8; 8] = b"kbref-1\n";
+const MAGIC: &[u8; 8] = b"kbref-2\n";
 
 /// Which inputs a reference gets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -133,7 +130,7 @@ impl References {
         }
         let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
         let stored = path.as_ref().and_then(|path| {
-            let outputs = decode(std::fs::read(path).ok()?)?;
+            let outputs = decode(std::fs::read(path).ok()?, key)?;
             // The time of the last use, for `tidy`.
             let _ =
                 std::fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -145,14 +142,16 @@ impl References {
             let outputs = Arc::clone(&outputs);
             // A cache that cannot be written costs time, nothing else.
             self.storing.retain(|storing| !storing.is_finished());
-            self.storing.push(thread::spawn(move || drop(store(&path, &outputs))));
+            let key = key.to_owned();
+            self.storing.push(thread::spawn(move || drop(store(&path, &key, &outputs))));
         }
         self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
         Ok(outputs)
     }
 }
 
-/// Names a result by everything that it depends on. A program knows itself what it runs on.
+/// Names a result by everything that it depends on. A program knows itself what it runs on. The version of the fingerprint is to be
+/// raised whenever the same reference could give other results, or none.
 pub fn key(reference: &Reference, tensors: &[TensorSpec], asked: Asked, device: &DeviceInfo) -> String {
     // The kernel's own scratch may depend on its toggles; the reference's result does not.
     let tensors: Vec<Option<&TensorSpec>> = tensors
@@ -161,10 +160,12 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], asked: Asked, device: 
         .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
         .collect();
     let device = (!reference.program).then_some((&device.name, &device.driver));
-    let generation = (RESULTS, GENERATION, pattern::GENERATION);
+    let generation = (GENERATION, pattern::GENERATION);
+    // Which bytes its machine code has is of no account beside what it does.
+    let launch = Launch { blob: String::new(), ..reference.launch.clone() };
+    let reference = Reference { launch, ..reference.clone() };
     let content = (generation, reference, tensors, asked, device);
-    let json = serde_json::to_vec(&content).expect("these types are plain data");
-    blake3::hash(&json).to_hex().to_string()
+    fingerprint::of("reference result 3", &content)
 }
 
 fn takes(launch: &Launch, tensor: usize) -> bool {
@@ -325,8 +326,8 @@ fn size(outputs: &Outputs) -> usize {
     outputs.values().map(|(_, data)| data.len()).sum()
 }
 
-/// Magic, number of tensors, each with index, type, length and data, and the hash of all that.
-fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
+/// Magic, key, number of tensors, each with index, type, length and data, and the hash of all that.
+fn store(path: &Path, key: &str, outputs: &Outputs) -> std::io::Result<()> {
     if size(outputs) > LARGEST_FILE {
         return Ok(());
     }
@@ -339,6 +340,8 @@ fn store(path: &Path, outputs: &Outputs) -> std::io::Result<()> {
         file.write_all(bytes)
     };
     write(MAGIC)?;
+    write(&(key.len() as u64).to_le_bytes())?;
+    write(key.as_bytes())?;
     write(&(outputs.len() as u64).to_le_bytes())?;
     for (index, (dtype, data)) in outputs {
         write(&(*index as u64).to_le_bytes())?;
@@ -381,7 +384,8 @@ fn tidy(folder: &Path, most: u64, abandoned: Duration) -> std::io::Result<()> {
     Ok(())
 }
 
-fn decode(mut file: Vec<u8>) -> Option<Outputs> {
+/// What a file holds under `key`; a whole file of another key is none either.
+fn decode(mut file: Vec<u8>, key: &str) -> Option<Outputs> {
     let (content, hash) = file.split_last_chunk::<32>()?;
     if blake3::Hasher::new().update_rayon(content).finalize() != blake3::Hash::from_bytes(*hash) {
         return None;
@@ -394,6 +398,10 @@ fn decode(mut file: Vec<u8>) -> Option<Outputs> {
         content.get(taken.clone()).map(|_| taken)
     };
     let number = |range: Range<usize>| usize::try_from(u64::from_le_bytes(content[range].try_into().ok()?)).ok();
+    let length = number(take(8)?)?;
+    if content[take(length)?] != *key.as_bytes() {
+        return None;
+    }
     let tensors = number(take(8)?)?;
     let mut places = Vec::new();
     for _ in 0..tensors {
@@ -446,6 +454,10 @@ mod tests {
         assert!(known(&mut fresh()).is_err());
         fresh().get("k", || Ok(outputs())).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), good, "written anew");
+
+        fresh().get("other", || Ok([(2, (DType::F64, vec![9; 24])), (5, (DType::I32, vec![9; 8]))].into())).unwrap();
+        std::fs::copy(path.join("other.ref"), &file).unwrap();
+        assert!(known(&mut fresh()).is_err(), "a result of another key");
     }
 
     #[test]

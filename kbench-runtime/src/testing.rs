@@ -218,7 +218,7 @@ impl FakeCase<'_> {
         });
         let x = Source::Normal { mean: 0.0, std: 1.0 };
         let tensors = vec![tensor("x", DType::F16, Role::In, x), tensor("o", self.output, Role::Out, Source::None)];
-        (Case { tensors, launch: kernel }, Reference { launch: reference, precision: DType::F64, program: false })
+        (Case { tensors, launch: kernel }, function(reference))
     }
 
     /// A job over two seeds.
@@ -229,6 +229,10 @@ impl FakeCase<'_> {
         let (case, reference) = self.case();
         CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1, depth: Depth::default() }
     }
+}
+
+fn function(launch: Launch) -> Reference {
+    Reference { identity: launch.blob.clone(), launch, precision: DType::F64, program: false }
 }
 
 fn tensor(name: &str, dtype: DType, role: Role, source: Source) -> TensorSpec {
@@ -254,7 +258,7 @@ pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob 
         tensor("x", DType::F32, Role::In, Source::Normal { mean: 0.0, std: 1.0 }),
         tensor("y", DType::F32, Role::Out, Source::None),
     ];
-    let reference = Reference { launch: launch("kbench_reference"), precision: DType::F64, program: false };
+    let reference = function(launch("kbench_reference"));
     let case = Case { tensors, launch: launch(entry) };
     CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, depth: Depth::default() }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Fault, Role};
 
 use super::source::{self, Lack, SourceMutant};
@@ -200,18 +201,8 @@ impl Plan {
 
 /// What grid, block, shared memory, arguments and tensors depend on.
 fn names_in_launch(kernel: &Kernel) -> Vec<String> {
-    let implementation = &kernel.implementation;
-    let mut exprs: Vec<&Expr> = Vec::new();
-    exprs.extend(implementation.grid.iter().chain(&implementation.block).chain(&implementation.cluster));
-    exprs.extend(&implementation.dynamic_shared);
+    let mut exprs = kernel.implementation.launch_exprs();
     exprs.extend(kernel.tensors.iter().flat_map(|tensor| &tensor.dims));
-    for arg in &implementation.args {
-        match arg {
-            Arg::Scalar { value, .. } => exprs.push(value),
-            Arg::TensorMap { dims, r#box, .. } => exprs.extend(dims.iter().chain(r#box)),
-            Arg::Tensor(_) | Arg::Symbol { .. } => {}
-        }
-    }
     exprs.into_iter().flat_map(Expr::names).map(str::to_owned).collect()
 }
 
@@ -261,13 +252,11 @@ fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> V
 
 /// Where the changed source of a mutant is kept: the same place for the same text.
 pub fn source_file(folder: &Path, kernel: &Kernel, mutant: &Mutant, text: &str) -> std::path::PathBuf {
-    let hash = blake3::hash(text.as_bytes()).to_hex();
+    let hash = fingerprint::of_bytes(text.as_bytes());
     let extension =
         kernel.implementation.source.extension().map_or_else(String::new, |e| format!(".{}", e.to_string_lossy()));
     let name = mutant.name.replace(':', "-");
-    folder
-        .join(format!("{}-{}", kernel.package, kernel.name))
-        .join(format!("{name}-{}{extension}", &hash.as_str()[..8]))
+    folder.join(format!("{}-{}", kernel.package, kernel.name)).join(format!("{name}-{}{extension}", &hash[..8]))
 }
 
 #[cfg(test)]

@@ -217,7 +217,12 @@ impl Micro {
         };
         TimedCase {
             case: Case { tensors: self.tensors.clone(), launch: launch(kernel, dtype, Number::Int(rounds)) },
-            reference: Reference { launch: launch(reference, told, value), precision: DType::F64, program: false },
+            reference: Reference {
+                launch: launch(reference, told, value),
+                precision: DType::F64,
+                program: false,
+                identity: reference.identity.clone(),
+            },
         }
     }
 }

@@ -71,8 +71,8 @@ pub struct Time {
     pub recalled: bool,
 }
 
-/// Reads a file of any of the three kinds.
-pub fn read(path: &Path) -> io::Result<Vec<Measured>> {
+/// Reads a file of any of the three kinds; also gives how many lines of a journal are damaged.
+pub fn read(path: &Path) -> io::Result<(Vec<Measured>, usize)> {
     let text = file::read(path)?;
     let invalid = |error: serde_json::Error| file::invalid(path, error);
     if let Ok(value) = serde_json::from_str::<Value>(&text)
@@ -81,17 +81,18 @@ pub fn read(path: &Path) -> io::Result<Vec<Measured>> {
         return match value.get("format").and_then(Value::as_str) {
             Some(bench::FORMAT) => {
                 file::check_version(path, &value, bench::VERSION)?;
-                Ok(of_bench(serde_json::from_str(&text).map_err(invalid)?))
+                Ok((of_bench(serde_json::from_str(&text).map_err(invalid)?), 0))
             }
-            None if value.get("kernels").is_some() => Ok(of_elite(EliteFile::read(path)?)),
+            None if value.get("kernels").is_some() => Ok((of_elite(EliteFile::read(path)?), 0)),
             _ => Err(unknown(path)),
         };
     }
-    let records: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    if records.is_empty() {
+    let lines: Vec<Option<Record>> = journal::records(text.as_bytes()).collect();
+    let damaged = lines.iter().filter(|record| record.is_none()).count();
+    if damaged == lines.len() {
         return Err(unknown(path));
     }
-    Ok(of_journal(records))
+    Ok((of_journal(lines.into_iter().flatten()), damaged))
 }
 
 fn unknown(path: &Path) -> io::Error {
@@ -200,7 +201,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
 }
 
 /// The last run and the runs that it resumed; of what was measured twice, the later.
-fn of_journal(records: Vec<Record>) -> Vec<Measured> {
+fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     let mut start = Start::default();
     let mut all: Vec<Measured> = Vec::new();
     for record in records {

@@ -207,7 +207,8 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     journal.append(&Record::Comparison(Box::new(Comparison { key: String::new(), entries }))).unwrap();
     drop(journal);
 
-    let all = read(&path).unwrap();
+    let (all, damaged) = read(&path).unwrap();
+    assert_eq!(damaged, 0);
     let told: Vec<(&str, bool, Option<f64>, bool)> = all
         .iter()
         .map(|measured| {

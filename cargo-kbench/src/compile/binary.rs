@@ -5,6 +5,7 @@
 //! `.note.nv.tkinfo` holds the command line), debugging information, comments and the names of source files. Two
 //! variants with equal identities are twins: a toggle between them reached the compiler and changed nothing.
 
+use kbench_runtime::fingerprint;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind, SymbolFlags, SymbolKind};
 
 /// `SHF_ALLOC`: the section is in memory at run time.
@@ -73,23 +74,23 @@ pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
-/// A hash over fields, each with its length before it.
-struct Identity(blake3::Hasher);
+/// A fingerprint under construction: of numbers and of the hashes of bytes.
+struct Identity {
+    kind: &'static str,
+    fields: Vec<String>,
+}
 
 impl Identity {
-    fn new(kind: &str) -> Self {
-        let mut identity = Self(blake3::Hasher::new());
-        identity.field(kind.as_bytes());
-        identity
+    fn new(kind: &'static str) -> Self {
+        Self { kind, fields: Vec::new() }
     }
 
     fn field(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.fields.push(fingerprint::of_bytes(bytes));
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_le_bytes());
+        self.fields.push(number.to_string());
     }
 
     fn section<'data>(&mut self, section: &impl object::ObjectSection<'data>) -> object::Result<()> {
@@ -104,7 +105,7 @@ impl Identity {
     }
 
     fn finish(self) -> String {
-        self.0.finalize().to_hex().to_string()
+        fingerprint::of(self.kind, &self.fields)
     }
 }
 

@@ -18,12 +18,13 @@ use std::process::Stdio;
 use std::{fs, io};
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::fingerprint;
 
 use super::binary::{self, Definition};
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::error::CompileError;
 use super::process::{Invocation, version_line};
-use super::{Built, Param, Resources, Unit, files, nvcc};
+use super::{Built, Param, Resources, Unit, files, nvcc, text};
 
 /// What the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -81,18 +82,13 @@ impl Cc {
         path.is_absolute().then_some(path)
     }
 
-    /// Adds to a key what stands for this compiler, and the shim's text.
-    pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
+    /// What stands for this compiler in a key, and the shim's text.
+    pub(super) fn key(&self, unit: &Unit) -> Result<String, CompileError> {
         let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
-        key.field(self.path.as_os_str().as_encoded_bytes())
-            .field(&self.version)
-            .list(command.iter())
-            .field(shim(unit)?);
-        if unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native")) {
-            // The machine code depends on this very CPU, and a target directory may be on a file system of many.
-            key.field(cpu_features());
-        }
-        Ok(())
+        // With `=native`, machine code depends on this very CPU, and a target directory may be on a file system of many.
+        let is_native = unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native"));
+        let cpu = is_native.then(cpu_features);
+        Ok(fingerprint::of("cc", &(text(&self.path), &self.version, command, shim(unit)?, cpu)))
     }
 
     /// The compiler with the flags that every unit gets.

@@ -25,14 +25,15 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::Resources;
 use super::error::CompileError;
 use super::files::Files;
 
-/// Part of every key: raise it when the meaning of an entry changes.
-const FORMAT: &str = "kbench compile cache 1";
+/// The kind of every key's fingerprint: raise its version when the meaning of an entry changes.
+pub(super) const KIND: &str = "compile 2";
 /// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,46 +62,18 @@ pub(super) struct Record {
     pub(super) took: Duration,
 }
 
+/// The contents of an entry's file. It names its key, so that it counts under no other, wherever it was copied.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    key: String,
+    states: Vec<State>,
+}
+
 /// One state of the files that a key was compiled from, and the outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
     files: Vec<(PathBuf, String)>,
     record: Record,
-}
-
-/// A key under construction.
-#[derive(Debug)]
-pub(super) struct Key(blake3::Hasher);
-
-impl Key {
-    /// An empty key.
-    pub(super) fn new() -> Self {
-        let mut key = Self(blake3::Hasher::new());
-        key.field(FORMAT);
-        key
-    }
-
-    /// Adds a field; two different lists of fields never make the same key.
-    pub(super) fn field(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let bytes = bytes.as_ref();
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-        self
-    }
-
-    /// Adds a list of fields.
-    pub(super) fn list<T: AsRef<[u8]>>(&mut self, fields: impl ExactSizeIterator<Item = T>) -> &mut Self {
-        self.0.update(&(fields.len() as u64).to_le_bytes());
-        for field in fields {
-            self.field(field);
-        }
-        self
-    }
-
-    /// The key, in hex.
-    pub(super) fn finish(&self) -> String {
-        self.0.finalize().to_hex().to_string()
-    }
 }
 
 /// The folder.
@@ -135,7 +108,7 @@ impl Cache {
         let hit = |state: &State| state.files.iter().all(|(path, hash)| files.matches(path, hash));
         let record = states.into_iter().find(hit)?.record;
         let code = self.code_path(&record.hash, extension);
-        let intact = fs::read(&code).is_ok_and(|bytes| blake3::hash(&bytes).to_hex().as_str() == record.hash);
+        let intact = fs::read(&code).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == record.hash);
         intact.then_some((record, code))
     }
 
@@ -154,14 +127,15 @@ impl Cache {
         states.retain(|state| state.files != files);
         states.insert(0, State { files, record });
         states.truncate(STATES);
-        let body = serde_json::to_string(&states).expect("paths come from text");
-        let text = format!("{}\n{body}", blake3::hash(body.as_bytes()).to_hex());
+        let entry = Entry { key: key.to_owned(), states };
+        let body = serde_json::to_string(&entry).expect("paths come from text");
+        let text = format!("{}\n{body}", fingerprint::of_bytes(body.as_bytes()));
         self.write(&self.entry_path(key), text.as_bytes())
     }
 
     /// Keeps a generated source; equal sources are one file.
     pub(super) fn store_shim(&self, text: &str) -> Result<PathBuf, CompileError> {
-        let hash = blake3::hash(text.as_bytes()).to_hex();
+        let hash = fingerprint::of_bytes(text.as_bytes());
         let path = self.root.join("shims").join(format!("{}.c", &hash[..16]));
         if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
             return Ok(path);
@@ -179,8 +153,9 @@ impl Cache {
         let read = || {
             let text = fs::read_to_string(self.entry_path(key)).ok()?;
             let (hash, body) = text.split_once('\n')?;
-            let intact = blake3::hash(body.as_bytes()).to_hex().as_str() == hash;
-            intact.then(|| serde_json::from_str(body).ok())?
+            let intact = fingerprint::of_bytes(body.as_bytes()) == hash;
+            let entry: Entry = intact.then(|| serde_json::from_str(body).ok())??;
+            (entry.key == key).then_some(entry.states)
         };
         read().unwrap_or_default()
     }
@@ -221,7 +196,7 @@ mod tests {
 
     fn record(code: &[u8]) -> Record {
         Record {
-            hash: blake3::hash(code).to_hex().to_string(),
+            hash: fingerprint::of_bytes(code),
             identity: "i".into(),
             symbol: "k".into(),
             command: vec!["cc".into()],
@@ -246,7 +221,7 @@ mod tests {
             let header = folder.path().join("a.h");
             fs::write(&header, "1").unwrap();
             let cache = Cache::new(folder.path().join("cache"));
-            Self { cache, header, key: Key::new().field("k").finish(), folder }
+            Self { cache, header, key: fingerprint::of("test", "k"), folder }
         }
 
         fn store(&self, code: &[u8]) {
@@ -308,6 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_counts_under_its_own_key_alone() {
+        let fixture = Fixture::new();
+        fixture.store(b"code");
+        let other = fingerprint::of("test", "other");
+        let place = fixture.cache.entry_path(&other);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(fixture.cache.entry_path(&fixture.key), place).unwrap();
+        assert!(fixture.cache.load(&other, "so", &Files::default()).is_none());
+        assert_eq!(fixture.load().unwrap(), b"code");
+    }
+
+    #[test]
     fn work_folders_go_and_abandoned_ones_are_swept() {
         let fixture = Fixture::new();
         let kept = fixture.cache.work_folder().unwrap();
@@ -329,19 +316,5 @@ mod tests {
         fs::write(&file, "a file where the folder should be").unwrap();
         let error = Cache::new(file).work_folder().unwrap_err();
         assert!(matches!(error, CompileError::Io { action: "create", .. }), "{error:?}");
-    }
-
-    #[test]
-    fn keys_tell_lists_apart() {
-        let key = |lists: &[&[&str]]| {
-            let mut key = Key::new();
-            for list in lists {
-                key.list(list.iter());
-            }
-            key.finish()
-        };
-        assert_ne!(key(&[&["a", "b"]]), key(&[&["ab"]]));
-        assert_ne!(key(&[&["a"], &["b"]]), key(&[&["a", "b"], &[]]));
-        assert_eq!(key(&[&["a"]]), key(&[&["a"]]));
     }
 }

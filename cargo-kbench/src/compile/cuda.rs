@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::{env, fs, io};
 
-use super::cache::Key;
+use kbench_runtime::fingerprint;
+
 use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
-use super::{Built, Resources, Unit, binary, files, nvcc};
+use super::{Built, Resources, Unit, binary, files, nvcc, text};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -42,11 +43,10 @@ impl Nvcc {
         Ok(Self { path, version, ptxas, hosts: Mutex::default() })
     }
 
-    /// Adds to a key what stands for this compiler and its host compiler.
-    pub(super) fn key(&self, unit: &Unit, key: &mut Key) -> Result<(), CompileError> {
-        key.field(self.path.as_os_str().as_encoded_bytes()).field(&self.version).field(&self.ptxas);
-        key.field(self.host_compiler(&unit.flags)?);
-        Ok(())
+    /// What stands for this compiler and its host compiler in a key.
+    pub(super) fn key(&self, unit: &Unit) -> Result<String, CompileError> {
+        let host = self.host_compiler(&unit.flags)?;
+        Ok(fingerprint::of("nvcc", &(text(&self.path), &self.version, &self.ptxas, host)))
     }
 
     /// The version line of the compiler that preprocesses for nvcc.

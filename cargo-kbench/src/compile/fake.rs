@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::error::CompileError;
@@ -108,7 +109,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         .map_err(|error| wrong(format!("resources: {error}")))?;
     let code = serde_json::to_string(&code).expect("finite numbers and text");
     Ok(Built {
-        identity: blake3::hash(format!("{code}{resources:?}").as_bytes()).to_hex().to_string(),
+        identity: fingerprint::of("fake", &(&code, resources)),
         code: code.into_bytes(),
         symbol: unit.entry.clone(),
         command,

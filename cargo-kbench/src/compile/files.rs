@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 use std::time::SystemTime;
 
+use kbench_runtime::fingerprint;
+
 /// Hashes of files, remembered for the life of one compiler, so that a run sees one state of the sources.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -77,7 +79,7 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
 fn read(path: &Path) -> io::Result<Known> {
     // Stamped first: an edit between the two shows as a different stamp later.
     let stamp = stamp(path)?;
-    Ok(Known { hash: blake3::hash(&fs::read(path)?).to_hex().to_string(), stamp })
+    Ok(Known { hash: fingerprint::of_bytes(&fs::read(path)?), stamp })
 }
 
 /// The prerequisites in a dependency file in make's syntax (`-MD`), absolute, in order, each once.

@@ -4,6 +4,7 @@
 //! many threads. What is compiled is kept; `cache.rs` says when that is used again.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,12 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::fingerprint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Backend;
-use cache::{Cache, Key, Record};
+use cache::{Cache, Record};
 use files::{Files, Since};
 use turns::Turns;
 
@@ -55,11 +57,12 @@ const ENVIRONMENT: [&str; 8] = [
 ];
 
 /// One thing to compile: an entry function of a source with one choice of macros, for one architecture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Unit {
     /// Which compiler.
     pub backend: Backend,
     /// Absolute path of the source.
+    #[serde(serialize_with = "serialize_path")]
     pub source: PathBuf,
     /// The function: a C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k<64>`).
     pub entry: String,
@@ -74,11 +77,12 @@ pub struct Unit {
     /// Variables of the source that are looked up by name: those that tensors are copied to.
     pub symbols: Vec<String>,
     /// The package's folder: where compilers run, and where they look for headers (`-I`).
+    #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,
 }
 
 /// A declared argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Param {
     /// The address of a tensor's first element.
     Tensor {
@@ -202,7 +206,7 @@ pub struct Compiler {
     options: CompilerOptions,
     cache: Cache,
     files: Files,
-    environment: Vec<String>,
+    environment: Vec<(&'static str, Option<Vec<u8>>)>,
     cc: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
     turns: Turns,
@@ -220,7 +224,7 @@ impl Compiler {
     /// A compiler that keeps its files in `work_directory`, `<target>/kbench`. Nothing is searched or written yet.
     pub fn new(work_directory: &Path, options: CompilerOptions) -> Self {
         let work_directory = std::path::absolute(work_directory).unwrap_or_else(|_| work_directory.to_owned());
-        let environment = ENVIRONMENT.map(|name| format!("{name}={:?}", env::var_os(name)));
+        let environment = ENVIRONMENT.map(|name| (name, env::var_os(name).map(text)));
         Self {
             cache: Cache::new(work_directory.join("cache")),
             work_directory,
@@ -236,26 +240,19 @@ impl Compiler {
 
     /// Compiles a unit, or finds it in the cache.
     pub fn compile(&self, unit: &Unit) -> Result<Artifact, CompileError> {
-        let mut key = Key::new();
-        key.field(format!("{:?}", unit.backend)).list(self.environment.iter());
-        key.field(unit.source.as_os_str().as_encoded_bytes()).field(unit.directory.as_os_str().as_encoded_bytes());
-        key.field(self.files.hash(&unit.source).map_err(CompileError::io("read", &unit.source))?);
-        key.field(&unit.entry).list(unit.flags.iter()).field(format!("{:?} {:?}", unit.arch, unit.signature));
-        key.list(unit.macros.iter().map(|(name, value)| format!("{name}={value}")));
-        let (compiler, extension) = match unit.backend {
+        let (toolchain, compiler, extension) = match unit.backend {
             Backend::C => {
                 let cc = self.cc()?;
-                cc.key(unit, &mut key)?;
-                (cc.version.clone(), "so")
+                (cc.key(unit)?, cc.version.clone(), "so")
             }
             Backend::Cuda => {
                 let nvcc = self.nvcc()?;
-                nvcc.key(unit, &mut key)?;
-                (nvcc.version.clone(), "cubin")
+                (nvcc.key(unit)?, nvcc.version.clone(), "cubin")
             }
-            Backend::Fake => ("fake".to_owned(), "json"),
+            Backend::Fake => (String::new(), "fake".to_owned(), "json"),
         };
-        let key = key.finish();
+        let source = self.files.hash(&unit.source).map_err(CompileError::io("read", &unit.source))?;
+        let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, toolchain));
         let _turn = self.turns.take(&key);
         let cached = self.cache.load(&key, extension, &self.files);
         let is_cached = cached.is_some();
@@ -316,7 +313,7 @@ impl Compiler {
             files.push((path, hash));
         }
         let record = Record {
-            hash: blake3::hash(&built.code).to_hex().to_string(),
+            hash: fingerprint::of_bytes(&built.code),
             identity: built.identity,
             symbol: built.symbol,
             command: built.command,
@@ -342,6 +339,15 @@ impl Compiler {
     fn nvcc(&self) -> Result<&cuda::Nvcc, CompileError> {
         once(&self.nvcc, || cuda::Nvcc::find(self.options.nvcc.as_deref(), &self.work_directory))
     }
+}
+
+fn serialize_path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    text(path).serialize(serializer)
+}
+
+/// A path or the value of a variable, whether it is UTF-8 or not, for fingerprints.
+fn text(text: impl AsRef<OsStr>) -> Vec<u8> {
+    text.as_ref().as_encoded_bytes().to_vec()
 }
 
 /// Searches once; every later call has the same answer.
@@ -376,8 +382,6 @@ fn source_hash(directory: &Path, source: &Path, files: &[(PathBuf, String)]) -> 
         .collect();
     own.sort();
     own.dedup();
-    let mut key = Key::new();
-    key.list(own.iter().map(|(name, _)| name.as_os_str().as_encoded_bytes()));
-    key.list(own.iter().map(|(_, hash)| hash.as_bytes()));
-    key.finish()
+    let own: Vec<_> = own.iter().map(|(name, hash)| (text(name), hash)).collect();
+    fingerprint::of("sources", &own)
 }

@@ -56,7 +56,7 @@ pub struct ResourceLimits {
 }
 
 /// Gate 2. `None` is no limit of the user's; what holds then, the gate decides from each output's type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct CorrectnessLimits {
     /// Severity.
     pub level: Level,

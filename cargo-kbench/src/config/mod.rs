@@ -166,6 +166,26 @@ impl Implementation {
         other.source = path;
         other
     }
+
+    /// The expressions of grid, block, shared memory and arguments.
+    pub fn launch_exprs(&self) -> Vec<&Expr> {
+        let mut exprs: Vec<&Expr> = self.grid.iter().chain(&self.block).chain(&self.cluster).collect();
+        exprs.extend(&self.dynamic_shared);
+        for arg in &self.args {
+            match arg {
+                Arg::Scalar { value, .. } => exprs.push(value),
+                Arg::TensorMap { dims, r#box, .. } => exprs.extend(dims.iter().chain(r#box)),
+                Arg::Tensor(_) | Arg::Symbol { .. } => {}
+            }
+        }
+        exprs
+    }
+
+    /// Every name in its defines, launch and arguments.
+    pub fn names(&self) -> Vec<&str> {
+        let defines = self.defines.iter().map(|(_, expr)| expr);
+        defines.chain(self.launch_exprs()).flat_map(Expr::names).collect()
+    }
 }
 
 /// An argument of a kernel.
@@ -322,7 +342,7 @@ pub enum BaselineKind {
 }
 
 /// A program that is measured beside the kernel.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Program {
     /// The program and its arguments; started in the package's folder.
     pub command: Vec<String>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::DeviceInfo;
 use rayon::prelude::*;
 
@@ -89,7 +90,7 @@ impl<'r> Proposals<'r> {
         let source = &kernel.implementation.source;
         let text = std::fs::read(source).map_err(|error| crate::file::in_context(source, &error))?;
         let text = String::from_utf8_lossy(&text).into_owned();
-        let key = blake3::hash(&serde_json::to_vec(&(command, &text)).expect("plain data")).to_hex().to_string();
+        let key = fingerprint::of("proposer", &(command, &text));
 
         let until = self.until(kernel);
         let hello = protocol::Kernel::of(kernel, &text);
@@ -230,7 +231,7 @@ impl<'r> Proposals<'r> {
     ) -> Result<Result<Proposal, Box<Verdict>>, RunError> {
         let kernel = search.kernel;
         let Propose { name, source, toggles } = propose;
-        let hash = blake3::hash(source.as_bytes()).to_hex().to_string();
+        let hash = fingerprint::of_bytes(source.as_bytes());
         let variant = match &toggles {
             Some(toggles) => kernel.space.variant(toggles),
             None => Ok(search.best_distinct().first().map_or(&kernel.space.default, |best| &best.variant).clone()),

@@ -7,11 +7,19 @@ use anyhow::anyhow;
 use super::Exit;
 use crate::cli::{CompareArgs, OutputArgs};
 use crate::compare;
+use crate::journal;
 use crate::report::{self, Verbosity, out};
 
 /// Runs the verb.
 pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
-    let (before, after) = (compare::read(old)?, compare::read(new)?);
+    let read = |path: &Path| -> anyhow::Result<Vec<compare::Measured>> {
+        let (measured, damaged) = compare::read(path)?;
+        if damaged > 0 {
+            report::status("Warning", format_args!("{}: {}", path.display(), journal::damage(damaged)));
+        }
+        Ok(measured)
+    };
+    let (before, after) = (read(old)?, read(new)?);
     let compared = match compare::compare(&before, &after, &args.allow, args.threshold) {
         Ok(compared) => compared,
         Err(refused) => {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
 use kbench_runtime::timing::{Look, Stopping};
 
+use super::circumstances::Named;
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
 use super::reservations;
@@ -208,9 +210,8 @@ impl<'a> Workbench<'a> {
         let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
         let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
         let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, self.program_key(rival))).collect();
-        let limits = format!("{:?}", self.kernel.gates.correctness);
-        let text = serde_json::to_string(&("comparison", self.circumstances(), &names, &job, limits, programs));
-        blake3::hash(text.expect("plain data").as_bytes()).to_hex().to_string()
+        let limits = &self.kernel.gates.correctness;
+        fingerprint::of("comparison", &(self.circumstances(), &names, &job, limits, programs))
     }
 
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
@@ -439,9 +440,8 @@ impl<'a> Workbench<'a> {
                 return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape))));
             }
         };
-        let reference = self.reference(kernel, shape)?;
-        let text = serde_json::to_string(&case).expect("plain data").replace(&artifact.hash, &artifact.identity);
-        let program = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let reference = self.reference(kernel, shape, variant)?;
+        let program = fingerprint::of("program", &Named { built: &built.builds }.case(&case));
         Ok(Ok(Contender { name, kernel, case: TimedCase { case, reference }, program }))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Case, CheckJob, Convergence, Depth, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase,
     Timing,
 };
 use kbench_runtime::stats::{Samples, Summary};
 
+use super::circumstances::Named;
 use super::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
 use crate::config::{Kernel, Objective};
@@ -18,7 +20,7 @@ use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-const METHOD: u32 = 8;
+pub(super) const METHOD: u32 = 8;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -159,12 +161,12 @@ impl Workbench<'_> {
                     return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
                 }
             };
-            let reference = self.reference(kernel, shape)?;
+            let reference = self.reference(kernel, shape, variant)?;
             let mut job = check_job(kernel, case, reference);
             if kernel.shapes[shape].check_only {
                 job.seeds.truncate(CHECK_ONLY_SEEDS);
             } else {
-                job.depth.naive = self.naive(shape)?;
+                job.depth.naive = self.naive(shape, variant)?;
             }
             let is_main = shape == kernel.search.shape;
             if is_main || self.mean_shapes().any(|of_mean| of_mean == shape) {
@@ -192,27 +194,15 @@ impl Workbench<'_> {
         Ok(Ok(Jobs { checks, time, after, more }))
     }
 
-    /// Everything the record depends on, with machine code in place of binaries, whose names and notes may differ. `warnings` are what
-    /// was found of the build, by limits of this table.
+    /// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.
     fn key(&self, jobs: &Jobs, built: &Built, warnings: &[String]) -> String {
-        let checks: Vec<&CheckJob> = jobs.checks.iter().map(|(_, job)| job).collect();
-        let limits = format!("{:?}", self.kernel.gates.correctness);
-        let all = (self.circumstances(), &checks, &jobs.time, &jobs.after, limits, warnings);
-        let mut text = serde_json::to_string(&all).expect("plain data");
-        // Only then: what p50 was measured for serves every objective that needs no more.
-        if !jobs.more.is_empty() {
-            text += &serde_json::to_string(&jobs.more).expect("plain data");
-        }
-        for build in &built.builds {
-            text = text.replace(&build.artifact.hash, &build.artifact.identity);
-        }
-        blake3::hash(text.as_bytes()).to_hex().to_string()
-    }
-
-    /// What measurements depend on beside their jobs.
-    pub(super) fn circumstances(&self) -> impl serde::Serialize {
-        let kernel = self.kernel;
-        (METHOD, env!("CARGO_PKG_VERSION"), self.device.clone(), kernel.runner.clone(), kernel.timing.timeout_seconds)
+        let named = Named { built: &built.builds };
+        let checks: Vec<CheckJob> = jobs.checks.iter().map(|(_, job)| named.check(job)).collect();
+        let more = jobs.more.iter().map(|(_, time, after)| (named.time(time), named.check(after)));
+        let more: Vec<_> = more.collect();
+        let (time, after) = (named.time(&jobs.time), named.check(&jobs.after));
+        let limits = &self.kernel.gates.correctness;
+        fingerprint::of("evaluation", &(self.circumstances(), checks, time, after, more, limits, warnings))
     }
 
     fn run(&mut self, jobs: Jobs, built: &Built, evaluation: &mut Evaluation) -> Result<(), RunError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
@@ -17,7 +18,7 @@ pub use profile::Judged;
 pub use proposed::Proposed;
 
 use crate::ceilings::Ceilings;
-use crate::compile::{Artifact, CompileError, Compiler};
+use crate::compile::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Backend, Init, Kernel, Objective, Package, ReferenceKind};
 use crate::evaluation::SourceRecord;
 use crate::executor::{Executor, ExecutorError, WorkerOptions};
@@ -28,6 +29,7 @@ use crate::space::{Settings, Variant};
 mod arch;
 mod build;
 mod ceilings;
+mod circumstances;
 mod compare;
 mod dead;
 mod evaluate;
@@ -107,7 +109,7 @@ pub struct Workbench<'a> {
     scratch: PathBuf,
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
-    references: HashMap<(String, usize), Artifact>,
+    references: Vec<(Unit, Artifact)>,
     programs: reference::Programs,
     known: Known,
     /// Who was the first with a key.
@@ -160,7 +162,7 @@ impl<'a> Workbench<'a> {
             scratch,
             device: None,
             files: HashMap::new(),
-            references: HashMap::new(),
+            references: Vec::new(),
             programs: reference::Programs::default(),
             known: Known::default(),
             keys: HashMap::new(),
@@ -189,7 +191,7 @@ impl<'a> Workbench<'a> {
         self.find_sanitizers()?;
         self.add_files(self.kernel)?;
         for shape in self.builder.shapes.clone() {
-            self.reference(self.kernel, shape)?;
+            self.reference(self.kernel, shape, &self.kernel.space.default)?;
         }
         Ok(device)
     }
@@ -221,7 +223,7 @@ impl<'a> Workbench<'a> {
             {
                 let bytes = std::fs::read(path)
                     .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-                let hash = blake3::hash(&bytes).to_hex().to_string();
+                let hash = fingerprint::of_bytes(&bytes);
                 self.executor.add_blob(&hash, path);
                 self.files.insert(path.clone(), hash);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
 use kbench_runtime::reference::Asked;
 use kbench_runtime::tensor::Blobs;
@@ -68,11 +69,7 @@ impl Workbench<'_> {
     /// Hash of everything about a program that its measurement depends on: the command, and the files of the package that it
     /// names.
     pub(super) fn program_key(&self, rival: &Rival<'_>) -> String {
-        let file = |word: &String| std::fs::read(self.builder.package.directory.join(word)).ok();
-        let hash = |bytes: Vec<u8>| blake3::hash(&bytes).to_hex().to_string();
-        let files: Vec<Option<String>> = rival.config.command.iter().map(|word| file(word).map(hash)).collect();
-        let text = format!("{:?}", (&rival.config, files));
-        blake3::hash(text.as_bytes()).to_hex().to_string()
+        fingerprint::of("program baseline", &(rival.config, self.named_files(&rival.config.command)))
     }
 
     /// Starts the programs that do not run yet, and checks their outputs. Those that cannot be used are taken out and named.
@@ -193,7 +190,7 @@ impl Workbench<'_> {
                 return Ok(Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(name))));
             }
         }
-        let reference = self.reference(kernel, shape)?;
+        let reference = self.reference(kernel, shape, &kernel.space.default)?;
         let seed = self.time_job(Vec::new()).seed;
         self.refer(kernel, name, specs, &reference, &[Asked::seed(seed)])?;
         let limits = limits(config, &kernel.gates.correctness);

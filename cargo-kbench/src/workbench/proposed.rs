@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use kbench_runtime::fingerprint;
+
 use crate::config::{Implementation, Kernel};
 use crate::evaluation::SourceRecord;
 use crate::file;
@@ -19,7 +21,7 @@ pub struct Proposed {
 impl Proposed {
     /// Keeps a source as `folder/<hash>.<extension>`; its record names the file relative to `root`.
     pub fn keep(kernel: &Kernel, name: &str, text: &str, folder: &Path, root: &Path) -> io::Result<Self> {
-        let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let hash = fingerprint::of_bytes(text.as_bytes());
         let extension = kernel.implementation.source.extension().unwrap_or_default();
         let path = folder.join(&hash).with_extension(extension);
         // Left alone where it is there: its age is part of what the compile cache looks at.
@@ -36,7 +38,7 @@ impl Proposed {
     pub fn find(kernel: &Kernel, record: &SourceRecord, root: &Path) -> io::Result<Self> {
         let path = root.join(&record.path);
         let text = std::fs::read(&path).map_err(|error| file::in_context(&path, &error))?;
-        if blake3::hash(&text).to_hex().as_str() != record.hash {
+        if fingerprint::of_bytes(&text) != record.hash {
             return Err(file::invalid(&path, "not the source that was measured: its hash is another"));
         }
         Ok(Self { record: record.clone(), implementation: kernel.implementation.in_source(path) })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
 };
@@ -13,6 +14,7 @@ use super::{RunError, Workbench};
 use crate::config::{BaselineKind, Implementation, Kernel, ReferenceKind, Shape};
 use crate::executor::{ExecutorError, PATIENCE};
 use crate::external::{Inputs, Problem, Program, ProgramOptions, Refusal};
+use crate::space::Variant;
 
 /// The references that are programs.
 #[derive(Default)]
@@ -24,43 +26,53 @@ pub(super) struct Programs {
 }
 
 impl Workbench<'_> {
-    /// The reference of a kernel at a shape, built if it is not.
-    pub(super) fn reference(&mut self, kernel: &Kernel, shape: usize) -> Result<Reference, RunError> {
+    /// The reference of a kernel at a shape, built if it is not. Where its arguments, launch or defines name toggles, they are those
+    /// of `variant`.
+    pub(super) fn reference(
+        &mut self,
+        kernel: &Kernel,
+        shape: usize,
+        variant: &Variant,
+    ) -> Result<Reference, RunError> {
         let precision = kernel.reference.precision;
         let implementation = match &kernel.reference.kind {
             ReferenceKind::Function(implementation) => implementation,
             ReferenceKind::Command(command) => {
-                let (launch, program) = (self.program_launch(kernel, command), true);
-                return Ok(Reference { launch, precision, program });
+                let identity = self.program_identity(&kernel.shapes[shape], command);
+                return Ok(Reference { launch: program_launch(kernel), precision, program: true, identity });
             }
         };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
-        let default = &kernel.space.default;
-        let key = (kernel.name.clone(), shape);
-        if !self.references.contains_key(&key) {
-            let unit = self
-                .builder
-                .unit(kernel, implementation, shape, default, Some(precision))
-                .map_err(|error| failed(error.to_string()))?;
+        let unit = self
+            .builder
+            .unit(kernel, implementation, shape, variant, Some(precision))
+            .map_err(|error| failed(error.to_string()))?;
+        let built = self.references.iter().find(|(other, _)| *other == unit).map(|(_, artifact)| artifact.clone());
+        let artifact = if let Some(artifact) = built {
+            artifact
+        } else {
             let artifact = self.builder.compiler.compile(&unit).map_err(|error| {
                 if error.is_variants_own() { failed(error.to_string()) } else { RunError::Tool(error) }
             })?;
             self.executor.add_blob(&artifact.hash, &artifact.code);
-            self.references.insert(key.clone(), artifact);
-        }
-        let point = self.builder.point(kernel, shape, default);
-        let launch = point.launch(implementation, &self.references[&key]);
+            self.references.push((unit, artifact.clone()));
+            artifact
+        };
+        let launch = self.builder.point(kernel, shape, variant).launch(implementation, &artifact);
         let launch = launch.map_err(|error| failed(error.to_string()))?;
-        Ok(Reference { launch, precision, program: false })
+        Ok(Reference { launch, precision, program: false, identity: artifact.identity })
     }
 
-    /// The launch of the baseline that is named as naive, at a shape.
-    pub(super) fn naive(&mut self, shape: usize) -> Result<Option<Launch>, RunError> {
+    /// The launch of the baseline that is named as naive, at a shape. Where a function's arguments, launch or defines name toggles,
+    /// they are those of `variant`, as a reference's are; it is compiled with the default of the others.
+    pub(super) fn naive(&mut self, shape: usize, variant: &Variant) -> Result<Option<Launch>, RunError> {
         let kernel = self.kernel;
         let Some(index) = kernel.gates.correctness.naive else { return Ok(None) };
-        let (implementation, variant): (&Implementation, _) = match &kernel.baselines[index].kind {
-            BaselineKind::Variant(variant) => (&kernel.implementation, variant),
-            BaselineKind::Implementation(implementation) => (implementation, &kernel.space.default),
+        let (implementation, variant): (&Implementation, Variant) = match &kernel.baselines[index].kind {
+            BaselineKind::Variant(naive) => (&kernel.implementation, naive.clone()),
+            BaselineKind::Implementation(implementation) => {
+                (implementation, kernel.space.with_named(variant, &implementation.names()))
+            }
             BaselineKind::Kernel(_) | BaselineKind::Command(_) => unreachable!("refused with the table"),
         };
         let name = &kernel.baselines[index].name;
@@ -68,29 +80,18 @@ impl Workbench<'_> {
             kernel: kernel.name.clone(),
             message: format!("the naive implementation `{name}`: {why}"),
         };
-        let built = self.builder.build_implementation(kernel, implementation, variant, &[shape])?;
+        let built = self.builder.build_implementation(kernel, implementation, &variant, &[shape])?;
         let built = built.map_err(|rejection| failed(&rejection))?;
         let artifact = built.artifact(shape);
         self.executor.add_blob(&artifact.hash, &artifact.code);
-        let launch = self.builder.point(kernel, shape, variant).launch(implementation, artifact);
+        let launch = self.builder.point(kernel, shape, &variant).launch(implementation, artifact);
         launch.map(Some).map_err(|error| failed(&error))
     }
 
-    /// What stands for the launch of a program: everything that its results depend on, as far as one can see from here, which
-    /// is the command and the files of the package that it names.
-    fn program_launch(&self, kernel: &Kernel, command: &[String]) -> Launch {
-        let file = |word: &String| std::fs::read(self.builder.package.directory.join(word)).ok();
-        let hash = |bytes: Vec<u8>| blake3::hash(&bytes).to_hex().to_string();
-        let files: Vec<Option<String>> = command.iter().map(|word| file(word).map(hash)).collect();
-        let identity = format!("{:?}", (command, files));
-        let taken = |index: &usize| kernel.tensors[*index].role != Role::Scratch;
-        Launch {
-            device: DeviceKind::Host,
-            blob: hash(identity.into_bytes()),
-            entry: String::new(),
-            args: (0..kernel.tensors.len()).filter(taken).map(Arg::Tensor).collect(),
-            geometry: Geometry::default(),
-        }
+    /// What a program's results depend on beside its tensors, as far as one can see from here: the command, the files of the
+    /// package that it names, and what it is told of the shape.
+    fn program_identity(&self, shape: &Shape, command: &[String]) -> String {
+        fingerprint::of("program reference", &(command, self.named_files(command), &shape.name, &shape.dims))
     }
 
     /// Has a program give the results that a check needs, unless they are known. Nothing to do for a function.
@@ -210,5 +211,17 @@ impl Workbench<'_> {
         }
         reference::some_finite(tensors, &outputs, asked).map_err(|failure| failed(failure.to_string()))?;
         Ok(outputs)
+    }
+}
+
+/// What stands for the launch of a program.
+fn program_launch(kernel: &Kernel) -> Launch {
+    let taken = |index: &usize| kernel.tensors[*index].role != Role::Scratch;
+    Launch {
+        device: DeviceKind::Host,
+        blob: String::new(),
+        entry: String::new(),
+        args: (0..kernel.tensors.len()).filter(taken).map(Arg::Tensor).collect(),
+        geometry: Geometry::default(),
     }
 }

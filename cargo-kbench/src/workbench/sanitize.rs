@@ -1,5 +1,6 @@
 //! The sanitizer gate on the bench: the ordinary worker under a tool, one launch on memory that hides nothing.
 
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Case, RunJob};
 
 use super::build::compile_rejection;
@@ -96,8 +97,7 @@ impl Workbench<'_> {
         };
         let job = RunJob { id: 0, case, seed: 0, count: false };
         let device = self.device.as_ref().map(|device| (&device.name, &device.driver));
-        let text = serde_json::to_string(&("sanitized", device, &sanitizer.command, &job)).expect("plain data");
-        let key = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let key = fingerprint::of("sanitized", &(device, &sanitizer.command, &job));
         if let Some(known) = self.known.sanitized.get(&key) {
             return Ok(known.clone());
         }

@@ -10,6 +10,7 @@ use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
 use crate::codec;
 use crate::digest::Bytes;
 use crate::dtype::DType;
+use crate::fingerprint;
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SmClock};
 
 /// Most elements of a tail.
@@ -180,8 +181,8 @@ impl<D: Device> Device for MutantDevice<D> {
     }
 
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure> {
-        let hash = blake3::hash(code).to_hex();
-        let is_mutant = !self.is_reference && self.mutation.blobs.iter().any(|blob| blob == hash.as_str());
+        let hash = fingerprint::of_bytes(code);
+        let is_mutant = !self.is_reference && self.mutation.blobs.contains(&hash);
         Ok(Kernel { inner: self.inner.load(code, entry)?, is_mutant })
     }
 

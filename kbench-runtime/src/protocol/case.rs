@@ -206,7 +206,10 @@ pub struct Reference {
     /// `F64` or `F32`.
     pub precision: DType,
     /// Whether it is a program rather than machine code. The driver runs those, and puts their results where the worker looks
-    /// them up; of `launch`, `blob` says which program it is, and `args` what it gets.
+    /// them up; of `launch`, only `args` counts: what it gets.
     #[serde(default)]
     pub program: bool,
+    /// Stands for the program or the machine code in the names of its results: everything that they depend on beside the launch and
+    /// the tensors.
+    pub identity: String,
 }
