@@ -1,15 +1,20 @@
 /*
  * Scaled dot-product attention, forward, non-causal, fp32: o = softmax(scale * q k^T) v for each of `heads` heads;
  * every tensor is [heads, seq, HEAD_DIM], contiguous. Flash-style: one pass over the keys with an online softmax, so
- * that no row of scores is ever stored whole; scratch is a tile of K and one of scores, on the stack, whatever `seq`.
+ * that no row of scores is ever stored whole. Scratch is on the stack and its size does not depend on `seq`.
+ *
+ * A lane of every vector belongs to one query. A tile of queries is transposed once; then both products read K and V as
+ * they lie in memory, an element at a time, broadcast to all lanes, and maxima and sums of the softmax stay within their
+ * lanes. The results are transposed back once.
  *
  * kbench passes every macro below with -D:
  *
- *   TILE_M         query rows that share one packed tile of K: more rows, less packing for each
+ *   TILE_M         queries in a tile, TILE_M / VECTOR_WIDTH vectors of them
  *   TILE_N         keys in a tile: more keys, fewer rescalings of the output, but a larger part of the L1 cache
  *   VECTOR_WIDTH   floats in a vector; wider than the machine's is correct, the compiler splits it
- *   UNROLL         query rows in flight: as many chains of FMAs that wait for no other, on one load of K or V
- *   USE_FAST_EXP   exp as a polynomial over whole vectors instead of one call of expf for each score
+ *   UNROLL         keys (first product) or components of V (second) whose sums are held in registers at once, each for
+ *                  all TILE_M queries
+ *   USE_FAST_EXP   exp2 as a polynomial over whole vectors instead of one call of exp2f for each score
  *   HEAD_DIM       the dimension D of the shape
  */
 #include <math.h>
@@ -17,60 +22,68 @@
 #include <stdint.h>
 #include <string.h>
 
-_Static_assert(TILE_M % UNROLL == 0, "TILE_M must be a multiple of UNROLL");
-_Static_assert(TILE_N % VECTOR_WIDTH == 0, "TILE_N must be a multiple of VECTOR_WIDTH");
+_Static_assert(TILE_M % VECTOR_WIDTH == 0, "TILE_M must be a multiple of VECTOR_WIDTH");
+_Static_assert(TILE_N % UNROLL == 0, "TILE_N must be a multiple of UNROLL");
 
 #define INLINE static inline __attribute__((always_inline))
+#define NOT_INLINE static __attribute__((noinline))
+/* UNROLLED unrolls a loop of a few iterations whole, so that the array it indexes stays in registers; UNROLLED_4 the loops
+ * of the products, which are long. */
+#ifdef __clang__
+#define UNROLLED _Pragma("unroll")
+#define UNROLLED_4 _Pragma("unroll 4")
+#else
+#define UNROLLED _Pragma("GCC unroll 32")
+#define UNROLLED_4 _Pragma("GCC unroll 4")
+#endif
+
+/* Vectors in a tile of queries. */
+#define VECTORS (TILE_M / VECTOR_WIDTH)
+/* The part of HEAD_DIM that fills whole vectors. */
+#define FULL_DIM (HEAD_DIM / VECTOR_WIDTH * VECTOR_WIDTH)
 
 typedef float vec __attribute__((vector_size(4 * VECTOR_WIDTH)));
 typedef int32_t ivec __attribute__((vector_size(4 * VECTOR_WIDTH)));
 
-/* The part of HEAD_DIM that fills whole vectors. */
-#define FULL_DIM (HEAD_DIM / VECTOR_WIDTH * VECTOR_WIDTH)
-
-/* The first `count` lanes at an address of any alignment. `count` is a constant wherever these are inlined. */
-INLINE vec load(const float *from, int count)
+/* At any alignment. */
+INLINE vec load(const float *from)
 {
-    vec x = {0};
-    memcpy(&x, from, count * sizeof *from);
+    vec x;
+    memcpy(&x, from, sizeof x);
     return x;
 }
 
-INLINE void store(float *to, vec x, int count)
+INLINE void store(float *to, vec x)
 {
-    memcpy(to, &x, count * sizeof *to);
+    memcpy(to, &x, sizeof x);
 }
 
-/* b where b > a, else a; so a NaN in `a` stays. */
+INLINE int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* b where b > a, else a; so a NaN in `a` stays. On x86 that is one instruction, which gcc makes of no expression of
+ * vectors in C; <immintrin.h>, which has a function for it, takes longer to compile than all the rest of this file. */
 INLINE vec vec_max(vec a, vec b)
 {
+#if (defined(__AVX512F__) && VECTOR_WIDTH == 16) || (defined(__AVX__) && VECTOR_WIDTH == 8)
+    vec max;
+    __asm__("vmaxps %1, %2, %0" : "=v"(max) : "v"(a), "v"(b));
+    return max;
+#else
     ivec take_b = b > a;
     return (vec)((take_b & (ivec)b) | (~take_b & (ivec)a));
+#endif
 }
 
-INLINE float max_lane(vec x)
-{
-    float max = x[0];
-    for (int i = 1; i < VECTOR_WIDTH; i++)
-        max = x[i] > max ? x[i] : max;
-    return max;
-}
-
-INLINE float sum_lanes(vec x)
-{
-    float sum = 0;
-    for (int i = 0; i < VECTOR_WIDTH; i++)
-        sum += x[i];
-    return sum;
-}
-
-/* exp(x) for x <= 0, which is all that a softmax asks for: no overflow to guard against. */
-INLINE vec vec_exp(vec x)
+/* 2^x for x <= 0, which is all that a softmax asks for: no overflow to guard against. */
+INLINE vec vec_exp2(vec x)
 {
 #if USE_FAST_EXP
-    /* exp(x) = 2^n 2^f with n an integer and |f| <= 1/2. Below 2^-126 the result stays there: as good as 0 beside the
-     * row's maximum, whose exp is 1. */
-    vec t = vec_max(x * 1.44269504f, (vec){0} - 126.0f);
+    /* 2^x = 2^n 2^f with n an integer and |f| <= 1/2. Below 2^-126 the result stays there: as good as 0 beside the
+     * row's maximum, whose power is 1. */
+    vec t = vec_max(x, (vec){0} - 126.0f);
     /* Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits of the sum. */
     vec shifted = t + 12582912.0f;
     vec f = t - (shifted - 12582912.0f);
@@ -84,119 +97,184 @@ INLINE vec vec_exp(vec x)
     return p * (vec)(((ivec)shifted << 23) + 0x3f800000);
 #else
     for (int i = 0; i < VECTOR_WIDTH; i++)
-        x[i] = expf(x[i]);
+        x[i] = exp2f(x[i]);
     return x;
 #endif
 }
 
-/* Transposes `keys` rows of K to [TILE_N / VECTOR_WIDTH][HEAD_DIM][VECTOR_WIDTH], so that one vector holds one
- * component of VECTOR_WIDTH keys. Lanes past the last key are zero. */
-INLINE void pack_keys(const float *k, int keys, float *packed)
+/* The lanes of `a` and `b` in turn, from lane `first` on. */
+INLINE vec interleave(vec a, vec b, int first)
 {
-    for (int n = 0; n < keys; n += VECTOR_WIDTH) {
-        int lanes = keys - n < VECTOR_WIDTH ? keys - n : VECTOR_WIDTH;
-        for (int d = 0; d < HEAD_DIM; d++, packed += VECTOR_WIDTH) {
-            for (int i = 0; i < lanes; i++)
-                packed[i] = k[(ptrdiff_t)(n + i) * HEAD_DIM + d];
-            for (int i = lanes; i < VECTOR_WIDTH; i++)
-                packed[i] = 0;
-        }
-    }
+#ifdef __clang__
+    vec x;
+    UNROLLED
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+        x[i] = i & 1 ? b[first + i / 2] : a[first + i / 2];
+    return x;
+#else
+    ivec from;
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+        from[i] = first + i / 2 + (i & 1) * VECTOR_WIDTH;
+    return __builtin_shuffle(a, b, from);
+#endif
 }
 
-/* Scores of `rows` rows of Q against VECTOR_WIDTH packed keys. */
-INLINE void score_block(int rows, const float *q, const float *packed, float scale, float *scores)
+/* to = transposed(from * factor) for VECTOR_WIDTH rows and columns, whose rows are `from_stride` and `to_stride` apart. */
+NOT_INLINE void transpose(const float *from, int from_stride, const vec *factor, float *to, int to_stride)
 {
-    vec acc[UNROLL] = {{0}};
+    vec x[VECTOR_WIDTH];
+    UNROLLED
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+        x[i] = load(from + i * from_stride) * *factor;
+    /* As with a deck of cards: after log2(VECTOR_WIDTH) perfect shuffles of all elements, columns are rows. */
+    UNROLLED
+    for (int round = 1; round < VECTOR_WIDTH; round *= 2) {
+        vec y[VECTOR_WIDTH];
+        UNROLLED
+        for (int i = 0; i < VECTOR_WIDTH; i++)
+            y[i] = interleave(x[i / 2], x[(i + VECTOR_WIDTH) / 2], i % 2 * VECTOR_WIDTH / 2);
+        memcpy(x, y, sizeof x);
+    }
+    UNROLLED
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+        store(to + i * to_stride, x[i]);
+}
+
+/* Up to VECTOR_WIDTH queries, scaled, to [HEAD_DIM][TILE_M]. Lanes without a query are zero. */
+NOT_INLINE void pack(int queries, const float *q, float scale, float *packed)
+{
+    vec factor = (vec){0} + scale;
+    int d = 0;
+    if (queries == VECTOR_WIDTH)
+        for (; d < FULL_DIM; d += VECTOR_WIDTH)
+            transpose(q + d, HEAD_DIM, &factor, packed + d * TILE_M, TILE_M);
+    for (; d < HEAD_DIM; d++)
+        for (int i = 0; i < VECTOR_WIDTH; i++)
+            packed[d * TILE_M + i] = i < queries ? q[i * HEAD_DIM + d] * scale : 0;
+}
+
+/* The reverse, each lane divided by its sum. */
+NOT_INLINE void unpack(int queries, const float *packed, const vec *sum, float *o)
+{
+    vec factor = 1.0f / *sum;
+    int d = 0;
+    if (queries == VECTOR_WIDTH)
+        for (; d < FULL_DIM; d += VECTOR_WIDTH)
+            transpose(packed + d * TILE_M, TILE_M, &factor, o + d, HEAD_DIM);
+    for (; d < HEAD_DIM; d++)
+        for (int i = 0; i < queries; i++)
+            o[i * HEAD_DIM + d] = packed[d * TILE_M + i] * factor[i];
+}
+
+/* Scores of `keys` keys, to [keys][TILE_M], and each query's maximum so far. */
+INLINE void score_block(int keys, int vectors, const float *q, const float *k, float *scores, vec *max)
+{
+    vec acc[UNROLL][VECTORS] = {{{0}}};
+    UNROLLED_4
     for (int d = 0; d < HEAD_DIM; d++) {
-        vec k = load(packed + d * VECTOR_WIDTH, VECTOR_WIDTH);
-        for (int r = 0; r < rows; r++)
-            acc[r] += q[r * HEAD_DIM + d] * k;
+        vec x[VECTORS];
+        UNROLLED
+        for (int j = 0; j < vectors; j++)
+            x[j] = load(q + d * TILE_M + j * VECTOR_WIDTH);
+        UNROLLED
+        for (int n = 0; n < keys; n++)
+            UNROLLED
+            for (int j = 0; j < vectors; j++)
+                acc[n][j] += k[n * HEAD_DIM + d] * x[j];
     }
-    for (int r = 0; r < rows; r++)
-        store(scores + r * TILE_N, acc[r] * scale, VECTOR_WIDTH);
+    UNROLLED
+    for (int n = 0; n < keys; n++)
+        UNROLLED
+        for (int j = 0; j < vectors; j++) {
+            max[j] = vec_max(max[j], acc[n][j]);
+            store(scores + n * TILE_M + j * VECTOR_WIDTH, acc[n][j]);
+        }
 }
 
-/* Replaces one row of scores by exp(score - max) and brings the row's running maximum and (lane by lane) running sum up
- * to date. Returns the factor by which all that was accumulated before must shrink. */
-INLINE float softmax_row(int keys, float *scores, float *row_max, float *row_sum)
+/* out = out * shrink + v p for `dims` components of V. */
+INLINE void output_block(int dims, int vectors, const float *p, const float *v, int keys, const vec *shrink, float *out)
 {
-    int vectors = (keys + VECTOR_WIDTH - 1) / VECTOR_WIDTH;
-    for (int n = keys; n < vectors * VECTOR_WIDTH; n++)
-        scores[n] = -INFINITY;
-
-    vec max = load(scores, VECTOR_WIDTH);
-    for (int j = 1; j < vectors; j++)
-        max = vec_max(max, load(scores + j * VECTOR_WIDTH, VECTOR_WIDTH));
-    float old_max = *row_max;
-    *row_max = fmaxf(old_max, max_lane(max));
-
-    float shrink = expf(old_max - *row_max);
-    vec sum = load(row_sum, VECTOR_WIDTH) * shrink;
-    for (int j = 0; j < vectors; j++) {
-        vec p = vec_exp(load(scores + j * VECTOR_WIDTH, VECTOR_WIDTH) - *row_max);
-        store(scores + j * VECTOR_WIDTH, p, VECTOR_WIDTH);
-        sum += p;
-    }
-    store(row_sum, sum, VECTOR_WIDTH);
-    return shrink;
-}
-
-/* o = o * shrink + p v for `rows` rows and the `width` columns at which `v` and `o` point. */
-INLINE void output_block(int rows, int width, const float *p, const float *v, int keys, const float *shrink, float *o)
-{
-    vec acc[UNROLL];
-    for (int r = 0; r < rows; r++)
-        acc[r] = load(o + r * HEAD_DIM, width) * shrink[r];
+    vec acc[UNROLL][VECTORS] = {{{0}}};
+    UNROLLED_4
     for (int n = 0; n < keys; n++) {
-        vec x = load(v + n * HEAD_DIM, width);
-        for (int r = 0; r < rows; r++)
-            acc[r] += p[r * TILE_N + n] * x;
+        vec x[VECTORS];
+        UNROLLED
+        for (int j = 0; j < vectors; j++)
+            x[j] = load(p + n * TILE_M + j * VECTOR_WIDTH);
+        UNROLLED
+        for (int d = 0; d < dims; d++)
+            UNROLLED
+            for (int j = 0; j < vectors; j++)
+                acc[d][j] += v[n * HEAD_DIM + d] * x[j];
     }
-    for (int r = 0; r < rows; r++)
-        store(o + r * HEAD_DIM, acc[r], width);
+    UNROLLED
+    for (int d = 0; d < dims; d++)
+        UNROLLED
+        for (int j = 0; j < vectors; j++) {
+            float *to = out + d * TILE_M + j * VECTOR_WIDTH;
+            store(to, load(to) * shrink[j] + acc[d][j]);
+        }
 }
 
-/* One tile of keys for `rows` rows of Q, whose unnormalised output is accumulated in `o` itself. */
-INLINE void attend(int rows, const float *q, const float *packed, const float *v, int keys, float scale, float *row_max,
-                   float (*row_sum)[VECTOR_WIDTH], float *o)
+/* `queries` queries in `vectors` vectors against all keys of their head. */
+INLINE void attend(int vectors, int queries, const float *q, const float *k, const float *v, float *o, int seq,
+                   float scale)
 {
-    float scores[UNROLL * TILE_N], shrink[UNROLL];
-    for (int n = 0; n < keys; n += VECTOR_WIDTH)
-        score_block(rows, q, packed + n * HEAD_DIM, scale, scores + n);
-    for (int r = 0; r < rows; r++)
-        shrink[r] = softmax_row(keys, scores + r * TILE_N, row_max + r, row_sum[r]);
-    for (int d = 0; d < FULL_DIM; d += VECTOR_WIDTH)
-        output_block(rows, VECTOR_WIDTH, scores, v + d, keys, shrink, o + d);
-    if (FULL_DIM < HEAD_DIM)
-        output_block(rows, HEAD_DIM - FULL_DIM, scores, v + FULL_DIM, keys, shrink, o + FULL_DIM);
+    _Alignas(64) float packed[HEAD_DIM * TILE_M], out[HEAD_DIM * TILE_M], scores[TILE_N * TILE_M];
+    vec max[VECTORS], sum[VECTORS] = {{0}};
+    for (int j = 0; j < vectors; j++) {
+        int first = j * VECTOR_WIDTH;
+        /* exp(x) = 2^(x log2(e)) */
+        pack(min(queries - first, VECTOR_WIDTH), q + first * HEAD_DIM, scale * 1.44269504f, packed + first);
+        max[j] = (vec){0} - INFINITY;
+    }
+    memset(out, 0, sizeof out);
+
+    for (int n0 = 0; n0 < seq; n0 += TILE_N) {
+        int keys = min(seq - n0, TILE_N), n = 0, d = 0;
+        const float *k_tile = k + (ptrdiff_t)n0 * HEAD_DIM, *v_tile = v + (ptrdiff_t)n0 * HEAD_DIM;
+        vec old_max[VECTORS], shrink[VECTORS], tile_sum[VECTORS];
+        memcpy(old_max, max, sizeof max);
+        for (; n + UNROLL <= keys; n += UNROLL)
+            score_block(UNROLL, vectors, packed, k_tile + n * HEAD_DIM, scores + n * TILE_M, max);
+        for (; n < keys; n++)
+            score_block(1, vectors, packed, k_tile + n * HEAD_DIM, scores + n * TILE_M, max);
+
+        for (int j = 0; j < vectors; j++) {
+            shrink[j] = vec_exp2(old_max[j] - max[j]);
+            tile_sum[j] = (vec){0};
+        }
+        for (n = 0; n < keys; n++)
+            UNROLLED
+            for (int j = 0; j < vectors; j++) {
+                float *score = scores + n * TILE_M + j * VECTOR_WIDTH;
+                vec p = vec_exp2(load(score) - max[j]);
+                store(score, p);
+                tile_sum[j] += p;
+            }
+        for (int j = 0; j < vectors; j++)
+            sum[j] = sum[j] * shrink[j] + tile_sum[j];
+
+        for (; d + UNROLL <= HEAD_DIM; d += UNROLL)
+            output_block(UNROLL, vectors, scores, v_tile + d, keys, shrink, out + d * TILE_M);
+        for (; d < HEAD_DIM; d++)
+            output_block(1, vectors, scores, v_tile + d, keys, shrink, out + d * TILE_M);
+    }
+
+    for (int j = 0; j < vectors; j++) {
+        int first = j * VECTOR_WIDTH;
+        unpack(min(queries - first, VECTOR_WIDTH), out + first, &sum[j], o + first * HEAD_DIM);
+    }
 }
 
-/* TILE_M rows of Q (`rows`, at the end of the sequence) against all keys of their head. */
-static void tile_of_queries(int rows, const float *q, const float *k, const float *v, float *o, int seq, float scale)
+/* A tile of queries; one at the end of the sequence a vector at a time. */
+static void tile_of_queries(int queries, const float *q, const float *k, const float *v, float *o, int seq, float scale)
 {
-    _Alignas(64) float packed[TILE_N * HEAD_DIM];
-    float row_max[TILE_M], row_sum[TILE_M][VECTOR_WIDTH] = {{0}};
-    for (int m = 0; m < rows; m++)
-        row_max[m] = -INFINITY;
-    memset(o, 0, (size_t)rows * HEAD_DIM * sizeof *o);
-
-    for (int n = 0; n < seq; n += TILE_N) {
-        int keys = seq - n < TILE_N ? seq - n : TILE_N;
-        const float *v_tile = v + (ptrdiff_t)n * HEAD_DIM;
-        pack_keys(k + (ptrdiff_t)n * HEAD_DIM, keys, packed);
-        int m = 0;
-        for (; m + UNROLL <= rows; m += UNROLL)
-            attend(UNROLL, q + m * HEAD_DIM, packed, v_tile, keys, scale, row_max + m, row_sum + m, o + m * HEAD_DIM);
-        for (; m < rows; m++)
-            attend(1, q + m * HEAD_DIM, packed, v_tile, keys, scale, row_max + m, row_sum + m, o + m * HEAD_DIM);
-    }
-
-    for (int m = 0; m < rows; m++) {
-        float norm = 1.0f / sum_lanes(load(row_sum[m], VECTOR_WIDTH));
-        for (int d = 0; d < HEAD_DIM; d++)
-            o[m * HEAD_DIM + d] *= norm;
-    }
+    if (queries > TILE_M - VECTOR_WIDTH)
+        attend(VECTORS, queries, q, k, v, o, seq, scale);
+    else
+        for (int m = 0; m < queries; m += VECTOR_WIDTH)
+            attend(1, min(queries - m, VECTOR_WIDTH), q + m * HEAD_DIM, k, v, o + m * HEAD_DIM, seq, scale);
 }
 
 void sdpa(const float *restrict q, const float *restrict k, const float *restrict v, float *restrict o, int32_t heads,
@@ -205,9 +283,8 @@ void sdpa(const float *restrict q, const float *restrict k, const float *restric
     for (int h = 0; h < heads; h++) {
         ptrdiff_t head = (ptrdiff_t)h * seq * HEAD_DIM;
         for (int m = 0; m < seq; m += TILE_M) {
-            int rows = seq - m < TILE_M ? seq - m : TILE_M;
             ptrdiff_t tile = head + (ptrdiff_t)m * HEAD_DIM;
-            tile_of_queries(rows, q + tile, k + head, v + head, o + tile, seq, scale);
+            tile_of_queries(min(seq - m, TILE_M), q + tile, k + head, v + head, o + tile, seq, scale);
         }
     }
 }
