@@ -182,6 +182,51 @@ fn check_counts_a_space_that_is_too_large_to_list() {
 }
 
 #[test]
+fn check_warns_of_sizes_that_do_not_fit() {
+    let package = package_with(MODEL, "");
+    let table = r#"
+[package]
+name = "fit"
+version = "0.0.0"
+edition = "2024"
+
+[workspace]
+
+[package.metadata.kbench.kernels.fit]
+source = "fit.cu"
+entry = "fit"
+grid = ["N // TILE", "M + 70000"]
+block = ["TILE", 8]
+args = ["x", "y", { tensor_map = "z", box = [512, 3], swizzle = 32 }]
+shapes = { even = { N = 512, M = 6 }, ragged = { N = 500, M = 6 } }
+tensors.x = { dtype = "f32", dims = ["N"], init = { file = "x.npy" } }
+tensors.y = { dtype = "f32", dims = ["N"], role = "out" }
+tensors.z = { dtype = "f32", dims = ["N", "M"] }
+toggles = { macro = { TILE = [128, 256] }, default = { TILE = 256 } }
+search = { objective = { mean = { even = 1, ragged = 2 } }, shape = "ragged", budget = { seconds = 60 }, elite = 5 }
+gates = { sanitize = "warn", counters = { any = ["dram__throughput < 50"] } }
+
+[package.metadata.kbench.kernels.fit.reference]
+source = "fit.c"
+entry = "fit"
+args = ["x", "y"]
+"#;
+    fs::write(package.path().join("Cargo.toml"), table).unwrap();
+    fs::write(package.path().join("fit.cu"), "").unwrap();
+    fs::write(package.path().join("fit.c"), "").unwrap();
+    let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (512,), }".to_owned();
+    header += &" ".repeat(63 - (10 + header.len()) % 64);
+    let header =
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16 + 1).to_le_bytes()[..], header.as_bytes(), b"\n"].concat();
+    fs::write(package.path().join("x.npy"), [&header[..], &[0; 2048]].concat()).unwrap();
+    assert_shown!(shown(package.path(), &["check"]));
+    let json = kbench(package.path(), &["check", "--message-format", "json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 7, "{json}");
+    assert_eq!((json["tuned_at"].as_str(), json["strategy"].as_str()), (Some("ragged"), Some("auto")));
+}
+
+#[test]
 fn mistakes_are_drawn_at_their_place() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.timing]\nwarmpu = 3");
     assert_shown!(shown(package.path(), &["check"]));

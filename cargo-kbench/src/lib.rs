@@ -21,6 +21,7 @@ pub mod evaluation;
 pub mod executor;
 pub mod external;
 pub mod file;
+pub mod fit;
 pub mod gates;
 pub mod journal;
 pub mod objective;

@@ -130,17 +130,21 @@ impl Point<'_> {
                 }
                 protocol::Arg::Scalar { dtype: *dtype, value: number }
             }
-            Arg::TensorMap { tensor, dims, r#box, swizzle } => {
-                let own = &self.kernel.tensors[*tensor].dims;
-                let dims = if dims.is_empty() { own } else { dims };
-                protocol::Arg::TensorMap(protocol::TensorMap {
-                    tensor: *tensor,
-                    dims: dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?,
-                    r#box: r#box.iter().map(|size| self.unsigned32("box", size, 1)).collect::<Result<_, _>>()?,
-                    swizzle: *swizzle,
-                })
-            }
+            Arg::TensorMap { .. } => protocol::Arg::TensorMap(self.tensor_map(arg)?),
             Arg::Symbol { symbol, tensor } => protocol::Arg::Symbol { symbol: symbol.clone(), tensor: *tensor },
+        })
+    }
+
+    /// The sizes of a tensor map; of no other argument.
+    pub(crate) fn tensor_map(&self, arg: &Arg) -> Result<protocol::TensorMap, ResolveError> {
+        let Arg::TensorMap { tensor, dims, r#box, swizzle } = arg else { unreachable!("{arg:?} is no tensor map") };
+        let own = &self.kernel.tensors[*tensor].dims;
+        let dims = if dims.is_empty() { own } else { dims };
+        Ok(protocol::TensorMap {
+            tensor: *tensor,
+            dims: dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?,
+            r#box: r#box.iter().map(|size| self.unsigned32("box", size, 1)).collect::<Result<_, _>>()?,
+            swizzle: *swizzle,
         })
     }
 

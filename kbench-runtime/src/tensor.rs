@@ -1,6 +1,6 @@
 //! The first contents of tensors: a function of the seed, the tensor's name and its description, and of nothing else.
 
-mod file;
+pub mod file;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,71 +1,95 @@
 //! Compares a table with the [list of keys](super::keys): unknown keys, missing keys, wrong types. What passes here, the
-//! decoder reads without looking back; what does not is reported here and absent to the decoder.
+//! decoder reads without looking back; what does not is reported here and absent to the decoder. A word that is nearly another is reported
+//! and read as the other, so that a misspelling is one error and not also what would follow from its absence.
 
 use super::diagnostics::{Diagnostic, Place, Report};
-use super::keys::{Keys, Kind};
+use super::keys::{Key, Keys, Kind};
 use super::tree::{Item, Node, Table};
 use crate::text::did_you_mean;
 
 /// Reports everything in `node` that is not as `kind` says. `name` is the key it stands under, and `key` that key's place.
-pub(super) fn check(node: &Node, kind: &Kind, name: &str, key: &Place, report: &Report) {
+pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, report: &Report) {
     if let Item::Invalid(why) = node.item {
         report.error(&node.place, "a number out of range", why);
         return;
     }
-    if let Kind::List(element) | Kind::OneOrMore(element) = kind {
-        match &node.item {
-            Item::List(nodes) => nodes.iter().for_each(|node| check(node, element, name, &node.place, report)),
-            _ if matches!(kind, Kind::OneOrMore(_)) => check(node, element, name, key, report),
-            _ => wrong_type(node, "an array", name, report),
-        }
+    if !suits(kind, &node.item) {
+        let kind = if let Kind::OneOrMore(element) = kind { element } else { kind };
+        wrong_type(node, expected(kind), name, report);
         return;
     }
-    if let (Kind::ChoiceOrList(_, element), Item::List(nodes)) = (kind, &node.item) {
-        for node in nodes {
-            check(node, element, name, &node.place, report);
-        }
-        return;
+    let least = match kind {
+        Kind::Integer(least) => *least as f64,
+        Kind::Number(least) => *least,
+        _ => f64::NEG_INFINITY,
+    };
+    if node.number().is_some_and(|number| number < least) {
+        report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
     }
-    match (kind, &node.item) {
-        (Kind::Integer(least), Item::Integer(int)) if int < least => {
-            report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
-        }
-        (Kind::Any, _)
-        | (Kind::Integer(_), Item::Integer(_))
-        | (Kind::Bool, Item::Bool(_))
-        | (Kind::Text | Kind::TextOr(_), Item::Text(_))
-        | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
-        | (Kind::ToggleValue, Item::Integer(_) | Item::Bool(_) | Item::Text(_)) => {}
-        (Kind::Number(least), Item::Integer(_) | Item::Float(_)) => {
-            if node.number().is_some_and(|number| number < *least) {
-                report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
+    match (kind, &mut node.item) {
+        (Kind::List(element) | Kind::OneOrMore(element) | Kind::ChoiceOrList(_, element), Item::List(nodes)) => {
+            for node in nodes {
+                let place = node.place.clone();
+                check(node, element, name, &place, report);
             }
         }
+        (Kind::OneOrMore(element), _) => check(node, element, name, key, report),
         (Kind::Choice(_, hidden), Item::Text(text)) if hidden.contains(&text.as_str()) => {}
-        (Kind::Choice(words, _) | Kind::ChoiceOr(words, _) | Kind::ChoiceOrList(words, _), Item::Text(text)) => {
-            if !words.contains(&text.as_str()) {
-                let message = format!("`{text}` is no value of `{name}`");
-                report.push(Diagnostic::error(message).at(&node.place, "").suggest(text, words.iter().copied()));
+        (Kind::Choice(words, _) | Kind::ChoiceOr(words, _) | Kind::ChoiceOrList(words, _), Item::Text(text))
+            if !words.contains(&text.as_str()) =>
+        {
+            let message = format!("`{text}` is no value of `{name}`");
+            report.push(Diagnostic::error(message).at(&node.place, "").suggest(text, words.iter().copied()));
+            if let Some(near) = did_you_mean(text, words.iter().copied()) {
+                near.clone_into(text);
             }
         }
         (Kind::Within(keys) | Kind::TextOr(keys) | Kind::ChoiceOr(_, keys), Item::Table(table)) => {
             check_table(table, keys, key, report);
         }
         (Kind::Map(_, kind), Item::Table(table)) => {
-            for entry in &table.entries {
-                check(&entry.node, kind, &entry.key, &entry.key_place, report);
+            for entry in &mut table.entries {
+                check(&mut entry.node, kind, &entry.key, &entry.key_place, report);
             }
         }
-        _ => wrong_type(node, expected(kind), name, report),
+        _ => {}
     }
 }
 
-fn check_table(table: &Table, keys: &Keys, place: &Place, report: &Report) {
-    for entry in &table.entries {
-        match keys.get(&entry.key) {
-            Some(key) => check(&entry.node, &key.kind, &entry.key, &entry.key_place, report),
-            None => report.push(unknown_key(&entry.key, &entry.key_place, keys, &[])),
-        }
+/// Whether a value is of the type of a kind; what is inside it is not looked at.
+fn suits(kind: &Kind, item: &Item) -> bool {
+    match (kind, item) {
+        (Kind::Any, _)
+        | (Kind::Integer(_), Item::Integer(_))
+        | (Kind::Number(_), Item::Integer(_) | Item::Float(_))
+        | (Kind::Bool, Item::Bool(_))
+        | (
+            Kind::Text | Kind::TextOr(_) | Kind::Choice(..) | Kind::ChoiceOr(..) | Kind::ChoiceOrList(..),
+            Item::Text(_),
+        )
+        | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
+        | (Kind::ToggleValue, Item::Integer(_) | Item::Bool(_) | Item::Text(_))
+        | (Kind::List(_) | Kind::OneOrMore(_) | Kind::ChoiceOrList(..), Item::List(_))
+        | (Kind::Within(_) | Kind::Map(..) | Kind::TextOr(_) | Kind::ChoiceOr(..), Item::Table(_)) => true,
+        (Kind::OneOrMore(element), item) => suits(element, item),
+        _ => false,
+    }
+}
+
+fn check_table(table: &mut Table, keys: &Keys, place: &Place, report: &Report) {
+    let known: Vec<String> = table.keys().map(str::to_owned).collect();
+    for entry in &mut table.entries {
+        let Some(key) = keys.get(&entry.key) else {
+            report.push(unknown_key(&entry.key, &entry.key_place, keys, &[]));
+            let near = did_you_mean(&entry.key, keys.list.iter().map(|key| key.name)).and_then(|near| keys.get(near));
+            let is_free = |near: &&Key| !known.iter().any(|key| key == near.name);
+            if let Some(near) = near.filter(is_free).filter(|near| suits(&near.kind, &entry.node.item)) {
+                near.name.clone_into(&mut entry.key);
+                check(&mut entry.node, &near.kind, near.name, &entry.key_place, report);
+            }
+            continue;
+        };
+        check(&mut entry.node, &key.kind, &entry.key, &entry.key_place, report);
     }
     let missing: Vec<_> = keys.list.iter().filter(|key| key.required && table.get(key.name).is_none()).collect();
     for key in missing {

@@ -8,6 +8,7 @@ use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
 use super::tree::{Entry, Item, Node, Table};
 use super::{Kernel, Package, Work};
+use crate::text::did_you_mean;
 use env::{Env, Need};
 use implementation::Slot;
 
@@ -43,7 +44,9 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
     let mut kernels = Vec::new();
     let mut defaults = Node { place: input.place.clone(), item: Item::Table(Table::default()) };
     if let Item::Table(table) = &input.table.item {
-        let own = table.entries.iter().filter(|entry| entry.key != PACKAGE_KERNELS.name).cloned().collect();
+        let of_kernels = kernels_of(table, report);
+        let is_default = |entry: &&Entry| of_kernels.is_none_or(|kernels| kernels.key != entry.key);
+        let own = table.entries.iter().filter(is_default).cloned().collect();
         defaults.item = Item::Table(Table { entries: own });
         if let Some(workspace) = input.workspace {
             defaults.inherit(workspace, &Kind::Within(&KERNEL));
@@ -52,7 +55,7 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
                 table.entries.retain(|entry| entry.key != PACKAGE_KERNELS.name);
             }
         }
-        kernels = kernel_entries(table, input.place, report);
+        kernels = kernel_entries(table, of_kernels, input.place, report);
     } else {
         report.error(&input.table.place, "`kbench` must be a table", format!("this is {}", input.table.describe()));
     }
@@ -67,8 +70,23 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
     Package { name: input.name.to_owned(), directory: input.directory.clone(), kernels: decoded }
 }
 
-fn kernel_entries(table: &Table, place: &Place, report: &Report) -> Vec<Entry> {
-    let Some(entry) = table.entry(PACKAGE_KERNELS.name) else {
+/// The entry `kernels`, or the one that was meant to be it.
+fn kernels_of<'t>(table: &'t Table, report: &Report) -> Option<&'t Entry> {
+    let meant = |entry: &&Entry| {
+        KERNEL.get(&entry.key).is_none()
+            && entry.node.table().is_some()
+            && did_you_mean(&entry.key, [PACKAGE_KERNELS.name]).is_some()
+    };
+    table.entry(PACKAGE_KERNELS.name).or_else(|| {
+        let entry = table.entries.iter().find(meant)?;
+        let message = format!("unknown key `{}` in the table of a package", entry.key);
+        report.error(&entry.key_place, message, format!("did you mean `{}`?", PACKAGE_KERNELS.name));
+        Some(entry)
+    })
+}
+
+fn kernel_entries(table: &Table, kernels: Option<&Entry>, place: &Place, report: &Report) -> Vec<Entry> {
+    let Some(entry) = kernels else {
         let help = "describe each kernel in a table of its own: `[package.metadata.kbench.kernels.NAME]`";
         report.push(Diagnostic::error("no kernels").at(place, "this table has no `kernels`").help(help));
         // The keys that are there are checked all the same: `kernels` may be among them, misspelt.
@@ -111,7 +129,9 @@ pub(super) fn workspace(table: &Node, place: &Place, report: &Report) {
 fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> Option<Kernel> {
     let before = report.errors();
     names::check_name("kernel", &entry.key, &entry.key_place, report);
-    check(&entry.node, &Kind::Within(&KERNEL), &entry.key, &entry.key_place, report);
+    let mut entry = entry.clone();
+    check(&mut entry.node, &Kind::Within(&KERNEL), &entry.key, &entry.key_place, report);
+    let entry = &entry;
     let table = entry.node.table()?;
 
     let toggle_names = toggles::names(table);

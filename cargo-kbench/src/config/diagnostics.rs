@@ -175,6 +175,24 @@ impl Report {
         }
     }
 
+    /// Adds it, or its place to an error that says the same of another place.
+    pub(super) fn gather(&self, diagnostic: Diagnostic) {
+        let mut diagnostics = self.diagnostics.borrow_mut();
+        let is_same =
+            |other: &Diagnostic| (other.severity, &other.message) == (diagnostic.severity, &diagnostic.message);
+        let same = diagnostics.iter_mut().find(|other| is_same(other));
+        let Some(same) = same else {
+            drop(diagnostics);
+            return self.push(diagnostic);
+        };
+        for (place, _) in diagnostic.places {
+            if same.places.iter().all(|(other, _)| *other != place) {
+                same.places.push((place, String::new()));
+            }
+        }
+        self.errors.set(self.errors.get() + 1);
+    }
+
     /// Adds an error at one place.
     pub(super) fn error(&self, place: &Place, message: impl Into<String>, label: impl Into<String>) {
         self.push(Diagnostic::error(message).at(place, label));

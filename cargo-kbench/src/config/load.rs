@@ -264,9 +264,15 @@ impl Loader<'_> {
                 others.push(other.name.as_str());
             }
         }
-        let diagnostic = Diagnostic::error(format!("package `{}` has no kbench table", member.name))
-            .at(&manifest.name_place(), "")
-            .help("describe its kernels under `[package.metadata.kbench.kernels.NAME]`");
+        let diagnostic = Diagnostic::error(format!("package `{}` has no kbench table", member.name));
+        let metadata = manifest.table.get("package").and_then(Node::table).and_then(|package| package.get("metadata"));
+        let mut keys = metadata.and_then(Node::table).into_iter().flat_map(|metadata| &metadata.entries);
+        let diagnostic = match keys.find(|entry| did_you_mean(&entry.key, ["kbench"]).is_some()) {
+            Some(meant) => diagnostic.at(&meant.key_place, "did you mean `kbench`?"),
+            None => diagnostic
+                .at(&manifest.name_place(), "")
+                .help("describe its kernels under `[package.metadata.kbench.kernels.NAME]`"),
+        };
         self.report.push(match others[..] {
             [] => diagnostic,
             _ => diagnostic.help(format!("packages with one, for `-p`: {}", list(&others))),

@@ -176,18 +176,28 @@ fn the_summary_of_check() {
       gates       resources    registers <= 120, shared bytes <= 65536, spill bytes <= 0
                   correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 13 patterns
                   performance  15 x torch_math at mission, 1.1 x stage2 at mission
+      tuned at    mission
+      objective   p50
+      strategy    evo, seed 0
+      budget      64 evaluations, 600 s
+      kept        the 3 best
     "#);
     let (project, _) = Fixture::new(MINIMAL).load().unwrap();
     insta::assert_snapshot!(crate::report::check::summary(&project.packages[0].kernels[0]), @r#"
     demo/k (cuda, k)
-      space    2 points
-      macro    2 points at the default micro setting
-      micro    1 point at the default macro setting
-      default  TILE=64
-      shapes   small  N=1024
-      gates    resources    no limits
-               correctness  errors usual for each output's type, 5 seeds, 13 patterns
-               performance  no limits
+      space      2 points
+      macro      2 points at the default micro setting
+      micro      1 point at the default macro setting
+      default    TILE=64
+      shapes     small  N=1024
+      gates      resources    no limits
+                 correctness  errors usual for each output's type, 5 seeds, 13 patterns
+                 performance  no limits
+      tuned at   small
+      objective  p50
+      strategy   auto, seed 0
+      budget     200 evaluations, since the table has no budget
+      kept       the 3 best
     "#);
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::config::{Backend, BaselineKind, Kernel, Level, PerformanceBound};
+use super::style::WARN;
+use crate::config::counters::Quantifier;
+use crate::config::{Backend, BaselineKind, Kernel, Level, Objective, PerformanceBound, Search, StrategyName};
+use crate::fit;
 use crate::space::Counts;
 use crate::text::grouped;
 
@@ -33,13 +36,55 @@ pub fn summary(kernel: &Kernel) -> String {
         format!("{}: {kind}", baseline.name)
     });
     rows.list("gates", gates(kernel), |gate| gate);
+    let search = &kernel.search;
+    let tuned = kernel.shapes[search.shape].name.as_str();
+    rows.add("tuned at", tuned.to_owned());
+    rows.add("objective", objectives(kernel));
+    rows.add("strategy", format!("{}, seed {}", strategy(search.strategy), search.seed));
+    rows.add("budget", budget(search));
+    if let Some(proposer) = &search.proposer {
+        rows.add("proposer", format!("{}, for half of the budget", proposer.join(" ")));
+    }
+    rows.add("kept", format!("the {} best", search.elite));
 
     let backend = match kernel.implementation.backend {
         Backend::Cuda => "cuda",
         Backend::C => "c",
         Backend::Fake => "fake",
     };
-    format!("{} ({backend}, {})\n{rows}", super::title(kernel), kernel.implementation.entry)
+    let mut text = format!("{} ({backend}, {})\n{rows}", super::title(kernel), kernel.implementation.entry);
+    for misfit in fit::misfits(kernel) {
+        let _ = writeln!(text, "{WARN}warning{WARN:#}: {misfit}");
+    }
+    text
+}
+
+fn strategy(name: StrategyName) -> &'static str {
+    StrategyName::ALL.iter().find(|(_, strategy)| *strategy == name).map_or("", |(name, _)| name)
+}
+
+fn objectives(kernel: &Kernel) -> String {
+    let one = |objective: &Objective| match objective {
+        Objective::Mean(weights) => {
+            let parts = weights.iter().map(|(shape, weight)| format!("{weight} x {}", kernel.shapes[*shape].name));
+            format!("geometric mean of p50 over {}", parts.collect::<Vec<_>>().join(", "))
+        }
+        other => other.name().to_owned(),
+    };
+    kernel.objectives.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+fn budget(search: &Search) -> String {
+    let evaluations = search.evaluations.map(|most| format!("{} evaluations", grouped(most.into())));
+    let seconds = search.seconds.map(|most| format!("{} s", grouped(most.into())));
+    let stated: Vec<String> = evaluations.into_iter().chain(seconds).collect();
+    if !stated.is_empty() {
+        return stated.join(", ");
+    }
+    match search.strategy {
+        StrategyName::Evo | StrategyName::Exhaustive => "none: it ends by itself".to_owned(),
+        _ => format!("{} evaluations, since the table has no budget", crate::search::EVALUATIONS),
+    }
 }
 
 /// Lines of two columns; the first is empty where it repeats.
@@ -145,6 +190,23 @@ fn gates(kernel: &Kernel) -> Vec<String> {
         });
     }
     gates.push(gate("performance", kernel.gates.performance_level, &limits));
+
+    let names = |shapes: &[usize]| shapes.iter().map(|&index| shape(index)).collect::<Vec<_>>().join(", ");
+    let sanitize = &kernel.gates.sanitize;
+    if sanitize.level != Level::Allow {
+        let tools = sanitize.tools.iter().map(|tool| tool.name().to_owned()).collect::<Vec<_>>().join(", ");
+        gates.push(gate("sanitize", sanitize.level, &Limits(vec![format!("{tools} at {}", names(&sanitize.shapes))])));
+    }
+    let counters = &kernel.gates.counters;
+    if counters.level != Level::Allow {
+        let word = if counters.quantifier == Quantifier::Any { " or " } else { " and " };
+        let conditions = counters.conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(word);
+        gates.push(gate(
+            "counters",
+            counters.level,
+            &Limits(vec![format!("{conditions} at {}", names(&counters.shapes))]),
+        ));
+    }
     gates
 }
 

@@ -9,7 +9,7 @@ use super::outln;
 use crate::audit::{Audited, Report};
 use crate::bench::BenchEntry;
 use crate::compare::Compared;
-use crate::config::Kernel;
+use crate::config::{Kernel, Objective};
 use crate::drift::KernelDrift;
 use crate::elite::CoverRecord;
 use crate::evaluation::{Evaluation, Rejection};
@@ -251,6 +251,11 @@ pub fn space(kernel: &Kernel) {
             "valid": crate::session::space_size(kernel),
             "default": space.settings(&space.default),
             "shapes": kernel.shapes.iter().map(|shape| &shape.name).collect::<Vec<_>>(),
+            "tuned_at": kernel.shapes[kernel.search.shape].name,
+            "strategy": kernel.search.strategy,
+            "budget": { "evaluations": kernel.search.evaluations, "seconds": kernel.search.seconds },
+            "objectives": kernel.objectives.iter().map(Objective::name).collect::<Vec<_>>(),
+            "warnings": crate::fit::misfits(kernel),
         }),
     );
 }

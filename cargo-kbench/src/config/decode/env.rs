@@ -103,7 +103,7 @@ impl<'r> Env<'r> {
         }
         let sm_count = matches!(need, Need::Grid).then_some(SM_COUNT);
         let known = self.dims.iter().chain(&self.toggles).map(String::as_str).chain(sm_count);
-        self.report.push(diagnostic.at(place, "neither a dimension nor a toggle").suggest(name, known));
+        self.report.gather(diagnostic.at(place, "neither a dimension nor a toggle").suggest(name, known));
     }
 
     fn evaluate(&self, expr: &Expr, node: &Node, name: &str, need: Need) -> Option<()> {

@@ -219,6 +219,8 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
 }
 
 fn tensor(node: &Node, slot: &Slot<'_>) -> Option<usize> {
+    // That there are none was reported.
+    slot.tensors.names().next()?;
     find(node, "tensor", slot.tensors.names(), slot.report)
 }
 

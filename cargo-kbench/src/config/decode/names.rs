@@ -3,6 +3,7 @@
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::expr::parse::RESERVED;
 use super::super::tree::Node;
+use crate::text::did_you_mean;
 
 /// The name that stands for the device's multiprocessors in `grid`.
 pub(super) const SM_COUNT: &str = "SM_COUNT";
@@ -67,7 +68,7 @@ pub(super) fn find<'n>(
     find_name(node.text()?, &node.place, what, names, report)
 }
 
-/// The index of a name that stands at `place`; `what` is its noun.
+/// The index of a name that stands at `place`; `what` is its noun. One that is nearly another is reported, and taken for the other.
 pub(super) fn find_name<'n>(
     name: &str,
     place: &Place,
@@ -76,9 +77,11 @@ pub(super) fn find_name<'n>(
     report: &Report,
 ) -> Option<usize> {
     let names: Vec<&str> = names.into_iter().collect();
-    let found = names.iter().position(|known| *known == name);
-    if found.is_none() {
-        report.push(Diagnostic::error(format!("no {what} `{name}`")).at(place, "").suggest(name, names));
-    }
-    found
+    let index = |name: &str| names.iter().position(|known| *known == name);
+    index(name).or_else(|| {
+        let near = did_you_mean(name, names.iter().copied());
+        report
+            .push(Diagnostic::error(format!("no {what} `{name}`")).at(place, "").suggest(name, names.iter().copied()));
+        near.and_then(index)
+    })
 }

@@ -46,6 +46,7 @@ pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors 
         }
     }
     if report.errors() == before
+        && whole
         && let Some(entry) = table.entry("tensors")
         && !tensors.iter().any(|tensor| matches!(tensor.role, Role::Out | Role::Inout))
     {
@@ -71,11 +72,13 @@ fn in_order(entries: &[Entry]) -> Vec<Entry> {
 fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
     let table = entry.node.table()?;
     let dtype: DType = table.text("dtype")?.parse().ok()?;
-    let role = match table.text("role") {
-        Some("out") => Role::Out,
-        Some("inout") => Role::Inout,
-        Some("scratch") => Role::Scratch,
-        _ => Role::In,
+    let role = match table.get("role").map(Node::text) {
+        None | Some(Some("in")) => Role::In,
+        Some(Some("out")) => Role::Out,
+        Some(Some("inout")) => Role::Inout,
+        Some(Some("scratch")) => Role::Scratch,
+        // That was reported.
+        Some(_) => return None,
     };
     let dims = env.exprs(table.get("dims")?, "dims", Need::Dimension);
     let has_contents = matches!(role, Role::In | Role::Inout);

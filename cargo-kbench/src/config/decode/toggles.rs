@@ -31,6 +31,11 @@ pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
             toggles.push(Toggle { name: entry.key.clone(), values: values(entry, report), layer });
         }
     }
+    // A toggle with a value that could not be read may have what the rest asks for.
+    let unread = |entry: &Entry| entry.node.elements().iter().any(|node| value(node).is_none());
+    if report.errors() > before || LAYERS.iter().flat_map(|layer| entries(table, *layer)).any(unread) {
+        return None;
+    }
     let constraints = constraints(table, &toggles, report);
     let mut space = Space { default: Variant(vec![0; toggles.len()]), toggles, constraints: Vec::new() };
     let settings = table.get("toggles").and_then(Node::table).map_or(&[][..], |toggles| toggles.entries_of("default"));

@@ -20,6 +20,99 @@ fn with_tensor(tensor: &str) -> String {
     Fixture::new(&table).diagnostics()
 }
 
+/// A misspelt word at any level: one error with the suggestion, and nothing that would follow from the word's absence.
+#[test]
+fn a_misspelling_is_one_error() {
+    const WHOLE: &str = r#"
+[package.metadata.kbench.kernels.k]
+source = "k.cu"
+entry = "k"
+backend = "cuda"
+grid = "ceil_div(N, TILE)"
+block = 128
+args = ["a", "c", { scalar = "i32", value = "N" }]
+shapes.main = { N = 1000 }
+
+[package.metadata.kbench.kernels.k.tensors]
+a = { dtype = "f32", dims = ["N"], init = { normal = { mean = 0.0, std = 1.0 } } }
+c = { dtype = "f32", dims = ["N"], role = "out" }
+
+[package.metadata.kbench.kernels.k.reference]
+source = "ref.c"
+entry = "k_ref"
+
+[package.metadata.kbench.kernels.k.toggles]
+macro = { TILE = [128, 256], FLAG = [1, 2] }
+default = { TILE = 256 }
+constraints = ["FLAG <= TILE"]
+
+[package.metadata.kbench.kernels.k.baselines]
+small = { toggles = { TILE = 128 } }
+
+[package.metadata.kbench.kernels.k.gates]
+performance = [{ shape = "main", min_speedup = 1, over = "small" }]
+correctness = { seeds = 2, shapes = ["main"], naive = "small" }
+
+[package.metadata.kbench.kernels.k.search]
+strategy = "evo"
+shape = "main"
+objective = "p50"
+budget = { evaluations = 9 }
+"#;
+    assert_eq!(Fixture::new(WHOLE).diagnostics(), "");
+    for (right, wrong) in [
+        ("kbench.kernels.k", "kbench.kernel.k"),
+        ("kbench.kernels.k", "kbnch.kernels.k"),
+        ("source = \"k.cu\"", "sorce = \"k.cu\""),
+        ("grid =", "grdi ="),
+        ("args =", "arg ="),
+        ("shapes.main", "shape.main"),
+        ("tensors]", "tensor]"),
+        ("reference]", "refrence]"),
+        ("toggles]", "togles]"),
+        ("baselines]", "baseline]"),
+        ("macro =", "macros ="),
+        ("default =", "defaults ="),
+        ("dtype = \"f32\", dims = [\"N\"], role", "dtype = \"f23\", dims = [\"N\"], role"),
+        ("dtype = \"f32\", dims = [\"N\"], role", "dtpye = \"f32\", dims = [\"N\"], role"),
+        ("dims = [\"N\"], role", "dim = [\"N\"], role"),
+        ("role =", "rol ="),
+        ("\"out\"", "\"outt\""),
+        ("init =", "inti ="),
+        ("normal =", "nromal ="),
+        ("scalar =", "scaler ="),
+        ("value =", "vlaue ="),
+        ("\"i32\"", "\"i23\""),
+        ("\"cuda\"", "\"cdua\""),
+        ("{ toggles =", "{ toggle ="),
+        ("{ TILE = 128 }", "{ TIEL = 128 }"),
+        ("{ TILE = 256 }", "{ TIEL = 256 }"),
+        ("over = \"small\"", "over = \"smal\""),
+        ("naive = \"small\"", "naive = \"smal\""),
+        ("min_speedup", "min_sepedup"),
+        ("shape = \"main\", min", "shape = \"mian\", min"),
+        ("correctness =", "corectness ="),
+        ("\"evo\"", "\"eov\""),
+        ("strategy =", "startegy ="),
+        ("objective =", "objectiv ="),
+        ("\"p50\"", "\"p5\""),
+        ("evaluations", "evalutions"),
+    ] {
+        assert!(WHOLE.contains(right), "{right}");
+        let said = Fixture::new(&WHOLE.replace(right, wrong)).diagnostics();
+        assert_eq!(said.matches("error: ").count(), 1, "{wrong}:\n{said}");
+        assert!(said.contains("did you mean"), "{wrong}:\n{said}");
+    }
+    // A name that is used in many places and is not there is one error, at each of its places.
+    let said = Fixture::new(&WHOLE.replace("{ N = 1000 }", "{ M = 1000 }")).diagnostics();
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    // What is like nothing suggests nothing, and is one error all the same.
+    for (right, wrong) in [("\"out\"", "\"result\""), ("[128, 256]", "[128, 1.5]")] {
+        let said = Fixture::new(&WHOLE.replace(right, wrong)).diagnostics();
+        assert_eq!(said.matches("error: ").count(), 1, "{wrong}:\n{said}");
+    }
+}
+
 #[test]
 fn syntax() {
     insta::assert_snapshot!(changed("block = 128", "block = = 128"), @r#"
@@ -59,19 +152,63 @@ fn tables() {
        = help: keep one; cargo warns of the bare form, not of the other
     "#);
     insta::assert_snapshot!(Fixture::new("[package.metadata.kbench]\nkernel.k.source = 'k.cu'").diagnostics(), @r#"
-    error: no kernels
-     --> Cargo.toml:4:19
-      |
-    4 | [package.metadata.kbench]
-      |                   ^^^^^^ this table has no `kernels`
-      |
-      = help: describe each kernel in a table of its own: `[package.metadata.kbench.kernels.NAME]`
-
-    error: unknown key `kernel` in a kernel
+    error: unknown key `kernel` in the table of a package
      --> Cargo.toml:5:1
       |
     5 | kernel.k.source = 'k.cu'
       | ^^^^^^ did you mean `kernels`?
+
+    error: a kernel needs `entry`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `entry`: Name of the function: an extern "C" name, or the plain name of a C++ kernel
+
+    error: a kernel needs `args`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `args`: Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols
+
+    error: a kernel needs `shapes`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `shapes`: Named problem sizes: a table of dimensions each; the first is the default
+
+    error: a kernel needs `tensors`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `tensors`: Named tensors
+
+    error: a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran as the fastest
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `reference`: What the outputs are compared with: itself a function
+
+    error: a CUDA kernel needs `grid`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+
+    error: a CUDA kernel needs `block`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
     "#);
     insta::assert_snapshot!(Fixture::new("[package.metadata.kbench]\nkernels = {}").diagnostics(), @r#"
     error: no kernels
@@ -139,14 +276,6 @@ fn every_mistake_in_one_run() {
         .replace("ceil_div(N, TILE)", "ceil_div(N, TIEL)")
         .replace("\"x\", \"y\"", "\"x\", \"z\"");
     insta::assert_snapshot!(Fixture::new(&table).diagnostics(), @r#"
-    error: a kernel needs `entry`
-     --> Cargo.toml:5:34
-      |
-    5 | [package.metadata.kbench.kernels.k]
-      |                                  ^
-      |
-      = help: `entry`: Name of the function: an extern "C" name, or the plain name of a C++ kernel
-
     error: unknown key `entyr` in a kernel
      --> Cargo.toml:7:1
       |
@@ -175,12 +304,6 @@ fn every_mistake_in_one_run() {
        |
        = help: there are `x` and `y`
 
-    error: a reference needs `entry`
-      --> Cargo.toml:14:1
-       |
-    14 | reference = { source = "ref.c", entyr = "k_ref" }
-       | ^^^^^^^^^
-
     error: unknown key `entyr` in a reference
       --> Cargo.toml:14:33
        |
@@ -192,12 +315,6 @@ fn every_mistake_in_one_run() {
 #[test]
 fn keys() {
     insta::assert_snapshot!(changed("grid =", "gird ="), @r#"
-    error: a CUDA kernel needs `grid`
-     --> Cargo.toml:5:34
-      |
-    5 | [package.metadata.kbench.kernels.k]
-      |                                  ^
-
     error: unknown key `gird` in a kernel
      --> Cargo.toml:8:1
       |
