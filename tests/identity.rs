@@ -89,3 +89,97 @@ reference = { source = "src/steps.c", entry = "r", args = ["x", "y", { scalar = 
         assert!(outcomes.iter().all(|(_, outcome)| outcome == "\"passed\""), "{outcomes:?}");
     }
 }
+
+/// The toggles of the best variant that a file names, or `None` where there is no file.
+fn winner(elite: &Path) -> Option<String> {
+    let elite: Value = serde_json::from_slice(&fs::read(elite).ok()?).unwrap();
+    Some(elite["kernels"][0]["elite"][0]["toggles"]["A"].to_string())
+}
+
+fn tune(folder: &Path, more: &[&str]) -> Output {
+    kbench(folder, &[&["autotune", "--iters", "10"], more].concat()).output().unwrap()
+}
+
+#[test]
+fn projects_that_share_a_target_directory_share_nothing_else() {
+    let shared = tempfile::tempdir().unwrap();
+    let target = shared.path().join("target");
+    // The same names, but other times.
+    let a = model::package_with("time_ns = \"20000 - 1000 * A\"", "");
+    let b = model::package_with("time_ns = \"20000 + 1000 * A\"", "");
+    for (project, winner_is) in [(&a, "3"), (&b, "0"), (&a, "3")] {
+        let output = kbench(project.path(), &["autotune", "--iters", "10"]).env("CARGO_TARGET_DIR", &target).output();
+        assert_eq!(code(&output.unwrap()), 0);
+        assert_eq!(winner(&project.path().join("elite.json")).as_deref(), Some(winner_is));
+    }
+    assert_eq!(winner(&shared.path().join("elite.json")), None, "such a folder belongs to no project alone");
+    let journals = fs::read_dir(target.join("kbench/projects")).unwrap().count();
+    assert_eq!(journals, 2);
+}
+
+#[test]
+fn one_elite_file_whatever_the_target_directory() {
+    let package = model::package_with(model::MODEL, "");
+    let folder = package.path();
+    let outside = tempfile::tempdir().unwrap();
+    let outside = outside.path().join("t");
+    for target in ["target", "own", outside.to_str().unwrap()] {
+        assert_eq!(code(&tune(folder, &["--target-dir", target])), 0);
+        assert!(folder.join(target).join("kbench").is_dir());
+        assert!(winner(&folder.join("elite.json")).is_some());
+        fs::remove_file(folder.join("elite.json")).unwrap();
+    }
+    assert!(!folder.join("elite.json.lock").exists());
+    // In a folder of the workspace it lies beside, as the target directory's own.
+    assert_eq!(code(&tune(folder, &["--target-dir", "build/target"])), 0);
+    assert!(folder.join("build/elite.json").exists());
+}
+
+#[test]
+fn a_linked_elite_file_stays_linked() {
+    let package = model::package_with(model::MODEL, "");
+    let folder = package.path();
+    fs::create_dir(folder.join("results")).unwrap();
+    std::os::unix::fs::symlink("results/mine.json", folder.join("elite.json")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(code(&tune(folder, &[])), 0);
+    }
+    assert!(fs::symlink_metadata(folder.join("elite.json")).unwrap().is_symlink());
+    assert!(winner(&folder.join("results/mine.json")).is_some());
+    assert_eq!(fs::read_dir(folder.join("results")).unwrap().count(), 1, "neither lock nor temporary file is left");
+}
+
+#[test]
+fn whether_results_can_be_kept_is_known_before_the_search() {
+    let package = model::package_with(model::MODEL, "");
+    let folder = package.path();
+    std::os::unix::fs::symlink("no-folder/elite.json", folder.join("elite.json")).unwrap();
+    let output = tune(folder, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(&output), 2, "{said}");
+    assert!(said.contains("could not be kept") && said.contains("no-folder/elite.json"), "{said}");
+    assert!(!said.contains("Evaluated") && output.stdout.is_empty(), "{said}");
+}
+
+#[test]
+fn a_result_that_cannot_be_kept_after_all_is_told() {
+    let table = "[package.metadata.kbench.kernels.model.search]\nproposer = [\"sh\", \"spoil.sh\"]\n";
+    let package = model::package_with(model::MODEL, table);
+    let folder = package.path();
+    write(folder, "spoil.sh", "echo '{' > elite.json; exit 1\n");
+    let output = tune(folder, &[]);
+    let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_ne!(code(&output), 0);
+    assert!(told.contains("Winner"), "{told}\n{said}");
+    assert!(said.contains("elite.json") && said.contains("move it away"), "{said}");
+    assert_eq!(fs::read_to_string(folder.join("elite.json")).unwrap(), "{\n", "it is not overwritten");
+}
+
+#[test]
+fn an_infinite_speedup_is_no_obstacle_to_the_next_run() {
+    let package = model::package_with("time_ns = \"(A == 1) * 1e-320 + (A != 1) * 20000\"", "");
+    for _ in 0..2 {
+        let output = tune(package.path(), &[]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("elite.json:"), "{output:?}");
+    }
+}

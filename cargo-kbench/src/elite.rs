@@ -315,14 +315,23 @@ impl EliteFile {
         self.covers.push(cover);
     }
 
-    /// Changes the file at `path`, one process at a time. `lock` is a file to agree on whose turn it is.
-    pub fn change(path: &Path, lock: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
-        let lock_file = std::fs::File::create(lock).map_err(|error| in_context(lock, &error))?;
-        // Where the file system has no locks: go on, as cargo does.
-        let _ = lock_file.lock();
-        let mut file = Self::read(path)?;
+    /// Changes the file at `path`, one process at a time.
+    pub fn change(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let path = file::followed(path)?;
+        let _lock = file::Lock::of(&path)?;
+        let mut file = Self::read(&path)?;
         change(&mut file);
-        file.write(path)
+        file.write(&path)
+    }
+
+    /// An error where an entry could not be added to the file at `path`.
+    pub fn check(path: &Path) -> io::Result<()> {
+        Self::read(path)?;
+        // A target directory that is new may lie in a folder that is.
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder
+            .and_then(|()| file::check_writable(path))
+            .map_err(|error| io::Error::new(error.kind(), format!("results could not be kept: {error}")))
     }
 
     /// Writes the file whole or not at all.
@@ -333,6 +342,8 @@ impl EliteFile {
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::stats::Summary;
+
     use super::*;
 
     pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
@@ -398,6 +409,35 @@ mod tests {
         let evaluated: Vec<u64> = read.kernels.iter().map(|entry| entry.search.evaluated).collect();
         assert_eq!(evaluated, [1, 9, 3]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_infinite_ratio_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
+        let mut entry = entry("a", "small", 1);
+        entry.elite.push(EliteVariant {
+            rank: 1,
+            toggles: Settings::default(),
+            source: None,
+            timing: TimingRecord {
+                shape: "small".into(),
+                summary: Summary::of(&[5e-324; 3]).unwrap(),
+                batch: 1,
+                clock: "fake".into(),
+                sampling: None,
+            },
+            more_timings: vec![],
+            objectives: vec![],
+            front: false,
+            speedups: BTreeMap::from([("default".into(), infinite)]),
+            errors: vec![],
+            builds: vec![],
+        });
+        let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
+        written.write(&path).unwrap();
+        assert_eq!(EliteFile::read(&path).unwrap(), written);
     }
 
     #[test]

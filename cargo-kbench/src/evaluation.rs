@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use kbench_runtime::float::Float;
 use kbench_runtime::protocol::{Beside, Disturbance, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
@@ -186,12 +187,16 @@ pub struct ShapeErrors {
     /// Seeds checked.
     pub seeds: usize,
     /// Largest absolute error.
+    #[serde(with = "Float")]
     pub max_abs_err: f64,
     /// Largest mean absolute error of a seed.
+    #[serde(with = "Float")]
     pub mean_abs_err: f64,
     /// Largest `rms(error) / rms(reference)` of a seed.
+    #[serde(with = "Float")]
     pub rms_err: f64,
     /// Mean signed error over `rms(reference)`, of the seed where it is largest.
+    #[serde(with = "Float")]
     pub bias: f64,
     /// `rms(error) / rms(reference)` of the naive implementation, where the table names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,16 +214,22 @@ pub struct ShapeErrors {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantizationErrors {
     /// Largest absolute error of quantising.
+    #[serde(with = "Float")]
     pub max_abs_err: f64,
     /// Largest mean absolute error of a seed.
+    #[serde(with = "Float")]
     pub mean_abs_err: f64,
     /// Largest `rms(error) / rms(reference)` of a seed.
+    #[serde(with = "Float")]
     pub rms_err: f64,
     /// Largest absolute total error.
+    #[serde(with = "Float")]
     pub total_max_abs_err: f64,
     /// Largest mean absolute total error of a seed.
+    #[serde(with = "Float")]
     pub total_mean_abs_err: f64,
     /// Largest total `rms(error) / rms(reference)` of a seed.
+    #[serde(with = "Float")]
     pub total_rms_err: f64,
 }
 

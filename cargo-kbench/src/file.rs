@@ -1,7 +1,8 @@
 //! Whole files: read with their name in the error, written beside their place and renamed.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
@@ -24,9 +25,86 @@ pub fn check_version(path: &Path, value: &Value, version: u32) -> io::Result<()>
     }
 }
 
-/// Writes a file whole or not at all.
+/// The path with links followed; the last of them may lead to a file that is not there yet.
+pub fn followed(path: &Path) -> io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        match std::fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(in_context(&path, &io::Error::other("links that lead round in a circle")))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The way from a folder to a file, both absolute.
+pub fn relative(path: &Path, folder: &Path) -> PathBuf {
+    let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
+/// An error where a file cannot be replaced or made: told before the work whose result it is to hold.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let path = followed(path)?;
+    let check = || -> io::Result<()> {
+        if path.exists() {
+            std::fs::File::options().write(true).open(&path)?;
+        }
+        tempfile::NamedTempFile::new_in(folder_of(&path)).map(drop)
+    };
+    check().map_err(|error| in_context(&path, &error))
+}
+
+/// The right to change a file, which one process has at a time. The lock's file lies beside it and goes with the lock.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    /// Locked while it is open.
+    _file: std::fs::File,
+}
+
+impl Lock {
+    /// Waits for its turn.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let path = path.with_file_name(name);
+        loop {
+            let open = std::fs::File::options().write(true).create(true).truncate(false).open(&path);
+            let file = open.map_err(|error| in_context(&path, &error))?;
+            // Where the file system has no locks: go on, as cargo does.
+            let _ = file.lock();
+            // Whoever held it may have removed it meanwhile: then this lock excludes nobody.
+            if is_file_at(&file, &path) {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether an open file is the one that has this path now.
+pub fn is_file_at(file: &std::fs::File, path: &Path) -> bool {
+    let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), std::fs::metadata(path)), (Ok(open), Ok(there)) if id(&open) == id(&there))
+}
+
+/// Writes a file whole or not at all. Links are followed: what they lead to is replaced.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = &followed(path)?;
+    let folder = folder_of(path);
     let write = || -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text)?;
@@ -46,4 +124,60 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 /// An error with the name of its file.
 pub fn in_context(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_and_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("results")).unwrap();
+        symlink("results/mine", at("first")).unwrap();
+        symlink(at("first"), at("second")).unwrap();
+        check_writable(&at("second")).unwrap();
+        for text in ["dangling", "there"] {
+            write(&at("second"), text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(at("results/mine")).unwrap(), text);
+        }
+        assert!(fs::symlink_metadata(at("second")).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(at("results")).unwrap().count(), 1, "no temporary file is left");
+        symlink("no folder/file", at("nowhere")).unwrap();
+        assert!(check_writable(&at("nowhere")).unwrap_err().to_string().contains("no folder/file"));
+        symlink("round", at("round")).unwrap();
+        assert!(write(&at("round"), b"").is_err());
+    }
+
+    #[test]
+    fn the_way_from_a_folder_to_a_file() {
+        let relative = |path: &str, folder: &str| relative(Path::new(path), Path::new(folder)).display().to_string();
+        assert_eq!(relative("/a/b/c", "/a"), "b/c");
+        assert_eq!(relative("/a/b/c", "/a/d/e"), "../../b/c");
+        assert_eq!(relative("/b", "/a"), "../b");
+    }
+
+    #[test]
+    fn a_lock_excludes_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("count");
+        fs::write(&path, "0").unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let _lock = Lock::of(&path).unwrap();
+                        let count: u32 = fs::read_to_string(&path).unwrap().parse().unwrap();
+                        fs::write(&path, (count + 1).to_string()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap(), "200");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the lock's file is gone");
+    }
 }

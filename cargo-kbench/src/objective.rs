@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kbench_runtime::float::Float;
 use kbench_runtime::protocol::Geometry;
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
@@ -29,10 +30,13 @@ pub struct ObjectiveValue {
     /// The objective's name.
     pub name: String,
     /// Nanoseconds (`p50`, `mean`), joules a launch (`energy`), registers or bytes.
+    #[serde(with = "Float")]
     pub value: f64,
     /// Lower end of its 95 % interval; what is counted has none.
+    #[serde(with = "Float")]
     pub low: f64,
     /// Upper end of its 95 % interval.
+    #[serde(with = "Float")]
     pub high: f64,
 }
 

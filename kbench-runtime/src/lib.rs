@@ -10,6 +10,7 @@ pub mod device;
 pub mod digest;
 pub mod dtype;
 pub mod fingerprint;
+pub mod float;
 pub mod pattern;
 mod pool;
 pub mod protocol;

@@ -11,6 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution as _};
 use serde::{Deserialize, Serialize};
 
+use crate::float::Float;
+
 /// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
@@ -179,10 +181,13 @@ fn resampled_medians(sorted: &[f64], draws: usize, rng: &mut ChaCha8Rng) -> Vec<
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Speedup {
     /// Time of the baseline over time of the candidate: above 1 the candidate is faster.
+    #[serde(with = "Float")]
     pub ratio: f64,
     /// Lower end of its 95 % bootstrap interval.
+    #[serde(with = "Float")]
     pub low: f64,
     /// Upper end of its 95 % bootstrap interval.
+    #[serde(with = "Float")]
     pub high: f64,
 }
 

@@ -86,7 +86,7 @@ pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadErr
     let loader = loader.stop_at_errors()?;
 
     let cargo = options.cargo.clone().or_else(|| std::env::var_os("CARGO")).unwrap_or_else(|| "cargo".into());
-    let workspace = manifest::workspace(&manifest, &cargo)?;
+    let workspace = manifest::workspace(&manifest, &directory, &cargo)?;
     let selection = select(&workspace.members, options, &here, &manifest)?;
     let root = if same_file(&workspace.root, &manifest) { here } else { loader.read(&workspace.root)? };
     let packages = loader.packages(&workspace.members, &selection, &root)?;
@@ -95,7 +95,9 @@ pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadErr
         None => workspace.target_directory,
     };
     let warnings = loader.finish()?;
-    Ok((Project { packages, target_directory }, warnings))
+    let root = workspace.root.parent().unwrap_or(Path::new(".")).to_owned();
+    let manifests = workspace.members.into_iter().map(|member| member.manifest).collect();
+    Ok((Project { packages, target_directory, root, manifests }, warnings))
 }
 
 /// The packages to read.

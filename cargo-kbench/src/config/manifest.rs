@@ -38,19 +38,22 @@ pub(super) fn find(directory: &Path) -> Result<PathBuf, LoadError> {
         .ok_or_else(|| LoadError::NoManifest(directory.to_owned()))
 }
 
-/// The workspace that a manifest belongs to.
-pub(super) fn workspace(manifest: &Path, cargo: &OsStr) -> Result<Workspace, LoadError> {
+/// The workspace that a manifest belongs to, as cargo sees it from `directory`: there it looks for its configuration, and a relative
+/// `CARGO_TARGET_DIR` starts there.
+pub(super) fn workspace(manifest: &Path, directory: &Path, cargo: &OsStr) -> Result<Workspace, LoadError> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .cargo_path(cargo)
         .manifest_path(manifest)
-        .current_dir(manifest.parent().unwrap_or(Path::new(".")))
+        .current_dir(directory)
         .no_deps()
         // Nothing is downloaded to read a table.
         .other_options(vec!["--offline".to_owned()])
         .exec();
     match metadata {
         Ok(metadata) => Ok(from_metadata(&metadata)),
-        Err(cargo_metadata::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => direct::workspace(manifest),
+        Err(cargo_metadata::Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            direct::workspace(manifest, directory)
+        }
         Err(cargo_metadata::Error::CargoMetadata { stderr }) => Err(LoadError::Cargo(stderr.trim().to_owned())),
         Err(error) => Err(LoadError::Cargo(error.to_string())),
     }

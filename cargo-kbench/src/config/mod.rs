@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{CacheMode, Role};
 
 use crate::space::Space;
@@ -23,6 +24,7 @@ mod keys;
 mod load;
 mod manifest;
 mod objective;
+mod place;
 mod schema;
 mod spec;
 mod tree;
@@ -43,17 +45,35 @@ pub struct Project {
     pub packages: Vec<Package>,
     /// Cargo's target directory.
     pub target_directory: PathBuf,
+    /// The folder of the workspace's manifest.
+    pub root: PathBuf,
+    /// The manifests of the workspace's packages.
+    manifests: Vec<PathBuf>,
 }
 
 impl Project {
-    /// Where this tool keeps its own files: `target/kbench`.
+    /// Where this tool keeps its own files, `target/kbench`: caches, whose entries name what they were made from.
     pub fn work_directory(&self) -> PathBuf {
         self.target_directory.join("kbench")
     }
 
-    /// `elite.json`, next to the target directory.
+    /// Where it keeps what belongs to this project alone: journals and proposed sources. In a target directory outside the
+    /// workspace, other projects may have kernels of the same names.
+    pub fn own_directory(&self) -> PathBuf {
+        let work_directory = self.work_directory();
+        if place::is_within(&self.target_directory, &self.root, &self.manifests) {
+            return work_directory;
+        }
+        let hash = fingerprint::of_bytes(self.root.as_os_str().as_encoded_bytes());
+        let name = self.root.file_name().unwrap_or_default().to_string_lossy();
+        work_directory.join("projects").join(format!("{name}-{}", &hash[..16]))
+    }
+
+    /// `elite.json`: next to the target directory where that is in the workspace, else in the workspace's root.
     pub fn elite_path(&self) -> PathBuf {
-        self.target_directory.parent().unwrap_or(&self.target_directory).join("elite.json")
+        let beside = self.target_directory.parent();
+        let own = beside.filter(|beside| place::is_within(beside, &self.root, &self.manifests));
+        own.unwrap_or(&self.root).join("elite.json")
     }
 }
 

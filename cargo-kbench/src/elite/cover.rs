@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kbench_runtime::float::Float;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,7 @@ pub struct CoveredShape {
     /// The variant that serves it: an index into [`CoverRecord::variants`].
     pub variant: usize,
     /// The variant's time over that of the fastest one measured, by the middle half of the rounds' ratios, less 1; 0 at least.
+    #[serde(with = "Float")]
     pub loss: f64,
     /// The 95 % interval of that, from paired rounds; none of the fastest one itself, and of too few samples.
     pub interval: Option<(f64, f64)>,

@@ -71,7 +71,9 @@ pub fn cover(
             dims: shape.dims.iter().cloned().collect(),
             variant,
             loss: of(&variant),
-            interval: speedup.map(|speedup| (speedup.low - 1.0, speedup.high - 1.0)),
+            interval: speedup
+                .map(|speedup| (speedup.low - 1.0, speedup.high - 1.0))
+                .filter(|ends| ends.0.is_finite() && ends.1.is_finite()),
         }
     };
     let measured = |((variant, label), losses): ((&Variant, &String), &Vec<f64>)| {

@@ -33,7 +33,7 @@ pub fn run(
         Err(exit) => return Ok(exit),
     };
     // A file that cannot be added to is better known before the search than after it.
-    EliteFile::read(&project.elite_path())?;
+    EliteFile::check(&project.elite_path())?;
     let mut from = Vec::new();
     for path in &tune.from {
         // One that is not there is an empty file to those who write it, and a mistake here.
@@ -170,7 +170,7 @@ impl<'a> Tuning<'a> {
             WarmStart::new(kernel, from.iter().copied().chain(own))
         };
         self.say_start(&warm);
-        let (proposed, root) = (self.project.work_directory().join("proposed"), path.parent().unwrap_or(&path));
+        let (proposed, root) = (self.project.own_directory().join("proposed"), path.parent().unwrap_or(&path));
         let recall = match self.tune {
             TuneArgs { resume: true, .. } => Recall::Run,
             TuneArgs { fresh: true, .. } => Recall::Nothing,
@@ -179,9 +179,7 @@ impl<'a> Tuning<'a> {
         let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm };
         let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
-        if survived {
-            EliteFile::change(&path, &self.lock(), |file| file.insert(tuned.entry.clone()))?;
-        }
+        let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
         if self.output.json() {
             report::json::tuned(&tuned);
         } else {
@@ -194,6 +192,8 @@ impl<'a> Tuning<'a> {
                 format_args!("in {seconds:.1} s; journal in {}", journal.display()),
             );
         }
+        // Only now: what was found is told, whether it can be kept or not.
+        kept?;
         let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
         let exit = if survived && !misses { Exit::Pass } else { Exit::Failed };
         Ok(Found { elite: tuned.entry.elite, exit })
@@ -208,12 +208,12 @@ impl<'a> Tuning<'a> {
         bench.attach(journal, known);
         let cover = per_shape::cover(&mut bench, &device, shapes, union, &mut *self.reporter(kernel))?;
         let Some(cover) = cover else { return Ok(Exit::Failed) };
-        EliteFile::change(&self.project.elite_path(), &self.lock(), |file| file.insert_cover(cover.clone()))?;
         if self.output.json() {
             report::json::covered(&cover);
         } else {
             out!("{}", report::cover::covered(&cover));
         }
+        EliteFile::change(&self.project.elite_path(), |file| file.insert_cover(cover))?;
         Ok(Exit::Pass)
     }
 
@@ -230,15 +230,11 @@ impl<'a> Tuning<'a> {
     }
 
     fn journal_folder(self, kernel: &Kernel) -> PathBuf {
-        self.project.work_directory().join("journal").join(&kernel.package)
+        self.project.own_directory().join("journal").join(&kernel.package)
     }
 
     fn journal(self, kernel: &Kernel) -> PathBuf {
         self.journal_folder(kernel).join(format!("{}.jsonl", kernel.name))
-    }
-
-    fn lock(self) -> PathBuf {
-        self.project.work_directory().join("elite.lock")
     }
 
     fn say(self, verb: &str, from: Verbosity, what: impl std::fmt::Display) {

@@ -29,8 +29,7 @@ impl Proposed {
             std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
             file::write(&path, text.as_bytes())?;
         }
-        let relative = path.strip_prefix(root).unwrap_or(&path).to_owned();
-        let record = SourceRecord { name: name.to_owned(), hash, path: relative };
+        let record = SourceRecord { name: name.to_owned(), hash, path: file::relative(&path, root) };
         Ok(Self { record, implementation: kernel.implementation.in_source(path) })
     }
 

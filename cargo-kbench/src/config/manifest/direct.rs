@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::super::load::LoadError;
 use super::{Member, Workspace};
 
-pub(super) fn workspace(manifest: &Path) -> Result<Workspace, LoadError> {
+pub(super) fn workspace(manifest: &Path, directory: &Path) -> Result<Workspace, LoadError> {
     let own = read(manifest)?;
     let root = root(manifest, &own)?;
     let table = if root == manifest { own } else { read(&root)? };
@@ -21,7 +21,8 @@ pub(super) fn workspace(manifest: &Path) -> Result<Workspace, LoadError> {
     } else {
         (manifest.to_owned(), member(manifest, &table)?.into_iter().collect())
     };
-    Ok(Workspace { target_directory: target_directory(&root), root, members })
+    let own = root.parent().unwrap_or(Path::new(".")).join("target");
+    Ok(Workspace { target_directory: target_directory(directory, &variable).unwrap_or(own), root, members })
 }
 
 fn read(manifest: &Path) -> Result<Table, LoadError> {
@@ -103,21 +104,28 @@ fn normalize(path: &Path) -> PathBuf {
     normal
 }
 
-fn target_directory(root: &Path) -> PathBuf {
-    let directory = root.parent().unwrap_or(Path::new("."));
-    let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-    if let Some(target) = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR")) {
-        return std::path::absolute(&target).unwrap_or_else(|_| target.into());
-    }
-    configured_target(directory).unwrap_or_else(|| directory.join("target"))
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// `build.target-dir` of the nearest `.cargo/config.toml`, relative to the folder that holds `.cargo`.
-fn configured_target(directory: &Path) -> Option<PathBuf> {
-    directory.ancestors().find_map(|ancestor| {
-        let config: Table = fs::read_to_string(ancestor.join(".cargo/config.toml")).ok()?.parse().ok()?;
-        Some(ancestor.join(config.get("build")?.get("target-dir")?.as_str()?))
-    })
+/// The target directory that variables or configuration name, as cargo finds it from `directory`.
+fn target_directory(directory: &Path, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(target) = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR")) {
+        return Some(normalize(&directory.join(target)));
+    }
+    let home = variable("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(Path::new(&variable("HOME")?).join(".cargo")));
+    let folders = directory.ancestors().map(|ancestor| ancestor.join(".cargo")).chain(home);
+    folders.into_iter().find_map(|folder| configured_target(&folder))
+}
+
+/// `build.target-dir` of a folder's configuration, relative to the folder that it lies in. Of two files cargo takes the one without an
+/// ending.
+fn configured_target(folder: &Path) -> Option<PathBuf> {
+    let text = ["config", "config.toml"].iter().find_map(|name| fs::read_to_string(folder.join(name)).ok())?;
+    let config: Table = text.parse().ok()?;
+    let target = config.get("build")?.get("target-dir")?.as_str()?;
+    Some(normalize(&folder.parent()?.join(target)))
 }
 
 #[cfg(test)]
@@ -148,15 +156,40 @@ mod tests {
         write("kernels/notes/README", "");
         write(".cargo/config.toml", "[build]\ntarget-dir = \"out\"\n");
         let names = |manifest: &str| {
-            let workspace = workspace(&folder.path().join(manifest)).unwrap();
+            let workspace = workspace(&folder.path().join(manifest), folder.path()).unwrap();
             let root = workspace.root.strip_prefix(folder.path()).unwrap().to_owned();
             (root, workspace.members.into_iter().map(|member| member.name).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(names("Cargo.toml"), ("Cargo.toml".into(), "app a b".into()));
         assert_eq!(names("kernels/a/Cargo.toml"), ("Cargo.toml".into(), "app a b".into()));
         assert_eq!(names("kernels/old/Cargo.toml"), ("kernels/old/Cargo.toml".into(), "old".into()));
-        let members = workspace(&folder.path().join("Cargo.toml")).unwrap().members;
+        let members = workspace(&folder.path().join("Cargo.toml"), folder.path()).unwrap().members;
         assert_eq!(members.iter().find(|member| member.name == "b").unwrap().version, "1.2.3");
-        assert_eq!(configured_target(&folder.path().join("app")), Some(folder.path().join("out")));
+    }
+
+    #[test]
+    fn the_target_directory_is_the_one_that_cargo_finds_from_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let config = |folder: &str, text: &str| {
+            fs::create_dir_all(root.join(folder)).unwrap();
+            fs::write(root.join(folder).join("config.toml"), text).unwrap();
+        };
+        config("ws/.cargo", "[build]\ntarget-dir = \"out\"\n");
+        config("ws/app/.cargo", "[net]\noffline = true\n");
+        config("home", "[build]\ntarget-dir = \"of-home\"\n");
+        let find = |from: &str, variables: &[(&str, &str)]| {
+            let home = root.join("home");
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value));
+                found.or_else(|| (name == "CARGO_HOME").then(|| home.clone().into()))
+            };
+            target_directory(&root.join(from), &variable)
+        };
+        assert_eq!(find("ws/app", &[]), Some(root.join("ws/out")), "the nearest that names one");
+        assert_eq!(find("elsewhere", &[]), Some(root.join("of-home")));
+        assert_eq!(find("ws/app", &[("CARGO_TARGET_DIR", "../t")]), Some(root.join("ws/t")));
+        assert_eq!(find("ws/app", &[("CARGO_BUILD_TARGET_DIR", "b")]), Some(root.join("ws/app/b")));
+        assert_eq!(find("ws", &[("CARGO_TARGET_DIR", "/t"), ("CARGO_BUILD_TARGET_DIR", "/b")]), Some("/t".into()));
     }
 }

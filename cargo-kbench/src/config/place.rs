@@ -1,0 +1,52 @@
+//! Whose a target directory is. One inside the workspace is the workspace's own; any other may be shared by projects that know nothing
+//! of each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Whether `path`, whose end need not exist, lies in the workspace below `root` and in no other project below that. `manifests` are
+/// those of the workspace's packages.
+pub(super) fn is_within(path: &Path, root: &Path, manifests: &[PathBuf]) -> bool {
+    let (path, root) = (real(path), real(root));
+    let manifests: Vec<PathBuf> = manifests.iter().map(|manifest| real(manifest)).collect();
+    path.starts_with(&root)
+        && path.ancestors().take_while(|ancestor| **ancestor != *root).all(|ancestor| {
+            let manifest = ancestor.join("Cargo.toml");
+            !manifest.is_file() || manifests.contains(&manifest)
+        })
+}
+
+/// The path with links followed, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let Ok(real) = fs::canonicalize(ancestor) {
+            return match path.strip_prefix(ancestor) {
+                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+                _ => real,
+            };
+        }
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("ws");
+        for package in ["ws", "ws/app", "ws/other"] {
+            fs::create_dir_all(folder.path().join(package)).unwrap();
+            fs::write(folder.path().join(package).join("Cargo.toml"), "").unwrap();
+        }
+        let manifests = ["Cargo.toml", "app/Cargo.toml"].map(|name| root.join(name));
+        let within = |path: &str| is_within(&folder.path().join(path), &root, &manifests);
+        assert!(within("ws") && within("ws/target") && within("ws/a/b/c") && within("ws/app/target"));
+        assert!(!within("target") && !within("wst") && !within("ws/../target") && !within("."));
+        assert!(!within("ws/other") && !within("ws/other/target"), "another project, which is no member");
+        std::os::unix::fs::symlink(folder.path(), root.join("out")).unwrap();
+        assert!(!within("ws/out/x"), "a link leads out");
+    }
+}
