@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kbench_runtime::protocol::DeviceInfo;
@@ -20,6 +21,7 @@ use crate::space::Variant;
 use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
 
+mod asker;
 mod conclusion;
 mod gate;
 mod objectives;
@@ -29,7 +31,7 @@ mod proposals;
 mod search;
 
 pub use gate::{Gated, gate, gates_of};
-pub use pipeline::ahead;
+pub use pipeline::Ahead;
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
 use proposals::Proposals;
@@ -122,6 +124,8 @@ pub struct TuneOptions<'a> {
     pub root: &'a Path,
     /// What to try right after the default.
     pub warm: &'a WarmStart,
+    /// What was begun before.
+    pub ahead: &'a Ahead,
 }
 
 /// What tuning a kernel found.
@@ -215,13 +219,15 @@ pub fn build_all(
         for variant in variants {
             let taken = attempts.len() as u64;
             let attempt =
-                pipeline.take(variant, |built, _| reporter.event(Event::Built { done: taken + built, total }));
-            attempts.push(attempt?);
+                pipeline.take(variant, None, |built, _| reporter.event(Event::Built { done: taken + built, total }));
+            attempts.push(attempt.expect("there is no deadline")?);
         }
         reporter.event(Event::Built { done: total, total });
         Ok(attempts)
     };
-    pipeline::run(&|variant| builder.build(variant), Meanwhile::Compile, Duration::ZERO, build).0
+    let ended = AtomicBool::new(false);
+    let builder = builder.until(&ended);
+    pipeline::run(&|variant| builder.build(variant), Meanwhile::Compile, Duration::ZERO, &ended, build).0
 }
 
 /// Searches a kernel's space on an open bench.
@@ -239,9 +245,9 @@ pub fn autotune(
     journal.start(start(kernel, device, options.recall == Recall::Run))?;
     bench.attach(journal, known);
 
-    let mut search = Search::new(kernel, options.warm);
-    reporter.event(Event::Started { kernel, device: Some(device), total: search.total() });
-    let mut compile = search.run(bench, started, reporter)?;
+    let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
+    reporter.event(Event::Started { kernel, device: Some(device), total: search.total });
+    let mut compile = search.run(bench, options.ahead, started, reporter)?;
     let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
 
     let finalists = search.finalists(bench, reporter)?;

@@ -15,6 +15,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use kbench_runtime::dtype::DType;
@@ -118,7 +119,13 @@ impl Cc {
     }
 
     /// Compiles in `work`, a folder of its own.
-    pub(super) fn build(&self, unit: &Unit, cache: &Cache, work: &Path) -> Result<Built, CompileError> {
+    pub(super) fn build(
+        &self,
+        unit: &Unit,
+        cache: &Cache,
+        work: &Path,
+        ended: &AtomicBool,
+    ) -> Result<Built, CompileError> {
         let source = cache.store_shim(&shim(unit)?)?;
         let [object, depfile, stack, library] =
             ["kernel.o", "kernel.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
@@ -131,7 +138,7 @@ impl Cc {
         compile.arg(format!("-fno-builtin-{}", unit.entry));
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
-        let mut messages = compile.run(work)?;
+        let mut messages = compile.run(work, ended)?;
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
         if let Definition::Undefined { mut candidates } =
@@ -150,7 +157,7 @@ impl Cc {
             link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic"]);
         }
         link.arg("-lm").arg("-o").arg(&library);
-        messages.push_str(&link.run(work)?);
+        messages.push_str(&link.run(work, ended)?);
 
         let code = read(&library)?;
         let identity = parsed(binary::shared_object_identity(&code), &library)?;

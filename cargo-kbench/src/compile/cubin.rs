@@ -62,6 +62,15 @@ pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
     Ok(kernels)
 }
 
+/// The architecture that the code is for, as 90 for `sm_90`; without the `a` or `f`, which the header does not hold.
+pub(super) fn architecture(bytes: &[u8]) -> object::Result<Option<u32>> {
+    // CUDA 13 counts the second version of its binary interface as 8, and moved the number by a byte.
+    const SECOND: u8 = 8;
+    let file = object::File::parse(bytes)?;
+    let object::FileFlags::Elf { abi_version, e_flags, .. } = file.flags() else { return Ok(None) };
+    Ok(Some(if abi_version >= SECOND { e_flags.0 >> 8 & 0xff } else { e_flags.0 & 0xff }))
+}
+
 /// Sizes by ordinal; `None` unless each ordinal from 0 is there once.
 fn parameters(info: &[u8]) -> Option<Vec<u64>> {
     let mut found = Vec::new();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::{env, fs, io};
 
 use kbench_runtime::fingerprint;
@@ -10,6 +11,7 @@ use kbench_runtime::fingerprint;
 use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
+use super::occupancy::compute_capability;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
 use super::{Built, Resources, Unit, binary, files, nvcc, text};
@@ -70,7 +72,7 @@ impl Nvcc {
     }
 
     /// Compiles in `work`, a folder of its own.
-    pub(super) fn build(&self, unit: &Unit, work: &Path) -> Result<Built, CompileError> {
+    pub(super) fn build(&self, unit: &Unit, work: &Path, ended: &AtomicBool) -> Result<Built, CompileError> {
         let arch = unit.arch.as_deref().ok_or_else(|| CompileError::Unsupported {
             what: format!("`{}` needs an architecture to be compiled for, `arch = [\"sm_90a\"]`", unit.entry),
         })?;
@@ -92,11 +94,12 @@ impl Nvcc {
             }
         }
         compile.arg("-o").arg(&output).arg(&unit.source);
-        let said = compile.run(work).map_err(refused)?;
+        let said = compile.run(work, ended).map_err(refused)?;
 
         let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
         let understood =
             |error| CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error));
+        check_architecture(arch, cubin::architecture(&code).map_err(understood)?)?;
         let kernels = cubin::kernels(&code).map_err(understood)?;
         let kernel = find_entry(&kernels, &unit.entry)?;
         check_signature(unit, kernel)?;
@@ -159,6 +162,18 @@ fn find_entry<'a>(kernels: &'a [Kernel], entry: &str) -> Result<&'a Kernel, Comp
     }
 }
 
+/// What was compiled for another architecture than was asked for would stand beside the wrong name, and its limits be judged by the wrong
+/// table.
+fn check_architecture(asked: &str, found: Option<u32>) -> Result<(), CompileError> {
+    let found = found.map(|number| (number / 10, number % 10));
+    match (compute_capability(asked), found) {
+        (Some(wanted), Some(found @ (major, minor))) if wanted != found => {
+            Err(CompileError::OtherArchitecture { asked: asked.to_owned(), found: format!("sm_{major}{minor}") })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Compares the declared arguments with the kernel's parameters by number and size, which is what a cubin knows. A unit
 /// that declares none is not compared.
 fn check_signature(unit: &Unit, kernel: &Kernel) -> Result<(), CompileError> {
@@ -199,6 +214,15 @@ mod tests {
         assert_eq!(host(&["-O3", "-ccbin", "g++-12"], Some("clang")), "g++-12");
         assert_eq!(host(&["-ccbin=a", "--compiler-bindir=/opt/b"], None), "/opt/b");
         assert_eq!(host(&["-ccbin"], None), "gcc");
+    }
+
+    #[test]
+    fn code_for_another_architecture_is_refused() {
+        assert!(check_architecture("sm_90a", Some(90)).is_ok() && check_architecture("sm_120", Some(120)).is_ok());
+        assert!(check_architecture("sm_90", None).is_ok());
+        let error = check_architecture("sm_80", Some(90)).unwrap_err();
+        assert!(error.to_string().contains("sm_90, the table asks for sm_80"), "{error}");
+        assert!(!error.is_variants_own());
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub enum CompileError {
         /// What it was given.
         seconds: u64,
     },
+    /// Whoever wanted the code does so no longer; the compiler was ended.
+    #[error("the compilation was given up")]
+    Unwanted,
     /// ptxas refused an entry function because of its static shared memory.
     #[error(
         "entry function `{entry}` uses {bytes} bytes of static shared memory, {max} is the most this architecture allows"
@@ -61,6 +64,17 @@ pub enum CompileError {
         entry: String,
         /// What there is, readable names.
         candidates: Vec<String>,
+    },
+    /// Something but the table chose the architecture.
+    #[error(
+        "nvcc made code for {found}, the table asks for {asked}; take the architecture out of $NVCC_APPEND_FLAGS, \
+         $NVCC_PREPEND_FLAGS and option files, and say it in `arch`"
+    )]
+    OtherArchitecture {
+        /// What was asked for.
+        asked: String,
+        /// What the code is for.
+        found: String,
     },
     /// Several kernels go by this name.
     #[error("`{entry}` names several kernels{}", list(candidates))]

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,6 +56,9 @@ const ENVIRONMENT: [&str; 8] = [
     "NVCC_PREPEND_FLAGS",
     "NVCC_APPEND_FLAGS",
 ];
+
+/// For compilations that nothing ends.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// One thing to compile: an entry function of a source with one choice of macros, for one architecture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -240,6 +244,11 @@ impl Compiler {
 
     /// Compiles a unit, or finds it in the cache.
     pub fn compile(&self, unit: &Unit) -> Result<Artifact, CompileError> {
+        self.compile_until(unit, &NEVER)
+    }
+
+    /// The same, given up once `ended` is true.
+    pub fn compile_until(&self, unit: &Unit, ended: &AtomicBool) -> Result<Artifact, CompileError> {
         let (toolchain, compiler, extension) = match unit.backend {
             Backend::C => {
                 let cc = self.cc()?;
@@ -260,7 +269,7 @@ impl Compiler {
             found
         } else {
             let began = Instant::now();
-            let built = self.build(unit, &key, extension);
+            let built = self.build(unit, &key, extension, ended);
             *self.busy.lock().expect(NO_PANIC) += began.elapsed();
             built?
         };
@@ -292,12 +301,18 @@ impl Compiler {
         Ok((&nvcc.path, &nvcc.version))
     }
 
-    fn build(&self, unit: &Unit, key: &str, extension: &str) -> Result<(Record, PathBuf), CompileError> {
+    fn build(
+        &self,
+        unit: &Unit,
+        key: &str,
+        extension: &str,
+        ended: &AtomicBool,
+    ) -> Result<(Record, PathBuf), CompileError> {
         let work = self.cache.work_folder()?;
         let (began, started) = (Instant::now(), SystemTime::now());
         let built = match unit.backend {
-            Backend::C => self.cc()?.build(unit, &self.cache, work.path())?,
-            Backend::Cuda => self.nvcc()?.build(unit, work.path())?,
+            Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended)?,
+            Backend::Cuda => self.nvcc()?.build(unit, work.path(), ended)?,
             Backend::Fake => fake::build(unit)?,
         };
         // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.

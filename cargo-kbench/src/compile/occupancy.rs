@@ -53,13 +53,14 @@ pub enum Limit {
     Barriers,
 }
 
+/// Limits of one streaming multiprocessor.
 #[derive(Debug, Clone, Copy)]
-struct Multiprocessor {
+pub struct Multiprocessor {
     warps: u32,
     blocks: u32,
     shared_bytes: u32,
-    /// Most shared memory a block may opt in to.
-    shared_per_block: u32,
+    /// Most shared memory a block may opt in to, in bytes.
+    pub shared_per_block: u32,
     /// Taken by the system from every block.
     reserved: u32,
     /// Unit of allocation of shared memory.
@@ -75,7 +76,8 @@ const REGISTER_GRANULARITY: u32 = 256;
 const PARTITIONS: u32 = 4;
 const WARP: u32 = 32;
 
-fn multiprocessor(major: u32, minor: u32) -> Option<Multiprocessor> {
+/// The limits of a compute capability, where it is known.
+pub fn multiprocessor((major, minor): (u32, u32)) -> Option<Multiprocessor> {
     // Compute capability; resident warps and blocks; KiB of shared memory: in all, and a block's most; barriers a block slot.
     let (warps, blocks, shared, per_block, barriers) = match (major, minor) {
         (7, 0 | 2) => (64, 32, 96, 96, None),
@@ -110,8 +112,8 @@ pub fn compute_capability(arch: &str) -> Option<(u32, u32)> {
 
 /// The occupancy of a kernel on a device of this compute capability; `None` where the architecture is not known
 /// (the table ends at 12.1) or a block has no threads.
-pub fn occupancy((major, minor): (u32, u32), demand: Demand) -> Option<Occupancy> {
-    let sm = multiprocessor(major, minor)?;
+pub fn occupancy(capability: (u32, u32), demand: Demand) -> Option<Occupancy> {
+    let sm = multiprocessor(capability)?;
     if demand.threads == 0 {
         return None;
     }

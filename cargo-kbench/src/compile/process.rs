@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,12 +70,15 @@ impl Invocation {
             .collect()
     }
 
-    /// Runs it to its end and returns what it printed, both streams; fails unless it exits with 0.
-    pub(super) fn run(&self, temporary: &Path) -> Result<String, CompileError> {
-        self.run_for(temporary, PATIENCE)
+    /// Runs it to its end, or until `ended` is true, and returns what it printed, both streams; fails unless it exits with 0.
+    pub(super) fn run(&self, temporary: &Path, ended: &AtomicBool) -> Result<String, CompileError> {
+        self.run_for(temporary, ended, PATIENCE)
     }
 
-    fn run_for(&self, temporary: &Path, limit: Duration) -> Result<String, CompileError> {
+    fn run_for(&self, temporary: &Path, unwanted: &AtomicBool, limit: Duration) -> Result<String, CompileError> {
+        if unwanted.load(Ordering::Relaxed) {
+            return Err(CompileError::Unwanted);
+        }
         let in_temporary = CompileError::io("keep a compiler's words in", temporary);
         let file = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
         let (stdout, stderr, mut file) = file.map_err(in_temporary)?;
@@ -90,11 +93,14 @@ impl Invocation {
             .process_group(0)
             .spawn()
             .map_err(|error| self.not_started(error))?;
-        let ended = wait(&mut child, limit).map_err(CompileError::io("wait for a compiler in", temporary))?;
+        let ended = wait(&mut child, unwanted, limit).map_err(CompileError::io("wait for a compiler in", temporary))?;
         let mut said = Vec::new();
         let read = file.rewind().and_then(|()| file.read_to_end(&mut said));
         read.map_err(CompileError::io("read a compiler's words in", temporary))?;
         let said = String::from_utf8_lossy(&said).into_owned();
+        if unwanted.load(Ordering::Relaxed) {
+            return Err(CompileError::Unwanted);
+        }
         let Some(status) = ended else {
             return Err(CompileError::TooLong { command: self.recorded(temporary), seconds: limit.as_secs() });
         };
@@ -127,14 +133,14 @@ impl Invocation {
     }
 }
 
-/// How it ended; `None` where it took too long. Ends it, with all that it started, then and after an interrupt.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// How it ended; `None` where it took too long. Ends it, with all that it started, then, after an interrupt, and once it is unwanted.
+fn wait(child: &mut Child, unwanted: &AtomicBool, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let until = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        let interrupted = INTERRUPTED.load(Ordering::Relaxed);
+        let interrupted = INTERRUPTED.load(Ordering::Relaxed) || unwanted.load(Ordering::Relaxed);
         if interrupted || Instant::now() >= until {
             let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
             let status = child.wait()?;
@@ -172,6 +178,7 @@ pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::NEVER;
 
     fn shell(script: &str) -> Invocation {
         let mut invocation = Invocation::new("sh", Path::new("/"));
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_compilers_words_and_the_command() {
-        let error = shell("echo out; echo err >&2; exit 3").run(Path::new("/tmp/t")).unwrap_err();
+        let error = shell("echo out; echo err >&2; exit 3").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
         let CompileError::Failed { command, status, stderr } = error else { panic!("{error:?}") };
         assert_eq!(command[..2], ["sh", "-c"]);
         assert_eq!(status, "exit status: 3");
@@ -191,29 +198,28 @@ mod tests {
     #[test]
     fn a_full_disk_is_not_a_refusal() {
         let script = "echo 'as: kernel.o: No space left on device' >&2; exit 1";
-        let error = shell(script).run(Path::new("/tmp/t")).unwrap_err();
+        let error = shell(script).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
         assert!(matches!(&error, CompileError::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull));
     }
 
     #[test]
     fn a_compiler_that_was_ended_is_not_a_refusal() {
-        let error = shell("kill -TERM $$").run(Path::new("/tmp/t")).unwrap_err();
+        let error = shell("kill -TERM $$").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::Killed { signal: 15, .. }), "{error:?}");
         let error = shell("echo \"nvcc error   : 'cicc' died due to signal 9 (Kill signal)\" >&2; exit 9")
-            .run(Path::new("/tmp/t"))
+            .run(Path::new("/tmp/t"), &NEVER)
             .unwrap_err();
         assert!(matches!(error, CompileError::Killed { signal: 9, .. }), "{error:?}");
         assert_eq!(signal_of_a_child("'cicc' died due to signal 11 (Invalid memory reference)"), None);
         assert_eq!(signal_of_a_child("gcc: fatal error: Killed signal terminated program cc1"), Some(9));
     }
 
-    #[test]
-    fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pid");
-        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
-        let error = shell(&script).run_for(Path::new("/tmp/t"), Duration::from_millis(500)).unwrap_err();
-        assert!(matches!(error, CompileError::TooLong { .. }) && error.is_variants_own(), "{error:?}");
+    /// A compiler that starts another and waits for it; the file gets the other's number.
+    fn endless(file: &Path) -> Invocation {
+        shell(&format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display()))
+    }
+
+    fn assert_gone(file: &Path) {
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
         let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             // What nobody waits for any more may stay a zombie.
@@ -228,10 +234,38 @@ mod tests {
     }
 
     #[test]
+    fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let error = endless(&file).run_for(Path::new("/tmp/t"), &NEVER, Duration::from_millis(500)).unwrap_err();
+        assert!(matches!(error, CompileError::TooLong { .. }) && error.is_variants_own(), "{error:?}");
+        assert_gone(&file);
+    }
+
+    #[test]
+    fn a_compiler_that_nobody_wants_any_more_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let ended = AtomicBool::new(false);
+        let error = thread::scope(|scope| {
+            let compiler = scope.spawn(|| endless(&file).run(Path::new("/tmp/t"), &ended).unwrap_err());
+            while !file.exists() {
+                thread::sleep(TICK);
+            }
+            ended.store(true, Ordering::Relaxed);
+            compiler.join().unwrap()
+        });
+        assert!(matches!(error, CompileError::Unwanted) && !error.is_variants_own(), "{error:?}");
+        assert_gone(&file);
+        let error = shell("exit 0").run(Path::new("/tmp/t"), &ended).unwrap_err();
+        assert!(matches!(error, CompileError::Unwanted), "none is started");
+    }
+
+    #[test]
     fn a_missing_program_is_a_missing_compiler() {
-        let error = Invocation::new("no-such-compiler", Path::new("/")).run(Path::new("/tmp/t")).unwrap_err();
+        let error = Invocation::new("no-such-compiler", Path::new("/")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");
-        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(Path::new("/tmp/t")).unwrap_err();
+        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::Io { .. }), "{error:?}");
     }
 

@@ -80,6 +80,19 @@ impl Package {
 }
 
 #[test]
+fn the_code_is_for_the_architecture_that_was_asked_for() {
+    let Some(package) = Package::new() else { return };
+    for arch in ["sm_80", "sm_90a", "sm_120"] {
+        package.compile(&Unit { arch: Some(arch.into()), ..package.unit("plain", &[]) });
+    }
+    // As $NVCC_APPEND_FLAGS does, which a table cannot be blamed for.
+    let flags = vec!["-std=c++17".into(), "-Iinclude".into(), "-arch=sm_90".into()];
+    let unit = Unit { arch: Some("sm_80".into()), flags, ..package.unit("plain", &[]) };
+    let error = package.compiler.compile(&unit).unwrap_err();
+    assert!(matches!(&error, CompileError::OtherArchitecture { found, .. } if found == "sm_90"), "{error:?}");
+}
+
+#[test]
 fn resources_of_several_kernels() {
     let Some(package) = Package::new() else { return };
     let plain = package.compile(&package.unit("plain", &[("TILE", "3")]));

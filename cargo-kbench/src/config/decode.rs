@@ -7,7 +7,7 @@ use super::check::{check, unknown_key};
 use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
 use super::tree::{Entry, Item, Node, Table};
-use super::{Kernel, Package, Work};
+use super::{Backend, Kernel, Package, Work};
 use crate::text::did_you_mean;
 use env::{Env, Need};
 use implementation::Slot;
@@ -145,6 +145,12 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let reference = baselines::reference(entry, &env, &tensors, report);
     let baselines = baselines::baselines(entry, siblings, &env, &tensors, report);
     let arch = settings::arch(table, report);
+    let functions = table.entries_of("baselines").iter().map(|entry| &entry.node).chain(table.get("reference"));
+    for function in functions.filter_map(Node::table).chain([table]) {
+        if implementation::stated_backend(function).or(implementation::stated_backend(table)) == Some(Backend::Cuda) {
+            settings::arch_flags(function, &arch, report);
+        }
+    }
     let mut search = settings::search(table, &env, report);
     let backend = implementation.as_ref().map(|implementation| implementation.backend);
     let objectives = objectives::objectives(table, &env, &mut search, backend, report);

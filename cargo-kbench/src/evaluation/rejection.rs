@@ -47,6 +47,7 @@ impl fmt::Display for Gate {
 pub enum Reason {
     CompileFailed,
     Geometry,
+    Threads,
     Registers,
     SharedMemory,
     Spills,

@@ -2,6 +2,7 @@
 
 use kbench_runtime::protocol::Geometry;
 
+use super::launchable;
 use crate::compile::Resources;
 use crate::compile::occupancy::{self, Demand, compute_capability};
 use crate::config::ResourceLimits;
@@ -37,9 +38,7 @@ pub fn judge(
     {
         findings.push((Reason::Occupancy, format!("occupancy {occupancy:.3}, at least {limit} wanted")));
     }
-    let (reason, _) = *findings.first().as_ref()?;
-    let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
-    Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
+    rejection(&findings, shape)
 }
 
 /// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
@@ -60,14 +59,34 @@ pub fn shared_bytes(resources: &Resources, geometry: &Geometry) -> Option<u64> {
     resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared))
 }
 
+/// What a block needs; `None` for C.
+pub fn demand(resources: &Resources, geometry: &Geometry) -> Option<Demand> {
+    let at_most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(Demand {
+        threads: geometry.block.iter().fold(1, |threads, &size| threads.saturating_mul(size)),
+        registers: at_most(resources.registers?),
+        shared_bytes: at_most(shared_bytes(resources, geometry)?),
+        barriers: at_most(resources.barriers.unwrap_or_default()),
+    })
+}
+
+/// What no launch can pass, of one build at one shape; none of C.
+pub fn refused(resources: &Resources, geometry: &Geometry, arch: Option<&str>, shape: &str) -> Option<Rejection> {
+    let mut findings = launchable::geometry(geometry);
+    findings.extend(launchable::code(resources, geometry, arch?));
+    rejection(&findings, shape)
+}
+
+/// The reason is that of the first finding, the message names all.
+fn rejection(findings: &[(Reason, String)], shape: &str) -> Option<Rejection> {
+    let (reason, _) = findings.first()?;
+    let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
+    Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
+}
+
 /// Theoretical occupancy, 0 to 1; `None` for C and for architectures not known.
 pub fn occupancy(resources: &Resources, geometry: &Geometry, arch: Option<&str>) -> Option<f64> {
-    let demand = Demand {
-        threads: geometry.block.iter().product(),
-        registers: resources.registers? as u32,
-        shared_bytes: shared_bytes(resources, geometry)? as u32,
-        barriers: resources.barriers.unwrap_or_default() as u32,
-    };
+    let demand = demand(resources, geometry)?;
     occupancy::occupancy(compute_capability(arch?)?, demand).map(occupancy::Occupancy::fraction)
 }
 

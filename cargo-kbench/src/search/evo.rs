@@ -130,7 +130,7 @@ impl Strategy for Evo {
     }
 
     /// The second layer as it would be if the first ended now, then what could yet become of it.
-    fn likely(&mut self, n: usize) -> Vec<Variant> {
+    fn likely(&mut self, n: usize, _enough: &dyn Fn() -> bool) -> Vec<Variant> {
         if !matches!(self.phase, Phase::Macro) {
             return Vec::new();
         }
@@ -240,25 +240,25 @@ mod tests {
     #[test]
     fn the_second_layer_of_the_best_so_far_is_likely() {
         let mut evo = Evo::new(Candidates::new(&space(&[])), &search(None, 0));
-        assert!(evo.likely(9).is_empty());
+        assert!(evo.likely(9, &|| false).is_empty());
         let first = evo.ask(usize::MAX);
         let around = |variants: &[Variant]| variants.iter().map(|variant| variant.0[..2].to_vec()).collect::<Vec<_>>();
         let [known, next] = [[0, 0], [0, 1]];
         assert_eq!(
-            around(&evo.likely(5)),
+            around(&evo.likely(5, &|| false)),
             [known, known, known, next, next],
             "before anything is known, as it will be"
         );
         for variant in &first[4..8] {
             evo.tell(variant, Outcome::Measured(sum(variant)));
         }
-        assert_eq!(around(&evo.likely(5)), [[1, 0], [1, 0], [1, 0], [1, 1], [1, 1]]);
+        assert_eq!(around(&evo.likely(5, &|| false)), [[1, 0], [1, 0], [1, 0], [1, 1], [1, 1]]);
         for variant in &first {
             evo.tell(variant, Outcome::Measured(sum(variant)));
         }
         let second = evo.ask(usize::MAX);
         assert_eq!(around(&second)[0], [0, 0]);
-        assert!(evo.likely(9).is_empty());
+        assert!(evo.likely(9, &|| false).is_empty());
     }
 
     #[test]

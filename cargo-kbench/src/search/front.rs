@@ -100,8 +100,8 @@ impl Strategy for Front {
         self.inner.batch()
     }
 
-    fn likely(&mut self, n: usize) -> Vec<Variant> {
-        self.inner.likely(n)
+    fn likely(&mut self, n: usize, enough: &dyn Fn() -> bool) -> Vec<Variant> {
+        self.inner.likely(n, enough)
     }
 
     fn measured(&mut self, variant: &Variant, objectives: [f64; 2]) {

@@ -42,8 +42,8 @@ pub trait Strategy: Send {
     }
 
     /// At most `n` variants that it would ask for next if what is pending met its expectations: worth compiling on a core that
-    /// would be idle. Leaves no trace in what it asks for.
-    fn likely(&mut self, _n: usize) -> Vec<Variant> {
+    /// would be idle. Leaves no trace in what it asks for. It looks at `enough` before each, and goes no further once that is true.
+    fn likely(&mut self, _n: usize, _enough: &dyn Fn() -> bool) -> Vec<Variant> {
         Vec::new()
     }
 

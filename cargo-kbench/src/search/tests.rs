@@ -392,7 +392,7 @@ fn what_a_plan_surely_comes_to_is_likely_from_the_first() {
         let mut strategy = strategy(&Candidates::new(&space), search);
         let mut all = strategy.ask(strategy.batch());
         let asked = all.len();
-        all.extend(strategy.likely(100));
+        all.extend(strategy.likely(100, &|| false));
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "none is asked for or likely twice");
         (asked, all.len())
     };

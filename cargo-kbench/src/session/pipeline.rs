@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel};
 use crate::executor::{ExecutorError, INTERRUPTED};
+use crate::search::Candidates;
 use crate::space::Variant;
 use crate::workbench::{Attempt, Builder, RunError};
 
@@ -95,15 +96,18 @@ pub type Build<'a> = dyn Fn(&Variant) -> Result<Attempt, RunError> + Sync + 'a;
 pub struct Pipeline<'a> {
     build: &'a Build<'a>,
     meanwhile: Meanwhile,
+    ended: &'a AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// Does `work` beside compilers, one a core; gives also where their time went. `took` is how long they took for it before.
+/// Does `work` beside compilers, one a core; gives also where their time went. `took` is how long they took for it before. `ended` is true
+/// once the work has ended, and what is still compiled then is for nothing.
 pub fn run<R>(
     build: &Build<'_>,
     meanwhile: Meanwhile,
     took: Duration,
+    ended: &AtomicBool,
     work: impl FnOnce(&Pipeline<'_>) -> R,
 ) -> (R, CompileTimes) {
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -119,7 +123,7 @@ pub fn run<R>(
         times: CompileTimes { threads, ..CompileTimes::default() },
         last: Instant::now(),
     };
-    let pipeline = Pipeline { build, meanwhile, state: Mutex::new(state), changed: Condvar::new() };
+    let pipeline = Pipeline { build, meanwhile, ended, state: Mutex::new(state), changed: Condvar::new() };
     let result = thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| pipeline.serve());
@@ -131,29 +135,51 @@ pub fn run<R>(
     (result, times)
 }
 
-/// Compiles what a search asks for first, then what is likely, while its device opens; what is made lies in the compiler's cache. The default
-/// is left to who opens the device.
-pub fn ahead<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>) {
-    // One core drives the device, and two compile the default and the reference.
-    ahead_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
+/// What a search begins with while its device opens, and who is to end with it.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// The variants to choose from: the space is solved once.
+    candidates: OnceLock<Candidates>,
+    /// Whether the search has ended: compilers that are still at work for it are ended, too.
+    pub(super) ended: AtomicBool,
 }
 
-fn ahead_on<'s>(scope: &'s Scope<'s, '_>, builder: Builder<'s>, cores: usize) {
-    let kernel = builder.kernel;
-    if cores == 0 || meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
-        return;
+impl Ahead {
+    /// The variants of the kernel's space.
+    pub fn candidates(&self, kernel: &Kernel) -> Candidates {
+        self.candidates.get_or_init(|| Candidates::new(&kernel.space)).clone()
     }
-    scope.spawn(move || {
-        let first = search::first(kernel, cores + 1).into_iter().filter(|variant| *variant != kernel.space.default);
-        for variant in first.take(cores) {
-            let builder = builder.clone();
-            scope.spawn(move || {
-                stand_back();
-                // What goes wrong goes wrong again where it is asked for.
-                let _ = catch_unwind(AssertUnwindSafe(|| builder.build(&variant)));
-            });
+
+    /// Ends what is compiled ahead.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Compiles what a search asks for first, then what is likely; what is made lies in the compiler's cache. The default is left to who
+    /// opens the device.
+    pub fn compile<'s>(&'s self, scope: &'s Scope<'s, '_>, builder: &Builder<'s>) {
+        // One core drives the device, and two compile the default and the reference.
+        self.compile_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
+    }
+
+    fn compile_on<'s>(&'s self, scope: &'s Scope<'s, '_>, builder: &Builder<'s>, cores: usize) {
+        let kernel = builder.kernel;
+        if cores == 0 || meanwhile(kernel) == Meanwhile::Rest || !builder.is_settled() {
+            return;
         }
-    });
+        let builder = builder.until(&self.ended);
+        scope.spawn(move || {
+            let first = search::first(self.candidates(kernel), kernel, cores + 1);
+            for variant in first.into_iter().filter(|variant| *variant != kernel.space.default).take(cores) {
+                let builder = builder.clone();
+                scope.spawn(move || {
+                    stand_back();
+                    // What goes wrong goes wrong again where it is asked for.
+                    let _ = catch_unwind(AssertUnwindSafe(|| builder.build(&variant)));
+                });
+            }
+        });
+    }
 }
 
 /// What compilers do while a kernel is measured.
@@ -171,12 +197,18 @@ struct Closing<'p, 'a>(&'p Pipeline<'a>);
 
 impl Drop for Closing<'_, '_> {
     fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Relaxed);
         self.0.lock().closed = true;
         self.0.changed.notify_all();
     }
 }
 
 impl Pipeline<'_> {
+    /// What the compilers do while something is measured.
+    pub fn meanwhile(&self) -> Meanwhile {
+        self.meanwhile
+    }
+
     /// Threads that compile.
     pub fn threads(&self) -> usize {
         self.lock().times.threads
@@ -204,26 +236,39 @@ impl Pipeline<'_> {
         self.changed.notify_all();
     }
 
-    /// The build of a wanted variant, once there is one. `progress` is told how many of those wanted are built, and of how many.
-    pub fn take(&self, variant: &Variant, mut progress: impl FnMut(u64, u64)) -> Result<Attempt, RunError> {
+    /// The build of a wanted variant, once there is one; `None` if there is none at the deadline. `progress` is told how many of those
+    /// wanted are built, and of how many.
+    pub fn take(
+        &self,
+        variant: &Variant,
+        deadline: Option<Instant>,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Option<Result<Attempt, RunError>> {
         let mut state = self.lock();
         state.tick();
         state.awaited = true;
         self.changed.notify_all();
         let done = loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break None;
+            }
             // Where the cores are to be quiet afterwards, all that is wanted is built first.
             let quiet = self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty();
             if quiet && let Some(done) = state.built.remove(variant) {
-                break done;
+                break Some(done);
             }
             let built = state.built.len() as u64;
             progress(built, built + (state.building.len() + state.wanted.len()) as u64);
-            state = self.changed.wait(state).expect(NO_PANIC);
+            state = match left {
+                Some(left) => self.changed.wait_timeout(state, left).expect(NO_PANIC).0,
+                None => self.changed.wait(state).expect(NO_PANIC),
+            };
         };
         state.tick();
         state.awaited = false;
         drop(state);
-        done.unwrap_or_else(|panic| resume_unwind(panic))
+        Some(done?.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -310,12 +355,12 @@ mod tests {
                 builds.fetch_add(1, Ordering::Relaxed);
                 Ok(attempt(variant))
             };
-            let (taken, times) = run(&build, meanwhile, Duration::ZERO, |pipeline| {
+            let (taken, times) = run(&build, meanwhile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
                 let variants = variants(20);
                 for variant in variants.iter().chain(&variants) {
                     pipeline.want(variant);
                 }
-                let take = |variant: &Variant| pipeline.take(variant, |_, _| ()).unwrap().warnings;
+                let take = |variant: &Variant| pipeline.take(variant, None, |_, _| ()).unwrap().unwrap().warnings;
                 variants.iter().rev().map(take).collect::<Vec<_>>()
             });
             let expected: Vec<_> = variants(20).iter().rev().map(|variant| attempt(variant).warnings).collect();
@@ -351,7 +396,8 @@ mod tests {
         let (package, kernel) = (&project.packages[0], &project.packages[0].kernels[0]);
         let compiler = Compiler::new(folder.path(), CompilerOptions::default());
         let builder = Builder::new(package, kernel, &compiler);
-        thread::scope(|scope| ahead_on(scope, builder.clone(), 3));
+        let begun = Ahead::default();
+        thread::scope(|scope| begun.compile_on(scope, &builder, 3));
         let is_compiled = |variant: &[u16]| {
             builder.build(&Variant(variant.to_vec())).unwrap().result.unwrap().builds[0].artifact.cached
         };
@@ -369,7 +415,7 @@ mod tests {
             active.fetch_sub(1, Ordering::SeqCst);
             Ok(attempt(variant))
         };
-        run(&build, Meanwhile::Rest, Duration::ZERO, |pipeline| {
+        run(&build, Meanwhile::Rest, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             for round in variants(10).chunks(5) {
                 for variant in round {
                     pipeline.want(variant);
@@ -377,7 +423,7 @@ mod tests {
                 pipeline.speculate(variants(30));
                 for variant in round {
                     assert_eq!(active.load(Ordering::SeqCst), 0);
-                    pipeline.take(variant, |_, _| ()).unwrap();
+                    pipeline.take(variant, None, |_, _| ()).unwrap().unwrap();
                     for _ in 0..3 {
                         thread::sleep(Duration::from_millis(1));
                         assert_eq!(active.load(Ordering::SeqCst), 0, "measuring {variant:?}");
@@ -399,10 +445,10 @@ mod tests {
             changed.notify_all();
             Ok(attempt(variant))
         };
-        run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
+        run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             let take = |variant: &Variant| {
                 pipeline.want(variant);
-                pipeline.take(variant, |_, _| ()).unwrap();
+                pipeline.take(variant, None, |_, _| ()).unwrap().unwrap();
             };
             take(&variants(1)[0]);
             pipeline.speculate(variants(4));
@@ -425,13 +471,13 @@ mod tests {
             }
             Ok(attempt(variant))
         };
-        run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
+        run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
             for variant in of(&[[0, 0], [1, 0], [2, 0]]) {
                 pipeline.want(&variant);
             }
             for variant in of(&[[0, 0], [1, 0]]) {
-                pipeline.take(&variant, |_, _| ()).unwrap();
+                pipeline.take(&variant, None, |_, _| ()).unwrap().unwrap();
             }
             while pipeline.lock().building.is_empty() {
                 thread::yield_now();
@@ -449,12 +495,33 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_a_build_beyond_the_deadline() {
+        let ended = AtomicBool::new(false);
+        let build = |variant: &Variant| {
+            // As a compiler does that is ended with the search.
+            while !ended.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(attempt(variant))
+        };
+        run(&build, Meanwhile::Compile, Duration::ZERO, &ended, |pipeline| {
+            let variants = variants(3);
+            for variant in &variants {
+                pipeline.want(variant);
+            }
+            let deadline = Instant::now() + Duration::from_millis(20);
+            assert!(pipeline.take(&variants[0], Some(deadline), |_, _| ()).is_none());
+            assert!(Instant::now() >= deadline);
+        });
+    }
+
+    #[test]
     #[should_panic(expected = "a bug in the compiler's driver")]
     fn a_panic_reaches_who_waits() {
         let build = |_: &Variant| -> Result<Attempt, RunError> { panic!("a bug in the compiler's driver") };
-        let _ = run(&build, Meanwhile::Compile, Duration::ZERO, |pipeline| {
+        let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             pipeline.want(&Variant(vec![1]));
-            pipeline.take(&Variant(vec![1]), |_, _| ()).map(drop)
+            pipeline.take(&Variant(vec![1]), None, |_, _| ()).unwrap().map(drop)
         });
     }
 }

@@ -1,25 +1,21 @@
 //! The search's side of the session: ask, build, evaluate, tell; and who is in the finals.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::pipeline::{self, CompileTimes, Meanwhile, Pipeline};
+use super::asker::{self, Asked, Asker, Learned};
+use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
 use super::{Event, Reporter, judge_counters, sanitize};
 use crate::compile::Resources;
-use crate::config::{self, BaselineKind, Kernel, Objective};
+use crate::config::{self, Kernel, Objective};
 use crate::elite::WarmVariant;
 use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Workbench};
-
-/// Variants that each core compiles before they are measured, where these cores are the device.
-const CHUNK: usize = 4;
-
-/// Variants that each core may compile between two looks at what is likely.
-const LIKELY: usize = 4;
 
 /// A variant with its record.
 #[derive(Clone)]
@@ -46,9 +42,10 @@ pub(super) struct Search<'a> {
     limits: config::Search,
     /// What it begins with beside the default.
     pub(super) warm: Vec<WarmVariant>,
-    strategy: Box<dyn search::Strategy>,
-    /// Asked for and not yet tried, in the order of asking.
-    pending: VecDeque<Variant>,
+    /// Until the search runs.
+    strategy: Option<Box<dyn search::Strategy>>,
+    /// Most variants that will be tried, as far as is known.
+    pub(super) total: u64,
     pub(super) evaluated: u64,
     pub(super) twins: u64,
     pub(super) recalled: u64,
@@ -69,30 +66,49 @@ fn limits(kernel: &Kernel) -> config::Search {
     limits
 }
 
-fn strategy(kernel: &Kernel, limits: &config::Search, warm: &WarmStart) -> Box<dyn search::Strategy> {
-    let candidates = Candidates::new(&kernel.space).beginning_with(warm.variants.iter().cloned());
+fn strategy(
+    candidates: Candidates,
+    kernel: &Kernel,
+    limits: &config::Search,
+    warm: &WarmStart,
+) -> Box<dyn search::Strategy> {
+    let candidates = candidates.beginning_with(warm.variants.iter().cloned());
     search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
 }
 
 /// What a search asks for first, where nothing did well elsewhere; if these are fewer than `n`, also what is likely.
-pub(super) fn first(kernel: &Kernel, n: usize) -> Vec<Variant> {
+pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
     let limits = limits(kernel);
     let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
-    let mut strategy = strategy(kernel, &limits, &WarmStart::default());
+    let mut strategy = strategy(candidates, kernel, &limits, &WarmStart::default());
     let mut first = strategy.ask(strategy.batch().min(most));
-    first.extend(strategy.likely(most - first.len()));
+    first.extend(strategy.likely(most - first.len(), &|| false));
     first
 }
 
+fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
+    let objectives = match &evaluation.objectives[..] {
+        [first, second] => Some([first.told(), second.told()]),
+        _ => None,
+    };
+    Learned {
+        variant: variant.clone(),
+        resources: evaluation.builds.first().map(|build| build.resources),
+        objectives,
+        outcome: evaluation.into(),
+    }
+}
+
 impl<'a> Search<'a> {
-    pub(super) fn new(kernel: &'a Kernel, warm: &WarmStart) -> Self {
+    pub(super) fn new(kernel: &'a Kernel, candidates: Candidates, warm: &WarmStart) -> Self {
         let limits = limits(kernel);
+        let strategy = strategy(candidates, kernel, &limits, warm);
         Self {
             kernel,
-            strategy: strategy(kernel, &limits, warm),
+            total: asker::total(&limits, &*strategy, 0),
+            strategy: Some(strategy),
             limits,
             warm: warm.records.clone(),
-            pending: VecDeque::new(),
             evaluated: 0,
             twins: 0,
             recalled: 0,
@@ -102,23 +118,19 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Most variants that will be tried, as far as is known now.
-    pub(super) fn total(&self) -> u64 {
-        (self.evaluated + self.pending.len() as u64 + self.strategy.remaining()).min(self.budget())
-    }
-
     pub(super) fn run(
         &mut self,
         bench: &mut Workbench<'_>,
+        ahead: &Ahead,
         started: Instant,
         reporter: &mut dyn Reporter,
     ) -> Result<CompileTimes, RunError> {
-        let builder = bench.builder.clone();
+        let builder = bench.builder.until(&ahead.ended);
         let meanwhile = pipeline::meanwhile(self.kernel);
-        let (searched, times) =
-            pipeline::run(&|variant| builder.build(variant), meanwhile, bench.compiled(), |pipeline| {
-                self.run_beside(pipeline, bench, started, reporter)
-            });
+        let build = |variant: &Variant| builder.build(variant);
+        let (searched, times) = pipeline::run(&build, meanwhile, bench.compiled(), &ahead.ended, |pipeline| {
+            self.run_beside(pipeline, bench, started, reporter)
+        });
         searched.map(|()| times)
     }
 
@@ -129,61 +141,40 @@ impl<'a> Search<'a> {
         started: Instant,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        while self.ask(pipeline) {
-            let variant = self.pending.pop_front().expect("something was asked for");
-            let progress = |done, total| reporter.event(Event::Built { done, total });
-            let attempt = pipeline.take(&variant, progress)?;
-            // The default is always tried: everything is compared with it.
-            if self.evaluated > 0 && self.is_out_of_time(started) {
-                self.stopped = Some("seconds");
-                break;
+        let limits = self.limits.clone();
+        let strategy = self.strategy.take().expect("a search runs once");
+        let (kernel, stopped) = (self.kernel, None);
+        let asker = Asker { kernel, limits: &limits, strategy, pipeline, pending: 0, evaluated: 0, stopped };
+        let (to_try, asked) = mpsc::channel();
+        let (told, learned) = mpsc::channel();
+        thread::scope(|scope| {
+            let asker = scope.spawn(move || asker.run(&learned, &to_try));
+            // Ended by the asker, which gives its end of the channel away, or by what is out of time or went wrong.
+            let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
+                self.total = total;
+                // The default is always tried: everything is compared with it.
+                let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
+                let progress = |done, total| reporter.event(Event::Built { done, total });
+                let Some(attempt) = pipeline.take(&variant, deadline, progress).transpose()? else {
+                    self.stopped = Some("seconds");
+                    return Err(None);
+                };
+                let learned = self.evaluate(bench, &variant, attempt, reporter)?;
+                // An asker that is gone has panicked, and says so below.
+                told.send(learned).map_err(|_| None)
+            });
+            drop(told);
+            let stopped = asker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.stopped = self.stopped.or(stopped);
+            match tried {
+                Err(Some(error)) => Err(error),
+                Ok(()) | Err(None) => Ok(()),
             }
-            self.evaluate(bench, &variant, attempt, reporter)?;
-        }
-        Ok(())
+        })
     }
 
-    /// Has the compilers build what comes next; false when nothing does.
-    fn ask(&mut self, pipeline: &Pipeline<'_>) -> bool {
-        let most = self.strategy.batch();
-        let (room, threads) = match pipeline::meanwhile(self.kernel) {
-            // One comes for each that goes, so that there is always something to compile.
-            Meanwhile::Compile => (most.saturating_sub(self.pending.len()), pipeline.threads()),
-            // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
-            // never get to is not compiled first.
-            Meanwhile::Rest if self.pending.is_empty() => {
-                (if self.limits.seconds.is_some() { most.min(CHUNK * pipeline.threads()) } else { most }, 0)
-            }
-            Meanwhile::Rest => (0, 0),
-        };
-        let left = self.budget().saturating_sub(self.evaluated + self.pending.len() as u64);
-        if left == 0 && self.strategy.remaining() > 0 {
-            self.stopped = Some("evaluations");
-        } else if room > 0 && self.stopped.is_none() {
-            for variant in self.strategy.ask(room.min(left as usize)) {
-                pipeline.want(&variant);
-                self.pending.push_back(variant);
-            }
-            // What is pending is built soon; until the next look there is to be enough for all cores.
-            if self.pending.len() < threads {
-                let likely = self.strategy.likely((LIKELY * threads).min(left as usize));
-                // The finals measure baselines, come what may.
-                let baselines = self.kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
-                    BaselineKind::Variant(variant) => Some(variant.clone()),
-                    _ => None,
-                });
-                pipeline.speculate(likely.into_iter().chain(baselines));
-            }
-        }
-        !self.pending.is_empty()
-    }
-
-    fn budget(&self) -> u64 {
-        self.limits.evaluations.unwrap_or(u64::MAX)
-    }
-
-    fn is_out_of_time(&self, started: Instant) -> bool {
-        self.limits.seconds.is_some_and(|limit| started.elapsed() > Duration::from_secs(limit))
+    fn deadline(&self, started: Instant) -> Option<Instant> {
+        self.limits.seconds.map(|limit| started + Duration::from_secs(limit))
     }
 
     fn evaluate(
@@ -192,11 +183,11 @@ impl<'a> Search<'a> {
         variant: &Variant,
         attempt: Attempt,
         reporter: &mut dyn Reporter,
-    ) -> Result<(), RunError> {
+    ) -> Result<Learned, RunError> {
         let evaluation = bench.evaluate(variant, attempt, Some(Race { bar: self.bar() }))?;
-        self.learn(variant, &evaluation);
+        let learned = learned(variant, &evaluation);
         self.keep(Tried { variant: variant.clone(), source: None, evaluation }, reporter);
-        Ok(())
+        Ok(learned)
     }
 
     /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
@@ -212,16 +203,6 @@ impl<'a> Search<'a> {
         p50s.get(self.kernel.search.elite - 1).copied()
     }
 
-    fn learn(&mut self, variant: &Variant, evaluation: &Evaluation) {
-        if let Some(build) = evaluation.builds.first() {
-            self.strategy.compiled(variant, &build.resources);
-        }
-        if let [first, second] = &evaluation.objectives[..] {
-            self.strategy.measured(variant, [first.told(), second.told()]);
-        }
-        self.strategy.tell(variant, evaluation.into());
-    }
-
     /// Keeps what was tried, and tells of it.
     pub(super) fn keep(&mut self, tried: Tried, reporter: &mut dyn Reporter) {
         let evaluation = &tried.evaluation;
@@ -234,7 +215,7 @@ impl<'a> Search<'a> {
         if let Some(value) = value.filter(|&value| self.best.as_ref().is_none_or(|&(_, best)| value < best)) {
             self.best = Some((label.clone(), value));
         }
-        let total = if tried.source.is_none() { self.total() } else { self.evaluated };
+        let total = if tried.source.is_none() { self.total } else { self.evaluated };
         reporter.event(Event::Evaluated {
             evaluation,
             label: &label,

@@ -15,7 +15,7 @@ use crate::report::{
     out,
     terminal::{self, Terminal},
 };
-use crate::session::{self, Reporter, TuneOptions, per_shape};
+use crate::session::{self, Ahead, Reporter, TuneOptions, per_shape};
 use crate::space::Variant;
 use crate::warm::{self, WarmStart};
 use crate::workbench::{RunError, Workbench};
@@ -145,10 +145,14 @@ impl<'a> Tuning<'a> {
 
     /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
     fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
+        let ahead = Ahead::default();
+        let bench = self.bench(kernel);
+        let builder = bench.builder.clone();
         thread::scope(|scope| {
-            let bench = self.bench(kernel);
-            session::ahead(scope, bench.builder.clone());
-            self.search_with(bench, journal, from, but)
+            ahead.compile(scope, &builder);
+            let elite = self.search_with(bench, journal, from, but, &ahead);
+            ahead.end();
+            elite
         })
     }
 
@@ -158,6 +162,7 @@ impl<'a> Tuning<'a> {
         journal: &Path,
         from: &[&EliteEntry],
         but: &[&str],
+        ahead: &Ahead,
     ) -> Result<Found, RunError> {
         let kernel = bench.kernel;
         let device = bench.open(Some(&kernel.space.default))?;
@@ -176,7 +181,7 @@ impl<'a> Tuning<'a> {
             TuneArgs { fresh: true, .. } => Recall::Nothing,
             TuneArgs { .. } => Recall::Variants,
         };
-        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm };
+        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead };
         let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };

@@ -1,6 +1,7 @@
 //! Building variants and gate 1: needs no device, and runs on many threads.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kbench_runtime::dtype::DType;
@@ -95,6 +96,8 @@ pub struct Builder<'a> {
     pub(super) shapes: Vec<usize>,
     /// The source that variants are built from, where it is not the kernel's own.
     pub source: Option<Arc<Proposed>>,
+    /// Whether what is compiled is for nothing by now.
+    ended: Option<&'a AtomicBool>,
 }
 
 impl<'a> Builder<'a> {
@@ -107,7 +110,24 @@ impl<'a> Builder<'a> {
         shapes.extend(kernel.mean_shapes());
         shapes.sort_unstable();
         shapes.dedup();
-        Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes, source: None }
+        Self {
+            kernel,
+            package,
+            compiler,
+            arch: kernel.arch.first().cloned(),
+            multiprocessors: 1,
+            shapes,
+            source: None,
+            ended: None,
+        }
+    }
+
+    /// The same; what it compiles is given up once `ended` is true.
+    pub fn until<'b>(&self, ended: &'b AtomicBool) -> Builder<'b>
+    where
+        'a: 'b,
+    {
+        Builder { ended: Some(ended), ..self.clone() }
     }
 
     /// The same for a changed kernel of the same package, on the same device.
@@ -196,7 +216,11 @@ impl<'a> Builder<'a> {
                 build.shapes.push(shape);
                 continue;
             }
-            match self.compiler.compile(&unit) {
+            let compiled = match self.ended {
+                Some(ended) => self.compiler.compile_until(&unit, ended),
+                None => self.compiler.compile(&unit),
+            };
+            match compiled {
                 Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
                 Err(error) if error.is_variants_own() => return Ok(Err(compile_rejection(&error, name))),
                 Err(error) => return Err(RunError::Tool(error)),
@@ -236,7 +260,11 @@ impl<'a> Builder<'a> {
                 }
             };
             let resources = &built.artifact(shape).resources;
-            let finding = gates::resources::judge(limits, resources, &geometry, self.arch.as_deref(), name);
+            let arch = self.arch.as_deref();
+            if let Some(refused) = gates::resources::refused(resources, &geometry, arch, name) {
+                return Some(refused);
+            }
+            let finding = gates::resources::judge(limits, resources, &geometry, arch, name);
             at_level(limits.level, finding, warnings)
         })
     }

@@ -2,8 +2,8 @@
 
 use kbench_runtime::protocol::CacheMode;
 
-use super::super::diagnostics::Report;
-use super::super::tree::{Node, Table};
+use super::super::diagnostics::{Diagnostic, Report};
+use super::super::tree::{Item, Node, Table};
 use super::super::{Search, StrategyName, Timing};
 use super::baselines::command;
 use super::env::Env;
@@ -71,6 +71,34 @@ pub(super) fn arch(kernel: &Table, report: &Report) -> Vec<String> {
         }
     }
     node.texts()
+}
+
+/// Flags of nvcc that ask for an architecture: this is what `arch` is for, and what is compiled is taken to be for it. One that says the
+/// same is harmless.
+pub(super) fn arch_flags(table: &Table, arch: &[String], report: &Report) {
+    const OPTIONS: [&str; 6] = ["arch", "gpu-architecture", "code", "gpu-code", "gencode", "generate-code"];
+    let Some(Item::List(flags)) = table.get("flags").map(|node| &node.item) else { return };
+    for (at, node) in flags.iter().enumerate() {
+        let Some(flag) = node.text() else { continue };
+        let Some(option) = flag.strip_prefix('-').map(|flag| flag.strip_prefix('-').unwrap_or(flag)) else { continue };
+        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        if !OPTIONS.contains(&name) {
+            continue;
+        }
+        let value = value.or_else(|| flags.get(at + 1).and_then(Node::text)).unwrap_or_default();
+        if OPTIONS[..2].contains(&name) && arch == [value] {
+            continue;
+        }
+        let label = match arch {
+            [] => "the architecture is that of the GPU".to_owned(),
+            _ => format!("the table says {}", arch.join(", ")),
+        };
+        let wanted = if is_arch(value) { value } else { "sm_90a" };
+        let diagnostic = Diagnostic::error(format!("`{flag}` asks for another architecture than `arch`"))
+            .at(&node.place, label)
+            .help(format!("leave the flag out and say `arch = [\"{wanted}\"]`"));
+        report.push(diagnostic);
+    }
 }
 
 fn is_arch(arch: &str) -> bool {

@@ -963,6 +963,32 @@ fn functions() {
 }
 
 #[test]
+fn the_architecture_is_no_flag() {
+    let with_flags = |arch: &str, flags: &str| changed("block = 128", &format!("block = 128\n{arch}\nflags = {flags}"));
+    insta::assert_snapshot!(with_flags("arch = [\"sm_80\"]", "[\"-O3\", \"-arch=sm_90\"]"), @r#"
+    error: `-arch=sm_90` asks for another architecture than `arch`
+      --> Cargo.toml:11:17
+       |
+    11 | flags = ["-O3", "-arch=sm_90"]
+       |                 ^^^^^^^^^^^^^ the table says sm_80
+       |
+       = help: leave the flag out and say `arch = ["sm_90"]`
+    "#);
+    assert!(
+        with_flags("", "[\"-gencode\", \"arch=compute_90,code=sm_90\"]")
+            .contains("the architecture is that of the GPU")
+    );
+    for flags in ["[\"-arch=sm_80\"]", "[\"--gpu-architecture\", \"sm_80\"]", "[\"-lineinfo\"]"] {
+        assert_eq!(with_flags("arch = [\"sm_80\"]", flags), "", "{flags}");
+    }
+    for flag in
+        ["-code=sm_90", "--gpu-code=sm_80", "--generate-code=arch=compute_90", "-arch=native", "--gpu-architecture=all"]
+    {
+        assert!(with_flags("arch = [\"sm_80\"]", &format!("[\"{flag}\"]")).contains(flag), "{flag}");
+    }
+}
+
+#[test]
 fn baselines_and_gates() {
     insta::assert_snapshot!(with("baselines.a = {}"), @r#"
     error: baseline `a` is nothing to measure

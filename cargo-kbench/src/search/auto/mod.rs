@@ -46,6 +46,8 @@ const LIKELY: usize = 12;
 /// Every so many proposals one is the trees'.
 const TREES_EVERY: usize = 4;
 
+/// Most observations that trees are fitted to; half of them are the best.
+const FITTED: usize = 400;
 /// Candidates of the trees: random ones, and the neighbours of so many of the best.
 const RANDOM: usize = 1000;
 const BEST: usize = 5;
@@ -73,10 +75,14 @@ struct Asked {
     variant: Variant,
     x: Vec<f32>,
     resources: Option<Resources>,
+    /// Its place among the observations, once it is one.
+    observed: Option<usize>,
 }
 
 /// A variant that was told.
 pub struct Observation {
+    /// Its place in the order of asking.
+    serial: usize,
     variant: Variant,
     x: Vec<f32>,
     outcome: Outcome,
@@ -135,7 +141,7 @@ impl Auto {
         }
         let start = WARM_START.max(first.len());
         let (mut best_warm, mut best_other) = (f64::INFINITY, f64::INFINITY);
-        for observation in self.observations.iter().filter(|other| self.by_variant[&other.variant] < start) {
+        for observation in self.observations.iter().filter(|other| other.serial < start) {
             let best = if is_warm(&observation.variant) { &mut best_warm } else { &mut best_other };
             *best = observation.outcome.objective().map_or(*best, |objective| objective.min(*best));
         }
@@ -186,8 +192,10 @@ impl Auto {
     }
 
     fn by_trees(&mut self, targets: &Targets) -> Option<Variant> {
-        let x: Vec<&[f32]> = self.observations.iter().map(|observation| observation.x.as_slice()).collect();
-        let forest = Forest::fit(&x, &targets.y, &mut self.rng);
+        let rows = model::chosen(FITTED, targets, &mut self.rng);
+        let x: Vec<&[f32]> = rows.iter().map(|&at| self.observations[at].x.as_slice()).collect();
+        let y: Vec<f64> = rows.iter().map(|&at| targets.y[at]).collect();
+        let forest = Forest::fit(&x, &y, &mut self.rng);
         let best = targets.order.iter().take(BEST);
         let mut pool: Vec<Variant> =
             best.flat_map(|&at| self.candidates.neighbours(&self.observations[at].variant)).collect();
@@ -203,38 +211,24 @@ impl Auto {
         best.filter(|(score, _)| score.is_finite()).map(|(_, variant)| variant)
     }
 
-    /// What would be proposed next if all that is pending met its expectation.
-    fn proposals(&mut self, n: usize) -> Vec<Variant> {
-        let mut proposals = Vec::new();
-        let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) else { return proposals };
-        for &serial in &self.pending {
-            self.model.imagine(&self.asked[serial].x);
-        }
-        while proposals.len() < n {
-            let found = self.model.propose(&self.unseen, &proposals, &self.observations, &targets);
-            let Some(variant) = found else { break };
-            self.model.imagine(&self.features.of(&variant));
-            proposals.push(variant);
-        }
-        self.model.forget();
-        proposals
-    }
-
     fn next(&mut self) -> Option<Variant> {
         if self.asked.len() < self.start() {
             return self.far();
         }
         let Some(targets) = self.targets() else { return self.far() };
         self.model.learn(&self.candidates, &self.features, &self.unseen, &self.observations, &targets);
-        for &serial in &self.pending[self.model.imagined()..] {
-            self.model.imagine(&self.asked[serial].x);
-        }
+        self.imagine_pending();
         let found = if self.asked.len() % TREES_EVERY == TREES_EVERY - 1 {
             self.by_trees(&targets)
         } else {
             self.model.propose(&self.unseen, &[], &self.observations, &targets)
         };
         found.or_else(|| self.unseen.peek())
+    }
+
+    fn imagine_pending(&mut self) {
+        let asked = &self.asked;
+        self.model.imagine(self.pending.iter().map(|&serial| (serial, asked[serial].x.as_slice())));
     }
 }
 
@@ -246,8 +240,14 @@ impl Strategy for Auto {
         if asked < self.start() { self.start().max(pending) } else { pending }
     }
 
-    fn likely(&mut self, n: usize) -> Vec<Variant> {
-        let mut likely = self.proposals(n.min(LIKELY).min(self.remaining() as usize));
+    fn likely(&mut self, n: usize, enough: &dyn Fn() -> bool) -> Vec<Variant> {
+        let most = n.min(LIKELY).min(self.remaining() as usize);
+        let mut likely = Vec::new();
+        if let Some(targets) = self.targets().filter(|_| self.model.is_fitted()) {
+            self.imagine_pending();
+            let Self { features, unseen, observations, model, .. } = self;
+            likely = model.proposals(most, features, unseen, observations, &targets, enough);
+        }
         if self.exhausts {
             let left = self.candidates.list().unwrap_or_default().iter();
             let left = left.filter(|variant| !self.unseen.contains(variant) && !likely.contains(variant));
@@ -259,15 +259,15 @@ impl Strategy for Auto {
 
     fn ask(&mut self, n: usize) -> Vec<Variant> {
         for (serial, outcome) in std::mem::take(&mut self.news) {
-            let Asked { variant, x, resources } = &self.asked[serial];
-            if !self.pending.contains(&serial) {
-                let known = self.observations.iter_mut().find(|observation| observation.variant == *variant);
-                known.expect("it was told").outcome = outcome;
+            let Asked { variant, x, resources, observed } = &mut self.asked[serial];
+            if let Some(at) = *observed {
+                self.observations[at].outcome = outcome;
                 continue;
             }
+            *observed = Some(self.observations.len());
             self.pending.retain(|&other| other != serial);
             let (variant, x, resources) = (variant.clone(), x.clone(), *resources);
-            self.observations.push(Observation { variant, x, outcome, resources });
+            self.observations.push(Observation { serial, variant, x, outcome, resources });
         }
         let mut batch = Vec::new();
         while batch.len() < n && self.remaining() > 0 {
@@ -282,10 +282,10 @@ impl Strategy for Auto {
             self.unseen.insert(&variant);
             self.by_variant.insert(variant.clone(), self.asked.len());
             self.pending.push(self.asked.len());
-            self.asked.push(Asked { x: self.features.of(&variant), variant: variant.clone(), resources: None });
+            let x = self.features.of(&variant);
+            self.asked.push(Asked { x, variant: variant.clone(), resources: None, observed: None });
             batch.push(variant);
         }
-        self.model.forget();
         batch
     }
 

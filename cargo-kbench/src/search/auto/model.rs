@@ -1,6 +1,6 @@
 //! The Gaussian process over a pool of candidates: fits it, keeps it up to date, and proposes.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -13,9 +13,10 @@ use super::{Observation, Targets, improvement};
 use crate::search::{Candidates, Unseen};
 use crate::space::Variant;
 
-/// Most candidates in the pool: all of a smaller space, else neighbours of the best and a random sample, drawn anew with
-/// each fit.
+/// Most candidates in the pool: all of a smaller space, else neighbours of the best and a random sample, drawn anew each time the pool
+/// is filled. Fewer where many observations are held, so that their product, which is what a proposal costs, stays below a bound.
 const POOL: usize = 6000;
+const CELLS: usize = 200 * POOL;
 
 /// Neighbours of so many of the best are in the pool.
 const BEST: usize = 5;
@@ -23,9 +24,11 @@ const BEST: usize = 5;
 /// Fitted anew once there are so many times more observations.
 const REFIT: f64 = 1.3;
 
-/// Most observations that parameters are fitted to, and that the process holds; half of them are the best.
+/// Most observations that parameters are fitted to, and that the process holds when it is filled; half of them are the best. It is filled
+/// anew once it holds so many times more.
 const FITTED: usize = 120;
 const HELD: usize = 400;
+const REFILL: f64 = 1.3;
 
 /// What the process says of its own uncertainty is too little by this factor: its parameters are uncertain too.
 const INFLATION: f64 = 1.5;
@@ -38,6 +41,8 @@ pub struct Model {
     pool: Pool,
     /// The observations that the process holds.
     rows: Vec<usize>,
+    /// Serials of the pending variants that it holds after them, as if each had met its expectation.
+    imagined: VecDeque<usize>,
     /// Observations at the last fit, and those that have been considered.
     fitted: usize,
     seen: usize,
@@ -53,6 +58,7 @@ impl Model {
             parameters: Parameters::prior(&features.scales),
             pool: Pool::default(),
             rows: Vec::new(),
+            imagined: VecDeque::new(),
             fitted: 0,
             seen: 0,
             pooled: HashSet::new(),
@@ -69,14 +75,24 @@ impl Model {
         targets: &Targets,
     ) {
         let n = observations.len();
-        if self.fitted == 0 || n as f64 >= (REFIT * self.fitted as f64).ceil() {
-            self.fit(observations, targets);
+        let refit = self.fitted == 0 || n as f64 >= (REFIT * self.fitted as f64).ceil();
+        if refit || self.rows.len() as f64 >= REFILL * HELD as f64 {
+            self.rows = chosen(HELD, targets, &mut self.rng);
+            if refit {
+                self.fit(observations, targets);
+                self.fitted = n;
+            }
             self.fill(candidates, features, unseen, observations, targets);
-            self.fitted = n;
             self.seen = n;
         }
         for (at, observation) in observations.iter().enumerate().skip(self.seen) {
-            self.pool.observe(&observation.x);
+            // What comes to be known in the order of asking is in its place already.
+            if self.imagined.front() == Some(&observation.serial) {
+                self.imagined.pop_front();
+            } else {
+                self.forget();
+                self.pool.observe(&observation.x);
+            }
             self.rows.push(at);
         }
         // A new best: what is near it becomes interesting.
@@ -88,24 +104,10 @@ impl Model {
     }
 
     fn fit(&mut self, observations: &[Observation], targets: &Targets) {
-        let held = self.chosen(HELD, targets);
-        let fitted = if held.len() <= FITTED { held.clone() } else { self.chosen(FITTED, targets) };
+        let fitted = if self.rows.len() <= FITTED { self.rows.clone() } else { chosen(FITTED, targets, &mut self.rng) };
         let x: Vec<&[f32]> = fitted.iter().map(|&at| observations[at].x.as_slice()).collect();
         let y: Vec<f64> = fitted.iter().map(|&at| targets.y[at]).collect();
         self.parameters.fit(&x, &y, &self.prior);
-        self.rows = held;
-    }
-
-    /// So many observations, half of them the best, the others at random; in the order of asking.
-    fn chosen(&mut self, most: usize, targets: &Targets) -> Vec<usize> {
-        let mut chosen: Vec<usize> = (0..targets.y.len()).collect();
-        if chosen.len() > most {
-            chosen.sort_by(|&a, &b| targets.y[a].total_cmp(&targets.y[b]));
-            chosen[most / 2..].shuffle(&mut self.rng);
-            chosen.truncate(most);
-            chosen.sort_unstable();
-        }
-        chosen
     }
 
     /// Fills the pool and observes.
@@ -123,6 +125,7 @@ impl Model {
             self.pooled.clear();
         }
         self.pool.reset(&self.parameters);
+        self.imagined.clear();
         for &at in &self.rows {
             self.pool.observe(&observations[at].x);
         }
@@ -133,10 +136,11 @@ impl Model {
                 let best = targets.order.iter().take(BEST);
                 let near = best.flat_map(|&at| candidates.neighbours(&observations[at].variant)).collect();
                 let mut fresh = self.fresh(near, unseen);
+                let most = POOL.min(CELLS / self.rows.len().max(1));
                 // Twice as many draws as are wanted: in a small space many are known.
-                let draws: Vec<Variant> = (0..2 * POOL).filter_map(|_| candidates.sample(&mut self.rng)).collect();
+                let draws: Vec<Variant> = (0..2 * most).filter_map(|_| candidates.sample(&mut self.rng)).collect();
                 fresh.extend(self.fresh(draws, unseen));
-                fresh.truncate(POOL);
+                fresh.truncate(most);
                 self.pool.add(features, fresh);
             }
         }
@@ -148,22 +152,41 @@ impl Model {
         variants.into_iter().filter(|variant| is_fresh(variant)).collect()
     }
 
-    /// How many pending variants have been imagined.
-    pub fn imagined(&self) -> usize {
-        self.pool.rows() - self.rows.len()
-    }
-
-    /// Goes on as if a pending variant had met its expectation.
-    pub fn imagine(&mut self, x: &[f32]) {
-        if self.imagined() == 0 {
-            self.pool.keep();
+    /// Goes on as if these pending variants, by serial with their features, had met their expectation, and no others.
+    pub fn imagine<'x>(&mut self, pending: impl Iterator<Item = (usize, &'x [f32])> + Clone) {
+        let same = self.imagined.iter().zip(pending.clone()).take_while(|(one, (other, _))| *one == other).count();
+        self.imagined.truncate(same);
+        self.pool.truncate(self.rows.len() + same);
+        for (serial, x) in pending.skip(same) {
+            self.pool.observe(x);
+            self.imagined.push_back(serial);
         }
-        self.pool.observe(x);
     }
 
     /// Takes back all that was imagined.
-    pub fn forget(&mut self) {
-        self.pool.forget();
+    fn forget(&mut self) {
+        self.imagined.clear();
+        self.pool.truncate(self.rows.len());
+    }
+
+    /// What it would propose one after the other, at most `n`, if all that is imagined and each proposal met their expectation; `enough` ends it.
+    pub fn proposals(
+        &mut self,
+        n: usize,
+        features: &Features,
+        unseen: &Unseen,
+        observations: &[Observation],
+        targets: &Targets,
+        enough: &dyn Fn() -> bool,
+    ) -> Vec<Variant> {
+        let mut proposals = Vec::new();
+        while proposals.len() < n && !enough() {
+            let Some(variant) = self.propose(unseen, &proposals, observations, targets) else { break };
+            self.pool.observe(&features.of(&variant));
+            proposals.push(variant);
+        }
+        self.pool.truncate(self.rows.len() + self.imagined.len());
+        proposals
     }
 
     /// Whether there is anything to propose by.
@@ -182,22 +205,23 @@ impl Model {
         let y: Vec<f64> = self.rows.iter().map(|&at| targets.y[at]).collect();
         let (mean, weights, variance) = self.pool.weights(&y);
         let validity = Validity::new(&self.pool, self.rows.iter().map(|&at| &observations[at]));
+        let sums: Vec<(f64, &[f32])> = [(mean, weights.as_slice())].into_iter().chain(validity.sums()).collect();
         let mut best: Option<(f64, &Variant)> = None;
-        let (mut most_gap, mut most_deviation) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        let mut most = [f64::NEG_INFINITY; 3];
         for block in &mut self.pool.blocks {
-            let means = block.combine(mean, &weights);
-            let valid = validity.log_chances(block);
-            for column in 0..means.len() {
+            let combined = block.combine(&sums);
+            let valid = validity.log_chances(block, &combined[1..]);
+            for (column, &mean) in combined[0].iter().enumerate() {
                 if block.seen[column] {
                     continue;
                 }
                 let deviation = INFLATION * (variance * f64::from(block.unexplained(column))).sqrt();
-                let gap = targets.best - f64::from(means[column]);
-                // Expected improvement grows with both, so whoever has less of both is out.
-                if gap <= most_gap && deviation <= most_deviation {
+                let gap = targets.best - f64::from(mean);
+                let chance = valid.as_ref().map_or(0.0, |valid| valid[column]);
+                // The score grows with all three, so whoever has less of each is out.
+                if gap <= most[0] && deviation <= most[1] && chance <= most[2] {
                     continue;
                 }
-                let chance = valid.as_ref().map_or(0.0, |valid| valid[column]);
                 let score = improvement::log_expected(gap, deviation) + chance;
                 if best.is_none_or(|(most, _)| score > most) {
                     if unseen.contains(&block.variants[column]) {
@@ -208,12 +232,22 @@ impl Model {
                         continue;
                     }
                     best = Some((score, &block.variants[column]));
-                    if valid.is_none() {
-                        (most_gap, most_deviation) = (gap, deviation);
-                    }
+                    most = [gap, deviation, chance];
                 }
             }
         }
         best.filter(|(score, _)| score.is_finite()).map(|(_, variant)| variant.clone())
     }
+}
+
+/// So many observations, half of them the best, the others at random; in the order of asking.
+pub fn chosen(most: usize, targets: &Targets, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..targets.y.len()).collect();
+    if chosen.len() > most {
+        chosen.sort_by(|&a, &b| targets.y[a].total_cmp(&targets.y[b]));
+        chosen[most / 2..].shuffle(rng);
+        chosen.truncate(most);
+        chosen.sort_unstable();
+    }
+    chosen
 }

@@ -32,8 +32,6 @@ pub struct Block {
     v: Vec<f32>,
     /// Sum of the squares of each column of `v`.
     explained: Vec<f32>,
-    /// The same of so many rows, to go back to.
-    kept: Option<(usize, Vec<f32>)>,
 }
 
 impl Pool {
@@ -59,7 +57,6 @@ impl Pool {
                 scaled: Vec::new(),
                 v: Vec::new(),
                 explained: Vec::new(),
-                kept: None,
                 variants: chunk,
             };
             for feature in 0..features.len() {
@@ -77,11 +74,6 @@ impl Pool {
         self.blocks.is_empty()
     }
 
-    /// Observations.
-    pub fn rows(&self) -> usize {
-        self.x.len()
-    }
-
     /// Adds an observation at these features.
     pub fn observe(&mut self, x: &[f32]) {
         let x: Vec<f32> = x.iter().zip(&self.inverse_scales).map(|(x, inverse)| x * inverse).collect();
@@ -95,21 +87,15 @@ impl Pool {
         self.x.push(x);
     }
 
-    /// Remembers what is known now, for [`forget`](Self::forget).
-    pub fn keep(&mut self) {
-        for block in &mut self.blocks {
-            block.kept = Some((self.x.len(), block.explained.clone()));
+    /// Takes back all observations but the first `rows`.
+    pub fn truncate(&mut self, rows: usize) {
+        if rows == self.x.len() {
+            return;
         }
-    }
-
-    /// Takes back all observations since [`keep`](Self::keep).
-    pub fn forget(&mut self) {
+        self.x.truncate(rows);
+        self.factor.truncate(rows);
         for block in &mut self.blocks {
-            let Some((rows, explained)) = block.kept.take() else { continue };
-            block.v.truncate(rows * block.variants.len());
-            block.explained = explained;
-            self.x.truncate(rows);
-            self.factor.truncate(rows);
+            block.truncate(rows);
         }
     }
 
@@ -134,13 +120,30 @@ impl Block {
         self.explained.resize(width, 0.0);
     }
 
-    /// `sum over rows of weight * v`, plus a constant.
-    pub fn combine(&self, constant: f64, weights: &[f32]) -> Vec<f32> {
-        let mut sum = vec![constant as f32; self.variants.len()];
-        for (row, &weight) in self.v.chunks(self.variants.len()).zip(weights) {
-            add(&mut sum, weight, row);
+    fn truncate(&mut self, rows: usize) {
+        let width = self.variants.len();
+        self.v.truncate(rows * width);
+        self.explained.fill(0.0);
+        // In the order in which rows are added, so that nothing tells what was taken back.
+        for row in self.v.chunks(width) {
+            for (explained, value) in self.explained.iter_mut().zip(row) {
+                *explained += value * value;
+            }
         }
-        sum
+    }
+
+    /// For each constant and its weights `sum over rows of weight * v`, plus the constant. All in one pass: `v` is larger than a cache.
+    pub fn combine(&self, sums: &[(f64, &[f32])]) -> Vec<Vec<f32>> {
+        let mut combined: Vec<Vec<f32>> =
+            sums.iter().map(|&(constant, _)| vec![constant as f32; self.variants.len()]).collect();
+        for (at, row) in self.v.chunks(self.variants.len()).enumerate() {
+            for (sum, (_, weights)) in combined.iter_mut().zip(sums) {
+                if let Some(&weight) = weights.get(at) {
+                    add(sum, weight, row);
+                }
+            }
+        }
+        combined
     }
 
     /// The variance of a candidate's value, relative to the signal's.

@@ -49,20 +49,29 @@ impl Validity {
         Self { failures, limits }
     }
 
-    /// The logarithm of each candidate's chance; `None` where nothing failed yet.
-    pub fn log_chances(&self, block: &Block) -> Option<Vec<f64>> {
-        if self.failures.is_none() && self.limits.is_empty() {
+    /// What [`log_chances`](Self::log_chances) needs of a block.
+    pub fn sums(&self) -> impl Iterator<Item = (f64, &[f32])> {
+        let failures = self.failures.iter().map(|(mean, weights)| (*mean, weights.as_slice()));
+        failures.chain(self.limits.iter().map(|limit| (limit.mean, limit.weights.as_slice())))
+    }
+
+    /// The logarithm of each candidate's chance; `None` where nothing failed yet. `combined` is what the block made of the sums.
+    pub fn log_chances(&self, block: &Block, mut combined: &[Vec<f32>]) -> Option<Vec<f64>> {
+        if combined.is_empty() {
             return None;
         }
         let mut chances = vec![1.0; block.variants.len()];
-        if let Some((mean, weights)) = &self.failures {
-            for (chance, failing) in chances.iter_mut().zip(block.combine(*mean, weights)) {
+        if self.failures.is_some()
+            && let Some((failing, rest)) = combined.split_first()
+        {
+            combined = rest;
+            for (chance, &failing) in chances.iter_mut().zip(failing) {
                 // Times already count a failure as slow; what most likely fails is given up beyond that.
                 *chance = (2.0 * (1.0 - f64::from(failing))).clamp(0.0, 1.0);
             }
         }
-        for limit in &self.limits {
-            for (column, mean) in block.combine(limit.mean, &limit.weights).into_iter().enumerate() {
+        for (limit, means) in self.limits.iter().zip(combined) {
+            for (column, &mean) in means.iter().enumerate() {
                 let deviation = (limit.variance * f64::from(block.unexplained(column))).sqrt();
                 chances[column] *= below((limit.most - f64::from(mean)) / deviation.max(1e-6));
             }
