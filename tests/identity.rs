@@ -183,3 +183,20 @@ fn an_infinite_speedup_is_no_obstacle_to_the_next_run() {
         assert!(!String::from_utf8_lossy(&output.stderr).contains("elite.json:"), "{output:?}");
     }
 }
+
+#[test]
+fn a_compiler_that_is_a_script_is_what_it_says() {
+    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
+    let source = "#ifndef TWO\n#define TWO 2\n#endif\n\
+                  void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = TWO * x[i]; }\n";
+    let package = package(table, source);
+    let folder = package.path();
+    let compiler = folder.join("mycc");
+    let gate = |flag: &str| {
+        fs::write(&compiler, format!("#!/bin/sh\nexec cc {flag} \"$@\"\n")).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&compiler, executable).unwrap();
+        code(&kbench(folder, &["gate"]).env("CC", &compiler).output().unwrap())
+    };
+    assert_eq!([gate("-DTWO=2"), gate("-DTWO=3"), gate("-DTWO=2")], [0, 1, 0]);
+}

@@ -69,7 +69,10 @@ pub fn expected(prefix: &str) -> BTreeMap<String, Expected> {
 
 /// Runs `cargo-kbench kbench VERB` once over `packages`, with nothing cached from earlier runs.
 pub fn kbench<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>) -> Run {
-    let scratch = tempfile::tempdir().expect("a temporary folder can be made");
+    // In the workspace, so that elite.json is this run's own.
+    let folder = fixtures().join("target");
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let scratch = tempfile::tempdir_in(folder).expect("a temporary folder can be made");
     let program = env::var_os("KBENCH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_cargo-kbench").into());
     let mut command = Command::new(program);
     command.args(["kbench", verb, "--message-format", "json", "--manifest-path"]);

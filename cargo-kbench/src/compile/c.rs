@@ -12,10 +12,12 @@
 //! and the compiler could not inline a function without `static`, since another library might replace it. Symbols that the
 //! table names stay visible: the worker looks them up.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::{fs, io};
 
 use kbench_runtime::dtype::DType;
@@ -24,8 +26,11 @@ use kbench_runtime::fingerprint;
 use super::binary::{self, Definition};
 use super::cache::Cache;
 use super::error::CompileError;
+use super::files::Files;
+use super::inputs::Inputs;
 use super::process::{Invocation, version_line};
-use super::{Built, Param, Resources, Unit, files, nvcc, text};
+use super::search::{SearchPath, SearchPaths};
+use super::{Built, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
 
 /// What the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -39,8 +44,13 @@ pub(super) struct Cc {
     pub(super) path: PathBuf,
     /// First line of `--version`.
     pub(super) version: String,
+    /// What stands for it and the programs that it starts; `None` where that cannot be told.
+    programs: Option<Vec<String>>,
+    searches: SearchPaths,
     /// Whether `-fstack-usage` is known; asked only when something is compiled.
-    stack_usage: std::sync::OnceLock<bool>,
+    stack_usage: OnceLock<bool>,
+    /// Whether the linker lists what it reads; known once it was asked to.
+    lists_links: OnceLock<bool>,
 }
 
 impl Cc {
@@ -66,7 +76,13 @@ impl Cc {
             })
         })?;
         let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
-        Ok(Self { build, tool, path, version, stack_usage: std::sync::OnceLock::new() })
+        // A wrapper (`CC="ccache gcc"`) is another program than the compiler.
+        let command = tool.to_command();
+        let programs = [tool.path(), Path::new(command.get_program()), Path::new("as"), Path::new("ld")];
+        let programs =
+            programs.iter().filter_map(|name| nvcc::which(name)).map(|path| program::identity(&path)).collect();
+        let (searches, stack_usage, lists_links) = Default::default();
+        Ok(Self { build, tool, path, version, programs, searches, stack_usage, lists_links })
     }
 
     /// Whether it is clang, or behaves like it.
@@ -84,12 +100,16 @@ impl Cc {
     }
 
     /// What stands for this compiler in a key, and the shim's text.
-    pub(super) fn key(&self, unit: &Unit) -> Result<String, CompileError> {
+    pub(super) fn toolchain(&self, unit: &Unit, files: &Files) -> Result<Toolchain, CompileError> {
         let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
+        let words = command[1..].iter().chain(&unit.flags).map(String::as_str);
+        let inputs = Inputs::of(words, &unit.directory, files);
         // With `=native`, machine code depends on this very CPU, and a target directory may be on a file system of many.
         let is_native = unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native"));
         let cpu = is_native.then(cpu_features);
-        Ok(fingerprint::of("cc", &(text(&self.path), &self.version, command, shim(unit)?, cpu)))
+        let compiler = (text(&self.path), &self.version, &self.programs);
+        let key = fingerprint::of("cc", &(compiler, command, shim(unit)?, cpu));
+        Ok(Toolchain { key, inputs, is_tracked: self.programs.is_some() })
     }
 
     /// The compiler with the flags that every unit gets.
@@ -118,13 +138,62 @@ impl Cc {
         self.build.clone().out_dir(work).is_flag_supported(flag).unwrap_or(false)
     }
 
-    /// Compiles in `work`, a folder of its own.
+    /// Where it looks for the headers of a unit.
+    fn search_path(&self, unit: &Unit, work: &Path) -> Option<Arc<SearchPath>> {
+        let ask = |flags: &[String], full: bool| {
+            let mut command = self.base(&unit.directory, flags);
+            command.env("TMPDIR", work);
+            if full {
+                command.arg("-I").arg(&unit.directory).args(flags);
+            } else {
+                command.env("CPATH", "").env("C_INCLUDE_PATH", "");
+            }
+            command.args(["-E", "-v", "-x", "c", "/dev/null", "-o", "/dev/null"]);
+            command
+        };
+        self.searches.of(&unit.flags, &unit.directory, work, [&|| ask(&[], false), &|| ask(&unit.flags, true)])
+    }
+
+    /// Links, and gives what the linker says and the files that it read, `None` where it does not list them.
+    fn link(
+        &self,
+        link: &Invocation,
+        work: &Path,
+        ended: &AtomicBool,
+    ) -> Result<(String, Option<Vec<PathBuf>>), CompileError> {
+        let list = work.join("link.d");
+        if *self.lists_links.get().unwrap_or(&true) {
+            let mut listing = link.clone();
+            listing.arg(format!("-Wl,--dependency-file={}", list.display()));
+            match listing.run(work, ended) {
+                Ok(said) => {
+                    let text = fs::read_to_string(&list).unwrap_or_default();
+                    // What follows the first rule are empty ones, for make.
+                    let rule = text.split("\n\n").next().unwrap_or_default();
+                    let mut read = files::dependencies(rule, link.directory());
+                    read.retain(|path| !path.starts_with(work));
+                    let _ = self.lists_links.set(true);
+                    return Ok((said, Some(read)));
+                }
+                Err(CompileError::Failed { stderr, .. }) if stderr.contains("dependency-file") => {
+                    let _ = self.lists_links.set(false);
+                }
+                // Told of the command that is recorded.
+                Err(CompileError::Failed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((link.run(work, ended)?, None))
+    }
+
+    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
     pub(super) fn build(
         &self,
         unit: &Unit,
         cache: &Cache,
         work: &Path,
         ended: &AtomicBool,
+        tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
         let source = cache.store_shim(&shim(unit)?)?;
         let [object, depfile, stack, library] =
@@ -157,10 +226,16 @@ impl Cc {
             link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic"]);
         }
         link.arg("-lm").arg("-o").arg(&library);
-        messages.push_str(&link.run(work, ended)?);
+        let (said, linked) = self.link(&link, work, ended)?;
+        messages.push_str(&said);
 
         let code = read(&library)?;
-        let identity = parsed(binary::shared_object_identity(&code), &library)?;
+        let own = parsed(binary::shared_object_identity(&code), &library)?;
+        // What a kernel does is what it loads, too.
+        let libraries = linked.iter().flatten().filter(|path| is_shared(path));
+        let libraries: BTreeSet<String> =
+            libraries.filter_map(|path| Some(fingerprint::of_bytes(&fs::read(path).ok()?))).collect();
+        let identity = fingerprint::of("linked", &(own, libraries));
         let code_bytes = match parsed(binary::definition(&code, &unit.entry), &library)? {
             Definition::Defined { code_bytes } => code_bytes,
             Definition::Undefined { .. } | Definition::Unknown => None,
@@ -169,6 +244,15 @@ impl Cc {
         let depfile = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         dependencies.retain(|path| !path.starts_with(cache.shims()));
+        let traced = tracked.and_then(|inputs| {
+            let mut traced = self.search_path(unit, work)?.trace(&dependencies)?;
+            let more: Vec<PathBuf> = std::env::var_os("LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
+            traced.absent.extend(inputs.absent_libraries(&unit.directory, &more));
+            (linked.is_some() || !inputs.has_libraries()).then_some(traced)
+        });
+        dependencies.extend(linked.into_iter().flatten());
+        let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
+        dependencies.extend(present.into_iter().flatten());
         Ok(Built {
             code,
             identity,
@@ -178,8 +262,17 @@ impl Cc {
             messages,
             resources: Resources { stack, code_bytes, ..Resources::default() },
             dependencies,
+            absent,
         })
     }
+}
+
+/// Whether a file that was linked is loaded when the kernel is: `libx.so`, `libx.so.6`.
+fn is_shared(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".so") || name.contains(".so.")
+    })
 }
 
 fn parsed<T>(result: object::Result<T>, path: &Path) -> Result<T, CompileError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! entries/ab/<key>.json    what a key was compiled to, and from which files: the newest of them first
 //! code/cd/<hash>.so        machine code by the hash of its bytes (also .cubin, .json)
+//! absent/<hash>            files that were not there, a line each
 //! shims/<hash>.c           generated C sources
 //! tmp/                     compilers at work
 //! ```
@@ -12,14 +13,16 @@
 //! headers the source includes is known only afterwards, so an entry lists every file that the compiler itself
 //! reported (`-MD`) with its hash, and holds only while each of them still has that hash (ccache calls this its direct
 //! mode). That replaces hashing the preprocessed source, which would cost a compiler run for each variant of each
-//! run. One thing it cannot see: a file that was *not* there and now would be found first (a new header that shadows
-//! another, `__has_include`). Remove the folder after such a change.
+//! run. The linker lists what it reads in the same way. An entry also names the files that were not there and would have been
+//! found first, or asked for by `__has_include`; variants share such lists. What a build reads that nothing lists
+//! (`.incbin`, `#embed`, a compiler that is a script which computes what it runs) is not kept at all.
 //!
 //! Several threads and processes may share the folder. Files appear under their names complete, by a rename; both
 //! kinds carry a hash of their contents, and what does not match is a miss, to be compiled and written again. What an
 //! interrupted compiler leaves is in `tmp`, under no name that is ever looked up, and is removed a day later. Failures
 //! are not kept: a full disk or a killed compiler must not be remembered as the source's fault.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -33,7 +36,7 @@ use super::error::CompileError;
 use super::files::Files;
 
 /// The kind of every key's fingerprint: raise its version when the meaning of an entry changes.
-pub(super) const KIND: &str = "compile 2";
+pub(super) const KIND: &str = "compile 3";
 /// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,6 +76,8 @@ struct Entry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
     files: Vec<(PathBuf, String)>,
+    /// The hash of the list of files that were not there.
+    absent: String,
     record: Record,
 }
 
@@ -105,7 +110,10 @@ impl Cache {
     /// What `key` was compiled to from files as they are now, with the path of its code.
     pub(super) fn load(&self, key: &str, extension: &str, files: &Files) -> Option<(Record, PathBuf)> {
         let states = self.states(key);
-        let hit = |state: &State| state.files.iter().all(|(path, hash)| files.matches(path, hash));
+        let hit = |state: &State| {
+            state.files.iter().all(|(path, hash)| files.matches(path, hash))
+                && files.are_absent(&state.absent, || self.absent(&state.absent))
+        };
         let record = states.into_iter().find(hit)?.record;
         let code = self.code_path(&record.hash, extension);
         let intact = fs::read(&code).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == record.hash);
@@ -120,17 +128,41 @@ impl Cache {
     }
 
     /// Keeps what a key was compiled to, before older states.
-    pub(super) fn store(&self, key: &str, files: Vec<(PathBuf, String)>, record: Record) -> Result<(), CompileError> {
+    pub(super) fn store(
+        &self,
+        key: &str,
+        files: Vec<(PathBuf, String)>,
+        absent: &BTreeSet<PathBuf>,
+        record: Record,
+    ) -> Result<(), CompileError> {
+        let absent = self.store_absent(absent)?;
         let mut states = self.states(key);
         // Another process may write the same entry between the read and the rename: then one state is forgotten, and
         // compiled again when it is asked for.
-        states.retain(|state| state.files != files);
-        states.insert(0, State { files, record });
+        states.retain(|state| state.files != files || state.absent != absent);
+        states.insert(0, State { files, absent, record });
         states.truncate(STATES);
         let entry = Entry { key: key.to_owned(), states };
         let body = serde_json::to_string(&entry).expect("paths come from text");
         let text = format!("{}\n{body}", fingerprint::of_bytes(body.as_bytes()));
         self.write(&self.entry_path(key), text.as_bytes())
+    }
+
+    /// Keeps a list of files that were not there, and gives its hash.
+    fn store_absent(&self, absent: &BTreeSet<PathBuf>) -> Result<String, CompileError> {
+        let lines: Vec<_> = absent.iter().map(|path| path.to_string_lossy()).collect();
+        let text = lines.join("\n");
+        let hash = fingerprint::of_bytes(text.as_bytes());
+        if self.absent(&hash).is_none() {
+            self.write(&self.root.join("absent").join(&hash), text.as_bytes())?;
+        }
+        Ok(hash)
+    }
+
+    /// The list of this hash; `None` where it is not there or damaged.
+    fn absent(&self, hash: &str) -> Option<Vec<PathBuf>> {
+        let text = fs::read_to_string(self.root.join("absent").join(hash)).ok()?;
+        (fingerprint::of_bytes(text.as_bytes()) == hash).then(|| text.lines().map(PathBuf::from).collect())
     }
 
     /// Keeps a generated source; equal sources are one file.
@@ -228,7 +260,8 @@ mod tests {
             let record = record(code);
             self.cache.store_code(code, &record.hash, "so").unwrap();
             let hash = Files::default().hash(&self.header).unwrap();
-            self.cache.store(&self.key, vec![(self.header.clone(), hash)], record).unwrap();
+            let absent = [self.folder.path().join("absent.h")].into();
+            self.cache.store(&self.key, vec![(self.header.clone(), hash)], &absent, record).unwrap();
         }
 
         fn load(&self) -> Option<Vec<u8>> {
@@ -250,6 +283,11 @@ mod tests {
         assert_eq!(fixture.load().unwrap(), b"two");
         fs::write(&fixture.header, "1").unwrap();
         assert_eq!(fixture.load().unwrap(), b"one", "back to the first state");
+        let absent = fixture.folder.path().join("absent.h");
+        fs::write(&absent, "").unwrap();
+        assert_eq!(fixture.load(), None, "a file that was not there");
+        fs::remove_file(&absent).unwrap();
+        assert_eq!(fixture.load().unwrap(), b"one");
         fs::remove_file(&fixture.header).unwrap();
         assert_eq!(fixture.load(), None);
     }

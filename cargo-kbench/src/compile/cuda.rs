@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::{env, fs, io};
 
 use kbench_runtime::fingerprint;
@@ -11,10 +11,13 @@ use kbench_runtime::fingerprint;
 use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
+use super::files::Files;
+use super::inputs::Inputs;
 use super::occupancy::compute_capability;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
-use super::{Built, Resources, Unit, binary, files, nvcc, text};
+use super::search::{SearchPath, SearchPaths};
+use super::{Built, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -27,8 +30,19 @@ pub(super) struct Nvcc {
     pub(super) version: String,
     /// The version of the ptxas beside it: in an installation of wheels the two can differ.
     ptxas: String,
-    /// Version lines of host compilers, by name as asked for.
-    hosts: Mutex<HashMap<PathBuf, String>>,
+    /// What stands for it and the programs beside it; `None` where that cannot be told.
+    programs: Option<Vec<String>>,
+    /// Host compilers, by name as asked for.
+    hosts: Mutex<HashMap<PathBuf, Host>>,
+    searches: SearchPaths,
+}
+
+/// A host compiler.
+#[derive(Debug, Clone)]
+struct Host {
+    version: String,
+    /// See [`Nvcc::programs`].
+    program: Option<String>,
 }
 
 impl Nvcc {
@@ -42,21 +56,33 @@ impl Nvcc {
             help: "repair that installation, or name another with --nvcc".to_owned(),
         })?;
         let ptxas = version_line(&path.with_file_name("ptxas"), release).unwrap_or_default();
-        Ok(Self { path, version, ptxas, hosts: Mutex::default() })
+        let beside =
+            [".", "ptxas", "cudafe++", "nvcc.profile", "../nvvm/bin/cicc", "../nvvm/libdevice/libdevice.10.bc"];
+        let programs = beside.iter().map(|name| if *name == "." { path.clone() } else { path.with_file_name(name) });
+        let programs = programs.filter(|path| path.is_file()).map(|path| program::identity(&path)).collect();
+        Ok(Self { path, version, ptxas, programs, hosts: Mutex::default(), searches: SearchPaths::default() })
     }
 
     /// What stands for this compiler and its host compiler in a key.
-    pub(super) fn key(&self, unit: &Unit) -> Result<String, CompileError> {
+    pub(super) fn toolchain(&self, unit: &Unit, files: &Files) -> Result<Toolchain, CompileError> {
         let host = self.host_compiler(&unit.flags)?;
-        Ok(fingerprint::of("nvcc", &(text(&self.path), &self.version, &self.ptxas, host)))
+        let from = |name: &str| env::var(name).unwrap_or_default();
+        let more = [from("NVCC_PREPEND_FLAGS"), from("NVCC_APPEND_FLAGS")];
+        let words = more.iter().flat_map(|flags| flags.split_whitespace());
+        let mut inputs = Inputs::of(words.chain(unit.flags.iter().map(String::as_str)), &unit.directory, files);
+        inputs.untracked |= more.iter().any(|flags| flags.contains(['"', '\'', '\\']));
+        let is_tracked = self.programs.is_some() && host.program.is_some();
+        let compiler = (text(&self.path), &self.version, &self.ptxas, &self.programs);
+        let key = fingerprint::of("nvcc", &(compiler, &host.version, &host.program));
+        Ok(Toolchain { key, inputs, is_tracked })
     }
 
-    /// The version line of the compiler that preprocesses for nvcc.
-    fn host_compiler(&self, flags: &[String]) -> Result<String, CompileError> {
+    /// The compiler that preprocesses for nvcc.
+    fn host_compiler(&self, flags: &[String]) -> Result<Host, CompileError> {
         let name = host_compiler(flags, env::var_os("NVCC_CCBIN").map(PathBuf::from));
         let mut hosts = self.hosts.lock().expect("no panic while locked");
-        if let Some(version) = hosts.get(&name) {
-            return Ok(version.clone());
+        if let Some(host) = hosts.get(&name) {
+            return Ok(host.clone());
         }
         // `-ccbin` may name a folder.
         let in_folder = name.join("gcc");
@@ -67,12 +93,38 @@ impl Nvcc {
         };
         let found = nvcc::which(program).ok_or_else(missing)?;
         let version = version_line(&found, |line| !line.is_empty()).map_err(|_| missing())?;
-        hosts.insert(name, version.clone());
-        Ok(version)
+        let host = Host { version, program: program::identity(&found) };
+        hosts.insert(name, host.clone());
+        Ok(host)
     }
 
-    /// Compiles in `work`, a folder of its own.
-    pub(super) fn build(&self, unit: &Unit, work: &Path, ended: &AtomicBool) -> Result<Built, CompileError> {
+    /// Where it looks for the headers of a unit.
+    fn search_path(&self, unit: &Unit, arch: &str, work: &Path) -> Option<Arc<SearchPath>> {
+        let ask = |flags: &[String], full: bool| {
+            let mut command = Invocation::new(&self.path, &unit.directory);
+            command.env("TMPDIR", work);
+            if full {
+                command.arg(format!("-arch={arch}")).arg("-I").arg(&unit.directory).args(flags);
+            } else {
+                let variables = ["CPATH", "CPLUS_INCLUDE_PATH", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"];
+                for name in variables {
+                    command.env(name, "");
+                }
+            }
+            command.args(["-E", "-Xcompiler", "-v", "-x", "cu", "/dev/null", "-o", "/dev/null"]);
+            command
+        };
+        self.searches.of(&unit.flags, &unit.directory, work, [&|| ask(&[], false), &|| ask(&unit.flags, true)])
+    }
+
+    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
+    pub(super) fn build(
+        &self,
+        unit: &Unit,
+        work: &Path,
+        ended: &AtomicBool,
+        tracked: Option<&Inputs>,
+    ) -> Result<Built, CompileError> {
         let arch = unit.arch.as_deref().ok_or_else(|| CompileError::Unsupported {
             what: format!("`{}` needs an architecture to be compiled for, `arch = [\"sm_90a\"]`", unit.entry),
         })?;
@@ -105,6 +157,10 @@ impl Nvcc {
         check_signature(unit, kernel)?;
         let report = Report::parse(&said);
         let depfile_text = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
+        let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
+        let traced = tracked.and_then(|_| self.search_path(unit, arch, work)?.trace(&dependencies));
+        let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
+        dependencies.extend(present.into_iter().flatten());
         Ok(Built {
             identity: binary::cubin_identity(&code).map_err(understood)?,
             symbol: kernel.symbol.clone(),
@@ -112,7 +168,8 @@ impl Nvcc {
             link: Vec::new(),
             messages: report.messages.join("\n"),
             resources: resources(kernel, &report),
-            dependencies: files::dependencies(&depfile_text, &unit.directory),
+            dependencies,
+            absent,
             code,
         })
     }

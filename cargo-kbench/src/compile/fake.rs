@@ -14,7 +14,7 @@
 //! The machine code is what the fake device reads: `{"time_ns":…,"noise":…,"fault":…}`. Two variants whose figures are
 //! the same are twins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use kbench_runtime::fingerprint;
@@ -117,6 +117,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         messages: String::new(),
         resources,
         dependencies: vec![unit.source.clone()],
+        absent: Some(BTreeSet::new()),
     })
 }
 

@@ -13,6 +13,8 @@ use kbench_runtime::fingerprint;
 #[derive(Debug, Default)]
 pub(super) struct Files {
     known: RwLock<HashMap<PathBuf, Known>>,
+    /// Whether none of a list of files is there, by the name of the list.
+    absent: RwLock<HashMap<String, bool>>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +59,15 @@ impl Files {
             return known.hash == hash;
         }
         self.hash(path).is_ok_and(|found| found == hash)
+    }
+
+    /// Whether none of the files on a list is there: looked for once, as files are read once.
+    pub(super) fn are_absent(&self, list: &str, paths: impl FnOnce() -> Option<Vec<PathBuf>>) -> bool {
+        if let Some(known) = self.absent.read().expect("no panic while locked").get(list) {
+            return *known;
+        }
+        let absent = paths().is_some_and(|paths| !paths.iter().any(|path| path.exists()));
+        *self.absent.write().expect("no panic while locked").entry(list.to_owned()).or_insert(absent)
     }
 
     /// What became of a file that a compiler, started at `started`, has read.

@@ -3,6 +3,7 @@
 //! [`Compiler::compile`] takes a [`Unit`] and gives an [`Artifact`] or a typed [`CompileError`]. It may be called from
 //! many threads. What is compiled is kept; `cache.rs` says when that is used again.
 
+use std::collections::{BTreeSet, HashMap};
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Backend;
 use cache::{Cache, Record};
 use files::{Files, Since};
+use inputs::Inputs;
 use turns::Turns;
 
 pub use error::CompileError;
@@ -33,12 +35,15 @@ mod entry;
 mod error;
 mod fake;
 mod files;
+mod inputs;
 mod nvcc;
 pub mod occupancy;
 mod process;
 pub mod profiler;
+mod program;
 mod ptxas;
 pub mod sanitizer;
+mod search;
 #[cfg(test)]
 mod tests_c;
 #[cfg(test)]
@@ -46,13 +51,18 @@ mod tests_cuda;
 mod turns;
 
 /// Variables that change what compilers do without a trace in their command line.
-const ENVIRONMENT: [&str; 8] = [
+const ENVIRONMENT: [&str; 13] = [
     "CPATH",
     "C_INCLUDE_PATH",
     "CPLUS_INCLUDE_PATH",
     "GCC_EXEC_PREFIX",
     "COMPILER_PATH",
     "LIBRARY_PATH",
+    "LD_RUN_PATH",
+    "CCC_OVERRIDE_OPTIONS",
+    "SDKROOT",
+    "CICC_PATH",
+    "NVVMIR_LIBRARY_DIR",
     "NVCC_PREPEND_FLAGS",
     "NVCC_APPEND_FLAGS",
 ];
@@ -191,6 +201,18 @@ struct Built {
     resources: Resources,
     /// Every file that was read, the source among them.
     dependencies: Vec<PathBuf>,
+    /// Files that would have been read if they had been there; `None` where that cannot be told, and the outcome is not kept.
+    absent: Option<BTreeSet<PathBuf>>,
+}
+
+/// What stands for a toolchain and the flags of a unit in a key.
+struct Toolchain {
+    /// Its fingerprint.
+    key: String,
+    /// What the flags name.
+    inputs: Inputs,
+    /// Whether everything that it depends on is known.
+    is_tracked: bool,
 }
 
 const NO_PANIC: &str = "nothing panics while it is held";
@@ -210,6 +232,8 @@ pub struct Compiler {
     options: CompilerOptions,
     cache: Cache,
     files: Files,
+    /// What was made in this run and is not kept, by key.
+    unkept: Mutex<HashMap<String, (Record, PathBuf)>>,
     environment: Vec<(&'static str, Option<Vec<u8>>)>,
     cc: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
@@ -234,6 +258,7 @@ impl Compiler {
             work_directory,
             options,
             files: Files::default(),
+            unkept: Mutex::default(),
             environment: environment.into(),
             cc: OnceLock::new(),
             nvcc: OnceLock::new(),
@@ -252,24 +277,32 @@ impl Compiler {
         let (toolchain, compiler, extension) = match unit.backend {
             Backend::C => {
                 let cc = self.cc()?;
-                (cc.key(unit)?, cc.version.clone(), "so")
+                (cc.toolchain(unit, &self.files)?, cc.version.clone(), "so")
             }
             Backend::Cuda => {
                 let nvcc = self.nvcc()?;
-                (nvcc.key(unit)?, nvcc.version.clone(), "cubin")
+                (nvcc.toolchain(unit, &self.files)?, nvcc.version.clone(), "cubin")
             }
-            Backend::Fake => (String::new(), "fake".to_owned(), "json"),
+            Backend::Fake => {
+                let (key, inputs) = (String::new(), Inputs::default());
+                (Toolchain { key, inputs, is_tracked: true }, "fake".to_owned(), "json")
+            }
         };
         let source = self.files.hash(&unit.source).map_err(CompileError::io("read", &unit.source))?;
-        let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, toolchain));
+        let named = &toolchain.inputs.files;
+        let named: Vec<_> = named.iter().map(|(path, hash)| (text(path), hash)).collect();
+        let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, &toolchain.key, named));
         let _turn = self.turns.take(&key);
-        let cached = self.cache.load(&key, extension, &self.files);
+        let is_tracked = toolchain.is_tracked && !toolchain.inputs.untracked;
+        let kept = if is_tracked { self.cache.load(&key, extension, &self.files) } else { None };
+        let cached = kept.or_else(|| self.unkept.lock().expect(NO_PANIC).get(&key).cloned());
         let is_cached = cached.is_some();
         let (record, code) = if let Some(found) = cached {
             found
         } else {
             let began = Instant::now();
-            let built = self.build(unit, &key, extension, ended);
+            let tracked = is_tracked.then_some(&toolchain.inputs);
+            let built = self.build(unit, &key, extension, ended, tracked);
             *self.busy.lock().expect(NO_PANIC) += began.elapsed();
             built?
         };
@@ -301,18 +334,20 @@ impl Compiler {
         Ok((&nvcc.path, &nvcc.version))
     }
 
+    /// Compiles, and keeps the outcome where `tracked` says what the flags name.
     fn build(
         &self,
         unit: &Unit,
         key: &str,
         extension: &str,
         ended: &AtomicBool,
+        tracked: Option<&Inputs>,
     ) -> Result<(Record, PathBuf), CompileError> {
         let work = self.cache.work_folder()?;
         let (began, started) = (Instant::now(), SystemTime::now());
         let built = match unit.backend {
-            Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended)?,
-            Backend::Cuda => self.nvcc()?.build(unit, work.path(), ended)?,
+            Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
+            Backend::Cuda => self.nvcc()?.build(unit, work.path(), ended, tracked)?,
             Backend::Fake => fake::build(unit)?,
         };
         // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.
@@ -339,8 +374,9 @@ impl Compiler {
             took: began.elapsed(),
         };
         let code = self.cache.store_code(&built.code, &record.hash, extension)?;
-        if sure {
-            self.cache.store(key, files, record.clone())?;
+        match built.absent.filter(|_| sure && tracked.is_some()) {
+            Some(absent) => self.cache.store(key, files, &absent, record.clone())?,
+            None => drop(self.unkept.lock().expect(NO_PANIC).insert(key.to_owned(), (record.clone(), code.clone()))),
         }
         Ok((record, code))
     }

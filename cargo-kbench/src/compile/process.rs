@@ -38,6 +38,11 @@ impl Invocation {
         }
     }
 
+    /// Where it runs.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Appends an argument.
     pub(super) fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
         self.args.push(arg.as_ref().to_owned());

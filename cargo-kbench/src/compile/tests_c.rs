@@ -426,3 +426,98 @@ fn time_of_a_look_up() {
         println!("{run}: first {first:?}, then {:?} each", began.elapsed() / 63);
     }
 }
+
+/// Whether a second run takes what the first compiled, before and after `change`.
+fn kept(package: &Package, unit: &Unit, change: impl FnOnce()) -> [bool; 2] {
+    package.settle();
+    package.compile(unit);
+    let before = package.compile(unit).cached;
+    change();
+    [before, package.compile(unit).cached]
+}
+
+/// Runs a tool of the C compiler in the package's folder.
+fn tool(package: &Package, program: &str, args: &[&str]) {
+    assert!(std::process::Command::new(program).args(args).current_dir(package.path()).status().unwrap().success());
+}
+
+#[test]
+fn what_flags_name_belongs_to_the_outcome() {
+    let package = Package::new();
+    package.write("outer.txt", "@inner.txt");
+    package.write("inner.txt", "-DN=5");
+    let unit = Unit { flags: vec!["@outer.txt".into()], ..package.unit() };
+    assert_eq!(kept(&package, &unit, || package.write("inner.txt", "-DN=6")), [true, false]);
+    assert_eq!(call(&package.compile(&unit).code), [8.0, 10.0, 12.0]);
+
+    package.write("pre.h", "#define M 1\n");
+    let unit = Unit { flags: ["-include", "pre.h"].map(String::from).into(), ..package.unit() };
+    assert_eq!(kept(&package, &unit, || package.write("pre.h", "#define M 2\n")), [true, false]);
+    let unit = Unit { flags: ["-imacros", "pre.h"].map(String::from).into(), ..package.unit() };
+    assert_eq!(kept(&package, &unit, || package.write("pre.h", "#define M 3\n")), [true, false]);
+    package.write("quoted.txt", "'-DN=5'");
+    let unit = Unit { flags: vec!["@quoted.txt".into()], ..package.unit() };
+    assert_eq!(kept(&package, &unit, || ()), [false, false], "what cannot be tracked is not kept");
+}
+
+#[test]
+fn what_the_linker_reads_belongs_to_the_outcome() {
+    let package = Package::new();
+    package.write("src/k.c", "float g(void);\nvoid kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = in[i] + g(); }\n");
+    let library = |folder: &str, value: u32, shared: bool| {
+        package.write("g.c", &format!("float g(void) {{ return {value}; }}\n"));
+        fs::create_dir_all(package.path().join(folder)).unwrap();
+        tool(&package, "cc", &["-fPIC", "-c", "g.c", "-o", "g.o"]);
+        if shared {
+            tool(&package, "cc", &["-shared", "g.o", "-o", &format!("{folder}/libg.so")]);
+        } else {
+            tool(&package, "ar", &["rcs", &format!("{folder}/libg.a"), "g.o"]);
+        }
+    };
+    library("second", 1, false);
+    let unit = Unit { flags: ["-Lfirst", "-Lsecond", "-lg"].map(String::from).into(), ..package.unit() };
+    assert_eq!(kept(&package, &unit, || library("second", 2, false)), [true, false]);
+    assert_eq!(call(&package.compile(&unit).code), [3.0, 4.0, 5.0]);
+    assert_eq!(kept(&package, &unit, || library("first", 3, false)), [true, false], "found first now");
+    assert_eq!(call(&package.compile(&unit).code), [4.0, 5.0, 6.0]);
+    let object = Unit { flags: vec!["g.o".into()], ..package.unit() };
+    assert_eq!(kept(&package, &object, || library("first", 4, false)), [true, false]);
+    // What is only loaded when the kernel runs is part of what it does.
+    library("first", 5, true);
+    let before = package.compile(&unit);
+    library("first", 6, true);
+    let after = package.compile(&unit);
+    assert!(!after.cached && before.identity != after.identity);
+}
+
+#[test]
+fn files_that_were_not_there_belong_to_the_outcome() {
+    let package = Package::new();
+    package.write("second/scale2.h", "#define TWICE 2\n");
+    package.write("src/scale.h", "#include <scale2.h>\n#define SCALE TWICE\n");
+    let unit = Unit { flags: ["-I", "first", "-Isecond"].map(String::from).into(), ..package.unit() };
+    let shadows = ["first/scale2.h", "scale2.h"];
+    for name in shadows {
+        assert_eq!(kept(&package, &unit, || package.write(name, "#define TWICE 3\n")), [true, false], "{name}");
+        assert_eq!(call(&package.compile(&unit).code), [4.0, 7.0, 10.0]);
+        fs::remove_file(package.path().join(name)).unwrap();
+        assert_eq!(call(&package.compile(&unit).code), [3.0, 5.0, 7.0]);
+    }
+    package.write("src/scale.h", "#if __has_include(\"fast.h\")\n#define SCALE 3\n#else\n#define SCALE 2\n#endif\n");
+    assert_eq!(kept(&package, &unit, || package.write("second/fast.h", "")), [true, false]);
+    assert_eq!(call(&package.compile(&unit).code), [4.0, 7.0, 10.0]);
+    fs::remove_file(package.path().join("second/fast.h")).unwrap();
+    assert_eq!(call(&package.compile(&unit).code), [3.0, 5.0, 7.0]);
+}
+
+#[test]
+fn what_no_list_names_is_not_kept() {
+    let package = Package::new();
+    package.write("table.bin", "\0\0\0\0");
+    let source = "__asm__(\".section .rodata\\ntable: .incbin \\\"table.bin\\\"\\n.previous\\n\");\n";
+    package.write("src/scale.h", &format!("#define SCALE 2\n{source}"));
+    let compiler = package.compiler();
+    let first = compiler.compile(&package.unit()).unwrap();
+    assert!(!first.cached && compiler.compile(&package.unit()).unwrap().cached, "once a run");
+    assert!(!package.compile(&package.unit()).cached);
+}

@@ -1,0 +1,150 @@
+//! What flags make a compiler and its linker read: files that they name, response files, libraries.
+//!
+//! What cannot be told from the flags is not tracked, and what is not tracked is not kept in the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::files::Files;
+
+/// Flags that have the compiler look for programs or profiles in places of its own choice.
+const UNTRACKED: [&str; 5] = ["-B", "-wrapper", "-fbranch-probabilities", "--libdevice-directory", "-ldir="];
+
+/// Flags that read a profile by a name that is made up from others, unless they name a file.
+const PROFILES: [&str; 2] = ["-fprofile-use", "-fauto-profile"];
+
+/// Response files in response files, as far as they are followed.
+const DEPTH: usize = 8;
+
+/// What flags name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Inputs {
+    /// Files, each with its hash.
+    pub(super) files: Vec<(PathBuf, String)>,
+    /// The flags with response files expanded, and what one flag hands on to other programs (`-Wl,a,b`) apart.
+    words: Vec<String>,
+    /// Whether something is read that cannot be told.
+    pub(super) untracked: bool,
+}
+
+impl Inputs {
+    /// What `flags` name, seen from `directory`.
+    pub(super) fn of<'a>(flags: impl IntoIterator<Item = &'a str>, directory: &Path, files: &Files) -> Self {
+        let mut inputs = Self::default();
+        inputs.add(flags, directory, files, 0);
+        inputs
+    }
+
+    fn add<'a>(&mut self, flags: impl IntoIterator<Item = &'a str>, directory: &Path, files: &Files, depth: usize) {
+        let mut is_list = false;
+        for flag in flags {
+            self.untracked |= UNTRACKED.iter().any(|name| flag.starts_with(name));
+            let before = self.files.len();
+            for word in flag.split(',') {
+                self.words.push(word.to_owned());
+                for part in word.split('=') {
+                    let named = part.strip_prefix('@');
+                    let path = directory.join(named.unwrap_or(part));
+                    if part.is_empty() || !path.is_file() {
+                        continue;
+                    }
+                    match files.hash(&path) {
+                        Ok(hash) => self.files.push((path.clone(), hash)),
+                        Err(_) => self.untracked = true,
+                    }
+                    if named.is_some() || is_list || word.starts_with("--options-file=") || word.starts_with("-optf=") {
+                        self.expand(&path, directory, files, depth);
+                    }
+                }
+            }
+            is_list = ["--options-file", "-optf"].contains(&flag);
+            self.untracked |= self.files.len() == before && PROFILES.iter().any(|name| flag.starts_with(name));
+        }
+    }
+
+    fn expand(&mut self, path: &Path, directory: &Path, files: &Files, depth: usize) {
+        let Ok(text) = fs::read_to_string(path) else {
+            self.untracked = true;
+            return;
+        };
+        // Each compiler has its own rules for quotes.
+        self.untracked |= depth == DEPTH || text.contains(['"', '\'', '\\']);
+        if !self.untracked {
+            self.add(text.split_whitespace(), directory, files, depth + 1);
+        }
+    }
+
+    /// The values of a flag of one letter, `-lm` or `-l m`.
+    fn values<'a>(&'a self, flag: &'a str) -> impl Iterator<Item = &'a str> {
+        let words = self.words.iter().enumerate();
+        words.filter_map(move |(at, word)| match word.strip_prefix(flag)? {
+            "" => self.words.get(at + 1).map(String::as_str),
+            value => Some(value),
+        })
+    }
+
+    /// Whether the linker is told to read libraries.
+    pub(super) fn has_libraries(&self) -> bool {
+        self.values("-l").chain(self.values("-L")).next().is_some()
+    }
+
+    /// Files that are not there, and that the linker would take for the libraries it is told to read if they were. `more` are folders
+    /// that it looks into beside those of the flags.
+    pub(super) fn absent_libraries(&self, directory: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
+        let folders: Vec<PathBuf> =
+            self.values("-L").map(|folder| directory.join(folder)).chain(more.iter().cloned()).collect();
+        let names = self.values("-l").flat_map(|name| match name.strip_prefix(':') {
+            Some(file) => vec![file.to_owned()],
+            None => vec![format!("lib{name}.so"), format!("lib{name}.a")],
+        });
+        let paths = names.flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
+        paths.filter(|path| !path.exists()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(folder: &Path, flags: &[&str]) -> Inputs {
+        Inputs::of(flags.iter().copied(), folder, &Files::default())
+    }
+
+    #[test]
+    fn files_that_flags_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        for name in ["a.o", "spec", "map", "p.so", "prof", "list"] {
+            write(name, "");
+        }
+        write("one", "-O2 @two\n-DX=1");
+        write("two", "-Llibs -l g b.o");
+        write("b.o", "");
+        let named = |flags: &[&str]| -> Vec<String> {
+            let inputs = of(folder.path(), flags);
+            assert!(!inputs.untracked, "{flags:?}");
+            let name = |(path, _): &(PathBuf, String)| path.strip_prefix(folder.path()).unwrap().display().to_string();
+            inputs.files.iter().map(name).collect()
+        };
+        assert_eq!(named(&["-O3", "-DA=1", "a.o", "-specs=spec"]), ["a.o", "spec"]);
+        assert_eq!(named(&["-Wl,--version-script=map,-x", "-fplugin=p.so"]), ["map", "p.so"]);
+        assert_eq!(named(&["-Xlinker", "@list", "-Wl,@list", "-fprofile-use=prof"]), ["list", "list", "prof"]);
+        assert_eq!(named(&["@one"]), ["one", "two", "b.o"]);
+        assert_eq!(named(&["-optf", "one"]), ["one", "two", "b.o"]);
+        let inputs = of(folder.path(), &["@one"]);
+        assert!(inputs.has_libraries() && !of(folder.path(), &["-O3"]).has_libraries());
+        let absent = inputs.absent_libraries(folder.path(), &["/more".into()]);
+        let libs = folder.path().join("libs");
+        assert_eq!(absent, [libs.join("libg.so"), "/more/libg.so".into(), libs.join("libg.a"), "/more/libg.a".into()]);
+    }
+
+    #[test]
+    fn what_cannot_be_tracked() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("quoted"), "-DX='a b'").unwrap();
+        fs::write(folder.path().join("round"), "@round").unwrap();
+        for flags in [&["@quoted"][..], &["@round"], &["-Btools"], &["-fprofile-use"], &["-fprofile-use=nowhere"]] {
+            assert!(of(folder.path(), flags).untracked, "{flags:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What stands for a compiler's program in keys. Two may have one version line, and a script changes without its version.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kbench_runtime::fingerprint;
+use serde::Serialize;
+
+use super::{nvcc, text};
+
+/// Interpreters whose scripts say by name what they run.
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
+
+/// Longer scripts are not looked into.
+const LONGEST: u64 = 64 << 10;
+
+#[derive(Debug, Serialize)]
+enum Part {
+    /// A script, by its hash.
+    Script(String),
+    /// Anything else, by size and age.
+    Binary { bytes: u64, modified: Option<u128> },
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Parts {
+    /// The program and the files that scripts among them name.
+    files: BTreeMap<Vec<u8>, Part>,
+    /// The variables that scripts among them name.
+    variables: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// A fingerprint of a program: its size and age; where it is a script, its text, the programs and files that it names, and the variables
+/// that it reads. `None` where that cannot be told.
+pub(super) fn identity(program: &Path) -> Option<String> {
+    let mut parts = Parts::default();
+    parts.add(program)?;
+    Some(fingerprint::of("compiler", &parts))
+}
+
+impl Parts {
+    fn add(&mut self, path: &Path) -> Option<()> {
+        let path = fs::canonicalize(path).ok()?;
+        if self.files.contains_key(&text(&path)) {
+            return Some(());
+        }
+        let metadata = fs::metadata(&path).ok()?;
+        let Some(script) = script(&path, metadata.len()) else {
+            let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos());
+            let modified = metadata.modified().ok().and_then(since);
+            self.files.insert(text(&path), Part::Binary { bytes: metadata.len(), modified });
+            return Some(());
+        };
+        self.files.insert(text(&path), Part::Script(fingerprint::of_bytes(script.as_bytes())));
+        let first = script.lines().next().unwrap_or_default();
+        let interpreter = first.split_whitespace().last().and_then(|word| Path::new(word).file_name()?.to_str());
+        // What is computed cannot be read off.
+        if !interpreter.is_some_and(|name| SHELLS.contains(&name)) || script.contains("$(") || script.contains('`') {
+            return None;
+        }
+        for (at, _) in script.match_indices('$') {
+            let name: String = script[at + 1..]
+                .trim_start_matches('{')
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                let value = env::var_os(&name).map(text);
+                self.variables.insert(name, value);
+            }
+        }
+        for word in script
+            .lines()
+            .skip(1)
+            .flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"';&|(){}<>=".contains(c)))
+        {
+            if word.contains('/') && word.contains('$') {
+                return None;
+            }
+            let named = if word.contains('/') { Some(PathBuf::from(word)) } else { nvcc::which(Path::new(word)) };
+            if let Some(named) = named.filter(|named| !word.is_empty() && named.is_file()) {
+                self.add(&named)?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// The text of a script; `None` for any other program.
+fn script(path: &Path, bytes: u64) -> Option<String> {
+    if bytes > LONGEST {
+        return None;
+    }
+    let text = fs::read(path).ok()?;
+    text.starts_with(b"#!").then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_script_is_what_it_says_and_what_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let inner = write("inner", "\x7fELF one");
+        let outer = write("outer", &format!("#!/bin/sh\nexec {} -O1 \"$@\"\n", inner.display()));
+        let first = identity(&outer).unwrap();
+        assert_eq!(identity(&outer).unwrap(), first);
+        write("inner", "\x7fELF another");
+        let second = identity(&outer).unwrap();
+        assert_ne!(second, first, "what it runs");
+        write("outer", &format!("#!/bin/sh\nexec {} -O2 \"$@\"\n", inner.display()));
+        assert_ne!(identity(&outer).unwrap(), second, "what it says");
+        for text in [
+            "#!/usr/bin/env python3\nimport os\n",
+            "#!/bin/sh\nexec \"$HOME/cc\" \"$@\"\n",
+            "#!/bin/bash\nexec $(dirname \"$0\")/cc \"$@\"\n",
+        ] {
+            assert_eq!(identity(&write("computed", text)), None, "{text}");
+        }
+        assert!(identity(Path::new("/bin/sh")).is_some());
+        assert_eq!(identity(&folder.path().join("none")), None);
+    }
+}

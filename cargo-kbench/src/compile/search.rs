@@ -1,0 +1,205 @@
+//! Where a compiler looks for headers, and what an outcome depends on beside the files that were read: those that are not there.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::error::CompileError;
+use super::process::Invocation;
+
+/// The folders that one choice of flags has searched.
+#[derive(Debug, Default)]
+pub(super) struct SearchPath {
+    /// All of them, in the compiler's order, whether they are there or not.
+    folders: Vec<PathBuf>,
+    /// Those among them that the compiler has by itself.
+    system: Vec<PathBuf>,
+}
+
+/// What was asked of a compiler so far, by flags.
+#[derive(Debug, Default)]
+pub(super) struct SearchPaths(Mutex<HashMap<Vec<String>, Answer>>);
+
+/// An answer that is known or asked for.
+type Answer = Arc<OnceLock<Option<Arc<SearchPath>>>>;
+
+/// What an outcome depends on beside what was read.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Traced {
+    /// Files that sources ask for by `__has_include` and that are there.
+    pub(super) present: Vec<PathBuf>,
+    /// Files that would have been found, or found first.
+    pub(super) absent: BTreeSet<PathBuf>,
+}
+
+impl SearchPaths {
+    /// Where `flags` have the compiler look, asked once. `own` is its command without them and without what the environment adds, `full`
+    /// the whole; `None` where it does not say.
+    pub(super) fn of(
+        &self,
+        flags: &[String],
+        directory: &Path,
+        work: &Path,
+        [own, full]: [&dyn Fn() -> Invocation; 2],
+    ) -> Option<Arc<SearchPath>> {
+        let mut known = self.0.lock().expect("no panic while locked");
+        let cell = Arc::clone(known.entry(flags.to_vec()).or_default());
+        drop(known);
+        let ask = |command: Invocation| {
+            // Others wait for the answer, whoever is not interested any more.
+            let said = match command.run(work, &AtomicBool::new(false)) {
+                Ok(said) => said,
+                // A header among the flags may refuse an empty source.
+                Err(CompileError::Failed { stderr, .. }) => stderr,
+                Err(_) => return None,
+            };
+            folders(&said, directory)
+        };
+        let found = cell.get_or_init(|| Some(Arc::new(SearchPath { folders: ask(full())?, system: ask(own())? })));
+        found.clone()
+    }
+}
+
+/// The folders in what a compiler says with `-v`.
+fn folders(said: &str, directory: &Path) -> Option<Vec<PathBuf>> {
+    let place = |text: &str| normal(&directory.join(text.trim().trim_end_matches(" (framework directory)")));
+    let (before, rest) = said.split_once("search starts here:")?;
+    let (list, _) = rest.split_once("End of search list")?;
+    let missing = before.lines().filter_map(|line| line.strip_prefix("ignoring nonexistent directory \""));
+    let missing = missing.filter_map(|line| line.strip_suffix('"'));
+    let listed = list.lines().filter(|line| line.starts_with(' '));
+    // Where those that are missing stand among the others, it does not say.
+    Some(missing.chain(listed).map(place).collect())
+}
+
+impl SearchPath {
+    /// Whether a file is the compiler's own, as opposed to the user's.
+    fn is_system(&self, path: &Path) -> bool {
+        let within = |folders: &[PathBuf]| {
+            folders.iter().filter(|folder| path.starts_with(folder)).map(|folder| folder.components().count()).max()
+        };
+        within(&self.system).is_some_and(|depth| within(&self.folders).is_none_or(|deepest| deepest <= depth))
+    }
+
+    /// What an outcome depends on beside the files that were read, `None` where that cannot be told from their texts.
+    pub(super) fn trace(&self, read: &[PathBuf]) -> Option<Traced> {
+        let read: Vec<PathBuf> = read.iter().map(|path| normal(path)).collect();
+        let own: Vec<&PathBuf> = read.iter().filter(|path| !self.is_system(path)).collect();
+        // A name in quotes is first looked for beside the file that includes it.
+        let beside: BTreeSet<&Path> = own.iter().filter_map(|path| path.parent()).collect();
+        let mut candidates = BTreeSet::new();
+        for path in &read {
+            let mut earlier: Vec<&Path> = beside.iter().copied().collect();
+            for folder in &self.folders {
+                if let Ok(name) = path.strip_prefix(folder) {
+                    candidates.extend(earlier.iter().map(|earlier| earlier.join(name)));
+                }
+                earlier.push(folder);
+            }
+        }
+        for path in &own {
+            let text = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
+            let folder = path.parent()?;
+            for name in asked(&text)? {
+                candidates.insert(folder.join(&name));
+                candidates.extend(self.folders.iter().map(|folder| folder.join(&name)));
+            }
+        }
+        let (present, absent): (BTreeSet<PathBuf>, _) = candidates.into_iter().partition(|path| path.exists());
+        let present = present.into_iter().filter(|path| path.is_file() && !read.contains(path)).collect();
+        Some(Traced { present, absent })
+    }
+}
+
+/// The names that a source asks for by `__has_include`; `None` where the source reads what no list of the compiler names.
+fn asked(text: &str) -> Option<Vec<String>> {
+    let embeds =
+        |line: &str| line.trim_start().strip_prefix('#').is_some_and(|rest| rest.trim_start().starts_with("embed"));
+    let elsewhere = ["incbin", ".include", "__has_embed", "__DATE__", "__TIME__", "__TIMESTAMP__"];
+    if elsewhere.iter().any(|word| text.contains(word)) || text.lines().any(embeds) {
+        return None;
+    }
+    let mut names = Vec::new();
+    for (at, word) in text.match_indices("__has_include") {
+        let rest = &text[at + word.len()..];
+        let rest = rest.strip_prefix("_next").unwrap_or(rest).trim_start();
+        // Without an operand it is only asked whether the compiler knows the word.
+        let Some(operand) = rest.strip_prefix('(') else { continue };
+        let operand = operand.trim_start();
+        let end = match operand.chars().next() {
+            Some('<') => '>',
+            Some('"') => '"',
+            Some(')') | None => continue,
+            Some(_) => return None,
+        };
+        let (name, _) = operand[1..].split_once(end)?;
+        names.push(name.to_owned());
+    }
+    Some(names)
+}
+
+/// Without `.` and `..`, by text alone, as compilers' lists spell the same folder differently.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if normal.file_name().is_some() => drop(normal.pop()),
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_as_gcc_lists_them() {
+        let said = "ignoring nonexistent directory \"later\"\n\
+                    #include \"...\" search starts here:\n q\n#include <...> search starts here:\n .\n /usr/lib/gcc/12/../include\nEnd of search list.\n";
+        let found = folders(said, Path::new("/p")).unwrap();
+        assert_eq!(found, ["/p/later", "/p/q", "/p", "/usr/lib/gcc/include"].map(PathBuf::from));
+        assert_eq!(folders("gcc: error: no", Path::new("/p")), None);
+    }
+
+    #[test]
+    fn what_sources_ask_for() {
+        let asks = |text: &str| asked(text);
+        assert_eq!(asks("#include <a.h>\n#ifdef __has_include\n#endif"), Some(vec![]));
+        let text = "#if defined(__has_include) && __has_include(<a/b.h>) || __has_include_next( \"c.h\" )";
+        assert_eq!(asks(text), Some(vec!["a/b.h".into(), "c.h".into()]));
+        for text in
+            ["#if __has_include(NAME)", "asm(\".incbin \\\"t\\\"\");", " # embed <t>", "int t = sizeof __TIME__;"]
+        {
+            assert_eq!(asks(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_found_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["p/src/k.c", "p/second/a/x.h", "sys/s.h", "p/there.h"] {
+            fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs::write(at(name), "").unwrap();
+        }
+        fs::write(at("p/src/k.c"), "#if __has_include(\"there.h\") || __has_include(<nowhere.h>)").unwrap();
+        let search =
+            SearchPath { folders: vec![at("p"), at("p/first"), at("p/second"), at("sys")], system: vec![at("sys")] };
+        let traced = search.trace(&[at("p/src/k.c"), at("p/second/a/x.h"), at("sys/s.h")]).unwrap();
+        assert_eq!(traced.present, [at("p/there.h")]);
+        for name in ["p/a/x.h", "p/first/a/x.h", "p/src/a/x.h", "p/s.h", "p/second/s.h", "p/nowhere.h", "sys/nowhere.h"]
+        {
+            assert!(traced.absent.contains(&at(name)), "{name}: {traced:?}");
+        }
+        assert!(!traced.absent.contains(&at("sys/a/x.h")), "that would be found later");
+        fs::write(at("p/second/a/x.h"), "#if __has_include(X)").unwrap();
+        assert_eq!(search.trace(&[at("p/second/a/x.h")]), None);
+        fs::write(at("sys/s.h"), "#if __has_include(X)").unwrap();
+        assert!(search.trace(&[at("sys/s.h")]).is_some(), "the compiler's own");
+    }
+}
