@@ -48,6 +48,26 @@ fn gate_passes_the_default() {
 }
 
 #[test]
+fn a_reference_of_the_other_precision_is_told_so() {
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let c = "backend = \"c\"\nsource = \"r.c\"\nentry = \"r\"";
+    fs::write(&manifest, text.replace("backend = \"fake\"\nsource = \"reference.toml\"\nentry = \"model\"", c))
+        .unwrap();
+    fs::write(package.path().join("r.c"), "void r(const float *x, float *y) { y[0] = x[0]; }\n").unwrap();
+    let shown = shown(package.path(), &["gate", "-q"]);
+    assert!(shown.starts_with("exit 2\n"), "{shown}");
+    for said in [
+        "the reference `r` takes float where it is passed double",
+        "say `precision = \"f32\"`",
+        "kernels.model.reference]",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+}
+
+#[test]
 fn two_outputs_may_be_the_same_bytes() {
     let package = package_with(MODEL, "");
     let manifest = package.path().join("Cargo.toml");

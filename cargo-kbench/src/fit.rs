@@ -9,15 +9,13 @@ use kbench_runtime::tensor::file;
 
 use crate::config::expr::{Expr, Value};
 use crate::config::{Arg, Backend, Implementation, Init, Kernel};
+use crate::gates::launchable;
 use crate::resolve::Point;
 
 /// Files that `check` reads; larger ones are looked at where they are used.
 const LARGEST_FILE: u64 = 1 << 30;
 
 /// What CUDA documents for every architecture.
-const MOST_THREADS: u64 = 1024;
-const MOST_IN_BLOCK: [u32; 3] = [1024, 1024, 64];
-const MOST_IN_GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 const MOST_IN_BOX: u32 = 256;
 /// Bytes of shared memory that a block can have on no architecture.
 const TOO_MUCH_SHARED: u32 = 227 * 1024 + 1;
@@ -86,28 +84,10 @@ fn memory(kernel: &Kernel, tensors: &[TensorSpec]) -> Option<String> {
 
 /// Limits that no device exceeds.
 fn launch(geometry: &Geometry) -> Vec<String> {
-    let mut misfits = Vec::new();
-    let threads: u64 = geometry.block.iter().map(|&size| u64::from(size)).product();
-    if threads > MOST_THREADS {
-        misfits.push(format!("a block of {threads} threads, at most {MOST_THREADS} can be launched"));
-    }
-    for (what, sizes, most) in [("block", geometry.block, MOST_IN_BLOCK), ("grid", geometry.grid, MOST_IN_GRID)] {
-        for ((size, most), axis) in sizes.into_iter().zip(most).zip(['x', 'y', 'z']) {
-            // More threads in one direction than in a block were named.
-            if size > most && (what == "grid" || threads <= MOST_THREADS) {
-                misfits.push(format!("{size} in `{what}` along {axis}, at most {most} can be launched"));
-            }
-        }
-    }
+    let mut misfits: Vec<String> = launchable::geometry(geometry).into_iter().map(|(_, text)| text).collect();
     if geometry.dynamic_shared >= TOO_MUCH_SHARED {
         let bytes = geometry.dynamic_shared;
         misfits.push(format!("{bytes} bytes of dynamic shared memory, more than any device gives a block"));
-    }
-    if let Some(cluster) = geometry.cluster
-        && let Some(at) = (0..3).find(|&at| !geometry.grid[at].is_multiple_of(cluster[at]))
-    {
-        let (grid, cluster) = (geometry.grid[at], cluster[at]);
-        misfits.push(format!("a grid of {grid} blocks in clusters of {cluster}: the clusters must divide it"));
     }
     misfits
 }

@@ -195,7 +195,7 @@ impl Cc {
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
-        let source = cache.store_shim(&shim(unit)?)?;
+        let source = cache.store_shim(&shim(unit)?, "c")?;
         let [object, depfile, stack, library] =
             ["kernel.o", "kernel.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
         let mut compile = self.base(&unit.directory, &unit.flags);

@@ -166,9 +166,9 @@ impl Cache {
     }
 
     /// Keeps a generated source; equal sources are one file.
-    pub(super) fn store_shim(&self, text: &str) -> Result<PathBuf, CompileError> {
+    pub(super) fn store_shim(&self, text: &str, extension: &str) -> Result<PathBuf, CompileError> {
         let hash = fingerprint::of_bytes(text.as_bytes());
-        let path = self.root.join("shims").join(format!("{}.c", &hash[..16]));
+        let path = self.root.join("shims").join(format!("{}.{extension}", &hash[..16]));
         if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
             return Ok(path);
         }

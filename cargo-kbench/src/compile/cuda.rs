@@ -1,6 +1,6 @@
 //! The CUDA backend: a cubin through nvcc.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -8,6 +8,7 @@ use std::{env, fs, io};
 
 use kbench_runtime::fingerprint;
 
+use super::cache::Cache;
 use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
@@ -17,7 +18,8 @@ use super::occupancy::compute_capability;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
 use super::search::{SearchPath, SearchPaths};
-use super::{Built, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
+use super::signature::{self, Mismatch};
+use super::{Built, NO_PANIC, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -35,6 +37,8 @@ pub(super) struct Nvcc {
     /// Host compilers, by name as asked for.
     hosts: Mutex<HashMap<PathBuf, Host>>,
     searches: SearchPaths,
+    /// Sources and entries whose types cannot be asserted after the source.
+    unasserted: Mutex<HashSet<(PathBuf, String)>>,
 }
 
 /// A host compiler.
@@ -60,7 +64,15 @@ impl Nvcc {
             [".", "ptxas", "cudafe++", "nvcc.profile", "../nvvm/bin/cicc", "../nvvm/libdevice/libdevice.10.bc"];
         let programs = beside.iter().map(|name| if *name == "." { path.clone() } else { path.with_file_name(name) });
         let programs = programs.filter(|path| path.is_file()).map(|path| program::identity(&path)).collect();
-        Ok(Self { path, version, ptxas, programs, hosts: Mutex::default(), searches: SearchPaths::default() })
+        Ok(Self {
+            path,
+            version,
+            ptxas,
+            programs,
+            hosts: Mutex::default(),
+            searches: SearchPaths::default(),
+            unasserted: Mutex::default(),
+        })
     }
 
     /// What stands for this compiler and its host compiler in a key.
@@ -121,6 +133,56 @@ impl Nvcc {
     pub(super) fn build(
         &self,
         unit: &Unit,
+        cache: &Cache,
+        work: &Path,
+        ended: &AtomicBool,
+        tracked: Option<&Inputs>,
+    ) -> Result<Built, CompileError> {
+        let mismatch = |found: Mismatch| CompileError::ParameterType {
+            entry: unit.entry.clone(),
+            index: found.index,
+            declared: unit.signature.get(found.index).map_or_else(String::new, |param| signature::declared(*param)),
+            found: found.found,
+        };
+        let asserting = if self.is_asserted(unit) { signature::asserting(unit) } else { None };
+        if let Some(text) = &asserting {
+            let source = cache.store_shim(text, "cu")?;
+            // At a line of ours, not of what it includes.
+            let ours = format!("{}(", source.display());
+            match self.compile(unit, &source, work, ended, tracked) {
+                Err(CompileError::Failed { stderr, .. }) if stderr.contains(&ours) => {
+                    if let Some(found) = signature::asserted(&stderr) {
+                        return Err(mismatch(found));
+                    }
+                }
+                built => return built.map_err(refused),
+            }
+        }
+        let built = self.compile(unit, &unit.source, work, ended, tracked).map_err(refused)?;
+        if asserting.is_some() {
+            // In a namespace, or beside another function of this name: the assertions do not find it.
+            let mut unasserted = self.unasserted.lock().expect(NO_PANIC);
+            unasserted.insert((unit.source.clone(), unit.entry.clone()));
+        }
+        match signature::of_symbol(&built.symbol, &unit.signature) {
+            Some(found) => Err(mismatch(found)),
+            None => Ok(built),
+        }
+    }
+
+    /// Whether the types of the entry's parameters are to be asserted: where nothing else names them.
+    fn is_asserted(&self, unit: &Unit) -> bool {
+        let key = (unit.source.clone(), unit.entry.clone());
+        !unit.signature.is_empty()
+            && fs::read_to_string(&unit.source).is_ok_and(|text| text.contains("extern \"C\""))
+            && !self.unasserted.lock().expect(NO_PANIC).contains(&key)
+    }
+
+    /// Compiles `source`, which is the unit's or includes it. Fails as nvcc does.
+    fn compile(
+        &self,
+        unit: &Unit,
+        source: &Path,
         work: &Path,
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
@@ -145,8 +207,8 @@ impl Nvcc {
                 compile.arg("-Xcompiler").arg(word);
             }
         }
-        compile.arg("-o").arg(&output).arg(&unit.source);
-        let said = compile.run(work, ended).map_err(refused)?;
+        compile.arg("-o").arg(&output).arg(source);
+        let said = compile.run(work, ended)?;
 
         let code = fs::read(&output).map_err(CompileError::io("read", &output))?;
         let understood =
@@ -158,6 +220,7 @@ impl Nvcc {
         let report = Report::parse(&said);
         let depfile_text = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
         let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
+        dependencies.retain(|path| path == &unit.source || path != source);
         let traced = tracked.and_then(|_| self.search_path(unit, arch, work)?.trace(&dependencies));
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());

@@ -94,6 +94,18 @@ pub enum CompileError {
         /// Bytes of each parameter in the machine code.
         found: Vec<u64>,
     },
+    /// A parameter of the kernel has another type than the table declares.
+    #[error("parameter {} of `{entry}` is `{found}`, the table declares {declared}", index + 1)]
+    ParameterType {
+        /// The kernel.
+        entry: String,
+        /// Its place in the signature, from 0.
+        index: usize,
+        /// Its type.
+        found: String,
+        /// What the table declares.
+        declared: String,
+    },
     /// A unit that no compiler here can take.
     #[error("{what}")]
     Unsupported {
@@ -141,6 +153,7 @@ impl CompileError {
                     | CompileError::EntryNotFound { .. }
                     | CompileError::AmbiguousEntry { .. }
                     | CompileError::SignatureMismatch { .. }
+                    | CompileError::ParameterType { .. }
                     | CompileError::Model { .. }
             )
     }

@@ -44,6 +44,7 @@ mod program;
 mod ptxas;
 pub mod sanitizer;
 mod search;
+mod signature;
 #[cfg(test)]
 mod tests_c;
 #[cfg(test)]
@@ -347,7 +348,7 @@ impl Compiler {
         let (began, started) = (Instant::now(), SystemTime::now());
         let built = match unit.backend {
             Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
-            Backend::Cuda => self.nvcc()?.build(unit, work.path(), ended, tracked)?,
+            Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
             Backend::Fake => fake::build(unit)?,
         };
         // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.

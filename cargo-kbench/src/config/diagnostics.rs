@@ -37,6 +37,15 @@ pub struct Place {
     pub range: Range<usize>,
 }
 
+#[cfg(test)]
+impl Place {
+    /// For what no manifest says.
+    pub fn nowhere() -> Self {
+        let source = Source { path: PathBuf::new(), shown: String::new(), text: String::new() };
+        Self { source: Arc::new(source), range: 0..0 }
+    }
+}
+
 /// How bad a [`Diagnostic`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {

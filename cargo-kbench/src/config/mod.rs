@@ -30,7 +30,7 @@ mod spec;
 mod tree;
 
 pub use counters::Counters;
-pub use diagnostics::{ConfigErrors, Diagnostic};
+pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
 };
@@ -174,6 +174,8 @@ pub struct Implementation {
     pub cooperative: bool,
     /// Arguments in the order of the signature.
     pub args: Vec<Arg>,
+    /// Where the table says the type of each.
+    pub places: Vec<Place>,
 }
 
 impl Implementation {
@@ -258,6 +260,8 @@ pub struct Tensor {
     pub name: String,
     /// Element type.
     pub dtype: DType,
+    /// Where the table says it.
+    pub place: Place,
     /// Sizes, outermost first.
     pub dims: Vec<Expr>,
     /// How the kernel uses it.
@@ -328,6 +332,8 @@ pub struct Reference {
     pub kind: ReferenceKind,
     /// `F64` (default) or `F32`.
     pub precision: DType,
+    /// Where the table says it, or of what it does not.
+    pub place: Place,
 }
 
 /// The kinds of reference.

@@ -8,13 +8,11 @@ use kbench_runtime::protocol::Geometry;
 use super::resources::demand;
 use crate::compile::Resources;
 use crate::compile::occupancy::{Limit, compute_capability, multiprocessor, occupancy};
-use crate::config::{Backend, Kernel};
 use crate::evaluation::Reason;
-use crate::resolve::Point;
 
 const THREADS: u64 = 1024;
 const BLOCK_Z: u32 = 64;
-const GRID: [u64; 3] = [(1 << 31) - 1, 65535, 65535];
+const GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 /// With the attribute for sizes that are not portable, which the worker sets.
 const CLUSTER: u64 = 16;
 
@@ -23,23 +21,27 @@ pub fn geometry(geometry: &Geometry) -> Vec<(Reason, String)> {
     let mut findings = Vec::new();
     let threads = product(geometry.block);
     if threads > THREADS {
-        findings.push((Reason::Threads, format!("{threads} threads a block, a GPU takes {THREADS}")));
-    } else if geometry.block[2] > BLOCK_Z {
-        findings
-            .push((Reason::Threads, format!("{} threads of a block in z, a GPU takes {BLOCK_Z}", geometry.block[2])));
+        findings.push((Reason::Threads, format!("a block of {threads} threads, at most {THREADS} can be launched")));
     }
-    for ((axis, blocks), most) in ["x", "y", "z"].into_iter().zip(geometry.grid).zip(GRID) {
-        if u64::from(blocks) > most {
-            findings.push((Reason::Geometry, format!("{blocks} blocks of a grid in {axis}, a GPU takes {most}")));
+    let z = geometry.block[2];
+    if z > BLOCK_Z && threads <= THREADS {
+        findings.push((Reason::Threads, format!("{z} in `block` along z, at most {BLOCK_Z} can be launched")));
+    }
+    for ((axis, size), most) in ["x", "y", "z"].into_iter().zip(geometry.grid).zip(GRID) {
+        if size > most {
+            let text = format!("{size} in `grid` along {axis}, at most {most} can be launched");
+            findings.push((Reason::Geometry, text));
         }
     }
     if let Some(cluster) = geometry.cluster {
         let blocks = product(cluster);
         if blocks > CLUSTER {
-            findings.push((Reason::Geometry, format!("{blocks} blocks a cluster, a GPU takes {CLUSTER}")));
+            findings
+                .push((Reason::Geometry, format!("a cluster of {blocks} blocks, at most {CLUSTER} can be launched")));
         }
-        if geometry.grid.iter().zip(cluster).any(|(grid, cluster)| grid % cluster.max(1) != 0) {
-            let text = format!("a grid of {:?} blocks is no multiple of a cluster of {cluster:?}", geometry.grid);
+        if let Some(at) = (0..3).find(|&at| !geometry.grid[at].is_multiple_of(cluster[at])) {
+            let (grid, cluster) = (geometry.grid[at], cluster[at]);
+            let text = format!("a grid of {grid} blocks in clusters of {cluster}: the clusters must divide it");
             findings.push((Reason::Geometry, text));
         }
     }
@@ -50,29 +52,13 @@ fn product(sizes: [u32; 3]) -> u64 {
     sizes.into_iter().map(u64::from).fold(1, u64::saturating_mul)
 }
 
-/// Why no variant of a CUDA kernel can be launched at the search's shape, by the first finding; `None` where one may be. Of a large space
-/// the first variants are looked at.
-pub fn none(kernel: &Kernel) -> Option<String> {
-    const LOOKED_AT: usize = 10_000;
-    if kernel.implementation.backend != Backend::Cuda {
-        return None;
-    }
-    let mut first = None;
-    for variant in kernel.space.variants().take(LOOKED_AT) {
-        let shape = &kernel.shapes[kernel.search.shape];
-        let point = Point { kernel, shape, variant: &variant, multiprocessors: 1 };
-        let (_, finding) = geometry(&point.geometry(&kernel.implementation).ok()?).into_iter().next()?;
-        first.get_or_insert(finding);
-    }
-    first
-}
-
 /// Why code of these resources cannot be launched, beside what [`geometry`] finds.
 pub fn code(resources: &Resources, geometry: &Geometry, arch: &str) -> Vec<(Reason, String)> {
     let threads = product(geometry.block);
     let mut findings = Vec::new();
     if let Some(most) = resources.max_threads.filter(|&most| threads > most) {
-        findings.push((Reason::Threads, format!("{threads} threads a block, the code was compiled for {most}")));
+        findings
+            .push((Reason::Threads, format!("a block of {threads} threads, the code was compiled for at most {most}")));
     }
     let Some(capability) = compute_capability(arch) else { return findings };
     if geometry.cluster.is_some() && capability.0 < 9 {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use super::{Exit, load, selected};
 use crate::cli::{OutputArgs, SelectArgs};
 use crate::executor::INTERRUPTED;
-use crate::gates::launchable;
 use crate::report::{self, out};
 
 /// Runs the verb.
@@ -24,9 +23,6 @@ pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
                 return Ok(Exit::Interrupted);
             }
             out!("{summary}");
-            if let Some(why) = launchable::none(kernel) {
-                report::status("Warning", format_args!("no variant of {} can be launched: {why}", kernel.name));
-            }
         }
     }
     Ok(Exit::Pass)

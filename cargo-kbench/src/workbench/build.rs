@@ -9,7 +9,7 @@ use kbench_runtime::protocol::Geometry;
 
 use super::{Proposed, RunError};
 use crate::compile::{Artifact, CompileError, Compiler, Unit};
-use crate::config::{Backend, Implementation, Kernel, Package};
+use crate::config::{Arg, Backend, Diagnostic, Implementation, Kernel, Package};
 use crate::evaluation::{BuildRecord, Gate, Reason, Rejection};
 use crate::gates::{self, at_level};
 use crate::resolve::{Point, ResolveError, signature, symbols};
@@ -222,7 +222,9 @@ impl<'a> Builder<'a> {
             };
             match compiled {
                 Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
-                Err(error) if error.is_variants_own() => return Ok(Err(compile_rejection(&error, name))),
+                Err(error) if error.is_variants_own() => {
+                    return Ok(Err(compile_rejection(&error, implementation, name)));
+                }
                 Err(error) => return Err(RunError::Tool(error)),
             }
         }
@@ -271,8 +273,14 @@ impl<'a> Builder<'a> {
 }
 
 /// A compiler's refusal as a rejection.
-pub(super) fn compile_rejection(error: &CompileError, shape: &str) -> Rejection {
+pub(super) fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
     let (gate, reason, output) = match error {
+        CompileError::ParameterType { index, declared, .. } => {
+            let places = implementation.args.iter().zip(&implementation.places);
+            let place = places.filter(|(arg, _)| !matches!(arg, Arg::Symbol { .. })).nth(*index);
+            let drawn = place.map(|(_, place)| Diagnostic::error(error.to_string()).at(place, declared).render(false));
+            (Gate::Compile, Reason::CompileFailed, drawn)
+        }
         CompileError::TooMuchShared { .. } => (Gate::Resources, Reason::SharedMemory, None),
         CompileError::Failed { stderr, .. } => (Gate::Compile, Reason::CompileFailed, Some(stderr.clone())),
         _ => (Gate::Compile, Reason::CompileFailed, None),

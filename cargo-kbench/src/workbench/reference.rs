@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
@@ -11,7 +12,7 @@ use kbench_runtime::reference::{self, Asked, References, View};
 use kbench_runtime::tensor::{self, Blobs};
 
 use super::{RunError, Workbench};
-use crate::config::{BaselineKind, Implementation, Kernel, ReferenceKind, Shape};
+use crate::config::{BaselineKind, Diagnostic, Implementation, Kernel, ReferenceKind, Shape};
 use crate::executor::{ExecutorError, PATIENCE};
 use crate::external::{Inputs, Problem, Program, ProgramOptions, Refusal};
 use crate::space::Variant;
@@ -23,6 +24,18 @@ pub(super) struct Programs {
     running: HashMap<String, Program>,
     /// Their results, in the folder where the worker looks for them.
     results: Option<References>,
+}
+
+/// That a reference is written for the other precision, drawn at the line of the table that says or leaves out which it is.
+fn other_precision(kernel: &Kernel, implementation: &Implementation) -> String {
+    let (passed, takes, help) = match kernel.reference.precision {
+        DType::F32 => ("float", "double", "leave `precision = \"f32\"` out, or write the reference in float"),
+        _ => ("double", "float", "write the reference in double, or say `precision = \"f32\"` in its table"),
+    };
+    let message = format!("the reference `{}` takes {takes} where it is passed {passed}", implementation.entry);
+    let label = format!("every floating-point tensor is passed as {passed}");
+    let drawn = Diagnostic::error(message).at(&kernel.reference.place, label).help(help).render(false);
+    drawn.trim_start_matches("error: ").to_owned()
 }
 
 impl Workbench<'_> {
@@ -52,7 +65,14 @@ impl Workbench<'_> {
             artifact
         } else {
             let artifact = self.builder.compiler.compile(&unit).map_err(|error| {
-                if error.is_variants_own() { failed(error.to_string()) } else { RunError::Tool(error) }
+                if !error.is_variants_own() {
+                    return RunError::Tool(error);
+                }
+                // Whether it is right but for the precision, the compiler knows.
+                let other = if precision == DType::F64 { DType::F32 } else { DType::F64 };
+                let unit = self.builder.unit(kernel, implementation, shape, variant, Some(other));
+                let is_other = unit.is_ok_and(|unit| self.builder.compiler.compile(&unit).is_ok());
+                failed(if is_other { other_precision(kernel, implementation) } else { error.to_string() })
             })?;
             self.executor.add_blob(&artifact.hash, &artifact.code);
             self.references.push((unit, artifact.clone()));

@@ -88,7 +88,9 @@ impl Workbench<'_> {
         };
         let made = match self.sanitized_case(sanitizer, variant, shape) {
             Ok(made) => made,
-            Err(error) if error.is_variants_own() => return rejected(compile_rejection(&error, &name)),
+            Err(error) if error.is_variants_own() => {
+                return rejected(compile_rejection(&error, self.builder.implementation(), &name));
+            }
             Err(error) => return Err(RunError::Tool(error)),
         };
         let (artifact, case) = match made {

@@ -22,17 +22,18 @@ pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report
         Some("f32") => DType::F32,
         _ => DType::F64,
     };
+    let place = own.get("precision").map_or(&entry.key_place, |node| &node.place).clone();
     if let Some(program) = own.entry("command") {
         for extra in own.entries.iter().filter(|extra| !["command", "precision"].contains(&extra.key.as_str())) {
             let diagnostic = Diagnostic::error(format!("`{}` does not belong to a reference by `command`", extra.key));
             report.push(diagnostic.at(&extra.key_place, "").at(&program.key_place, ""));
         }
-        return Some(Reference { kind: ReferenceKind::Command(command(&program.node, report)?), precision });
+        return Some(Reference { kind: ReferenceKind::Command(command(&program.node, report)?), precision, place });
     }
     needs(own, entry, "reference", &["source", "entry"], report);
     let table = with_kernel_defaults(own, kernel_table, false);
     let implementation = implementation(&table, &Slot { noun: "reference", entry, env, tensors, report });
-    Some(Reference { kind: ReferenceKind::Function(Box::new(implementation?)), precision })
+    Some(Reference { kind: ReferenceKind::Function(Box::new(implementation?)), precision, place })
 }
 
 fn needs(table: &Table, entry: &Entry, noun: &str, keys: &[&str], report: &Report) {

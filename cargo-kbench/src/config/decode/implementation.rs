@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kbench_runtime::dtype::DType;
 
-use super::super::diagnostics::{Diagnostic, Report};
+use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::expr::Expr;
 use super::super::keys::ARG;
 use super::super::tree::{Entry, Item, Node, Table};
@@ -38,6 +38,7 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
     let dynamic_shared =
         table.get("dynamic_shared").and_then(|node| slot.env.expr(node, "dynamic_shared", Need::Bytes));
     let args = args(table, backend, slot);
+    let places = places(table, &args, slot);
     match backend {
         Some(Backend::Cuda) => needs_grid_and_block(table, slot),
         Some(Backend::C) => warn_unused_keys(table, slot),
@@ -57,7 +58,18 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
         dynamic_shared: dynamic_shared.filter(|_| launched),
         cooperative: launched && table.get("cooperative").and_then(Node::bool).unwrap_or(false),
         args,
+        places,
     })
+}
+
+/// Where the type of each argument is said: that of a tensor where it is declared.
+fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place> {
+    let nodes = table.get("args").map(Node::elements).unwrap_or_default();
+    let place = |(arg, node): (&Arg, &Node)| match arg {
+        Arg::Tensor(tensor) => slot.tensors.list.get(*tensor).map_or(&node.place, |tensor| &tensor.place).clone(),
+        _ => node.table().and_then(|table| table.get("scalar")).map_or(&node.place, |scalar| &scalar.place).clone(),
+    };
+    args.iter().zip(nodes).map(place).collect()
 }
 
 /// The backend that the table says, or else the source's extension.

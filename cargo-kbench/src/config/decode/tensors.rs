@@ -94,7 +94,8 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
         None if dtype.is_float() => Init::Normal { mean: 0.0, std: 1.0 },
         None => Init::Integers { low: 0, high: 15 },
     };
-    Some(Tensor { name: entry.key.clone(), dtype, dims, role, init })
+    let place = table.get("dtype")?.place.clone();
+    Some(Tensor { name: entry.key.clone(), dtype, place, dims, role, init })
 }
 
 fn init_of(node: &Node, dtype: DType, elements: &[(&Shape, i64)], report: &Report) -> Option<Init> {

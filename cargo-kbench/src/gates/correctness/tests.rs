@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Place;
 use kbench_runtime::pattern::Pattern;
 use kbench_runtime::protocol::{Beside, ErrorSizes, OutOfBounds};
 
@@ -88,6 +89,7 @@ fn a_kernel_declared_nondeterministic_may_differ_from_itself() {
 fn tensor(name: &str, dtype: DType) -> Tensor {
     Tensor {
         name: name.into(),
+        place: Place::nowhere(),
         dtype,
         dims: vec![],
         role: kbench_runtime::protocol::Role::Out,
@@ -194,6 +196,7 @@ fn in_a_pattern_limits_grow_with_the_outputs_and_with_their_sensitivity() {
 fn an_error_of_one_sign_everywhere_is_warned_of() {
     let tensors = [Tensor {
         name: "o".into(),
+        place: Place::nowhere(),
         dtype: DType::F32,
         dims: Vec::new(),
         role: Role::Out,
