@@ -49,13 +49,12 @@ sanitizers() {
     done
 }
 
-# The shipped kernels: patterns, any size, quantisation apart; several variants.
+# The shipped kernels: patterns, any size, quantisation apart.
 kernels() {
-    local variant i=0
-    for variant in USE_FAST_EXP=0 USE_FAST_EXP=1 USE_PERSISTENT_CTA=1 USE_WARP_SPECIALIZATION=1 \
-        USE_WARP_SPECIALIZATION=1,USE_PERSISTENT_CTA=1,NUM_PRODUCER_WARPS=2,USE_FAST_EXP=1 TILE_M=128,TILE_N=128; do
-        quietly "sdpa-$((i += 1))" 200 gate -v --manifest-path kernels/sdpa/Cargo.toml --iters 30 --variant "$variant"
-        row $? "sdpa $variant" "$(grep -m1 -E 'FAIL|quantization:|performance' "$out/sdpa-$i.txt")"
+    local kernel
+    for kernel in sdpa sdpa_fp16 sdpa_128 stage2 stage5; do
+        quietly "$kernel" 200 gate -v --manifest-path kernels/sdpa/Cargo.toml --kernel "$kernel" --iters 30
+        row $? "$kernel" "$(grep -m1 -E 'FAIL|quantization:|performance' "$out/$kernel.txt")"
     done
     quietly matmul-gate 200 gate -v --manifest-path kernels/matmul/Cargo.toml --iters 20
     row $? matmul "$(grep -m1 -E 'FAIL|performance' "$out/matmul-gate.txt")"
@@ -71,9 +70,9 @@ timing() {
 }
 
 profile() {
-    quietly profile-sdpa 200 profile --manifest-path kernels/sdpa/Cargo.toml --shapes mission,long
+    quietly profile-sdpa 200 profile --manifest-path kernels/sdpa/Cargo.toml --shapes mission
     quietly profile-matmul 200 profile --manifest-path kernels/matmul/Cargo.toml
-    NCU=/nonexistent quietly profile-no-ncu 200 profile --manifest-path kernels/sdpa/Cargo.toml
+    NCU=/nonexistent quietly profile-no-ncu 200 profile --manifest-path kernels/sdpa/Cargo.toml --kernel stage2
     cat "$out"/profile-*.txt
     head -3 "$out"/profile-*.err
 }
@@ -86,7 +85,7 @@ audit() {
         grep -A3 SURVIVED "$out/audit-$kernel.txt"
     done
     # Where absolute limits see nothing.
-    quietly audit-long 60 audit --manifest-path kernels/sdpa/Cargo.toml --shapes long --seeds 2
+    quietly audit-long 60 audit --manifest-path kernels/sdpa/Cargo.toml --kernel stage2 --shapes long --seeds 2
     row $? 'sdpa at long' "$(tail -1 "$out/audit-long.txt")"
 }
 

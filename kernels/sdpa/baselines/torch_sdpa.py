@@ -67,6 +67,7 @@ class Attention:
             raise Unavailable(f"the table has no tensor {missing[0]}")
         self.inputs = [self.load(tensors[name]) for name in names[:3]]
         self.output = tensors[names[3]]
+        self.set_up(device)
         self.cold = request["cache"] == "cold"
         self.backend = backend
         self.alive = alive
@@ -104,6 +105,9 @@ class Attention:
         if tensor["dtype"] not in types:
             raise Unavailable(f"PyTorch has no attention for {tensor['dtype']}, the type of {tensor['name']}")
         return types[tensor["dtype"]]
+
+    def set_up(self, device):
+        """What a call needs beside its inputs."""
 
     def call(self):
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -179,13 +183,19 @@ class Attention:
             taken.append(self.sample())
         return taken
 
+    def poison(self):
+        self.result.fill_(float("nan"))
+
+    def values(self):
+        return self.result
+
     def check(self):
         """Runs the very graph that is timed, and writes what it leaves."""
         self.alive("launch")
-        self.result.fill_(float("nan"))
+        self.poison()
         self.launch()
         self.synchronize()
-        result = self.result.contiguous().cpu()
+        result = self.values().contiguous().cpu()
         if list(result.shape) != self.output["dims"] or result.dtype != self.dtype(self.output):
             raise Unavailable(
                 f"{self.output['name']} is {self.output['dtype']} {self.output['dims']}, "
@@ -213,12 +223,8 @@ def preload(backend, device, alive):
         pass
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backend", choices=BACKENDS, required=True)
-    parser.add_argument("--tensors", nargs=4, default=["q16", "k16", "v16", "o"], metavar=("Q", "K", "V", "O"))
-    args = parser.parse_args()
-
+def serve(make, preload):
+    """Answers requests with what `make` makes of a request to prepare."""
     # Standard output is for the protocol alone: whatever a library prints goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -242,9 +248,9 @@ def main():
             if request["type"] == "hello":
                 device = request["device"]
                 say(type="hello", protocol=PROTOCOL)
-                preload(args.backend, device, alive)
+                preload(device, alive)
             elif request["type"] == "prepare":
-                attention = Attention(args.backend, args.tensors, device, request, alive)
+                attention = make(device, request, alive)
                 say(
                     type="prepared",
                     clock="cuda-graph",
@@ -262,6 +268,21 @@ def main():
         except Unavailable as why:
             say(type="unavailable", message=str(why))
             return
+
+
+def tensors(parser):
+    parser.add_argument("--tensors", nargs=4, default=["q16", "k16", "v16", "o"], metavar=("Q", "K", "V", "O"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", choices=BACKENDS, required=True)
+    tensors(parser)
+    args = parser.parse_args()
+    serve(
+        lambda device, request, alive: Attention(args.backend, args.tensors, device, request, alive),
+        lambda device, alive: preload(args.backend, device, alive),
+    )
 
 
 if __name__ == "__main__":
