@@ -1,75 +1,100 @@
-// Reference for sdpa.cu: softmax(softmax_scale * Q K^T) V in double precision, on the dequantised inputs.
+// Reference for the kernels here: softmax(softmax_scale * Q K^T) V in double precision, on the dequantised inputs.
 //
-// q, k, v are the E4M3 values and the scales are the kernel's own, all widened exactly to double. One CTA per query row
-// (grid [S, H, B]); it makes two passes over the keys, so it needs no memory that grows with S: the first finds the
-// largest score, the second sums the exponentials and the values they weigh.
+// q, k, v are the E4M3 values and the scales are the kernel's own, all widened exactly to double. A CTA takes kRows query rows of a head
+// (grid [ceil(S / kRows), H, B]) and makes two passes over the keys, so it needs no memory that grows with S: the first finds the
+// largest scores, the second sums the exponentials and the values they weigh.
 
 constexpr int kThreads = 128;  // also the keys scored at a time
-
-// The result of op over the CTA's values, for every thread.
-template <typename Op>
-__device__ double reduce(double value, Op op) {
-    __shared__ double values[kThreads];
-    __syncthreads();
-    values[threadIdx.x] = value;
-    __syncthreads();
-    for (int n = kThreads / 2; n > 0; n /= 2) {
-        if (threadIdx.x < n) {
-            values[threadIdx.x] = op(values[threadIdx.x], values[threadIdx.x + n]);
-        }
-        __syncthreads();
-    }
-    return values[0];
-}
+constexpr int kRows = 8;
+constexpr int kMaxDim = 128;
 
 extern "C" __global__ void __launch_bounds__(kThreads)
     sdpa_reference(const double *q, const double *k, const double *v, const double *q_scale, const double *k_scale,
                    const double *v_scale, double *o, int B, int H, int S, int D) {
-    const int row = blockIdx.x, head = blockIdx.y, batch = blockIdx.z;
-    const long long first_row = (static_cast<long long>(batch) * H + head) * S;
-    const double *q_row = q + (first_row + row) * D;
-    const double *k_head = k + first_row * D;
-    const double *v_head = v + first_row * D;
-    double *o_row = o + (first_row + row) * D;
+    const int head = blockIdx.y, first_row = blockIdx.x * kRows, rows = min(kRows, S - first_row);
+    const long long first = (static_cast<long long>(blockIdx.z) * H + head) * S;  // of the head's rows
+    const double *k_head = k + first * D;
+    const double *v_head = v + first * D;
     const double score_scale = q_scale[head] * k_scale[head] / sqrt(static_cast<double>(D));
 
-    auto score = [&](int key) {
-        double dot = 0.0;
-        for (int d = 0; d < D; ++d) {
-            dot += q_row[d] * k_head[static_cast<long long>(key) * D + d];
+    __shared__ double queries[kRows][kMaxDim], outputs[kRows][kMaxDim], weights[kRows][kThreads], max_score[kRows], sum[kRows];
+    for (int i = threadIdx.x; i < kRows * D; i += kThreads) {
+        const int row = i / D, d = i % D;
+        queries[row][d] = row < rows ? q[(first + first_row + row) * D + d] : 0.0;
+        outputs[row][d] = 0.0;
+    }
+    __syncthreads();
+
+    auto scores = [&](int key, double (&dot)[kRows]) {
+        for (int row = 0; row < kRows; ++row) {
+            dot[row] = 0.0;
         }
-        return dot * score_scale;
+        for (int d = 0; d < D; ++d) {
+            const double x = k_head[static_cast<long long>(key) * D + d];
+#pragma unroll
+            for (int row = 0; row < kRows; ++row) {
+                dot[row] += queries[row][d] * x;
+            }
+        }
+        for (int row = 0; row < kRows; ++row) {
+            dot[row] *= score_scale;
+        }
+    };
+    // What the threads have for each row, made one by op.
+    auto reduce = [&](const double (&values)[kRows], double *result, auto op) {
+        __syncthreads();
+        for (int row = 0; row < kRows; ++row) {
+            weights[row][threadIdx.x] = values[row];
+        }
+        __syncthreads();
+        if (threadIdx.x < kRows) {
+            double all = weights[threadIdx.x][0];
+            for (int i = 1; i < kThreads; ++i) {
+                all = op(all, weights[threadIdx.x][i]);
+            }
+            result[threadIdx.x] = all;
+        }
+        __syncthreads();
     };
 
-    double max_score = -INFINITY;
-    for (int key = threadIdx.x; key < S; key += kThreads) {
-        max_score = fmax(max_score, score(key));
+    double own[kRows], dot[kRows];
+    for (int row = 0; row < kRows; ++row) {
+        own[row] = -INFINITY;
     }
-    max_score = reduce(max_score, [](double a, double b) { return fmax(a, b); });
+    for (int key = threadIdx.x; key < S; key += kThreads) {
+        scores(key, dot);
+        for (int row = 0; row < kRows; ++row) {
+            own[row] = fmax(own[row], dot[row]);
+        }
+    }
+    reduce(own, max_score, [](double a, double b) { return fmax(a, b); });
 
-    __shared__ double weights[kThreads];
-    double sum = 0.0;
-    for (int d = threadIdx.x; d < D; d += kThreads) {
-        o_row[d] = 0.0;
+    for (int row = 0; row < kRows; ++row) {
+        own[row] = 0.0;
     }
     for (int first_key = 0; first_key < S; first_key += kThreads) {
         const int keys = min(kThreads, S - first_key);
         __syncthreads();
         if (threadIdx.x < keys) {
-            weights[threadIdx.x] = exp(score(first_key + threadIdx.x) - max_score);
-            sum += weights[threadIdx.x];
+            scores(first_key + threadIdx.x, dot);
+            for (int row = 0; row < kRows; ++row) {
+                weights[row][threadIdx.x] = exp(dot[row] - max_score[row]);
+                own[row] += weights[row][threadIdx.x];
+            }
         }
         __syncthreads();
-        for (int d = threadIdx.x; d < D; d += kThreads) {
+        for (int i = threadIdx.x; i < kRows * D; i += kThreads) {
+            const int row = i / D, d = i % D;
             double weighted = 0.0;
-            for (int i = 0; i < keys; ++i) {
-                weighted += weights[i] * v_head[static_cast<long long>(first_key + i) * D + d];
+            for (int key = 0; key < keys; ++key) {
+                weighted += weights[row][key] * v_head[static_cast<long long>(first_key + key) * D + d];
             }
-            o_row[d] += weighted;
+            outputs[row][d] += weighted;
         }
     }
-    sum = reduce(sum, [](double a, double b) { return a + b; });
-    for (int d = threadIdx.x; d < D; d += kThreads) {
-        o_row[d] *= v_scale[head] / sum;
+    reduce(own, sum, [](double a, double b) { return a + b; });
+    for (int i = threadIdx.x; i < rows * D; i += kThreads) {
+        const int row = i / D, d = i % D;
+        o[(first + first_row + row) * D + d] = outputs[row][d] * v_scale[head] / sum[row];
     }
 }

@@ -57,9 +57,6 @@ struct Ring {
     }
 };
 
-__device__ __forceinline__ void tma_prefetch(const TensorMap *map) {
-    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
 // Copies the map's box at (x, y, z) and reports its bytes to the barrier. Elements outside the tensor become zeros.
 __device__ __forceinline__ void tma_load(uint32_t dst, const TensorMap *map, int x, int y, int z, Barrier barrier) {
     asm volatile(

@@ -71,10 +71,8 @@ __device__ __forceinline__ void write_part(uint32_t part, const tiles::Outputs &
 }
 
 // Adds up all parts of this CTA's share of the rows, four neighbouring outputs a thread at a time.
-__device__ __forceinline__ void merge(const Problem &p, uint32_t shared, int item, int rank, float scale) {
+__device__ __forceinline__ void merge(const Problem &p, uint32_t shared, const Item &item, int rank, const Scales &scales) {
     constexpr int kUnits = HEAD_DIM / 4, kOwnRows = kRows / CLUSTER;
-    const int bh = p.batch_head(item, kItemRows);
-    const float v_scale = p.v_scale[bh % p.heads];
     for (int unit = threadIdx.x; unit < kOwnRows * kUnits; unit += kThreads) {
         const int row = rank * kOwnRows + unit / kUnits, column = unit % kUnits * 4;
         float2 ends[kParts];
@@ -94,22 +92,22 @@ __device__ __forceinline__ void merge(const Problem &p, uint32_t shared, int ite
         float sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < kParts; ++i) {
-            const float weight = softmax::exp2_fast((ends[i].x - max) * scale);
+            const float weight = softmax::exp2_fast((ends[i].x - max) * scales.score);
             sum = fmaf(weight, ends[i].y, sum);
             x.x = fmaf(weight, values[i].x, x.x);
             x.y = fmaf(weight, values[i].y, x.y);
             x.z = fmaf(weight, values[i].z, x.z);
             x.w = fmaf(weight, values[i].w, x.w);
         }
-        p.store(x, v_scale / sum, bh, p.first_row(item, kItemRows) + row, column);
+        p.store(x, scales.value / sum, item, item.first_row + row, column);
     }
 }
 
 __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     const int group = __shfl_sync(0xffffffffu, threadIdx.x / kWarpgroup, 0), warp = threadIdx.x / 32 % 4;
-    const int item = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
-    const int bh = p.batch_head(item, kItemRows), key_tiles = p.key_tiles();
-    const size_t head = static_cast<size_t>(bh) * p.seq_len * HEAD_DIM;
+    const Item item = Items<kItemRows>(p).item();
+    const int rank = blockIdx.x % CLUSTER, key_tiles = p.key_tiles();
+    const size_t head = static_cast<size_t>(item.batch_head) * p.seq_len * HEAD_DIM;
     const uint32_t region = shared + group * kRegion, raw = region + STAGES * kKeyTile, values = raw + STAGES * kKeyTile;
 
     const auto copy = [&](int tile, int stage) {
@@ -127,8 +125,9 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     int tile = rank * WARPGROUPS + group, stage = 0;
     copy(tile, 0);
     tiles::Queries q;
-    load_queries(q, p.queries + head, p.first_row(item, kItemRows) + warp * 16, p.seq_len);
-    softmax::Rows rows = {{-INFINITY, -INFINITY}, {}, p.score_scale(item, kItemRows)};
+    load_queries(q, p.queries + head, item.first_row + warp * 16, p.seq_len);
+    const Scales scales = p.scales(item);
+    softmax::Rows rows = {{-INFINITY, -INFINITY}, {}, scales.score};
     tiles::Outputs o;
     tiles::clear(o);
 #if P_E4M3
@@ -183,7 +182,7 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
 
     softmax::finish_sums(rows, o);
     if (kParts == 1) {
-        p.store(o, rows.sum, item, kItemRows, warp * 16);
+        p.store(o, rows.sum, scales.value, item, warp * 16);
         return;
     }
     hopper::copy_wait<0>();
@@ -194,7 +193,7 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     } else {
         __syncthreads();
     }
-    merge(p, shared, item, rank, rows.scale);
+    merge(p, shared, item, rank, scales);
     if (CLUSTER > 1) {
         hopper::cluster_sync();  // others may still read this CTA's parts
     }

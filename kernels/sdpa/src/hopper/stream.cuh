@@ -87,21 +87,21 @@ __device__ __forceinline__ void copy(const Problem &p, const Rings &rings) {
     uint32_t queries_parity = 1;
     const int key_tiles = p.key_tiles();
 #pragma unroll 1
-    for (int item = blockIdx.x; item < p.items(kItemRows); item = p.next(item)) {
-        const int batch_head = p.batch_head(item, kItemRows);
+    for (Items<kItemRows> items(p); items.more(); items.advance()) {
+        const Item item = items.item();
         rings.queries(1).wait(queries_parity);
         queries_parity ^= 1;
         rings.queries(0).arrive_and_expect(kQueryTile);
-        load_tile(rings.shared, p.q, kItemRows, p.first_row(item, kItemRows), batch_head, rings.queries(0));
+        load_tile(rings.shared, p.q, kItemRows, item.first_row, item.batch_head, rings.queries(0));
 #pragma unroll 1
         for (int tile = 0; tile < key_tiles; ++tile) {
             const int key = first_key(tile, key_tiles);
             rings.keys(1, keys.stage).wait(keys.parity ^ 1);
             rings.keys(0, keys.stage).arrive_and_expect(kKeyTile);
-            load_tile(rings.key_tile(keys.stage), p.k, TILE_N, key, batch_head, rings.keys(0, keys.stage));
+            load_tile(rings.key_tile(keys.stage), p.k, TILE_N, key, item.batch_head, rings.keys(0, keys.stage));
             rings.raw(1, raw.stage).wait(raw.parity ^ 1);
             rings.raw(0, raw.stage).arrive_and_expect(kKeyTile);
-            load_tile(rings.raw_tile(raw.stage), p.v, TILE_N, key, batch_head, rings.raw(0, raw.stage));
+            load_tile(rings.raw_tile(raw.stage), p.v, TILE_N, key, item.batch_head, rings.raw(0, raw.stage));
             keys.advance();
             raw.advance();
         }
@@ -113,12 +113,12 @@ __device__ __forceinline__ void prepare(const Problem &p, const Rings &rings, in
     hopper::Ring<kRawStages> raw;
     hopper::Ring<STAGES> values;
         const tiles::Preparer preparer(rings.raw_tile(0), rings.value_tile(0), warp, kPreparers);
-    int items = 0;
-    for (int item = blockIdx.x; item < p.items(kItemRows); item = p.next(item)) {
-        ++items;
+    int tiles = 0;
+    for (Items<kItemRows> items(p); items.more(); items.advance()) {
+        tiles += p.key_tiles();
     }
 #pragma unroll 1
-    for (int tiles = items * p.key_tiles(); tiles > 0; --tiles) {
+    for (; tiles > 0; --tiles) {
         rings.values(1, values.stage).wait(values.parity ^ 1);
         rings.raw(0, raw.stage).wait(raw.parity);
         preparer.run(raw.stage * kKeyTile, values.stage * kValueTile);
@@ -324,8 +324,10 @@ __device__ __forceinline__ void compute(const Problem &p, const Rings &rings, in
     if (group == WARPGROUPS - 1) {
         pass_turn(group);
     }
-    for (int item = blockIdx.x; item < p.items(kItemRows); item = p.next(item)) {
-        consumer.rows = {{}, {}, p.score_scale(item, kItemRows)};
+    for (Items<kItemRows> items(p); items.more(); items.advance()) {
+        const Item item = items.item();
+        const Scales scales = p.scales(item);
+        consumer.rows = {{}, {}, scales.score};
         tiles::clear(consumer.o);
         rings.queries(0).wait(queries_parity);
         queries_parity ^= 1;
@@ -333,7 +335,7 @@ __device__ __forceinline__ void compute(const Problem &p, const Rings &rings, in
         release(rings.queries(1));
         consumer.run(key_tiles, p.seq_len - (key_tiles - 1) * TILE_N);
         softmax::finish_sums(consumer.rows, consumer.o);
-        p.store(consumer.o, consumer.rows.sum, item, kItemRows, group * kRows + warp * 16);
+        p.store(consumer.o, consumer.rows.sum, scales.value, item, group * kRows + warp * 16);
     }
 }
 
@@ -342,19 +344,22 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     const Rings rings = {shared, &barriers};
     // The shuffle tells the compiler that a warp has one role.
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
-    if (threadIdx.x == 0) {
-        hopper::tma_prefetch(p.q);
-        hopper::tma_prefetch(p.k);
-        hopper::tma_prefetch(p.v);
-        rings.init();
-    }
+    // The first warp copies: it does not wait for the others, which wait for its barriers.
+    if (warp == 0) {
+        if (threadIdx.x == 0) {
+            rings.init();
+        }
+        __syncwarp();
+        hopper::named_barrier_arrive(1 + WARPGROUPS, kThreads);
+    } else {
 #if P_E4M3
-    for (int stage = 0; stage < STAGES; ++stage) {
-        tiles::write_ones(rings.value_tile(stage), threadIdx.x, kThreads);
-    }
-    hopper::fence_async();
+        for (int stage = 0; stage < STAGES; ++stage) {
+            tiles::write_ones(rings.value_tile(stage), threadIdx.x - 32, kThreads - 32);
+        }
+        hopper::fence_async();
 #endif
-    __syncthreads();
+        hopper::named_barrier_sync(1 + WARPGROUPS, kThreads);
+    }
     if (warp < 4) {
         hopper::release_registers<kProducerRegisters>();
         if (warp > 0) {
