@@ -251,7 +251,11 @@ say() { printf '%s\n' "$1"; }
 while read -r request; do
     printf '%s\n' "$request" >>"log-$mode"
     case $request in
-    *'"type":"hello"'*) say '{"type":"hello","protocol":1}' ;;
+    *'"type":"hello"'*)
+        case $mode in
+        silent) say '{"type":"hello","protocol":1}' ;;
+        *) say "{\"type\":\"hello\",\"protocol\":1,\"identity\":\"$(cat imported 2>/dev/null)\"}" ;;
+        esac ;;
     *'"type":"prepare"'*)
         output=$(printf '%s' "$request" | sed 's/.*"output":"\([^"]*\)".*/\1/')
         say '{"type":"stage","stage":"inputs"}'
@@ -285,32 +289,76 @@ fn referred(mode: &str) -> tempfile::TempDir {
     package
 }
 
+/// Requests of a type that a reference got so far.
+fn requests(package: &Path, mode: &str, of: &str) -> usize {
+    let log = fs::read_to_string(package.join(format!("log-{mode}"))).unwrap();
+    let asked = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    asked.filter(|request| request["type"] == of).count()
+}
+
 #[test]
 fn a_program_may_be_the_reference() {
     let package = referred("good");
-    let asked = || {
-        let log = fs::read_to_string(package.path().join("log-good")).unwrap();
-        let asked: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        asked
-    };
-    for _ in 0..2 {
+    let gate = || {
         let (code, messages) = messages(package.path(), &["gate", "--iters", "10"]);
         assert_eq!(code, 0, "{messages:#?}");
         let errors = &find(&messages, "verdict")["errors"][0];
         assert_eq!((&errors["seeds"], &errors["max_abs_err"]), (&2.into(), &0.0.into()), "{errors}");
-        assert_eq!(errors["patterns"].as_array().unwrap().len(), 6);
-        // Two seeds, one after timing, and six patterns twice; a second run finds all of that in the cache.
-        assert_eq!(asked().iter().filter(|request| request["type"] == "prepare").count(), 3 + 2 * 6);
-    }
-    let asked = asked();
-    assert_eq!(asked.iter().filter(|request| request["type"] == "hello").count(), 1, "one process");
-    let tensors = &asked[1]["tensors"];
+        (requests(package.path(), "good", "prepare"), errors["patterns"].as_array().unwrap().len())
+    };
+    // Two seeds, one after timing, and each pattern twice; a second run finds all of that in the cache.
+    let (first, patterns) = gate();
+    assert_eq!(first, 3 + 2 * patterns);
+    assert_eq!(gate().0, first);
+    let log = fs::read_to_string(package.path().join("log-good")).unwrap();
+    let prepare: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
+    let tensors = &prepare["tensors"];
     assert_eq!((&tensors[0]["name"], &tensors[0]["dtype"]), (&"x".into(), &"f64".into()));
     assert_eq!((&tensors[1]["name"], &tensors[1]["dtype"]), (&"y".into(), &"f64".into()));
-    // Another program has other results.
+    // Another program has other results, and so has one that states another identity.
     fs::write(package.path().join("reference.sh"), format!("{REFERENCE}\n# changed")).unwrap();
-    messages(package.path(), &["gate", "--iters", "10"]);
-    assert!(fs::read_to_string(package.path().join("log-good")).unwrap().matches("hello").count() > 1);
+    assert_eq!(gate().0, 2 * first);
+    fs::write(package.path().join("imported"), "version 2").unwrap();
+    assert_eq!(gate().0, 3 * first);
+    assert_eq!(requests(package.path(), "good", "hello"), 4, "one process a run");
+}
+
+#[test]
+fn a_reference_that_states_no_identity_is_asked_in_each_run() {
+    let package = referred("silent");
+    let tune = |more: &[&str]| {
+        let (code, messages) = messages(package.path(), &[&["autotune", "--iters", "10"], more].concat());
+        assert_eq!(code, 0, "{messages:#?}");
+        let recalled = find(&messages, "tuned")["entry"]["search"]["recalled"].clone();
+        (requests(package.path(), "silent", "prepare"), recalled.as_u64().unwrap_or(0))
+    };
+    let (first, _) = tune(&[]);
+    // Its results are what they were: what was measured by them still counts.
+    let (second, recalled) = tune(&[]);
+    assert!(second > first && recalled > 0, "{first} {second} {recalled}");
+    let changed =
+        REFERENCE.replace("*) head -c 2048 /dev/zero >", "*) head -c 2047 /dev/zero >\"$output\"; printf '\\200' >>");
+    assert_ne!(changed, REFERENCE);
+    fs::write(package.path().join("reference.sh"), changed).unwrap();
+    let (_, recalled) = tune(&[]);
+    assert_eq!(recalled, 0, "judged by other results");
+}
+
+#[test]
+fn results_belong_to_all_that_a_program_is_told() {
+    let package = referred("good");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    // Shapes that differ in a number that is no size of a tensor.
+    let shapes = "shapes = { only = { N = 256, P = 1 }, other = { N = 256, P = 2 } }";
+    fs::write(&manifest, text.replace("shapes.only = { N = 256 }", shapes)).unwrap();
+    let (code, messages) = messages(package.path(), &["gate", "--iters", "10", "--seeds", "3"]);
+    assert_eq!(code, 0, "{messages:#?}");
+    let log = fs::read_to_string(package.path().join("log-good")).unwrap();
+    for size in [1, 2] {
+        let prepared = log.lines().filter(|line| line.contains(&format!("\"P\":{size}"))).count();
+        assert!(prepared >= 3, "each of three seeds at P = {size}: {prepared}");
+    }
 }
 
 #[test]

@@ -177,6 +177,8 @@ pub struct Program {
     worker: Worker,
     /// Whether its hello was not heard yet.
     is_new: bool,
+    /// What its hello stated of it.
+    identity: Option<String>,
     timeout: Duration,
     outputs: Vec<(usize, PathBuf)>,
     /// What it reads.
@@ -196,6 +198,7 @@ impl Program {
         Ok(Self {
             worker,
             is_new: true,
+            identity: None,
             timeout: options.timeout,
             outputs: Vec::new(),
             clock: String::new(),
@@ -209,12 +212,21 @@ impl Program {
             return Ok(());
         }
         match self.hear()? {
-            Answer::Hello { protocol: VERSION } => Ok(()),
-            Answer::Hello { protocol } => {
+            Answer::Hello { protocol: VERSION, identity } => {
+                self.identity = identity;
+                Ok(())
+            }
+            Answer::Hello { protocol, .. } => {
                 Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")))
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What it states that its results depend on, if anything.
+    pub fn identity(&mut self) -> Result<Option<String>, Refusal> {
+        self.greet()?;
+        Ok(self.identity.clone())
     }
 
     /// Has it prepare everything. A reference does so again and again.

@@ -40,6 +40,9 @@ const LARGEST_FILE: usize = 256 << 20;
 /// What the names of files that are still being written start with; tempfile's own default, which earlier versions used.
 const TEMPORARY: &str = ".tmp";
 
+/// What identities of references start with whose results are for one process alone. So do the keys of these results.
+pub const PASSING: &str = "passing-";
+
 const MAGIC: &[u8; 8] = b"kbref-2\n";
 
 /// Which inputs a reference gets.
@@ -163,9 +166,9 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], asked: Asked, device: 
     let generation = (GENERATION, pattern::GENERATION);
     // Which bytes its machine code has is of no account beside what it does.
     let launch = Launch { blob: String::new(), ..reference.launch.clone() };
-    let reference = Reference { launch, ..reference.clone() };
-    let content = (generation, reference, tensors, asked, device);
-    fingerprint::of("reference result 3", &content)
+    let content = (generation, Reference { launch, ..reference.clone() }, tensors, asked, device);
+    let key = fingerprint::of("reference result 3", &content);
+    if reference.identity.starts_with(PASSING) { PASSING.to_owned() + &key } else { key }
 }
 
 fn takes(launch: &Launch, tensor: usize) -> bool {
@@ -355,15 +358,15 @@ fn store(path: &Path, key: &str, outputs: &Outputs) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Deletes the results used least recently until the folder holds at most `most` bytes of them, and temporary files older than
-/// `abandoned`. Nothing that has another name than this module gives.
+/// Deletes the results used least recently until the folder holds at most `most` bytes of them, and temporary files, and results
+/// for one process, that have not been used for `abandoned`. Nothing that has another name than this module gives.
 fn tidy(folder: &Path, most: u64, abandoned: Duration) -> std::io::Result<()> {
     let mut results = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (path, metadata) = (entry.path(), entry.metadata()?);
         let (true, Ok(used)) = (metadata.is_file(), metadata.modified()) else { continue };
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+        if [TEMPORARY, PASSING].iter().any(|prefix| entry.file_name().to_string_lossy().starts_with(prefix)) {
             if used.elapsed().is_ok_and(|age| age > abandoned) {
                 let _ = std::fs::remove_file(path);
             }
@@ -470,16 +473,23 @@ mod tests {
             let file = std::fs::File::options().append(true).open(path).unwrap();
             file.set_modified(now - Duration::from_secs(age)).unwrap();
         };
-        for (name, age) in
-            [("a.ref", 30), ("b.ref", 10), ("c.ref", 20), (".tmpold", 4000), (".tmpnew", 5), ("other", 9000)]
-        {
+        for (name, age) in [
+            ("a.ref", 30),
+            ("b.ref", 10),
+            ("c.ref", 20),
+            (".tmpold", 4000),
+            (".tmpnew", 5),
+            ("passing-a.ref", 4000),
+            ("passing-b.ref", 5),
+            ("other", 9000),
+        ] {
             write(name, age);
         }
         tidy(folder.path(), 200, ABANDONED).unwrap();
         let mut names: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, [".tmpnew", "b.ref", "c.ref", "other"]);
+        assert_eq!(names, [".tmpnew", "b.ref", "c.ref", "other", "passing-b.ref"]);
 
         References::new(Some(folder.path().to_owned())).get("d", || Ok(outputs())).unwrap();
         std::fs::File::options()

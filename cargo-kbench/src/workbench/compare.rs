@@ -160,7 +160,7 @@ impl<'a> Workbench<'a> {
         }
         let mut inputs = None;
         while !contenders.is_empty() {
-            let key = self.comparison_key(&contenders, &rivals);
+            let key = self.comparison_key(&contenders, &rivals, shape)?;
             if let Some(known) = self.known.comparisons.get(&key) {
                 compared.entries.clone_from(&known.entries);
                 return Ok(compared);
@@ -206,12 +206,23 @@ impl<'a> Workbench<'a> {
     }
 
     /// Everything that a comparison depends on.
-    fn comparison_key(&self, contenders: &[Contender<'_>], rivals: &[Rival<'_>]) -> String {
+    fn comparison_key(
+        &mut self,
+        contenders: &[Contender<'_>],
+        rivals: &[Rival<'_>],
+        shape: usize,
+    ) -> Result<String, RunError> {
         let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+        let shape = &self.kernel.shapes[shape].name;
+        let mut answers = Vec::new();
+        for contender in contenders {
+            answers.extend(self.refer_timed(contender.kernel, shape, &contender.case, &job)?);
+        }
+        let job = Named { built: &[] }.time(&job);
         let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
         let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, self.program_key(rival))).collect();
         let limits = &self.kernel.gates.correctness;
-        fingerprint::of("comparison", &(self.circumstances(), &names, &job, limits, programs))
+        Ok(fingerprint::of("comparison", &(self.circumstances(), &names, &job, answers, limits, programs)))
     }
 
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot

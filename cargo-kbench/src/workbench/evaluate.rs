@@ -80,7 +80,7 @@ impl Workbench<'_> {
                             }
                         }
                         // The same key whatever there is to beat: see `serves`.
-                        evaluation.key = self.key(&jobs, &built, &evaluation.warnings);
+                        evaluation.key = self.key(&jobs, &built, &evaluation.warnings)?;
                         if let Some(known) = self.known_as(&evaluation, variant, &built, stop_above)? {
                             return Ok(known);
                         }
@@ -195,14 +195,21 @@ impl Workbench<'_> {
     }
 
     /// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.
-    fn key(&self, jobs: &Jobs, built: &Built, warnings: &[String]) -> String {
+    fn key(&mut self, jobs: &Jobs, built: &Built, warnings: &[String]) -> Result<String, RunError> {
+        let kernel = self.kernel;
+        let started = Instant::now();
+        let mut answers = Vec::new();
+        for (shape, job) in &jobs.checks {
+            answers.extend(self.refer_check(kernel, &kernel.shapes[*shape].name, job)?);
+        }
+        self.times.verify += started.elapsed();
         let named = Named { built: &built.builds };
         let checks: Vec<CheckJob> = jobs.checks.iter().map(|(_, job)| named.check(job)).collect();
         let more = jobs.more.iter().map(|(_, time, after)| (named.time(time), named.check(after)));
         let more: Vec<_> = more.collect();
         let (time, after) = (named.time(&jobs.time), named.check(&jobs.after));
-        let limits = &self.kernel.gates.correctness;
-        fingerprint::of("evaluation", &(self.circumstances(), checks, time, after, more, limits, warnings))
+        let jobs = (checks, time, after, more, answers);
+        Ok(fingerprint::of("evaluation", &(self.circumstances(), jobs, &kernel.gates.correctness, warnings)))
     }
 
     fn run(&mut self, jobs: Jobs, built: &Built, evaluation: &mut Evaluation) -> Result<(), RunError> {

@@ -1,14 +1,15 @@
 //! What outputs are compared with: references, which are functions or programs, and naive implementations.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, OnceLock};
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
 };
-use kbench_runtime::reference::{self, Asked, References, View};
+use kbench_runtime::reference::{self, Asked, PASSING, References, View};
 use kbench_runtime::tensor::{self, Blobs};
 
 use super::{RunError, Workbench};
@@ -24,6 +25,14 @@ pub(super) struct Programs {
     running: HashMap<String, Program>,
     /// Their results, in the folder where the worker looks for them.
     results: Option<References>,
+    /// Fingerprints of results by key, of programs that state no identity.
+    answers: HashMap<String, String>,
+}
+
+/// What this process adds to the identities of programs that state none.
+fn this_process() -> u64 {
+    static DRAWN: OnceLock<u64> = OnceLock::new();
+    *DRAWN.get_or_init(|| RandomState::new().hash_one(std::process::id()))
 }
 
 /// That a reference is written for the other precision, drawn at the line of the table that says or leaves out which it is.
@@ -51,7 +60,7 @@ impl Workbench<'_> {
         let implementation = match &kernel.reference.kind {
             ReferenceKind::Function(implementation) => implementation,
             ReferenceKind::Command(command) => {
-                let identity = self.program_identity(&kernel.shapes[shape], command);
+                let identity = self.program_identity(kernel, &kernel.shapes[shape], command)?;
                 return Ok(Reference { launch: program_launch(kernel), precision, program: true, identity });
             }
         };
@@ -108,14 +117,52 @@ impl Workbench<'_> {
         launch.map(Some).map_err(|error| failed(&error))
     }
 
-    /// What a program's results depend on beside its tensors, as far as one can see from here: the command, the files of the
-    /// package that it names, and what it is told of the shape.
-    fn program_identity(&self, shape: &Shape, command: &[String]) -> String {
-        fingerprint::of("program reference", &(command, self.named_files(command), &shape.name, &shape.dims))
+    /// What a program's results depend on beside its tensors: the command, the files of the package that it names, what it is told of the
+    /// shape, and what it states of itself. What it imports only it knows: the results of a program that states nothing are this
+    /// process's own.
+    fn program_identity(&mut self, kernel: &Kernel, shape: &Shape, command: &[String]) -> Result<String, RunError> {
+        let stated = self.program(kernel, command).and_then(|program| {
+            let stated = program.identity();
+            stated.map_err(|refusal| refused(kernel, &shape.name, refusal))
+        });
+        let stated = match stated {
+            Ok(stated) => stated,
+            Err(error) => {
+                self.programs.running.remove(&kernel.name);
+                return Err(error);
+            }
+        };
+        let named = (command, self.named_files(command), &shape.name, &shape.dims);
+        Ok(match stated {
+            Some(stated) => fingerprint::of("program reference", &(named, stated)),
+            None => PASSING.to_owned() + &fingerprint::of("passing program reference", &(named, this_process())),
+        })
     }
 
-    /// Has a program give the results that a check needs, unless they are known. Nothing to do for a function.
-    pub(super) fn refer_check(&mut self, kernel: &Kernel, shape: &str, job: &CheckJob) -> Result<(), RunError> {
+    /// The program that is a kernel's reference, started if it does not run.
+    fn program(&mut self, kernel: &Kernel, command: &[String]) -> Result<&mut Program, RunError> {
+        if !self.programs.running.contains_key(&kernel.name) {
+            let options = ProgramOptions {
+                runner: &kernel.runner,
+                command,
+                directory: &self.builder.package.directory,
+                device: self.device.as_ref().expect("open"),
+                timeout: PATIENCE,
+            };
+            let program = Program::open(&options).map_err(|refusal| refused(kernel, "its start", refusal))?;
+            self.programs.running.insert(kernel.name.clone(), program);
+        }
+        Ok(self.programs.running.get_mut(&kernel.name).expect("inserted above"))
+    }
+
+    /// Has a program give the results that a check needs, unless they are known. Nothing to do for a function. Gives fingerprints of
+    /// the results where the program states no identity: then they are what tells it from another.
+    pub(super) fn refer_check(
+        &mut self,
+        kernel: &Kernel,
+        shape: &str,
+        job: &CheckJob,
+    ) -> Result<Vec<String>, RunError> {
         let (tensors, reference) = (&job.case.tensors, &job.reference);
         let mut asked: Vec<Asked> = job.seeds.iter().map(|seed| Asked::seed(*seed)).collect();
         if reference::is_quantized(tensors, &reference.launch) {
@@ -136,7 +183,7 @@ impl Workbench<'_> {
         shape: &str,
         timed: &TimedCase,
         job: &TimeJob,
-    ) -> Result<(), RunError> {
+    ) -> Result<Vec<String>, RunError> {
         let asked: Vec<Asked> = std::iter::once(job.seed).chain(job.other_seed).map(Asked::seed).collect();
         self.refer(kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
@@ -149,34 +196,51 @@ impl Workbench<'_> {
         tensors: &[TensorSpec],
         reference: &Reference,
         asked: &[Asked],
-    ) -> Result<(), RunError> {
+    ) -> Result<Vec<String>, RunError> {
+        let mut answers = Vec::new();
         if !reference.program {
-            return Ok(());
+            return Ok(answers);
         }
         let device = self.device.clone().expect("open");
         for &asked in asked {
             let folder = self.worker_options.cache.clone();
             let results = self.programs.results.get_or_insert_with(|| References::new(Some(folder)));
             let key = reference::key(reference, tensors, asked, &device);
-            if results.knows(&key) {
-                continue;
+            if !results.knows(&key) {
+                let shape = kernel.shapes.iter().find(|other| other.name == shape).expect("a shape of the kernel");
+                let outputs = match self.ask_program(kernel, shape, tensors, reference, asked) {
+                    Ok(outputs) => outputs,
+                    Err(error) => {
+                        self.programs.running.remove(&kernel.name);
+                        return Err(error);
+                    }
+                };
+                let results = self.programs.results.as_mut().expect("made above");
+                results.get(&key, || Ok(outputs)).expect("it is there");
             }
-            let shape = kernel.shapes.iter().find(|other| other.name == shape).expect("a shape of the kernel");
-            let outputs = match self.ask_program(kernel, shape, tensors, reference, asked) {
-                Ok(outputs) => outputs,
-                Err(error) => {
-                    self.programs.running.remove(&kernel.name);
-                    return Err(error);
-                }
-            };
-            let results = self.programs.results.as_mut().expect("made above");
-            results.get(&key, || Ok(outputs)).expect("it is there");
+            if reference.identity.starts_with(PASSING) {
+                answers.push(self.answer(&key));
+            }
         }
         // The worker is about to look for them.
         if let Some(results) = &mut self.programs.results {
             results.settle();
         }
-        Ok(())
+        Ok(answers)
+    }
+
+    /// The fingerprint of a result that is known.
+    fn answer(&mut self, key: &str) -> String {
+        if let Some(answer) = self.programs.answers.get(key) {
+            return answer.clone();
+        }
+        let results = self.programs.results.as_mut().expect("it was asked for");
+        let outputs = results.get(key, || unreachable!("it is there")).expect("it is there");
+        let hashes: Vec<_> =
+            outputs.iter().map(|(index, (dtype, data))| (index, dtype, fingerprint::of_bytes(data))).collect();
+        let answer = fingerprint::of("answer", &hashes);
+        self.programs.answers.insert(key.to_owned(), answer.clone());
+        answer
     }
 
     fn ask_program(
@@ -189,11 +253,7 @@ impl Workbench<'_> {
     ) -> Result<reference::Outputs, RunError> {
         let ReferenceKind::Command(command) = &kernel.reference.kind else { unreachable!("it is a program") };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
-        let refused = |refusal: Refusal| match refusal {
-            Refusal::Interrupted => ExecutorError::Interrupted.into(),
-            Refusal::Unavailable(message) => RunError::Unavailable { kernel: kernel.name.clone(), message },
-            Refusal::Failure(failure) => failed(format!("at {}: the reference failed: {failure}", shape.name)),
-        };
+        let refused = |refusal: Refusal| refused(kernel, &shape.name, refusal);
         let mut blobs = Blobs::new();
         for (path, hash) in &self.files {
             blobs.insert(hash.clone(), Arc::new(std::fs::read(path)?));
@@ -203,19 +263,8 @@ impl Workbench<'_> {
         let wide = reference::wide_specs(reference, tensors);
         let inputs = reference::wide_inputs(reference, tensors, &inputs, asked.view);
         let inputs = Inputs::of(wide, inputs, &self.scratch)?;
-        let device = self.device.as_ref().expect("open");
-        if !self.programs.running.contains_key(&kernel.name) {
-            let options = ProgramOptions {
-                runner: &kernel.runner,
-                command,
-                directory: &self.builder.package.directory,
-                device,
-                timeout: PATIENCE,
-            };
-            let program = Program::open(&options).map_err(refused)?;
-            self.programs.running.insert(kernel.name.clone(), program);
-        }
-        let program = self.programs.running.get_mut(&kernel.name).expect("inserted above");
+        let device = &self.device.clone().expect("open");
+        let program = self.program(kernel, command)?;
         let dims: BTreeMap<String, i64> = shape.dims.iter().cloned().collect();
         let (seed, cache) = (asked.seed, CacheMode::Hot);
         let problem = Problem { shape: &shape.name, dims, seed, warmup: 0, cache };
@@ -231,6 +280,18 @@ impl Workbench<'_> {
         }
         reference::some_finite(tensors, &outputs, asked).map_err(|failure| failed(failure.to_string()))?;
         Ok(outputs)
+    }
+}
+
+/// Why there is no result of a program.
+fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
+    let kernel = kernel.name.clone();
+    match refusal {
+        Refusal::Interrupted => ExecutorError::Interrupted.into(),
+        Refusal::Unavailable(message) => RunError::Unavailable { kernel, message },
+        Refusal::Failure(failure) => {
+            RunError::Reference { kernel, message: format!("at {at}: the reference failed: {failure}") }
+        }
     }
 }
 

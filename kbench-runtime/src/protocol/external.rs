@@ -19,6 +19,11 @@
 //! -> {"type":"checked"}
 //! ```
 //!
+//! The hello may state an identity, `{"type":"hello","protocol":1,"identity":"attention 3, torch 2.11.0"}`: all that results depend on
+//! beside the command, the files that it names and what `prepare` says, such as a version or a hash of what the program imports. The results of
+//! a reference that states one are kept across runs while it states the same; those of any other are asked for in each run. It is best
+//! said before anything slow is loaded.
+//!
 //! A reference by `command` speaks it too, and is never asked for `time`. `prepare` comes again for each set of inputs, and every
 //! floating-point tensor, outputs too, is f64, or f32 where `reference.precision` says so.
 //!
@@ -104,6 +109,9 @@ pub enum Answer {
     Hello {
         /// [`VERSION`] of the program.
         protocol: u32,
+        /// What its results depend on beside what the driver knows.
+        #[serde(default)]
+        identity: Option<String>,
     },
     /// A sign of life, at any time.
     Stage {
@@ -156,7 +164,7 @@ mod tests {
             .iter()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}")))
             .collect();
-        assert!(matches!(answers[..], [Answer::Hello { protocol: VERSION }, Answer::Prepared { .. }, ..]));
+        assert!(matches!(answers[..], [Answer::Hello { protocol: VERSION, .. }, Answer::Prepared { .. }, ..]));
         assert_eq!(answers.len(), 5);
         let requests = shown("<-");
         assert_eq!(requests.len(), 5);
@@ -167,8 +175,9 @@ mod tests {
         }
         let others =
             source.split("`{\"type\"").skip(1).map(|rest| format!("{{\"type\"{}", rest.split('`').next().unwrap()));
-        let others: Vec<Answer> = others.take(3).map(|line| serde_json::from_str(&line).unwrap()).collect();
-        assert!(matches!(others[0], Answer::Unavailable { .. }));
-        assert_eq!(others[1..], [Stage::Inputs, Stage::Timing].map(|stage| Answer::Stage { stage }));
+        let others: Vec<Answer> = others.take(4).map(|line| serde_json::from_str(&line).unwrap()).collect();
+        assert!(matches!(others[0], Answer::Hello { identity: Some(_), .. }));
+        assert!(matches!(others[1], Answer::Unavailable { .. }));
+        assert_eq!(others[2..], [Stage::Inputs, Stage::Timing].map(|stage| Answer::Stage { stage }));
     }
 }
