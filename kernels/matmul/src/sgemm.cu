@@ -1,0 +1,293 @@
+// C = A * B in fp32 on the FMA pipe alone (no TF32, no tensor cores); A is M x K, B is K x N, C is M x N, row-major, of any size.
+//
+// A CTA computes a tile of BLOCK_M x BLOCK_N elements of C, a thread THREAD_M x THREAD_N of them in registers. K is walked in
+// steps of BLOCK_K. cp.async brings the slabs of A and B of each step to shared memory, STAGES - 1 steps ahead: A's transposed,
+// element by element, B's 16 bytes at a time. A thread reads both slabs by 128-bit loads, one element of K ahead of its FMAs.
+//
+// Where C has too few tiles to fill the GPU, the SPLIT_K CTAs of a cluster share a tile. Each walks its part of K and leaves its
+// sums in its shared memory; then each adds up a part of the tile over all CTAs, in the order of their ranks, so that the result
+// has the same bits each time.
+//
+// An SM issues an FFMA each cycle only if its operands come from different register banks (even and odd registers), one of
+// them from the operand cache. Three things are there for that, each read off the SASS: A is transposed, so that neighbouring
+// rows have registers of different parity; FMAs go up and down the columns of a thread's elements in turn, so that each shares an
+// operand with the one before; and the sums are copied before they are stored (see `store_tile`).
+//
+// kbench passes every macro with -D. COPY_AT is the quarter of a step in which the copies of a later step are issued.
+
+#if !defined(BLOCK_M) || !defined(BLOCK_N) || !defined(BLOCK_K) || !defined(THREAD_M) || !defined(THREAD_N) || \
+    !defined(STAGES) || !defined(SPLIT_K) || !defined(COPY_AT)
+#error "every toggle must be given on the command line"
+#endif
+
+namespace {
+
+constexpr int kThreadRows = BLOCK_M / THREAD_M;
+constexpr int kThreadCols = BLOCK_N / THREAD_N;
+constexpr int kThreads = kThreadRows * kThreadCols;
+// CTAs that an SM should hold: a thread of up to 64 sums gets 168 registers, one of more 255.
+constexpr int kBlocks = (THREAD_M * THREAD_N <= 64 ? 384 : 256) / kThreads;
+constexpr int kWarpRows = 8;   // a warp is 8 rows by 4 columns of threads
+constexpr int kWarpCols = 4;
+constexpr int kPitchA = BLOCK_M + 4;
+constexpr int kSlabA = BLOCK_K * kPitchA;
+constexpr int kStage = kSlabA + BLOCK_K * BLOCK_N;
+constexpr int kVectors = THREAD_N / 4;
+
+static_assert(kThreadRows % kWarpRows == 0 && kThreadCols % kWarpCols == 0, "whole warps");
+static_assert(THREAD_M % 4 == 0 && THREAD_N % 4 == 0 && BLOCK_K % 4 == 0, "128-bit loads, an even number of fragments");
+static_assert(THREAD_M * kVectors % SPLIT_K == 0, "each CTA of a cluster adds up as much");
+static_assert(STAGES >= 2 && COPY_AT >= 0 && COPY_AT < 4, "one step is read while another is on its way");
+
+// Keeps a value in a register: the compiler would rather compute it again in each step.
+__device__ __forceinline__ void keep(unsigned &x) { asm volatile("" : "+r"(x)); }
+
+__device__ __forceinline__ float4 load(unsigned address) {
+    return *static_cast<const float4 *>(__cvta_shared_to_generic(address));
+}
+
+// Copies kBytes bytes, or writes as many zeros.
+template <int kBytes>
+__device__ __forceinline__ void copy(unsigned to, const float *from, bool inside) {
+    const int bytes = inside ? kBytes : 0;
+    if constexpr (kBytes == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+    }
+}
+
+// What a thread copies of slabs of kRows x kCols elements, kBytes at a time. Neighbours in a row and in a column of a slab are
+// kAcross and kAlong elements apart in shared memory.
+template <int kBytes, int kRows, int kCols, int kAcross, int kAlong>
+struct Copies {
+    static constexpr int kWidth = kBytes / 4;
+    static constexpr int kAtOnce = kThreads * kWidth;   // elements that all threads copy at once
+    static constexpr int kCount = kRows * kCols / kAtOnce;
+    static_assert(kRows * kCols % kAtOnce == 0 && (kAtOnce % kCols == 0 || kCols % kAtOnce == 0), "each thread copies as much");
+
+    const float *from;
+    unsigned to;
+    int row, col;
+
+    __device__ __forceinline__ Copies(const float *matrix, unsigned slabs, int stride)
+        : row(threadIdx.x * kWidth / kCols), col(threadIdx.x * kWidth % kCols) {
+        from = matrix + static_cast<long long>(row) * stride + col;
+        to = slabs + 4 * (row * kAlong + col * kAcross);
+        keep(to);
+    }
+
+    // `rows` and `cols` are what the matrix has from the slab's first element on.
+    __device__ __forceinline__ void start(unsigned slot, int stride, int rows, int cols) const {
+        if (rows >= kRows && cols >= kCols) {
+#pragma unroll
+            for (int i = 0; i < kCount; ++i) {
+                const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
+                // One instruction that depends on no other copy's; left alone, the compiler adds up a chain.
+                const float *here;
+                asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(here) : "r"(stride), "r"(4 * down), "l"(from));
+                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross), here + right, true);
+            }
+        } else {
+#pragma unroll 1
+            for (int i = 0; i < kCount; ++i) {
+                const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
+                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross),
+                             from + static_cast<long long>(down) * stride + right, row + down < rows && col + right < cols);
+            }
+        }
+    }
+};
+
+// This CTA's sums over the steps from `first` up to `last`, for the thread's elements. kBytes is the width of B's copies.
+template <int kBytes>
+__device__ __forceinline__ void accumulate(float (&sum)[THREAD_M][THREAD_N], unsigned shared, const float *a, const float *b,
+                                           int rows, int cols, int n, int k, int first, int last, int thread_row,
+                                           int thread_col) {
+    unsigned a_slab = shared + 4 * (thread_row * 4), b_slab = shared + 4 * (kSlabA + thread_col * 4);
+    keep(a_slab);
+    keep(b_slab);
+    Copies<4, BLOCK_M, BLOCK_K, kPitchA, 1> of_a(a + static_cast<long long>(first) * BLOCK_K, shared, k);
+    Copies<kBytes, BLOCK_K, BLOCK_N, 1, BLOCK_N> of_b(b + static_cast<long long>(first) * BLOCK_K * n, shared + 4 * kSlabA, n);
+    int ahead = first;   // the next step to copy
+    auto copy_next = [&](unsigned slot) {
+        if (ahead < last) {
+            const int depth = k - ahead * BLOCK_K;
+            of_a.start(slot, k, rows, depth);
+            of_b.start(slot, n, depth, cols);
+            of_a.from += BLOCK_K;
+            of_b.from += static_cast<long long>(BLOCK_K) * n;
+            ++ahead;
+        }
+        asm volatile("cp.async.commit_group;" ::: "memory");
+    };
+    constexpr unsigned kSlotBytes = kStage * 4, kLastSlot = (STAGES - 1) * kSlotBytes;
+#pragma unroll
+    for (int slot = 0; slot < STAGES - 1; ++slot) {
+        copy_next(slot * kSlotBytes);
+    }
+
+    float x[2][THREAD_M], y[2][THREAD_N];
+    auto load_fragments = [&](int into, unsigned slot, int kk) {
+#pragma unroll
+        for (int j = 0; j < THREAD_N; j += 4) {
+            const float4 v = load(b_slab + slot + 4 * (kk * BLOCK_N + j * kThreadCols));
+            y[into][j] = v.x, y[into][j + 1] = v.y, y[into][j + 2] = v.z, y[into][j + 3] = v.w;
+        }
+#pragma unroll
+        for (int i = 0; i < THREAD_M; i += 4) {
+            const float4 v = load(a_slab + slot + 4 * (kk * kPitchA + i * kThreadRows));
+            x[into][i] = v.x, x[into][i + 1] = v.y, x[into][i + 2] = v.z, x[into][i + 3] = v.w;
+        }
+    };
+    asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
+    __syncthreads();
+    load_fragments(0, 0, 0);
+    unsigned slot = 0, free_slot = kLastSlot;
+    for (int step = first; step < last; ++step) {
+        unsigned next = slot;
+#pragma unroll
+        for (int kk = 0; kk < BLOCK_K; ++kk) {
+            if (kk == BLOCK_K / 4 * COPY_AT) {
+                copy_next(free_slot);
+            }
+            if (kk == BLOCK_K - 1) {
+                asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
+                // The next step's slabs have arrived for all, and all have read this step's, whose slot is free.
+                __syncthreads();
+                free_slot = slot;
+                next = slot == kLastSlot ? 0 : slot + kSlotBytes;
+            }
+            load_fragments((kk + 1) % 2, next, (kk + 1) % BLOCK_K);
+#pragma unroll
+            for (int j = 0; j < THREAD_N; ++j) {
+#pragma unroll
+                for (int down = 0; down < THREAD_M; ++down) {
+                    const int i = j % 2 ? THREAD_M - 1 - down : down;
+                    sum[i][j] += x[kk % 2][i] * y[kk % 2][j];
+                }
+            }
+        }
+        slot = next;
+    }
+}
+
+__device__ __forceinline__ void cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Four floats of the shared memory of the CTA `rank` of this cluster, at the address that `here` has in this one's.
+__device__ __forceinline__ float4 load_of(unsigned rank, unsigned here) {
+    unsigned there;
+    float4 x;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(here), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(there));
+    return x;
+}
+
+// Four neighbours in a row, of which the matrix has `cols`.
+template <int kBytes>
+__device__ __forceinline__ void store(float *c, const float4 &x, int cols) {
+    if constexpr (kBytes == 16) {
+        if (cols > 0) {
+            *reinterpret_cast<float4 *>(c) = x;
+        }
+    } else {
+        const float of[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            if (e < cols) {
+                c[e] = of[e];
+            }
+        }
+    }
+}
+
+// Vector v of a thread's sums, at its place in the tile.
+template <int kBytes>
+__device__ __forceinline__ void store_vector(float *c, const float4 &x, int v, int rows, int cols, int n, int thread_row,
+                                             int thread_col) {
+    const int i = v / kVectors;
+    const int row = thread_row * 4 + i / 4 * (kThreadRows * 4) + i % 4;
+    const int col = thread_col * 4 + v % kVectors * (kThreadCols * 4);
+    if (row < rows) {
+        store<kBytes>(c + static_cast<long long>(row) * n + col, x, cols - col);
+    }
+}
+
+template <int kBytes>
+__device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], float4 *shared, float *c, int rows, int cols, int n,
+                                           int thread_row, int thread_col) {
+    // A 128-bit store wants its four sums in registers of the parities that its operands from B have: an FMA of a sum and an
+    // element of B would then read one bank twice. Copies, made where the compiler cannot see that they are, leave it free.
+    unsigned zero = 0;
+    keep(zero);
+    float4 total[THREAD_M * kVectors];
+#pragma unroll
+    for (int v = 0; v < THREAD_M * kVectors; ++v) {
+        const float *of = &sum[v / kVectors][v % kVectors * 4];
+        auto copied = [&](float x) { return __uint_as_float(__float_as_uint(x) ^ zero); };
+        total[v] = make_float4(copied(of[0]), copied(of[1]), copied(of[2]), copied(of[3]));
+    }
+    if constexpr (SPLIT_K == 1) {
+#pragma unroll
+        for (int v = 0; v < THREAD_M * kVectors; ++v) {
+            store_vector<kBytes>(c, total[v], v, rows, cols, n, thread_row, thread_col);
+        }
+    } else {
+        __syncthreads();   // the last step's slabs make room
+        float4 *mine = shared + threadIdx.x;
+#pragma unroll
+        for (int v = 0; v < THREAD_M * kVectors; ++v) {
+            mine[v * kThreads] = total[v];
+        }
+        cluster_barrier();
+        constexpr int kShare = THREAD_M * kVectors / SPLIT_K;
+        const int first = blockIdx.z * kShare;
+        const unsigned here = static_cast<unsigned>(__cvta_generic_to_shared(mine + first * kThreads));
+#pragma unroll 4
+        for (int s = 0; s < kShare; ++s) {
+            float4 x = load_of(0, here + s * kThreads * 16);
+#pragma unroll
+            for (int rank = 1; rank < SPLIT_K; ++rank) {
+                const float4 other = load_of(rank, here + s * kThreads * 16);
+                x.x += other.x;
+                x.y += other.y;
+                x.z += other.z;
+                x.w += other.w;
+            }
+            store_vector<kBytes>(c, x, first + s, rows, cols, n, thread_row, thread_col);
+        }
+        cluster_barrier();   // no CTA leaves while another reads its shared memory
+    }
+}
+
+template <int kBytes>
+__device__ __forceinline__ void product(const float *a, const float *b, float *c, int m, int n, int k) {
+    extern __shared__ float4 dynamic[];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    constexpr int kWarpsAcross = kThreadCols / kWarpCols;
+    const int thread_row = warp / kWarpsAcross * kWarpRows + lane / kWarpCols;
+    const int thread_col = warp % kWarpsAcross * kWarpCols + lane % kWarpCols;
+    const int row0 = blockIdx.y * BLOCK_M, col0 = blockIdx.x * BLOCK_N;
+    const int steps = (k + BLOCK_K - 1) / BLOCK_K;
+    const int share = (steps + SPLIT_K - 1) / SPLIT_K;
+    const int first = min(static_cast<int>(blockIdx.z) * share, steps), last = min(first + share, steps);
+
+    float sum[THREAD_M][THREAD_N] = {};
+    accumulate<kBytes>(sum, static_cast<unsigned>(__cvta_generic_to_shared(dynamic)), a + static_cast<long long>(row0) * k,
+                       b + col0, m - row0, n - col0, n, k, first, last, thread_row, thread_col);
+    store_tile<kBytes>(sum, dynamic, c + static_cast<long long>(row0) * n + col0, m - row0, n - col0, n, thread_row, thread_col);
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(kThreads, kBlocks > 0 ? kBlocks : 1)
+    sgemm(const float *__restrict__ a, const float *__restrict__ b, float *__restrict__ c, int m, int n, int k) {
+    // Rows of B and C start at multiples of 16 bytes, or they do not.
+    if (n % 4 == 0) {
+        product<16>(a, b, c, m, n, k);
+    } else {
+        product<4>(a, b, c, m, n, k);
+    }
+}
