@@ -56,7 +56,7 @@ kernels() {
         quietly "$kernel" 200 gate -v --manifest-path kernels/sdpa/Cargo.toml --kernel "$kernel" --iters 30
         row $? "$kernel" "$(grep -m1 -E 'FAIL|quantization:|performance' "$out/$kernel.txt")"
     done
-    quietly matmul-gate 200 gate -v --manifest-path kernels/matmul/Cargo.toml --iters 20
+    quietly matmul-gate 200 gate -v --manifest-path kernels/matmul/Cargo.toml --kernel matmul --iters 20
     row $? matmul "$(grep -m1 -E 'FAIL|performance' "$out/matmul-gate.txt")"
 }
 
@@ -71,7 +71,7 @@ timing() {
 
 profile() {
     quietly profile-sdpa 200 profile --manifest-path kernels/sdpa/Cargo.toml --shapes mission
-    quietly profile-matmul 200 profile --manifest-path kernels/matmul/Cargo.toml
+    quietly profile-matmul 200 profile --manifest-path kernels/matmul/Cargo.toml --kernel matmul
     NCU=/nonexistent quietly profile-no-ncu 200 profile --manifest-path kernels/sdpa/Cargo.toml --kernel stage2
     cat "$out"/profile-*.txt
     head -3 "$out"/profile-*.err
@@ -93,12 +93,12 @@ audit() {
 speed() {
     local run
     for run in cold warm; do
-        timeout 120 "$kbench" kbench autotune -v --manifest-path kernels/matmul/Cargo.toml --target-dir "$work/speed" \
+        timeout 120 "$kbench" kbench autotune -v --manifest-path kernels/matmul/Cargo.toml --kernel matmul --target-dir "$work/speed" \
             >"$out/speed-$run.txt" 2>"$out/speed-$run.err"
         row $? "$run" "$(grep -E 'Spent|Finished' "$out/speed-$run.err" | tr '\n' ' ')"
     done
     tail -4 "$out/speed-warm.txt"
-    timeout 120 "$kbench" kbench autotune --resume -v --manifest-path kernels/matmul/Cargo.toml --target-dir "$work/speed" \
+    timeout 120 "$kbench" kbench autotune --resume -v --manifest-path kernels/matmul/Cargo.toml --kernel matmul --target-dir "$work/speed" \
         2>&1 >/dev/null | grep -E 'Spent|Finished'
 }
 

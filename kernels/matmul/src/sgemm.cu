@@ -13,7 +13,8 @@
 // rows have registers of different parity; FMAs go up and down the columns of a thread's elements in turn, so that each shares an
 // operand with the one before; and the sums are copied before they are stored (see `store_tile`).
 //
-// kbench passes every macro with -D. COPY_AT is the quarter of a step in which the copies of a later step are issued.
+// kbench passes every macro with -D. COPY_AT says when the copies of a later step are issued: 0 right behind the barrier that
+// frees their slot, 1 to 3 in that quarter of the step after it, when the warps are no longer side by side.
 
 #if !defined(BLOCK_M) || !defined(BLOCK_N) || !defined(BLOCK_K) || !defined(THREAD_M) || !defined(THREAD_N) || \
     !defined(STAGES) || !defined(SPLIT_K) || !defined(COPY_AT)
@@ -37,7 +38,7 @@ constexpr int kVectors = THREAD_N / 4;
 static_assert(kThreadRows % kWarpRows == 0 && kThreadCols % kWarpCols == 0, "whole warps");
 static_assert(THREAD_M % 4 == 0 && THREAD_N % 4 == 0 && BLOCK_K % 4 == 0, "128-bit loads, an even number of fragments");
 static_assert(THREAD_M * kVectors % SPLIT_K == 0, "each CTA of a cluster adds up as much");
-static_assert(STAGES >= 2 && COPY_AT >= 0 && COPY_AT < 4, "one step is read while another is on its way");
+static_assert(STAGES >= 3 && COPY_AT >= 0 && COPY_AT < 4, "one step is read, one is on its way and one is free");
 
 // Keeps a value in a register: the compiler would rather compute it again in each step.
 __device__ __forceinline__ void keep(unsigned &x) { asm volatile("" : "+r"(x)); }
@@ -83,9 +84,11 @@ struct Copies {
 #pragma unroll
             for (int i = 0; i < kCount; ++i) {
                 const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
-                // One instruction that depends on no other copy's; left alone, the compiler adds up a chain.
-                const float *here;
-                asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(here) : "r"(stride), "r"(4 * down), "l"(from));
+                const float *here = from + static_cast<long long>(down) * stride;
+                if constexpr (COPY_AT != 0) {
+                    // One instruction that depends on no other copy's; left alone, the compiler adds up a chain.
+                    asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(here) : "r"(stride), "r"(4 * down), "l"(from));
+                }
                 copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross), here + right, true);
             }
         } else {
@@ -148,17 +151,22 @@ __device__ __forceinline__ void accumulate(float (&sum)[THREAD_M][THREAD_N], uns
         unsigned next = slot;
 #pragma unroll
         for (int kk = 0; kk < BLOCK_K; ++kk) {
-            if (kk == BLOCK_K / 4 * COPY_AT) {
+            if (COPY_AT != 0 && kk == BLOCK_K / 4 * COPY_AT) {
                 copy_next(free_slot);
             }
             if (kk == BLOCK_K - 1) {
-                asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
-                // The next step's slabs have arrived for all, and all have read this step's, whose slot is free.
+                asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - (COPY_AT == 0 ? 3 : 2)) : "memory");
+                // The next step's slabs have arrived for all, and all have read this step's.
                 __syncthreads();
-                free_slot = slot;
                 next = slot == kLastSlot ? 0 : slot + kSlotBytes;
             }
             load_fragments((kk + 1) % 2, next, (kk + 1) % BLOCK_K);
+            if (kk == BLOCK_K - 1) {
+                if (COPY_AT == 0) {
+                    copy_next(free_slot);
+                }
+                free_slot = slot;
+            }
 #pragma unroll
             for (int j = 0; j < THREAD_N; ++j) {
 #pragma unroll
@@ -203,17 +211,9 @@ __device__ __forceinline__ void store(float *c, const float4 &x, int cols) {
     }
 }
 
-// Vector v of a thread's sums, at its place in the tile.
-template <int kBytes>
-__device__ __forceinline__ void store_vector(float *c, const float4 &x, int v, int rows, int cols, int n, int thread_row,
-                                             int thread_col) {
-    const int i = v / kVectors;
-    const int row = thread_row * 4 + i / 4 * (kThreadRows * 4) + i % 4;
-    const int col = thread_col * 4 + v % kVectors * (kThreadCols * 4);
-    if (row < rows) {
-        store<kBytes>(c + static_cast<long long>(row) * n + col, x, cols - col);
-    }
-}
+// Where a thread's row i and its vector j of a row are in the tile.
+__device__ __forceinline__ int row_of(int i, int thread_row) { return thread_row * 4 + i / 4 * (kThreadRows * 4) + i % 4; }
+__device__ __forceinline__ int col_of(int j, int thread_col) { return thread_col * 4 + j * (kThreadCols * 4); }
 
 template <int kBytes>
 __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], float4 *shared, float *c, int rows, int cols, int n,
@@ -222,24 +222,35 @@ __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], flo
     // element of B would then read one bank twice. Copies, made where the compiler cannot see that they are, leave it free.
     unsigned zero = 0;
     keep(zero);
-    float4 total[THREAD_M * kVectors];
 #pragma unroll
-    for (int v = 0; v < THREAD_M * kVectors; ++v) {
-        const float *of = &sum[v / kVectors][v % kVectors * 4];
-        auto copied = [&](float x) { return __uint_as_float(__float_as_uint(x) ^ zero); };
-        total[v] = make_float4(copied(of[0]), copied(of[1]), copied(of[2]), copied(of[3]));
+    for (int i = 0; i < THREAD_M; ++i) {
+#pragma unroll
+        for (int j = 0; j < THREAD_N; ++j) {
+            sum[i][j] = __uint_as_float(__float_as_uint(sum[i][j]) ^ zero);
+        }
     }
+    auto vector = [&](int v) {
+        const float *of = &sum[v / kVectors][v % kVectors * 4];
+        return make_float4(of[0], of[1], of[2], of[3]);
+    };
     if constexpr (SPLIT_K == 1) {
 #pragma unroll
-        for (int v = 0; v < THREAD_M * kVectors; ++v) {
-            store_vector<kBytes>(c, total[v], v, rows, cols, n, thread_row, thread_col);
+        for (int i = 0; i < THREAD_M; ++i) {
+            const int row = row_of(i, thread_row);
+#pragma unroll
+            for (int j = 0; j < kVectors; ++j) {
+                const int col = col_of(j, thread_col);
+                if (row < rows) {
+                    store<kBytes>(c + static_cast<long long>(row) * n + col, vector(i * kVectors + j), cols - col);
+                }
+            }
         }
     } else {
         __syncthreads();   // the last step's slabs make room
         float4 *mine = shared + threadIdx.x;
 #pragma unroll
         for (int v = 0; v < THREAD_M * kVectors; ++v) {
-            mine[v * kThreads] = total[v];
+            mine[v * kThreads] = vector(v);
         }
         cluster_barrier();
         constexpr int kShare = THREAD_M * kVectors / SPLIT_K;
@@ -256,7 +267,10 @@ __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], flo
                 x.z += other.z;
                 x.w += other.w;
             }
-            store_vector<kBytes>(c, x, first + s, rows, cols, n, thread_row, thread_col);
+            const int v = first + s, row = row_of(v / kVectors, thread_row), col = col_of(v % kVectors, thread_col);
+            if (row < rows) {
+                store<kBytes>(c + static_cast<long long>(row) * n + col, x, cols - col);
+            }
         }
         cluster_barrier();   // no CTA leaves while another reads its shared memory
     }

@@ -15,12 +15,17 @@
  *   UNROLL         keys (first product) or components of V (second) whose sums are held in registers at once, each for
  *                  all TILE_M queries
  *   USE_FAST_EXP   exp2 as a polynomial over whole vectors instead of one call of exp2f for each score
+ *   THREADS        threads that share the tiles of queries; each tile is computed as by one thread, so the results are
+ *                  the same bits. They are started by each call, which takes some 20 us for each
  *   HEAD_DIM       the dimension D of the shape
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if THREADS > 1
+#include <pthread.h>
+#endif
 
 _Static_assert(TILE_M % VECTOR_WIDTH == 0, "TILE_M must be a multiple of VECTOR_WIDTH");
 _Static_assert(TILE_N % UNROLL == 0, "TILE_N must be a multiple of UNROLL");
@@ -277,14 +282,58 @@ static void tile_of_queries(int queries, const float *q, const float *k, const f
             attend(1, min(queries - m, VECTOR_WIDTH), q + m * HEAD_DIM, k, v, o + m * HEAD_DIM, seq, scale);
 }
 
+struct call {
+    const float *q, *k, *v;
+    float *o;
+    int heads, seq;
+    float scale;
+};
+
+/* Share `part` of `parts` of all tiles of queries. */
+static void share_of_tiles(const struct call *call, int part, int parts)
+{
+    int in_head = (call->seq + TILE_M - 1) / TILE_M;
+    int64_t tiles = (int64_t)call->heads * in_head, end = tiles * (part + 1) / parts;
+    for (int64_t tile = tiles * part / parts; tile < end; tile++) {
+        ptrdiff_t head = (ptrdiff_t)(tile / in_head) * call->seq * HEAD_DIM;
+        int m = (int)(tile % in_head) * TILE_M;
+        ptrdiff_t first = head + (ptrdiff_t)m * HEAD_DIM;
+        tile_of_queries(min(call->seq - m, TILE_M), call->q + first, call->k + head, call->v + head, call->o + first,
+                        call->seq, call->scale);
+    }
+}
+
+#if THREADS > 1
+struct share {
+    const struct call *call;
+    int part, started;
+    pthread_t thread;
+};
+
+static void *start(void *share)
+{
+    share_of_tiles(((struct share *)share)->call, ((struct share *)share)->part, THREADS);
+    return NULL;
+}
+#endif
+
 void sdpa(const float *restrict q, const float *restrict k, const float *restrict v, float *restrict o, int32_t heads,
           int32_t seq, float scale)
 {
-    for (int h = 0; h < heads; h++) {
-        ptrdiff_t head = (ptrdiff_t)h * seq * HEAD_DIM;
-        for (int m = 0; m < seq; m += TILE_M) {
-            ptrdiff_t tile = head + (ptrdiff_t)m * HEAD_DIM;
-            tile_of_queries(min(seq - m, TILE_M), q + tile, k + head, v + head, o + tile, seq, scale);
-        }
+    struct call call = {q, k, v, o, heads, seq, scale};
+#if THREADS > 1
+    struct share shares[THREADS];
+    for (int t = 1; t < THREADS; t++) {
+        shares[t] = (struct share){.call = &call, .part = t};
+        shares[t].started = pthread_create(&shares[t].thread, NULL, start, &shares[t]) == 0;
     }
+    share_of_tiles(&call, 0, THREADS);
+    for (int t = 1; t < THREADS; t++)
+        if (shares[t].started)
+            pthread_join(shares[t].thread, NULL);
+        else
+            share_of_tiles(&call, t, THREADS);
+#else
+    share_of_tiles(&call, 0, 1);
+#endif
 }
