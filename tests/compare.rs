@@ -119,6 +119,7 @@ fn compare_reads_elite_files_and_journals() {
     insta::assert_snapshot!("journals", shown(folder, &["compare", "old.jsonl", "new.jsonl"]));
     // The journal has the default's samples, elite.json has its interval.
     let shown = assert_exit(folder, &["compare", "elite.json", "new.jsonl"], 0);
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(shown.contains("default: intervals overlap"), "{shown}");
 }
 
@@ -134,6 +135,7 @@ fn compare_refuses_other_conditions() {
     bench("sizes.json", &[]);
     insta::assert_snapshot!(shown(folder, &["compare", "old.json", "sizes.json"]));
     let shown = assert_exit(folder, &["compare", "old.json", "sizes.json", "--allow", "dims"], 0);
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(shown.contains("OLD has N=256, NEW has N=512"), "{shown}");
 
     fs::copy(folder.join("old.json"), folder.join("device.json")).unwrap();

@@ -34,6 +34,10 @@ fn c_package(source: &str, table: &str) -> tempfile::TempDir {
     let manifest = package.path().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     let text = text.replace("\"fake\"", "\"c\"").replace("model.toml", "k.c").replace("reference.toml", "r.c");
+    // Few variants and samples: it is words that are looked at.
+    let text =
+        text.replace("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", "A = [0, 1]").replace("C = [0, 1], D = [0, 1]", "C = [0]");
+    let text = text.replace("gates.correctness.seeds = 2", "gates.correctness.seeds = 2\ntiming.max_seconds = 0.05");
     fs::write(&manifest, text).unwrap();
     fs::write(package.path().join("k.c"), source).unwrap();
     let reference = "void model(const double *x, double *y) { for (int i = 0; i < 256; i++) y[i] = x[i]; }";
@@ -92,6 +96,7 @@ fn words_of_compilers_kernels_and_programs_are_escaped() {
     );
     for (source, table, verb) in [
         (format!("#error \"{HOSTILE}\"\n"), "", &["gate"][..]),
+        (format!("#warning \"{HOSTILE}\"\n{COPY}"), "", &["gate", "-v", "--iters", "10"]),
         (dies, "", &["gate", "--iters", "10"]),
         (COPY.to_owned(), program, &["bench", "--iters", "10"]),
     ] {
@@ -104,5 +109,69 @@ fn words_of_compilers_kernels_and_programs_are_escaped() {
         drop(script);
         let said = coloured(package.path(), verb);
         assert!(said.contains("\\u{9b}2J") && foreign(&said).is_empty(), "{source}: {:?} in {said:?}", foreign(&said));
+    }
+}
+
+/// A mistake that all variants share is told once, at any verbosity.
+#[test]
+fn the_same_error_is_told_once() {
+    let package = c_package("#error \"not like this\"\n", "");
+    for args in [&["build", "--all"][..], &["build", "--all", "-v"], &["autotune", "-v"], &["autotune"]] {
+        let said = coloured(package.path(), args);
+        // In the line of the rejection, and twice in the compiler's output: its own line and the source's.
+        let times = said.matches("not like this").count();
+        assert!((1..=4).contains(&times), "{args:?}: {times} times in\n{said}");
+    }
+}
+
+#[test]
+fn warnings_of_the_compiler_are_told_where_all_is_asked_for() {
+    let package = c_package(&format!("#warning \"look here\"\n{COPY}"), "");
+    for verb in [&["gate", "--iters", "10"][..], &["build", "--all"], &["autotune", "--iters", "10"]] {
+        let quiet = coloured(package.path(), verb);
+        assert!(!quiet.contains("look here"), "{verb:?}: {quiet}");
+        let verbose = coloured(package.path(), &[verb, &["-v"]].concat());
+        // In the message and in the source line below it.
+        assert_eq!(verbose.matches("look here").count(), 2, "{verb:?}: {verbose}");
+    }
+}
+
+/// Whatever is asked for and however wide the terminal is: no row of a table is wider.
+#[test]
+fn tables_fit_the_terminal() {
+    let long = "time_ns = \"20000 - 1000 * A\"\nnoise = 0";
+    let package = package_with(long, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let toggles = "toggles.macro = { A = [0, 1], NUMBER_OF_PRODUCER_WARPS = [1], A_LONG_NAME_OF_A_TOGGLE = [128], \
+        USE_PERSISTENT_BLOCKS = [0, 1] }";
+    let text = text.replace("toggles.macro = { A = [0, 1, 2, 3], B = [0, 1, 2, 3] }", toggles);
+    let baselines = "[package.metadata.kbench.kernels.model.baselines]\nanother_variant = { toggles = { A = 1 } }\n\
+        persistent = { toggles = { USE_PERSISTENT_BLOCKS = 1 } }\n";
+    fs::write(&manifest, format!("{text}{baselines}")).unwrap();
+    for columns in ["80", "60"] {
+        for args in [
+            &["autotune", "-q", "--iters", "20"][..],
+            &["bench", "-q", "--iters", "20"],
+            &["build", "--all"],
+            &["gate", "-q", "--iters", "20"],
+            &["check"],
+            &["compare", "elite.json", "elite.json"],
+        ] {
+            let output = kbench(package.path(), args).env("COLUMNS", columns).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            // Sentences are the terminal's to wrap; so is a command that is to be pasted.
+            let is_sentence = |line: &&str| {
+                ["rejected", "merged", "dead", "warning", "not judged", "recalled", "model"]
+                    .iter()
+                    .any(|word| line.starts_with(word))
+                    || ["  Winner", "  Certainty", "  Next", " compared: "].iter().any(|word| line.contains(word))
+            };
+            let wide: Vec<&str> = said
+                .lines()
+                .filter(|line| !is_sentence(line) && line.chars().count() > columns.parse().unwrap())
+                .collect();
+            assert!(output.status.success() && wide.is_empty(), "{args:?} at {columns}: {wide:#?} of\n{said}");
+        }
     }
 }

@@ -177,6 +177,9 @@ pub struct BuildRecord {
     pub binary_hash: String,
     /// Registers, shared memory, spills.
     pub resources: Resources,
+    /// What the compiler warned of; not kept.
+    #[serde(skip)]
+    pub messages: String,
 }
 
 /// Worst errors over the seeds of one shape.

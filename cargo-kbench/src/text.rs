@@ -31,6 +31,43 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Columns of a terminal that a line takes.
+pub fn width_of(line: &str) -> usize {
+    line.chars().count()
+}
+
+/// A text in lines of at most so many columns, broken between words; a word that is longer is broken where it has to be. Spaces at its
+/// start begin every line.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let trimmed = text.trim_start_matches(' ');
+    let indent = text.len() - trimmed.len();
+    if indent > 0 && indent < width {
+        let lines = wrapped(trimmed, width - indent).into_iter();
+        return lines.map(|line| format!("{:indent$}{line}", "")).collect();
+    }
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word = word;
+        loop {
+            let line = lines.last_mut().expect("there is always one");
+            let gap = usize::from(!line.is_empty());
+            if width_of(line) + gap + width_of(word) <= width {
+                line.push_str(&" "[..gap]);
+                line.push_str(word);
+                break;
+            }
+            if line.is_empty() {
+                let (at, _) = word.char_indices().nth(width).expect("it is longer than the line");
+                line.push_str(&word[..at]);
+                word = &word[at..];
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
 /// Whether a character would do something to a terminal instead of being shown: control characters except the end of a line and the
 /// tabulator, and what reorders or hides text.
 pub fn steers(c: char) -> bool {
@@ -97,6 +134,15 @@ mod tests {
         }
         assert_eq!([number(1.5), number(1e200), number(-2.5e-7)], ["1.5", "1e200", "-2.5e-7"]);
         assert_eq!([number(f64::INFINITY), number(f64::NAN)], ["inf", "NaN"]);
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("", 7), [""]);
+        assert_eq!(wrapped("a longest_word b", 5), ["a", "longe", "st_wo", "rd b"]);
+        assert_eq!(wrapped("µµ µµ", 2), ["µµ", "µµ"]);
+        assert_eq!(wrapped("  one two", 6), ["  one", "  two"]);
     }
 
     #[test]

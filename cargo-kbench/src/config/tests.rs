@@ -166,15 +166,19 @@ fn the_summary_of_check() {
       space       48 of 64 points, 16 removed by constraints
       macro       16 points at the default micro setting
       micro       2 points at the default macro setting
-      default     USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64 TILE_N=64 NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
+      default     USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64 TILE_N=64
+                  NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
       removed by  16  USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1
       shapes      small    B=1 H=8 S=128 D=64
                   mission  B=2 H=8 S=512 D=64
                   long     B=2 H=8 S=2048 D=64
-      baselines   stage2: USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64 TILE_N=64 NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
+      baselines   stage2: USE_WARP_SPECIALIZATION=0 USE_PERSISTENT_CTA=0 TILE_M=64
+                  TILE_N=64 NUM_PRODUCER_WARPS=1 USE_FAST_EXP=0
                   torch_math: python3 baselines/torch_sdpa.py --backend math
-      gates       resources    registers <= 120, shared bytes <= 65536, spill bytes <= 0
-                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 13 patterns
+      gates       resources    registers <= 120, shared bytes <= 65536, spill bytes
+                  <= 0
+                  correctness  max abs err <= 0.06, mean err <= 0.02, 5 seeds, 13
+                  patterns
                   performance  15 x torch_math at mission, 1.1 x stage2 at mission
       tuned at    mission
       objective   p50
@@ -191,7 +195,8 @@ fn the_summary_of_check() {
       default    TILE=64
       shapes     small  N=1024
       gates      resources    no limits
-                 correctness  errors usual for each output's type, 5 seeds, 13 patterns
+                 correctness  errors usual for each output's type, 5 seeds, 13
+                 patterns
                  performance  no limits
       tuned at   small
       objective  p50

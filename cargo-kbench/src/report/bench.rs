@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{WARN, dims, figures, interval, name, rejection, speedup_interval, time};
+use super::{Verbosity, WARN, dims, figures, interval, name, rejection, sampling, speedup_interval, time};
 use crate::bench::{BenchEntry, BenchRecord};
 
 /// A column that is there only where the table says what a launch does.
 type Rate = fn(&BenchRecord) -> Option<f64>;
 
 /// A table of what was measured together, the candidate first.
-pub fn side_by_side(entry: &BenchEntry) -> String {
+pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
     let mut text = format!(
         "{} at {} ({}) on {}\n",
         name(&entry.package, &entry.kernel),
@@ -53,6 +53,10 @@ pub fn side_by_side(entry: &BenchEntry) -> String {
     let _ = writeln!(text, "\n{table}");
     for (name, why) in &entry.unavailable {
         let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
+    }
+    let timings: Vec<_> = entry.entries.iter().map(|record| (record.name.as_str(), &record.timing)).collect();
+    for line in sampling::lines(&timings, entry.timing.precision.unwrap_or_default(), verbosity) {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {line}");
     }
     for warning in &entry.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");

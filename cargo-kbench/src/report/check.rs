@@ -107,7 +107,8 @@ impl Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|(title, _)| title.len()).max().unwrap_or(0);
         for (title, text) in &self.0 {
-            writeln!(f, "  {title:width$}  {}", text.trim_end())?;
+            let start = format!("  {title:width$}  ");
+            writeln!(f, "{start}{}", super::hanging(&start, text.trim_end()).trim_end())?;
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ fn verdict_of(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection:
             "output": rejection.and_then(|rejection| rejection.output.as_ref()),
             "warnings": evaluation.warnings,
             "builds": evaluation.builds,
+            "compiler_messages": super::compiler_messages(&evaluation.builds),
             "errors": evaluation.errors,
             "timing": evaluation.timing,
     });

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use kbench_runtime::stats::Speedup;
 
 use crate::config::{Diagnostic, Kernel, Shape};
-use crate::evaluation::{ExternalRecord, Rejection, TimingRecord};
+use crate::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
 use crate::text::printable;
 use style::{BAD, GOOD, NOTE, WARN};
 
@@ -21,6 +21,7 @@ pub mod json;
 pub mod objectives;
 pub mod profile;
 pub mod replay;
+pub mod sampling;
 pub mod style;
 pub mod table;
 pub mod terminal;
@@ -58,6 +59,20 @@ pub(crate) fn write_result(text: fmt::Arguments<'_>) {
         }
         _ => {}
     }
+}
+
+/// Columns of the terminal that results go to: `COLUMNS` says, or the terminal; 80 where there is none.
+pub fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    said.or_else(terminal).filter(|&width| width > 0).unwrap_or(80)
+}
+
+/// A line of two columns whose second is wrapped in the terminal's width, each further line below the second column.
+pub fn hanging(start: &str, text: &str) -> String {
+    let indent = crate::text::width_of(&style::plain(start));
+    let lines = crate::text::wrapped(text, width().saturating_sub(indent).max(30));
+    lines.join(&format!("\n{:indent$}", ""))
 }
 
 /// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
@@ -152,6 +167,15 @@ fn place_and_message(rejection: &Rejection) -> String {
     }
 }
 
+/// What compilers warned of, each text once.
+pub fn compiler_messages(builds: &[BuildRecord]) -> Vec<&str> {
+    let mut messages: Vec<&str> =
+        builds.iter().map(|build| build.messages.trim()).filter(|said| !said.is_empty()).collect();
+    messages.sort_unstable();
+    messages.dedup();
+    messages
+}
+
 /// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
 pub fn title(kernel: &Kernel) -> String {
     name(&kernel.package, &kernel.name)
@@ -179,7 +203,7 @@ pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String
 }
 
 /// Writes a line for each item; of many only the first, and how many more there are.
-fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) -> String) {
+pub(crate) fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) -> String) {
     const MOST: usize = 10;
     // One line that stands for one item says nothing that the item would not.
     let shown = if verbose || items.len() <= MOST + 1 { items.len() } else { MOST };

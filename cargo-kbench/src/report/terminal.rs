@@ -1,6 +1,6 @@
 //! Progress and results for people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use kbench_runtime::stats::FEWEST_ROUNDS;
 
-use super::objectives;
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
+use super::{objectives, sampling};
 use crate::compile::Resources;
 use crate::config::{Kernel, Level};
 use crate::elite::{EliteEntry, ProposerRecord};
-use crate::evaluation::{BuildRecord, Evaluation, Gate, ShapeErrors};
+use crate::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
 use crate::space::Layer;
@@ -29,13 +29,18 @@ pub struct Terminal {
     tuning: bool,
     /// The name of the first objective.
     objective: &'static str,
+    /// What was rejected how, with the first label: the same is said once.
+    rejected: BTreeMap<String, String>,
+    /// What compilers warned of so far.
+    warned: BTreeSet<String>,
 }
 
 impl Terminal {
     /// A reporter for this process's stderr.
     pub fn new(verbosity: Verbosity) -> Self {
         let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
-        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50" }
+        let (rejected, warned) = (BTreeMap::new(), BTreeSet::new());
+        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50", rejected, warned }
     }
 
     /// Takes the bar away, so that what follows starts on a clean line.
@@ -52,7 +57,31 @@ impl Terminal {
         }
     }
 
-    fn evaluated(&self, evaluation: &Evaluation, label: &str, place: (u64, u64), best: Option<(&str, f64)>) {
+    /// What compilers warned of, where that is new.
+    fn warn_of(&mut self, label: &str, builds: &[BuildRecord]) {
+        for said in super::compiler_messages(builds) {
+            if self.warned.insert(said.to_owned()) {
+                self.line(&format!("{WARN}{:>12}{WARN:#} of {label}:\n{said}", "Warned"));
+            }
+        }
+    }
+
+    /// A rejection in full, or whose it is the same as.
+    fn reject(&mut self, label: &str, rejection: &Rejection) {
+        let Rejection { gate, code, .. } = rejection;
+        let said = format!("{}{}", super::rejection(rejection), rejection.output.as_deref().unwrap_or_default());
+        if let Some(first) = self.rejected.get(&said) {
+            let text = format!("{WARN}{:>12}{WARN:#} {label}: {BAD}{gate}/{code}{BAD:#}, as {first}", "Rejected");
+            return self.line(&text);
+        }
+        self.rejected.insert(said, label.to_owned());
+        self.line(&format!("{WARN}{:>12}{WARN:#} {label}: {}", "Rejected", super::rejection(rejection)));
+        if let Some(output) = &rejection.output {
+            self.line(output.trim_end());
+        }
+    }
+
+    fn evaluated(&mut self, evaluation: &Evaluation, label: &str, place: (u64, u64), best: Option<(&str, f64)>) {
         let (done, total) = place;
         if let Some(bar) = &self.bar {
             bar.set_length(total);
@@ -62,11 +91,11 @@ impl Terminal {
             }));
         }
         let rejected = evaluation.rejection();
+        if self.verbosity == Verbosity::Verbose {
+            self.warn_of(label, &evaluation.builds);
+        }
         if let Some(rejection) = rejected.filter(|_| self.verbosity == Verbosity::Verbose) {
-            self.line(&format!("{WARN}{:>12}{WARN:#} {label}: {}", "Rejected", super::rejection(rejection)));
-            if let Some(output) = &rejection.output {
-                self.line(output.trim_end());
-            }
+            self.reject(label, rejection);
         } else if self.bar.is_none() {
             let values = objectives::all(&evaluation.objectives);
             let outcome = match (evaluation.p50(), rejected) {
@@ -194,7 +223,13 @@ pub fn spent(spent: &Spent) -> String {
 
 /// The result of tuning: a table, what was rejected, and the three lines the user came for. `flags` are those of this run that a
 /// `gate` of the winner needs too.
-pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path, flags: &[String]) -> String {
+pub fn tuned(
+    tuned: &Tuned,
+    kernel: &Kernel,
+    elite_path: &std::path::Path,
+    flags: &[String],
+    verbosity: Verbosity,
+) -> String {
     let mut text = String::new();
     let entry = &tuned.entry;
     let search = &entry.search;
@@ -274,6 +309,15 @@ pub fn tuned(tuned: &Tuned, kernel: &Kernel, elite_path: &std::path::Path, flags
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
+    }
+    let of_elite = entry.elite.iter().flat_map(|variant| {
+        std::iter::once(&variant.timing).chain(&variant.more_timings).map(|timing| (variant.label(), timing))
+    });
+    let of_baselines = entry.baselines.iter().map(|baseline| (baseline.name.clone(), &baseline.timing));
+    let timings: Vec<(String, &TimingRecord)> = of_elite.chain(of_baselines).collect();
+    let timings: Vec<(&str, &TimingRecord)> = timings.iter().map(|(name, timing)| (name.as_str(), *timing)).collect();
+    for line in sampling::lines(&timings, kernel.timing.precision, verbosity) {
+        let _ = writeln!(text, "{WARN}warning{WARN:#} {line}");
     }
     for warning in &tuned.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
@@ -414,22 +458,39 @@ fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate], verbosity: Verbosity) -
                 None => (GOOD, "pass", facts(gate, gated, kernel, verbosity)),
             },
         };
-        let name = gate.to_string();
-        let mut lines = facts.lines();
-        let first = lines.next().map_or_else(String::new, |line| format!("  {line}"));
-        let word = if first.is_empty() { word.to_owned() } else { format!("{word:<4}") };
-        let _ = writeln!(text, "  {name:<12} {style}{word}{style:#}{first}");
-        for line in lines {
-            let _ = writeln!(text, "{:21}{line}", "");
-        }
+        let start = format!("  {:<12} {style}{word:<4}{style:#}  ", gate.to_string());
+        // What is wrong is one line, for those who look for it in a file.
+        let lines =
+            facts.lines().map(|line| if word == "FAIL" { line.to_owned() } else { super::hanging(&start, line) });
+        let facts = lines.collect::<Vec<_>>().join(&format!("\n{:21}", ""));
+        let _ = writeln!(text, "{}", format!("{start}{facts}").trim_end());
     }
     if let Some(output) = rejection.and_then(|rejection| rejection.output.as_ref()) {
         let _ = writeln!(text, "\n{}", output.trim_end());
+    }
+    if verbosity == Verbosity::Verbose {
+        for said in super::compiler_messages(&evaluation.builds) {
+            let _ = writeln!(text, "{WARN}warning{WARN:#} of the compiler:\n{said}");
+        }
+    }
+    for line in sampling::lines(&timings(gated), kernel.timing.precision, verbosity) {
+        let _ = writeln!(text, "{WARN}warning{WARN:#}: {line}");
     }
     for warning in &evaluation.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#}: {warning}");
     }
     text
+}
+
+/// What was measured of a gated variant: together with the baselines where there are any, else alone.
+fn timings(gated: &Gated) -> Vec<(&str, &TimingRecord)> {
+    let compared = gated.compared.iter().flat_map(|(_, compared)| &compared.entries);
+    let compared: Vec<_> = compared.map(|entry| (entry.name.as_str(), &entry.timing)).collect();
+    if !compared.is_empty() {
+        return compared;
+    }
+    let evaluation = &gated.evaluation;
+    evaluation.timing.iter().chain(&evaluation.more_timings).map(|timing| ("", timing)).collect()
 }
 
 fn facts(gate: Gate, gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {

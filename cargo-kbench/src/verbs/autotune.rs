@@ -188,7 +188,7 @@ impl<'a> Tuning<'a> {
         if self.output.json() {
             report::json::tuned(&tuned);
         } else {
-            out!("{}", terminal::tuned(&tuned, kernel, &path, self.flags));
+            out!("{}", terminal::tuned(&tuned, kernel, &path, self.flags, self.output.verbosity()));
             self.say("Spent", Verbosity::Verbose, terminal::spent(&tuned.spent));
             let seconds = tuned.seconds;
             self.say(

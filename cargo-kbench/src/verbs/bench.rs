@@ -74,7 +74,7 @@ fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
     if output.json() {
         report::json::bench(entry);
     } else {
-        outln!("{}\n", report::bench::side_by_side(entry).trim_end());
+        outln!("{}\n", report::bench::side_by_side(entry, output.verbosity()).trim_end());
     }
     if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass }
 }

@@ -1,5 +1,6 @@
 //! `cargo kbench build`: compile, and gate 1; needs no device.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
@@ -175,8 +176,9 @@ fn build_for(
 
     let mut table = Table::new(["gate 1"]);
     table.columns(columns(kernel).iter().map(|&column| column.to_owned()));
+    let verbose = output.verbosity() == Verbosity::Verbose;
     let mut passed = 0;
-    let mut outputs = Vec::new();
+    let (mut refused, mut warned) = (Said::default(), Said::default());
     for (variant, attempt) in variants.iter().zip(&attempts) {
         let label = kernel.space.label(variant);
         let (status, built, rejection) = match &attempt.result {
@@ -193,26 +195,69 @@ fn build_for(
         let mut row = vec![status.to_owned()];
         row.extend(cells(builder, variant, built));
         row.push(match rejection {
-            Some(rejection) => format!("{label}  {}/{}: {}", rejection.gate, rejection.code, rejection.message),
+            Some(rejection) => format!("{label}  {}/{}", rejection.gate, rejection.code),
             None => label.clone(),
         });
         table.row(row);
-        outputs.extend(rejection.and_then(|rejection| Some((label, rejection.output.clone()?))));
+        if let Some(rejection) = rejection {
+            let output = rejection.output.as_deref().unwrap_or_default();
+            refused.add(report::rejection(rejection), output.trim_end(), &label);
+        }
+        for said in report::compiler_messages(&built.map(|built| built.records(kernel)).unwrap_or_default()) {
+            warned.add("the compiler warns".to_owned(), said, &label);
+        }
     }
     if !output.json() {
         let target = builder.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
         if shown {
             outln!("{}{target}\n\n{table}", report::title(kernel));
         }
-        for (label, text) in outputs.iter().take(if output.verbosity() == Verbosity::Verbose { usize::MAX } else { 1 })
-        {
-            outln!("{label}:\n{}\n", text.trim_end());
+        let mut text = refused.shown(verbose);
+        if verbose {
+            text += &warned.shown(true);
+        }
+        if !text.is_empty() {
+            outln!("{text}");
         }
         let of = if shown { String::new() } else { format!("{}{target}: ", report::title(kernel)) };
         outln!("{of}{passed} of {} pass gate 1", variants.len());
     }
     let exit = if passed > 0 { Exit::Pass } else { Exit::Failed };
     Ok((exit, KernelUsage::of(builder, variants, &attempts)))
+}
+
+/// What is said of variants, each once, with those that it is said of.
+#[derive(Default)]
+struct Said {
+    places: HashMap<(String, String), usize>,
+    /// What, the compiler's output, and the labels.
+    all: Vec<(String, String, Vec<String>)>,
+}
+
+impl Said {
+    fn add(&mut self, what: String, output: &str, label: &str) {
+        let at = *self.places.entry((what.clone(), output.to_owned())).or_insert(self.all.len());
+        if at == self.all.len() {
+            self.all.push((what, output.to_owned(), Vec::new()));
+        }
+        self.all[at].2.push(label.to_owned());
+    }
+
+    /// A line for each; the first has its output, which says most, the others where all is to be said.
+    fn shown(&self, verbose: bool) -> String {
+        let mut text = String::new();
+        let first = self.all.first().map(|(what, output, _)| (what, output));
+        report::listed(&mut text, &self.all, verbose, |(what, output, labels)| {
+            let line = match &labels[..] {
+                [only] if only.is_empty() => what.clone(),
+                [only] => format!("{only}: {what}"),
+                labels => format!("{} variants, first {}: {what}", labels.len(), labels[0]),
+            };
+            let is_shown = verbose || first == Some((what, output));
+            if is_shown && !output.is_empty() { format!("{line}\n{output}") } else { line }
+        });
+        text
+    }
 }
 
 /// The columns between verdict and variant.

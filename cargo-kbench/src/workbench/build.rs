@@ -52,6 +52,7 @@ impl Built {
             source_hash: build.artifact.source_hash.clone(),
             binary_hash: build.artifact.hash.clone(),
             resources: build.artifact.resources,
+            messages: build.artifact.messages.clone(),
         };
         self.builds.iter().map(record).collect()
     }

@@ -11,7 +11,6 @@ use kbench_runtime::timing::{Look, Stopping};
 use super::circumstances::Named;
 use super::evaluate::{check_job, failed, measured};
 use super::programs::{Rival, turn};
-use super::reservations;
 use super::{Proposed, RunError, Workbench};
 use crate::compile::CompileError;
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
@@ -286,7 +285,6 @@ impl<'a> Workbench<'a> {
                 timing.sampling.converged = stopping.is_converged(&timing.samples);
             }
         }
-        let precision = self.kernel.timing.precision;
         let mut entries = Vec::new();
         for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
             let record = match measured(contender.kernel, shape_name, &timing, warnings) {
@@ -327,9 +325,6 @@ impl<'a> Workbench<'a> {
                 external: Some(external),
             });
         }
-        let timings: Vec<(&str, &TimingRecord)> =
-            entries.iter().map(|entry| (entry.name.as_str(), &entry.timing)).collect();
-        warnings.extend(reservations::of_all(&timings, shape_name, precision));
         Ok(Ok(entries))
     }
 

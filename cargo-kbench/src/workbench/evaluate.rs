@@ -10,7 +10,6 @@ use kbench_runtime::protocol::{
 use kbench_runtime::stats::{Samples, Summary};
 
 use super::circumstances::Named;
-use super::reservations;
 use super::{Attempt, BuildFailure, Built, RunError, Workbench};
 use crate::config::{Kernel, Objective};
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
@@ -276,13 +275,6 @@ impl Workbench<'_> {
             return Ok(Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape))));
         };
         let record = measured(kernel, shape, &timing, warnings);
-        // With baselines the figures that count are those of the comparison, and it says the same of them.
-        if let (Ok(record), true) = (&record, kernel.baselines.is_empty()) {
-            warnings.extend(
-                reservations::of_one(record, kernel.timing.precision)
-                    .map(|reservation| format!("at {shape}: {reservation}")),
-            );
-        }
         Ok(record.map(|record| (record, Summary::of(&timing.energy))))
     }
 

@@ -38,7 +38,6 @@ mod profile;
 mod programs;
 mod proposed;
 mod reference;
-mod reservations;
 mod sanitize;
 
 use arch::arch_for;

@@ -1,0 +1,162 @@
+//! What a reader must know of how samples were taken, where it matters: one line for all that was measured together.
+
+use std::collections::BTreeMap;
+
+use kbench_runtime::protocol::{Disturbance, SmClock};
+
+use super::Verbosity;
+use crate::evaluation::TimingRecord;
+
+/// Share of samples from which on it is worth a word that they were taken again, or kept although they should not have been.
+const MANY_DISCARDED: f64 = 0.2;
+const MANY_KEPT: f64 = 0.05;
+
+/// What makes a record less certain than it looks.
+struct Finding {
+    /// Which of the findings there are, in the order in which they are told.
+    kind: u8,
+    /// How bad it is among those of its kind.
+    weight: f64,
+    text: String,
+}
+
+/// What is to be said of records with these names: nothing where little was asked for, a line each where all was asked for, and else one
+/// line, with the worst of each kind. `precision` is what was asked for of each p50.
+pub fn lines(timings: &[(&str, &TimingRecord)], precision: f64, verbosity: Verbosity) -> Vec<String> {
+    let of_one = |(name, record): &(&str, &TimingRecord)| {
+        let place = if name.is_empty() { record.shape.clone() } else { format!("{name} at {}", record.shape) };
+        findings(record, precision).into_iter().map(move |finding| (finding, place.clone()))
+    };
+    let mut all: Vec<(Finding, String)> = timings.iter().flat_map(of_one).collect();
+    if all.is_empty() || verbosity == Verbosity::Quiet {
+        return Vec::new();
+    }
+    all.sort_by(|(a, _), (b, _)| a.kind.cmp(&b.kind).then(b.weight.total_cmp(&a.weight)));
+    if verbosity == Verbosity::Verbose {
+        return all.iter().map(|(finding, place)| format!("{place}: {}", finding.text)).collect();
+    }
+    let kinds = all.chunk_by(|(a, _), (b, _)| a.kind == b.kind).map(|kind| {
+        let (Finding { text, .. }, place) = &kind[0];
+        match kind.len() {
+            1 => format!("{text} ({place})"),
+            many => format!("{text} ({place}, and {} more of {})", many - 1, timings.len()),
+        }
+    });
+    vec![kinds.collect::<Vec<_>>().join("; ")]
+}
+
+fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.raced) else { return findings };
+    let n = record.summary.n as u64;
+    let mut say = |kind, weight, text| findings.push(Finding { kind, weight, text });
+    if !record.is_known() {
+        say(0, 1.0, "p50 is not known, and decides nothing".to_owned());
+    }
+    if !sampling.converged {
+        let half = (record.summary.p50_high - record.summary.p50_low) / 2.0 / record.summary.p50;
+        let drifts = if half <= precision { ", but it drifts" } else { "" };
+        say(1, half, format!("p50 did not converge: ± {:.1} % after {n} samples{drifts}", 100.0 * half));
+    }
+    let discarded: u64 = sampling.discarded.values().sum();
+    let share = discarded as f64 / (n + discarded) as f64;
+    if share > MANY_DISCARDED {
+        let why = words(&sampling.discarded, sampling.sm_clock.as_ref());
+        say(2, share, format!("{discarded} of {} samples discarded: {why}", n + discarded));
+    }
+    let share = |samples: u64| samples as f64 / n as f64;
+    let kept: u64 = sampling.disturbed.values().sum();
+    if share(kept) > MANY_KEPT {
+        let why = words(&sampling.disturbed, sampling.sm_clock.as_ref());
+        say(3, share(kept), format!("{kept} of {n} samples disturbed to the end: {why}"));
+    }
+    let corrected = sampling.corrected;
+    if share(corrected) > MANY_KEPT {
+        let text = format!("{corrected} of {n} samples lost the core: their time is processor time");
+        say(4, share(corrected), text);
+    }
+    let exposed = sampling.exposed_samples;
+    if share(exposed) > MANY_KEPT {
+        let text = format!("{exposed} of {n} samples may be too long: the device waited for the host");
+        say(5, share(exposed), text);
+    }
+    findings
+}
+
+fn words(counts: &BTreeMap<Disturbance, u64>, clock: Option<&SmClock>) -> String {
+    let word = |why: &Disturbance| match (why, clock) {
+        (Disturbance::Throttled, Some(clock)) => {
+            let clocks = format!("SM clock down to {} of {} MHz", clock.min_mhz, clock.max_mhz);
+            let reasons = clock.reasons.iter().map(String::as_str);
+            format!("{why} ({})", std::iter::once(&*clocks).chain(reasons).collect::<Vec<_>>().join(", "))
+        }
+        _ => why.to_string(),
+    };
+    counts.keys().map(word).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::Sampling;
+    use kbench_runtime::stats::Summary;
+
+    use super::*;
+
+    fn record(spread: f64, sampling: Sampling) -> TimingRecord {
+        let samples: Vec<f64> = (0..100).map(|i| 100.0 + spread * f64::from(i % 10)).collect();
+        let (shape, clock) = ("s".into(), "fake".into());
+        TimingRecord { shape, summary: Summary::of(&samples).unwrap(), batch: 1, clock, sampling: Some(sampling) }
+    }
+
+    fn said(sampling: Sampling) -> Vec<String> {
+        lines(&[("a", &record(1.0, sampling))], 0.005, Verbosity::Normal)
+    }
+
+    #[test]
+    fn all_that_was_measured_together_is_one_line() {
+        let shaky =
+            |spread: f64, converged| record(spread, Sampling { converged, exposed_samples: 9, ..Sampling::default() });
+        let records = [shaky(1.0, false), shaky(3.0, false), shaky(0.0, true)];
+        let named = [("a", &records[0]), ("b", &records[1]), ("c", &records[2])];
+        let one = lines(&named, 0.005, Verbosity::Normal);
+        assert_eq!(one.len(), 1, "{one:?}");
+        assert!(one[0].starts_with("p50 did not converge: ± "), "{one:?}");
+        assert!(one[0].contains("(b at s, and 1 more of 3); 9 of 100 samples may be too long"), "{one:?}");
+        assert_eq!(lines(&named, 0.005, Verbosity::Verbose).len(), 5);
+        assert_eq!(lines(&named, 0.005, Verbosity::Quiet), [""; 0]);
+    }
+
+    #[test]
+    fn only_what_matters_is_said() {
+        let good = Sampling {
+            converged: true,
+            discarded: [(Disturbance::Steal, 25)].into(),
+            disturbed: [(Disturbance::Steal, 5)].into(),
+            exposed_samples: 5,
+            ..Sampling::default()
+        };
+        assert_eq!(said(good.clone()), [""; 0]);
+        let shaky = said(Sampling { converged: false, ..good.clone() });
+        assert!(shaky[0].ends_with(" % after 100 samples (a at s)") && shaky.len() == 1, "{shaky:?}");
+        assert_eq!(said(Sampling { converged: false, raced: true, ..good.clone() }), [""; 0], "meant to be short");
+        let discarded = [(Disturbance::InvoluntaryContextSwitch, 37)].into();
+        assert_eq!(
+            said(Sampling { discarded, ..good.clone() }),
+            ["37 of 137 samples discarded: involuntary context switches (a at s)"]
+        );
+        let clock = SmClock {
+            median_mhz: 1980,
+            min_mhz: 1200,
+            max_mhz: 1980,
+            readings: 9,
+            reasons: vec!["SW_POWER_CAP".into()],
+        };
+        let hot = Sampling { disturbed: [(Disturbance::Throttled, 50)].into(), sm_clock: Some(clock), ..good };
+        assert_eq!(
+            said(hot),
+            [
+                "50 of 100 samples disturbed to the end: throttled (SM clock down to 1200 of 1980 MHz, SW_POWER_CAP) (a at s)"
+            ]
+        );
+    }
+}
