@@ -14,6 +14,8 @@ use cargo_kbench::config::{Search, StrategyName};
 use cargo_kbench::evaluation::Gate;
 use cargo_kbench::search::{self, Candidates, Outcome, Strategy};
 use cargo_kbench::space::{Layer, Space, Toggle, Variant};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 
 const CANDIDATES: usize = 100_000;
 /// After so many evaluations the next hundred are timed.
@@ -58,8 +60,14 @@ fn outcome(variant: &Variant) -> (Resources, Outcome) {
     (Resources { registers: Some(registers), ..Resources::default() }, outcome)
 }
 
-/// Milliseconds from each outcome to the next variant, for each of [`AT`].
-fn run(candidates: &Candidates) -> Vec<Vec<f64>> {
+/// Milliseconds of a processor that this thread has had.
+fn processor() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread can ask of itself");
+    (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e3
+}
+
+/// Milliseconds from each outcome to the next variant, for each of [`AT`]; by the wall clock, and of a processor.
+fn run(candidates: &Candidates) -> Vec<Vec<[f64; 2]>> {
     let strategy = StrategyName::Auto;
     let search = Search { strategy, elite: 3, seed: 0, evaluations: None, seconds: Some(1), shape: 0, proposer: None };
     let mut strategy: Box<dyn Strategy> = search::strategy(candidates, &search);
@@ -68,11 +76,11 @@ fn run(candidates: &Candidates) -> Vec<Vec<f64>> {
     for evaluated in 0..AT[AT.len() - 1] + TIMED {
         let variant = pending.pop_front().expect("more is pending");
         let (resources, outcome) = outcome(&variant);
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), processor());
         strategy.compiled(&variant, &resources);
         strategy.tell(&variant, outcome);
         pending.extend(strategy.ask(strategy.batch() - pending.len()));
-        let passed = began.elapsed().as_secs_f64() * 1e3;
+        let passed = [began.elapsed().as_secs_f64() * 1e3, processor() - before];
         if let Some(at) = AT.iter().position(|&at| (at..at + TIMED).contains(&evaluated)) {
             took[at].push(passed);
         }
@@ -104,13 +112,14 @@ fn loaded<R>(work: impl FnOnce() -> R) -> R {
 
 fn main() {
     let candidates = candidates();
-    println!("{CANDIDATES} candidates; milliseconds an evaluation: mean, median, most");
+    println!("{CANDIDATES} candidates; milliseconds an evaluation: mean, median, most; mean of a processor");
     for (name, took) in [("idle", run(&candidates)), ("loaded", loaded(|| run(&candidates)))] {
         for (at, mut took) in AT.into_iter().zip(took) {
-            took.sort_by(f64::total_cmp);
-            let mean = took.iter().sum::<f64>() / took.len() as f64;
-            let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
-            println!("{name:>8} after {:>4}: {mean:6.2} {median:6.2} {most:6.1}", at + TIMED);
+            let mean = |which: usize| took.iter().map(|took| took[which]).sum::<f64>() / took.len() as f64;
+            let (wall, processor) = (mean(0), mean(1));
+            took.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            let (median, most) = (took[took.len() / 2][0], took[took.len() - 1][0]);
+            println!("{name:>8} {:>5} to {:>4}: {wall:6.2} {median:6.2} {most:6.1} {processor:6.2}", at, at + TIMED);
         }
     }
 }
