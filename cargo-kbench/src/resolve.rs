@@ -252,12 +252,3 @@ pub fn signature(kernel: &Kernel, implementation: &Implementation, precision: Op
     });
     parameters.collect()
 }
-
-/// Variables of an implementation's source that tensors are copied to.
-pub fn symbols(implementation: &Implementation) -> Vec<String> {
-    let symbols = implementation.args.iter().filter_map(|arg| match arg {
-        Arg::Symbol { symbol, .. } => Some(symbol.clone()),
-        _ => None,
-    });
-    symbols.collect()
-}

@@ -192,7 +192,6 @@ impl Micro {
                 })
                 .chain([Param::Scalar(scalar)])
                 .collect(),
-            symbols: vec![],
             directory: source.parent().map(PathBuf::from).unwrap_or_default(),
         };
         let told = if self.expected.is_some() { DType::F64 } else { self.scalar.0 };

@@ -9,8 +9,7 @@
 //! stands before the source and therefore sees none of the source's macros, and toggles are undefined while it is read.
 //!
 //! All functions are hidden except `kbench_entry`. The dynamic loader would otherwise prefer libc's `truncate` to the kernel's,
-//! and the compiler could not inline a function without `static`, since another library might replace it. Symbols that the
-//! table names stay visible: the worker looks them up.
+//! and the compiler could not inline a function without `static`, since another library might replace it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -333,9 +332,6 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
         let _ = writeln!(text, "#pragma pop_macro(\"{name}\")");
     }
     let _ = writeln!(text, "#include \"{source}\"");
-    for symbol in &unit.symbols {
-        let _ = writeln!(text, "extern __typeof__({symbol}) {symbol} __attribute__((__visibility__(\"default\")));");
-    }
     Ok(text)
 }
 
@@ -398,7 +394,6 @@ mod tests {
             macros: vec![],
             arch: None,
             signature,
-            symbols: vec![],
             directory: "/p".into(),
         }
     }
@@ -412,7 +407,6 @@ mod tests {
         ];
         let unit = Unit {
             macros: [("args", "2"), ("k", "k_fast")].map(|(name, value)| (name.into(), value.into())).into(),
-            symbols: vec!["weights".into()],
             ..unit(signature)
         };
         insta::assert_snapshot!(shim(&unit).unwrap(), @r#"
@@ -428,7 +422,6 @@ mod tests {
         }
         #pragma pop_macro("args")
         #include "/p/src/k.c"
-        extern __typeof__(weights) weights __attribute__((__visibility__("default")));
         "#);
         let unit = Unit { signature: vec![], ..unit };
         assert!(shim(&unit).unwrap().contains("void k(void);"));

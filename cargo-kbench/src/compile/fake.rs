@@ -159,7 +159,6 @@ mod tests {
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             arch: None,
             signature: vec![],
-            symbols: vec![],
             directory: folder.path().to_owned(),
         })
     }

@@ -89,8 +89,6 @@ pub struct Unit {
     pub arch: Option<String>,
     /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
     pub signature: Vec<Param>,
-    /// Variables of the source that are looked up by name: those that tensors are copied to.
-    pub symbols: Vec<String>,
     /// The package's folder: where compilers run, and where they look for headers (`-I`).
     #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,

@@ -69,7 +69,6 @@ impl Package {
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             arch: Some("sm_90a".into()),
             signature: vec![],
-            symbols: vec![],
             directory: self.folder.path().to_owned(),
         }
     }

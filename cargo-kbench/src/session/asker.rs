@@ -121,6 +121,10 @@ impl Asker<'_, '_> {
             return;
         }
         let likely = self.strategy.likely((LIKELY * threads).min(left as usize), enough);
+        if likely.is_empty() && enough() {
+            // There was no time: what was likely before is the best that is known.
+            return;
+        }
         // The finals measure baselines, come what may.
         let baselines = self.kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
             BaselineKind::Variant(variant) => Some(variant.clone()),

@@ -12,7 +12,7 @@ use crate::compile::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Arg, Backend, Diagnostic, Implementation, Kernel, Package};
 use crate::evaluation::{BuildRecord, Gate, Reason, Rejection};
 use crate::gates::{self, at_level};
-use crate::resolve::{Point, ResolveError, signature, symbols};
+use crate::resolve::{Point, ResolveError, signature};
 use crate::space::Variant;
 
 /// One build of a variant and the shapes it serves.
@@ -192,7 +192,6 @@ impl<'a> Builder<'a> {
             macros,
             arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
             signature: signature(kernel, implementation, precision),
-            symbols: symbols(implementation),
             directory: self.package.directory.clone(),
         })
     }
