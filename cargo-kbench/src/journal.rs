@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use kbench_runtime::stats::Samples;
@@ -151,6 +152,9 @@ pub enum Recall {
     Run,
 }
 
+/// Bytes of a journal that is read in no time, whatever is in it.
+const LARGE: usize = 1 << 20;
+
 /// By how much a p50 that is measured anew may differ from the one recorded. If it is more, the machine is not what it was.
 const DRIFT: f64 = 0.02;
 
@@ -187,20 +191,26 @@ impl Journal {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(in_context)?;
         }
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(in_context)?;
-        match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    format!(
-                        "{}: another kbench is running on this kernel; wait for it, or give this one a --target-dir of its own",
-                        path.display()
-                    ),
-                ));
+        let mut file = loop {
+            let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(in_context)?;
+            match file.try_lock() {
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        format!(
+                            "{}: another kbench is running on this kernel; wait for it, or give this one a --target-dir of its own",
+                            path.display()
+                        ),
+                    ));
+                }
+                // Where the file system has no locks: go on, as cargo does.
+                Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
             }
-            // Where the file system has no locks: go on, as cargo does.
-            Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
-        }
+            // Another run may have replaced it by a shorter one meanwhile.
+            if crate::file::is_file_at(&file, path) {
+                break file;
+            }
+        };
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(in_context)?;
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -208,7 +218,12 @@ impl Journal {
             file.set_len(whole as u64).map_err(in_context)?;
             file.seek(SeekFrom::End(0)).map_err(in_context)?;
         }
-        let known = Known::parse(&text[..whole], recall);
+        text.truncate(whole);
+        let (known, kept) = Known::parse(&text, recall);
+        if kept.is_worth_it(text.len()) {
+            // One that cannot be shortened costs time, nothing else.
+            file = compact(path, &text, &kept).unwrap_or(file);
+        }
         Ok((Self { path: path.to_owned(), file }, known))
     }
 
@@ -226,26 +241,37 @@ impl Journal {
 }
 
 impl Known {
-    /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over.
-    fn parse(text: &[u8], recall: Recall) -> Self {
-        let mut known = Known::default();
+    /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over. Also says which
+    /// lines later runs need.
+    fn parse(text: &[u8], recall: Recall) -> (Self, Kept) {
+        let (mut known, mut kept) = (Known::default(), Kept::default());
         if recall == Recall::Nothing {
-            return known;
+            return (known, kept);
         }
         let mut default = Settings::default();
-        for record in records(text) {
-            match record {
+        let mut places: HashMap<String, Range<usize>> = HashMap::new();
+        for (place, line) in lines(text) {
+            match line::decode(line) {
                 Some(Record::Start(start)) => {
                     if start.version != VERSION {
                         known = Known::default();
                     } else if !start.resumed {
                         known.leave_behind();
                     }
+                    if !start.resumed || start.version != VERSION {
+                        kept.earlier = places
+                            .iter()
+                            .filter(|(key, _)| known.earlier.contains(*key))
+                            .map(|(_, place)| place.clone())
+                            .collect();
+                        kept.last_run = place.start;
+                    }
                     default = start.default;
                 }
                 Some(Record::Evaluation(evaluation)) => {
                     if !evaluation.key.is_empty() && !is_transient(&evaluation) {
                         let is_default = evaluation.source.is_none() && evaluation.toggles == default;
+                        places.insert(evaluation.key.clone(), place);
                         known.add(*evaluation, is_default);
                     }
                 }
@@ -264,7 +290,8 @@ impl Known {
         if recall == Recall::Variants {
             known.leave_behind();
         }
-        known
+        kept.earlier.sort_by_key(|place| place.start);
+        (known, kept)
     }
 
     /// Makes what is known that of earlier runs. What is reported is always measured anew, and what was proposed is for that run to
@@ -304,7 +331,53 @@ impl Known {
 
 /// The records of a journal's lines; `None` for each line that is not what was written.
 pub fn records(text: &[u8]) -> impl Iterator<Item = Option<Record>> {
-    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(line::decode)
+    lines(text).map(|(_, line)| line::decode(line))
+}
+
+/// The lines that are not empty: each with its place, its end included, and without its end.
+fn lines(text: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
+    let mut start = 0;
+    let lines = text.split_inclusive(|&byte| byte == b'\n').map(move |line| {
+        let place = start..start + line.len();
+        start = place.end;
+        (place, line.strip_suffix(b"\n").unwrap_or(line))
+    });
+    lines.filter(|(_, line)| !line.is_empty())
+}
+
+/// The parts of a journal that later runs need.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Of earlier runs, the last line of each variant that still counts.
+    earlier: Vec<Range<usize>>,
+    /// Where the last run begins, with those that resumed it.
+    last_run: usize,
+}
+
+impl Kept {
+    /// Whether so long a journal would become much shorter by leaving out the rest.
+    fn is_worth_it(&self, bytes: usize) -> bool {
+        let dropped = self.last_run - self.earlier.iter().map(Range::len).sum::<usize>();
+        bytes > LARGE && dropped > bytes / 2
+    }
+}
+
+/// Replaces a journal by the parts of it that are needed, whole or not at all. The new file is locked before it gets the name.
+fn compact(path: &Path, text: &[u8], kept: &Kept) -> io::Result<File> {
+    let temporary = path.with_extension("jsonl.new");
+    // What a run left that was killed while it wrote it.
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(&temporary)?;
+    let _ = file.try_lock();
+    let mut short = line::encode(&Record::Start(Start { version: VERSION, ..Start::default() }))?;
+    for place in &kept.earlier {
+        short.extend(&text[place.clone()]);
+    }
+    short.extend(&text[kept.last_run..]);
+    file.write_all(&short)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    Ok(file)
 }
 
 /// How to say that lines are none.
@@ -510,6 +583,33 @@ mod tests {
             drop(journal);
             assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "c"]);
         }
+    }
+
+    #[test]
+    fn a_journal_does_not_grow_with_what_is_recalled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let long = |key: String| Evaluation { warnings: vec!["x".repeat(4096)], ..timed(&key, 100.0, true, false) };
+        let run = |last: u32| {
+            let (mut journal, known) = Journal::open(&path, Recall::Variants).unwrap();
+            let default = Settings(vec![("A".into(), crate::config::expr::Value::Int(1))]);
+            journal.start(Start { default, ..Start::default() }).unwrap();
+            for number in 0..100 {
+                let recalled = known.evaluation(&number.to_string()).is_some();
+                journal.append(&passed(Evaluation { recalled, ..long(number.to_string()) })).unwrap();
+            }
+            journal.append(&passed(long(format!("only {last}")))).unwrap();
+            (known.evaluations.len(), std::fs::metadata(&path).unwrap().len())
+        };
+        let lengths: Vec<(usize, u64)> = (0..12).map(run).collect();
+        assert_eq!(lengths[11].0, 100 + 11, "nothing is forgotten");
+        let once = lengths[0].1;
+        assert!(lengths.iter().all(|(_, bytes)| *bytes < 6 * once), "{lengths:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // The last run is there in full, for the rest of it.
+        let (_, known) = Journal::open(&path, Recall::Run).unwrap();
+        assert!(!known.evaluation("only 11").unwrap().1 && known.evaluation("only 3").unwrap().1);
+        assert_eq!(known.damaged, 0);
     }
 
     #[test]
