@@ -177,6 +177,20 @@ fn packages_are_named_as_cargo_names_them() {
 }
 
 #[test]
+fn a_resumed_run_marks_what_it_did_not_measure() {
+    let package = package_with(MODEL, "");
+    let first = shown(package.path(), &["autotune", "--iters", "20"]);
+    assert!(first.starts_with("exit 0") && !first.contains("resumed"), "{first}");
+    let resumed = shown(package.path(), &["autotune", "--iters", "20", "--resume"]);
+    assert!(
+        resumed.contains("resumed 25 variants and the finals that the run which was cut off measured"),
+        "{resumed}"
+    );
+    let marks = resumed.matches(" (by the run that is resumed)").count();
+    assert_eq!(marks, 25, "{resumed}");
+}
+
+#[test]
 fn budgets_stop_a_search() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 4 }");
     assert_shown!(shown(package.path(), &["autotune", "-q"]));

@@ -175,3 +175,26 @@ fn tables_fit_the_terminal() {
         }
     }
 }
+
+/// On a terminal, stderr has bars: of the search with a time left that knows of the finals, and of the finals.
+#[test]
+fn a_terminal_has_bars() {
+    // Finals of at most 5 entrants of 100 s each: the time left says so from the first.
+    let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.timing]\nmax_seconds = 100.0");
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let mut child = kbench(package.path(), &["autotune"])
+        .env("TERM", "xterm")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::from(pty.slave))
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    // Ends with an error where the last one that could write is gone.
+    let _ = std::io::Read::read_to_end(&mut fs::File::from(pty.master), &mut said);
+    assert!(child.wait().unwrap().success());
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("8m left") || said.contains("9m left"), "{said}");
+    let steps = ["Compiling", "Checking", "Timing"];
+    assert!(steps.iter().any(|step| said.contains(step)), "{said}");
+    assert!(said.contains("of at most 8m"), "{said}");
+}

@@ -37,6 +37,9 @@ pub struct Evaluation {
     /// Whether an earlier run measured it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recalled: bool,
+    /// Whether the run that is resumed measured it; not kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
     /// The builds, one for each set of macros that the shapes need.
@@ -66,6 +69,7 @@ impl Evaluation {
             outcome: Outcome::Passed,
             twin: None,
             recalled: false,
+            resumed: false,
             warnings,
             builds: Vec::new(),
             errors: Vec::new(),

@@ -19,7 +19,7 @@ use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
 use crate::space::Variant;
 use crate::warm::WarmStart;
-use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Entrant, Judged, RunError, Workbench};
+use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Doing, Entrant, Judged, RunError, Workbench};
 
 mod asker;
 mod conclusion;
@@ -54,6 +54,10 @@ pub enum Event<'a> {
         device: Option<&'a DeviceInfo>,
         /// Most variants that will be tried.
         total: u64,
+        /// What is done with them.
+        doing: &'a Doing,
+        /// How long the finals may take.
+        finals: Duration,
     },
     /// Some of a batch have been compiled.
     Built {
@@ -102,6 +106,8 @@ pub enum Event<'a> {
         entrants: usize,
         /// So many of them are programs.
         programs: usize,
+        /// How long that may take.
+        at_most: Duration,
     },
 }
 
@@ -147,6 +153,10 @@ pub struct Tuned {
     pub twins: u64,
     /// Variants that an earlier run measured.
     pub recalled: u64,
+    /// Variants that the run which is resumed measured.
+    pub resumed: u64,
+    /// Whether it measured the finals too.
+    pub finals_resumed: bool,
     /// Why the search ended early, where it did.
     pub stopped: Option<&'static str>,
     /// Wall time in seconds.
@@ -246,7 +256,16 @@ pub fn autotune(
     bench.attach(journal, known);
 
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
-    reporter.event(Event::Started { kernel, device: Some(device), total: search.total });
+    // The elite, the default, the winner once more, and the baselines.
+    let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
+    let doing = bench.doing.clone();
+    reporter.event(Event::Started {
+        kernel,
+        device: Some(device),
+        total: search.total,
+        doing: &doing,
+        finals: at_most,
+    });
     let mut compile = search.run(bench, options.ahead, started, reporter)?;
     let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
 
@@ -358,7 +377,13 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
 
 fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
-    Event::Finals { entrants: entrants.len(), programs: entrants.iter().filter(is_program).count() }
+    let programs = entrants.iter().filter(is_program).count();
+    Event::Finals { entrants: entrants.len(), programs, at_most: sampling(kernel, entrants.len()) }
+}
+
+/// How long the samples of so many entrants may take.
+fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
+    Duration::try_from_secs_f64(kernel.timing.max_seconds * entrants as f64).unwrap_or(Duration::MAX)
 }
 
 /// Valid variants, where they can be counted.

@@ -12,6 +12,7 @@ use crate::text::printable;
 use style::{BAD, GOOD, NOTE, WARN};
 
 pub mod audit;
+pub mod bars;
 pub mod bench;
 pub mod check;
 pub mod compare;

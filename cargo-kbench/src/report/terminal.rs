@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use kbench_runtime::stats::FEWEST_ROUNDS;
 
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
-use super::{objectives, sampling};
+use super::{bars, objectives, sampling};
 use crate::compile::Resources;
 use crate::config::{Kernel, Level};
 use crate::elite::{EliteEntry, ProposerRecord};
@@ -29,6 +29,8 @@ pub struct Terminal {
     tuning: bool,
     /// The name of the first objective.
     objective: &'static str,
+    /// The bar is one of compilations.
+    compiling: bool,
     /// What was rejected how, with the first label: the same is said once.
     rejected: BTreeMap<String, String>,
     /// What compilers warned of so far.
@@ -40,7 +42,7 @@ impl Terminal {
     pub fn new(verbosity: Verbosity) -> Self {
         let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
         let (rejected, warned) = (BTreeMap::new(), BTreeSet::new());
-        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50", rejected, warned }
+        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50", compiling: false, rejected, warned }
     }
 
     /// Takes the bar away, so that what follows starts on a clean line.
@@ -107,8 +109,12 @@ impl Terminal {
                     format!("about {}, stopped: clearly slower than the best{when}", time(p50))
                 }
                 (Some(_), _) if evaluation.recalled => format!("{values} (by an earlier run)"),
+                (Some(_), _) if evaluation.resumed => format!("{values} (by the run that is resumed)"),
                 (Some(_), _) => values,
-                (None, Some(rejection)) => format!("{}/{}", rejection.gate, rejection.code),
+                (None, Some(rejection)) => {
+                    let when = if evaluation.resumed { " (by the run that is resumed)" } else { "" };
+                    format!("{}/{}{when}", rejection.gate, rejection.code)
+                }
                 (None, None) => "not timed".to_owned(),
             };
             status("Evaluated", format_args!("{done}/{total} {label}: {outcome}"));
@@ -122,7 +128,7 @@ impl Reporter for Terminal {
             return;
         }
         match event {
-            Event::Started { kernel, device, total } => {
+            Event::Started { kernel, device, total, doing, finals } => {
                 self.finish();
                 self.tuning = total > 1;
                 self.objective = kernel.objectives[0].name();
@@ -130,22 +136,20 @@ impl Reporter for Terminal {
                 let what = if total > 1 { "Tuning" } else { "Gating" };
                 let space = if total > 1 { format!(", {}", space_size(kernel)) } else { String::new() };
                 status(what, format_args!("{}{on}{space}", title(kernel)));
-                if self.fancy && total > 1 {
-                    let template = "{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {eta} left  {wide_msg}";
-                    let style = ProgressStyle::with_template(template).expect("a constant").progress_chars("=> ");
-                    let bar = ProgressBar::new(total).with_style(style).with_prefix("Compiling");
-                    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+                if self.fancy {
+                    let bar = if total > 1 { bars::search(total, doing, finals) } else { bars::single(doing) };
                     self.bar = Some(bar);
                 }
             }
-            Event::Built { done, total } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_prefix(if done < total { "Compiling" } else { "Measuring" });
-                    if done < total {
-                        bar.set_message(format!("compiled {done} of {total}"));
-                    }
+            Event::Built { done, total } => match &self.bar {
+                Some(bar) if self.compiling => bar.set_position(done),
+                Some(bar) if done < total => bar.set_message(format!("compiled {done} of {total}")),
+                None if self.fancy && !self.tuning && total > 1 && done < total => {
+                    self.compiling = true;
+                    self.bar = Some(bars::compilation(total));
                 }
-            }
+                _ => {}
+            },
             Event::Evaluated { evaluation, label, done, total, best } => {
                 self.evaluated(evaluation, label, (done, total), best);
             }
@@ -178,13 +182,16 @@ impl Reporter for Terminal {
                     self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
                 }
             }
-            Event::Finals { entrants, programs } => {
+            Event::Finals { entrants, programs, at_most } => {
                 self.finish();
                 let kernels = count((entrants - programs) as u64, "kernel");
                 if programs > 0 {
                     status("Comparing", format_args!("{kernels} and {}, in turn", count(programs as u64, "program")));
                 } else if entrants > 1 {
                     status("Comparing", format_args!("{kernels}, interleaved"));
+                }
+                if self.fancy && entrants > 0 {
+                    self.bar = Some(bars::comparison(at_most));
                 }
             }
         }
@@ -306,6 +313,11 @@ pub fn tuned(
         let recalled = count(tuned.recalled, "variant");
         let _ =
             writeln!(text, "{NOTE}recalled{NOTE:#} {recalled} that earlier runs measured; --fresh measures them again");
+    }
+    if tuned.resumed > 0 || tuned.finals_resumed {
+        let variants = count(tuned.resumed, "variant");
+        let finals = if tuned.finals_resumed { " and the finals" } else { "" };
+        let _ = writeln!(text, "{NOTE}resumed{NOTE:#} {variants}{finals} that the run which was cut off measured");
     }
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");

@@ -153,6 +153,8 @@ impl Search<'_> {
             examples,
             twins: self.twins,
             recalled: self.recalled,
+            resumed: self.resumed,
+            finals_resumed: compared.resumed,
             stopped: self.stopped,
             seconds: 0.0,
             spent: Spent::default(),

@@ -1,6 +1,7 @@
 //! One variant through all gates, and what the performance limits say of a comparison.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kbench_runtime::protocol::DeviceInfo;
 
@@ -11,7 +12,7 @@ use crate::gates;
 use crate::profile::Profile;
 use crate::space::Variant;
 use crate::text;
-use crate::workbench::{Compared, Entrant, RunError, Workbench};
+use crate::workbench::{Compared, Entrant, RunError, Step, Workbench};
 
 /// What gating one variant found.
 #[derive(Debug, Clone)]
@@ -84,7 +85,9 @@ pub fn gate(
     reporter: &mut dyn Reporter,
 ) -> Result<Gated, RunError> {
     let kernel = bench.kernel;
-    reporter.event(Event::Started { kernel, device: Some(device), total: 1 });
+    let doing = bench.doing.clone();
+    doing.set(Step::Compiling);
+    reporter.event(Event::Started { kernel, device: Some(device), total: 1, doing: &doing, finals: Duration::ZERO });
     let attempt = bench.builder.build(variant)?;
     let evaluation = bench.evaluate(variant, attempt, None)?;
     let label = bench.label(variant);

@@ -15,7 +15,7 @@ use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::warm::WarmStart;
-use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Workbench};
+use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Step, Workbench};
 
 /// A variant with its record.
 #[derive(Clone)]
@@ -49,6 +49,7 @@ pub(super) struct Search<'a> {
     pub(super) evaluated: u64,
     pub(super) twins: u64,
     pub(super) recalled: u64,
+    pub(super) resumed: u64,
     /// All that was tried, in that order; proposals after the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
@@ -112,6 +113,7 @@ impl<'a> Search<'a> {
             evaluated: 0,
             twins: 0,
             recalled: 0,
+            resumed: 0,
             tried: Vec::new(),
             best: None,
             stopped: None,
@@ -142,6 +144,7 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         let limits = self.limits.clone();
+        let doing = bench.doing.clone();
         let strategy = self.strategy.take().expect("a search runs once");
         let (kernel, stopped) = (self.kernel, None);
         let asker = Asker { kernel, limits: &limits, strategy, pipeline, pending: 0, evaluated: 0, stopped };
@@ -154,6 +157,7 @@ impl<'a> Search<'a> {
                 self.total = total;
                 // The default is always tried: everything is compared with it.
                 let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
+                doing.set(Step::Compiling);
                 let progress = |done, total| reporter.event(Event::Built { done, total });
                 let Some(attempt) = pipeline.take(&variant, deadline, progress).transpose()? else {
                     self.stopped = Some("seconds");
@@ -209,6 +213,7 @@ impl<'a> Search<'a> {
         self.evaluated += 1;
         self.twins += u64::from(evaluation.twin.is_some());
         self.recalled += u64::from(evaluation.recalled);
+        self.resumed += u64::from(evaluation.resumed);
         let label = evaluation.label();
         let value =
             evaluation.objectives.first().map(|objective| objective.value).filter(|_| evaluation.p50().is_some());

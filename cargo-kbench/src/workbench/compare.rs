@@ -57,6 +57,8 @@ pub struct Compared {
     pub unavailable: BTreeMap<String, Rejection>,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
+    /// Whether this was measured by the run that is resumed.
+    pub resumed: bool,
 }
 
 impl Compared {
@@ -162,6 +164,7 @@ impl<'a> Workbench<'a> {
             let key = self.comparison_key(&contenders, &rivals, shape)?;
             if let Some(known) = self.known.comparisons.get(&key) {
                 compared.entries.clone_from(&known.entries);
+                compared.resumed = true;
                 return Ok(compared);
             }
             let all = rivals.len();

@@ -10,7 +10,7 @@ use kbench_runtime::protocol::{
 use kbench_runtime::stats::{Samples, Summary};
 
 use super::circumstances::Named;
-use super::{Attempt, BuildFailure, Built, RunError, Workbench};
+use super::{Attempt, BuildFailure, Built, RunError, Step, Workbench};
 use crate::config::{Kernel, Objective};
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::executor::ExecutorError;
@@ -127,6 +127,7 @@ impl Workbench<'_> {
             builds: builds.clone(),
             twin,
             recalled: known.recalled || is_earlier,
+            resumed: !is_earlier && !known.recalled && !self.keys.contains_key(key),
             ..known.clone()
         };
         let is_new = !self.keys.contains_key(key);
@@ -263,6 +264,7 @@ impl Workbench<'_> {
             self.refer_timed(kernel, shape, timed, &job)?;
         }
         let started = Instant::now();
+        self.doing.set(Step::Timing);
         let timed = self.executor.time(job, self.timeout());
         self.times.time += started.elapsed();
         let timing = match timed {
@@ -287,6 +289,7 @@ impl Workbench<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
         let started = Instant::now();
+        self.doing.set(Step::Checking);
         self.refer_check(kernel, shape, &job)?;
         let is_first = !job.depth.again;
         let checked = self.executor.check(job, self.timeout());

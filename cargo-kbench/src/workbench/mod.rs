@@ -13,6 +13,7 @@ use kbench_runtime::protocol::{DeviceInfo, Mutation};
 pub use build::{Attempt, BuildFailure, Builder, Built};
 pub use compare::{Compared, Entrant, again};
 pub use dead::dead_toggles;
+pub use doing::{Doing, Step};
 pub use evaluate::Race;
 pub use profile::Judged;
 pub use proposed::Proposed;
@@ -32,6 +33,7 @@ mod ceilings;
 mod circumstances;
 mod compare;
 mod dead;
+mod doing;
 mod evaluate;
 mod objectives;
 mod profile;
@@ -118,6 +120,8 @@ pub struct Workbench<'a> {
     objectives: Vec<Objective>,
     /// What the device's time went to.
     pub times: DeviceTimes,
+    /// What is done now.
+    pub doing: Doing,
     /// How long the compiler had been busy before.
     busy_before: Duration,
 }
@@ -168,6 +172,7 @@ impl<'a> Workbench<'a> {
             journal: None,
             objectives: vec![Objective::P50],
             times: DeviceTimes::default(),
+            doing: Doing::default(),
             busy_before: compiler.busy(),
         }
     }

@@ -1,0 +1,48 @@
+//! What a bench is at, for whoever shows it while it goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What is done with a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is waited for a compiler.
+    Compiling,
+    /// Gate 2.
+    Checking,
+    /// The clock.
+    Timing,
+}
+
+/// The step of a bench; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Doing(Arc<AtomicU8>);
+
+impl Doing {
+    const STEPS: [Step; 3] = [Step::Compiling, Step::Checking, Step::Timing];
+
+    /// Says what is done from here on.
+    pub fn set(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    /// What is done now.
+    pub fn step(&self) -> Step {
+        Self::STEPS[usize::from(self.0.load(Ordering::Relaxed))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_step() {
+        let (doing, other) = (Doing::default(), Doing::default());
+        assert_eq!(doing.step(), Step::Compiling);
+        for step in Doing::STEPS {
+            doing.clone().set(step);
+            assert_eq!((doing.step(), other.step()), (step, Step::Compiling));
+        }
+    }
+}
