@@ -36,7 +36,7 @@ use super::error::CompileError;
 use super::files::Files;
 
 /// The kind of every key's fingerprint: raise its version when the meaning of an entry changes.
-pub(super) const KIND: &str = "compile 3";
+pub(super) const KIND: &str = "compile 4";
 /// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -65,16 +65,11 @@ pub(super) struct Record {
     pub(super) took: Duration,
 }
 
-/// The contents of an entry's file. It names its key, so that it counts under no other, wherever it was copied.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    key: String,
-    states: Vec<State>,
-}
-
 /// One state of the files that a key was compiled from, and the outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
+    /// The key, so that it counts under no other, wherever its file was copied.
+    key: String,
     files: Vec<(PathBuf, String)>,
     /// The hash of the list of files that were not there.
     absent: String,
@@ -140,10 +135,9 @@ impl Cache {
         // Another process may write the same entry between the read and the rename: then one state is forgotten, and
         // compiled again when it is asked for.
         states.retain(|state| state.files != files || state.absent != absent);
-        states.insert(0, State { files, absent, record });
+        states.insert(0, State { key: key.to_owned(), files, absent, record });
         states.truncate(STATES);
-        let entry = Entry { key: key.to_owned(), states };
-        let body = serde_json::to_string(&entry).expect("paths come from text");
+        let body = serde_json::to_string(&states).expect("paths come from text");
         let text = format!("{}\n{body}", fingerprint::of_bytes(body.as_bytes()));
         self.write(&self.entry_path(key), text.as_bytes())
     }
@@ -186,8 +180,8 @@ impl Cache {
             let text = fs::read_to_string(self.entry_path(key)).ok()?;
             let (hash, body) = text.split_once('\n')?;
             let intact = fingerprint::of_bytes(body.as_bytes()) == hash;
-            let entry: Entry = intact.then(|| serde_json::from_str(body).ok())??;
-            (entry.key == key).then_some(entry.states)
+            let states: Vec<State> = intact.then(|| serde_json::from_str(body).ok())??;
+            states.iter().all(|state| state.key == key).then_some(states)
         };
         read().unwrap_or_default()
     }
