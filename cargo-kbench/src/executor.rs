@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use kbench_runtime::protocol::{
 };
 
 pub use tool::Watched;
-pub(crate) use worker::{WaitError, Worker};
+pub(crate) use worker::{Heard, WaitError, Worker};
 
+mod answer;
 mod line;
 mod tool;
 mod worker;
@@ -26,6 +28,12 @@ pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+/// What a worker that runs a kernel in a process of its own may need beyond the deadline of that.
+const BEYOND: Duration = Duration::from_secs(2);
+/// Most bytes of a line of a worker: it has room for the samples of every contender.
+pub(crate) const LONGEST_LINE: u64 = 64 << 20;
+/// Lines of a kernel's words beside its failure.
+const WORDS: usize = 20;
 /// How often a wait looks at [`INTERRUPTED`].
 const TICK: Duration = Duration::from_millis(50);
 
@@ -81,13 +89,14 @@ pub struct Executor {
     blobs: HashMap<String, PathBuf>,
     /// Hashes that the running worker has.
     sent: HashSet<String>,
-    next_id: u64,
+    /// The limit of launches that it was told.
+    limit: Option<Duration>,
 }
 
 impl Executor {
     /// A worker that is started when first needed.
     pub fn new(options: WorkerOptions) -> Self {
-        Self { options, worker: None, info: None, blobs: HashMap::new(), sent: HashSet::new(), next_id: 0 }
+        Self { options, worker: None, info: None, blobs: HashMap::new(), sent: HashSet::new(), limit: None }
     }
 
     /// Makes a file known under its hash, to be sent to a worker when a job first names it.
@@ -105,64 +114,76 @@ impl Executor {
 
     /// Compares a kernel with its reference. `timeout` is the deadline of one launch.
     pub fn check(&mut self, mut job: CheckJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
-        job.id = self.id();
+        job.id = Self::id();
         let mut blobs = case_blobs(&job.case);
         blobs.extend(reference_blob(&job.reference));
         blobs.extend(job.depth.naive.as_ref().map(|naive| &naive.blob));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, &Request::Check(Box::new(job)), timeout)? {
-            Event::Checked { seeds, .. } => Ok(seeds),
+        match self.submit(&blobs, job.id, &Request::Check(Box::new(job.clone())), timeout)? {
+            Event::Checked { seeds, .. } => self.accept(answer::check(&job, &seeds), seeds),
             other => Err(protocol_error(&other)),
         }
     }
 
     /// Compares outputs that another program made with the reference.
     pub fn inspect(&mut self, mut job: InspectJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
-        job.id = self.id();
+        job.id = Self::id();
         let mut blobs = tensor_blobs(&job.tensors);
         blobs.extend(reference_blob(&job.reference));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, &Request::Inspect(Box::new(job)), timeout)? {
-            Event::Checked { seeds, .. } => Ok(seeds),
+        match self.submit(&blobs, job.id, &Request::Inspect(Box::new(job.clone())), timeout)? {
+            Event::Checked { seeds, .. } => self.accept(answer::inspect(&job, &seeds), seeds),
             other => Err(protocol_error(&other)),
         }
     }
 
     /// Measures cases interleaved. `timeout` is the deadline of one launch or sample.
     pub fn time(&mut self, mut job: TimeJob, timeout: Duration) -> Result<Vec<Timing>, ExecutorError> {
-        job.id = self.id();
+        job.id = Self::id();
         let mut blobs = Vec::new();
         for timed in &job.cases {
             blobs.extend(case_blobs(&timed.case));
             blobs.extend(reference_blob(&timed.reference));
         }
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
-        match self.submit(&blobs, &Request::Time(Box::new(job)), timeout)? {
-            Event::Timed { timings, .. } => Ok(timings),
+        match self.submit(&blobs, job.id, &Request::Time(Box::new(job.clone())), timeout)? {
+            Event::Timed { timings, .. } => self.accept(answer::time(&job, &timings), timings),
             other => Err(protocol_error(&other)),
         }
     }
 
     /// Whether the device can tell the energy of a launch; the inner error is why not.
     pub fn meter(&mut self) -> Result<Result<(), String>, ExecutorError> {
-        let id = self.id();
-        match self.submit(&[], &Request::Meter { id }, PATIENCE)? {
+        let id = Self::id();
+        match self.submit(&[], id, &Request::Meter { id }, PATIENCE)? {
             Event::Metered { energy, .. } => Ok(energy),
             other => Err(protocol_error(&other)),
         }
     }
 
-    fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
+    /// A number that nobody can foresee.
+    fn id() -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
+
+    /// An answer, if it is to its question.
+    fn accept<T>(&mut self, verdict: Result<(), String>, answer: T) -> Result<T, ExecutorError> {
+        verdict.map(|()| answer).map_err(|message| {
+            self.worker = None;
+            ExecutorError::Job { case: 0, failure: Failure::Protocol { message } }
+        })
     }
 
     fn start(&mut self) -> Result<(), ExecutorError> {
         self.worker = None;
+        self.limit = None;
         self.sent.clear();
         let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
         let remote = !self.options.runner.is_empty();
-        let started = self.options.command().and_then(|words| Worker::spawn(&words, None, remote));
+        // A C kernel of the same user cannot look into this process then, nor trace it.
+        #[cfg(target_os = "linux")]
+        let _ = nix::sys::prctl::set_dumpable(false);
+        let started = self.options.command().and_then(|words| Worker::spawn(&words, None, remote, LONGEST_LINE));
         let worker = started.map_err(|error| start_error(error.to_string()))?;
         let hello = Request::Hello {
             protocol: protocol::VERSION,
@@ -175,7 +196,7 @@ impl Executor {
         worker.send(&hello);
         // Elsewhere there may be a queue to wait in; only the user knows for how long.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
-        match worker.wait(stage_of, &mut |_| patience) {
+        match worker.wait(heard_in, &mut |_| patience) {
             Ok(Event::Hello { protocol: protocol::VERSION, device }) => match &self.info {
                 Some(before) if *before != device => {
                     self.worker = None;
@@ -203,22 +224,35 @@ impl Executor {
                 self.worker = None;
                 Err(ExecutorError::Interrupted)
             }
-            Err(WaitError::Failure(failure)) => {
+            Err(WaitError::Failure(failure) | WaitError::Lost(failure)) => {
                 self.worker = None;
                 Err(start_error(failure.to_string()))
             }
         }
     }
 
-    /// Runs a job. One that dies in a worker which ran others before is run once more in a fresh one: an earlier kernel may
-    /// have left damage, or a timer, behind.
-    fn submit(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+    /// Runs a job. Two failures are not its own, and cost it one more attempt: what somebody else ended is run once more, and so is what
+    /// dies in a worker that ran others before, for an earlier kernel may have left damage, or a timer, behind.
+    fn submit(
+        &mut self,
+        blobs: &[String],
+        id: u64,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Event, ExecutorError> {
+        let mut was_lost = false;
         loop {
             self.device()?;
             let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
-            match self.attempt(blobs, request, timeout) {
-                Err(ExecutorError::Job { failure: Failure::Signal { .. } | Failure::Exited { .. }, .. }) if !fresh => {}
-                ended => return ended,
+            let ended = self.attempt(blobs, id, request, timeout)?;
+            match ended {
+                Attempt::Lost(_) if !was_lost => was_lost = true,
+                Attempt::Died(_) if !fresh => {}
+                Attempt::Answered(event) => return Ok(event),
+                Attempt::Failed(case, failure) => return Err(ExecutorError::Job { case, failure }),
+                Attempt::Lost((case, failure)) | Attempt::Died((case, failure)) => {
+                    return Err(ExecutorError::Job { case, failure });
+                }
             }
         }
     }
@@ -241,28 +275,72 @@ impl Executor {
         Ok(worker)
     }
 
-    fn attempt(&mut self, blobs: &[String], request: &Request, timeout: Duration) -> Result<Event, ExecutorError> {
+    fn attempt(
+        &mut self,
+        blobs: &[String],
+        id: u64,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Attempt, ExecutorError> {
+        let device = self.options.device;
+        let is_apart = device == DeviceKind::Host;
+        if is_apart && self.limit != Some(timeout) {
+            self.limit = Some(timeout);
+            let limit = Request::Limit { seconds: timeout.as_secs_f64() };
+            self.worker.as_ref().expect("started by submit").send(&limit);
+        }
         let worker = self.send(blobs, request)?;
-        let waited = worker.wait(stage_of, &mut |stage| patience(stage, timeout));
-        let stage = worker.stage;
-        let (case, failure) = match waited {
-            Ok(Event::Failed { case, failure, .. }) => (case, failure),
-            Ok(event) => return Ok(event),
+        worker.forget_words();
+        // The worker ends a kernel's process in time; this one ends the worker where it does not.
+        let of_launch = if is_apart { timeout * 2 + BEYOND } else { timeout };
+        let waited = worker.wait(heard_in, &mut |stage| patience(stage, of_launch));
+        let (stage, case) = (worker.stage, worker.case);
+        let ended = match waited {
+            Ok(event) if answer::job_of(&event) != Some(id) => {
+                let message = format!("an answer to another question: {event:?}").chars().take(200).collect();
+                Attempt::Failed(0, Failure::Protocol { message })
+            }
+            Ok(Event::Failed { case, failure, .. }) => {
+                let failure = match failure {
+                    Failure::Exited { code, stderr } if stderr.is_empty() => {
+                        Failure::Exited { code, stderr: worker.says(WORDS) }
+                    }
+                    other => other,
+                };
+                if !failure.is_fatal(device) {
+                    let is_lost = worker::is_from_outside(&failure);
+                    return Ok(if is_lost { Attempt::Lost((case, failure)) } else { Attempt::Failed(case, failure) });
+                }
+                Attempt::Failed(case, failure)
+            }
+            Ok(event) => return Ok(Attempt::Answered(event)),
             Err(WaitError::Interrupted) => {
                 self.worker = None;
                 return Err(ExecutorError::Interrupted);
             }
+            Err(WaitError::Lost(failure)) => Attempt::Lost((case, failure)),
             // Died or hung where no variant runs: the table's own reference is at fault.
             Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
-                (0, Failure::Reference { message: failure.to_string() })
+                Attempt::Failed(0, Failure::Reference { message: failure.to_string() })
             }
-            Err(WaitError::Failure(failure)) => (worker.case, failure),
+            Err(WaitError::Failure(failure @ (Failure::Signal { .. } | Failure::Exited { .. }))) => {
+                Attempt::Died((case, failure))
+            }
+            Err(WaitError::Failure(failure)) => Attempt::Failed(case, failure),
         };
-        if failure.is_fatal() {
-            self.worker = None;
-        }
-        Err(ExecutorError::Job { case, failure })
+        self.worker = None;
+        Ok(ended)
     }
+}
+
+/// What came of a job in one worker; a failure comes with the index of the case that met it.
+enum Attempt {
+    Answered(Event),
+    Failed(usize, Failure),
+    /// The worker died of it.
+    Died((usize, Failure)),
+    /// Somebody else ended or stopped it.
+    Lost((usize, Failure)),
 }
 
 impl WorkerOptions {
@@ -304,10 +382,11 @@ fn tensor_blobs(tensors: &[TensorSpec]) -> Vec<&String> {
     files.collect()
 }
 
-fn stage_of(event: &Event) -> Option<Stage> {
+fn heard_in(event: &Event) -> Heard {
     match event {
-        Event::Stage { stage, .. } => Some(*stage),
-        _ => None,
+        Event::Stage { stage, .. } => Heard::Stage(*stage),
+        Event::Beat => Heard::Beat,
+        _ => Heard::Answer,
     }
 }
 

@@ -14,7 +14,7 @@ use kbench_runtime::tensor;
 use tempfile::TempDir;
 
 use crate::evaluation::{Gate, Reason, Rejection};
-use crate::executor::{PATIENCE, WaitError, Worker};
+use crate::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
 
 /// Why a program gives no answer.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Refusal {
     pub(crate) fn of(error: WaitError) -> Self {
         match error {
             WaitError::Interrupted => Refusal::Interrupted,
-            WaitError::Failure(failure) => Refusal::Failure(failure),
+            WaitError::Failure(failure) | WaitError::Lost(failure) => Refusal::Failure(failure),
         }
     }
 }
@@ -153,7 +153,7 @@ pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest
     if Path::new(&words[0]).components().count() > 1 {
         words[0] = directory.join(&words[0]).into_os_string();
     }
-    Worker::spawn_limited(&words, Some(directory), remote, longest)
+    Worker::spawn(&words, Some(directory), remote, longest)
         .map_err(|error| Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy())))
 }
 
@@ -180,7 +180,8 @@ pub struct Program {
     /// What its hello stated of it.
     identity: Option<String>,
     timeout: Duration,
-    outputs: Vec<(usize, PathBuf)>,
+    /// Index, file and size of each.
+    outputs: Vec<(usize, PathBuf, usize)>,
     /// What it reads.
     pub clock: String,
     /// Runs a sample.
@@ -193,7 +194,7 @@ impl Program {
     /// Starts a program; what it says to that is heard with the first thing it is asked.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
-        let worker = start(&words, options.directory, !options.runner.is_empty(), u64::MAX)?;
+        let worker = start(&words, options.directory, !options.runner.is_empty(), LONGEST_LINE)?;
         worker.send(&Request::Hello { protocol: VERSION, device: options.device.clone() });
         Ok(Self {
             worker,
@@ -241,7 +242,7 @@ impl Program {
         let tensors = inputs.tensors(name);
         let outputs = tensors.iter().filter_map(|tensor| {
             let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
-            Some((index, tensor.output.clone()?))
+            Some((index, tensor.output.clone()?, inputs.specs[index].bytes()))
         });
         self.outputs = outputs.collect();
         let prepare = Prepare {
@@ -272,16 +273,16 @@ impl Program {
     }
 
     fn hear(&mut self) -> Result<Answer, Refusal> {
-        let stage_of = |answer: &Answer| match answer {
-            Answer::Stage { stage } => Some(*stage),
-            _ => None,
+        let heard_in = |answer: &Answer| match answer {
+            Answer::Stage { stage } => Heard::Stage(*stage),
+            _ => Heard::Answer,
         };
         let timeout = self.timeout;
         let deadline = &mut |stage: Option<Stage>| match stage {
             Some(stage) if !stage.runs_kernel() => PATIENCE,
             _ => timeout,
         };
-        match self.worker.wait(stage_of, deadline) {
+        match self.worker.wait(heard_in, deadline) {
             Ok(Answer::Unavailable { message }) => Err(Refusal::Unavailable(message)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(Refusal::of(error)),
@@ -290,7 +291,7 @@ impl Program {
 
     /// Has it run once, and gives the bytes of every output with the tensor's index.
     pub fn check(&mut self) -> Result<Vec<(usize, Bytes)>, Refusal> {
-        for (_, path) in &self.outputs {
+        for (_, path, _) in &self.outputs {
             // What an earlier run left is no answer.
             let _ = fs::remove_file(path);
         }
@@ -298,9 +299,9 @@ impl Program {
             Answer::Checked => {}
             other => return Err(unexpected(&other)),
         }
-        let read = |(index, path): &(usize, PathBuf)| {
+        let read = |(index, path, bytes): &(usize, PathBuf, usize)| {
             let missing = |error| Refusal::protocol(format!("an output was not written: {}: {error}", path.display()));
-            Ok((*index, Bytes(fs::read(path).map_err(missing)?)))
+            Ok((*index, Bytes(crate::file::read_at_most(path, *bytes as u64).map_err(missing)?)))
         };
         self.outputs.iter().map(read).collect()
     }

@@ -1,6 +1,6 @@
 //! Whole files: read with their name in the error, written beside their place and renamed.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,6 +9,23 @@ use serde_json::Value;
 /// Reads a text file.
 pub fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(|error| in_context(path, &error))
+}
+
+/// Reads a file that others wrote: an ordinary one, and no more than `most` bytes. A FIFO would be waited for without end.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"));
+    }
+    if metadata.len() > most {
+        let message = format!("{} bytes where at most {most} were expected", metadata.len());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    let mut contents = Vec::new();
+    file.take(most).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 /// An error about the contents of a file.
@@ -106,7 +123,10 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = &followed(path)?;
     let folder = folder_of(path);
     let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let prefix = temporary_prefix(path);
+        remove_abandoned(folder, &prefix);
+        let prefix = format!("{prefix}{}-", std::process::id());
+        let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
         file.write_all(text)?;
         file.as_file().sync_all()?;
         // tempfile makes private files; this one is for everyone the folder is for.
@@ -121,6 +141,30 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     write().map_err(|error| in_context(path, &error))
 }
 
+/// What the names of temporary files start with that become this file; the writer's process id follows.
+fn temporary_prefix(path: &Path) -> String {
+    format!(".{}.kbench-", path.file_name().unwrap_or_default().display())
+}
+
+/// Removes temporary files whose writers were killed.
+fn remove_abandoned(folder: &Path, prefix: &str) {
+    /// A writer may be on another machine that shares the folder; none takes this long.
+    const WRITING: std::time::Duration = std::time::Duration::from_secs(2);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| name.strip_prefix(prefix)?.split('-').next()?.parse().ok());
+        let Some(writer) = writer else { continue };
+        let is_old = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > WRITING));
+        let is_gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(writer), None) == Err(nix::errno::Errno::ESRCH);
+        if is_old && is_gone {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// An error with the name of its file.
 pub fn in_context(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -132,6 +176,36 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let minute = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        let left = |writer: u32, name: &str| {
+            let path = folder.path().join(format!(".elite.json.kbench-{writer}-{name}"));
+            fs::write(&path, "{").unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(minute).unwrap();
+            path
+        };
+        let (abandoned, at_work) = (left(ended.id(), "abc"), left(std::process::id(), "def"));
+        write(&path, b"{}").unwrap();
+        assert!(path.exists() && at_work.exists() && !abandoned.exists());
+    }
+
+    #[test]
+    fn a_fifo_and_a_file_that_is_too_long_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, file) = (folder.path().join("fifo"), folder.path().join("file"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read_at_most(&fifo, 10).unwrap_err().to_string().contains("not an ordinary file"));
+        assert!(read_at_most(Path::new("/dev/zero"), 10).is_err());
+        fs::write(&file, "12345678901").unwrap();
+        assert!(read_at_most(&file, 10).is_err());
+        assert_eq!(read_at_most(&file, 11).unwrap(), b"12345678901");
+    }
 
     #[test]
     fn links_are_followed_and_stay() {

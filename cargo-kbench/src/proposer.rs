@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::Kernel;
 use crate::config::expr::Expr;
-use crate::executor::Worker;
+use crate::executor::{Heard, Worker};
 use crate::external::{Refusal, start};
 use protocol::{Answer, LONGEST, MOST, Propose, Request, VERSION};
 
@@ -68,7 +68,7 @@ impl Proposer {
 
     fn wait(&mut self, until: Instant) -> Result<Answer, Refusal> {
         let left = until.saturating_duration_since(Instant::now());
-        self.worker.wait(|_| None, &mut |_| left).map_err(Refusal::of)
+        self.worker.wait(|_| Heard::Answer, &mut |_| left).map_err(Refusal::of)
     }
 }
 

@@ -66,6 +66,11 @@ impl<D: Device> Session<D> {
         self.device.energy().map(|_| ())
     }
 
+    /// How long a launch may take from now on: see [`Device::limit`].
+    pub fn limit(&mut self, launch: std::time::Duration) {
+        self.device.limit(launch);
+    }
+
     /// The device.
     pub fn device(&self) -> &D {
         &self.device
@@ -174,11 +179,9 @@ impl<D: Device> Session<D> {
 
     fn check_seeds(&mut self, job: &CheckJob, stage: OnStage<'_>) -> Result<Vec<SeedReport>, Failure> {
         let tensors = &job.case.tensors;
-        let changes = |pattern: &Pattern| tensors.iter().any(|spec| pattern.applies_to(spec.dtype, &spec.source));
-        let patterns = job.depth.patterns.iter().filter(|pattern| changes(pattern)).map(|pattern| (0, Some(*pattern)));
         let mut rig = None;
         let mut reports = Vec::new();
-        for (seed, pattern) in job.seeds.iter().map(|seed| (*seed, None)).chain(patterns) {
+        for (seed, pattern) in job.asked() {
             stage(Stage::Inputs);
             let inputs = self.inputs_in(tensors, seed, pattern)?;
             stage(Stage::Reference);

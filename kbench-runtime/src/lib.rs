@@ -2,10 +2,12 @@
 //!
 //! [`worker::run`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
 
+pub mod awake;
 mod cache;
 pub mod check;
 pub mod codec;
 mod compare;
+pub mod descendants;
 pub mod device;
 pub mod digest;
 pub mod dtype;

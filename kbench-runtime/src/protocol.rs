@@ -27,6 +27,9 @@ pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
 pub const VERSION: u32 = 1;
 
+/// How often a worker says that it lives.
+pub const BEAT: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What the driver tells the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -51,6 +54,11 @@ pub enum Request {
         hash: String,
         /// The bytes, base64 on the wire.
         data: Bytes,
+    },
+    /// How long a launch or a sample of a C kernel may take in later jobs: its process is ended then, and the worker goes on.
+    Limit {
+        /// Seconds.
+        seconds: f64,
     },
     /// Compare a kernel with its reference.
     Check(Box<CheckJob>),
@@ -91,6 +99,8 @@ pub enum Event {
         /// What starts now.
         stage: Stage,
     },
+    /// The worker lives, whatever it is doing. Said every [`BEAT`].
+    Beat,
     /// The end of a [`Request::Check`] or [`Request::Inspect`] that ran to its end.
     Checked {
         /// The job's id.

@@ -169,9 +169,14 @@ pub fn flushing_library() -> &'static [u8] {
 }
 
 fn compile(flag: &str) -> Vec<u8> {
+    compile_c(SOURCE, flag)
+}
+
+/// The bytes of a shared object made of a C source.
+pub fn compile_c(text: &str, flag: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (source, object) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
-    std::fs::write(&source, SOURCE).unwrap();
+    std::fs::write(&source, text).unwrap();
     let output =
         Command::new("cc").args([flag, "-shared", "-fPIC", "-o"]).args([&object, &source]).arg("-lm").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

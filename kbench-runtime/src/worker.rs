@@ -6,24 +6,30 @@
 //! - 0 after the event of a [fatal](Failure::is_fatal) failure: the driver starts another worker;
 //! - 0 after [`Event::Ran`], in good order: a tool around the worker reports when it ends;
 //! - [`NO_DEVICE`] after [`Event::NoDevice`]: no device, or a driver of another protocol version;
-//! - [`OUT_OF_BOUNDS`](crate::device::host::OUT_OF_BOUNDS) when a C kernel touches memory far outside a tensor; stderr says where.
 //! - 101 when something is wrong with the worker or the driver: a panic, or a line that is not the protocol. Stderr says what.
 //!
-//! A kernel that crashes takes the worker with it; the signal is the driver's to see. One that hangs is the driver's to end.
+//! A C kernel has a process of its own, and what becomes of that is an event like any other. A CUDA kernel that crashes its driver
+//! takes the worker with it: the signal is the driver's to see, and one that hangs is the driver's to end.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use crate::check::Session;
+use crate::descendants;
 use crate::device::Device;
 use crate::device::cuda::CudaDevice;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::device::mutant::MutantDevice;
-use crate::protocol::{DeviceKind, Event, Failure, Mutation, Request, Stage, VERSION};
+use crate::protocol::{BEAT, DeviceKind, Event, Failure, Mutation, Request, Stage, VERSION};
 
 /// Exit status after [`Event::NoDevice`].
 pub const NO_DEVICE: u8 = 3;
@@ -38,24 +44,70 @@ type Requests = Receiver<Result<Request, String>>;
 /// Kernels see an empty standard input, and what they print goes to standard error: the protocol has both streams for itself.
 /// Jobs run on the calling thread, which should be the main thread, since kernels may need its stack.
 pub fn run() -> u8 {
+    keep_to_itself();
     let streams = || -> io::Result<_> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
-        nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
         nix::unistd::dup2_stdout(io::stderr())?;
-        Ok((std::fs::File::from(input), std::fs::File::from(output)))
+        Ok((File::from(input), File::from(output)))
     };
     let ended = streams().and_then(|(input, output)| {
         let requests = read(BufReader::with_capacity(1 << 16, input), || {
+            descendants::end_below(Pid::this());
             // SAFETY: always allowed. Destructors are left out on purpose: they could wait for the kernel that hangs.
             unsafe { nix::libc::_exit(0) }
         });
+        let output = Shared(Arc::new(Mutex::new(output)));
+        beat(output.clone());
         answer(&requests, output)
     });
     ended.unwrap_or_else(|error| {
         eprintln!("kbench worker: {error}");
         BROKEN
     })
+}
+
+/// Keeps C kernels from this process and from each other, and their traces from the user's folders: no core files, no address that
+/// differs from kernel to kernel, no look into this process, and no process that outlives it. What a system does not permit is left.
+pub(crate) fn keep_to_itself() {
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    #[cfg(target_os = "linux")]
+    // SAFETY: these take integers.
+    unsafe {
+        nix::libc::prctl(nix::libc::PR_SET_DUMPABLE, 0);
+        nix::libc::personality(nix::libc::ADDR_NO_RANDOMIZE as nix::libc::c_ulong);
+    }
+}
+
+/// The output, of which two threads write whole lines.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<File>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().expect("no panic while held").write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Says that the worker lives, on a thread of its own, until nobody listens.
+fn beat(mut output: Shared) {
+    thread::spawn(move || {
+        loop {
+            thread::sleep(BEAT);
+            if send(&mut output, &Event::Beat).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 /// Serves requests until their end, finishing those already read; gives the exit status of a process that did.
@@ -121,7 +173,10 @@ fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
     }
     match device {
         DeviceKind::Fake => open(FakeDevice::open(index), mutation, cache, requests, output),
-        DeviceKind::Host if index == 0 => open(HostDevice::open(), mutation, cache, requests, output),
+        DeviceKind::Host if index == 0 => {
+            descendants::adopt_orphans();
+            open(HostDevice::open(), mutation, cache, requests, output)
+        }
         DeviceKind::Host => no_device(output, format!("there is no host device {index}, only 0")),
         DeviceKind::Cuda => match CudaDevice::open(index) {
             Ok(device) => open(device, mutation, cache, requests, output),
@@ -145,79 +200,76 @@ fn open<D: Device>(
 }
 
 fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut output: impl Write) -> io::Result<u8> {
+    let kind = device.info().kind;
     send(&mut output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
     let mut session = Session::new(device, cache);
     while let Ok(request) = requests.recv() {
         let last = matches!(request, Ok(Request::Run(_)));
-        // A stage that cannot be sent means that the driver has gone; the next event says so too.
-        let failure = match request {
-            Err(error) => return Ok(broken(&error)),
-            Ok(Request::Hello { .. }) => return Ok(broken("a second hello")),
-            Ok(Request::Blob { hash, data }) => {
-                if !session.add_blob(&hash, data.0) {
-                    return Ok(broken(&format!("blob {hash} is not what its hash says")));
+        let mut entered = Stage::Launch;
+        let ended = {
+            // A stage that cannot be sent means that the driver has gone; the next event says so too.
+            let mut say = |id: u64, stage: Stage| {
+                if stage.runs_kernel() {
+                    entered = stage;
                 }
-                continue;
-            }
-            Ok(Request::Check(job)) => {
-                let id = job.id;
-                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
-                match session.check(&job, &mut stage) {
-                    Ok(seeds) => {
-                        send(&mut output, &Event::Checked { id, seeds })?;
-                        continue;
+                drop(send(&mut output, &Event::Stage { id, stage }));
+            };
+            match request {
+                Err(error) => return Ok(broken(&error)),
+                Ok(Request::Hello { .. }) => return Ok(broken("a second hello")),
+                Ok(Request::Blob { hash, data }) => {
+                    if !session.add_blob(&hash, data.0) {
+                        return Ok(broken(&format!("blob {hash} is not what its hash says")));
                     }
-                    Err(failure) => (id, 0, failure),
+                    continue;
                 }
-            }
-            Ok(Request::Inspect(job)) => {
-                let id = job.id;
-                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
-                match session.inspect(&job, &mut stage) {
-                    Ok(seed) => {
-                        send(&mut output, &Event::Checked { id, seeds: vec![seed] })?;
-                        continue;
-                    }
-                    Err(failure) => (id, 0, failure),
+                Ok(Request::Limit { seconds }) => {
+                    let Ok(limit) = Duration::try_from_secs_f64(seconds) else {
+                        return Ok(broken("a limit that is no time"));
+                    };
+                    session.limit(limit);
+                    continue;
                 }
-            }
-            Ok(Request::Time(job)) => {
-                let id = job.id;
-                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
-                match session.time(&job, &mut stage) {
-                    Ok(timings) => {
-                        send(&mut output, &Event::Timed { id, timings })?;
-                        continue;
-                    }
-                    Err((case, failure)) => (id, case, failure),
+                Ok(Request::Check(job)) => {
+                    let id = job.id;
+                    let checked = session.check(&job, &mut |stage| say(id, stage));
+                    checked.map(|seeds| Event::Checked { id, seeds }).map_err(|failure| (id, 0, failure))
                 }
-            }
-            Ok(Request::Meter { id }) => {
-                send(&mut output, &Event::Metered { id, energy: session.meter() })?;
-                continue;
-            }
-            Ok(Request::Run(job)) => {
-                let id = job.id;
-                let mut stage = |stage: Stage| drop(send(&mut output, &Event::Stage { id, stage }));
-                match session.run(&job, &mut stage) {
-                    Ok(counts) => {
-                        send(&mut output, &Event::Ran { id, counts })?;
-                        // Destructors and exit handlers run: the tool around this process may wait for them.
-                        return Ok(0);
-                    }
-                    Err(failure) => (id, 0, failure),
+                Ok(Request::Inspect(job)) => {
+                    let id = job.id;
+                    let checked = session.inspect(&job, &mut |stage| say(id, stage));
+                    checked.map(|seed| Event::Checked { id, seeds: vec![seed] }).map_err(|failure| (id, 0, failure))
+                }
+                Ok(Request::Time(job)) => {
+                    let id = job.id;
+                    let timed = session.time(&job, &mut |stage| say(id, stage));
+                    timed.map(|timings| Event::Timed { id, timings }).map_err(|(case, failure)| (id, case, failure))
+                }
+                Ok(Request::Meter { id }) => Ok(Event::Metered { id, energy: session.meter() }),
+                Ok(Request::Run(job)) => {
+                    let id = job.id;
+                    let ran = session.run(&job, &mut |stage| say(id, stage));
+                    ran.map(|counts| Event::Ran { id, counts }).map_err(|failure| (id, 0, failure))
                 }
             }
         };
-        let (id, case, failure): (u64, usize, Failure) = failure;
-        let fatal = failure.is_fatal();
-        send(&mut output, &Event::Failed { id, case, failure })?;
-        if fatal {
+        let is_fatal = matches!(&ended, Err((.., failure)) if failure.is_fatal(kind));
+        let event = ended.unwrap_or_else(|(id, case, failure)| {
+            let failure = match failure {
+                // A device does not know its part of a job.
+                Failure::Hang { seconds, .. } => Failure::Hang { seconds, stage: entered },
+                other => other,
+            };
+            Event::Failed { id, case, failure }
+        });
+        send(&mut output, &event)?;
+        if is_fatal {
             // Destructors would only meet the lost context again.
             std::mem::forget(session);
             return Ok(0);
         }
         if last {
+            // Destructors and exit handlers run: the tool around this process may wait for them.
             return Ok(0);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kbench_runtime::device::Device;
 use kbench_runtime::device::cuda::{CudaBound, CudaBuffer, CudaDevice};
-use kbench_runtime::protocol::{CacheMode, Failure};
+use kbench_runtime::protocol::{CacheMode, DeviceKind, Failure};
 
 use super::{Gpu, blocks, pointer};
 
@@ -24,7 +24,7 @@ fn everything_fails(gpu: &mut Gpu, buffer: &CudaBuffer, bound: &mut CudaBound, e
     ];
     for (index, failure) in failures.into_iter().enumerate() {
         let failure = failure.unwrap_or_else(|| panic!("call {index} passed after a fault"));
-        assert!(expected(&failure) && failure.is_fatal(), "call {index}: {failure:?}");
+        assert!(expected(&failure) && failure.is_fatal(DeviceKind::Cuda), "call {index}: {failure:?}");
     }
     println!("  8 more calls: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     println!("  opened again: {:?}", CudaDevice::open(0).err());
@@ -36,7 +36,7 @@ fn fault(gpu: &mut Gpu, entry: &str, with_buffer: bool, expected: fn(&Failure) -
     let mut bound = gpu.bind(entry, &blocks(4, 32), &args).expect("a launch");
     let failure = gpu.device.run(&bound).expect_err("a fault");
     println!("  {failure}");
-    assert!(expected(&failure) && failure.is_fatal(), "{failure:?}");
+    assert!(expected(&failure) && failure.is_fatal(DeviceKind::Cuda), "{failure:?}");
     everything_fails(gpu, &buffer, &mut bound, expected);
 }
 

@@ -73,6 +73,7 @@ pub enum Reason {
     Unrepeatable,
     StaleOutput,
     Wrong,
+    ForgedTime,
     Memcheck,
     Racecheck,
     Initcheck,
@@ -108,6 +109,7 @@ impl From<&Failure> for Reason {
             Failure::Hang { .. } => Reason::Hang,
             Failure::Signal { .. } => Reason::Signal,
             Failure::Exited { .. } => Reason::Exited,
+            Failure::ForgedTime { .. } => Reason::ForgedTime,
             Failure::Protocol { .. } => Reason::Protocol,
         }
     }

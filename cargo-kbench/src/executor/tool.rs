@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kbench_runtime::protocol::{Counts, Event, Failure, Request, RunJob};
 
-use super::{Executor, ExecutorError, WaitError, case_blobs, patience, stage_of};
+use super::{Executor, ExecutorError, WaitError, answer, case_blobs, heard_in, patience};
 
 /// Lines of a worker's stderr that are kept.
 pub(super) const LINES: usize = 2000;
@@ -26,17 +26,23 @@ impl Executor {
     /// Runs a kernel once and waits until the worker, with the tool around it, has ended. `timeout` is the deadline
     /// of the launch, and of the tool after it.
     pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
-        job.id = self.id();
+        job.id = Self::id();
+        let id = job.id;
         let blobs: Vec<String> = case_blobs(&job.case).into_iter().cloned().collect();
         self.send(&blobs, &Request::Run(Box::new(job)))?;
         let mut worker = self.worker.take().expect("sent to it");
         let mut counts = None;
-        let failure = match worker.wait(stage_of, &mut |stage| patience(stage, timeout)) {
+        let failure = match worker.wait(heard_in, &mut |stage| patience(stage, timeout)) {
+            Ok(event) if answer::job_of(&event) != Some(id) => {
+                Some(Failure::Protocol { message: format!("unexpected answer {event:?}") })
+            }
             Ok(Event::Ran { counts: ran, .. }) => {
                 counts = ran;
                 None
             }
-            Ok(Event::Failed { failure, .. }) | Err(WaitError::Failure(failure)) => Some(failure),
+            Ok(Event::Failed { failure, .. }) | Err(WaitError::Failure(failure) | WaitError::Lost(failure)) => {
+                Some(failure)
+            }
             Ok(other) => Some(Failure::Protocol { message: format!("unexpected answer {other:?}") }),
             Err(WaitError::Interrupted) => return Err(ExecutorError::Interrupted),
         };

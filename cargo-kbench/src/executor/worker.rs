@@ -6,13 +6,14 @@ use std::io::{BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kbench_runtime::device::host::OUT_OF_BOUNDS;
-use kbench_runtime::protocol::{Failure, Stage};
+use kbench_runtime::awake::Awake;
+use kbench_runtime::descendants;
+use kbench_runtime::protocol::{BEAT, Failure, Stage};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -26,9 +27,18 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Lines that are read before anyone waits for them.
 const LINES_AHEAD: usize = 64;
 
-/// A running process that speaks JSON lines, in a process group of its own, which dropping it ends.
+/// How long a worker that beats may be silent, whatever it is doing, and from when on its silence is not a kernel's.
+const SILENCE: Duration = Duration::from_secs(5);
+const MISSED_BEATS: u32 = 4;
+
+/// In the environment of a worker and of all that it starts, with a value of its own.
+const MARK: &str = "KBENCH_WORKER";
+
+/// A running process that speaks JSON lines, in a process group of its own. Dropping it ends it, with all that it started.
 pub(crate) struct Worker {
     child: Child,
+    /// The value of its [`MARK`].
+    mark: String,
     /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
     requests: Sender<Vec<u8>>,
     /// Lines, and what there is of one that was too long.
@@ -39,30 +49,43 @@ pub(crate) struct Worker {
     /// The last stage entered, and whether any of a kernel ever was.
     pub(super) stage: Option<Stage>,
     pub(super) ran_a_kernel: bool,
+    /// Whether it says that it lives.
+    beats: bool,
     /// The case that runs, as far as the worker said.
     pub(super) case: usize,
+}
+
+/// What a line is to who waits for an answer.
+pub(crate) enum Heard {
+    /// It goes on, in this stage.
+    Stage(Stage),
+    /// It lives.
+    Beat,
+    /// The answer.
+    Answer,
 }
 
 /// Why there is no answer.
 pub(crate) enum WaitError {
     Interrupted,
     Failure(Failure),
+    /// Somebody else ended or stopped the process: nothing that it ran is to blame.
+    Lost(Failure),
 }
 
 impl Worker {
-    /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way.
-    pub(crate) fn spawn(words: &[OsString], directory: Option<&Path>, remote: bool) -> std::io::Result<Self> {
-        Self::spawn_limited(words, directory, remote, u64::MAX)
-    }
-
-    /// The same for a process that may write lines of at most `longest` bytes.
-    pub(crate) fn spawn_limited(
+    /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way; `longest`: most
+    /// bytes of a line that it may write.
+    pub(crate) fn spawn(
         words: &[OsString],
         directory: Option<&Path>,
         remote: bool,
         longest: u64,
     ) -> std::io::Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(&words[0]);
+        command.env(MARK, &mark);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         if let Some(directory) = directory {
             command.current_dir(directory);
@@ -106,6 +129,7 @@ impl Worker {
         });
         Ok(Self {
             child,
+            mark,
             requests,
             events,
             stderr,
@@ -113,6 +137,7 @@ impl Worker {
             remote,
             stage: None,
             ran_a_kernel: false,
+            beats: false,
             case: 0,
         })
     }
@@ -124,15 +149,16 @@ impl Worker {
         let _ = self.requests.send(line);
     }
 
-    /// Waits for the next event that is not a stage. `deadline` gives the patience in a stage (`None`: before any).
+    /// Waits for the answer. `deadline` gives the patience in a stage (`None`: before any).
     pub(crate) fn wait<E: DeserializeOwned>(
         &mut self,
-        stage_of: fn(&E) -> Option<Stage>,
+        heard_in: fn(&E) -> Heard,
         deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
     ) -> Result<E, WaitError> {
         self.stage = None;
         self.case = 0;
-        let mut since = Instant::now();
+        // Since it entered a stage, and since it was heard from. What passes while this process is stopped is nobody's fault.
+        let (mut since, mut silent) = (Awake::start(), Awake::start());
         let mut ended = None;
         loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
@@ -145,14 +171,17 @@ impl Worker {
                 }
                 Ok(Ok(line)) => match serde_json::from_slice(&line) {
                     Ok(event) => {
-                        let Some(entered) = stage_of(&event) else { return Ok(event) };
-                        if let Stage::Case(case) = entered {
-                            self.case = case;
-                            continue;
+                        silent = Awake::start();
+                        match heard_in(&event) {
+                            Heard::Answer => return Ok(event),
+                            Heard::Beat => self.beats = true,
+                            Heard::Stage(Stage::Case(case)) => self.case = case,
+                            Heard::Stage(entered) => {
+                                self.stage = Some(entered);
+                                self.ran_a_kernel |= entered.runs_kernel();
+                                since = Awake::start();
+                            }
                         }
-                        self.stage = Some(entered);
-                        self.ran_a_kernel |= entered.runs_kernel();
-                        since = Instant::now();
                     }
                     Err(error) => {
                         let line = String::from_utf8_lossy(&line);
@@ -160,33 +189,38 @@ impl Worker {
                         return Err(WaitError::Failure(Failure::Protocol { message }));
                     }
                 },
-                Err(RecvTimeoutError::Disconnected) => return Err(WaitError::Failure(self.post_mortem())),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
                 Err(RecvTimeoutError::Timeout) => {
                     // Something that it started may hold the other end of the pipe open. What it wrote itself is read first.
                     if matches!(self.child.try_wait(), Ok(Some(_))) {
                         let ended = *ended.get_or_insert_with(Instant::now);
                         if ended.elapsed() > GRACE {
-                            return Err(WaitError::Failure(self.post_mortem()));
+                            return Err(self.post_mortem());
                         }
                     }
-                    let patience = deadline(self.stage);
-                    if since.elapsed() > patience {
-                        self.end();
-                        let stage = self.stage.unwrap_or(Stage::Inputs);
-                        return Err(WaitError::Failure(Failure::Hang { seconds: patience.as_secs(), stage }));
-                    }
                 }
+            }
+            let (patience, spent, silence) = (deadline(self.stage), since.spent(), silent.spent());
+            let is_frozen = self.beats && silence > SILENCE;
+            if is_frozen || spent > patience {
+                self.end();
+                let stage = self.stage.unwrap_or(Stage::Inputs);
+                let seconds = if is_frozen { SILENCE } else { patience }.as_secs();
+                let hang = Failure::Hang { seconds, stage };
+                let is_lost = is_frozen || self.beats && silence > BEAT * MISSED_BEATS;
+                return Err(if is_lost { WaitError::Lost(hang) } else { WaitError::Failure(hang) });
             }
         }
     }
 
     /// Why the worker closed its stdout.
-    fn post_mortem(&mut self) -> Failure {
+    fn post_mortem(&mut self) -> WaitError {
         let ended = wait_for(&mut self.child, Duration::from_secs(5));
         self.end();
         let stderr = self.said(20);
         let Some(status) = ended else {
-            return Failure::Protocol { message: format!("the worker closed its output but went on: {stderr}") };
+            let message = format!("the worker closed its output but went on: {stderr}");
+            return WaitError::Failure(Failure::Protocol { message });
         };
         let signal = status.signal().or_else(|| {
             // ssh, srun and shells report a signal as 128 + its number.
@@ -195,16 +229,14 @@ impl Worker {
         match signal {
             Some(signal) => {
                 let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
-                Failure::Signal { signal, name }
+                let failure = Failure::Signal { signal, name };
+                if is_from_outside(&failure) { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
             }
-            None if status.code() == Some(OUT_OF_BOUNDS.into()) => {
-                Failure::IllegalAccess { message: stderr.lines().last().unwrap_or_default().to_owned() }
-            }
-            None => Failure::Exited { code: status.code().unwrap_or(-1), stderr },
+            None => WaitError::Failure(Failure::Exited { code: status.code().unwrap_or(-1), stderr }),
         }
     }
 
-    /// Ends the process group: TERM, grace, KILL.
+    /// Ends the process group: TERM, grace, KILL. Then what has left the group.
     fn end(&mut self) {
         let group = Pid::from_raw(self.child.id() as i32);
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -214,6 +246,23 @@ impl Worker {
         // The leader may be gone while others of its group live.
         let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
+        descendants::end_marked(MARK, &self.mark);
+    }
+
+    /// Forgets what it wrote to its stderr so far.
+    pub(super) fn forget_words(&self) {
+        self.stderr.lock().expect("no panic while held").clear();
+    }
+
+    /// The last lines of its stderr while it goes on, once they have come through the pipe.
+    pub(super) fn says(&self, lines: usize) -> String {
+        std::thread::sleep(Duration::from_millis(20));
+        self.last(lines)
+    }
+
+    fn last(&self, lines: usize) -> String {
+        let kept = self.stderr.lock().expect("no panic while held");
+        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for its end, and ends it at the deadline.
@@ -240,9 +289,13 @@ impl Worker {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        let kept = self.stderr.lock().expect("no panic while held");
-        kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
+        self.last(lines)
     }
+}
+
+/// Whether a process was ended by a signal that it does not get for what it does: by a user, or for want of memory.
+pub(super) fn is_from_outside(failure: &Failure) -> bool {
+    matches!(failure, Failure::Signal { signal, .. } if [Signal::SIGKILL as i32, Signal::SIGTERM as i32].contains(signal))
 }
 
 impl Drop for Worker {

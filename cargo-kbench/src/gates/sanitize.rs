@@ -105,7 +105,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
     let rejection = if let Some(first) = errors.first() {
         let more = if total > 1 { format!(" ({total} in all)") } else { String::new() };
         Some(reject(code(tool), format!("{first}{more}")))
-    } else if total > 0 || watched.status == Some(FOUND) {
+    } else if total > 0 || watched.status == Some(FOUND) || in_kernel_process(watched) {
         Some(reject(code(tool), "the tool found something; its own words are below".to_owned()))
     } else if let Some(why) = report.failed {
         return Err(why);
@@ -126,6 +126,11 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
         }
     };
     Ok(Judged { rejection, warnings })
+}
+
+/// Whether the tool has ended the process of a C kernel with the status of a finding.
+fn in_kernel_process(watched: &Watched) -> bool {
+    matches!(watched.failure, Some(Failure::Exited { code: FOUND, .. }))
 }
 
 /// The part of a report that is about the kernel: no frames of the worker that called it, no dump of the shadow memory.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::{Failure, Sampling, TimeJob, TimedCase, Timing};
+use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
 use kbench_runtime::timing::{Look, Stopping};
 
@@ -194,7 +194,7 @@ impl<'a> Workbench<'a> {
         Ok(compared)
     }
 
-    /// Runs a job of several cases. Where one of them ends the worker, it is run once more with each launch announced, to
+    /// Runs a job of several cases. Where one of them ends a worker that is also its process, it is run once more with each launch announced, to
     /// know which.
     fn time_together(&mut self, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
         let several = job.cases.len() > 1;
@@ -202,7 +202,9 @@ impl<'a> Workbench<'a> {
             Err(ExecutorError::Job {
                 failure: Failure::Signal { .. } | Failure::Exited { .. } | Failure::Hang { .. },
                 ..
-            }) if several => self.executor.time(TimeJob { announce: true, ..job }, self.timeout()),
+            }) if several && self.worker_options.device != DeviceKind::Host => {
+                self.executor.time(TimeJob { announce: true, ..job }, self.timeout())
+            }
             timed => timed,
         }
     }

@@ -370,7 +370,8 @@ pub(super) fn failed(kernel: &Kernel, failure: &Failure, shape: &str) -> Result<
         let kernel = kernel.name.clone();
         return Err(RunError::Reference { kernel, message: format!("at {shape}: {failure}") });
     }
-    Ok(Rejection::new(Gate::Launch, failure.into(), failure.to_string(), Some(shape)))
+    let gate = if matches!(failure, Failure::ForgedTime { .. }) { Gate::Correctness } else { Gate::Launch };
+    Ok(Rejection::new(gate, failure.into(), failure.to_string(), Some(shape)))
 }
 
 /// A timing as a record, unless the outputs were no longer right after it or it holds no numbers.

@@ -81,7 +81,7 @@ fn a_bad_reference_is_the_references_failure() {
         let failure = session.check(&job, &mut |_| {}).unwrap_err();
         let Failure::Reference { message } = &failure else { panic!("{fault}: {failure}") };
         assert!(message.contains(words), "{message}");
-        assert!(failure.is_fatal());
+        assert!(failure.is_fatal(DeviceKind::Fake));
     }
 }
 

@@ -2,44 +2,49 @@
 //!
 //! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
 //! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
+//!
+//! Each loaded kernel has a [process](process) of its own, which shares nothing with this one, the judge, but the memory of its
+//! tensors. It never unloads anything: it ends. What a variant does to its process never reaches another.
 
+mod caches;
+mod channel;
+mod clock;
 mod counters;
 mod environment;
 mod info;
 mod memory;
+mod moat;
+mod process;
 mod quiet;
 mod rapl;
+mod supervisor;
 mod symbols;
+mod threads;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::c_void;
-#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::Write as _;
-#[cfg(target_os = "linux")]
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rayon::prelude::*;
 
-use self::environment::Environment;
+use self::channel::{Answer, Argument, Caches, Command, Stretch};
+use self::clock::Claims;
 use self::info::{available_memory, info};
-pub use self::memory::OUT_OF_BOUNDS;
-use self::memory::{Allocation, watch_moats};
+use self::memory::Shared;
+pub use self::process::serve_if_asked;
 use self::quiet::{Launches, Quiet};
 use self::rapl::Rapl;
+use self::supervisor::{Process, Took, Turn};
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Bytes that one parallel task compares.
 const PART: usize = 1 << 20;
-
-type Entry = unsafe extern "C" fn(*mut *mut c_void);
 
 /// The CPU.
 #[derive(Debug)]
@@ -49,146 +54,97 @@ pub struct HostDevice {
     quiet: Quiet,
     /// Opened when first asked for.
     rapl: Option<Rapl>,
-    /// What [`HostDevice::flush`] streams through where cache lines cannot be flushed by address.
-    stream: RefCell<Vec<u8>>,
     /// A tool looks on.
     watched: bool,
+    /// How long a kernel may take for a launch or a sample.
+    limit: Option<Duration>,
+    is_reference: bool,
 }
 
 /// Memory of the CPU.
 #[derive(Debug, Clone)]
-pub struct Buffer(Rc<Allocation>);
+pub struct Buffer(Rc<Shared>);
 
 impl Buffer {
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
         let end = offset.checked_add(bytes);
         assert!(end.is_some_and(|end| end <= self.0.bytes), "{offset} + {bytes} is beyond the buffer");
-        // SAFETY: the offset is within the allocation, as just asserted.
-        unsafe { self.0.start.as_ptr().add(offset) }
+        // SAFETY: the offset is within the memory, as just asserted.
+        unsafe { self.0.start().as_ptr().add(offset) }
     }
 }
 
-/// A loaded shared object and its entry.
+/// A loaded shared object and its entry, in a process of its own.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    entry: Entry,
-    /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
-    environment: Environment,
+    process: Rc<Process>,
     /// Bytes of each global, where the machine code says.
     globals: Rc<HashMap<String, u64>>,
-    library: Rc<Library>,
-    /// Its code. Closed after the library, whose name it is.
-    _file: Rc<CodeFile>,
+    /// How many launches were bound.
+    bound: Rc<std::cell::Cell<usize>>,
 }
-
-#[cfg(target_os = "linux")]
-type CodeFile = File;
-#[cfg(not(target_os = "linux"))]
-type CodeFile = tempfile::NamedTempFile;
 
 /// A kernel with its arguments.
 #[derive(Debug)]
 pub struct Bound {
-    kernel: Kernel,
-    /// What the shim receives: addresses inside `ranges` and `scalars`.
-    args: Vec<*mut c_void>,
-    ranges: Vec<(*mut u8, usize)>,
+    process: Rc<Process>,
+    index: usize,
+    /// The memory of its tensors, in the order in which the process has it.
     buffers: Vec<Buffer>,
-    /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
-    scalars: Vec<Box<[u64]>>,
     launches: Launches,
-}
-
-impl Bound {
-    /// Calls `calls` with the floating-point environment that the kernel was loaded with, whatever another kernel, or
-    /// this one, made of it; the worker gets its own back.
-    fn in_environment<R>(&self, calls: impl FnOnce(&Self) -> R) -> R {
-        let own = Environment::get();
-        self.kernel.environment.set();
-        let result = in_one_process(|| calls(self));
-        own.set();
-        result
-    }
-
-    /// No allocation and no copy: this is what is timed.
-    #[inline]
-    fn call(&self) {
-        // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
-        // as `self` does. What the user's code behind it does is not known; that is why this runs in a process of its own.
-        unsafe { (self.kernel.entry)(self.args.as_ptr().cast_mut()) }
-    }
+    claims: Claims,
 }
 
 impl HostDevice {
     /// Opens this machine's CPU.
     pub fn open() -> Self {
-        watch_moats();
         Self {
             info: info(),
             resolution: resolution(),
             quiet: Quiet::new(),
             rapl: None,
-            stream: RefCell::default(),
             watched: false,
-        }
-    }
-
-    /// Drops what the arguments hold from every level of the cache.
-    fn flush(&self, bound: &Bound) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let _ = &self.stream;
-            flush_lines(&bound.ranges);
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = bound;
-            let bytes = (2 * self.info.cache_bytes as usize).clamp(8 << 20, 256 << 20);
-            let mut stream = self.stream.borrow_mut();
-            stream.resize(bytes, 0);
-            for line in stream.chunks_mut(64) {
-                line[0] = std::hint::black_box(line[0].wrapping_add(1));
-            }
+            limit: None,
+            is_reference: false,
         }
     }
 }
 
-/// Runs the user's code. If it forks and returns twice, the copy ends here: it would go on as a second worker, on the same pipes.
-fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
-    let process = std::process::id();
-    let result = code();
-    if std::process::id() != process {
-        // SAFETY: always allowed. Destructors and exit handlers are the worker's, not its copy's.
-        unsafe { nix::libc::_exit(0) }
-    }
-    result
-}
-
-/// Writes back and evicts every line of the ranges. Exact, and its cost grows with the buffers, not with the cache.
-#[cfg(target_arch = "x86_64")]
-fn flush_lines(ranges: &[(*mut u8, usize)]) {
-    use std::arch::asm;
-    use std::arch::x86_64::{__cpuid_count, _mm_clflush, _mm_mfence};
-    // clflush waits for the flush before it; clflushopt does not, and is several times faster.
-    // SAFETY: every x86-64 has cpuid. Safe to call from Rust 1.94 on.
-    #[allow(unused_unsafe)]
-    let optimised = unsafe { __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 23 != 0 };
-    for (start, bytes) in ranges.iter().filter(|(_, bytes)| *bytes > 0) {
-        // The last byte is on a line that whole steps miss when the start is not on one.
-        for offset in (0..*bytes).step_by(64).chain([bytes - 1]) {
-            // SAFETY: the offset is inside a buffer that the binding keeps alive.
-            let line = unsafe { start.add(offset) }.cast_const();
-            if optimised {
-                // SAFETY: this CPU has clflushopt, as asked above; it changes no contents.
-                unsafe { asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags)) }
-            } else {
-                // SAFETY: every x86-64 has clflush.
-                unsafe { _mm_clflush(line) }
+impl Bound {
+    fn launch(&self, times: u32) -> Result<(), Failure> {
+        match self.process.ask(&Command::Run { bound: self.index, times }, &[], &[])? {
+            Answer::Ran(used) => {
+                self.launches.note(&used);
+                Ok(())
             }
+            other => Err(odd(&other)),
         }
     }
-    // SAFETY: every x86-64 has mfence.
-    unsafe { _mm_mfence() }
+
+    /// What writes of this process have left in the caches of its core, and the kernel would have found in its own.
+    fn written(&self, writes: &[Write<Buffer>]) -> Vec<Stretch> {
+        let stretch = |write: &Write<Buffer>| {
+            let (Write::Fill { buffer, offset, bytes, .. } | Write::Copy { to: buffer, offset, bytes, .. }) = write;
+            let memory = self.buffers.iter().position(|other| Rc::ptr_eq(&other.0, &buffer.0))?;
+            Some(Stretch { memory, offset: *offset, bytes: *bytes })
+        };
+        writes.iter().filter_map(stretch).collect()
+    }
+
+    /// What samples take that launch nothing.
+    fn empty(&self, turn: &Turn<'_>, core: Option<u32>) -> Result<Vec<Took>, Failure> {
+        let prepare = Command::Prepare { bound: self.index, core, cache: Caches::Holding(Vec::new()) };
+        let sample = Command::Sample { bound: self.index, batch: 0 };
+        let one = |_| {
+            turn.ask(&prepare)?;
+            turn.measured(&sample).map(|(_, took)| took)
+        };
+        (0..clock::WINDOW).map(one).collect()
+    }
+}
+
+fn odd(answer: &Answer) -> Failure {
+    Failure::Protocol { message: format!("the kernel's process answered {answer:?}") }
 }
 
 impl Device for HostDevice {
@@ -204,21 +160,21 @@ impl Device for HostDevice {
         self.watched = true;
     }
 
+    fn be_reference(&mut self, is: bool) {
+        self.is_reference = is;
+    }
+
+    fn limit(&mut self, launch: Duration) {
+        self.limit = Some(launch);
+    }
+
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Kernel, Failure> {
-        let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
-        let (file, path) = code_file(code).map_err(|error| refused(&error))?;
-        let own = Environment::get();
-        // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
-        let library = in_one_process(|| unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) });
-        let environment = Environment::get();
-        own.set();
-        let library = library.map_err(|error| refused(&error))?;
-        // SAFETY: the symbol is a generated shim of this signature; it is not called after the library is closed,
-        // since `Kernel` holds both.
-        let entry = *unsafe { library.get::<Entry>(entry) }
-            .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
+        let refused = |error: std::io::Error| Failure::LoadFailed { message: error.to_string() };
+        let file = code_file(code).map_err(refused)?;
+        let process = Process::start(self.limit.filter(|_| !self.is_reference)).map_err(refused)?;
+        process.ask(&Command::Load { entry: entry.to_owned() }, &[], &[file.as_raw_fd()])?;
         let globals = Rc::new(symbols::sizes(code));
-        Ok(Kernel { entry, environment, globals, library: Rc::new(library), _file: Rc::new(file) })
+        Ok(Kernel { process: Rc::new(process), globals, bound: Rc::default() })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -227,30 +183,29 @@ impl Device for HostDevice {
         if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
             return Err(out_of_memory);
         }
-        let allocation = Allocation::new(bytes, self.watched).ok_or(out_of_memory)?;
-        Ok(Buffer(Rc::new(allocation)))
+        Ok(Buffer(Rc::new(Shared::new(bytes).ok_or(out_of_memory)?)))
     }
 
     fn upload(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
-        // SAFETY: the range is inside the allocation, and `data`, a Rust slice, cannot overlap it.
+        // SAFETY: the range is inside the memory, and `data`, a Rust slice, cannot overlap it.
         unsafe { buffer.at(offset, data.len()).copy_from_nonoverlapping(data.as_ptr(), data.len()) };
         Ok(())
     }
 
     fn download(&mut self, buffer: &Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure> {
-        // SAFETY: as in `upload`; whoever allocated filled what is downloaded.
+        // SAFETY: as in `upload`; memory is never without contents.
         unsafe { data.as_mut_ptr().copy_from_nonoverlapping(buffer.at(offset, data.len()), data.len()) };
         Ok(())
     }
 
     fn fill(&mut self, buffer: &Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure> {
-        // SAFETY: the range is inside the allocation.
+        // SAFETY: the range is inside the memory.
         unsafe { buffer.at(offset, bytes).write_bytes(byte, bytes) };
         Ok(())
     }
 
     fn holds(&mut self, buffer: &Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
-        // SAFETY: the range is inside the allocation; whoever allocated filled it, and no kernel runs meanwhile.
+        // SAFETY: the range is inside the memory, and no kernel runs meanwhile: their processes are stopped.
         let held = unsafe { std::slice::from_raw_parts(buffer.at(offset, data.len()), data.len()) };
         Ok(held.par_chunks(PART).zip(data.par_chunks(PART)).all(|(held, data)| held == data))
     }
@@ -259,7 +214,7 @@ impl Device for HostDevice {
         for write in writes {
             match write {
                 Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
-                // SAFETY: both ranges are inside their allocations; a copy within one may overlap.
+                // SAFETY: both ranges are inside their memory; a copy within one may overlap.
                 Write::Copy { from, to, offset, bytes } => unsafe {
                     from.at(*offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
                 },
@@ -269,62 +224,64 @@ impl Device for HostDevice {
     }
 
     fn set_symbol(&mut self, kernel: &Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
-        // SAFETY: only the address is taken.
-        let address = *unsafe { kernel.library.get::<*mut u8>(symbol) }
-            .map_err(|_| Failure::SymbolNotFound { symbol: symbol.to_owned() })?;
         if let Some(bytes) = kernel.globals.get(symbol).filter(|bytes| **bytes < data.len() as u64) {
             let message = format!("the symbol `{symbol}` holds {bytes} bytes, its tensor has {}", data.len());
             return Err(Failure::LaunchRefused { message });
         }
-        // SAFETY: the symbol holds as many bytes, unless the machine code does not say; then the table is believed.
-        unsafe { address.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        for (at, part) in data.chunks(channel::MOST_BYTES).enumerate() {
+            let (symbol, offset) = (symbol.to_owned(), at * channel::MOST_BYTES);
+            kernel.process.ask(&Command::SetSymbol { symbol, offset }, part, &[])?;
+        }
         Ok(())
     }
 
     fn bind(&mut self, kernel: &Kernel, _geometry: &Geometry, args: &[BoundArg<Buffer>]) -> Result<Bound, Failure> {
-        let mut bound = Bound {
-            kernel: kernel.clone(),
-            args: Vec::new(),
-            ranges: Vec::new(),
-            buffers: Vec::new(),
-            scalars: Vec::new(),
-            launches: Launches::default(),
-        };
+        let mut buffers: Vec<Buffer> = Vec::new();
+        let mut arguments = Vec::new();
         for arg in args {
-            match arg {
+            arguments.push(match arg {
                 BoundArg::Pointer { buffer, offset, bytes } => {
-                    let start = buffer.at(*offset, *bytes);
-                    bound.args.push(start.cast());
-                    bound.ranges.push((start, *bytes));
-                    bound.buffers.push(buffer.clone());
+                    let known = buffers.iter().position(|other| Rc::ptr_eq(&other.0, &buffer.0));
+                    let memory = known.unwrap_or(buffers.len());
+                    if known.is_none() {
+                        buffers.push(buffer.clone());
+                    }
+                    Argument::Pointer(Stretch { memory, offset: *offset, bytes: *bytes })
                 }
-                BoundArg::Scalar(bytes) => {
-                    let mut words: Box<[u64]> = bytes
-                        .chunks(8)
-                        .map(|bytes| {
-                            let mut word = [0; 8];
-                            word[..bytes.len()].copy_from_slice(bytes);
-                            u64::from_ne_bytes(word)
-                        })
-                        .collect();
-                    bound.args.push(words.as_mut_ptr().cast());
-                    bound.scalars.push(words);
-                }
+                BoundArg::Scalar(bytes) => Argument::Scalar(bytes.clone()),
                 BoundArg::TensorMap { .. } => {
                     return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
                 }
-            }
+            });
         }
-        Ok(bound)
+        let sizes = buffers.iter().map(|buffer| buffer.0.bytes).collect();
+        let descriptors: Vec<_> = buffers.iter().map(|buffer| buffer.0.as_raw_fd()).collect();
+        kernel.process.ask(&Command::Bind { sizes, arguments, watched: self.watched }, &[], &descriptors)?;
+        let index = kernel.bound.replace(kernel.bound.get() + 1);
+        let process = Rc::clone(&kernel.process);
+        Ok(Bound { process, index, buffers, launches: Launches::default(), claims: Claims::default() })
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
-        bound.launches.counted(|| bound.in_environment(Bound::call));
-        Ok(())
+        bound.launch(1)
     }
 
     fn count(&mut self, bound: &Bound) -> Result<Result<Counts, String>, Failure> {
-        Ok(bound.in_environment(|bound| counters::around(|| bound.call())))
+        match bound.process.ask(&Command::Count { bound: bound.index }, &[], &[])? {
+            Answer::Counted(counts) => Ok(counts),
+            other => Err(odd(&other)),
+        }
+    }
+
+    fn run_many(&mut self, bound: &Bound, writes: &[Write<Buffer>], launches: u32) -> Result<(), Failure> {
+        if writes.is_empty() {
+            return bound.launch(launches);
+        }
+        for _ in 0..launches {
+            self.write(writes)?;
+            bound.launch(1)?;
+        }
+        Ok(())
     }
 
     fn sample_after(
@@ -335,33 +292,30 @@ impl Device for HostDevice {
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
         self.write(writes)?;
-        // From before the flush on: another core has other caches.
-        let pinned = self.quiet.pin(&bound.launches);
-        let batch = match cache {
-            CacheMode::Cold => {
-                self.flush(bound);
-                1
-            }
-            CacheMode::Hot => batch.max(1),
+        let (batch, caches) = match cache {
+            CacheMode::Cold => (1, Caches::Flushed),
+            CacheMode::Hot => (batch.max(1), Caches::Holding(bound.written(writes))),
         };
-        let ((elapsed, processor), switches) = bound.launches.watched(|| {
-            bound.in_environment(|bound| {
-                let (before, start) = (quiet::process_time(), Instant::now());
-                for _ in 0..batch {
-                    bound.call();
-                }
-                let elapsed = start.elapsed();
-                (elapsed, quiet::process_time().saturating_sub(before))
-            })
+        let core = self.quiet.choose(&bound.launches);
+        let prepare = Command::Prepare { bound: bound.index, core, cache: caches };
+        let mut claims = std::mem::take(&mut bound.claims);
+        let sampled = bound.process.turn(|turn| {
+            turn.ask(&prepare)?;
+            let (answer, took) = turn.measured(&Command::Sample { bound: bound.index, batch })?;
+            let Answer::Sampled { clock, .. } = answer else { return Err(odd(&answer)) };
+            claims.add(batch, clock, took, || bound.empty(turn, core))?;
+            Ok(answer)
         });
-        drop(pinned);
+        bound.claims = claims;
+        let Answer::Sampled { clock, processor, used } = sampled? else { unreachable!("asked for above") };
+        bound.launches.note(&used);
         Ok(Sample {
-            nanoseconds: elapsed.as_nanos() as f64 / f64::from(batch),
+            nanoseconds: clock as f64 / f64::from(batch),
             cpu_nanoseconds: (processor > 0).then(|| processor as f64 / f64::from(batch)),
-            preemptions: switches.preemptions,
-            waits: switches.waits,
+            preemptions: used.preemptions,
+            waits: used.waits,
             exposed: false,
-            disturbance: (switches.preemptions > 0).then_some(Disturbance::InvoluntaryContextSwitch),
+            disturbance: (used.preemptions > 0).then_some(Disturbance::InvoluntaryContextSwitch),
         })
     }
 
@@ -396,29 +350,17 @@ impl Device for HostDevice {
     }
 }
 
-/// A file of its own for every load, so that every load has its own globals, and the name to open it by. On Linux it is memory:
-/// folders for temporary files may be full, or forbid to run what lies in them.
-fn code_file(code: &[u8]) -> std::io::Result<(CodeFile, PathBuf)> {
+/// A file that holds machine code. On Linux it is memory: folders for temporary files may be full, or forbid to run what lies in
+/// them.
+fn code_file(code: &[u8]) -> std::io::Result<File> {
     #[cfg(target_os = "linux")]
-    {
-        // SAFETY: the name is a C string, and the descriptor that comes back is nobody else's.
-        let mut file = unsafe {
-            match nix::libc::memfd_create(c"kbench".as_ptr(), nix::libc::MFD_CLOEXEC) {
-                -1 => return Err(std::io::Error::last_os_error()),
-                descriptor => File::from_raw_fd(descriptor),
-            }
-        };
-        file.write_all(code)?;
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        Ok((file, path.into()))
-    }
+    let mut file = memory::memfd(c"kbench-code", 0)?;
     #[cfg(not(target_os = "linux"))]
-    {
-        let mut file = tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile()?;
-        file.write_all(code)?;
-        let path = file.path().to_owned();
-        Ok((file, path))
-    }
+    let mut file = tempfile::tempfile()?;
+    file.write_all(code)?;
+    #[cfg(not(target_os = "linux"))]
+    std::io::Seek::rewind(&mut file)?;
+    Ok(file)
 }
 
 /// Measures the clock: its smallest step, and the median of what it shows of nothing.

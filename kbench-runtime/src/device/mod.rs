@@ -26,6 +26,10 @@ pub trait Device {
     /// Whether what is loaded from now on is a reference's: the faults of an audit are not for it, be its code the kernel's own.
     fn be_reference(&mut self, _is: bool) {}
 
+    /// How long a launch or a sample may take from now on, of kernels that are loaded after this and are no references. For a device
+    /// that can end a kernel alone; of others the driver ends the worker.
+    fn limit(&mut self, _launch: std::time::Duration) {}
+
     /// Loads machine code and finds `entry` in it.
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure>;
 

@@ -178,6 +178,11 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn be_reference(&mut self, is: bool) {
         self.is_reference = is;
+        self.inner.be_reference(is);
+    }
+
+    fn limit(&mut self, launch: std::time::Duration) {
+        self.inner.limit(launch);
     }
 
     fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure> {

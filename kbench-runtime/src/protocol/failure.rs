@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Stage;
+use super::{DeviceKind, Stage};
 
 /// Why a job could not be finished. Typed, so that no one has to match on messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
@@ -62,7 +62,7 @@ pub enum Failure {
         /// What.
         message: String,
     },
-    /// No event before the deadline; said by the driver.
+    /// No event before the deadline; said by the driver, or of the process of a C kernel by the worker.
     #[error("no sign of life for {seconds} s {stage}")]
     Hang {
         /// The deadline.
@@ -70,7 +70,7 @@ pub enum Failure {
         /// The last stage entered.
         stage: Stage,
     },
-    /// The worker was ended by a signal; said by the driver.
+    /// The worker was ended by a signal; said by the driver, or of the process of a C kernel by the worker.
     #[error("killed by {name}")]
     Signal {
         /// Its number.
@@ -78,7 +78,7 @@ pub enum Failure {
         /// Its name, `SIGSEGV`.
         name: String,
     },
-    /// The worker ended by itself in mid-job; said by the driver.
+    /// The worker ended by itself in mid-job; said by the driver, or of the process of a C kernel by the worker.
     #[error("the process exited with status {code}{}", after_colon(stderr))]
     Exited {
         /// Its status.
@@ -86,7 +86,15 @@ pub enum Failure {
         /// The end of its stderr.
         stderr: String,
     },
-    /// The worker said something that is not the protocol; said by the driver.
+    /// The process of a C kernel says that launches took another time than passed.
+    #[error("its process claims {} for a sample, but {} passed by the judge's clock", time(*claimed), time(*measured))]
+    ForgedTime {
+        /// Nanoseconds, as its process says.
+        claimed: f64,
+        /// Nanoseconds, as the worker measured.
+        measured: f64,
+    },
+    /// The worker, or the process of a C kernel, said something that is not the protocol, or an answer is not to its question.
     #[error("protocol error: {message}")]
     Protocol {
         /// What.
@@ -100,19 +108,25 @@ fn after_colon(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
+/// Nanoseconds in a unit that suits them.
+fn time(nanoseconds: f64) -> String {
+    if nanoseconds < 1e6 { format!("{:.1} µs", nanoseconds / 1e3) } else { format!("{:.1} ms", nanoseconds / 1e6) }
+}
+
 impl Failure {
-    /// Whether the worker that met this failure cannot go on: its context or process is lost. A failed reference counts,
-    /// since what it did to the context is not known; nothing can be judged after it anyway.
-    pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Failure::IllegalAccess { .. }
-                | Failure::DeviceFault { .. }
-                | Failure::Reference { .. }
-                | Failure::Hang { .. }
-                | Failure::Signal { .. }
-                | Failure::Exited { .. }
-                | Failure::Protocol { .. }
-        )
+    /// Whether the worker that met this failure cannot go on: its context is lost. A failed reference counts, since what it did to
+    /// the context is not known. C kernels and references have processes of their own: their failures cost the worker nothing.
+    pub fn is_fatal(&self, device: DeviceKind) -> bool {
+        device != DeviceKind::Host
+            && matches!(
+                self,
+                Failure::IllegalAccess { .. }
+                    | Failure::DeviceFault { .. }
+                    | Failure::Reference { .. }
+                    | Failure::Hang { .. }
+                    | Failure::Signal { .. }
+                    | Failure::Exited { .. }
+                    | Failure::Protocol { .. }
+            )
     }
 }

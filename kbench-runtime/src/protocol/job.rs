@@ -39,6 +39,16 @@ pub struct CheckJob {
     pub depth: Depth,
 }
 
+impl CheckJob {
+    /// The inputs that it asks about, a report each: those of its seeds, then the patterns that change any of the tensors.
+    pub fn asked(&self) -> impl Iterator<Item = (u64, Option<Pattern>)> {
+        let tensors = &self.case.tensors;
+        let changes = |pattern: &Pattern| tensors.iter().any(|spec| pattern.applies_to(spec.dtype, &spec.source));
+        let patterns = self.depth.patterns.iter().filter(move |pattern| changes(pattern));
+        self.seeds.iter().map(|seed| (*seed, None)).chain(patterns.map(|pattern| (0, Some(*pattern))))
+    }
+}
+
 /// Run one case once. Nothing is compared and nothing hides a fault from a sanitizer: every buffer is an allocation of
 /// exactly its tensor's size, without guard bands, and outputs and scratch are never written before the kernel does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -88,7 +88,7 @@ fn a_failure_is_an_event_and_only_a_fatal_one_ends_the_worker() {
             .iter()
             .filter_map(|event| match event {
                 Event::Failed { id, case: 0, failure } => {
-                    assert_eq!(failure.is_fatal(), fatal);
+                    assert_eq!(failure.is_fatal(DeviceKind::Fake), fatal);
                     Some(*id)
                 }
                 _ => None,
@@ -144,16 +144,20 @@ fn worker(requests: &[Request]) -> (Child, std::process::ChildStdin) {
     (child, stdin)
 }
 
-/// Reads events until one of them, or the end; the test harness's own words come before the first.
-fn events_until(child: &mut Child, stop: impl Fn(&Event) -> bool) -> Vec<Event> {
+/// Reads events until one of them, or the end; the test harness's own words come before the first. Signs of life are not kept.
+fn events_until(child: &mut Child, mut stop: impl FnMut(&Event) -> bool) -> Vec<Event> {
     let mut events = Vec::new();
     let mut started = false;
     for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
         let line = line.unwrap();
         started |= line.starts_with('{');
         if started {
-            events.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not an event: {line}")));
-            if events.last().is_some_and(&stop) {
+            let event = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not an event: {line}"));
+            let is_last = stop(&event);
+            if event != Event::Beat {
+                events.push(event);
+            }
+            if is_last {
                 break;
             }
         }
@@ -183,13 +187,54 @@ fn host(entry: &str) -> Vec<Request> {
 #[test]
 fn a_crash_is_a_signal_after_the_launch_was_announced() {
     let fake = |fault| both(FakeCase { fault, ..FakeCase::default() });
-    for (requests, signal) in [(fake("\"segfault\""), 11), (fake("\"abort\""), 6), (host("kbench_segfaults"), 11)] {
+    for (requests, signal) in [(fake("\"segfault\""), 11), (fake("\"abort\""), 6)] {
         let (mut child, stdin) = worker(&requests);
         let events = events_until(&mut child, |_| false);
         assert!(matches!(events.last(), Some(Event::Stage { stage: Stage::Launch, .. })), "{events:?}");
         assert_eq!(wait(child).0.signal(), Some(signal));
         drop(stdin);
     }
+}
+
+#[test]
+fn a_c_kernel_that_crashes_or_hangs_costs_the_worker_nothing() {
+    let mut requests = host("kbench_segfaults");
+    requests.insert(1, Request::Limit { seconds: 0.5 });
+    for entry in ["kbench_hangs", "kbench_scale"] {
+        requests.extend(host(entry).into_iter().skip(1));
+    }
+    let (mut child, stdin) = worker(&requests);
+    let events = events_until(&mut child, |event| matches!(event, Event::Checked { .. }));
+    let failures: Vec<&Failure> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Failed { failure, .. } => Some(failure),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(
+            failures[..],
+            [Failure::Signal { signal: 11, .. }, Failure::Hang { seconds: 0, stage: Stage::Launch }]
+        ),
+        "{events:?}"
+    );
+    assert!(matches!(events.last(), Some(Event::Checked { .. })), "{events:?}");
+    drop(stdin);
+    assert_eq!(wait(child).0.code(), Some(0));
+}
+
+#[test]
+fn a_worker_says_that_it_lives_whatever_it_does() {
+    let (mut child, stdin) = worker(&host("kbench_hangs"));
+    events_until(&mut child, |event| matches!(event, Event::Stage { stage: Stage::Launch, .. }));
+    let mut beats = 0;
+    events_until(&mut child, |event| {
+        beats += u32::from(*event == Event::Beat);
+        beats == 3
+    });
+    drop(stdin);
+    assert_eq!(wait(child).0.code(), Some(0));
 }
 
 #[test]
@@ -242,7 +287,10 @@ fn a_run_compares_nothing_and_is_the_last_job() {
     let events = run("kbench_off_by_little");
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Ran { id: 3, .. })).count(), 1, "{events:?}");
     let events = run("kbench_nowhere");
-    assert!(matches!(events.last(), Some(Event::Failed { id: 3, failure, .. }) if !failure.is_fatal()), "{events:?}");
+    assert!(
+        matches!(events.last(), Some(Event::Failed { id: 3, failure, .. }) if !failure.is_fatal(DeviceKind::Host)),
+        "{events:?}"
+    );
 }
 
 #[test]

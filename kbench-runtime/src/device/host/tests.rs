@@ -99,14 +99,14 @@ fn flushing_costs() {
             match state {
                 "dirty" => device.fill(&buffer, 0, mib << 20, 1).unwrap(),
                 "clean" => {
-                    flush_lines(&[(start, mib << 20)]);
+                    caches::flush(&[(start, mib << 20)]);
                     let mut copy = vec![0; mib << 20];
                     device.download(&buffer, 0, &mut copy).unwrap();
                 }
                 _ => {}
             }
             let clock = Instant::now();
-            flush_lines(&[(start, mib << 20)]);
+            caches::flush(&[(start, mib << 20)]);
             println!("{mib} MiB {state}: {:?}", clock.elapsed());
         }
     }
@@ -129,17 +129,14 @@ fn a_symbol_that_is_too_small_is_refused() {
 #[test]
 fn the_floating_point_environment_of_a_kernel_stays_its_own() {
     let mut device = HostDevice::open();
-    let own = Environment::get();
     let (output, input) = (device.alloc(8).unwrap(), device.alloc(8).unwrap());
     device.upload(&input, 0, &1e-310_f64.to_ne_bytes()).unwrap();
     let args = [&input, &output].map(|buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 });
     let mut twice = |code: &[u8], entry: &str| {
         let kernel = device.load(code, entry).unwrap();
-        assert_eq!(Environment::get(), own, "after loading");
         let mut bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
         device.run(&bound).unwrap();
         device.sample(&mut bound, 3, CacheMode::Hot).unwrap();
-        assert_eq!(Environment::get(), own, "after {entry}");
         let mut bytes = [0; 8];
         device.download(&output, 0, &mut bytes).unwrap();
         f64::from_ne_bytes(bytes)
@@ -183,11 +180,50 @@ fn every_load_has_its_own_file_however_often() {
 }
 
 #[test]
-fn a_buffer_comes_from_the_allocator_where_a_tool_looks_on() {
+fn a_kernel_that_a_tool_looks_at_works_on_the_same_contents() {
     let mut device = HostDevice::open();
     device.be_watched();
-    let buffer = device.alloc(4097).unwrap();
-    device.fill(&buffer, 0, 4097, 1).unwrap();
-    assert_eq!(buffer.at(0, 4097).addr() % 4096, 0);
-    assert_eq!(device.alloc(usize::MAX).unwrap_err(), Failure::OutOfMemory { bytes: usize::MAX as u64 });
+    let (bound, output) = scaled(&mut device, "kbench_scale");
+    device.run(&bound).unwrap();
+    assert!(floats(&mut device, &output).iter().enumerate().all(|(i, v)| *v == i as f32 * 2.5));
 }
+
+#[test]
+fn many_launches_are_one_command() {
+    let mut device = HostDevice::open();
+    let kernel = device.load(c_library(), "kbench_inout").unwrap();
+    let [x, y] = [1.0_f32, 0.0].map(|value| {
+        let buffer = device.alloc(4 * N).unwrap();
+        device.upload(&buffer, 0, &value.to_le_bytes().repeat(N)).unwrap();
+        buffer
+    });
+    let pointer = |buffer: &Buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 4 * N };
+    let args = [pointer(&x), pointer(&y), BoundArg::Scalar((N as i32).to_ne_bytes().to_vec())];
+    let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+    device.run_many(&bound, &[], 7).unwrap();
+    let mut first = [0; 4];
+    device.download(&y, 0, &mut first).unwrap();
+    assert_eq!(f32::from_le_bytes(first), 7.0);
+}
+
+#[test]
+fn a_large_symbol_arrives_in_parts() {
+    let code = crate::testing::compile_c(
+        "char table[200000]; void last(void **args) { *(char *)args[0] = table[sizeof table - 1]; }",
+        "-O1",
+    );
+    let mut device = HostDevice::open();
+    let kernel = device.load(&code, "last").unwrap();
+    let output = device.alloc(1).unwrap();
+    let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 1 }];
+    let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+    let mut table = vec![1; 200_000];
+    table[199_999] = 42;
+    device.set_symbol(&kernel, "table", &table).unwrap();
+    device.run(&bound).unwrap();
+    let mut last = [0];
+    device.download(&output, 0, &mut last).unwrap();
+    assert_eq!(last, [42]);
+}
+
+mod hostile;

@@ -1,0 +1,238 @@
+//! What the judge and a kernel process say to each other: frames over a pair of sockets that nobody else has.
+//!
+//! A frame is two lengths (four bytes each), a JSON value and raw bytes. Descriptors travel with the first byte.
+
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::threads::Used;
+use crate::protocol::{Counts, Failure};
+
+/// Most bytes of a JSON value and of the raw bytes behind it.
+const MOST_JSON: usize = 1 << 20;
+pub(super) const MOST_BYTES: usize = 1 << 16;
+
+/// Most descriptors of one frame: what Linux takes.
+const MOST_DESCRIPTORS: usize = 253;
+
+/// What the judge asks of a kernel process.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Command {
+    /// Loads the shared object of the descriptor.
+    Load { entry: String },
+    /// Writes the raw bytes to a global, from byte `offset` on.
+    SetSymbol { symbol: String, offset: usize },
+    /// Maps the memory of the descriptors, of these sizes, and makes the arguments of a launch.
+    Bind { sizes: Vec<usize>, arguments: Vec<Argument>, watched: bool },
+    /// Launches so many times, untimed.
+    Run { bound: usize, times: u32 },
+    /// Launches once and counts meanwhile.
+    Count { bound: usize },
+    /// Makes ready for a sample: pins the thread, and flushes what the arguments hold or fetches stretches of memory into the caches.
+    Prepare { bound: usize, core: Option<u32>, cache: Caches },
+    /// Takes a sample over so many launches; none is an empty answer, by which the judge measures the way here and back.
+    Sample { bound: usize, batch: u32 },
+}
+
+/// What a sample finds in the caches.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Caches {
+    /// Nothing of the arguments.
+    Flushed,
+    /// What was there, and what the judge has just written: as if this process had written it.
+    Holding(Vec<Stretch>),
+}
+
+/// A part of the memory of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stretch {
+    /// Which of the descriptors.
+    pub memory: usize,
+    /// Bytes from its start.
+    pub offset: usize,
+    /// How many.
+    pub bytes: usize,
+}
+
+/// An argument of a launch.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Argument {
+    /// The address of memory.
+    Pointer(Stretch),
+    /// A scalar's bytes.
+    Scalar(Vec<u8>),
+}
+
+/// What a kernel process answers.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// It did.
+    Done,
+    /// It launched.
+    Ran(Used),
+    /// It launched and counted, or why it could not count.
+    Counted(Result<Counts, String>),
+    /// A sample: nanoseconds by the clock and of processor time, over the whole batch.
+    Sampled { clock: u64, processor: u64, used: Used },
+}
+
+/// One end.
+#[derive(Debug)]
+pub(super) struct Channel(UnixStream);
+
+/// A frame that was received.
+pub(super) struct Frame<T> {
+    /// Its number: an answer has that of its command.
+    pub number: u64,
+    pub value: T,
+    pub bytes: Vec<u8>,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (one, other) = UnixStream::pair()?;
+        Ok((Self(one), other.into()))
+    }
+
+    pub fn of(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Receiving then fails with [`io::ErrorKind::WouldBlock`] where nothing comes for so long.
+    pub fn set_tick(&self, tick: std::time::Duration) -> io::Result<()> {
+        self.0.set_read_timeout(Some(tick))
+    }
+
+    pub fn send<T: Serialize>(&self, number: u64, value: &T, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
+        let mut frame = vec![0; 8];
+        serde_json::to_writer(&mut frame, &(number, value))?;
+        let json = (frame.len() - 8) as u32;
+        frame[..4].copy_from_slice(&json.to_ne_bytes());
+        frame[4..8].copy_from_slice(&(bytes.len() as u32).to_ne_bytes());
+        frame.extend_from_slice(bytes);
+        let sent = if descriptors.is_empty() {
+            0
+        } else {
+            let control = [ControlMessage::ScmRights(descriptors)];
+            sendmsg::<()>(self.as_raw_fd(), &[IoSlice::new(&frame)], &control, MsgFlags::empty(), None)?
+        };
+        (&self.0).write_all(&frame[sent..])
+    }
+
+    /// Receives a frame. `waits` is called whenever nothing came for a [tick](Self::set_tick), and ends the wait with an error.
+    pub fn receive<T: DeserializeOwned>(&self, waits: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Frame<T>> {
+        let mut lengths = [0; 8];
+        let mut descriptors = Vec::new();
+        let read = loop {
+            match self.first(&mut lengths, &mut descriptors) {
+                Err(error) if is_tick(&error) => waits()?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.rest(&mut lengths[read..], waits)?;
+        let [json, bytes] = [0, 4].map(|at| u32::from_ne_bytes(lengths[at..at + 4].try_into().expect("four")) as usize);
+        if json > MOST_JSON || bytes > MOST_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is too long"));
+        }
+        let mut text = vec![0; json];
+        self.rest(&mut text, waits)?;
+        let mut raw = vec![0; bytes];
+        self.rest(&mut raw, waits)?;
+        let (number, value) = serde_json::from_slice(&text)?;
+        Ok(Frame { number, value, bytes: raw, descriptors })
+    }
+
+    /// The first bytes, with the descriptors.
+    fn first(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+        #[cfg(target_os = "linux")]
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        #[cfg(not(target_os = "linux"))]
+        let flags = MsgFlags::empty();
+        let mut parts = [IoSliceMut::new(into)];
+        let message = recvmsg::<()>(self.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(received) = control {
+                // SAFETY: the system has just made these descriptors for this process, and nobody else knows them.
+                descriptors.extend(received.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
+            }
+        }
+        match message.bytes {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+
+    fn rest(&self, mut into: &mut [u8], waits: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        while !into.is_empty() {
+            match (&self.0).read(into) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => into = &mut into[read..],
+                Err(error) if is_tick(&error) => waits()?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_tick(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// What a kernel process sends as an answer.
+pub(super) type Answered = Result<Answer, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn frames_carry_values_bytes_and_descriptors() {
+        let (judge, other) = Channel::pair().unwrap();
+        let other = Channel::of(other);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"there").unwrap();
+        let command = Command::SetSymbol { symbol: "s".into(), offset: 3 };
+        judge.send(7, &command, b"raw", &[file.as_raw_fd()]).unwrap();
+        judge.send(8, &Command::Run { bound: 0, times: 2 }, b"", &[]).unwrap();
+        drop(judge);
+        let never = &mut || unreachable!("it is there");
+        let mut frame: Frame<Command> = other.receive(never).unwrap();
+        assert_eq!((frame.number, &frame.value, &frame.bytes[..]), (7, &command, &b"raw"[..]));
+        assert_eq!(File::from(frame.descriptors.remove(0)).metadata().unwrap().len(), 5);
+        assert_eq!(other.receive::<Command>(never).unwrap().value, Command::Run { bound: 0, times: 2 });
+        assert!(other.receive::<Command>(never).is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error_and_silence_is_asked_about() {
+        let (judge, other) = Channel::pair().unwrap();
+        let mut other = UnixStream::from(other);
+        judge.set_tick(std::time::Duration::from_millis(1)).unwrap();
+        other.write_all(b"\0\0").unwrap();
+        let mut asked = 0;
+        let mut twice = || {
+            asked += 1;
+            if asked == 2 { Err(io::Error::other("enough")) } else { Ok(()) }
+        };
+        assert_eq!(judge.receive::<Command>(&mut twice).err().unwrap().to_string(), "enough");
+        other.write_all(b"is the rest of something").unwrap();
+        assert!(judge.receive::<Command>(&mut || Ok(())).is_err_and(|e| e.kind() == io::ErrorKind::InvalidData));
+    }
+}

@@ -1,0 +1,127 @@
+//! Faults around tensors in a kernel process: the handler tells the judge what was touched, and ends the process.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+
+use nix::libc;
+
+use super::memory::Mapping;
+use crate::rig::GUARD;
+
+/// Status of a kernel process whose kernel touched memory far outside a tensor.
+pub(super) const OUT_OF_BOUNDS: i32 = 102;
+
+/// The descriptor of the channel, and the number of the command at work: what a frame to the judge takes.
+pub(super) static CHANNEL: AtomicI32 = AtomicI32::new(-1);
+pub(super) static COMMAND: AtomicU64 = AtomicU64::new(0);
+
+/// What the handler knows of a mapping; `base` 0 where the entry is free. Plain numbers, since a signal may come at any time.
+struct Moat {
+    base: AtomicUsize,
+    size: AtomicUsize,
+    start: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// More buffers than a kernel has; what finds no entry still faults, but is not told from other faults.
+static MOATS: [Moat; 512] = [const {
+    Moat {
+        base: AtomicUsize::new(0),
+        size: AtomicUsize::new(0),
+        start: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+    }
+}; 512];
+
+/// Has faults around a buffer say so. Mappings stay as long as the process.
+pub(super) fn dig(mapping: &Mapping, bytes: usize) {
+    if let Some(moat) = MOATS.iter().find(|moat| moat.base.load(Ordering::Relaxed) == 0) {
+        moat.start.store(mapping.start.as_ptr() as usize, Ordering::Relaxed);
+        moat.bytes.store(bytes, Ordering::Relaxed);
+        moat.size.store(mapping.size, Ordering::Relaxed);
+        // The handler looks at this one first.
+        moat.base.store(mapping.base(), Ordering::Release);
+    }
+}
+
+/// Start and size of the buffer whose moat has this address.
+fn at(address: usize) -> Option<(usize, usize)> {
+    MOATS.iter().find_map(|moat| {
+        let base = moat.base.load(Ordering::Acquire);
+        let inside = base != 0 && (base..base + moat.size.load(Ordering::Relaxed)).contains(&address);
+        inside.then(|| (moat.start.load(Ordering::Relaxed), moat.bytes.load(Ordering::Relaxed)))
+    })
+}
+
+/// The action before ours, for every other fault.
+static mut PREVIOUS: std::mem::MaybeUninit<libc::sigaction> = std::mem::MaybeUninit::uninit();
+
+/// Installs the handler; once, before any other thread exists.
+pub(super) fn watch() {
+    // SAFETY: the structures are plain data; the handler only calls what may be called in one, and `PREVIOUS` is written
+    // here, before any fault can find the handler.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = fault as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(FAULT, std::ptr::null(), (&raw mut PREVIOUS).cast());
+        libc::sigaction(FAULT, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// The signal of an access to a page that must not be touched.
+const FAULT: i32 = if cfg!(target_os = "macos") { libc::SIGBUS } else { libc::SIGSEGV };
+
+extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the system hands over a valid structure, and an access fault has an address.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let Some((start, bytes)) = at(address) else {
+        // SAFETY: written before this handler was installed. An access is repeated, and meets the action before ours; a signal that
+        // somebody sent has to be sent again, and ends the process.
+        unsafe {
+            libc::sigaction(FAULT, (&raw const PREVIOUS).cast(), std::ptr::null_mut());
+            if (*info).si_code <= 0 {
+                libc::signal(FAULT, libc::SIG_DFL);
+                libc::raise(FAULT);
+            }
+        }
+        return;
+    };
+    // Every tensor lies between two guard bands.
+    let (tensor, first) = (bytes.saturating_sub(2 * GUARD), start + GUARD);
+    let (distance, side) = if address < first {
+        (first - address, "before the start")
+    } else {
+        (address - first - tensor, "past the end")
+    };
+    let mut frame = Text { bytes: [0; 256], used: 8 };
+    // As `channel::Channel::send` makes it of an `Answered`, without an allocation.
+    let _ = write!(
+        frame,
+        r#"[{},{{"Err":{{"kind":"illegal-access","message":"memory {distance} bytes {side} of a tensor of {tensor} bytes"}}}}]"#,
+        COMMAND.load(Ordering::Relaxed),
+    );
+    let json = frame.used as u32 - 8;
+    frame.bytes[..4].copy_from_slice(&json.to_ne_bytes());
+    // SAFETY: both may be called in a handler, and the text is as long as that.
+    unsafe {
+        libc::write(CHANNEL.load(Ordering::Relaxed), frame.bytes.as_ptr().cast(), frame.used);
+        libc::_exit(OUT_OF_BOUNDS)
+    }
+}
+
+/// A text that needs no allocation.
+struct Text {
+    bytes: [u8; 256],
+    used: usize,
+}
+
+impl std::fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.used + text.len();
+        self.bytes.get_mut(self.used..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.used = end;
+        Ok(())
+    }
+}

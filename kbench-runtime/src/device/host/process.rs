@@ -1,0 +1,374 @@
+//! A kernel process: holds one loaded kernel and does what the judge asks of it. It is this program, started afresh.
+//!
+//! Nothing of the judge's is in it but one end of a [channel](super::channel) and the memory of the tensors that the kernel takes.
+//! What the user's code does to it (limits, handlers, descriptors, threads) ends with it.
+
+use std::ffi::c_void;
+use std::fs::File;
+#[cfg(not(target_os = "linux"))]
+use std::io::Write as _;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use nix::libc;
+
+use super::channel::{Answer, Answered, Argument, Caches, Channel, Command, Frame, Stretch};
+use super::environment::Environment;
+use super::memory::{ALIGN, MOAT, Mapping};
+use super::threads::{self, Pinned};
+use super::{caches, counters, moat};
+use crate::protocol::Failure;
+
+/// Set in the environment of a process that is to become a kernel process; the value is the judge's process id.
+pub(super) const MARK: &str = "KBENCH_KERNEL_PROCESS";
+
+/// Where the channel goes among the descriptors: out of the way of code that counts from 3.
+const CHANNEL_AT: libc::c_int = 900;
+
+type Entry = unsafe extern "C" fn(*mut *mut c_void);
+
+/// Becomes a kernel process, and never returns, where the judge has started this program as one. To be called before anything else.
+pub fn serve_if_asked() {
+    let Some(judge) = std::env::var(MARK).ok().and_then(|judge| judge.parse().ok()) else { return };
+    // SAFETY: nothing else runs in this process yet.
+    unsafe { std::env::remove_var(MARK) };
+    end_with(judge);
+    let error = claim_channel().and_then(|channel| serve(&channel)).err();
+    // The end of the channel is the judge's.
+    if let Some(error) = error.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
+        eprintln!("kernel process: {error}");
+    }
+    // SAFETY: always allowed. Destructors and exit handlers would be the kernel's.
+    unsafe { libc::_exit(1) }
+}
+
+/// Has this process end when the judge does, and keeps the judge out of its reach where the system can.
+fn end_with(judge: libc::pid_t) {
+    #[cfg(target_os = "linux")]
+    {
+        /// What lets root look into any process.
+        const CAP_SYS_PTRACE: libc::c_ulong = 19;
+        // SAFETY: these take integers.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // Not permitted to others than root, who have nothing to lose.
+            libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_PTRACE);
+        }
+        drop_capability(CAP_SYS_PTRACE);
+    }
+    // It may have ended before.
+    // SAFETY: always allowed.
+    unsafe {
+        if libc::getppid() != judge {
+            libc::_exit(0);
+        }
+    }
+}
+
+/// Takes a capability from this process, if it has it.
+#[cfg(target_os = "linux")]
+fn drop_capability(capability: libc::c_ulong) {
+    // `_LINUX_CAPABILITY_VERSION_3`, for this process: two words each of effective, permitted and inheritable ones.
+    let header = [0x2008_0522_u32, 0];
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: header and sets are of the sizes that this version has.
+    unsafe {
+        if libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) == 0 {
+            for set in &mut sets[(capability / 32) as usize] {
+                *set &= !(1 << (capability % 32));
+            }
+            libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr());
+        }
+    }
+}
+
+/// The channel is standard input; moves it away and closes everything else that is not for the kernel.
+fn claim_channel() -> std::io::Result<ManuallyDrop<Channel>> {
+    // SAFETY: the calls take integers; descriptors from 3 on are nobody's in a process that has just begun.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        let at = CHANNEL_AT.min(libc::c_int::try_from(limit.rlim_cur).unwrap_or(CHANNEL_AT) - 1).max(3);
+        let channel = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, at);
+        if channel < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        for descriptor in open_descriptors().into_iter().filter(|open| *open > 2 && *open != channel) {
+            libc::close(descriptor);
+        }
+        nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+        moat::CHANNEL.store(channel, Ordering::Relaxed);
+        // Never closed: the kernel may have closed it.
+        Ok(ManuallyDrop::new(Channel::of(OwnedFd::from_raw_fd(channel))))
+    }
+}
+
+/// All of them, the one by which they are listed among them.
+fn open_descriptors() -> Vec<libc::c_int> {
+    let listed = std::fs::read_dir(if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" });
+    match listed {
+        Ok(listed) => listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (0..1024).collect(),
+    }
+}
+
+/// Answers the judge until it has gone.
+fn serve(channel: &Channel) -> std::io::Result<()> {
+    moat::watch();
+    let mut loaded = None;
+    loop {
+        let frame: Frame<Command> = channel.receive(&mut || Ok(()))?;
+        moat::COMMAND.store(frame.number, Ordering::Relaxed);
+        let number = frame.number;
+        let answer: Answered = obey(&mut loaded, frame);
+        channel.send(number, &answer, &[], &[])?;
+    }
+}
+
+fn obey(loaded: &mut Option<Loaded>, frame: Frame<Command>) -> Answered {
+    let Frame { value, bytes, descriptors, .. } = frame;
+    if let Command::Load { entry } = value {
+        *loaded = Some(Loaded::new(&entry, descriptors)?);
+        return Ok(Answer::Done);
+    }
+    let protocol = |message: &str| Failure::Protocol { message: message.to_owned() };
+    let loaded = loaded.as_mut().ok_or_else(|| protocol("no kernel is loaded"))?;
+    if !matches!(value, Command::Sample { .. }) {
+        // Only now: to free its threads is no part of a sample.
+        loaded.pinned = None;
+    }
+    let bound = |bound: usize| loaded.bound.get(bound).ok_or_else(|| protocol("no such binding"));
+    match value {
+        Command::Load { .. } => unreachable!("done above"),
+        Command::SetSymbol { symbol, offset } => loaded.set_symbol(&symbol, offset, &bytes)?,
+        Command::Bind { sizes, arguments, watched } => {
+            let bound = Bound::new(&sizes, &descriptors, arguments, watched)?;
+            loaded.bound.push(bound);
+        }
+        Command::Run { bound: index, times } => {
+            let bound = bound(index)?;
+            bound.enter();
+            let ((), used) = threads::used(true, || loaded.launch(bound, times));
+            bound.leave();
+            return Ok(Answer::Ran(used));
+        }
+        Command::Count { bound: index } => {
+            let bound = bound(index)?;
+            let counted = loaded.in_environment(|| counters::around(|| loaded.call(bound)));
+            return Ok(Answer::Counted(counted));
+        }
+        Command::Prepare { bound: index, core, cache } => {
+            let bound = bound(index)?;
+            // From before the flush on: another core has other caches.
+            let pinned = core.map(Pinned::to);
+            bound.prepare(&cache);
+            loaded.pinned = pinned;
+        }
+        Command::Sample { bound: index, batch } => {
+            let bound = bound(index)?;
+            let ((clock, processor), used) = threads::used(false, || loaded.sample(bound, batch));
+            return Ok(Answer::Sampled { clock, processor, used });
+        }
+    }
+    Ok(Answer::Done)
+}
+
+/// A loaded shared object and its entry. It is never unloaded: this process ends instead.
+struct Loaded {
+    entry: Entry,
+    object: Library,
+    /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
+    environment: Environment,
+    bound: Vec<Bound>,
+    /// During a sample, where its thread is to stay on one core.
+    pinned: Option<Pinned>,
+}
+
+impl Loaded {
+    fn new(entry: &str, descriptors: Vec<OwnedFd>) -> Result<Self, Failure> {
+        let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
+        let code = descriptors.into_iter().next().ok_or_else(|| refused(&"no machine code came"))?;
+        // Left open: tools find source lines by this name. A number, since the kernel may close it.
+        #[cfg(target_os = "linux")]
+        let path = format!("/proc/self/fd/{}", std::os::fd::IntoRawFd::into_raw_fd(code));
+        #[cfg(not(target_os = "linux"))]
+        let (path, _file) = named_file(code).map_err(|error| refused(&error))?;
+        let own = Environment::get();
+        // SAFETY: constructors of the shared object run here; it is the user's own code, in a process kept for it.
+        let library = in_one_process(|| unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) });
+        let environment = Environment::get();
+        own.set();
+        let library = library.map_err(|error| refused(&error))?;
+        // SAFETY: the symbol is a generated shim of this signature, and the library stays loaded.
+        let entry = *unsafe { library.get::<Entry>(entry) }
+            .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
+        Ok(Self { entry, object: library, environment, bound: Vec::new(), pinned: None })
+    }
+
+    /// Writes to a global, which the judge has seen to be large enough.
+    fn set_symbol(&self, symbol: &str, offset: usize, data: &[u8]) -> Result<(), Failure> {
+        // SAFETY: only the address is taken.
+        let address = *unsafe { self.object.get::<*mut u8>(symbol) }
+            .map_err(|_| Failure::SymbolNotFound { symbol: symbol.to_owned() })?;
+        // SAFETY: the symbol holds as many bytes, unless the machine code does not say; then the table is believed.
+        unsafe { address.add(offset).copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        Ok(())
+    }
+
+    /// Calls `calls` with the floating-point environment that the kernel was loaded with, whatever it made of it since.
+    fn in_environment<R>(&self, calls: impl FnOnce() -> R) -> R {
+        let own = Environment::get();
+        self.environment.set();
+        let result = in_one_process(calls);
+        own.set();
+        result
+    }
+
+    fn launch(&self, bound: &Bound, times: u32) {
+        self.in_environment(|| {
+            for _ in 0..times {
+                self.call(bound);
+            }
+        });
+    }
+
+    /// Nanoseconds of launches back to back, by the clock and of processor time.
+    fn sample(&self, bound: &Bound, batch: u32) -> (u64, u64) {
+        self.in_environment(|| {
+            let (before, start) = (threads::process_time(), Instant::now());
+            for _ in 0..batch {
+                self.call(bound);
+            }
+            let elapsed = start.elapsed();
+            (elapsed.as_nanos() as u64, threads::process_time().saturating_sub(before))
+        })
+    }
+
+    /// No allocation and no copy: this is what is timed.
+    #[inline]
+    fn call(&self, bound: &Bound) {
+        // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
+        // as `bound` does. What the user's code behind it does is not known; that is why it has this process for itself.
+        unsafe { (self.entry)(bound.args.as_ptr().cast_mut()) }
+    }
+}
+
+/// Runs the user's code. If it forks and returns twice, the copy ends here: it would go on as a second process, on the same channel.
+fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
+    let process = std::process::id();
+    let result = code();
+    if std::process::id() != process {
+        // SAFETY: always allowed.
+        unsafe { libc::_exit(0) }
+    }
+    result
+}
+
+/// The arguments of a launch.
+struct Bound {
+    /// What the shim receives: addresses inside `memory` and `scalars`.
+    args: Vec<*mut c_void>,
+    /// What the tensors among the arguments lie in.
+    ranges: Vec<(*mut u8, usize)>,
+    memory: Vec<Mapping>,
+    /// Where a tool looks on: memory of the allocator, which the tool knows the bounds of, and what it stands for.
+    watched: Vec<(*mut u8, usize)>,
+    /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
+    scalars: Vec<Box<[u64]>>,
+}
+
+impl Bound {
+    fn new(sizes: &[usize], descriptors: &[OwnedFd], arguments: Vec<Argument>, watched: bool) -> Result<Self, Failure> {
+        let mut bound =
+            Self { args: Vec::new(), ranges: Vec::new(), memory: Vec::new(), watched: Vec::new(), scalars: Vec::new() };
+        for (bytes, descriptor) in sizes.iter().zip(descriptors) {
+            let out_of_memory = Failure::OutOfMemory { bytes: *bytes as u64 };
+            let mapping = Mapping::new(descriptor.as_raw_fd(), *bytes, MOAT).ok_or(out_of_memory.clone())?;
+            moat::dig(&mapping, *bytes);
+            if watched {
+                let layout = std::alloc::Layout::from_size_align((*bytes).max(1), ALIGN).map_err(|_| out_of_memory)?;
+                // SAFETY: the layout's size is not zero. Never freed: the process ends.
+                bound.watched.push((unsafe { std::alloc::alloc(layout) }, *bytes));
+            }
+            bound.memory.push(mapping);
+        }
+        for argument in arguments {
+            match argument {
+                Argument::Pointer(stretch) => {
+                    let start = bound.at(stretch);
+                    bound.args.push(start.cast());
+                    bound.ranges.push((start, stretch.bytes));
+                }
+                Argument::Scalar(bytes) => {
+                    let mut words: Box<[u64]> = bytes
+                        .chunks(8)
+                        .map(|bytes| {
+                            let mut word = [0; 8];
+                            word[..bytes.len()].copy_from_slice(bytes);
+                            u64::from_ne_bytes(word)
+                        })
+                        .collect();
+                    bound.args.push(words.as_mut_ptr().cast());
+                    bound.scalars.push(words);
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Where the kernel finds a stretch of memory.
+    fn at(&self, stretch: Stretch) -> *mut u8 {
+        let start =
+            self.watched.get(stretch.memory).map_or_else(|| self.memory[stretch.memory].start.as_ptr(), |at| at.0);
+        // SAFETY: the judge asks for what lies in the memory that it sent.
+        unsafe { start.add(stretch.offset) }
+    }
+
+    fn prepare(&self, cache: &Caches) {
+        match cache {
+            Caches::Flushed => caches::flush(&self.ranges),
+            Caches::Holding(written) => {
+                for stretch in written {
+                    caches::own(self.at(*stretch), stretch.bytes);
+                }
+            }
+        }
+    }
+
+    /// Gives memory that a tool looks at the contents of the memory that it stands for.
+    fn enter(&self) {
+        for (mapping, (memory, bytes)) in self.memory.iter().zip(&self.watched) {
+            // SAFETY: both hold so many bytes, and neither overlaps the other.
+            unsafe { memory.copy_from_nonoverlapping(mapping.start.as_ptr(), *bytes) };
+        }
+    }
+
+    /// Brings back what the kernel made of it.
+    fn leave(&self) {
+        for (mapping, (memory, bytes)) in self.memory.iter().zip(&self.watched) {
+            // SAFETY: as in `enter`.
+            unsafe { mapping.start.as_ptr().copy_from_nonoverlapping(*memory, *bytes) };
+        }
+    }
+}
+
+/// A file with a name that holds the machine code.
+#[cfg(not(target_os = "linux"))]
+fn named_file(code: OwnedFd) -> std::io::Result<(std::path::PathBuf, tempfile::NamedTempFile)> {
+    let mut file = tempfile::Builder::new().prefix("kbench-").suffix(".so").tempfile()?;
+    std::io::copy(&mut File::from(code), &mut file)?;
+    file.flush()?;
+    Ok((file.path().to_owned(), file))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Not a test: what the tests of this crate start as a kernel process.
+    #[test]
+    fn kernel_process() {
+        super::serve_if_asked();
+    }
+}

@@ -1,0 +1,210 @@
+//! The threads of the process that calls: their processor time, how often they lost a core, and the cores that they may use.
+//!
+//! Where the system is not Linux nothing is measured and nothing is pinned.
+
+use serde::{Deserialize, Serialize};
+
+/// What launches used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Used {
+    /// Processor time of the thread that called the kernel, in nanoseconds.
+    pub own: u64,
+    /// Processor time of the other threads.
+    pub others: u64,
+    /// Whether there are more threads than before.
+    pub started_threads: bool,
+    /// How often the system took the core from a thread.
+    pub preemptions: u32,
+    /// How often a thread gave up its core.
+    pub waits: u32,
+}
+
+/// What launches used while `launch` ran. Threads are counted where that may take some microseconds.
+pub(super) fn used<R>(count_threads: bool, launch: impl FnOnce() -> R) -> (R, Used) {
+    let threads = || if count_threads { tasks() } else { None };
+    let (tasks, switches) = (threads(), switches());
+    // The process is read within what the thread is: else the reading itself would look like another thread's work.
+    let thread = thread_time();
+    let process = process_time();
+    let result = launch();
+    let process = process_time().saturating_sub(process);
+    let own = thread_time().saturating_sub(thread);
+    let now = self::switches();
+    let used = Used {
+        own,
+        others: process.saturating_sub(own),
+        started_threads: tasks.is_some() && threads() > tasks,
+        preemptions: now.0.saturating_sub(switches.0),
+        waits: now.1.saturating_sub(switches.1),
+    };
+    (result, used)
+}
+
+/// This thread on one core, until it is dropped.
+pub(super) struct Pinned {
+    #[cfg(target_os = "linux")]
+    before: Option<nix::sched::CpuSet>,
+    #[cfg(target_os = "linux")]
+    tasks: Option<usize>,
+}
+
+#[cfg(target_os = "linux")]
+impl Pinned {
+    pub fn to(core: u32) -> Self {
+        let (before, only) = (allowed(), only(core));
+        let tasks = tasks();
+        match (before, only) {
+            (Some(before), Some(only)) if confine(&only) => Self { before: Some(before), tasks },
+            _ => Self { before: None, tasks },
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let Some(before) = &self.before else { return };
+        confine(before);
+        if tasks() > self.tasks {
+            // A kernel that uses threads only now and then: those that it has just started share the core.
+            free_all(before);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Pinned {
+    pub fn to(_core: u32) -> Self {
+        Self {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::*;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use nix::libc;
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::time::{ClockId, clock_gettime};
+    use nix::unistd::Pid;
+
+    /// The calling thread.
+    const SELF: Pid = Pid::from_raw(0);
+
+    pub fn thread_time() -> u64 {
+        nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID)
+    }
+
+    pub fn process_time() -> u64 {
+        nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+    }
+
+    fn nanoseconds(clock: ClockId) -> u64 {
+        clock_gettime(clock).map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+    }
+
+    /// Involuntary and voluntary context switches of all threads so far.
+    pub fn switches() -> (u32, u32) {
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let counts = |usage: nix::sys::resource::Usage| {
+            (count(usage.involuntary_context_switches()), count(usage.voluntary_context_switches()))
+        };
+        getrusage(UsageWho::RUSAGE_SELF).map_or((0, 0), counts)
+    }
+
+    pub fn tasks() -> Option<usize> {
+        Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+    }
+
+    /// The cores that this thread may use.
+    pub fn allowed() -> Option<CpuSet> {
+        sched_getaffinity(SELF).ok()
+    }
+
+    pub fn confine(cores: &CpuSet) -> bool {
+        sched_setaffinity(SELF, cores).is_ok()
+    }
+
+    /// Gives every thread of this process these cores.
+    pub fn free_all(cores: &CpuSet) {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        for task in tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()) {
+            // One that has ended meanwhile needs nothing.
+            let _ = sched_setaffinity(Pid::from_raw(task), cores);
+        }
+    }
+
+    pub fn only(core: u32) -> Option<CpuSet> {
+        let mut cores = CpuSet::new();
+        cores.set(core as usize).ok()?;
+        Some(cores)
+    }
+
+    /// The core this thread runs on.
+    pub fn current() -> Option<u32> {
+        // SAFETY: no preconditions.
+        u32::try_from(unsafe { libc::sched_getcpu() }).ok()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn thread_time() -> u64 {
+    0
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn process_time() -> u64 {
+    0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn switches() -> (u32, u32) {
+    (0, 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tasks() -> Option<usize> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn work() -> u64 {
+        std::hint::black_box((0..3_000_000u64).fold(0, |sum, i| sum ^ i.wrapping_mul(i)))
+    }
+
+    #[test]
+    fn a_thread_is_pinned_no_longer_than_asked_and_what_it_starts_is_freed() {
+        let before = allowed().unwrap();
+        let core = current().unwrap();
+        let pinned = Pinned::to(core);
+        let cores = |set: nix::sched::CpuSet| (0..CORES).filter(|core| set.is_set(*core).unwrap()).collect::<Vec<_>>();
+        assert_eq!(cores(allowed().unwrap()), [core as usize]);
+        let (tell, end) = std::sync::mpsc::channel::<()>();
+        let (say, said) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            end.recv().unwrap();
+            say.send(allowed().unwrap()).unwrap();
+        });
+        drop(pinned);
+        assert_eq!(allowed().unwrap(), before);
+        tell.send(()).unwrap();
+        assert_eq!(said.recv().unwrap(), before);
+        thread.join().unwrap();
+    }
+
+    const CORES: usize = nix::sched::CpuSet::count();
+
+    #[test]
+    fn the_work_of_other_threads_is_told_from_the_callers_own() {
+        let (_, used) = used(true, || std::thread::spawn(work).join().unwrap());
+        assert!(used.others > used.own, "{used:?}");
+        let (_, used) = self::used(true, work);
+        // Other tests of this process run meanwhile.
+        assert!(used.own > 100_000, "{used:?}");
+    }
+}
