@@ -6,9 +6,11 @@ use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 use crate::text::{printable, width_of, wrapped};
 
-/// The least room for the last column beside the others; with less, each row becomes a paragraph.
+/// The least room for the last column beside the others.
 const LEAST_ROOM: usize = 20;
 
+/// How far a cell below its row is indented.
+const BELOW: usize = 4;
 /// Lines that the last column may take beside the others.
 const MOST_LINES: usize = 2;
 
@@ -34,8 +36,8 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell).into_owned()).collect());
     }
 
-    /// The table in so many columns of a terminal. Where it is too wide, the last column is wrapped; where that does not do, each row is a
-    /// paragraph: the last cell, and below it the others with their headers.
+    /// The table in so many columns of a terminal. Where it is too wide, the last column is wrapped, or its cells stand below their rows;
+    /// where that does not do, each row is a paragraph: the last cell, and below it the others with their headers.
     pub fn in_width(&self, width: usize) -> String {
         let whole = self.aligned(self.header.len());
         if whole.iter().all(|line| width_of(line) <= width) {
@@ -44,20 +46,20 @@ impl Table {
         let last = self.header.len().saturating_sub(1);
         let before = self.aligned(last);
         let indent = before.iter().map(|line| width_of(line)).max().unwrap_or(0) + 2;
-        // The header may be long, it is not wrapped where the cells fit.
-        if indent + LEAST_ROOM.max(width_of(&self.header[last])) > width {
+        if indent.saturating_sub(2) > width {
             return self.paragraphs(width);
         }
-        let room = width - indent;
+        let room = width.saturating_sub(indent);
         let cells =
             || std::iter::once(&self.header).chain(&self.rows).map(|row| row.get(last).map_or("", String::as_str));
-        let is_long = cells().any(|cell| wrapped(cell, room).len() > MOST_LINES);
+        // With little room, or where a cell is long, the last cells stand below their rows, in the whole width.
+        let is_below = room < LEAST_ROOM || cells().any(|cell| wrapped(cell, room).len() > MOST_LINES);
         let lines = before.iter().zip(cells()).enumerate().flat_map(|(at, (line, cell))| {
-            // Long ones stand below their row, in the whole width.
-            let (mut parts, indent) = if is_long && at > 0 {
-                (std::iter::once(String::new()).chain(wrapped(cell, width - 4)).collect(), 4)
-            } else {
-                (wrapped(cell, room), indent)
+            let is_header = at == 0;
+            let (mut parts, indent) = match (is_below, is_header) {
+                (true, true) => (vec![if width_of(cell) <= room { cell.to_owned() } else { String::new() }], indent),
+                (true, false) => (std::iter::once(String::new()).chain(wrapped(cell, width - BELOW)).collect(), BELOW),
+                (false, _) => (wrapped(cell, room), indent),
             };
             let first = format!("{line}{:1$}{2}", "", indent.saturating_sub(width_of(line)), parts.remove(0));
             let rest = parts.into_iter().map(move |part| format!("{:indent$}{part}", ""));
@@ -88,8 +90,8 @@ impl Table {
             // A cell stays on one line.
             let whole = |(header, cell): (&String, &String)| format!("{header} {cell}").trim().replace(' ', "\u{a0}");
             let cells = cells.map(whole).collect::<Vec<_>>().join(", ");
-            let below = wrapped(&cells, width.saturating_sub(4));
-            lines.extend(below.iter().map(|line| format!("    {line}").replace('\u{a0}', " ")));
+            let below = wrapped(&cells, width.saturating_sub(BELOW));
+            lines.extend(below.iter().map(|line| format!("{:BELOW$}{line}", "").replace('\u{a0}', " ")));
         }
         joined(lines)
     }
@@ -138,13 +140,24 @@ mod tests {
                                                                         WARPS=4 STAGES=2
               20.00 µs  19.99 µs to 20.01 µs                            default
         "#);
+        insta::assert_snapshot!(table().in_width(80), @r#"
+        rank       p50         95 % interval  over default  over torch  variant
+           1  15.26 µs  15.25 µs to 15.27 µs         1.31x       2.20x
+           TILE_M=128 TILE_N=64 WARPS=8 STAGES=3
+           2  15.26 µs  15.25 µs to 15.27 µs         1.31x       2.20x
+           TILE_M=64 TILE_N=64 WARPS=4 STAGES=2
+              20.00 µs  19.99 µs to 20.01 µs
+           default
+        "#);
         insta::assert_snapshot!(table().in_width(60), @r#"
         TILE_M=128 TILE_N=64 WARPS=8 STAGES=3
-            rank 1, p50 15.26 µs, 95 % interval 15.25 µs to 15.27
-            µs, over default 1.31x, over torch 2.20x
+            rank 1, p50 15.26 µs,
+            95 % interval 15.25 µs to 15.27 µs, over default 1.31x,
+            over torch 2.20x
         TILE_M=64 TILE_N=64 WARPS=4 STAGES=2
-            rank 2, p50 15.26 µs, 95 % interval 15.25 µs to 15.27
-            µs, over default 1.31x, over torch 2.20x
+            rank 2, p50 15.26 µs,
+            95 % interval 15.25 µs to 15.27 µs, over default 1.31x,
+            over torch 2.20x
         default
             p50 20.00 µs, 95 % interval 19.99 µs to 20.01 µs
         "#);
