@@ -1,6 +1,7 @@
 //! `elite.json`: the best variants of each kernel, device and shape, with all that is needed to believe them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -186,12 +187,50 @@ pub struct SearchRecord {
     /// called one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<f64>,
+    /// Variants that no measurement told apart from the fastest, and what chose the winner among them; none where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tie: Option<TieRecord>,
     /// Variants of earlier elites, tried right after the default, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_start: Vec<WarmVariant>,
     /// What a proposer handed in; none where the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
+}
+
+/// A tie for the first place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TieRecord {
+    /// Their labels, the winner first.
+    pub variants: Vec<String>,
+    /// Why it is the winner.
+    pub by: TieRule,
+}
+
+/// What chooses among variants that tie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TieRule {
+    /// It is the default.
+    Default,
+    /// It is the winner that elite.json named before.
+    Elite,
+    /// It uses the fewest registers, or of as many the fewest bytes of shared memory, spills, stack and code.
+    Resources,
+    /// It comes first in the space.
+    Order,
+}
+
+impl fmt::Display for TieRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TieRule::Default => "it is the default",
+            TieRule::Elite => "elite.json named it before",
+            TieRule::Resources => "it uses the fewest registers and bytes",
+            TieRule::Order => "it comes first in the space",
+        })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks for it
@@ -293,6 +332,14 @@ impl EliteFile {
         serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
     }
 
+    /// The toggles of the winner of a kernel on a device at a shape, where that is no proposal.
+    pub fn winner(&self, package: &str, kernel: &str, device: &str, shape: &str) -> Option<Settings> {
+        let entry = self.kernels.iter().find(|entry| {
+            (&*entry.package, &*entry.kernel, &*entry.device.name, &*entry.shape) == (package, kernel, device, shape)
+        })?;
+        entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
+    }
+
     /// Replaces the entry of the same package, kernel, device and shape, or adds it.
     pub fn insert(&mut self, entry: EliteEntry) {
         let same = |other: &EliteEntry| {
@@ -375,6 +422,7 @@ mod tests {
                 dead_toggles: vec![],
                 proposer: None,
                 noise_floor: Some(0.004),
+                tie: None,
                 warm_start: vec![],
             },
             date: "2026-01-01T00:00:00Z".into(),

@@ -323,11 +323,19 @@ pub struct TimingRecord {
 const UNKNOWN: f64 = 0.2;
 
 impl TimingRecord {
-    /// Whether p50 is known. Of a kernel that lost its core in many samples, and of which nobody can tell what it lost, it is not.
+    /// Whether something else used the device meanwhile.
+    pub fn is_in_use(&self) -> bool {
+        self.sampling.as_ref().is_some_and(|sampling| sampling.in_use.is_some())
+    }
+
+    /// Whether p50 is known. Of a kernel that lost its core in many samples, and of which nobody can tell what it
+    /// lost, it is not; nor on a GPU that another process used.
     pub fn is_known(&self) -> bool {
         let disturbed = |sampling: &Sampling| sampling.disturbed.get(&Disturbance::InvoluntaryContextSwitch).copied();
         let disturbed = self.sampling.as_ref().and_then(disturbed).unwrap_or(0);
-        disturbed as f64 <= UNKNOWN * self.summary.n as f64
+        // A GPU gives each process its turn, and no clock says how long.
+        let shared = self.is_in_use() && self.clock.starts_with("cuda");
+        !shared && disturbed as f64 <= UNKNOWN * self.summary.n as f64
     }
 
     /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy

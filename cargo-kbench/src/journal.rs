@@ -103,24 +103,48 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
+    /// What it was measured as.
+    #[serde(default)]
+    pub role: EntryRole,
     /// Hash of machine code and launch, or of a command: equal for twins.
     pub program: String,
     /// Its time.
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
-    /// By how much each sample may be too long; empty where none is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub slack: Vec<f64>,
+    /// By how much they may be too long, in the mean: what context switches may have added.
+    #[serde(default)]
+    pub slack: f64,
     /// Where it is a baseline by `command`.
     #[serde(default)]
     pub external: Option<ExternalRecord>,
 }
 
+/// What an entry of a [`Comparison`] was measured as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryRole {
+    /// A variant of the kernel.
+    #[default]
+    Variant,
+    /// A variant that is an entry already, once more, for the noise floor.
+    Again,
+    /// A baseline.
+    Baseline,
+}
+
 impl ComparisonEntry {
+    /// Its name with its role, where it stands beside an entry of the same name.
+    pub fn shown(&self) -> String {
+        match self.role {
+            EntryRole::Again => format!("{} again", self.name),
+            EntryRole::Variant | EntryRole::Baseline => self.name.clone(),
+        }
+    }
+
     /// Its samples, with what is not sure of them.
     pub fn taken(&self) -> Samples<'_> {
-        Samples { times: &self.samples, slack: &self.slack }
+        Samples { times: &self.samples, slack: self.slack }
     }
 }
 
@@ -297,8 +321,14 @@ impl Known {
     /// Makes what is known that of earlier runs. What is reported is always measured anew, and what was proposed is for that run to
     /// try.
     fn leave_behind(&mut self) {
-        let Known { evaluations, revoked, damaged, .. } = std::mem::take(self);
+        let Known { evaluations, revoked, damaged, comparisons, earlier, .. } = std::mem::take(self);
         (self.evaluations, self.damaged) = (evaluations, damaged);
+        let is_new = |key: &String, evaluation: &Evaluation| !evaluation.recalled && !earlier.contains(key);
+        let in_use = |timing: Option<&TimingRecord>| timing.is_some_and(TimingRecord::is_in_use);
+        let was_in_use = self.evaluations.iter().any(|(key, of)| is_new(key, of) && in_use(of.timing.as_ref()))
+            || comparisons.values().flat_map(|comparison| &comparison.entries).any(|entry| entry.timing.is_in_use());
+        // Beside another process nothing was as it is.
+        self.evaluations.retain(|key, evaluation| !(was_in_use && is_new(key, evaluation)));
         self.evaluations.retain(|key, evaluation| is_settled(evaluation) && !revoked.contains(key));
         self.earlier = self.evaluations.keys().cloned().collect();
     }

@@ -17,7 +17,7 @@ use crate::gates::performance::Verdict;
 use crate::journal::{self, Journal, Recall, Record};
 use crate::objective::ObjectiveRecord;
 use crate::profile::Profile;
-use crate::space::Variant;
+use crate::space::{Settings, Variant};
 use crate::warm::WarmStart;
 use crate::workbench::{Attempt, Builder, Compared, DeviceTimes, Doing, Entrant, Judged, RunError, Workbench};
 
@@ -29,6 +29,7 @@ pub mod per_shape;
 mod pipeline;
 mod proposals;
 mod search;
+mod tie;
 
 pub use gate::{Gated, gate, gates_of};
 pub use pipeline::Ahead;
@@ -132,6 +133,8 @@ pub struct TuneOptions<'a> {
     pub warm: &'a WarmStart,
     /// What was begun before.
     pub ahead: &'a Ahead,
+    /// The winner that elite.json names for this kernel, device and shape, where it is no proposal.
+    pub on_file: Option<&'a Settings>,
 }
 
 /// What tuning a kernel found.
@@ -269,27 +272,27 @@ pub fn autotune(
     let mut compile = search.run(bench, options.ahead, started, reporter)?;
     let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
 
-    let finalists = search.finalists(bench, reporter)?;
-    let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
-    if let Some(best) = finalists.first() {
-        entrants.push(Entrant::Again(best.entrant().into()));
-        let default = &kernel.space.default;
-        // Its twin among the finalists stands for it.
-        if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
-            entrants.push(Entrant::Variant(default.clone()));
+    // Finalists that are all out make room for the next best.
+    let (finalists, compared, elsewhere) = loop {
+        let finalists = search.finalists(bench, reporter)?;
+        let entrants = entrants(&search, &finalists);
+        reporter.event(finals(kernel, &entrants));
+        let compared = bench.as_timing(|bench| bench.compare(kernel.search.shape, &entrants))?;
+        let elsewhere = bench.as_timing(|bench| objectives::compare_elsewhere(bench, &entrants))?;
+        for Tried { evaluation, .. } in &finalists {
+            if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
+                bench.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+                search.revoke(&evaluation.key, rejection);
+            }
         }
-        entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
-    }
-    reporter.event(finals(kernel, &entrants));
-    let compared = bench.as_timing(|bench| bench.compare(kernel.search.shape, &entrants))?;
-    let elsewhere = bench.as_timing(|bench| objectives::compare_elsewhere(bench, &entrants))?;
-    for Tried { evaluation, .. } in &finalists {
-        if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
-            bench.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+        let is_out = |finalist: &Tried| compared.unavailable.contains_key(&finalist.evaluation.label());
+        if finalists.is_empty() || !finalists.iter().all(is_out) {
+            break (finalists, compared, elsewhere);
         }
-    }
+    };
+    let candidates = search.with_default(finalists, &compared, bench, reporter)?;
     bench.record(&Record::End { evaluations: search.evaluated })?;
-    let mut tuned = search.conclude(device, &finalists, &compared, &elsewhere);
+    let mut tuned = search.conclude(device, &candidates, &compared, &elsewhere, options.on_file);
     if let Some(why) = bench.drifted() {
         tuned.warnings.push(format!("what earlier runs measured counts for nothing: {why}"));
     }
@@ -373,6 +376,20 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
         own: (wall - verify - time - tools - idle - proposer).max(0.0),
         utilisation: (idle > MATTERS).then(|| compile.busy_while_waited.as_secs_f64() / cores),
     }
+}
+
+/// Who takes part in the finals: the finalists, the best of them once more, the default and the baselines.
+fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
+    let Some(best) = finalists.first() else { return Vec::new() };
+    let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
+    entrants.push(Entrant::Again(best.entrant().into()));
+    let default = &search.kernel.space.default;
+    // Its twin among the finalists stands for it.
+    if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
+        entrants.push(Entrant::Variant(default.clone()));
+    }
+    entrants.extend((0..search.kernel.baselines.len()).map(Entrant::Baseline));
+    entrants
 }
 
 fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {

@@ -16,26 +16,34 @@ use crate::tensor::Inputs;
 /// Bytes of idle buffers that are kept.
 const IDLE: usize = 2 << 30;
 
-/// A tensor's contents: all inputs of a case, and which of them.
+/// A tensor's contents: all inputs of a case, which of them, and by how many bytes they are turned.
 #[derive(Debug, Clone)]
 pub struct Contents {
     inputs: Arc<Inputs>,
     index: usize,
+    turned: usize,
 }
 
 impl Contents {
     /// The contents of the `index`-th tensor.
     pub fn new(inputs: &Arc<Inputs>, index: usize) -> Self {
-        Self { inputs: Arc::clone(inputs), index }
+        Self { inputs: Arc::clone(inputs), index, turned: 0 }
     }
 
-    /// The bytes, where the tensor has any.
+    /// The same with the bytes from `turned` on first, and those before it after them.
+    pub fn turned(self, turned: usize) -> Self {
+        Self { turned, ..self }
+    }
+
+    /// The bytes as they are before they are turned, where the tensor has any.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.inputs[self.index].as_ref().map(|data| &data[..])
     }
 
     fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inputs, &other.inputs) && self.index == other.index || self.bytes() == other.bytes()
+        let equal =
+            || Arc::ptr_eq(&self.inputs, &other.inputs) && self.index == other.index || self.bytes() == other.bytes();
+        self.turned == other.turned && equal()
     }
 }
 
@@ -54,11 +62,6 @@ impl<B> Slot<B> {
     /// Whether these contents lie between the guard bands. True only of what is read and was seen to be unchanged.
     pub fn holds(&self, contents: &Contents) -> bool {
         self.holds.borrow().as_ref().is_some_and(|held| held.same(contents))
-    }
-
-    /// Says that it is not known what lies there.
-    pub fn holds_unknown(&self) {
-        *self.holds.borrow_mut() = None;
     }
 
     /// Says what lies there now.

@@ -284,7 +284,7 @@ impl<D: Device> Rig<D> {
                 Role::Inout => {
                     // No other tensor has a name with a blank in it.
                     let slot = copy_of(device, pool, spec, &Contents::new(inputs, index))?;
-                    writes.push(Write::Copy { from: slot.buffer.clone(), to, offset, bytes });
+                    writes.push(Write::Copy { from: slot.buffer.clone(), from_offset: offset, to, offset, bytes });
                     first_contents.push(slot);
                 }
             }

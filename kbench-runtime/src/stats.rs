@@ -30,42 +30,40 @@ const SEED: u64 = 0x6b62_656e_6368;
 
 pub use independent::independent;
 
-/// Times in the order taken, and by how much each of them may be too long.
+/// Share of a time that its slack leaves at least.
+const LEFT: f64 = 0.1;
+
+/// Times in the order taken, and by how much they may be too long.
 #[derive(Debug, Clone, Copy)]
 pub struct Samples<'a> {
     /// The times.
     pub times: &'a [f64],
-    /// What may have to be subtracted from each; empty where nothing has.
-    pub slack: &'a [f64],
+    /// What may have to be subtracted from each, in the mean.
+    pub slack: f64,
 }
 
 impl Samples<'_> {
-    /// The times without what may be too much; none where they are what they are.
-    fn shortened(self) -> Option<Vec<f64>> {
-        let slack = self.slack.iter().copied().chain(std::iter::repeat(0.0));
-        self.has_slack().then(|| self.times.iter().zip(slack).map(|(time, slack)| time - slack).collect())
-    }
-
-    fn has_slack(self) -> bool {
-        self.slack.iter().any(|slack| *slack > 0.0)
+    /// The times without what may be too much.
+    fn shortened(self) -> Vec<f64> {
+        self.times.iter().map(|time| (time - self.slack).max(LEFT * time)).collect()
     }
 }
 
 impl<'a> From<&'a [f64]> for Samples<'a> {
     fn from(times: &'a [f64]) -> Self {
-        Self { times, slack: &[] }
+        Self { times, slack: 0.0 }
     }
 }
 
 impl<'a> From<&'a Vec<f64>> for Samples<'a> {
     fn from(times: &'a Vec<f64>) -> Self {
-        Self { times, slack: &[] }
+        Self { times, slack: 0.0 }
     }
 }
 
 impl<'a, const N: usize> From<&'a [f64; N]> for Samples<'a> {
     fn from(times: &'a [f64; N]) -> Self {
-        Self { times, slack: &[] }
+        Self { times, slack: 0.0 }
     }
 }
 
@@ -95,8 +93,8 @@ impl Summary {
     pub fn of<'a>(samples: impl Into<Samples<'a>>) -> Option<Summary> {
         let samples = samples.into();
         let mut summary = Self::of_times(samples.times)?;
-        if let Some(shortened) = samples.shortened() {
-            summary.p50_low = summary.p50_low.min(Self::of_times(&shortened)?.p50_low);
+        if samples.slack > 0.0 {
+            summary.p50_low = summary.p50_low.min(Self::of_times(&samples.shortened())?.p50_low);
         }
         Some(summary)
     }
@@ -206,11 +204,10 @@ impl Speedup {
     pub fn of<'a>(baseline: impl Into<Samples<'a>>, candidate: impl Into<Samples<'a>>) -> Option<Speedup> {
         let (baseline, candidate) = (baseline.into(), candidate.into());
         let speedup = Self::of_times(baseline.times, candidate.times)?;
-        if !baseline.has_slack() && !candidate.has_slack() {
+        if baseline.slack.max(candidate.slack) <= 0.0 {
             return Some(speedup);
         }
-        let short = |samples: Samples<'_>| samples.shortened().unwrap_or_else(|| samples.times.to_vec());
-        let shortened = Self::of_times(&short(baseline), &short(candidate))?;
+        let shortened = Self::of_times(&baseline.shortened(), &candidate.shortened())?;
         let (low, high) = (speedup.low.min(shortened.low), speedup.high.max(shortened.high));
         Some(Speedup { ratio: speedup.ratio, low, high })
     }

@@ -8,7 +8,7 @@ use kbench_runtime::protocol::{Fault, Role};
 
 use super::source::{self, Lack, SourceMutant};
 use crate::config::expr::Expr;
-use crate::config::{Arg, Backend, CorrectnessLimits, Kernel};
+use crate::config::{Arg, Backend, CorrectnessLimits, Init, Kernel};
 use crate::evaluation::ShapeErrors;
 use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
 use crate::space::Variant;
@@ -110,6 +110,17 @@ impl Plan {
                 self.add(name, what, Make::Wrapper { fault, outputs: outputs.clone(), input: None });
             }
         }
+        let inputs = places(kernel, &[Role::In, Role::Inout]);
+        match inputs.iter().find(|input| can_be_new(&input.tensor.init)).filter(|_| !outputs.is_empty()) {
+            Some(input) => self.add(
+                "memoised",
+                format!("keeps the outputs of eight inputs, told apart by a few elements of `{}`", input.tensor.name),
+                Make::Wrapper { fault: Fault::Memoised, outputs: outputs.clone(), input: Some(input.at) },
+            ),
+            None => {
+                self.absent.push("memoised: the kernel has no input that can be made new in every element".to_owned());
+            }
+        }
         match places(kernel, &[Role::In]).first() {
             Some(input) => self.add(
                 "clobbered-input",
@@ -197,6 +208,11 @@ impl Plan {
             );
         }
     }
+}
+
+/// Whether a tensor's contents are drawn element by element.
+fn can_be_new(init: &Init) -> bool {
+    matches!(init, Init::Normal { .. } | Init::Uniform { .. } | Init::Integers { .. } | Init::Quantize { .. })
 }
 
 /// What grid, block, shared memory, arguments and tensors depend on.

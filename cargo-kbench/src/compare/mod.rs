@@ -74,6 +74,9 @@ pub struct Only {
     pub p50: f64,
 }
 
+/// By how much two runs of one program on one machine may differ and still be called the same: memory lies elsewhere, clocks differ.
+const MACHINE: f64 = 0.05;
+
 /// Compares two files' contents. The error lists what cannot be compared, and how to compare it all the same.
 pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f64) -> Result<Compared, Vec<String>> {
     let places: BTreeSet<(&str, &str)> =
@@ -89,6 +92,7 @@ pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f
             refused.insert(format!("{kernel} at {shape}: OLD is of {old}, NEW is of {new}; --allow device"));
             continue;
         }
+        let floor = noise_floor(&old, &new);
         let mut met = vec![false; new.len()];
         for before in &old {
             let mut alone = true;
@@ -109,7 +113,8 @@ pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f
                     format!("{kernel} at {shape}: {how}; --allow {flag}")
                 }));
                 if refused.len() == before_refusals {
-                    compared.add(before, after, differences.into_iter().map(|(_, how)| how).collect(), threshold);
+                    let differences = differences.into_iter().map(|(_, how)| how).collect();
+                    compared.add(before, after, differences, threshold, floor);
                 }
             }
             if alone {
@@ -123,7 +128,14 @@ pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f
 }
 
 impl Compared {
-    fn add(&mut self, before: &Measured, after: &Measured, mut reasons: Vec<String>, threshold: f64) {
+    fn add(
+        &mut self,
+        before: &Measured,
+        after: &Measured,
+        mut reasons: Vec<String>,
+        threshold: f64,
+        floor: Option<f64>,
+    ) {
         let same_toggles = match (&before.toggles, &after.toggles) {
             (Some(before), Some(after)) => before.same(after),
             _ => true,
@@ -154,7 +166,25 @@ impl Compared {
             }
             Ok(new) => {
                 let (speedup, basis) = speedup(old, new);
-                let verdict = speedup.map_or(Verdict::Undecided, |speedup| verdict_within(&speedup, threshold));
+                let verdict = match speedup {
+                    None => Verdict::Undecided,
+                    // What two runs of one program show is the machine.
+                    Some(speedup) if is_same_program(before, after) => {
+                        if (speedup.ratio - 1.0).abs() <= threshold.max(MACHINE) {
+                            Verdict::Same
+                        } else {
+                            Verdict::Undecided
+                        }
+                    }
+                    Some(speedup) => match verdict_within(&speedup, threshold) {
+                        Verdict::Faster | Verdict::Slower
+                            if floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor) =>
+                        {
+                            Verdict::Undecided
+                        }
+                        verdict => verdict,
+                    },
+                };
                 row.new = Some(new.summary);
                 row.speedup = speedup;
                 row.verdict = Some(verdict);
@@ -193,6 +223,23 @@ impl Compared {
     pub fn regressions(&self) -> usize {
         self.rows.iter().filter(|row| row.regression).count()
     }
+}
+
+/// Whether two measurements are of the same machine code with the same toggles.
+fn is_same_program(old: &Measured, new: &Measured) -> bool {
+    let same_toggles = old.toggles.as_ref().zip(new.toggles.as_ref()).is_none_or(|(old, new)| old.same(new));
+    let same_code =
+        old.build.as_ref().zip(new.build.as_ref()).is_some_and(|(old, new)| old.binary_hash == new.binary_hash);
+    same_toggles && same_code && old.device.driver == new.device.driver && differences(old, new).is_empty()
+}
+
+/// By how much programs that are the same differ between the two runs: the farthest end of any interval. None where there are none.
+fn noise_floor(old: &[&Measured], new: &[&Measured]) -> Option<f64> {
+    let pairs = old.iter().flat_map(|old| new.iter().map(move |new| (old, new)));
+    let same = pairs.filter(|(old, new)| same_name(old, new) && is_same_program(old, new));
+    let speedups =
+        same.filter_map(|(before, after)| speedup(before.result.as_ref().ok()?, after.result.as_ref().ok()?).0);
+    speedups.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
 }
 
 /// The speed-up from old to new and what it was taken from.

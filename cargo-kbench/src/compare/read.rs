@@ -1,6 +1,5 @@
 //! What elite.json, journals and bench files say was measured, in one form.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -13,11 +12,10 @@ use crate::bench::{self, BenchFile};
 use crate::elite::{DeviceRecord, EliteFile, EliteVariant};
 use crate::evaluation::{BuildRecord, Outcome, TimingRecord};
 use crate::file;
-use crate::journal::{self, Record, Start};
+use crate::journal::{self, EntryRole, Record, Start};
 use crate::report;
 use crate::session::DEFAULT;
 use crate::space::Settings;
-use crate::workbench::again;
 
 /// The name of the best variant, whichever it is.
 pub const BEST: &str = "best";
@@ -242,8 +240,7 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
             }
             Record::Comparison(comparison) => {
                 // What was measured twice for the noise floor has its place once.
-                let names: BTreeSet<String> = comparison.entries.iter().map(|entry| again(&entry.name)).collect();
-                for entry in comparison.entries.into_iter().filter(|entry| !names.contains(&entry.name)) {
+                for entry in comparison.entries.into_iter().filter(|entry| entry.role != EntryRole::Again) {
                     let new = started(&start, &entry.name, &entry.timing.shape);
                     let result = Ok(time(entry.timing, entry.samples));
                     // A variant was evaluated before it was compared; a baseline was not.

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::expr::Value;
 use crate::elite::TimingSettings;
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
-use crate::journal::{Comparison, ComparisonEntry, Journal, Recall, Record, Start};
+use crate::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Recall, Record, Start};
 
 const THRESHOLD: f64 = 0.01;
 
@@ -197,10 +197,11 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     tried(&mut journal, 2, Err(Reason::Wrong));
     let entry = |name: &str, p50| ComparisonEntry {
         name: name.into(),
+        role: EntryRole::Variant,
         program: String::new(),
         timing: timing(p50),
         samples: samples(p50),
-        slack: Vec::new(),
+        slack: 0.0,
         external: None,
     };
     let entries = vec![entry("A=0 B=0", 101.0), entry("naive", 500.0)];

@@ -5,6 +5,7 @@
 //! noise = 0.01                           # relative standard deviation; left out: the device's own
 //! power_w = 300                          # an expression or a number; left out: the device's own
 //! delay_ms = 1                           # what a launch really takes
+//! beside_others = true                   # another process uses the device meanwhile
 //! resources = { registers = "32 * A" }   # any of the names of Resources
 //! [[fault]]
 //! when = "A == 3"                        # the first that is true counts
@@ -33,6 +34,8 @@ struct Model {
     #[serde(default)]
     delay_ms: u64,
     #[serde(default)]
+    beside_others: bool,
+    #[serde(default)]
     fault: Vec<Fault>,
     #[serde(default)]
     resources: BTreeMap<String, toml::Value>,
@@ -55,6 +58,8 @@ struct Code<'a> {
     fault: Option<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     delay_ms: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    beside_others: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
@@ -99,6 +104,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         power_w: model.power_w.as_ref().map(float).transpose().map_err(wrong)?,
         fault,
         delay_ms: model.delay_ms,
+        beside_others: model.beside_others,
     };
     let mut resources = BTreeMap::new();
     for (name, value) in &model.resources {

@@ -74,6 +74,7 @@ pub enum Reason {
     StaleOutput,
     Wrong,
     ForgedTime,
+    Impossible,
     Memcheck,
     Racecheck,
     Initcheck,

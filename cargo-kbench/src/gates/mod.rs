@@ -5,6 +5,7 @@ use crate::evaluation::Rejection;
 
 pub mod correctness;
 pub mod counters;
+pub mod impossible;
 pub mod launchable;
 pub mod performance;
 pub mod resources;

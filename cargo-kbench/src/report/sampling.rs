@@ -80,6 +80,13 @@ fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
         let text = format!("{exposed} of {n} samples may be too long: the device waited for the host");
         say(5, share(exposed), text);
     }
+    if let Some(by) = &sampling.in_use {
+        say(6, 1.0, format!("the device was in use by {by}: no later run recalls this"));
+    }
+    if sampling.new_inputs == Some(0) {
+        let why = "all inputs are constant, from files or single numbers";
+        say(7, 1.0, format!("whether it keeps results could not be looked for: {why}"));
+    }
     findings
 }
 

@@ -13,7 +13,7 @@ use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message
 use super::{bars, objectives, sampling};
 use crate::compile::Resources;
 use crate::config::{Kernel, Level};
-use crate::elite::{EliteEntry, ProposerRecord};
+use crate::elite::{EliteEntry, ProposerRecord, TieRecord};
 use crate::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
 use crate::gates::performance::Verdict;
 use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
@@ -301,6 +301,10 @@ pub fn tuned(
             let _ =
                 writeln!(text, "{WARN}rejected{WARN:#} {n} of {of} proposed by {reason}, such as {label}: {message}");
         }
+    }
+    if let Some(TieRecord { variants, by }) = &search.tie {
+        let others = variants[1..].join(", ");
+        let _ = writeln!(text, "{NOTE}tie{NOTE:#} no measurement tells the winner from {others}; it wins since {by}");
     }
     if tuned.twins > 0 {
         let _ = writeln!(

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::gate::missed_limits;
 use super::search::{Search, Tried};
-use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size};
+use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size, tie};
+use crate::config::Objective;
 use crate::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::evaluation::Outcome;
 use crate::objective::ObjectiveRecord;
-use crate::space::Variant;
-use crate::workbench::{Compared, again, dead_toggles};
+use crate::space::{Settings, Variant};
+use crate::workbench::{Compared, dead_toggles};
 
 impl Search<'_> {
     pub(super) fn conclude(
@@ -22,6 +23,7 @@ impl Search<'_> {
         finalists: &[Tried],
         compared: &Compared,
         elsewhere: &objectives::Elsewhere,
+        on_file: Option<&Settings>,
     ) -> Tuned {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
@@ -50,15 +52,23 @@ impl Search<'_> {
             })
             .collect();
         objectives::rank(&kernel.objectives, &mut elite, compared);
+        let tie = (kernel.objectives == [Objective::P50])
+            .then(|| tie::winner(kernel, finalists, compared, on_file))
+            .flatten();
+        if let Some((winner, _)) = &tie
+            && let Some(at) = elite.iter().position(|(label, _)| label == winner)
+        {
+            elite[..=at].rotate_right(1);
+        }
+        if kernel.objectives.len() == 1 {
+            elite.truncate(kernel.search.elite);
+        }
         let of_default = self.of_space(&kernel.space.default);
         let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
         let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
-        // Measured for the noise floor alone.
-        let is_again = |name: &str| elite.iter().any(|(label, _)| again(label) == name);
         let baselines: Vec<BaselineRecord> = compared
-            .entries
-            .iter()
-            .filter(|entry| entry.name == default_label || !is_elite(&entry.name) && !is_again(&entry.name))
+            .entries()
+            .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
             .map(|entry| BaselineRecord {
                 name: shown(&entry.name),
                 toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
@@ -72,10 +82,9 @@ impl Search<'_> {
             })
             .collect();
         let others: Vec<String> = compared
-            .entries
-            .iter()
+            .entries()
             .map(|entry| entry.name.clone())
-            .filter(|name| *name == default_label || !is_elite(name) && !is_again(name))
+            .filter(|name| *name == default_label || !is_elite(name))
             .collect();
         for (rank, (label, variant)) in elite.iter_mut().enumerate() {
             variant.rank = rank + 1;
@@ -139,6 +148,7 @@ impl Search<'_> {
                 dead_toggles: dead_toggles(&kernel.space, &tried),
                 proposer: None,
                 noise_floor: compared.noise_floor(),
+                tie: tie.map(|(_, tie)| tie),
                 warm_start: self.warm.clone(),
             },
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),

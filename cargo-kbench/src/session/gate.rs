@@ -148,7 +148,9 @@ fn judge_limit(
 ) -> Option<Rejection> {
     let entry = compared.entry(name)?;
     let unknown = |name: &str| {
-        let why = format!("the time of {name} is not known: it lost its core in too many samples");
+        let why = format!(
+            "the time of {name} is not known: it lost its core in too many samples, or another process used the GPU"
+        );
         Some(Rejection::new(Gate::Performance, Reason::Undecided, why, Some(&kernel.shapes[shape].name)))
     };
     if !entry.timing.is_known() {

@@ -48,10 +48,10 @@ pub fn cover(
         compared.push(at_shape);
     }
     let p50 = |at: &Compared, label: &str| at.entry(label).map(|entry| entry.timing.summary.p50);
-    let fastest: Vec<&str> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
-    let loss = |label: &str, at: usize| match compared[at].relative_time(label, fastest[at]) {
+    let fastest: Vec<String> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
+    let loss = |label: &str, at: usize| match compared[at].relative_time(label, &fastest[at]) {
         // Machine code that is the same loses nothing, whatever the samples say.
-        Some(_) if compared[at].same_program(label, fastest[at]) => 0.0,
+        Some(_) if compared[at].same_program(label, &fastest[at]) => 0.0,
         Some(relative) => (relative - 1.0).max(0.0),
         None => f64::INFINITY,
     };
@@ -63,8 +63,8 @@ pub fn cover(
         let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
         let label = &labels[chosen.variants[variant]];
         // How much longer it takes is by how much the fastest is faster.
-        let speedup = compared[at].speedup(fastest[at], label).ok();
-        let speedup = speedup.filter(|_| !compared[at].same_program(label, fastest[at]));
+        let speedup = compared[at].speedup(&fastest[at], label).ok();
+        let speedup = speedup.filter(|_| !compared[at].same_program(label, &fastest[at]));
         let shape = &kernel.shapes[shapes[at]];
         CoveredShape {
             shape: shape.name.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
-use super::{Event, Reporter, judge_counters, sanitize};
+use super::{Event, Reporter, judge_counters, sanitize, tie};
 use crate::compile::Resources;
 use crate::config::{self, Kernel, Objective};
 use crate::elite::WarmVariant;
@@ -15,7 +15,7 @@ use crate::evaluation::{Evaluation, Outcome, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::warm::WarmStart;
-use crate::workbench::{Attempt, Entrant, Proposed, Race, RunError, Step, Workbench};
+use crate::workbench::{Attempt, Compared, Entrant, Proposed, Race, RunError, Step, Workbench};
 
 /// A variant with its record.
 #[derive(Clone)]
@@ -284,6 +284,36 @@ impl<'a> Search<'a> {
             }
         }
         best
+    }
+
+    /// Takes back that variants with this key passed.
+    pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
+        for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {
+            tried.evaluation.outcome = Outcome::Rejected(rejection.clone());
+        }
+    }
+
+    /// The finalists, and the default where it ties with the best of them: then it is the winner, if it is sound as they are.
+    pub(super) fn with_default(
+        &mut self,
+        mut finalists: Vec<Tried>,
+        compared: &Compared,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<Tried>, RunError> {
+        let default = &self.kernel.space.default;
+        let label = self.kernel.space.label(default);
+        let is_one = finalists.iter().any(|finalist| finalist.evaluation.label() == label);
+        let best = compared.fastest_of(finalists.iter().map(|finalist| finalist.evaluation.label()));
+        let ties = best.is_some_and(|best| tie::is_tie(compared, &best, &label));
+        let at = self.tried.iter().position(|tried| tried.source.is_none() && tried.variant == *default);
+        if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
+            let Tried { variant, evaluation, .. } = &mut self.tried[at];
+            sanitize(bench, variant, evaluation, reporter)?;
+            judge_counters(bench, variant, evaluation, reporter)?;
+            finalists.extend(evaluation.rejection().is_none().then(|| self.tried[at].clone()));
+        }
+        Ok(finalists)
     }
 
     /// The K best that are not twins of a better one and that the sanitizers let pass, best first.

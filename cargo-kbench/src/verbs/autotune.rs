@@ -175,13 +175,16 @@ impl<'a> Tuning<'a> {
             WarmStart::new(kernel, from.iter().copied().chain(own))
         };
         self.say_start(&warm);
+        let shape = &kernel.shapes[kernel.search.shape];
+        let on_file = EliteFile::read(&path)?.winner(&kernel.package, &kernel.name, &device.name, &shape.name);
         let (proposed, root) = (self.project.own_directory().join("proposed"), path.parent().unwrap_or(&path));
         let recall = match self.tune {
             TuneArgs { resume: true, .. } => Recall::Run,
             TuneArgs { fresh: true, .. } => Recall::Nothing,
             TuneArgs { .. } => Recall::Variants,
         };
-        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead };
+        let on_file = on_file.as_ref();
+        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead, on_file };
         let tuned = session::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };

@@ -92,6 +92,7 @@ impl Workbench<'_> {
             cache: CacheMode::Hot,
             bad_above: 0.0,
             hurry: false,
+            renew: false,
             announce: false,
             energy: false,
         };

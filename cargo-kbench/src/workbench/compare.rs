@@ -17,7 +17,8 @@ use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::evaluation::{Gate, Reason, Rejection, SourceRecord, TimingRecord};
 use crate::executor::ExecutorError;
 use crate::external::Inputs;
-use crate::journal::{Comparison, ComparisonEntry, Record};
+use crate::gates::impossible::{self, Demand};
+use crate::journal::{Comparison, ComparisonEntry, EntryRole, Record};
 use crate::space::Variant;
 
 /// Untimed launches when kernels take over from a program; it prepares its turns alike.
@@ -43,9 +44,14 @@ pub enum Entrant {
     Baseline(usize),
 }
 
-/// The name of an [`Entrant::Again`] of the variant with that label.
-pub fn again(label: &str) -> String {
-    format!("{label} again")
+impl Entrant {
+    fn role(&self) -> EntryRole {
+        match self {
+            Entrant::Variant(_) | Entrant::Proposed(..) => EntryRole::Variant,
+            Entrant::Again(_) => EntryRole::Again,
+            Entrant::Baseline(_) => EntryRole::Baseline,
+        }
+    }
 }
 
 /// A comparison's result: entries measured together, and those that could not be.
@@ -62,9 +68,14 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// The entry of that name.
+    /// The entry of that name, but for the one that is there for the noise floor.
     pub fn entry(&self, name: &str) -> Option<&ComparisonEntry> {
-        self.entries.iter().find(|entry| entry.name == name)
+        self.entries().find(|entry| entry.name == name)
+    }
+
+    /// All entries but the one that is there for the noise floor.
+    pub fn entries(&self) -> impl Iterator<Item = &ComparisonEntry> {
+        self.entries.iter().filter(|entry| entry.role != EntryRole::Again)
     }
 
     /// Whether two entries are the same machine code, launched alike.
@@ -108,22 +119,37 @@ impl Compared {
     }
 
     /// The fastest entry, by its time over that of the one with the least p50.
-    pub fn fastest(&self) -> Option<&str> {
-        let p50 = |entry: &ComparisonEntry| entry.timing.summary.p50;
-        let first = self.entries.iter().min_by(|a, b| p50(a).total_cmp(&p50(b)))?;
-        let time = |entry: &ComparisonEntry| self.relative_time(&entry.name, &first.name).unwrap_or(f64::INFINITY);
-        let fastest = self.entries.iter().min_by(|a, b| time(a).total_cmp(&time(b)))?;
-        Some(&fastest.name)
+    pub fn fastest(&self) -> Option<String> {
+        self.fastest_of(self.entries().map(|entry| entry.name.clone()))
+    }
+
+    /// The fastest of some entries.
+    pub fn fastest_of(&self, names: impl Iterator<Item = String>) -> Option<String> {
+        let names: Vec<String> = names.filter(|name| self.entry(name).is_some()).collect();
+        let p50 = |name: &str| self.entry(name).map_or(f64::INFINITY, |entry| entry.timing.summary.p50);
+        let first = names.iter().min_by(|a, b| p50(a).total_cmp(&p50(b)))?;
+        let time = |name: &str| self.relative_time(name, first).unwrap_or(f64::INFINITY);
+        names.iter().min_by(|a, b| time(a).total_cmp(&time(b))).cloned()
     }
 }
 
 /// An entrant, ready to be measured.
 struct Contender<'k> {
     name: String,
+    role: EntryRole,
     kernel: &'k Kernel,
     case: TimedCase,
     /// Hash of the case with machine code in place of the binary.
     program: String,
+    /// What a launch has to do.
+    demand: Demand,
+}
+
+impl Contender<'_> {
+    fn is_same_variant(&self, other: &Self) -> bool {
+        let is_variant = |of: &Self| of.role != EntryRole::Baseline;
+        self.name == other.name && is_variant(self) && is_variant(other)
+    }
 }
 
 impl<'a> Workbench<'a> {
@@ -183,6 +209,8 @@ impl<'a> Workbench<'a> {
                 }
                 Err((Loser::Kernel(index), rejection)) => {
                     let loser = contenders.remove(index.min(contenders.len() - 1));
+                    // Whatever it was measured as, it is the same variant that failed.
+                    contenders.retain(|other| !other.is_same_variant(&loser));
                     compared.unavailable.insert(loser.name, rejection);
                 }
                 Err((Loser::Program(index), rejection)) => {
@@ -209,6 +237,12 @@ impl<'a> Workbench<'a> {
         }
     }
 
+    /// What is compared is in the record, so it is looked at in every way.
+    fn comparison_job(&self, contenders: &[Contender<'_>]) -> TimeJob {
+        let cases = contenders.iter().map(|contender| contender.case.clone()).collect();
+        TimeJob { renew: true, ..self.time_job(cases) }
+    }
+
     /// Everything that a comparison depends on.
     fn comparison_key(
         &mut self,
@@ -216,14 +250,15 @@ impl<'a> Workbench<'a> {
         rivals: &[Rival<'_>],
         shape: usize,
     ) -> Result<String, RunError> {
-        let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+        let job = self.comparison_job(contenders);
         let shape = &self.kernel.shapes[shape].name;
         let mut answers = Vec::new();
         for contender in contenders {
             answers.extend(self.refer_timed(contender.kernel, shape, &contender.case, &job)?);
         }
         let job = Named { built: &[] }.time(&job);
-        let names: Vec<&String> = contenders.iter().map(|contender| &contender.name).collect();
+        let names: Vec<(&String, EntryRole)> =
+            contenders.iter().map(|contender| (&contender.name, contender.role)).collect();
         let programs: Vec<(&str, String)> = rivals.iter().map(|rival| (rival.name, self.program_key(rival))).collect();
         let limits = &self.kernel.gates.correctness;
         Ok(fingerprint::of("comparison", &(self.circumstances(), &names, &job, answers, limits, programs)))
@@ -242,7 +277,7 @@ impl<'a> Workbench<'a> {
         warnings: &mut Vec<String>,
     ) -> Result<Result<Vec<ComparisonEntry>, (Loser, Rejection)>, RunError> {
         let shape_name = &self.kernel.shapes[shape].name;
-        let job = self.time_job(contenders.iter().map(|contender| contender.case.clone()).collect());
+        let job = self.comparison_job(contenders);
         let fewest = job.iterations;
         let mut stopping = Stopping::new(fewest, job.until, contenders.len() + rivals.len());
         for rival in &mut *rivals {
@@ -264,7 +299,8 @@ impl<'a> Workbench<'a> {
                     Loser::Program(index) => rivals[index].time(iterations, shape_name)?.map_err(|why| (whose, why)),
                     Loser::Kernel(_) => {
                         let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
-                        let job = TimeJob { iterations, warmup, until, ..job.clone() };
+                        // One turn looks at what else they do.
+                        let job = TimeJob { iterations, warmup, until, renew: taken == 0, ..job.clone() };
                         self.time_kernels(contenders, job, shape_name, &mut timings)?
                     }
                 };
@@ -285,9 +321,13 @@ impl<'a> Workbench<'a> {
                 }
             }
         }
+        let mut compared = false;
         if !rivals.is_empty() {
+            let samples = timings.iter().map(|timing| &*timing.samples);
+            let samples: Vec<&[f64]> = samples.chain(rivals.iter().map(|rival| &*rival.samples)).collect();
+            compared = stopping.are_compared(&samples);
             for timing in &mut timings {
-                timing.sampling.converged = stopping.is_converged(&timing.samples);
+                timing.sampling.converged = compared || stopping.is_converged(&timing.samples);
             }
         }
         let mut entries = Vec::new();
@@ -296,8 +336,12 @@ impl<'a> Workbench<'a> {
                 Ok(record) => record,
                 Err(rejection) => return Ok(Err((Loser::Kernel(index), rejection))),
             };
+            if let Some(rejection) = self.impossible(&contender.demand, &record)? {
+                return Ok(Err((Loser::Kernel(index), rejection)));
+            }
             entries.push(ComparisonEntry {
                 name: contender.name.clone(),
+                role: contender.role,
                 program: contender.program.clone(),
                 timing: record,
                 samples: timing.samples,
@@ -318,19 +362,26 @@ impl<'a> Workbench<'a> {
             let (clock, batch) = rival.clock();
             let summary = Summary::of(&rival.samples).expect("finite, and at least one");
             // How it took them is its own affair.
-            let converged = stopping.is_converged(&rival.samples);
+            let converged = compared || stopping.is_converged(&rival.samples);
             let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
             let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
             entries.push(ComparisonEntry {
                 name: rival.name.to_owned(),
+                role: EntryRole::Baseline,
                 program: self.program_key(rival),
                 timing,
                 samples: std::mem::take(&mut rival.samples),
-                slack: Vec::new(),
+                slack: 0.0,
                 external: Some(external),
             });
         }
         Ok(Ok(entries))
+    }
+
+    /// Why a time cannot be, where it cannot.
+    pub(super) fn impossible(&mut self, demand: &Demand, timing: &TimingRecord) -> Result<Option<Rejection>, RunError> {
+        let info = self.executor.device()?;
+        impossible::judge(&info, demand, timing, || Ok(self.ceilings()?.ok()))
     }
 
     /// The kernels' turn: adds to `timings`.
@@ -362,8 +413,9 @@ impl<'a> Workbench<'a> {
             return Ok(Ok(()));
         }
         for (timing, new) in timings.iter_mut().zip(new) {
-            add_slack(timing, &new);
+            let slack = timing.slack * timing.samples.len() as f64 + new.slack * new.samples.len() as f64;
             timing.samples.extend(new.samples);
+            timing.slack = slack / timing.samples.len() as f64;
             timing.batch = timing.batch.max(new.batch);
             timing.sampling.add(new.sampling);
             timing.keeps_results = timing.keeps_results.or(new.keeps_results);
@@ -380,7 +432,7 @@ impl<'a> Workbench<'a> {
             Entrant::Proposed(source, variant) => {
                 SourceRecord::label(Some(&source.record), &self.kernel.space.label(variant))
             }
-            Entrant::Again(entrant) => again(&self.entrant_name(entrant)),
+            Entrant::Again(entrant) => self.entrant_name(entrant),
             Entrant::Baseline(index) => self.kernel.baselines[*index].name.clone(),
         }
     }
@@ -396,12 +448,15 @@ impl<'a> Workbench<'a> {
         let index = match entrant {
             Entrant::Again(entrant) => {
                 let contender = self.contender(entrant, shape, warnings)?;
-                return Ok(contender.map(|contender| Contender { name: again(&contender.name), ..contender }));
+                return Ok(contender.map(|contender| Contender { role: EntryRole::Again, ..contender }));
             }
             // It passed gate 2 at this shape, or it would not be here.
-            Entrant::Variant(variant) => return self.prepare(self.entrant_name(entrant), kernel, own, variant, shape),
+            Entrant::Variant(variant) => {
+                return self.prepare((self.entrant_name(entrant), entrant.role()), kernel, own, variant, shape);
+            }
             Entrant::Proposed(source, variant) => {
-                return self.prepare(self.entrant_name(entrant), kernel, &source.implementation, variant, shape);
+                let named = (self.entrant_name(entrant), entrant.role());
+                return self.prepare(named, kernel, &source.implementation, variant, shape);
             }
             Entrant::Baseline(index) => *index,
         };
@@ -418,7 +473,7 @@ impl<'a> Workbench<'a> {
             }
             BaselineKind::Command(_) => unreachable!("`{name}` is a program"),
         };
-        let contender = match self.prepare(name.clone(), kernel, implementation, variant, shape)? {
+        let contender = match self.prepare((name.clone(), entrant.role()), kernel, implementation, variant, shape)? {
             Ok(contender) => contender,
             Err(rejection) => return Ok(Err(rejection)),
         };
@@ -431,7 +486,7 @@ impl<'a> Workbench<'a> {
     /// Builds any function over the tensors of a kernel, with its reference.
     fn prepare<'k>(
         &mut self,
-        name: String,
+        (name, role): (String, EntryRole),
         kernel: &'k Kernel,
         implementation: &Implementation,
         variant: &Variant,
@@ -444,27 +499,19 @@ impl<'a> Workbench<'a> {
         };
         let artifact = built.artifact(shape);
         self.executor.add_blob(&artifact.hash, &artifact.code);
-        let case = match self.builder.point(kernel, shape, variant).case(implementation, artifact, &self.files) {
+        let point = self.builder.point(kernel, shape, variant);
+        let case = match point.case(implementation, artifact, &self.files) {
             Ok(case) => case,
             Err(error) => {
                 let shape = &kernel.shapes[shape].name;
                 return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(shape))));
             }
         };
+        let demand = Demand::new(&case.tensors, point.work());
         let reference = self.reference(kernel, shape, variant)?;
         let program = fingerprint::of("program", &Named { built: &built.builds }.case(&case));
-        Ok(Ok(Contender { name, kernel, case: TimedCase { case, reference }, program }))
+        Ok(Ok(Contender { name, role, kernel, case: TimedCase { case, reference }, program, demand }))
     }
-}
-
-/// Adds the slack of a later turn; of samples without any it is 0 where others have some.
-fn add_slack(timing: &mut Timing, new: &Timing) {
-    if timing.slack.is_empty() && new.slack.is_empty() {
-        return;
-    }
-    timing.slack.resize(timing.samples.len(), 0.0);
-    timing.slack.extend(&new.slack);
-    timing.slack.resize(timing.samples.len() + new.samples.len(), 0.0);
 }
 
 #[cfg(test)]
@@ -479,7 +526,15 @@ mod tests {
             let summary = Summary::of(&samples).unwrap();
             let (shape, clock) = ("mission".to_owned(), "fake".to_owned());
             let timing = TimingRecord { shape, summary, batch: 1, clock, sampling: None };
-            Self { name: name.to_owned(), program: name.to_owned(), timing, samples, slack: Vec::new(), external: None }
+            Self {
+                name: name.to_owned(),
+                role: EntryRole::Variant,
+                program: name.to_owned(),
+                timing,
+                samples,
+                slack: 0.0,
+                external: None,
+            }
         }
     }
 
@@ -493,7 +548,7 @@ mod tests {
         let compared = of(100);
         let p50 = |name: &str| compared.entry(name).unwrap().timing.summary.p50;
         assert!(p50("slower") < p50("faster"));
-        assert_eq!(compared.fastest(), Some("faster"));
+        assert_eq!(compared.fastest().as_deref(), Some("faster"));
         assert!(compared.relative_time("slower", "faster").unwrap() > 1.01);
         assert_eq!(compared.relative_time("slower", "unknown"), None);
         // Of too few rounds the medians are all there is.

@@ -14,6 +14,7 @@ use super::{Attempt, BuildFailure, Built, RunError, Step, Workbench};
 use crate::config::{Kernel, Objective};
 use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
 use crate::executor::ExecutorError;
+use crate::gates::impossible::Demand;
 use crate::gates::{self, at_level};
 use crate::journal::Record;
 use crate::space::Variant;
@@ -32,6 +33,8 @@ const CHECK_ONLY_SEEDS: usize = 2;
 struct Jobs {
     checks: Vec<(usize, CheckJob)>,
     time: TimeJob,
+    /// What a launch at the search's shape has to do.
+    demand: Demand,
     /// The check after timing, on inputs that the kernel has not seen.
     after: CheckJob,
     /// The same at other shapes that an objective is a mean over.
@@ -71,12 +74,10 @@ impl Workbench<'_> {
                 }
                 match self.jobs(variant, &built)? {
                     Ok(mut jobs) => {
-                        if race.is_some() {
-                            for time in
-                                std::iter::once(&mut jobs.time).chain(jobs.more.iter_mut().map(|(_, time, _)| time))
-                            {
-                                time.hurry = true;
-                            }
+                        // What races is looked at in the finals.
+                        for time in std::iter::once(&mut jobs.time).chain(jobs.more.iter_mut().map(|(_, time, _)| time))
+                        {
+                            (time.hurry, time.renew) = (race.is_some(), race.is_none());
                         }
                         // The same key whatever there is to beat: see `serves`.
                         evaluation.key = self.key(&jobs, &built, &evaluation.warnings)?;
@@ -84,7 +85,14 @@ impl Workbench<'_> {
                             return Ok(known);
                         }
                         jobs.time.stop_above_ns = stop_above;
+                        let demand = jobs.demand;
                         self.run(jobs, &built, &mut evaluation)?;
+                        // What races is judged in the finals: a search measures no ceilings.
+                        if let (Some(timing), Outcome::Passed, None) = (&evaluation.timing, &evaluation.outcome, race)
+                            && let Some(rejection) = self.impossible(&demand, &timing.clone())?
+                        {
+                            evaluation.outcome = Outcome::Rejected(rejection);
+                        }
                         self.set_objectives(&mut evaluation, variant, &built);
                         self.keys.insert(evaluation.key.clone(), (toggles, evaluation.source.clone()));
                         self.known.add(evaluation.clone(), self.is_default(variant));
@@ -176,7 +184,7 @@ impl Workbench<'_> {
                 let mut time = self.time_job(vec![case]);
                 if is_main {
                     time.energy = self.objectives.contains(&Objective::Energy);
-                    timed = Some((time, after));
+                    timed = Some((time, after, Demand::new(&job.case.tensors, point.work())));
                 } else {
                     more.push((shape, time, after));
                 }
@@ -190,8 +198,8 @@ impl Workbench<'_> {
             job.depth.patterns.clone_from(&limits.patterns);
             job.depth.tolerance = gates::correctness::tolerance(limits, &kernel.tensors);
         }
-        let (time, after) = timed.expect("the search's shape is one of the builder's");
-        Ok(Ok(Jobs { checks, time, after, more }))
+        let (time, after, demand) = timed.expect("the search's shape is one of the builder's");
+        Ok(Ok(Jobs { checks, time, demand, after, more }))
     }
 
     /// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.
@@ -328,6 +336,7 @@ impl Workbench<'_> {
             cache: timing.cache,
             bad_above: gates::correctness::bad_above(&self.kernel.gates.correctness),
             hurry: false,
+            renew: false,
             announce: false,
             energy: false,
         }
@@ -381,7 +390,7 @@ pub(super) fn measured(
     timing: &Timing,
     warnings: &mut Vec<String>,
 ) -> Result<TimingRecord, Rejection> {
-    let Some(summary) = Summary::of(Samples { times: &timing.samples, slack: &timing.slack }) else {
+    let Some(summary) = Summary::of(Samples { times: &timing.samples, slack: timing.slack }) else {
         let message = "the worker's samples are not numbers";
         return Err(Rejection::new(Gate::Performance, Reason::Protocol, message, Some(shape)));
     };

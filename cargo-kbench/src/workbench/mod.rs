@@ -11,7 +11,7 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 
 pub use build::{Attempt, BuildFailure, Builder, Built};
-pub use compare::{Compared, Entrant, again};
+pub use compare::{Compared, Entrant};
 pub use dead::dead_toggles;
 pub use doing::{Doing, Step};
 pub use evaluate::Race;

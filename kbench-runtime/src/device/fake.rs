@@ -4,7 +4,8 @@
 //! every element type, so that a model without a fault serves as the reference of every other.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, raise, signal};
@@ -45,6 +46,9 @@ pub struct Model {
     /// Every so many-th sample loses the core once, and takes three times as long by the clock, not by processor time.
     #[serde(default)]
     pub preempted: Option<u64>,
+    /// Whether another process uses the device meanwhile.
+    #[serde(default)]
+    pub beside_others: bool,
     /// Threads that it uses: of several, processor time says nothing of the clock's.
     #[serde(default = "default_threads")]
     pub threads: u32,
@@ -80,6 +84,10 @@ pub enum Fault {
     Stale,
     /// Writes another first byte every other launch.
     Unrepeatable,
+    /// Is wrong where the same code is loaded already.
+    WrongAgain,
+    /// Keeps the results of eight inputs, told apart by their first bytes, and takes a twentieth of the time for them.
+    Memoises,
     /// Is refused at launch.
     LaunchRefused,
     /// Reads memory that is not its own.
@@ -104,6 +112,10 @@ pub struct FakeDevice {
     clocks: Vec<u32>,
     /// Consumed by all launches.
     joules: f64,
+    /// Whether another process was at work since the last look.
+    in_use: bool,
+    /// Loaded kernels, by the hash of their code.
+    loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
 }
 
 /// Memory of the model device.
@@ -115,6 +127,11 @@ pub struct Kernel {
     model: Model,
     seed: [u8; 32],
     launches: Rc<Cell<u64>>,
+    /// Whether the same code was loaded already.
+    is_second: bool,
+    /// First bytes of inputs whose results it keeps, and whether the last launch needed no work.
+    kept: Rc<RefCell<Vec<Vec<u8>>>>,
+    from_memory: Rc<Cell<bool>>,
 }
 
 /// A model with its arguments.
@@ -148,7 +165,21 @@ impl FakeDevice {
             max_shared_per_block: 49_152,
             clock_khz: 1_000_000,
         };
-        Self { info, throttled: false, clocks: Vec::new(), joules: 0.0 }
+        Self { info, throttled: false, clocks: Vec::new(), joules: 0.0, in_use: false, loaded: HashMap::new() }
+    }
+}
+
+impl Kernel {
+    /// Looks for inputs that begin like this among those whose results it keeps.
+    fn recall(&self, first: &[u8]) {
+        let mut kept = self.kept.borrow_mut();
+        self.from_memory.set(kept.iter().any(|kept| kept == first));
+        if !self.from_memory.get() {
+            if kept.len() == 8 {
+                kept.remove(0);
+            }
+            kept.push(first.to_vec());
+        }
     }
 }
 
@@ -172,6 +203,11 @@ impl Bound {
         {
             input.buffer.borrow_mut()[input.offset] ^= 0xff;
         }
+        if fault == Some(Fault::Memoises)
+            && let [input, _, ..] = &self.pointers[..]
+        {
+            self.kernel.recall(&input.buffer.borrow()[input.offset..][..input.bytes.min(8)]);
+        }
         let Some(output) = self.pointers.last() else { return Ok(()) };
         let mut memory = output.buffer.borrow_mut();
         let end = output.offset + output.bytes;
@@ -182,6 +218,7 @@ impl Bound {
         let output = &mut memory[output.offset..end];
         match fault {
             Some(Fault::Wrong) => output.fill(0x40),
+            Some(Fault::WrongAgain) if self.kernel.is_second => output.fill(0x40),
             Some(Fault::Nan) => output.fill(0xff),
             Some(Fault::Unwritten) => {
                 // A multiple of 8 bytes, so that no element is half written.
@@ -219,7 +256,10 @@ impl Device for FakeDevice {
     fn load(&mut self, code: &[u8], _entry: &str) -> Result<Kernel, Failure> {
         let model: Model =
             serde_json::from_slice(code).map_err(|error| Failure::LoadFailed { message: error.to_string() })?;
-        Ok(Kernel { model, seed: *blake3::hash(code).as_bytes(), launches: Rc::default() })
+        let (seed, launches) = (*blake3::hash(code).as_bytes(), Rc::default());
+        let before = self.loaded.insert(seed, Rc::downgrade(&launches));
+        let is_second = before.is_some_and(|before| before.upgrade().is_some());
+        Ok(Kernel { model, seed, launches, is_second, kept: Rc::default(), from_memory: Rc::default() })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -253,8 +293,9 @@ impl Device for FakeDevice {
         for write in writes {
             match write {
                 Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
-                Write::Copy { from, to, offset, bytes } => {
-                    to.borrow_mut()[*offset..offset + bytes].copy_from_slice(&from.borrow()[*offset..offset + bytes]);
+                Write::Copy { from, from_offset, to, offset, bytes } => {
+                    let from = &from.borrow()[*from_offset..][..*bytes];
+                    to.borrow_mut()[*offset..][..*bytes].copy_from_slice(from);
                 }
             }
         }
@@ -313,8 +354,9 @@ impl Device for FakeDevice {
         let throttled = throttled.is_some_and(|(from, to)| (from..to).contains(&number));
         let preempted = preempted.is_some_and(|every| number.is_multiple_of(every));
         self.throttled |= throttled;
+        self.in_use |= bound.kernel.model.beside_others;
         let deviation: f64 = StandardNormal.sample(&mut rng);
-        let longer = if throttled { 2.0 } else { 1.0 };
+        let longer = if throttled { 2.0 } else { 1.0 } * if bound.kernel.from_memory.get() { 0.05 } else { 1.0 };
         let time = time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
         let time = time.max(f64::MIN_POSITIVE);
         Ok(Sample {
@@ -356,6 +398,10 @@ impl Device for FakeDevice {
             (false, true) => Watch::Calm,
             (false, false) => Watch::Later,
         }
+    }
+
+    fn in_use(&mut self) -> Option<String> {
+        std::mem::take(&mut self.in_use).then(|| "another process".to_owned())
     }
 
     fn core(&self, bound: &Bound) -> Option<u32> {

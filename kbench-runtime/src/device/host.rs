@@ -215,8 +215,8 @@ impl Device for HostDevice {
             match write {
                 Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
                 // SAFETY: both ranges are inside their memory; a copy within one may overlap.
-                Write::Copy { from, to, offset, bytes } => unsafe {
-                    from.at(*offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
+                Write::Copy { from, from_offset, to, offset, bytes } => unsafe {
+                    from.at(*from_offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
                 },
             }
         }
@@ -343,6 +343,10 @@ impl Device for HostDevice {
 
     fn watch(&mut self, now: bool) -> Watch {
         self.quiet.watch(now)
+    }
+
+    fn in_use(&mut self) -> Option<String> {
+        self.quiet.in_use()
     }
 
     fn core(&self, bound: &Bound) -> Option<u32> {

@@ -136,6 +136,11 @@ pub trait Device {
         None
     }
 
+    /// What else used the device while samples were taken, in words, as seen by [`Device::watch`] since this was last asked.
+    fn in_use(&mut self) -> Option<String> {
+        None
+    }
+
     /// The core that samples of this kernel are pinned to.
     fn core(&self, bound: &Self::Bound) -> Option<u32> {
         let _ = bound;
@@ -217,13 +222,15 @@ pub enum Write<B> {
         /// The value.
         byte: u8,
     },
-    /// Copies between two buffers, at the same offset in both.
+    /// Copies between two buffers.
     Copy {
         /// The source.
         from: B,
+        /// Bytes from its start.
+        from_offset: usize,
         /// The destination.
         to: B,
-        /// Bytes from the start of each.
+        /// Bytes from its start.
         offset: usize,
         /// How many.
         bytes: usize,

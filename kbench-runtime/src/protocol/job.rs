@@ -97,6 +97,7 @@ pub struct InspectJob {
 
 /// Measure cases interleaved: one sample of each in turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct TimeJob {
     /// Repeated in every event of this job.
     pub id: u64,
@@ -108,7 +109,7 @@ pub struct TimeJob {
     /// permitting.
     #[serde(default)]
     pub other_seed: Option<u64>,
-    /// Untimed launches of each case first.
+    /// Untimed launches of each case first, at most: fewer where their times are steady, or where they take long.
     pub warmup: u32,
     /// Samples of each case: exactly so many, or at least where `until` is given.
     pub iterations: u32,
@@ -119,6 +120,10 @@ pub struct TimeJob {
     /// record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hurry: bool,
+    /// Whether the kernels must also do on inputs that are new in every element what they do on known ones: in half of the samples,
+    /// where each is one launch on cold caches, and in looks after them. What they leave there is compared with a fresh load's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew: bool,
     /// Nanoseconds a launch. A job of one case ends early, from a few samples on, once the median lies clearly above: all of three are
     /// at least 50 % more, of five 20 %, of seven 5 %, or the lower end of its 99.9 % interval is at least 2 % more.
     #[serde(default)]
@@ -165,7 +170,7 @@ pub struct Mutation {
     pub fault: Fault,
     /// The outputs with which it is wrong: places in the kernel's signature, and element types.
     pub outputs: Vec<(usize, DType)>,
-    /// The place in the signature of the input that [`Fault::Clobber`] writes.
+    /// The place in the signature of the input that [`Fault::Clobber`] writes and [`Fault::Memoised`] looks at.
     pub input: Option<usize>,
 }
 
@@ -188,6 +193,8 @@ pub enum Fault {
     Mean,
     /// The last byte of an input changes.
     Clobber,
+    /// The outputs of eight inputs are kept, told apart by a few bytes of one tensor, and given again in no time.
+    Memoised,
     /// Some elements are off by `by + of_rms * max(rms(output), |element|)`: a share of them, and one more.
     Some {
         /// The share, 0 to 1.

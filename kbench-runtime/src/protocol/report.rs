@@ -124,9 +124,9 @@ pub struct OutOfBounds {
 pub struct Timing {
     /// Nanoseconds a launch, in the order taken.
     pub samples: Vec<f64>,
-    /// By how much each of them may be too long; empty where none is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub slack: Vec<f64>,
+    /// By how much they may be too long, in the mean: what context switches may have added.
+    #[serde(default)]
+    pub slack: f64,
     /// Launches a sample.
     pub batch: u32,
     /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.

@@ -29,18 +29,25 @@ pub struct Sampling {
     pub resolution_ns: Option<f64>,
     /// What the clock shows of nothing, in nanoseconds: part of every sample, divided by its batch. None where it is not known.
     pub overhead_ns: Option<f64>,
-    /// Whether the interval of the median became as narrow as `timing.precision` asks.
+    /// Whether the interval of the median, or of the ratio to what was measured beside it, became as narrow as `timing.precision` asks.
     pub converged: bool,
     /// Whether sampling ended early because the case was clearly slower than what it had to beat.
     pub raced: bool,
     /// Inputs of so many seeds took turns at random.
     pub input_sets: u32,
+    /// Launches on inputs that were new in every element, in search of kernels that keep results. 0: nothing could be looked for, since
+    /// all inputs are constant, from files or single numbers. None where nothing was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_inputs: Option<u64>,
     /// Samples during which the device may have waited for the host: they may be too long.
     pub exposed_samples: u64,
     /// Disturbed samples that were taken again.
     pub discarded: BTreeMap<Disturbance, u64>,
     /// Disturbed samples that were kept, because disturbances did not end.
     pub disturbed: BTreeMap<Disturbance, u64>,
+    /// What else used the device meanwhile, in words; none where nothing was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<String>,
     /// Samples that lost the core and whose time is therefore the kernel's processor time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub corrected: u64,
@@ -102,9 +109,11 @@ impl Sampling {
         };
         *self = Self {
             exposed_samples: self.exposed_samples + later.exposed_samples,
+            new_inputs: self.new_inputs.into_iter().chain(later.new_inputs).reduce(|one, other| one + other),
             discarded: sum(std::mem::take(&mut self.discarded), &later.discarded),
             disturbed: sum(std::mem::take(&mut self.disturbed), &later.disturbed),
             corrected: self.corrected + later.corrected,
+            in_use: self.in_use.take().or(later.in_use),
             sm_clock,
             ..later
         };

@@ -12,25 +12,32 @@ use crate::tensor::Inputs;
 /// The inputs of one seed.
 pub(super) struct InputCopies<B> {
     inputs: Arc<Inputs>,
-    /// Those that are not the same in all sets: where they are kept.
+    /// Those that change from launch to launch: where they are kept.
     copies: Vec<(usize, Rc<Slot<B>>)>,
 }
 
+impl<B> InputCopies<B> {
+    fn of(&self, tensor: usize) -> Option<&Rc<Slot<B>>> {
+        self.copies.iter().find(|(of, _)| *of == tensor).map(|(_, copy)| copy)
+    }
+}
+
 impl<D: Device> Rig<D> {
-    /// Keeps the inputs of several seeds ready on the device, the first of which the kernel has now.
+    /// Keeps the inputs of several seeds ready on the device, the first of which the kernel has now. Where that fails there is still
+    /// the first.
     pub fn alternate(
         &mut self,
         device: &mut D,
         pool: &mut Pool<D::Buffer>,
         sets: &[Arc<Inputs>],
     ) -> Result<(), Failure> {
-        let [first, others @ ..] = sets else { return Ok(()) };
-        let differs = |index: usize| others.iter().any(|other| other[index] != first[index]);
+        self.keep_one(&sets[0]);
+        let differs = |index: usize| sets.iter().any(|other| other[index] != sets[0][index]);
         let mut alternated = Vec::new();
-        for inputs in sets.iter().filter(|_| !others.is_empty()) {
+        for inputs in sets {
             let mut copies = Vec::new();
             for (index, spec) in self.tensors_by_index().filter(|(_, spec)| spec.role == Role::In) {
-                if differs(index) {
+                if differs(index) || turn(spec, index, 0).is_some() {
                     copies.push((index, copy_of(device, pool, spec, &Contents::new(inputs, index))?));
                 }
             }
@@ -40,45 +47,114 @@ impl<D: Device> Rig<D> {
         Ok(())
     }
 
+    /// Keeps the inputs of one seed, without copies on the device.
+    pub fn keep_one(&mut self, inputs: &Arc<Inputs>) {
+        self.sets = vec![InputCopies { inputs: Arc::clone(inputs), copies: Vec::new() }];
+    }
+
     /// Gives the kernel the inputs of one of the sets, at the same addresses.
     pub fn switch(&mut self, device: &mut D, set: usize) -> Result<(), Failure> {
-        let Some(InputCopies { inputs, copies }) = self.sets.get(set) else { return Ok(()) };
-        for (index, copy) in copies {
-            let slot = self.slots[*index].as_ref().expect("only what has memory is copied");
-            let contents = Contents::new(inputs, *index);
+        let Some(of_set) = self.sets.get(set) else { return Ok(()) };
+        for (index, (spec, slot)) in self.tensors.iter().zip(&self.slots).enumerate() {
+            let Some(slot) = slot.as_ref().filter(|_| spec.role == Role::In) else { continue };
+            let contents = Contents::new(&of_set.inputs, index);
             // Another case may have switched it already.
-            if !slot.holds(&contents) {
-                device.write(&[whole(&self.tensors[*index], copy, slot)])?;
-                slot.now_holds(contents);
+            if slot.holds(&contents) {
+                continue;
             }
+            match (of_set.of(index), contents.bytes()) {
+                (Some(copy), _) => device.write(&[whole(spec, copy, slot)])?,
+                (None, Some(data)) => device.upload(&slot.buffer, GUARD, data)?,
+                (None, None) => continue,
+            }
+            slot.now_holds(contents);
         }
         if self.symbols_of != set {
-            self.set_symbols(device, inputs)?;
+            let inputs = Arc::clone(&of_set.inputs);
+            self.set_symbols(device, &inputs)?;
             self.symbols_of = set;
         }
         Ok(())
     }
 
-    /// Gives the kernel inputs that it never saw: those of one set with a part of each tensor from another, up to a place that is
-    /// another for each `number` as long as there are so many elements. Tensors whose contents are drawn at random, element by
-    /// element, are mixed; others may make sense only as a whole. [`Rig::switch`] undoes it.
-    pub fn mix(&mut self, device: &mut D, set: usize, number: usize) -> Result<(), Failure> {
-        self.switch(device, set)?;
-        let Some(other) = self.sets.get(1 - set) else { return Ok(()) };
-        for (index, copy) in &other.copies {
-            let spec = &self.tensors[*index];
-            let drawn = matches!(spec.source, Source::Normal { .. } | Source::Uniform { .. });
-            let Some(places) = spec.elements().checked_sub(1).filter(|&places| drawn && places > 0) else { continue };
-            let slot = self.slots[*index].as_ref().expect("only what has memory is copied");
-            let bytes = (1 + number % places) * spec.dtype.size();
-            let (from, to) = (copy.buffer.clone(), slot.buffer.clone());
-            device.write(&[Write::Copy { from, to, offset: GUARD, bytes }])?;
-            slot.holds_unknown();
+    /// Gives the kernel inputs that are new in every element: those of the set that the rig [began](Rig::begin) with, each tensor
+    /// turned by a number of elements that depends on `number`. Only what is drawn element by element is turned; other contents may
+    /// make sense only as a whole. [`Rig::switch`] undoes it.
+    pub fn renew(&mut self, device: &mut D, inputs: &Arc<Inputs>, number: u64) -> Result<(), Failure> {
+        for (index, spec) in self.tensors.iter().enumerate() {
+            let Some(turned) = turn(spec, index, number) else { continue };
+            let Some(slot) = &self.slots[index] else { continue };
+            let contents = Contents::new(inputs, index).turned(turned);
+            // Another case may have turned it already. What is read and written gets its contents by `turned`.
+            if spec.role != Role::In || slot.holds(&contents) {
+                continue;
+            }
+            if let Some(copy) = self.sets.first().and_then(|set| set.of(index)) {
+                device.write(&parts(spec, &copy.buffer, &slot.buffer, turned))?;
+            } else if let Some(data) = &inputs[index] {
+                device.upload(&slot.buffer, GUARD, &data[turned..])?;
+                device.upload(&slot.buffer, GUARD + data.len() - turned, &data[..turned])?;
+            } else {
+                continue;
+            }
+            slot.now_holds(contents);
+        }
+        for (symbol, tensor) in &self.symbols {
+            let Some(turned) = turn(&self.tensors[*tensor], *tensor, number) else { continue };
+            let Some(data) = &inputs[*tensor] else { continue };
+            let mut data = data.to_vec();
+            data.rotate_left(turned);
+            device.set_symbol(&self.kernel, symbol, &data)?;
+            self.symbols_of = usize::MAX;
         }
         Ok(())
     }
+
+    /// Whether there is anything to make new inputs of.
+    pub fn can_renew(&self) -> bool {
+        let symbols = self.symbols.iter().map(|(_, tensor)| *tensor);
+        let mut read = self.tensors_by_index().map(|(index, _)| index).chain(symbols);
+        read.any(|index| turn(&self.tensors[index], index, 0).is_some())
+    }
+
+    /// What [`Rig::writes`] gave for the first set, for inputs that are [renewed](Rig::renew).
+    pub fn renewed_writes(&self, writes: &[Write<D::Buffer>], number: u64) -> Vec<Write<D::Buffer>> {
+        let written = self.slots().filter(|(_, spec, _)| spec.role != Role::In);
+        let each =
+            written.zip(writes).flat_map(|((index, spec, to), write)| match (write, turn(spec, index, number)) {
+                (Write::Copy { from, .. }, Some(turned)) => parts(spec, from, to, turned).to_vec(),
+                _ => vec![write.clone()],
+            });
+        each.collect()
+    }
+}
+
+/// By how many bytes a tensor is turned for inputs of that number: by any number of its elements but none and all. None where its
+/// contents are not drawn element by element, or it is a single one.
+fn turn(spec: &TensorSpec, index: usize, number: u64) -> Option<usize> {
+    let drawn = match spec.source {
+        Source::Normal { .. }
+        | Source::Uniform { .. }
+        | Source::Integers { .. }
+        | Source::Quantize { .. }
+        | Source::Scale => true,
+        Source::Arange { .. } | Source::Constant(_) | Source::File { .. } | Source::None => false,
+    };
+    let places = spec.elements().checked_sub(1).filter(|&places| drawn && places > 0)?;
+    // Numbers that follow each other turn by one more element, so that none comes twice before all have come.
+    let place = number.wrapping_add(index as u64 * 0x9e37_79b9) % places as u64;
+    Some((1 + place as usize) * spec.dtype.size())
+}
+
+/// The two copies that turn a tensor.
+fn parts<B: Clone>(spec: &TensorSpec, from: &B, to: &B, turned: usize) -> [Write<B>; 2] {
+    let part =
+        |from_offset, offset, bytes| Write::Copy { from: from.clone(), from_offset, to: to.clone(), offset, bytes };
+    let rest = spec.bytes() - turned;
+    [part(GUARD + turned, GUARD, rest), part(GUARD, GUARD + rest, turned)]
 }
 
 pub(super) fn whole<B: Clone>(spec: &TensorSpec, from: &Slot<B>, to: &Slot<B>) -> Write<B> {
-    Write::Copy { from: from.buffer.clone(), to: to.buffer.clone(), offset: GUARD, bytes: spec.bytes() }
+    let (from, to, bytes) = (from.buffer.clone(), to.buffer.clone(), spec.bytes());
+    Write::Copy { from, from_offset: GUARD, to, offset: GUARD, bytes }
 }

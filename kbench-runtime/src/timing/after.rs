@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::{InputSet, Measured};
 use crate::check::{Check, OnStage, differences};
-use crate::compare::{count, element};
+use crate::compare::{count, element, with_reference};
 use crate::device::Device;
-use crate::protocol::{Failure, OutputReport, Role, SeedReport, Stage, TensorSpec};
-use crate::rig::{NAN, Outputs, Poison};
+use crate::pool::Pool;
+use crate::protocol::{Case, Failure, OutputReport, Role, SeedReport, Stage, TensorSpec, TimedCase};
+use crate::rig::{NAN, Outputs, Poison, Rig};
 use crate::seen::Seen;
 
 /// Some consecutive elements of an output as a sample left them.
 #[derive(Debug)]
 pub(super) struct Glance {
-    /// The inputs it was made of.
-    pub set: usize,
+    /// The inputs it was made of; none where they were new.
+    pub set: Option<usize>,
     /// The output.
     pub tensor: usize,
     /// Bytes from its start.
@@ -30,7 +31,7 @@ pub(super) fn of_last<D: Device>(
     tensors: &[TensorSpec],
     bad_above: f64,
 ) -> SeedReport {
-    let InputSet { seed, reference, .. } = &case.sets[case.set];
+    let InputSet { seed, reference, .. } = &case.sets[case.set()];
     let mut report = SeedReport::new(*seed);
     for (index, output) in &case.left {
         report.outputs.extend(seen.errors(&tensors[*index], output, reference, *index, bad_above));
@@ -41,13 +42,13 @@ pub(super) fn of_last<D: Device>(
 
 /// Checks what the measured launches left behind on each set of inputs, then the kernel as it is now.
 pub(super) fn after<D: Device>(
-    device: &mut D,
-    seen: &mut Seen,
+    (device, pool, seen): (&mut D, &mut Pool<D::Buffer>, &mut Seen),
     case: &mut Measured<D>,
-    tensors: &[TensorSpec],
+    timed: &TimedCase,
     bad_above: f64,
     stage: OnStage<'_>,
 ) -> Result<SeedReport, Failure> {
+    let tensors = &timed.case.tensors;
     let mut others = Vec::new();
     // The first inputs last: there the next job finds them.
     for set in (1..case.sets.len()).rev() {
@@ -71,20 +72,23 @@ pub(super) fn after<D: Device>(
     }
     others.push((0, first));
     for (set, first) in &others {
-        if *set == case.set && case.left != *first {
+        if *set == case.set() && case.left != *first {
             let left = &case.left;
             report.unrepeatable = report.unrepeatable.max(differing(left, first, tensors));
             // Judged in its own right: outputs that need not repeat must be right all the same.
             case.judge(seen, *set, left, first, bad_above, &mut report);
         }
         let (mut differ, mut at_first) = (0, None);
-        for glance in case.glances.iter().filter(|glance| glance.set == *set) {
+        for glance in case.glances.iter().filter(|glance| glance.set.is_none_or(|of| of == *set)) {
             let (at, (_, first)) =
                 first.iter().enumerate().find(|(_, (index, _))| *index == glance.tensor).expect("an output");
             let size = tensors[glance.tensor].dtype.size();
+            let spec = &tensors[glance.tensor];
+            // Of new inputs only poison tells: what is right there is not known, but it is no such NaN. Integers may be.
+            let tells = glance.set.is_some() || spec.dtype.is_float();
             for (i, (seen, first)) in glance.bytes.chunks(size).zip(first[glance.at..].chunks(size)).enumerate() {
-                differ += u64::from(seen != first);
-                if is_poison(seen) && !is_poison(first) && tensors[glance.tensor].role == Role::Out {
+                differ += u64::from(glance.set.is_some() && seen != first);
+                if tells && is_poison(seen) && !is_poison(first) && spec.role == Role::Out {
                     let output = &mut report.outputs[at];
                     at_first = at_first.or(Some((glance.at / size + i) as u64));
                     output.first_unwritten = output.first_unwritten.or(at_first);
@@ -94,7 +98,42 @@ pub(super) fn after<D: Device>(
         }
         report.unrepeatable = report.unrepeatable.max(differ);
     }
+    if let Some((number, left)) = case.renewed.take() {
+        stage(Stage::Launch);
+        let fresh = of_a_fresh_load((&mut *device, pool, &mut *seen), case, timed, number)?;
+        // Whoever comes next finds the known inputs.
+        case.rig.switch(device, 0)?;
+        stage(Stage::Compare);
+        report.unrepeatable = report.unrepeatable.max(differing(&left, &fresh, tensors));
+        for (at, ((index, left), (_, fresh))) in left.iter().zip(&fresh).enumerate() {
+            let spec = &tensors[*index];
+            if left != fresh {
+                worst(&mut report.outputs[at], &with_reference(spec, left, spec.dtype, fresh, bad_above));
+            }
+        }
+    }
     Ok(report)
+}
+
+/// What the same machine code, loaded anew, leaves on new inputs: it can remember nothing.
+fn of_a_fresh_load<D: Device>(
+    (device, pool, seen): (&mut D, &mut Pool<D::Buffer>, &mut Seen),
+    case: &mut Measured<D>,
+    timed: &TimedCase,
+    number: u64,
+) -> Result<Outputs, Failure> {
+    let Case { tensors, launch } = &timed.case;
+    let inputs = &Arc::clone(&case.sets[0].inputs);
+    let mut fresh = Rig::new(device, pool, tensors, inputs, launch, &case.code)?;
+    fresh.begin(device, None, inputs)?;
+    let writes = fresh.writes(device, pool, inputs)?;
+    // In the same memory, by the copies that the case has on the device; symbols are each load's own.
+    case.rig.renew(device, inputs, number)?;
+    fresh.renew(device, inputs, number)?;
+    device.write(&fresh.renewed_writes(&writes, number))?;
+    device.run(&fresh.bound)?;
+    let survey = fresh.survey(device)?;
+    fresh.outputs(device, seen, &survey)
 }
 
 fn is_poison(bytes: &[u8]) -> bool {

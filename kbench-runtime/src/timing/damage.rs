@@ -16,7 +16,7 @@ impl Damage {
     pub fn look<D: Device>(&mut self, device: &mut D, case: &Measured<D>) -> Result<(), Failure> {
         let survey = case.rig.survey(device)?;
         case.rig.out_of_bounds(device, &survey, &mut self.out_of_bounds)?;
-        case.rig.inputs_changed(device, &survey, &case.sets[case.set].inputs, &mut self.inputs)
+        case.rig.inputs_changed(device, &survey, &case.sets[case.set()].inputs, &mut self.inputs)
     }
 
     /// Gives each finding to the case that was seen to do the same again, else to all that could have done it.

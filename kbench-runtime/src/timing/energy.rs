@@ -23,7 +23,7 @@ impl<D: Device> Measured<D> {
     /// warms the device up.
     pub(super) fn energy(&mut self, device: &mut D, pulse: &mut Pulse<'_, '_>) -> Result<Vec<f64>, Failure> {
         let unknown = |message: String| Failure::Unsupported { message };
-        let writes = if self.rig.is_in_place() { &self.writes[self.set][..] } else { &[] };
+        let writes = if self.rig.is_in_place() { &self.writes[self.set()][..] } else { &[] };
         let mut samples: Vec<f64> = self.samples.iter().map(|sample| sample.nanoseconds).collect();
         samples.sort_unstable_by(f64::total_cmp);
         let launch = samples.get(samples.len() / 2).map_or(1.0, |nanoseconds| nanoseconds.max(1.0));

@@ -4,11 +4,14 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::sampling::{Given, PIECES};
+use super::taken::Taken;
 use super::{Measured, Pulse};
 use crate::compare::element;
 use crate::device::{Device, Write};
 use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage};
 use crate::rig::NAN;
+use crate::seen::Seen;
 
 /// Pairs of a launch that has to work and one that could do without: as many as settle most cases, and as many as prove it.
 const FEWEST_PAIRS: usize = 3;
@@ -27,6 +30,9 @@ const SKIPS: f64 = 1.5;
 const SPOILT: usize = 4;
 const LOOKS: usize = 2;
 
+/// Launches that are looked at one by one where samples are batches.
+const LONE: usize = 64;
+
 /// Times of launches that have to work, and of launches that could do without.
 #[derive(Default)]
 struct Pairs {
@@ -39,7 +45,7 @@ impl Pairs {
         let work = quantile(&self.work, 0.0);
         let fewest = if work < LONG { FEWEST_PAIRS } else { 1 };
         self.work.len() == MOST_PAIRS
-            || self.work.len() == fewest && work < SUSPICIOUS * quantile(&self.could_skip, 0.0)
+            || self.work.len() == fewest && quantile(&self.work, 0.5) < SUSPICIOUS * quantile(&self.could_skip, 0.5)
     }
 
     /// The ratio of the two. Noise makes launches slower: the fast ones tell.
@@ -48,10 +54,11 @@ impl Pairs {
         (quantile(&self.work, 0.25) / fast).min(f64::MAX)
     }
 
-    /// Whether work was skipped. One that works is never fast, however calm the machine.
+    /// Whether work was skipped. One that works is hardly ever fast, however calm the machine; but of a small tensor new inputs
+    /// may be known by chance.
     fn are_apart(&self) -> bool {
         let fast = quantile(&self.could_skip, 0.25);
-        self.work.len() == MOST_PAIRS && self.ratio() > SKIPS && quantile(&self.work, 0.0) > SUSPICIOUS * fast
+        self.work.len() == MOST_PAIRS && self.ratio() > SKIPS && quantile(&self.work, 0.1) > SUSPICIOUS * fast
     }
 }
 
@@ -67,10 +74,11 @@ impl<D: Device> Measured<D> {
     ///
     /// Two looks. A launch on outputs that are right but for a few elements must write those. And launches on right outputs must
     /// not be much faster than launches on poison: each alone and behind a flush, so that how the outputs came to be there makes
-    /// no difference.
+    /// no difference. Cold samples are such launches on poison; of a long kernel a few of them are enough.
     pub(super) fn skips_work(
         &mut self,
         device: &mut D,
+        cache: CacheMode,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<Option<SkipsWork>, Failure> {
@@ -78,70 +86,130 @@ impl<D: Device> Measured<D> {
         if !has(Role::Out) && !has(Role::Scratch) {
             return Ok(None);
         }
-        let writes = self.writes[self.set].clone();
+        let writes = self.writes[self.set()].clone();
         // Tensors that are read and written get their inputs back either way.
         let restore: Vec<Write<D::Buffer>> =
             writes.iter().filter(|write| matches!(write, Write::Copy { .. })).cloned().collect();
-        let left_alone = self.left_alone(device, &restore, rng, pulse)?;
         let mut pairs = Pairs::default();
+        let (left_alone, nearly_right) = self.left_alone(device, &restore, rng, pulse)?;
+        if self.is_long() && cache == CacheMode::Cold {
+            // What is right but for a few elements is as good a chance to skip work.
+            pairs.work = self.samples.iter().map(|sample| sample.nanoseconds).take(1).collect();
+            pairs.could_skip = nearly_right;
+        }
         while !pairs.is_settled() {
             pulse.beat(Stage::Timing);
-            let bound = &mut self.rig.bound;
-            pairs.work.push(device.sample_after(&writes, bound, 1, CacheMode::Cold)?.nanoseconds);
+            pairs.work.push(self.lone(device, &writes)?);
             // A batch hides a launch that does nothing behind one that works; here each is alone.
-            self.glance(device, rng)?;
+            self.glance(device, rng, PIECES)?;
             pulse.beat(Stage::Timing);
             self.rig.set_outputs(device, &self.left)?;
-            pairs.could_skip.push(device.sample_after(&restore, &mut self.rig.bound, 1, CacheMode::Cold)?.nanoseconds);
+            pairs.could_skip.push(self.lone(device, &restore)?);
         }
         let skips = left_alone > 0 || pairs.are_apart();
         Ok(skips.then(|| SkipsWork { ratio: pairs.ratio(), left_alone }))
     }
 
-    /// How much faster the kernel is on inputs of the samples than on inputs that it never saw, where that is no chance: it keeps
-    /// results. None where there is nothing to make new inputs of.
-    pub(super) fn keeps_results(
+    /// Nanoseconds of a launch alone on cold caches, after writes; without the time that the core was lost.
+    fn lone(&mut self, device: &mut D, writes: &[Write<D::Buffer>]) -> Result<f64, Failure> {
+        let sample = device.sample_after(writes, &mut self.rig.bound, 1, CacheMode::Cold)?;
+        Ok(Taken::of(sample, 1, device.core(&self.rig.bound).is_some()).nanoseconds)
+    }
+
+    /// Launches each alone on poison, where the samples are batches, of which only the last launch is seen and only the first finds
+    /// poison: a kernel that skips a launch now and then is seen to leave poison.
+    pub(super) fn lone_launches(
         &mut self,
         device: &mut D,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
-    ) -> Result<Option<f64>, Failure> {
-        if self.sets.len() < 2 {
-            return Ok(None);
-        }
-        let mut pairs = Pairs::default();
-        let first = rng.random_range(0..usize::MAX / 2);
-        while !pairs.is_settled() {
-            let set = pairs.work.len() % 2;
-            self.rig.mix(device, set, first + pairs.work.len())?;
+    ) -> Result<(), Failure> {
+        for _ in 0..if self.batch > 1 { LONE } else { 0 } {
             pulse.beat(Stage::Timing);
-            let sample = device.sample_after(&self.writes[set], &mut self.rig.bound, 1, CacheMode::Cold)?;
-            pairs.work.push(sample.nanoseconds);
+            device.write(&self.writes[self.set()])?;
+            device.run(&self.rig.bound)?;
+            self.glance(device, rng, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Launches the kernel once on inputs that are new in every element, and keeps what it leaves there: a fresh load must leave the
+    /// same.
+    pub(super) fn on_new_inputs(
+        &mut self,
+        device: &mut D,
+        seen: &mut Seen,
+        pulse: &mut Pulse<'_, '_>,
+    ) -> Result<(), Failure> {
+        self.number += 1;
+        let number = self.number;
+        pulse.beat(Stage::Timing);
+        let given = std::mem::replace(&mut self.given, Given::New(number));
+        self.rig.renew(device, &self.sets[0].inputs, number)?;
+        device.write(&self.rig.renewed_writes(&self.writes[0], number))?;
+        device.run(&self.rig.bound)?;
+        self.new_launches += 1;
+        pulse.beat(Stage::Compare);
+        self.renewed = Some((number, self.outputs(device, seen)?));
+        let set = match given {
+            Given::Set(set) => set,
+            Given::New(_) => 0,
+        };
+        self.given = Given::Set(set);
+        self.rig.switch(device, set)
+    }
+
+    /// How much faster the kernel is on inputs of the launch before than on inputs that are new in every element, where that is no
+    /// chance: it keeps results. Of a long kernel the cold samples are launches on new inputs enough.
+    pub(super) fn keeps_results(&mut self, device: &mut D, pulse: &mut Pulse<'_, '_>) -> Result<Option<f64>, Failure> {
+        let mut on_new: Vec<f64> =
+            self.samples.iter().filter(|sample| sample.on_new_inputs).map(|sample| sample.nanoseconds).collect();
+        on_new.truncate(if self.is_long() { MOST_PAIRS } else { 0 });
+        let mut pairs = Pairs::default();
+        while self.can_renew && !pairs.is_settled() {
+            let set = pairs.work.len() % self.sets.len();
+            let on_new = if let Some(sample) = on_new.pop() {
+                sample
+            } else {
+                self.number += 1;
+                let number = self.number;
+                self.rig.renew(device, &self.sets[0].inputs, number)?;
+                let writes = self.rig.renewed_writes(&self.writes[0], number);
+                pulse.beat(Stage::Timing);
+                self.new_launches += 1;
+                self.lone(device, &writes)?
+            };
+            pairs.work.push(on_new);
             // Seen in many samples, and once more, should it keep only what was last.
             self.rig.switch(device, set)?;
             device.write(&self.writes[set])?;
             pulse.beat(Stage::Timing);
             device.run(&self.rig.bound)?;
             pulse.beat(Stage::Timing);
-            let sample = device.sample_after(&self.writes[set], &mut self.rig.bound, 1, CacheMode::Cold)?;
-            pairs.could_skip.push(sample.nanoseconds);
+            let writes = self.writes[set].clone();
+            pairs.could_skip.push(self.lone(device, &writes)?);
         }
-        self.rig.switch(device, self.set)?;
+        self.rig.switch(device, self.set())?;
         Ok(pairs.are_apart().then(|| pairs.ratio()))
     }
 
-    /// How many of a few poisoned elements among right ones a launch leaves alone.
+    /// Whether a launch takes so long that noise is a small part of it.
+    pub(super) fn is_long(&self) -> bool {
+        self.samples.iter().all(|sample| sample.nanoseconds >= LONG)
+    }
+
+    /// How many of a few poisoned elements among right ones a launch leaves alone, and how long such launches took.
     fn left_alone(
         &mut self,
         device: &mut D,
         restore: &[Write<D::Buffer>],
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<(u64, Vec<f64>), Failure> {
         pulse.beat(Stage::Compare);
         self.rig.set_outputs(device, &self.left)?;
-        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
-        for _ in 0..if shortest < LONG { LOOKS } else { 1 } {
+        let mut times = Vec::new();
+        for _ in 0..if self.is_long() { 1 } else { LOOKS } {
             let mut places = Vec::new();
             for (index, data) in &self.left {
                 let spec = self.rig.tensor(*index);
@@ -158,18 +226,17 @@ impl<D: Device> Measured<D> {
                     }
                 }
             }
-            device.write(restore)?;
             pulse.beat(Stage::Timing);
-            device.run(&self.rig.bound)?;
+            times.push(self.lone(device, restore)?);
             pulse.beat(Stage::Compare);
             let mut alone = 0;
             for (index, at) in places {
                 alone += u64::from(self.rig.element(device, index, at)?.iter().all(|byte| *byte == NAN));
             }
             if alone > 0 {
-                return Ok(alone);
+                return Ok((alone, times));
             }
         }
-        Ok(0)
+        Ok((0, times))
     }
 }

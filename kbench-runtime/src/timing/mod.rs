@@ -8,6 +8,7 @@ mod honesty;
 mod sampling;
 mod stopping;
 mod taken;
+mod warmup;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -20,8 +21,9 @@ pub use self::stopping::{FEWEST, Look, Stopping, median_interval};
 
 use self::after::Glance;
 use self::damage::Damage;
-use self::sampling::Counts;
+use self::sampling::{Counts, Given};
 use self::taken::Taken;
+use self::warmup::WarmUp;
 use crate::check::{OnStage, Session};
 use crate::device::{Device, Write};
 use crate::protocol::{CacheMode, Failure, Role, Sampling, SkipsWork, Stage, TimeJob, TimedCase, Timing};
@@ -35,6 +37,9 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 
 /// Most launches a sample.
 const LARGEST_BATCH: u32 = 1 << 16;
+
+/// Nanoseconds a launch up to which a search looks at more than the samples.
+const LOOKED_AT: f64 = 5e7;
 
 /// Share of the device's memory that copies of inputs may take.
 const COPIES: u64 = 4;
@@ -50,14 +55,26 @@ struct InputSet {
 struct Measured<D: Device> {
     rig: Rig<D>,
     sets: Vec<InputSet>,
-    /// Which of them lies in memory.
-    set: usize,
+    /// What lies in memory.
+    given: Given,
+    /// Whether there is anything to make new inputs of.
+    can_renew: bool,
+    /// The number of the last new inputs.
+    number: u64,
+    /// Launches on new inputs beside samples.
+    new_launches: u64,
+    /// The number of new inputs, and what the kernel left on them.
+    renewed: Option<(u64, Outputs)>,
+    /// Its machine code.
+    code: Arc<Vec<u8>>,
     /// What makes memory ready for each sample, for each set: the case finds nothing there that it or another one has made.
     writes: Vec<Vec<Write<D::Buffer>>>,
     batch: u32,
     samples: Vec<Taken>,
     counts: Counts,
     glances: Vec<Glance>,
+    /// Samples that were looked at closely.
+    closely: u32,
     /// What the last sample left behind.
     left: Outputs,
     skips_work: Option<SkipsWork>,
@@ -114,12 +131,18 @@ impl<D: Device> Session<D> {
         let device = &mut self.device;
         let mut last = None;
         let mut pulse = Pulse { stage: &mut *stage, last: &mut last };
+        let mut warmups = vec![WarmUp::default(); measured.len()];
         for _ in 0..job.warmup {
             for (index, case) in measured.iter_mut().enumerate() {
+                if warmups[index].is_over() {
+                    continue;
+                }
                 pulse.beat(Stage::Warmup);
                 pulse.announce(job, index);
-                device.write(&case.writes[case.set]).map_err(at(index))?;
+                device.write(&case.writes[case.set()]).map_err(at(index))?;
+                let started = Instant::now();
                 device.run(&case.rig.bound).map_err(at(index))?;
+                warmups[index].add(started.elapsed());
             }
         }
         for (index, case) in measured.iter_mut().enumerate() {
@@ -137,6 +160,11 @@ impl<D: Device> Session<D> {
         }
         // What is found now may be any case's doing, if there are several; after one more sample of each, what is found is a case's own.
         let mut anyones = Damage::default();
+        let ended_on_new = measured.iter().any(|case| matches!(case.given, Given::New(_)));
+        for (index, case) in measured.iter_mut().enumerate().filter(|_| ended_on_new) {
+            case.rig.switch(device, 0).map_err(at(index))?;
+            case.given = Given::Set(0);
+        }
         for (index, case) in measured.iter().enumerate() {
             pulse.beat(Stage::Compare);
             anyones.look(device, case).map_err(at(index))?;
@@ -151,13 +179,13 @@ impl<D: Device> Session<D> {
                 continue;
             }
             // Energy is that of launches back to back, without poison before each.
-            if !alone || job.energy {
+            if !alone || job.energy || ended_on_new {
                 let set = sampling::draw(case.sets.len(), &mut rng);
-                case.take(device, job.cache, alone, set).map_err(at(index))?;
+                case.take(device, job.cache, alone, Given::Set(set)).map_err(at(index))?;
             }
             // The same launch measured again, for the noise: it was looked at already.
             let again = job.cases[..index].iter().any(|other| other.case == job.cases[index].case);
-            case.look_back(device, &mut self.seen, again, &mut rng, &mut pulse).map_err(at(index))?;
+            case.look_back(device, &mut self.seen, job, again, &mut rng, &mut pulse).map_err(at(index))?;
         }
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
@@ -167,7 +195,8 @@ impl<D: Device> Session<D> {
             let after = if ended.raced {
                 after::of_last(&mut self.seen, &mut case, tensors, job.bad_above)
             } else {
-                after::after(device, &mut self.seen, &mut case, tensors, job.bad_above, stage).map_err(at(index))?
+                let kept = (&mut *device, &mut self.pool, &mut self.seen);
+                after::after(kept, &mut case, timed, job.bad_above, stage).map_err(at(index))?
             };
             let resolution = device.resolution().map_err(at(index))?;
             let samples = sampling::times(&case.samples);
@@ -176,15 +205,18 @@ impl<D: Device> Session<D> {
                 cache: job.cache,
                 resolution_ns: Some(resolution.step),
                 overhead_ns: Some(resolution.overhead),
-                converged: ended.stopping.is_converged(&samples) && sampling::is_sure(&case.samples, job.until),
+                converged: (ended.compared || ended.stopping.is_converged(&samples))
+                    && sampling::is_sure(&case.samples, job.until),
                 raced: ended.raced,
                 input_sets: case.sets.len() as u32,
+                new_inputs: case.new_inputs(job),
                 exposed_samples: case.samples.iter().filter(|sample| sample.exposed).count() as u64,
                 disturbed: case.disturbed(),
                 corrected,
                 discarded: std::mem::take(&mut case.counts.discarded),
                 core: device.core(&case.rig.bound),
                 sm_clock: ended.sm_clock.clone(),
+                in_use: ended.in_use.clone(),
             };
             timings.push(Timing {
                 samples,
@@ -222,7 +254,9 @@ impl<D: Device> Session<D> {
         let mut rig = self.rig(&timed.case, &sets[0].inputs)?;
         rig.begin(&mut self.device, Some(&mut self.pool), &sets[0].inputs)?;
         let inputs: Vec<Arc<Inputs>> = sets.iter().map(|set| Arc::clone(&set.inputs)).collect();
-        if rig.alternate(&mut self.device, &mut self.pool, &inputs).is_err() {
+        if !room {
+            rig.keep_one(&inputs[0]);
+        } else if rig.alternate(&mut self.device, &mut self.pool, &inputs).is_err() {
             // No memory for that: one set must do.
             sets.truncate(1);
         }
@@ -231,9 +265,15 @@ impl<D: Device> Session<D> {
             writes.push(rig.writes(&mut self.device, &mut self.pool, &set.inputs)?);
         }
         Ok(Measured {
+            can_renew: rig.can_renew(),
+            number: 0,
+            new_launches: 0,
+            renewed: None,
+            code: self.code(&timed.case.launch.blob)?,
+            closely: 0,
             rig,
             sets,
-            set: 0,
+            given: Given::Set(0),
             writes,
             batch: 1,
             samples: Vec::new(),
@@ -248,6 +288,20 @@ impl<D: Device> Session<D> {
 }
 
 impl<D: Device> Measured<D> {
+    /// The set of inputs that lies in memory.
+    fn set(&self) -> usize {
+        match self.given {
+            Given::Set(set) => set,
+            Given::New(_) => 0,
+        }
+    }
+
+    /// Launches on new inputs; none where nobody asked for any.
+    fn new_inputs(&self, job: &TimeJob) -> Option<u64> {
+        let samples = self.samples.iter().filter(|sample| sample.on_new_inputs).count() as u64;
+        job.renew.then_some(samples + self.new_launches)
+    }
+
     /// What lies in its outputs.
     fn outputs(&self, device: &mut D, seen: &mut Seen) -> Result<Outputs, Failure> {
         let survey = self.rig.survey(device)?;
@@ -260,15 +314,27 @@ impl<D: Device> Measured<D> {
         &mut self,
         device: &mut D,
         seen: &mut Seen,
+        job: &TimeJob,
         known: bool,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
         self.left = self.outputs(device, seen)?;
+        // In a search the looks at what takes long are left to the finals.
+        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
+        if job.hurry && shortest > LOOKED_AT {
+            return Ok(());
+        }
         if !known {
-            self.skips_work = self.skips_work(device, rng, pulse)?;
-            self.keeps_results = self.keeps_results(device, rng, pulse)?;
+            self.skips_work = self.skips_work(device, job.cache, rng, pulse)?;
+            self.keeps_results = self.keeps_results(device, pulse)?;
+            if job.renew {
+                self.lone_launches(device, rng, pulse)?;
+                if self.can_renew {
+                    self.on_new_inputs(device, seen, pulse)?;
+                }
+            }
         }
         // The looks restored what the kernel may have changed.
         pulse.beat(Stage::Timing);
@@ -295,7 +361,8 @@ fn batch<D: Device>(
     let mut batch = 1;
     loop {
         pulse.beat(Stage::Warmup);
-        let sample = device.sample_after(&case.writes[case.set], &mut case.rig.bound, batch, cache)?;
+        let set = case.set();
+        let sample = device.sample_after(&case.writes[set], &mut case.rig.bound, batch, cache)?;
         let sample = sample.nanoseconds * f64::from(batch);
         if sample >= shortest || batch == LARGEST_BATCH {
             return Ok(batch);

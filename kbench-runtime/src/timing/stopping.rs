@@ -3,19 +3,23 @@
 //! Samples are looked at seldom, and less often the more there are: at the fewest asked for, then at half as many again each
 //! time (100, 150, 225, …). Each look asks for a smaller chance of being wrong, in all no more than [`ERROR`], so that looking
 //! often does not make luck look like certainty. And sampling ends by how wide an interval is, never by where it lies, so that a
-//! comparison is not stopped when it happens to look good.
+//! comparison is not stopped when it happens to look good. Cases that are compared have enough samples when their ratios are known.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::Convergence;
-use crate::stats::percentile;
+use crate::stats::{independent, percentile};
 
-/// Samples that are taken even if the time is up, and the fewest of which a median can be told.
-pub const FEWEST: usize = 10;
+/// Samples that are taken even if the time is up, and the fewest whose range is an interval of their median at the first look.
+pub const FEWEST: usize = 7;
 
-/// Samples of a job in a hurry: the fewest whose range is an interval of their median at the first look, and nanoseconds of them.
-const FEWEST_IN_A_HURRY: usize = 7;
+/// Nanoseconds of the samples of a job in a hurry.
 const HURRY: f64 = 1e7;
+
+/// What takes so many nanoseconds hardly varies: in a hurry so few samples are enough if they are within this share of each other.
+const LONG: f64 = 1e8;
+const FEWEST_LONG: usize = 3;
+const ALIKE: f64 = 0.05;
 
 /// Chance that the interval of any look misses the median.
 const ERROR: f64 = 0.05;
@@ -64,7 +68,8 @@ impl Stopping {
     /// Makes do with fewer samples, now that it is known how long one takes; to be called before the first look.
     pub fn hurry(&mut self, nanoseconds: f64) {
         let enough = (HURRY / nanoseconds.max(1.0)).ceil() as usize;
-        self.least = self.least.min(enough.max(FEWEST_IN_A_HURRY));
+        let fewest = if nanoseconds >= LONG { FEWEST_LONG } else { FEWEST };
+        self.least = self.least.min(enough.max(fewest));
         self.next = self.least;
     }
 
@@ -87,7 +92,7 @@ impl Stopping {
     pub fn look(&mut self, cases: &[&[f64]]) -> Look {
         let taken = cases.iter().map(|samples| samples.len()).min().unwrap_or(0);
         let Some(until) = self.until else { return Look::Exhausted };
-        if cases.iter().all(|samples| self.is_converged(samples)) {
+        if cases.iter().all(|samples| self.is_converged(samples)) || self.are_compared(cases) {
             return Look::Converged;
         }
         let most = (until.max_samples as usize).max(self.least);
@@ -99,6 +104,26 @@ impl Stopping {
         Look::Continue
     }
 
+    /// Whether the time of the first case over that of each other one is known well enough. Cases take turns, so a drift or a
+    /// disturbance that meets all of them is no obstacle, as it is to a median.
+    pub fn are_compared(&self, cases: &[&[f64]]) -> bool {
+        let (Some(Convergence { precision, .. }), [first, others @ ..]) = (self.until, cases) else { return false };
+        !others.is_empty()
+            && others.iter().all(|other| {
+                let ratios: Vec<f64> = first.iter().zip(*other).map(|(one, other)| (one / other).ln()).collect();
+                // Samples that depend on each other tell less.
+                let wider = (ratios.len() as f64 / independent(&ratios).max(1) as f64).sqrt();
+                let interval = median_interval(&ratios, self.error()).filter(|_| ratios.len() >= self.least);
+                interval.is_some_and(|(low, high)| wider * (high - low) / 2.0 <= precision)
+            })
+    }
+
+    /// The chance of being wrong at this look: 1/2 + 1/6 + 1/12 + … = 1 of all.
+    fn error(&self) -> f64 {
+        let look = f64::from(self.looks + 1);
+        ERROR / (look * (look + 1.0))
+    }
+
     /// Whether the median of these is known well enough, and is the same in both halves: a drift is no noise, and no number of
     /// samples averages it away.
     pub fn is_converged(&self, samples: &[f64]) -> bool {
@@ -106,13 +131,15 @@ impl Stopping {
         if samples.len() < self.least {
             return false;
         }
-        let look = f64::from(self.looks + 1);
-        // 1/2 + 1/6 + 1/12 + … = 1.
-        let error = ERROR / (look * (look + 1.0));
+        if samples.len() < FEWEST {
+            let (low, high) =
+                samples.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
+            return low >= LONG && high <= low * (1.0 + ALIKE);
+        }
         let (half, other) = samples.split_at(samples.len() / 2);
         let median = p50(samples);
         let apart = (p50(half) - p50(other)).abs();
-        median_interval(samples, error)
+        median_interval(samples, self.error())
             .is_some_and(|(low, high)| (high - low) / 2.0 <= precision * median && apart <= 2.0 * precision * median)
     }
 }
@@ -244,9 +271,24 @@ mod tests {
         assert!(stopping.is_converged(&calm) && !stopping.is_converged(&wild));
         let over = Convergence { max_seconds: 0.0, ..UNTIL };
         let mut stopping = Stopping::new(100, Some(over), 1);
-        assert!(!stopping.is_late(9) && stopping.is_late(10));
+        assert!(!stopping.is_late(6) && stopping.is_late(7));
         assert_eq!(stopping.look(&[&wild]), Look::Exhausted);
         assert_eq!(Stopping::new(20, None, 1).look(&[&calm]), Look::Exhausted, "as many as asked for");
+    }
+
+    #[test]
+    fn a_comparison_ends_when_ratios_are_known_whatever_drifts() {
+        let (noise, _) = run(1, 0.005, 0.0);
+        let drifting: Vec<f64> =
+            noise.iter().enumerate().map(|(at, noise)| noise * (1.0 + 0.003 * at as f64)).collect();
+        let twice: Vec<f64> =
+            drifting.iter().zip(run(2, 0.005, 0.0).0).map(|(one, noise)| one * noise / 50.0).collect();
+        let mut stopping = Stopping::new(100, Some(UNTIL), 2);
+        assert!(!stopping.is_converged(&drifting) && stopping.are_compared(&[&drifting, &twice]));
+        assert_eq!(stopping.look(&[&drifting, &twice]), Look::Converged);
+        assert_eq!(Stopping::new(100, Some(UNTIL), 1).look(&[&drifting]), Look::Continue, "nothing to compare with");
+        let wild: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i % 10)).collect();
+        assert_eq!(Stopping::new(100, Some(UNTIL), 2).look(&[&drifting, &wild]), Look::Continue);
     }
 
     #[test]
@@ -256,10 +298,11 @@ mod tests {
             stopping.hurry(nanoseconds);
             stopping.next()
         };
-        assert_eq!([1e3, 2e5, 1e6, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7]);
-        assert_eq!(next(5, 1e9), 5, "fewer were asked for");
+        assert_eq!([1e3, 2e5, 1e6, 9e7, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7, 3]);
+        assert_eq!(next(5, 9e7), 5, "fewer were asked for");
         let mut stopping = Stopping::new(100, Some(UNTIL), 1);
         stopping.hurry(1e9);
+        assert!(stopping.is_converged(&[2.3e8, 2.31e8, 2.29e8]) && !stopping.is_converged(&[2.3e8, 2.5e8, 2.29e8]));
         assert!(stopping.is_converged(&[100.0, 100.1, 100.2, 99.9, 100.0, 100.1, 99.8]));
         assert!(!stopping.is_converged(&[100.0, 101.5, 100.2, 99.9, 100.0, 100.1, 99.8]));
         assert!(!stopping.is_converged(&[100.0; 6]));

@@ -12,9 +12,6 @@ use crate::protocol::Disturbance;
 /// 0.1 ms a switch.
 const SWITCH: f64 = 200_000.0;
 
-/// Share of a sample that its slack leaves at least.
-const LEFT: f64 = 0.1;
-
 /// Less than so many nanoseconds and such a share is no loss: clocks do not agree better.
 const LOST_AT_LEAST: f64 = 1000.0;
 const LOST_SHARE: f64 = 0.001;
@@ -28,6 +25,8 @@ pub(super) struct Taken {
     pub slack: f64,
     /// Whether it is processor time.
     pub corrected: bool,
+    /// Whether its inputs were new in every element.
+    pub on_new_inputs: bool,
     /// Whether the device may have waited for the host meanwhile.
     pub exposed: bool,
     /// What disturbed it and is still in it.
@@ -38,7 +37,7 @@ impl Taken {
     /// What a sample of so many launches is worth; `is_alone` where the kernel uses one thread.
     pub fn of(sample: Sample, batch: u32, is_alone: bool) -> Self {
         let Sample { nanoseconds, cpu_nanoseconds, preemptions, waits, exposed, disturbance } = sample;
-        let as_it_is = Self { nanoseconds, slack: 0.0, corrected: false, exposed, disturbance };
+        let as_it_is = Self { nanoseconds, slack: 0.0, corrected: false, on_new_inputs: false, exposed, disturbance };
         let lost_core = disturbance == Some(Disturbance::InvoluntaryContextSwitch);
         let Some(processor) = cpu_nanoseconds.filter(|_| lost_core && is_alone && waits == 0) else { return as_it_is };
         let batch = f64::from(batch);
@@ -46,7 +45,7 @@ impl Taken {
             // The switch came before the launch or after it.
             return Self { disturbance: None, ..as_it_is };
         }
-        let slack = (f64::from(preemptions) * SWITCH / batch).min((1.0 - LEFT) * processor);
+        let slack = (f64::from(preemptions) * SWITCH / batch).min(processor);
         Self { nanoseconds: processor, slack, corrected: true, disturbance: None, ..as_it_is }
     }
 
@@ -77,7 +76,7 @@ mod tests {
         assert_eq!((long.nanoseconds, long.slack, long.corrected, long.disturbance), (4e6, 4e5, true, None));
         assert!(long.is_disturbed());
         let short = Taken::of(sample(3e6, 1e5, 1), 1, true);
-        assert!((short.nanoseconds - short.slack - 1e4).abs() < 1.0, "some of it is left: {short:?}");
+        assert_eq!((short.nanoseconds, short.slack), (1e5, 1e5), "no more than there is");
         let batched = Taken::of(sample(9e4, 4e4, 2), 100, true);
         assert_eq!((batched.nanoseconds, batched.slack), (4e4, 4e3));
     }

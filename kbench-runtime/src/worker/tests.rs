@@ -51,6 +51,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         cache: CacheMode::Cold,
         bad_above: 0.1,
         hurry: false,
+        renew: true,
         announce: false,
         energy: false,
     };

@@ -5,6 +5,7 @@
 //! three quarters of the fastest that they were seen at since the device was opened, which is `NVBench`'s threshold. Under a power
 //! cap a heavy kernel settles at a lower clock; that alone is what it runs at, and only recorded.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
 use std::sync::OnceLock;
 use std::thread;
@@ -44,6 +45,16 @@ pub(super) struct Clocks {
     gpu: Option<nvml_wrapper::Device<'static>>,
     since: Instant,
     judge: Judge,
+    others: Others,
+}
+
+/// Which processes were at work on the GPU.
+#[derive(Debug, Default)]
+struct Others {
+    /// Process numbers, as the host counts them.
+    busy: BTreeSet<u32>,
+    /// Microseconds up to which was looked.
+    until: u64,
 }
 
 /// What readings mean. Apart from where they come from, so that it can be tested without a GPU.
@@ -60,7 +71,7 @@ impl Clocks {
     pub(super) fn new(device: CUdevice) -> Self {
         thread::spawn(|| NVML.get_or_init(open));
         let (since, judge) = (Instant::now(), Judge::default());
-        Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge }
+        Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
     }
 
     pub(super) fn watch(&mut self, now: bool) -> Watch {
@@ -83,7 +94,11 @@ impl Clocks {
     fn read(&mut self) -> Option<(u32, ThrottleReasons)> {
         let gpu = self.gpu(NVML.get()?.as_ref()?).ok()?;
         let mhz = gpu.clock_info(Clock::SM).ok()?;
-        Some((mhz, gpu.current_throttle_reasons().unwrap_or(ThrottleReasons::NONE)))
+        let reasons = gpu.current_throttle_reasons().unwrap_or(ThrottleReasons::NONE);
+        let until = self.others.until;
+        let processes = self.gpu.as_ref()?.process_utilization_stats(until).unwrap_or_default();
+        self.others.hear(processes.iter().map(|process| (process.pid, process.timestamp, process.sm_util)));
+        Some((mhz, reasons))
     }
 
     fn gpu(&mut self, nvml: &'static Nvml) -> Result<&nvml_wrapper::Device<'static>, NvmlError> {
@@ -98,6 +113,13 @@ impl Clocks {
         Ok(self.gpu.insert(gpu))
     }
 
+    /// Other processes that were at work since this was last asked.
+    pub(super) fn in_use(&mut self) -> Option<String> {
+        let others = self.others.taken(std::process::id());
+        (others > 0)
+            .then(|| if others == 1 { "another process".to_owned() } else { format!("{others} other processes") })
+    }
+
     pub(super) fn taken(&mut self) -> Option<SmClock> {
         self.judge.taken()
     }
@@ -108,6 +130,26 @@ impl Clocks {
         let millijoules = self.gpu(nvml).and_then(nvml_wrapper::Device::total_energy_consumption);
         let millijoules = millijoules.map_err(|error| format!("NVML does not tell the energy of this GPU: {error}"))?;
         Ok(Energy { joules: millijoules as f64 / 1e3, window: ENERGY_WINDOW })
+    }
+}
+
+impl Others {
+    /// Which processes, until when, used how much of the multiprocessors.
+    fn hear(&mut self, processes: impl Iterator<Item = (u32, u64, u32)>) {
+        for (process, until, share) in processes.filter(|(_, until, _)| *until > self.until).collect::<Vec<_>>() {
+            self.until = self.until.max(until);
+            if share > 0 {
+                self.busy.insert(process);
+            }
+        }
+    }
+
+    /// How many of them were others. In a container this process has another number than the host gives it: one of those at work is
+    /// this one then.
+    fn taken(&mut self, own: u32) -> usize {
+        let busy = std::mem::take(&mut self.busy);
+        let own = usize::from(busy.contains(&own) || !busy.is_empty());
+        busy.len() - own
     }
 }
 
@@ -151,6 +193,18 @@ fn bus_id(device: CUdevice) -> Option<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn others_are_whoever_else_was_at_work_since_the_last_look() {
+        let mut others = Others::default();
+        others.hear([(7, 100, 90), (8, 100, 0)].into_iter());
+        assert_eq!(others.taken(7), 0, "idle ones do not count");
+        others.hear([(7, 200, 50), (8, 200, 40), (9, 90, 99)].into_iter());
+        assert_eq!(others.taken(7), 1);
+        others.hear([(7, 300, 50), (8, 300, 40)].into_iter());
+        assert_eq!(others.taken(1), 1, "in a container one of the two is this process");
+        assert_eq!(others.taken(7), 0);
+    }
+
     const THROTTLED: Watch = Watch::Disturbed(Disturbance::Throttled);
 
     #[test]
@@ -171,8 +225,13 @@ mod tests {
 
     #[test]
     fn without_nvml_nothing_is_known_and_nothing_is_discarded() {
-        let mut clocks =
-            Clocks { bus_id: "no such bus".into(), gpu: None, since: Instant::now(), judge: Judge::default() };
+        let mut clocks = Clocks {
+            bus_id: "no such bus".into(),
+            gpu: None,
+            since: Instant::now(),
+            judge: Judge::default(),
+            others: Others::default(),
+        };
         assert_eq!(clocks.watch(true), Watch::Calm);
         assert_eq!(clocks.taken(), None);
         assert!(clocks.energy().unwrap_err().contains("NVML"));

@@ -87,8 +87,8 @@ pub(super) fn enqueue(stream: &Stream, writes: &[Write<CudaBuffer>]) -> Result<(
         match write {
             Write::Fill { buffer, offset, bytes, byte } => buffer.enqueue_fill(stream, *offset, *bytes, *byte)?,
             Write::Copy { bytes: 0, .. } => {}
-            Write::Copy { from, to, offset, bytes } => {
-                let (from, to) = (from.range(*offset, *bytes)?, to.range(*offset, *bytes)?);
+            Write::Copy { from, from_offset, to, offset, bytes } => {
+                let (from, to) = (from.range(*from_offset, *bytes)?, to.range(*offset, *bytes)?);
                 // SAFETY: both ranges are inside their allocations, which are freed only after the device is idle.
                 check(unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, *bytes, stream.raw()) })
                     .map_err(|error| error.failure("when copying on the device"))?;

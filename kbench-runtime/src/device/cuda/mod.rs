@@ -233,6 +233,10 @@ impl Device for CudaDevice {
         self.clocks.energy()
     }
 
+    fn in_use(&mut self) -> Option<String> {
+        self.clocks.in_use()
+    }
+
     fn sm_clock(&mut self) -> Option<SmClock> {
         self.clocks.taken()
     }

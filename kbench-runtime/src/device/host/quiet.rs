@@ -66,6 +66,15 @@ mod stat {
         pub stolen: u64,
     }
 
+    /// Threads of the whole system that run or could.
+    pub fn running() -> Option<u32> {
+        parse_running(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    pub fn parse_running(stat: &str) -> Option<u32> {
+        stat.lines().find_map(|line| line.strip_prefix("procs_running "))?.trim().parse().ok()
+    }
+
     pub fn cores() -> BTreeMap<u32, Core> {
         parse(&std::fs::read_to_string("/proc/stat").unwrap_or_default())
     }
@@ -95,6 +104,9 @@ pub(super) struct Quiet {
     #[cfg(target_os = "linux")]
     allowed: Option<nix::sched::CpuSet>,
     core: Cell<Option<u32>>,
+    /// Threads that ran or could at each look, but for the one that looks.
+    #[cfg(target_os = "linux")]
+    others: Vec<u32>,
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -111,6 +123,10 @@ impl Quiet {
         self.core.get().filter(|_| launches.is_alone())
     }
 
+    pub fn in_use(&mut self) -> Option<String> {
+        None
+    }
+
     pub fn watch(&mut self, now: bool) -> Watch {
         if !now && self.since.elapsed() < WINDOW {
             return Watch::Later;
@@ -123,7 +139,13 @@ impl Quiet {
 #[cfg(target_os = "linux")]
 impl Quiet {
     pub fn new() -> Self {
-        Self { since: Instant::now(), cores: stat::cores(), allowed: threads::allowed(), core: Cell::new(None) }
+        Self {
+            since: Instant::now(),
+            cores: stat::cores(),
+            allowed: threads::allowed(),
+            core: Cell::new(None),
+            others: Vec::new(),
+        }
     }
 
     /// The core that a sample is to be pinned to, if the kernel uses one thread.
@@ -155,12 +177,19 @@ impl Quiet {
         self.core.get().filter(|_| launches.is_alone())
     }
 
+    /// Whether so many others ran that they cannot have kept off the core of the samples, at the looks since this was last asked.
+    pub fn in_use(&mut self) -> Option<String> {
+        let others = std::mem::take(&mut self.others);
+        in_use(&others, self.cores.len())
+    }
+
     pub fn watch(&mut self, now: bool) -> Watch {
         let elapsed = self.since.elapsed();
         if !now && elapsed < WINDOW {
             return Watch::Later;
         }
         self.since = Instant::now();
+        self.others.extend(stat::running().map(|running| running.saturating_sub(1)));
         let before = std::mem::replace(&mut self.cores, stat::cores());
         let stolen = |core: &u32| {
             let then = before.get(core).map_or(u64::MAX, |then| then.stolen);
@@ -180,9 +209,25 @@ impl Quiet {
     }
 }
 
+/// In words, how many others wanted a core at each look, if they were in the mean as many as there are cores.
+#[cfg(target_os = "linux")]
+fn in_use(others: &[u32], cores: usize) -> Option<String> {
+    let mean = f64::from(others.iter().sum::<u32>()) / others.len().max(1) as f64;
+    (cores > 0 && mean >= cores as f64 - 0.5).then(|| format!("{mean:.1} other threads on {cores} cores"))
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_is_in_use_where_others_want_every_core() {
+        assert_eq!(stat::parse_running("cpu 1\nprocs_running 5\nprocs_blocked 0\n"), Some(5));
+        assert!(stat::running().is_some_and(|running| running > 0));
+        assert_eq!(in_use(&[1, 0, 1], 2), None, "there is a core for both");
+        assert_eq!(in_use(&[], 2), None);
+        assert_eq!(in_use(&[4, 4, 3], 2).as_deref(), Some("3.7 other threads on 2 cores"));
+    }
 
     #[test]
     fn proc_stat_is_read_by_core() {

@@ -1,0 +1,62 @@
+//! When untimed launches have warmed a kernel up.
+
+use std::time::Duration;
+
+/// A kernel is warm when so many launches running took the same time within this share, and all of them this long together.
+const ALIKE: usize = 3;
+const SPREAD: f64 = 0.03;
+const AT_LEAST: Duration = Duration::from_millis(5);
+
+/// Whatever its launches take, this much time is enough.
+const ENOUGH: Duration = Duration::from_millis(50);
+
+/// The untimed launches of one kernel.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WarmUp {
+    launches: Vec<Duration>,
+    total: Duration,
+}
+
+impl WarmUp {
+    pub fn add(&mut self, launch: Duration) {
+        self.launches.push(launch);
+        self.total += launch;
+    }
+
+    /// Whether it needs no more of them.
+    pub fn is_over(&self) -> bool {
+        let last = &self.launches[self.launches.len().saturating_sub(ALIKE)..];
+        let (shortest, longest) = (last.iter().min(), last.iter().max());
+        let alike = last.len() == ALIKE
+            && shortest
+                .zip(longest)
+                .is_some_and(|(shortest, longest)| longest.as_secs_f64() <= shortest.as_secs_f64() * (1.0 + SPREAD));
+        self.total >= ENOUGH || alike && self.total >= AT_LEAST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Launches until it is warm, of at most 20.
+    fn launches(milliseconds: impl Fn(usize) -> f64) -> usize {
+        let mut warm = WarmUp::default();
+        (0..20)
+            .find(|at| {
+                warm.add(Duration::from_secs_f64(milliseconds(*at) / 1e3));
+                warm.is_over()
+            })
+            .map_or(20, |last| last + 1)
+    }
+
+    #[test]
+    fn it_ends_when_times_are_steady_or_long_enough() {
+        assert_eq!(launches(|_| 0.01), 20, "short launches cost nothing");
+        assert_eq!(launches(|_| 2.0), 3);
+        assert_eq!(launches(|_| 900.0), 1);
+        assert_eq!(launches(|_| 30.0), 2);
+        assert_eq!(launches(|at| if at == 0 { 9.0 } else { 2.0 }), 4, "the first one loads the code");
+        assert_eq!(launches(|at| 2.0 + (at % 2) as f64), 20, "never steady, and 50 ms are the end of it");
+    }
+}
