@@ -405,7 +405,13 @@ impl Check<'_> {
     ) -> Result<Outputs, Failure> {
         stage(Stage::Launch);
         rig.poison(device, self.inputs, poison)?;
+        device.soil(poison.contents)?;
+        // What others left is not the kernel's.
+        let _ = device.left_behind();
         device.run(&rig.bound)?;
+        let left = device.left_behind();
+        report.left_behind.printed = report.left_behind.printed.max(left.printed);
+        report.left_behind.heap = report.left_behind.heap.max(left.heap);
         let survey = rig.survey(device)?;
         let outputs = match known {
             Some(known) => rig.outputs_or(device, seen, &survey, known)?,

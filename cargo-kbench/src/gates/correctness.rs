@@ -38,11 +38,35 @@ pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds:
 /// How much of the absolute error must be of one sign to count as all of it.
 const ONE_SIGN: f64 = 0.99;
 
-/// What passes and is odd all the same: errors of one sign everywhere, beyond chance and rounding, where the table does not limit the
-/// bias. Such an error does not average out in what is computed from the output.
+/// Bytes that a launch may print: some words, no flood.
+const FLOOD: u64 = 64 << 10;
+
+/// What passes and is odd all the same.
 pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
+    let most = |of: fn(&SeedReport) -> u64| seeds.iter().map(of).max().unwrap_or(0);
+    let (printed, heap) = (most(|seed| seed.left_behind.printed), most(|seed| seed.left_behind.heap));
+    let mut warnings = Vec::new();
+    if printed > FLOOD {
+        warnings.push(format!(
+            "a launch prints {} KB at {shape}: what is timed is printing, and the driver drops what its buffer does not hold",
+            printed >> 10
+        ));
+    }
+    if heap > 0 {
+        warnings.push(format!(
+            "launches keep memory of the device's heap at {shape}, {} KB after a few: `malloc` fails once it is used up",
+            heap >> 10
+        ));
+    }
+    warnings.extend(one_sign(limits, tensors, shape, seeds));
+    warnings
+}
+
+/// Errors of one sign everywhere, beyond chance and rounding, where the table does not limit the bias. Such an error does not average
+/// out in what is computed from the output.
+fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<String> {
     if limits.max_bias.or(limits.max_bias_ratio).is_some() {
-        return Vec::new();
+        return None;
     }
     let one_signed = |output: &&OutputReport| {
         let dtype = tensors.iter().find(|tensor| tensor.name == output.tensor).map(|tensor| tensor.dtype);
@@ -50,7 +74,7 @@ pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, see
         rounded.is_some_and(|rounded| output.bias.abs() > rounded && bias_ratio(output) > ONE_SIGN)
     };
     let mut random = seeds.iter().filter(|seed| seed.pattern.is_none()).peekable();
-    let Some(first) = random.peek().copied() else { return Vec::new() };
+    let first = random.peek().copied()?;
     let found = (0..first.outputs.len()).find_map(|index| {
         // On every seed: an output with few errors may have them on one side by chance.
         let outputs: Option<Vec<&OutputReport>> = random.clone().map(|seed| seed.outputs.get(index)).collect();
@@ -59,18 +83,15 @@ pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, see
         let all = outputs.iter().all(|output| one_signed(output) && output.bias.signum() * sign > 0.0);
         all.then(|| outputs[0])
     });
-    found
-        .map(|output| {
-            let side = if output.bias > 0.0 { "too large" } else { "too small" };
-            let bias = relative(output.bias.abs(), output.rms_ref);
-            format!(
-                "`{}` is {side} everywhere at {shape}, by {bias:.1e} of its size on average: within the limits, but no rounding error; \
-                 `max_bias` limits it",
-                output.tensor
-            )
-        })
-        .into_iter()
-        .collect()
+    found.map(|output| {
+        let side = if output.bias > 0.0 { "too large" } else { "too small" };
+        let bias = relative(output.bias.abs(), output.rms_ref);
+        format!(
+            "`{}` is {side} everywhere at {shape}, by {bias:.1e} of its size on average: within the limits, but no rounding error; \
+             `max_bias` limits it",
+            output.tensor
+        )
+    })
 }
 
 /// Which inputs a report is about: `seed 3`, `hot row`.

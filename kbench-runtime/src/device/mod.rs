@@ -6,7 +6,7 @@ pub mod host;
 pub mod mutant;
 
 use crate::digest::Bytes;
-use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SmClock, TensorMap};
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LeftBehind, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
 pub trait Device {
@@ -73,6 +73,18 @@ pub trait Device {
         geometry: &Geometry,
         args: &[BoundArg<Self::Buffer>],
     ) -> Result<Self::Bound, Failure>;
+
+    /// Has the next launch find one byte everywhere in what it must write before it reads it and that is no tensor: shared memory and
+    /// registers, where the device has such.
+    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
+        let _ = byte;
+        Ok(())
+    }
+
+    /// What launches left behind, the most of any, since this was last asked.
+    fn left_behind(&mut self) -> LeftBehind {
+        LeftBehind::default()
+    }
 
     /// Runs once and waits for the end.
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure>;

@@ -14,7 +14,7 @@ use crate::codec;
 use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::fingerprint;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, LeftBehind, Mutation, SmClock};
 
 /// Most elements of a tail.
 const TAIL: usize = 16;
@@ -213,6 +213,14 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn be_watched(&mut self) {
         self.inner.be_watched();
+    }
+
+    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
+        self.inner.soil(byte)
+    }
+
+    fn left_behind(&mut self) -> LeftBehind {
+        self.inner.left_behind()
     }
 
     fn be_reference(&mut self, is: bool) {

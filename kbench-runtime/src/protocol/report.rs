@@ -22,6 +22,24 @@ pub struct SeedReport {
     pub unrepeatable: u64,
     /// Elements whose bits differ when the outputs held other contents before the launch.
     pub stale: u64,
+    /// What launches leave that is no output.
+    #[serde(default, skip_serializing_if = "LeftBehind::is_nothing")]
+    pub left_behind: LeftBehind,
+}
+
+/// What launches leave that is no output, the most of any launch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// Bytes that a launch printed.
+    pub printed: u64,
+    /// Bytes of the device's heap that are gone since the first launch.
+    pub heap: u64,
+}
+
+impl LeftBehind {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl SeedReport {
@@ -35,6 +53,7 @@ impl SeedReport {
             out_of_bounds: Vec::new(),
             unrepeatable: 0,
             stale: 0,
+            left_behind: LeftBehind::default(),
         }
     }
 }

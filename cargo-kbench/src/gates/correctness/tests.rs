@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Place;
 use kbench_runtime::pattern::Pattern;
-use kbench_runtime::protocol::{Beside, ErrorSizes, OutOfBounds};
+use kbench_runtime::protocol::{Beside, ErrorSizes, LeftBehind, OutOfBounds};
 
 fn output() -> OutputReport {
     OutputReport {
@@ -32,6 +32,7 @@ fn seed(output: OutputReport) -> SeedReport {
         out_of_bounds: vec![],
         unrepeatable: 0,
         stale: 0,
+        left_behind: LeftBehind::default(),
     }
 }
 
@@ -229,4 +230,20 @@ fn an_error_of_one_sign_everywhere_is_warned_of() {
     ] {
         assert_eq!(warned(limits, &outputs), Vec::<String>::new(), "{outputs:?}");
     }
+}
+
+#[test]
+fn floods_and_leaks_are_warned_of() {
+    let warned = |left_behind| {
+        let seeds = [SeedReport { left_behind, ..seed(output()) }];
+        warnings(&limits(), &[], "mission", &seeds)
+    };
+    assert_eq!(warned(LeftBehind { printed: FLOOD, heap: 0 }), Vec::<String>::new());
+    assert_eq!(
+        warned(LeftBehind { printed: 2 * FLOOD, heap: 48 << 10 }),
+        [
+            "a launch prints 128 KB at mission: what is timed is printing, and the driver drops what its buffer does not hold",
+            "launches keep memory of the device's heap at mission, 48 KB after a few: `malloc` fails once it is used up",
+        ]
+    );
 }

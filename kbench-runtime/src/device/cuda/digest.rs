@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use cudarc::driver::sys::CUdeviceptr;
+
 use super::driver::{Context, Driver, Stream};
 use super::launch::CudaBound;
 use super::limits::DeviceLimits;
@@ -67,6 +69,12 @@ impl Digester {
     }
 
     pub fn digests(&self, ranges: &[Range<'_, CudaBuffer>]) -> Result<Vec<u64>, Failure> {
+        let at = |range: &Range<'_, CudaBuffer>| Ok((range.buffer.range(range.offset, range.bytes)?, range.bytes));
+        self.digests_at(&ranges.iter().map(at).collect::<Result<Vec<_>, Failure>>()?)
+    }
+
+    /// The same of device memory that the caller knows to be there: addresses and bytes.
+    pub fn digests_at(&self, ranges: &[(CUdeviceptr, usize)]) -> Result<Vec<u64>, Failure> {
         let mut sums = Vec::with_capacity(ranges.len());
         for ranges in ranges.chunks(RANGES) {
             self.some(ranges, &mut sums)?;
@@ -75,13 +83,13 @@ impl Digester {
     }
 
     /// One launch.
-    fn some(&self, ranges: &[Range<'_, CudaBuffer>], sums: &mut Vec<u64>) -> Result<(), Failure> {
+    fn some(&self, ranges: &[(CUdeviceptr, usize)], sums: &mut Vec<u64>) -> Result<(), Failure> {
         let mut work = vec![0; ranges.len() * SUM];
-        for range in ranges {
-            work.extend(range.buffer.range(range.offset, range.bytes)?.to_ne_bytes());
-            work.extend((range.bytes as u64).to_ne_bytes());
+        for (address, bytes) in ranges {
+            work.extend(address.to_ne_bytes());
+            work.extend((*bytes as u64).to_ne_bytes());
         }
-        let longest = ranges.iter().map(|range| range.bytes).max().unwrap_or(0);
+        let longest = ranges.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let blocks = (longest as u64).div_ceil(8 * u64::from(BLOCK)).max(1);
         let geometry = Geometry {
             grid: [blocks.min(BLOCKS * u64::from(self.limits.multiprocessors)) as u32, ranges.len() as u32, 1],

@@ -86,6 +86,12 @@ impl Driver {
     }
 }
 
+/// Whether memory can be mapped where one likes (10.2).
+pub(super) fn knows_mappings() -> bool {
+    let needed = ["cuMemAddressReserve", "cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuMemUnmap", "cuMemRelease"];
+    needed.into_iter().all(|name| symbol(name).is_some())
+}
+
 /// `13.0` for 13000.
 pub(super) fn version_text(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)

@@ -87,6 +87,11 @@ impl CudaBound {
         self.launch.enqueue()
     }
 
+    /// The kernel that it launches.
+    pub(super) fn kernel(&self) -> &CudaKernel {
+        &self.launch.kernel
+    }
+
     /// Whether a batch of that size is launched as a graph; not if it could not be captured.
     pub(super) fn has_graph(&self, batch: u32) -> bool {
         matches!(self.timing.graph, Some((size, Some(_))) if size == batch)

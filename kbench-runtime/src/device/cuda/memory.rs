@@ -1,11 +1,12 @@
 //! Device memory.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use cudarc::driver::sys::{self, CUdeviceptr};
 
+use super::apart::{self, Mapper, Mapping};
 use super::driver::{Context, Stream};
-use super::error::check;
+use super::error::{CudaError, check};
 use crate::device::Write;
 use crate::protocol::Failure;
 
@@ -16,13 +17,27 @@ pub struct CudaBuffer(Rc<Allocation>);
 struct Allocation {
     address: CUdeviceptr,
     bytes: usize,
+    /// The range of its own that it lies in, if it does.
+    apart: Option<Mapping>,
     _context: Rc<Context>,
 }
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        // SAFETY: allocated by `CudaBuffer::new`, freed once. An error leaves nothing to do.
-        let _ = unsafe { sys::cuMemFree_v2(self.address) };
+        if self.apart.is_none() {
+            // SAFETY: allocated by `CudaBuffer::new`, freed once. An error leaves nothing to do.
+            let _ = unsafe { sys::cuMemFree_v2(self.address) };
+        }
+    }
+}
+
+/// The memory of a [`CudaBuffer`] that may be gone.
+pub(super) struct Watched(Weak<Allocation>);
+
+impl Watched {
+    /// What is left over around the buffer; `None` once it is gone.
+    pub(super) fn rest(&self) -> Option<[(CUdeviceptr, usize); 2]> {
+        self.0.upgrade()?.apart.as_ref().map(Mapping::rest)
     }
 }
 
@@ -38,7 +53,23 @@ impl CudaBuffer {
                 error.failure(&format!("when allocating {bytes} bytes"))
             }
         })?;
-        Ok(Self(Rc::new(Allocation { address, bytes, _context: Rc::clone(context) })))
+        Ok(Self(Rc::new(Allocation { address, bytes, apart: None, _context: Rc::clone(context) })))
+    }
+
+    /// Allocates in a range of its own. The error is of the mapping; to allocate otherwise may succeed.
+    pub(super) fn apart(stream: &Stream, mapper: Mapper, bytes: usize) -> Result<Self, CudaError> {
+        let mapping = mapper.map(bytes)?;
+        for (address, bytes) in mapping.rest().into_iter().filter(|(_, bytes)| *bytes > 0) {
+            // SAFETY: the range is mapped, and no part of the buffer.
+            check(unsafe { sys::cuMemsetD8Async(address, apart::REST, bytes, stream.raw()) })?;
+        }
+        let (address, context) = (mapping.address, Rc::clone(stream.context()));
+        Ok(Self(Rc::new(Allocation { address, bytes, apart: Some(mapping), _context: context })))
+    }
+
+    /// Its memory, without keeping it.
+    pub(super) fn watched(&self) -> Watched {
+        Watched(Rc::downgrade(&self.0))
     }
 
     /// The address `offset` bytes into it, once the `bytes` from there on are known to be inside.

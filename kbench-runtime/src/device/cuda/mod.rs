@@ -4,6 +4,7 @@
 //! must survive (to report, not to go on) a context that a kernel has broken. Every return code is checked, after every
 //! run the stream is waited for, and nothing that frees panics.
 
+mod apart;
 mod args;
 mod clocks;
 mod digest;
@@ -15,23 +16,31 @@ mod launch;
 mod limits;
 mod memory;
 mod module;
+mod soil;
 mod staging;
 mod tensor_map;
 mod timing;
+mod traces;
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
+use self::apart::Mapper;
 use self::clocks::Clocks;
 use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
+use self::memory::Watched;
+use self::soil::Soiler;
 use self::staging::Staging;
 use self::timing::Timer;
+use self::traces::{Caught, Heap};
 use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SmClock};
+use crate::digest::{digest, key};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, LeftBehind, SmClock};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
@@ -45,8 +54,17 @@ pub struct CudaDevice {
     timer: Timer,
     /// `None` inside where this driver does not take it.
     digester: OnceCell<Option<Digester>>,
+    soiler: OnceCell<Option<Soiler>>,
+    heap: OnceCell<Option<Heap>>,
     /// `None` inside where there is no memory for that.
     staging: OnceCell<Option<Staging>>,
+    /// `None` where memory comes from the driver's own allocations.
+    mapper: Option<Mapper>,
+    /// Buffers in ranges of their own.
+    apart: Vec<Watched>,
+    /// Digests of what is left over around them, by its bytes.
+    rests: HashMap<usize, u64>,
+    left_behind: LeftBehind,
     clocks: Clocks,
     stream: Rc<Stream>,
     context: Rc<Context>,
@@ -82,7 +100,13 @@ impl CudaDevice {
             limits,
             timer,
             digester: OnceCell::new(),
+            soiler: OnceCell::new(),
+            heap: OnceCell::new(),
             staging: OnceCell::new(),
+            mapper: Mapper::new(device),
+            apart: Vec::new(),
+            rests: HashMap::new(),
+            left_behind: LeftBehind::default(),
             clocks,
             stream,
             context,
@@ -99,6 +123,50 @@ impl CudaDevice {
         self.staging.get_or_init(|| Staging::new(&self.stream).ok());
         self.staging.get_mut().and_then(Option::as_mut)
     }
+
+    /// `None` where this driver does not take it, or was seen to compute it wrongly.
+    fn digester(&self) -> Option<&Digester> {
+        let new = || {
+            let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
+            new.ok().filter(Digester::is_right)
+        };
+        self.digester.get_or_init(new).as_ref()
+    }
+
+    /// Runs once and waits.
+    fn launch(&self, bound: &CudaBound) -> Result<(), Failure> {
+        let launched = bound.enqueue();
+        // Also after a refusal: an error of earlier work would show here.
+        let waited = self.stream.synchronize();
+        launched.map_err(|error| bound.refused(error))?;
+        waited.map_err(|error| error.failure("in the kernel"))
+    }
+
+    /// Looks at what is left over around buffers in ranges of their own: a write there is one beyond all guard bands.
+    fn look_around(&mut self) -> Result<(), Failure> {
+        let rests = |watched: &Watched| watched.rest().into_iter().flatten().filter(|(_, bytes)| *bytes > 0);
+        let ranges: Vec<_> = self.apart.iter().flat_map(rests).collect();
+        let Some(digester) = self.digester().filter(|_| !ranges.is_empty()) else { return Ok(()) };
+        let found = digester.digests_at(&ranges)?;
+        for ((_, bytes), found) in ranges.iter().zip(found) {
+            let want = *self.rests.entry(*bytes).or_insert_with(|| digest(&vec![apart::REST; *bytes], key()));
+            if found != want {
+                let message = "a write to memory that is no tensor's, more than 64 KB beside one".to_owned();
+                return Err(Failure::IllegalAccess { message });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes how much of the device's heap is gone since the kernel's first launch.
+    fn look_at_heap(&mut self, bound: &CudaBound) -> Result<(), Failure> {
+        let new = || Heap::new(self.driver, &self.context, &self.stream, &self.limits).ok();
+        if let Some(heap) = self.heap.get_or_init(new) {
+            let kept = bound.kernel().kept(heap.left()?);
+            self.left_behind.heap = self.left_behind.heap.max(kept);
+        }
+        Ok(())
+    }
 }
 
 impl Device for CudaDevice {
@@ -114,8 +182,31 @@ impl Device for CudaDevice {
         CudaKernel::load(self.driver, &self.context, code, entry)
     }
 
+    /// A tool knows the driver's own allocations and where each ends.
+    fn be_watched(&mut self) {
+        self.mapper = None;
+    }
+
     fn alloc(&mut self, bytes: usize) -> Result<CudaBuffer, Failure> {
-        CudaBuffer::new(&self.context, bytes)
+        let Some(mapper) = self.mapper else { return CudaBuffer::new(&self.context, bytes) };
+        match CudaBuffer::apart(&self.stream, mapper, bytes) {
+            Ok(buffer) => {
+                self.apart.retain(|watched| watched.rest().is_some());
+                self.apart.push(buffer.watched());
+                Ok(buffer)
+            }
+            Err(error) if error.is_out_of_memory() => Err(Failure::OutOfMemory { bytes: bytes as u64 }),
+            Err(_) => CudaBuffer::new(&self.context, bytes),
+        }
+    }
+
+    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
+        let new = || Soiler::new(self.driver, &self.context, &self.stream, &self.limits).ok();
+        self.soiler.get_or_init(new).as_ref().map_or(Ok(()), |soiler| soiler.soil(byte))
+    }
+
+    fn left_behind(&mut self) -> LeftBehind {
+        std::mem::take(&mut self.left_behind)
     }
 
     fn upload(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
@@ -146,12 +237,7 @@ impl Device for CudaDevice {
         if ranges.iter().map(|range| range.bytes).sum::<usize>() < digest::WORTHWHILE {
             return Ok(None);
         }
-        let new = || {
-            let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
-            new.ok().filter(Digester::is_right)
-        };
-        let digester = self.digester.get_or_init(new).as_ref();
-        digester.map(|digester| digester.digests(ranges)).transpose()
+        self.digester().map(|digester| digester.digests(ranges)).transpose()
     }
 
     fn write(&mut self, writes: &[Write<CudaBuffer>]) -> Result<(), Failure> {
@@ -179,11 +265,17 @@ impl Device for CudaDevice {
     }
 
     fn run(&mut self, bound: &CudaBound) -> Result<(), Failure> {
-        let launched = bound.enqueue();
-        // Also after a refusal: an error of earlier work would show here.
-        let waited = self.stream.synchronize();
-        launched.map_err(|error| bound.refused(error))?;
-        waited.map_err(|error| error.failure("in the kernel"))
+        let calls = bound.kernel().calls();
+        let caught = if calls.prints { Caught::new() } else { None };
+        let launched = self.launch(bound);
+        if let Some(caught) = caught {
+            self.left_behind.printed = self.left_behind.printed.max(caught.end());
+        }
+        launched?;
+        if calls.allocates {
+            self.look_at_heap(bound)?;
+        }
+        self.look_around()
     }
 
     fn sample_after(

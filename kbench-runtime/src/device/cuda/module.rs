@@ -1,5 +1,6 @@
 //! Modules and the functions in them.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::rc::Rc;
 
@@ -18,7 +19,27 @@ struct Function {
     raw: CUfunction,
     entry: String,
     parameters: Option<Vec<usize>>,
+    calls: Calls,
+    /// Bytes of the device's heap that the first launch left.
+    heap: Cell<Option<u64>>,
     module: Module,
+}
+
+/// Functions of the driver that the code calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Calls {
+    /// `printf`.
+    pub(super) prints: bool,
+    /// `malloc`, `new`.
+    pub(super) allocates: bool,
+}
+
+impl Calls {
+    /// By the names in the code: of what it has to be linked with.
+    fn of(code: &[u8]) -> Self {
+        let has = |name: &[u8]| code.windows(name.len()).any(|bytes| bytes == name);
+        Self { prints: has(b"\0vprintf\0"), allocates: has(b"\0malloc\0") }
+    }
 }
 
 struct Module {
@@ -69,7 +90,14 @@ impl CudaKernel {
         // SAFETY: the pointer is valid for writes, the module is loaded, the name ends with NUL.
         check(unsafe { sys::cuModuleGetFunction(&raw mut raw, module.raw, name.as_ptr()) })
             .map_err(|error| if error.is_not_found() { missing() } else { error.load_failure("") })?;
-        let mut function = Function { raw, entry: entry.to_owned(), parameters: None, module };
+        let mut function = Function {
+            raw,
+            entry: entry.to_owned(),
+            parameters: None,
+            calls: Calls::of(code),
+            heap: Cell::new(None),
+            module,
+        };
         if driver.knows_parameters {
             // SAFETY: the function belongs to a loaded module. Loading is lazy: this finds its errors now.
             check(unsafe { sys::cuFuncLoad(raw) }).map_err(|error| error.load_failure(""))?;
@@ -81,6 +109,18 @@ impl CudaKernel {
     /// The name it was found by.
     pub(super) fn entry(&self) -> &str {
         &self.0.entry
+    }
+
+    /// What it calls.
+    pub(super) fn calls(&self) -> Calls {
+        self.0.calls
+    }
+
+    /// Bytes of the device's heap that it keeps: those that have gone since its first launch, after which `left` were left.
+    pub(super) fn kept(&self, left: u64) -> u64 {
+        let first = self.0.heap.get().unwrap_or(left);
+        self.0.heap.set(Some(first));
+        first.saturating_sub(left)
     }
 
     /// Bytes of each parameter, where the driver can tell.

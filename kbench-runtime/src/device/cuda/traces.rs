@@ -1,0 +1,96 @@
+//! What launches leave behind: text that they print, and memory of the device's heap that they keep.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+
+use super::driver::{Context, Driver, Stream};
+use super::launch::CudaBound;
+use super::limits::DeviceLimits;
+use super::memory::CudaBuffer;
+use super::module::CudaKernel;
+use crate::device::BoundArg;
+use crate::protocol::{Failure, Geometry};
+
+/// Bytes that one launch may print before its text is cut.
+const SHOWN: u64 = 4096;
+
+/// Standard output, caught while a kernel that prints runs: the driver writes there what threads printed, when the stream is
+/// waited for.
+pub(super) struct Caught {
+    stdout: OwnedFd,
+    file: File,
+}
+
+impl Caught {
+    /// `None` where it cannot be caught: the text goes where it went.
+    pub(super) fn new() -> Option<Self> {
+        flush();
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
+        let file = tempfile::tempfile().ok()?;
+        nix::unistd::dup2_stdout(&file).ok()?;
+        Some(Self { stdout, file })
+    }
+
+    /// Hands on the beginning of the text; gives the number of bytes.
+    pub(super) fn end(mut self) -> u64 {
+        flush();
+        // Without it, the text would go to the file for ever, which is no reason to stop.
+        let _ = nix::unistd::dup2_stdout(&self.stdout);
+        let bytes = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let mut shown = Vec::new();
+        let read = self.file.rewind().and_then(|()| (&self.file).take(SHOWN).read_to_end(&mut shown));
+        let _ = read.and_then(|_| File::from(self.stdout).write_all(&shown));
+        bytes
+    }
+}
+
+/// What C's own streams have not written yet.
+fn flush() {
+    // SAFETY: null stands for every stream.
+    let _ = unsafe { nix::libc::fflush(std::ptr::null_mut()) };
+}
+
+/// PTX of an early version, which the driver compiles for whatever device there is.
+const CODE: &[u8] = include_bytes!("heap.ptx");
+
+/// Bytes of a piece of the heap.
+const PIECE: u64 = 16 << 10;
+
+/// A kernel that tells how much of the device's heap is left.
+pub(super) struct Heap {
+    kernel: CudaKernel,
+    count: CudaBuffer,
+    limits: DeviceLimits,
+    stream: Rc<Stream>,
+}
+
+impl Heap {
+    pub(super) fn new(
+        driver: Driver,
+        context: &Rc<Context>,
+        stream: &Rc<Stream>,
+        limits: &DeviceLimits,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            kernel: CudaKernel::load(driver, context, CODE, "kbench_heap")?,
+            count: CudaBuffer::new(context, 8)?,
+            limits: limits.clone(),
+            stream: Rc::clone(stream),
+        })
+    }
+
+    /// Bytes that are left, in whole pieces.
+    pub(super) fn left(&self) -> Result<u64, Failure> {
+        let args = [
+            BoundArg::Pointer { buffer: self.count.clone(), offset: 0, bytes: 8 },
+            BoundArg::Scalar(PIECE.to_ne_bytes().to_vec()),
+        ];
+        let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &Geometry::default(), &args)?;
+        bound.enqueue().map_err(|error| error.failure("when asking for the device's heap"))?;
+        let mut count = [0; 8];
+        self.count.download(&self.stream, 0, &mut count)?;
+        Ok(u64::from_ne_bytes(count) * PIECE)
+    }
+}
