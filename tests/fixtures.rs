@@ -84,6 +84,20 @@ fn a_finalist_that_a_sanitizer_rejects_gives_its_place_to_the_next() {
     assert!(spent("tools") > spent("own"), "{}", tuned["spent"]);
 }
 
+#[test]
+fn a_variant_that_random_inputs_pass_does_not_win() {
+    let run = kbench("autotune", [&"c-maximum-from-zero-when-wide".to_owned()]);
+    run.assert_exit(0);
+    let tuned = run.message("tuned");
+    assert_eq!(tuned["entry"]["search"]["rejected"], serde_json::json!({ "correctness/wrong": 1 }));
+    let elite = tuned["entry"]["elite"].as_array().expect("a list");
+    assert_eq!(elite.len(), 1);
+    assert_eq!(elite[0]["toggles"]["WIDE"], 0);
+    let of_small = &elite[0]["errors"][0];
+    assert_eq!(of_small["seeds"], 2);
+    assert_eq!(of_small["patterns"].as_array().map(Vec::len), Some(13), "checked in full: {of_small}");
+}
+
 /// Whether nvcc can be found without a search of the whole machine.
 fn nvcc_is_there() -> bool {
     env::var_os("NVCC").is_some()

@@ -46,6 +46,9 @@ pub struct Evaluation {
     pub builds: Vec<BuildRecord>,
     /// Errors of its outputs, one entry a shape checked.
     pub errors: Vec<ShapeErrors>,
+    /// How far it was checked.
+    #[serde(default)]
+    pub checked: Checked,
     /// Its time, where it got that far.
     pub timing: Option<TimingRecord>,
     /// Its times at other shapes, where an objective needs them.
@@ -73,6 +76,7 @@ impl Evaluation {
             warnings,
             builds: Vec::new(),
             errors: Vec::new(),
+            checked: Checked::default(),
             timing: None,
             more_timings: Vec::new(),
             energy: None,
@@ -102,6 +106,11 @@ impl Evaluation {
     /// Whether its time is that of a lost race: see [`TimingRecord::is_raced`].
     pub fn is_raced(&self) -> bool {
         self.timing.as_ref().is_some_and(TimingRecord::is_raced)
+    }
+
+    /// It passed the whole check, with these errors; `warnings` are all there are.
+    pub fn check_is(&mut self, errors: Vec<ShapeErrors>, warnings: Vec<String>) {
+        (self.checked, self.errors, self.warnings) = (Checked::InFull, errors, warnings);
     }
 
     /// Why it was rejected.
@@ -141,6 +150,17 @@ impl fmt::Display for SourceRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}@{}", self.name, self.hash.get(..8).unwrap_or(&self.hash)))
     }
+}
+
+/// How far a variant was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checked {
+    /// On one seed at each shape, before it was timed in a search.
+    OneSeed,
+    /// On all seeds, sizes and patterns of the table, and on new inputs after timing.
+    #[default]
+    InFull,
 }
 
 /// What came of a variant.

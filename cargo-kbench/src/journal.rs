@@ -13,7 +13,7 @@ use kbench_runtime::stats::Samples;
 use serde::{Deserialize, Serialize};
 
 use crate::elite::TimingSettings;
-use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, SourceRecord, TimingRecord};
+use crate::evaluation::{Evaluation, ExternalRecord, Reason, Rejection, ShapeErrors, SourceRecord, TimingRecord};
 use crate::objective::ObjectiveRecord;
 use crate::space::Settings;
 use crate::text;
@@ -35,6 +35,15 @@ pub enum Record {
     Comparison(Box<Comparison>),
     /// A variant was run under a sanitizer.
     Sanitized(Box<SanitizedRun>),
+    /// A variant that may win passed the whole check.
+    Checked {
+        /// Its evaluation's key.
+        key: String,
+        /// Its errors.
+        errors: Vec<ShapeErrors>,
+        /// All that gates at level `warn` found.
+        warnings: Vec<String>,
+    },
     /// A variant that had passed was rejected in the finals.
     Revoked {
         /// Its evaluation's key.
@@ -299,6 +308,7 @@ impl Known {
                         known.add(*evaluation, is_default);
                     }
                 }
+                Some(Record::Checked { key, errors, warnings }) => known.checked(&key, &errors, &warnings),
                 Some(Record::Revoked { key, .. }) => drop(known.revoked.insert(key)),
                 Some(Record::Comparison(comparison)) => {
                     known.comparisons.insert(comparison.key.clone(), *comparison);
@@ -351,6 +361,13 @@ impl Known {
         }
         self.revoked.remove(&evaluation.key);
         self.evaluations.insert(evaluation.key.clone(), evaluation);
+    }
+
+    /// The variant with this key passed the whole check.
+    pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
+        if let Some(evaluation) = self.evaluations.get_mut(key) {
+            evaluation.check_is(errors.to_vec(), warnings.to_vec());
+        }
     }
 
     /// The evaluation with this key, and whether it is an earlier run's.
@@ -459,7 +476,7 @@ mod tests {
     use kbench_runtime::stats::Summary;
 
     use super::*;
-    use crate::evaluation::{Gate, Outcome};
+    use crate::evaluation::{Checked, Gate, Outcome};
 
     fn evaluation(key: &str) -> Record {
         let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
@@ -518,6 +535,25 @@ mod tests {
 
     fn passed(evaluation: Evaluation) -> Record {
         Record::Evaluation(Box::new(evaluation))
+    }
+
+    #[test]
+    fn how_far_a_variant_was_checked_is_known() {
+        let once = |key| passed(Evaluation { checked: Checked::OneSeed, ..timed(key, 100.0, true, false) });
+        let in_full = |key: &str| Record::Checked {
+            key: key.to_owned(),
+            errors: vec![ShapeErrors::worst("s", &[])],
+            warnings: vec!["w".to_owned()],
+        };
+        let runs = [vec![once("once"), once("finalist"), in_full("finalist"), in_full("nobody")]];
+        for recall in [Recall::Run, Recall::Variants] {
+            let known = after(&runs, recall);
+            assert_eq!(keys(&known), ["finalist", "once"]);
+            let of = |key| known.evaluation(key).unwrap().0;
+            assert_eq!((of("once").checked, of("once").errors.len()), (Checked::OneSeed, 0));
+            assert_eq!((of("finalist").checked, of("finalist").errors.len()), (Checked::InFull, 1));
+            assert_eq!(of("finalist").warnings, ["w"]);
+        }
     }
 
     #[test]

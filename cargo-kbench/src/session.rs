@@ -275,6 +275,9 @@ pub fn autotune(
     // Finalists that are all out make room for the next best.
     let (finalists, compared, elsewhere) = loop {
         let finalists = search.finalists(bench, reporter)?;
+        if !finalists.is_empty() {
+            search.complete_default(bench)?;
+        }
         let entrants = entrants(&search, &finalists);
         reporter.event(finals(kernel, &entrants));
         let compared = bench.as_timing(|bench| bench.compare(kernel.search.shape, &entrants))?;
@@ -333,6 +336,9 @@ fn sanitize(
     evaluation: &mut Evaluation,
     reporter: &mut dyn Reporter,
 ) -> Result<Vec<String>, RunError> {
+    if evaluation.rejection().is_some() {
+        return Ok(Vec::new());
+    }
     let Some(sanitized) = bench.under_tools(|bench| bench.sanitize(variant))? else { return Ok(Vec::new()) };
     reporter.event(Event::Sanitized { label: &bench.label(variant), sanitized: &sanitized });
     evaluation.warnings.extend(sanitized.warnings);

@@ -3,6 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Bytes of this machine's memory that one store may take: a sixteenth, and `least` in any case. A check of several variants goes
+/// through the same inputs and references for each of them; a store that does not hold them all holds none when it is asked.
+pub fn room(least: usize) -> usize {
+    // SAFETY: always allowed; an unknown name is -1.
+    let [pages, size] =
+        [nix::libc::_SC_PHYS_PAGES, nix::libc::_SC_PAGESIZE].map(|name| unsafe { nix::libc::sysconf(name) });
+    let memory = usize::try_from(pages).unwrap_or(0).saturating_mul(usize::try_from(size).unwrap_or(0));
+    least.max(memory / 16)
+}
+
 /// Keeps values by key, and drops the least recently used ones once they exceed a number of bytes.
 #[derive(Debug)]
 pub struct Bounded<V> {
@@ -24,6 +34,11 @@ impl<V> Bounded<V> {
         let value = Arc::clone(&entry.2);
         self.entries.push_back(entry);
         Some(value)
+    }
+
+    /// Whether there is a value under `key`.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(of, ..)| of == key)
     }
 
     /// Keeps `value`, unless it alone exceeds the limit.

@@ -8,26 +8,26 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cache::Bounded;
 use crate::compare::{count, element, sizes, with_reference};
 use crate::device::Device;
 use crate::device::host::HostDevice;
 use crate::digest::Bytes;
 use crate::dtype::DType;
 use crate::fingerprint;
+use crate::inputs::Maker;
 use crate::pattern::Pattern;
 use crate::pool::Pool;
 use crate::protocol::{
     Beside, Case, CheckJob, Counts, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, Reference, Role, RunJob,
     SeedReport, Stage, TensorSpec,
 };
-use crate::reference::{self, Asked, References, View};
-use crate::rig::{FINITE, NAN, Outputs, Poison, Rig};
+use crate::reference::{self, Asked, Pools, References, View};
+use crate::rig::{FINITE, LARGE, NAN, Outputs, Poison, Rig};
 use crate::seen::Seen;
-use crate::tensor::{self, Blobs, GENERATION, Inputs};
+use crate::tensor::{Blobs, Inputs};
 
-/// Bytes of inputs kept between jobs.
-const INPUTS: usize = 2 << 30;
+/// Part of a GPU's memory that may hold idle buffers, such as copies of the inputs of every seed and pattern.
+const IDLE: u64 = 8;
 
 /// Called before each stage, and often enough that silence means a hang.
 pub type OnStage<'a> = &'a mut dyn FnMut(Stage);
@@ -38,9 +38,11 @@ pub struct Session<D: Device> {
     /// Runs references that are C while kernels run elsewhere.
     host: Option<HostDevice>,
     pub(crate) pool: Pool<D::Buffer>,
+    /// What references run in, where that is a GPU's.
+    references_pool: Pool<D::Buffer>,
     pub(crate) seen: Seen,
     blobs: Blobs,
-    inputs: Bounded<Inputs>,
+    inputs: Maker,
     references: References,
     /// Errors of naive implementations, by all that they depend on.
     naive: HashMap<String, Vec<ErrorSizes>>,
@@ -49,13 +51,18 @@ pub struct Session<D: Device> {
 impl<D: Device> Session<D> {
     /// A session on a device, with a folder for reference results.
     pub fn new(device: D, cache: Option<PathBuf>) -> Self {
+        let mut pool = Pool::default();
+        if device.info().kind == DeviceKind::Cuda {
+            pool.keep_at_least((device.info().memory_bytes / IDLE) as usize);
+        }
         Self {
             device,
             host: None,
-            pool: Pool::default(),
+            pool,
+            references_pool: Pool::default(),
             seen: Seen::default(),
             blobs: Blobs::new(),
-            inputs: Bounded::new(INPUTS),
+            inputs: Maker::default(),
             references: References::new(cache),
             naive: HashMap::new(),
         }
@@ -112,16 +119,7 @@ impl<D: Device> Session<D> {
         seed: u64,
         pattern: Option<Pattern>,
     ) -> Result<Arc<Inputs>, Failure> {
-        // What has no contents has no say: scratch may differ between variants whose inputs are the same.
-        let made: Vec<Option<&TensorSpec>> =
-            tensors.iter().map(|spec| (spec.source != crate::protocol::Source::None).then_some(spec)).collect();
-        let key = fingerprint::of("inputs", &(GENERATION, made, seed, pattern));
-        if let Some(inputs) = self.inputs.get(&key) {
-            return Ok(inputs);
-        }
-        let inputs = Arc::new(tensor::generate_pattern(tensors, seed, pattern, &self.blobs)?);
-        self.inputs.insert(key, tensor::bytes(&inputs), Arc::clone(&inputs));
-        Ok(inputs)
+        self.inputs.get(tensors, seed, pattern, &self.blobs)
     }
 
     /// The reference's outputs for the random inputs of a seed, from the cache or run now.
@@ -155,7 +153,14 @@ impl<D: Device> Session<D> {
         if reference.launch.device == self.device.info().kind {
             let device = &mut self.device;
             let key = reference::key(reference, tensors, asked, device.info());
-            let run = || reference::run(device, reference, tensors, inputs(), asked, &code);
+            let mut fresh = Pool::default();
+            // Allocations and copies take longer there than the reference may.
+            let pools = if device.info().kind == DeviceKind::Cuda {
+                Pools { own: &mut self.references_pool, copies: Some(&mut self.pool) }
+            } else {
+                Pools { own: &mut fresh, copies: None }
+            };
+            let run = || reference::run(device, pools, reference, tensors, inputs(), asked, &code);
             return self.references.get(&key, run);
         }
         if reference.launch.device != DeviceKind::Host {
@@ -164,15 +169,18 @@ impl<D: Device> Session<D> {
         }
         let host = self.host.get_or_insert_with(HostDevice::open);
         let key = reference::key(reference, tensors, asked, host.info());
-        self.references.get(&key, || reference::run(host, reference, tensors, inputs(), asked, &code))
+        let pools = Pools { own: &mut Pool::default(), copies: None };
+        self.references.get(&key, || reference::run(host, pools, reference, tensors, inputs(), asked, &code))
     }
 
     /// Compares a kernel with its reference on every seed.
     pub fn check(&mut self, job: &CheckJob, stage: OnStage<'_>) -> Result<Vec<SeedReport>, Failure> {
         let checked = self.check_seeds(job, stage);
+        self.inputs.settle();
         if checked.is_err() {
             // Who knows what lies there now.
             self.pool.clear();
+            self.references_pool.clear();
         }
         checked
     }
@@ -181,9 +189,14 @@ impl<D: Device> Session<D> {
         let tensors = &job.case.tensors;
         let mut rig = None;
         let mut reports = Vec::new();
-        for (seed, pattern) in job.asked() {
+        let all: Vec<_> = job.asked().collect();
+        for (at, &(seed, pattern)) in all.iter().enumerate() {
             stage(Stage::Inputs);
             let inputs = self.inputs_in(tensors, seed, pattern)?;
+            // A GPU leaves the processor to make those that come next.
+            if let (Some(&(seed, pattern)), DeviceKind::Cuda) = (all.get(at + 1), self.device.info().kind) {
+                self.inputs.begin(tensors, seed, pattern, &self.blobs);
+            }
             stage(Stage::Reference);
             let asked = Asked { seed, pattern, view: View::Given };
             let reference = self.reference_for(&job.reference, tensors, &inputs, asked)?;
@@ -236,7 +249,9 @@ impl<D: Device> Session<D> {
         let mut view = |view| self.reference_for(&job.reference, tensors, inputs, Asked { view, ..asked }).map(Some);
         let (mut perturbed, mut unquantized) = (None, None);
         if asked.pattern.is_some() {
-            perturbed = view(View::Perturbed(job.depth.tolerance))?;
+            if let Some(tolerance) = job.depth.tolerance {
+                perturbed = view(View::Perturbed(tolerance))?;
+            }
         } else if reference::is_quantized(tensors, &job.reference.launch) {
             unquantized = view(View::Unquantized)?;
         }
@@ -405,7 +420,7 @@ impl Check<'_> {
     ) -> Result<Outputs, Failure> {
         stage(Stage::Launch);
         rig.poison(device, self.inputs, poison)?;
-        device.soil(poison.contents)?;
+        device.soil(if poison.contents == NAN { NAN } else { LARGE })?;
         // What others left is not the kernel's.
         let _ = device.left_behind();
         device.run(&rig.bound)?;

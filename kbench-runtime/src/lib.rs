@@ -13,6 +13,7 @@ pub mod digest;
 pub mod dtype;
 pub mod fingerprint;
 pub mod float;
+mod inputs;
 pub mod pattern;
 mod pool;
 pub mod protocol;

@@ -41,9 +41,11 @@ impl Contents {
     }
 
     fn same(&self, other: &Self) -> bool {
-        let equal =
-            || Arc::ptr_eq(&self.inputs, &other.inputs) && self.index == other.index || self.bytes() == other.bytes();
-        self.turned == other.turned && equal()
+        let equal = match (&self.inputs[self.index], &other.inputs[other.index]) {
+            (Some(data), Some(others)) => Arc::ptr_eq(data, others) || data == others,
+            (data, others) => data.is_none() && others.is_none(),
+        };
+        self.turned == other.turned && equal
     }
 }
 
@@ -62,6 +64,11 @@ impl<B> Slot<B> {
     /// Whether these contents lie between the guard bands. True only of what is read and was seen to be unchanged.
     pub fn holds(&self, contents: &Contents) -> bool {
         self.holds.borrow().as_ref().is_some_and(|held| held.same(contents))
+    }
+
+    /// Says that it is not known what lies there.
+    pub fn holds_unknown(&self) {
+        *self.holds.borrow_mut() = None;
     }
 
     /// Says what lies there now.
@@ -90,6 +97,11 @@ impl<B> Pool<B> {
     /// A pool of buffers without guard bands, so that a sanitizer sees where each tensor ends.
     pub fn bare() -> Self {
         Self { guard: 0, ..Self::default() }
+    }
+
+    /// Keeps so many bytes of idle buffers, if that is more.
+    pub fn keep_at_least(&mut self, bytes: usize) {
+        self.limit = self.limit.max(bytes);
     }
 
     /// Bytes of each guard band around the buffers.

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::cache::Bounded;
+use crate::cache::{Bounded, room};
 use crate::codec::{self, CHUNK};
 use crate::compare::{count, element};
 use crate::device::Device;
@@ -25,7 +25,7 @@ use crate::rig::{self, Poison, Rig, is_output};
 use crate::seen::Seen;
 use crate::tensor::{GENERATION, Inputs};
 
-/// Bytes kept in memory.
+/// Bytes kept in memory at least.
 const MEMORY: usize = 1 << 30;
 
 /// Bytes kept on disk.
@@ -33,6 +33,12 @@ const FOLDER: u64 = 4 << 30;
 
 /// A temporary file this old was left by a worker that was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// What takes no longer to compute than to read and check so many bytes a second is not written to disk.
+const READ_A_SECOND: f64 = 500e6;
+
+/// Results of so many bytes are written in any case.
+const SMALL: usize = 1 << 20;
 
 /// Results larger than this are not written to disk.
 const LARGEST_FILE: usize = 256 << 20;
@@ -111,7 +117,7 @@ impl References {
             // A cache that cannot be tidied costs room, nothing else.
             let _ = tidy(folder, FOLDER, ABANDONED);
         }
-        Self { memory: Bounded::new(MEMORY), folder, storing: Vec::new() }
+        Self { memory: Bounded::new(room(MEMORY)), folder, storing: Vec::new() }
     }
 
     /// Waits until what can be on disk is there.
@@ -131,7 +137,7 @@ impl References {
         if let Some(outputs) = self.memory.get(key) {
             return Ok(outputs);
         }
-        let path = self.folder.as_ref().map(|folder| folder.join(format!("{key}.ref")));
+        let path = self.folder.as_ref().map(|folder| file_of(folder, key));
         let stored = path.as_ref().and_then(|path| {
             let outputs = decode(std::fs::read(path).ok()?, key)?;
             // The time of the last use, for `tidy`.
@@ -140,17 +146,39 @@ impl References {
             Some(outputs)
         });
         let is_new = stored.is_none();
+        let started = Instant::now();
         let outputs = Arc::new(stored.map_or_else(run, Ok)?);
-        if let (Some(path), true) = (path, is_new) {
-            let outputs = Arc::clone(&outputs);
-            // A cache that cannot be written costs time, nothing else.
-            self.storing.retain(|storing| !storing.is_finished());
-            let key = key.to_owned();
-            self.storing.push(thread::spawn(move || drop(store(&path, &key, &outputs))));
+        let size = size(&outputs);
+        if is_new && is_worth_writing(size, started.elapsed()) {
+            self.store(key, &outputs);
         }
-        self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
+        self.memory.insert(key.to_owned(), size, Arc::clone(&outputs));
         Ok(outputs)
     }
+
+    /// Keeps a result of another process, on disk in any case.
+    pub fn put(&mut self, key: &str, outputs: Outputs) {
+        let outputs = Arc::new(outputs);
+        self.store(key, &outputs);
+        self.memory.insert(key.to_owned(), size(&outputs), outputs);
+    }
+
+    fn store(&mut self, key: &str, outputs: &Arc<Outputs>) {
+        let Some(folder) = &self.folder else { return };
+        let (path, key, outputs) = (file_of(folder, key), key.to_owned(), Arc::clone(outputs));
+        // A cache that cannot be written costs time, nothing else.
+        self.storing.retain(|storing| !storing.is_finished());
+        self.storing.push(thread::spawn(move || drop(store(&path, &key, &outputs))));
+    }
+}
+
+/// Whether to read a result of so many bytes is quicker than to compute it again.
+fn is_worth_writing(bytes: usize, took: Duration) -> bool {
+    bytes <= SMALL || took.as_secs_f64() >= bytes as f64 / READ_A_SECOND
+}
+
+fn file_of(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.ref"))
 }
 
 /// Names a result by everything that it depends on. A program knows itself what it runs on. The version of the fingerprint is to be
@@ -227,18 +255,27 @@ fn perturb(dtype: DType, values: &mut [f64], by: f64) {
     });
 }
 
+/// Where a reference finds memory.
+pub(crate) struct Pools<'a, B> {
+    /// For its own tensors.
+    pub own: &'a mut Pool<B>,
+    /// For copies of large inputs, which others may have made before; without one there are none.
+    pub copies: Option<&'a mut Pool<B>>,
+}
+
 /// Runs a reference on the inputs as [`wide_inputs`] gives them.
 ///
 /// A reference that writes out of bounds or leaves part of an output unwritten is refused: nothing could be judged by it.
-pub fn run<D: Device>(
+pub(crate) fn run<D: Device>(
     device: &mut D,
+    pools: Pools<'_, D::Buffer>,
     reference: &Reference,
     tensors: &[TensorSpec],
     inputs: Inputs,
     asked: Asked,
     code: &[u8],
 ) -> Result<Outputs, Failure> {
-    run_inner(device, reference, tensors, &Arc::new(inputs), asked, code).map_err(|failure| match failure {
+    run_inner(device, pools, reference, tensors, &Arc::new(inputs), asked, code).map_err(|failure| match failure {
         Failure::Reference { .. } => failure,
         other => Failure::Reference { message: other.to_string() },
     })
@@ -246,6 +283,7 @@ pub fn run<D: Device>(
 
 fn run_inner<D: Device>(
     device: &mut D,
+    pools: Pools<'_, D::Buffer>,
     reference: &Reference,
     tensors: &[TensorSpec],
     wide_inputs: &Arc<Inputs>,
@@ -260,10 +298,10 @@ fn run_inner<D: Device>(
         }
     }
     device.be_reference(true);
-    let rig = Rig::new(device, &mut Pool::default(), &wide, wide_inputs, &reference.launch, code);
+    let rig = Rig::new(device, pools.own, &wide, wide_inputs, &reference.launch, code);
     device.be_reference(false);
     let mut rig = rig?;
-    rig.begin(device, None, wide_inputs)?;
+    rig.begin(device, pools.copies, wide_inputs)?;
     device.run(&rig.bound)?;
     let mut seen = Seen::default();
     let survey = rig.survey(device)?;
@@ -297,6 +335,7 @@ fn run_inner<D: Device>(
         }
     }
     drop(seen);
+    rig.wipe(device, wide_inputs)?;
     // Two outputs with the same bytes may be one.
     let own = |data| Vec::from(Arc::unwrap_or_clone(data));
     let outputs = outputs.into_iter().map(|(index, data)| (index, (wide[index].dtype, own(data)))).collect();
@@ -500,6 +539,20 @@ mod tests {
         References::new(Some(folder.path().to_owned())).get("d", || unreachable!("it is on disk")).unwrap();
         let used = std::fs::metadata(folder.path().join("d.ref")).unwrap().modified().unwrap();
         assert!(used >= now, "its use is remembered");
+    }
+
+    #[test]
+    fn what_is_computed_sooner_than_it_is_read_is_not_written() {
+        assert!(is_worth_writing(SMALL, Duration::ZERO));
+        assert!(!is_worth_writing(64 << 20, Duration::from_millis(100)));
+        assert!(is_worth_writing(64 << 20, Duration::from_millis(200)));
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut references = References::new(Some(folder.path().to_owned()));
+        references.put("given", outputs());
+        references.settle();
+        let mut others = References::new(Some(folder.path().to_owned()));
+        assert_eq!(*others.get("given", || unreachable!("it is on disk")).unwrap(), outputs());
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub const NAN: u8 = 0xff;
 /// The other poison: finite in every type, and different from the first in every byte.
 pub const FINITE: u8 = 0x3c;
 
+/// In place of the other poison where nothing is compared with it, in shared memory and registers: a large number in every type, for
+/// a maximum passes over NaN and over what is small.
+pub const LARGE: u8 = 0x7b;
+
 /// What memory that a kernel may write holds before a checked launch: tensors, and the guard bands around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Poison {
@@ -291,6 +295,14 @@ impl<D: Device> Rig<D> {
         }
         self.first_contents = first_contents;
         Ok(writes)
+    }
+
+    /// Leaves nothing of what was computed: memory that is kept may be seen by another kernel.
+    pub fn wipe(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
+        for slot in self.slots.iter().flatten() {
+            slot.holds_unknown();
+        }
+        self.poison(device, inputs, Poison::NAN)
     }
 
     /// Bytes of a tensor from `at` on.

@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use crate::cache::Bounded;
+use crate::cache::{Bounded, room};
 use crate::compare::with_reference;
 use crate::device::{Device, Range};
 use crate::digest::Bytes;
 use crate::protocol::{Failure, OutputReport, TensorSpec};
 use crate::reference;
 
-/// Bytes of outputs that are kept.
+/// Bytes of outputs that are kept at least.
 const BYTES: usize = 1 << 30;
 
 /// Comparisons that are kept.
@@ -38,7 +38,7 @@ struct Compared {
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { outputs: Bounded::new(BYTES), compared: VecDeque::new() }
+        Self { outputs: Bounded::new(room(BYTES)), compared: VecDeque::new() }
     }
 }
 

@@ -251,7 +251,11 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                     put(&mut all, measured);
                 }
             }
-            Record::Sanitized(_) | Record::Revoked { .. } | Record::Round(_) | Record::End { .. } => {}
+            Record::Sanitized(_)
+            | Record::Checked { .. }
+            | Record::Revoked { .. }
+            | Record::Round(_)
+            | Record::End { .. } => {}
         }
     }
     let mut best: Vec<Measured> = Vec::new();

@@ -41,22 +41,20 @@ const ONE_SIGN: f64 = 0.99;
 /// Bytes that a launch may print: some words, no flood.
 const FLOOD: u64 = 64 << 10;
 
-/// What passes and is odd all the same.
+/// What passes and is odd all the same. Without figures, so that what is found twice is said once.
 pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
     let most = |of: fn(&SeedReport) -> u64| seeds.iter().map(of).max().unwrap_or(0);
     let (printed, heap) = (most(|seed| seed.left_behind.printed), most(|seed| seed.left_behind.heap));
     let mut warnings = Vec::new();
     if printed > FLOOD {
         warnings.push(format!(
-            "a launch prints {} KB at {shape}: what is timed is printing, and the driver drops what its buffer does not hold",
-            printed >> 10
+            "a launch prints more than {} KB at {shape}: what is timed is printing, and the driver drops what its buffer does not hold",
+            FLOOD >> 10
         ));
     }
     if heap > 0 {
-        warnings.push(format!(
-            "launches keep memory of the device's heap at {shape}, {} KB after a few: `malloc` fails once it is used up",
-            heap >> 10
-        ));
+        warnings
+            .push(format!("launches keep memory of the device's heap at {shape}: `malloc` fails once it is used up"));
     }
     warnings.extend(one_sign(limits, tensors, shape, seeds));
     warnings
@@ -85,10 +83,8 @@ fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: 
     });
     found.map(|output| {
         let side = if output.bias > 0.0 { "too large" } else { "too small" };
-        let bias = relative(output.bias.abs(), output.rms_ref);
         format!(
-            "`{}` is {side} everywhere at {shape}, by {bias:.1e} of its size on average: within the limits, but no rounding error; \
-             `max_bias` limits it",
+            "`{}` is {side} everywhere at {shape}: within the limits, but no rounding error; `max_bias` limits it",
             output.tensor
         )
     })
@@ -185,7 +181,12 @@ fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     // Without determinism the two causes cannot be told apart.
     (judge.limits.deterministic && seed.stale > 0).then(|| {
         let count = seed.stale;
-        (Reason::StaleOutput, format!("{count} elements depend on what the output held before"))
+        (
+            Reason::StaleOutput,
+            format!(
+                "{count} elements depend on what the output, or other memory that the kernel did not set, held before"
+            ),
+        )
     })
 }
 

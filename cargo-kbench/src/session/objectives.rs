@@ -61,6 +61,7 @@ impl Search<'_> {
             for index in front {
                 let Tried { variant, source, evaluation } = &mut self.tried[index];
                 bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                    bench.complete(variant, evaluation)?;
                     sanitize(bench, variant, evaluation, reporter)?;
                     judge_counters(bench, variant, evaluation, reporter)?;
                     Ok(())

@@ -251,6 +251,13 @@ impl<'a> Search<'a> {
         self.of_space(variant).is_some_and(|evaluation| evaluation.p50().is_some())
     }
 
+    /// Checks the default in full, if it has passed so far: whatever else is compared with it.
+    pub(super) fn complete_default(&mut self, bench: &mut Workbench<'_>) -> Result<(), RunError> {
+        let default = &self.kernel.space.default;
+        let of_default = self.tried.iter_mut().find(|tried| tried.source.is_none() && tried.variant == *default);
+        of_default.map_or(Ok(()), |tried| bench.complete(&tried.variant, &mut tried.evaluation))
+    }
+
     /// What the compiler said of a variant, at the search's shape.
     pub(super) fn resources(&self, evaluation: &Evaluation) -> Option<Resources> {
         let shape = &self.kernel.shapes[self.kernel.search.shape].name;
@@ -340,6 +347,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                bench.complete(variant, evaluation)?;
                 sanitize(bench, variant, evaluation, reporter)?;
                 judge_counters(bench, variant, evaluation, reporter)?;
                 Ok(())

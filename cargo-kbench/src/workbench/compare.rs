@@ -8,8 +8,9 @@ use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, TimedCase
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
 use kbench_runtime::timing::{Look, Stopping};
 
+use super::check::check_job;
 use super::circumstances::Named;
-use super::evaluate::{check_job, failed, measured};
+use super::evaluate::{failed, measured};
 use super::programs::{Rival, turn};
 use super::{Proposed, RunError, Workbench};
 use crate::compile::CompileError;

@@ -4,23 +4,23 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
-    Case, CheckJob, Convergence, Depth, Failure, Reference, SeedReport, SkipsWork, TensorSpec, TimeJob, TimedCase,
-    Timing,
+    CheckJob, Convergence, Depth, Failure, SkipsWork, TensorSpec, TimeJob, TimedCase, Timing,
 };
 use kbench_runtime::stats::{Samples, Summary};
 
+use super::check::{check_job, first_look, judge, without_tolerance};
 use super::circumstances::Named;
 use super::{Attempt, BuildFailure, Built, RunError, Step, Workbench};
 use crate::config::{Kernel, Objective};
-use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, ShapeErrors, TimingRecord};
+use crate::evaluation::{Checked, Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
 use crate::executor::ExecutorError;
+use crate::gates;
 use crate::gates::impossible::Demand;
-use crate::gates::{self, at_level};
 use crate::journal::Record;
 use crate::space::Variant;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
-pub(super) const METHOD: u32 = 8;
+pub(super) const METHOD: u32 = 9;
 
 /// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
@@ -30,15 +30,15 @@ const RACE_RECALLED: f64 = 1.2;
 const CHECK_ONLY_SEEDS: usize = 2;
 
 /// The jobs of one evaluation.
-struct Jobs {
-    checks: Vec<(usize, CheckJob)>,
+pub(super) struct Jobs {
+    pub(super) checks: Vec<(usize, CheckJob)>,
     time: TimeJob,
     /// What a launch at the search's shape has to do.
     demand: Demand,
     /// The check after timing, on inputs that the kernel has not seen.
-    after: CheckJob,
+    pub(super) after: CheckJob,
     /// The same at other shapes that an objective is a mean over.
-    more: Vec<(usize, TimeJob, CheckJob)>,
+    pub(super) more: Vec<(usize, TimeJob, CheckJob)>,
 }
 
 /// A search's measuring: as many samples as tell a median, the finals take the rest.
@@ -81,9 +81,12 @@ impl Workbench<'_> {
                         }
                         // The same key whatever there is to beat: see `serves`.
                         evaluation.key = self.key(&jobs, &built, &evaluation.warnings)?;
-                        if let Some(known) = self.known_as(&evaluation, variant, &built, stop_above)? {
+                        // A search checks in full what may win, before it counts.
+                        let wanted = if race.is_some() { Checked::OneSeed } else { Checked::InFull };
+                        if let Some(known) = self.known_as(&evaluation, variant, &built, (stop_above, wanted))? {
                             return Ok(known);
                         }
+                        evaluation.checked = wanted;
                         jobs.time.stop_above_ns = stop_above;
                         let demand = jobs.demand;
                         self.run(jobs, &built, &mut evaluation)?;
@@ -120,11 +123,11 @@ impl Workbench<'_> {
         evaluation: &Evaluation,
         variant: &Variant,
         built: &Built,
-        stop_above: Option<f64>,
+        (stop_above, wanted): (Option<f64>, Checked),
     ) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = evaluation;
         let Some((known, is_earlier)) = self.known.evaluation(key) else { return Ok(None) };
-        if is_earlier && self.is_default(variant) || !serves(known, is_earlier, stop_above) {
+        if is_earlier && self.is_default(variant) || !serves(known, is_earlier, stop_above, wanted) {
             return Ok(None);
         }
         let first = self.keys.get(key);
@@ -154,7 +157,7 @@ impl Workbench<'_> {
         Ok(Some(known))
     }
 
-    fn jobs(&mut self, variant: &Variant, built: &Built) -> Result<Result<Jobs, Rejection>, RunError> {
+    pub(super) fn jobs(&mut self, variant: &Variant, built: &Built) -> Result<Result<Jobs, Rejection>, RunError> {
         let kernel = self.kernel;
         let limits = &kernel.gates.correctness;
         let mut checks = Vec::new();
@@ -196,7 +199,7 @@ impl Workbench<'_> {
         // What patterns find, they find at any shape.
         if let Some((_, job)) = checks.iter_mut().find(|(shape, _)| !kernel.shapes[*shape].check_only) {
             job.depth.patterns.clone_from(&limits.patterns);
-            job.depth.tolerance = gates::correctness::tolerance(limits, &kernel.tensors);
+            job.depth.tolerance = Some(gates::correctness::tolerance(limits, &kernel.tensors));
         }
         let (time, after, demand) = timed.expect("the search's shape is one of the builder's");
         Ok(Ok(Jobs { checks, time, demand, after, more }))
@@ -208,7 +211,7 @@ impl Workbench<'_> {
         let started = Instant::now();
         let mut answers = Vec::new();
         for (shape, job) in &jobs.checks {
-            answers.extend(self.refer_check(kernel, &kernel.shapes[*shape].name, job)?);
+            answers.extend(self.refer_check(kernel, &kernel.shapes[*shape].name, &without_tolerance(job))?);
         }
         self.times.verify += started.elapsed();
         let named = Named { built: &built.builds };
@@ -225,7 +228,9 @@ impl Workbench<'_> {
         for build in &built.builds {
             self.executor.add_blob(&build.artifact.hash, &build.artifact.code);
         }
+        let in_full = evaluation.checked == Checked::InFull;
         for (shape, job) in jobs.checks {
+            let job = if in_full { job } else { first_look(job) };
             match self.check(kernel, &kernel.shapes[shape].name, job, &mut evaluation.warnings)? {
                 Ok(errors) => evaluation.errors.push(errors),
                 Err(rejection) => {
@@ -252,8 +257,7 @@ impl Workbench<'_> {
                     return Ok(());
                 }
             }
-            if let Err(mut rejection) = self.check(kernel, name, after, &mut evaluation.warnings)? {
-                rejection.message = format!("after timing, on new inputs: {}", rejection.message);
+            if in_full && let Err(rejection) = self.check_after(name, after)? {
                 evaluation.outcome = Outcome::Rejected(rejection);
                 return Ok(());
             }
@@ -288,35 +292,6 @@ impl Workbench<'_> {
         Ok(record.map(|record| (record, Summary::of(&timing.energy))))
     }
 
-    /// Gate 2 of any kernel at one shape.
-    pub(super) fn check(
-        &mut self,
-        kernel: &Kernel,
-        shape: &str,
-        job: CheckJob,
-        warnings: &mut Vec<String>,
-    ) -> Result<Result<ShapeErrors, Rejection>, RunError> {
-        let started = Instant::now();
-        self.doing.set(Step::Checking);
-        self.refer_check(kernel, shape, &job)?;
-        let is_first = !job.depth.again;
-        let checked = self.executor.check(job, self.timeout());
-        self.times.verify += started.elapsed();
-        let seeds = match checked {
-            Ok(seeds) => seeds,
-            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failed(kernel, &failure, shape)?)),
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(rejection) = judge(kernel, shape, &seeds, warnings) {
-            return Ok(Err(rejection));
-        }
-        if is_first {
-            let limits = &kernel.gates.correctness;
-            warnings.extend(gates::correctness::warnings(limits, &kernel.tensors, shape, &seeds));
-        }
-        Ok(Ok(ShapeErrors::worst(shape, &seeds)))
-    }
-
     pub(super) fn time_job(&self, cases: Vec<TimedCase>) -> TimeJob {
         let timing = &self.kernel.timing;
         TimeJob {
@@ -349,28 +324,13 @@ impl Workbench<'_> {
 
 /// Whether a record is as good as a new one would be. That of a lost race is, as long as it would be lost again: by a wide margin, if it
 /// is another run's, where a few samples in a bad moment must not count for ever.
-fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>) -> bool {
+fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>, wanted: Checked) -> bool {
+    if known.rejection().is_none() && known.checked < wanted {
+        return false;
+    }
     let margin = if is_earlier { RACE_RECALLED } else { 1.0 };
     let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
     !known.is_raced() || stop_above.is_some_and(slower)
-}
-
-/// The check that a kernel's own gates ask for.
-pub(super) fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob {
-    let limits = &kernel.gates.correctness;
-    CheckJob {
-        id: 0,
-        case,
-        reference,
-        seeds: (0..u64::from(limits.seeds)).collect(),
-        bad_above: gates::correctness::bad_above(limits),
-        depth: Depth::default(),
-    }
-}
-
-fn judge(kernel: &Kernel, shape: &str, seeds: &[SeedReport], warnings: &mut Vec<String>) -> Option<Rejection> {
-    let limits = &kernel.gates.correctness;
-    at_level(limits.level, gates::correctness::judge(limits, &kernel.tensors, shape, seeds), warnings)
 }
 
 /// A failed job as a rejection, unless it was not the kernel's fault: then there is no point in going on.
@@ -423,7 +383,7 @@ mod tests {
     fn a_lost_race_serves_only_while_it_would_be_lost_again() {
         let summary = Summary::of(&[100.0; 10]).unwrap();
         let mut known = Evaluation::new(Settings::default(), Vec::new());
-        assert!(serves(&known, false, None), "a rejection stays one");
+        assert!(serves(&known, false, None, Checked::OneSeed), "a rejection stays one");
         let mut timed = |raced| {
             let sampling = Some(Sampling { raced, ..Sampling::default() });
             let (shape, clock) = ("s".into(), "fake".into());
@@ -433,10 +393,13 @@ mod tests {
         let (full, raced) = (timed(false), timed(true));
         assert!(raced.is_raced() && !full.is_raced());
         for bar in [None, Some(90.0), Some(110.0)] {
-            assert!(serves(&full, false, bar) && serves(&full, true, bar));
-            assert_eq!(serves(&raced, false, bar), bar == Some(90.0), "{bar:?}");
-            assert!(!serves(&raced, true, bar), "not slow enough for that");
+            assert!(serves(&full, false, bar, Checked::InFull) && serves(&full, true, bar, Checked::InFull));
+            assert_eq!(serves(&raced, false, bar, Checked::OneSeed), bar == Some(90.0), "{bar:?}");
+            assert!(!serves(&raced, true, bar, Checked::OneSeed), "not slow enough for that");
         }
-        assert!(serves(&raced, true, Some(80.0)));
+        assert!(serves(&raced, true, Some(80.0), Checked::OneSeed));
+
+        let once = Evaluation { checked: Checked::OneSeed, ..full };
+        assert!(serves(&once, false, None, Checked::OneSeed) && !serves(&once, false, None, Checked::InFull));
     }
 }

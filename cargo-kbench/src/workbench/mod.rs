@@ -30,6 +30,7 @@ use crate::space::{Settings, Variant};
 mod arch;
 mod build;
 mod ceilings;
+mod check;
 mod circumstances;
 mod compare;
 mod dead;

@@ -169,9 +169,9 @@ impl Workbench<'_> {
             asked.extend(job.seeds.iter().map(|seed| Asked { view: View::Unquantized, ..Asked::seed(*seed) }));
         }
         for pattern in &job.depth.patterns {
-            for view in [View::Given, View::Perturbed(job.depth.tolerance)] {
-                asked.push(Asked { seed: 0, pattern: Some(*pattern), view });
-            }
+            let perturbed = job.depth.tolerance.map(View::Perturbed);
+            let views = std::iter::once(View::Given).chain(perturbed);
+            asked.extend(views.map(|view| Asked { seed: 0, pattern: Some(*pattern), view }));
         }
         self.refer(kernel, shape, tensors, reference, &asked)
     }
@@ -216,7 +216,7 @@ impl Workbench<'_> {
                     }
                 };
                 let results = self.programs.results.as_mut().expect("made above");
-                results.get(&key, || Ok(outputs)).expect("it is there");
+                results.put(&key, outputs);
             }
             if reference.identity.starts_with(PASSING) {
                 answers.push(self.answer(&key));

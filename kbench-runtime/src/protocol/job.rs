@@ -12,8 +12,9 @@ pub struct Depth {
     /// Inputs in patterns, made from the seed 0. Those that change no tensor are left out.
     pub patterns: Vec<Pattern>,
     /// The relative error that is tolerated. In a pattern, the reference runs once more on inputs that are off by as much: an
-    /// output that is right for such inputs is as good as one can ask for.
-    pub tolerance: f64,
+    /// output that is right for such inputs is as good as one can ask for. `None` where nobody needs to know.
+    #[serde(default)]
+    pub tolerance: Option<f64>,
     /// A plain implementation in the kernel's own precision, whose errors are reported beside the kernel's.
     pub naive: Option<Launch>,
     /// Whether the kernel passed a check before, so that one launch a seed does where nothing is odd about it.

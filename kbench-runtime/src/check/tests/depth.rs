@@ -6,7 +6,7 @@ use crate::protocol::{Arg, Depth, Number};
 fn in_patterns(entry: &str) -> Vec<SeedReport> {
     let mut session = Session::new(HostDevice::open(), None);
     let job = testing::host_check(&mut session, entry);
-    let depth = Depth { patterns: Pattern::ALL.to_vec(), tolerance: 1e-3, ..Depth::default() };
+    let depth = Depth { patterns: Pattern::ALL.to_vec(), tolerance: Some(1e-3), ..Depth::default() };
     session.check(&CheckJob { depth, ..job }, &mut |_| {}).unwrap()
 }
 
@@ -24,6 +24,15 @@ fn patterns_come_after_the_seeds_with_what_an_error_makes_of_them() {
         assert!((sensitivity.rms_err - 1e-3 * output.rms_ref).abs() <= 1e-6 * output.rms_ref, "{report:?}");
     }
     assert!(reports[..2].iter().all(|report| report.outputs[0].beside.sensitivity.is_none()));
+}
+
+#[test]
+fn what_nobody_needs_to_know_is_not_looked_at() {
+    let mut session = Session::new(HostDevice::open(), None);
+    let mut job = testing::host_check(&mut session, "kbench_scale");
+    job.depth.patterns = vec![Pattern::Large];
+    let reports = session.check(&job, &mut |_| {}).unwrap();
+    assert!(reports.iter().all(|report| report.outputs[0].beside.sensitivity.is_none()));
 }
 
 #[test]
