@@ -49,7 +49,10 @@ pub(super) fn time(job: &TimeJob, timings: &[Timing]) -> Result<(), String> {
         if timing.batch == 0 || !timing.samples.iter().all(|sample| sample.is_finite() && *sample > 0.0) {
             return Err("samples that are no times".to_owned());
         }
-        report((job.seed, None), &outputs(&timed.case.tensors), &timing.after)?;
+        // Where inputs take turns, the last sample may have been on the other ones.
+        let is_other = job.other_seed == Some(timing.after.seed);
+        let seed = if is_other { timing.after.seed } else { job.seed };
+        report((seed, None), &outputs(&timed.case.tensors), &timing.after)?;
     }
     Ok(())
 }
@@ -78,7 +81,8 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
-        Case, Depth, DeviceKind, ErrorSizes, Geometry, Launch, OutputReport, Reference, Source,
+        CacheMode, Case, Depth, DeviceKind, ErrorSizes, Geometry, Launch, OutputReport, Reference, Sampling, Source,
+        TimedCase,
     };
 
     use super::*;
@@ -152,5 +156,42 @@ mod tests {
             spoil(&mut reports);
             assert!(check(&job, &reports).is_err(), "{index}");
         }
+    }
+
+    #[test]
+    fn the_last_sample_may_be_on_either_of_the_inputs_that_take_turns() {
+        let checked = job();
+        let report = right(&checked).remove(0);
+        let job = TimeJob {
+            id: 1,
+            cases: vec![TimedCase { case: checked.case, reference: checked.reference }],
+            seed: 0,
+            other_seed: Some(1),
+            warmup: 0,
+            iterations: 2,
+            until: None,
+            hurry: false,
+            stop_above_ns: None,
+            cache: CacheMode::Hot,
+            bad_above: 0.1,
+            announce: false,
+            energy: false,
+            renew: false,
+        };
+        let timing = |seed| Timing {
+            samples: vec![1.0, 2.0],
+            slack: 0.0,
+            batch: 1,
+            clock: "fake".into(),
+            after: SeedReport { seed, ..report.clone() },
+            sampling: Sampling::default(),
+            skips_work: None,
+            keeps_results: None,
+            energy: Vec::new(),
+        };
+        for (seed, is_right) in [(0, true), (1, true), (2, false)] {
+            assert_eq!(time(&job, &[timing(seed)]).is_ok(), is_right, "{seed}");
+        }
+        assert!(time(&TimeJob { other_seed: None, ..job }, &[timing(1)]).is_err());
     }
 }
