@@ -174,7 +174,18 @@ impl Executor {
         })
     }
 
+    /// Starts a worker; once more where somebody else ended or stopped the first.
     fn start(&mut self) -> Result<(), ExecutorError> {
+        if self.open()?.is_err() {
+            let lost = self.open()?;
+            let command = self.options.describe();
+            return lost.map_err(|failure| ExecutorError::Start { command, message: failure.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Starts a worker and has it open its device. The inner error: somebody else ended or stopped it.
+    fn open(&mut self) -> Result<Result<(), Failure>, ExecutorError> {
         self.worker = None;
         self.limit = None;
         self.sent.clear();
@@ -193,6 +204,8 @@ impl Executor {
             mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);
+        // From its first moment on; what stands before it may take its time.
+        worker.beats = self.options.runner.is_empty() && self.options.tool.is_empty();
         worker.send(&hello);
         // Elsewhere there may be a queue to wait in; only the user knows for how long.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
@@ -205,7 +218,7 @@ impl Executor {
                 }
                 _ => {
                     self.info = Some(device);
-                    Ok(())
+                    Ok(Ok(()))
                 }
             },
             Ok(Event::Hello { protocol, .. }) => {
@@ -224,7 +237,11 @@ impl Executor {
                 self.worker = None;
                 Err(ExecutorError::Interrupted)
             }
-            Err(WaitError::Failure(failure) | WaitError::Lost(failure)) => {
+            Err(WaitError::Lost(failure)) => {
+                self.worker = None;
+                Ok(Err(failure))
+            }
+            Err(WaitError::Failure(failure)) => {
                 self.worker = None;
                 Err(start_error(failure.to_string()))
             }

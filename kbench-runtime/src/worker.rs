@@ -101,11 +101,8 @@ impl Write for Shared {
 /// Says that the worker lives, on a thread of its own, until nobody listens.
 fn beat(mut output: Shared) {
     thread::spawn(move || {
-        loop {
+        while send(&mut output, &Event::Beat).is_ok() {
             thread::sleep(BEAT);
-            if send(&mut output, &Event::Beat).is_err() {
-                break;
-            }
         }
     });
 }

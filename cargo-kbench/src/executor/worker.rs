@@ -50,7 +50,7 @@ pub(crate) struct Worker {
     pub(super) stage: Option<Stage>,
     pub(super) ran_a_kernel: bool,
     /// Whether it says that it lives.
-    beats: bool,
+    pub(super) beats: bool,
     /// The case that runs, as far as the worker said.
     pub(super) case: usize,
 }
