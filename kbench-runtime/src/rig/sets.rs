@@ -54,22 +54,34 @@ impl<D: Device> Rig<D> {
 
     /// Gives the kernel the inputs of one of the sets, at the same addresses.
     pub fn switch(&mut self, device: &mut D, set: usize) -> Result<(), Failure> {
-        let Some(of_set) = self.sets.get(set) else { return Ok(()) };
-        for (index, (spec, slot)) in self.tensors.iter().zip(&self.slots).enumerate() {
-            let Some(slot) = slot.as_ref().filter(|_| spec.role == Role::In) else { continue };
-            let contents = Contents::new(&of_set.inputs, index);
-            // Another case may have switched it already.
-            if slot.holds(&contents) {
-                continue;
-            }
-            match (of_set.of(index), contents.bytes()) {
-                (Some(copy), _) => device.write(&[whole(spec, copy, slot)])?,
-                (None, Some(data)) => device.upload(&slot.buffer, GUARD, data)?,
-                (None, None) => continue,
-            }
-            slot.now_holds(contents);
+        for index in 0..self.tensors.len() {
+            self.give_of(device, set, index)?;
         }
-        if self.symbols_of != set {
+        self.give_symbols_of(device, set)
+    }
+
+    /// Gives the kernel one tensor of a set, if it reads it.
+    fn give_of(&self, device: &mut D, set: usize, index: usize) -> Result<(), Failure> {
+        let spec = &self.tensors[index];
+        let slot = self.slots[index].as_ref().filter(|_| spec.role == Role::In);
+        let Some((of_set, slot)) = self.sets.get(set).zip(slot) else { return Ok(()) };
+        let contents = Contents::new(&of_set.inputs, index);
+        // Another case may have given it already.
+        if slot.holds(&contents) {
+            return Ok(());
+        }
+        match (of_set.of(index), contents.bytes()) {
+            (Some(copy), _) => device.write(&[whole(spec, copy, slot)])?,
+            (None, Some(data)) => device.upload(&slot.buffer, GUARD, data)?,
+            (None, None) => return Ok(()),
+        }
+        slot.now_holds(contents);
+        Ok(())
+    }
+
+    /// Gives the kernel's symbols the contents of a set.
+    fn give_symbols_of(&mut self, device: &mut D, set: usize) -> Result<(), Failure> {
+        if let Some(of_set) = self.sets.get(set).filter(|_| self.symbols_of != set) {
             let inputs = Arc::clone(&of_set.inputs);
             self.set_symbols(device, &inputs)?;
             self.symbols_of = set;
@@ -82,7 +94,11 @@ impl<D: Device> Rig<D> {
     /// make sense only as a whole. [`Rig::switch`] undoes it.
     pub fn renew(&mut self, device: &mut D, inputs: &Arc<Inputs>, number: u64) -> Result<(), Failure> {
         for (index, spec) in self.tensors.iter().enumerate() {
-            let Some(turned) = turn(spec, index, number) else { continue };
+            let Some(turned) = turn(spec, index, number) else {
+                // What cannot be turned is the first set's too.
+                self.give_of(device, 0, index)?;
+                continue;
+            };
             let Some(slot) = &self.slots[index] else { continue };
             let contents = Contents::new(inputs, index).turned(turned);
             // Another case may have turned it already. What is read and written gets its contents by `turned`.
@@ -99,6 +115,7 @@ impl<D: Device> Rig<D> {
             }
             slot.now_holds(contents);
         }
+        self.give_symbols_of(device, 0)?;
         for (symbol, tensor) in &self.symbols {
             let Some(turned) = turn(&self.tensors[*tensor], *tensor, number) else { continue };
             let Some(data) = &inputs[*tensor] else { continue };
