@@ -130,12 +130,12 @@ mod tests {
 
           time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
           counters   by ncu
-                          16.30  sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained
-                                 _active
-                           2.73  dram__throughput.avg.pct_of_peak_sustained_elapsed
-                          28.57  sm__throughput.avg.pct_of_peak_sustained_elapsed
-                      1,596,416  dram__bytes_read.sum
-                           0.24  launch__waves_per_multiprocessor
+                          16.30   sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustaine
+                                  d_active
+                           2.73   dram__throughput.avg.pct_of_peak_sustained_elapsed
+                          28.57   sm__throughput.avg.pct_of_peak_sustained_elapsed
+                      1,596,416   dram__bytes_read.sum
+                           0.24   launch__waves_per_multiprocessor
                      12.19 µs by ncu, in its own conditions: no measurement of the kernel
           roofline   125 GFLOP/s, 400 GB/s, 1.00 FLOP a byte: 40.0 % of the roof there, which is copy
                      12.5 % of tensor f16 1.0 TFLOP/s (a test); a test

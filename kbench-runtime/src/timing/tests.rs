@@ -342,6 +342,24 @@ fn a_device_in_use_is_told() {
 }
 
 #[test]
+fn a_single_number_is_of_the_same_inputs_as_the_rest() {
+    use crate::dtype::DType;
+    use crate::protocol::{Arg, TensorSpec};
+    // It cannot be turned. Were it of the other set, the fresh load would leave something else.
+    for _ in 0..4 {
+        let timing = of_host("kbench_dequantize", |job| {
+            let TimedCase { case, reference } = &mut job.cases[0];
+            case.tensors.iter_mut().for_each(|spec| spec.dtype = DType::F64);
+            let (name, source) = ("scale".to_owned(), Source::Uniform { low: 1.0, high: 2.0 });
+            case.tensors.push(TensorSpec { name, dtype: DType::F64, dims: vec![], role: Role::In, source });
+            case.launch.args[3] = Arg::Tensor(2);
+            reference.launch = case.launch.clone();
+        });
+        testing::assert_clean(&timing.after);
+    }
+}
+
+#[test]
 fn what_was_used_stands_in_the_record() {
     let host = host("kbench_scale", CacheMode::Hot).sampling;
     assert_eq!((host.cache, host.input_sets), (CacheMode::Hot, 2));
