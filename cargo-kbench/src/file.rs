@@ -74,7 +74,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
         if path.exists() {
             std::fs::File::options().write(true).open(&path)?;
         }
-        tempfile::NamedTempFile::new_in(folder_of(&path)).map(drop)
+        temporary(&path).map(drop)
     };
     check().map_err(|error| in_context(&path, &error))
 }
@@ -121,12 +121,8 @@ pub fn is_file_at(file: &std::fs::File, path: &Path) -> bool {
 /// Writes a file whole or not at all. Links are followed: what they lead to is replaced.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = &followed(path)?;
-    let folder = folder_of(path);
     let write = || -> io::Result<()> {
-        let prefix = temporary_prefix(path);
-        remove_abandoned(folder, &prefix);
-        let prefix = format!("{prefix}{}-", std::process::id());
-        let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
+        let mut file = temporary(path)?;
         file.write_all(text)?;
         file.as_file().sync_all()?;
         // tempfile makes private files; this one is for everyone the folder is for.
@@ -141,9 +137,11 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     write().map_err(|error| in_context(path, &error))
 }
 
-/// What the names of temporary files start with that become this file; the writer's process id follows.
-fn temporary_prefix(path: &Path) -> String {
-    format!(".{}.kbench-", path.file_name().unwrap_or_default().display())
+/// A file beside a place, to be renamed to it. Its name says whose it is and which process writes it; what killed ones left goes.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let prefix = format!(".{}.kbench-", path.file_name().unwrap_or_default().display());
+    remove_abandoned(folder_of(path), &prefix);
+    tempfile::Builder::new().prefix(&format!("{prefix}{}-", std::process::id())).tempfile_in(folder_of(path))
 }
 
 /// Removes temporary files whose writers were killed.
