@@ -17,6 +17,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -38,6 +39,8 @@ def bench(kbench, folder, kernel, target):
     for line in done.stdout.splitlines():
         message = json.loads(line)
         if "entries" in message:
+            for name, why in message.get("unavailable", {}).items():
+                print(f"\nnot measured: {kernel}, {name}: {why}", file=sys.stderr, flush=True)
             return {entry["name"]: entry["speedup"] for entry in message["entries"] if entry["speedup"]}
     raise SystemExit(f"{kernel}: {done.stdout[-500:]} {done.stderr[-500:]}")
 
@@ -79,15 +82,21 @@ def measure(run, kernels, loads, options):
                     for name, speedup in run(kernel).items():
                         rows[kernel, name].append(speedup)
                     seconds[kernel] += time.monotonic() - started
-        for (kernel, name), speedups in rows.items():
+        for (kernel, name) in truths:
+            speedups = rows[kernel, name]
+            if not speedups:
+                worst = 0.0
+                print(f"| {name_of_load} | {kernel} | {name} | | 0 of {options.gates} | | | | | | |", flush=True)
+                continue
             truth = sorted(truths[kernel, name])
             covered = sum(covers(speedup, truth[0], truth[-1]) for speedup in speedups)
-            worst = min(worst, covered / len(speedups))
+            # A gate without a verdict on right kernels is as wrong as one with a wrong verdict.
+            worst = min(worst, covered / options.gates)
             counts = collections.Counter(speedup["verdict"] for speedup in speedups)
             ratios = [speedup["speedup"]["ratio"] for speedup in speedups]
             cuts = statistics.quantiles(ratios, n=20, method="inclusive") if len(ratios) > 1 else ratios * 2
             print(
-                f"| {name_of_load} | {kernel} | {name} | {statistics.median(truth):.4f} ({truth[0]:.4f} to {truth[-1]:.4f}) | {covered} of {len(speedups)} | "
+                f"| {name_of_load} | {kernel} | {name} | {statistics.median(truth):.4f} ({truth[0]:.4f} to {truth[-1]:.4f}) | {covered} of {options.gates} | "
                 + " | ".join(str(counts[verdict]) for verdict in ["undecided", "faster", "slower", "same"])
                 + f" | {cuts[0]:.4f} to {cuts[-1]:.4f} | {seconds[kernel] / len(speedups):.1f} |",
                 flush=True,

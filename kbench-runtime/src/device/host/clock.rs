@@ -2,8 +2,10 @@
 //!
 //! A sample is timed in the kernel's process, since the way there and back is longer than many kernels. What that clock says is a
 //! claim, for the kernel shares the process with it. The judge measures the whole command twice: by the clock, which includes the way
-//! there and back, long on a busy machine; and by the processor time that the system counts for the thread that calls the kernel, which
-//! tells a few microseconds. What is left over beside the claim must be no more than a command takes that launches nothing.
+//! there and back; and by the processor time that the system counts for the thread that calls the kernel, which tells a few microseconds.
+//! What is left over beside the claim must be no more than a command takes that launches nothing. On a busy machine a kernel that has
+//! used up its share of a core waits for the next before it can answer, which an empty command does not; so the clock is read without the
+//! time for which, by the system's count, the thread had no core. What other threads of the process compute meanwhile is no such time.
 
 use super::supervisor::Took;
 use crate::protocol::Failure;
@@ -35,9 +37,10 @@ impl Claims {
         empty: impl FnOnce() -> Result<Vec<Took>, Failure>,
     ) -> Result<(), Failure> {
         let claimed = claimed as f64;
-        if claimed > by_clock(&took) {
+        let passed = took.clock.as_nanos() as f64;
+        if claimed > passed {
             // One clock, and the claim is of a part of what was measured.
-            return Err(Failure::ForgedTime { claimed, measured: by_clock(&took) });
+            return Err(Failure::ForgedTime { claimed, measured: passed });
         }
         if self.batch != batch {
             (self.batch, self.of_batch) = (batch, Vec::new());
@@ -73,8 +76,9 @@ impl Claims {
     }
 }
 
+/// The time in which the thread ran or slept, or any thread of its process ran.
 fn by_clock(took: &Took) -> f64 {
-    took.clock.as_nanos() as f64
+    took.clock.saturating_sub(took.waited).max(took.clock.min(took.of_all)).as_nanos() as f64
 }
 
 fn by_processor(took: &Took) -> f64 {
@@ -107,6 +111,8 @@ mod tests {
             let took = |sample: usize, truth: f64| Took {
                 clock: Duration::from_nanos((truth + (self.way)(sample)) as u64),
                 processor: Duration::from_nanos((truth * self.computes + 3e3) as u64),
+                waited: Duration::ZERO,
+                of_all: Duration::from_nanos((truth * self.computes + 3e3) as u64),
             };
             let mut claims = Claims::default();
             (0..3 * WINDOW).all(|sample| {
@@ -155,6 +161,25 @@ mod tests {
         // Too short for the judge to see: README says so.
         assert!(Kernel { truth: 4e3, computes: 1.0, claim: |_| 0.1, way: quiet }.is_believed());
         assert!(Kernel { truth: 40e3, computes: 0.1, claim: |_| 0.1, way: quiet }.is_believed());
+    }
+
+    #[test]
+    fn a_kernel_that_waits_for_its_core_before_it_can_answer_is_believed() {
+        // 2 ms on a core, 10 ms without one on the way back; commands that launch nothing have no such wait.
+        let kernel = |claimed: u64, of_all: u64| {
+            let ms = Duration::from_micros;
+            let took = Took { clock: ms(12_000), processor: ms(2_003), waited: ms(9_990), of_all: ms(of_all) };
+            let empty = || {
+                let took = Took { clock: ms(20), processor: ms(3), ..Took::default() };
+                Ok(vec![took; WINDOW])
+            };
+            let mut claims = Claims::default();
+            (0..WINDOW).all(|_| claims.add(1, claimed * 1000, took, empty).is_ok())
+        };
+        assert!(kernel(2_000, 2_003), "its own time alone");
+        assert!(kernel(11_900, 2_003), "the wait was within the sample");
+        assert!(!kernel(200, 2_003), "its own processor time says otherwise");
+        assert!(!kernel(2_000, 11_900), "another thread of its own had the core");
     }
 
     #[test]

@@ -128,14 +128,16 @@ impl Process {
         self.threads() > 1 || self.children.as_ref().is_some_and(has_children)
     }
 
-    /// Processor time of its first thread, as the system says, not the process.
-    fn processor_time(&self) -> Duration {
+    /// What the system, not the process, says that it has used so far.
+    fn used(&self) -> Used {
         use std::os::unix::fs::FileExt as _;
         // `384612 1043 12`: nanoseconds on a core, nanoseconds of waiting for one, and turns.
         let mut text = [0; 64];
         let read = self.schedstat.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
         let words = std::str::from_utf8(&text[..read.unwrap_or(0)]).unwrap_or_default();
-        Duration::from_nanos(words.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0))
+        let mut words = words.split(' ').map(|word| Duration::from_nanos(word.parse().unwrap_or(0)));
+        let (processor, waited) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Used { processor, waited, of_all: processor_time_of_all(self.pid).unwrap_or_default() }
     }
 
     fn receive(&self, number: u64) -> Answered {
@@ -199,6 +201,17 @@ pub(super) struct Took {
     pub clock: Duration,
     /// Processor time of the thread that calls the kernel: no less passed, however busy the machine.
     pub processor: Duration,
+    /// How long that thread could have run and had no core.
+    pub waited: Duration,
+    /// Processor time of all threads of the process.
+    pub of_all: Duration,
+}
+
+/// What a kernel process has used since it started.
+struct Used {
+    processor: Duration,
+    waited: Duration,
+    of_all: Duration,
 }
 
 /// A stretch of time in which a kernel process runs.
@@ -214,10 +227,16 @@ impl Turn<'_> {
 
     /// One command, and what it took by this process's own clocks, from the command to the answer.
     pub fn measured(&self, command: &Command) -> Result<(Answer, Took), Failure> {
-        let before = self.process.processor_time();
+        let before = self.process.used();
         let (answer, clock) = self.ask_with(command, &[], &[])?;
-        let processor = self.process.processor_time().saturating_sub(before);
-        Ok((answer, Took { clock, processor }))
+        let after = self.process.used();
+        let took = Took {
+            clock,
+            processor: after.processor.saturating_sub(before.processor),
+            waited: after.waited.saturating_sub(before.waited),
+            of_all: after.of_all.saturating_sub(before.of_all),
+        };
+        Ok((answer, took))
     }
 
     fn ask_with(&self, command: &Command, bytes: &[u8], descriptors: &[RawFd]) -> Result<(Answer, Duration), Failure> {
@@ -235,6 +254,20 @@ impl Turn<'_> {
         }
         let answer = process.receive(number)?;
         Ok((answer, start.elapsed()))
+    }
+}
+
+/// Processor time of all threads of a process so far.
+fn processor_time_of_all(pid: Pid) -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let clock = nix::time::clock_getcpuclockid(pid).ok()?;
+        nix::time::clock_gettime(clock).ok().map(Duration::from)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
     }
 }
 
