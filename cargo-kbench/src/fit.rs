@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use kbench_runtime::file;
 use kbench_runtime::protocol::{Geometry, TensorSpec};
-use kbench_runtime::tensor::file;
 
 use crate::config::expr::{Expr, Value};
 use crate::config::{Arg, Backend, Implementation, Init, Kernel};

@@ -2,28 +2,21 @@
 //!
 //! [`worker::run`] is the whole program behind `cargo kbench worker`; [`protocol`] is what it speaks.
 
-pub mod awake;
-mod cache;
-pub mod check;
-pub mod codec;
-mod compare;
-pub mod descendants;
+mod data;
 pub mod device;
-pub mod digest;
-pub mod dtype;
-pub mod fingerprint;
-pub mod float;
 mod inputs;
-pub mod pattern;
-mod pool;
+mod measure;
+mod memory;
+mod process;
 pub mod protocol;
-pub mod reference;
-mod rig;
-mod seen;
-pub mod stats;
-pub mod tensor;
-pub mod timing;
+mod verify;
 pub mod worker;
+
+pub use data::{codec, digest, dtype, fingerprint, float};
+pub use inputs::{file, pattern, tensor};
+pub use measure::{statistics as stats, stopping};
+pub use process::{awake, descendants};
+pub use verify::reference;
 
 #[cfg(test)]
 mod testing;

@@ -3,13 +3,13 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::check::Session;
+use crate::data::dtype::DType;
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::protocol::{
     Arg, CacheMode, Case, CheckJob, Depth, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source,
     TensorSpec, TimeJob, TimedCase,
 };
+use crate::verify::check::Session;
 
 const SOURCE: &str = r#"
 #include <stdint.h>

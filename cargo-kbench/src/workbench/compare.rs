@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, TimedCase, Timing};
 use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup, Summary};
-use kbench_runtime::timing::{Look, Stopping};
+use kbench_runtime::stopping::{Look, Stopping};
 
 use super::check::check_job;
 use super::circumstances::Named;

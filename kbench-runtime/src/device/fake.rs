@@ -15,7 +15,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
-use crate::digest::{digest, key};
+use crate::data::digest::{digest, key};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
 
 /// The machine code of a fake kernel.

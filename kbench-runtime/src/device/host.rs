@@ -40,7 +40,7 @@ use self::quiet::{Launches, Quiet};
 use self::rapl::Rapl;
 use self::supervisor::{Process, Took, Turn};
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
-use crate::digest::Bytes;
+use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
 /// Bytes that one parallel task compares.

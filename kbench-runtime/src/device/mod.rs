@@ -5,7 +5,7 @@ pub mod fake;
 pub mod host;
 pub mod mutant;
 
-use crate::digest::Bytes;
+use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LeftBehind, SmClock, TensorMap};
 
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
@@ -45,7 +45,7 @@ pub trait Device {
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
-    /// The [digests](crate::digest) of ranges, computed where they lie; `None` where to fetch them is quicker.
+    /// The [digests](crate::data::digest) of ranges, computed where they lie; `None` where to fetch them is quicker.
     fn digests(&mut self, _ranges: &[Range<'_, Self::Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
         Ok(None)
     }
@@ -289,7 +289,7 @@ pub enum BoundArg<B> {
         /// Size of the tensor there, in bytes.
         bytes: usize,
         /// Element type of the map.
-        dtype: crate::dtype::DType,
+        dtype: crate::data::dtype::DType,
         /// Sizes, box and swizzle.
         map: TensorMap,
     },

@@ -10,10 +10,10 @@ use std::cell::RefCell;
 
 use self::memory::Memory;
 use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
-use crate::codec;
-use crate::digest::Bytes;
-use crate::dtype::DType;
-use crate::fingerprint;
+use crate::data::codec;
+use crate::data::digest::Bytes;
+use crate::data::dtype::DType;
+use crate::data::fingerprint;
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, LeftBehind, Mutation, SmClock};
 
 /// Most elements of a tail.
@@ -369,11 +369,11 @@ impl<D: Device> Device for MutantDevice<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Session;
     use crate::device::fake::FakeDevice;
     use crate::device::host::HostDevice;
     use crate::protocol::{SeedReport, TimeJob, TimedCase};
     use crate::testing;
+    use crate::verify::check::Session;
 
     /// What the checks see of `y = 2.5 * x`, 1000 elements of f32, with a fault.
     fn seen(fault: Fault, outputs: &[(usize, DType)], input: Option<usize>) -> Vec<SeedReport> {

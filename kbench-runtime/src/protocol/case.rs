@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::DeviceKind;
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 
 /// A kernel at one shape: its tensors and how to launch it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

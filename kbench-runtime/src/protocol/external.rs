@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheMode, DeviceInfo, Role, Stage};
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 
 /// The version of this protocol; both sides must agree exactly.
 pub const VERSION: u32 = 1;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Bytes;
 use super::{Case, Convergence, Launch, Pattern, Reference, TensorSpec};
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 
 /// What a check looks at beside the errors on random inputs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! [`crate::digest`] of device memory, computed where it lies: to fetch it takes many times as long.
+//! [`crate::data::digest`] of device memory, computed where it lies: to fetch it takes many times as long.
 
 use std::rc::Rc;
 
@@ -9,8 +9,8 @@ use super::launch::CudaBound;
 use super::limits::DeviceLimits;
 use super::memory::CudaBuffer;
 use super::module::CudaKernel;
+use crate::data::digest::{digest, key};
 use crate::device::{BoundArg, Range};
-use crate::digest::{digest, key};
 use crate::protocol::{Failure, Geometry};
 
 /// PTX of an early version, which the driver compiles for whatever device there is.

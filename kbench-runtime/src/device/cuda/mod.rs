@@ -39,7 +39,7 @@ use self::staging::Staging;
 use self::timing::Timer;
 use self::traces::{Caught, Heap};
 use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
-use crate::digest::{digest, key};
+use crate::data::digest::{digest, key};
 use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, LeftBehind, SmClock};
 
 pub use self::launch::CudaBound;

@@ -8,7 +8,7 @@ use cudarc::driver::sys::{
 
 use super::error::check;
 use super::memory::CudaBuffer;
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 use crate::protocol::{Failure, TensorMap};
 
 /// Size of a `CUtensorMap`.

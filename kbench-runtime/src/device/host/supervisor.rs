@@ -18,8 +18,8 @@ use nix::unistd::Pid;
 
 use super::channel::{Answer, Answered, Channel, Command};
 use super::process::MARK;
-use crate::awake::Awake;
-use crate::descendants;
+use crate::process::awake::Awake;
+use crate::process::descendants;
 use crate::protocol::{Failure, Stage};
 
 /// How often a wait for an answer looks at the clock.

@@ -205,7 +205,7 @@ fn a_kernel_process_has_no_descriptor_of_the_judge() {
 fn judge() {
     let Some(entry) = std::env::var_os("KBENCH_TEST_JUDGE") else { return };
     crate::worker::keep_to_itself();
-    crate::descendants::adopt_orphans();
+    crate::process::descendants::adopt_orphans();
     let mut device = HostDevice::open();
     let left = launch(&mut device, entry.to_str().unwrap()).unwrap();
     println!("\nleft {left}");

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crate::cache::{Bounded, room};
-use crate::fingerprint;
-use crate::pattern::{self, Pattern};
+use crate::data::cache::{Bounded, room};
+use crate::data::fingerprint;
+use crate::inputs::pattern::{self, Pattern};
+use crate::inputs::tensor::{self, Blobs, GENERATION, Inputs};
 use crate::protocol::{Failure, Source, TensorSpec};
-use crate::tensor::{self, Blobs, GENERATION, Inputs};
 
 /// Bytes of inputs kept between jobs at least.
 const INPUTS: usize = 2 << 30;
@@ -77,7 +77,7 @@ impl Maker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::DType;
+    use crate::data::dtype::DType;
     use crate::protocol::Role;
 
     #[test]

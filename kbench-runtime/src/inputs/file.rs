@@ -2,7 +2,7 @@
 
 use safetensors::{Dtype, SafeTensors};
 
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 use crate::protocol::TensorSpec;
 
 /// The data of a `.npy` file: format 1 to 3, little endian, C order.

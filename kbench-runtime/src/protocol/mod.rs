@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use crate::pattern::Pattern;
+pub use crate::inputs::pattern::Pattern;
 
 mod case;
 pub mod external;

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Distribution as _};
 use serde::{Deserialize, Serialize};
 
-use crate::float::Float;
+use crate::data::float::Float;
 
 /// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;

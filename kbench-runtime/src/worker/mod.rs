@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use crate::check::Session;
-use crate::descendants;
 use crate::device::Device;
 use crate::device::cuda::CudaDevice;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::device::mutant::MutantDevice;
+use crate::process::descendants;
 use crate::protocol::{BEAT, DeviceKind, Event, Failure, Mutation, Request, Stage, VERSION};
+use crate::verify::check::Session;
 
 /// Exit status after [`Event::NoDevice`].
 pub const NO_DEVICE: u8 = 3;

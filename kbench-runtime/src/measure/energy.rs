@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::{LARGEST_BATCH, Measured, Pulse};
 use crate::device::Device;
+use crate::measure::statistics::FEWEST_ROUNDS;
 use crate::protocol::{Failure, Stage};
-use crate::stats::FEWEST_ROUNDS;
 
 /// Readings of the counter a window: it is seen to move at most so much late.
 const READINGS: u32 = 50;

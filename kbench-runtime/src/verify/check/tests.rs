@@ -1,6 +1,6 @@
 use super::*;
+use crate::data::dtype::DType;
 use crate::device::fake::FakeDevice;
-use crate::dtype::DType;
 use crate::protocol::{Bytes, OutOfBounds, Source};
 use crate::testing::{self, FakeCase};
 

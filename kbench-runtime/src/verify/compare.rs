@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::codec::{self, CHUNK};
-use crate::dtype::DType;
-use crate::pattern::max_finite;
+use crate::data::codec::{self, CHUNK};
+use crate::data::dtype::DType;
+use crate::inputs::pattern::max_finite;
 use crate::protocol::{Beside, ErrorSizes, OutputReport, TensorSpec};
 
 /// Sums over one chunk of elements. Chunks are of fixed size and are added in order, so that results do not depend on threads.

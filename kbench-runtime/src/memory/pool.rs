@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::device::Device;
+use crate::inputs::tensor::Inputs;
+use crate::memory::kernel::GUARD;
 use crate::protocol::{Failure, Role, TensorSpec};
-use crate::rig::GUARD;
-use crate::tensor::Inputs;
 
 /// Bytes of idle buffers that are kept.
 const IDLE: usize = 2 << 30;
@@ -188,8 +188,8 @@ fn is_idle<B>(slot: &Rc<Slot<B>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dtype::DType;
     use crate::device::fake::{Buffer, FakeDevice};
-    use crate::dtype::DType;
     use crate::protocol::Source;
 
     fn spec(name: &str, elements: u64, role: Role) -> TensorSpec {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{GUARD, Rig, copy_of};
 use crate::device::{Device, Write};
-use crate::pool::{Contents, Pool, Slot};
+use crate::inputs::tensor::Inputs;
+use crate::memory::pool::{Contents, Pool, Slot};
 use crate::protocol::{Failure, Role, Source, TensorSpec};
-use crate::tensor::Inputs;
 
 /// The inputs of one seed.
 pub(super) struct InputCopies<B> {

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant, SystemTime};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::cache::{Bounded, room};
-use crate::codec::{self, CHUNK};
-use crate::compare::{count, element};
+use crate::data::cache::{Bounded, room};
+use crate::data::codec::{self, CHUNK};
+use crate::data::digest::Bytes;
+use crate::data::dtype::DType;
+use crate::data::fingerprint;
 use crate::device::Device;
-use crate::digest::Bytes;
-use crate::dtype::DType;
-use crate::fingerprint;
-use crate::pattern::{self, Pattern, smallest_normal};
-use crate::pool::Pool;
+use crate::inputs::pattern::{self, Pattern, smallest_normal};
+use crate::inputs::tensor::{GENERATION, Inputs};
+use crate::memory::kernel::{FINITE, NAN, Poison, Rig, is_output};
+use crate::memory::pool::Pool;
+use crate::memory::seen::Seen;
 use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, Source, TensorSpec};
-use crate::rig::{self, Poison, Rig, is_output};
-use crate::seen::Seen;
-use crate::tensor::{GENERATION, Inputs};
+use crate::verify::compare::{count, element};
 
 /// Bytes kept in memory at least.
 const MEMORY: usize = 1 << 30;
@@ -315,7 +315,7 @@ fn run_inner<D: Device>(
     let suspects = |(index, data): &(usize, Arc<Bytes>)| {
         let spec = &wide[*index];
         let size = spec.dtype.size();
-        spec.role == Role::Out && count(spec.elements(), |at| is_poison(element(data, at, size), rig::NAN)).0 > 0
+        spec.role == Role::Out && count(spec.elements(), |at| is_poison(element(data, at, size), NAN)).0 > 0
     };
     if outputs.iter().any(suspects) {
         // Poison may be an honest result (-1 is, for an integer), but not with two different poisons.
@@ -326,7 +326,7 @@ fn run_inner<D: Device>(
             let spec = &wide[*index];
             let size = spec.dtype.size();
             let (unwritten, at) = count(spec.elements(), |at| {
-                is_poison(element(first, at, size), rig::NAN) && is_poison(element(&second, at, size), rig::FINITE)
+                is_poison(element(first, at, size), NAN) && is_poison(element(&second, at, size), FINITE)
             });
             if let Some(at) = at.filter(|_| spec.role == Role::Out) {
                 let name = &spec.name;

@@ -8,23 +8,23 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::compare::{count, element, sizes, with_reference};
+use crate::data::digest::Bytes;
+use crate::data::dtype::DType;
+use crate::data::fingerprint;
 use crate::device::Device;
 use crate::device::host::HostDevice;
-use crate::digest::Bytes;
-use crate::dtype::DType;
-use crate::fingerprint;
-use crate::inputs::Maker;
-use crate::pattern::Pattern;
-use crate::pool::Pool;
+use crate::inputs::maker::Maker;
+use crate::inputs::pattern::Pattern;
+use crate::inputs::tensor::{Blobs, Inputs};
+use crate::memory::kernel::{FINITE, LARGE, NAN, Outputs, Poison, Rig};
+use crate::memory::pool::Pool;
+use crate::memory::seen::Seen;
 use crate::protocol::{
     Beside, Case, CheckJob, Counts, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, Reference, Role, RunJob,
     SeedReport, Stage, TensorSpec,
 };
-use crate::reference::{self, Asked, Pools, References, View};
-use crate::rig::{FINITE, LARGE, NAN, Outputs, Poison, Rig};
-use crate::seen::Seen;
-use crate::tensor::{Blobs, Inputs};
+use crate::verify::compare::{count, element, sizes, with_reference};
+use crate::verify::reference::{self, Asked, Pools, References, View};
 
 /// Part of a GPU's memory that may hold idle buffers, such as copies of the inputs of every seed and pattern.
 const IDLE: u64 = 8;
@@ -76,11 +76,6 @@ impl<D: Device> Session<D> {
     /// How long a launch may take from now on: see [`Device::limit`].
     pub fn limit(&mut self, launch: std::time::Duration) {
         self.device.limit(launch);
-    }
-
-    /// The device.
-    pub fn device(&self) -> &D {
-        &self.device
     }
 
     /// Keeps a blob; false if `hash` is not its hash.

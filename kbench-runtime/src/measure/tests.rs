@@ -1,8 +1,8 @@
 use super::*;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
+use crate::measure::statistics::Summary;
 use crate::protocol::{Convergence, Disturbance, Role, Source};
-use crate::stats::Summary;
 use crate::testing::{self, FakeCase};
 
 fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
@@ -343,7 +343,7 @@ fn a_device_in_use_is_told() {
 
 #[test]
 fn a_single_number_is_of_the_same_inputs_as_the_rest() {
-    use crate::dtype::DType;
+    use crate::data::dtype::DType;
     use crate::protocol::{Arg, TensorSpec};
     // It cannot be turned. Were it of the other set, the fresh load would leave something else.
     for _ in 0..4 {
@@ -371,6 +371,6 @@ fn what_was_used_stands_in_the_record() {
 fn energy_is_measured_where_it_is_asked_for() {
     assert!(model(r#"{"time_ns":1000}"#, |_| {}).energy.is_empty());
     let timing = model(r#"{"time_ns":2000,"power_w":300}"#, |job| job.energy = true);
-    assert_eq!(timing.energy.len(), crate::stats::FEWEST_ROUNDS);
+    assert_eq!(timing.energy.len(), crate::measure::statistics::FEWEST_ROUNDS);
     assert!(timing.energy.iter().all(|joules| (joules / 6e-4 - 1.0).abs() < 1e-6), "{:?}", timing.energy);
 }

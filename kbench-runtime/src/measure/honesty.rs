@@ -7,11 +7,11 @@ use rand_chacha::ChaCha8Rng;
 use super::sampling::{Given, PIECES};
 use super::taken::Taken;
 use super::{Measured, Pulse};
-use crate::compare::element;
 use crate::device::{Device, Write};
+use crate::memory::kernel::NAN;
+use crate::memory::seen::Seen;
 use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage};
-use crate::rig::NAN;
-use crate::seen::Seen;
+use crate::verify::compare::element;
 
 /// Pairs of a launch that has to work and one that could do without: as many as settle most cases, and as many as prove it.
 const FEWEST_PAIRS: usize = 3;

@@ -8,8 +8,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::dtype::DType;
+use crate::data::codec;
+use crate::data::dtype::DType;
 use crate::protocol::{Source, TensorSpec};
 
 /// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
@@ -336,8 +336,8 @@ pub fn smallest_normal(dtype: DType) -> f64 {
 #[allow(clippy::float_cmp)] // exactness is what is tested
 mod tests {
     use super::*;
+    use crate::inputs::tensor::{Blobs, generate_pattern};
     use crate::protocol::Role;
-    use crate::tensor::{Blobs, generate_pattern};
 
     fn made(pattern: Pattern, dtype: DType, dims: &[u64], source: Source) -> Vec<f64> {
         let spec = TensorSpec { name: "x".into(), dtype, dims: dims.to_vec(), role: Role::In, source };

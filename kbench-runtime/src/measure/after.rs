@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{InputSet, Measured};
-use crate::check::{Check, OnStage, differences};
-use crate::compare::{count, element, with_reference};
 use crate::device::Device;
-use crate::pool::Pool;
+use crate::memory::kernel::{NAN, Outputs, Poison, Rig};
+use crate::memory::pool::Pool;
+use crate::memory::seen::Seen;
 use crate::protocol::{Case, Failure, OutputReport, Role, SeedReport, Stage, TensorSpec, TimedCase};
-use crate::rig::{NAN, Outputs, Poison, Rig};
-use crate::seen::Seen;
+use crate::verify::check::{Check, OnStage, differences};
+use crate::verify::compare::{count, element, with_reference};
 
 /// Some consecutive elements of an output as a sample left them.
 #[derive(Debug)]

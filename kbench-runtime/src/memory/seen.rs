@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use crate::cache::{Bounded, room};
-use crate::compare::with_reference;
+use crate::data::cache::{Bounded, room};
+use crate::data::digest::Bytes;
 use crate::device::{Device, Range};
-use crate::digest::Bytes;
 use crate::protocol::{Failure, OutputReport, TensorSpec};
-use crate::reference;
+use crate::verify::compare::with_reference;
+use crate::verify::reference;
 
 /// Bytes of outputs that are kept at least.
 const BYTES: usize = 1 << 30;
@@ -107,8 +107,8 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dtype::DType;
     use crate::device::fake::FakeDevice;
-    use crate::dtype::DType;
     use crate::protocol::{Role, Source};
 
     #[test]

@@ -1,7 +1,5 @@
 //! The first contents of tensors: a function of the seed, the tensor's name and its description, and of nothing else.
 
-pub mod file;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 
-use crate::codec::{self, CHUNK};
-use crate::digest::Bytes;
-use crate::dtype::DType;
-use crate::pattern::{Pattern, Transform};
+use crate::data::codec::{self, CHUNK};
+use crate::data::digest::Bytes;
+use crate::data::dtype::DType;
+use crate::inputs::pattern::{Pattern, Transform};
 use crate::protocol::{Failure, Source, TensorSpec};
 
 /// Part of every key under which results are kept; to be raised whenever the same seed gives other numbers.
@@ -91,8 +89,8 @@ fn fresh(
     if let Source::File { hash, tensor } = source {
         let blob = blobs.get(hash).ok_or_else(|| refuse(format!("its file (blob {hash}) was not sent")))?;
         let data = match tensor {
-            Some(tensor) => file::safetensors(blob, tensor, spec),
-            None => file::npy(blob, spec),
+            Some(tensor) => super::file::safetensors(blob, tensor, spec),
+            None => super::file::npy(blob, spec),
         };
         return data.map_err(refuse);
     }

@@ -10,8 +10,8 @@ use super::stopping::{is_clearly_above, is_race_look};
 use super::taken::Taken;
 use super::{Look, Measured, Pulse, Stopping};
 use crate::device::{Device, Sample, Watch};
+use crate::memory::kernel::is_output;
 use crate::protocol::{CacheMode, Convergence, Disturbance, Failure, SmClock, Stage, TimeJob};
-use crate::rig::is_output;
 
 /// How often one disturbed sample is taken again.
 const RETAKES: u32 = 3;
@@ -28,7 +28,7 @@ const PIECE: usize = 64;
 pub(super) enum Given {
     /// One of the sets of inputs.
     Set(usize),
-    /// Inputs that are new in every element: see [`Rig::renew`](crate::rig::Rig::renew).
+    /// Inputs that are new in every element: see [`Rig::renew`](crate::memory::kernel::Rig::renew).
     New(u64),
 }
 

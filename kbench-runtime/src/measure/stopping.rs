@@ -7,8 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::measure::statistics::{independent, percentile};
 use crate::protocol::Convergence;
-use crate::stats::{independent, percentile};
 
 /// Samples that are taken even if the time is up, and the fewest whose range is an interval of their median at the first look.
 pub const FEWEST: usize = 7;
@@ -192,7 +192,7 @@ mod tests {
     use rand_distr::{Distribution as _, LogNormal};
 
     use super::*;
-    use crate::stats::Summary;
+    use crate::measure::statistics::Summary;
 
     const UNTIL: Convergence = Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 10_000 };
 

@@ -4,7 +4,7 @@ use float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::dtype::DType;
+use crate::data::dtype::DType;
 use crate::protocol::Number;
 
 /// Elements that one parallel task works on.

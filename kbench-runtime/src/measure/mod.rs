@@ -6,7 +6,8 @@ mod damage;
 mod energy;
 mod honesty;
 mod sampling;
-mod stopping;
+pub mod statistics;
+pub mod stopping;
 mod taken;
 mod warmup;
 
@@ -17,20 +18,19 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-pub use self::stopping::{FEWEST, Look, Stopping, median_interval};
-
 use self::after::Glance;
 use self::damage::Damage;
 use self::sampling::{Counts, Given};
+use self::stopping::{Look, Stopping};
 use self::taken::Taken;
 use self::warmup::WarmUp;
-use crate::check::{OnStage, Session};
 use crate::device::{Device, Write};
+use crate::inputs::tensor::Inputs;
+use crate::memory::kernel::{Outputs, Rig};
+use crate::memory::seen::Seen;
 use crate::protocol::{CacheMode, Failure, Role, Sampling, SkipsWork, Stage, TimeJob, TimedCase, Timing};
-use crate::reference;
-use crate::rig::{Outputs, Rig};
-use crate::seen::Seen;
-use crate::tensor::Inputs;
+use crate::verify::check::{OnStage, Session};
+use crate::verify::reference;
 
 /// A sign of life is given before whatever starts this long after the last one.
 const HEARTBEAT: Duration = Duration::from_millis(200);

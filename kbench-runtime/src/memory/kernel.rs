@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use self::sets::InputCopies;
-use crate::codec;
+use crate::data::codec;
+use crate::data::digest::{Bytes, digest, key};
 use crate::device::{BoundArg, Device, Range, Write};
-use crate::digest::{Bytes, digest, key};
-use crate::pool::{Contents, Pool, Slot};
+use crate::inputs::tensor::Inputs;
+use crate::memory::pool::{Contents, Pool, Slot};
+use crate::memory::seen::Seen;
 use crate::protocol::{Arg, DeviceKind, Failure, Launch, OutOfBounds, Role, Source, TensorSpec};
-use crate::seen::Seen;
-use crate::tensor::Inputs;
 
 /// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
 /// [`Device::alloc`] promises, so that the tensors between them are aligned too.
