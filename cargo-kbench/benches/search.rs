@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p cargo-kbench --bench search`; time over elements is microseconds an evaluation.
 
-use cargo_kbench::config::expr::Value;
 use cargo_kbench::config::{Search, StrategyName};
+use cargo_kbench::expr::Value;
 use cargo_kbench::search::{self, Candidates, Outcome};
 use cargo_kbench::space::{Layer, Space, Toggle, Variant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

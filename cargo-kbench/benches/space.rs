@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use cargo_kbench::config::expr::{Expr, Value};
+use cargo_kbench::expr::{Expr, Value};
 use cargo_kbench::space::{Layer, Space, Toggle, Variant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::SeedableRng as _;

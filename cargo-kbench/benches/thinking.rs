@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use cargo_kbench::compile::Resources;
-use cargo_kbench::config::expr::Value;
+use cargo_kbench::build::Resources;
 use cargo_kbench::config::{Search, StrategyName};
-use cargo_kbench::evaluation::Gate;
+use cargo_kbench::expr::Value;
+use cargo_kbench::record::evaluation::Gate;
 use cargo_kbench::search::{self, Candidates, Outcome, Strategy};
 use cargo_kbench::space::{Layer, Space, Toggle, Variant};
 use nix::sys::resource::{UsageWho, getrusage};

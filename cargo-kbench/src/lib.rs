@@ -1,39 +1,26 @@
 //! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
 //!
-//! One way through: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`compile`] builds
-//! them, [`executor`] runs them in a worker process, [`gates`] judge, [`journal`] and [`elite`] keep, [`report`] tells.
-//! [`workbench`] does this for one variant, [`session`] for a search. [`mod@bench`] measures side by side, [`compare`] and
-//! [`drift`] look at two states of a kernel. [`profile`] says what limits one, below the [`ceilings`] of its device; [`audit`]
-//! looks for faults that the gates do not see. [`warm`] begins a search with what earlier ones found, [`cover`] says how few variants
-//! serve all shapes. A [`proposer`] is a program that hands in sources.
+//! A run goes one way: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`mod@build`] compiles
+//! them, [`evaluate`] runs them in a worker [`process`], [`gates`] judge them, [`record`] keeps the journal and `elite.json`, and
+//! [`report`] prints. [`tune`] is the loop that knows every stage. [`profile`] tells the limiting factor of a variant,
+//! [`audit`] looks for faults that the gates miss, [`compare`] measures side by side and compares two states of a kernel,
+//! [`replay`] runs strategies on a recorded search space.
 
 pub mod audit;
-pub mod bench;
-pub mod ceilings;
+pub mod build;
 pub mod cli;
 pub mod compare;
-pub mod compile;
 pub mod config;
-pub mod cover;
-pub mod drift;
-pub mod elite;
-pub mod evaluation;
-pub mod executor;
-pub mod external;
+pub mod evaluate;
+pub mod expr;
 pub mod file;
-pub mod fit;
 pub mod gates;
-pub mod journal;
-pub mod objective;
+pub mod process;
 pub mod profile;
-pub mod proposer;
+pub mod record;
 pub mod replay;
 pub mod report;
-pub mod resolve;
 pub mod search;
-pub mod session;
 pub mod space;
 pub mod text;
-pub mod verbs;
-pub mod warm;
-pub mod workbench;
+pub mod tune;

@@ -5,7 +5,7 @@ use kbench_runtime::protocol::Fault;
 use super::plan::{Make, Mutant};
 use super::toothless;
 use crate::config::{CorrectnessLimits, Kernel};
-use crate::evaluation::{Evaluation, ShapeErrors};
+use crate::record::evaluation::{Evaluation, ShapeErrors};
 
 /// How much larger than the kernel's own a mutant's error must be for a limit to stand between the two.
 const ROOM: f64 = 1.1;

@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use crate::config::Level;
-use crate::evaluation::{Evaluation, Rejection, ShapeErrors};
+use crate::record::evaluation::{Evaluation, Rejection, ShapeErrors};
 use crate::space::Settings;
 
 pub mod advice;

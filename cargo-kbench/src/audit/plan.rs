@@ -7,10 +7,10 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Fault, Role};
 
 use super::source::{self, Lack, SourceMutant};
-use crate::config::expr::Expr;
 use crate::config::{Arg, Backend, CorrectnessLimits, Init, Kernel};
-use crate::evaluation::ShapeErrors;
+use crate::expr::Expr;
 use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
+use crate::record::evaluation::ShapeErrors;
 use crate::space::Variant;
 
 /// Most swapped toggles.

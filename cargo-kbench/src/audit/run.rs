@@ -12,13 +12,13 @@ use super::advice::advice;
 use super::plan::{self, Make, Mutant, Plan};
 use super::source::Lack;
 use super::{Audited, Fate, Outcome, Report};
-use crate::compile::Compiler;
+use crate::build::Compiler;
 use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
-use crate::evaluation::{Evaluation, Gate, ShapeErrors};
-use crate::executor::{ExecutorError, INTERRUPTED};
+use crate::evaluate::{Attempt, Builder, Built, RunError, Workbench};
+use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::record::evaluation::{Evaluation, Gate, ShapeErrors};
 use crate::space::Variant;
 use crate::text::count;
-use crate::workbench::{Attempt, Builder, Built, RunError, Workbench};
 
 /// Most samples and warm-ups of a mutant: enough for what is checked after them.
 const ITERATIONS: u32 = 20;
@@ -309,7 +309,7 @@ enum Watched {
 /// Whether the kernel must bear inputs of either sign, so that a reduction must not start from 0.
 fn has_both_signs(kernel: &Kernel) -> bool {
     kernel.tensors.iter().any(|tensor| {
-        let source = crate::resolve::source(&tensor.init, &std::collections::HashMap::new());
+        let source = crate::build::resolve::source(&tensor.init, &std::collections::HashMap::new());
         Pattern::Negative.applies_to(tensor.dtype, &source)
     })
 }

@@ -6,14 +6,16 @@ use kbench_runtime::stats::{Speedup, Summary};
 use serde::Serialize;
 
 use crate::cli::Allow;
-use crate::evaluation::BuildRecord;
 use crate::gates::performance::{Verdict, verdict_within};
+use crate::record::evaluation::BuildRecord;
 use crate::report::dims;
-use crate::session::DEFAULT;
 use crate::space::Settings;
+use crate::tune::DEFAULT;
 
 pub use read::{BEST, Device, Measured, Time, read};
 
+pub mod bench;
+pub mod drift;
 mod read;
 #[cfg(test)]
 mod tests;

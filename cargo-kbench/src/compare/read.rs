@@ -8,14 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Sizes;
-use crate::bench::{self, BenchFile};
-use crate::elite::{DeviceRecord, EliteFile, EliteVariant};
-use crate::evaluation::{BuildRecord, Outcome, TimingRecord};
+use crate::compare::bench::{self, BenchFile};
 use crate::file;
-use crate::journal::{self, EntryRole, Record, Start};
+use crate::record::elite::{DeviceRecord, EliteFile, EliteVariant};
+use crate::record::evaluation::{BuildRecord, Outcome, TimingRecord};
+use crate::record::journal::{self, EntryRole, Record, Start};
 use crate::report;
-use crate::session::DEFAULT;
 use crate::space::Settings;
+use crate::tune::DEFAULT;
 
 /// The name of the best variant, whichever it is.
 pub const BEST: &str = "best";

@@ -1,10 +1,10 @@
 use kbench_runtime::protocol::CacheMode;
 
 use super::*;
-use crate::config::expr::Value;
-use crate::elite::TimingSettings;
-use crate::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
-use crate::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Recall, Record, Start};
+use crate::expr::Value;
+use crate::record::elite::TimingSettings;
+use crate::record::evaluation::{Evaluation, Gate, Outcome, Reason, Rejection, TimingRecord};
+use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Recall, Record, Start};
 
 const THRESHOLD: f64 = 0.01;
 

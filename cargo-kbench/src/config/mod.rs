@@ -11,14 +11,13 @@ use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{CacheMode, Role};
 
+use crate::expr::Expr;
 use crate::space::Space;
-use expr::Expr;
 
 mod check;
 pub mod counters;
 mod decode;
 pub mod diagnostics;
-pub mod expr;
 mod gates;
 mod keys;
 mod load;

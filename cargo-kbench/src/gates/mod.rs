@@ -1,10 +1,11 @@
 //! The gates: pure functions from what was measured to a verdict. One file each.
 
 use crate::config::Level;
-use crate::evaluation::Rejection;
+use crate::record::evaluation::Rejection;
 
 pub mod correctness;
 pub mod counters;
+pub mod fit;
 pub mod impossible;
 pub mod launchable;
 pub mod performance;

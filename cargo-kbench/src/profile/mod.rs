@@ -7,12 +7,13 @@ use kbench_runtime::protocol::Counts;
 use serde::{Serialize, Serializer};
 
 use crate::config::counters::{Condition, ROOFLINE_COMPUTE, ROOFLINE_MEMORY, full_name};
-use crate::elite::DeviceRecord;
-use crate::evaluation::{SourceRecord, TimingRecord};
+use crate::record::elite::DeviceRecord;
+use crate::record::evaluation::{SourceRecord, TimingRecord};
 use crate::space::Settings;
 pub use diagnosis::{Diagnosis, Limiter, diagnose};
 pub use roofline::{Roofline, Share};
 
+pub mod ceilings;
 mod diagnosis;
 pub mod ncu;
 mod roofline;
@@ -179,7 +180,7 @@ impl Profile {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ceilings::{Ceiling, Peak};
+    use crate::profile::ceilings::{Ceiling, Peak};
     use kbench_runtime::stats::Summary;
 
     /// A profile with these metrics, or without any, and shares of the ceilings.

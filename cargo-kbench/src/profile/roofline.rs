@@ -5,8 +5,8 @@ use kbench_runtime::protocol::Role;
 use serde::Serialize;
 
 use super::Counted;
-use crate::ceilings::{Ceiling, Ceilings, Peak};
 use crate::config::{Backend, Kernel};
+use crate::profile::ceilings::{Ceiling, Ceilings, Peak};
 
 /// A tensor pipe that is active for less than this share of the time, in percent, is not what a kernel computes with.
 const TENSOR_IN_USE: f64 = 1.0;

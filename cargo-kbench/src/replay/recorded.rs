@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use crate::config::expr::Value;
+use crate::expr::Value;
 use crate::search::{Candidates, Outcome};
 use crate::space::{Layer, Settings, Space, Toggle, Variant};
 

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::evaluation::Gate;
+use crate::record::evaluation::Gate;
 use crate::report;
 
 const NAMES: [&str; 4] = ["X", "Y", "UNROLL", "FAST"];
@@ -158,21 +158,26 @@ fn files_that_are_no_record_are_refused() {
 /// Four variants of a run that was cut in its fourth, and was resumed.
 #[test]
 fn a_journal_is_read() {
-    use crate::evaluation::{Evaluation, Outcome as Judged, Reason, Rejection};
-    use crate::journal::{Record, Start};
-    let start = |resumed| Record::Start(Start { version: crate::journal::VERSION, resumed, ..Start::default() });
+    use crate::record::evaluation::{Evaluation, Outcome as Judged, Reason, Rejection};
+    use crate::record::journal::{Record, Start};
+    let start =
+        |resumed| Record::Start(Start { version: crate::record::journal::VERSION, resumed, ..Start::default() });
     let rejected = |a: i64| {
-        let settings = crate::space::Settings(vec![("A".to_owned(), crate::config::expr::Value::Int(a))]);
+        let settings = crate::space::Settings(vec![("A".to_owned(), crate::expr::Value::Int(a))]);
         let mut evaluation = Evaluation::new(settings, Vec::new());
-        evaluation.outcome =
-            Judged::Rejected(Rejection::new(crate::evaluation::Gate::Resources, Reason::Registers, "too many", None));
+        evaluation.outcome = Judged::Rejected(Rejection::new(
+            crate::record::evaluation::Gate::Resources,
+            Reason::Registers,
+            "too many",
+            None,
+        ));
         evaluation
     };
     let timed = |a: i64, p50: f64| {
         let mut evaluation = rejected(a);
         evaluation.outcome = Judged::Passed;
         let summary = kbench_runtime::stats::Summary::of(&[p50, p50, p50]).unwrap();
-        evaluation.timing = Some(crate::evaluation::TimingRecord {
+        evaluation.timing = Some(crate::record::evaluation::TimingRecord {
             shape: "s".into(),
             summary,
             batch: 1,

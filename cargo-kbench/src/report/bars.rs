@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::workbench::{Doing, Step};
+use crate::evaluate::{Doing, Step};
 
 /// Columns of a bar.
 const WIDTH: usize = 24;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{Verbosity, WARN, dims, figures, interval, name, rejection, sampling, speedup_interval, time};
-use crate::bench::{BenchEntry, BenchRecord};
+use crate::compare::bench::{BenchEntry, BenchRecord};
 
 /// A column that is there only where the table says what a launch does.
 type Rate = fn(&BenchRecord) -> Option<f64>;

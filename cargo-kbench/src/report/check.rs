@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use super::style::WARN;
 use crate::config::counters::Quantifier;
 use crate::config::{Backend, BaselineKind, Kernel, Level, Objective, PerformanceBound, Search, StrategyName};
-use crate::fit;
+use crate::gates::fit;
 use crate::space::Counts;
 use crate::text::grouped;
 

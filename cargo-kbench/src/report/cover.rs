@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{GOOD, WARN, count, dims, name, time};
-use crate::elite::{CoverRecord, MeasuredVariant};
+use crate::record::elite::{CoverRecord, MeasuredVariant};
 
 /// A table of the shapes with what serves each, and one line that sums it up.
 pub fn covered(cover: &CoverRecord) -> String {

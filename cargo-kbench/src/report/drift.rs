@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{BAD, GOOD, NOTE, WARN, listed, name};
-use crate::drift::{Drift, KernelDrift};
+use crate::compare::drift::{Drift, KernelDrift};
 
 /// A line for each variant that is worse or better, or came or went; changes of the code alone are only counted. With
 /// `verbose`, all of them.

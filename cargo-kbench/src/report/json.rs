@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use super::outln;
 use crate::audit::{Audited, Report};
-use crate::bench::BenchEntry;
 use crate::compare::Compared;
+use crate::compare::bench::BenchEntry;
+use crate::compare::drift::KernelDrift;
 use crate::config::{Kernel, Objective};
-use crate::drift::KernelDrift;
-use crate::elite::CoverRecord;
-use crate::evaluation::{Evaluation, Rejection};
 use crate::profile::Profile;
+use crate::record::elite::CoverRecord;
+use crate::record::evaluation::{Evaluation, Rejection};
 use crate::replay::{Options, Overall, Replayed, Step};
-use crate::session::{Event, Gated, Reporter, Tuned};
 use crate::text;
+use crate::tune::{Event, Gated, Reporter, Tuned};
 
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
@@ -249,14 +249,14 @@ pub fn space(kernel: &Kernel) {
         json!({
             "package": kernel.package,
             "kernel": kernel.name,
-            "valid": crate::session::space_size(kernel),
+            "valid": crate::tune::space_size(kernel),
             "default": space.settings(&space.default),
             "shapes": kernel.shapes.iter().map(|shape| &shape.name).collect::<Vec<_>>(),
             "tuned_at": kernel.shapes[kernel.search.shape].name,
             "strategy": kernel.search.strategy,
             "budget": { "evaluations": kernel.search.evaluations, "seconds": kernel.search.seconds },
             "objectives": kernel.objectives.iter().map(Objective::name).collect::<Vec<_>>(),
-            "warnings": crate::fit::misfits(kernel),
+            "warnings": crate::gates::fit::misfits(kernel),
         }),
     );
 }

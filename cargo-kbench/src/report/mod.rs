@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use kbench_runtime::stats::Speedup;
 
 use crate::config::{Diagnostic, Kernel, Shape};
-use crate::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
+use crate::record::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
 use crate::text::printable;
 use style::{BAD, GOOD, NOTE, WARN};
 

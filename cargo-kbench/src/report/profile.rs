@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::table::Table;
 use super::{GOOD, NOTE, WARN, dims, figures, interval, name, time};
 use crate::config::counters::full_name;
-use crate::evaluation::SourceRecord;
 use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
+use crate::record::evaluation::SourceRecord;
 
 /// The variant, its measured time, the counters, its place below the ceilings, and what to try.
 pub fn profiled(profile: &Profile) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kbench_runtime::protocol::{Disturbance, SmClock};
 
 use super::Verbosity;
-use crate::evaluation::TimingRecord;
+use crate::record::evaluation::TimingRecord;
 
 /// Share of samples from which on it is worth a word that they were taken again, or kept although they should not have been.
 const MANY_DISCARDED: f64 = 0.2;

@@ -11,14 +11,14 @@ use kbench_runtime::stats::FEWEST_ROUNDS;
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use super::{bars, objectives, sampling};
-use crate::compile::Resources;
+use crate::build::Resources;
 use crate::config::{Kernel, Level};
-use crate::elite::{EliteEntry, ProposerRecord, TieRecord};
-use crate::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
 use crate::gates::performance::Verdict;
-use crate::session::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
+use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
+use crate::record::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
 use crate::space::Layer;
 use crate::text::{printable, steers};
+use crate::tune::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {
@@ -213,7 +213,7 @@ fn space_size(kernel: &Kernel) -> String {
 }
 
 fn space_size_of(kernel: &Kernel) -> String {
-    session::space_size(kernel).map_or_else(|| "a space too large to count".to_owned(), |size| count(size, "variant"))
+    tune::space_size(kernel).map_or_else(|| "a space too large to count".to_owned(), |size| count(size, "variant"))
 }
 
 /// Where a search's wall time went, on one line.
@@ -450,7 +450,7 @@ fn against(comparison: &Comparison, other: &str) -> String {
 
 /// The result of gating one variant: a line a gate.
 pub fn gated(gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
-    gates(gated, kernel, &session::gates_of(kernel), verbosity)
+    gates(gated, kernel, &tune::gates_of(kernel), verbosity)
 }
 
 /// The same where no device was found.

@@ -163,8 +163,8 @@ impl Strategy for Evo {
 mod tests {
     use super::*;
     use crate::config::StrategyName;
-    use crate::config::expr::{Expr, Value};
-    use crate::evaluation::Gate;
+    use crate::expr::{Expr, Value};
+    use crate::record::evaluation::Gate;
     use crate::space::{Space, Toggle};
 
     fn space(constraints: &[&str]) -> Space {

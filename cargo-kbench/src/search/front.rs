@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 
 use super::{Candidates, Outcome, Strategy, generator, strategy};
-use crate::compile::Resources;
+use crate::build::Resources;
 use crate::config::Search;
 use crate::space::Variant;
 
@@ -130,8 +130,8 @@ mod tests {
 
     use super::*;
     use crate::config::StrategyName;
-    use crate::config::expr::Value;
-    use crate::evaluation::Gate;
+    use crate::expr::Value;
+    use crate::record::evaluation::Gate;
     use crate::space::{Layer, Space, Toggle};
 
     /// 2,000 variants.

@@ -4,9 +4,9 @@
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::compile::Resources;
+use crate::build::Resources;
 use crate::config::{Search, StrategyName};
-use crate::evaluation::{Evaluation, Gate, Outcome as Judged};
+use crate::record::evaluation::{Evaluation, Gate, Outcome as Judged};
 use crate::space::Variant;
 
 pub mod annealing;

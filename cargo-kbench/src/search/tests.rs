@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::expr::{Expr, Value};
+use crate::expr::{Expr, Value};
 use crate::space::{Layer, Space, Toggle};
 
 fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {

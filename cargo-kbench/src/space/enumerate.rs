@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::solve::{EFFORT, Solutions, Variants};
 use super::{Layer, Space, Variant};
-use crate::config::expr::Expr;
+use crate::expr::Expr;
 
 /// How many points a space has.
 #[derive(Debug, Clone, PartialEq, Eq)]

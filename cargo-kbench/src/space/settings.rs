@@ -6,7 +6,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Space, Toggle, Variant, macro_text};
-use crate::config::expr::Value;
+use crate::expr::Value;
 use crate::text::{did_you_mean, list};
 
 /// Values of toggles by name, in the space's order; a table in JSON and TOML.

@@ -12,8 +12,8 @@ use rand::{Rng, RngExt as _};
 use rayon::prelude::*;
 
 use super::{Space, Variant};
-use crate::config::expr::Expr;
-use crate::config::expr::graph::{Graph, Node, Scalar};
+use crate::expr::Expr;
+use crate::expr::graph::{Graph, Node, Scalar};
 use conjunct::Conjunct;
 use diagram::Diagram;
 use step::Levels;

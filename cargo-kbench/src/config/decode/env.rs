@@ -6,10 +6,10 @@ use kbench_runtime::dtype::DType;
 
 use super::super::Shape;
 use super::super::diagnostics::{Diagnostic, Place, Report};
-use super::super::expr::{EvalError, Expr, Value};
 use super::super::tree::{Item, Node};
 use super::names::SM_COUNT;
 use super::shapes::Shapes;
+use crate::expr::{EvalError, Expr, Value};
 use crate::space::Space;
 
 /// The dimensions and toggles of a kernel.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use kbench_runtime::dtype::DType;
 
 use super::super::diagnostics::{Diagnostic, Place, Report};
-use super::super::expr::Expr;
 use super::super::keys::ARG;
 use super::super::tree::{Entry, Item, Node, Table};
 use super::super::{Arg, Backend, Implementation};
 use super::env::{Env, Need};
 use super::names::{check_macro, find, is_identifier};
 use super::tensors::Tensors;
+use crate::expr::Expr;
 
 /// What an implementation is decoded for.
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 //! What may be called what.
 
 use super::super::diagnostics::{Diagnostic, Place, Report};
-use super::super::expr::parse::RESERVED;
 use super::super::tree::Node;
+use crate::expr::parse::RESERVED;
 use crate::text::did_you_mean;
 
 /// The name that stands for the device's multiprocessors in `grid`.

@@ -5,12 +5,12 @@ use kbench_runtime::pattern::max_finite;
 use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Report};
-use super::super::expr::Expr;
 use super::super::tree::{Entry, Node, Table};
 use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
 use super::env::{Env, Need, integer_range};
 use super::implementation::source;
 use super::names::find;
+use crate::expr::Expr;
 use crate::text::number;
 
 /// Tensors in their final order.

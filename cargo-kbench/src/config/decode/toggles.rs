@@ -1,10 +1,10 @@
 //! Toggles, constraints and the default variant.
 
 use super::super::diagnostics::{Diagnostic, Report};
-use super::super::expr::{Expr, Value};
 use super::super::tree::{Entry, Item, Node, Table};
 use super::env::{parse, place_in};
 use super::names::check_macro;
+use crate::expr::{Expr, Value};
 use crate::space::{Layer, Space, Toggle, Variant, macro_text};
 
 const LAYERS: [Layer; 2] = [Layer::Macro, Layer::Micro];

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{Problem, sound};
-use crate::config::expr::Value;
-use crate::evaluation::Gate;
+use crate::expr::Value;
+use crate::record::evaluation::Gate;
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;

@@ -2,8 +2,8 @@
 //! evaluation cost.
 
 use super::{Problem, sound};
-use crate::evaluation::{Evaluation, Outcome as Judged};
-use crate::journal::{Record, VERSION};
+use crate::record::evaluation::{Evaluation, Outcome as Judged};
+use crate::record::journal::{Record, VERSION};
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;

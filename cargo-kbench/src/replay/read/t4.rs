@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{Problem, sound};
-use crate::config::expr::Value;
-use crate::evaluation::Gate;
+use crate::expr::Value;
+use crate::record::evaluation::Gate;
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;

@@ -5,7 +5,7 @@
 //! powers of two give how many times two divides them, which is what alignment and vector widths depend on. Texts give a
 //! coordinate a value, so that no two are closer than others.
 
-use crate::config::expr::Value;
+use crate::expr::Value;
 use crate::space::{Toggle, Variant};
 
 /// Prior length scale of most features, of the divisibility, and the number of features that they are for: with more

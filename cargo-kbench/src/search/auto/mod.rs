@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
-use crate::compile::Resources;
+use crate::build::Resources;
 use crate::config::Search;
 use crate::space::Variant;
 use features::Features;

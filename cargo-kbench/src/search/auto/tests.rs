@@ -7,8 +7,8 @@ use super::gp::{Factor, Parameters, kernel};
 use super::pool::Pool;
 use super::validity::Validity;
 use super::*;
-use crate::config::expr::Value;
-use crate::evaluation::Gate;
+use crate::expr::Value;
+use crate::record::evaluation::Gate;
 use crate::space::{Layer, Toggle};
 
 fn toggle(name: &str, values: Vec<Value>) -> Toggle {

@@ -6,8 +6,8 @@
 
 use super::Observation;
 use super::pool::{Block, Pool};
-use crate::compile::Resources;
-use crate::evaluation::Gate;
+use crate::build::Resources;
+use crate::record::evaluation::Gate;
 use crate::search::Outcome;
 
 /// No candidate is given up for certain.

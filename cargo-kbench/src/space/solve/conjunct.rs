@@ -1,6 +1,6 @@
 //! Constraints taken apart into what can be decided by itself.
 
-use crate::config::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
+use crate::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
 
 /// One of the parts that must all hold, as alternatives: the first that is true decides, one without a value fails.
 /// Most have only one.

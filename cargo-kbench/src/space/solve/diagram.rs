@@ -10,8 +10,8 @@ use hashbrown::hash_table::Entry;
 use rayon::prelude::*;
 
 use super::step::Step;
-use crate::config::expr::graph::Scalar;
-use crate::executor::INTERRUPTED;
+use crate::expr::graph::Scalar;
+use crate::process::executor::INTERRUPTED;
 
 /// Every path from the first node of the first level down is a solution.
 #[derive(Debug, Clone)]

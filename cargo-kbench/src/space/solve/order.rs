@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::config::expr::graph::{Binary, Graph, Node, NodeId};
+use crate::expr::graph::{Binary, Graph, Node, NodeId};
 
 use super::conjunct::Conjunct;
 use super::step::{Levels, Slot};

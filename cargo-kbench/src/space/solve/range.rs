@@ -4,7 +4,7 @@
 //! For integers, sums, differences and products. An exact result beyond `i64` is an overflow, which violates the
 //! constraint, so that ranges may end at the ends of `i64`.
 
-use crate::config::expr::graph::{Arithmetic, Binary, Comparison, Graph, Node, NodeId, Scalar};
+use crate::expr::graph::{Arithmetic, Binary, Comparison, Graph, Node, NodeId, Scalar};
 
 /// A range, as the registers of its ends; what stands there is no integer where nothing is known.
 #[derive(Debug, Clone, Copy)]

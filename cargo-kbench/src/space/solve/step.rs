@@ -3,7 +3,7 @@
 //! Between two toggles only those partial results are kept that later toggles still need: of `A * B * C <= 1024` the
 //! value of `A * B`. Two ways to bind the toggles so far that leave the same partial results can be completed alike.
 
-use crate::config::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
+use crate::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
 
 use super::conjunct::Conjunct;
 use super::range::{self, Ends, Range};

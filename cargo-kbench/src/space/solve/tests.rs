@@ -5,7 +5,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::config::expr::Value;
+use crate::expr::Value;
 use crate::space::{Layer, Toggle};
 
 fn space(toggles: Vec<Vec<Value>>, constraints: &[String]) -> Space {

@@ -1,0 +1,438 @@
+//! From a source, toggles and flags to machine code in the cache, with what the compiler said of its resources.
+//!
+//! [`Compiler::compile`] takes a [`Unit`] and gives an [`Artifact`] or a typed [`CompileError`]. It may be called from
+//! many threads. What is compiled is kept; `cache.rs` says when that is used again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::fingerprint;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Backend;
+use cache::{Cache, Record};
+use files::{Files, Since};
+use inputs::Inputs;
+use turns::Turns;
+
+pub use error::CompileError;
+
+mod binary;
+mod c;
+mod cache;
+mod cubin;
+mod cuda;
+mod entry;
+mod error;
+mod fake;
+mod files;
+mod inputs;
+mod nvcc;
+pub mod occupancy;
+mod process;
+pub mod profiler;
+mod program;
+mod ptxas;
+pub mod resolve;
+pub mod sanitizer;
+mod search;
+mod signature;
+#[cfg(test)]
+mod tests_c;
+#[cfg(test)]
+mod tests_cuda;
+mod turns;
+
+/// Variables that change what compilers do without a trace in their command line.
+const ENVIRONMENT: [&str; 13] = [
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "GCC_EXEC_PREFIX",
+    "COMPILER_PATH",
+    "LIBRARY_PATH",
+    "LD_RUN_PATH",
+    "CCC_OVERRIDE_OPTIONS",
+    "SDKROOT",
+    "CICC_PATH",
+    "NVVMIR_LIBRARY_DIR",
+    "NVCC_PREPEND_FLAGS",
+    "NVCC_APPEND_FLAGS",
+];
+
+/// For compilations that nothing ends.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// One thing to compile: an entry function of a source with one choice of macros, for one architecture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unit {
+    /// Which compiler.
+    pub backend: Backend,
+    /// Absolute path of the source.
+    #[serde(serialize_with = "serialize_path")]
+    pub source: PathBuf,
+    /// The function: a C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k<64>`).
+    pub entry: String,
+    /// The user's flags, after this tool's own, so that they win.
+    pub flags: Vec<String>,
+    /// Macros, passed as `-DNAME=VALUE` in this order: toggles, then defines.
+    pub macros: Vec<(String, String)>,
+    /// `sm_90a`; only for CUDA, and needed there.
+    pub arch: Option<String>,
+    /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
+    pub signature: Vec<Param>,
+    /// The package's folder: where compilers run, and where they look for headers (`-I`).
+    #[serde(serialize_with = "serialize_path")]
+    pub directory: PathBuf,
+}
+
+/// A declared argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Param {
+    /// The address of a tensor's first element.
+    Tensor {
+        /// Its element type as the function sees it.
+        dtype: DType,
+        /// Whether the function may write to it.
+        writable: bool,
+    },
+    /// A number by value.
+    Scalar(DType),
+    /// A `CUtensorMap` by value; CUDA only.
+    TensorMap,
+}
+
+impl Param {
+    /// Bytes it takes among the parameters of a kernel.
+    fn bytes(self) -> u64 {
+        match self {
+            Param::Tensor { .. } => 8,
+            Param::Scalar(dtype) => dtype.size() as u64,
+            Param::TensorMap => 128,
+        }
+    }
+}
+
+/// Compiled code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// The machine code, a file in the cache. Others may share it: it must not be changed.
+    pub code: PathBuf,
+    /// blake3 of its bytes, in hex.
+    pub hash: String,
+    /// A hash of what runs, without build ids, command lines and the like: equal for twins, and only for them.
+    pub identity: String,
+    /// What to look up in the machine code: a kernel's symbol, or `kbench_entry`.
+    pub symbol: String,
+    /// The compile command, run in the package's folder. Where it writes to is shortened to a bare file name.
+    pub command: Vec<String>,
+    /// The link command; empty where there is none.
+    pub link: Vec<String>,
+    /// The compiler's version line.
+    pub compiler: String,
+    /// A hash over the source and the files it includes from the package's folder, by their paths in it and contents:
+    /// the same wherever the package lies.
+    pub source_hash: String,
+    /// Warnings and advice, as the compiler wrote them.
+    pub messages: String,
+    /// What it uses.
+    pub resources: Resources,
+    /// Whether it came from the cache.
+    pub cached: bool,
+    /// How long its compilation took, whenever that was.
+    pub took: Duration,
+}
+
+/// What the code of an entry function uses. `None`: not applicable, or the compiler did not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resources {
+    /// Registers a thread (CUDA).
+    pub registers: Option<u64>,
+    /// Static shared memory a block in bytes, without what the system reserves (CUDA).
+    pub static_shared: Option<u64>,
+    /// Bytes of spill stores, of the kernel and of functions it calls (CUDA).
+    pub spill_stores: Option<u64>,
+    /// Bytes of spill loads, of the kernel and of functions it calls (CUDA).
+    pub spill_loads: Option<u64>,
+    /// Bytes of stack. CUDA: a thread's, with what it calls. C: the largest frame of any function in the file.
+    pub stack: Option<u64>,
+    /// Bytes of the entry function's machine code.
+    pub code_bytes: Option<u64>,
+    /// Named barriers (CUDA).
+    pub barriers: Option<u64>,
+    /// Most threads a block that the code was compiled for: `__launch_bounds__` (CUDA).
+    pub max_threads: Option<u64>,
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spills = self.spill_stores.zip(self.spill_loads).map(|(stores, loads)| stores + loads);
+        let facts = [
+            (self.registers, "registers"),
+            (self.static_shared, "B static shared"),
+            (spills, "B spills"),
+            (self.stack, "B stack"),
+            (self.code_bytes, "B code"),
+        ];
+        let facts: Vec<String> =
+            facts.into_iter().filter_map(|(value, unit)| Some(format!("{} {unit}", value?))).collect();
+        f.pad(&facts.join(", "))
+    }
+}
+
+/// What a backend makes of a unit.
+struct Built {
+    code: Vec<u8>,
+    identity: String,
+    symbol: String,
+    command: Vec<String>,
+    link: Vec<String>,
+    messages: String,
+    resources: Resources,
+    /// Every file that was read, the source among them.
+    dependencies: Vec<PathBuf>,
+    /// Files that would have been read if they had been there; `None` where that cannot be told, and the outcome is not kept.
+    absent: Option<BTreeSet<PathBuf>>,
+}
+
+/// What stands for a toolchain and the flags of a unit in a key.
+struct Toolchain {
+    /// Its fingerprint.
+    key: String,
+    /// What the flags name.
+    inputs: Inputs,
+    /// Whether everything that it depends on is known.
+    is_tracked: bool,
+}
+
+const NO_PANIC: &str = "nothing panics while it is held";
+
+/// Choices of the user.
+#[derive(Debug, Clone, Default)]
+pub struct CompilerOptions {
+    /// `--nvcc`.
+    pub nvcc: Option<PathBuf>,
+}
+
+/// The compilers of this machine, and the cache. One for a run: it reads each source and header once, and so sees one
+/// state of them; make a new one to see edits.
+#[derive(Debug)]
+pub struct Compiler {
+    work_directory: PathBuf,
+    options: CompilerOptions,
+    cache: Cache,
+    files: Files,
+    /// What was made in this run and is not kept, by key.
+    unkept: Mutex<HashMap<String, (Record, PathBuf)>>,
+    environment: Vec<(&'static str, Option<Vec<u8>>)>,
+    cc: OnceLock<Result<c::Cc, Missing>>,
+    nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
+    turns: Turns,
+    busy: Mutex<Duration>,
+}
+
+/// A search for a compiler that failed, to be told once for each unit.
+#[derive(Debug, Clone)]
+struct Missing {
+    what: String,
+    help: String,
+}
+
+impl Compiler {
+    /// A compiler that keeps its files in `work_directory`, `<target>/kbench`. Nothing is searched or written yet.
+    pub fn new(work_directory: &Path, options: CompilerOptions) -> Self {
+        let work_directory = std::path::absolute(work_directory).unwrap_or_else(|_| work_directory.to_owned());
+        let environment = ENVIRONMENT.map(|name| (name, env::var_os(name).map(text)));
+        Self {
+            cache: Cache::new(work_directory.join("cache")),
+            work_directory,
+            options,
+            files: Files::default(),
+            unkept: Mutex::default(),
+            environment: environment.into(),
+            cc: OnceLock::new(),
+            nvcc: OnceLock::new(),
+            turns: Turns::default(),
+            busy: Mutex::default(),
+        }
+    }
+
+    /// Compiles a unit, or finds it in the cache.
+    pub fn compile(&self, unit: &Unit) -> Result<Artifact, CompileError> {
+        self.compile_until(unit, &NEVER)
+    }
+
+    /// The same, given up once `ended` is true.
+    pub fn compile_until(&self, unit: &Unit, ended: &AtomicBool) -> Result<Artifact, CompileError> {
+        let (toolchain, compiler, extension) = match unit.backend {
+            Backend::C => {
+                let cc = self.cc()?;
+                (cc.toolchain(unit, &self.files)?, cc.version.clone(), "so")
+            }
+            Backend::Cuda => {
+                let nvcc = self.nvcc()?;
+                (nvcc.toolchain(unit, &self.files)?, nvcc.version.clone(), "cubin")
+            }
+            Backend::Fake => {
+                let (key, inputs) = (String::new(), Inputs::default());
+                (Toolchain { key, inputs, is_tracked: true }, "fake".to_owned(), "json")
+            }
+        };
+        let source = self.files.hash(&unit.source).map_err(CompileError::io("read", &unit.source))?;
+        let named = &toolchain.inputs.files;
+        let named: Vec<_> = named.iter().map(|(path, hash)| (text(path), hash)).collect();
+        let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, &toolchain.key, named));
+        let _turn = self.turns.take(&key);
+        let is_tracked = toolchain.is_tracked && !toolchain.inputs.untracked;
+        let kept = if is_tracked { self.cache.load(&key, extension, &self.files) } else { None };
+        let cached = kept.or_else(|| self.unkept.lock().expect(NO_PANIC).get(&key).cloned());
+        let is_cached = cached.is_some();
+        let (record, code) = if let Some(found) = cached {
+            found
+        } else {
+            let began = Instant::now();
+            let tracked = is_tracked.then_some(&toolchain.inputs);
+            let built = self.build(unit, &key, extension, ended, tracked);
+            *self.busy.lock().expect(NO_PANIC) += began.elapsed();
+            built?
+        };
+        let Record { hash, identity, symbol, command, link, source_hash, messages, resources, took } = record;
+        Ok(Artifact {
+            code,
+            hash,
+            identity,
+            symbol,
+            command,
+            link,
+            compiler,
+            source_hash,
+            messages,
+            resources,
+            cached: is_cached,
+            took,
+        })
+    }
+
+    /// Time spent compiling so far, all threads together; what came from the cache took none.
+    pub fn busy(&self) -> Duration {
+        *self.busy.lock().expect(NO_PANIC)
+    }
+
+    /// Path and version line of nvcc.
+    pub fn cuda_compiler(&self) -> Result<(&Path, &str), CompileError> {
+        let nvcc = self.nvcc()?;
+        Ok((&nvcc.path, &nvcc.version))
+    }
+
+    /// Compiles, and keeps the outcome where `tracked` says what the flags name.
+    fn build(
+        &self,
+        unit: &Unit,
+        key: &str,
+        extension: &str,
+        ended: &AtomicBool,
+        tracked: Option<&Inputs>,
+    ) -> Result<(Record, PathBuf), CompileError> {
+        let work = self.cache.work_folder()?;
+        let (began, started) = (Instant::now(), SystemTime::now());
+        let built = match unit.backend {
+            Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
+            Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
+            Backend::Fake => fake::build(unit)?,
+        };
+        // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.
+        let mut sure = true;
+        let mut files = Vec::with_capacity(built.dependencies.len());
+        for path in built.dependencies {
+            match self.files.since(&path, started).map_err(CompileError::io("read", &path))? {
+                Since::Same => {}
+                Since::Unsure => sure = false,
+                Since::Changed => return Err(CompileError::Changed { path }),
+            }
+            let hash = self.files.hash(&path).map_err(CompileError::io("read", &path))?;
+            files.push((path, hash));
+        }
+        let record = Record {
+            hash: fingerprint::of_bytes(&built.code),
+            identity: built.identity,
+            symbol: built.symbol,
+            command: built.command,
+            link: built.link,
+            source_hash: source_hash(&unit.directory, &unit.source, &files),
+            messages: built.messages,
+            resources: built.resources,
+            took: began.elapsed(),
+        };
+        let code = self.cache.store_code(&built.code, &record.hash, extension)?;
+        match built.absent.filter(|_| sure && tracked.is_some()) {
+            Some(absent) => self.cache.store(key, files, &absent, record.clone())?,
+            None => drop(self.unkept.lock().expect(NO_PANIC).insert(key.to_owned(), (record.clone(), code.clone()))),
+        }
+        Ok((record, code))
+    }
+
+    fn cc(&self) -> Result<&c::Cc, CompileError> {
+        // The crate's probes are swept with what interrupted compilers leave.
+        let find = || c::Cc::find(&self.work_directory.join("cache/tmp"));
+        once(&self.cc, find)
+    }
+
+    fn nvcc(&self) -> Result<&cuda::Nvcc, CompileError> {
+        once(&self.nvcc, || cuda::Nvcc::find(self.options.nvcc.as_deref(), &self.work_directory))
+    }
+}
+
+fn serialize_path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    text(path).serialize(serializer)
+}
+
+/// A path or the value of a variable, whether it is UTF-8 or not, for fingerprints.
+fn text(text: impl AsRef<OsStr>) -> Vec<u8> {
+    text.as_ref().as_encoded_bytes().to_vec()
+}
+
+/// Searches once; every later call has the same answer.
+fn once<T>(
+    cell: &OnceLock<Result<T, Missing>>,
+    find: impl FnOnce() -> Result<T, CompileError>,
+) -> Result<&T, CompileError> {
+    let found = cell.get_or_init(|| {
+        find().map_err(|error| match error {
+            CompileError::NoCompiler { what, help } => Missing { what, help },
+            other => Missing { what: other.to_string(), help: "see above".to_owned() },
+        })
+    });
+    found.as_ref().map_err(|Missing { what, help }| CompileError::NoCompiler { what: what.clone(), help: help.clone() })
+}
+
+/// See [`Artifact::source_hash`].
+fn source_hash(directory: &Path, source: &Path, files: &[(PathBuf, String)]) -> String {
+    let mut own: Vec<_> = files
+        .iter()
+        .filter_map(|(path, hash)| {
+            let path = fs::canonicalize(path).ok()?;
+            let root = fs::canonicalize(directory).ok()?;
+            let name = match path.strip_prefix(root) {
+                Ok(name) => name.to_owned(),
+                // A source outside its package still counts, by its name alone.
+                Err(_) if path == fs::canonicalize(source).ok()? => PathBuf::from(source.file_name()?),
+                Err(_) => return None,
+            };
+            Some((name, hash))
+        })
+        .collect();
+    own.sort();
+    own.dedup();
+    let own: Vec<_> = own.iter().map(|(name, hash)| (text(name), hash)).collect();
+    fingerprint::of("sources", &own)
+}

@@ -1,0 +1,283 @@
+//! Running a compiler and keeping what it said.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::error::CompileError;
+use crate::process::executor::{INTERRUPTED, PATIENCE};
+
+/// How often a compiler is looked at.
+const TICK: Duration = Duration::from_millis(2);
+
+/// One run of a compiler.
+#[derive(Debug, Clone)]
+pub(super) struct Invocation {
+    program: OsString,
+    args: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: PathBuf,
+}
+
+impl Invocation {
+    /// A run of `program` in `directory`.
+    pub(super) fn new(program: impl AsRef<OsStr>, directory: &Path) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            environment: Vec::new(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Where it runs.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Appends an argument.
+    pub(super) fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Appends arguments.
+    pub(super) fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Appends `-DNAME=VALUE` for each macro.
+    pub(super) fn macros(&mut self, macros: &[(String, String)]) -> &mut Self {
+        self.args(macros.iter().map(|(name, value)| format!("-D{name}={value}")))
+    }
+
+    /// Sets an environment variable.
+    pub(super) fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The command as it is recorded: files of the temporary folder by their bare names, since it is gone afterwards.
+    pub(super) fn recorded(&self, temporary: &Path) -> Vec<String> {
+        let prefix = format!("{}/", temporary.display());
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| word.to_string_lossy().replace(&prefix, ""))
+            .collect()
+    }
+
+    /// Runs it to its end, or until `ended` is true, and returns what it printed, both streams; fails unless it exits with 0.
+    pub(super) fn run(&self, temporary: &Path, ended: &AtomicBool) -> Result<String, CompileError> {
+        self.run_for(temporary, ended, PATIENCE)
+    }
+
+    fn run_for(&self, temporary: &Path, unwanted: &AtomicBool, limit: Duration) -> Result<String, CompileError> {
+        if unwanted.load(Ordering::Relaxed) {
+            return Err(CompileError::Unwanted);
+        }
+        let in_temporary = CompileError::io("keep a compiler's words in", temporary);
+        let file = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
+        let (stdout, stderr, mut file) = file.map_err(in_temporary)?;
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .env("LC_ALL", "C")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.not_started(error))?;
+        let ended = wait(&mut child, unwanted, limit).map_err(CompileError::io("wait for a compiler in", temporary))?;
+        let mut said = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut said));
+        read.map_err(CompileError::io("read a compiler's words in", temporary))?;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        if unwanted.load(Ordering::Relaxed) {
+            return Err(CompileError::Unwanted);
+        }
+        let Some(status) = ended else {
+            return Err(CompileError::TooLong { command: self.recorded(temporary), seconds: limit.as_secs() });
+        };
+        if status.success() {
+            return Ok(said);
+        }
+        // A full disk is not the source's fault. The words are the C library's, the locale is set to C.
+        if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+            let error = io::Error::new(io::ErrorKind::StorageFull, said.trim().to_owned());
+            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
+        }
+        let command = self.recorded(temporary);
+        // Ended by us: whoever interrupts the run wants no verdict.
+        let interrupt = INTERRUPTED.load(Ordering::Relaxed).then_some(Signal::SIGINT as i32);
+        if let Some(signal) = interrupt.or_else(|| status.signal()).or_else(|| signal_of_a_child(&said)) {
+            return Err(CompileError::Killed { command, signal });
+        }
+        Err(CompileError::Failed { command, status: status.to_string(), stderr: said })
+    }
+
+    fn not_started(&self, error: io::Error) -> CompileError {
+        if error.kind() == io::ErrorKind::NotFound && self.directory.is_dir() {
+            return CompileError::NoCompiler {
+                what: format!("`{}` was not found", self.program.to_string_lossy()),
+                help: "install it, or name another".to_owned(),
+            };
+        }
+        let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
+        CompileError::Io { action: "run a compiler in", path: path.to_owned(), error }
+    }
+}
+
+/// How it ended; `None` where it took too long. Ends it, with all that it started, then, after an interrupt, and once it is unwanted.
+fn wait(child: &mut Child, unwanted: &AtomicBool, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let interrupted = INTERRUPTED.load(Ordering::Relaxed) || unwanted.load(Ordering::Relaxed);
+        if interrupted || Instant::now() >= until {
+            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+            let status = child.wait()?;
+            return Ok(interrupted.then_some(status));
+        }
+        thread::sleep(TICK);
+    }
+}
+
+/// Compiler drivers outlive their passes: nvcc says `'cicc' died due to signal 9 (Kill signal)`, gcc
+/// `fatal error: Killed signal terminated program cc1`.
+fn signal_of_a_child(said: &str) -> Option<i32> {
+    if let Some((_, rest)) = said.split_once("died due to signal ") {
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        // SIGSEGV, SIGABRT and their like are the compiler's own crash on this source.
+        return number.parse().ok().filter(|signal| [2, 9, 15].contains(signal));
+    }
+    [("Interrupt", 2), ("Killed", 9), ("Terminated", 15)]
+        .into_iter()
+        .find(|(name, _)| said.contains(&format!("fatal error: {name} signal terminated program")))
+        .map(|(_, signal)| signal)
+}
+
+/// The first line that `program --version` prints for which `wanted` holds.
+pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).env("LC_ALL", "C").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| wanted(line)).or_else(|| text.lines().next());
+    line.map(|line| line.trim().to_owned()).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        io::Error::other(format!("`{} --version` said nothing ({}) {said}", program.display(), output.status))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::NEVER;
+
+    fn shell(script: &str) -> Invocation {
+        let mut invocation = Invocation::new("sh", Path::new("/"));
+        invocation.arg("-c").arg(script);
+        invocation
+    }
+
+    #[test]
+    fn a_failure_keeps_the_compilers_words_and_the_command() {
+        let error = shell("echo out; echo err >&2; exit 3").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        let CompileError::Failed { command, status, stderr } = error else { panic!("{error:?}") };
+        assert_eq!(command[..2], ["sh", "-c"]);
+        assert_eq!(status, "exit status: 3");
+        assert_eq!(stderr, "out\nerr\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_not_a_refusal() {
+        let script = "echo 'as: kernel.o: No space left on device' >&2; exit 1";
+        let error = shell(script).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        assert!(matches!(&error, CompileError::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull));
+    }
+
+    #[test]
+    fn a_compiler_that_was_ended_is_not_a_refusal() {
+        let error = shell("kill -TERM $$").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        assert!(matches!(error, CompileError::Killed { signal: 15, .. }), "{error:?}");
+        let error = shell("echo \"nvcc error   : 'cicc' died due to signal 9 (Kill signal)\" >&2; exit 9")
+            .run(Path::new("/tmp/t"), &NEVER)
+            .unwrap_err();
+        assert!(matches!(error, CompileError::Killed { signal: 9, .. }), "{error:?}");
+        assert_eq!(signal_of_a_child("'cicc' died due to signal 11 (Invalid memory reference)"), None);
+        assert_eq!(signal_of_a_child("gcc: fatal error: Killed signal terminated program cc1"), Some(9));
+    }
+
+    /// A compiler that starts another and waits for it; the file gets the other's number.
+    fn endless(file: &Path) -> Invocation {
+        shell(&format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display()))
+    }
+
+    fn assert_gone(file: &Path) {
+        let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            // What nobody waits for any more may stay a zombie.
+            Ok(stat) => stat.contains(") Z"),
+            Err(_) => true,
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !gone() {
+            assert!(Instant::now() < until, "it goes on");
+            thread::sleep(TICK);
+        }
+    }
+
+    #[test]
+    fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let error = endless(&file).run_for(Path::new("/tmp/t"), &NEVER, Duration::from_millis(500)).unwrap_err();
+        assert!(matches!(error, CompileError::TooLong { .. }) && error.is_variants_own(), "{error:?}");
+        assert_gone(&file);
+    }
+
+    #[test]
+    fn a_compiler_that_nobody_wants_any_more_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let ended = AtomicBool::new(false);
+        let error = thread::scope(|scope| {
+            let compiler = scope.spawn(|| endless(&file).run(Path::new("/tmp/t"), &ended).unwrap_err());
+            while !file.exists() {
+                thread::sleep(TICK);
+            }
+            ended.store(true, Ordering::Relaxed);
+            compiler.join().unwrap()
+        });
+        assert!(matches!(error, CompileError::Unwanted) && !error.is_variants_own(), "{error:?}");
+        assert_gone(&file);
+        let error = shell("exit 0").run(Path::new("/tmp/t"), &ended).unwrap_err();
+        assert!(matches!(error, CompileError::Unwanted), "none is started");
+    }
+
+    #[test]
+    fn a_missing_program_is_a_missing_compiler() {
+        let error = Invocation::new("no-such-compiler", Path::new("/")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");
+        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        assert!(matches!(error, CompileError::Io { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn the_recorded_command_names_no_temporary_folder() {
+        let mut invocation = Invocation::new("cc", Path::new("/"));
+        invocation.macros(&[("A".into(), "1".into())]).arg("-o").arg("/tmp/t1/kernel.o");
+        assert_eq!(invocation.recorded(Path::new("/tmp/t1")), ["cc", "-DA=1", "-o", "kernel.o"]);
+    }
+}

@@ -1,0 +1,254 @@
+//! From the table to the protocol: expressions at one shape and variant become numbers.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::{self, Case, Geometry, Launch, Number, Source, TensorSpec};
+
+use crate::build::{Artifact, Param};
+use crate::config::{Arg, Backend, Implementation, Init, Kernel, Shape};
+use crate::expr::{EvalError, Expr, Value};
+use crate::space::Variant;
+
+/// A kernel at one shape and variant: the place where its expressions have values.
+#[derive(Debug, Clone, Copy)]
+pub struct Point<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// The shape.
+    pub shape: &'a Shape,
+    /// The variant.
+    pub variant: &'a Variant,
+    /// What `SM_COUNT` means; 1 where no device is open, which only the grid notices.
+    pub multiprocessors: u32,
+}
+
+/// Why a point has no launch: an expression fails, or its value makes no sense there.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} = \"{text}\": {why}")]
+pub struct ResolveError {
+    what: String,
+    text: String,
+    why: String,
+}
+
+impl Point<'_> {
+    fn eval(&self, what: &str, expr: &Expr) -> Result<Value, ResolveError> {
+        let lookup = |name: &str| -> Option<Value> {
+            let dim = self.shape.dims.iter().find(|(dim, _)| dim == name).map(|&(_, size)| Value::Int(size));
+            dim.or_else(|| self.kernel.space.value(self.variant, name).cloned())
+                .or_else(|| (name == "SM_COUNT").then(|| Value::Int(i64::from(self.multiprocessors))))
+        };
+        expr.eval(&lookup).map_err(|error: EvalError| resolve_error(what, expr, &error.to_string()))
+    }
+
+    fn unsigned(&self, what: &str, expr: &Expr, least: i64) -> Result<u64, ResolveError> {
+        let value = match self.eval(what, expr)? {
+            Value::Int(value) => value,
+            Value::Bool(value) => i64::from(value),
+            Value::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => value as i64,
+            other => return Err(resolve_error(what, expr, &format!("{other:?} is not an integer"))),
+        };
+        if value < least {
+            return Err(resolve_error(what, expr, &format!("{value} is less than {least}")));
+        }
+        Ok(value as u64)
+    }
+
+    fn unsigned32(&self, what: &str, expr: &Expr, least: i64) -> Result<u32, ResolveError> {
+        let value = self.unsigned(what, expr, least)?;
+        u32::try_from(value).map_err(|_| resolve_error(what, expr, &format!("{value} exceeds 32 bits")))
+    }
+
+    fn three(&self, what: &str, exprs: &[Expr]) -> Result<[u32; 3], ResolveError> {
+        let mut sizes = [1; 3];
+        for (size, expr) in sizes.iter_mut().zip(exprs) {
+            *size = self.unsigned32(what, expr, 1)?;
+        }
+        Ok(sizes)
+    }
+
+    /// The macros of a build, toggles first.
+    pub fn macros(&self, implementation: &Implementation) -> Result<Vec<(String, String)>, ResolveError> {
+        let mut macros = self.kernel.space.defines(self.variant);
+        for (name, expr) in &implementation.defines {
+            let text = match self.eval(name, expr)? {
+                Value::Bool(value) => i32::from(value).to_string(),
+                Value::Int(value) => value.to_string(),
+                // `{:?}` keeps the point, so that C reads a double.
+                Value::Float(value) => format!("{value:?}"),
+                Value::Str(value) => value,
+            };
+            macros.push((name.clone(), text));
+        }
+        Ok(macros)
+    }
+
+    /// Grid, block and shared memory.
+    pub fn geometry(&self, implementation: &Implementation) -> Result<Geometry, ResolveError> {
+        let cluster = &implementation.cluster;
+        Ok(Geometry {
+            grid: self.three("grid", &implementation.grid)?,
+            block: self.three("block", &implementation.block)?,
+            cluster: if cluster.is_empty() { None } else { Some(self.three("cluster", cluster)?) },
+            dynamic_shared: match &implementation.dynamic_shared {
+                Some(expr) => self.unsigned32("dynamic_shared", expr, 0)?,
+                None => 0,
+            },
+            cooperative: implementation.cooperative,
+        })
+    }
+
+    /// The launch of a compiled implementation.
+    pub fn launch(&self, implementation: &Implementation, artifact: &Artifact) -> Result<Launch, ResolveError> {
+        let args = implementation.args.iter().map(|arg| self.arg(arg)).collect::<Result<_, _>>()?;
+        Ok(Launch {
+            device: device_kind(implementation.backend),
+            blob: artifact.hash.clone(),
+            entry: artifact.symbol.clone(),
+            args,
+            geometry: self.geometry(implementation)?,
+        })
+    }
+
+    fn arg(&self, arg: &Arg) -> Result<protocol::Arg, ResolveError> {
+        Ok(match arg {
+            Arg::Tensor(tensor) => protocol::Arg::Tensor(*tensor),
+            Arg::Scalar { dtype, value } => {
+                let number = match self.eval("scalar", value)? {
+                    Value::Bool(flag) => Number::Int(i64::from(flag)),
+                    Value::Int(number) => Number::Int(number),
+                    Value::Float(number) if dtype.is_float() => Number::Float(number),
+                    Value::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Number::Int(number as i64),
+                    other => return Err(resolve_error("scalar", value, &format!("{other:?} is no {dtype}"))),
+                };
+                if let Number::Int(number) = number
+                    && !fits(*dtype, number)
+                {
+                    return Err(resolve_error("scalar", value, &format!("{number} does not fit {dtype}")));
+                }
+                protocol::Arg::Scalar { dtype: *dtype, value: number }
+            }
+            Arg::TensorMap { .. } => protocol::Arg::TensorMap(self.tensor_map(arg)?),
+            Arg::Symbol { symbol, tensor } => protocol::Arg::Symbol { symbol: symbol.clone(), tensor: *tensor },
+        })
+    }
+
+    /// The sizes of a tensor map; of no other argument.
+    pub(crate) fn tensor_map(&self, arg: &Arg) -> Result<protocol::TensorMap, ResolveError> {
+        let Arg::TensorMap { tensor, dims, r#box, swizzle } = arg else { unreachable!("{arg:?} is no tensor map") };
+        let own = &self.kernel.tensors[*tensor].dims;
+        let dims = if dims.is_empty() { own } else { dims };
+        Ok(protocol::TensorMap {
+            tensor: *tensor,
+            dims: dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?,
+            r#box: r#box.iter().map(|size| self.unsigned32("box", size, 1)).collect::<Result<_, _>>()?,
+            swizzle: *swizzle,
+        })
+    }
+
+    /// The kernel's tensors. `files` holds the blob of each tensor file.
+    pub fn tensors(&self, files: &HashMap<PathBuf, String>) -> Result<Vec<TensorSpec>, ResolveError> {
+        self.kernel
+            .tensors
+            .iter()
+            .map(|tensor| {
+                let dims: Vec<u64> =
+                    tensor.dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?;
+                let bytes = dims.iter().try_fold(tensor.dtype.size() as u64, |bytes, dim| bytes.checked_mul(*dim));
+                if bytes.is_none_or(|bytes| bytes > i64::MAX as u64)
+                    && let Some(dim) = tensor.dims.first()
+                {
+                    return Err(resolve_error(&tensor.name, dim, "no memory is that large"));
+                }
+                Ok(TensorSpec {
+                    name: tensor.name.clone(),
+                    dtype: tensor.dtype,
+                    dims,
+                    role: tensor.role,
+                    source: source(&tensor.init, files),
+                })
+            })
+            .collect()
+    }
+
+    /// The whole case.
+    pub fn case(
+        &self,
+        implementation: &Implementation,
+        artifact: &Artifact,
+        files: &HashMap<PathBuf, String>,
+    ) -> Result<Case, ResolveError> {
+        Ok(Case { tensors: self.tensors(files)?, launch: self.launch(implementation, artifact)? })
+    }
+
+    /// What one launch does: floating-point operations and bytes, where the table says.
+    pub fn work(&self) -> (Option<f64>, Option<f64>) {
+        let number = |what, expr: &Option<Expr>| match self.eval(what, expr.as_ref()?).ok()? {
+            Value::Int(value) => Some(value as f64),
+            Value::Float(value) => Some(value),
+            _ => None,
+        };
+        (number("flops", &self.kernel.work.flops), number("bytes", &self.kernel.work.bytes))
+    }
+}
+
+fn resolve_error(what: &str, expr: &Expr, why: &str) -> ResolveError {
+    ResolveError { what: what.to_owned(), text: expr.text().to_owned(), why: why.to_owned() }
+}
+
+fn fits(dtype: DType, number: i64) -> bool {
+    match dtype {
+        DType::I8 => i8::try_from(number).is_ok(),
+        DType::I16 => i16::try_from(number).is_ok(),
+        DType::I32 => i32::try_from(number).is_ok(),
+        DType::U8 => u8::try_from(number).is_ok(),
+        DType::U16 => u16::try_from(number).is_ok(),
+        DType::U32 => u32::try_from(number).is_ok(),
+        DType::U64 => number >= 0,
+        _ => true,
+    }
+}
+
+pub(crate) fn source(init: &Init, files: &HashMap<PathBuf, String>) -> Source {
+    match init {
+        Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
+        Init::Uniform { low, high } => Source::Uniform { low: *low, high: *high },
+        Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
+        Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
+        Init::Constant(value) => Source::Constant(*value),
+        Init::File { path, tensor } => {
+            Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
+        }
+        Init::Quantize { from, scale, scale_dims } => {
+            Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
+        }
+        Init::Scale => Source::Scale,
+        Init::None => Source::None,
+    }
+}
+
+/// The device that runs what a backend compiles.
+pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
+    match backend {
+        Backend::Cuda => protocol::DeviceKind::Cuda,
+        Backend::C => protocol::DeviceKind::Host,
+        Backend::Fake => protocol::DeviceKind::Fake,
+    }
+}
+
+/// What the C compiler is to check the definition against. A reference gets every floating-point tensor as `precision`.
+pub fn signature(kernel: &Kernel, implementation: &Implementation, precision: Option<DType>) -> Vec<Param> {
+    let parameters = implementation.args.iter().filter_map(|arg| match arg {
+        Arg::Tensor(tensor) => {
+            let tensor = &kernel.tensors[*tensor];
+            let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
+            Some(Param::Tensor { dtype, writable: tensor.role != protocol::Role::In })
+        }
+        Arg::Scalar { dtype, .. } => Some(Param::Scalar(*dtype)),
+        Arg::TensorMap { .. } => Some(Param::TensorMap),
+        Arg::Symbol { .. } => None,
+    });
+    parameters.collect()
+}

@@ -1,0 +1,268 @@
+//! `cargo kbench autotune`: the search, and elite.json.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use super::{Exit, compiler, load, overridden, selected, skip};
+use crate::build::Compiler;
+use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
+use crate::config::{Kernel, Level, Package, Project};
+use crate::evaluate::{RunError, Workbench};
+use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
+use crate::record::journal::{Journal, Recall};
+use crate::report::{
+    self, Verbosity,
+    json::Json,
+    out,
+    terminal::{self, Terminal},
+};
+use crate::space::Variant;
+use crate::tune::warm::{self, WarmStart};
+use crate::tune::{self, Ahead, Reporter, TuneOptions, per_shape};
+
+/// Runs the verb.
+pub fn run(
+    select: &SelectArgs,
+    tools: &ToolArgs,
+    measure: &MeasureArgs,
+    tune: &TuneArgs,
+    output: &OutputArgs,
+) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    // A file that cannot be added to is better known before the search than after it.
+    EliteFile::check(&project.elite_path())?;
+    let mut from = Vec::new();
+    for path in &tune.from {
+        // One that is not there is an empty file to those who write it, and a mistake here.
+        std::fs::metadata(path).map_err(|error| anyhow::anyhow!("--from {}: {error}", path.display()))?;
+        from.extend(EliteFile::read(path)?.kernels);
+    }
+    let compiler = compiler(&project, tools);
+    let mut exit = Exit::Pass;
+    for (package, kernel) in selected(&project, select) {
+        let kernel = overridden(kernel, measure)?;
+        let flags = flags_of_gate(select, tools, measure);
+        let tuning = Tuning {
+            project: &project,
+            package,
+            compiler: &compiler,
+            device: measure.device,
+            tune,
+            output,
+            flags: &flags,
+        };
+        let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
+        let tuned = if tune.per_shape { tuning.each_shape(&kernel, &from) } else { tuning.whole(&kernel, &from) };
+        match tuned {
+            Ok(of_kernel) => exit = exit.max(of_kernel),
+            Err(error) => exit = exit.max(skip(&kernel, error)?),
+        }
+    }
+    Ok(exit)
+}
+
+/// What a search found.
+struct Found {
+    /// The best; none where nothing survived.
+    elite: Vec<EliteVariant>,
+    /// [`Exit::Failed`] where nothing survived, or the winner misses a limit that is denied.
+    exit: Exit,
+}
+
+/// What all searches of a run share.
+#[derive(Clone, Copy)]
+struct Tuning<'a> {
+    project: &'a Project,
+    package: &'a Package,
+    compiler: &'a Compiler,
+    device: u32,
+    tune: &'a TuneArgs,
+    output: &'a OutputArgs,
+    /// What a `gate` of the winner has to be told of this run.
+    flags: &'a [String],
+}
+
+/// The flags that say where things are and what is measured, for a `gate` of the same.
+fn flags_of_gate(select: &SelectArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let shapes = (!measure.shapes.is_empty()).then(|| measure.shapes.join(","));
+    let device = (measure.device != 0).then(|| measure.device.to_string());
+    let flags = [
+        ("--manifest-path", path(&select.manifest_path)),
+        ("--target-dir", path(&select.target_dir)),
+        ("--nvcc", path(&tools.nvcc)),
+        ("--shapes", shapes),
+        ("--device", device),
+    ];
+    flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
+}
+
+impl<'a> Tuning<'a> {
+    /// Tunes a kernel for the shape of its search.
+    fn whole(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
+        let journal = self.journal(kernel);
+        let shape = &kernel.shapes[kernel.search.shape].name;
+        Ok(self.search(kernel, &journal, from, &[shape])?.exit)
+    }
+
+    /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all at every shape.
+    fn each_shape(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
+        let shapes = per_shape::shapes(kernel);
+        // What is measured at every shape has to be right there.
+        let mut kernel = kernel.clone();
+        kernel.gates.correctness.shapes.clone_from(&shapes);
+        let kernel = &kernel;
+        let folder = self.journal_folder(kernel).join(&kernel.name);
+        let mut union: Vec<Variant> = Vec::new();
+        let mut exit = Exit::Pass;
+        let mut all_survived = true;
+        for (at, &shape) in shapes.iter().enumerate() {
+            let mut kernel = kernel.clone();
+            kernel.search.shape = shape;
+            let name = &kernel.shapes[shape].name;
+            self.say("Shape", Verbosity::Normal, format_args!("{name}, {} of {}", at + 1, shapes.len()));
+            // What an earlier run found for the shapes to come is no start, so that the same command run twice does the same.
+            let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
+            let found =
+                self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
+            exit = exit.max(found.exit);
+            all_survived &= !found.elite.is_empty();
+            for elite in &found.elite {
+                let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
+                if !union.contains(&variant) {
+                    union.push(variant);
+                }
+            }
+        }
+        if all_survived && shapes.len() > 1 {
+            exit = exit.max(self.cover(kernel, &shapes, &union)?);
+        }
+        Ok(exit)
+    }
+
+    /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
+    fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
+        let ahead = Ahead::default();
+        let bench = self.bench(kernel);
+        let builder = bench.builder.clone();
+        thread::scope(|scope| {
+            ahead.compile(scope, &builder);
+            let elite = self.search_with(bench, journal, from, but, &ahead);
+            ahead.end();
+            elite
+        })
+    }
+
+    fn search_with(
+        self,
+        mut bench: Workbench<'_>,
+        journal: &Path,
+        from: &[&EliteEntry],
+        but: &[&str],
+        ahead: &Ahead,
+    ) -> Result<Found, RunError> {
+        let kernel = bench.kernel;
+        let device = bench.open(Some(&kernel.space.default))?;
+        let path = self.project.elite_path();
+        let warm = if self.tune.cold {
+            WarmStart::default()
+        } else {
+            let file = EliteFile::read(&path)?;
+            let own = warm::earlier(&file.kernels, kernel, &device.name, but);
+            WarmStart::new(kernel, from.iter().copied().chain(own))
+        };
+        self.say_start(&warm);
+        let shape = &kernel.shapes[kernel.search.shape];
+        let on_file = EliteFile::read(&path)?.winner(&kernel.package, &kernel.name, &device.name, &shape.name);
+        let (proposed, root) = (self.project.own_directory().join("proposed"), path.parent().unwrap_or(&path));
+        let recall = match self.tune {
+            TuneArgs { resume: true, .. } => Recall::Run,
+            TuneArgs { fresh: true, .. } => Recall::Nothing,
+            TuneArgs { .. } => Recall::Variants,
+        };
+        let on_file = on_file.as_ref();
+        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead, on_file };
+        let tuned = tune::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
+        let survived = !tuned.entry.elite.is_empty();
+        let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
+        if self.output.json() {
+            report::json::tuned(&tuned);
+        } else {
+            out!("{}", terminal::tuned(&tuned, kernel, &path, self.flags, self.output.verbosity()));
+            self.say("Spent", Verbosity::Verbose, terminal::spent(&tuned.spent));
+            let seconds = tuned.seconds;
+            self.say(
+                "Finished",
+                Verbosity::Normal,
+                format_args!("in {seconds:.1} s; journal in {}", journal.display()),
+            );
+        }
+        // Only now: what was found is told, whether it can be kept or not.
+        kept?;
+        let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
+        let exit = if survived && !misses { Exit::Pass } else { Exit::Failed };
+        Ok(Found { elite: tuned.entry.elite, exit })
+    }
+
+    fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
+        let mut bench = self.bench(kernel);
+        let device = bench.open(None)?;
+        let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
+        let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
+        journal.start(tune::start(kernel, &device, self.tune.resume))?;
+        bench.attach(journal, known);
+        let cover = per_shape::cover(&mut bench, &device, shapes, union, &mut *self.reporter(kernel))?;
+        let Some(cover) = cover else { return Ok(Exit::Failed) };
+        if self.output.json() {
+            report::json::covered(&cover);
+        } else {
+            out!("{}", report::cover::covered(&cover));
+        }
+        EliteFile::change(&self.project.elite_path(), |file| file.insert_cover(cover))?;
+        Ok(Exit::Pass)
+    }
+
+    fn bench<'k>(self, kernel: &'k Kernel) -> Workbench<'k>
+    where
+        'a: 'k,
+    {
+        let cache = self.project.work_directory().join("references");
+        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+    }
+
+    fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
+        if self.output.json() { Box::new(Json::new(kernel)) } else { Box::new(Terminal::new(self.output.verbosity())) }
+    }
+
+    fn journal_folder(self, kernel: &Kernel) -> PathBuf {
+        self.project.own_directory().join("journal").join(&kernel.package)
+    }
+
+    fn journal(self, kernel: &Kernel) -> PathBuf {
+        self.journal_folder(kernel).join(format!("{}.jsonl", kernel.name))
+    }
+
+    fn say(self, verb: &str, from: Verbosity, what: impl std::fmt::Display) {
+        if !self.output.json() && self.output.verbosity() >= from {
+            report::status(verb, what);
+        }
+    }
+
+    fn say_start(self, warm: &WarmStart) {
+        if let (first, Some(record)) = (warm.records.len() as u64, warm.records.first()) {
+            let best = format_args!("{} ({} on {})", record.toggles, record.shape, record.device);
+            let variants = report::count(first, "variant");
+            self.say("Beginning", Verbosity::Normal, format_args!("with {variants} of earlier elites, first {best}"));
+        }
+        if !warm.dropped.is_empty() {
+            let dropped = report::count(warm.dropped.len() as u64, "variant");
+            self.say("Dropped", Verbosity::Verbose, format_args!("{dropped} of earlier elites, not in this space"));
+        }
+        for dropped in &warm.dropped {
+            self.say("Dropped", Verbosity::Verbose, dropped);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `cargo kbench bench`: one variant side by side with the default and the baselines.
+
+use std::path::Path;
+
+use super::candidate::plan;
+use super::{Exit, compiler, load, overridden, selected, skip, variant};
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::compare::bench::{BenchEntry, BenchFile, SideBySide};
+use crate::evaluate::Workbench;
+use crate::record::elite::EliteFile;
+use crate::report::{self, Verbosity, outln};
+
+/// Runs the verb.
+pub fn run(
+    select: &SelectArgs,
+    tools: &ToolArgs,
+    candidate: &CandidateArgs,
+    measure: &MeasureArgs,
+    save: Option<&Path>,
+    output: &OutputArgs,
+) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let compiler = compiler(&project, tools);
+    let mut exit = Exit::Pass;
+    let mut entries = Vec::new();
+    for (package, kernel) in selected(&project, select) {
+        let kernel = overridden(kernel, measure)?;
+        let asked = variant(&kernel, &candidate.variant)?;
+        let cache = project.work_directory().join("references");
+        let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
+        let device = match bench.open(elite.is_none().then_some(&asked)) {
+            Ok(device) => device,
+            Err(error) => {
+                exit = exit.max(skip(&kernel, error)?);
+                continue;
+            }
+        };
+        let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
+        let shapes: Vec<usize> = bench.builder.shapes().iter().copied().filter(timed).collect();
+        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
+        let mut side_by_side = SideBySide::new(&mut bench, &device);
+        for (shape, entrant) in plan {
+            if output.verbosity() > Verbosity::Quiet && !output.json() {
+                let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
+                report::status("Measuring", format_args!("{title} at {shape} on {}", device.name));
+            }
+            match side_by_side.measure(shape, &entrant) {
+                Ok(entry) => {
+                    exit = exit.max(tell(&entry, output));
+                    entries.push(entry);
+                }
+                Err(error) => {
+                    exit = exit.max(skip(&kernel, error)?);
+                    break;
+                }
+            }
+        }
+    }
+    // A file without a number would only stand in the way of an older one.
+    if let Some(path) = save.filter(|_| !entries.is_empty()) {
+        BenchFile::new(entries).write(path)?;
+        if output.verbosity() > Verbosity::Quiet && !output.json() {
+            report::status("Saved", path.display());
+        }
+    }
+    Ok(exit)
+}
+
+fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
+    if output.json() {
+        report::json::bench(entry);
+    } else {
+        outln!("{}\n", report::bench::side_by_side(entry, output.verbosity()).trim_end());
+    }
+    if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass }
+}

@@ -1,0 +1,66 @@
+//! Which variant a verb takes at which shape: the one asked for, or the winner of elite.json.
+
+use anyhow::anyhow;
+use kbench_runtime::protocol::DeviceInfo;
+
+use crate::config::{Kernel, Project};
+use crate::evaluate::{Entrant, Proposed};
+use crate::record::elite::{DeviceRecord, EliteFile};
+use crate::space::Variant;
+
+/// What to take at each shape: the winners where there is a file, else the variant asked for.
+pub(super) fn plan(
+    elite: Option<&EliteFile>,
+    asked: &Variant,
+    project: &Project,
+    kernel: &Kernel,
+    device: &DeviceInfo,
+    shapes: &[usize],
+) -> anyhow::Result<Vec<(usize, Entrant)>> {
+    match elite {
+        Some(elite) => winners(elite, project, kernel, &device.into(), shapes),
+        None => Ok(shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect()),
+    }
+}
+
+/// The winner at each of the shapes that elite.json has one for.
+fn winners(
+    elite: &EliteFile,
+    project: &Project,
+    kernel: &Kernel,
+    device: &DeviceRecord,
+    shapes: &[usize],
+) -> anyhow::Result<Vec<(usize, Entrant)>> {
+    let mut winners = Vec::new();
+    for &shape in shapes {
+        let place = &kernel.shapes[shape];
+        let entry = elite.kernels.iter().find(|entry| {
+            (&entry.package, &entry.kernel, &entry.shape) == (&kernel.package, &kernel.name, &place.name)
+                && entry.device.name == device.name
+                && entry.dims == place.dims.iter().cloned().collect()
+        });
+        let Some(winner) = entry.and_then(|entry| entry.elite.first()) else { continue };
+        let variant = kernel.space.variant(&winner.toggles);
+        let variant =
+            variant.map_err(|error| anyhow!("elite.json, kernel `{}`: {error}; tune it again", kernel.name))?;
+        let path = project.elite_path();
+        let root = path.parent().unwrap_or(&path);
+        winners.push((
+            shape,
+            match &winner.source {
+                None => Entrant::Variant(variant),
+                Some(record) => Entrant::Proposed(Proposed::find(kernel, record, root)?.into(), variant),
+            },
+        ));
+    }
+    if winners.is_empty() {
+        let shapes: Vec<&str> = shapes.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
+        return Err(anyhow!(
+            "elite.json has no winner of `{}` at {} on {}; `cargo kbench autotune` finds one",
+            kernel.name,
+            crate::text::list(&shapes),
+            device.name
+        ));
+    }
+    Ok(winners)
+}

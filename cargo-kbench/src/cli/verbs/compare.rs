@@ -1,0 +1,43 @@
+//! `cargo kbench compare OLD NEW`: what became faster or slower between two files.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+
+use super::Exit;
+use crate::cli::{CompareArgs, OutputArgs};
+use crate::compare;
+use crate::record::journal;
+use crate::report::{self, Verbosity, out};
+
+/// Runs the verb.
+pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let read = |path: &Path| -> anyhow::Result<Vec<compare::Measured>> {
+        let (measured, damaged) = compare::read(path)?;
+        if damaged > 0 {
+            report::status("Warning", format_args!("{}: {}", path.display(), journal::damage(damaged)));
+        }
+        Ok(measured)
+    };
+    let (before, after) = (read(old)?, read(new)?);
+    let compared = match compare::compare(&before, &after, &args.allow, args.threshold) {
+        Ok(compared) => compared,
+        Err(refused) => {
+            for refusal in refused {
+                report::error(format_args!("not compared: {refusal} compares them all the same"));
+            }
+            return Ok(Exit::Usage);
+        }
+    };
+    if compared.rows.is_empty() {
+        let (old, new) = (old.display(), new.display());
+        return Err(anyhow!("{old} and {new} have no kernel, shape and variant in common"));
+    }
+    if output.json() {
+        report::json::compared(&compared);
+    } else {
+        let verbose = output.verbosity() == Verbosity::Verbose;
+        out!("{}", report::compare::compared(&compared, args.threshold, verbose));
+    }
+    Ok(if compared.regressions() > 0 { Exit::Failed } else { Exit::Pass })
+}

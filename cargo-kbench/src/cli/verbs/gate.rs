@@ -1,0 +1,150 @@
+//! `cargo kbench gate`: one variant through every gate.
+
+use std::fmt::Write as _;
+
+use super::candidate::plan;
+use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
+use crate::build::Compiler;
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::config::{Backend, Kernel, Package, Project};
+use crate::evaluate::{Entrant, RunError, Workbench};
+use crate::process::executor::ExecutorError;
+use crate::record::elite::EliteFile;
+use crate::record::evaluation::{Evaluation, Outcome};
+use crate::report::{
+    self,
+    json::Json,
+    outln,
+    terminal::{self, Terminal},
+};
+use crate::space::Variant;
+use crate::tune::{self, Gated};
+
+/// Runs the verb.
+pub fn run(
+    select: &SelectArgs,
+    tools: &ToolArgs,
+    candidate: &CandidateArgs,
+    measure: &MeasureArgs,
+    output: &OutputArgs,
+) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let compiler = compiler(&project, tools);
+    let mut exit = Exit::Pass;
+    let kernels = selected(&project, select);
+    let several = kernels.len() > 1;
+    let (mut passed, mut total) = (0, 0);
+    for (package, kernel) in kernels {
+        let kernel = overridden(kernel, measure)?;
+        let asked = Asked { variant: variant(&kernel, &candidate.variant)?, elite: elite.as_ref() };
+        let of_kernel = match gate(&project, package, &kernel, &compiler, measure.device, &asked, output)? {
+            Ok(of_kernel) => of_kernel,
+            Err(error) => skip(&kernel, error)?,
+        };
+        total += 1;
+        passed += u32::from(of_kernel == Exit::Pass);
+        exit = exit.max(of_kernel);
+    }
+    if several && !output.json() {
+        outln!("{passed} of {total} kernels pass");
+    }
+    Ok(exit)
+}
+
+/// The variant, or the file with the winner to take in its place.
+struct Asked<'a> {
+    variant: Variant,
+    elite: Option<&'a EliteFile>,
+}
+
+/// The inner error ends this kernel, the outer one the run.
+fn gate(
+    project: &Project,
+    package: &Package,
+    kernel: &Kernel,
+    compiler: &Compiler,
+    device: u32,
+    asked: &Asked<'_>,
+    output: &OutputArgs,
+) -> anyhow::Result<Result<Exit, RunError>> {
+    let mut bench = Workbench::new(package, kernel, compiler, device, project.work_directory().join("references"));
+    let device = match bench.open(asked.elite.is_none().then_some(&asked.variant)) {
+        Ok(device) => device,
+        Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {
+            return Ok(without_device(&mut bench, &asked.variant, &why, output));
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    let plan = plan(asked.elite, &asked.variant, project, kernel, &device, &[kernel.search.shape])?;
+    let (source, variant) = match plan.first() {
+        Some((_, Entrant::Proposed(source, variant))) => (Some(source), variant),
+        Some((_, Entrant::Variant(variant))) => (None, variant),
+        _ => unreachable!("a winner is a variant, and there is one"),
+    };
+    let gated = bench.on(source, |bench| {
+        if output.json() {
+            tune::gate(bench, &device, variant, &mut Json::new(kernel))
+        } else {
+            tune::gate(bench, &device, variant, &mut Terminal::new(output.verbosity()))
+        }
+    });
+    let gated = match gated {
+        Ok(gated) => gated,
+        Err(error) => return Ok(Err(error)),
+    };
+    let rejection = gated.evaluation.rejection();
+    if output.json() {
+        report::json::comparisons(kernel, &gated);
+        report::json::gated(kernel, &gated);
+    } else {
+        outln!("{}", terminal::gated(&gated, kernel, output.verbosity()));
+    }
+    Ok(Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass }))
+}
+
+/// Gate 1 needs no device, so it is run for every architecture of the table; then the user hears what is missing.
+fn without_device(
+    bench: &mut Workbench<'_>,
+    variant: &Variant,
+    why: &str,
+    output: &OutputArgs,
+) -> Result<Exit, RunError> {
+    let kernel = bench.kernel;
+    let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));
+    let archs = match kernel.implementation.backend {
+        Backend::Cuda if kernel.arch.is_empty() => vec![Some(fallback_arch(kernel))],
+        Backend::Cuda => kernel.arch.iter().cloned().map(Some).collect(),
+        Backend::C | Backend::Fake => vec![None],
+    };
+    let mut failed = false;
+    for arch in archs {
+        bench.builder.arch.clone_from(&arch);
+        let attempt = bench.builder.build(variant)?;
+        let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
+        match attempt.result {
+            Ok(built) => evaluation.builds = built.records(kernel),
+            Err(failure) => {
+                failed = true;
+                evaluation.builds = failure.built.map(|built| built.records(kernel)).unwrap_or_default();
+                evaluation.outcome = Outcome::Rejected(failure.rejection);
+            }
+        }
+        let rejection = evaluation.rejection().cloned();
+        if output.json() {
+            let status = if rejection.is_some() { "fail" } else { "skip" };
+            report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
+        } else {
+            let mut label = kernel.space.label(variant);
+            if let Some(arch) = arch {
+                let _ = write!(label, " for {arch}");
+            }
+            let gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label };
+            outln!("{}", terminal::gate_1(&gated, kernel));
+        }
+    }
+    if failed { Ok(Exit::Failed) } else { Err(no_device()) }
+}

@@ -1,0 +1,212 @@
+//! The verbs, one file each, and what they share.
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::anyhow;
+
+use crate::build::{Compiler, CompilerOptions};
+use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
+use crate::evaluate::RunError;
+use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::report;
+use crate::space::Variant;
+
+pub mod audit;
+pub mod autotune;
+pub mod bench;
+pub mod build;
+mod candidate;
+pub mod check;
+pub mod compare;
+pub mod completions;
+pub mod gate;
+pub mod new;
+pub mod profile;
+pub mod replay;
+pub mod worker;
+
+pub use new::Template;
+
+/// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// 0.
+    Pass,
+    /// 3: a tool or device is missing, or the disk is full.
+    Missing,
+    /// 1: a gate failed or no variant survived.
+    Failed,
+    /// 2: bad usage or configuration.
+    Usage,
+    /// 130.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Pass => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Missing => 3,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+impl Exit {
+    /// After clap printed help (a success) or an error.
+    pub fn from_usage(is_error: bool) -> Self {
+        if is_error { Exit::Usage } else { Exit::Pass }
+    }
+
+    /// What an error means.
+    pub fn of(error: &anyhow::Error) -> Self {
+        // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            return Exit::Interrupted;
+        }
+        match error.downcast_ref::<RunError>() {
+            Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
+            Some(
+                RunError::Executor(_)
+                | RunError::Tool(_)
+                | RunError::Unavailable { .. }
+                | RunError::Sanitizer { .. }
+                | RunError::Energy { .. }
+                | RunError::Io(_),
+            ) => Exit::Missing,
+            Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
+        }
+    }
+}
+
+/// Reads the configuration; prints its warnings, or all of its errors.
+fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
+    let options = LoadOptions {
+        manifest_path: select.manifest_path.clone(),
+        packages: select.package.clone(),
+        target_dir: select.target_dir.clone(),
+        ..LoadOptions::default()
+    };
+    let mut project = match config::load(&options) {
+        Ok((project, warnings)) => {
+            for warning in warnings {
+                report::drawn(&warning);
+            }
+            project
+        }
+        Err(LoadError::Config(errors)) => {
+            errors.diagnostics.iter().for_each(report::drawn);
+            return Ok(Err(Exit::Usage));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for name in &select.kernel {
+        if !project.packages.iter().flat_map(|package| &package.kernels).any(|kernel| kernel.name == *name) {
+            let all: Vec<&str> = project
+                .packages
+                .iter()
+                .flat_map(|package| &package.kernels)
+                .map(|kernel| kernel.name.as_str())
+                .collect();
+            return Err(anyhow!("no kernel `{name}`; there is {}", all.join(", ")));
+        }
+    }
+    if !select.kernel.is_empty() {
+        // Baselines may name kernels that were not asked for, so they stay in their package.
+        project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
+    }
+    Ok(Ok(project))
+}
+
+/// The kernels that were asked for, with their packages.
+fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
+    let pairs = project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
+    pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
+}
+
+fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
+    Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone() })
+}
+
+/// The variant that was asked for.
+fn variant(kernel: &Kernel, args: &VariantArgs) -> anyhow::Result<Variant> {
+    match &args.variant {
+        None => Ok(kernel.space.default.clone()),
+        Some(text) => {
+            kernel.space.parse(text).map_err(|error| anyhow!("--variant of kernel `{}`: {error}", kernel.name))
+        }
+    }
+}
+
+/// The kernel with this run's overrides.
+fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> {
+    let mut kernel = kernel.clone();
+    if !measure.shapes.is_empty() {
+        let mut shapes = Vec::new();
+        for name in &measure.shapes {
+            let found = kernel.shapes.iter().position(|shape| shape.name == *name);
+            shapes.push(found.ok_or_else(|| {
+                let all: Vec<&str> = kernel.shapes.iter().map(|shape| shape.name.as_str()).collect();
+                anyhow!("kernel `{}` has no shape `{name}`; it has {}", kernel.name, all.join(", "))
+            })?);
+        }
+        if !shapes.contains(&kernel.search.shape) {
+            kernel.search.shape = shapes[0];
+        }
+        let (judged, left_out) =
+            kernel.gates.performance.into_iter().partition::<Vec<_>, _>(|limit| shapes.contains(&limit.shape));
+        kernel.gates.performance = judged;
+        kernel.gates.performance_left_out = left_out.iter().map(|limit| limit.shape).collect();
+        kernel.gates.performance_left_out.sort_unstable();
+        kernel.gates.performance_left_out.dedup();
+        kernel.gates.counters.shapes.retain(|shape| shapes.contains(shape));
+        if kernel.gates.counters.shapes.is_empty() {
+            kernel.gates.counters.shapes.push(kernel.search.shape);
+        }
+        for objective in &mut kernel.objectives {
+            if let Objective::Mean(weights) = objective {
+                weights.retain(|(shape, _)| shapes.contains(shape));
+                if weights.is_empty() {
+                    *objective = Objective::P50;
+                }
+            }
+        }
+        kernel.gates.correctness.shapes = shapes;
+    }
+    if let Some(seeds) = measure.seeds {
+        kernel.gates.correctness.seeds = seeds;
+    }
+    if let Some(iterations) = measure.iters {
+        kernel.timing.iterations = iterations;
+    }
+    if let Some(warmup) = measure.warmup {
+        kernel.timing.warmup = warmup;
+    }
+    Ok(kernel)
+}
+
+/// What to compile for where neither the table nor a device says.
+fn fallback_arch(kernel: &Kernel) -> String {
+    const ARCH: &str = "sm_90a";
+    report::status(
+        "Note",
+        format_args!("{}: no GPU here and no `arch` in the table; compiling for {ARCH}", report::title(kernel)),
+    );
+    ARCH.to_owned()
+}
+
+/// Says why a kernel cannot be run, where that leaves the others runnable.
+fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
+    let of_this_kernel = !matches!(error, RunError::Io(_));
+    let error = anyhow::Error::from(error);
+    let exit = Exit::of(&error);
+    if exit == Exit::Interrupted || !of_this_kernel {
+        return Err(error);
+    }
+    report::error(format_args!("{}: {error:#}", report::title(kernel)));
+    Ok(exit)
+}

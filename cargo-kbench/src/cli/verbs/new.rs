@@ -1,0 +1,333 @@
+//! `cargo kbench new PATH`: a package with one kernel, its reference, its baseline and an explained table.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::Exit;
+use crate::cli::OutputArgs;
+use crate::report::{self, Verbosity};
+
+mod membership;
+
+/// What `new` can write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Template {
+    /// A matrix product in C, for any machine
+    #[default]
+    C,
+    /// A row softmax in CUDA
+    Cuda,
+}
+
+impl Template {
+    /// Its files: path in the package and text, in which `{{name}}` stands for the package's name.
+    ///
+    /// Embedded, so that an installed binary needs nothing beside it. The names in the folder end in `.tmpl` where cargo
+    /// or git would take the file for its own: `cargo package` leaves out folders that hold a Cargo.toml.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Template::C => &[
+                (".gitignore", include_str!("../../../templates/c/gitignore.tmpl")),
+                ("Cargo.toml", include_str!("../../../templates/c/Cargo.toml.tmpl")),
+                ("README.md", include_str!("../../../templates/c/README.md.tmpl")),
+                ("src/lib.rs", include_str!("../../../templates/c/src/lib.rs")),
+                ("src/matmul.c", include_str!("../../../templates/c/src/matmul.c")),
+                ("src/naive.c", include_str!("../../../templates/c/src/naive.c")),
+                ("src/reference.c", include_str!("../../../templates/c/src/reference.c")),
+            ],
+            Template::Cuda => &[
+                (".gitignore", include_str!("../../../templates/cuda/gitignore.tmpl")),
+                ("Cargo.toml", include_str!("../../../templates/cuda/Cargo.toml.tmpl")),
+                ("README.md", include_str!("../../../templates/cuda/README.md.tmpl")),
+                ("src/lib.rs", include_str!("../../../templates/cuda/src/lib.rs")),
+                ("src/naive.cu", include_str!("../../../templates/cuda/src/naive.cu")),
+                ("src/reference.c", include_str!("../../../templates/cuda/src/reference.c")),
+                ("src/softmax.cu", include_str!("../../../templates/cuda/src/softmax.cu")),
+            ],
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn run(path: &Path, template: Template, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let here = std::env::current_dir()?;
+    let target = folder(&here, path);
+    let written = create(&target, template)?;
+    let joined = membership::join(&target)?;
+    if output.json() {
+        report::json::message("created", serde_json::json!({ "files": written, "member_of": joined }));
+    } else if output.verbosity() > Verbosity::Quiet {
+        report::status("Created", format_args!("package `{}`", name_of(&target)));
+        if let Some(manifest) = joined {
+            report::status("Added", format_args!("it to the members of {}", manifest.display()));
+        }
+        let there = target.strip_prefix(&here).unwrap_or(&target);
+        let change = if there.as_os_str().is_empty() {
+            String::new()
+        } else {
+            report::command(["cd", &*there.to_string_lossy()]) + " && "
+        };
+        report::status("Next", format_args!("{change}cargo kbench gate && cargo kbench autotune"));
+    }
+    Ok(Exit::Pass)
+}
+
+/// The folder that a path names, without `.` and `..` where they can be resolved by text.
+fn folder(here: &Path, path: &Path) -> PathBuf {
+    let mut folder = PathBuf::new();
+    for part in here.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if folder.file_name().is_some() => drop(folder.pop()),
+            part => folder.push(part),
+        }
+    }
+    folder
+}
+
+fn name_of(target: &Path) -> String {
+    target.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Why no package was written.
+#[derive(Debug, thiserror::Error)]
+pub enum NewError {
+    /// Not a name that cargo takes for a package.
+    #[error("`{name}` cannot be a package's name: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Something is there already.
+    #[error("`{}` exists already and is no empty folder; choose another name or remove it first", .0.display())]
+    Exists(PathBuf),
+    /// It was written, and the workspace around it does not know it.
+    #[error("the package was written, but not added to the workspace: {0}; add it to `members` there")]
+    NotAdded(String),
+    /// The file system refused.
+    #[error("could not write `{}`: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Writes a package to a folder that is new or empty, and returns its files. On an error nothing is left.
+pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewError> {
+    let name = name_of(target);
+    if let Some(reason) = name_fault(&name) {
+        return Err(NewError::Name { name, reason });
+    }
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| NewError::Io { path, error }
+    };
+    let is_there = target.symlink_metadata().is_ok();
+    let entries = || fs::read_dir(target).map(|entries| entries.filter_map(Result::ok).map(|entry| entry.file_name()));
+    // A repository may be there before its first package.
+    if is_there && !entries().is_ok_and(|mut names| names.all(|name| name == ".git")) {
+        return Err(NewError::Exists(target.to_owned()));
+    }
+    let made: Vec<&Path> = target.ancestors().take_while(|folder| !folder.exists()).collect();
+    let written = || {
+        fs::create_dir_all(target).map_err(io(target))?;
+        // Written in a folder of its own and moved out of it, so that a package is there whole or not at all.
+        let scratch = tempfile::Builder::new().prefix(".kbench-new-").tempdir_in(target).map_err(io(target))?;
+        for (path, text) in template.files() {
+            write(&scratch.path().join(path), &text.replace("{{name}}", &name))?;
+        }
+        for entry in fs::read_dir(scratch.path()).map_err(io(target))?.filter_map(Result::ok) {
+            let to = target.join(entry.file_name());
+            fs::rename(entry.path(), &to).map_err(io(&to))?;
+        }
+        Ok(template.files().iter().map(|(path, _)| target.join(path)).collect())
+    };
+    let written = written();
+    if written.is_err() {
+        for folder in made {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    written
+}
+
+/// Writes a file and the folders that it lies in.
+fn write(path: &Path, text: &str) -> Result<(), NewError> {
+    let folder = path.parent().expect("a file lies in a folder");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|error| NewError::Io { path: path.to_owned(), error })
+}
+
+/// What `cargo new` has against a name, and that it is not ASCII, which C compilers and linkers may trip over.
+fn name_fault(name: &str) -> Option<&'static str> {
+    const KEYWORDS: &[&str] = &[
+        "Self", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do",
+        "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+        "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct",
+        "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while",
+        "yield", "_",
+    ];
+    const BUILD_FOLDERS: &[&str] = &["build", "deps", "examples", "incremental"];
+    const STANDARD_LIBRARIES: &[&str] = &["alloc", "core", "proc-macro", "proc_macro", "std", "test"];
+    const WINDOWS_DEVICES: &[&str] = &[
+        "aux", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "con", "lpt1", "lpt2", "lpt3",
+        "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9", "nul", "prn",
+    ];
+    let first = name.chars().next();
+    if first.is_none() {
+        Some("it is empty")
+    } else if first.is_some_and(|c| c.is_ascii_digit()) {
+        Some("it starts with a digit")
+    } else if !first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_') {
+        Some("it must start with an ASCII letter or `_`")
+    } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        Some("only ASCII letters, digits, `-` and `_` may stand in it")
+    } else if KEYWORDS.contains(&name) {
+        Some("it is a Rust keyword")
+    } else if BUILD_FOLDERS.contains(&name) {
+        Some("cargo has a build folder of that name")
+    } else if STANDARD_LIBRARIES.contains(&name) {
+        Some("a library that comes with Rust has it")
+    } else if WINDOWS_DEVICES.contains(&name.to_ascii_lowercase().as_str()) {
+        Some("Windows keeps it for a device")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATES: [(Template, &str); 2] = [(Template::C, "c"), (Template::Cuda, "cuda")];
+
+    /// Every file below `folder`, relative to it, sorted.
+    fn files_below(folder: &Path) -> Vec<String> {
+        fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+                if entry.path().is_dir() {
+                    walk(&entry.path(), &format!("{name}/"), found);
+                } else {
+                    found.push(name);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(folder, "", &mut found);
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn every_file_of_a_template_is_embedded() {
+        for (template, folder) in TEMPLATES {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(folder);
+            let mut names: Vec<String> = files_below(&folder)
+                .iter()
+                .map(|name| {
+                    if name == "gitignore.tmpl" { ".gitignore" } else { name.trim_end_matches(".tmpl") }.to_owned()
+                })
+                .collect();
+            names.sort();
+            assert_eq!(names, template.files().iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn writes_a_package_that_cargo_reads() {
+        for (template, _) in TEMPLATES {
+            let parent = tempfile::tempdir().unwrap();
+            let package = parent.path().join("my-kernel");
+            let written = create(&package, template).unwrap();
+            let relative = written.iter().map(|path| path.strip_prefix(&package).unwrap().to_str().unwrap().to_owned());
+            assert_eq!(files_below(&package), relative.collect::<Vec<_>>());
+            for path in &written {
+                assert!(!fs::read_to_string(path).unwrap().contains("{{"), "a placeholder is left in {path:?}");
+            }
+            // In a workspace of its own: the temporary folder may lie below a manifest.
+            let manifest = package.join("Cargo.toml");
+            fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n[workspace]\n").unwrap();
+            let metadata = cargo_metadata::MetadataCommand::new().manifest_path(&manifest).no_deps().exec().unwrap();
+            assert_eq!(metadata.packages[0].name.as_str(), "my-kernel");
+            assert!(metadata.packages[0].metadata["kbench"]["kernels"].is_object());
+            // Nothing else is left in the parent.
+            assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn every_source_of_the_table_is_written() {
+        for (template, _) in TEMPLATES {
+            let files = template.files();
+            let (_, manifest) = files.iter().find(|(name, _)| *name == "Cargo.toml").unwrap();
+            let sources: Vec<&str> =
+                manifest.split("source = \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+            assert_eq!(sources.len(), 3, "kernel, reference and baseline");
+            for source in sources {
+                assert!(files.iter().any(|(name, _)| *name == source), "{source} is not written");
+            }
+        }
+    }
+
+    #[test]
+    fn only_empty_folders_are_taken() {
+        let parent = tempfile::tempdir().unwrap();
+        let taken = parent.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        fs::write(taken.join("notes"), "mine").unwrap();
+        assert!(matches!(create(&taken, Template::C), Err(NewError::Exists(_))));
+        assert_eq!(files_below(parent.path()), ["taken/notes"]);
+        let file = taken.join("notes");
+        assert!(matches!(create(&file, Template::C), Err(NewError::Exists(_))));
+
+        let empty = parent.path().join("empty");
+        fs::create_dir_all(empty.join(".git")).unwrap();
+        create(&empty, Template::C).unwrap();
+        assert!(empty.join("Cargo.toml").is_file() && empty.join(".git").is_dir());
+        assert_eq!(fs::read_dir(&empty).unwrap().count(), 5, "and nothing else");
+        create(&parent.path().join("a/b/deep"), Template::C).unwrap();
+        assert!(parent.path().join("a/b/deep/src/matmul.c").is_file());
+    }
+
+    #[test]
+    fn leaves_nothing_behind_on_an_error() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["fn", "9lives", "new/fn", "a b"] {
+            let result = create(&parent.path().join(name), Template::C);
+            assert!(matches!(result, Err(NewError::Name { .. })), "{name}");
+        }
+        fs::write(parent.path().join("file"), "").unwrap();
+        assert!(matches!(create(&parent.path().join("file/x/y"), Template::C), Err(NewError::Io { .. })));
+        assert_eq!(files_below(parent.path()), ["file"]);
+    }
+
+    #[test]
+    fn paths_name_the_package() {
+        let here = Path::new("/a/b");
+        for (path, expected) in
+            [("k", "/a/b/k"), (".", "/a/b"), ("../k", "/a/k"), ("x/./../k/", "/a/b/k"), ("/k", "/k"), ("..", "/a")]
+        {
+            assert_eq!(folder(here, Path::new(path)), Path::new(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_judged_as_cargo_judges_them() {
+        for name in ["x", "sdpa", "my-kernel", "my_kernel2", "_private", "tests", "c"] {
+            assert_eq!(name_fault(name), None, "{name}");
+        }
+        for name in
+            ["", "-x", "2d", "a b", "a.b", "naïve", "fn", "gen", "_", "build", "deps", "test", "std", "NUL", "Self"]
+        {
+            assert!(name_fault(name).is_some(), "{name}");
+        }
+    }
+}

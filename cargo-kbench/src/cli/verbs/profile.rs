@@ -1,0 +1,111 @@
+//! `cargo kbench profile`: what limits one variant of each kernel.
+
+use super::candidate::plan;
+use super::{Exit, compiler, load, overridden, selected, skip, variant};
+use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::config::Kernel;
+use crate::evaluate::{Entrant, RunError, Workbench};
+use crate::profile::Profile;
+use crate::record::elite::EliteFile;
+use crate::record::evaluation::Evaluation;
+use crate::report::{self, Verbosity, outln};
+use crate::space::Variant;
+
+/// Runs the verb.
+pub fn run(
+    select: &SelectArgs,
+    tools: &ToolArgs,
+    candidate: &CandidateArgs,
+    measure: &MeasureArgs,
+    output: &OutputArgs,
+) -> anyhow::Result<Exit> {
+    let project = match load(select)? {
+        Ok(project) => project,
+        Err(exit) => return Ok(exit),
+    };
+    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let compiler = compiler(&project, tools);
+    let mut exit = Exit::Pass;
+    for (package, kernel) in selected(&project, select) {
+        let kernel = narrowed(overridden(kernel, measure)?, measure);
+        let asked = variant(&kernel, &candidate.variant)?;
+        let cache = project.work_directory().join("references");
+        let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
+        let device = match bench.open(elite.is_none().then_some(&asked)) {
+            Ok(device) => device,
+            Err(error) => {
+                exit = exit.max(skip(&kernel, error)?);
+                continue;
+            }
+        };
+        let shapes = bench.builder.shapes().to_vec();
+        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
+        let mut tried: Option<(String, Evaluation)> = None;
+        for (shape, entrant) in plan {
+            let (source, variant) = match &entrant {
+                Entrant::Proposed(source, variant) => (Some(source), variant),
+                Entrant::Variant(variant) => (None, variant),
+                Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("a winner is a variant"),
+            };
+            if output.verbosity() > Verbosity::Quiet && !output.json() {
+                let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
+                report::status("Profiling", format_args!("{title} at {shape} on {}", device.name));
+            }
+            match bench.on(source, |bench| profile(bench, variant, shape, &mut tried)) {
+                Ok(Ok(profile)) if output.json() => report::json::profile(&profile),
+                Ok(Ok(profile)) => outln!("{}", report::profile::profiled(&profile)),
+                Ok(Err(evaluation)) => {
+                    exit = exit.max(Exit::Failed);
+                    tell(&kernel, &evaluation, output);
+                }
+                Err(error) => {
+                    exit = exit.max(skip(&kernel, error)?);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// The kernel with the shape of its search alone, unless others were asked for.
+fn narrowed(mut kernel: Kernel, measure: &MeasureArgs) -> Kernel {
+    if measure.shapes.is_empty() {
+        kernel.gates.correctness.shapes = vec![kernel.search.shape];
+    }
+    kernel.gates.performance.clear();
+    kernel.gates.counters.shapes.clear();
+    kernel
+}
+
+/// A profile, or the variant's record where it is not right: there is no point in knowing what limits it.
+fn profile(
+    bench: &mut Workbench<'_>,
+    variant: &Variant,
+    shape: usize,
+    tried: &mut Option<(String, Evaluation)>,
+) -> Result<Result<Profile, Box<Evaluation>>, RunError> {
+    let label = bench.label(variant);
+    if tried.as_ref().is_none_or(|(before, _)| *before != label) {
+        let attempt = bench.builder.build(variant)?;
+        *tried = Some((label, bench.evaluate(variant, attempt, None)?));
+    }
+    let (_, evaluation) = tried.as_ref().expect("just set");
+    if evaluation.rejection().is_some() {
+        return Ok(Err(Box::new(evaluation.clone())));
+    }
+    Ok(bench.profile(variant, shape, evaluation)?.map_err(|rejection| {
+        let outcome = crate::record::evaluation::Outcome::Rejected(rejection);
+        Box::new(Evaluation { outcome, ..evaluation.clone() })
+    }))
+}
+
+fn tell(kernel: &Kernel, evaluation: &Evaluation, output: &OutputArgs) {
+    let Some(rejection) = evaluation.rejection() else { return };
+    if output.json() {
+        report::json::verdict(kernel, evaluation, "fail", Some(rejection));
+    } else {
+        let label = evaluation.label();
+        outln!("{} {label}: not profiled: {}", report::title(kernel), report::rejection(rejection));
+    }
+}

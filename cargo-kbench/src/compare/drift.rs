@@ -1,0 +1,370 @@
+//! What every variant uses, as a file to commit, and what changed since: a check of a pull request that needs no device.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{Backend, Kernel};
+use crate::evaluate::{Attempt, Builder, Built};
+use crate::file;
+use crate::gates::resources::{occupancy, shared_bytes};
+use crate::space::{Space, Variant};
+
+const FORMAT: &str = "kbench-resources";
+
+const VERSION: u32 = 1;
+
+/// The whole file, sorted, so that equal builds give equal files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceFile {
+    /// `kbench-resources`.
+    pub format: String,
+    /// Version of this format.
+    pub version: u32,
+    /// One entry for each kernel and architecture.
+    pub kernels: Vec<KernelUsage>,
+}
+
+/// What the variants of a kernel use when compiled for one architecture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelUsage {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// `sm_90a`; the CPU's architecture for C.
+    pub arch: String,
+    /// The compiler's version line; empty where nothing compiled.
+    pub compiler: String,
+    /// Usage by toggles, sorted by name.
+    pub variants: BTreeMap<String, Usage>,
+}
+
+/// What one variant uses: the most of its builds, and the least occupancy. What is left out does not apply.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Usage {
+    /// Registers a thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registers: Option<u64>,
+    /// Spill stores plus spill loads, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spills: Option<u64>,
+    /// Static plus dynamic shared memory a block, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<u64>,
+    /// Stack, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<u64>,
+    /// Theoretical occupancy, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<f64>,
+    /// Bytes of machine code; not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u64>,
+    /// Why there is nothing to look at: `gate/reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+impl Usage {
+    /// What a built variant uses.
+    pub fn of(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Self {
+        let resources = || built.iter().flat_map(|built| &built.builds).map(|build| build.artifact.resources);
+        let launches: Vec<_> = built
+            .iter()
+            .flat_map(|built| &built.builds)
+            .flat_map(|build| build.shapes.iter().map(|&shape| (build.artifact.resources, shape)))
+            .filter_map(|(resources, shape)| Some((resources, builder.geometry(variant, shape)?)))
+            .collect();
+        let arch = builder.arch.as_deref();
+        let occupancy = launches.iter().filter_map(|(resources, geometry)| occupancy(resources, geometry, arch));
+        Self {
+            registers: resources().filter_map(|resources| resources.registers).max(),
+            spills: resources().filter_map(|resources| Some(resources.spill_stores? + resources.spill_loads?)).max(),
+            shared: launches.iter().filter_map(|(resources, geometry)| shared_bytes(resources, geometry)).max(),
+            stack: resources().filter_map(|resources| resources.stack).max(),
+            occupancy: occupancy.min_by(f64::total_cmp),
+            code: resources().filter_map(|resources| resources.code_bytes).max(),
+            failed: None,
+        }
+    }
+}
+
+impl KernelUsage {
+    /// What attempts to build variants came to.
+    pub fn of(builder: &Builder<'_>, variants: &[Variant], attempts: &[Attempt]) -> Self {
+        let kernel = builder.kernel;
+        let built = |attempt: &Attempt| match &attempt.result {
+            Ok(built) => Some(built.clone()),
+            Err(failure) => failure.built.clone(),
+        };
+        let compiler = attempts.iter().filter_map(built).flat_map(|built| built.builds).next();
+        let variants = variants.iter().zip(attempts).map(|(variant, attempt)| {
+            let mut usage = Usage::of(builder, variant, built(attempt).as_ref());
+            // Four digits, so that the file does not depend on how a quotient is rounded.
+            usage.occupancy = usage.occupancy.map(|occupancy| (occupancy * 1e4).round() / 1e4);
+            if let Err(failure) = &attempt.result
+                && failure.built.is_none()
+            {
+                usage.failed = Some(format!("{}/{}", failure.rejection.gate, failure.rejection.code));
+            }
+            (key(&kernel.space, variant), usage)
+        });
+        Self {
+            package: kernel.package.clone(),
+            kernel: kernel.name.clone(),
+            arch: arch(kernel, builder),
+            compiler: compiler.map(|build| build.artifact.compiler).unwrap_or_default(),
+            variants: variants.collect(),
+        }
+    }
+}
+
+fn arch(kernel: &Kernel, builder: &Builder<'_>) -> String {
+    match kernel.implementation.backend {
+        Backend::Cuda => builder.arch.clone().unwrap_or_default(),
+        Backend::C => std::env::consts::ARCH.to_owned(),
+        Backend::Fake => "fake".to_owned(),
+    }
+}
+
+/// A variant's toggles sorted by name, so that the order of the table does not matter.
+fn key(space: &Space, variant: &Variant) -> String {
+    let mut words: Vec<String> = space.get(variant).map(|(name, value)| format!("{name}={value}")).collect();
+    words.sort_unstable();
+    words.join(" ")
+}
+
+impl ResourceFile {
+    /// A file of these entries.
+    pub fn new(mut kernels: Vec<KernelUsage>) -> Self {
+        kernels.sort_by(|a, b| (&a.package, &a.kernel, &a.arch).cmp(&(&b.package, &b.kernel, &b.arch)));
+        Self { format: FORMAT.to_owned(), version: VERSION, kernels }
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = file::read(path)?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| file::invalid(path, error))?;
+        if value.get("format").and_then(Value::as_str) != Some(FORMAT) {
+            return Err(file::invalid(path, "not a file of `build --save`"));
+        }
+        file::check_version(path, &value, VERSION)?;
+        serde_json::from_value(value).map_err(|error| file::invalid(path, error))
+    }
+
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        file::write(path, self.text()?.as_bytes())
+    }
+
+    /// A line for each variant, so that a diff shows the variants that changed.
+    fn text(&self) -> serde_json::Result<String> {
+        let mut text = format!("{{\n  \"format\": \"{FORMAT}\",\n  \"version\": {VERSION},\n  \"kernels\": [");
+        for (index, kernel) in self.kernels.iter().enumerate() {
+            text.push_str(if index == 0 { "\n    {" } else { ",\n    {" });
+            for (name, value) in [
+                ("package", &kernel.package),
+                ("kernel", &kernel.kernel),
+                ("arch", &kernel.arch),
+                ("compiler", &kernel.compiler),
+            ] {
+                let _ = write!(text, "\n      \"{name}\": {},", serde_json::to_string(value)?);
+            }
+            text.push_str("\n      \"variants\": {");
+            for (index, (variant, usage)) in kernel.variants.iter().enumerate() {
+                text.push_str(if index == 0 { "\n" } else { ",\n" });
+                let (variant, usage) = (serde_json::to_string(variant)?, serde_json::to_string(usage)?);
+                let _ = write!(text, "        {variant}: {usage}");
+            }
+            text.push_str("\n      }\n    }");
+        }
+        text.push_str("\n  ]\n}\n");
+        Ok(text)
+    }
+}
+
+/// What changed for one kernel and architecture.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct KernelDrift {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// Architecture.
+    pub arch: String,
+    /// Old and new version line, where they differ.
+    pub compiler: Option<(String, String)>,
+    /// Variants that changed.
+    pub variants: Vec<VariantDrift>,
+    /// Variants that the file does not have.
+    pub added: Vec<String>,
+    /// Variants that only the file has.
+    pub removed: Vec<String>,
+    /// Variants that use what they used.
+    pub unchanged: usize,
+}
+
+/// What changed for one variant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VariantDrift {
+    /// Its toggles.
+    pub variant: String,
+    /// Anything that is worse outweighs what is better.
+    pub drift: Drift,
+    /// What changed: `registers 40 → 44`.
+    pub changes: Vec<String>,
+}
+
+/// What a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// Of the size of the code, or from or to nothing known.
+    Neutral,
+    /// It uses less, or occupies more.
+    Better,
+    /// It uses more, occupies less, or does not build any more.
+    Worse,
+}
+
+impl KernelDrift {
+    /// From the file's entry, if it has one, to today's, if there is one.
+    pub fn between(old: Option<&KernelUsage>, new: Option<&KernelUsage>) -> Self {
+        let Some(named) = new.or(old) else { return Self::default() };
+        let nothing = BTreeMap::new();
+        let before = old.map_or(&nothing, |old| &old.variants);
+        let after = new.map_or(&nothing, |new| &new.variants);
+        let mut drift = Self {
+            package: named.package.clone(),
+            kernel: named.kernel.clone(),
+            arch: named.arch.clone(),
+            compiler: old.zip(new).map(|(old, new)| (old.compiler.clone(), new.compiler.clone())),
+            added: after.keys().filter(|variant| !before.contains_key(*variant)).cloned().collect(),
+            removed: before.keys().filter(|variant| !after.contains_key(*variant)).cloned().collect(),
+            ..Self::default()
+        };
+        drift.compiler = drift.compiler.filter(|(old, new)| old != new);
+        for (variant, after) in after {
+            match before.get(variant).map(|before| changed(before, after)) {
+                Some(Some((kind, changes))) => {
+                    drift.variants.push(VariantDrift { variant: variant.clone(), drift: kind, changes });
+                }
+                Some(None) => drift.unchanged += 1,
+                None => {}
+            }
+        }
+        drift.variants.sort_by_key(|variant| std::cmp::Reverse(variant.drift));
+        drift
+    }
+
+    /// How many variants drifted so.
+    pub fn count(&self, drift: Drift) -> usize {
+        self.variants.iter().filter(|variant| variant.drift == drift).count()
+    }
+}
+
+fn changed(old: &Usage, new: &Usage) -> Option<(Drift, Vec<String>)> {
+    match (&old.failed, &new.failed) {
+        (None, Some(why)) => return Some((Drift::Worse, vec![format!("built, now fails with {why}")])),
+        (Some(why), None) => return Some((Drift::Better, vec![format!("failed with {why}, now builds")])),
+        _ => {}
+    }
+    let mut drift = Drift::Neutral;
+    let mut changes = Vec::new();
+    for (what, old, new, judged) in [
+        ("registers", old.registers, new.registers, true),
+        ("spill bytes", old.spills, new.spills, true),
+        ("shared bytes", old.shared, new.shared, true),
+        ("stack bytes", old.stack, new.stack, true),
+        ("code bytes", old.code, new.code, false),
+    ] {
+        if old == new {
+            continue;
+        }
+        let text = |value: Option<u64>| value.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
+        changes.push(format!("{what} {} → {}", text(old), text(new)));
+        if let Some((old, new)) = old.zip(new).filter(|_| judged) {
+            drift = drift.max(if new > old { Drift::Worse } else { Drift::Better });
+        }
+    }
+    if old.occupancy != new.occupancy {
+        let text =
+            |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{:.1} %", value * 100.0));
+        changes.push(format!("occupancy {} → {}", text(old.occupancy), text(new.occupancy)));
+        if let Some((old, new)) = old.occupancy.zip(new.occupancy) {
+            drift = drift.max(if new < old { Drift::Worse } else { Drift::Better });
+        }
+    }
+    (!changes.is_empty()).then_some((drift, changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(registers: u64) -> Usage {
+        Usage { registers: Some(registers), spills: Some(0), occupancy: Some(0.5), code: Some(100), ..Usage::default() }
+    }
+
+    fn kernel(name: &str, variants: &[(&str, Usage)]) -> KernelUsage {
+        KernelUsage {
+            package: "p".into(),
+            kernel: name.into(),
+            arch: "sm_90a".into(),
+            compiler: "13.0".into(),
+            variants: variants.iter().map(|(name, usage)| ((*name).to_owned(), usage.clone())).collect(),
+        }
+    }
+
+    fn drift(new: &Usage) -> Option<Drift> {
+        changed(&usage(40), new).map(|(drift, _)| drift)
+    }
+
+    #[test]
+    fn more_is_worse_less_is_better_and_code_is_neither() {
+        assert_eq!(drift(&usage(40)), None);
+        assert_eq!(drift(&usage(41)), Some(Drift::Worse));
+        assert_eq!(drift(&usage(39)), Some(Drift::Better));
+        assert_eq!(drift(&Usage { spills: Some(4), ..usage(32) }), Some(Drift::Worse), "worse outweighs better");
+        assert_eq!(drift(&Usage { occupancy: Some(0.4), ..usage(40) }), Some(Drift::Worse));
+        assert_eq!(drift(&Usage { occupancy: Some(0.6), ..usage(40) }), Some(Drift::Better));
+        assert_eq!(drift(&Usage { code: Some(900), ..usage(40) }), Some(Drift::Neutral));
+        assert_eq!(drift(&Usage { spills: None, ..usage(40) }), Some(Drift::Neutral));
+        let failed = Usage { failed: Some("compile/compile-failed".into()), ..Usage::default() };
+        assert_eq!(drift(&failed), Some(Drift::Worse));
+        assert_eq!(changed(&failed, &usage(99)).unwrap().0, Drift::Better);
+    }
+
+    #[test]
+    fn variants_come_and_go() {
+        let old = kernel("k", &[("A=0", usage(40)), ("A=1", usage(40)), ("A=2", usage(40))]);
+        let new = kernel("k", &[("A=1", usage(40)), ("A=2", usage(48)), ("A=3", usage(99))]);
+        let drift = KernelDrift::between(Some(&old), Some(&new));
+        assert_eq!((drift.added, drift.removed, drift.unchanged), (vec!["A=3".into()], vec!["A=0".into()], 1));
+        assert_eq!(drift.variants.len(), 1);
+        assert_eq!(drift.variants[0].changes, ["registers 40 → 48"]);
+    }
+
+    #[test]
+    fn files_are_sorted_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resources.json");
+        let entries = [kernel("b", &[("A=1", usage(1)), ("A=0", usage(2))]), kernel("a", &[])];
+        let file = ResourceFile::new(entries.to_vec());
+        file.write(&path).unwrap();
+        assert_eq!(ResourceFile::read(&path).unwrap(), file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = "\n        \"A=0\": {\"registers\":2,\"spills\":0,\"occupancy\":0.5,\"code\":100},\n        \"A=1\"";
+        assert!(text.contains(line), "{text}");
+        ResourceFile::new(entries.into_iter().rev().collect()).write(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}

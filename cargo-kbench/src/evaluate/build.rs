@@ -1,0 +1,299 @@
+//! Building variants and gate 1: needs no device, and runs on many threads.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Geometry;
+
+use super::{Proposed, RunError};
+use crate::build::resolve::{Point, ResolveError, signature};
+use crate::build::{Artifact, CompileError, Compiler, Unit};
+use crate::config::{Arg, Backend, Diagnostic, Implementation, Kernel, Package};
+use crate::gates::{self, at_level};
+use crate::record::evaluation::{BuildRecord, Gate, Reason, Rejection};
+use crate::space::Variant;
+
+/// One build of a variant and the shapes it serves.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Indices into [`Kernel::shapes`].
+    pub shapes: Vec<usize>,
+    /// What the compiler made.
+    pub artifact: Artifact,
+}
+
+/// A variant with a binary for every shape.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The builds; one unless a define depends on the shape.
+    pub builds: Vec<Build>,
+}
+
+impl Built {
+    pub(super) fn artifact(&self, shape: usize) -> &Artifact {
+        &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
+    }
+
+    /// Whether the same code runs at every shape, whatever it was compiled from.
+    pub fn same_code(&self, other: &Self) -> bool {
+        let shapes = || self.builds.iter().flat_map(|build| &build.shapes);
+        shapes().all(|&shape| self.artifact(shape).identity == other.artifact(shape).identity)
+    }
+
+    /// The records for journal and elite.
+    pub fn records(&self, kernel: &Kernel) -> Vec<BuildRecord> {
+        let record = |build: &Build| BuildRecord {
+            shapes: build.shapes.iter().map(|&shape| kernel.shapes[shape].name.clone()).collect(),
+            command: build.artifact.command.clone(),
+            link: build.artifact.link.clone(),
+            compiler: build.artifact.compiler.clone(),
+            source_hash: build.artifact.source_hash.clone(),
+            binary_hash: build.artifact.hash.clone(),
+            resources: build.artifact.resources,
+            messages: build.artifact.messages.clone(),
+        };
+        self.builds.iter().map(record).collect()
+    }
+}
+
+/// A variant that could not be built, or was built and failed gate 1.
+#[derive(Debug, Clone)]
+pub struct BuildFailure {
+    /// Why.
+    pub rejection: Rejection,
+    /// What was built all the same.
+    pub built: Option<Built>,
+}
+
+/// What came of building a variant and judging gate 1.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The binaries, or why there are none to go on with.
+    pub result: Result<Built, BuildFailure>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
+}
+
+impl Attempt {
+    /// How long its compilations took, whenever they were; `None` where one failed.
+    pub fn compile_time(&self) -> Option<Duration> {
+        let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
+        Some(built.builds.iter().map(|build| build.artifact.took).sum())
+    }
+}
+
+/// What turns variants of one kernel into binaries.
+#[derive(Clone)]
+pub struct Builder<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    pub(super) package: &'a Package,
+    pub(super) compiler: &'a Compiler,
+    /// What is compiled for; `None` for C.
+    pub arch: Option<String>,
+    pub(super) multiprocessors: u32,
+    pub(super) shapes: Vec<usize>,
+    /// The source that variants are built from, where it is not the kernel's own.
+    pub source: Option<Arc<Proposed>>,
+    /// Whether what is compiled is for nothing by now.
+    ended: Option<&'a AtomicBool>,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder for the first architecture of the table, before a device is known.
+    pub fn new(package: &'a Package, kernel: &'a Kernel, compiler: &'a Compiler) -> Self {
+        let mut shapes = kernel.gates.correctness.shapes.clone();
+        shapes.push(kernel.search.shape);
+        shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
+        shapes.extend(&kernel.gates.counters.shapes);
+        shapes.extend(kernel.mean_shapes());
+        shapes.sort_unstable();
+        shapes.dedup();
+        Self {
+            kernel,
+            package,
+            compiler,
+            arch: kernel.arch.first().cloned(),
+            multiprocessors: 1,
+            shapes,
+            source: None,
+            ended: None,
+        }
+    }
+
+    /// The same; what it compiles is given up once `ended` is true.
+    pub fn until<'b>(&self, ended: &'b AtomicBool) -> Builder<'b>
+    where
+        'a: 'b,
+    {
+        Builder { ended: Some(ended), ..self.clone() }
+    }
+
+    /// The same for a changed kernel of the same package, on the same device.
+    pub fn of<'b>(&self, kernel: &'b Kernel) -> Builder<'b>
+    where
+        'a: 'b,
+    {
+        Builder { kernel, ..self.clone() }
+    }
+
+    /// The same for variants of a proposed source.
+    #[must_use]
+    pub fn of_source(&self, source: &Arc<Proposed>) -> Self {
+        Self { source: Some(Arc::clone(source)), ..self.clone() }
+    }
+
+    /// Whether what to compile for is known without a device.
+    pub fn is_settled(&self) -> bool {
+        self.kernel.implementation.backend != Backend::Cuda || self.kernel.arch.len() == 1
+    }
+
+    /// The kernel's package.
+    pub fn package(&self) -> &'a Package {
+        self.package
+    }
+
+    /// The function that variants are built from: the kernel's own, or a proposed one.
+    pub fn implementation(&self) -> &Implementation {
+        self.source.as_ref().map_or(&self.kernel.implementation, |source| &source.implementation)
+    }
+
+    /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
+    pub fn shapes(&self) -> &[usize] {
+        &self.shapes
+    }
+
+    /// The place where a kernel's expressions have values.
+    pub fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
+        Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
+    }
+
+    pub(super) fn unit(
+        &self,
+        kernel: &Kernel,
+        implementation: &Implementation,
+        shape: usize,
+        variant: &Variant,
+        precision: Option<DType>,
+    ) -> Result<Unit, ResolveError> {
+        let point = self.point(kernel, shape, variant);
+        let mut macros = point.macros(implementation)?;
+        if precision.is_some() {
+            // A reference knows the problem, not the variant: its macros are its own defines.
+            macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
+        }
+        Ok(Unit {
+            backend: implementation.backend,
+            source: implementation.source.clone(),
+            entry: implementation.entry.clone(),
+            flags: implementation.flags.clone(),
+            macros,
+            arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
+            signature: signature(kernel, implementation, precision),
+            directory: self.package.directory.clone(),
+        })
+    }
+
+    pub(super) fn build_implementation(
+        &self,
+        kernel: &Kernel,
+        implementation: &Implementation,
+        variant: &Variant,
+        shapes: &[usize],
+    ) -> Result<Result<Built, Rejection>, RunError> {
+        let mut builds: Vec<(Unit, Build)> = Vec::new();
+        for &shape in shapes {
+            let name = &kernel.shapes[shape].name;
+            let unit = match self.unit(kernel, implementation, shape, variant, None) {
+                Ok(unit) => unit,
+                Err(error) => {
+                    return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
+                }
+            };
+            if let Some((_, build)) = builds.iter_mut().find(|(other, _)| *other == unit) {
+                build.shapes.push(shape);
+                continue;
+            }
+            let compiled = match self.ended {
+                Some(ended) => self.compiler.compile_until(&unit, ended),
+                None => self.compiler.compile(&unit),
+            };
+            match compiled {
+                Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
+                Err(error) if error.is_variants_own() => {
+                    return Ok(Err(compile_rejection(&error, implementation, name)));
+                }
+                Err(error) => return Err(RunError::Tool(error)),
+            }
+        }
+        Ok(Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() }))
+    }
+
+    /// The launch geometry of a variant at a shape, where it has one.
+    pub fn geometry(&self, variant: &Variant, shape: usize) -> Option<Geometry> {
+        self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation).ok()
+    }
+
+    /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
+    pub fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
+        let mut warnings = Vec::new();
+        let built = self.build_implementation(self.kernel, self.implementation(), variant, &self.shapes)?;
+        let result = match built {
+            Err(rejection) => Err(BuildFailure { rejection, built: None }),
+            Ok(built) => match self.judge(variant, &built, &mut warnings) {
+                Some(rejection) => Err(BuildFailure { rejection, built: Some(built) }),
+                None => Ok(built),
+            },
+        };
+        Ok(Attempt { result, warnings })
+    }
+
+    /// Gate 1 at every shape.
+    fn judge(&self, variant: &Variant, built: &Built, warnings: &mut Vec<String>) -> Option<Rejection> {
+        let limits = &self.kernel.gates.resources;
+        self.shapes.iter().find_map(|&shape| {
+            let name = &self.kernel.shapes[shape].name;
+            let geometry = match self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation) {
+                Ok(geometry) => geometry,
+                Err(error) => {
+                    return Some(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name)));
+                }
+            };
+            let resources = &built.artifact(shape).resources;
+            let arch = self.arch.as_deref();
+            if let Some(refused) = gates::resources::refused(resources, &geometry, arch, name) {
+                return Some(refused);
+            }
+            let finding = gates::resources::judge(limits, resources, &geometry, arch, name);
+            at_level(limits.level, finding, warnings)
+        })
+    }
+}
+
+/// A compiler's refusal as a rejection.
+pub(super) fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
+    let (gate, reason, output) = match error {
+        CompileError::ParameterType { index, declared, .. } => {
+            let places = implementation.args.iter().zip(&implementation.places);
+            let place = places.filter(|(arg, _)| !matches!(arg, Arg::Symbol { .. })).nth(*index);
+            let drawn = place.map(|(_, place)| Diagnostic::error(error.to_string()).at(place, declared).render(false));
+            (Gate::Compile, Reason::CompileFailed, drawn)
+        }
+        CompileError::TooMuchShared { .. } => (Gate::Resources, Reason::SharedMemory, None),
+        CompileError::Failed { stderr, .. } => (Gate::Compile, Reason::CompileFailed, Some(stderr.clone())),
+        _ => (Gate::Compile, Reason::CompileFailed, None),
+    };
+    let message = match error {
+        // What the compiler wrote is shown below the line, not in it.
+        CompileError::Failed { stderr, .. } => {
+            // A linker says what is wrong before it says that there was an error.
+            let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
+            let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
+            first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
+        }
+        error => error.to_string(),
+    };
+    Rejection { output, ..Rejection::new(gate, reason, message, Some(shape)) }
+}

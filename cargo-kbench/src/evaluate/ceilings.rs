@@ -1,0 +1,117 @@
+//! The ceilings of the open device: from their file, or measured by the worker like any kernel.
+
+use std::fs;
+use std::time::SystemTime;
+
+use kbench_runtime::protocol::{CacheMode, DeviceKind, TimeJob};
+
+use super::arch::arch_for;
+use super::{RunError, Workbench};
+use crate::config::Backend;
+use crate::file::in_context;
+use crate::process::executor::ExecutorError;
+use crate::profile::ceilings::micro::{self, Micro};
+use crate::profile::ceilings::{Ceiling, Ceilings, METHOD};
+use crate::record::elite::DeviceRecord;
+
+/// Samples of each, of which the best counts.
+const SAMPLES: u32 = 30;
+
+impl Workbench<'_> {
+    /// What this device can do at most; the inner error is why that is not known.
+    pub fn ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
+        if self.ceilings.is_none() {
+            self.ceilings = Some(self.find_ceilings()?);
+        }
+        Ok(self.ceilings.clone().expect("just set"))
+    }
+
+    fn find_ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
+        let info = self.executor.device()?;
+        let device = DeviceRecord::from(&info);
+        let folder = self.scratch.with_file_name("ceilings");
+        if let Some(kept) = Ceilings::load(&folder, &device) {
+            return Ok(Ok(kept));
+        }
+        // The device's own architecture, whatever the table compiles for.
+        let arch = (info.kind == DeviceKind::Cuda).then(|| arch_for(&[], &info)).transpose()?;
+        let all = micro::all(&info, arch.as_deref());
+        if all.is_empty() {
+            return Ok(Err(format!("{} has no measured ceilings", device.name)));
+        }
+        crate::report::status("Measuring", format_args!("the ceilings of {}, once", device.name));
+        let mut ceilings = Vec::new();
+        for micro in &all {
+            match self.ceiling(micro, info.kind, arch.as_deref())? {
+                Ok(rate) => ceilings.push(Ceiling { peak: micro.peak, rate, how: micro.how.clone() }),
+                Err(why) => return Ok(Err(format!("the ceiling `{}` could not be measured: {why}", micro.peak))),
+            }
+        }
+        let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let measured = Ceilings { method: METHOD, device, ceilings, date };
+        measured.store(&folder)?;
+        Ok(Ok(measured))
+    }
+
+    /// Bytes or operations a second.
+    fn ceiling(
+        &mut self,
+        micro: &Micro,
+        kind: DeviceKind,
+        arch: Option<&str>,
+    ) -> Result<Result<f64, String>, RunError> {
+        let backend = if arch.is_some() { Backend::Cuda } else { Backend::C };
+        let folder = self.scratch.with_file_name("ceilings");
+        let (name, text) = micro::source(backend);
+        let source = folder.join(name);
+        if fs::read(&source).ok().as_deref() != Some(text.as_bytes()) {
+            fs::create_dir_all(&folder).map_err(|error| in_context(&folder, &error))?;
+            crate::file::write(&source, text.as_bytes())?;
+        }
+        let mut artifacts = Vec::new();
+        for unit in micro.units(&source, arch) {
+            match self.builder.compiler.compile(&unit) {
+                Ok(artifact) => artifacts.push(artifact),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        for artifact in &artifacts {
+            self.executor.add_blob(&artifact.hash, &artifact.code);
+        }
+        let artifacts = <[_; 2]>::try_from(artifacts).expect("two units");
+        let job = TimeJob {
+            id: 0,
+            cases: vec![micro.case(kind, &artifacts)],
+            seed: 0,
+            other_seed: None,
+            warmup: 3,
+            iterations: SAMPLES,
+            until: None,
+            stop_above_ns: None,
+            // One launch after the other: what a copy leaves dirty in a cache, the next one writes back.
+            cache: CacheMode::Hot,
+            bad_above: 0.0,
+            hurry: false,
+            renew: false,
+            announce: false,
+            energy: false,
+        };
+        let timing = match self.executor.time(job, self.timeout()) {
+            Ok(mut timings) if timings.len() == 1 => timings.remove(0),
+            Ok(_) => return Ok(Err("the worker timed nothing".to_owned())),
+            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let wrong =
+            timing.after.outputs.iter().find(|output| output.bad > 0 || output.unwritten + output.nonfinite > 0);
+        if let Some(wrong) = wrong {
+            let (output, reference) = (wrong.output_at, wrong.reference_at);
+            return Ok(Err(format!("its result is wrong: {output} in place of {reference}")));
+        }
+        let best = timing.samples.iter().copied().fold(f64::INFINITY, f64::min);
+        if !best.is_finite() || best <= 0.0 {
+            return Ok(Err("its samples are not numbers".to_owned()));
+        }
+        Ok(Ok(micro.amount / best * 1e9))
+    }
+}

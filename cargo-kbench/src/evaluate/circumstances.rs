@@ -1,0 +1,123 @@
+//! What measurements depend on beside their jobs, and jobs as fingerprints name them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Launch, Reference, TimeJob};
+use kbench_runtime::reference::PASSING;
+use serde::Serialize;
+
+use super::Workbench;
+use super::build::Build;
+use super::one::METHOD;
+
+/// Prefixes of the variables by which libraries choose how many threads they start, and where.
+const THREADS: [&str; 8] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_"];
+
+/// Variables that decide which libraries a kernel runs with, and how.
+const LIBRARIES: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"];
+
+impl Workbench<'_> {
+    /// What measurements depend on beside their jobs.
+    pub(super) fn circumstances(&self) -> impl Serialize {
+        let kernel = self.kernel;
+        let surroundings = (self.worker_options.device == DeviceKind::Host).then(surroundings);
+        let program = (METHOD, env!("CARGO_PKG_VERSION"));
+        (program, self.device.clone(), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
+    }
+
+    /// The hashes of the files of the package that a command names, `None` for words that name none.
+    pub(super) fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
+        let directory: &Path = &self.builder.package.directory;
+        let file = |word: &String| std::fs::read(directory.join(word)).ok();
+        command.iter().map(|word| Some(fingerprint::of_bytes(&file(word)?))).collect()
+    }
+}
+
+/// What threads and libraries of a C kernel depend on: variables, and the cores that this process may use.
+fn surroundings() -> (BTreeMap<Vec<u8>, Vec<u8>>, Option<String>) {
+    let bytes = |text: &OsStr| text.as_encoded_bytes().to_vec();
+    let variables = std::env::vars_os().filter(|(name, _)| counts(name));
+    let variables = variables.map(|(name, value)| (bytes(&name), bytes(&value))).collect();
+    // `0-3,8`; only Linux says.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    (variables, cores.map(|cores| cores.trim().to_owned()))
+}
+
+/// Whether a variable changes how a C kernel runs.
+fn counts(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    LIBRARIES.contains(&&*name) || THREADS.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Jobs with what machine code does in place of its bytes, whose names and notes may differ between twins.
+pub(super) struct Named<'a> {
+    /// The builds of the variant.
+    pub built: &'a [Build],
+}
+
+impl Named<'_> {
+    fn launch(&self, launch: &mut Launch) {
+        let build = self.built.iter().find(|build| build.artifact.hash == launch.blob);
+        if let Some(build) = build {
+            launch.blob.clone_from(&build.artifact.identity);
+        }
+    }
+
+    pub fn case(&self, case: &Case) -> Case {
+        let mut case = case.clone();
+        self.launch(&mut case.launch);
+        case
+    }
+
+    pub fn check(&self, job: &CheckJob) -> CheckJob {
+        let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
+        unnamed(&mut job.reference);
+        if let Some(naive) = &mut job.depth.naive {
+            self.launch(naive);
+        }
+        job
+    }
+
+    pub fn time(&self, job: &TimeJob) -> TimeJob {
+        let mut job = job.clone();
+        for timed in &mut job.cases {
+            self.launch(&mut timed.case.launch);
+            unnamed(&mut timed.reference);
+        }
+        job
+    }
+}
+
+/// A reference has an identity of its own beside its bytes. One that is for this process alone names nothing: what its results are
+/// stands for it.
+fn unnamed(reference: &mut Reference) {
+    reference.launch.blob.clear();
+    if reference.identity.starts_with(PASSING) {
+        reference.identity.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_variables_count() {
+        for name in ["OMP_NUM_THREADS", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LD_PRELOAD"] {
+            assert!(counts(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "HOME", "LD_PRELOADED", "XOMP_NUM_THREADS"] {
+            assert!(!counts(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cores_are_known() {
+        assert!(surroundings().1.is_some_and(|cores| cores.starts_with(|first: char| first.is_ascii_digit())));
+    }
+}

@@ -1,0 +1,94 @@
+//! Gate 4: what the counters say, or where there are none the roofline.
+
+use crate::config::counters::{Counters, Quantifier};
+use crate::profile::{Profile, Source};
+use crate::record::evaluation::{Gate, Reason, Rejection};
+
+/// Judges a profile. A condition without a number is neither true nor false; where the verdict hangs on it, it is undecided.
+pub fn judge(gate: &Counters, profile: &Profile) -> Option<Rejection> {
+    let mut shown = Vec::new();
+    let (mut holding, mut unknown) = (0, 0);
+    for condition in &gate.conditions {
+        match profile.value(condition) {
+            Ok((value, source)) => {
+                let holds = condition.relation.holds(value, condition.limit);
+                holding += usize::from(holds);
+                let estimated = source == Source::Roofline && !condition.name.starts_with("roofline__");
+                let by = if estimated { " by the roofline" } else { "" };
+                if !holds {
+                    shown.push(format!("`{condition}` does not hold: it is {value:.1}{by}"));
+                }
+            }
+            Err(why) => {
+                unknown += 1;
+                shown.push(format!("`{condition}` has no number: {why}"));
+            }
+        }
+    }
+    let (passes, decided) = match gate.quantifier {
+        Quantifier::Any => (holding > 0, unknown == 0),
+        Quantifier::All => (holding == gate.conditions.len(), holding + unknown < gate.conditions.len()),
+    };
+    if passes {
+        return None;
+    }
+    let (code, message) = if decided {
+        let diagnosis = &profile.diagnosis;
+        (Reason::Unmet, format!("{}; {}: {}", shown.join("; "), diagnosis.limiter, diagnosis.next))
+    } else {
+        (Reason::Undecided, shown.join("; "))
+    };
+    Some(Rejection::new(Gate::Counters, code, message, Some(&profile.shape)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Backend;
+    use crate::config::counters::default_conditions;
+    use crate::profile::tests::profile;
+
+    const TENSOR: &str = "sm__pipe_tensor_cycles_active";
+    const DRAM: &str = "dram__throughput";
+
+    fn judged(quantifier: Quantifier, profile: &Profile) -> Result<(), (Reason, String)> {
+        let gate = Counters { quantifier, conditions: default_conditions(Backend::Cuda), ..Counters::default() };
+        judge(&gate, profile).map_or(Ok(()), |rejection| Err((rejection.code, rejection.message)))
+    }
+
+    #[test]
+    fn any_and_all_of_the_counters() {
+        let counted = |tensor, dram| profile(&[(TENSOR, tensor), (DRAM, dram)], None);
+        let (any, all) = (Quantifier::Any, Quantifier::All);
+        assert_eq!(judged(any, &counted(50.0, 90.0)), Ok(()));
+        assert_eq!(judged(any, &counted(10.0, 49.9)), Ok(()));
+        let (code, message) = judged(any, &counted(49.9, 71.0)).unwrap_err();
+        assert_eq!(code, Reason::Unmet);
+        insta::assert_snapshot!(message, @"`sm__pipe_tensor_cycles_active >= 50` does not hold: it is 49.9; `dram__throughput < 50` does not hold: it is 71.0; memory-bound: revisit the copies: fewer bytes (smaller types, reuse through tiles), coalesced 16-byte accesses, cp.async or TMA with more stages");
+        assert_eq!(judged(all, &counted(50.0, 10.0)), Ok(()));
+        assert_eq!(judged(all, &counted(50.0, 60.0)).unwrap_err().0, Reason::Unmet);
+    }
+
+    #[test]
+    fn what_is_not_known_is_undecided_only_where_the_verdict_hangs_on_it() {
+        let (any, all) = (Quantifier::Any, Quantifier::All);
+        let only = |name, value| profile(&[(name, value)], None);
+        assert_eq!(judged(any, &only(DRAM, 10.0)), Ok(()));
+        assert_eq!(judged(any, &only(DRAM, 60.0)).unwrap_err().0, Reason::Undecided);
+        assert_eq!(judged(all, &only(DRAM, 60.0)).unwrap_err().0, Reason::Unmet);
+        let (code, message) = judged(all, &only(DRAM, 10.0)).unwrap_err();
+        assert_eq!(code, Reason::Undecided);
+        assert!(message.contains("ncu does not know it on this device"), "{message}");
+    }
+
+    #[test]
+    fn without_counters_the_roofline_judges_and_says_so() {
+        assert_eq!(judged(Quantifier::All, &profile(&[], Some((60.0, 20.0)))), Ok(()));
+        let (code, message) = judged(Quantifier::Any, &profile(&[], Some((10.0, 80.0)))).unwrap_err();
+        assert_eq!(code, Reason::Unmet);
+        assert!(message.contains("it is 10.0 by the roofline"), "{message}");
+        let (code, message) = judged(Quantifier::Any, &profile(&[], None)).unwrap_err();
+        assert_eq!(code, Reason::Undecided);
+        assert!(message.contains("no ncu; `work` is not in the table"), "{message}");
+    }
+}

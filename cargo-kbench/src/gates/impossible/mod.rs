@@ -1,0 +1,278 @@
+//! Faster than possible: whoever skips work, or forges its time, does what no device can.
+//!
+//! The bounds are such that no right kernel breaks them, wherever its data lie. Operations take as long as the device's fastest units
+//! for numbers of that size need. Data that no cache has room for come from memory at the rate of a copy; what a cache may hold passes
+//! between it and the cores, at no more bytes a cycle than a core loads and stores. Without `work` the outputs are written once. What
+//! `work` says of bytes counts no further than all tensors together.
+
+use kbench_runtime::protocol::{DeviceInfo, DeviceKind, Role, TensorSpec};
+
+use crate::profile::ceilings::{Ceilings, Peak};
+use crate::record::evaluation::{Gate, Reason, Rejection, TimingRecord};
+
+/// Share of the time that is possible which a measured time may be: clocks, ceilings and counts are not exact.
+const POSSIBLE: f64 = 0.8;
+
+/// Bytes that a multiprocessor, and a core of a CPU, load and store in a cycle at most.
+const GPU_BYTES: f64 = 128.0;
+const CPU_BYTES: f64 = 192.0;
+
+/// Hertz of a CPU at most: what it says of itself may leave out its boost.
+const CPU_CLOCK: f64 = 6e9;
+
+/// A copy on a CPU reads what it writes too, so that reading alone may be twice as fast.
+const CPU_READS: f64 = 2.0;
+
+/// Below these rates nothing is suspicious, and no ceiling is measured: operations a cycle of a multiprocessor, by bytes of a number,
+/// or of a core; bytes a second from memory for each of them.
+const GPU_OPERATIONS: [f64; 2] = [8192.0, 4096.0];
+const CPU_OPERATIONS: f64 = 32.0;
+const GPU_MEMORY: f64 = 25e9;
+const CPU_MEMORY: f64 = 25e9;
+
+/// What a launch has to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Demand {
+    /// Operations, where the table says.
+    flops: Option<f64>,
+    /// Bytes that are moved.
+    bytes: f64,
+    /// Bytes of the narrowest number that is read.
+    narrowest: usize,
+}
+
+impl Demand {
+    /// Of a case, and what the table's `work` says of it.
+    pub fn new(tensors: &[TensorSpec], (flops, bytes): (Option<f64>, Option<f64>)) -> Self {
+        let sum = |wanted: fn(Role) -> bool| -> f64 {
+            tensors.iter().filter(|spec| wanted(spec.role)).map(|spec| spec.bytes() as f64).sum()
+        };
+        let written = sum(|role| matches!(role, Role::Out | Role::Inout));
+        let all = sum(|role| role != Role::Scratch) + sum(|role| role == Role::Inout);
+        let read = tensors.iter().filter(|spec| matches!(spec.role, Role::In | Role::Inout));
+        Self {
+            flops,
+            bytes: bytes.map_or(written, |bytes| bytes.min(all)),
+            narrowest: read.map(|spec| spec.dtype.size()).min().unwrap_or(1),
+        }
+    }
+}
+
+/// A bound, in seconds, and what it is of.
+struct Bound {
+    seconds: f64,
+    what: String,
+}
+
+/// What a device bounds a launch by.
+struct Limits<'a> {
+    info: &'a DeviceInfo,
+    demand: &'a Demand,
+    /// Multiprocessors, or cores that it may have used.
+    cores: f64,
+    is_gpu: bool,
+}
+
+impl<'a> Limits<'a> {
+    fn new(info: &'a DeviceInfo, demand: &'a Demand, timing: &TimingRecord) -> Self {
+        let is_alone = timing.sampling.as_ref().is_some_and(|sampling| sampling.core.is_some());
+        let is_gpu = info.kind != DeviceKind::Host;
+        let cores = if is_alone && !is_gpu { 1.0 } else { f64::from(info.multiprocessors.max(1)) };
+        Self { info, demand, cores, is_gpu }
+    }
+
+    fn clock(&self) -> f64 {
+        let clock = f64::from(self.info.clock_khz) * 1e3;
+        if self.is_gpu && clock > 0.0 { clock } else { clock.max(CPU_CLOCK) }
+    }
+
+    /// Bytes that no cache can have held.
+    fn beyond_cache(&self) -> f64 {
+        (self.demand.bytes - self.info.cache_bytes as f64).max(0.0)
+    }
+
+    fn on_chip(&self) -> Bound {
+        let rate = self.cores * self.clock() * if self.is_gpu { GPU_BYTES } else { CPU_BYTES };
+        let what = format!("to load and store {:.0} bytes at {:.0} GB/s", self.demand.bytes, rate / 1e9);
+        Bound { seconds: self.demand.bytes / rate, what }
+    }
+
+    /// Whether a time is so short that it is worth measuring what is possible.
+    fn is_suspicious(&self, seconds: f64) -> bool {
+        let operations = if self.is_gpu {
+            self.clock() * GPU_OPERATIONS[usize::from(self.demand.narrowest > 1)]
+        } else {
+            CPU_CLOCK * CPU_OPERATIONS
+        };
+        let memory = if self.is_gpu { GPU_MEMORY } else { CPU_MEMORY };
+        self.demand.flops.unwrap_or(0.0) > self.cores * operations * seconds
+            || self.beyond_cache() > self.cores * memory * seconds
+    }
+
+    /// What was measured bounds.
+    fn measured(&self, ceilings: &Ceilings) -> Vec<Bound> {
+        let mut bounds = Vec::new();
+        let peak = match (self.is_gpu, self.demand.narrowest) {
+            (true, 1) => Some(Peak::TensorF8),
+            (true, _) => Some(Peak::TensorF16),
+            (false, 4..) => Some(Peak::Fp32),
+            // Units for narrow numbers differ too much from one CPU to the next.
+            (false, _) => None,
+        };
+        if let (Some(flops), Some(ceiling)) = (self.demand.flops, peak.and_then(|peak| ceilings.of(peak))) {
+            let rate = ceiling.rate * if self.is_gpu { 1.0 } else { self.cores };
+            bounds.push(Bound { seconds: flops / rate, what: format!("for {flops:.3e} operations at {ceiling}") });
+        }
+        if let Some(ceiling) = ceilings.of(Peak::Copy).filter(|_| self.beyond_cache() > 0.0) {
+            let rate = ceiling.rate * if self.is_gpu { 1.0 } else { self.cores * CPU_READS };
+            let bytes = self.beyond_cache();
+            bounds.push(Bound { seconds: bytes / rate, what: format!("for {bytes:.3e} bytes from memory, {ceiling}") });
+        }
+        bounds
+    }
+}
+
+/// Why a time cannot be, where it cannot. `ceilings` are asked for only where it is suspicious.
+pub fn judge<E>(
+    info: &DeviceInfo,
+    demand: &Demand,
+    timing: &TimingRecord,
+    ceilings: impl FnOnce() -> Result<Option<Ceilings>, E>,
+) -> Result<Option<Rejection>, E> {
+    let limits = Limits::new(info, demand, timing);
+    let seconds = timing.summary.p50 * 1e-9;
+    let mut bounds = vec![limits.on_chip()];
+    if limits.is_suspicious(seconds) {
+        bounds.extend(ceilings()?.iter().flat_map(|ceilings| limits.measured(ceilings)));
+    }
+    let broken = bounds.into_iter().find(|bound| seconds < POSSIBLE * bound.seconds);
+    Ok(broken.map(|Bound { seconds: possible, what }| {
+        let message = format!(
+            "p50 of {:.3} µs is less than the {:.3} µs that this device needs at least {what}; unless `work` counts too much, \
+             the kernel does not do its work, or its time is forged",
+            seconds * 1e6,
+            possible * 1e6
+        );
+        Rejection::new(Gate::Correctness, Reason::Impossible, message, Some(&timing.shape))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kbench_runtime::dtype::DType;
+    use kbench_runtime::protocol::{Sampling, Source};
+    use kbench_runtime::stats::Summary;
+
+    use super::*;
+    use crate::profile::ceilings::{Ceiling, METHOD};
+
+    fn tensor(name: &str, dtype: DType, elements: u64, role: Role) -> TensorSpec {
+        TensorSpec { name: name.into(), dtype, dims: vec![elements], role, source: Source::None }
+    }
+
+    fn device(kind: DeviceKind, multiprocessors: u32, clock_khz: u32, cache_bytes: u64) -> DeviceInfo {
+        DeviceInfo {
+            kind,
+            index: 0,
+            name: "d".into(),
+            driver: "1".into(),
+            compute_capability: None,
+            multiprocessors,
+            memory_bytes: 80 << 30,
+            cache_bytes,
+            max_threads_per_block: 1024,
+            max_shared_per_block: 1 << 16,
+            clock_khz,
+        }
+    }
+
+    fn h100() -> DeviceInfo {
+        device(DeviceKind::Cuda, 132, 1_980_000, 50 << 20)
+    }
+
+    /// What an H100 was measured to do, and one core of an EPYC.
+    fn measured(rates: &[(Peak, f64)]) -> Ceilings {
+        let ceilings = rates.iter().map(|&(peak, rate)| Ceiling { peak, rate, how: "x".into() }).collect();
+        Ceilings { method: METHOD, device: (&h100()).into(), ceilings, date: String::new() }
+    }
+
+    fn is_impossible(info: &DeviceInfo, demand: &Demand, microseconds: f64) -> bool {
+        let rates = if info.kind == DeviceKind::Cuda {
+            vec![(Peak::Copy, 3.0e12), (Peak::Fp32, 60e12), (Peak::TensorF16, 800e12), (Peak::TensorF8, 1600e12)]
+        } else {
+            vec![(Peak::Copy, 20e9), (Peak::Fp32, 200e9)]
+        };
+        let timing = TimingRecord {
+            shape: "s".into(),
+            summary: Summary::of(&[microseconds * 1e3; 10]).unwrap(),
+            batch: 1,
+            clock: "fake".into(),
+            sampling: Some(Sampling { core: Some(0), ..Sampling::default() }),
+        };
+        let judged = judge(info, demand, &timing, || Ok::<_, Infallible>(Some(measured(&rates)))).unwrap();
+        judged.is_some_and(|rejection| rejection.code == Reason::Impossible)
+    }
+
+    #[test]
+    fn operations_and_bytes_beyond_all_caches_take_their_time() {
+        let n = 4096_u64;
+        let product = |dtype| {
+            let tensors = [
+                tensor("a", dtype, n * n, Role::In),
+                tensor("b", dtype, n * n, Role::In),
+                tensor("c", DType::F32, n * n, Role::Out),
+            ];
+            Demand::new(&tensors, (Some(2.0 * (n as f64).powi(3)), None))
+        };
+        // 137 GFLOP: 172 µs at 800 TFLOP/s.
+        assert!(!is_impossible(&h100(), &product(DType::F16), 180.0));
+        assert!(is_impossible(&h100(), &product(DType::F16), 100.0));
+        assert!(!is_impossible(&h100(), &product(DType::F8e4m3), 100.0));
+        let copied = [tensor("x", DType::F32, 1 << 28, Role::In), tensor("y", DType::F32, 1 << 28, Role::Out)];
+        let copy = Demand::new(&copied, (None, Some(f64::from(1_u32 << 31))));
+        assert!(!is_impossible(&h100(), &copy, 680.0), "3.1 TB/s");
+        assert!(is_impossible(&h100(), &copy, 400.0));
+        let overstated = Demand::new(&copied, (None, Some(1e15)));
+        assert_eq!(overstated, copy, "no more than there is");
+    }
+
+    #[test]
+    fn what_caches_hold_is_bounded_by_the_cores_alone() {
+        let tensors = [tensor("x", DType::F32, 20_000, Role::In), tensor("y", DType::F32, 20_000, Role::Out)];
+        let silent = Demand::new(&tensors, (None, None));
+        let stated = Demand::new(&tensors, (Some(20_000.0), Some(160_000.0)));
+        let core = device(DeviceKind::Host, 2, 2_600_000, 32 << 20);
+        // 160 kB at 1152 GB/s are 139 ns.
+        assert!(is_impossible(&core, &stated, 0.05) && !is_impossible(&core, &stated, 0.2));
+        assert!(is_impossible(&core, &silent, 0.05) && !is_impossible(&core, &silent, 0.07));
+        assert!(!is_impossible(&h100(), &stated, 0.61), "an empty kernel's time");
+    }
+
+    #[test]
+    fn a_cpu_is_as_fast_as_its_cores() {
+        let n = 512_u64;
+        let tensors = [tensor("a", DType::F32, n * n, Role::In), tensor("c", DType::F32, n * n, Role::Out)];
+        let demand = Demand::new(&tensors, (Some(2.0 * (n as f64).powi(3)), None));
+        let core = device(DeviceKind::Host, 2, 0, 32 << 20);
+        // 268 MFLOP at 200 GFLOP/s: 1342 µs.
+        assert!(!is_impossible(&core, &demand, 1200.0) && is_impossible(&core, &demand, 900.0));
+        let half = Demand { narrowest: 2, ..demand };
+        assert!(!is_impossible(&core, &half, 900.0));
+    }
+
+    #[test]
+    fn nothing_is_measured_without_suspicion() {
+        let tensors = [tensor("x", DType::F32, 1000, Role::In), tensor("y", DType::F32, 1000, Role::Out)];
+        let demand = Demand::new(&tensors, (Some(2000.0), Some(8000.0)));
+        let timing = TimingRecord {
+            shape: "s".into(),
+            summary: Summary::of(&[3000.0; 10]).unwrap(),
+            batch: 1,
+            clock: "fake".into(),
+            sampling: None,
+        };
+        assert_eq!(judge(&h100(), &demand, &timing, || Err(())), Ok(None));
+    }
+}

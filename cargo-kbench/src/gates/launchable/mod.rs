@@ -1,0 +1,129 @@
+//! Limits that no launch can pass: part of the resource gate, whatever the table says, and known without a GPU.
+//!
+//! Those of any GPU are from the table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide; those of
+//! an architecture are from [`occupancy`](crate::build::occupancy).
+
+use kbench_runtime::protocol::Geometry;
+
+use super::resources::demand;
+use crate::build::Resources;
+use crate::build::occupancy::{Limit, compute_capability, multiprocessor, occupancy};
+use crate::record::evaluation::Reason;
+
+const THREADS: u64 = 1024;
+const BLOCK_Z: u32 = 64;
+const GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+/// With the attribute for sizes that are not portable, which the worker sets.
+const CLUSTER: u64 = 16;
+
+/// Why no GPU can launch a block or grid of this geometry.
+pub fn geometry(geometry: &Geometry) -> Vec<(Reason, String)> {
+    let mut findings = Vec::new();
+    let threads = product(geometry.block);
+    if threads > THREADS {
+        findings.push((Reason::Threads, format!("a block of {threads} threads, at most {THREADS} can be launched")));
+    }
+    let z = geometry.block[2];
+    if z > BLOCK_Z && threads <= THREADS {
+        findings.push((Reason::Threads, format!("{z} in `block` along z, at most {BLOCK_Z} can be launched")));
+    }
+    for ((axis, size), most) in ["x", "y", "z"].into_iter().zip(geometry.grid).zip(GRID) {
+        if size > most {
+            let text = format!("{size} in `grid` along {axis}, at most {most} can be launched");
+            findings.push((Reason::Geometry, text));
+        }
+    }
+    if let Some(cluster) = geometry.cluster {
+        let blocks = product(cluster);
+        if blocks > CLUSTER {
+            findings
+                .push((Reason::Geometry, format!("a cluster of {blocks} blocks, at most {CLUSTER} can be launched")));
+        }
+        if let Some(at) = (0..3).find(|&at| !geometry.grid[at].is_multiple_of(cluster[at])) {
+            let (grid, cluster) = (geometry.grid[at], cluster[at]);
+            let text = format!("a grid of {grid} blocks in clusters of {cluster}: the clusters must divide it");
+            findings.push((Reason::Geometry, text));
+        }
+    }
+    findings
+}
+
+fn product(sizes: [u32; 3]) -> u64 {
+    sizes.into_iter().map(u64::from).fold(1, u64::saturating_mul)
+}
+
+/// Why code of these resources cannot be launched, beside what [`geometry`] finds.
+pub fn code(resources: &Resources, geometry: &Geometry, arch: &str) -> Vec<(Reason, String)> {
+    let threads = product(geometry.block);
+    let mut findings = Vec::new();
+    if let Some(most) = resources.max_threads.filter(|&most| threads > most) {
+        findings
+            .push((Reason::Threads, format!("a block of {threads} threads, the code was compiled for at most {most}")));
+    }
+    let Some(capability) = compute_capability(arch) else { return findings };
+    if geometry.cluster.is_some() && capability.0 < 9 {
+        findings.push((Reason::Geometry, format!("{arch} has no clusters")));
+    }
+    let refused = demand(resources, geometry).and_then(|demand| Some((demand, occupancy(capability, demand)?)));
+    let Some((demand, _)) = refused.filter(|(_, occupancy)| occupancy.blocks == 0) else { return findings };
+    let most = multiprocessor(capability).map_or(0, |sm| sm.shared_per_block);
+    if demand.shared_bytes > most {
+        let text = format!("{} bytes of shared memory a block, {arch} has {most}", demand.shared_bytes);
+        findings.push((Reason::SharedMemory, text));
+    }
+    let without_shared = occupancy(capability, crate::build::occupancy::Demand { shared_bytes: 0, ..demand });
+    if without_shared.is_some_and(|occupancy| occupancy.blocks == 0 && occupancy.limit == Limit::Registers) {
+        let text = format!("{threads} threads of {} registers, {arch} has 65536 registers", demand.registers);
+        findings.push((Reason::Registers, text));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(grid: [u32; 3], block: [u32; 3]) -> Geometry {
+        Geometry { grid, block, ..Geometry::default() }
+    }
+
+    fn codes(findings: Vec<(Reason, String)>) -> Vec<Reason> {
+        findings.into_iter().map(|(code, _)| code).collect()
+    }
+
+    #[test]
+    fn what_any_gpu_takes_and_one_more() {
+        let one = [1, 1, 1];
+        let of = |grid, block| codes(geometry(&launch(grid, block)));
+        assert_eq!(of(one, [1024, 1, 1]), []);
+        assert_eq!(of(one, [1025, 1, 1]), [Reason::Threads]);
+        assert_eq!(of(one, [32, 33, 1]), [Reason::Threads]);
+        assert_eq!(of(one, [1, 1, 64]), []);
+        assert_eq!(of(one, [1, 1, 65]), [Reason::Threads]);
+        assert_eq!(of([i32::MAX as u32, 65535, 65535], one), []);
+        assert_eq!(of([1 << 31, 65536, 65536], one), [Reason::Geometry; 3]);
+        assert_eq!(of(one, [u32::MAX; 3]), [Reason::Threads], "the product overflows nothing");
+        let cluster = |grid, cluster| codes(geometry(&Geometry { cluster: Some(cluster), ..launch(grid, one) }));
+        assert_eq!(cluster([32, 1, 1], [16, 1, 1]), []);
+        assert_eq!(cluster([36, 1, 1], [18, 1, 1]), [Reason::Geometry]);
+        assert_eq!(cluster([6, 1, 1], [4, 1, 1]), [Reason::Geometry]);
+    }
+
+    #[test]
+    fn what_an_architecture_takes_and_one_more() {
+        let of = |registers, shared: u32, threads, arch: &str| {
+            let resources = Resources { registers: Some(registers), static_shared: Some(0), ..Resources::default() };
+            codes(code(&resources, &Geometry { dynamic_shared: shared, ..launch([1; 3], [threads, 1, 1]) }, arch))
+        };
+        assert_eq!(of(64, 227 * 1024, 1024, "sm_90a"), []);
+        assert_eq!(of(64, 227 * 1024 + 1, 1024, "sm_90a"), [Reason::SharedMemory]);
+        assert_eq!(of(72, 0, 1024, "sm_90a"), [Reason::Registers]);
+        assert_eq!(of(72, 100 * 1024, 1024, "sm_89"), [Reason::SharedMemory, Reason::Registers]);
+        assert_eq!(of(72, 1 << 20, 1024, "sm_999"), [], "not known");
+        let bounded = Resources { max_threads: Some(128), ..Resources::default() };
+        assert_eq!(codes(code(&bounded, &launch([1; 3], [128, 1, 1]), "sm_90")), []);
+        assert_eq!(codes(code(&bounded, &launch([1; 3], [160, 1, 1]), "sm_90")), [Reason::Threads]);
+        let cluster = Geometry { cluster: Some([2, 1, 1]), ..launch([2, 1, 1], [32, 1, 1]) };
+        assert_eq!(codes(code(&Resources::default(), &cluster, "sm_89")), [Reason::Geometry]);
+    }
+}

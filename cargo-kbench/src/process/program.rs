@@ -1,0 +1,326 @@
+//! Baselines and references by `command`: programs measured beside the kernels, each in a process of its own. What is said to them, and what
+//! they answer, is [`protocol::external`](kbench_runtime::protocol::external).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kbench_runtime::protocol::external::{Answer, Prepare, Request, Tensor, VERSION};
+use kbench_runtime::protocol::{Bytes, DeviceInfo, Failure, Role, Stage, TensorSpec};
+use kbench_runtime::tensor;
+use tempfile::TempDir;
+
+use crate::process::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
+use crate::record::evaluation::{Gate, Reason, Rejection};
+
+/// Why a program gives no answer.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// It cannot be measured here.
+    Unavailable(String),
+    /// It hung, crashed, or said something else than was asked.
+    Failure(Failure),
+}
+
+impl Refusal {
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
+        Refusal::Failure(Failure::Protocol { message: message.into() })
+    }
+
+    /// As data; `None` where the user ended the run.
+    pub fn rejection(self, shape: &str) -> Option<Rejection> {
+        let output = match &self {
+            Refusal::Failure(Failure::Exited { stderr, .. }) => Some(stderr.clone()),
+            _ => None,
+        };
+        let (code, message) = self.reason()?;
+        Some(Rejection { output, ..Rejection::new(Gate::Performance, code, message, Some(shape)) })
+    }
+
+    /// Why, in a word and in words; `None` where the user ended the run.
+    pub fn reason(&self) -> Option<(Reason, String)> {
+        Some(match self {
+            Refusal::Interrupted => return None,
+            Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
+            Refusal::Failure(Failure::Exited { code, stderr }) => {
+                // Interpreters say last what is wrong.
+                let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
+                (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
+            }
+            Refusal::Failure(failure) => (failure.into(), failure.to_string()),
+        })
+    }
+
+    pub(crate) fn of(error: WaitError) -> Self {
+        match error {
+            WaitError::Interrupted => Refusal::Interrupted,
+            WaitError::Failure(failure) | WaitError::Lost(failure) => Refusal::Failure(failure),
+        }
+    }
+}
+
+/// The contents of a case's tensors in files, which go when this is dropped.
+#[derive(Debug)]
+pub struct Inputs {
+    folder: TempDir,
+    specs: Vec<TensorSpec>,
+    files: Vec<Option<PathBuf>>,
+}
+
+impl Inputs {
+    /// Writes what the kernels get of `seed`, bit for bit, below `folder`. `files` holds the blobs that the tensors name.
+    pub fn write(
+        specs: Vec<TensorSpec>,
+        seed: u64,
+        blobs: &tensor::Blobs,
+        folder: &Path,
+    ) -> io::Result<Result<Self, Failure>> {
+        let inputs = match tensor::generate(&specs, seed, blobs) {
+            Ok(inputs) => inputs,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Self::of(specs, inputs, folder).map(Ok)
+    }
+
+    /// Writes these contents below `folder`.
+    pub fn of(specs: Vec<TensorSpec>, inputs: tensor::Inputs, folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let folder = TempDir::new_in(folder)?;
+        let mut files = Vec::new();
+        for (index, input) in inputs.into_iter().enumerate() {
+            let Some(data) = input else {
+                files.push(None);
+                continue;
+            };
+            let path = folder.path().join(format!("in-{index}.bin"));
+            fs::write(&path, &data[..])?;
+            // Several programs read it.
+            let mut permissions = fs::metadata(&path)?.permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions)?;
+            files.push(Some(path));
+        }
+        Ok(Self { folder, specs, files })
+    }
+
+    /// The tensors.
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    /// What the program `name` is told of them.
+    fn tensors(&self, name: &str) -> Vec<Tensor> {
+        let specs = self.specs.iter().zip(&self.files).enumerate();
+        specs
+            .map(|(index, (spec, input))| Tensor {
+                name: spec.name.clone(),
+                dtype: spec.dtype,
+                dims: spec.dims.clone(),
+                role: spec.role,
+                input: input.clone(),
+                output: matches!(spec.role, Role::Out | Role::Inout)
+                    .then(|| self.folder.path().join(format!("out-{index}-{name}.bin"))),
+            })
+            .filter(|tensor| tensor.input.is_some() || tensor.output.is_some())
+            .collect()
+    }
+}
+
+/// How to start a program.
+#[derive(Debug)]
+pub struct ProgramOptions<'a> {
+    /// Command prefix that starts the worker where the device is; the program runs behind it too.
+    pub runner: &'a [String],
+    /// The program and its arguments.
+    pub command: &'a [String],
+    /// Where it is started.
+    pub directory: &'a Path,
+    /// The device that it is to run on.
+    pub device: &'a DeviceInfo,
+    /// How long it may be silent.
+    pub timeout: Duration,
+}
+
+/// Starts a program in `directory`; `remote`: behind a runner; `longest`: most bytes of a line that it may write.
+pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest: u64) -> Result<Worker, Refusal> {
+    let mut words: Vec<OsString> = command.iter().map(OsString::from).collect();
+    // A relative program, as opposed to a name on the PATH, lies in the package.
+    if Path::new(&words[0]).components().count() > 1 {
+        words[0] = directory.join(&words[0]).into_os_string();
+    }
+    Worker::spawn(&words, Some(directory), remote, longest)
+        .map_err(|error| Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy())))
+}
+
+/// What is measured, beside the tensors.
+#[derive(Debug)]
+pub struct Problem<'a> {
+    /// The shape's name.
+    pub shape: &'a str,
+    /// Its sizes.
+    pub dims: BTreeMap<String, i64>,
+    /// Seed of the tensors.
+    pub seed: u64,
+    /// Untimed runs first.
+    pub warmup: u32,
+    /// State of the cache before each sample.
+    pub cache: kbench_runtime::protocol::CacheMode,
+}
+
+/// A running program; dropping it ends its process group.
+pub struct Program {
+    worker: Worker,
+    /// Whether its hello was not heard yet.
+    is_new: bool,
+    /// What its hello stated of it.
+    identity: Option<String>,
+    timeout: Duration,
+    /// Index, file and size of each.
+    outputs: Vec<(usize, PathBuf, usize)>,
+    /// What it reads.
+    pub clock: String,
+    /// Runs a sample.
+    pub batch: u32,
+    /// What it says it measures.
+    pub versions: BTreeMap<String, String>,
+}
+
+impl Program {
+    /// Starts a program; what it says to that is heard with the first thing it is asked.
+    pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
+        let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
+        let worker = start(&words, options.directory, !options.runner.is_empty(), LONGEST_LINE)?;
+        worker.send(&Request::Hello { protocol: VERSION, device: options.device.clone() });
+        Ok(Self {
+            worker,
+            is_new: true,
+            identity: None,
+            timeout: options.timeout,
+            outputs: Vec::new(),
+            clock: String::new(),
+            batch: 1,
+            versions: BTreeMap::new(),
+        })
+    }
+
+    fn greet(&mut self) -> Result<(), Refusal> {
+        if !std::mem::take(&mut self.is_new) {
+            return Ok(());
+        }
+        match self.hear()? {
+            Answer::Hello { protocol: VERSION, identity } => {
+                self.identity = identity;
+                Ok(())
+            }
+            Answer::Hello { protocol, .. } => {
+                Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What it states that its results depend on, if anything.
+    pub fn identity(&mut self) -> Result<Option<String>, Refusal> {
+        self.greet()?;
+        Ok(self.identity.clone())
+    }
+
+    /// Has it prepare everything. A reference does so again and again.
+    pub fn prepare(
+        &mut self,
+        name: &str,
+        device: &DeviceInfo,
+        problem: &Problem<'_>,
+        inputs: &Inputs,
+    ) -> Result<(), Refusal> {
+        self.greet()?;
+        let tensors = inputs.tensors(name);
+        let outputs = tensors.iter().filter_map(|tensor| {
+            let index = inputs.specs.iter().position(|spec| spec.name == tensor.name)?;
+            Some((index, tensor.output.clone()?, inputs.specs[index].bytes()))
+        });
+        self.outputs = outputs.collect();
+        let prepare = Prepare {
+            shape: problem.shape.to_owned(),
+            dims: problem.dims.clone(),
+            tensors,
+            seed: problem.seed,
+            warmup: problem.warmup,
+            cache: problem.cache,
+        };
+        match self.ask(&Request::Prepare(prepare))? {
+            Answer::Prepared { device: Some(theirs), .. } if theirs != device.name => {
+                let own = &device.name;
+                Err(Refusal::Unavailable(format!("it runs on {theirs}, the kernels on {own}")))
+            }
+            Answer::Prepared { batch: 0, .. } => Err(Refusal::protocol("samples of 0 runs")),
+            Answer::Prepared { clock, batch, versions, .. } => {
+                (self.clock, self.batch, self.versions) = (clock, batch, versions);
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Answer, Refusal> {
+        self.worker.send(request);
+        self.hear()
+    }
+
+    fn hear(&mut self) -> Result<Answer, Refusal> {
+        let heard_in = |answer: &Answer| match answer {
+            Answer::Stage { stage } => Heard::Stage(*stage),
+            _ => Heard::Answer,
+        };
+        let timeout = self.timeout;
+        let deadline = &mut |stage: Option<Stage>| match stage {
+            Some(stage) if !stage.runs_kernel() => PATIENCE,
+            _ => timeout,
+        };
+        match self.worker.wait(heard_in, deadline) {
+            Ok(Answer::Unavailable { message }) => Err(Refusal::Unavailable(message)),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(Refusal::of(error)),
+        }
+    }
+
+    /// Has it run once, and gives the bytes of every output with the tensor's index.
+    pub fn check(&mut self) -> Result<Vec<(usize, Bytes)>, Refusal> {
+        for (_, path, _) in &self.outputs {
+            // What an earlier run left is no answer.
+            let _ = fs::remove_file(path);
+        }
+        match self.ask(&Request::Check)? {
+            Answer::Checked => {}
+            other => return Err(unexpected(&other)),
+        }
+        let read = |(index, path, bytes): &(usize, PathBuf, usize)| {
+            let missing = |error| Refusal::protocol(format!("an output was not written: {}: {error}", path.display()));
+            Ok((*index, Bytes(crate::file::read_at_most(path, *bytes as u64).map_err(missing)?)))
+        };
+        self.outputs.iter().map(read).collect()
+    }
+
+    /// Takes samples: nanoseconds a run.
+    pub fn time(&mut self, samples: u32) -> Result<Vec<f64>, Refusal> {
+        match self.ask(&Request::Time { samples })? {
+            Answer::Timed { samples: taken } if taken.len() != samples as usize => {
+                Err(Refusal::protocol(format!("{} samples where {samples} were asked for", taken.len())))
+            }
+            Answer::Timed { samples } if samples.iter().any(|sample| !sample.is_finite() || *sample <= 0.0) => {
+                Err(Refusal::protocol("samples that are no times"))
+            }
+            Answer::Timed { samples } => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Refusal {
+    Refusal::protocol(format!("unexpected answer {answer:?}"))
+}

@@ -1,0 +1,142 @@
+//! What a device can do at most, measured by kernels of our own and kept: the roof of the roofline.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::file;
+use crate::record::elite::DeviceRecord;
+
+pub(crate) mod micro;
+
+/// Counted up where the way of measuring changes.
+pub const METHOD: u32 = 1;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peak {
+    /// Bytes read and written by a copy far larger than the last cache.
+    Copy,
+    /// Operations of fused multiply-adds on 32-bit floats, without tensor cores.
+    Fp32,
+    /// Operations of tensor cores on 16-bit floats, sums in 32 bits.
+    TensorF16,
+    /// Operations of tensor cores on 8-bit floats, sums in 32 bits.
+    TensorF8,
+}
+
+impl fmt::Display for Peak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Peak::Copy => "copy",
+            Peak::Fp32 => "fp32",
+            Peak::TensorF16 => "tensor f16",
+            Peak::TensorF8 => "tensor fp8",
+        })
+    }
+}
+
+/// A ceiling of a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// What it is of.
+    pub peak: Peak,
+    /// Bytes or operations a second, in the best of the samples.
+    pub rate: f64,
+    /// By which kernel.
+    pub how: String,
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peak, rate, how } = self;
+        match peak {
+            Peak::Copy => write!(f, "{peak} {:.0} GB/s ({how})", rate / 1e9),
+            _ if *rate < 1e12 => write!(f, "{peak} {:.1} GFLOP/s ({how})", rate / 1e9),
+            _ => write!(f, "{peak} {:.1} TFLOP/s ({how})", rate / 1e12),
+        }
+    }
+}
+
+/// The ceilings of a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// [`METHOD`] at the time.
+    pub method: u32,
+    /// The device, its driver among it.
+    pub device: DeviceRecord,
+    /// What could be measured.
+    pub ceilings: Vec<Ceiling>,
+    /// UTC, RFC 3339.
+    pub date: String,
+}
+
+impl Ceilings {
+    /// A ceiling, where it was measured.
+    pub fn of(&self, peak: Peak) -> Option<&Ceiling> {
+        self.ceilings.iter().find(|ceiling| ceiling.peak == peak)
+    }
+
+    /// Those of a device, where they are kept in `folder`. A file that is damaged or of another method counts as none.
+    pub fn load(folder: &Path, device: &DeviceRecord) -> Option<Self> {
+        let text = std::fs::read(path(folder, device)).ok()?;
+        let kept: Self = serde_json::from_slice(&text).ok()?;
+        (kept.method == METHOD && kept.device == *device).then_some(kept)
+    }
+
+    /// Keeps them.
+    pub fn store(&self, folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
+        file::write(&path(folder, &self.device), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+}
+
+/// One file for each device and driver.
+fn path(folder: &Path, device: &DeviceRecord) -> PathBuf {
+    let text = format!("{} {}", device.name, device.driver);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '-' };
+    folder.join(format!("{}.json", text.chars().map(plain).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceilings() -> Ceilings {
+        let device = DeviceRecord {
+            kind: "cuda".into(),
+            name: "NVIDIA H200".into(),
+            driver: "13.0".into(),
+            compute_capability: Some("9.0".into()),
+            multiprocessors: 132,
+            clock_khz: 1_980_000,
+        };
+        let copy = Ceiling { peak: Peak::Copy, rate: 4.1e12, how: "512 MiB".into() };
+        Ceilings { method: METHOD, device, ceilings: vec![copy], date: "2026-01-01T00:00:00Z".into() }
+    }
+
+    #[test]
+    fn they_are_kept_for_one_device_and_driver() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("ceilings");
+        let kept = ceilings();
+        kept.store(&folder).unwrap();
+        assert_eq!(Ceilings::load(&folder, &kept.device).as_ref(), Some(&kept));
+        assert!(folder.join("NVIDIA-H200-13.0.json").is_file());
+        let other = DeviceRecord { multiprocessors: 114, ..kept.device.clone() };
+        assert_eq!(Ceilings::load(&folder, &other), None);
+        Ceilings { method: METHOD + 1, ..kept.clone() }.store(&folder).unwrap();
+        assert_eq!(Ceilings::load(&folder, &kept.device), None);
+    }
+
+    #[test]
+    fn they_are_shown_in_their_unit() {
+        let ceiling = |peak, rate| Ceiling { peak, rate, how: "x".into() }.to_string();
+        assert_eq!(ceiling(Peak::Copy, 4.1e12), "copy 4100 GB/s (x)");
+        assert_eq!(ceiling(Peak::Fp32, 61.2e12), "fp32 61.2 TFLOP/s (x)");
+        assert_eq!(ceiling(Peak::Fp32, 98.76e9), "fp32 98.8 GFLOP/s (x)");
+    }
+}

@@ -1,0 +1,502 @@
+//! `elite.json`: the best variants of each kernel, device and shape, with all that is needed to believe them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind};
+use kbench_runtime::stats::Speedup;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Timing;
+use crate::file::{self, in_context};
+use crate::record::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, SourceRecord, TimingRecord};
+use crate::record::objective::{ObjectiveRecord, ObjectiveValue};
+use crate::space::Settings;
+
+mod cover;
+
+pub use cover::{CoverRecord, CoveredShape, MeasuredVariant};
+
+/// The version of the file.
+pub const VERSION: u32 = 1;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteFile {
+    /// Version of this format.
+    pub version: u32,
+    /// One entry for each kernel, device and shape that was tuned.
+    pub kernels: Vec<EliteEntry>,
+    /// One for each kernel and device that was tuned shape by shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<CoverRecord>,
+}
+
+/// What tuning one kernel on one device at one shape found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteEntry {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// The device that everything here was measured on.
+    pub device: DeviceRecord,
+    /// Shape that the objective was measured on.
+    pub shape: String,
+    /// Its sizes.
+    pub dims: BTreeMap<String, i64>,
+    /// How times were taken.
+    pub timing: TimingSettings,
+    /// The best variants, best first, measured together with each other and the baselines.
+    pub elite: Vec<EliteVariant>,
+    /// The default variant and the baselines, measured in the same run.
+    pub baselines: Vec<BaselineRecord>,
+    /// Baselines that could not be measured, and why.
+    pub unavailable: BTreeMap<String, String>,
+    /// The search that found them.
+    pub search: SearchRecord,
+    /// UTC, RFC 3339.
+    pub date: String,
+    /// Version of cargo-kbench.
+    pub kbench: String,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRecord {
+    /// `cuda`, `host` or `fake`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// CUDA driver version, or operating system.
+    pub driver: String,
+    /// `9.0`; none for a CPU.
+    pub compute_capability: Option<String>,
+    /// Streaming multiprocessors, or logical cores.
+    pub multiprocessors: u32,
+    /// Highest clock in kHz; 0 where unknown.
+    pub clock_khz: u32,
+}
+
+/// How times were taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimingSettings {
+    /// Untimed launches first.
+    pub warmup: u32,
+    /// Samples asked for at least.
+    pub iterations: u32,
+    /// Half-width of the interval of p50 that ended sampling, as a share of p50.
+    #[serde(default)]
+    pub precision: Option<f64>,
+    /// Most seconds of sampling, for each kernel measured.
+    #[serde(default)]
+    pub max_seconds: Option<f64>,
+    /// `cold` or `hot`.
+    pub cache: String,
+}
+
+/// One of the best.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteVariant {
+    /// 1 is the best.
+    pub rank: usize,
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// The source, where it is a proposer's and not the kernel's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
+    /// Nanoseconds a launch, from the interleaved final.
+    pub timing: TimingRecord,
+    /// Its times at the other shapes that an objective is a mean of, from interleaved finals there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_timings: Vec<TimingRecord>,
+    /// What it comes to, in the order of the search's objectives; times are those of the finals. Ranks are by the first.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveValue>,
+    /// Of a search with two objectives: whether no other variant is better for sure in one of them and no worse in the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub front: bool,
+    /// Speed-up over the default variant and each baseline: their time over this one's by the middle half of the rounds' ratios, 95 % interval from paired rounds.
+    pub speedups: BTreeMap<String, Speedup>,
+    /// Errors of its outputs on each shape.
+    pub errors: Vec<ShapeErrors>,
+    /// Commands, hashes and resources.
+    pub builds: Vec<BuildRecord>,
+}
+
+impl EliteVariant {
+    /// Its name: its toggles, and its source where that is not the kernel's own.
+    pub fn label(&self) -> String {
+        SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
+    }
+}
+
+/// The default variant or a baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineRecord {
+    /// `default`, or the baseline's name.
+    pub name: String,
+    /// The default variant's toggles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    pub toggles: Option<Settings>,
+    /// Its time.
+    pub timing: TimingRecord,
+    /// What the default variant comes to, in the order of the search's objectives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveValue>,
+    /// Where it is a baseline by `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalRecord>,
+}
+
+/// A search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRecord {
+    /// Strategy.
+    pub strategy: String,
+    /// Seed.
+    pub seed: u64,
+    /// What was minimised; p50 in files of versions that did not say.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRecord>,
+    /// Valid variants in the space; none where they are too many to count.
+    pub space: Option<u64>,
+    /// Variants tried.
+    pub evaluated: u64,
+    /// Those among them that an earlier run measured, with the same machine code and under the same circumstances. The times of
+    /// elite and baselines are always this run's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recalled: u64,
+    /// Rejected variants by `gate/reason`.
+    pub rejected: BTreeMap<String, u64>,
+    /// Toggles that never changed machine code or launch.
+    pub dead_toggles: Vec<String>,
+    /// By how much the winner, measured twice beside the others, differed from itself: 0.004 for 0.4 %. No smaller difference is
+    /// called one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<f64>,
+    /// Variants that no measurement told apart from the fastest, and what chose the winner among them; none where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tie: Option<TieRecord>,
+    /// Variants of earlier elites, tried right after the default, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm_start: Vec<WarmVariant>,
+    /// What a proposer handed in; none where the table names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer: Option<ProposerRecord>,
+}
+
+/// A tie for the first place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TieRecord {
+    /// Their labels, the winner first.
+    pub variants: Vec<String>,
+    /// Why it is the winner.
+    pub by: TieRule,
+}
+
+/// What chooses among variants that tie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TieRule {
+    /// It is the default.
+    Default,
+    /// It is the winner that elite.json named before.
+    Elite,
+    /// It uses the fewest registers, or of as many the fewest bytes of shared memory, spills, stack and code.
+    Resources,
+    /// It comes first in the space.
+    Order,
+}
+
+impl fmt::Display for TieRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TieRule::Default => "it is the default",
+            TieRule::Elite => "elite.json named it before",
+            TieRule::Resources => "it uses the fewest registers and bytes",
+            TieRule::Order => "it comes first in the space",
+        })
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks for it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A variant of an earlier elite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WarmVariant {
+    /// Its toggles.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub toggles: Settings,
+    /// The device that it was found on.
+    pub device: String,
+    /// The shape that it was found for.
+    pub shape: String,
+    /// Its rank there.
+    pub rank: usize,
+}
+
+/// What came of a proposer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposerRecord {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Rounds in which it proposed something.
+    pub rounds: u64,
+    /// Proposals tried, beside the variants of the space.
+    pub evaluated: u64,
+    /// Proposals that were not tried: known already, too long, no variant of the space.
+    pub refused: u64,
+    /// Rejected proposals by `gate/reason`.
+    pub rejected: BTreeMap<String, u64>,
+    /// What ended it, `hang: …`, where it was not its own decision or the budget.
+    pub failed: Option<String>,
+}
+
+impl From<&DeviceInfo> for DeviceRecord {
+    fn from(info: &DeviceInfo) -> Self {
+        let kind = match info.kind {
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::Host => "host",
+            DeviceKind::Fake => "fake",
+        };
+        Self {
+            kind: kind.to_owned(),
+            name: info.name.clone(),
+            driver: info.driver.clone(),
+            compute_capability: info.compute_capability.map(|(major, minor)| format!("{major}.{minor}")),
+            multiprocessors: info.multiprocessors,
+            clock_khz: info.clock_khz,
+        }
+    }
+}
+
+impl From<&Timing> for TimingSettings {
+    fn from(timing: &Timing) -> Self {
+        let cache = match timing.cache {
+            CacheMode::Cold => "cold",
+            CacheMode::Hot => "hot",
+        };
+        Self {
+            warmup: timing.warmup,
+            iterations: timing.iterations,
+            precision: Some(timing.precision),
+            max_seconds: Some(timing.max_seconds),
+            cache: cache.to_owned(),
+        }
+    }
+}
+
+impl EliteFile {
+    /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
+    /// never overwritten unread.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
+            }
+            Err(error) => return Err(in_context(path, &error)),
+        };
+        let invalid = |message: String| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {message}; move it away to start a new one", path.display()),
+            )
+        };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
+            None => return Err(invalid("not an elite file".to_owned())),
+        }
+        // From the text once more: a `Value` would not keep the order of the toggles.
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// The toggles of the winner of a kernel on a device at a shape, where that is no proposal.
+    pub fn winner(&self, package: &str, kernel: &str, device: &str, shape: &str) -> Option<Settings> {
+        let entry = self.kernels.iter().find(|entry| {
+            (&*entry.package, &*entry.kernel, &*entry.device.name, &*entry.shape) == (package, kernel, device, shape)
+        })?;
+        entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
+    }
+
+    /// Replaces the entry of the same package, kernel, device and shape, or adds it.
+    pub fn insert(&mut self, entry: EliteEntry) {
+        let same = |other: &EliteEntry| {
+            other.package == entry.package
+                && other.kernel == entry.kernel
+                && other.device.name == entry.device.name
+                && other.shape == entry.shape
+        };
+        match self.kernels.iter_mut().find(|other| same(other)) {
+            Some(old) => *old = entry,
+            None => self.kernels.push(entry),
+        }
+    }
+
+    /// Replaces what is known of the same kernel on the same device, or adds it.
+    pub fn insert_cover(&mut self, cover: CoverRecord) {
+        self.covers.retain(|other| {
+            (&other.package, &other.kernel, &other.device.name) != (&cover.package, &cover.kernel, &cover.device.name)
+        });
+        self.covers.push(cover);
+    }
+
+    /// Changes the file at `path`, one process at a time.
+    pub fn change(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let path = file::followed(path)?;
+        let _lock = file::Lock::of(&path)?;
+        let mut file = Self::read(&path)?;
+        change(&mut file);
+        file.write(&path)
+    }
+
+    /// An error where an entry could not be added to the file at `path`.
+    pub fn check(path: &Path) -> io::Result<()> {
+        Self::read(path)?;
+        // A target directory that is new may lie in a folder that is.
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder
+            .and_then(|()| file::check_writable(path))
+            .map_err(|error| io::Error::new(error.kind(), format!("results could not be kept: {error}")))
+    }
+
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::stats::Summary;
+
+    use super::*;
+
+    pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
+        EliteEntry {
+            package: "p".into(),
+            kernel: kernel.into(),
+            device: DeviceRecord {
+                kind: "fake".into(),
+                name: "model".into(),
+                driver: String::new(),
+                compute_capability: None,
+                multiprocessors: 1,
+                clock_khz: 0,
+            },
+            shape: shape.into(),
+            dims: BTreeMap::from([("N".into(), 64)]),
+            timing: (&Timing::default()).into(),
+            elite: vec![],
+            baselines: vec![],
+            unavailable: BTreeMap::new(),
+            search: SearchRecord {
+                strategy: "evo".into(),
+                seed: 0,
+                objectives: vec![],
+                space: Some(64),
+                evaluated,
+                recalled: 0,
+                rejected: BTreeMap::new(),
+                dead_toggles: vec![],
+                proposer: None,
+                noise_floor: Some(0.004),
+                tie: None,
+                warm_start: vec![],
+            },
+            date: "2026-01-01T00:00:00Z".into(),
+            kbench: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn the_committed_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/elite.schema.json");
+        let current = serde_json::to_string_pretty(&schemars::schema_for!(EliteFile)).unwrap() + "\n";
+        if std::env::var_os("KBENCH_UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
+    }
+
+    #[test]
+    fn entries_of_other_kernels_and_shapes_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        let mut file = EliteFile::read(&path).unwrap();
+        file.insert(entry("a", "small", 1));
+        file.insert(entry("a", "large", 2));
+        file.insert(entry("b", "small", 3));
+        file.write(&path).unwrap();
+        let mut file = EliteFile::read(&path).unwrap();
+        file.insert(entry("a", "large", 9));
+        file.write(&path).unwrap();
+        let read = EliteFile::read(&path).unwrap();
+        let evaluated: Vec<u64> = read.kernels.iter().map(|entry| entry.search.evaluated).collect();
+        assert_eq!(evaluated, [1, 9, 3]);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_infinite_ratio_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
+        let mut entry = entry("a", "small", 1);
+        entry.elite.push(EliteVariant {
+            rank: 1,
+            toggles: Settings::default(),
+            source: None,
+            timing: TimingRecord {
+                shape: "small".into(),
+                summary: Summary::of(&[5e-324; 3]).unwrap(),
+                batch: 1,
+                clock: "fake".into(),
+                sampling: None,
+            },
+            more_timings: vec![],
+            objectives: vec![],
+            front: false,
+            speedups: BTreeMap::from([("default".into(), infinite)]),
+            errors: vec![],
+            builds: vec![],
+        });
+        let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
+        written.write(&path).unwrap();
+        assert_eq!(EliteFile::read(&path).unwrap(), written);
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_an_error_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("elite.json");
+        for (text, message) in [("{", "EOF"), ("[]", "not an elite file"), (r#"{"version": 2}"#, "version 2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = EliteFile::read(&path).unwrap_err().to_string();
+            assert!(error.contains(message) && error.contains("elite.json"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What is kept of a run: evaluations, the journal and `elite.json`.
+
+pub mod elite;
+pub mod evaluation;
+pub mod journal;
+pub mod objective;

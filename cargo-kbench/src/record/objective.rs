@@ -1,0 +1,222 @@
+//! What the objectives of a variant come to, and which of several variants form the front.
+
+use std::collections::BTreeMap;
+
+use kbench_runtime::float::Float;
+use kbench_runtime::protocol::Geometry;
+use kbench_runtime::stats::Summary;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::build::Resources;
+use crate::config::{Kernel, Objective, ResourceName};
+use crate::gates::resources::shared_bytes;
+
+/// An objective, for records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveRecord {
+    /// Its name in the table: `p50`, `mean`, `energy`, or a resource.
+    pub name: String,
+    /// Weights by shape, of a mean.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, f64>,
+}
+
+/// What an objective of a variant comes to. Lower is better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveValue {
+    /// The objective's name.
+    pub name: String,
+    /// Nanoseconds (`p50`, `mean`), joules a launch (`energy`), registers or bytes.
+    #[serde(with = "Float")]
+    pub value: f64,
+    /// Lower end of its 95 % interval; what is counted has none.
+    #[serde(with = "Float")]
+    pub low: f64,
+    /// Upper end of its 95 % interval.
+    #[serde(with = "Float")]
+    pub high: f64,
+}
+
+impl ObjectiveRecord {
+    /// The objectives of a kernel.
+    pub fn all(kernel: &Kernel) -> Vec<Self> {
+        let record = |objective: &Objective| Self {
+            name: objective.name().to_owned(),
+            weights: match objective {
+                Objective::Mean(weights) => {
+                    weights.iter().map(|&(shape, weight)| (kernel.shapes[shape].name.clone(), weight)).collect()
+                }
+                _ => BTreeMap::new(),
+            },
+        };
+        kernel.objectives.iter().map(record).collect()
+    }
+}
+
+impl ObjectiveValue {
+    /// What a strategy is told: above 0, though a count may be 0.
+    pub fn told(&self) -> f64 {
+        if self.is_count() { self.value + 1.0 } else { self.value }
+    }
+
+    /// Whether it is a number of registers or bytes.
+    pub fn is_count(&self) -> bool {
+        Objective::WORDS
+            .iter()
+            .any(|(name, objective)| *name == self.name && matches!(objective, Objective::Resource(_)))
+    }
+
+    fn of(objective: &Objective, summary: &Summary) -> Self {
+        Self { name: objective.name().to_owned(), value: summary.p50, low: summary.p50_low, high: summary.p50_high }
+    }
+
+    /// An objective that is made of times, `None` of any other and where a time is missing.
+    pub fn of_times<'t>(
+        objective: &Objective,
+        shape: usize,
+        time: impl Fn(usize) -> Option<&'t Summary>,
+    ) -> Option<Self> {
+        match objective {
+            Objective::P50 => Some(Self::of(objective, time(shape)?)),
+            Objective::Mean(weights) => {
+                let summaries: Option<Vec<_>> =
+                    weights.iter().map(|&(shape, weight)| Some((time(shape)?, weight))).collect();
+                let summaries = summaries?;
+                // All ends at once: wider than the interval of a mean of independent times, never too narrow.
+                let mean = |of: fn(&Summary) -> f64| {
+                    geometric(summaries.iter().map(|(summary, weight)| (of(summary), *weight)))
+                };
+                let (value, low) = (mean(|summary| summary.p50), mean(|summary| summary.p50_low));
+                let high = mean(|summary| summary.p50_high).max(value);
+                Some(Self { name: objective.name().to_owned(), value, low: low.min(value), high })
+            }
+            Objective::Energy | Objective::Resource(_) => None,
+        }
+    }
+
+    /// Energy from its measured windows; `None` of any other objective.
+    pub fn of_energy(objective: &Objective, energy: Option<&Summary>) -> Option<Self> {
+        (*objective == Objective::Energy).then(|| Some(Self::of(objective, energy?)))?
+    }
+
+    /// A resource; `None` of any other objective, and where the compiler does not say.
+    pub fn of_resources(objective: &Objective, resources: &Resources, geometry: &Geometry) -> Option<Self> {
+        let Objective::Resource(name) = objective else { return None };
+        let count = match name {
+            ResourceName::Registers => resources.registers,
+            ResourceName::SharedBytes => shared_bytes(resources, geometry),
+            ResourceName::SpillBytes => {
+                resources.spill_stores.zip(resources.spill_loads).map(|(stores, loads)| stores + loads)
+            }
+            ResourceName::StackBytes => resources.stack,
+            ResourceName::CodeBytes => resources.code_bytes,
+        };
+        let value = count? as f64;
+        Some(Self { name: objective.name().to_owned(), value, low: value, high: value })
+    }
+
+    /// Whether this is less than another for sure.
+    pub fn is_clearly_below(&self, other: &Self) -> bool {
+        self.high < other.low
+    }
+}
+
+/// The weighted geometric mean. Which of two variants has the smaller one does not depend on the units, so it is the same as of
+/// times relative to those of any one variant, such as the default; and a large shape counts no more than its weight.
+fn geometric(times: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (sum, weights) =
+        times.fold((0.0, 0.0), |(sum, weights), (time, weight)| (sum + weight * time.ln(), weights + weight));
+    f64::exp(sum / weights)
+}
+
+/// Whether one point is better than another for sure: by the ends of the intervals no worse in any objective, and better in one.
+pub fn dominates(point: &[ObjectiveValue], other: &[ObjectiveValue]) -> bool {
+    let pairs = || point.iter().zip(other);
+    pairs().all(|(a, b)| a.high <= b.low) && pairs().any(|(a, b)| a.is_clearly_below(b))
+}
+
+/// Which points of two objectives no other one [dominates](dominates).
+pub fn front(points: &[&[ObjectiveValue]]) -> Vec<bool> {
+    // Whoever is dominated is so by a point whose upper ends are not both above another's.
+    let ends = |at: usize| (points[at][0].high, points[at][1].high);
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|&a, &b| ends(a).0.total_cmp(&ends(b).0).then(ends(a).1.total_cmp(&ends(b).1)));
+    let mut least = f64::INFINITY;
+    order.retain(|&at| {
+        let is_less = ends(at).1 < least;
+        least = least.min(ends(at).1);
+        is_less
+    });
+    points.iter().map(|point| !order.iter().any(|&at| dominates(points[at], point))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(name: &str, value: f64, half: f64) -> ObjectiveValue {
+        ObjectiveValue { name: name.into(), value, low: value - half, high: value + half }
+    }
+
+    fn point(time: f64, half: f64, registers: f64) -> Vec<ObjectiveValue> {
+        vec![value("p50", time, half), value("registers", registers, 0.0)]
+    }
+
+    fn summary(time: f64) -> Summary {
+        Summary::of(&[time * 0.99, time, time * 1.01]).unwrap()
+    }
+
+    #[test]
+    fn a_mean_weighs_shapes_whatever_their_size() {
+        let mean = |weights: &[(usize, f64)], times: [f64; 2]| {
+            let summaries = times.map(summary);
+            let mean = Objective::Mean(weights.to_vec());
+            ObjectiveValue::of_times(&mean, 0, |shape| summaries.get(shape)).unwrap()
+        };
+        let even = mean(&[(0, 1.0), (1, 1.0)], [10.0, 1000.0]);
+        assert!((even.value - 100.0).abs() < 1e-9 && even.low < even.value && even.value < even.high, "{even:?}");
+        // Half the time at the small shape is worth twice the time at the large one.
+        assert!((mean(&[(0, 1.0), (1, 1.0)], [5.0, 2000.0]).value - even.value).abs() < 1e-9);
+        assert!(mean(&[(0, 1.0), (1, 2.0)], [5.0, 2000.0]).value > mean(&[(0, 1.0), (1, 2.0)], [10.0, 1000.0]).value);
+        assert_eq!(ObjectiveValue::of_times(&Objective::Mean(vec![(2, 1.0)]), 0, |_| None), None);
+    }
+
+    #[test]
+    fn what_may_be_noise_does_not_dominate() {
+        assert!(dominates(&point(10.0, 0.1, 32.0), &point(11.0, 0.1, 32.0)));
+        assert!(!dominates(&point(10.0, 0.6, 32.0), &point(11.0, 0.6, 32.0)), "the intervals overlap");
+        assert!(!dominates(&point(10.0, 0.6, 24.0), &point(11.0, 0.6, 32.0)), "so nobody knows that it is no slower");
+        assert!(!dominates(&point(10.0, 0.0, 32.0), &point(10.0, 0.0, 32.0)), "the same");
+        assert!(!dominates(&point(10.0, 0.1, 40.0), &point(11.0, 0.1, 32.0)));
+    }
+
+    #[test]
+    fn a_count_of_zero_can_be_told() {
+        for (name, count, told) in [("spill_bytes", 0.0, 1.0), ("registers", 32.0, 33.0), ("energy", 0.5, 0.5_f64)] {
+            assert_eq!(value(name, count, 0.0).told().to_bits(), told.to_bits(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_front_is_what_nothing_dominates(
+            points in proptest::collection::vec((1u8..30, 0u8..4, 1u8..12), 0..40)
+        ) {
+            let points: Vec<Vec<ObjectiveValue>> =
+                points.into_iter().map(|(time, half, count)| point(f64::from(time), f64::from(half) / 2.0, f64::from(count))).collect();
+            let slices: Vec<&[ObjectiveValue]> = points.iter().map(Vec::as_slice).collect();
+            let front = front(&slices);
+            for (of, is_on) in slices.iter().zip(&front) {
+                // No point of the front dominates another, and whatever is not on it is dominated by one that is.
+                let by_the_front = slices.iter().zip(&front).any(|(by, on)| *on && dominates(by, of));
+                prop_assert_eq!(*is_on, !by_the_front);
+                prop_assert_eq!(*is_on, !slices.iter().any(|by| dominates(by, of)));
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The search space: toggles in two layers, constraints, and the variants that satisfy them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::expr::{EvalError, Expr, Value};
+
+mod enumerate;
+mod settings;
+mod solve;
+
+pub use enumerate::Counts;
+pub use settings::{Settings, VariantError};
+pub use solve::{Solutions, Variants};
+
+/// The layer of a toggle: the seed's two-layer traverse sweeps macro first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Structure: tile sizes, pipelining.
+    Macro,
+    /// Details tuned once the structure stands.
+    Micro,
+}
+
+impl Layer {
+    /// Its name in Cargo.toml.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Macro => "macro",
+            Layer::Micro => "micro",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A preprocessor macro and its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Toggle {
+    /// The macro's name.
+    pub name: String,
+    /// Its values in the table's order, no two equal, at least one.
+    pub values: Vec<Value>,
+    /// Its layer.
+    pub layer: Layer,
+}
+
+/// One point of a space: for each toggle, the index of its value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Variant(pub Vec<u16>);
+
+/// Toggles (macro first, each layer in the table's order), constraints and the default variant.
+#[derive(Debug, Clone)]
+pub struct Space {
+    /// The toggles.
+    pub toggles: Vec<Toggle>,
+    /// Expressions over toggles that must be true.
+    pub constraints: Vec<Expr>,
+    /// The default variant; satisfies the constraints.
+    pub default: Variant,
+}
+
+impl Space {
+    /// The variant's toggles with their values, in the space's order.
+    pub fn get<'s>(&'s self, variant: &'s Variant) -> impl Iterator<Item = (&'s str, &'s Value)> + 's {
+        self.toggles
+            .iter()
+            .zip(&variant.0)
+            .map(|(toggle, &index)| (toggle.name.as_str(), &toggle.values[index as usize]))
+    }
+
+    /// The value of a toggle in a variant; `None` for a name that is no toggle. For the lookup of [`Expr::eval`].
+    pub fn value<'s>(&'s self, variant: &Variant, name: &str) -> Option<&'s Value> {
+        let toggle = self.toggle(name)?;
+        Some(&self.toggles[toggle].values[variant.0[toggle] as usize])
+    }
+
+    /// The index of the toggle of this name.
+    pub fn toggle(&self, name: &str) -> Option<usize> {
+        self.toggles.iter().position(|toggle| toggle.name == name)
+    }
+
+    /// The default variant with the values that the toggles of these names have in `variant`. It need not be valid.
+    pub fn with_named(&self, variant: &Variant, names: &[&str]) -> Variant {
+        let of = |(toggle, values): (&Toggle, (&u16, &u16))| {
+            if names.contains(&toggle.name.as_str()) { *values.0 } else { *values.1 }
+        };
+        Variant(self.toggles.iter().zip(variant.0.iter().zip(&self.default.0)).map(of).collect())
+    }
+
+    /// The first constraint that the variant does not satisfy, with the reason where it has no value at all.
+    /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
+    pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {
+        self.constraints.iter().find_map(|constraint| {
+            let names = constraint.names();
+            match constraint.is_true(&|name| self.value(variant, names[name])) {
+                Ok(true) => None,
+                Ok(false) => Some((constraint, None)),
+                Err(error) => Some((constraint, Some(error))),
+            }
+        })
+    }
+
+    /// Whether the variant satisfies every constraint.
+    pub fn is_valid(&self, variant: &Variant) -> bool {
+        self.violated(variant).is_none()
+    }
+
+    /// The variant as users read it, `TILE_M=64 TILE_N=128`.
+    pub fn label(&self, variant: &Variant) -> String {
+        let words: Vec<String> = self.get(variant).map(|(name, value)| format!("{name}={value}")).collect();
+        words.join(" ")
+    }
+
+    /// What `-D` gives the compiler: `("TILE_M", "64")`. Booleans become 1 and 0, for `#if`.
+    pub fn defines(&self, variant: &Variant) -> Vec<(String, String)> {
+        self.get(variant).map(|(name, value)| (name.to_owned(), macro_text(value))).collect()
+    }
+
+    /// The variant as a table of values by name, for JSON and TOML.
+    pub fn settings(&self, variant: &Variant) -> Settings {
+        Settings(self.get(variant).map(|(name, value)| (name.to_owned(), value.clone())).collect())
+    }
+}
+
+/// A value as the preprocessor sees it.
+pub fn macro_text(value: &Value) -> String {
+    match value {
+        Value::Bool(bool) => u8::from(*bool).to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

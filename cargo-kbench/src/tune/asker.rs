@@ -1,0 +1,152 @@
+//! The strategy on a thread of its own, so that it thinks while the device measures.
+//!
+//! It is told outcomes in the order in which variants were asked for, and asks after each. What it asks for therefore depends on
+//! outcomes alone: the session tries the same variants in the same order as if it waited for the strategy each time.
+
+use std::cell::RefCell;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+
+use super::pipeline::{Meanwhile, Pipeline};
+use crate::build::Resources;
+use crate::config::{self, BaselineKind, Kernel};
+use crate::search::{Outcome, Strategy};
+use crate::space::Variant;
+
+/// Variants that each core compiles before they are measured, where these cores are the device.
+const CHUNK: usize = 4;
+
+/// Variants that each core may compile between two looks at what is likely.
+const LIKELY: usize = 4;
+
+/// A variant to try.
+pub(super) struct Asked {
+    pub(super) variant: Variant,
+    /// Most variants that will be tried, as far as was known when it was asked for.
+    pub(super) total: u64,
+}
+
+/// What came of a variant.
+pub(super) struct Learned {
+    pub(super) variant: Variant,
+    pub(super) resources: Option<Resources>,
+    /// Both objectives, where there are two.
+    pub(super) objectives: Option<[f64; 2]>,
+    pub(super) outcome: Outcome,
+}
+
+/// See the module.
+pub(super) struct Asker<'a, 'p> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) limits: &'a config::Search,
+    pub(super) strategy: Box<dyn Strategy>,
+    pub(super) pipeline: &'a Pipeline<'p>,
+    /// Asked for and not told.
+    pub(super) pending: u64,
+    /// Told.
+    pub(super) evaluated: u64,
+    /// Why the search ended early.
+    pub(super) stopped: Option<&'static str>,
+}
+
+/// Most variants that will be tried.
+pub(super) fn total(limits: &config::Search, strategy: &dyn Strategy, known: u64) -> u64 {
+    (known + strategy.remaining()).min(budget(limits))
+}
+
+fn budget(limits: &config::Search) -> u64 {
+    limits.evaluations.unwrap_or(u64::MAX)
+}
+
+impl Asker<'_, '_> {
+    /// Asks until there is nothing more to ask for, or nobody to ask for it; gives why the search ended early.
+    pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &Sender<Asked>) -> Option<&'static str> {
+        // What was received while the strategy looked for what is likely.
+        let early = RefCell::new(None);
+        while self.ask(asked) {
+            self.speculate(&|| {
+                let mut early = early.borrow_mut();
+                if early.is_none() {
+                    *early = match learned.try_recv() {
+                        Ok(learned) => Some(Some(learned)),
+                        Err(TryRecvError::Disconnected) => Some(None),
+                        Err(TryRecvError::Empty) => None,
+                    };
+                }
+                early.is_some()
+            });
+            let Some(learned) = early.take().unwrap_or_else(|| learned.recv().ok()) else { break };
+            self.learn(&learned);
+        }
+        self.stopped
+    }
+
+    /// Has the compilers build what comes next; false once nothing is pending.
+    fn ask(&mut self, asked: &Sender<Asked>) -> bool {
+        let most = self.strategy.batch();
+        let room = match self.pipeline.meanwhile() {
+            // One comes for each that goes, so that there is always something to compile.
+            Meanwhile::Compile => most.saturating_sub(self.pending as usize),
+            // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
+            // never get to is not compiled first.
+            Meanwhile::Rest if self.pending == 0 && self.limits.seconds.is_some() => {
+                most.min(CHUNK * self.pipeline.threads())
+            }
+            Meanwhile::Rest if self.pending == 0 => most,
+            Meanwhile::Rest => 0,
+        };
+        let left = self.left();
+        if left == 0 && self.strategy.remaining() > 0 {
+            self.stopped = Some("evaluations");
+        } else if room > 0 {
+            let variants = self.strategy.ask(room.min(left as usize));
+            self.pending += variants.len() as u64;
+            let total = total(self.limits, &*self.strategy, self.evaluated + self.pending);
+            for variant in &variants {
+                self.pipeline.want(variant);
+            }
+            for variant in variants {
+                if asked.send(Asked { variant, total }).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.pending > 0
+    }
+
+    /// What is pending is built soon; until the next look there is to be enough for all cores.
+    fn speculate(&mut self, enough: &dyn Fn() -> bool) {
+        let threads = self.pipeline.threads();
+        let left = self.left();
+        if self.pipeline.meanwhile() == Meanwhile::Rest || self.pending >= threads as u64 || left == 0 {
+            return;
+        }
+        let likely = self.strategy.likely((LIKELY * threads).min(left as usize), enough);
+        if likely.is_empty() && enough() {
+            // There was no time: what was likely before is the best that is known.
+            return;
+        }
+        // The finals measure baselines, come what may.
+        let baselines = self.kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
+            BaselineKind::Variant(variant) => Some(variant.clone()),
+            _ => None,
+        });
+        self.pipeline.speculate(likely.into_iter().chain(baselines));
+    }
+
+    fn left(&self) -> u64 {
+        budget(self.limits).saturating_sub(self.evaluated + self.pending)
+    }
+
+    fn learn(&mut self, learned: &Learned) {
+        let variant = &learned.variant;
+        if let Some(resources) = &learned.resources {
+            self.strategy.compiled(variant, resources);
+        }
+        if let Some(objectives) = learned.objectives {
+            self.strategy.measured(variant, objectives);
+        }
+        self.strategy.tell(variant, learned.outcome);
+        self.pending -= 1;
+        self.evaluated += 1;
+    }
+}

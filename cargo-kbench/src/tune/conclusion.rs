@@ -1,0 +1,181 @@
+//! What a search found, from its finals: ranks, speed-ups, certainty, and the entry for elite.json.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use kbench_runtime::protocol::DeviceInfo;
+use serde::Serialize;
+
+use super::gate::missed_limits;
+use super::search::{Search, Tried};
+use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size, tie};
+use crate::config::Objective;
+use crate::evaluate::{Compared, dead_toggles};
+use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
+use crate::record::evaluation::Outcome;
+use crate::record::objective::ObjectiveRecord;
+use crate::space::{Settings, Variant};
+
+impl Search<'_> {
+    pub(super) fn conclude(
+        &self,
+        device: &DeviceInfo,
+        finalists: &[Tried],
+        compared: &Compared,
+        elsewhere: &objectives::Elsewhere,
+        on_file: Option<&Settings>,
+    ) -> Tuned {
+        let kernel = self.kernel;
+        let shape = &kernel.shapes[kernel.search.shape];
+        let default_label = kernel.space.label(&kernel.space.default);
+        let shown = |label: &str| if label == default_label { DEFAULT.to_owned() } else { label.to_owned() };
+
+        let mut elite: Vec<(String, EliteVariant)> = finalists
+            .iter()
+            .filter_map(|Tried { evaluation, .. }| {
+                let label = evaluation.label();
+                let timing = compared.entry(&label)?.timing.clone();
+                let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
+                let elite = EliteVariant {
+                    rank: 0,
+                    toggles: evaluation.toggles.clone(),
+                    source: evaluation.source.clone(),
+                    timing,
+                    more_timings,
+                    objectives,
+                    front: false,
+                    speedups: BTreeMap::new(),
+                    errors: evaluation.errors.clone(),
+                    builds: evaluation.builds.clone(),
+                };
+                Some((label, elite))
+            })
+            .collect();
+        objectives::rank(&kernel.objectives, &mut elite, compared);
+        let tie = (kernel.objectives == [Objective::P50])
+            .then(|| tie::winner(kernel, finalists, compared, on_file))
+            .flatten();
+        if let Some((winner, _)) = &tie
+            && let Some(at) = elite.iter().position(|(label, _)| label == winner)
+        {
+            elite[..=at].rotate_right(1);
+        }
+        if kernel.objectives.len() == 1 {
+            elite.truncate(kernel.search.elite);
+        }
+        let of_default = self.of_space(&kernel.space.default);
+        let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
+        let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
+        let baselines: Vec<BaselineRecord> = compared
+            .entries()
+            .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
+            .map(|entry| BaselineRecord {
+                name: shown(&entry.name),
+                toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
+                timing: entry.timing.clone(),
+                objectives: of_default
+                    .iter()
+                    .filter(|_| entry.name == default_label)
+                    .flat_map(|(values, _)| values.clone())
+                    .collect(),
+                external: entry.external.clone(),
+            })
+            .collect();
+        let others: Vec<String> = compared
+            .entries()
+            .map(|entry| entry.name.clone())
+            .filter(|name| *name == default_label || !is_elite(name))
+            .collect();
+        for (rank, (label, variant)) in elite.iter_mut().enumerate() {
+            variant.rank = rank + 1;
+            variant.speedups = others
+                .iter()
+                .filter(|name| *name != label)
+                .filter_map(|name| Some((shown(name), compared.speedup(label, name).ok()?)))
+                .collect();
+        }
+        let winner = elite.first().map(|(label, _)| label.clone());
+        let over_default = winner
+            .as_ref()
+            .filter(|winner| **winner != default_label)
+            .and_then(|winner| Comparison::of(compared, winner, &default_label));
+        let over_second = winner
+            .as_ref()
+            .zip(elite.get(1))
+            .and_then(|(winner, (second, _))| Comparison::of(compared, winner, second));
+        let mut warnings = compared.warnings.clone();
+        if let Some(winner) = &winner {
+            let of_winner = finalists.iter().find(|finalist| finalist.evaluation.label() == *winner);
+            warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
+        }
+        warnings.sort();
+        warnings.dedup();
+        let missed = winner.map(|winner| missed_limits(kernel, &winner, compared)).unwrap_or_default();
+
+        let mut rejected = BTreeMap::new();
+        let mut examples = BTreeMap::new();
+        for Tried { source, evaluation, .. } in &self.tried {
+            if let Outcome::Rejected(rejection) = &evaluation.outcome {
+                let reason = format!("{}/{}", rejection.gate, rejection.code);
+                if source.is_none() {
+                    *rejected.entry(reason.clone()).or_insert(0) += 1;
+                }
+                let example = || (evaluation.label(), rejection.message.clone());
+                examples.entry(reason).or_insert_with(example);
+            }
+        }
+        let of_space = self.tried.iter().filter(|tried| tried.source.is_none());
+        let tried: Vec<(Variant, String)> =
+            of_space.map(|tried| (tried.variant.clone(), tried.evaluation.key.clone())).collect();
+        let entry = EliteEntry {
+            package: kernel.package.clone(),
+            kernel: kernel.name.clone(),
+            device: device.into(),
+            shape: shape.name.clone(),
+            dims: shape.dims.iter().cloned().collect(),
+            timing: (&kernel.timing).into(),
+            elite: elite.into_iter().map(|(_, variant)| variant).collect(),
+            baselines,
+            unavailable: compared.unavailable.iter().map(|(name, why)| (shown(name), why.to_string())).collect(),
+            search: SearchRecord {
+                strategy: serde_name(kernel.search.strategy),
+                seed: kernel.search.seed,
+                objectives: ObjectiveRecord::all(kernel),
+                space: space_size(kernel),
+                evaluated: self.evaluated,
+                recalled: self.recalled,
+                rejected,
+                dead_toggles: dead_toggles(&kernel.space, &tried),
+                proposer: None,
+                noise_floor: compared.noise_floor(),
+                tie: tie.map(|(_, tie)| tie),
+                warm_start: self.warm.clone(),
+            },
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            kbench: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Tuned {
+            entry,
+            over_default,
+            over_second,
+            missed,
+            warnings,
+            examples,
+            twins: self.twins,
+            recalled: self.recalled,
+            resumed: self.resumed,
+            finals_resumed: compared.resumed,
+            stopped: self.stopped,
+            seconds: 0.0,
+            spent: Spent::default(),
+        }
+    }
+}
+
+/// A unit variant's name as users write it.
+fn serde_name(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("not a unit variant: {other:?}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! A search's objectives in its finals: who takes part for a front, and what each comes to.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::search::{Search, Tried};
+use super::{Reporter, judge_counters, sanitize};
+use crate::config::Objective;
+use crate::evaluate::{Compared, Entrant, RunError, Workbench};
+use crate::record::elite::EliteVariant;
+use crate::record::evaluation::{Evaluation, Outcome, Rejection, TimingRecord};
+use crate::record::objective::{self, ObjectiveValue};
+
+/// Comparisons at shapes other than the search's, by the shape's index.
+pub(super) type Elsewhere = Vec<(usize, Compared)>;
+
+/// Measures the variants among the entrants together at each other shape that an objective is a mean over.
+pub(super) fn compare_elsewhere(bench: &mut Workbench<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
+    let kernel = bench.kernel;
+    let variants: Vec<Entrant> = entrants
+        .iter()
+        .filter(|entrant| matches!(entrant, Entrant::Variant(_) | Entrant::Proposed(..)))
+        .cloned()
+        .collect();
+    let shapes = kernel.mean_shapes().filter(|&shape| shape != kernel.search.shape);
+    shapes.map(|shape| Ok((shape, bench.compare(shape, &variants)?))).collect()
+}
+
+impl Search<'_> {
+    /// The variants of the front, but for twins and those that the sanitizers or the counters reject, which make room for what
+    /// they dominated; by the first objective.
+    pub(super) fn front_finalists(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<Tried>, RunError> {
+        let mut sound: HashSet<usize> = HashSet::new();
+        let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
+        loop {
+            let mut keys = HashSet::new();
+            let mut passed: Vec<usize> = (0..self.tried.len()).collect();
+            passed.retain(|&index| {
+                let evaluation = &self.tried[index].evaluation;
+                evaluation.objectives.len() == 2
+                    && evaluation.rejection().is_none()
+                    && !evaluation.is_raced()
+                    && keys.insert(evaluation.key.clone())
+            });
+            let points: Vec<&[ObjectiveValue]> =
+                passed.iter().map(|&index| &self.tried[index].evaluation.objectives[..]).collect();
+            let on_front = objective::front(&points);
+            let mut front: Vec<usize> =
+                passed.into_iter().zip(on_front).filter(|(_, is_on)| *is_on).map(|(index, _)| index).collect();
+            front.sort_by(|&a, &b| {
+                let of = |index: usize| self.tried[index].evaluation.objectives[0].value;
+                of(a).total_cmp(&of(b))
+            });
+            if front.iter().all(|index| sound.contains(index)) {
+                return Ok(front.into_iter().map(|index| self.tried[index].clone()).collect());
+            }
+            front.retain(|index| !sound.contains(index));
+            for index in front {
+                let Tried { variant, source, evaluation } = &mut self.tried[index];
+                bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                    bench.complete(variant, evaluation)?;
+                    sanitize(bench, variant, evaluation, reporter)?;
+                    judge_counters(bench, variant, evaluation, reporter)?;
+                    Ok(())
+                })?;
+                match evaluation.rejection().cloned() {
+                    None => drop(sound.insert(index)),
+                    Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection)),
+                }
+            }
+            // Twins share the verdict.
+            for Tried { evaluation, .. } in &mut self.tried {
+                if let Some(rejection) = unsound.get(&evaluation.key) {
+                    evaluation.outcome = Outcome::Rejected(rejection.clone());
+                }
+            }
+        }
+    }
+
+    /// What a variant comes to in the finals: times from there, everything else from its evaluation. `None` where it was not
+    /// measured at every shape that counts.
+    pub(super) fn final_values(
+        &self,
+        label: &str,
+        evaluation: &Evaluation,
+        compared: &Compared,
+        elsewhere: &Elsewhere,
+    ) -> Option<(Vec<ObjectiveValue>, Vec<TimingRecord>)> {
+        let kernel = self.kernel;
+        let timing = |shape: usize| {
+            let there = if shape == kernel.search.shape {
+                compared
+            } else {
+                &elsewhere.iter().find(|(other, _)| *other == shape)?.1
+            };
+            Some(&there.entry(label)?.timing)
+        };
+        let mut values = Vec::new();
+        for (at, objective) in kernel.objectives.iter().enumerate() {
+            let of_times = ObjectiveValue::of_times(objective, kernel.search.shape, |shape| {
+                timing(shape).map(|timing| &timing.summary)
+            });
+            let is_of_times = matches!(objective.name(), "p50" | "mean");
+            let of_search = || evaluation.objectives.get(at).filter(|_| !is_of_times).cloned();
+            values.push(of_times.or_else(of_search)?);
+        }
+        let more = elsewhere.iter().filter_map(|(shape, _)| timing(*shape).cloned()).collect();
+        Some((values, more))
+    }
+}
+
+/// Orders what the finals measured by the first objective, and marks the front where there are two. Where that is the time at one
+/// shape, rounds decide: which of two modes a median falls on says little.
+pub(super) fn rank(objectives: &[Objective], elite: &mut [(String, EliteVariant)], compared: &Compared) {
+    let first = |variant: &EliteVariant| variant.objectives.first().map_or(f64::INFINITY, |value| value.value);
+    let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
+    elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
+    // Beside the one that comes out first, which is then the one that its speed-up over the second is told of.
+    let passes = if objectives.first() == Some(&Objective::P50) { 2 } else { 0 };
+    for _ in 0..passes {
+        let Some(first) = elite.first().map(|(label, _)| label.clone()) else { break };
+        let time = |label: &str| compared.relative_time(label, &first).unwrap_or(f64::INFINITY);
+        elite.sort_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
+    }
+    if elite.iter().all(|(_, variant)| variant.objectives.len() == 2) {
+        let points: Vec<&[ObjectiveValue]> = elite.iter().map(|(_, variant)| &variant.objectives[..]).collect();
+        let front = objective::front(&points);
+        for ((_, variant), is_on) in elite.iter_mut().zip(front) {
+            variant.front = is_on;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ResourceName;
+    use crate::record::journal::ComparisonEntry;
+    use crate::space::Settings;
+
+    fn elite(compared: &Compared, value: impl Fn(&ComparisonEntry) -> f64) -> Vec<(String, EliteVariant)> {
+        let variant = |entry: &ComparisonEntry| EliteVariant {
+            rank: 0,
+            toggles: Settings::default(),
+            source: None,
+            timing: entry.timing.clone(),
+            more_timings: Vec::new(),
+            objectives: vec![ObjectiveValue { name: "o".into(), value: value(entry), low: 0.0, high: 0.0 }],
+            front: false,
+            speedups: BTreeMap::new(),
+            errors: Vec::new(),
+            builds: Vec::new(),
+        };
+        compared.entries.iter().map(|entry| (entry.name.clone(), variant(entry))).collect()
+    }
+
+    #[test]
+    fn ranks_by_time_are_those_of_the_rounds_and_others_those_of_the_values() {
+        let entry = |name, late, added| ComparisonEntry::of_two_modes(name, late, added, 100);
+        let entries = vec![entry("slower", 48, 162.0), entry("faster", 52, 0.0), entry("slowest", 100, 400.0)];
+        let compared = Compared { entries, ..Compared::default() };
+        let ranked = |objective: Objective, value: &dyn Fn(&ComparisonEntry) -> f64| {
+            let mut elite = elite(&compared, value);
+            rank(&[objective], &mut elite, &compared);
+            elite.into_iter().map(|(label, _)| label).collect::<Vec<_>>()
+        };
+        let p50 = |entry: &ComparisonEntry| entry.timing.summary.p50;
+        assert!(p50(&compared.entries[0]) < p50(&compared.entries[1]));
+        assert_eq!(ranked(Objective::P50, &p50), ["faster", "slower", "slowest"]);
+        assert_eq!(ranked(Objective::Mean(vec![(0, 1.0)]), &p50), ["slower", "faster", "slowest"]);
+        let registers = Objective::Resource(ResourceName::Registers);
+        assert_eq!(ranked(registers, &|entry| -p50(entry)), ["slowest", "faster", "slower"]);
+    }
+}

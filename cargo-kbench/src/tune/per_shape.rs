@@ -1,0 +1,101 @@
+//! What the elites of several shapes are worth at each other's: all measured at every shape, and the fewest that serve all.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use kbench_runtime::protocol::DeviceInfo;
+
+use super::{Reporter, finals};
+use crate::config::Kernel;
+use crate::evaluate::{Compared, Entrant, RunError, Workbench};
+use crate::record::elite::{CoverRecord, CoveredShape, MeasuredVariant};
+use crate::space::Variant;
+use crate::tune::cover;
+
+/// What a shape may lose to its fastest variant: less than that is seldom worth another binary.
+pub const LIMIT: f64 = 0.02;
+
+/// The shapes that `autotune --per-shape` tunes: those that gates check or measure. Others are not known to be right.
+pub fn shapes(kernel: &Kernel) -> Vec<usize> {
+    let mut shapes = kernel.gates.correctness.shapes.clone();
+    shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
+    shapes.push(kernel.search.shape);
+    shapes.retain(|&shape| !kernel.shapes[shape].check_only);
+    shapes.sort_unstable();
+    shapes.dedup();
+    shapes
+}
+
+/// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `None` where at some shape nothing
+/// could be measured.
+pub fn cover(
+    bench: &mut Workbench<'_>,
+    device: &DeviceInfo,
+    shapes: &[usize],
+    variants: &[Variant],
+    reporter: &mut dyn Reporter,
+) -> Result<Option<CoverRecord>, RunError> {
+    let kernel = bench.kernel;
+    let entrants: Vec<Entrant> = variants.iter().cloned().map(Entrant::Variant).collect();
+    let labels: Vec<String> = variants.iter().map(|variant| kernel.space.label(variant)).collect();
+    let mut compared: Vec<Compared> = Vec::new();
+    for &shape in shapes {
+        reporter.event(finals(kernel, &entrants));
+        let at_shape = bench.compare(shape, &entrants)?;
+        if at_shape.entries.is_empty() {
+            return Ok(None);
+        }
+        compared.push(at_shape);
+    }
+    let p50 = |at: &Compared, label: &str| at.entry(label).map(|entry| entry.timing.summary.p50);
+    let fastest: Vec<String> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
+    let loss = |label: &str, at: usize| match compared[at].relative_time(label, &fastest[at]) {
+        // Machine code that is the same loses nothing, whatever the samples say.
+        Some(_) if compared[at].same_program(label, &fastest[at]) => 0.0,
+        Some(relative) => (relative - 1.0).max(0.0),
+        None => f64::INFINITY,
+    };
+    let losses: Vec<Vec<f64>> =
+        labels.iter().map(|label| (0..shapes.len()).map(|at| loss(label, at)).collect()).collect();
+    let chosen = cover::choose(&losses, LIMIT);
+    let covered = |at: usize| {
+        let of = |place: &usize| losses[chosen.variants[*place]][at];
+        let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
+        let label = &labels[chosen.variants[variant]];
+        // How much longer it takes is by how much the fastest is faster.
+        let speedup = compared[at].speedup(&fastest[at], label).ok();
+        let speedup = speedup.filter(|_| !compared[at].same_program(label, &fastest[at]));
+        let shape = &kernel.shapes[shapes[at]];
+        CoveredShape {
+            shape: shape.name.clone(),
+            dims: shape.dims.iter().cloned().collect(),
+            variant,
+            loss: of(&variant),
+            interval: speedup
+                .map(|speedup| (speedup.low - 1.0, speedup.high - 1.0))
+                .filter(|ends| ends.0.is_finite() && ends.1.is_finite()),
+        }
+    };
+    let measured = |((variant, label), losses): ((&Variant, &String), &Vec<f64>)| {
+        let each = || shapes.iter().map(|&shape| kernel.shapes[shape].name.clone());
+        let times = each().zip(&compared).filter_map(|(shape, at)| Some((shape, p50(at, label)?)));
+        let losses = each().zip(losses.iter().copied()).filter(|(_, loss)| loss.is_finite());
+        MeasuredVariant {
+            toggles: kernel.space.settings(variant),
+            p50_ns: times.collect::<BTreeMap<_, _>>(),
+            losses: losses.collect(),
+        }
+    };
+    Ok(Some(CoverRecord {
+        package: kernel.package.clone(),
+        kernel: kernel.name.clone(),
+        device: device.into(),
+        limit: LIMIT,
+        variants: chosen.variants.iter().map(|&variant| kernel.space.settings(&variants[variant])).collect(),
+        is_smallest: chosen.is_smallest,
+        shapes: (0..shapes.len()).map(covered).collect(),
+        measured: variants.iter().zip(&labels).zip(&losses).map(measured).collect(),
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        kbench: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}

@@ -1,0 +1,405 @@
+//! Sources that a proposer hands in, tried after the toggles: rounds of proposals and verdicts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::DeviceInfo;
+use rayon::prelude::*;
+
+use super::pipeline::CompileTimes;
+use super::search::{Search, Tried};
+use super::{Event, Reporter, TuneOptions, sanitize};
+use crate::config::{Backend, Kernel};
+use crate::evaluate::{Attempt, Builder, Proposed, Race, RunError, Workbench};
+use crate::process::executor::{ExecutorError, INTERRUPTED, PATIENCE};
+use crate::process::program::Refusal;
+use crate::record::elite::ProposerRecord;
+use crate::record::evaluation::SourceRecord;
+use crate::record::journal::{Record, Round};
+use crate::search::EVALUATIONS;
+use crate::space::Variant;
+use crate::tune::proposer::Proposer;
+use crate::tune::proposer::protocol::{self, LONGEST, Propose, Refused, Status, Verdict};
+
+/// Rejects that are told in a round, and those of one reason.
+const REJECTS: usize = 16;
+const REJECTS_ALIKE: usize = 3;
+
+/// Most bytes of what a compiler or a sanitizer wrote that are told.
+const OUTPUT: usize = 8192;
+
+/// A proposal that is to be tried.
+struct Proposal {
+    source: Arc<Proposed>,
+    variant: Variant,
+}
+
+/// The rounds of one proposer.
+pub(super) struct Proposals<'r> {
+    pub(super) options: &'r TuneOptions<'r>,
+    pub(super) device: &'r DeviceInfo,
+    pub(super) started: Instant,
+    pub(super) reporter: &'r mut dyn Reporter,
+    record: ProposerRecord,
+    /// Variants of the search that a proposer was told of.
+    told: usize,
+    /// Hashes of sources with their variants.
+    seen: HashSet<(String, Variant)>,
+    /// Where the time went.
+    thinking: Duration,
+}
+
+/// What rounds came to, beside what the search learned.
+pub(super) struct Rounds {
+    pub(super) record: ProposerRecord,
+    /// Time spent waiting for the proposer.
+    pub(super) thinking: Duration,
+}
+
+impl<'r> Proposals<'r> {
+    pub(super) fn new(
+        options: &'r TuneOptions<'r>,
+        device: &'r DeviceInfo,
+        started: Instant,
+        reporter: &'r mut dyn Reporter,
+    ) -> Self {
+        let record = ProposerRecord {
+            command: Vec::new(),
+            rounds: 0,
+            evaluated: 0,
+            refused: 0,
+            rejected: BTreeMap::new(),
+            failed: None,
+        };
+        Self { options, device, started, reporter, record, told: 0, seen: HashSet::new(), thinking: Duration::ZERO }
+    }
+
+    /// Rounds until it proposes nothing, the budget ends, or it fails; none where the table names no proposer.
+    pub(super) fn run(
+        mut self,
+        search: &mut Search<'_>,
+        bench: &mut Workbench<'_>,
+        times: &mut CompileTimes,
+    ) -> Result<Option<Rounds>, RunError> {
+        let kernel = search.kernel;
+        let Some(command) = &kernel.search.proposer else { return Ok(None) };
+        self.record.command.clone_from(command);
+        let source = &kernel.implementation.source;
+        let text = std::fs::read(source).map_err(|error| crate::file::in_context(source, &error))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let key = fingerprint::of("proposer", &(command, &text));
+
+        let until = self.until(kernel);
+        let hello = protocol::Kernel::of(kernel, &text);
+        let directory = &bench.builder.package().directory;
+        let asked = Instant::now();
+        let proposer = Proposer::start(command, directory, hello, self.device, until);
+        self.thinking += asked.elapsed();
+        let ended = match proposer {
+            Ok(mut proposer) => self.rounds(search, bench, &mut proposer, &text, &key, times)?,
+            Err(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = ended {
+            let (code, message) = refusal.reason().ok_or(ExecutorError::Interrupted)?;
+            // Without time it had no chance to answer.
+            if self.out_of_time(kernel) {
+                search.stopped = Some("seconds");
+            } else {
+                self.record.failed = Some(format!("{code}: {message}"));
+            }
+        }
+        Ok(Some(Rounds { record: self.record, thinking: self.thinking }))
+    }
+
+    /// Why the proposer is at fault that there are no more rounds, if it is.
+    fn rounds(
+        &mut self,
+        search: &mut Search<'_>,
+        bench: &mut Workbench<'_>,
+        proposer: &mut Proposer,
+        text: &str,
+        key: &str,
+        times: &mut CompileTimes,
+    ) -> Result<Option<Refusal>, RunError> {
+        let kernel = search.kernel;
+        // What was proposed before the run that is resumed ended is tried, and known, as it was then.
+        let known: Vec<Round> = bench.known_rounds().iter().filter(|round| round.key == key).cloned().collect();
+        for round in known {
+            let mut proposals = Vec::new();
+            for (record, toggles) in &round.proposals {
+                let found = Proposed::find(kernel, record, self.options.root);
+                if let (Ok(source), Ok(variant)) = (found, kernel.space.variant(toggles)) {
+                    self.seen.insert((record.hash.clone(), variant.clone()));
+                    proposals.push(Proposal { source: Arc::new(source), variant });
+                }
+            }
+            self.record.rounds = round.round;
+            self.told = search.tried.len();
+            self.attempt(search, bench, &proposals, proposer, times)?;
+        }
+        loop {
+            let left = left(search);
+            if left == 0 || self.out_of_time(kernel) {
+                search.stopped = Some(if left == 0 { "evaluations" } else { "seconds" });
+                return Ok(None);
+            }
+            let number = self.record.rounds + 1;
+            let round = self.round(number, left, search, bench)?;
+            let asked = Instant::now();
+            let proposed = proposer.round(round, self.until(kernel));
+            self.thinking += asked.elapsed();
+            let proposed = match proposed {
+                Ok(proposed) => proposed,
+                Err(refusal) => return Ok(Some(refusal)),
+            };
+            let mut proposals = Vec::new();
+            for propose in proposed {
+                match self.accept(search, text, propose, left - proposals.len() as u64)? {
+                    Ok(proposal) => proposals.push(proposal),
+                    Err(mut verdict) => {
+                        verdict.round = number;
+                        self.record.refused += 1;
+                        proposer.tell(*verdict);
+                    }
+                }
+            }
+            if proposals.is_empty() {
+                return Ok(None);
+            }
+            self.record.rounds = number;
+            self.reporter.event(Event::Proposed { round: number, proposals: proposals.len() });
+            let sources = proposals.iter();
+            let sources =
+                sources.map(|proposal| (proposal.source.record.clone(), kernel.space.settings(&proposal.variant)));
+            bench.record(&Record::Round(Round { round: number, key: key.to_owned(), proposals: sources.collect() }))?;
+            self.attempt(search, bench, &proposals, proposer, times)?;
+        }
+    }
+
+    /// What is known now.
+    fn round(
+        &mut self,
+        round: u64,
+        left: u64,
+        search: &Search<'_>,
+        bench: &mut Workbench<'_>,
+    ) -> Result<protocol::Round, RunError> {
+        let kernel = search.kernel;
+        let best = search.best_distinct();
+        let mut elite = Vec::new();
+        for tried in &best {
+            let Some(timing) = &tried.evaluation.timing else { continue };
+            let source = tried.source.as_ref();
+            let text = source.map(|source| std::fs::read_to_string(&source.implementation.source)).transpose()?;
+            elite.push(protocol::Elite {
+                toggles: tried.evaluation.toggles.clone(),
+                source: tried.evaluation.source.clone(),
+                text,
+                p50_ns: timing.summary.p50,
+                p50_low_ns: timing.summary.p50_low,
+                p50_high_ns: timing.summary.p50_high,
+                objectives: tried.evaluation.objectives.clone(),
+                resources: search.resources(&tried.evaluation).unwrap_or_default(),
+            });
+        }
+        let profile = match best.first() {
+            // A model has nothing that limits it.
+            Some(best) if kernel.implementation.backend != Backend::Fake => {
+                let (variant, evaluation) = (best.variant.clone(), best.evaluation.clone());
+                let profiled = bench.on(best.source.as_ref(), |bench| {
+                    bench.under_tools(|bench| bench.profile(&variant, kernel.search.shape, &evaluation))
+                })?;
+                profiled.ok()
+            }
+            _ => None,
+        };
+        let rejects = rejects(&search.tried[self.told..]);
+        self.told = search.tried.len();
+        Ok(protocol::Round { round, left, elite, rejects, profile })
+    }
+
+    /// A proposal that can be tried, or why not.
+    fn accept(
+        &mut self,
+        search: &Search<'_>,
+        own: &str,
+        propose: Propose,
+        left: u64,
+    ) -> Result<Result<Proposal, Box<Verdict>>, RunError> {
+        let kernel = search.kernel;
+        let Propose { name, source, toggles } = propose;
+        let hash = fingerprint::of_bytes(source.as_bytes());
+        let variant = match &toggles {
+            Some(toggles) => kernel.space.variant(toggles),
+            None => Ok(search.best_distinct().first().map_or(&kernel.space.default, |best| &best.variant).clone()),
+        };
+        let named = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte));
+        let (refusal, message) = match &variant {
+            _ if !named => (Refused::Name, "a name is 1 to 64 letters, digits and `._+-`".to_owned()),
+            _ if source.is_empty() || source.len() > LONGEST => {
+                (Refused::Size, format!("{} bytes; a source has 1 to {LONGEST}", source.len()))
+            }
+            Err(error) => (Refused::Toggles, error.to_string()),
+            Ok(_) if source == own => (Refused::Duplicate, "it is the kernel's own source".to_owned()),
+            Ok(variant) if self.seen.contains(&(hash.clone(), variant.clone())) => {
+                (Refused::Duplicate, "it was proposed before, with the same toggles".to_owned())
+            }
+            Ok(_) if left == 0 => (Refused::Budget, "the budget is used up".to_owned()),
+            Ok(variant) => {
+                let kept = Proposed::keep(kernel, &name, &source, self.options.proposed, self.options.root)?;
+                self.seen.insert((hash, variant.clone()));
+                return Ok(Ok(Proposal { source: Arc::new(kept), variant: variant.clone() }));
+            }
+        };
+        let name = name.chars().take(64).collect();
+        Ok(Err(Box::new(Verdict {
+            refusal: Some(refusal),
+            message: Some(message),
+            ..verdict(name, hash, Status::Refused)
+        })))
+    }
+
+    /// Tries proposals, in their order, and says what came of each.
+    fn attempt(
+        &mut self,
+        search: &mut Search<'_>,
+        bench: &mut Workbench<'_>,
+        proposals: &[Proposal],
+        proposer: &Proposer,
+        times: &mut CompileTimes,
+    ) -> Result<(), RunError> {
+        let began = Instant::now();
+        let builder = &bench.builder;
+        let builds: Vec<(Attempt, Duration)> =
+            proposals.par_iter().map(|proposal| build(builder, proposal)).collect::<Result<_, _>>()?;
+        let waited = began.elapsed();
+        let busy: Duration = builds.iter().map(|(_, busy)| *busy).sum();
+        times.waited += waited;
+        times.busy_while_waited += busy.min(waited * times.threads as u32);
+
+        for (proposal, (attempt, _)) in proposals.iter().zip(builds) {
+            let Proposal { source, variant } = proposal;
+            // What is clearly slower than the elite need not be measured to the end.
+            let bar = search.bar();
+            let reporter = &mut *self.reporter;
+            let mut evaluation =
+                bench.on(Some(source), |bench| bench.evaluate(variant, attempt, Some(Race { bar })))?;
+            let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
+            if evaluation.p50().is_some_and(is_better) && !evaluation.is_raced() {
+                bench.on(Some(source), |bench| sanitize(bench, variant, &mut evaluation, reporter))?;
+            }
+            if let Some(rejection) = evaluation.rejection() {
+                let reason = format!("{}/{}", rejection.gate, rejection.code);
+                *self.record.rejected.entry(reason).or_default() += 1;
+            }
+            self.record.evaluated += 1;
+            let tried = Tried { variant: variant.clone(), source: Some(Arc::clone(source)), evaluation };
+            let evaluation = tried.evaluation.clone();
+            search.keep(tried, self.reporter);
+            let SourceRecord { name, hash, .. } = source.record.clone();
+            let status = if evaluation.rejection().is_some() { Status::Rejected } else { Status::Passed };
+            let timing = evaluation.timing.as_ref().filter(|_| status == Status::Passed).map(|timing| timing.summary);
+            let rank = search
+                .best_distinct()
+                .iter()
+                .position(|best| best.evaluation.source.as_ref() == Some(&source.record) && best.variant == *variant);
+            proposer.tell(Verdict {
+                round: self.record.rounds,
+                toggles: Some(evaluation.toggles.clone()),
+                p50_ns: timing.map(|summary| summary.p50),
+                p50_low_ns: timing.map(|summary| summary.p50_low),
+                p50_high_ns: timing.map(|summary| summary.p50_high),
+                objectives: evaluation.objectives.clone(),
+                raced: evaluation.is_raced(),
+                twin: evaluation.twin.is_some(),
+                rank: rank.map(|rank| rank + 1),
+                resources: search.resources(&evaluation),
+                rejection: evaluation.rejection().cloned().map(short),
+                ..verdict(name, hash, status)
+            });
+        }
+        // It knows of its own.
+        self.told = search.tried.len();
+        Ok(())
+    }
+
+    fn out_of_time(&self, kernel: &Kernel) -> bool {
+        kernel.search.seconds.is_some_and(|seconds| self.started.elapsed() >= Duration::from_secs(seconds))
+    }
+
+    /// When a proposer that is silent since now is given up.
+    fn until(&self, kernel: &Kernel) -> Instant {
+        let patient = Instant::now() + PATIENCE;
+        kernel.search.seconds.map_or(patient, |seconds| patient.min(self.started + Duration::from_secs(seconds)))
+    }
+}
+
+/// Most proposals that will yet be tried.
+fn left(search: &Search<'_>) -> u64 {
+    let most = search.kernel.search.evaluations.unwrap_or(search.variants() + EVALUATIONS);
+    most.saturating_sub(search.evaluated)
+}
+
+fn build(builder: &Builder<'_>, proposal: &Proposal) -> Result<(Attempt, Duration), RunError> {
+    let interrupted = || INTERRUPTED.load(Ordering::Relaxed);
+    if interrupted() {
+        return Err(ExecutorError::Interrupted.into());
+    }
+    let began = Instant::now();
+    let builder = builder.of_source(&proposal.source);
+    let attempt = builder.build(&proposal.variant)?;
+    // A compiler that died of Ctrl-C is no verdict on the source.
+    if interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((attempt, began.elapsed())) }
+}
+
+/// Of what was rejected, some for each reason.
+fn rejects(tried: &[Tried]) -> Vec<protocol::Reject> {
+    let mut alike = BTreeMap::new();
+    let rejects = tried.iter().filter_map(|tried| {
+        let rejection = tried.evaluation.rejection()?;
+        let number = alike.entry((rejection.gate, rejection.code)).or_insert(0);
+        *number += 1;
+        (*number <= REJECTS_ALIKE).then(|| protocol::Reject {
+            toggles: tried.evaluation.toggles.clone(),
+            source: tried.evaluation.source.clone(),
+            rejection: short(rejection.clone()),
+        })
+    });
+    rejects.take(REJECTS).collect()
+}
+
+/// A rejection without too much of what a tool wrote.
+fn short(mut rejection: crate::record::evaluation::Rejection) -> crate::record::evaluation::Rejection {
+    if let Some(output) = &mut rejection.output
+        && output.len() > OUTPUT
+    {
+        let end = (0..=OUTPUT).rev().find(|&end| output.is_char_boundary(end)).unwrap_or(0);
+        output.truncate(end);
+    }
+    rejection
+}
+
+fn verdict(name: String, hash: String, status: Status) -> Verdict {
+    Verdict {
+        round: 0,
+        name,
+        hash,
+        status,
+        toggles: None,
+        refusal: None,
+        message: None,
+        rejection: None,
+        p50_ns: None,
+        p50_low_ns: None,
+        p50_high_ns: None,
+        objectives: Vec::new(),
+        raced: false,
+        twin: false,
+        rank: None,
+        resources: None,
+    }
+}

@@ -1,0 +1,181 @@
+//! A program that hands in sources as variants, an LLM's client for instance. What is said to it, and what it answers, is
+//! [`protocol`]. Whatever it does costs itself alone.
+
+use std::path::Path;
+use std::time::Instant;
+
+use kbench_runtime::protocol::DeviceInfo;
+use serde::Serialize;
+
+use crate::config::Kernel;
+use crate::expr::Expr;
+use crate::process::executor::{Heard, Worker};
+use crate::process::program::{Refusal, start};
+use protocol::{Answer, LONGEST, MOST, Propose, Request, VERSION};
+
+pub mod protocol;
+
+/// Most bytes of a line: a source in JSON is longer than itself, six times at most.
+const LONGEST_LINE: u64 = 6 * LONGEST as u64 + 4096;
+
+/// A running proposer; dropping it ends its process group.
+pub struct Proposer {
+    worker: Worker,
+}
+
+impl Proposer {
+    /// Starts a proposer and tells it what is tuned.
+    pub fn start(
+        command: &[String],
+        directory: &Path,
+        kernel: protocol::Kernel,
+        device: &DeviceInfo,
+        until: Instant,
+    ) -> Result<Self, Refusal> {
+        let words: Vec<&String> = command.iter().collect();
+        let mut proposer = Self { worker: start(&words, directory, false, LONGEST_LINE)? };
+        let (kernel, device) = (Box::new(kernel), Box::new(device.clone()));
+        proposer.worker.send(&Request::Hello { protocol: VERSION, kernel, device });
+        match proposer.wait(until)? {
+            Answer::Hello { protocol: VERSION } => Ok(proposer),
+            Answer::Hello { protocol } => {
+                Err(Refusal::protocol(format!("it speaks protocol {protocol}, this is {VERSION}")))
+            }
+            _ => Err(Refusal::protocol("it did not begin with `hello`")),
+        }
+    }
+
+    /// Has it propose, until then at most.
+    pub fn round(&mut self, round: protocol::Round, until: Instant) -> Result<Vec<Propose>, Refusal> {
+        self.worker.send(&Request::Round(Box::new(round)));
+        let mut proposals = Vec::new();
+        loop {
+            match self.wait(until)? {
+                Answer::Propose(_) if proposals.len() == MOST => {
+                    return Err(Refusal::protocol(format!("more than {MOST} proposals in a round")));
+                }
+                Answer::Propose(proposal) => proposals.push(proposal),
+                Answer::Done => return Ok(proposals),
+                Answer::Hello { .. } => return Err(Refusal::protocol("`hello` in a round")),
+            }
+        }
+    }
+
+    /// Tells it what came of a proposal.
+    pub fn tell(&self, verdict: protocol::Verdict) {
+        self.worker.send(&Request::Verdict(Box::new(verdict)));
+    }
+
+    fn wait(&mut self, until: Instant) -> Result<Answer, Refusal> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.worker.wait(|_| Heard::Answer, &mut |_| left).map_err(Refusal::of)
+    }
+}
+
+impl protocol::Kernel {
+    /// What a proposer is told of a kernel whose source has this text.
+    pub fn of(kernel: &Kernel, text: &str) -> Self {
+        let space = &kernel.space;
+        let texts = |exprs: &[Expr]| exprs.iter().map(|expr| expr.text().to_owned()).collect();
+        let own = &kernel.implementation;
+        let shapes = kernel.shapes.iter().filter(|shape| !shape.check_only);
+        Self {
+            package: kernel.package.clone(),
+            name: kernel.name.clone(),
+            backend: name(own.backend),
+            entry: own.entry.clone(),
+            source: own.source.clone(),
+            text: text.to_owned(),
+            flags: own.flags.clone(),
+            grid: texts(&own.grid),
+            block: texts(&own.block),
+            dynamic_shared: own.dynamic_shared.as_ref().map(|bytes| bytes.text().to_owned()),
+            defines: own.defines.iter().map(|(name, value)| (name.clone(), value.text().to_owned())).collect(),
+            toggles: space
+                .toggles
+                .iter()
+                .map(|toggle| protocol::Toggle { name: toggle.name.clone(), values: toggle.values.clone() })
+                .collect(),
+            constraints: space.constraints.iter().map(|constraint| constraint.text().to_owned()).collect(),
+            default: space.settings(&space.default),
+            shapes: shapes.map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
+            shape: kernel.shapes[kernel.search.shape].name.clone(),
+        }
+    }
+}
+
+/// A unit variant's name as users write it.
+fn name(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("not a unit variant: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kbench_runtime::device::Device as _;
+    use kbench_runtime::device::fake::FakeDevice;
+    use kbench_runtime::protocol::Failure;
+
+    use super::*;
+
+    fn kernel() -> protocol::Kernel {
+        protocol::Kernel {
+            package: "p".into(),
+            name: "k".into(),
+            backend: "c".into(),
+            entry: "k".into(),
+            source: "/k.c".into(),
+            text: "void k(void) {}".into(),
+            flags: vec![],
+            grid: vec![],
+            block: vec![],
+            dynamic_shared: None,
+            defines: [].into(),
+            toggles: vec![],
+            constraints: vec![],
+            default: crate::space::Settings::default(),
+            shapes: [].into(),
+            shape: "s".into(),
+        }
+    }
+
+    fn start_with(script: &str, seconds: u64) -> Result<Proposer, Refusal> {
+        let command = ["sh", "-c", script].map(str::to_owned);
+        let until = Instant::now() + Duration::from_secs(seconds);
+        Proposer::start(&command, Path::new("."), kernel(), FakeDevice::open(0).info(), until)
+    }
+
+    fn round() -> protocol::Round {
+        protocol::Round { round: 1, left: 1, elite: vec![], rejects: vec![], profile: None }
+    }
+
+    #[test]
+    fn one_that_is_silent_is_given_up() {
+        let Err(Refusal::Failure(Failure::Hang { .. })) = start_with("sleep 100", 0) else {
+            panic!("it was waited for")
+        };
+        let hello = r#"echo '{"type":"hello","protocol":1}'; sleep 100"#;
+        let mut proposer = start_with(hello, 60).map_err(|why| format!("{why:?}")).unwrap();
+        let refusal = proposer.round(round(), Instant::now()).unwrap_err();
+        assert!(matches!(refusal, Refusal::Failure(Failure::Hang { .. })), "{refusal:?}");
+    }
+
+    #[test]
+    fn what_does_not_belong_is_a_protocol_error() {
+        let said = |script: &str| match start_with(script, 60)
+            .and_then(|mut proposer| proposer.round(round(), Instant::now() + Duration::from_secs(60)))
+        {
+            Err(refusal) => refusal.reason().unwrap().1,
+            Ok(proposals) => panic!("{proposals:?}"),
+        };
+        assert!(said(r#"echo '{"type":"done"}'"#).contains("did not begin with `hello`"));
+        let hello = r#"echo '{"type":"hello","protocol":1}'"#;
+        assert!(said(&format!("{hello}; {hello}; read x")).contains("`hello` in a round"));
+        assert!(said(&format!(r#"{hello}; echo '{{"type":"propose","name":"a"}}'; read x"#)).contains("source"));
+        assert!(said(&format!(r#"{hello}; echo '{{"type":"sing"}}'; read x"#)).contains("sing"));
+    }
+}

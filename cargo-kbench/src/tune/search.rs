@@ -1,0 +1,362 @@
+//! The search's side of the session: ask, build, evaluate, tell; and who is in the finals.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::asker::{self, Asked, Asker, Learned};
+use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
+use super::{Event, Reporter, judge_counters, sanitize, tie};
+use crate::build::Resources;
+use crate::config::{self, Kernel, Objective};
+use crate::evaluate::{Attempt, Compared, Entrant, Proposed, Race, RunError, Step, Workbench};
+use crate::record::elite::WarmVariant;
+use crate::record::evaluation::{Evaluation, Outcome, Rejection};
+use crate::search::{self, Candidates};
+use crate::space::Variant;
+use crate::tune::warm::WarmStart;
+
+/// A variant with its record.
+#[derive(Clone)]
+pub(super) struct Tried {
+    pub(super) variant: Variant,
+    /// Its source, where that is not the kernel's own.
+    pub(super) source: Option<Arc<Proposed>>,
+    pub(super) evaluation: Evaluation,
+}
+
+impl Tried {
+    pub(super) fn entrant(&self) -> Entrant {
+        match &self.source {
+            None => Entrant::Variant(self.variant.clone()),
+            Some(source) => Entrant::Proposed(Arc::clone(source), self.variant.clone()),
+        }
+    }
+}
+
+/// The state of one search.
+pub(super) struct Search<'a> {
+    pub(super) kernel: &'a Kernel,
+    /// The budget of the space: half of the whole where there is a proposer.
+    limits: config::Search,
+    /// What it begins with beside the default.
+    pub(super) warm: Vec<WarmVariant>,
+    /// Until the search runs.
+    strategy: Option<Box<dyn search::Strategy>>,
+    /// Most variants that will be tried, as far as is known.
+    pub(super) total: u64,
+    pub(super) evaluated: u64,
+    pub(super) twins: u64,
+    pub(super) recalled: u64,
+    pub(super) resumed: u64,
+    /// All that was tried, in that order; proposals after the variants of the space.
+    pub(super) tried: Vec<Tried>,
+    best: Option<(String, f64)>,
+    /// Why the search ended early.
+    pub(super) stopped: Option<&'static str>,
+}
+
+/// The budget of the space.
+fn limits(kernel: &Kernel) -> config::Search {
+    let mut limits = kernel.search.clone();
+    if limits.proposer.is_some() {
+        limits.evaluations = limits.evaluations.map(|most| most.div_ceil(2));
+        limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
+    }
+    limits
+}
+
+fn strategy(
+    candidates: Candidates,
+    kernel: &Kernel,
+    limits: &config::Search,
+    warm: &WarmStart,
+) -> Box<dyn search::Strategy> {
+    let candidates = candidates.beginning_with(warm.variants.iter().cloned());
+    search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
+}
+
+/// What a search asks for first, where nothing did well elsewhere; if these are fewer than `n`, also what is likely.
+pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
+    let limits = limits(kernel);
+    let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
+    let mut strategy = strategy(candidates, kernel, &limits, &WarmStart::default());
+    let mut first = strategy.ask(strategy.batch().min(most));
+    first.extend(strategy.likely(most - first.len(), &|| false));
+    first
+}
+
+fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
+    let objectives = match &evaluation.objectives[..] {
+        [first, second] => Some([first.told(), second.told()]),
+        _ => None,
+    };
+    Learned {
+        variant: variant.clone(),
+        resources: evaluation.builds.first().map(|build| build.resources),
+        objectives,
+        outcome: evaluation.into(),
+    }
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(kernel: &'a Kernel, candidates: Candidates, warm: &WarmStart) -> Self {
+        let limits = limits(kernel);
+        let strategy = strategy(candidates, kernel, &limits, warm);
+        Self {
+            kernel,
+            total: asker::total(&limits, &*strategy, 0),
+            strategy: Some(strategy),
+            limits,
+            warm: warm.records.clone(),
+            evaluated: 0,
+            twins: 0,
+            recalled: 0,
+            resumed: 0,
+            tried: Vec::new(),
+            best: None,
+            stopped: None,
+        }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        ahead: &Ahead,
+        started: Instant,
+        reporter: &mut dyn Reporter,
+    ) -> Result<CompileTimes, RunError> {
+        let builder = bench.builder.until(&ahead.ended);
+        let meanwhile = pipeline::meanwhile(self.kernel);
+        let build = |variant: &Variant| builder.build(variant);
+        let (searched, times) = pipeline::run(&build, meanwhile, bench.compiled(), &ahead.ended, |pipeline| {
+            self.run_beside(pipeline, bench, started, reporter)
+        });
+        searched.map(|()| times)
+    }
+
+    fn run_beside(
+        &mut self,
+        pipeline: &Pipeline<'_>,
+        bench: &mut Workbench<'_>,
+        started: Instant,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        let limits = self.limits.clone();
+        let doing = bench.doing.clone();
+        let strategy = self.strategy.take().expect("a search runs once");
+        let (kernel, stopped) = (self.kernel, None);
+        let asker = Asker { kernel, limits: &limits, strategy, pipeline, pending: 0, evaluated: 0, stopped };
+        let (to_try, asked) = mpsc::channel();
+        let (told, learned) = mpsc::channel();
+        thread::scope(|scope| {
+            let asker = scope.spawn(move || asker.run(&learned, &to_try));
+            // Ended by the asker, which gives its end of the channel away, or by what is out of time or went wrong.
+            let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
+                self.total = total;
+                // The default is always tried: everything is compared with it.
+                let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
+                doing.set(Step::Compiling);
+                let progress = |done, total| reporter.event(Event::Built { done, total });
+                let Some(attempt) = pipeline.take(&variant, deadline, progress).transpose()? else {
+                    self.stopped = Some("seconds");
+                    return Err(None);
+                };
+                let learned = self.evaluate(bench, &variant, attempt, reporter)?;
+                // An asker that is gone has panicked, and says so below.
+                told.send(learned).map_err(|_| None)
+            });
+            drop(told);
+            let stopped = asker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.stopped = self.stopped.or(stopped);
+            match tried {
+                Err(Some(error)) => Err(error),
+                Ok(()) | Err(None) => Ok(()),
+            }
+        })
+    }
+
+    fn deadline(&self, started: Instant) -> Option<Instant> {
+        self.limits.seconds.map(|limit| started + Duration::from_secs(limit))
+    }
+
+    fn evaluate(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        variant: &Variant,
+        attempt: Attempt,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Learned, RunError> {
+        let evaluation = bench.evaluate(variant, attempt, Some(Race { bar: self.bar() }))?;
+        let learned = learned(variant, &evaluation);
+        self.keep(Tried { variant: variant.clone(), source: None, evaluation }, reporter);
+        Ok(learned)
+    }
+
+    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
+    /// this time count.
+    pub(super) fn bar(&self) -> Option<f64> {
+        if self.kernel.objectives != [Objective::P50] {
+            return None;
+        }
+        let finished = self.tried.iter().map(|tried| &tried.evaluation);
+        let finished = finished.filter(|evaluation| evaluation.twin.is_none() && !evaluation.is_raced());
+        let mut p50s: Vec<f64> = finished.filter_map(Evaluation::p50).collect();
+        p50s.sort_unstable_by(f64::total_cmp);
+        p50s.get(self.kernel.search.elite - 1).copied()
+    }
+
+    /// Keeps what was tried, and tells of it.
+    pub(super) fn keep(&mut self, tried: Tried, reporter: &mut dyn Reporter) {
+        let evaluation = &tried.evaluation;
+        self.evaluated += 1;
+        self.twins += u64::from(evaluation.twin.is_some());
+        self.recalled += u64::from(evaluation.recalled);
+        self.resumed += u64::from(evaluation.resumed);
+        let label = evaluation.label();
+        let value =
+            evaluation.objectives.first().map(|objective| objective.value).filter(|_| evaluation.p50().is_some());
+        if let Some(value) = value.filter(|&value| self.best.as_ref().is_none_or(|&(_, best)| value < best)) {
+            self.best = Some((label.clone(), value));
+        }
+        let total = if tried.source.is_none() { self.total } else { self.evaluated };
+        reporter.event(Event::Evaluated {
+            evaluation,
+            label: &label,
+            done: self.evaluated,
+            total,
+            best: self.best.as_ref().map(|(label, value)| (label.as_str(), *value)),
+        });
+        self.tried.push(tried);
+    }
+
+    /// Variants of the space that were tried.
+    pub(super) fn variants(&self) -> u64 {
+        self.tried.iter().filter(|tried| tried.source.is_none()).count() as u64
+    }
+
+    pub(super) fn of_space(&self, variant: &Variant) -> Option<&Evaluation> {
+        let tried = self.tried.iter().find(|tried| tried.source.is_none() && tried.variant == *variant);
+        tried.map(|tried| &tried.evaluation)
+    }
+
+    /// Whether something tried is a variant of the space, or the same program.
+    pub(super) fn is_twin(&self, tried: &Tried, other: &Variant) -> bool {
+        let same = tried.source.is_none() && tried.variant == *other;
+        same || self.of_space(other).is_some_and(|other| other.key == tried.evaluation.key)
+    }
+
+    pub(super) fn survived(&self, variant: &Variant) -> bool {
+        self.of_space(variant).is_some_and(|evaluation| evaluation.p50().is_some())
+    }
+
+    /// Checks the default in full, if it has passed so far: whatever else is compared with it.
+    pub(super) fn complete_default(&mut self, bench: &mut Workbench<'_>) -> Result<(), RunError> {
+        let default = &self.kernel.space.default;
+        let of_default = self.tried.iter_mut().find(|tried| tried.source.is_none() && tried.variant == *default);
+        of_default.map_or(Ok(()), |tried| bench.complete(&tried.variant, &mut tried.evaluation))
+    }
+
+    /// What the compiler said of a variant, at the search's shape.
+    pub(super) fn resources(&self, evaluation: &Evaluation) -> Option<Resources> {
+        let shape = &self.kernel.shapes[self.kernel.search.shape].name;
+        evaluation.builds.iter().find(|build| build.shapes.contains(shape)).map(|build| build.resources)
+    }
+
+    /// Places of what has a time, best first. Of equal objectives, as counts may be, the faster one is better.
+    fn ranked(&self) -> Vec<usize> {
+        let rank = |index: usize| {
+            let evaluation = &self.tried[index].evaluation;
+            [evaluation.objective(), evaluation.p50()].map(|value| value.unwrap_or(f64::INFINITY))
+        };
+        let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_raced();
+        let mut ranked: Vec<usize> =
+            (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
+        // Stable: of twins the one tried first stands for both.
+        ranked.sort_by(|&a, &b| {
+            let ([of_a, p50_of_a], [of_b, p50_of_b]) = (rank(a), rank(b));
+            of_a.total_cmp(&of_b).then(p50_of_a.total_cmp(&p50_of_b))
+        });
+        ranked
+    }
+
+    /// The K best that are different programs, best first.
+    pub(super) fn best_distinct(&self) -> Vec<&Tried> {
+        let mut best: Vec<&Tried> = Vec::new();
+        for index in self.ranked() {
+            let tried = &self.tried[index];
+            if best.len() < self.limits.elite && best.iter().all(|other| other.evaluation.key != tried.evaluation.key) {
+                best.push(tried);
+            }
+        }
+        best
+    }
+
+    /// Takes back that variants with this key passed.
+    pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
+        for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {
+            tried.evaluation.outcome = Outcome::Rejected(rejection.clone());
+        }
+    }
+
+    /// The finalists, and the default where it ties with the best of them: then it is the winner, if it is sound as they are.
+    pub(super) fn with_default(
+        &mut self,
+        mut finalists: Vec<Tried>,
+        compared: &Compared,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<Tried>, RunError> {
+        let default = &self.kernel.space.default;
+        let label = self.kernel.space.label(default);
+        let is_one = finalists.iter().any(|finalist| finalist.evaluation.label() == label);
+        let best = compared.fastest_of(finalists.iter().map(|finalist| finalist.evaluation.label()));
+        let ties = best.is_some_and(|best| tie::is_tie(compared, &best, &label));
+        let at = self.tried.iter().position(|tried| tried.source.is_none() && tried.variant == *default);
+        if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
+            let Tried { variant, evaluation, .. } = &mut self.tried[at];
+            sanitize(bench, variant, evaluation, reporter)?;
+            judge_counters(bench, variant, evaluation, reporter)?;
+            finalists.extend(evaluation.rejection().is_none().then(|| self.tried[at].clone()));
+        }
+        Ok(finalists)
+    }
+
+    /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
+    pub(super) fn finalists(
+        &mut self,
+        bench: &mut Workbench<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Vec<Tried>, RunError> {
+        if self.kernel.objectives.len() > 1 {
+            return self.front_finalists(bench, reporter);
+        }
+        let mut finalists: Vec<Tried> = Vec::new();
+        let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
+        for index in self.ranked() {
+            if finalists.len() == self.kernel.search.elite {
+                break;
+            }
+            let Tried { variant, source, evaluation } = &mut self.tried[index];
+            if finalists.iter().any(|finalist| finalist.evaluation.key == evaluation.key) {
+                continue;
+            }
+            if let Some(rejection) = unsound.get(&evaluation.key) {
+                evaluation.outcome = Outcome::Rejected(rejection.clone());
+                continue;
+            }
+            bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
+                bench.complete(variant, evaluation)?;
+                sanitize(bench, variant, evaluation, reporter)?;
+                judge_counters(bench, variant, evaluation, reporter)?;
+                Ok(())
+            })?;
+            match evaluation.rejection() {
+                Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
+                None => finalists.push(self.tried[index].clone()),
+            }
+        }
+        Ok(finalists)
+    }
+}
