@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::Pattern;
 use kbench_runtime::protocol::{DeviceInfo, Mutation};
 use rayon::prelude::*;
 

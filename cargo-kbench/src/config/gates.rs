@@ -1,6 +1,6 @@
 //! What each gate asks.
 
-use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::Pattern;
 
 use super::{Backend, Counters};
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::Pattern;
 use kbench_runtime::protocol::{Case, CheckJob, Depth, Reference, SeedReport};
 
 use super::one::failed;

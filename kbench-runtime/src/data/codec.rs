@@ -3,9 +3,19 @@
 use float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::data::dtype::DType;
-use crate::protocol::Number;
+
+/// A number that keeps its kind, since an i64 does not fit an f64.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Number {
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+}
 
 /// Elements that one parallel task works on.
 pub const CHUNK: usize = 1 << 14;

@@ -80,6 +80,29 @@ impl DType {
         matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::Bf16 | DType::F8e4m3 | DType::F8e5m2)
     }
 
+    /// The largest finite number of the type. `f64::MAX` for integers, whose overflow is a fault.
+    pub fn max_finite(self) -> f64 {
+        match self {
+            DType::F32 => f32::MAX.into(),
+            DType::F16 => 65504.0,
+            DType::Bf16 => half::bf16::MAX.into(),
+            DType::F8e4m3 => 448.0,
+            DType::F8e5m2 => 57344.0,
+            _ => f64::MAX,
+        }
+    }
+
+    /// The smallest positive number of a floating-point type that is not subnormal; 0 for integers.
+    pub fn smallest_normal(self) -> f64 {
+        match self {
+            DType::F64 => f64::MIN_POSITIVE,
+            DType::F32 | DType::Bf16 => f32::MIN_POSITIVE.into(),
+            DType::F16 | DType::F8e5m2 => 1.0 / f64::from(1 << 14),
+            DType::F8e4m3 => 1.0 / 64.0,
+            _ => 0.0,
+        }
+    }
+
     /// The C type of an element in a kernel's signature. `_Float16` needs GCC 12 or Clang 15; the 8-bit floats
     /// and bf16 are passed as their bits.
     pub fn c_type(self) -> &'static str {

@@ -8,6 +8,10 @@ pub mod mutant;
 use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LeftBehind, SmClock, TensorMap};
 
+/// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
+/// [`Device::alloc`] promises, so that the tensors between them are aligned too.
+pub const GUARD: usize = 64 << 10;
+
 /// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
 pub trait Device {
     /// Memory of the device; clones share it, the last one frees it.

@@ -6,9 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::data::cache::{Bounded, room};
 use crate::data::fingerprint;
-use crate::inputs::pattern::{self, Pattern};
+use crate::inputs::pattern;
 use crate::inputs::tensor::{self, Blobs, GENERATION, Inputs};
-use crate::protocol::{Failure, Source, TensorSpec};
+use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
 /// Bytes of inputs kept between jobs at least.
 const INPUTS: usize = 2 << 30;

@@ -6,11 +6,9 @@
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
-use crate::data::codec;
-use crate::data::dtype::DType;
-use crate::protocol::{Source, TensorSpec};
+use crate::protocol::pattern::Values;
+use crate::protocol::{Pattern, TensorSpec};
 
 /// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
 /// 2: a uniform tensor may span all of f64.
@@ -23,139 +21,7 @@ const HOT_TILE: f64 = 16.0;
 /// Rows of a tile at most.
 const TILE: u64 = 32;
 
-/// What the inputs look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pattern {
-    /// Everything 64 times as large; the ends of a uniform tensor's range.
-    Large,
-    /// One row, at a random place, 64 times as large as the others.
-    HotRow,
-    /// Up to 32 neighbouring rows, at a random place, 16 times as large: what skips or repeats a tile shows.
-    HotTile,
-    /// One value everywhere.
-    Equal,
-    /// Every other element subnormal.
-    Denormal,
-    /// The sign changes from each element to the next: sums cancel.
-    SignFlips,
-    /// Every value negative and far from 0: a maximum that starts at 0 shows.
-    Negative,
-    /// Every value positive and far from 0: nothing cancels.
-    Positive,
-    /// Every value of a tensor has one sign, and the next tensor has the other: all products of two are negative.
-    OppositeSigns,
-    /// Zero everywhere.
-    Zeros,
-    /// Values grow along each row, and from each row to the next: a running maximum changes with every element. They are those above the
-    /// middle: sorted values of both signs would cancel in every sum, and what is left of rounding would be as large as the result.
-    Ascending,
-    /// The first element of each row is 64 times as large as the others; its sign changes from row to row.
-    OutlierFirst,
-    /// The last element of each row is.
-    OutlierLast,
-}
-
-impl Pattern {
-    /// Every pattern, in the order they are tried.
-    pub const ALL: [Self; 13] = [
-        Self::Large,
-        Self::HotRow,
-        Self::HotTile,
-        Self::Equal,
-        Self::Denormal,
-        Self::SignFlips,
-        Self::Negative,
-        Self::Positive,
-        Self::OppositeSigns,
-        Self::Zeros,
-        Self::Ascending,
-        Self::OutlierFirst,
-        Self::OutlierLast,
-    ];
-
-    /// Its name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Large => "large",
-            Self::HotRow => "hot-row",
-            Self::HotTile => "hot-tile",
-            Self::Equal => "equal",
-            Self::Denormal => "denormal",
-            Self::SignFlips => "sign-flips",
-            Self::Negative => "negative",
-            Self::Positive => "positive",
-            Self::OppositeSigns => "opposite-signs",
-            Self::Zeros => "zeros",
-            Self::Ascending => "ascending",
-            Self::OutlierFirst => "outlier-first",
-            Self::OutlierLast => "outlier-last",
-        }
-    }
-
-    /// Whether it changes a tensor with these contents.
-    pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
-        let Some(values) = Values::of(source).filter(|_| dtype.is_float()) else { return false };
-        match self {
-            Self::Large
-            | Self::HotRow
-            | Self::HotTile
-            | Self::Equal
-            | Self::Ascending
-            | Self::OutlierFirst
-            | Self::OutlierLast => true,
-            Self::Denormal => values.low <= 0.0 && values.high > 0.0,
-            Self::Zeros => values.may_be_zero,
-            Self::SignFlips | Self::Negative | Self::Positive | Self::OppositeSigns => values.has_both_signs,
-        }
-    }
-}
-
-/// What a normal or uniform tensor may hold.
-#[derive(Debug, Clone, Copy)]
-struct Values {
-    low: f64,
-    high: f64,
-    /// Of a uniform tensor: its range must be kept.
-    bounded: bool,
-    has_both_signs: bool,
-    may_be_zero: bool,
-    /// For [`Pattern::Equal`].
-    usual: f64,
-    /// The middle, and the distance from it that most values stay within.
-    middle: f64,
-    spread: f64,
-}
-
 impl Values {
-    fn of(source: &Source) -> Option<Self> {
-        match *source {
-            Source::Normal { mean, std } => Some(Self {
-                low: -f64::MAX,
-                high: f64::MAX,
-                bounded: false,
-                has_both_signs: mean.abs() < 3.0 * std,
-                may_be_zero: mean.abs() < 3.0 * std,
-                usual: mean + std,
-                middle: mean,
-                spread: 3.0 * std,
-            }),
-            Source::Uniform { low, high } => Some(Self {
-                low,
-                // The end is excluded, and must stay so once rounded to the tensor's type.
-                high: high - (high / 256.0 - low / 256.0),
-                bounded: true,
-                has_both_signs: low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0,
-                may_be_zero: low <= 0.0 && high > 0.0,
-                // Halves first: the whole range may be more than f64 holds.
-                usual: 0.25 * low + 0.75 * high,
-                middle: 0.5 * low + 0.5 * high,
-                spread: 0.5 * high - 0.5 * low,
-            }),
-            _ => None,
-        }
-    }
-
     fn clamp(&self, value: f64) -> f64 {
         value.clamp(self.low, self.high)
     }
@@ -239,7 +105,7 @@ impl Transform {
             }
             _ => (0..0, None),
         };
-        let limits = (max_finite(spec.dtype), smallest_normal(spec.dtype));
+        let limits = (spec.dtype.max_finite(), spec.dtype.smallest_normal());
         Some(Self {
             pattern,
             values: Values::of(&spec.source)?,
@@ -309,35 +175,14 @@ impl Transform {
     }
 }
 
-/// The largest finite number of a type; no limit for integers, whose overflow is a fault.
-pub fn max_finite(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 => f32::MAX.into(),
-        DType::F16 => 65504.0,
-        DType::Bf16 => codec::decode(dtype, &0x7f7f_u16.to_le_bytes())[0],
-        DType::F8e4m3 => 448.0,
-        DType::F8e5m2 => 57344.0,
-        _ => f64::MAX,
-    }
-}
-
-/// The smallest positive number of a floating-point type that is not subnormal; 0 for integers.
-pub fn smallest_normal(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => f64::MIN_POSITIVE,
-        DType::F32 | DType::Bf16 => f32::MIN_POSITIVE.into(),
-        DType::F16 | DType::F8e5m2 => 1.0 / f64::from(1 << 14),
-        DType::F8e4m3 => 1.0 / 64.0,
-        _ => 0.0,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::float_cmp)] // exactness is what is tested
 mod tests {
     use super::*;
+    use crate::data::codec;
+    use crate::data::dtype::DType;
     use crate::inputs::tensor::{Blobs, generate_pattern};
-    use crate::protocol::Role;
+    use crate::protocol::{Role, Source};
 
     fn made(pattern: Pattern, dtype: DType, dims: &[u64], source: Source) -> Vec<f64> {
         let spec = TensorSpec { name: "x".into(), dtype, dims: dims.to_vec(), role: Role::In, source };
@@ -457,8 +302,8 @@ mod tests {
             for pattern in Pattern::ALL {
                 assert!(made(pattern, dtype, &[100], source.clone()).iter().all(|value| value.is_finite()), "{dtype}");
             }
-            assert!(codec::decode(dtype, &codec::encode(dtype, &[max_finite(dtype)]))[0] == max_finite(dtype));
-            let smallest = smallest_normal(dtype);
+            assert!(codec::decode(dtype, &codec::encode(dtype, &[dtype.max_finite()]))[0] == dtype.max_finite());
+            let smallest = dtype.smallest_normal();
             assert!(codec::decode(dtype, &codec::encode(dtype, &[smallest]))[0] == smallest);
         }
     }

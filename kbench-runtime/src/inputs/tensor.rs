@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::data::codec::{self, CHUNK};
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
-use crate::inputs::pattern::{Pattern, Transform};
-use crate::protocol::{Failure, Source, TensorSpec};
+use crate::inputs::pattern::Transform;
+use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
 /// Part of every key under which results are kept; to be raised whenever the same seed gives other numbers.
 pub const GENERATION: u32 = 1;

@@ -6,10 +6,10 @@ use super::{InputSet, Measured};
 use crate::device::Device;
 use crate::memory::kernel::{NAN, Outputs, Poison, Rig};
 use crate::memory::pool::Pool;
-use crate::memory::seen::Seen;
 use crate::protocol::{Case, Failure, OutputReport, Role, SeedReport, Stage, TensorSpec, TimedCase};
 use crate::verify::check::{Check, OnStage, differences};
 use crate::verify::compare::{count, element, with_reference};
+use crate::verify::results::ResultCache;
 
 /// Some consecutive elements of an output as a sample left them.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Glance {
 
 /// What the last sample left behind, of a case that lost a race: nobody skips work to become slow.
 pub(super) fn of_last<D: Device>(
-    seen: &mut Seen,
+    results: &mut ResultCache,
     case: &mut Measured<D>,
     tensors: &[TensorSpec],
     bad_above: f64,
@@ -34,7 +34,7 @@ pub(super) fn of_last<D: Device>(
     let InputSet { seed, reference, .. } = &case.sets[case.set()];
     let mut report = SeedReport::new(*seed);
     for (index, output) in &case.left {
-        report.outputs.extend(seen.errors(&tensors[*index], output, reference, *index, bad_above));
+        report.outputs.extend(results.errors(&tensors[*index], output, reference, *index, bad_above));
     }
     std::mem::take(&mut case.damage).merge(&mut report);
     report
@@ -42,7 +42,7 @@ pub(super) fn of_last<D: Device>(
 
 /// Checks what the measured launches left behind on each set of inputs, then the kernel as it is now.
 pub(super) fn after<D: Device>(
-    (device, pool, seen): (&mut D, &mut Pool<D::Buffer>, &mut Seen),
+    (device, pool, results): (&mut D, &mut Pool<D::Buffer>, &mut ResultCache),
     case: &mut Measured<D>,
     timed: &TimedCase,
     bad_above: f64,
@@ -57,18 +57,18 @@ pub(super) fn after<D: Device>(
         let inputs = case.sets[set].inputs.clone();
         case.rig.poison(device, &inputs, Poison::FINITE)?;
         device.run(&case.rig.bound)?;
-        others.push((set, case.outputs(device, seen)?));
+        others.push((set, case.outputs(device, results)?));
     }
     case.rig.switch(device, 0)?;
     let InputSet { seed, inputs, reference } = &case.sets[0];
     let check = Check { tensors, inputs, reference, seed: *seed };
     // What samples left was made on NaN, and is compared with this.
-    let (mut report, first) = check.run_again(device, seen, &mut case.rig, Poison::FINITE, bad_above, stage)?;
+    let (mut report, first) = check.run_again(device, results, &mut case.rig, Poison::FINITE, bad_above, stage)?;
     stage(Stage::Compare);
     std::mem::take(&mut case.damage).merge(&mut report);
     for (set, outputs) in &others {
         // A kernel that takes these inputs for the others is wrong here.
-        case.judge(seen, *set, outputs, outputs, bad_above, &mut report);
+        case.judge(results, *set, outputs, outputs, bad_above, &mut report);
     }
     others.push((0, first));
     for (set, first) in &others {
@@ -76,7 +76,7 @@ pub(super) fn after<D: Device>(
             let left = &case.left;
             report.unrepeatable = report.unrepeatable.max(differing(left, first, tensors));
             // Judged in its own right: outputs that need not repeat must be right all the same.
-            case.judge(seen, *set, left, first, bad_above, &mut report);
+            case.judge(results, *set, left, first, bad_above, &mut report);
         }
         let (mut differ, mut at_first) = (0, None);
         for glance in case.glances.iter().filter(|glance| glance.set.is_none_or(|of| of == *set)) {
@@ -100,7 +100,7 @@ pub(super) fn after<D: Device>(
     }
     if let Some((number, left)) = case.renewed.take() {
         stage(Stage::Launch);
-        let fresh = of_a_fresh_load((&mut *device, pool, &mut *seen), case, timed, number)?;
+        let fresh = of_a_fresh_load((&mut *device, pool, &mut *results), case, timed, number)?;
         // Whoever comes next finds the known inputs.
         case.rig.switch(device, 0)?;
         stage(Stage::Compare);
@@ -117,7 +117,7 @@ pub(super) fn after<D: Device>(
 
 /// What the same machine code, loaded anew, leaves on new inputs: it can remember nothing.
 fn of_a_fresh_load<D: Device>(
-    (device, pool, seen): (&mut D, &mut Pool<D::Buffer>, &mut Seen),
+    (device, pool, results): (&mut D, &mut Pool<D::Buffer>, &mut ResultCache),
     case: &mut Measured<D>,
     timed: &TimedCase,
     number: u64,
@@ -133,7 +133,7 @@ fn of_a_fresh_load<D: Device>(
     device.write(&fresh.renewed_writes(&writes, number))?;
     device.run(&fresh.bound)?;
     let survey = fresh.survey(device)?;
-    fresh.outputs(device, seen, &survey)
+    fresh.outputs(device, &mut results.outputs, &survey)
 }
 
 fn is_poison(bytes: &[u8]) -> bool {
@@ -144,7 +144,7 @@ impl<D: Device> Measured<D> {
     /// Adds the errors of outputs that were made of one set of inputs. What `first` left unwritten too is counted elsewhere.
     fn judge(
         &self,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         set: usize,
         outputs: &Outputs,
         first: &Outputs,
@@ -155,7 +155,7 @@ impl<D: Device> Measured<D> {
             let spec = self.rig.tensor(*index);
             let size = spec.dtype.size();
             let reference = &self.sets[set].reference;
-            let Some(mut errors) = seen.errors(spec, left, reference, *index, bad_above) else { continue };
+            let Some(mut errors) = results.errors(spec, left, reference, *index, bad_above) else { continue };
             if spec.role == Role::Out && !Arc::ptr_eq(left, first) {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), |i| {
                     is_poison(element(left, i, size)) && !is_poison(element(first, i, size))

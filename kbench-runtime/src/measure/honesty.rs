@@ -9,9 +9,9 @@ use super::taken::Taken;
 use super::{Measured, Pulse};
 use crate::device::{Device, Write};
 use crate::memory::kernel::NAN;
-use crate::memory::seen::Seen;
 use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage};
 use crate::verify::compare::element;
+use crate::verify::results::ResultCache;
 
 /// Pairs of a launch that has to work and one that could do without: as many as settle most cases, and as many as prove it.
 const FEWEST_PAIRS: usize = 3;
@@ -138,7 +138,7 @@ impl<D: Device> Measured<D> {
     pub(super) fn on_new_inputs(
         &mut self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<(), Failure> {
         self.number += 1;
@@ -150,7 +150,7 @@ impl<D: Device> Measured<D> {
         device.run(&self.rig.bound)?;
         self.new_launches += 1;
         pulse.beat(Stage::Compare);
-        self.renewed = Some((number, self.outputs(device, seen)?));
+        self.renewed = Some((number, self.outputs(device, results)?));
         let set = match given {
             Given::Set(set) => set,
             Given::New(_) => 0,

@@ -27,10 +27,10 @@ use self::warmup::WarmUp;
 use crate::device::{Device, Write};
 use crate::inputs::tensor::Inputs;
 use crate::memory::kernel::{Outputs, Rig};
-use crate::memory::seen::Seen;
 use crate::protocol::{CacheMode, Failure, Role, Sampling, SkipsWork, Stage, TimeJob, TimedCase, Timing};
 use crate::verify::check::{OnStage, Session};
 use crate::verify::reference;
+use crate::verify::results::ResultCache;
 
 /// A sign of life is given before whatever starts this long after the last one.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -175,7 +175,7 @@ impl<D: Device> Session<D> {
             pulse.announce(job, index);
             if ended.raced {
                 // The last sample does as well: this case is alone.
-                case.left = case.outputs(device, &mut self.seen).map_err(at(index))?;
+                case.left = case.outputs(device, &mut self.results).map_err(at(index))?;
                 continue;
             }
             // Energy is that of launches back to back, without poison before each.
@@ -185,7 +185,7 @@ impl<D: Device> Session<D> {
             }
             // The same launch measured again, for the noise: it was looked at already.
             let again = job.cases[..index].iter().any(|other| other.case == job.cases[index].case);
-            case.look_back(device, &mut self.seen, job, again, &mut rng, &mut pulse).map_err(at(index))?;
+            case.look_back(device, &mut self.results, job, again, &mut rng, &mut pulse).map_err(at(index))?;
         }
         anyones.assign(&mut measured);
         let mut timings = Vec::with_capacity(measured.len());
@@ -193,9 +193,9 @@ impl<D: Device> Session<D> {
             stage(Stage::Case(index));
             let tensors = &timed.case.tensors;
             let after = if ended.raced {
-                after::of_last(&mut self.seen, &mut case, tensors, job.bad_above)
+                after::of_last(&mut self.results, &mut case, tensors, job.bad_above)
             } else {
-                let kept = (&mut *device, &mut self.pool, &mut self.seen);
+                let kept = (&mut *device, &mut self.pool, &mut self.results);
                 after::after(kept, &mut case, timed, job.bad_above, stage).map_err(at(index))?
             };
             let resolution = device.resolution().map_err(at(index))?;
@@ -303,9 +303,9 @@ impl<D: Device> Measured<D> {
     }
 
     /// What lies in its outputs.
-    fn outputs(&self, device: &mut D, seen: &mut Seen) -> Result<Outputs, Failure> {
+    fn outputs(&self, device: &mut D, results: &mut ResultCache) -> Result<Outputs, Failure> {
         let survey = self.rig.survey(device)?;
-        self.rig.outputs(device, seen, &survey)
+        self.rig.outputs(device, &mut results.outputs, &survey)
     }
 
     /// Keeps what the last sample left behind, and looks at what else this kernel does, unless that is known. Nothing here is a sample
@@ -313,14 +313,14 @@ impl<D: Device> Measured<D> {
     fn look_back(
         &mut self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         job: &TimeJob,
         known: bool,
         rng: &mut ChaCha8Rng,
         pulse: &mut Pulse<'_, '_>,
     ) -> Result<(), Failure> {
         pulse.beat(Stage::Compare);
-        self.left = self.outputs(device, seen)?;
+        self.left = self.outputs(device, results)?;
         // In a search the looks at what takes long are left to the finals.
         let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
         if job.hurry && shortest > LOOKED_AT {
@@ -332,7 +332,7 @@ impl<D: Device> Measured<D> {
             if job.renew {
                 self.lone_launches(device, rng, pulse)?;
                 if self.can_renew {
-                    self.on_new_inputs(device, seen, pulse)?;
+                    self.on_new_inputs(device, results, pulse)?;
                 }
             }
         }

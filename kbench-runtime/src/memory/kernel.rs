@@ -8,15 +8,11 @@ use std::sync::{Arc, OnceLock};
 use self::sets::InputCopies;
 use crate::data::codec;
 use crate::data::digest::{Bytes, digest, key};
-use crate::device::{BoundArg, Device, Range, Write};
+use crate::device::{BoundArg, Device, GUARD, Range, Write};
 use crate::inputs::tensor::Inputs;
+use crate::memory::outputs::OutputCache;
 use crate::memory::pool::{Contents, Pool, Slot};
-use crate::memory::seen::Seen;
 use crate::protocol::{Arg, DeviceKind, Failure, Launch, OutOfBounds, Role, Source, TensorSpec};
-
-/// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
-/// [`Device::alloc`] promises, so that the tensors between them are aligned too.
-pub const GUARD: usize = 64 << 10;
 
 /// Inputs of so many bytes are kept on the device.
 const KEPT: usize = 1 << 20;
@@ -357,25 +353,25 @@ impl<D: Device> Rig<D> {
     pub fn outputs_or(
         &self,
         device: &mut D,
-        seen: &mut Seen,
+        cache: &mut OutputCache,
         survey: &Survey,
         known: &Outputs,
     ) -> Result<Outputs, Failure> {
         for (index, data) in known {
             if !self.holds(device, survey, *index, data)? {
-                return self.outputs(device, seen, survey);
+                return self.outputs(device, cache, survey);
             }
         }
         Ok(known.clone())
     }
 
     /// The bytes of every output.
-    pub fn outputs(&self, device: &mut D, seen: &mut Seen, survey: &Survey) -> Result<Outputs, Failure> {
+    pub fn outputs(&self, device: &mut D, cache: &mut OutputCache, survey: &Survey) -> Result<Outputs, Failure> {
         let outputs = self.slots().filter(|(_, spec, _)| is_output(spec.role));
         outputs
             .map(|(index, spec, buffer)| {
                 let range = Range { buffer, offset: GUARD, bytes: spec.bytes() };
-                Ok((index, seen.fetch(device, &range, survey.tensor(index))?))
+                Ok((index, cache.fetch(device, &range, survey.tensor(index))?))
             })
             .collect()
     }

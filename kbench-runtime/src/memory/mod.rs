@@ -1,5 +1,5 @@
 //! Device memory of kernels: guard bands, poison, and the buffers that kernels share.
 
 pub mod kernel;
+pub mod outputs;
 pub mod pool;
-pub mod seen;

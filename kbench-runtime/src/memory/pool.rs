@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::device::Device;
+use crate::device::{Device, GUARD};
 use crate::inputs::tensor::Inputs;
-use crate::memory::kernel::GUARD;
 use crate::protocol::{Failure, Role, TensorSpec};
 
 /// Bytes of idle buffers that are kept.

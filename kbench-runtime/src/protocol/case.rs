@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::DeviceKind;
+use super::{DeviceKind, Number};
 use crate::data::dtype::DType;
 
 /// A kernel at one shape: its tensors and how to launch it.
@@ -163,16 +163,6 @@ pub struct TensorMap {
     pub r#box: Vec<u32>,
     /// Swizzle in bytes: 0, 32, 64 or 128.
     pub swizzle: u32,
-}
-
-/// A number that keeps its kind, since an i64 does not fit an f64.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Number {
-    /// An integer.
-    Int(i64),
-    /// A float.
-    Float(f64),
 }
 
 /// Launch geometry, in CUDA's terms. Ignored by the host device.

@@ -9,18 +9,19 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use crate::inputs::pattern::Pattern;
-
 mod case;
 pub mod external;
 mod failure;
 mod job;
+pub(crate) mod pattern;
 mod report;
 mod sampling;
 
+pub use crate::data::codec::Number;
 pub use case::*;
 pub use failure::*;
 pub use job::*;
+pub use pattern::Pattern;
 pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 

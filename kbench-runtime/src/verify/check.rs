@@ -14,17 +14,16 @@ use crate::data::fingerprint;
 use crate::device::Device;
 use crate::device::host::HostDevice;
 use crate::inputs::maker::Maker;
-use crate::inputs::pattern::Pattern;
 use crate::inputs::tensor::{Blobs, Inputs};
 use crate::memory::kernel::{FINITE, LARGE, NAN, Outputs, Poison, Rig};
 use crate::memory::pool::Pool;
-use crate::memory::seen::Seen;
 use crate::protocol::{
-    Beside, Case, CheckJob, Counts, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, Reference, Role, RunJob,
-    SeedReport, Stage, TensorSpec,
+    Beside, Case, CheckJob, Counts, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, Pattern, Reference, Role,
+    RunJob, SeedReport, Stage, TensorSpec,
 };
 use crate::verify::compare::{count, element, sizes, with_reference};
 use crate::verify::reference::{self, Asked, Pools, References, View};
+use crate::verify::results::ResultCache;
 
 /// Part of a GPU's memory that may hold idle buffers, such as copies of the inputs of every seed and pattern.
 const IDLE: u64 = 8;
@@ -40,7 +39,7 @@ pub struct Session<D: Device> {
     pub(crate) pool: Pool<D::Buffer>,
     /// What references run in, where that is a GPU's.
     references_pool: Pool<D::Buffer>,
-    pub(crate) seen: Seen,
+    pub(crate) results: ResultCache,
     blobs: Blobs,
     inputs: Maker,
     references: References,
@@ -60,7 +59,7 @@ impl<D: Device> Session<D> {
             host: None,
             pool,
             references_pool: Pool::default(),
-            seen: Seen::default(),
+            results: ResultCache::default(),
             blobs: Blobs::new(),
             inputs: Maker::default(),
             references: References::new(cache),
@@ -203,11 +202,11 @@ impl<D: Device> Session<D> {
             };
             rig.begin(&mut self.device, Some(&mut self.pool), &inputs)?;
             let check = Check { tensors, inputs: &inputs, reference: &reference, seed };
-            let (device, seen) = (&mut self.device, &mut self.seen);
+            let (device, results) = (&mut self.device, &mut self.results);
             let (mut report, outputs) = if job.depth.again {
-                check.run_again(device, seen, rig, Poison::MIXED, job.bad_above, stage)?
+                check.run_again(device, results, rig, Poison::MIXED, job.bad_above, stage)?
             } else {
-                check.run(device, seen, rig, job.bad_above, stage)?
+                check.run(device, results, rig, job.bad_above, stage)?
             };
             report.pattern = pattern;
             for (at, ((index, output), report)) in outputs.iter().zip(&mut report.outputs).enumerate() {
@@ -275,7 +274,7 @@ impl<D: Device> Session<D> {
             rig.begin(&mut self.device, Some(&mut self.pool), inputs)?;
             self.device.run(&rig.bound)?;
             let survey = rig.survey(&mut self.device)?;
-            rig.outputs(&mut self.device, &mut self.seen, &survey)
+            rig.outputs(&mut self.device, &mut self.results.outputs, &survey)
         });
         let failed = |failure: Failure| Failure::Reference { message: format!("the naive implementation: {failure}") };
         let errors: Vec<ErrorSizes> = outputs
@@ -354,15 +353,15 @@ impl Check<'_> {
     pub fn run<D: Device>(
         &self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         rig: &mut Rig<D>,
         bad_above: f64,
         stage: OnStage<'_>,
     ) -> Result<(SeedReport, Outputs), Failure> {
         let mut report = SeedReport::new(self.seed);
-        let first = self.launch(device, seen, rig, Poison::NAN, None, &mut report, stage)?;
-        let third = self.launch(device, seen, rig, Poison::FINITE, Some(&first), &mut report, stage)?;
-        let report = self.judge(device, seen, rig, [&first, &third], bad_above, report, stage)?;
+        let first = self.launch(device, results, rig, Poison::NAN, None, &mut report, stage)?;
+        let third = self.launch(device, results, rig, Poison::FINITE, Some(&first), &mut report, stage)?;
+        let report = self.judge(device, results, rig, [&first, &third], bad_above, report, stage)?;
         Ok((report, first))
     }
 
@@ -371,20 +370,20 @@ impl Check<'_> {
     pub fn run_again<D: Device>(
         &self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         rig: &mut Rig<D>,
         poison: Poison,
         bad_above: f64,
         stage: OnStage<'_>,
     ) -> Result<(SeedReport, Outputs), Failure> {
         let mut report = SeedReport::new(self.seed);
-        let outputs = self.launch(device, seen, rig, poison, None, &mut report, stage)?;
+        let outputs = self.launch(device, results, rig, poison, None, &mut report, stage)?;
         stage(Stage::Compare);
         let mut is_odd = !report.out_of_bounds.is_empty() || !report.inputs_changed.is_empty();
         let mut all = Vec::new();
         for (index, output) in &outputs {
             let spec = &self.tensors[*index];
-            let errors = seen.errors(spec, output, self.reference, *index, bad_above);
+            let errors = results.errors(spec, output, self.reference, *index, bad_above);
             let errors = errors.ok_or_else(|| no_reference(spec))?;
             let tells = spec.dtype.is_float() || poison.contents != NAN;
             is_odd |= !tells || errors.nonfinite > 0 || errors.bad > 0;
@@ -392,9 +391,9 @@ impl Check<'_> {
         }
         if is_odd {
             let other = if poison.contents == NAN { Poison::FINITE } else { Poison::NAN };
-            let others = self.launch(device, seen, rig, other, Some(&outputs), &mut report, stage)?;
+            let others = self.launch(device, results, rig, other, Some(&outputs), &mut report, stage)?;
             let both = if poison.contents == NAN { [&outputs, &others] } else { [&others, &outputs] };
-            report = self.judge(device, seen, rig, both, bad_above, report, stage)?;
+            report = self.judge(device, results, rig, both, bad_above, report, stage)?;
         } else {
             report.outputs = all;
         }
@@ -406,7 +405,7 @@ impl Check<'_> {
     fn launch<D: Device>(
         &self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         rig: &mut Rig<D>,
         poison: Poison,
         known: Option<&Outputs>,
@@ -424,8 +423,8 @@ impl Check<'_> {
         report.left_behind.heap = report.left_behind.heap.max(left.heap);
         let survey = rig.survey(device)?;
         let outputs = match known {
-            Some(known) => rig.outputs_or(device, seen, &survey, known)?,
-            None => rig.outputs(device, seen, &survey)?,
+            Some(known) => rig.outputs_or(device, &mut results.outputs, &survey, known)?,
+            None => rig.outputs(device, &mut results.outputs, &survey)?,
         };
         rig.out_of_bounds(device, &survey, &mut report.out_of_bounds)?;
         rig.inputs_changed(device, &survey, self.inputs, &mut report.inputs_changed)?;
@@ -437,7 +436,7 @@ impl Check<'_> {
     fn judge<D: Device>(
         &self,
         device: &mut D,
-        seen: &mut Seen,
+        results: &mut ResultCache,
         rig: &mut Rig<D>,
         [first, third]: [&Outputs; 2],
         bad_above: f64,
@@ -447,8 +446,8 @@ impl Check<'_> {
         let (mut second, mut fourth) = (first.clone(), third.clone());
         if self.differ(first, third) {
             // The same poison twice running: what takes turns is no dependence.
-            fourth = self.launch(device, seen, rig, Poison::FINITE, Some(third), &mut report, stage)?;
-            second = self.launch(device, seen, rig, Poison::NAN, Some(first), &mut report, stage)?;
+            fourth = self.launch(device, results, rig, Poison::FINITE, Some(third), &mut report, stage)?;
+            second = self.launch(device, results, rig, Poison::NAN, Some(first), &mut report, stage)?;
         }
 
         stage(Stage::Compare);
@@ -462,7 +461,7 @@ impl Check<'_> {
             report.unrepeatable += differences(spec, &[(output, second), (third, fourth)], |i| !repeats(i));
             report.stale +=
                 differences(spec, &[(output, third)], |i| repeats(i) && !same(output, third, i) && !unwritten(i));
-            let errors = seen.errors(spec, output, self.reference, *index, bad_above);
+            let errors = results.errors(spec, output, self.reference, *index, bad_above);
             let mut errors = errors.ok_or_else(|| no_reference(spec))?;
             if spec.role == Role::Out && output != third {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), unwritten);

@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use crate::data::codec::{self, CHUNK};
 use crate::data::dtype::DType;
-use crate::inputs::pattern::max_finite;
 use crate::protocol::{Beside, ErrorSizes, OutputReport, TensorSpec};
 
 /// Sums over one chunk of elements. Chunks are of fixed size and are added in order, so that results do not depend on threads.
@@ -158,7 +157,7 @@ impl<'a> Pair<'a> {
     fn limits(self) -> Limits {
         match self.dtype {
             DType::F64 => Limits::NONE,
-            dtype if dtype.is_float() => Limits { largest: max_finite(dtype), has_infinity: dtype != DType::F8e4m3 },
+            dtype if dtype.is_float() => Limits { largest: dtype.max_finite(), has_infinity: dtype != DType::F8e4m3 },
             _ => Limits::NONE,
         }
     }

@@ -17,12 +17,12 @@ use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
 use crate::device::Device;
-use crate::inputs::pattern::{self, Pattern, smallest_normal};
+use crate::inputs::pattern;
 use crate::inputs::tensor::{GENERATION, Inputs};
 use crate::memory::kernel::{FINITE, NAN, Poison, Rig, is_output};
+use crate::memory::outputs::OutputCache;
 use crate::memory::pool::Pool;
-use crate::memory::seen::Seen;
-use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Reference, Role, Source, TensorSpec};
+use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Pattern, Reference, Role, Source, TensorSpec};
 use crate::verify::compare::{count, element};
 
 /// Bytes kept in memory at least.
@@ -247,7 +247,7 @@ pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Input
 /// Changes every value by a relative error up or down, and flushes what is subnormal in a type whose subnormal numbers compilers
 /// and GPUs flush when they are told to be fast.
 fn perturb(dtype: DType, values: &mut [f64], by: f64) {
-    let flushed = if matches!(dtype, DType::F32 | DType::F64 | DType::Bf16) { smallest_normal(dtype) } else { 0.0 };
+    let flushed = if matches!(dtype, DType::F32 | DType::F64 | DType::Bf16) { dtype.smallest_normal() } else { 0.0 };
     values.par_iter_mut().enumerate().for_each(|(index, value)| {
         // The middle bit of a product with the golden ratio: as good as random here.
         let up = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & 1 == 0;
@@ -303,9 +303,9 @@ fn run_inner<D: Device>(
     let mut rig = rig?;
     rig.begin(device, pools.copies, wide_inputs)?;
     device.run(&rig.bound)?;
-    let mut seen = Seen::default();
+    let mut fetched = OutputCache::default();
     let survey = rig.survey(device)?;
-    let outputs = rig.outputs(device, &mut seen, &survey)?;
+    let outputs = rig.outputs(device, &mut fetched, &survey)?;
     let mut out_of_bounds = Vec::new();
     rig.out_of_bounds(device, &survey, &mut out_of_bounds)?;
     if let Some(write) = out_of_bounds.first() {
@@ -322,7 +322,7 @@ fn run_inner<D: Device>(
         rig.poison(device, wide_inputs, Poison::FINITE)?;
         device.run(&rig.bound)?;
         let survey = rig.survey(device)?;
-        for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device, &mut seen, &survey)?) {
+        for ((index, first), (_, second)) in outputs.iter().zip(rig.outputs(device, &mut fetched, &survey)?) {
             let spec = &wide[*index];
             let size = spec.dtype.size();
             let (unwritten, at) = count(spec.elements(), |at| {
@@ -334,7 +334,7 @@ fn run_inner<D: Device>(
             }
         }
     }
-    drop(seen);
+    drop(fetched);
     rig.wipe(device, wide_inputs)?;
     // Two outputs with the same bytes may be one.
     let own = |data| Vec::from(Arc::unwrap_or_clone(data));

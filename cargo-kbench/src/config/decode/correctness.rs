@@ -1,6 +1,6 @@
 //! The correctness gate: limits, and what is tried.
 
-use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::Pattern;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Node, Table};

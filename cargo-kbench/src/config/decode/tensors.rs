@@ -1,7 +1,6 @@
 //! Tensors, where their contents come from, and how quantised ones are wired to their values and scales.
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::pattern::max_finite;
 use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Report};
@@ -151,7 +150,7 @@ const FARTHEST: f64 = 10.0;
 /// Whether the tensor's type holds the contents, of so many elements at each shape.
 fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, report: &Report) -> bool {
     let (least, most) = integer_range(dtype);
-    let largest = max_finite(dtype);
+    let largest = dtype.max_finite();
     let fits = |value: f64| {
         if dtype.is_float() {
             value.abs() <= largest

@@ -2,7 +2,6 @@
 //! leaves a tail unwritten is also wrong, and the user wants to hear the first.
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::pattern::smallest_normal;
 use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
 
 use crate::config::{CorrectnessLimits, Tensor};
@@ -283,7 +282,7 @@ fn pattern_errors(
     let size = output.rms_ref.max(ordinary);
     let growth = if ordinary > 0.0 { size / ordinary } else { 1.0 };
     let (rms, largest) = output.beside.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
-    let (rms, largest) = (2.0 * rms + smallest_normal(dtype), 4.0 * largest + smallest_normal(dtype));
+    let (rms, largest) = (2.0 * rms + dtype.smallest_normal(), 4.0 * largest + dtype.smallest_normal());
     let absolute = |relative: f64, size: f64| if size > 0.0 { relative * size } else { relative };
     let element = limit.max_element_err.map(|limit| absolute(limit, size.max(output.reference_at.abs())) + largest);
     let naive = output.beside.naive.filter(|_| limits.naive.is_some());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Place;
-use kbench_runtime::pattern::Pattern;
+use kbench_runtime::protocol::Pattern;
 use kbench_runtime::protocol::{Beside, ErrorSizes, LeftBehind, OutOfBounds};
 
 fn output() -> OutputReport {

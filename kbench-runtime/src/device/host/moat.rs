@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use nix::libc;
 
 use super::memory::Mapping;
-use crate::memory::kernel::GUARD;
+use crate::device::GUARD;
 
 /// Status of a kernel process whose kernel touched memory far outside a tensor.
 pub(super) const OUT_OF_BOUNDS: i32 = 102;

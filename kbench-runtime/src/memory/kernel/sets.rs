@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{GUARD, Rig, copy_of};
-use crate::device::{Device, Write};
+use super::{Rig, copy_of};
+use crate::device::{Device, GUARD, Write};
 use crate::inputs::tensor::Inputs;
 use crate::memory::pool::{Contents, Pool, Slot};
 use crate::protocol::{Failure, Role, Source, TensorSpec};

@@ -1,0 +1,140 @@
+//! The patterns that inputs are made in, beside random ones.
+
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use crate::data::dtype::DType;
+
+/// What the inputs look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Everything 64 times as large; the ends of a uniform tensor's range.
+    Large,
+    /// One row, at a random place, 64 times as large as the others.
+    HotRow,
+    /// Up to 32 neighbouring rows, at a random place, 16 times as large: what skips or repeats a tile shows.
+    HotTile,
+    /// One value everywhere.
+    Equal,
+    /// Every other element subnormal.
+    Denormal,
+    /// The sign changes from each element to the next: sums cancel.
+    SignFlips,
+    /// Every value negative and far from 0: a maximum that starts at 0 shows.
+    Negative,
+    /// Every value positive and far from 0: nothing cancels.
+    Positive,
+    /// Every value of a tensor has one sign, and the next tensor has the other: all products of two are negative.
+    OppositeSigns,
+    /// Zero everywhere.
+    Zeros,
+    /// Values grow along each row, and from each row to the next: a running maximum changes with every element. They are those above the
+    /// middle: sorted values of both signs would cancel in every sum, and what is left of rounding would be as large as the result.
+    Ascending,
+    /// The first element of each row is 64 times as large as the others; its sign changes from row to row.
+    OutlierFirst,
+    /// The last element of each row is.
+    OutlierLast,
+}
+
+impl Pattern {
+    /// Every pattern, in the order they are tried.
+    pub const ALL: [Self; 13] = [
+        Self::Large,
+        Self::HotRow,
+        Self::HotTile,
+        Self::Equal,
+        Self::Denormal,
+        Self::SignFlips,
+        Self::Negative,
+        Self::Positive,
+        Self::OppositeSigns,
+        Self::Zeros,
+        Self::Ascending,
+        Self::OutlierFirst,
+        Self::OutlierLast,
+    ];
+
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::HotRow => "hot-row",
+            Self::HotTile => "hot-tile",
+            Self::Equal => "equal",
+            Self::Denormal => "denormal",
+            Self::SignFlips => "sign-flips",
+            Self::Negative => "negative",
+            Self::Positive => "positive",
+            Self::OppositeSigns => "opposite-signs",
+            Self::Zeros => "zeros",
+            Self::Ascending => "ascending",
+            Self::OutlierFirst => "outlier-first",
+            Self::OutlierLast => "outlier-last",
+        }
+    }
+
+    /// Whether it changes a tensor with these contents.
+    pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
+        let Some(values) = Values::of(source).filter(|_| dtype.is_float()) else { return false };
+        match self {
+            Self::Large
+            | Self::HotRow
+            | Self::HotTile
+            | Self::Equal
+            | Self::Ascending
+            | Self::OutlierFirst
+            | Self::OutlierLast => true,
+            Self::Denormal => values.low <= 0.0 && values.high > 0.0,
+            Self::Zeros => values.may_be_zero,
+            Self::SignFlips | Self::Negative | Self::Positive | Self::OppositeSigns => values.has_both_signs,
+        }
+    }
+}
+
+/// What a normal or uniform tensor may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values {
+    pub low: f64,
+    pub high: f64,
+    /// Of a uniform tensor: its range must be kept.
+    pub bounded: bool,
+    pub has_both_signs: bool,
+    pub may_be_zero: bool,
+    /// For [`Pattern::Equal`].
+    pub usual: f64,
+    /// The middle, and the distance from it that most values stay within.
+    pub middle: f64,
+    pub spread: f64,
+}
+
+impl Values {
+    pub fn of(source: &Source) -> Option<Self> {
+        match *source {
+            Source::Normal { mean, std } => Some(Self {
+                low: -f64::MAX,
+                high: f64::MAX,
+                bounded: false,
+                has_both_signs: mean.abs() < 3.0 * std,
+                may_be_zero: mean.abs() < 3.0 * std,
+                usual: mean + std,
+                middle: mean,
+                spread: 3.0 * std,
+            }),
+            Source::Uniform { low, high } => Some(Self {
+                low,
+                // The end is excluded, and must stay so once rounded to the tensor's type.
+                high: high - (high / 256.0 - low / 256.0),
+                bounded: true,
+                has_both_signs: low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0,
+                may_be_zero: low <= 0.0 && high > 0.0,
+                // Halves first: the whole range may be more than f64 holds.
+                usual: 0.25 * low + 0.75 * high,
+                middle: 0.5 * low + 0.5 * high,
+                spread: 0.5 * high - 0.5 * low,
+            }),
+            _ => None,
+        }
+    }
+}
