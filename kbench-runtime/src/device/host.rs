@@ -17,6 +17,7 @@ mod moat;
 mod process;
 mod quiet;
 mod rapl;
+mod sample;
 mod supervisor;
 mod symbols;
 mod threads;
@@ -31,14 +32,15 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use self::channel::{Answer, Argument, Caches, Command, Stretch};
-use self::clock::Claims;
+use self::channel::{Answer, Argument, Command, Stretch};
+use self::clock::Window;
 use self::info::{available_memory, info};
 use self::memory::Shared;
 pub use self::process::serve_if_asked;
 use self::quiet::{Launches, Quiet};
 use self::rapl::Rapl;
-use self::supervisor::{Process, Took, Turn};
+use self::sample::Sampled;
+use self::supervisor::Process;
 use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
 use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
@@ -59,6 +61,8 @@ pub struct HostDevice {
     /// How long a kernel may take for a launch or a sample.
     limit: Option<Duration>,
     is_reference: bool,
+    /// A process without a kernel, started when first needed: kernels' clocks are judged beside it.
+    spinning: Option<Process>,
 }
 
 /// Memory of the CPU.
@@ -92,7 +96,8 @@ pub struct Bound {
     /// The memory of its tensors, in the order in which the process has it.
     buffers: Vec<Buffer>,
     launches: Launches,
-    claims: Claims,
+    /// Samples whose clock is still to be judged.
+    window: Window,
 }
 
 impl HostDevice {
@@ -106,6 +111,7 @@ impl HostDevice {
             watched: false,
             limit: None,
             is_reference: false,
+            spinning: None,
         }
     }
 }
@@ -130,16 +136,21 @@ impl Bound {
         };
         writes.iter().filter_map(stretch).collect()
     }
+}
 
-    /// What samples take that launch nothing.
-    fn empty(&self, turn: &Turn<'_>, core: Option<u32>) -> Result<Vec<Took>, Failure> {
-        let prepare = Command::Prepare { bound: self.index, core, cache: Caches::Holding(Vec::new()) };
-        let sample = Command::Sample { bound: self.index, batch: 0 };
-        let one = |_| {
-            turn.ask(&prepare)?;
-            turn.measured(&sample).map(|(_, took)| took)
-        };
-        (0..clock::WINDOW).map(one).collect()
+/// Writes to memory of the CPU.
+fn write(writes: &[Write<Buffer>]) {
+    for write in writes {
+        match write {
+            // SAFETY: the range is inside the memory.
+            Write::Fill { buffer, offset, bytes, byte } => unsafe {
+                buffer.at(*offset, *bytes).write_bytes(*byte, *bytes);
+            },
+            // SAFETY: both ranges are inside their memory; a copy within one may overlap.
+            Write::Copy { from, from_offset, to, offset, bytes } => unsafe {
+                from.at(*from_offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
+            },
+        }
     }
 }
 
@@ -211,15 +222,7 @@ impl Device for HostDevice {
     }
 
     fn write(&mut self, writes: &[Write<Buffer>]) -> Result<(), Failure> {
-        for write in writes {
-            match write {
-                Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
-                // SAFETY: both ranges are inside their memory; a copy within one may overlap.
-                Write::Copy { from, from_offset, to, offset, bytes } => unsafe {
-                    from.at(*from_offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
-                },
-            }
-        }
+        write(writes);
         Ok(())
     }
 
@@ -259,7 +262,7 @@ impl Device for HostDevice {
         kernel.process.ask(&Command::Bind { sizes, arguments, watched: self.watched }, &[], &descriptors)?;
         let index = kernel.bound.replace(kernel.bound.get() + 1);
         let process = Rc::clone(&kernel.process);
-        Ok(Bound { process, index, buffers, launches: Launches::default(), claims: Claims::default() })
+        Ok(Bound { process, index, buffers, launches: Launches::default(), window: Window::default() })
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
@@ -291,26 +294,14 @@ impl Device for HostDevice {
         batch: u32,
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
-        self.write(writes)?;
-        let (batch, caches) = match cache {
-            CacheMode::Cold => (1, Caches::Flushed),
-            CacheMode::Hot => (batch.max(1), Caches::Holding(bound.written(writes))),
-        };
-        let core = self.quiet.choose(&bound.launches);
-        let prepare = Command::Prepare { bound: bound.index, core, cache: caches };
-        let mut claims = std::mem::take(&mut bound.claims);
-        let sampled = bound.process.turn(|turn| {
-            turn.ask(&prepare)?;
-            let (answer, took) = turn.measured(&Command::Sample { bound: bound.index, batch })?;
-            let Answer::Sampled { clock, .. } = answer else { return Err(odd(&answer)) };
-            claims.add(batch, clock, took, || bound.empty(turn, core))?;
-            Ok(answer)
-        });
-        bound.claims = claims;
-        let Answer::Sampled { clock, processor, used } = sampled? else { unreachable!("asked for above") };
-        bound.launches.note(&used);
+        let batch = if cache == CacheMode::Cold { 1 } else { batch.max(1) };
+        let Sampled { processor, used, claim } = self.take(writes, bound, batch, cache)?;
+        bound.window.add(batch, claim);
+        if bound.window.is_full() && std::mem::take(&mut bound.window).is_suspicious() {
+            self.judge_clock(writes, bound, batch, cache)?;
+        }
         Ok(Sample {
-            nanoseconds: clock as f64 / f64::from(batch),
+            nanoseconds: claim.claimed as f64 / f64::from(batch),
             cpu_nanoseconds: (processor > 0).then(|| processor as f64 / f64::from(batch)),
             preemptions: used.preemptions,
             waits: used.waits,

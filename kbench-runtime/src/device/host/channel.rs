@@ -35,8 +35,12 @@ pub(super) enum Command {
     Count { bound: usize },
     /// Makes ready for a sample: pins the thread, and flushes what the arguments hold or fetches stretches of memory into the caches.
     Prepare { bound: usize, core: Option<u32>, cache: Caches },
-    /// Takes a sample over so many launches; none is an empty answer, by which the judge measures the way here and back.
+    /// Takes a sample over `batch` launches.
     Sample { bound: usize, batch: u32 },
+    /// Pins the thread of a process without a kernel for one spin.
+    Pin { core: Option<u32> },
+    /// Spins for a time, and answers as for a sample.
+    Spin { nanoseconds: u64 },
 }
 
 /// What a sample finds in the caches.

@@ -2,77 +2,102 @@
 //!
 //! A sample is timed in the kernel's process, since the way there and back is longer than many kernels. What that clock says is a
 //! claim, for the kernel shares the process with it. The judge measures the whole command twice: by the clock, which includes the way
-//! there and back; and by the processor time that the system counts for the thread that calls the kernel, which tells a few microseconds.
-//! What is left over beside the claim must be no more than a command takes that launches nothing. On a busy machine a kernel that has
-//! used up its share of a core waits for the next before it can answer, which an empty command does not; so the clock is read without the
-//! time for which, by the system's count, the thread had no core. What other threads of the process compute meanwhile is no such time.
+//! there and back; and by the processor time that the system counts for the thread that calls the kernel. The clock is read without the
+//! time for which, by the system's count, the thread had no core: a kernel that has used up its share of a busy core waits for the next
+//! before it can answer. What other threads of the process compute meanwhile is no such time.
+//!
+//! The excess over the claim must be no larger than that of a process without a kernel that spins for the claimed time. Such a process
+//! is asked only where the excess is large, as on a busy or a virtual machine, and a verdict needs several windows of samples, each
+//! beside its own spins and some time after the last: a disturbance passes, a forged clock stays.
+
+use std::time::Duration;
 
 use super::supervisor::Took;
 use crate::protocol::Failure;
 
-/// Samples that are looked at together.
-pub(super) const WINDOW: usize = 16;
+/// Most samples of a window.
+pub(super) const SAMPLES: usize = 16;
 
-/// What may be left over beside a command that launches nothing: nanoseconds, and a share of the claim. README names the figures.
+/// Fewer samples make a window if they took this long together, since a way there and back is little beside them.
+const FEW: (usize, Duration) = (4, Duration::from_millis(100));
+
+/// Largest excess that needs no other process beside it: nanoseconds, and a share of the claim. README names the figures.
 const OF_CLOCK: (f64, f64) = (50_000.0, 0.1);
 const OF_PROCESSOR: (f64, f64) = (5_000.0, 0.05);
 
-/// How much longer than such commands now the samples' own ways may have been.
-const EMPTIES: f64 = 3.0;
+/// How many times the excess of a process without a kernel is allowed.
+const SPINS: f64 = 3.0;
 
-/// What the last samples of one kernel claimed, in nanoseconds, and what the judge measured.
-#[derive(Debug, Default)]
-pub(super) struct Claims {
-    batch: u32,
-    of_batch: Vec<(f64, Took)>,
+/// Pauses before each of the windows that decide.
+pub(super) const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(200)];
+
+/// Longest time to spin, in nanoseconds. From some milliseconds on the way back no longer depends on it.
+pub(super) const LONGEST_SPIN: u64 = 20_000_000;
+
+/// A command that was timed twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    /// Nanoseconds that the process says.
+    pub claimed: u64,
+    /// What the judge measured.
+    pub took: Took,
 }
 
-impl Claims {
-    /// Adds a sample of so many launches. `empty` measures commands that launch nothing, as many as are looked at together.
-    pub fn add(
-        &mut self,
-        batch: u32,
-        claimed: u64,
-        took: Took,
-        empty: impl FnOnce() -> Result<Vec<Took>, Failure>,
-    ) -> Result<(), Failure> {
-        let claimed = claimed as f64;
-        let passed = took.clock.as_nanos() as f64;
-        if claimed > passed {
-            // One clock, and the claim is of a part of what was measured.
-            return Err(Failure::ForgedTime { claimed, measured: passed });
-        }
+impl Claim {
+    /// # Errors
+    ///
+    /// `ForgedTime`: it claims more than passed. One clock measures both, and the claim is of a part of what the judge measured.
+    pub fn check(&self) -> Result<(), Failure> {
+        let (claimed, measured) = (self.claimed as f64, self.took.clock.as_nanos() as f64);
+        if claimed > measured { Err(Failure::ForgedTime { claimed, measured }) } else { Ok(()) }
+    }
+}
+
+/// Samples of one kernel that are judged together.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    batch: u32,
+    claims: Vec<Claim>,
+}
+
+impl Window {
+    /// Adds a sample of `batch` launches, and drops those before it if they were of another number.
+    pub fn add(&mut self, batch: u32, claim: Claim) {
         if self.batch != batch {
-            (self.batch, self.of_batch) = (batch, Vec::new());
+            (self.batch, self.claims) = (batch, Vec::new());
         }
-        self.of_batch.push((claimed, took));
-        if self.of_batch.len() < WINDOW {
-            return Ok(());
-        }
-        let mut window = std::mem::take(&mut self.of_batch);
-        // The fast half, on which a median stands: who forges only now and then changes nothing, and who forges more is here.
-        window.sort_by(|a, b| a.0.total_cmp(&b.0));
-        window.truncate(WINDOW / 2);
-        let claimed = window[window.len() / 2].0;
-        let left_over = |by: fn(&Took) -> f64, (least, share): (f64, f64)| {
-            quantile(window.iter().map(|(claimed, took)| by(took) - claimed), 0.25) - f64::max(least, share * claimed)
-        };
-        let left_over = [(by_clock as fn(&Took) -> f64, OF_CLOCK), (by_processor, OF_PROCESSOR)]
-            .map(|(by, margin)| (by, left_over(by, margin)));
-        if left_over.iter().all(|(_, left_over)| *left_over <= 0.0) {
-            return Ok(());
-        }
-        // As long as they take now, on this machine.
-        let empty = empty()?;
-        for (by, left_over) in left_over {
-            if left_over > EMPTIES * quantile(empty.iter().map(by), 0.75) {
-                return Err(Failure::ForgedTime {
-                    claimed,
-                    measured: quantile(window.iter().map(|(_, took)| by(took)), 0.5),
-                });
-            }
-        }
-        Ok(())
+        self.claims.push(claim);
+    }
+
+    pub fn is_full(&self) -> bool {
+        let passed = self.claims.iter().map(|claim| claim.took.clock).sum::<Duration>();
+        self.claims.len() >= SAMPLES || self.claims.len() >= FEW.0 && passed >= FEW.1
+    }
+
+    /// Whether the excess over the claims is larger than it should be on a calm machine.
+    pub fn is_suspicious(&self) -> bool {
+        self.forged_beside(&[]).is_some()
+    }
+
+    /// The failure that this window shows, where the excess over the claims is larger than that of spins at the same time.
+    pub fn forged_beside(&self, spins: &[Claim]) -> Option<Failure> {
+        // The fast half, on which a median stands: a process that forges now and then changes nothing, and one that forges more is here.
+        let mut fast = self.claims.clone();
+        fast.sort_by_key(|claim| claim.claimed);
+        fast.truncate(fast.len().div_ceil(2));
+        let claimed = quantile(fast.iter().map(|claim| claim.claimed as f64), 0.5);
+        let forged = [(by_clock as fn(&Took) -> f64, OF_CLOCK), (by_processor, OF_PROCESSOR)].into_iter().find(
+            |(by, (least, share))| {
+                let excess = |claim: &Claim| by(&claim.took) - claim.claimed as f64;
+                let of_spins = if spins.is_empty() { 0.0 } else { quantile(spins.iter().map(excess), 0.75).max(0.0) };
+                quantile(fast.iter().map(excess), 0.25) > f64::max(*least, share * claimed) + SPINS * of_spins
+            },
+        );
+        forged.map(|(by, _)| Failure::ForgedTime {
+            claimed,
+            measured: quantile(fast.iter().map(|claim| by(&claim.took)), 0.5),
+        })
     }
 }
 
@@ -93,8 +118,6 @@ fn quantile(values: impl Iterator<Item = f64>, part: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// A kernel and the machine that it runs on: nanoseconds of a sample, the part of them in which it computes, the part of them that
@@ -107,18 +130,45 @@ mod tests {
     }
 
     impl<C: Fn(usize) -> f64, W: Fn(usize) -> f64> Kernel<C, W> {
+        fn claim(&self, sample: usize, computes: f64, claimed: f64) -> Claim {
+            let processor = Duration::from_nanos((self.truth * computes + 3e3) as u64);
+            Claim {
+                claimed: claimed as u64,
+                took: Took {
+                    clock: Duration::from_nanos((self.truth + (self.way)(sample)) as u64),
+                    processor,
+                    waited: Duration::ZERO,
+                    of_all: processor,
+                },
+            }
+        }
+
+        fn sample(&self, sample: usize) -> Claim {
+            self.claim(sample, self.computes, self.truth * (self.claim)(sample))
+        }
+
+        /// As a device does it, with spins of the same length on the same machine.
         fn is_believed(&self) -> bool {
-            let took = |sample: usize, truth: f64| Took {
-                clock: Duration::from_nanos((truth + (self.way)(sample)) as u64),
-                processor: Duration::from_nanos((truth * self.computes + 3e3) as u64),
-                waited: Duration::ZERO,
-                of_all: Duration::from_nanos((truth * self.computes + 3e3) as u64),
+            let mut samples = 0..;
+            let mut window = |spins: &mut Vec<Claim>| {
+                let mut window = Window::default();
+                while !window.is_full() {
+                    let sample = samples.next().unwrap();
+                    let claim = self.sample(sample);
+                    if claim.check().is_err() {
+                        return None;
+                    }
+                    window.add(1, claim);
+                    spins.push(self.claim(sample + 7, 1.0, self.truth));
+                }
+                Some(window)
             };
-            let mut claims = Claims::default();
-            (0..3 * WINDOW).all(|sample| {
-                let claimed = (self.truth * (self.claim)(sample)) as u64;
-                let empty = || Ok((0..WINDOW).map(|sample| took(sample, 0.0)).collect());
-                claims.add(10, claimed, took(sample, self.truth), empty).is_ok()
+            let mut is_forged = |spins: &mut Vec<Claim>, beside: bool| {
+                window(spins).is_none_or(|window| window.forged_beside(if beside { spins } else { &[] }).is_some())
+            };
+            (0..3).all(|_| {
+                let mut looks = PAUSES.iter();
+                !is_forged(&mut Vec::new(), false) || looks.any(|_| !is_forged(&mut Vec::new(), true))
             })
         }
     }
@@ -145,6 +195,30 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_is_slow_for_a_while_rejects_nothing() {
+        // No spin is slow, for the machine is calm again when they are taken.
+        for slow in [16, 32, 48, 64] {
+            let way = |sample: usize| if sample < slow { 1e6 } else { 12e3 };
+            assert!(Kernel { truth: 25e3, computes: 1.0, claim: honest, way }.is_believed(), "{slow} samples");
+        }
+    }
+
+    #[test]
+    fn the_way_back_of_a_process_that_ran_for_long_may_be_longer() {
+        // 47 µs of processor time to wake the judge, which sleeps by then: the spins have the same.
+        let claim = Claim {
+            claimed: 23_500,
+            took: Took { clock: ns(85_000), processor: ns(70_900), waited: ns(0), of_all: ns(70_900) },
+        };
+        let mut window = Window::default();
+        (0..SAMPLES).for_each(|_| window.add(1, claim));
+        assert!(window.is_suspicious());
+        assert!(window.forged_beside(&[claim; SAMPLES]).is_none());
+        let quick = Claim { took: Took { processor: ns(27_000), of_all: ns(27_000), ..claim.took }, ..claim };
+        assert!(window.forged_beside(&[quick; SAMPLES]).is_some());
+    }
+
+    #[test]
     fn a_clock_that_says_less_than_passed_is_not() {
         for truth in [50e3, 250e3, 1e9] {
             for part in [0.1, 0.5] {
@@ -164,26 +238,39 @@ mod tests {
     }
 
     #[test]
+    fn few_long_samples_are_judged_too() {
+        for (samples, milliseconds, is_full) in
+            [(3, 5000, false), (4, 20, false), (4, 30, true), (15, 1, false), (16, 1, true)]
+        {
+            let took = Took { clock: Duration::from_millis(milliseconds), ..Took::default() };
+            let mut window = Window::default();
+            (0..samples).for_each(|_| window.add(1, Claim { claimed: 0, took }));
+            assert_eq!(window.is_full(), is_full, "{samples} of {milliseconds} ms");
+        }
+    }
+
+    #[test]
     fn a_kernel_that_waits_for_its_core_before_it_can_answer_is_believed() {
-        // 2 ms on a core, 10 ms without one on the way back; commands that launch nothing have no such wait.
-        let kernel = |claimed: u64, of_all: u64| {
-            let ms = Duration::from_micros;
-            let took = Took { clock: ms(12_000), processor: ms(2_003), waited: ms(9_990), of_all: ms(of_all) };
-            let empty = || {
-                let took = Took { clock: ms(20), processor: ms(3), ..Took::default() };
-                Ok(vec![took; WINDOW])
-            };
-            let mut claims = Claims::default();
-            (0..WINDOW).all(|_| claims.add(1, claimed * 1000, took, empty).is_ok())
+        // 2 ms on a core, 10 ms without one on the way back; spins have no such wait.
+        let forged = |claimed: u64, of_all: u64| {
+            let us = Duration::from_micros;
+            let took = Took { clock: us(12_000), processor: us(2_003), waited: us(9_990), of_all: us(of_all) };
+            let mut window = Window::default();
+            (0..SAMPLES).for_each(|_| window.add(1, Claim { claimed: claimed * 1000, took }));
+            window.is_suspicious()
         };
-        assert!(kernel(2_000, 2_003), "its own time alone");
-        assert!(kernel(11_900, 2_003), "the wait was within the sample");
-        assert!(!kernel(200, 2_003), "its own processor time says otherwise");
-        assert!(!kernel(2_000, 11_900), "another thread of its own had the core");
+        assert!(!forged(2_000, 2_003), "its own time alone");
+        assert!(!forged(11_900, 2_003), "the wait was within the sample");
+        assert!(forged(200, 2_003), "its own processor time says otherwise");
+        assert!(forged(2_000, 11_900), "another thread of its own had the core");
     }
 
     #[test]
     fn a_clock_that_says_more_than_passed_is_not() {
         assert!(!Kernel { truth: 25e3, computes: 1.0, claim: |_| 2.0, way: quiet }.is_believed());
+    }
+
+    fn ns(nanoseconds: u64) -> Duration {
+        Duration::from_nanos(nanoseconds)
     }
 }

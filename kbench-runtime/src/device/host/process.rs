@@ -118,62 +118,91 @@ fn open_descriptors() -> Vec<libc::c_int> {
 /// Answers the judge until it has gone.
 fn serve(channel: &Channel) -> std::io::Result<()> {
     moat::watch();
-    let mut loaded = None;
+    let mut state = State::default();
     loop {
         let frame: Frame<Command> = channel.receive(&mut || Ok(()))?;
         moat::COMMAND.store(frame.number, Ordering::Relaxed);
         let number = frame.number;
-        let answer: Answered = obey(&mut loaded, frame);
+        let answer: Answered = state.obey(frame);
         channel.send(number, &answer, &[], &[])?;
     }
 }
 
-fn obey(loaded: &mut Option<Loaded>, frame: Frame<Command>) -> Answered {
-    let Frame { value, bytes, descriptors, .. } = frame;
-    if let Command::Load { entry } = value {
-        *loaded = Some(Loaded::new(&entry, descriptors)?);
-        return Ok(Answer::Done);
+/// What a kernel process holds.
+#[derive(Default)]
+struct State {
+    loaded: Option<Loaded>,
+    /// During a sample, where its thread is to stay on one core.
+    pinned: Option<Pinned>,
+}
+
+impl State {
+    fn obey(&mut self, frame: Frame<Command>) -> Answered {
+        let Frame { value, bytes, descriptors, .. } = frame;
+        if !matches!(value, Command::Sample { .. } | Command::Spin { .. }) {
+            // Only now: to free its threads is no part of a sample.
+            self.pinned = None;
+        }
+        match value {
+            Command::Load { entry } => self.loaded = Some(Loaded::new(&entry, descriptors)?),
+            Command::SetSymbol { symbol, offset } => self.loaded()?.set_symbol(&symbol, offset, &bytes)?,
+            Command::Bind { sizes, arguments, watched } => {
+                let bound = Bound::new(&sizes, &descriptors, arguments, watched)?;
+                self.loaded()?.bound.push(bound);
+            }
+            Command::Run { bound, times } => {
+                let loaded = self.loaded()?;
+                let bound = loaded.bound(bound)?;
+                bound.enter();
+                let ((), used) = threads::used(true, || loaded.launch(bound, times));
+                bound.leave();
+                return Ok(Answer::Ran(used));
+            }
+            Command::Count { bound } => {
+                let loaded = self.loaded()?;
+                let bound = loaded.bound(bound)?;
+                let counted = loaded.in_environment(|| counters::around(|| loaded.call(bound)));
+                return Ok(Answer::Counted(counted));
+            }
+            Command::Prepare { bound, core, cache } => {
+                // From before the flush on: another core has other caches.
+                let pinned = core.map(Pinned::to);
+                self.loaded()?.bound(bound)?.prepare(&cache);
+                self.pinned = pinned;
+            }
+            Command::Sample { bound, batch } => {
+                let loaded = self.loaded()?;
+                let bound = loaded.bound(bound)?;
+                let ((clock, processor), used) = threads::used(false, || loaded.sample(bound, batch));
+                return Ok(Answer::Sampled { clock, processor, used });
+            }
+            Command::Pin { core } => self.pinned = core.map(Pinned::to),
+            Command::Spin { nanoseconds } => {
+                let ((clock, processor), used) = threads::used(false, || timed(|| spin(nanoseconds)));
+                return Ok(Answer::Sampled { clock, processor, used });
+            }
+        }
+        Ok(Answer::Done)
     }
-    let protocol = |message: &str| Failure::Protocol { message: message.to_owned() };
-    let loaded = loaded.as_mut().ok_or_else(|| protocol("no kernel is loaded"))?;
-    if !matches!(value, Command::Sample { .. }) {
-        // Only now: to free its threads is no part of a sample.
-        loaded.pinned = None;
+
+    fn loaded(&mut self) -> Result<&mut Loaded, Failure> {
+        self.loaded.as_mut().ok_or_else(|| Failure::Protocol { message: "no kernel is loaded".to_owned() })
     }
-    let bound = |bound: usize| loaded.bound.get(bound).ok_or_else(|| protocol("no such binding"));
-    match value {
-        Command::Load { .. } => unreachable!("done above"),
-        Command::SetSymbol { symbol, offset } => loaded.set_symbol(&symbol, offset, &bytes)?,
-        Command::Bind { sizes, arguments, watched } => {
-            let bound = Bound::new(&sizes, &descriptors, arguments, watched)?;
-            loaded.bound.push(bound);
-        }
-        Command::Run { bound: index, times } => {
-            let bound = bound(index)?;
-            bound.enter();
-            let ((), used) = threads::used(true, || loaded.launch(bound, times));
-            bound.leave();
-            return Ok(Answer::Ran(used));
-        }
-        Command::Count { bound: index } => {
-            let bound = bound(index)?;
-            let counted = loaded.in_environment(|| counters::around(|| loaded.call(bound)));
-            return Ok(Answer::Counted(counted));
-        }
-        Command::Prepare { bound: index, core, cache } => {
-            let bound = bound(index)?;
-            // From before the flush on: another core has other caches.
-            let pinned = core.map(Pinned::to);
-            bound.prepare(&cache);
-            loaded.pinned = pinned;
-        }
-        Command::Sample { bound: index, batch } => {
-            let bound = bound(index)?;
-            let ((clock, processor), used) = threads::used(false, || loaded.sample(bound, batch));
-            return Ok(Answer::Sampled { clock, processor, used });
-        }
+}
+
+/// Nanoseconds by the clock and of processor time.
+fn timed(run: impl FnOnce()) -> (u64, u64) {
+    let (before, start) = (threads::process_time(), Instant::now());
+    run();
+    let elapsed = start.elapsed();
+    (elapsed.as_nanos() as u64, threads::process_time().saturating_sub(before))
+}
+
+fn spin(nanoseconds: u64) {
+    let start = Instant::now();
+    while start.elapsed().as_nanos() < u128::from(nanoseconds) {
+        std::hint::spin_loop();
     }
-    Ok(Answer::Done)
 }
 
 /// A loaded shared object and its entry. It is never unloaded: this process ends instead.
@@ -183,8 +212,6 @@ struct Loaded {
     /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
     environment: Environment,
     bound: Vec<Bound>,
-    /// During a sample, where its thread is to stay on one core.
-    pinned: Option<Pinned>,
 }
 
 impl Loaded {
@@ -205,7 +232,7 @@ impl Loaded {
         // SAFETY: the symbol is a generated shim of this signature, and the library stays loaded.
         let entry = *unsafe { library.get::<Entry>(entry) }
             .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
-        Ok(Self { entry, object: library, environment, bound: Vec::new(), pinned: None })
+        Ok(Self { entry, object: library, environment, bound: Vec::new() })
     }
 
     /// Writes to a global, which the judge has seen to be large enough.
@@ -235,15 +262,18 @@ impl Loaded {
         });
     }
 
+    fn bound(&self, index: usize) -> Result<&Bound, Failure> {
+        self.bound.get(index).ok_or_else(|| Failure::Protocol { message: "no such binding".to_owned() })
+    }
+
     /// Nanoseconds of launches back to back, by the clock and of processor time.
     fn sample(&self, bound: &Bound, batch: u32) -> (u64, u64) {
         self.in_environment(|| {
-            let (before, start) = (threads::process_time(), Instant::now());
-            for _ in 0..batch {
-                self.call(bound);
-            }
-            let elapsed = start.elapsed();
-            (elapsed.as_nanos() as u64, threads::process_time().saturating_sub(before))
+            timed(|| {
+                for _ in 0..batch {
+                    self.call(bound);
+                }
+            })
         })
     }
 

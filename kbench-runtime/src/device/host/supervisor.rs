@@ -123,9 +123,14 @@ impl Process {
 
     /// Quicker than to look for them.
     fn may_have_children(&self) -> bool {
+        self.threads() > 1 || self.first_has_children()
+    }
+
+    /// Whether the thread that calls the kernel has started a process that still is.
+    fn first_has_children(&self) -> bool {
         use std::os::unix::fs::FileExt as _;
         let has_children = |children: &File| children.read_at(&mut [0; 8], 0).is_ok_and(|read| read > 0);
-        self.threads() > 1 || self.children.as_ref().is_some_and(has_children)
+        self.children.as_ref().is_some_and(has_children)
     }
 
     /// What the system, not the process, says that it has used so far.
@@ -233,7 +238,12 @@ impl Turn<'_> {
         let took = Took {
             clock,
             processor: after.processor.saturating_sub(before.processor),
-            waited: after.waited.saturating_sub(before.waited),
+            // A process that it has started may have had the core, and done its work.
+            waited: if self.process.first_has_children() {
+                Duration::ZERO
+            } else {
+                after.waited.saturating_sub(before.waited)
+            },
             of_all: after.of_all.saturating_sub(before.of_all),
         };
         Ok((answer, took))

@@ -246,7 +246,7 @@ fn a_clock_that_was_tampered_with_is_not_believed() {
     let mut device = HostDevice::open();
     let mut sampled = |code: &[u8], entry: &str| {
         let (mut bound, _) = bind(&mut device, code, entry);
-        (0..3 * clock::WINDOW).map(|_| device.sample(&mut bound, 1, CacheMode::Cold)).collect::<Result<Vec<f64>, _>>()
+        (0..3 * clock::SAMPLES).map(|_| device.sample(&mut bound, 1, CacheMode::Cold)).collect::<Result<Vec<f64>, _>>()
     };
     assert!(sampled(library(), "honest").unwrap().iter().all(|sample| *sample >= 2_500_000.0));
     match sampled(&compile_c(SLOW_CLOCK, "-O1"), "slow_clock").unwrap_err() {

@@ -1,0 +1,91 @@
+//! Samples of C kernels: taken in the kernel's process, and judged by clocks of this one.
+
+use super::channel::{Answer, Caches, Command};
+use super::clock::{self, Claim, Window};
+use super::supervisor::Process;
+use super::threads::Used;
+use super::{Bound, Buffer, HostDevice, odd, write};
+use crate::device::Write;
+use crate::protocol::{CacheMode, Failure};
+
+/// What a kernel process says of a sample.
+pub(super) struct Sampled {
+    /// Nanoseconds of processor time, over the whole batch.
+    pub processor: u64,
+    pub used: Used,
+    pub claim: Claim,
+}
+
+impl HostDevice {
+    /// A sample of `batch` launches.
+    pub(super) fn take(
+        &self,
+        writes: &[Write<Buffer>],
+        bound: &Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<Sampled, Failure> {
+        write(writes);
+        let cache = match cache {
+            CacheMode::Cold => Caches::Flushed,
+            CacheMode::Hot => Caches::Holding(bound.written(writes)),
+        };
+        let prepare = Command::Prepare { bound: bound.index, core: self.quiet.choose(&bound.launches), cache };
+        let sampled = measured(&bound.process, &prepare, &Command::Sample { bound: bound.index, batch })?;
+        bound.launches.note(&sampled.used);
+        sampled.claim.check()?;
+        Ok(sampled)
+    }
+
+    /// What a process without a kernel, on the same core, makes of the time that a sample claims.
+    fn spin(&mut self, bound: &Bound, nanoseconds: u64) -> Result<Claim, Failure> {
+        let refused = |error: std::io::Error| Failure::LoadFailed { message: error.to_string() };
+        let process = match self.spinning.take() {
+            Some(process) => process,
+            None => Process::start(None).map_err(refused)?,
+        };
+        let process = self.spinning.insert(process);
+        let pin = Command::Pin { core: self.quiet.choose(&bound.launches) };
+        let nanoseconds = nanoseconds.min(clock::LONGEST_SPIN);
+        Ok(measured(process, &pin, &Command::Spin { nanoseconds })?.claim)
+    }
+
+    /// Takes samples until a window of them shows no forged clock.
+    ///
+    /// # Errors
+    ///
+    /// `ForgedTime`: each window showed one.
+    pub(super) fn judge_clock(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &Bound,
+        batch: u32,
+        cache: CacheMode,
+    ) -> Result<(), Failure> {
+        let mut forged = None;
+        for pause in clock::PAUSES {
+            std::thread::sleep(pause);
+            let (mut window, mut spins) = (Window::default(), Vec::new());
+            while !window.is_full() {
+                let claim = self.take(writes, bound, batch, cache)?.claim;
+                window.add(batch, claim);
+                spins.push(self.spin(bound, claim.claimed)?);
+            }
+            forged = window.forged_beside(&spins);
+            if forged.is_none() {
+                return Ok(());
+            }
+        }
+        forged.map_or(Ok(()), Err)
+    }
+}
+
+/// Has a process prepare and take a sample, the second by the judge's own clocks too.
+fn measured(process: &Process, prepare: &Command, sample: &Command) -> Result<Sampled, Failure> {
+    process.turn(|turn| {
+        turn.ask(prepare)?;
+        let (answer, took) = turn.measured(sample)?;
+        let Answer::Sampled { clock, processor, used } = answer else { return Err(odd(&answer)) };
+        Ok(Sampled { processor, used, claim: Claim { claimed: clock, took } })
+    })
+}
