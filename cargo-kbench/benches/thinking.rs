@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use cargo_kbench::build::Resources;
 use cargo_kbench::config::{Search, StrategyName};
 use cargo_kbench::expr::Value;
-use cargo_kbench::record::evaluation::Gate;
-use cargo_kbench::search::{self, Candidates, Outcome, Strategy};
+use cargo_kbench::search::{self, Candidates, Failure, Outcome, Resources, Strategy};
 use cargo_kbench::space::{Layer, Space, Toggle, Variant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -53,8 +51,8 @@ fn outcome(variant: &Variant) -> (Resources, Outcome) {
     let registers = 24 + 12 * u64::from(variant.0[2]) * u64::from(variant.0[3]) + 4 * u64::from(variant.0[5]);
     let time: f64 = (0..variant.0.len()).map(|toggle| (at(toggle) - 1.0 - toggle as f64 / 7.0).powi(2)).sum();
     let outcome = match variant.0[..] {
-        _ if registers > 128 => Outcome::Failed(Gate::Resources),
-        [7, 4, ..] => Outcome::Failed(Gate::Launch),
+        _ if registers > 128 => Outcome::Failed(Failure::Resources),
+        [7, 4, ..] => Outcome::Failed(Failure::Launch),
         _ => Outcome::Measured(1.0 + time),
     };
     (Resources { registers: Some(registers), ..Resources::default() }, outcome)

@@ -31,6 +31,16 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// A kernel's name with its package's, unless they are the same.
+pub fn kernel_name(package: &str, kernel: &str) -> String {
+    if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
+}
+
+/// Sizes by name.
+pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
+    dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
+}
+
 /// Columns of a terminal that a line takes.
 pub fn width_of(line: &str) -> usize {
     line.chars().count()

@@ -1,7 +1,6 @@
 //! Each mutant through the gates.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use kbench_runtime::protocol::Pattern;
@@ -12,10 +11,10 @@ use super::advice::advice;
 use super::plan::{self, Make, Mutant, Plan};
 use super::source::Lack;
 use super::{Audited, Fate, Outcome, Report};
-use crate::build::Compiler;
 use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
-use crate::evaluate::{Attempt, Builder, Built, RunError, Workbench};
-use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::evaluate::{Attempt, Builder, Built, RunError, Setup, Workbench};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::ExecutorError;
 use crate::record::evaluation::{Evaluation, Gate, ShapeErrors};
 use crate::space::Variant;
 use crate::text::count;
@@ -45,14 +44,10 @@ pub struct Audit<'a> {
     pub package: &'a Package,
     /// The kernel.
     pub kernel: &'a Kernel,
-    /// Builds it and its mutants.
-    pub compiler: &'a Compiler,
-    /// Index of the device.
-    pub device: u32,
+    /// What it is built and run with.
+    pub setup: Setup<'a>,
     /// The variant that is mutated.
     pub variant: &'a Variant,
-    /// `<target>/kbench`: reference results and changed sources are kept there.
-    pub work_directory: &'a std::path::Path,
 }
 
 /// The kernel as it is, seen to pass.
@@ -108,8 +103,7 @@ impl Audit<'_> {
     }
 
     fn bench<'b>(&'b self, kernel: &'b Kernel) -> Workbench<'b> {
-        let cache = self.work_directory.join("references");
-        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+        Workbench::new(self.setup, self.package, kernel)
     }
 
     fn all(&self, own: &Own<'_>, plan: &mut Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
@@ -163,14 +157,15 @@ impl Audit<'_> {
 
     /// Builds a mutant that has code of its own; gives the changed source, where there is one.
     fn build(&self, own: &Own<'_>, mutant: &Mutant) -> Result<(Option<PathBuf>, Build), RunError> {
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }
         let (kernel, variant, source) = match &mutant.make {
             Make::Wrapper { .. } => return Ok((None, None)),
             Make::Toggles(other) => (own.kernel.clone(), other, None),
             Make::Source(changed) => {
-                let path = plan::source_file(&self.work_directory.join("audit"), &own.kernel, mutant, &changed.text);
+                let path =
+                    plan::source_file(&self.setup.work_directory.join("audit"), &own.kernel, mutant, &changed.text);
                 // Left alone where it is there: its age is part of what the compile cache looks at.
                 if std::fs::read(&path).ok().as_deref() != Some(changed.text.as_bytes()) {
                     std::fs::create_dir_all(path.parent().expect("it is in a folder"))?;
@@ -182,7 +177,7 @@ impl Audit<'_> {
             }
         };
         let attempt = own.builder.of(&kernel).build(variant)?;
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }
         let build = match &attempt.result {
@@ -309,7 +304,7 @@ enum Watched {
 /// Whether the kernel must bear inputs of either sign, so that a reduction must not start from 0.
 fn has_both_signs(kernel: &Kernel) -> bool {
     kernel.tensors.iter().any(|tensor| {
-        let source = crate::build::resolve::source(&tensor.init, &std::collections::HashMap::new());
+        let source = tensor.init.source(&std::collections::HashMap::new());
         Pattern::Negative.applies_to(tensor.dtype, &source)
     })
 }

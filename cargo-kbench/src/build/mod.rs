@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::Geometry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -174,9 +175,21 @@ pub struct Resources {
     pub max_threads: Option<u64>,
 }
 
+impl Resources {
+    /// Bytes of spill stores and loads together (CUDA).
+    pub fn spills(&self) -> Option<u64> {
+        Some(self.spill_stores? + self.spill_loads?)
+    }
+
+    /// Bytes of static and dynamic shared memory a block (CUDA).
+    pub fn shared_bytes(&self, geometry: &Geometry) -> Option<u64> {
+        Some(self.static_shared? + u64::from(geometry.dynamic_shared))
+    }
+}
+
 impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spills = self.spill_stores.zip(self.spill_loads).map(|(stores, loads)| stores + loads);
+        let spills = self.spills();
         let facts = [
             (self.registers, "registers"),
             (self.static_shared, "B static shared"),

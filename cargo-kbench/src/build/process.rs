@@ -13,7 +13,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::error::CompileError;
-use crate::process::executor::{INTERRUPTED, PATIENCE};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::PATIENCE;
 
 /// How often a compiler is looked at.
 const TICK: Duration = Duration::from_millis(2);
@@ -119,7 +120,7 @@ impl Invocation {
         }
         let command = self.recorded(temporary);
         // Ended by us: whoever interrupts the run wants no verdict.
-        let interrupt = INTERRUPTED.load(Ordering::Relaxed).then_some(Signal::SIGINT as i32);
+        let interrupt = is_interrupted().then_some(Signal::SIGINT as i32);
         if let Some(signal) = interrupt.or_else(|| status.signal()).or_else(|| signal_of_a_child(&said)) {
             return Err(CompileError::Killed { command, signal });
         }
@@ -145,7 +146,7 @@ fn wait(child: &mut Child, unwanted: &AtomicBool, limit: Duration) -> io::Result
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        let interrupted = INTERRUPTED.load(Ordering::Relaxed) || unwanted.load(Ordering::Relaxed);
+        let interrupted = is_interrupted() || unwanted.load(Ordering::Relaxed);
         if interrupted || Instant::now() >= until {
             let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
             let status = child.wait()?;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{self, Case, Geometry, Launch, Number, Source, TensorSpec};
+use kbench_runtime::protocol::{self, Case, Geometry, Launch, Number, TensorSpec};
 
 use crate::build::{Artifact, Param};
-use crate::config::{Arg, Backend, Implementation, Init, Kernel, Shape};
+use crate::config::{Arg, Backend, Implementation, Kernel, Shape};
 use crate::expr::{EvalError, Expr, Value};
 use crate::space::Variant;
 
@@ -167,7 +167,7 @@ impl Point<'_> {
                     dtype: tensor.dtype,
                     dims,
                     role: tensor.role,
-                    source: source(&tensor.init, files),
+                    source: tensor.init.source(files),
                 })
             })
             .collect()
@@ -208,24 +208,6 @@ fn fits(dtype: DType, number: i64) -> bool {
         DType::U32 => u32::try_from(number).is_ok(),
         DType::U64 => number >= 0,
         _ => true,
-    }
-}
-
-pub(crate) fn source(init: &Init, files: &HashMap<PathBuf, String>) -> Source {
-    match init {
-        Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
-        Init::Uniform { low, high } => Source::Uniform { low: *low, high: *high },
-        Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
-        Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
-        Init::Constant(value) => Source::Constant(*value),
-        Init::File { path, tensor } => {
-            Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
-        }
-        Init::Quantize { from, scale, scale_dims } => {
-            Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
-        }
-        Init::Scale => Source::Scale,
-        Init::None => Source::None,
     }
 }
 

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::verbs::{Exit, Template};
+use crate::compare::Condition;
 use crate::config::StrategyName;
-use crate::process::executor::INTERRUPTED;
+use crate::interrupt::interrupt;
 use crate::report::{self, Verbosity};
 
 pub mod verbs;
@@ -164,7 +164,7 @@ pub struct DriftArgs {
 pub struct CompareArgs {
     /// Compare all the same what was measured under different conditions
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub allow: Vec<Allow>,
+    pub allow: Vec<Condition>,
     /// By how much a variant must be slower to count as a regression
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
     pub threshold: f64,
@@ -206,17 +206,6 @@ pub struct ReplayArgs {
     /// A record whose three best each run begins with, as `autotune` does with those of elite.json
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
-}
-
-/// A condition that may differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Allow {
-    /// Another device
-    Device,
-    /// A shape of the same name with other sizes
-    Dims,
-    /// Another state of the cache, or another clock
-    Timing,
 }
 
 /// A percentage as a fraction.
@@ -362,7 +351,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if !matches!(verb, Verb::Worker) {
         // A second Ctrl-C finds the default action again: the user means it.
         let handler = || {
-            if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            if interrupt() {
                 std::process::exit(130);
             }
         };

@@ -8,13 +8,13 @@ use std::time::SystemTime;
 use kbench_runtime::protocol::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::config::BaselineKind;
+use crate::config::{BaselineKind, DEFAULT};
 use crate::evaluate::{Entrant, RunError, Workbench};
 use crate::file;
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::space::Settings;
-use crate::tune::{Comparison, DEFAULT};
+use crate::tune::Comparison;
 
 /// What the file calls itself.
 pub const FORMAT: &str = "kbench-bench";

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::{Backend, Kernel};
 use crate::evaluate::{Attempt, Builder, Built};
 use crate::file;
-use crate::gates::resources::{occupancy, shared_bytes};
+use crate::gates::resources::occupancy;
 use crate::space::{Space, Variant};
 
 const FORMAT: &str = "kbench-resources";
@@ -87,8 +87,8 @@ impl Usage {
         let occupancy = launches.iter().filter_map(|(resources, geometry)| occupancy(resources, geometry, arch));
         Self {
             registers: resources().filter_map(|resources| resources.registers).max(),
-            spills: resources().filter_map(|resources| Some(resources.spill_stores? + resources.spill_loads?)).max(),
-            shared: launches.iter().filter_map(|(resources, geometry)| shared_bytes(resources, geometry)).max(),
+            spills: resources().filter_map(|resources| resources.spills()).max(),
+            shared: launches.iter().filter_map(|(resources, geometry)| resources.shared_bytes(geometry)).max(),
             stack: resources().filter_map(|resources| resources.stack).max(),
             occupancy: occupancy.min_by(f64::total_cmp),
             code: resources().filter_map(|resources| resources.code_bytes).max(),

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use kbench_runtime::stats::{Speedup, Summary};
 use serde::Serialize;
 
-use crate::cli::Allow;
+use crate::config::DEFAULT;
 use crate::gates::performance::{Verdict, verdict_within};
 use crate::record::evaluation::BuildRecord;
-use crate::report::dims;
 use crate::space::Settings;
-use crate::tune::DEFAULT;
+use crate::text::dims;
 
 pub use read::{BEST, Device, Measured, Time, read};
 
@@ -19,6 +18,17 @@ pub mod drift;
 mod read;
 #[cfg(test)]
 mod tests;
+
+/// A condition that may differ where the user allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Condition {
+    /// Another device
+    Device,
+    /// A shape of the same name with other sizes
+    Dims,
+    /// Another state of the cache, or another clock
+    Timing,
+}
 
 /// Sizes of a shape by name.
 pub type Sizes = BTreeMap<String, i64>;
@@ -80,7 +90,12 @@ pub struct Only {
 const MACHINE: f64 = 0.05;
 
 /// Compares two files' contents. The error lists what cannot be compared, and how to compare it all the same.
-pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f64) -> Result<Compared, Vec<String>> {
+pub fn compare(
+    old: &[Measured],
+    new: &[Measured],
+    allow: &[Condition],
+    threshold: f64,
+) -> Result<Compared, Vec<String>> {
     let places: BTreeSet<(&str, &str)> =
         old.iter().chain(new).map(|measured| (&*measured.kernel, &*measured.shape)).collect();
     let mut compared = Compared::default();
@@ -89,7 +104,7 @@ pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f
         let here = |measured: &&Measured| measured.kernel == kernel && measured.shape == shape;
         let (old, new): (Vec<_>, Vec<_>) = (old.iter().filter(here).collect(), new.iter().filter(here).collect());
         let on_one_device = old.iter().any(|old| new.iter().any(|new| same_device(&old.device, &new.device)));
-        if !on_one_device && !old.is_empty() && !new.is_empty() && !allow.contains(&Allow::Device) {
+        if !on_one_device && !old.is_empty() && !new.is_empty() && !allow.contains(&Condition::Device) {
             let (old, new) = (devices(&old), devices(&new));
             refused.insert(format!("{kernel} at {shape}: OLD is of {old}, NEW is of {new}; --allow device"));
             continue;
@@ -108,9 +123,9 @@ pub fn compare(old: &[Measured], new: &[Measured], allow: &[Allow], threshold: f
                 let before_refusals = refused.len();
                 refused.extend(forbidden.map(|(what, how)| {
                     let flag = match what {
-                        Allow::Device => "device",
-                        Allow::Dims => "dims",
-                        Allow::Timing => "timing",
+                        Condition::Device => "device",
+                        Condition::Dims => "dims",
+                        Condition::Timing => "timing",
                     };
                     format!("{kernel} at {shape}: {how}; --allow {flag}")
                 }));
@@ -265,23 +280,23 @@ fn speedup(old: &Time, new: &Time) -> (Option<Speedup>, String) {
 }
 
 /// What differs in the conditions of two measurements.
-fn differences(old: &Measured, new: &Measured) -> Vec<(Allow, String)> {
+fn differences(old: &Measured, new: &Measured) -> Vec<(Condition, String)> {
     let mut found = Vec::new();
     if !same_device(&old.device, &new.device) {
-        found.push((Allow::Device, format!("OLD is of {}, NEW is of {}", of(&old.device), of(&new.device))));
+        found.push((Condition::Device, format!("OLD is of {}, NEW is of {}", of(&old.device), of(&new.device))));
     }
     if old.dims.is_none() || old.dims != new.dims {
         let sizes = |sizes: &Option<Sizes>| sizes.as_ref().map_or_else(|| "unknown sizes".to_owned(), dims);
-        found.push((Allow::Dims, format!("OLD has {}, NEW has {}", sizes(&old.dims), sizes(&new.dims))));
+        found.push((Condition::Dims, format!("OLD has {}, NEW has {}", sizes(&old.dims), sizes(&new.dims))));
     }
     let cache = |measured: &Measured| measured.cache.clone().unwrap_or_else(|| "unknown".to_owned());
     if old.cache.is_none() || old.cache != new.cache {
-        found.push((Allow::Timing, format!("the cache is {} in OLD, {} in NEW", cache(old), cache(new))));
+        found.push((Condition::Timing, format!("the cache is {} in OLD, {} in NEW", cache(old), cache(new))));
     }
     if let (Ok(old), Ok(new)) = (&old.result, &new.result)
         && old.clock != new.clock
     {
-        found.push((Allow::Timing, format!("the clock is {} in OLD, {} in NEW", old.clock, new.clock)));
+        found.push((Condition::Timing, format!("the clock is {} in OLD, {} in NEW", old.clock, new.clock)));
     }
     found
 }
@@ -298,12 +313,10 @@ fn code_changes(old: &BuildRecord, new: &BuildRecord) -> Vec<String> {
     if old.compiler != new.compiler {
         changes.push(format!("compiler {} → {}", old.compiler, new.compiler));
     }
-    let spills =
-        |build: &BuildRecord| build.resources.spill_stores.zip(build.resources.spill_loads).map(|(s, l)| s + l);
     for (what, old, new) in [
         ("registers", old.resources.registers, new.resources.registers),
         ("static shared", old.resources.static_shared, new.resources.static_shared),
-        ("spills", spills(old), spills(new)),
+        ("spills", old.resources.spills(), new.resources.spills()),
         ("stack", old.resources.stack, new.resources.stack),
         ("code", old.resources.code_bytes, new.resources.code_bytes),
     ] {

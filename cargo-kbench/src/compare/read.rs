@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::Sizes;
 use crate::compare::bench::{self, BenchFile};
+use crate::config::DEFAULT;
 use crate::file;
 use crate::record::elite::{DeviceRecord, EliteFile, EliteVariant};
 use crate::record::evaluation::{BuildRecord, Outcome, TimingRecord};
 use crate::record::journal::{self, EntryRole, Record, Start};
-use crate::report;
 use crate::space::Settings;
-use crate::tune::DEFAULT;
+use crate::text::kernel_name;
 
 /// The name of the best variant, whichever it is.
 pub const BEST: &str = "best";
@@ -115,7 +115,7 @@ fn of_bench(file: BenchFile) -> Vec<Measured> {
     let mut all = Vec::new();
     for entry in file.kernels {
         let common = Measured {
-            kernel: report::name(&entry.package, &entry.kernel),
+            kernel: kernel_name(&entry.package, &entry.kernel),
             shape: entry.shape,
             dims: Some(entry.dims),
             device: entry.device.into(),
@@ -149,7 +149,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
     for entry in file.kernels {
         let default = entry.baselines.iter().find_map(|baseline| baseline.toggles.clone());
         let common = Measured {
-            kernel: report::name(&entry.package, &entry.kernel),
+            kernel: kernel_name(&entry.package, &entry.kernel),
             shape: entry.shape,
             dims: Some(entry.dims),
             device: entry.device.into(),
@@ -282,7 +282,7 @@ fn started(start: &Start, label: &str, shape: &str) -> Measured {
     let kernel = start
         .kernel
         .split_once('/')
-        .map_or_else(|| start.kernel.clone(), |(package, kernel)| report::name(package, kernel));
+        .map_or_else(|| start.kernel.clone(), |(package, kernel)| kernel_name(package, kernel));
     Measured {
         kernel,
         shape: shape.to_owned(),

@@ -90,15 +90,15 @@ fn wide_samples_are_undecided() {
 #[test]
 fn other_conditions_are_refused_unless_allowed() {
     type Edit = fn(&mut Measured);
-    let edits: [(Allow, &str, Edit); 6] = [
-        (Allow::Device, "OLD is of model with 4 processors, NEW is of other with 4 processors", |m| {
+    let edits: [(Condition, &str, Edit); 6] = [
+        (Condition::Device, "OLD is of model with 4 processors, NEW is of other with 4 processors", |m| {
             m.device.name = "other".into();
         }),
-        (Allow::Device, "NEW is of model with 8 processors", |m| m.device.multiprocessors = Some(8)),
-        (Allow::Dims, "OLD has N=64, NEW has N=65", |m| m.dims = Some(Sizes::from([("N".into(), 65)]))),
-        (Allow::Dims, "NEW has unknown sizes", |m| m.dims = None),
-        (Allow::Timing, "the cache is cold in OLD, hot in NEW", |m| m.cache = Some("hot".into())),
-        (Allow::Timing, "the clock is fake in OLD, graph in NEW", |m| {
+        (Condition::Device, "NEW is of model with 8 processors", |m| m.device.multiprocessors = Some(8)),
+        (Condition::Dims, "OLD has N=64, NEW has N=65", |m| m.dims = Some(Sizes::from([("N".into(), 65)]))),
+        (Condition::Dims, "NEW has unknown sizes", |m| m.dims = None),
+        (Condition::Timing, "the cache is cold in OLD, hot in NEW", |m| m.cache = Some("hot".into())),
+        (Condition::Timing, "the clock is fake in OLD, graph in NEW", |m| {
             m.result.as_mut().unwrap().clock = "graph".into();
         }),
     ];
@@ -108,7 +108,8 @@ fn other_conditions_are_refused_unless_allowed() {
         let (old, new) = ([measured("x", 1.0)], [new]);
         let refused = compare(&old, &new, &[], THRESHOLD).unwrap_err();
         assert!(refused.len() == 1 && refused[0].contains(words), "{refused:?}");
-        for other in [Allow::Device, Allow::Dims, Allow::Timing].into_iter().filter(|other| *other != allow) {
+        for other in [Condition::Device, Condition::Dims, Condition::Timing].into_iter().filter(|other| *other != allow)
+        {
             assert!(compare(&old, &new, &[other], THRESHOLD).is_err());
         }
         let compared = compare(&old, &new, &[allow], THRESHOLD).unwrap();
@@ -126,7 +127,7 @@ fn devices_that_both_have_are_compared_with_themselves() {
         measured
     };
     let compared =
-        compare(&[on("a", 1.0), on("b", 2.0)], &[on("b", 2.0), on("c", 9.0)], &[Allow::Device], THRESHOLD).unwrap();
+        compare(&[on("a", 1.0), on("b", 2.0)], &[on("b", 2.0), on("c", 9.0)], &[Condition::Device], THRESHOLD).unwrap();
     assert_eq!(compared.rows.len(), 1);
     assert_eq!(compared.rows[0].verdict, Some(Verdict::Same));
     assert_eq!((&*compared.only_old[0].device, &*compared.only_new[0].device), ("a", "c"));

@@ -5,11 +5,12 @@
 //! `[workspace.metadata.kbench]`. Tables merge key by key, everything else is replaced by the innermost; paths are
 //! relative to the manifest that says them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::{CacheMode, Role};
+use kbench_runtime::protocol::{CacheMode, Role, Source};
 
 use crate::expr::Expr;
 use crate::space::Space;
@@ -36,6 +37,9 @@ pub use gates::{
 pub use load::{LoadError, LoadOptions, load};
 pub use objective::{Objective, ResourceName};
 pub use schema::schema;
+
+/// The name that the default variant has among the baselines; no baseline of the table may have it.
+pub const DEFAULT: &str = "default";
 
 /// The packages that were asked for, and where files go.
 #[derive(Debug, Clone)]
@@ -322,6 +326,27 @@ pub enum Init {
     Scale,
     /// An output or scratch.
     None,
+}
+
+impl Init {
+    /// The same for the worker. `files` holds the hash of each tensor file; one that is not in it has an empty hash.
+    pub fn source(&self, files: &HashMap<PathBuf, String>) -> Source {
+        match self {
+            Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
+            Init::Uniform { low, high } => Source::Uniform { low: *low, high: *high },
+            Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
+            Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
+            Init::Constant(value) => Source::Constant(*value),
+            Init::File { path, tensor } => {
+                Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
+            }
+            Init::Quantize { from, scale, scale_dims } => {
+                Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
+            }
+            Init::Scale => Source::Scale,
+            Init::None => Source::None,
+        }
+    }
 }
 
 /// What outputs are compared with.

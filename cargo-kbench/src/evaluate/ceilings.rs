@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use kbench_runtime::protocol::{CacheMode, DeviceKind, TimeJob};
 
 use super::arch::arch_for;
-use super::{RunError, Workbench};
+use super::{Notice, RunError, Workbench};
 use crate::config::Backend;
 use crate::file::in_context;
 use crate::process::executor::ExecutorError;
@@ -29,7 +29,7 @@ impl Workbench<'_> {
     fn find_ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
         let info = self.executor.device()?;
         let device = DeviceRecord::from(&info);
-        let folder = self.scratch.with_file_name("ceilings");
+        let folder = self.work_directory.join("ceilings");
         if let Some(kept) = Ceilings::load(&folder, &device) {
             return Ok(Ok(kept));
         }
@@ -39,7 +39,7 @@ impl Workbench<'_> {
         if all.is_empty() {
             return Ok(Err(format!("{} has no measured ceilings", device.name)));
         }
-        crate::report::status("Measuring", format_args!("the ceilings of {}, once", device.name));
+        (self.notify)(&Notice::Ceilings { device: device.name.clone() });
         let mut ceilings = Vec::new();
         for micro in &all {
             match self.ceiling(micro, info.kind, arch.as_deref())? {
@@ -61,7 +61,7 @@ impl Workbench<'_> {
         arch: Option<&str>,
     ) -> Result<Result<f64, String>, RunError> {
         let backend = if arch.is_some() { Backend::Cuda } else { Backend::C };
-        let folder = self.scratch.with_file_name("ceilings");
+        let folder = self.work_directory.join("ceilings");
         let (name, text) = micro::source(backend);
         let source = folder.join(name);
         if fs::read(&source).ok().as_deref() != Some(text.as_bytes()) {

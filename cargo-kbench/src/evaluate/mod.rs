@@ -2,7 +2,7 @@
 //! stand on this; only what they ask for differs.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +96,29 @@ pub enum RunError {
     Io(#[from] std::io::Error),
 }
 
+/// The tools, the device and the folder that evaluations share.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// Builds variants and references.
+    pub compiler: &'a Compiler,
+    /// Index of the device.
+    pub device: u32,
+    /// `<target>/kbench`: reference results, ceilings and files for programs are kept there.
+    pub work_directory: &'a Path,
+    /// Hears of work that takes a while and that nobody asked for.
+    pub notify: fn(&Notice),
+}
+
+/// Work that takes a while and that nobody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The ceilings of a device are measured, once for all later runs.
+    Ceilings {
+        /// The device's name.
+        device: String,
+    },
+}
+
 /// One kernel with all that is needed to try its variants.
 pub struct Workbench<'a> {
     /// The kernel.
@@ -107,8 +130,9 @@ pub struct Workbench<'a> {
     tools: sanitize::Tools,
     /// Asked for once; the error is why they are not known.
     ceilings: Option<Result<Ceilings, String>>,
-    /// Where files for programs are put while they run.
-    scratch: PathBuf,
+    /// `<target>/kbench`.
+    work_directory: &'a Path,
+    notify: fn(&Notice),
     device: Option<DeviceInfo>,
     files: HashMap<PathBuf, String>,
     references: Vec<(Unit, Artifact)>,
@@ -139,21 +163,15 @@ pub struct DeviceTimes {
 }
 
 impl<'a> Workbench<'a> {
-    /// A bench for one kernel of a package; `cache` is the folder for reference results.
-    pub fn new(
-        package: &'a Package,
-        kernel: &'a Kernel,
-        compiler: &'a Compiler,
-        device_index: u32,
-        cache: PathBuf,
-    ) -> Self {
-        let scratch = cache.with_file_name("programs");
+    /// A bench for one kernel of a package.
+    pub fn new(setup: Setup<'a>, package: &'a Package, kernel: &'a Kernel) -> Self {
+        let compiler = setup.compiler;
         let options = WorkerOptions {
             runner: kernel.runner.clone(),
             tool: Vec::new(),
             device: device_kind(kernel.implementation.backend),
-            index: device_index,
-            cache,
+            index: setup.device,
+            cache: setup.work_directory.join("references"),
             mutation: None,
         };
         Self {
@@ -163,7 +181,8 @@ impl<'a> Workbench<'a> {
             worker_options: options,
             tools: sanitize::Tools::default(),
             ceilings: None,
-            scratch,
+            notify: setup.notify,
+            work_directory: setup.work_directory,
             device: None,
             files: HashMap::new(),
             references: Vec::new(),

@@ -162,7 +162,7 @@ impl Workbench<'_> {
         for (path, hash) in &self.files {
             blobs.insert(hash.clone(), Arc::new(std::fs::read(path)?));
         }
-        Ok(match Inputs::write(specs, seed, &blobs, &self.scratch)? {
+        Ok(match Inputs::write(specs, seed, &blobs, &self.work_directory.join("programs"))? {
             Ok(inputs) => Ok(inputs),
             Err(failure) => Err(failed(self.kernel, &failure, name)?),
         })

@@ -262,7 +262,7 @@ impl Workbench<'_> {
         let inputs = inputs.map_err(|failure| failed(failure.to_string()))?;
         let wide = reference::wide_specs(reference, tensors);
         let inputs = reference::wide_inputs(reference, tensors, &inputs, asked.view);
-        let inputs = Inputs::of(wide, inputs, &self.scratch)?;
+        let inputs = Inputs::of(wide, inputs, &self.work_directory.join("programs"))?;
         let device = &self.device.clone().expect("open");
         let program = self.program(kernel, command)?;
         let dims: BTreeMap<String, i64> = shape.dims.iter().cloned().collect();

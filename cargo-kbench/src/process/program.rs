@@ -14,7 +14,6 @@ use kbench_runtime::tensor;
 use tempfile::TempDir;
 
 use crate::process::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
-use crate::record::evaluation::{Gate, Reason, Rejection};
 
 /// Why a program gives no answer.
 #[derive(Debug)]
@@ -30,30 +29,6 @@ pub enum Refusal {
 impl Refusal {
     pub(crate) fn protocol(message: impl Into<String>) -> Self {
         Refusal::Failure(Failure::Protocol { message: message.into() })
-    }
-
-    /// As data; `None` where the user ended the run.
-    pub fn rejection(self, shape: &str) -> Option<Rejection> {
-        let output = match &self {
-            Refusal::Failure(Failure::Exited { stderr, .. }) => Some(stderr.clone()),
-            _ => None,
-        };
-        let (code, message) = self.reason()?;
-        Some(Rejection { output, ..Rejection::new(Gate::Performance, code, message, Some(shape)) })
-    }
-
-    /// Why, in a word and in words; `None` where the user ended the run.
-    pub fn reason(&self) -> Option<(Reason, String)> {
-        Some(match self {
-            Refusal::Interrupted => return None,
-            Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
-            Refusal::Failure(Failure::Exited { code, stderr }) => {
-                // Interpreters say last what is wrong.
-                let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
-                (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
-            }
-            Refusal::Failure(failure) => (failure.into(), failure.to_string()),
-        })
     }
 
     pub(crate) fn of(error: WaitError) -> Self {

@@ -4,3 +4,4 @@ pub mod elite;
 pub mod evaluation;
 pub mod journal;
 pub mod objective;
+mod told;

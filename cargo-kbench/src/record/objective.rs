@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::Resources;
 use crate::config::{Kernel, Objective, ResourceName};
-use crate::gates::resources::shared_bytes;
 
 /// An objective, for records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,10 +106,8 @@ impl ObjectiveValue {
         let Objective::Resource(name) = objective else { return None };
         let count = match name {
             ResourceName::Registers => resources.registers,
-            ResourceName::SharedBytes => shared_bytes(resources, geometry),
-            ResourceName::SpillBytes => {
-                resources.spill_stores.zip(resources.spill_loads).map(|(stores, loads)| stores + loads)
-            }
+            ResourceName::SharedBytes => resources.shared_bytes(geometry),
+            ResourceName::SpillBytes => resources.spills(),
             ResourceName::StackBytes => resources.stack,
             ResourceName::CodeBytes => resources.code_bytes,
         };

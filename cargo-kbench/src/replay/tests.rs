@@ -6,8 +6,8 @@ use std::io::Write as _;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::record::evaluation::Gate;
 use crate::report;
+use crate::search::Failure;
 
 const NAMES: [&str; 4] = ["X", "Y", "UNROLL", "FAST"];
 
@@ -101,13 +101,14 @@ fn a_cachefile_is_read() {
     assert_eq!(recorded.entries.len(), rows().len());
     assert_eq!(recorded.times.len(), rows().iter().filter(|(_, outcome)| outcome.is_ok()).count());
     assert_eq!(recorded.optimum(), 1.0);
-    let gates =
-        |gate| recorded.entries.iter().filter(|entry| entry.outcome == crate::search::Outcome::Failed(gate)).count();
+    let failures = |failure| {
+        recorded.entries.iter().filter(|entry| entry.outcome == crate::search::Outcome::Failed(failure)).count()
+    };
     assert_eq!(
-        gates(Gate::Compile),
+        failures(Failure::Compile),
         rows().iter().filter(|(_, outcome)| *outcome == Err("CompilationFailedConfig")).count()
     );
-    assert!(gates(Gate::Launch) > 0);
+    assert!(failures(Failure::Launch) > 0);
     let cost = recorded.entries[0].cost.unwrap();
     assert!((cost - 106.0 - 2.0 * recorded.entries[0].outcome.objective().unwrap()).abs() < 1e-9, "{cost}");
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{BAD, GOOD, NOTE, WARN, count, name};
+use super::{BAD, GOOD, NOTE, WARN, count};
 use crate::audit::{Audited, Fate, Report};
+use crate::text::kernel_name;
 
 /// Columns for the gate, its code and the shape.
 const BY: usize = 42;
@@ -51,7 +52,7 @@ pub fn summary(report: &Report) -> String {
     let _ = write!(
         text,
         "\n{}: {killed} of {total} killed, {style}{survived} survived{style:#}",
-        name(&report.package, &report.kernel)
+        kernel_name(&report.package, &report.kernel)
     );
     if neither > 0 {
         let _ = write!(text, "; {neither} more, no fault or not made");

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{Verbosity, WARN, dims, figures, interval, name, rejection, sampling, speedup_interval, time};
+use super::{Verbosity, WARN, figures, interval, rejection, sampling, speedup_interval, time};
 use crate::compare::bench::{BenchEntry, BenchRecord};
+use crate::text::{dims, kernel_name};
 
 /// A column that is there only where the table says what a launch does.
 type Rate = fn(&BenchRecord) -> Option<f64>;
@@ -13,7 +14,7 @@ type Rate = fn(&BenchRecord) -> Option<f64>;
 pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
     let mut text = format!(
         "{} at {} ({}) on {}\n",
-        name(&entry.package, &entry.kernel),
+        kernel_name(&entry.package, &entry.kernel),
         entry.shape,
         dims(&entry.dims),
         entry.device.name

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{GOOD, WARN, count, dims, name, time};
+use super::{GOOD, WARN, count, time};
 use crate::record::elite::{CoverRecord, MeasuredVariant};
+use crate::text::{dims, kernel_name};
 
 /// A table of the shapes with what serves each, and one line that sums it up.
 pub fn covered(cover: &CoverRecord) -> String {
     let mut text = format!(
         "{} at {} on {}\n\n",
-        name(&cover.package, &cover.kernel),
+        kernel_name(&cover.package, &cover.kernel),
         count(cover.shapes.len() as u64, "shape"),
         cover.device.name
     );

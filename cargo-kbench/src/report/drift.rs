@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{BAD, GOOD, NOTE, WARN, listed, name};
+use super::{BAD, GOOD, NOTE, WARN, listed};
 use crate::compare::drift::{Drift, KernelDrift};
+use crate::text::kernel_name;
 
 /// A line for each variant that is worse or better, or came or went; changes of the code alone are only counted. With
 /// `verbose`, all of them.
 pub fn drift(drift: &KernelDrift, verbose: bool) -> String {
-    let mut text = format!("{} for {}\n", name(&drift.package, &drift.kernel), drift.arch);
+    let mut text = format!("{} for {}\n", kernel_name(&drift.package, &drift.kernel), drift.arch);
     if let Some((old, new)) = &drift.compiler {
         let _ = writeln!(text, "  {WARN}compiler{WARN:#}  {old} → {new}");
     }

@@ -7,8 +7,9 @@ use std::io::{self, Write as _};
 use kbench_runtime::stats::Speedup;
 
 use crate::config::{Diagnostic, Kernel, Shape};
+use crate::evaluate::Notice;
 use crate::record::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
-use crate::text::printable;
+use crate::text::{dims, kernel_name, printable};
 use style::{BAD, GOOD, NOTE, WARN};
 
 pub mod audit;
@@ -79,6 +80,13 @@ pub fn hanging(start: &str, text: &str) -> String {
 /// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
 pub fn status(verb: &str, message: impl Display) {
     line(format_args!("{GOOD}{verb:>12}{GOOD:#} {message}"));
+}
+
+/// Writes what takes a while though nobody asked for it.
+pub fn notice(notice: &Notice) {
+    match notice {
+        Notice::Ceilings { device } => status("Measuring", format_args!("the ceilings of {device}, once")),
+    }
 }
 
 /// Writes an error.
@@ -179,12 +187,7 @@ pub fn compiler_messages(builds: &[BuildRecord]) -> Vec<&str> {
 
 /// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
 pub fn title(kernel: &Kernel) -> String {
-    name(&kernel.package, &kernel.name)
-}
-
-/// The same by names.
-pub fn name(package: &str, kernel: &str) -> String {
-    if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
+    kernel_name(&kernel.package, &kernel.name)
 }
 
 /// A command as it can be pasted into a shell.
@@ -196,11 +199,6 @@ pub fn command<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
 /// A shape's sizes, `M=64 N=64`.
 pub fn sizes(shape: &Shape) -> String {
     dims(shape.dims.iter().map(|(name, size)| (name, size)))
-}
-
-/// Sizes by name.
-pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
-    dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes a line for each item; of many only the first, and how many more there are.

@@ -1,9 +1,9 @@
 //! Objectives for people.
 
 use super::{count, time};
+use crate::config::DEFAULT;
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant};
 use crate::record::objective::ObjectiveValue;
-use crate::tune::DEFAULT;
 
 /// A value of that objective, with its unit.
 pub fn shown(name: &str, value: f64) -> String {

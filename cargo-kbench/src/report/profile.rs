@@ -3,16 +3,17 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{GOOD, NOTE, WARN, dims, figures, interval, name, time};
+use super::{GOOD, NOTE, WARN, figures, interval, time};
 use crate::config::counters::full_name;
 use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 use crate::record::evaluation::SourceRecord;
+use crate::text::{dims, kernel_name};
 
 /// The variant, its measured time, the counters, its place below the ceilings, and what to try.
 pub fn profiled(profile: &Profile) -> String {
     let mut text = format!(
         "{} at {} ({}) on {}\n\n",
-        name(&profile.package, &profile.kernel),
+        kernel_name(&profile.package, &profile.kernel),
         profile.shape,
         dims(&profile.dims),
         profile.device.name

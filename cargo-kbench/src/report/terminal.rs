@@ -12,13 +12,14 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
 use super::{bars, objectives, sampling};
 use crate::build::Resources;
+use crate::config::DEFAULT;
 use crate::config::{Kernel, Level};
 use crate::gates::performance::Verdict;
 use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
 use crate::record::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
 use crate::space::Layer;
 use crate::text::{printable, steers};
-use crate::tune::{self, Comparison, DEFAULT, Event, Gated, Reporter, Spent, Tuned};
+use crate::tune::{self, Comparison, Event, Gated, Reporter, Spent, Tuned};
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::config::StrategyName;
     use crate::expr::{Expr, Value};
-    use crate::record::evaluation::Gate;
+    use crate::search::Failure;
     use crate::space::{Space, Toggle};
 
     fn space(constraints: &[&str]) -> Space {
@@ -199,7 +199,7 @@ mod tests {
                 return batches;
             }
             for variant in &batch {
-                evo.tell(variant, time(variant).map_or(Outcome::Failed(Gate::Launch), Outcome::Measured));
+                evo.tell(variant, time(variant).map_or(Outcome::Failed(Failure::Launch), Outcome::Measured));
             }
             batches.push(batch);
         }

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 
-use super::{Candidates, Outcome, Strategy, generator, strategy};
-use crate::build::Resources;
+use super::{Candidates, Outcome, Resources, Strategy, generator, strategy};
 use crate::config::Search;
 use crate::space::Variant;
 
@@ -131,7 +130,7 @@ mod tests {
     use super::*;
     use crate::config::StrategyName;
     use crate::expr::Value;
-    use crate::record::evaluation::Gate;
+    use crate::search::Failure;
     use crate::space::{Layer, Space, Toggle};
 
     /// 2,000 variants.
@@ -178,7 +177,7 @@ mod tests {
                         front.measured(variant, values);
                         front.tell(variant, Outcome::Measured(values[0]));
                     }
-                    None => front.tell(variant, Outcome::Failed(Gate::Launch)),
+                    None => front.tell(variant, Outcome::Failed(Failure::Launch)),
                 }
             }
         }
@@ -226,7 +225,7 @@ mod tests {
     fn what_is_told_again_replaces_what_was_told() {
         let space = space();
         let value = |variant: &Variant| {
-            objectives(variant).map_or(Outcome::Failed(Gate::Launch), |[x, _]| Outcome::Measured(x))
+            objectives(variant).map_or(Outcome::Failed(Failure::Launch), |[x, _]| Outcome::Measured(x))
         };
         for (name, strategy) in StrategyName::ALL {
             let search =

@@ -4,9 +4,7 @@
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::build::Resources;
 use crate::config::{Search, StrategyName};
-use crate::record::evaluation::{Evaluation, Gate, Outcome as Judged};
 use crate::space::Variant;
 
 pub mod annealing;
@@ -16,10 +14,12 @@ pub mod evo;
 pub mod exhaustive;
 pub mod front;
 pub mod genetic;
+mod outcome;
 pub mod random;
 mod unseen;
 
 pub use candidates::Candidates;
+pub use outcome::{Failure, Outcome, Resources};
 use unseen::Unseen;
 
 /// Evaluations of a search that has no budget, where its strategy has no end of its own; fewer where the space is
@@ -58,39 +58,6 @@ pub trait Strategy: Send {
 
     /// Most variants it will yet propose, for an honest progress bar.
     fn remaining(&self) -> u64;
-}
-
-/// What came of a variant.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outcome {
-    /// Its objective; lower is better, and above 0.
-    Measured(f64),
-    /// The objective of a variant told before, whose machine code and launch are the same.
-    Twin(f64),
-    /// The gate that rejected it.
-    Failed(Gate),
-}
-
-impl Outcome {
-    /// The objective, of a variant that passed.
-    pub fn objective(self) -> Option<f64> {
-        match self {
-            Outcome::Measured(objective) | Outcome::Twin(objective) => Some(objective),
-            Outcome::Failed(_) => None,
-        }
-    }
-}
-
-impl From<&Evaluation> for Outcome {
-    fn from(evaluation: &Evaluation) -> Self {
-        match (&evaluation.outcome, evaluation.objective()) {
-            (Judged::Passed, Some(objective)) if evaluation.twin.is_some() => Outcome::Twin(objective),
-            (Judged::Passed, Some(objective)) => Outcome::Measured(objective),
-            (Judged::Rejected(rejection), _) => Outcome::Failed(rejection.gate),
-            // Passed without a time: nothing to rank it by.
-            (Judged::Passed, None) => Outcome::Failed(Gate::Performance),
-        }
-    }
 }
 
 /// The strategy that the table names.

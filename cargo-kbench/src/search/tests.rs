@@ -40,7 +40,7 @@ fn values(space: &Space, variant: &Variant) -> Vec<f64> {
 fn outcome(space: &Space, variant: &Variant) -> Outcome {
     let v = values(space, variant);
     if v[0] * v[2] * v[1] * v[3] > 4096.0 {
-        return Outcome::Failed(Gate::Launch);
+        return Outcome::Failed(Failure::Launch);
     }
     let off = |value: f64, best: f64| (value / best).log2().powi(2);
     let partial = if v[0] % 32.0 == 0.0 { 1.0 } else { 1.3 };
@@ -182,7 +182,7 @@ fn strategy_lengths(space: &Space, name: StrategyName) -> usize {
         }
         tried += asked.len();
         for variant in &asked {
-            strategy.tell(variant, Outcome::Failed(Gate::Compile));
+            strategy.tell(variant, Outcome::Failed(Failure::Compile));
         }
     }
 }
@@ -372,7 +372,7 @@ proptest! {
                     prop_assert!(space.is_valid(&variant), "{name}");
                     prop_assert!(seen.insert(variant.clone()), "{name} proposed {variant:?} twice");
                     let sum: u64 = variant.0.iter().map(|&index| u64::from(index)).sum();
-                    let outcome = if sum % failing == 1 { Outcome::Failed(Gate::Launch) } else { Outcome::Measured(1.0 + sum as f64) };
+                    let outcome = if sum % failing == 1 { Outcome::Failed(Failure::Launch) } else { Outcome::Measured(1.0 + sum as f64) };
                     strategy.tell(&variant, outcome);
                 }
             }

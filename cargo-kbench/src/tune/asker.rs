@@ -7,9 +7,8 @@ use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use super::pipeline::{Meanwhile, Pipeline};
-use crate::build::Resources;
 use crate::config::{self, BaselineKind, Kernel};
-use crate::search::{Outcome, Strategy};
+use crate::search::{Outcome, Resources, Strategy};
 use crate::space::Variant;
 
 /// Variants that each core compiles before they are measured, where these cores are the device.

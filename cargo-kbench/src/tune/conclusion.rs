@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::gate::missed_limits;
 use super::search::{Search, Tried};
-use super::{Comparison, DEFAULT, Spent, Tuned, objectives, space_size, tie};
-use crate::config::Objective;
+use super::{Comparison, Spent, Tuned, objectives, space_size, tie};
+use crate::config::{DEFAULT, Objective};
 use crate::evaluate::{Compared, dead_toggles};
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::record::evaluation::Outcome;

@@ -41,9 +41,6 @@ use pipeline::{CompileTimes, Meanwhile, Pipeline};
 use proposals::Proposals;
 use search::{Search, Tried};
 
-/// The name that the default variant has among the baselines.
-pub const DEFAULT: &str = "default";
-
 /// Seconds of a build or of waiting for one that matter.
 const MATTERS: f64 = 0.05;
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel};
 use crate::evaluate::{Attempt, Builder, RunError};
-use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::ExecutorError;
 use crate::search::Candidates;
 use crate::space::Variant;
 
@@ -318,7 +319,7 @@ impl Pipeline<'_> {
     }
 
     fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
-        let interrupted = || INTERRUPTED.load(Ordering::Relaxed);
+        let interrupted = || is_interrupted();
         if interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }

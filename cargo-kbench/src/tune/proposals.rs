@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kbench_runtime::fingerprint;
@@ -14,7 +13,8 @@ use super::search::{Search, Tried};
 use super::{Event, Reporter, TuneOptions, sanitize};
 use crate::config::{Backend, Kernel};
 use crate::evaluate::{Attempt, Builder, Proposed, Race, RunError, Workbench};
-use crate::process::executor::{ExecutorError, INTERRUPTED, PATIENCE};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::{ExecutorError, PATIENCE};
 use crate::process::program::Refusal;
 use crate::record::elite::ProposerRecord;
 use crate::record::evaluation::SourceRecord;
@@ -345,7 +345,7 @@ fn left(search: &Search<'_>) -> u64 {
 }
 
 fn build(builder: &Builder<'_>, proposal: &Proposal) -> Result<(Attempt, Duration), RunError> {
-    let interrupted = || INTERRUPTED.load(Ordering::Relaxed);
+    let interrupted = || is_interrupted();
     if interrupted() {
         return Err(ExecutorError::Interrupted.into());
     }

@@ -94,7 +94,7 @@ fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
     };
     Learned {
         variant: variant.clone(),
-        resources: evaluation.builds.first().map(|build| build.resources),
+        resources: evaluation.builds.first().map(|build| (&build.resources).into()),
         objectives,
         outcome: evaluation.into(),
     }

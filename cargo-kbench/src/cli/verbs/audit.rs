@@ -2,7 +2,7 @@
 
 use kbench_runtime::protocol::DeviceInfo;
 
-use super::{Exit, compiler, load, overridden, selected, skip, variant};
+use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::audit::plan::Mutant;
 use crate::audit::{Audit, Audited, Observer, Outcome};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
@@ -27,8 +27,8 @@ pub fn run(
     for (package, kernel) in selected(&project, select) {
         let kernel = &overridden(kernel, measure)?;
         let variant = &variant(kernel, variant_args)?;
-        let work_directory = &work_directory;
-        let audit = Audit { package, kernel, compiler: &compiler, device: measure.device, variant, work_directory };
+        let setup = setup(&compiler, measure.device, &work_directory);
+        let audit = Audit { package, kernel, setup, variant };
         let mut observer = Printer { kernel, output, width: 0 };
         let outcome = match audit.run(&mut observer) {
             Ok(outcome) => outcome,

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::{Exit, compiler, load, overridden, selected, skip};
-use crate::build::Compiler;
+use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::config::{Kernel, Level, Package, Project};
-use crate::evaluate::{RunError, Workbench};
+use crate::evaluate::{RunError, Setup, Workbench};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{
@@ -41,19 +40,13 @@ pub fn run(
         from.extend(EliteFile::read(path)?.kernels);
     }
     let compiler = compiler(&project, tools);
+    let work_directory = project.work_directory();
+    let setup = setup(&compiler, measure.device, &work_directory);
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let kernel = overridden(kernel, measure)?;
         let flags = flags_of_gate(select, tools, measure);
-        let tuning = Tuning {
-            project: &project,
-            package,
-            compiler: &compiler,
-            device: measure.device,
-            tune,
-            output,
-            flags: &flags,
-        };
+        let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
         let tuned = if tune.per_shape { tuning.each_shape(&kernel, &from) } else { tuning.whole(&kernel, &from) };
         match tuned {
@@ -77,8 +70,7 @@ struct Found {
 struct Tuning<'a> {
     project: &'a Project,
     package: &'a Package,
-    compiler: &'a Compiler,
-    device: u32,
+    setup: Setup<'a>,
     tune: &'a TuneArgs,
     output: &'a OutputArgs,
     /// What a `gate` of the winner has to be told of this run.
@@ -229,8 +221,7 @@ impl<'a> Tuning<'a> {
     where
         'a: 'k,
     {
-        let cache = self.project.work_directory().join("references");
-        Workbench::new(self.package, kernel, self.compiler, self.device, cache)
+        Workbench::new(self.setup, self.package, kernel)
     }
 
     fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {

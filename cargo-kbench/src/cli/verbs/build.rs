@@ -1,16 +1,16 @@
 //! `cargo kbench build`: compile, and gate 1; needs no device.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 
-use super::{Exit, compiler, fallback_arch, load, selected, skip, variant};
+use super::{Exit, compiler, fallback_arch, load, selected, setup, skip, variant};
 use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compare::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
 use crate::config::{Backend, Kernel};
 use crate::evaluate::{Builder, Built, RunError, Workbench};
-use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::ExecutorError;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Verbosity, json, outln, table::Table, terminal::Terminal};
 use crate::space::Variant;
@@ -35,6 +35,7 @@ pub fn run(
     // A file that cannot be read is better known before a long build than after it.
     let against = drift.against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
+    let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
     let anywhere = drift.save.is_some() || drift.against.is_some();
     let mut usages = Vec::new();
@@ -42,8 +43,7 @@ pub fn run(
     for (package, kernel) in selected(&project, select) {
         let variants: Vec<Variant> = if all { every(kernel)? } else { vec![variant(kernel, variant_args)?] };
         let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
-        let references = project.work_directory().join("references");
-        let mut bench = Workbench::new(package, kernel, &compiler, 0, references);
+        let mut bench = Workbench::new(setup(&compiler, 0, &work_directory), package, kernel);
         match build(&mut bench, &variants, table, anywhere, output) {
             Ok((of_kernel, of_archs)) => {
                 exit = exit.max(of_kernel);
@@ -84,7 +84,7 @@ pub fn run(
 
 /// Every variant, where there are few enough to compile each.
 fn every(kernel: &Kernel) -> anyhow::Result<Vec<Variant>> {
-    let going = |_: &Variant| !INTERRUPTED.load(Ordering::Relaxed);
+    let going = |_: &Variant| !is_interrupted();
     let variants: Vec<Variant> = kernel.space.variants().take_while(going).take(MOST + 1).collect();
     if variants.len() > MOST {
         return Err(anyhow!(

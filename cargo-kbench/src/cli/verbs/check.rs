@@ -1,10 +1,8 @@
 //! `cargo kbench check`: the table and the space, without compiling.
 
-use std::sync::atomic::Ordering;
-
 use super::{Exit, load, selected};
 use crate::cli::{OutputArgs, SelectArgs};
-use crate::process::executor::INTERRUPTED;
+use crate::interrupt::is_interrupted;
 use crate::report::{self, out};
 
 /// Runs the verb.
@@ -19,7 +17,7 @@ pub fn run(select: &SelectArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
         } else {
             let summary = report::check::summary(kernel);
             // What was not counted any more is not too much to count.
-            if INTERRUPTED.load(Ordering::Relaxed) {
+            if is_interrupted() {
                 return Ok(Exit::Interrupted);
             }
             out!("{summary}");

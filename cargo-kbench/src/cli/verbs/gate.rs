@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use super::candidate::plan;
-use super::{Exit, compiler, fallback_arch, load, overridden, selected, skip, variant};
-use crate::build::Compiler;
+use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::{Backend, Kernel, Package, Project};
-use crate::evaluate::{Entrant, RunError, Workbench};
+use crate::evaluate::{Entrant, RunError, Setup, Workbench};
 use crate::process::executor::ExecutorError;
 use crate::record::elite::EliteFile;
 use crate::record::evaluation::{Evaluation, Outcome};
@@ -34,6 +33,8 @@ pub fn run(
     };
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
+    let work_directory = project.work_directory();
+    let setup = setup(&compiler, measure.device, &work_directory);
     let mut exit = Exit::Pass;
     let kernels = selected(&project, select);
     let several = kernels.len() > 1;
@@ -41,7 +42,7 @@ pub fn run(
     for (package, kernel) in kernels {
         let kernel = overridden(kernel, measure)?;
         let asked = Asked { variant: variant(&kernel, &candidate.variant)?, elite: elite.as_ref() };
-        let of_kernel = match gate(&project, package, &kernel, &compiler, measure.device, &asked, output)? {
+        let of_kernel = match gate(&project, package, &kernel, setup, &asked, output)? {
             Ok(of_kernel) => of_kernel,
             Err(error) => skip(&kernel, error)?,
         };
@@ -66,12 +67,11 @@ fn gate(
     project: &Project,
     package: &Package,
     kernel: &Kernel,
-    compiler: &Compiler,
-    device: u32,
+    setup: Setup<'_>,
     asked: &Asked<'_>,
     output: &OutputArgs,
 ) -> anyhow::Result<Result<Exit, RunError>> {
-    let mut bench = Workbench::new(package, kernel, compiler, device, project.work_directory().join("references"));
+    let mut bench = Workbench::new(setup, package, kernel);
     let device = match bench.open(asked.elite.is_none().then_some(&asked.variant)) {
         Ok(device) => device,
         Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {

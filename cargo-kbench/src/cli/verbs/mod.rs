@@ -1,15 +1,16 @@
 //! The verbs, one file each, and what they share.
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 
 use crate::build::{Compiler, CompilerOptions};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
-use crate::evaluate::RunError;
-use crate::process::executor::{ExecutorError, INTERRUPTED};
+use crate::evaluate::{RunError, Setup};
+use crate::interrupt::is_interrupted;
+use crate::process::executor::ExecutorError;
 use crate::report;
 use crate::space::Variant;
 
@@ -65,7 +66,7 @@ impl Exit {
     /// What an error means.
     pub fn of(error: &anyhow::Error) -> Self {
         // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_interrupted() {
             return Exit::Interrupted;
         }
         match error.downcast_ref::<RunError>() {
@@ -130,6 +131,11 @@ fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, 
 
 fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
     Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone() })
+}
+
+/// What the evaluations of a verb share.
+fn setup<'a>(compiler: &'a Compiler, device: u32, work_directory: &'a Path) -> Setup<'a> {
+    Setup { compiler, device, work_directory, notify: report::notice }
 }
 
 /// The variant that was asked for.

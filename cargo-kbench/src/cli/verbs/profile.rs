@@ -1,7 +1,7 @@
 //! `cargo kbench profile`: what limits one variant of each kernel.
 
 use super::candidate::plan;
-use super::{Exit, compiler, load, overridden, selected, skip, variant};
+use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::Kernel;
 use crate::evaluate::{Entrant, RunError, Workbench};
@@ -25,12 +25,13 @@ pub fn run(
     };
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
+    let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let kernel = narrowed(overridden(kernel, measure)?, measure);
         let asked = variant(&kernel, &candidate.variant)?;
-        let cache = project.work_directory().join("references");
-        let mut bench = Workbench::new(package, &kernel, &compiler, measure.device, cache);
+        let setup = setup(&compiler, measure.device, &work_directory);
+        let mut bench = Workbench::new(setup, package, &kernel);
         let device = match bench.open(elite.is_none().then_some(&asked)) {
             Ok(device) => device,
             Err(error) => {

@@ -12,7 +12,7 @@ use super::implementation::{Slot, implementation, with_kernel_defaults};
 use super::names::{check_name, find};
 use super::tensors::Tensors;
 use super::toggles;
-use crate::tune::DEFAULT;
+use crate::config::DEFAULT;
 
 pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report: &Report) -> Option<Reference> {
     let kernel_table = kernel.node.table()?;

@@ -76,7 +76,7 @@ pub(super) fn of_kernel(
 fn patterns(table: &Table, parts: &Parts<'_>, report: &Report) -> Vec<Pattern> {
     let changes = |pattern: &Pattern| {
         parts.tensors.list.iter().any(|tensor| {
-            let source = crate::build::resolve::source(&tensor.init, &std::collections::HashMap::new());
+            let source = tensor.init.source(&std::collections::HashMap::new());
             pattern.applies_to(tensor.dtype, &source)
         })
     };

@@ -17,8 +17,8 @@ pub fn judge(
     arch: Option<&str>,
     shape: &str,
 ) -> Option<Rejection> {
-    let shared = shared_bytes(resources, geometry);
-    let spills = resources.spill_stores.zip(resources.spill_loads).map(|(stores, loads)| stores + loads);
+    let shared = resources.shared_bytes(geometry);
+    let spills = resources.spills();
     let above = [
         (Reason::Registers, "registers", resources.registers, limits.max_registers),
         (Reason::SharedMemory, "bytes of shared memory", shared, limits.max_shared_bytes),
@@ -43,20 +43,14 @@ pub fn judge(
 
 /// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
 pub fn is_judged(limits: &ResourceLimits, resources: &Resources) -> bool {
-    let spills = resources.spill_stores.and(resources.spill_loads);
     let pairs = [
         (limits.max_registers, resources.registers),
         (limits.max_shared_bytes, resources.static_shared),
-        (limits.max_spill_bytes, spills),
+        (limits.max_spill_bytes, resources.spills()),
         (limits.max_stack_bytes, resources.stack),
         (limits.max_code_bytes, resources.code_bytes),
     ];
     resources.registers.is_some() || pairs.iter().any(|(limit, value)| limit.and(*value).is_some())
-}
-
-/// Static plus dynamic shared memory a block, in bytes; `None` for C.
-pub fn shared_bytes(resources: &Resources, geometry: &Geometry) -> Option<u64> {
-    resources.static_shared.map(|bytes| bytes + u64::from(geometry.dynamic_shared))
 }
 
 /// What a block needs; `None` for C.
@@ -65,7 +59,7 @@ pub fn demand(resources: &Resources, geometry: &Geometry) -> Option<Demand> {
     Some(Demand {
         threads: geometry.block.iter().fold(1, |threads, &size| threads.saturating_mul(size)),
         registers: at_most(resources.registers?),
-        shared_bytes: at_most(shared_bytes(resources, geometry)?),
+        shared_bytes: at_most(resources.shared_bytes(geometry)?),
         barriers: at_most(resources.barriers.unwrap_or_default()),
     })
 }

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kbench_runtime::protocol::{
@@ -23,9 +22,6 @@ mod line;
 mod tool;
 mod worker;
 
-/// Set by the signal handler; every wait of the driver looks at it.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// What a worker that runs a kernel in a process of its own may need beyond the deadline of that.
@@ -34,7 +30,7 @@ const BEYOND: Duration = Duration::from_secs(2);
 pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 /// Lines of a kernel's words beside its failure.
 const WORDS: usize = 20;
-/// How often a wait looks at [`INTERRUPTED`].
+/// How often a wait looks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
 
 /// Why a job has no result.

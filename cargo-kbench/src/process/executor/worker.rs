@@ -19,7 +19,8 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ExecutorError, INTERRUPTED, TICK, line, tool};
+use super::{ExecutorError, TICK, line, tool};
+use crate::interrupt::is_interrupted;
 
 /// How long a worker may take to end after TERM, before KILL.
 const GRACE: Duration = Duration::from_millis(200);
@@ -161,7 +162,7 @@ impl Worker {
         let (mut since, mut silent) = (Awake::start(), Awake::start());
         let mut ended = None;
         loop {
-            if INTERRUPTED.load(Ordering::Relaxed) {
+            if is_interrupted() {
                 return Err(WaitError::Interrupted);
             }
             match self.events.recv_timeout(TICK) {
@@ -269,7 +270,7 @@ impl Worker {
     pub(super) fn ended(&mut self, timeout: Duration) -> Result<Option<std::process::ExitStatus>, ExecutorError> {
         let until = Instant::now() + timeout;
         loop {
-            if INTERRUPTED.load(Ordering::Relaxed) {
+            if is_interrupted() {
                 return Err(ExecutorError::Interrupted);
             }
             let ended = wait_for(&mut self.child, TICK);

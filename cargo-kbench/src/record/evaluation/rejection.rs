@@ -6,6 +6,8 @@ use kbench_runtime::protocol::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::process::program::Refusal;
+
 /// The gates, in the order they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -135,6 +137,32 @@ impl Rejection {
     /// A rejection that showed on `shape`.
     pub fn new(gate: Gate, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
         Self { gate, code, message: message.into(), shape: shape.map(str::to_owned), output: None }
+    }
+}
+
+impl Refusal {
+    /// The rejection of a program that was to be measured at `shape`; `None` where the user ended the run.
+    pub fn rejection(self, shape: &str) -> Option<Rejection> {
+        let (code, message) = self.reason()?;
+        let output = match self {
+            Refusal::Failure(Failure::Exited { stderr, .. }) => Some(stderr),
+            _ => None,
+        };
+        Some(Rejection { output, ..Rejection::new(Gate::Performance, code, message, Some(shape)) })
+    }
+
+    /// The reason code and the message; `None` where the user ended the run.
+    pub fn reason(&self) -> Option<(Reason, String)> {
+        Some(match self {
+            Refusal::Interrupted => return None,
+            Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
+            Refusal::Failure(Failure::Exited { code, stderr }) => {
+                // Interpreters write the cause last.
+                let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
+                (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
+            }
+            Refusal::Failure(failure) => (failure.into(), failure.to_string()),
+        })
     }
 }
 

@@ -9,9 +9,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{Problem, sound};
 use crate::expr::Value;
-use crate::record::evaluation::Gate;
 use crate::replay::recorded::Entry;
-use crate::search::Outcome;
+use crate::search::{Failure, Outcome};
 use crate::space::Settings;
 
 #[derive(Deserialize)]
@@ -43,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
             return Err(Problem::Parameters { row, settings });
         }
         let outcome = match fields.get("time") {
-            Some(Field::Value(Value::Str(failure))) => Some(Outcome::Failed(gate(failure))),
+            Some(Field::Value(Value::Str(name))) => Some(Outcome::Failed(failure(name))),
             Some(Field::Value(time)) => time.as_float().and_then(sound).map(Outcome::Measured),
             _ => None,
         };
@@ -65,12 +64,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     file.cache.into_iter().enumerate().map(row).collect()
 }
 
-/// The gate that stands for a failure by Kernel Tuner's name.
-fn gate(failure: &str) -> Gate {
-    match failure {
-        "CompilationFailedConfig" => Gate::Compile,
-        "InvalidConfig" => Gate::Resources,
-        _ => Gate::Launch,
+/// A failure by Kernel Tuner's name.
+fn failure(name: &str) -> Failure {
+    match name {
+        "CompilationFailedConfig" => Failure::Compile,
+        "InvalidConfig" => Failure::Resources,
+        _ => Failure::Launch,
     }
 }
 

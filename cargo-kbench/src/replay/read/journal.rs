@@ -37,7 +37,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
 
 fn entry(evaluation: &Evaluation) -> Option<Entry> {
     let outcome = match &evaluation.outcome {
-        Judged::Rejected(rejection) => Outcome::Failed(rejection.gate),
+        Judged::Rejected(rejection) => Outcome::Failed(rejection.gate.into()),
         Judged::Passed => {
             let objective = evaluation.objective().and_then(sound)?;
             if evaluation.twin.is_some() { Outcome::Twin(objective) } else { Outcome::Measured(objective) }

@@ -4,9 +4,8 @@ use serde::Deserialize;
 
 use super::{Problem, sound};
 use crate::expr::Value;
-use crate::record::evaluation::Gate;
 use crate::replay::recorded::Entry;
-use crate::search::Outcome;
+use crate::search::{Failure, Outcome};
 use crate::space::Settings;
 
 #[derive(Deserialize)]
@@ -66,10 +65,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
                 let settings = || result.configuration.clone();
                 Outcome::Measured(time.ok_or_else(|| Problem::Outcome { row, settings: settings() })?)
             }
-            Invalidity::Compile => Outcome::Failed(Gate::Compile),
-            Invalidity::Constraints => Outcome::Failed(Gate::Resources),
-            Invalidity::Runtime | Invalidity::Timeout => Outcome::Failed(Gate::Launch),
-            Invalidity::Correctness => Outcome::Failed(Gate::Correctness),
+            Invalidity::Compile => Outcome::Failed(Failure::Compile),
+            Invalidity::Constraints => Outcome::Failed(Failure::Resources),
+            Invalidity::Runtime | Invalidity::Timeout => Outcome::Failed(Failure::Launch),
+            Invalidity::Correctness => Outcome::Failed(Failure::Correctness),
         };
         let cost = result.times.as_ref().and_then(|times| {
             let samples: f64 = times.runtimes.iter().sum();

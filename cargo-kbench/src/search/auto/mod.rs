@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
-use crate::build::Resources;
+use super::{Candidates, Outcome, Resources, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
 use features::Features;

@@ -8,7 +8,7 @@ use super::pool::Pool;
 use super::validity::Validity;
 use super::*;
 use crate::expr::Value;
-use crate::record::evaluation::Gate;
+use crate::search::Failure;
 use crate::space::{Layer, Toggle};
 
 fn toggle(name: &str, values: Vec<Value>) -> Toggle {
@@ -206,7 +206,7 @@ fn trees_learn_a_step() {
 fn observation(features: &Features, at: [u16; 2], with_resources: bool) -> Observation {
     let registers = 20 + 3 * u64::from(at[0]);
     let variant = Variant(at.to_vec());
-    let outcome = if registers > 120 { Outcome::Failed(Gate::Resources) } else { Outcome::Measured(1.0) };
+    let outcome = if registers > 120 { Outcome::Failed(Failure::Resources) } else { Outcome::Measured(1.0) };
     let resources = with_resources.then(|| Resources { registers: Some(registers), ..Resources::default() });
     Observation { serial: 0, x: features.of(&variant), variant, outcome, resources }
 }

@@ -6,9 +6,7 @@
 
 use super::Observation;
 use super::pool::{Block, Pool};
-use crate::build::Resources;
-use crate::record::evaluation::Gate;
-use crate::search::Outcome;
+use crate::search::{Failure, Outcome, Resources};
 
 /// No candidate is given up for certain.
 const LEAST: f64 = 0.02;
@@ -37,7 +35,7 @@ impl Validity {
             .collect::<Vec<_>>();
         let failed = |observation: &Observation| match observation.outcome {
             // What a limit explains needs no second explanation.
-            Outcome::Failed(Gate::Resources) if !limits.is_empty() => 0.0,
+            Outcome::Failed(Failure::Resources) if !limits.is_empty() => 0.0,
             Outcome::Failed(_) => 1.0,
             Outcome::Measured(_) | Outcome::Twin(_) => 0.0,
         };
@@ -85,7 +83,7 @@ type Quantity = fn(&Resources) -> Option<u64>;
 const QUANTITIES: [Quantity; 5] = [
     |resources| resources.registers,
     |resources| resources.static_shared,
-    |resources| Some(resources.spill_stores? + resources.spill_loads?),
+    |resources| resources.spills,
     |resources| resources.stack,
     |resources| resources.code_bytes,
 ];
@@ -98,7 +96,7 @@ impl Limit {
         for observation in observations {
             let value = (quantity(observation.resources.as_ref()?)? as f64).ln_1p();
             match observation.outcome {
-                Outcome::Failed(Gate::Resources) => rejected = rejected.min(value),
+                Outcome::Failed(Failure::Resources) => rejected = rejected.min(value),
                 _ => allowed = allowed.max(value),
             }
             values.push(value);

@@ -2,7 +2,6 @@
 //! can be completed alike, an edge for each value that some completion has.
 
 use std::hash::BuildHasher as _;
-use std::sync::atomic::Ordering;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -11,7 +10,7 @@ use rayon::prelude::*;
 
 use super::step::Step;
 use crate::expr::graph::Scalar;
-use crate::process::executor::INTERRUPTED;
+use crate::interrupt::is_interrupted;
 
 /// Every path from the first node of the first level down is a solution.
 #[derive(Debug, Clone)]
@@ -71,7 +70,7 @@ impl Diagram {
                 let starts: Vec<usize> = (0..nodes).step_by(CHUNK).collect();
                 let part = |start| {
                     let part = || Part::new(&step, &states, start..nodes.min(start + CHUNK));
-                    (!INTERRUPTED.load(Ordering::Relaxed)).then(part)
+                    (!is_interrupted()).then(part)
                 };
                 starts.into_par_iter().map(part).collect::<Option<_>>().ok_or(TooLarge)?
             };
@@ -256,7 +255,7 @@ impl Part {
                     all.intern()
                 })
                 .collect();
-            if all.count > MOST_NODES || INTERRUPTED.load(Ordering::Relaxed) {
+            if all.count > MOST_NODES || is_interrupted() {
                 return Err(TooLarge);
             }
             let number = |child: u32| numbers.get(child as usize).copied().unwrap_or(0);
