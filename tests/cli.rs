@@ -1,7 +1,6 @@
 //! What users read, on the model device.
 
 use std::fs;
-use std::path::Path;
 
 use model::{MODEL, kbench, package_with, shown};
 
@@ -325,35 +324,6 @@ fn json_is_one_message_a_line() {
     assert_eq!(reasons.first().unwrap(), "started");
     assert_eq!(reasons.iter().filter(|reason| *reason == "evaluated").count(), 25);
     assert_eq!(reasons.last().unwrap(), "tuned");
-}
-
-#[test]
-fn readme_names_only_verbs_that_there_are() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split_once('`'));
-    let verbs: Vec<&str> = rows.map(|(verb, _)| verb.split(' ').next().unwrap()).collect();
-    let folder = tempfile::tempdir().unwrap();
-    assert!(verbs.contains(&"autotune"), "{verbs:?}");
-    for verb in verbs {
-        let output = kbench(folder.path(), &[verb, "--help"]).output().unwrap();
-        assert!(output.status.success(), "README promises `{verb}`");
-    }
-}
-
-#[test]
-fn readmes_table_is_valid() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let (_, rest) = readme.split_once("```toml\n").expect("README has an example");
-    let (table, _) = rest.split_once("```").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = "[package]\nname = \"readme\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
-    fs::create_dir(folder.path().join("src")).unwrap();
-    fs::write(folder.path().join("Cargo.toml"), format!("{manifest}{table}")).unwrap();
-    for file in ["src/lib.rs", "src/scale.cu", "src/reference.c"] {
-        fs::write(folder.path().join(file), "").unwrap();
-    }
-    let shown = shown(folder.path(), &["check"]);
-    assert!(shown.starts_with("exit 0\n") && shown.ends_with("---\n"), "{shown}");
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! What README.md and the documents promise.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use model::{kbench, shown};
+
+mod model;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The first block of TOML of a document.
+fn example(path: &str) -> String {
+    let text = read(path);
+    let (_, rest) = text.split_once("```toml\n").unwrap_or_else(|| panic!("{path} has no example"));
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn readme_names_only_existing_verbs() {
+    let readme = read("README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split_once('`'));
+    let verbs: Vec<&str> = rows.map(|(verb, _)| verb.split(' ').next().unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    assert!(verbs.contains(&"autotune"), "{verbs:?}");
+    for verb in verbs {
+        let output = kbench(folder.path(), &[verb, "--help"]).output().unwrap();
+        assert!(output.status.success(), "README promises `{verb}`");
+    }
+}
+
+#[test]
+fn the_example_of_readme_is_a_valid_table() {
+    let table = example("README.md");
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "[package]\nname = \"readme\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+    fs::create_dir(folder.path().join("src")).unwrap();
+    fs::write(folder.path().join("Cargo.toml"), format!("{manifest}{table}")).unwrap();
+    for file in ["src/lib.rs", "src/scale.cu", "src/reference.c"] {
+        fs::write(folder.path().join(file), "").unwrap();
+    }
+    let shown = shown(folder.path(), &["check"]);
+    assert!(shown.starts_with("exit 0\n") && shown.ends_with("---\n"), "{shown}");
+    assert_eq!(table, example("cargo-kbench/docs/table.md"), "both explain the same example");
+}
+
+#[test]
+fn readme_stays_short() {
+    assert!(read("README.md").lines().count() <= 200);
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut documents = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for folder in [
+        "cargo-kbench/docs",
+        "cargo-kbench/benches",
+        "cargo-kbench/benches/replay",
+        "kernels",
+        "kernels/matmul",
+        "kernels/sdpa",
+        "kernels/sdpa-cpu",
+        "tests/trust",
+    ] {
+        let files =
+            fs::read_dir(root().join(folder)).unwrap().map(|file| Path::new(folder).join(file.unwrap().file_name()));
+        let pages = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        documents.extend(pages.map(|path| path.display().to_string()));
+    }
+    let mut broken = Vec::new();
+    for document in &documents {
+        for link in links(&read(document)).into_iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let beside = Path::new(document).parent().unwrap();
+            let target = if path.is_empty() { PathBuf::from(document) } else { beside.join(path) };
+            let is_found = match fs::read_to_string(root().join(&target)) {
+                Ok(text) => anchor.is_empty() || anchors(&text).contains(anchor),
+                Err(_) => root().join(&target).is_dir() && anchor.is_empty(),
+            };
+            if !is_found {
+                broken.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The targets of the links of a text in Markdown, but for those in blocks of code.
+fn links(text: &str) -> Vec<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+/// The anchors that a page gets for its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept =
+            heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>();
+        kept.replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
