@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod expr;
 pub mod file;
 pub mod gates;
+pub mod harness;
 pub mod interrupt;
 pub mod process;
 pub mod profile;

@@ -12,10 +12,12 @@ use super::plan::{self, Make, Mutant, Plan};
 use super::source::Lack;
 use super::{Audited, Fate, Outcome, Report};
 use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
-use crate::evaluate::{Attempt, Builder, Built, RunError, Setup, Workbench};
+use crate::evaluate::{Attempt, attempt, evaluate};
+use crate::gates::sanitize::run_tools;
+use crate::harness::{Builder, Built, Candidate, Harness, Opening, RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
-use crate::record::evaluation::{Evaluation, Gate, ShapeErrors};
+use crate::record::evaluation::{Evaluation, GateName, ShapeErrors};
 use crate::space::Variant;
 use crate::text::count;
 
@@ -72,12 +74,13 @@ impl Audit<'_> {
         kernel.timing.iterations = kernel.timing.iterations.min(ITERATIONS);
         kernel.timing.warmup = kernel.timing.warmup.min(WARMUP);
 
-        let mut bench = self.bench(&kernel);
-        let device = bench.open(None)?;
-        let attempt = bench.builder.build(self.variant)?;
+        let mut harness = self.open(&kernel, None)?;
+        let device = harness.context.device.clone();
+        let candidate = Candidate::from(self.variant);
+        let attempt = attempt(&harness.context.builder, &candidate)?;
         let built = attempt.result.as_ref().ok().cloned();
         let began = Instant::now();
-        let evaluation = bench.evaluate(self.variant, attempt, None)?;
+        let evaluation = evaluate(&mut harness, &candidate, attempt, None)?;
         // A mutant that is silent for longer than all checks and samples of the kernel took, twice, hangs.
         let deadline = (2 * began.elapsed().as_secs() + 1).clamp(SHORTEST, kernel.timing.timeout_seconds.max(SHORTEST));
         let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
@@ -85,7 +88,7 @@ impl Audit<'_> {
         };
         let mut plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
         observer.planned(&device, &plan.mutants);
-        let builder = bench.builder.clone();
+        let builder = harness.context.builder.clone();
         let mut of_mutants = kernel.clone();
         of_mutants.timing.timeout_seconds = deadline;
         let own = Own { kernel: of_mutants, built, evaluation, builder };
@@ -102,8 +105,9 @@ impl Audit<'_> {
         }))
     }
 
-    fn bench<'b>(&'b self, kernel: &'b Kernel) -> Workbench<'b> {
-        Workbench::new(self.setup, self.package, kernel)
+    /// Opens the device for a kernel; a mutation has the worker change what the kernel did.
+    fn open<'b>(&'b self, kernel: &'b Kernel, mutation: Option<Mutation>) -> Result<Harness<'b>, RunError> {
+        Harness::open(self.setup, self.package, kernel, Opening { mutation, ..Opening::default() })
     }
 
     fn all(&self, own: &Own<'_>, plan: &mut Plan, observer: &mut dyn Observer) -> Result<Vec<Audited>, RunError> {
@@ -176,13 +180,13 @@ impl Audit<'_> {
                 (kernel, self.variant, Some(path))
             }
         };
-        let attempt = own.builder.of(&kernel).build(variant)?;
+        let attempt = attempt(&own.builder.of(&kernel), &variant.into())?;
         if is_interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }
         let build = match &attempt.result {
             // A change that does not compile is no mutant.
-            Err(failure) if source.is_some() && failure.rejection.gate == Gate::Compile => {
+            Err(failure) if source.is_some() && failure.rejection.gate == GateName::Compile => {
                 Err(format!("it does not compile: {}", failure.rejection.message))
             }
             _ => Ok((kernel, attempt)),
@@ -202,14 +206,14 @@ impl Audit<'_> {
         {
             return Ok(Fate::Equivalent { why: "the machine code is the same".to_owned() });
         }
-        let mut bench = self.bench(&kernel);
-        if let Make::Wrapper { fault, outputs, input } = &mutant.make {
-            let blobs = own.evaluation.builds.iter().map(|build| build.binary_hash.clone()).collect();
-            bench.mutate(Mutation { blobs, fault: *fault, outputs: outputs.clone(), input: *input });
-        }
-        bench.open(None)?;
-        let evaluation = bench.evaluate(self.variant, attempt, None)?;
-        drop(bench);
+        let mutation = match &mutant.make {
+            Make::Wrapper { fault, outputs, input } => {
+                let blobs = own.evaluation.builds.iter().map(|build| build.binary_hash.clone()).collect();
+                Some(Mutation { blobs, fault: *fault, outputs: outputs.clone(), input: *input })
+            }
+            Make::Toggles(_) | Make::Source(_) => None,
+        };
+        let evaluation = evaluate(&mut self.open(&kernel, mutation)?, &self.variant.into(), attempt, None)?;
         if let Some(rejection) = evaluation.rejection() {
             return Ok(Fate::Killed { rejection: rejection.clone(), in_force: true });
         }
@@ -248,10 +252,10 @@ impl Audit<'_> {
 
     /// The errors of another variant, launched as it should be.
     fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
-        let mut bench = self.bench(&own.kernel);
-        bench.open(None)?;
-        let attempt = bench.builder.build(variant)?;
-        Ok(bench.evaluate(variant, attempt, None)?.errors)
+        let mut harness = self.open(&own.kernel, None)?;
+        let candidate = Candidate::from(variant);
+        let attempt = attempt(&harness.context.builder, &candidate)?;
+        Ok(evaluate(&mut harness, &candidate, attempt, None)?.errors)
     }
 
     /// Runs a changed source under the sanitizers that the table denies; without a barrier, under racecheck in any case, since what
@@ -275,9 +279,9 @@ impl Audit<'_> {
         }
         let names: Vec<&str> = sanitize.tools.iter().map(|tool| tool.name()).collect();
         let names = names.join(", ");
-        let mut bench = self.bench(&kernel);
-        match bench.open(None).and_then(|_| bench.sanitize(self.variant)) {
-            Ok(sanitized) => Ok(match sanitized.and_then(|sanitized| sanitized.rejection) {
+        let opened = self.open(&kernel, None);
+        match opened.and_then(|mut harness| run_tools(&mut harness, &self.variant.into())) {
+            Ok(sanitized) => Ok(match sanitized.rejection {
                 Some(rejection) => {
                     let code = rejection.code.to_string();
                     let in_force = denied.iter().any(|tool| tool.name() == code);

@@ -5,16 +5,16 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use kbench_runtime::protocol::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BaselineKind, DEFAULT};
-use crate::evaluate::{Entrant, RunError, Workbench};
+use crate::evaluate::{attempt, evaluate};
 use crate::file;
+use crate::gates::performance::{Entrant, JudgedSpeedup, compare};
+use crate::harness::{Candidate, Harness, RunError};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::space::Settings;
-use crate::tune::Comparison;
 
 /// What the file calls itself.
 pub const FORMAT: &str = "kbench-bench";
@@ -75,7 +75,7 @@ pub struct BenchRecord {
     /// Its time.
     pub timing: TimingRecord,
     /// Speed-up of the candidate over it; none for the candidate itself.
-    pub speedup: Option<Comparison>,
+    pub speedup: Option<JudgedSpeedup>,
     /// 10^12 floating-point operations a second, where the table says how many there are.
     pub tflops: Option<f64>,
     /// 10^9 bytes a second, where the table says how many are moved.
@@ -105,32 +105,31 @@ impl BenchFile {
     }
 }
 
-/// A kernel on the bench with what is known of its variants.
+/// A kernel on an open device with what is known of its candidates.
 pub struct SideBySide<'a, 'b> {
-    bench: &'b mut Workbench<'a>,
-    device: &'b DeviceInfo,
+    harness: &'b mut Harness<'a>,
     tried: HashMap<String, Evaluation>,
 }
 
 impl<'a, 'b> SideBySide<'a, 'b> {
-    /// On an open bench.
-    pub fn new(bench: &'b mut Workbench<'a>, device: &'b DeviceInfo) -> Self {
-        Self { bench, device, tried: HashMap::new() }
+    /// On an open device.
+    pub fn new(harness: &'b mut Harness<'a>) -> Self {
+        Self { harness, tried: HashMap::new() }
     }
 
-    /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each variant has passed
-    /// gates 1 and 2 before; what has not is named, and not measured.
-    pub fn measure(&mut self, shape: usize, candidate: &Entrant) -> Result<BenchEntry, RunError> {
-        let kernel = self.bench.kernel;
+    /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each candidate has passed
+    /// the gates up to correctness before; what has not is named, and not measured.
+    pub fn measure(&mut self, shape: usize, candidate: &Candidate) -> Result<BenchEntry, RunError> {
+        let kernel = self.harness.kernel();
         let place = &kernel.shapes[shape];
         let mut entry = BenchEntry {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),
-            device: self.device.into(),
+            device: (&self.harness.context.device).into(),
             shape: place.name.clone(),
             dims: place.dims.iter().cloned().collect(),
             timing: (&kernel.timing).into(),
-            candidate: self.name(candidate),
+            candidate: self.name(&Entrant::Candidate(candidate.clone())),
             entries: Vec::new(),
             unavailable: BTreeMap::new(),
             warnings: Vec::new(),
@@ -138,24 +137,24 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let default = &kernel.space.default;
-        let mut entrants = vec![candidate.clone()];
-        if !matches!(candidate, Entrant::Variant(variant) if variant == default) {
-            entrants.push(Entrant::Variant(default.clone()));
+        let mut entrants = vec![Entrant::Candidate(candidate.clone())];
+        if !candidate.is(default) {
+            entrants.push(Entrant::Candidate(default.into()));
         }
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
         let mut right = Vec::new();
         for entrant in entrants {
             let name = self.name(&entrant);
-            let variant = match &entrant {
+            let judged = match &entrant {
                 Entrant::Baseline(index) => match &kernel.baselines[*index].kind {
-                    BaselineKind::Variant(variant) => Some(Entrant::Variant(variant.clone())),
+                    BaselineKind::Variant(variant) => Some(variant.into()),
                     _ => None,
                 },
-                variant => Some(variant.clone()),
+                Entrant::Candidate(candidate) | Entrant::Again(candidate) => Some(candidate.clone()),
             };
-            let rejection = match variant {
-                Some(variant) => {
-                    let evaluation = self.evaluation(&variant)?;
+            let rejection = match judged {
+                Some(candidate) => {
+                    let evaluation = self.evaluation(&candidate)?;
                     entry.warnings.extend(evaluation.warnings.iter().map(|warning| format!("{name}: {warning}")));
                     evaluation.rejection().cloned()
                 }
@@ -171,27 +170,27 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             }
         }
         let (right, names): (Vec<Entrant>, Vec<String>) = right.into_iter().unzip();
-        let compared = self.bench.compare(shape, &right)?;
+        let compared = compare(self.harness, shape, &right)?;
         entry.warnings.extend(compared.warnings.iter().cloned());
-        let label = self.bench.entrant_name(candidate);
+        let label = candidate.label(kernel);
         for (entrant, name) in right.iter().zip(names) {
-            let measured_as = self.bench.entrant_name(entrant);
+            let measured_as = entrant.name(kernel);
             let Some(measured) = compared.entry(&measured_as) else {
                 entry.unavailable.extend(compared.unavailable.get(&measured_as).map(|why| (name, why.clone())));
                 continue;
             };
             let variant = match entrant {
-                Entrant::Variant(variant) | Entrant::Proposed(_, variant) => Some(variant),
+                Entrant::Candidate(candidate) => Some(&candidate.variant),
                 Entrant::Baseline(_) | Entrant::Again(_) => None,
             };
             let tried = variant.and_then(|_| self.tried.get(&measured_as));
             let builds = tried.map(|evaluation| &evaluation.builds);
-            let (flops, bytes) = self.bench.builder.point(kernel, shape, variant.unwrap_or(default)).work();
+            let (flops, bytes) = self.harness.context.point(shape, variant.unwrap_or(default)).work();
             let p50 = measured.timing.summary.p50;
             entry.entries.push(BenchRecord {
                 toggles: variant.map(|variant| kernel.space.settings(variant)),
                 timing: measured.timing.clone(),
-                speedup: Comparison::of(&compared, &label, &measured_as).filter(|_| name != entry.candidate),
+                speedup: JudgedSpeedup::of(&compared, &label, &measured_as).filter(|_| name != entry.candidate),
                 // Operations a nanosecond are 10^9 a second.
                 tflops: flops.map(|flops| flops / p50 / 1e3),
                 gbytes: bytes.map(|bytes| bytes / p50),
@@ -206,25 +205,19 @@ impl<'a, 'b> SideBySide<'a, 'b> {
     }
 
     fn name(&self, entrant: &Entrant) -> String {
+        let kernel = self.harness.kernel();
         match entrant {
-            Entrant::Variant(variant) if *variant == self.bench.kernel.space.default => DEFAULT.to_owned(),
-            entrant => self.bench.entrant_name(entrant),
+            Entrant::Candidate(candidate) if candidate.is_default(kernel) => DEFAULT.to_owned(),
+            entrant => entrant.name(kernel),
         }
     }
 
-    /// What gates 1 and 2 say of a variant, asked once.
-    fn evaluation(&mut self, entrant: &Entrant) -> Result<&Evaluation, RunError> {
-        let (source, variant) = match entrant {
-            Entrant::Variant(variant) => (None, variant),
-            Entrant::Proposed(source, variant) => (Some(source), variant),
-            Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("judged where it is compared"),
-        };
-        let label = self.bench.entrant_name(entrant);
+    /// The verdict of the gates up to correctness on a candidate, asked once.
+    fn evaluation(&mut self, candidate: &Candidate) -> Result<&Evaluation, RunError> {
+        let label = candidate.label(self.harness.kernel());
         if !self.tried.contains_key(&label) {
-            let evaluation = self.bench.on(source, |bench| {
-                let attempt = bench.builder.build(variant)?;
-                bench.evaluate(variant, attempt, None)
-            })?;
+            let attempt = attempt(&self.harness.context.builder, candidate)?;
+            let evaluation = evaluate(self.harness, candidate, attempt, None)?;
             self.tried.insert(label.clone(), evaluation);
         }
         Ok(&self.tried[&label])

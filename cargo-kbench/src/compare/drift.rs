@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{Attempt, Builder, Built};
+use crate::evaluate::Attempt;
 use crate::file;
 use crate::gates::resources::occupancy;
+use crate::harness::{Builder, Built};
 use crate::space::{Space, Variant};
 
 const FORMAT: &str = "kbench-resources";

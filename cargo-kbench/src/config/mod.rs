@@ -127,6 +127,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The names of some shapes.
+    pub fn shape_names(&self, shapes: &[usize]) -> Vec<&str> {
+        shapes.iter().map(|&shape| self.shapes[shape].name.as_str()).collect()
+    }
+
     /// The shapes that an objective is a mean over: indices, ascending.
     pub fn mean_shapes(&self) -> impl Iterator<Item = usize> + '_ {
         self.objectives.iter().flat_map(|objective| {

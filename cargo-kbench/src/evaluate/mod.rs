@@ -1,341 +1,290 @@
-//! One kernel on the bench: builds its variants, runs them through the gates, compares them. Both `gate` and `autotune`
-//! stand on this; only what they ask for differs.
-
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+//! One candidate on its way: built, checked and timed, unless that is known already; then through the gates that are left.
 
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::{DeviceInfo, Mutation};
+use kbench_runtime::protocol::CheckJob;
 
-pub use build::{Attempt, BuildFailure, Builder, Built};
-pub use compare::{Compared, Entrant};
+use jobs::Jobs;
+
+use crate::config::Objective;
+use crate::gates::correctness::{Check, first_look, without_tolerance};
+use crate::gates::performance::{impossible, time};
+use crate::gates::{GATES, Trial};
+use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, RunError, Step, caught};
+use crate::record::evaluation::{Checked, Evaluation};
+use crate::record::journal::Record;
+
+pub use attempt::{Attempt, BuildFailure, attempt};
+pub use complete::complete;
 pub use dead::dead_toggles;
-pub use doing::{Doing, Step};
-pub use one::Race;
-pub use profile::Judged;
-pub use proposed::Proposed;
 
-use crate::build::resolve::device_kind;
-use crate::build::{Artifact, CompileError, Compiler, Unit};
-use crate::config::{Backend, Init, Kernel, Objective, Package, ReferenceKind};
-use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
-use crate::profile::ceilings::Ceilings;
-use crate::record::evaluation::SourceRecord;
-use crate::record::journal::{Journal, Known, Record, Round};
-use crate::space::{Settings, Variant};
-
-mod arch;
-mod build;
-mod ceilings;
-mod check;
-mod circumstances;
-mod compare;
+mod attempt;
+mod complete;
 mod dead;
-mod doing;
+mod jobs;
 mod objectives;
-mod one;
-mod profile;
-mod programs;
-mod proposed;
-mod reference;
-mod sanitize;
 
-use arch::arch_for;
+/// How much slower than needed the loser of an earlier run's race must be not to race again.
+const RACE_RECALLED: f64 = 1.2;
 
-/// What ends a run, as opposed to a variant.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// No device, no worker, or Ctrl-C.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// A tool is missing.
-    #[error(transparent)]
-    Tool(CompileError),
-    /// The reference does not build or run, or the inputs cannot be made.
-    #[error("kernel `{kernel}` has nothing to be compared with: {message}")]
-    Reference {
-        /// The kernel.
-        kernel: String,
-        /// Why, in the compiler's words.
-        message: String,
-    },
-    /// The reference is a program that cannot run here.
-    #[error("the reference of kernel `{kernel}` is unavailable: {message}")]
-    Unavailable {
-        /// The kernel.
-        kernel: String,
-        /// Why, in the program's words.
-        message: String,
-    },
-    /// No architecture to compile for.
-    #[error("{0}")]
-    NoArch(String),
-    /// A sanitizer that is there and does not work here.
-    #[error("the sanitizer {tool} does not work: {message}")]
-    Sanitizer {
-        /// Its name in the table.
-        tool: &'static str,
-        /// Why.
-        message: String,
-    },
-    /// The objective is energy, and the device cannot tell it.
-    #[error("the objective `energy` of kernel `{kernel}` cannot be measured on {device}: {message}")]
-    Energy {
-        /// The kernel.
-        kernel: String,
-        /// The device's name.
-        device: String,
-        /// Why.
-        message: String,
-    },
-    /// A file.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-/// The tools, the device and the folder that evaluations share.
+/// A search's measuring: as many samples as tell a median, the finals take the rest.
 #[derive(Debug, Clone, Copy)]
-pub struct Setup<'a> {
-    /// Builds variants and references.
-    pub compiler: &'a Compiler,
-    /// Index of the device.
-    pub device: u32,
-    /// `<target>/kbench`: reference results, ceilings and files for programs are kept there.
-    pub work_directory: &'a Path,
-    /// Hears of work that takes a while and that nobody asked for.
-    pub notify: fn(&Notice),
+pub struct Race {
+    /// Nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and its
+    /// [record says so](Evaluation::is_raced).
+    pub bar: Option<f64>,
 }
 
-/// Work that takes a while and that nobody asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// The ceilings of a device are measured, once for all later runs.
-    Ceilings {
-        /// The device's name.
-        device: String,
-    },
+/// Builds a candidate and runs it through every gate that the table asks for, in their order.
+pub fn gate(harness: &mut Harness<'_>, candidate: Candidate, reporter: &mut dyn Reporter) -> Result<Trial, RunError> {
+    let doing = harness.doing.clone();
+    doing.set(Step::Compiling);
+    let (kernel, device) = (harness.kernel(), harness.context.device.clone());
+    reporter.event(Event::Started {
+        kernel,
+        device: Some(&device),
+        total: 1,
+        doing: &doing,
+        finals: std::time::Duration::ZERO,
+    });
+    let attempt = attempt(&harness.context.builder, &candidate)?;
+    let evaluation = evaluate(harness, &candidate, attempt, None)?;
+    let mut trial = Trial::new(candidate, evaluation);
+    trial.run(GATES, harness, reporter)?;
+    Ok(trial)
 }
 
-/// One kernel with all that is needed to try its variants.
-pub struct Workbench<'a> {
-    /// The kernel.
-    pub kernel: &'a Kernel,
-    /// Builds its variants.
-    pub builder: Builder<'a>,
-    worker_options: WorkerOptions,
-    executor: Executor,
-    tools: sanitize::Tools,
-    /// Asked for once; the error is why they are not known.
-    ceilings: Option<Result<Ceilings, String>>,
-    /// `<target>/kbench`.
-    work_directory: &'a Path,
-    notify: fn(&Notice),
-    device: Option<DeviceInfo>,
-    files: HashMap<PathBuf, String>,
-    references: Vec<(Unit, Artifact)>,
-    programs: reference::Programs,
-    known: Known,
-    /// Who was the first with a key.
-    keys: HashMap<String, (Settings, Option<SourceRecord>)>,
-    journal: Option<Journal>,
-    /// What evaluations measure.
-    objectives: Vec<Objective>,
-    /// What the device's time went to.
-    pub times: DeviceTimes,
-    /// What is done now.
-    pub doing: Doing,
-    /// How long the compiler had been busy before.
-    busy_before: Duration,
+/// Checks in full a candidate that a search evaluated and that may win, and runs it through the gates that judge it alone. Its
+/// evaluation is changed where one rejects it.
+pub fn judge_alone(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    evaluation: &mut Evaluation,
+    reporter: &mut dyn Reporter,
+) -> Result<(), RunError> {
+    complete(harness, candidate, evaluation)?;
+    let mut trial = Trial::new(candidate.clone(), evaluation.clone());
+    trial.run(GATES.into_iter().filter(|gate| !gate.is_joint()), harness, reporter)?;
+    *evaluation = trial.evaluation;
+    Ok(())
 }
 
-/// What the time of a device and its worker went to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DeviceTimes {
-    /// Checks of variants, references and inputs included.
-    pub verify: Duration,
-    /// Timing, and what is checked after it.
-    pub time: Duration,
-    /// Sanitizers and profilers.
-    pub tools: Duration,
-}
-
-impl<'a> Workbench<'a> {
-    /// A bench for one kernel of a package.
-    pub fn new(setup: Setup<'a>, package: &'a Package, kernel: &'a Kernel) -> Self {
-        let compiler = setup.compiler;
-        let options = WorkerOptions {
-            runner: kernel.runner.clone(),
-            tool: Vec::new(),
-            device: device_kind(kernel.implementation.backend),
-            index: setup.device,
-            cache: setup.work_directory.join("references"),
-            mutation: None,
-        };
-        Self {
-            kernel,
-            builder: Builder::new(package, kernel, compiler),
-            executor: Executor::new(options.clone()),
-            worker_options: options,
-            tools: sanitize::Tools::default(),
-            ceilings: None,
-            notify: setup.notify,
-            work_directory: setup.work_directory,
-            device: None,
-            files: HashMap::new(),
-            references: Vec::new(),
-            programs: reference::Programs::default(),
-            known: Known::default(),
-            keys: HashMap::new(),
-            journal: None,
-            objectives: vec![Objective::P50],
-            times: DeviceTimes::default(),
-            doing: Doing::default(),
-            busy_before: compiler.busy(),
-        }
-    }
-
-    /// Has the worker spoil what the kernel does, for an audit. To be called before [`Workbench::open`].
-    pub fn mutate(&mut self, mutation: Mutation) {
-        self.worker_options.mutation = Some(mutation);
-        self.executor = Executor::new(self.worker_options.clone());
-    }
-
-    /// Opens the device, settles what to compile for, finds the sanitizers, and builds the reference. `first` is what will be
-    /// built first, where that is known.
-    pub fn open(&mut self, first: Option<&Variant>) -> Result<DeviceInfo, RunError> {
-        let device = self.open_beside_compilers(first)?;
-        if self.kernel.implementation.backend == Backend::Cuda {
-            self.builder.arch = Some(arch_for(&self.kernel.arch, &device)?);
-        }
-        self.builder.multiprocessors = device.multiprocessors;
-        self.device = Some(device.clone());
-        self.find_sanitizers()?;
-        self.add_files(self.kernel)?;
-        for shape in self.builder.shapes.clone() {
-            self.reference(self.kernel, shape, &self.kernel.space.default)?;
-        }
-        Ok(device)
-    }
-
-    /// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
-    /// their cache then; what goes wrong goes wrong again where it is asked for.
-    fn open_beside_compilers(&mut self, first: Option<&Variant>) -> Result<DeviceInfo, RunError> {
-        let (kernel, builder) = (self.kernel, self.builder.clone());
-        let default = &kernel.space.default;
-        let is_known = builder.is_settled();
-        thread::scope(|scope| {
-            if let Some(first) = first.filter(|_| is_known) {
-                scope.spawn(|| builder.build(first));
-            }
-            if let (ReferenceKind::Function(function), true) = (&kernel.reference.kind, is_known) {
-                let precision = Some(kernel.reference.precision);
-                let unit = builder.unit(kernel, function, kernel.search.shape, default, precision);
-                scope.spawn(|| unit.map(|unit| builder.compiler.compile(&unit)));
-            }
-            Ok(self.executor.device()?)
-        })
-    }
-
-    /// Makes the tensor files of a kernel known.
-    fn add_files(&mut self, kernel: &Kernel) -> Result<(), RunError> {
-        for tensor in &kernel.tensors {
-            if let Init::File { path, .. } = &tensor.init
-                && !self.files.contains_key(path)
-            {
-                let bytes = std::fs::read(path)
-                    .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-                let hash = fingerprint::of_bytes(&bytes);
-                self.executor.add_blob(&hash, path);
-                self.files.insert(path.clone(), hash);
+/// Checks a built candidate and times it at the search's shape. What is known already is not run again.
+///
+/// In a race it is measured only until its place is known.
+pub fn evaluate(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    attempt: Attempt,
+    race: Option<Race>,
+) -> Result<Evaluation, RunError> {
+    let kernel = harness.kernel();
+    let mut evaluation = Evaluation::new(kernel.space.settings(&candidate.variant), attempt.warnings);
+    evaluation.source = candidate.source_record();
+    match attempt.result {
+        Ok(built) => {
+            evaluation.builds = built.records(kernel);
+            let subject = Subject { candidate, built: &built, race };
+            match caught(subject.measure(harness, &mut evaluation))? {
+                Ok(Some(known)) => return Ok(known),
+                Ok(None) => {}
+                Err(rejection) => evaluation.reject(rejection),
             }
         }
-        Ok(())
+        Err(BuildFailure { rejection, built }) => {
+            evaluation.builds = built.map(|built| built.records(kernel)).unwrap_or_default();
+            evaluation.reject(rejection);
+        }
+    }
+    harness.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
+    Ok(evaluation)
+}
+
+/// A candidate that is built and to be measured.
+#[derive(Clone, Copy)]
+struct Subject<'s> {
+    candidate: &'s Candidate,
+    built: &'s Built,
+    race: Option<Race>,
+}
+
+impl Subject<'_> {
+    /// Nanoseconds above which timing stops. Another objective than p50 may be worth a longer time.
+    fn stop_above(self, harness: &Harness<'_>) -> Option<f64> {
+        self.race.and_then(|race| race.bar).filter(|_| harness.context.objectives == [Objective::P50])
     }
 
-    /// Has evaluations measure all that the kernel's objectives need, on an open device; an error where it cannot.
-    pub fn pursue_objectives(&mut self) -> Result<(), RunError> {
-        if self.kernel.objectives.contains(&Objective::Energy)
-            && let Err(message) = self.executor.meter()?
+    /// A search checks in full what may win, before it counts.
+    fn wanted(self) -> Checked {
+        if self.race.is_some() { Checked::OneSeed } else { Checked::InFull }
+    }
+
+    /// Fills in the evaluation; gives the evaluation that is known in place of a new one, where there is one. A rejection here is one
+    /// that needs no measurement.
+    fn measure(self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<Option<Evaluation>, Halt> {
+        let kernel = harness.kernel();
+        objectives::of_resources(&harness.context, self.candidate, self.built)?;
+        let mut jobs = Jobs::new(harness, self.candidate, self.built)?;
+        // What races is looked at in the finals.
+        for job in jobs.times_mut() {
+            (job.hurry, job.renew) = (self.race.is_some(), self.race.is_none());
+        }
+        // The same key whatever there is to beat: see `serves`.
+        evaluation.key = key(harness, &jobs, self.built, &evaluation.warnings)?;
+        if let Some(known) = self.recall(harness, evaluation)? {
+            return Ok(Some(known));
+        }
+        evaluation.checked = self.wanted();
+        jobs.time.stop_above_ns = self.stop_above(harness);
+        if let Err(rejection) = caught(self.run(harness, jobs, evaluation))? {
+            evaluation.reject(rejection);
+        }
+        objectives::set(&harness.context, evaluation, self.candidate, self.built);
+        harness.results.tried(&evaluation.key, &evaluation.toggles, evaluation.source.as_ref());
+        harness.results.add(evaluation.clone(), self.candidate.is_default(kernel));
+        Ok(None)
+    }
+
+    /// What is known of a candidate with this key: from its twin in this run, or from the journal. The default is measured in every run:
+    /// it shows whether the machine is what it was.
+    fn recall(self, harness: &mut Harness<'_>, evaluation: &Evaluation) -> Result<Option<Evaluation>, RunError> {
+        let Evaluation { toggles, source, key, builds, .. } = evaluation;
+        let stop_above = self.stop_above(harness);
+        let Some((known, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
+        if is_earlier && self.candidate.is_default(harness.context.kernel)
+            || !serves(known, is_earlier, stop_above, self.wanted())
         {
-            let device = self.executor.device()?.name;
-            return Err(RunError::Energy { kernel: self.kernel.name.clone(), device, message });
+            return Ok(None);
         }
-        self.objectives.clone_from(&self.kernel.objectives);
-        Ok(())
-    }
-
-    /// Time spent compiling for this bench, all threads together.
-    pub fn compiled(&self) -> Duration {
-        self.builder.compiler.busy().saturating_sub(self.busy_before)
-    }
-
-    /// Does what runs under a tool; what it checks and times besides counts as that.
-    pub fn under_tools<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        let (result, rest) = self.beside_what_counts(work);
-        self.times.tools += rest;
-        result
-    }
-
-    /// Does what is timing on the whole; what it checks besides counts as that.
-    pub fn as_timing<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        let (result, rest) = self.beside_what_counts(work);
-        self.times.time += rest;
-        result
-    }
-
-    /// Does something, and gives the time it took but for what it accounted for.
-    fn beside_what_counts<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> (R, Duration) {
-        let accounted = |times: DeviceTimes| times.verify + times.time + times.tools;
-        let (started, before) = (Instant::now(), accounted(self.times));
-        let result = work(self);
-        (result, (started.elapsed() + before).saturating_sub(accounted(self.times)))
-    }
-
-    /// Keeps a journal from here on, and uses what it knows.
-    pub fn attach(&mut self, journal: Journal, known: Known) {
-        self.journal = Some(journal);
-        self.known = known;
-    }
-
-    /// Works on variants of a proposed source, or of the kernel's own.
-    pub fn on<R>(&mut self, source: Option<&Arc<Proposed>>, work: impl FnOnce(&mut Self) -> R) -> R {
-        let before = std::mem::replace(&mut self.builder.source, source.cloned());
-        let result = work(self);
-        self.builder.source = before;
-        result
-    }
-
-    /// A variant of the source at work, to be compared.
-    pub fn entrant(&self, variant: &Variant) -> Entrant {
-        match &self.builder.source {
-            None => Entrant::Variant(variant.clone()),
-            Some(source) => Entrant::Proposed(Arc::clone(source), variant.clone()),
+        let is_new = !harness.results.is_tried(key);
+        let mut known = Evaluation {
+            toggles: toggles.clone(),
+            source: source.clone(),
+            builds: builds.clone(),
+            twin: harness.results.twin(key, toggles, source.as_ref()),
+            recalled: known.recalled || is_earlier,
+            resumed: !is_earlier && !known.recalled && is_new,
+            ..known.clone()
+        };
+        // The record may be of a search with other objectives, or weights, and the same measurements.
+        objectives::set(&harness.context, &mut known, self.candidate, self.built);
+        if is_new {
+            harness.results.tried(key, toggles, source.as_ref());
         }
+        // What a run that is resumed recorded stands already.
+        if !is_new || is_earlier {
+            harness.record(&Record::Evaluation(Box::new(known.clone())))?;
+        }
+        if is_earlier {
+            harness.results.add(known.clone(), false);
+        }
+        Ok(Some(known))
     }
 
-    /// The name of a variant of the source at work.
-    pub fn label(&self, variant: &Variant) -> String {
-        self.entrant_name(&self.entrant(variant))
-    }
-
-    /// Why earlier runs count for nothing, where they do not.
-    pub fn drifted(&self) -> Option<&str> {
-        self.known.drifted.as_deref()
-    }
-
-    /// What proposers handed in before the run that is resumed was cut off.
-    pub fn known_rounds(&self) -> &[Round] {
-        &self.known.rounds
-    }
-
-    /// Appends a record, where a journal is kept.
-    pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
-        if let Some(journal) = &mut self.journal {
-            journal.append(record)?;
+    /// Runs the jobs, cheapest first, until one shows that the candidate is out.
+    fn run(self, harness: &mut Harness<'_>, jobs: Jobs, evaluation: &mut Evaluation) -> Result<(), Halt> {
+        let kernel = harness.kernel();
+        for build in &self.built.builds {
+            harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+        }
+        let demand = jobs.demand;
+        let in_full = evaluation.checked == Checked::InFull;
+        for (shape, job) in jobs.checks {
+            let job = if in_full { job } else { first_look(job) };
+            let check = Check { kernel, shape: &kernel.shapes[shape].name };
+            evaluation.errors.push(check.run(harness, job, &mut evaluation.warnings)?);
+        }
+        for (shape, job, after) in std::iter::once((kernel.search.shape, jobs.time, jobs.after)).chain(jobs.more) {
+            let name = &kernel.shapes[shape].name;
+            let (timing, energy) = time(harness, name, job, &mut evaluation.warnings)?;
+            if timing.is_raced() {
+                // It is out of the race, whatever else is to be said of it.
+                evaluation.timing = Some(timing);
+                return Ok(());
+            }
+            if shape == kernel.search.shape {
+                (evaluation.timing, evaluation.energy) = (Some(timing), energy);
+            } else {
+                evaluation.more_timings.push(timing);
+            }
+            if in_full {
+                Check { kernel, shape: name }.run_after(harness, after)?;
+            }
+        }
+        // What races is judged in the finals: a search measures no ceilings.
+        if let (Some(timing), None) = (&evaluation.timing, self.race)
+            && let Some(rejection) = impossible(harness, &demand, timing)?
+        {
+            return Err(rejection.into());
         }
         Ok(())
+    }
+}
+
+/// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.
+fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String]) -> Result<String, RunError> {
+    let kernel = harness.kernel();
+    let answers = harness.counted_as(
+        |times| &mut times.verify,
+        |harness| {
+            let mut answers = Vec::new();
+            for (shape, job) in &jobs.checks {
+                let name = &kernel.shapes[*shape].name;
+                answers.extend(harness.refer_check(kernel, name, &without_tolerance(job))?);
+            }
+            Ok::<_, RunError>(answers)
+        },
+    )?;
+    let named = Named { built: &built.builds };
+    let checks: Vec<CheckJob> = jobs.checks.iter().map(|(_, job)| named.check(job)).collect();
+    let more = jobs.more.iter().map(|(_, time, after)| (named.time(time), named.check(after)));
+    let more: Vec<_> = more.collect();
+    let (time, after) = (named.time(&jobs.time), named.check(&jobs.after));
+    let jobs = (checks, time, after, more, answers);
+    let circumstances = harness.context.circumstances();
+    Ok(fingerprint::of("evaluation", &(circumstances, jobs, &kernel.gates.correctness, warnings)))
+}
+
+/// Whether a record is as good as a new one would be. That of a lost race is, as long as it would be lost again: by a wide margin, if it
+/// is another run's, where a few samples in a bad moment must not count for ever.
+fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>, wanted: Checked) -> bool {
+    if known.rejection().is_none() && known.checked < wanted {
+        return false;
+    }
+    let margin = if is_earlier { RACE_RECALLED } else { 1.0 };
+    let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
+    !known.is_raced() || stop_above.is_some_and(slower)
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::protocol::Sampling;
+    use kbench_runtime::stats::Summary;
+
+    use super::*;
+    use crate::record::evaluation::TimingRecord;
+    use crate::space::Settings;
+
+    #[test]
+    fn a_lost_race_serves_only_while_it_would_be_lost_again() {
+        let summary = Summary::of(&[100.0; 10]).unwrap();
+        let mut known = Evaluation::new(Settings::default(), Vec::new());
+        assert!(serves(&known, false, None, Checked::OneSeed), "a rejection stays one");
+        let mut timed = |raced| {
+            let sampling = Some(Sampling { raced, ..Sampling::default() });
+            let (shape, clock) = ("s".into(), "fake".into());
+            known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+            known.clone()
+        };
+        let (full, raced) = (timed(false), timed(true));
+        assert!(raced.is_raced() && !full.is_raced());
+        for bar in [None, Some(90.0), Some(110.0)] {
+            assert!(serves(&full, false, bar, Checked::InFull) && serves(&full, true, bar, Checked::InFull));
+            assert_eq!(serves(&raced, false, bar, Checked::OneSeed), bar == Some(90.0), "{bar:?}");
+            assert!(!serves(&raced, true, bar, Checked::OneSeed), "not slow enough for that");
+        }
+        assert!(serves(&raced, true, Some(80.0), Checked::OneSeed));
+
+        let once = Evaluation { checked: Checked::OneSeed, ..full };
+        assert!(serves(&once, false, None, Checked::OneSeed) && !serves(&once, false, None, Checked::InFull));
     }
 }

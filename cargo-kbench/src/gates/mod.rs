@@ -1,16 +1,116 @@
-//! The gates: pure functions from what was measured to a verdict. One file each.
+//! The gates, a folder each: limits, run, verdict and words. Their order is that of [`GATES`].
 
-use crate::config::Level;
-use crate::record::evaluation::Rejection;
+use std::collections::BTreeMap;
 
+use crate::config::{Kernel, Level};
+use crate::harness::{Candidate, Halt, Harness, Reporter, RunError, caught};
+use crate::profile::Profile;
+use crate::record::evaluation::{Evaluation, GateName, Rejection};
+use performance::Compared;
+
+pub mod compile;
 pub mod correctness;
 pub mod counters;
-pub mod fit;
-pub mod impossible;
-pub mod launchable;
+pub mod launch;
 pub mod performance;
 pub mod resources;
 pub mod sanitize;
+
+/// All gates, in the order they are run.
+pub const GATES: [&dyn Gate; 7] = [
+    &compile::Compile,
+    &resources::Resources,
+    &launch::Launch,
+    &correctness::Correctness,
+    &sanitize::Sanitize,
+    &performance::Performance,
+    &counters::Counters,
+];
+
+/// A gate. To add one: a folder with an implementation of this, its name among [`GateName`], and a line in [`GATES`].
+pub trait Gate: Sync {
+    /// Its name in records.
+    fn name(&self) -> GateName;
+
+    /// Whether the table asks for it.
+    fn is_asked(&self, _kernel: &Kernel) -> bool {
+        true
+    }
+
+    /// Its level and its limits in words, for `check`; none if the table cannot limit it.
+    fn limits(&self, _kernel: &Kernel) -> Option<(Level, Vec<String>)> {
+        None
+    }
+
+    /// Why it judged nothing though it was run; none where it judged.
+    fn unjudged(&self, _kernel: &Kernel, _trial: &Trial) -> Option<String> {
+        None
+    }
+
+    /// Whether it judges a candidate only beside others.
+    fn is_joint(&self) -> bool {
+        false
+    }
+
+    /// Judges a candidate whose evaluation passed. The gates up to correctness judge within the evaluation, which is recalled as a
+    /// whole: they have nothing to do here.
+    fn run(&self, _harness: &mut Harness<'_>, _trial: &mut Trial, _reporter: &mut dyn Reporter) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+/// A candidate on its way through the gates, with all that was found of it.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The candidate.
+    pub candidate: Candidate,
+    /// Its record, with the verdict of the gates that were run.
+    pub evaluation: Evaluation,
+    /// Runs under sanitizers, `memcheck at small`.
+    pub sanitized: Vec<String>,
+    /// The profiles that the counters were judged by.
+    pub profiles: Vec<Profile>,
+    /// The comparisons that its performance was judged by, with their shapes' indices; empty where an earlier gate rejected it.
+    pub compared: Vec<(usize, Compared)>,
+}
+
+impl Trial {
+    /// A candidate of which the evaluation is known.
+    pub fn new(candidate: Candidate, evaluation: Evaluation) -> Self {
+        Self { candidate, evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new() }
+    }
+
+    /// Runs gates in turn, until one rejects the candidate.
+    pub fn run<'g>(
+        &mut self,
+        gates: impl IntoIterator<Item = &'g dyn Gate>,
+        harness: &mut Harness<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        let kernel = harness.kernel();
+        for gate in gates.into_iter().filter(|gate| gate.is_asked(kernel)) {
+            if self.evaluation.rejection().is_some() {
+                break;
+            }
+            if let Err(rejection) = caught(gate.run(harness, self, reporter))? {
+                self.evaluation.reject(rejection);
+            }
+        }
+        Ok(())
+    }
+
+    /// The gates that were run and judged nothing, each with the reason.
+    pub fn unjudged(&self, kernel: &Kernel) -> BTreeMap<GateName, String> {
+        let end = self.evaluation.rejection().map(|rejection| rejection.gate);
+        let run = asked(kernel).filter(|gate| end.is_none_or(|end| gate.name() < end));
+        run.filter_map(|gate| Some((gate.name(), gate.unjudged(kernel, self)?))).collect()
+    }
+}
+
+/// The gates that a kernel's table asks for, in the order they are run.
+pub fn asked(kernel: &Kernel) -> impl Iterator<Item = &'static dyn Gate> {
+    GATES.into_iter().filter(|gate| gate.is_asked(kernel))
+}
 
 /// What a finding means at a gate's level: a rejection, a warning, or nothing.
 pub fn at_level(level: Level, finding: Option<Rejection>, warnings: &mut Vec<String>) -> Option<Rejection> {
@@ -21,5 +121,34 @@ pub fn at_level(level: Level, finding: Option<Rejection>, warnings: &mut Vec<Str
             None
         }
         Level::Allow => None,
+    }
+}
+
+/// Why a gate at level `allow` judges nothing.
+fn allowed(level: Level) -> Option<String> {
+    (level == Level::Allow).then(|| "at level `allow`".to_owned())
+}
+
+/// The limits of one gate in words: `registers <= 120`.
+#[derive(Default)]
+struct Limits(Vec<String>);
+
+impl Limits {
+    fn at_most<T: std::fmt::Display>(&mut self, what: &str, limit: Option<T>) {
+        if let Some(limit) = limit {
+            self.0.push(format!("{what} <= {limit}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_gates_is_that_of_their_names() {
+        let names: Vec<GateName> = GATES.iter().map(|gate| gate.name()).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names.len(), GateName::ALL.len());
     }
 }

@@ -1,6 +1,6 @@
 //! What a search strategy is told of an evaluation.
 
-use super::evaluation::{Evaluation, Gate, Outcome as Judged};
+use super::evaluation::{Evaluation, GateName, Outcome as Judged};
 use crate::build;
 use crate::search::{Failure, Outcome, Resources};
 
@@ -16,14 +16,14 @@ impl From<&Evaluation> for Outcome {
     }
 }
 
-impl From<Gate> for Failure {
-    fn from(gate: Gate) -> Self {
+impl From<GateName> for Failure {
+    fn from(gate: GateName) -> Self {
         match gate {
-            Gate::Compile => Failure::Compile,
-            Gate::Resources => Failure::Resources,
-            Gate::Launch => Failure::Launch,
-            Gate::Correctness => Failure::Correctness,
-            Gate::Sanitize | Gate::Performance | Gate::Counters => Failure::Other,
+            GateName::Compile => Failure::Compile,
+            GateName::Resources => Failure::Resources,
+            GateName::Launch => Failure::Launch,
+            GateName::Correctness => Failure::Correctness,
+            GateName::Sanitize | GateName::Performance | GateName::Counters => Failure::Other,
         }
     }
 }

@@ -167,7 +167,7 @@ fn a_journal_is_read() {
         let settings = crate::space::Settings(vec![("A".to_owned(), crate::expr::Value::Int(a))]);
         let mut evaluation = Evaluation::new(settings, Vec::new());
         evaluation.outcome = Judged::Rejected(Rejection::new(
-            crate::record::evaluation::Gate::Resources,
+            crate::record::evaluation::GateName::Resources,
             Reason::Registers,
             "too many",
             None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::evaluate::{Doing, Step};
+use crate::harness::{Doing, Step};
 
 /// Columns of a bar.
 const WIDTH: usize = 24;

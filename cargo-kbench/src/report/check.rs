@@ -3,9 +3,9 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::style::WARN;
-use crate::config::counters::Quantifier;
-use crate::config::{Backend, BaselineKind, Kernel, Level, Objective, PerformanceBound, Search, StrategyName};
-use crate::gates::fit;
+use crate::config::{Backend, BaselineKind, Kernel, Level, Objective, Search, StrategyName};
+use crate::gates::asked;
+use crate::gates::launch::fit;
 use crate::space::Counts;
 use crate::text::grouped;
 
@@ -135,101 +135,18 @@ fn space(counts: &Counts) -> String {
     }
 }
 
+/// The gates that the table asks for and limits, in the order they are run.
 fn gates(kernel: &Kernel) -> Vec<String> {
-    let shape = |index: usize| kernel.shapes[index].name.as_str();
-    let resources = &kernel.gates.resources;
-    let mut limits = Limits::default();
-    limits.at_most("registers", resources.max_registers);
-    limits.at_most("shared bytes", resources.max_shared_bytes);
-    limits.at_most("spill bytes", resources.max_spill_bytes);
-    limits.at_most("stack bytes", resources.max_stack_bytes);
-    limits.at_most("code bytes", resources.max_code_bytes);
-    if let Some(occupancy) = resources.min_occupancy {
-        limits.0.push(format!("occupancy >= {occupancy}"));
-    }
-    let mut gates = vec![gate("resources", resources.level, &limits)];
-
-    let correctness = &kernel.gates.correctness;
-    let mut limits = Limits::default();
-    if correctness.max_bad_fraction > 0.0 {
-        limits.at_most("bad fraction", Some(correctness.max_bad_fraction));
-    }
-    limits.at_most("max abs err", correctness.max_abs_err);
-    limits.at_most("mean err", correctness.max_mean_err);
-    limits.at_most("rms err", correctness.max_rms_err);
-    limits.at_most("bias", correctness.max_bias);
-    limits.at_most("bias ratio", correctness.max_bias_ratio);
-    limits.at_most("quantization err", correctness.max_quantization_err);
-    limits.at_most("total err", correctness.max_total_err);
-    if let Some(naive) = correctness.naive {
-        limits.0.push(format!("errors <= {} x those of {}", correctness.max_naive_ratio, kernel.baselines[naive].name));
-    }
-    let stated = correctness.max_abs_err.or(correctness.max_mean_err).or(correctness.max_rms_err);
-    if stated.is_none() && correctness.naive.is_none() {
-        limits.0.push("errors usual for each output's type".to_owned());
-    }
-    limits.0.push(crate::text::count(correctness.seeds as usize, "seed"));
-    if !correctness.patterns.is_empty() {
-        limits.0.push(crate::text::count(correctness.patterns.len(), "pattern"));
-    }
-    if correctness.shapes.len() < kernel.shapes.len() {
-        let names: Vec<&str> = correctness.shapes.iter().map(|&index| shape(index)).collect();
-        limits.0.push(format!("at {}", names.join(", ")));
-    }
-    if !correctness.deterministic {
-        limits.0.push("need not be deterministic".to_owned());
-    }
-    gates.push(gate("correctness", correctness.level, &limits));
-
-    let mut limits = Limits::default();
-    for limit in &kernel.gates.performance {
-        limits.0.push(match &limit.limit {
-            PerformanceBound::MaxP50Us(most) => format!("p50 <= {most} us at {}", shape(limit.shape)),
-            PerformanceBound::MinSpeedup { ratio, over } => {
-                format!("{ratio} x {} at {}", kernel.baselines[*over].name, shape(limit.shape))
-            }
-        });
-    }
-    gates.push(gate("performance", kernel.gates.performance_level, &limits));
-
-    let names = |shapes: &[usize]| shapes.iter().map(|&index| shape(index)).collect::<Vec<_>>().join(", ");
-    let sanitize = &kernel.gates.sanitize;
-    if sanitize.level != Level::Allow {
-        let tools = sanitize.tools.iter().map(|tool| tool.name().to_owned()).collect::<Vec<_>>().join(", ");
-        gates.push(gate("sanitize", sanitize.level, &Limits(vec![format!("{tools} at {}", names(&sanitize.shapes))])));
-    }
-    let counters = &kernel.gates.counters;
-    if counters.level != Level::Allow {
-        let word = if counters.quantifier == Quantifier::Any { " or " } else { " and " };
-        let conditions = counters.conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(word);
-        gates.push(gate(
-            "counters",
-            counters.level,
-            &Limits(vec![format!("{conditions} at {}", names(&counters.shapes))]),
-        ));
-    }
-    gates
-}
-
-#[derive(Default)]
-struct Limits(Vec<String>);
-
-impl Limits {
-    fn at_most<T: Display>(&mut self, what: &str, limit: Option<T>) {
-        if let Some(limit) = limit {
-            self.0.push(format!("{what} <= {limit}"));
-        }
-    }
-}
-
-fn gate(name: &str, level: Level, limits: &Limits) -> String {
-    let mut text = format!("{name:11}  ");
-    match level {
-        Level::Allow => text.push_str("allow: "),
-        Level::Warn => text.push_str("warn: "),
-        Level::Deny => {}
-    }
-    let limits = if limits.0.is_empty() { "no limits".to_owned() } else { limits.0.join(", ") };
-    let _ = write!(text, "{limits}");
-    text
+    asked(kernel)
+        .filter_map(|gate| {
+            let (level, limits) = gate.limits(kernel)?;
+            let level = match level {
+                Level::Allow => "allow: ",
+                Level::Warn => "warn: ",
+                Level::Deny => "",
+            };
+            let limits = if limits.is_empty() { "no limits".to_owned() } else { limits.join(", ") };
+            Some(format!("{:11}  {level}{limits}", gate.name()))
+        })
+        .collect()
 }

@@ -11,12 +11,14 @@ use crate::compare::Compared;
 use crate::compare::bench::BenchEntry;
 use crate::compare::drift::KernelDrift;
 use crate::config::{Kernel, Objective};
+use crate::gates::Trial;
+use crate::harness::{Event, Reporter};
 use crate::profile::Profile;
 use crate::record::elite::CoverRecord;
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::replay::{Options, Overall, Replayed, Step};
 use crate::text;
-use crate::tune::{Event, Gated, Reporter, Tuned};
+use crate::tune::Tuned;
 
 /// Writes one message.
 pub fn message(reason: &str, mut fields: Value) {
@@ -95,11 +97,11 @@ pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection
 }
 
 /// The same with the gates that judged nothing, each with the reason.
-pub fn gated(kernel: &Kernel, gated: &Gated) {
-    let rejection = gated.evaluation.rejection();
+pub fn gated(kernel: &Kernel, trial: &Trial) {
+    let rejection = trial.evaluation.rejection();
     let status = if rejection.is_some() { "fail" } else { "pass" };
-    let mut fields = verdict_of(kernel, &gated.evaluation, status, rejection);
-    fields["unjudged"] = value(&gated.all_unjudged(kernel));
+    let mut fields = verdict_of(kernel, &trial.evaluation, status, rejection);
+    fields["unjudged"] = value(&trial.unjudged(kernel));
     message("verdict", fields);
 }
 
@@ -127,13 +129,14 @@ fn verdict_of(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection:
 }
 
 /// The comparisons behind a verdict.
-pub fn comparisons(kernel: &Kernel, gated: &Gated) {
-    for (shape, compared) in &gated.compared {
+pub fn comparisons(kernel: &Kernel, trial: &Trial) {
+    let label = &trial.candidate.label(kernel);
+    for (shape, compared) in &trial.compared {
         let entries: Vec<Value> = compared
             .entries
             .iter()
             .map(|entry| {
-                let speedup = compared.speedup(&gated.label, &entry.name).ok().filter(|_| entry.name != gated.label);
+                let speedup = compared.speedup(label, &entry.name).ok().filter(|_| entry.name != *label);
                 json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup, "external": entry.external })
             })
             .collect();
@@ -256,7 +259,7 @@ pub fn space(kernel: &Kernel) {
             "strategy": kernel.search.strategy,
             "budget": { "evaluations": kernel.search.evaluations, "seconds": kernel.search.seconds },
             "objectives": kernel.objectives.iter().map(Objective::name).collect::<Vec<_>>(),
-            "warnings": crate::gates::fit::misfits(kernel),
+            "warnings": crate::gates::launch::fit::misfits(kernel),
         }),
     );
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use kbench_runtime::stats::Speedup;
 
 use crate::config::{Diagnostic, Kernel, Shape};
-use crate::evaluate::Notice;
+use crate::harness::Notice;
 use crate::record::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
 use crate::text::{dims, kernel_name, printable};
 use style::{BAD, GOOD, NOTE, WARN};
@@ -19,6 +19,7 @@ pub mod check;
 pub mod compare;
 pub mod cover;
 pub mod drift;
+pub mod gate;
 pub mod json;
 pub mod objectives;
 pub mod profile;

@@ -9,17 +9,18 @@ use indicatif::ProgressBar;
 use kbench_runtime::stats::FEWEST_ROUNDS;
 
 use super::table::Table;
-use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, place_and_message, status, time, title};
+use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, status, time, title};
 use super::{bars, objectives, sampling};
-use crate::build::Resources;
 use crate::config::DEFAULT;
 use crate::config::{Kernel, Level};
+use crate::gates::performance::JudgedSpeedup;
 use crate::gates::performance::Verdict;
+use crate::harness::{Event, Reporter};
 use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
-use crate::record::evaluation::{BuildRecord, Evaluation, Gate, Rejection, ShapeErrors, TimingRecord};
+use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::space::Layer;
 use crate::text::{printable, steers};
-use crate::tune::{self, Comparison, Event, Gated, Reporter, Spent, Tuned};
+use crate::tune::{self, Spent, Tuned};
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {
@@ -438,7 +439,7 @@ fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
     parts.join("; ")
 }
 
-fn against(comparison: &Comparison, other: &str) -> String {
+fn against(comparison: &JudgedSpeedup, other: &str) -> String {
     let speedup = &comparison.speedup;
     let interval = format!("95 % interval {:.3} to {:.3}", speedup.low, speedup.high);
     match comparison.verdict {
@@ -447,151 +448,4 @@ fn against(comparison: &Comparison, other: &str) -> String {
         Verdict::Same => format!("the same as {other} within 1 % ({interval})"),
         Verdict::Undecided => format!("undecided against {other} ({interval})"),
     }
-}
-
-/// The result of gating one variant: a line a gate.
-pub fn gated(gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
-    gates(gated, kernel, &tune::gates_of(kernel), verbosity)
-}
-
-/// The same where no device was found.
-pub fn gate_1(gated: &Gated, kernel: &Kernel) -> String {
-    gates(gated, kernel, &[Gate::Compile, Gate::Resources], Verbosity::Normal)
-}
-
-fn gates(gated: &Gated, kernel: &Kernel, gates: &[Gate], verbosity: Verbosity) -> String {
-    let mut text = String::new();
-    let evaluation = &gated.evaluation;
-    let rejection = evaluation.rejection();
-    let _ = writeln!(text, "{} {}", title(kernel), gated.label);
-    for &gate in gates {
-        let (style, word, facts) = match rejection {
-            Some(rejection) if rejection.gate == gate => {
-                (BAD, "FAIL", format!("{}: {}", rejection.code, place_and_message(rejection)))
-            }
-            Some(rejection) if rejection.gate < gate => (NOTE, "-", "not run".to_owned()),
-            _ => match gated.unjudged(kernel, gate) {
-                Some(why) => (NOTE, "-", format!("{why}\n{}", facts(gate, gated, kernel, verbosity))),
-                None => (GOOD, "pass", facts(gate, gated, kernel, verbosity)),
-            },
-        };
-        let start = format!("  {:<12} {style}{word:<4}{style:#}  ", gate.to_string());
-        // What is wrong is one line, for those who look for it in a file.
-        let lines =
-            facts.lines().map(|line| if word == "FAIL" { line.to_owned() } else { super::hanging(&start, line) });
-        let facts = lines.collect::<Vec<_>>().join(&format!("\n{:21}", ""));
-        let _ = writeln!(text, "{}", format!("{start}{facts}").trim_end());
-    }
-    if let Some(output) = rejection.and_then(|rejection| rejection.output.as_ref()) {
-        let _ = writeln!(text, "\n{}", output.trim_end());
-    }
-    if verbosity == Verbosity::Verbose {
-        for said in super::compiler_messages(&evaluation.builds) {
-            let _ = writeln!(text, "{WARN}warning{WARN:#} of the compiler:\n{said}");
-        }
-    }
-    for line in sampling::lines(&timings(gated), kernel.timing.precision, verbosity) {
-        let _ = writeln!(text, "{WARN}warning{WARN:#}: {line}");
-    }
-    for warning in &evaluation.warnings {
-        let _ = writeln!(text, "{WARN}warning{WARN:#}: {warning}");
-    }
-    text
-}
-
-/// What was measured of a gated variant: together with the baselines where there are any, else alone.
-fn timings(gated: &Gated) -> Vec<(&str, &TimingRecord)> {
-    let compared = gated.compared.iter().flat_map(|(_, compared)| &compared.entries);
-    let compared: Vec<_> = compared.map(|entry| (entry.name.as_str(), &entry.timing)).collect();
-    if !compared.is_empty() {
-        return compared;
-    }
-    let evaluation = &gated.evaluation;
-    evaluation.timing.iter().chain(&evaluation.more_timings).map(|timing| ("", timing)).collect()
-}
-
-fn facts(gate: Gate, gated: &Gated, kernel: &Kernel, verbosity: Verbosity) -> String {
-    let evaluation = &gated.evaluation;
-    match gate {
-        Gate::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
-        Gate::Resources => {
-            let of = |build: &BuildRecord| {
-                // Those that are only checked are legion; a build of their own is worth a word.
-                let mut names: Vec<&str> = build.shapes.iter().map(String::as_str).collect();
-                if names.iter().any(|name| !is_check_only(kernel, name)) {
-                    names.retain(|name| !is_check_only(kernel, name));
-                }
-                format!("{}: {}", names.join(", "), build.resources)
-            };
-            let known = |build: &&BuildRecord| build.resources != Resources::default();
-            evaluation.builds.iter().filter(known).map(of).collect::<Vec<_>>().join("\n")
-        }
-        Gate::Launch => "ran to its end on every shape and seed".to_owned(),
-        Gate::Correctness => {
-            let (sizes, named): (Vec<&ShapeErrors>, Vec<_>) =
-                evaluation.errors.iter().partition(|of| is_check_only(kernel, &of.shape));
-            let (few, all) = match sizes[..] {
-                [] => (None, named),
-                _ if verbosity == Verbosity::Verbose => (None, evaluation.errors.iter().collect()),
-                _ => (Some(format!("right at {} too", count(sizes.len() as u64, "more size"))), named),
-            };
-            let lines = |of| std::iter::once(errors(of)).chain(quantization(of, kernel, verbosity));
-            all.into_iter().flat_map(lines).chain(few).collect::<Vec<_>>().join("\n")
-        }
-        Gate::Sanitize => gated.sanitized.join(", "),
-        Gate::Performance => performance(gated, kernel),
-        Gate::Counters => gated.profiles.iter().map(super::profile::in_short).collect::<Vec<_>>().join("\n"),
-    }
-}
-
-fn is_check_only(kernel: &Kernel, shape: &str) -> bool {
-    kernel.shapes.iter().any(|other| other.check_only && other.name == shape)
-}
-
-fn errors(errors: &ShapeErrors) -> String {
-    let ShapeErrors { shape, seeds, max_abs_err, mean_abs_err, rms_err, bias, .. } = errors;
-    let patterns = errors.patterns.len() as u64;
-    let tried = match patterns {
-        0 => count(*seeds as u64, "seed"),
-        _ => format!("{} and {}", count(*seeds as u64, "seed"), count(patterns, "pattern")),
-    };
-    format!(
-        "{shape}, {tried}: max_abs_err {max_abs_err:.2e}, mean_err {mean_abs_err:.2e}, rms_err {rms_err:.2e}, bias {bias:+.1e}"
-    )
-}
-
-/// What quantising the inputs makes of the result: said where it is judged, or where the user wants to know all.
-fn quantization(errors: &ShapeErrors, kernel: &Kernel, verbosity: Verbosity) -> Option<String> {
-    let limits = &kernel.gates.correctness;
-    let judged = limits.max_quantization_err.or(limits.max_total_err).is_some();
-    let of = errors.quantization.filter(|_| judged || verbosity == Verbosity::Verbose)?;
-    Some(format!(
-        "  quantization: max {:.2e}, mean {:.2e}, rms {:.2e}; with the kernel's: max {:.2e}, mean {:.2e}, rms {:.2e}",
-        of.max_abs_err, of.mean_abs_err, of.rms_err, of.total_max_abs_err, of.total_mean_abs_err, of.total_rms_err
-    ))
-}
-
-fn performance(gated: &Gated, kernel: &Kernel) -> String {
-    let mut lines = Vec::new();
-    for (shape, compared) in &gated.compared {
-        let name = &kernel.shapes[*shape].name;
-        let Some(entry) = compared.entry(&gated.label) else { continue };
-        lines.push(format!("{name}: p50 {} ({})", time(entry.timing.summary.p50), interval(&entry.timing)));
-        for other in compared.entries.iter().filter(|entry| entry.name != gated.label) {
-            if let Ok(speedup) = compared.speedup(&gated.label, &other.name) {
-                let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
-                lines.push(format!("  {ratio:.2}x over {} ({low:.3} to {high:.3})", other.name));
-            }
-            if let Some(external) = &other.external {
-                lines.push(format!("    {}", super::external(external, &other.timing)));
-            }
-        }
-        lines.extend(compared.unavailable.iter().map(|(name, why)| format!("  {name} unavailable: {why}")));
-    }
-    if lines.is_empty()
-        && let Some(timing) = &gated.evaluation.timing
-    {
-        lines.push(format!("{}: p50 {} ({})", timing.shape, time(timing.summary.p50), interval(timing)));
-    }
-    lines.join("\n")
 }

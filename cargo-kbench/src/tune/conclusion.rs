@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
-use super::gate::missed_limits;
 use super::search::{Search, Tried};
-use super::{Comparison, Spent, Tuned, objectives, space_size, tie};
+use super::{Spent, Tuned, objectives, space_size, tie};
 use crate::config::{DEFAULT, Objective};
-use crate::evaluate::{Compared, dead_toggles};
+use crate::evaluate::dead_toggles;
+use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
+use crate::harness::Candidate;
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::record::evaluation::Outcome;
 use crate::record::objective::ObjectiveRecord;
@@ -98,11 +99,11 @@ impl Search<'_> {
         let over_default = winner
             .as_ref()
             .filter(|winner| **winner != default_label)
-            .and_then(|winner| Comparison::of(compared, winner, &default_label));
+            .and_then(|winner| JudgedSpeedup::of(compared, winner, &default_label));
         let over_second = winner
             .as_ref()
             .zip(elite.get(1))
-            .and_then(|(winner, (second, _))| Comparison::of(compared, winner, second));
+            .and_then(|(winner, (second, _))| JudgedSpeedup::of(compared, winner, second));
         let mut warnings = compared.warnings.clone();
         if let Some(winner) = &winner {
             let of_winner = finalists.iter().find(|finalist| finalist.evaluation.label() == *winner);
@@ -114,7 +115,7 @@ impl Search<'_> {
 
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
-        for Tried { source, evaluation, .. } in &self.tried {
+        for Tried { candidate: Candidate { source, .. }, evaluation } in &self.tried {
             if let Outcome::Rejected(rejection) = &evaluation.outcome {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
                 if source.is_none() {
@@ -124,9 +125,9 @@ impl Search<'_> {
                 examples.entry(reason).or_insert_with(example);
             }
         }
-        let of_space = self.tried.iter().filter(|tried| tried.source.is_none());
+        let of_space = self.tried.iter().filter(|tried| tried.candidate.source.is_none());
         let tried: Vec<(Variant, String)> =
-            of_space.map(|tried| (tried.variant.clone(), tried.evaluation.key.clone())).collect();
+            of_space.map(|tried| (tried.candidate.variant.clone(), tried.evaluation.key.clone())).collect();
         let entry = EliteEntry {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),

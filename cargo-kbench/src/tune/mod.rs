@@ -6,16 +6,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kbench_runtime::protocol::DeviceInfo;
-use kbench_runtime::stats::Speedup;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::config::{BaselineKind, Kernel};
-use crate::evaluate::{Attempt, Builder, Compared, DeviceTimes, Doing, Entrant, Judged, RunError, Workbench};
-use crate::gates;
-use crate::gates::performance::Verdict;
-use crate::profile::Profile;
+use crate::config::Kernel;
+use crate::evaluate::{Attempt, attempt};
+use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
+use crate::harness::{Builder, DeviceTimes, Event, Harness, Reporter, RunCache, RunError};
 use crate::record::elite::EliteEntry;
-use crate::record::evaluation::{Evaluation, Outcome, Rejection, Sanitized};
+use crate::record::evaluation::Rejection;
 use crate::record::journal::{self, Journal, Recall, Record};
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
@@ -24,7 +22,6 @@ use crate::tune::warm::WarmStart;
 mod asker;
 mod conclusion;
 pub mod cover;
-mod gate;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
@@ -34,7 +31,6 @@ mod search;
 mod tie;
 pub mod warm;
 
-pub use gate::{Gated, gate, gates_of};
 pub use pipeline::Ahead;
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
@@ -43,80 +39,6 @@ use search::{Search, Tried};
 
 /// Seconds of a build or of waiting for one that matter.
 const MATTERS: f64 = 0.05;
-
-/// What happens, for reporters.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// Work on a kernel begins.
-    Started {
-        /// The kernel.
-        kernel: &'a Kernel,
-        /// The device, once one is open.
-        device: Option<&'a DeviceInfo>,
-        /// Most variants that will be tried.
-        total: u64,
-        /// What is done with them.
-        doing: &'a Doing,
-        /// How long the finals may take.
-        finals: Duration,
-    },
-    /// Some of a batch have been compiled.
-    Built {
-        /// So many.
-        done: u64,
-        /// Of so many.
-        total: u64,
-    },
-    /// A variant was tried.
-    Evaluated {
-        /// Its record.
-        evaluation: &'a Evaluation,
-        /// Its label.
-        label: &'a str,
-        /// Variants tried so far.
-        done: u64,
-        /// Most that will be tried.
-        total: u64,
-        /// Label of the best so far, and its first objective.
-        best: Option<(&'a str, f64)>,
-    },
-    /// A proposer handed in sources.
-    Proposed {
-        /// Which round, from 1.
-        round: u64,
-        /// How many will be tried.
-        proposals: usize,
-    },
-    /// A variant ran under the sanitizers.
-    Sanitized {
-        /// Its label.
-        label: &'a str,
-        /// What they said.
-        sanitized: &'a Sanitized,
-    },
-    /// A variant was profiled for the counters gate.
-    Profiled {
-        /// Its label.
-        label: &'a str,
-        /// What was found.
-        judged: &'a Judged,
-    },
-    /// The finalists are measured together.
-    Finals {
-        /// How many, baselines included.
-        entrants: usize,
-        /// So many of them are programs.
-        programs: usize,
-        /// How long that may take.
-        at_most: Duration,
-    },
-}
-
-/// Whoever wants to know what happens.
-pub trait Reporter: Send {
-    /// Something happened.
-    fn event(&mut self, event: Event<'_>);
-}
 
 /// How to autotune.
 #[derive(Debug, Clone)]
@@ -143,9 +65,9 @@ pub struct Tuned {
     /// The entry for elite.json; its `elite` is empty where no variant survived.
     pub entry: EliteEntry,
     /// The winner against the default variant, where both were measured.
-    pub over_default: Option<Comparison>,
+    pub over_default: Option<JudgedSpeedup>,
     /// The winner against the runner-up.
-    pub over_second: Option<Comparison>,
+    pub over_second: Option<JudgedSpeedup>,
     /// Performance limits at the search's shape that the winner misses.
     pub missed: Vec<Rejection>,
     /// What gates at level `warn` found of the winner.
@@ -189,34 +111,6 @@ pub struct Spent {
     pub utilisation: Option<f64>,
 }
 
-/// A speed-up with its verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// By the rounds' ratios, with its interval.
-    pub speedup: Speedup,
-    /// What it means.
-    pub verdict: Verdict,
-}
-
-impl Comparison {
-    /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
-    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison. A p50 that
-    /// is not known decides nothing.
-    pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
-        let speedup = compared.speedup(name, other).ok()?;
-        let same = compared.same_program(name, other);
-        let is_known = compared.is_known(name) && compared.is_known(other);
-        let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
-        let verdict = match gates::performance::verdict(&speedup) {
-            _ if same => Verdict::Same,
-            _ if !is_known => Verdict::Undecided,
-            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Undecided,
-            verdict => verdict,
-        };
-        Some(Self { speedup, verdict })
-    }
-}
-
 /// Compiles variants on all cores, without a device.
 pub fn build_all(
     builder: &Builder<'_>,
@@ -240,28 +134,28 @@ pub fn build_all(
     };
     let ended = AtomicBool::new(false);
     let builder = builder.until(&ended);
-    pipeline::run(&|variant| builder.build(variant), Meanwhile::Compile, Duration::ZERO, &ended, build).0
+    pipeline::run(&|variant| attempt(&builder, &variant.into()), Meanwhile::Compile, Duration::ZERO, &ended, build).0
 }
 
-/// Searches a kernel's space on an open bench.
+/// Searches a kernel's space.
 pub fn autotune(
-    bench: &mut Workbench<'_>,
-    device: &DeviceInfo,
+    harness: &mut Harness<'_>,
     options: &TuneOptions<'_>,
     reporter: &mut dyn Reporter,
 ) -> Result<Tuned, RunError> {
     let started = Instant::now();
-    let kernel = bench.kernel;
-    bench.pursue_objectives()?;
+    let kernel = harness.kernel();
+    let device = &harness.context.device.clone();
+    harness.pursue_objectives()?;
     let (mut journal, known) = Journal::open(options.journal, options.recall)?;
     let damaged = known.damaged;
     journal.start(start(kernel, device, options.recall == Recall::Run))?;
-    bench.attach(journal, known);
+    harness.results = RunCache::new(journal, known);
 
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
     // The elite, the default, the winner once more, and the baselines.
     let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
-    let doing = bench.doing.clone();
+    let doing = harness.doing.clone();
     reporter.event(Event::Started {
         kernel,
         device: Some(device),
@@ -269,22 +163,22 @@ pub fn autotune(
         doing: &doing,
         finals: at_most,
     });
-    let mut compile = search.run(bench, options.ahead, started, reporter)?;
-    let rounds = Proposals::new(options, device, started, reporter).run(&mut search, bench, &mut compile)?;
+    let mut compile = search.run(harness, options.ahead, started, reporter)?;
+    let rounds = Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?;
 
     // Finalists that are all out make room for the next best.
     let (finalists, compared, elsewhere) = loop {
-        let finalists = search.finalists(bench, reporter)?;
+        let finalists = search.finalists(harness, reporter)?;
         if !finalists.is_empty() {
-            search.complete_default(bench)?;
+            search.complete_default(harness)?;
         }
         let entrants = entrants(&search, &finalists);
         reporter.event(finals(kernel, &entrants));
-        let compared = bench.as_timing(|bench| bench.compare(kernel.search.shape, &entrants))?;
-        let elsewhere = bench.as_timing(|bench| objectives::compare_elsewhere(bench, &entrants))?;
+        let compared = compare(harness, kernel.search.shape, &entrants)?;
+        let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
         for Tried { evaluation, .. } in &finalists {
             if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
-                bench.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+                harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
                 search.revoke(&evaluation.key, rejection);
             }
         }
@@ -293,10 +187,10 @@ pub fn autotune(
             break (finalists, compared, elsewhere);
         }
     };
-    let candidates = search.with_default(finalists, &compared, bench, reporter)?;
-    bench.record(&Record::End { evaluations: search.evaluated })?;
+    let candidates = search.with_default(finalists, &compared, harness, reporter)?;
+    harness.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &candidates, &compared, &elsewhere, options.on_file);
-    if let Some(why) = bench.drifted() {
+    if let Some(why) = harness.results.discarded() {
         tuned.warnings.push(format!("what earlier runs measured counts for nothing: {why}"));
     }
     if damaged > 0 {
@@ -304,7 +198,7 @@ pub fn autotune(
     }
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
-    tuned.spent = spent(tuned.seconds, thinking, bench.compiled(), &compile, &bench.times);
+    tuned.spent = spent(tuned.seconds, thinking, harness.compiled(), &compile, &harness.times);
     if let Some(rounds) = rounds {
         tuned.warnings.extend(rounds.record.failed.iter().map(|why| format!("the proposer was given up: {why}")));
         tuned.entry.search.evaluated -= rounds.record.evaluated;
@@ -329,45 +223,6 @@ pub fn start(kernel: &Kernel, device: &DeviceInfo, resumed: bool) -> journal::St
     }
 }
 
-/// Runs a variant that passed so far under the sanitizers; gives their runs, none where the table asks for none.
-fn sanitize(
-    bench: &mut Workbench<'_>,
-    variant: &Variant,
-    evaluation: &mut Evaluation,
-    reporter: &mut dyn Reporter,
-) -> Result<Vec<String>, RunError> {
-    if evaluation.rejection().is_some() {
-        return Ok(Vec::new());
-    }
-    let Some(sanitized) = bench.under_tools(|bench| bench.sanitize(variant))? else { return Ok(Vec::new()) };
-    reporter.event(Event::Sanitized { label: &bench.label(variant), sanitized: &sanitized });
-    evaluation.warnings.extend(sanitized.warnings);
-    if let Some(rejection) = sanitized.rejection {
-        evaluation.outcome = Outcome::Rejected(rejection);
-    }
-    Ok(sanitized.runs)
-}
-
-/// Judges the counters of a variant that passed so far; gives its profiles, none where the table asks for none.
-fn judge_counters(
-    bench: &mut Workbench<'_>,
-    variant: &Variant,
-    evaluation: &mut Evaluation,
-    reporter: &mut dyn Reporter,
-) -> Result<Vec<Profile>, RunError> {
-    if evaluation.rejection().is_some() {
-        return Ok(Vec::new());
-    }
-    let judged = bench.under_tools(|bench| bench.judge_counters(variant, evaluation))?;
-    let Some(judged) = judged else { return Ok(Vec::new()) };
-    reporter.event(Event::Profiled { label: &bench.label(variant), judged: &judged });
-    evaluation.warnings.extend(judged.warnings);
-    if let Some(rejection) = judged.rejection {
-        evaluation.outcome = Outcome::Rejected(rejection);
-    }
-    Ok(judged.profiles)
-}
-
 fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, device: &DeviceTimes) -> Spent {
     let spent = [device.verify, device.time, device.tools, compile.waited];
     let [verify, time, tools, idle] = spent.map(|spent| spent.as_secs_f64());
@@ -387,26 +242,16 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
 /// Who takes part in the finals: the finalists, the best of them once more, the default and the baselines.
 fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
     let Some(best) = finalists.first() else { return Vec::new() };
-    let mut entrants: Vec<Entrant> = finalists.iter().map(Tried::entrant).collect();
-    entrants.push(Entrant::Again(best.entrant().into()));
+    let mut entrants: Vec<Entrant> =
+        finalists.iter().map(|finalist| Entrant::Candidate(finalist.candidate.clone())).collect();
+    entrants.push(Entrant::Again(best.candidate.clone()));
     let default = &search.kernel.space.default;
     // Its twin among the finalists stands for it.
     if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
-        entrants.push(Entrant::Variant(default.clone()));
+        entrants.push(Entrant::Candidate(default.into()));
     }
     entrants.extend((0..search.kernel.baselines.len()).map(Entrant::Baseline));
     entrants
-}
-
-fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
-    let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
-    let programs = entrants.iter().filter(is_program).count();
-    Event::Finals { entrants: entrants.len(), programs, at_most: sampling(kernel, entrants.len()) }
-}
-
-/// How long the samples of so many entrants may take.
-fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
-    Duration::try_from_secs_f64(kernel.timing.max_seconds * entrants as f64).unwrap_or(Duration::MAX)
 }
 
 /// Valid variants, where they can be counted.

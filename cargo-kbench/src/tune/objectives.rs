@@ -3,26 +3,24 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::search::{Search, Tried};
-use super::{Reporter, judge_counters, sanitize};
 use crate::config::Objective;
-use crate::evaluate::{Compared, Entrant, RunError, Workbench};
+use crate::evaluate::judge_alone;
+use crate::gates::performance::{Compared, Entrant, compare};
+use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::EliteVariant;
-use crate::record::evaluation::{Evaluation, Outcome, Rejection, TimingRecord};
+use crate::record::evaluation::{Evaluation, Rejection, TimingRecord};
 use crate::record::objective::{self, ObjectiveValue};
 
 /// Comparisons at shapes other than the search's, by the shape's index.
 pub(super) type Elsewhere = Vec<(usize, Compared)>;
 
 /// Measures the variants among the entrants together at each other shape that an objective is a mean over.
-pub(super) fn compare_elsewhere(bench: &mut Workbench<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
-    let kernel = bench.kernel;
-    let variants: Vec<Entrant> = entrants
-        .iter()
-        .filter(|entrant| matches!(entrant, Entrant::Variant(_) | Entrant::Proposed(..)))
-        .cloned()
-        .collect();
+pub(super) fn compare_elsewhere(harness: &mut Harness<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
+    let kernel = harness.kernel();
+    let variants: Vec<Entrant> =
+        entrants.iter().filter(|entrant| matches!(entrant, Entrant::Candidate(_))).cloned().collect();
     let shapes = kernel.mean_shapes().filter(|&shape| shape != kernel.search.shape);
-    shapes.map(|shape| Ok((shape, bench.compare(shape, &variants)?))).collect()
+    shapes.map(|shape| Ok((shape, compare(harness, shape, &variants)?))).collect()
 }
 
 impl Search<'_> {
@@ -30,7 +28,7 @@ impl Search<'_> {
     /// they dominated; by the first objective.
     pub(super) fn front_finalists(
         &mut self,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
         let mut sound: HashSet<usize> = HashSet::new();
@@ -59,13 +57,8 @@ impl Search<'_> {
             }
             front.retain(|index| !sound.contains(index));
             for index in front {
-                let Tried { variant, source, evaluation } = &mut self.tried[index];
-                bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
-                    bench.complete(variant, evaluation)?;
-                    sanitize(bench, variant, evaluation, reporter)?;
-                    judge_counters(bench, variant, evaluation, reporter)?;
-                    Ok(())
-                })?;
+                let Tried { candidate, evaluation } = &mut self.tried[index];
+                judge_alone(harness, candidate, evaluation, reporter)?;
                 match evaluation.rejection().cloned() {
                     None => drop(sound.insert(index)),
                     Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection)),
@@ -74,7 +67,7 @@ impl Search<'_> {
             // Twins share the verdict.
             for Tried { evaluation, .. } in &mut self.tried {
                 if let Some(rejection) = unsound.get(&evaluation.key) {
-                    evaluation.outcome = Outcome::Rejected(rejection.clone());
+                    evaluation.reject(rejection.clone());
                 }
             }
         }

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use kbench_runtime::protocol::DeviceInfo;
-
-use super::{Reporter, finals};
 use crate::config::Kernel;
-use crate::evaluate::{Compared, Entrant, RunError, Workbench};
+use crate::gates::performance::{Compared, Entrant, compare, finals};
+use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::{CoverRecord, CoveredShape, MeasuredVariant};
 use crate::space::Variant;
 use crate::tune::cover;
@@ -29,19 +27,18 @@ pub fn shapes(kernel: &Kernel) -> Vec<usize> {
 /// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `None` where at some shape nothing
 /// could be measured.
 pub fn cover(
-    bench: &mut Workbench<'_>,
-    device: &DeviceInfo,
+    harness: &mut Harness<'_>,
     shapes: &[usize],
     variants: &[Variant],
     reporter: &mut dyn Reporter,
 ) -> Result<Option<CoverRecord>, RunError> {
-    let kernel = bench.kernel;
-    let entrants: Vec<Entrant> = variants.iter().cloned().map(Entrant::Variant).collect();
+    let kernel = harness.kernel();
+    let entrants: Vec<Entrant> = variants.iter().map(|variant| Entrant::Candidate(variant.into())).collect();
     let labels: Vec<String> = variants.iter().map(|variant| kernel.space.label(variant)).collect();
     let mut compared: Vec<Compared> = Vec::new();
     for &shape in shapes {
         reporter.event(finals(kernel, &entrants));
-        let at_shape = bench.compare(shape, &entrants)?;
+        let at_shape = compare(harness, shape, &entrants)?;
         if at_shape.entries.is_empty() {
             return Ok(None);
         }
@@ -89,7 +86,7 @@ pub fn cover(
     Ok(Some(CoverRecord {
         package: kernel.package.clone(),
         kernel: kernel.name.clone(),
-        device: device.into(),
+        device: (&harness.context.device).into(),
         limit: LIMIT,
         variants: chosen.variants.iter().map(|&variant| kernel.space.settings(&variants[variant])).collect(),
         is_smallest: chosen.is_smallest,

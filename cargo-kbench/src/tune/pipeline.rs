@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{Attempt, Builder, RunError};
+use crate::evaluate::{Attempt, attempt};
+use crate::harness::{Builder, RunError};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
 use crate::search::Candidates;
@@ -176,7 +177,7 @@ impl Ahead {
                 scope.spawn(move || {
                     stand_back();
                     // What goes wrong goes wrong again where it is asked for.
-                    let _ = catch_unwind(AssertUnwindSafe(|| builder.build(&variant)));
+                    let _ = catch_unwind(AssertUnwindSafe(|| attempt(&builder, &(&variant).into())));
                 });
             }
         });
@@ -338,7 +339,7 @@ mod tests {
     use super::*;
     use crate::build::{Compiler, CompilerOptions};
     use crate::config::{LoadOptions, load};
-    use crate::evaluate::Built;
+    use crate::harness::Built;
 
     fn variants(n: u16) -> Vec<Variant> {
         (0..n).map(|index| Variant(vec![index])).collect()
@@ -400,7 +401,9 @@ mod tests {
         let begun = Ahead::default();
         thread::scope(|scope| begun.compile_on(scope, &builder, 3));
         let is_compiled = |variant: &[u16]| {
-            builder.build(&Variant(variant.to_vec())).unwrap().result.unwrap().builds[0].artifact.cached
+            super::attempt(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0]
+                .artifact
+                .cached
         };
         // The default is left to others, and there are no more cores; the second layer follows the first.
         let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));

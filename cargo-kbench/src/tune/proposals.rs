@@ -8,11 +8,15 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::DeviceInfo;
 use rayon::prelude::*;
 
+use super::TuneOptions;
 use super::pipeline::CompileTimes;
 use super::search::{Search, Tried};
-use super::{Event, Reporter, TuneOptions, sanitize};
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{Attempt, Builder, Proposed, Race, RunError, Workbench};
+use crate::evaluate::{Attempt, Race, attempt, evaluate};
+use crate::gates::counters::profile;
+use crate::gates::sanitize::Sanitize;
+use crate::gates::{Gate, Trial};
+use crate::harness::{Builder, Candidate, Event, Harness, Proposed, Reporter, RunError, caught};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::{ExecutorError, PATIENCE};
 use crate::process::program::Refusal;
@@ -30,12 +34,6 @@ const REJECTS_ALIKE: usize = 3;
 
 /// Most bytes of what a compiler or a sanitizer wrote that are told.
 const OUTPUT: usize = 8192;
-
-/// A proposal that is to be tried.
-struct Proposal {
-    source: Arc<Proposed>,
-    variant: Variant,
-}
 
 /// The rounds of one proposer.
 pub(super) struct Proposals<'r> {
@@ -81,7 +79,7 @@ impl<'r> Proposals<'r> {
     pub(super) fn run(
         mut self,
         search: &mut Search<'_>,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         times: &mut CompileTimes,
     ) -> Result<Option<Rounds>, RunError> {
         let kernel = search.kernel;
@@ -94,12 +92,12 @@ impl<'r> Proposals<'r> {
 
         let until = self.until(kernel);
         let hello = protocol::Kernel::of(kernel, &text);
-        let directory = &bench.builder.package().directory;
+        let directory = &harness.context.builder.package.directory;
         let asked = Instant::now();
         let proposer = Proposer::start(command, directory, hello, self.device, until);
         self.thinking += asked.elapsed();
         let ended = match proposer {
-            Ok(mut proposer) => self.rounds(search, bench, &mut proposer, &text, &key, times)?,
+            Ok(mut proposer) => self.rounds(search, harness, &mut proposer, &text, &key, times)?,
             Err(refusal) => Some(refusal),
         };
         if let Some(refusal) = ended {
@@ -118,7 +116,7 @@ impl<'r> Proposals<'r> {
     fn rounds(
         &mut self,
         search: &mut Search<'_>,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         proposer: &mut Proposer,
         text: &str,
         key: &str,
@@ -126,19 +124,19 @@ impl<'r> Proposals<'r> {
     ) -> Result<Option<Refusal>, RunError> {
         let kernel = search.kernel;
         // What was proposed before the run that is resumed ended is tried, and known, as it was then.
-        let known: Vec<Round> = bench.known_rounds().iter().filter(|round| round.key == key).cloned().collect();
+        let known: Vec<Round> = harness.results.rounds().iter().filter(|round| round.key == key).cloned().collect();
         for round in known {
             let mut proposals = Vec::new();
             for (record, toggles) in &round.proposals {
                 let found = Proposed::find(kernel, record, self.options.root);
                 if let (Ok(source), Ok(variant)) = (found, kernel.space.variant(toggles)) {
                     self.seen.insert((record.hash.clone(), variant.clone()));
-                    proposals.push(Proposal { source: Arc::new(source), variant });
+                    proposals.push(Candidate { source: Some(Arc::new(source)), variant });
                 }
             }
             self.record.rounds = round.round;
             self.told = search.tried.len();
-            self.attempt(search, bench, &proposals, proposer, times)?;
+            self.attempt(search, harness, &proposals, proposer, times)?;
         }
         loop {
             let left = left(search);
@@ -147,7 +145,7 @@ impl<'r> Proposals<'r> {
                 return Ok(None);
             }
             let number = self.record.rounds + 1;
-            let round = self.round(number, left, search, bench)?;
+            let round = self.round(number, left, search, harness)?;
             let asked = Instant::now();
             let proposed = proposer.round(round, self.until(kernel));
             self.thinking += asked.elapsed();
@@ -171,11 +169,15 @@ impl<'r> Proposals<'r> {
             }
             self.record.rounds = number;
             self.reporter.event(Event::Proposed { round: number, proposals: proposals.len() });
-            let sources = proposals.iter();
-            let sources =
-                sources.map(|proposal| (proposal.source.record.clone(), kernel.space.settings(&proposal.variant)));
-            bench.record(&Record::Round(Round { round: number, key: key.to_owned(), proposals: sources.collect() }))?;
-            self.attempt(search, bench, &proposals, proposer, times)?;
+            let sources = proposals
+                .iter()
+                .filter_map(|proposal| Some((proposal.source_record()?, kernel.space.settings(&proposal.variant))));
+            harness.record(&Record::Round(Round {
+                round: number,
+                key: key.to_owned(),
+                proposals: sources.collect(),
+            }))?;
+            self.attempt(search, harness, &proposals, proposer, times)?;
         }
     }
 
@@ -185,14 +187,14 @@ impl<'r> Proposals<'r> {
         round: u64,
         left: u64,
         search: &Search<'_>,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
     ) -> Result<protocol::Round, RunError> {
         let kernel = search.kernel;
         let best = search.best_distinct();
         let mut elite = Vec::new();
         for tried in &best {
             let Some(timing) = &tried.evaluation.timing else { continue };
-            let source = tried.source.as_ref();
+            let source = tried.candidate.source.as_ref();
             let text = source.map(|source| std::fs::read_to_string(&source.implementation.source)).transpose()?;
             elite.push(protocol::Elite {
                 toggles: tried.evaluation.toggles.clone(),
@@ -208,11 +210,11 @@ impl<'r> Proposals<'r> {
         let profile = match best.first() {
             // A model has nothing that limits it.
             Some(best) if kernel.implementation.backend != Backend::Fake => {
-                let (variant, evaluation) = (best.variant.clone(), best.evaluation.clone());
-                let profiled = bench.on(best.source.as_ref(), |bench| {
-                    bench.under_tools(|bench| bench.profile(&variant, kernel.search.shape, &evaluation))
-                })?;
-                profiled.ok()
+                let profiled = harness.counted_as(
+                    |times| &mut times.tools,
+                    |harness| profile(harness, &best.candidate, kernel.search.shape, &best.evaluation),
+                );
+                caught(profiled)?.ok()
             }
             _ => None,
         };
@@ -228,13 +230,15 @@ impl<'r> Proposals<'r> {
         own: &str,
         propose: Propose,
         left: u64,
-    ) -> Result<Result<Proposal, Box<Verdict>>, RunError> {
+    ) -> Result<Result<Candidate, Box<Verdict>>, RunError> {
         let kernel = search.kernel;
         let Propose { name, source, toggles } = propose;
         let hash = fingerprint::of_bytes(source.as_bytes());
         let variant = match &toggles {
             Some(toggles) => kernel.space.variant(toggles),
-            None => Ok(search.best_distinct().first().map_or(&kernel.space.default, |best| &best.variant).clone()),
+            None => {
+                Ok(search.best_distinct().first().map_or(&kernel.space.default, |best| &best.candidate.variant).clone())
+            }
         };
         let named = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte));
@@ -252,7 +256,7 @@ impl<'r> Proposals<'r> {
             Ok(variant) => {
                 let kept = Proposed::keep(kernel, &name, &source, self.options.proposed, self.options.root)?;
                 self.seen.insert((hash, variant.clone()));
-                return Ok(Ok(Proposal { source: Arc::new(kept), variant: variant.clone() }));
+                return Ok(Ok(Candidate { source: Some(Arc::new(kept)), variant: variant.clone() }));
             }
         };
         let name = name.chars().take(64).collect();
@@ -267,13 +271,13 @@ impl<'r> Proposals<'r> {
     fn attempt(
         &mut self,
         search: &mut Search<'_>,
-        bench: &mut Workbench<'_>,
-        proposals: &[Proposal],
+        harness: &mut Harness<'_>,
+        proposals: &[Candidate],
         proposer: &Proposer,
         times: &mut CompileTimes,
     ) -> Result<(), RunError> {
         let began = Instant::now();
-        let builder = &bench.builder;
+        let builder = &harness.context.builder;
         let builds: Vec<(Attempt, Duration)> =
             proposals.par_iter().map(|proposal| build(builder, proposal)).collect::<Result<_, _>>()?;
         let waited = began.elapsed();
@@ -282,31 +286,27 @@ impl<'r> Proposals<'r> {
         times.busy_while_waited += busy.min(waited * times.threads as u32);
 
         for (proposal, (attempt, _)) in proposals.iter().zip(builds) {
-            let Proposal { source, variant } = proposal;
             // What is clearly slower than the elite need not be measured to the end.
             let bar = search.bar();
             let reporter = &mut *self.reporter;
-            let mut evaluation =
-                bench.on(Some(source), |bench| bench.evaluate(variant, attempt, Some(Race { bar })))?;
+            let evaluation = evaluate(harness, proposal, attempt, Some(Race { bar }))?;
             let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
-            if evaluation.p50().is_some_and(is_better) && !evaluation.is_raced() {
-                bench.on(Some(source), |bench| sanitize(bench, variant, &mut evaluation, reporter))?;
+            let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_raced();
+            let mut trial = Trial::new(proposal.clone(), evaluation);
+            if may_win {
+                trial.run([&Sanitize as &dyn Gate], harness, reporter)?;
             }
+            let evaluation = trial.evaluation;
             if let Some(rejection) = evaluation.rejection() {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
                 *self.record.rejected.entry(reason).or_default() += 1;
             }
             self.record.evaluated += 1;
-            let tried = Tried { variant: variant.clone(), source: Some(Arc::clone(source)), evaluation };
-            let evaluation = tried.evaluation.clone();
-            search.keep(tried, self.reporter);
-            let SourceRecord { name, hash, .. } = source.record.clone();
+            search.keep(Tried { candidate: proposal.clone(), evaluation: evaluation.clone() }, self.reporter);
+            let SourceRecord { name, hash, .. } = proposal.source_record().expect("a proposal has a source");
             let status = if evaluation.rejection().is_some() { Status::Rejected } else { Status::Passed };
             let timing = evaluation.timing.as_ref().filter(|_| status == Status::Passed).map(|timing| timing.summary);
-            let rank = search
-                .best_distinct()
-                .iter()
-                .position(|best| best.evaluation.source.as_ref() == Some(&source.record) && best.variant == *variant);
+            let rank = search.best_distinct().iter().position(|best| best.candidate == *proposal);
             proposer.tell(Verdict {
                 round: self.record.rounds,
                 toggles: Some(evaluation.toggles.clone()),
@@ -344,16 +344,14 @@ fn left(search: &Search<'_>) -> u64 {
     most.saturating_sub(search.evaluated)
 }
 
-fn build(builder: &Builder<'_>, proposal: &Proposal) -> Result<(Attempt, Duration), RunError> {
-    let interrupted = || is_interrupted();
-    if interrupted() {
+fn build(builder: &Builder<'_>, proposal: &Candidate) -> Result<(Attempt, Duration), RunError> {
+    if is_interrupted() {
         return Err(ExecutorError::Interrupted.into());
     }
     let began = Instant::now();
-    let builder = builder.of_source(&proposal.source);
-    let attempt = builder.build(&proposal.variant)?;
+    let attempt = attempt(builder, proposal)?;
     // A compiler that died of Ctrl-C is no verdict on the source.
-    if interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((attempt, began.elapsed())) }
+    if is_interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((attempt, began.elapsed())) }
 }
 
 /// Of what was rejected, some for each reason.

@@ -1,38 +1,29 @@
 //! The search's side of the session: ask, build, evaluate, tell; and who is in the finals.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
-use super::{Event, Reporter, judge_counters, sanitize, tie};
+use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{Attempt, Compared, Entrant, Proposed, Race, RunError, Step, Workbench};
+use crate::evaluate::{Attempt, Race, attempt, complete, evaluate, judge_alone};
+use crate::gates::performance::Compared;
+use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::record::elite::WarmVariant;
-use crate::record::evaluation::{Evaluation, Outcome, Rejection};
+use crate::record::evaluation::{Evaluation, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::tune::warm::WarmStart;
 
-/// A variant with its record.
+/// A candidate with its record.
 #[derive(Clone)]
 pub(super) struct Tried {
-    pub(super) variant: Variant,
-    /// Its source, where that is not the kernel's own.
-    pub(super) source: Option<Arc<Proposed>>,
+    pub(super) candidate: Candidate,
     pub(super) evaluation: Evaluation,
-}
-
-impl Tried {
-    pub(super) fn entrant(&self) -> Entrant {
-        match &self.source {
-            None => Entrant::Variant(self.variant.clone()),
-            Some(source) => Entrant::Proposed(Arc::clone(source), self.variant.clone()),
-        }
-    }
 }
 
 /// The state of one search.
@@ -122,16 +113,16 @@ impl<'a> Search<'a> {
 
     pub(super) fn run(
         &mut self,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         ahead: &Ahead,
         started: Instant,
         reporter: &mut dyn Reporter,
     ) -> Result<CompileTimes, RunError> {
-        let builder = bench.builder.until(&ahead.ended);
+        let builder = harness.context.builder.until(&ahead.ended);
         let meanwhile = pipeline::meanwhile(self.kernel);
-        let build = |variant: &Variant| builder.build(variant);
-        let (searched, times) = pipeline::run(&build, meanwhile, bench.compiled(), &ahead.ended, |pipeline| {
-            self.run_beside(pipeline, bench, started, reporter)
+        let build = |variant: &Variant| attempt(&builder, &variant.into());
+        let (searched, times) = pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| {
+            self.run_beside(pipeline, harness, started, reporter)
         });
         searched.map(|()| times)
     }
@@ -139,12 +130,12 @@ impl<'a> Search<'a> {
     fn run_beside(
         &mut self,
         pipeline: &Pipeline<'_>,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         started: Instant,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         let limits = self.limits.clone();
-        let doing = bench.doing.clone();
+        let doing = harness.doing.clone();
         let strategy = self.strategy.take().expect("a search runs once");
         let (kernel, stopped) = (self.kernel, None);
         let asker = Asker { kernel, limits: &limits, strategy, pipeline, pending: 0, evaluated: 0, stopped };
@@ -163,7 +154,7 @@ impl<'a> Search<'a> {
                     self.stopped = Some("seconds");
                     return Err(None);
                 };
-                let learned = self.evaluate(bench, &variant, attempt, reporter)?;
+                let learned = self.evaluate(harness, &variant, attempt, reporter)?;
                 // An asker that is gone has panicked, and says so below.
                 told.send(learned).map_err(|_| None)
             });
@@ -183,14 +174,15 @@ impl<'a> Search<'a> {
 
     fn evaluate(
         &mut self,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         variant: &Variant,
         attempt: Attempt,
         reporter: &mut dyn Reporter,
     ) -> Result<Learned, RunError> {
-        let evaluation = bench.evaluate(variant, attempt, Some(Race { bar: self.bar() }))?;
+        let candidate = Candidate::from(variant);
+        let evaluation = evaluate(harness, &candidate, attempt, Some(Race { bar: self.bar() }))?;
         let learned = learned(variant, &evaluation);
-        self.keep(Tried { variant: variant.clone(), source: None, evaluation }, reporter);
+        self.keep(Tried { candidate, evaluation }, reporter);
         Ok(learned)
     }
 
@@ -220,7 +212,7 @@ impl<'a> Search<'a> {
         if let Some(value) = value.filter(|&value| self.best.as_ref().is_none_or(|&(_, best)| value < best)) {
             self.best = Some((label.clone(), value));
         }
-        let total = if tried.source.is_none() { self.total } else { self.evaluated };
+        let total = if tried.candidate.source.is_none() { self.total } else { self.evaluated };
         reporter.event(Event::Evaluated {
             evaluation,
             label: &label,
@@ -233,18 +225,17 @@ impl<'a> Search<'a> {
 
     /// Variants of the space that were tried.
     pub(super) fn variants(&self) -> u64 {
-        self.tried.iter().filter(|tried| tried.source.is_none()).count() as u64
+        self.tried.iter().filter(|tried| tried.candidate.source.is_none()).count() as u64
     }
 
     pub(super) fn of_space(&self, variant: &Variant) -> Option<&Evaluation> {
-        let tried = self.tried.iter().find(|tried| tried.source.is_none() && tried.variant == *variant);
+        let tried = self.tried.iter().find(|tried| tried.candidate.is(variant));
         tried.map(|tried| &tried.evaluation)
     }
 
     /// Whether something tried is a variant of the space, or the same program.
     pub(super) fn is_twin(&self, tried: &Tried, other: &Variant) -> bool {
-        let same = tried.source.is_none() && tried.variant == *other;
-        same || self.of_space(other).is_some_and(|other| other.key == tried.evaluation.key)
+        tried.candidate.is(other) || self.of_space(other).is_some_and(|other| other.key == tried.evaluation.key)
     }
 
     pub(super) fn survived(&self, variant: &Variant) -> bool {
@@ -252,10 +243,10 @@ impl<'a> Search<'a> {
     }
 
     /// Checks the default in full, if it has passed so far: whatever else is compared with it.
-    pub(super) fn complete_default(&mut self, bench: &mut Workbench<'_>) -> Result<(), RunError> {
+    pub(super) fn complete_default(&mut self, harness: &mut Harness<'_>) -> Result<(), RunError> {
         let default = &self.kernel.space.default;
-        let of_default = self.tried.iter_mut().find(|tried| tried.source.is_none() && tried.variant == *default);
-        of_default.map_or(Ok(()), |tried| bench.complete(&tried.variant, &mut tried.evaluation))
+        let of_default = self.tried.iter_mut().find(|tried| tried.candidate.is(default));
+        of_default.map_or(Ok(()), |tried| complete(harness, &tried.candidate, &mut tried.evaluation))
     }
 
     /// What the compiler said of a variant, at the search's shape.
@@ -296,7 +287,7 @@ impl<'a> Search<'a> {
     /// Takes back that variants with this key passed.
     pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
         for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {
-            tried.evaluation.outcome = Outcome::Rejected(rejection.clone());
+            tried.evaluation.reject(rejection.clone());
         }
     }
 
@@ -305,7 +296,7 @@ impl<'a> Search<'a> {
         &mut self,
         mut finalists: Vec<Tried>,
         compared: &Compared,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
         let default = &self.kernel.space.default;
@@ -313,11 +304,10 @@ impl<'a> Search<'a> {
         let is_one = finalists.iter().any(|finalist| finalist.evaluation.label() == label);
         let best = compared.fastest_of(finalists.iter().map(|finalist| finalist.evaluation.label()));
         let ties = best.is_some_and(|best| tie::is_tie(compared, &best, &label));
-        let at = self.tried.iter().position(|tried| tried.source.is_none() && tried.variant == *default);
+        let at = self.tried.iter().position(|tried| tried.candidate.is(default));
         if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
-            let Tried { variant, evaluation, .. } = &mut self.tried[at];
-            sanitize(bench, variant, evaluation, reporter)?;
-            judge_counters(bench, variant, evaluation, reporter)?;
+            let Tried { candidate, evaluation } = &mut self.tried[at];
+            judge_alone(harness, candidate, evaluation, reporter)?;
             finalists.extend(evaluation.rejection().is_none().then(|| self.tried[at].clone()));
         }
         Ok(finalists)
@@ -326,11 +316,11 @@ impl<'a> Search<'a> {
     /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
     pub(super) fn finalists(
         &mut self,
-        bench: &mut Workbench<'_>,
+        harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
         if self.kernel.objectives.len() > 1 {
-            return self.front_finalists(bench, reporter);
+            return self.front_finalists(harness, reporter);
         }
         let mut finalists: Vec<Tried> = Vec::new();
         let mut unsound: BTreeMap<String, Rejection> = BTreeMap::new();
@@ -338,20 +328,15 @@ impl<'a> Search<'a> {
             if finalists.len() == self.kernel.search.elite {
                 break;
             }
-            let Tried { variant, source, evaluation } = &mut self.tried[index];
+            let Tried { candidate, evaluation } = &mut self.tried[index];
             if finalists.iter().any(|finalist| finalist.evaluation.key == evaluation.key) {
                 continue;
             }
             if let Some(rejection) = unsound.get(&evaluation.key) {
-                evaluation.outcome = Outcome::Rejected(rejection.clone());
+                evaluation.reject(rejection.clone());
                 continue;
             }
-            bench.on(source.as_ref(), |bench| -> Result<(), RunError> {
-                bench.complete(variant, evaluation)?;
-                sanitize(bench, variant, evaluation, reporter)?;
-                judge_counters(bench, variant, evaluation, reporter)?;
-                Ok(())
-            })?;
+            judge_alone(harness, candidate, evaluation, reporter)?;
             match evaluation.rejection() {
                 Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection.clone())),
                 None => finalists.push(self.tried[index].clone()),

@@ -1,17 +1,17 @@
 //! Which of several variants wins that no measurement tells apart: by a rule that knows nothing of times, so that noise does not
 //! name the winner.
 
-use super::{Comparison, Tried};
+use super::Tried;
 use crate::build::Resources;
 use crate::config::Kernel;
-use crate::evaluate::Compared;
-use crate::gates::performance::Verdict;
+use crate::gates::performance::{Compared, JudgedSpeedup, Verdict};
+use crate::harness::Candidate;
 use crate::record::elite::{TieRecord, TieRule};
 use crate::space::Settings;
 
 /// Whether a variant is not surely slower than the best.
 pub(super) fn is_tie(compared: &Compared, best: &str, name: &str) -> bool {
-    Comparison::of(compared, best, name).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
+    JudgedSpeedup::of(compared, best, name).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
 }
 
 /// What decides, in this order; less is better.
@@ -63,7 +63,7 @@ pub(super) fn winner(
 }
 
 fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> Standing {
-    let Tried { variant, source, evaluation } = finalist;
+    let Tried { candidate: Candidate { variant, source }, evaluation } = finalist;
     let of_space = source.is_none();
     let shape = &kernel.shapes[kernel.search.shape].name;
     let build = evaluation.builds.iter().find(|build| build.shapes.contains(shape));

@@ -6,7 +6,7 @@ use std::thread;
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::config::{Kernel, Level, Package, Project};
-use crate::evaluate::{RunError, Setup, Workbench};
+use crate::harness::{Builder, Harness, Opening, Reporter, RunCache, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{
@@ -17,7 +17,7 @@ use crate::report::{
 };
 use crate::space::Variant;
 use crate::tune::warm::{self, WarmStart};
-use crate::tune::{self, Ahead, Reporter, TuneOptions, per_shape};
+use crate::tune::{self, Ahead, TuneOptions, per_shape};
 
 /// Runs the verb.
 pub fn run(
@@ -138,11 +138,10 @@ impl<'a> Tuning<'a> {
     /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
     fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
         let ahead = Ahead::default();
-        let bench = self.bench(kernel);
-        let builder = bench.builder.clone();
+        let builder = Builder::new(self.package, kernel, self.setup.compiler);
         thread::scope(|scope| {
             ahead.compile(scope, &builder);
-            let elite = self.search_with(bench, journal, from, but, &ahead);
+            let elite = self.search_with(kernel, journal, from, but, &ahead);
             ahead.end();
             elite
         })
@@ -150,14 +149,14 @@ impl<'a> Tuning<'a> {
 
     fn search_with(
         self,
-        mut bench: Workbench<'_>,
+        kernel: &Kernel,
         journal: &Path,
         from: &[&EliteEntry],
         but: &[&str],
         ahead: &Ahead,
     ) -> Result<Found, RunError> {
-        let kernel = bench.kernel;
-        let device = bench.open(Some(&kernel.space.default))?;
+        let mut harness = self.open(kernel, Some(&kernel.space.default))?;
+        let device = harness.context.device.clone();
         let path = self.project.elite_path();
         let warm = if self.tune.cold {
             WarmStart::default()
@@ -177,7 +176,7 @@ impl<'a> Tuning<'a> {
         };
         let on_file = on_file.as_ref();
         let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead, on_file };
-        let tuned = tune::autotune(&mut bench, &device, &options, &mut *self.reporter(kernel))?;
+        let tuned = tune::autotune(&mut harness, &options, &mut *self.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
         if self.output.json() {
@@ -200,13 +199,12 @@ impl<'a> Tuning<'a> {
     }
 
     fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
-        let mut bench = self.bench(kernel);
-        let device = bench.open(None)?;
+        let mut harness = self.open(kernel, None)?;
         let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
         let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
-        journal.start(tune::start(kernel, &device, self.tune.resume))?;
-        bench.attach(journal, known);
-        let cover = per_shape::cover(&mut bench, &device, shapes, union, &mut *self.reporter(kernel))?;
+        journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
+        harness.results = RunCache::new(journal, known);
+        let cover = per_shape::cover(&mut harness, shapes, union, &mut *self.reporter(kernel))?;
         let Some(cover) = cover else { return Ok(Exit::Failed) };
         if self.output.json() {
             report::json::covered(&cover);
@@ -217,11 +215,11 @@ impl<'a> Tuning<'a> {
         Ok(Exit::Pass)
     }
 
-    fn bench<'k>(self, kernel: &'k Kernel) -> Workbench<'k>
+    fn open<'k>(self, kernel: &'k Kernel, first: Option<&Variant>) -> Result<Harness<'k>, RunError>
     where
         'a: 'k,
     {
-        Workbench::new(self.setup, self.package, kernel)
+        Harness::open(self.setup, self.package, kernel, Opening { first, ..Opening::default() })
     }
 
     fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {

@@ -6,7 +6,7 @@ use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::compare::bench::{BenchEntry, BenchFile, SideBySide};
-use crate::evaluate::Workbench;
+use crate::harness::{Harness, Opening};
 use crate::record::elite::EliteFile;
 use crate::report::{self, Verbosity, outln};
 
@@ -32,24 +32,25 @@ pub fn run(
         let kernel = overridden(kernel, measure)?;
         let asked = variant(&kernel, &candidate.variant)?;
         let setup = setup(&compiler, measure.device, &work_directory);
-        let mut bench = Workbench::new(setup, package, &kernel);
-        let device = match bench.open(elite.is_none().then_some(&asked)) {
-            Ok(device) => device,
+        let opening = Opening { first: elite.is_none().then_some(&asked), ..Opening::default() };
+        let mut harness = match Harness::open(setup, package, &kernel, opening) {
+            Ok(harness) => harness,
             Err(error) => {
                 exit = exit.max(skip(&kernel, error)?);
                 continue;
             }
         };
+        let device = harness.context.device.clone();
         let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
-        let shapes: Vec<usize> = bench.builder.shapes().iter().copied().filter(timed).collect();
+        let shapes: Vec<usize> = harness.context.builder.shapes().iter().copied().filter(timed).collect();
         let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
-        let mut side_by_side = SideBySide::new(&mut bench, &device);
-        for (shape, entrant) in plan {
+        let mut side_by_side = SideBySide::new(&mut harness);
+        for (shape, candidate) in plan {
             if output.verbosity() > Verbosity::Quiet && !output.json() {
                 let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
                 report::status("Measuring", format_args!("{title} at {shape} on {}", device.name));
             }
-            match side_by_side.measure(shape, &entrant) {
+            match side_by_side.measure(shape, &candidate) {
                 Ok(entry) => {
                     exit = exit.max(tell(&entry, output));
                     entries.push(entry);

@@ -7,14 +7,14 @@ use anyhow::anyhow;
 use super::{Exit, compiler, fallback_arch, load, selected, setup, skip, variant};
 use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::compare::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
-use crate::config::{Backend, Kernel};
-use crate::evaluate::{Builder, Built, RunError, Workbench};
+use crate::config::{Backend, Kernel, Package};
+use crate::harness::{Builder, Built, Harness, Opening, Reporter, RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Verbosity, json, outln, table::Table, terminal::Terminal};
 use crate::space::Variant;
-use crate::tune::{Reporter, build_all};
+use crate::tune::build_all;
 
 /// Most variants that `--all` compiles: a day's work of a machine.
 const MOST: usize = 100_000;
@@ -43,8 +43,8 @@ pub fn run(
     for (package, kernel) in selected(&project, select) {
         let variants: Vec<Variant> = if all { every(kernel)? } else { vec![variant(kernel, variant_args)?] };
         let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
-        let mut bench = Workbench::new(setup(&compiler, 0, &work_directory), package, kernel);
-        match build(&mut bench, &variants, table, anywhere, output) {
+        let setup = setup(&compiler, 0, &work_directory);
+        match build(setup, package, kernel, &variants, table, anywhere, output) {
             Ok((of_kernel, of_archs)) => {
                 exit = exit.max(of_kernel);
                 usages.extend(of_archs);
@@ -128,20 +128,22 @@ fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: &OutputArgs) -> Exit 
 }
 
 fn build(
-    bench: &mut Workbench<'_>,
+    setup: Setup<'_>,
+    package: &Package,
+    kernel: &Kernel,
     variants: &[Variant],
     table: bool,
     anywhere: bool,
     output: &OutputArgs,
 ) -> Result<(Exit, Vec<KernelUsage>), RunError> {
-    let kernel = bench.kernel;
+    let mut builder = Builder::new(package, kernel, setup.compiler);
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
         // The device says what to compile for, where there is one; but a file is to be the same on every machine.
-        match (!anywhere).then(|| bench.open(None)) {
-            Some(Ok(_)) => {}
+        match (!anywhere).then(|| Harness::open(setup, package, kernel, Opening::default())) {
+            Some(Ok(harness)) => builder = harness.context.builder,
             None | Some(Err(RunError::Executor(ExecutorError::NoDevice(_)))) => {
-                bench.builder.arch = Some(fallback_arch(kernel));
+                builder.arch = Some(fallback_arch(kernel));
             }
             Some(Err(error)) => return Err(error),
         }
@@ -152,9 +154,9 @@ fn build(
     let mut usages = Vec::new();
     for arch in archs {
         if let Some(arch) = &arch {
-            bench.builder.arch = Some(arch.clone());
+            builder.arch = Some(arch.clone());
         }
-        let (of_arch, usage) = build_for(&bench.builder, variants, table, output)?;
+        let (of_arch, usage) = build_for(&builder, variants, table, output)?;
         exit = exit.max(of_arch);
         usages.push(usage);
     }

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use kbench_runtime::protocol::DeviceInfo;
 
 use crate::config::{Kernel, Project};
-use crate::evaluate::{Entrant, Proposed};
+use crate::harness::{Candidate, Proposed};
 use crate::record::elite::{DeviceRecord, EliteFile};
 use crate::space::Variant;
 
@@ -16,10 +16,10 @@ pub(super) fn plan(
     kernel: &Kernel,
     device: &DeviceInfo,
     shapes: &[usize],
-) -> anyhow::Result<Vec<(usize, Entrant)>> {
+) -> anyhow::Result<Vec<(usize, Candidate)>> {
     match elite {
         Some(elite) => winners(elite, project, kernel, &device.into(), shapes),
-        None => Ok(shapes.iter().map(|&shape| (shape, Entrant::Variant(asked.clone()))).collect()),
+        None => Ok(shapes.iter().map(|&shape| (shape, asked.into())).collect()),
     }
 }
 
@@ -30,7 +30,7 @@ fn winners(
     kernel: &Kernel,
     device: &DeviceRecord,
     shapes: &[usize],
-) -> anyhow::Result<Vec<(usize, Entrant)>> {
+) -> anyhow::Result<Vec<(usize, Candidate)>> {
     let mut winners = Vec::new();
     for &shape in shapes {
         let place = &kernel.shapes[shape];
@@ -45,13 +45,8 @@ fn winners(
             variant.map_err(|error| anyhow!("elite.json, kernel `{}`: {error}; tune it again", kernel.name))?;
         let path = project.elite_path();
         let root = path.parent().unwrap_or(&path);
-        winners.push((
-            shape,
-            match &winner.source {
-                None => Entrant::Variant(variant),
-                Some(record) => Entrant::Proposed(Proposed::find(kernel, record, root)?.into(), variant),
-            },
-        ));
+        let source = winner.source.as_ref().map(|record| Proposed::find(kernel, record, root)).transpose()?;
+        winners.push((shape, Candidate { variant, source: source.map(Into::into) }));
     }
     if winners.is_empty() {
         let shapes: Vec<&str> = shapes.iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();

@@ -6,18 +6,14 @@ use super::candidate::plan;
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::{Backend, Kernel, Package, Project};
-use crate::evaluate::{Entrant, RunError, Setup, Workbench};
+use crate::evaluate::{self, attempt};
+use crate::gates::Trial;
+use crate::harness::{Builder, Harness, Opening, RunError, Setup};
 use crate::process::executor::ExecutorError;
 use crate::record::elite::EliteFile;
-use crate::record::evaluation::{Evaluation, Outcome};
-use crate::report::{
-    self,
-    json::Json,
-    outln,
-    terminal::{self, Terminal},
-};
+use crate::record::evaluation::Evaluation;
+use crate::report::{self, json::Json, outln, terminal::Terminal};
 use crate::space::Variant;
-use crate::tune::{self, Gated};
 
 /// Runs the verb.
 pub fn run(
@@ -71,49 +67,45 @@ fn gate(
     asked: &Asked<'_>,
     output: &OutputArgs,
 ) -> anyhow::Result<Result<Exit, RunError>> {
-    let mut bench = Workbench::new(setup, package, kernel);
-    let device = match bench.open(asked.elite.is_none().then_some(&asked.variant)) {
-        Ok(device) => device,
+    let opening = Opening { first: asked.elite.is_none().then_some(&asked.variant), ..Opening::default() };
+    let mut harness = match Harness::open(setup, package, kernel, opening) {
+        Ok(harness) => harness,
         Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {
-            return Ok(without_device(&mut bench, &asked.variant, &why, output));
+            let builder = Builder::new(package, kernel, setup.compiler);
+            return Ok(without_device(builder, &asked.variant, &why, output));
         }
         Err(error) => return Ok(Err(error)),
     };
+    let device = harness.context.device.clone();
     let plan = plan(asked.elite, &asked.variant, project, kernel, &device, &[kernel.search.shape])?;
-    let (source, variant) = match plan.first() {
-        Some((_, Entrant::Proposed(source, variant))) => (Some(source), variant),
-        Some((_, Entrant::Variant(variant))) => (None, variant),
-        _ => unreachable!("a winner is a variant, and there is one"),
+    let (_, candidate) = plan.into_iter().next().expect("a plan for one shape");
+    let trial = if output.json() {
+        evaluate::gate(&mut harness, candidate, &mut Json::new(kernel))
+    } else {
+        evaluate::gate(&mut harness, candidate, &mut Terminal::new(output.verbosity()))
     };
-    let gated = bench.on(source, |bench| {
-        if output.json() {
-            tune::gate(bench, &device, variant, &mut Json::new(kernel))
-        } else {
-            tune::gate(bench, &device, variant, &mut Terminal::new(output.verbosity()))
-        }
-    });
-    let gated = match gated {
-        Ok(gated) => gated,
+    let trial = match trial {
+        Ok(trial) => trial,
         Err(error) => return Ok(Err(error)),
     };
-    let rejection = gated.evaluation.rejection();
+    let rejection = trial.evaluation.rejection();
     if output.json() {
-        report::json::comparisons(kernel, &gated);
-        report::json::gated(kernel, &gated);
+        report::json::comparisons(kernel, &trial);
+        report::json::gated(kernel, &trial);
     } else {
-        outln!("{}", terminal::gated(&gated, kernel, output.verbosity()));
+        outln!("{}", report::gate::gated(&trial, kernel, output.verbosity()));
     }
     Ok(Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass }))
 }
 
 /// Gate 1 needs no device, so it is run for every architecture of the table; then the user hears what is missing.
 fn without_device(
-    bench: &mut Workbench<'_>,
+    mut builder: Builder<'_>,
     variant: &Variant,
     why: &str,
     output: &OutputArgs,
 ) -> Result<Exit, RunError> {
-    let kernel = bench.kernel;
+    let kernel = builder.kernel;
     let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));
     let archs = match kernel.implementation.backend {
         Backend::Cuda if kernel.arch.is_empty() => vec![Some(fallback_arch(kernel))],
@@ -122,15 +114,15 @@ fn without_device(
     };
     let mut failed = false;
     for arch in archs {
-        bench.builder.arch.clone_from(&arch);
-        let attempt = bench.builder.build(variant)?;
+        builder.arch.clone_from(&arch);
+        let attempt = attempt(&builder, &variant.into())?;
         let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
         match attempt.result {
             Ok(built) => evaluation.builds = built.records(kernel),
             Err(failure) => {
                 failed = true;
                 evaluation.builds = failure.built.map(|built| built.records(kernel)).unwrap_or_default();
-                evaluation.outcome = Outcome::Rejected(failure.rejection);
+                evaluation.reject(failure.rejection);
             }
         }
         let rejection = evaluation.rejection().cloned();
@@ -142,8 +134,7 @@ fn without_device(
             if let Some(arch) = arch {
                 let _ = write!(label, " for {arch}");
             }
-            let gated = Gated { evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new(), label };
-            outln!("{}", terminal::gate_1(&gated, kernel));
+            outln!("{}", report::gate::without_device(&Trial::new(variant.into(), evaluation), kernel, &label));
         }
     }
     if failed { Ok(Exit::Failed) } else { Err(no_device()) }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use crate::build::{Compiler, CompilerOptions};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
-use crate::evaluate::{RunError, Setup};
+use crate::harness::{RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
 use crate::report;

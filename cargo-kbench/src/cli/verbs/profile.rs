@@ -4,12 +4,13 @@ use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::Kernel;
-use crate::evaluate::{Entrant, RunError, Workbench};
+use crate::evaluate::{attempt, evaluate};
+use crate::gates::counters::profile;
+use crate::harness::{Candidate, Harness, Opening, RunError, caught};
 use crate::profile::Profile;
 use crate::record::elite::EliteFile;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Verbosity, outln};
-use crate::space::Variant;
 
 /// Runs the verb.
 pub fn run(
@@ -31,28 +32,24 @@ pub fn run(
         let kernel = narrowed(overridden(kernel, measure)?, measure);
         let asked = variant(&kernel, &candidate.variant)?;
         let setup = setup(&compiler, measure.device, &work_directory);
-        let mut bench = Workbench::new(setup, package, &kernel);
-        let device = match bench.open(elite.is_none().then_some(&asked)) {
-            Ok(device) => device,
+        let opening = Opening { first: elite.is_none().then_some(&asked), ..Opening::default() };
+        let mut harness = match Harness::open(setup, package, &kernel, opening) {
+            Ok(harness) => harness,
             Err(error) => {
                 exit = exit.max(skip(&kernel, error)?);
                 continue;
             }
         };
-        let shapes = bench.builder.shapes().to_vec();
+        let device = harness.context.device.clone();
+        let shapes = harness.context.builder.shapes().to_vec();
         let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
-        let mut tried: Option<(String, Evaluation)> = None;
-        for (shape, entrant) in plan {
-            let (source, variant) = match &entrant {
-                Entrant::Proposed(source, variant) => (Some(source), variant),
-                Entrant::Variant(variant) => (None, variant),
-                Entrant::Baseline(_) | Entrant::Again(_) => unreachable!("a winner is a variant"),
-            };
+        let mut tried: Option<(Candidate, Evaluation)> = None;
+        for (shape, candidate) in plan {
             if output.verbosity() > Verbosity::Quiet && !output.json() {
                 let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
                 report::status("Profiling", format_args!("{title} at {shape} on {}", device.name));
             }
-            match bench.on(source, |bench| profile(bench, variant, shape, &mut tried)) {
+            match profiled(&mut harness, &candidate, shape, &mut tried) {
                 Ok(Ok(profile)) if output.json() => report::json::profile(&profile),
                 Ok(Ok(profile)) => outln!("{}", report::profile::profiled(&profile)),
                 Ok(Err(evaluation)) => {
@@ -79,25 +76,25 @@ fn narrowed(mut kernel: Kernel, measure: &MeasureArgs) -> Kernel {
     kernel
 }
 
-/// A profile, or the variant's record where it is not right: there is no point in knowing what limits it.
-fn profile(
-    bench: &mut Workbench<'_>,
-    variant: &Variant,
+/// A profile, or the candidate's record where it is not right: there is no point in knowing what limits it.
+fn profiled(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
     shape: usize,
-    tried: &mut Option<(String, Evaluation)>,
+    tried: &mut Option<(Candidate, Evaluation)>,
 ) -> Result<Result<Profile, Box<Evaluation>>, RunError> {
-    let label = bench.label(variant);
-    if tried.as_ref().is_none_or(|(before, _)| *before != label) {
-        let attempt = bench.builder.build(variant)?;
-        *tried = Some((label, bench.evaluate(variant, attempt, None)?));
+    if tried.as_ref().is_none_or(|(before, _)| before != candidate) {
+        let attempt = attempt(&harness.context.builder, candidate)?;
+        *tried = Some((candidate.clone(), evaluate(harness, candidate, attempt, None)?));
     }
     let (_, evaluation) = tried.as_ref().expect("just set");
     if evaluation.rejection().is_some() {
         return Ok(Err(Box::new(evaluation.clone())));
     }
-    Ok(bench.profile(variant, shape, evaluation)?.map_err(|rejection| {
-        let outcome = crate::record::evaluation::Outcome::Rejected(rejection);
-        Box::new(Evaluation { outcome, ..evaluation.clone() })
+    Ok(caught(profile(harness, candidate, shape, evaluation))?.map_err(|rejection| {
+        let mut evaluation = evaluation.clone();
+        evaluation.reject(rejection);
+        Box::new(evaluation)
     }))
 }
 

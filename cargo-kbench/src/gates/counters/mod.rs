@@ -1,11 +1,73 @@
-//! Gate 4: what the counters say, or where there are none the roofline.
+//! The gate `counters`: conditions on hardware counters, or where there are none on the roofline.
 
-use crate::config::counters::{Counters, Quantifier};
+use super::{Gate, Trial, at_level};
+use crate::config::counters::{Counters as Conditions, Quantifier};
+use crate::config::{Kernel, Level};
+use crate::harness::{CounterFindings, DeviceTimes, Event, Halt, Harness, Reporter, RunError, caught};
 use crate::profile::{Profile, Source};
-use crate::record::evaluation::{Gate, Reason, Rejection};
+use crate::record::evaluation::{GateName, Reason, Rejection};
+
+mod profile;
+
+pub use profile::profile;
+
+/// See the module.
+pub struct Counters;
+
+impl Gate for Counters {
+    fn name(&self) -> GateName {
+        GateName::Counters
+    }
+
+    fn is_asked(&self, kernel: &Kernel) -> bool {
+        kernel.gates.counters.level != Level::Allow
+    }
+
+    fn limits(&self, kernel: &Kernel) -> Option<(Level, Vec<String>)> {
+        let table = &kernel.gates.counters;
+        let word = if table.quantifier == Quantifier::Any { " or " } else { " and " };
+        let conditions = table.conditions.iter().map(ToString::to_string).collect::<Vec<_>>().join(word);
+        Some((table.level, vec![format!("{conditions} at {}", kernel.shape_names(&table.shapes).join(", "))]))
+    }
+
+    fn unjudged(&self, _kernel: &Kernel, trial: &Trial) -> Option<String> {
+        trial.profiles.is_empty().then(|| "nothing was counted".to_owned())
+    }
+
+    fn run(&self, harness: &mut Harness<'_>, trial: &mut Trial, reporter: &mut dyn Reporter) -> Result<(), Halt> {
+        let judged =
+            harness.counted_as(|times: &mut DeviceTimes| &mut times.tools, |harness| judge_all(harness, trial))?;
+        let label = trial.candidate.label(harness.kernel());
+        reporter.event(Event::Profiled { label: &label, judged: &judged });
+        trial.evaluation.warnings.extend(judged.warnings);
+        trial.profiles = judged.profiles;
+        judged.rejection.map_or(Ok(()), |rejection| Err(rejection.into()))
+    }
+}
+
+/// Profiles and judges a candidate at each shape that the table names, until one rejects it.
+fn judge_all(harness: &mut Harness<'_>, trial: &Trial) -> Result<CounterFindings, RunError> {
+    let gate = &harness.kernel().gates.counters;
+    let mut judged = CounterFindings::default();
+    for &shape in &gate.shapes {
+        let finding = match caught(profile(harness, &trial.candidate, shape, &trial.evaluation))? {
+            Ok(profile) => {
+                let finding = judge(gate, &profile);
+                judged.profiles.push(profile);
+                finding
+            }
+            Err(rejection) => Some(rejection),
+        };
+        judged.rejection = at_level(gate.level, finding, &mut judged.warnings);
+        if judged.rejection.is_some() {
+            break;
+        }
+    }
+    Ok(judged)
+}
 
 /// Judges a profile. A condition without a number is neither true nor false; where the verdict hangs on it, it is undecided.
-pub fn judge(gate: &Counters, profile: &Profile) -> Option<Rejection> {
+pub fn judge(gate: &Conditions, profile: &Profile) -> Option<Rejection> {
     let mut shown = Vec::new();
     let (mut holding, mut unknown) = (0, 0);
     for condition in &gate.conditions {
@@ -38,7 +100,7 @@ pub fn judge(gate: &Counters, profile: &Profile) -> Option<Rejection> {
     } else {
         (Reason::Undecided, shown.join("; "))
     };
-    Some(Rejection::new(Gate::Counters, code, message, Some(&profile.shape)))
+    Some(Rejection::new(GateName::Counters, code, message, Some(&profile.shape)))
 }
 
 #[cfg(test)]
@@ -52,7 +114,7 @@ mod tests {
     const DRAM: &str = "dram__throughput";
 
     fn judged(quantifier: Quantifier, profile: &Profile) -> Result<(), (Reason, String)> {
-        let gate = Counters { quantifier, conditions: default_conditions(Backend::Cuda), ..Counters::default() };
+        let gate = Conditions { quantifier, conditions: default_conditions(Backend::Cuda), ..Conditions::default() };
         judge(&gate, profile).map_or(Ok(()), |rejection| Err((rejection.code, rejection.message)))
     }
 

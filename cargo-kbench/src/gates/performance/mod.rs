@@ -1,123 +1,104 @@
-//! Gate 3, performance: limits are judged by the end of the interval that is against the kernel.
+//! The gate `performance`: p50 and speed-ups over baselines that are measured beside the candidate, against the table's limits.
 
-use std::fmt;
+use std::time::Duration;
 
-use kbench_runtime::stats::{Speedup, Summary};
-use serde::{Deserialize, Serialize};
+use super::{Gate, Trial, allowed, at_level};
+use crate::config::{BaselineKind, Kernel, Level, PerformanceBound};
+use crate::harness::{DeviceTimes, Event, Halt, Harness, Reporter, RunError};
+use crate::record::evaluation::GateName;
+use crate::text::list;
 
-use crate::config::PerformanceBound;
-use crate::record::evaluation::{Gate, Reason, Rejection};
+mod compare;
+mod impossible;
+mod limits;
+mod timing;
+mod verdict;
 
-/// What a comparison of two kernels says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The whole interval of the speed-up lies above 1.
-    Faster,
-    /// The whole interval lies below 1.
-    Slower,
-    /// The whole interval lies within 1 % of 1.
-    Same,
-    /// The samples do not say.
-    Undecided,
-}
+pub use compare::{Compared, Entrant, compare_uncounted};
+pub use impossible::Demand;
+pub use limits::missed_limits;
+pub use timing::{impossible, time, time_job};
+pub use verdict::{JudgedSpeedup, SAME, Verdict, verdict, verdict_within};
 
-/// How close to 1 a speed-up counts as none.
-pub const SAME: f64 = 0.01;
+/// See the module.
+pub struct Performance;
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Verdict::Faster => "faster",
-            Verdict::Slower => "slower",
-            Verdict::Same => "same",
-            Verdict::Undecided => "undecided",
-        })
+impl Gate for Performance {
+    fn name(&self) -> GateName {
+        GateName::Performance
     }
-}
 
-/// The verdict on an interval of a speed-up.
-pub fn verdict(speedup: &Speedup) -> Verdict {
-    verdict_within(speedup, SAME)
-}
-
-/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
-pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
-    if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
-        Verdict::Same
-    } else if speedup.low > 1.0 {
-        Verdict::Faster
-    } else if speedup.high < 1.0 {
-        Verdict::Slower
-    } else {
-        Verdict::Undecided
-    }
-}
-
-/// Judges one limit. `speedup` is over the baseline that the limit names; the error says why there
-/// is none.
-pub fn judge(
-    bound: &PerformanceBound,
-    shape: &str,
-    summary: &Summary,
-    baseline: &str,
-    speedup: Result<Speedup, String>,
-) -> Option<Rejection> {
-    let reject = |code, message: String| Some(Rejection::new(Gate::Performance, code, message, Some(shape)));
-    match bound {
-        PerformanceBound::MaxP50Us(limit) => {
-            let (low, high) = (summary.p50_low / 1e3, summary.p50_high / 1e3);
-            let interval = format!("p50 between {low:.3} and {high:.3} µs, limit {limit} µs");
-            if high <= *limit {
-                None
-            } else if low > *limit {
-                reject(Reason::TooSlow, interval)
-            } else {
-                reject(Reason::Undecided, interval)
-            }
-        }
-        PerformanceBound::MinSpeedup { ratio, .. } => match speedup {
-            Err(why) => reject(Reason::Undecided, format!("no speed-up over {baseline}: {why}")),
-            Ok(Speedup { low, high, .. }) => {
-                let interval = format!("{low:.3}x to {high:.3}x over {baseline}, at least {ratio}x wanted");
-                if low >= *ratio {
-                    None
-                } else if high < *ratio {
-                    reject(Reason::TooSlow, interval)
-                } else {
-                    reject(Reason::Undecided, interval)
+    fn limits(&self, kernel: &Kernel) -> Option<(Level, Vec<String>)> {
+        let limits = kernel.gates.performance.iter().map(|limit| {
+            let shape = &kernel.shapes[limit.shape].name;
+            match &limit.limit {
+                PerformanceBound::MaxP50Us(most) => format!("p50 <= {most} us at {shape}"),
+                PerformanceBound::MinSpeedup { ratio, over } => {
+                    format!("{ratio} x {} at {shape}", kernel.baselines[*over].name)
                 }
             }
-        },
+        });
+        Some((kernel.gates.performance_level, limits.collect()))
+    }
+
+    fn unjudged(&self, kernel: &Kernel, _trial: &Trial) -> Option<String> {
+        let gates = &kernel.gates;
+        allowed(gates.performance_level).or_else(|| {
+            gates.performance.is_empty().then(|| match &gates.performance_left_out[..] {
+                [] => "no limits".to_owned(),
+                left_out => {
+                    format!("no limit here: the table has limits at {}", list(&kernel.shape_names(left_out)))
+                }
+            })
+        })
+    }
+
+    fn is_joint(&self) -> bool {
+        true
+    }
+
+    fn run(&self, harness: &mut Harness<'_>, trial: &mut Trial, reporter: &mut dyn Reporter) -> Result<(), Halt> {
+        let kernel = harness.kernel();
+        let mut shapes: Vec<usize> = kernel.gates.performance.iter().map(|limit| limit.shape).collect();
+        if !kernel.baselines.is_empty() {
+            shapes.push(kernel.search.shape);
+        }
+        shapes.sort_unstable();
+        shapes.dedup();
+        let label = trial.candidate.label(kernel);
+        let mut entrants = vec![Entrant::Candidate(trial.candidate.clone())];
+        entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
+        let mut rejection = None;
+        for shape in shapes {
+            reporter.event(finals(kernel, &entrants));
+            let compared = compare(harness, shape, &entrants)?;
+            rejection = compared.unavailable.get(&label).cloned().or(rejection);
+            for limit in kernel.gates.performance.iter().filter(|limit| limit.shape == shape) {
+                let finding = limits::judge_limit(kernel, shape, &limit.limit, &label, &compared);
+                let finding = at_level(kernel.gates.performance_level, finding, &mut trial.evaluation.warnings);
+                rejection = rejection.or(finding);
+            }
+            trial.evaluation.warnings.extend(compared.warnings.iter().cloned());
+            trial.compared.push((shape, compared));
+        }
+        rejection.map_or(Ok(()), |rejection| Err(rejection.into()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Measures entrants interleaved at one shape. An entrant that fails is left out and named; the rest is measured again, so that
+/// all that is compared was measured together.
+pub fn compare(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
+    harness.counted_as(|times: &mut DeviceTimes| &mut times.time, |harness| compare_uncounted(harness, shape, entrants))
+}
 
-    fn interval(low: f64, high: f64) -> Speedup {
-        Speedup { low, ratio: f64::midpoint(low, high), high }
-    }
+/// That entrants are measured together, and how long that may take.
+pub fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
+    let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
+    let programs = entrants.iter().filter(is_program).count();
+    Event::Finals { entrants: entrants.len(), programs, at_most: sampling(kernel, entrants.len()) }
+}
 
-    #[test]
-    fn verdicts_need_the_whole_interval() {
-        assert_eq!(verdict(&interval(1.02, 1.05)), Verdict::Faster);
-        assert_eq!(verdict(&interval(0.90, 0.98)), Verdict::Slower);
-        assert_eq!(verdict(&interval(0.995, 1.005)), Verdict::Same);
-        assert_eq!(verdict(&interval(0.97, 1.03)), Verdict::Undecided);
-        // Surely faster, by too little to matter.
-        assert_eq!(verdict(&interval(1.001, 1.002)), Verdict::Same);
-    }
-
-    #[test]
-    fn the_lower_end_decides() {
-        let bound = PerformanceBound::MinSpeedup { ratio: 1.1, over: 0 };
-        let summary = Summary::of(&[1.0, 1.0, 1.0]).unwrap();
-        let code = |speedup| judge(&bound, "s", &summary, "naive", speedup).map(|rejection| rejection.code);
-        assert_eq!(code(Ok(interval(1.1, 1.3))), None);
-        assert_eq!(code(Ok(interval(1.09, 1.3))), Some(Reason::Undecided));
-        assert_eq!(code(Ok(interval(1.0, 1.09))), Some(Reason::TooSlow));
-        assert_eq!(code(Err("PyTorch is missing".into())), Some(Reason::Undecided));
-    }
+/// How long the samples of a number of entrants may take.
+pub fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
+    Duration::try_from_secs_f64(kernel.timing.max_seconds * entrants as f64).unwrap_or(Duration::MAX)
 }

@@ -1,18 +1,50 @@
-//! Gate 1, resources: what the compiler's report and the binary say, before any device sees the kernel.
+//! The gate `resources`: what the compiler's report and the binary say, before any device sees the kernel.
 
 use kbench_runtime::protocol::Geometry;
 
-use super::launchable;
-use crate::build::Resources;
+use super::{Gate, Limits, Trial, allowed};
+use crate::build::Resources as Used;
 use crate::build::occupancy::{self, Demand, compute_capability};
-use crate::config::ResourceLimits;
-use crate::record::evaluation::{Gate, Reason, Rejection};
+use crate::config::{Kernel, Level, ResourceLimits};
+use crate::record::evaluation::{BuildRecord, GateName, Reason, Rejection};
+
+pub mod launchable;
+
+/// See the module.
+pub struct Resources;
+
+impl Gate for Resources {
+    fn name(&self) -> GateName {
+        GateName::Resources
+    }
+
+    fn limits(&self, kernel: &Kernel) -> Option<(Level, Vec<String>)> {
+        let table = &kernel.gates.resources;
+        let mut limits = Limits::default();
+        limits.at_most("registers", table.max_registers);
+        limits.at_most("shared bytes", table.max_shared_bytes);
+        limits.at_most("spill bytes", table.max_spill_bytes);
+        limits.at_most("stack bytes", table.max_stack_bytes);
+        limits.at_most("code bytes", table.max_code_bytes);
+        let Limits(mut words) = limits;
+        words.extend(table.min_occupancy.map(|occupancy| format!("occupancy >= {occupancy}")));
+        Some((table.level, words))
+    }
+
+    fn unjudged(&self, kernel: &Kernel, trial: &Trial) -> Option<String> {
+        let limits = &kernel.gates.resources;
+        allowed(limits.level).or_else(|| {
+            let judged = |build: &BuildRecord| is_judged(limits, &build.resources);
+            (!trial.evaluation.builds.iter().any(judged)).then(|| "no limits".to_owned())
+        })
+    }
+}
 
 /// Judges one build at one shape. Where several limits are exceeded the message names all of them, the reason is the
 /// first.
 pub fn judge(
     limits: &ResourceLimits,
-    resources: &Resources,
+    resources: &Used,
     geometry: &Geometry,
     arch: Option<&str>,
     shape: &str,
@@ -42,7 +74,7 @@ pub fn judge(
 }
 
 /// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
-pub fn is_judged(limits: &ResourceLimits, resources: &Resources) -> bool {
+pub fn is_judged(limits: &ResourceLimits, resources: &Used) -> bool {
     let pairs = [
         (limits.max_registers, resources.registers),
         (limits.max_shared_bytes, resources.static_shared),
@@ -54,7 +86,7 @@ pub fn is_judged(limits: &ResourceLimits, resources: &Resources) -> bool {
 }
 
 /// What a block needs; `None` for C.
-pub fn demand(resources: &Resources, geometry: &Geometry) -> Option<Demand> {
+pub fn demand(resources: &Used, geometry: &Geometry) -> Option<Demand> {
     let at_most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     Some(Demand {
         threads: geometry.block.iter().fold(1, |threads, &size| threads.saturating_mul(size)),
@@ -65,7 +97,7 @@ pub fn demand(resources: &Resources, geometry: &Geometry) -> Option<Demand> {
 }
 
 /// What no launch can pass, of one build at one shape; none of C.
-pub fn refused(resources: &Resources, geometry: &Geometry, arch: Option<&str>, shape: &str) -> Option<Rejection> {
+pub fn refused(resources: &Used, geometry: &Geometry, arch: Option<&str>, shape: &str) -> Option<Rejection> {
     let mut findings = launchable::geometry(geometry);
     findings.extend(launchable::code(resources, geometry, arch?));
     rejection(&findings, shape)
@@ -75,11 +107,11 @@ pub fn refused(resources: &Resources, geometry: &Geometry, arch: Option<&str>, s
 fn rejection(findings: &[(Reason, String)], shape: &str) -> Option<Rejection> {
     let (reason, _) = findings.first()?;
     let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
-    Some(Rejection::new(Gate::Resources, *reason, message, Some(shape)))
+    Some(Rejection::new(GateName::Resources, *reason, message, Some(shape)))
 }
 
 /// Theoretical occupancy, 0 to 1; `None` for C and for architectures not known.
-pub fn occupancy(resources: &Resources, geometry: &Geometry, arch: Option<&str>) -> Option<f64> {
+pub fn occupancy(resources: &Used, geometry: &Geometry, arch: Option<&str>) -> Option<f64> {
     let demand = demand(resources, geometry)?;
     occupancy::occupancy(compute_capability(arch?)?, demand).map(occupancy::Occupancy::fraction)
 }
@@ -88,14 +120,14 @@ pub fn occupancy(resources: &Resources, geometry: &Geometry, arch: Option<&str>)
 mod tests {
     use super::*;
 
-    fn resources() -> Resources {
-        Resources {
+    fn resources() -> Used {
+        Used {
             registers: Some(96),
             static_shared: Some(1024),
             spill_stores: Some(0),
             spill_loads: Some(0),
             stack: Some(0),
-            ..Resources::default()
+            ..Used::default()
         }
     }
 
@@ -115,7 +147,7 @@ mod tests {
         let shared = judge(&limits, &resources(), &geometry(65536 - 1023), None, "s").unwrap();
         assert_eq!(shared.code, Reason::SharedMemory);
         assert_eq!(shared.message, "65537 bytes of shared memory, limit 65536");
-        let spilled = Resources { spill_loads: Some(4), registers: Some(97), ..resources() };
+        let spilled = Used { spill_loads: Some(4), registers: Some(97), ..resources() };
         let both = judge(&limits, &spilled, &geometry(0), None, "s").unwrap();
         assert_eq!(both.code, Reason::Registers);
         assert_eq!(both.message, "97 registers, limit 96; 4 bytes of spills, limit 0");
@@ -124,9 +156,9 @@ mod tests {
     #[test]
     fn what_the_compiler_does_not_report_is_not_judged() {
         let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
-        assert_eq!(judge(&limits, &Resources::default(), &geometry(0), None, "s"), None);
-        assert!(!is_judged(&limits, &Resources::default()));
-        let of_c = Resources { stack: Some(8), ..Resources::default() };
+        assert_eq!(judge(&limits, &Used::default(), &geometry(0), None, "s"), None);
+        assert!(!is_judged(&limits, &Used::default()));
+        let of_c = Used { stack: Some(8), ..Used::default() };
         let stack = ResourceLimits { max_stack_bytes: Some(64), ..ResourceLimits::default() };
         assert!(is_judged(&stack, &of_c) && !is_judged(&limits, &of_c) && is_judged(&stack, &resources()));
     }

@@ -95,6 +95,13 @@ impl Executor {
         Self { options, worker: None, info: None, blobs: HashMap::new(), sent: HashSet::new(), limit: None }
     }
 
+    /// Another worker for the same device and files, under a tool that watches it; an empty tool is none.
+    #[must_use]
+    pub fn under(&self, tool: Vec<String>) -> Self {
+        let options = WorkerOptions { tool, ..self.options.clone() };
+        Self { blobs: self.blobs.clone(), ..Self::new(options) }
+    }
+
     /// Makes a file known under its hash, to be sent to a worker when a job first names it.
     pub fn add_blob(&mut self, hash: &str, path: &Path) {
         self.blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());

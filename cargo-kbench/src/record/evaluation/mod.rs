@@ -17,7 +17,7 @@ use crate::space::Settings;
 
 mod rejection;
 
-pub use rejection::{Gate, Reason, Rejection};
+pub use rejection::{GateName, Reason, Rejection};
 
 /// One variant, tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +111,11 @@ impl Evaluation {
     /// It passed the whole check, with these errors; `warnings` are all there are.
     pub fn check_is(&mut self, errors: Vec<ShapeErrors>, warnings: Vec<String>) {
         (self.checked, self.errors, self.warnings) = (Checked::InFull, errors, warnings);
+    }
+
+    /// A gate rejected it.
+    pub fn reject(&mut self, rejection: Rejection) {
+        self.outcome = Outcome::Rejected(rejection);
     }
 
     /// Why it was rejected.

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::program::Refusal;
 
-/// The gates, in the order they are run.
+/// The names of the gates, in the order they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Gate {
+#[schemars(rename = "Gate")]
+pub enum GateName {
     /// It compiles.
     Compile,
     /// Gate 1.
@@ -28,16 +29,29 @@ pub enum Gate {
     Counters,
 }
 
-impl fmt::Display for Gate {
+impl GateName {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Compile,
+        Self::Resources,
+        Self::Launch,
+        Self::Correctness,
+        Self::Sanitize,
+        Self::Performance,
+        Self::Counters,
+    ];
+}
+
+impl fmt::Display for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Gate::Compile => "compile",
-            Gate::Resources => "resources",
-            Gate::Launch => "launch",
-            Gate::Correctness => "correctness",
-            Gate::Sanitize => "sanitize",
-            Gate::Performance => "performance",
-            Gate::Counters => "counters",
+            GateName::Compile => "compile",
+            GateName::Resources => "resources",
+            GateName::Launch => "launch",
+            GateName::Correctness => "correctness",
+            GateName::Sanitize => "sanitize",
+            GateName::Performance => "performance",
+            GateName::Counters => "counters",
         })
     }
 }
@@ -122,7 +136,7 @@ impl From<&Failure> for Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// The gate.
-    pub gate: Gate,
+    pub gate: GateName,
     /// The reason.
     pub code: Reason,
     /// For the user: numbers and places.
@@ -135,7 +149,7 @@ pub struct Rejection {
 
 impl Rejection {
     /// A rejection that showed on `shape`.
-    pub fn new(gate: Gate, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
+    pub fn new(gate: GateName, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
         Self { gate, code, message: message.into(), shape: shape.map(str::to_owned), output: None }
     }
 }
@@ -148,7 +162,7 @@ impl Refusal {
             Refusal::Failure(Failure::Exited { stderr, .. }) => Some(stderr),
             _ => None,
         };
-        Some(Rejection { output, ..Rejection::new(Gate::Performance, code, message, Some(shape)) })
+        Some(Rejection { output, ..Rejection::new(GateName::Performance, code, message, Some(shape)) })
     }
 
     /// The reason code and the message; `None` where the user ended the run.

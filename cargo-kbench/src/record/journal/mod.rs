@@ -170,6 +170,13 @@ pub struct SanitizedRun {
     pub warnings: Vec<String>,
 }
 
+impl SanitizedRun {
+    /// The run of a variant that did not get as far as a launch.
+    pub fn rejected(rejection: Rejection) -> Self {
+        Self { key: String::new(), finding: Some(rejection), warnings: Vec::new() }
+    }
+}
+
 /// An open journal, locked against other runs.
 pub struct Journal {
     path: PathBuf,
@@ -486,7 +493,7 @@ mod tests {
     use kbench_runtime::stats::Summary;
 
     use super::*;
-    use crate::record::evaluation::{Checked, Gate, Outcome};
+    use crate::record::evaluation::{Checked, GateName, Outcome};
 
     fn evaluation(key: &str) -> Record {
         let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
@@ -568,7 +575,7 @@ mod tests {
 
     #[test]
     fn any_run_knows_variants_that_were_measured_to_the_end() {
-        let rejection = Rejection::new(Gate::Performance, Reason::SkipsWork, "", None);
+        let rejection = Rejection::new(GateName::Performance, Reason::SkipsWork, "", None);
         let rejected = |key| {
             let outcome = Outcome::Rejected(rejection.clone());
             passed(Evaluation { outcome, ..timed(key, 100.0, true, false) })

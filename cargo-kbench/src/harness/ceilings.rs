@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use kbench_runtime::protocol::{CacheMode, DeviceKind, TimeJob};
 
 use super::arch::arch_for;
-use super::{Notice, RunError, Workbench};
+use super::{Harness, Notice, RunError};
 use crate::config::Backend;
 use crate::file::in_context;
 use crate::process::executor::ExecutorError;
@@ -17,7 +17,7 @@ use crate::record::elite::DeviceRecord;
 /// Samples of each, of which the best counts.
 const SAMPLES: u32 = 30;
 
-impl Workbench<'_> {
+impl Harness<'_> {
     /// What this device can do at most; the inner error is why that is not known.
     pub fn ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
         if self.ceilings.is_none() {
@@ -27,9 +27,9 @@ impl Workbench<'_> {
     }
 
     fn find_ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
-        let info = self.executor.device()?;
+        let info = self.context.device.clone();
         let device = DeviceRecord::from(&info);
-        let folder = self.work_directory.join("ceilings");
+        let folder = self.context.setup.work_directory.join("ceilings");
         if let Some(kept) = Ceilings::load(&folder, &device) {
             return Ok(Ok(kept));
         }
@@ -39,7 +39,7 @@ impl Workbench<'_> {
         if all.is_empty() {
             return Ok(Err(format!("{} has no measured ceilings", device.name)));
         }
-        (self.notify)(&Notice::Ceilings { device: device.name.clone() });
+        (self.context.setup.notify)(&Notice::Ceilings { device: device.name.clone() });
         let mut ceilings = Vec::new();
         for micro in &all {
             match self.ceiling(micro, info.kind, arch.as_deref())? {
@@ -61,7 +61,7 @@ impl Workbench<'_> {
         arch: Option<&str>,
     ) -> Result<Result<f64, String>, RunError> {
         let backend = if arch.is_some() { Backend::Cuda } else { Backend::C };
-        let folder = self.work_directory.join("ceilings");
+        let folder = self.context.setup.work_directory.join("ceilings");
         let (name, text) = micro::source(backend);
         let source = folder.join(name);
         if fs::read(&source).ok().as_deref() != Some(text.as_bytes()) {
@@ -70,13 +70,13 @@ impl Workbench<'_> {
         }
         let mut artifacts = Vec::new();
         for unit in micro.units(&source, arch) {
-            match self.builder.compiler.compile(&unit) {
+            match self.context.setup.compiler.compile(&unit) {
                 Ok(artifact) => artifacts.push(artifact),
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
         for artifact in &artifacts {
-            self.executor.add_blob(&artifact.hash, &artifact.code);
+            self.worker.add_blob(&artifact.hash, &artifact.code);
         }
         let artifacts = <[_; 2]>::try_from(artifacts).expect("two units");
         let job = TimeJob {
@@ -96,7 +96,7 @@ impl Workbench<'_> {
             announce: false,
             energy: false,
         };
-        let timing = match self.executor.time(job, self.timeout()) {
+        let timing = match self.worker.time(job, self.context.timeout()) {
             Ok(mut timings) if timings.len() == 1 => timings.remove(0),
             Ok(_) => return Ok(Err("the worker timed nothing".to_owned())),
             Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure.to_string())),

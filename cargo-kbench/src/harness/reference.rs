@@ -9,22 +9,25 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
 };
-use kbench_runtime::reference::{self, Asked, PASSING, References, View};
+use kbench_runtime::reference::{self, Asked, PASSING, References as Results, View};
 use kbench_runtime::tensor::{self, Blobs};
 
-use super::{RunError, Workbench};
+use super::{Context, RunError, caught};
+use crate::build::{Artifact, Unit};
 use crate::config::{BaselineKind, Diagnostic, Implementation, Kernel, ReferenceKind, Shape};
-use crate::process::executor::{ExecutorError, PATIENCE};
+use crate::process::executor::{Executor, ExecutorError, PATIENCE};
 use crate::process::program::{Inputs, Problem, Program, ProgramOptions, Refusal};
 use crate::space::Variant;
 
-/// The references that are programs.
+/// The references of a kernel and of its baselines.
 #[derive(Default)]
-pub(super) struct Programs {
-    /// Those that run, by kernel.
+pub struct References {
+    /// Those that are functions.
+    compiled: Vec<(Unit, Artifact)>,
+    /// Those that are programs and run, by kernel.
     running: HashMap<String, Program>,
     /// Their results, in the folder where the worker looks for them.
-    results: Option<References>,
+    results: Option<Results>,
     /// Fingerprints of results by key, of programs that state no identity.
     answers: HashMap<String, String>,
 }
@@ -47,11 +50,13 @@ fn other_precision(kernel: &Kernel, implementation: &Implementation) -> String {
     drawn.trim_start_matches("error: ").to_owned()
 }
 
-impl Workbench<'_> {
+impl References {
     /// The reference of a kernel at a shape, built if it is not. Where its arguments, launch or defines name toggles, they are those
     /// of `variant`.
-    pub(super) fn reference(
+    pub fn of(
         &mut self,
+        context: &Context<'_>,
+        worker: &mut Executor,
         kernel: &Kernel,
         shape: usize,
         variant: &Variant,
@@ -60,42 +65,47 @@ impl Workbench<'_> {
         let implementation = match &kernel.reference.kind {
             ReferenceKind::Function(implementation) => implementation,
             ReferenceKind::Command(command) => {
-                let identity = self.program_identity(kernel, &kernel.shapes[shape], command)?;
+                let identity = self.program_identity(context, kernel, &kernel.shapes[shape], command)?;
                 return Ok(Reference { launch: program_launch(kernel), precision, program: true, identity });
             }
         };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
-        let unit = self
+        let unit = context
             .builder
             .unit(kernel, implementation, shape, variant, Some(precision))
             .map_err(|error| failed(error.to_string()))?;
-        let built = self.references.iter().find(|(other, _)| *other == unit).map(|(_, artifact)| artifact.clone());
+        let built = self.compiled.iter().find(|(other, _)| *other == unit).map(|(_, artifact)| artifact.clone());
         let artifact = if let Some(artifact) = built {
             artifact
         } else {
-            let artifact = self.builder.compiler.compile(&unit).map_err(|error| {
+            let artifact = context.builder.compiler.compile(&unit).map_err(|error| {
                 if !error.is_variants_own() {
                     return RunError::Tool(error);
                 }
                 // Whether it is right but for the precision, the compiler knows.
                 let other = if precision == DType::F64 { DType::F32 } else { DType::F64 };
-                let unit = self.builder.unit(kernel, implementation, shape, variant, Some(other));
-                let is_other = unit.is_ok_and(|unit| self.builder.compiler.compile(&unit).is_ok());
+                let unit = context.builder.unit(kernel, implementation, shape, variant, Some(other));
+                let is_other = unit.is_ok_and(|unit| context.builder.compiler.compile(&unit).is_ok());
                 failed(if is_other { other_precision(kernel, implementation) } else { error.to_string() })
             })?;
-            self.executor.add_blob(&artifact.hash, &artifact.code);
-            self.references.push((unit, artifact.clone()));
+            worker.add_blob(&artifact.hash, &artifact.code);
+            self.compiled.push((unit, artifact.clone()));
             artifact
         };
-        let launch = self.builder.point(kernel, shape, variant).launch(implementation, &artifact);
+        let launch = context.builder.point(kernel, shape, variant).launch(implementation, &artifact);
         let launch = launch.map_err(|error| failed(error.to_string()))?;
         Ok(Reference { launch, precision, program: false, identity: artifact.identity })
     }
 
     /// The launch of the baseline that is named as naive, at a shape. Where a function's arguments, launch or defines name toggles,
     /// they are those of `variant`, as a reference's are; it is compiled with the default of the others.
-    pub(super) fn naive(&mut self, shape: usize, variant: &Variant) -> Result<Option<Launch>, RunError> {
-        let kernel = self.kernel;
+    pub fn naive(
+        context: &Context<'_>,
+        worker: &mut Executor,
+        shape: usize,
+        variant: &Variant,
+    ) -> Result<Option<Launch>, RunError> {
+        let kernel = context.kernel;
         let Some(index) = kernel.gates.correctness.naive else { return Ok(None) };
         let (implementation, variant): (&Implementation, Variant) = match &kernel.baselines[index].kind {
             BaselineKind::Variant(naive) => (&kernel.implementation, naive.clone()),
@@ -109,30 +119,36 @@ impl Workbench<'_> {
             kernel: kernel.name.clone(),
             message: format!("the naive implementation `{name}`: {why}"),
         };
-        let built = self.builder.build_implementation(kernel, implementation, &variant, &[shape])?;
+        let built = caught(context.builder.build_implementation(kernel, implementation, &variant, &[shape]))?;
         let built = built.map_err(|rejection| failed(&rejection))?;
         let artifact = built.artifact(shape);
-        self.executor.add_blob(&artifact.hash, &artifact.code);
-        let launch = self.builder.point(kernel, shape, &variant).launch(implementation, artifact);
+        worker.add_blob(&artifact.hash, &artifact.code);
+        let launch = context.builder.point(kernel, shape, &variant).launch(implementation, artifact);
         launch.map(Some).map_err(|error| failed(&error))
     }
 
     /// What a program's results depend on beside its tensors: the command, the files of the package that it names, what it is told of the
     /// shape, and what it states of itself. What it imports only it knows: the results of a program that states nothing are this
     /// process's own.
-    fn program_identity(&mut self, kernel: &Kernel, shape: &Shape, command: &[String]) -> Result<String, RunError> {
-        let stated = self.program(kernel, command).and_then(|program| {
+    fn program_identity(
+        &mut self,
+        context: &Context<'_>,
+        kernel: &Kernel,
+        shape: &Shape,
+        command: &[String],
+    ) -> Result<String, RunError> {
+        let stated = self.program(context, kernel, command).and_then(|program| {
             let stated = program.identity();
             stated.map_err(|refusal| refused(kernel, &shape.name, refusal))
         });
         let stated = match stated {
             Ok(stated) => stated,
             Err(error) => {
-                self.programs.running.remove(&kernel.name);
+                self.running.remove(&kernel.name);
                 return Err(error);
             }
         };
-        let named = (command, self.named_files(command), &shape.name, &shape.dims);
+        let named = (command, context.named_files(command), &shape.name, &shape.dims);
         Ok(match stated {
             Some(stated) => fingerprint::of("program reference", &(named, stated)),
             None => PASSING.to_owned() + &fingerprint::of("passing program reference", &(named, this_process())),
@@ -140,25 +156,31 @@ impl Workbench<'_> {
     }
 
     /// The program that is a kernel's reference, started if it does not run.
-    fn program(&mut self, kernel: &Kernel, command: &[String]) -> Result<&mut Program, RunError> {
-        if !self.programs.running.contains_key(&kernel.name) {
+    fn program(
+        &mut self,
+        context: &Context<'_>,
+        kernel: &Kernel,
+        command: &[String],
+    ) -> Result<&mut Program, RunError> {
+        if !self.running.contains_key(&kernel.name) {
             let options = ProgramOptions {
                 runner: &kernel.runner,
                 command,
-                directory: &self.builder.package.directory,
-                device: self.device.as_ref().expect("open"),
+                directory: &context.builder.package.directory,
+                device: &context.device,
                 timeout: PATIENCE,
             };
             let program = Program::open(&options).map_err(|refusal| refused(kernel, "its start", refusal))?;
-            self.programs.running.insert(kernel.name.clone(), program);
+            self.running.insert(kernel.name.clone(), program);
         }
-        Ok(self.programs.running.get_mut(&kernel.name).expect("inserted above"))
+        Ok(self.running.get_mut(&kernel.name).expect("inserted above"))
     }
 
     /// Has a program give the results that a check needs, unless they are known. Nothing to do for a function. Gives fingerprints of
     /// the results where the program states no identity: then they are what tells it from another.
-    pub(super) fn refer_check(
+    pub fn of_check(
         &mut self,
+        context: &Context<'_>,
         kernel: &Kernel,
         shape: &str,
         job: &CheckJob,
@@ -173,24 +195,26 @@ impl Workbench<'_> {
             let views = std::iter::once(View::Given).chain(perturbed);
             asked.extend(views.map(|view| Asked { seed: 0, pattern: Some(*pattern), view }));
         }
-        self.refer(kernel, shape, tensors, reference, &asked)
+        self.refer(context, kernel, shape, tensors, reference, &asked)
     }
 
     /// The same for a case of a timing, on both sets of its inputs.
-    pub(super) fn refer_timed(
+    pub fn of_timed(
         &mut self,
+        context: &Context<'_>,
         kernel: &Kernel,
         shape: &str,
         timed: &TimedCase,
         job: &TimeJob,
     ) -> Result<Vec<String>, RunError> {
         let asked: Vec<Asked> = std::iter::once(job.seed).chain(job.other_seed).map(Asked::seed).collect();
-        self.refer(kernel, shape, &timed.case.tensors, &timed.reference, &asked)
+        self.refer(context, kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
 
     /// The same for anything.
-    pub(super) fn refer(
+    pub fn refer(
         &mut self,
+        context: &Context<'_>,
         kernel: &Kernel,
         shape: &str,
         tensors: &[TensorSpec],
@@ -201,21 +225,21 @@ impl Workbench<'_> {
         if !reference.program {
             return Ok(answers);
         }
-        let device = self.device.clone().expect("open");
+        let device = &context.device;
         for &asked in asked {
-            let folder = self.worker_options.cache.clone();
-            let results = self.programs.results.get_or_insert_with(|| References::new(Some(folder)));
-            let key = reference::key(reference, tensors, asked, &device);
+            let folder = context.setup.work_directory.join("references");
+            let results = self.results.get_or_insert_with(|| Results::new(Some(folder)));
+            let key = reference::key(reference, tensors, asked, device);
             if !results.knows(&key) {
                 let shape = kernel.shapes.iter().find(|other| other.name == shape).expect("a shape of the kernel");
-                let outputs = match self.ask_program(kernel, shape, tensors, reference, asked) {
+                let outputs = match self.ask_program(context, kernel, shape, tensors, reference, asked) {
                     Ok(outputs) => outputs,
                     Err(error) => {
-                        self.programs.running.remove(&kernel.name);
+                        self.running.remove(&kernel.name);
                         return Err(error);
                     }
                 };
-                let results = self.programs.results.as_mut().expect("made above");
+                let results = self.results.as_mut().expect("made above");
                 results.put(&key, outputs);
             }
             if reference.identity.starts_with(PASSING) {
@@ -223,7 +247,7 @@ impl Workbench<'_> {
             }
         }
         // The worker is about to look for them.
-        if let Some(results) = &mut self.programs.results {
+        if let Some(results) = &mut self.results {
             results.settle();
         }
         Ok(answers)
@@ -231,20 +255,21 @@ impl Workbench<'_> {
 
     /// The fingerprint of a result that is known.
     fn answer(&mut self, key: &str) -> String {
-        if let Some(answer) = self.programs.answers.get(key) {
+        if let Some(answer) = self.answers.get(key) {
             return answer.clone();
         }
-        let results = self.programs.results.as_mut().expect("it was asked for");
+        let results = self.results.as_mut().expect("it was asked for");
         let outputs = results.get(key, || unreachable!("it is there")).expect("it is there");
         let hashes: Vec<_> =
             outputs.iter().map(|(index, (dtype, data))| (index, dtype, fingerprint::of_bytes(data))).collect();
         let answer = fingerprint::of("answer", &hashes);
-        self.programs.answers.insert(key.to_owned(), answer.clone());
+        self.answers.insert(key.to_owned(), answer.clone());
         answer
     }
 
     fn ask_program(
         &mut self,
+        context: &Context<'_>,
         kernel: &Kernel,
         shape: &Shape,
         tensors: &[TensorSpec],
@@ -255,16 +280,16 @@ impl Workbench<'_> {
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
         let refused = |refusal: Refusal| refused(kernel, &shape.name, refusal);
         let mut blobs = Blobs::new();
-        for (path, hash) in &self.files {
+        for (path, hash) in &context.files {
             blobs.insert(hash.clone(), Arc::new(std::fs::read(path)?));
         }
         let inputs = tensor::generate_pattern(tensors, asked.seed, asked.pattern, &blobs);
         let inputs = inputs.map_err(|failure| failed(failure.to_string()))?;
         let wide = reference::wide_specs(reference, tensors);
         let inputs = reference::wide_inputs(reference, tensors, &inputs, asked.view);
-        let inputs = Inputs::of(wide, inputs, &self.work_directory.join("programs"))?;
-        let device = &self.device.clone().expect("open");
-        let program = self.program(kernel, command)?;
+        let inputs = Inputs::of(wide, inputs, &context.scratch())?;
+        let device = &context.device;
+        let program = self.program(context, kernel, command)?;
         let dims: BTreeMap<String, i64> = shape.dims.iter().cloned().collect();
         let (seed, cache) = (asked.seed, CacheMode::Hot);
         let problem = Problem { shape: &shape.name, dims, seed, warmup: 0, cache };

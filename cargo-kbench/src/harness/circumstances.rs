@@ -9,9 +9,10 @@ use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Launch, Reference, Ti
 use kbench_runtime::reference::PASSING;
 use serde::Serialize;
 
-use super::Workbench;
-use super::build::Build;
-use super::one::METHOD;
+use super::{Build, Context};
+
+/// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
+const METHOD: u32 = 9;
 
 /// Prefixes of the variables by which libraries choose how many threads they start, and where.
 const THREADS: [&str; 8] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_"];
@@ -19,17 +20,17 @@ const THREADS: [&str; 8] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_
 /// Variables that decide which libraries a kernel runs with, and how.
 const LIBRARIES: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"];
 
-impl Workbench<'_> {
+impl Context<'_> {
     /// What measurements depend on beside their jobs.
-    pub(super) fn circumstances(&self) -> impl Serialize {
+    pub fn circumstances(&self) -> impl Serialize {
         let kernel = self.kernel;
-        let surroundings = (self.worker_options.device == DeviceKind::Host).then(surroundings);
+        let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
         let program = (METHOD, env!("CARGO_PKG_VERSION"));
-        (program, self.device.clone(), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
+        (program, Some(self.device.clone()), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
     }
 
     /// The hashes of the files of the package that a command names, `None` for words that name none.
-    pub(super) fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
+    pub fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
         let directory: &Path = &self.builder.package.directory;
         let file = |word: &String| std::fs::read(directory.join(word)).ok();
         command.iter().map(|word| Some(fingerprint::of_bytes(&file(word)?))).collect()
@@ -54,7 +55,7 @@ fn counts(name: &OsStr) -> bool {
 }
 
 /// Jobs with what machine code does in place of its bytes, whose names and notes may differ between twins.
-pub(super) struct Named<'a> {
+pub struct Named<'a> {
     /// The builds of the variant.
     pub built: &'a [Build],
 }
@@ -67,12 +68,14 @@ impl Named<'_> {
         }
     }
 
+    /// A case.
     pub fn case(&self, case: &Case) -> Case {
         let mut case = case.clone();
         self.launch(&mut case.launch);
         case
     }
 
+    /// A check.
     pub fn check(&self, job: &CheckJob) -> CheckJob {
         let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
         unnamed(&mut job.reference);
@@ -82,6 +85,7 @@ impl Named<'_> {
         job
     }
 
+    /// A timing.
     pub fn time(&self, job: &TimeJob) -> TimeJob {
         let mut job = job.clone();
         for timed in &mut job.cases {

@@ -5,7 +5,7 @@
 
 use kbench_runtime::protocol::Geometry;
 
-use super::resources::demand;
+use super::demand;
 use crate::build::Resources;
 use crate::build::occupancy::{Limit, compute_capability, multiprocessor, occupancy};
 use crate::record::evaluation::Reason;

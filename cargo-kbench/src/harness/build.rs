@@ -1,18 +1,15 @@
-//! Building variants and gate 1: needs no device, and runs on many threads.
+//! Compiling variants: needs no device, and runs on many threads.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Geometry;
 
-use super::{Proposed, RunError};
+use super::{Candidate, Halt, RunError};
 use crate::build::resolve::{Point, ResolveError, signature};
 use crate::build::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Arg, Backend, Diagnostic, Implementation, Kernel, Package};
-use crate::gates::{self, at_level};
-use crate::record::evaluation::{BuildRecord, Gate, Reason, Rejection};
+use crate::record::evaluation::{BuildRecord, GateName, Reason, Rejection};
 use crate::space::Variant;
 
 /// One build of a variant and the shapes it serves.
@@ -32,7 +29,8 @@ pub struct Built {
 }
 
 impl Built {
-    pub(super) fn artifact(&self, shape: usize) -> &Artifact {
+    /// The build for a shape, one of those that it was built for.
+    pub fn artifact(&self, shape: usize) -> &Artifact {
         &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
     }
 
@@ -58,45 +56,20 @@ impl Built {
     }
 }
 
-/// A variant that could not be built, or was built and failed gate 1.
-#[derive(Debug, Clone)]
-pub struct BuildFailure {
-    /// Why.
-    pub rejection: Rejection,
-    /// What was built all the same.
-    pub built: Option<Built>,
-}
-
-/// What came of building a variant and judging gate 1.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// The binaries, or why there are none to go on with.
-    pub result: Result<Built, BuildFailure>,
-    /// What gates at level `warn` found.
-    pub warnings: Vec<String>,
-}
-
-impl Attempt {
-    /// How long its compilations took, whenever they were; `None` where one failed.
-    pub fn compile_time(&self) -> Option<Duration> {
-        let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
-        Some(built.builds.iter().map(|build| build.artifact.took).sum())
-    }
-}
-
 /// What turns variants of one kernel into binaries.
 #[derive(Clone)]
 pub struct Builder<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
-    pub(super) package: &'a Package,
-    pub(super) compiler: &'a Compiler,
+    /// The kernel's package.
+    pub package: &'a Package,
+    /// The compiler.
+    pub compiler: &'a Compiler,
     /// What is compiled for; `None` for C.
     pub arch: Option<String>,
+    /// Multiprocessors of the device; 1 where none is open.
     pub(super) multiprocessors: u32,
-    pub(super) shapes: Vec<usize>,
-    /// The source that variants are built from, where it is not the kernel's own.
-    pub source: Option<Arc<Proposed>>,
+    shapes: Vec<usize>,
     /// Whether what is compiled is for nothing by now.
     ended: Option<&'a AtomicBool>,
 }
@@ -111,16 +84,7 @@ impl<'a> Builder<'a> {
         shapes.extend(kernel.mean_shapes());
         shapes.sort_unstable();
         shapes.dedup();
-        Self {
-            kernel,
-            package,
-            compiler,
-            arch: kernel.arch.first().cloned(),
-            multiprocessors: 1,
-            shapes,
-            source: None,
-            ended: None,
-        }
+        Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes, ended: None }
     }
 
     /// The same; what it compiles is given up once `ended` is true.
@@ -139,25 +103,9 @@ impl<'a> Builder<'a> {
         Builder { kernel, ..self.clone() }
     }
 
-    /// The same for variants of a proposed source.
-    #[must_use]
-    pub fn of_source(&self, source: &Arc<Proposed>) -> Self {
-        Self { source: Some(Arc::clone(source)), ..self.clone() }
-    }
-
     /// Whether what to compile for is known without a device.
     pub fn is_settled(&self) -> bool {
         self.kernel.implementation.backend != Backend::Cuda || self.kernel.arch.len() == 1
-    }
-
-    /// The kernel's package.
-    pub fn package(&self) -> &'a Package {
-        self.package
-    }
-
-    /// The function that variants are built from: the kernel's own, or a proposed one.
-    pub fn implementation(&self) -> &Implementation {
-        self.source.as_ref().map_or(&self.kernel.implementation, |source| &source.implementation)
     }
 
     /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
@@ -170,7 +118,8 @@ impl<'a> Builder<'a> {
         Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
     }
 
-    pub(super) fn unit(
+    /// What the compiler is given of a function at a shape. A reference gets every floating-point tensor as `precision`.
+    pub fn unit(
         &self,
         kernel: &Kernel,
         implementation: &Implementation,
@@ -196,22 +145,19 @@ impl<'a> Builder<'a> {
         })
     }
 
-    pub(super) fn build_implementation(
+    /// Compiles any function over the tensors of a kernel, once for all shapes that need the same code.
+    pub fn build_implementation(
         &self,
         kernel: &Kernel,
         implementation: &Implementation,
         variant: &Variant,
         shapes: &[usize],
-    ) -> Result<Result<Built, Rejection>, RunError> {
+    ) -> Result<Built, Halt> {
         let mut builds: Vec<(Unit, Build)> = Vec::new();
         for &shape in shapes {
             let name = &kernel.shapes[shape].name;
-            let unit = match self.unit(kernel, implementation, shape, variant, None) {
-                Ok(unit) => unit,
-                Err(error) => {
-                    return Ok(Err(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name))));
-                }
-            };
+            let unit = self.unit(kernel, implementation, shape, variant, None);
+            let unit = unit.map_err(|error| no_geometry(&error, name))?;
             if let Some((_, build)) = builds.iter_mut().find(|(other, _)| *other == unit) {
                 build.shapes.push(shape);
                 continue;
@@ -223,12 +169,12 @@ impl<'a> Builder<'a> {
             match compiled {
                 Ok(artifact) => builds.push((unit, Build { shapes: vec![shape], artifact })),
                 Err(error) if error.is_variants_own() => {
-                    return Ok(Err(compile_rejection(&error, implementation, name)));
+                    return Err(compile_rejection(&error, implementation, name).into());
                 }
-                Err(error) => return Err(RunError::Tool(error)),
+                Err(error) => return Err(RunError::Tool(error).into()),
             }
         }
-        Ok(Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() }))
+        Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() })
     }
 
     /// The launch geometry of a variant at a shape, where it has one.
@@ -236,54 +182,30 @@ impl<'a> Builder<'a> {
         self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation).ok()
     }
 
-    /// Compiles a variant for every shape it will run on, and judges gate 1. Callable from many threads.
-    pub fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
-        let mut warnings = Vec::new();
-        let built = self.build_implementation(self.kernel, self.implementation(), variant, &self.shapes)?;
-        let result = match built {
-            Err(rejection) => Err(BuildFailure { rejection, built: None }),
-            Ok(built) => match self.judge(variant, &built, &mut warnings) {
-                Some(rejection) => Err(BuildFailure { rejection, built: Some(built) }),
-                None => Ok(built),
-            },
-        };
-        Ok(Attempt { result, warnings })
-    }
-
-    /// Gate 1 at every shape.
-    fn judge(&self, variant: &Variant, built: &Built, warnings: &mut Vec<String>) -> Option<Rejection> {
-        let limits = &self.kernel.gates.resources;
-        self.shapes.iter().find_map(|&shape| {
-            let name = &self.kernel.shapes[shape].name;
-            let geometry = match self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation) {
-                Ok(geometry) => geometry,
-                Err(error) => {
-                    return Some(Rejection::new(Gate::Compile, Reason::Geometry, error.to_string(), Some(name)));
-                }
-            };
-            let resources = &built.artifact(shape).resources;
-            let arch = self.arch.as_deref();
-            if let Some(refused) = gates::resources::refused(resources, &geometry, arch, name) {
-                return Some(refused);
-            }
-            let finding = gates::resources::judge(limits, resources, &geometry, arch, name);
-            at_level(limits.level, finding, warnings)
-        })
+    /// Compiles a candidate for every shape that it will run on. Callable from many threads.
+    pub fn compile(&self, candidate: &Candidate) -> Result<Built, Halt> {
+        let implementation = candidate.implementation(self.kernel);
+        self.build_implementation(self.kernel, implementation, &candidate.variant, &self.shapes)
     }
 }
 
+/// The rejection of a variant that has no launch at a shape.
+pub fn no_geometry(error: &ResolveError, shape: &str) -> Rejection {
+    Rejection::new(GateName::Compile, Reason::Geometry, error.to_string(), Some(shape))
+}
+
 /// A compiler's refusal as a rejection.
-pub(super) fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
+pub fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
     let (gate, reason, output) = match error {
         CompileError::ParameterType { index, declared, .. } => {
             let places = implementation.args.iter().zip(&implementation.places);
             let place = places.filter(|(arg, _)| !matches!(arg, Arg::Symbol { .. })).nth(*index);
             let drawn = place.map(|(_, place)| Diagnostic::error(error.to_string()).at(place, declared).render(false));
-            (Gate::Compile, Reason::CompileFailed, drawn)
+            (GateName::Compile, Reason::CompileFailed, drawn)
         }
-        CompileError::TooMuchShared { .. } => (Gate::Resources, Reason::SharedMemory, None),
-        CompileError::Failed { stderr, .. } => (Gate::Compile, Reason::CompileFailed, Some(stderr.clone())),
-        _ => (Gate::Compile, Reason::CompileFailed, None),
+        CompileError::TooMuchShared { .. } => (GateName::Resources, Reason::SharedMemory, None),
+        CompileError::Failed { stderr, .. } => (GateName::Compile, Reason::CompileFailed, Some(stderr.clone())),
+        _ => (GateName::Compile, Reason::CompileFailed, None),
     };
     let message = match error {
         // What the compiler wrote is shown below the line, not in it.

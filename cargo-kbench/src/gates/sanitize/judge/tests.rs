@@ -82,11 +82,11 @@ fn what_compute_sanitizer_finds() {
 #[test]
 fn a_clean_report_says_that_it_is_one() {
     let clean = "========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n";
-    assert_eq!(judge(SanitizeTool::Memcheck, "small", &watched(clean)).unwrap(), Judged::default());
+    assert_eq!(judge(SanitizeTool::Memcheck, "small", &watched(clean)).unwrap(), Judgement::default());
     let clean = "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n";
-    assert_eq!(judge(SanitizeTool::Racecheck, "small", &watched(clean)).unwrap(), Judged::default());
+    assert_eq!(judge(SanitizeTool::Racecheck, "small", &watched(clean)).unwrap(), Judgement::default());
     // The C compiler's sanitizers are silent.
-    assert_eq!(judge(SanitizeTool::Address, "small", &watched("a kernel's words\n")).unwrap(), Judged::default());
+    assert_eq!(judge(SanitizeTool::Address, "small", &watched("a kernel's words\n")).unwrap(), Judgement::default());
 }
 
 #[test]
@@ -163,5 +163,5 @@ fn whatever_is_not_clean_does_not_pass() {
     assert_eq!(slow.code, Reason::Undecided);
     assert!(slow.message.contains("no end within 120 s under memcheck"), "{}", slow.message);
     let refused = failed(Failure::LaunchRefused { message: "too much".into() });
-    assert_eq!((refused.gate, refused.code), (Gate::Sanitize, Reason::LaunchRefused));
+    assert_eq!((refused.gate, refused.code), (GateName::Sanitize, Reason::LaunchRefused));
 }

@@ -8,7 +8,7 @@
 use kbench_runtime::protocol::{DeviceInfo, DeviceKind, Role, TensorSpec};
 
 use crate::profile::ceilings::{Ceilings, Peak};
-use crate::record::evaluation::{Gate, Reason, Rejection, TimingRecord};
+use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
 
 /// Share of the time that is possible which a measured time may be: clocks, ceilings and counts are not exact.
 const POSSIBLE: f64 = 0.8;
@@ -153,7 +153,7 @@ pub fn judge<E>(
             seconds * 1e6,
             possible * 1e6
         );
-        Rejection::new(Gate::Correctness, Reason::Impossible, message, Some(&timing.shape))
+        Rejection::new(GateName::Correctness, Reason::Impossible, message, Some(&timing.shape))
     }))
 }
 

@@ -10,7 +10,7 @@ use kbench_runtime::protocol::{Geometry, TensorSpec};
 use crate::build::resolve::Point;
 use crate::config::{Arg, Backend, Implementation, Init, Kernel};
 use crate::expr::{Expr, Value};
-use crate::gates::launchable;
+use crate::gates::resources::launchable;
 
 /// Files that `check` reads; larger ones are looked at where they are used.
 const LARGEST_FILE: u64 = 1 << 30;

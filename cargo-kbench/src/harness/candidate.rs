@@ -1,13 +1,64 @@
-//! A source in place of the kernel's own.
+//! What is tried: a variant of the kernel's own source, or of one that a proposer handed in.
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use kbench_runtime::fingerprint;
 
 use crate::config::{Implementation, Kernel};
 use crate::file;
 use crate::record::evaluation::SourceRecord;
+use crate::space::Variant;
+
+/// A variant and its source: all that tells it from others of the same kernel.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The toggles.
+    pub variant: Variant,
+    /// The source, where it is not the kernel's own.
+    pub source: Option<Arc<Proposed>>,
+}
+
+impl Candidate {
+    /// The function that it is built from.
+    pub fn implementation<'a>(&'a self, kernel: &'a Kernel) -> &'a Implementation {
+        self.source.as_ref().map_or(&kernel.implementation, |source| &source.implementation)
+    }
+
+    /// The record of its source, where that is not the kernel's own.
+    pub fn source_record(&self) -> Option<SourceRecord> {
+        self.source.as_ref().map(|source| source.record.clone())
+    }
+
+    /// Its name: its toggles, and its source where that is not the kernel's own.
+    pub fn label(&self, kernel: &Kernel) -> String {
+        SourceRecord::label(self.source_record().as_ref(), &kernel.space.label(&self.variant))
+    }
+
+    /// Whether it is the default variant of the kernel's own source.
+    pub fn is_default(&self, kernel: &Kernel) -> bool {
+        self.is(&kernel.space.default)
+    }
+
+    /// Whether it is this variant of the kernel's own source.
+    pub fn is(&self, variant: &Variant) -> bool {
+        self.source.is_none() && self.variant == *variant
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.variant == other.variant && self.source_record() == other.source_record()
+    }
+}
+
+impl From<&Variant> for Candidate {
+    /// A variant of the kernel's own source.
+    fn from(variant: &Variant) -> Self {
+        Self { variant: variant.clone(), source: None }
+    }
+}
 
 /// A source that a proposer handed in. Everything but the source is the kernel's: arguments, launch, flags, gates.
 #[derive(Debug, Clone)]

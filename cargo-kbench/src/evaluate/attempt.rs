@@ -1,0 +1,66 @@
+//! The gates that need no device: compiling a candidate and judging its resources. Runs on many threads.
+
+use std::time::Duration;
+
+use crate::gates::{at_level, resources};
+use crate::harness::{Builder, Built, Candidate, RunError, caught, no_geometry};
+use crate::record::evaluation::Rejection;
+use crate::space::Variant;
+
+/// A variant that could not be built, or was built and failed gate 1.
+#[derive(Debug, Clone)]
+pub struct BuildFailure {
+    /// Why.
+    pub rejection: Rejection,
+    /// What was built all the same.
+    pub built: Option<Built>,
+}
+
+/// What came of building a variant and judging gate 1.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The binaries, or why there are none to go on with.
+    pub result: Result<Built, BuildFailure>,
+    /// What gates at level `warn` found.
+    pub warnings: Vec<String>,
+}
+
+impl Attempt {
+    /// How long its compilations took, whenever they were; `None` where one failed.
+    pub fn compile_time(&self) -> Option<Duration> {
+        let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
+        Some(built.builds.iter().map(|build| build.artifact.took).sum())
+    }
+}
+
+/// Compiles a candidate for every shape that it will run on, and judges its resources.
+pub fn attempt(builder: &Builder<'_>, candidate: &Candidate) -> Result<Attempt, RunError> {
+    let mut warnings = Vec::new();
+    let result = match caught(builder.compile(candidate))? {
+        Err(rejection) => Err(BuildFailure { rejection, built: None }),
+        Ok(built) => match judge(builder, &candidate.variant, &built, &mut warnings) {
+            Some(rejection) => Err(BuildFailure { rejection, built: Some(built) }),
+            None => Ok(built),
+        },
+    };
+    Ok(Attempt { result, warnings })
+}
+
+/// The resources at every shape.
+fn judge(builder: &Builder<'_>, variant: &Variant, built: &Built, warnings: &mut Vec<String>) -> Option<Rejection> {
+    let kernel = builder.kernel;
+    let limits = &kernel.gates.resources;
+    builder.shapes().iter().find_map(|&shape| {
+        let name = &kernel.shapes[shape].name;
+        let geometry = match builder.point(kernel, shape, variant).geometry(&kernel.implementation) {
+            Ok(geometry) => geometry,
+            Err(error) => return Some(no_geometry(&error, name)),
+        };
+        let used = &built.artifact(shape).resources;
+        let arch = builder.arch.as_deref();
+        if let Some(refused) = resources::refused(used, &geometry, arch, name) {
+            return Some(refused);
+        }
+        at_level(limits.level, resources::judge(limits, used, &geometry, arch, name), warnings)
+    })
+}

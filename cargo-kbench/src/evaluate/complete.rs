@@ -1,0 +1,60 @@
+//! The rest of the check of a candidate that may win: a search looks at one seed of each shape before it times one.
+
+use super::attempt::attempt;
+use super::jobs::Jobs;
+use crate::gates::correctness::Check;
+use crate::harness::{Candidate, Halt, Harness, RunError, caught};
+use crate::record::evaluation::{Checked, Evaluation, ShapeErrors};
+use crate::record::journal::Record;
+
+/// Checks a candidate on all that the search's first look left out. One that fails is rejected.
+pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &mut Evaluation) -> Result<(), RunError> {
+    if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
+        return Ok(());
+    }
+    // A twin's check serves.
+    let known = harness.results.evaluation(&evaluation.key).map(|(known, _)| known.clone());
+    if let Some(known) = known.filter(|known| known.checked == Checked::InFull) {
+        evaluation.check_is(known.errors, known.warnings);
+        return Ok(());
+    }
+    let mut warnings = evaluation.warnings.clone();
+    match caught(check_in_full(harness, candidate, &mut warnings))? {
+        Ok(errors) => {
+            harness.results.checked(&evaluation.key, &errors, &warnings);
+            let (key, errors_of, warnings_of) = (evaluation.key.clone(), errors.clone(), warnings.clone());
+            harness.record(&Record::Checked { key, errors: errors_of, warnings: warnings_of })?;
+            evaluation.check_is(errors, warnings);
+        }
+        Err(rejection) => {
+            harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
+            evaluation.reject(rejection);
+        }
+    }
+    Ok(())
+}
+
+fn check_in_full(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ShapeErrors>, Halt> {
+    let kernel = harness.kernel();
+    let built = attempt(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
+    let jobs = Jobs::new(harness, candidate, &built)?;
+    for build in &built.builds {
+        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+    }
+    let check = |shape: usize| Check { kernel, shape: &kernel.shapes[shape].name };
+    let mut errors = Vec::new();
+    for (shape, job) in jobs.checks {
+        errors.push(check(shape).run(harness, job, warnings)?);
+    }
+    let more = jobs.more.into_iter().map(|(shape, _, after)| (shape, after));
+    for (shape, after) in std::iter::once((kernel.search.shape, jobs.after)).chain(more) {
+        check(shape).run_after(harness, after)?;
+    }
+    warnings.sort();
+    warnings.dedup();
+    Ok(errors)
+}

@@ -1,0 +1,78 @@
+//! The jobs of one evaluation.
+
+use kbench_runtime::protocol::{CheckJob, Depth, TensorSpec, TimeJob, TimedCase};
+
+use crate::config::Objective;
+use crate::gates::correctness::{check_job, tolerance};
+use crate::gates::performance::{Demand, time_job};
+use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
+
+/// Seeds of a shape that is only checked: there are many of them, and their sizes are what matters.
+const CHECK_ONLY_SEEDS: usize = 2;
+
+/// See the module.
+pub(super) struct Jobs {
+    /// Checks before timing, cheapest first, with the indices of their shapes.
+    pub checks: Vec<(usize, CheckJob)>,
+    /// The timing at the search's shape.
+    pub time: TimeJob,
+    /// What a launch at the search's shape has to do.
+    pub demand: Demand,
+    /// The check after timing, on inputs that the kernel has not seen.
+    pub after: CheckJob,
+    /// The same at other shapes that an objective is a mean over.
+    pub more: Vec<(usize, TimeJob, CheckJob)>,
+}
+
+impl Jobs {
+    /// The jobs of a built candidate.
+    pub fn new(harness: &mut Harness<'_>, candidate: &Candidate, built: &Built) -> Result<Self, Halt> {
+        let kernel = harness.kernel();
+        let limits = &kernel.gates.correctness;
+        let variant = &candidate.variant;
+        let Harness { context, worker, references, .. } = harness;
+        let mut checks = Vec::new();
+        let mut timed = None;
+        let mut more = Vec::new();
+        for &shape in context.builder.shapes() {
+            let point = context.point(shape, variant);
+            let case = point.case(&kernel.implementation, built.artifact(shape), &context.files);
+            let case = case.map_err(|error| no_geometry(&error, context.shape_name(shape)))?;
+            let reference = references.of(context, worker, kernel, shape, variant)?;
+            let mut job = check_job(kernel, case, reference);
+            if kernel.shapes[shape].check_only {
+                job.seeds.truncate(CHECK_ONLY_SEEDS);
+            } else {
+                job.depth.naive = References::naive(context, worker, shape, variant)?;
+            }
+            let is_main = shape == kernel.search.shape;
+            if is_main || context.mean_shapes().any(|of_mean| of_mean == shape) {
+                let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
+                let depth = Depth { again: true, ..job.depth.clone() };
+                let after = CheckJob { seeds: vec![limits.seeds.into()], depth, ..job.clone() };
+                let mut time = time_job(kernel, vec![case]);
+                if is_main {
+                    time.energy = context.objectives.contains(&Objective::Energy);
+                    timed = Some((time, after, Demand::new(&job.case.tensors, point.work())));
+                } else {
+                    more.push((shape, time, after));
+                }
+            }
+            checks.push((shape, job));
+        }
+        // Cheapest first: a wrong variant should cost little.
+        checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
+        // What patterns find, they find at any shape.
+        if let Some((_, job)) = checks.iter_mut().find(|(shape, _)| !kernel.shapes[*shape].check_only) {
+            job.depth.patterns.clone_from(&limits.patterns);
+            job.depth.tolerance = Some(tolerance(limits, &kernel.tensors));
+        }
+        let (time, after, demand) = timed.expect("the search's shape is one of the builder's");
+        Ok(Jobs { checks, time, demand, after, more })
+    }
+
+    /// The timings.
+    pub fn times_mut(&mut self) -> impl Iterator<Item = &mut TimeJob> {
+        std::iter::once(&mut self.time).chain(self.more.iter_mut().map(|(_, time, _)| time))
+    }
+}

@@ -1,0 +1,110 @@
+//! The check: outputs of one launch after the other, and what the worker reports of them.
+
+use std::time::Instant;
+
+use kbench_runtime::protocol::{Case, CheckJob, Depth, Pattern, Reference, SeedReport};
+
+use super::judge::{bad_above, judge, judge_at_level, warnings};
+use crate::config::Kernel;
+use crate::gates::launch::job_failed;
+use crate::harness::{Halt, Harness, Step};
+use crate::record::evaluation::{Reason, ShapeErrors};
+
+/// The check that a kernel's own gates ask for.
+pub fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob {
+    let limits = &kernel.gates.correctness;
+    CheckJob {
+        id: 0,
+        case,
+        reference,
+        seeds: (0..u64::from(limits.seeds)).collect(),
+        bad_above: bad_above(limits),
+        depth: Depth::default(),
+    }
+}
+
+/// What of it a search does before it times a variant: most that are wrong are wrong on any input.
+pub fn first_look(mut job: CheckJob) -> CheckJob {
+    job.seeds.truncate(1);
+    job.depth.patterns.clear();
+    job
+}
+
+/// A check that does not ask what a tolerated error of the inputs makes of the reference.
+pub fn without_tolerance(job: &CheckJob) -> CheckJob {
+    CheckJob { depth: Depth { tolerance: None, ..job.depth.clone() }, ..job.clone() }
+}
+
+/// The patterns whose errors are too large by themselves, where everything else is right: they may be what the pattern makes of a
+/// tolerated error of the inputs.
+fn in_doubt(kernel: &Kernel, shape: &str, seeds: &[SeedReport]) -> Vec<Pattern> {
+    let limits = &kernel.gates.correctness;
+    let judge = |seeds: &[SeedReport]| judge(limits, &kernel.tensors, shape, seeds);
+    let (random, patterns): (Vec<SeedReport>, Vec<SeedReport>) =
+        seeds.iter().cloned().partition(|seed| seed.pattern.is_none());
+    if judge(&random).is_some() {
+        return Vec::new();
+    }
+    let is_wrong = |seed: &SeedReport| {
+        let with_random: Vec<SeedReport> = random.iter().chain([seed]).cloned().collect();
+        judge(&with_random).is_some_and(|rejection| rejection.code == Reason::Wrong)
+    };
+    patterns.iter().filter(|seed| is_wrong(seed)).filter_map(|seed| seed.pattern).collect()
+}
+
+/// A check of any kernel at one shape: the kernel that is tried, or a baseline.
+#[derive(Clone, Copy)]
+pub struct Check<'k> {
+    /// The kernel, whose limits hold.
+    pub kernel: &'k Kernel,
+    /// The shape's name.
+    pub shape: &'k str,
+}
+
+impl Check<'_> {
+    /// Runs and judges a check; gives the largest errors.
+    pub fn run(self, harness: &mut Harness<'_>, job: CheckJob, found: &mut Vec<String>) -> Result<ShapeErrors, Halt> {
+        let Self { kernel, shape } = self;
+        let is_again = job.depth.again;
+        let mut seeds = self.look(harness, without_tolerance(&job))?;
+        // What the tolerated error of the inputs makes of the reference costs another run of it: only where that may excuse a pattern.
+        let patterns = if job.depth.tolerance.is_some() { in_doubt(kernel, shape, &seeds) } else { Vec::new() };
+        if !patterns.is_empty() {
+            let depth = Depth { patterns, ..job.depth.clone() };
+            for report in self.look(harness, CheckJob { seeds: Vec::new(), depth, ..job })? {
+                if let Some(seed) = seeds.iter_mut().find(|seed| seed.pattern == report.pattern) {
+                    *seed = report;
+                }
+            }
+        }
+        if let Some(rejection) = judge_at_level(kernel, shape, &seeds, found) {
+            return Err(rejection.into());
+        }
+        if !is_again {
+            found.extend(warnings(&kernel.gates.correctness, &kernel.tensors, shape, &seeds));
+        }
+        Ok(ShapeErrors::worst(shape, &seeds))
+    }
+
+    /// The check after timing, on inputs that the kernel has not seen.
+    pub fn run_after(self, harness: &mut Harness<'_>, job: CheckJob) -> Result<(), Halt> {
+        let checked = self.run(harness, job, &mut Vec::new());
+        checked.map(drop).map_err(|halt| match halt {
+            Halt::Variant(mut rejection) => {
+                rejection.message = format!("after timing, on new inputs: {}", rejection.message);
+                rejection.into()
+            }
+            Halt::Run(error) => error.into(),
+        })
+    }
+
+    /// The worker's reports.
+    fn look(self, harness: &mut Harness<'_>, job: CheckJob) -> Result<Vec<SeedReport>, Halt> {
+        let started = Instant::now();
+        harness.doing.set(Step::Checking);
+        harness.refer_check(self.kernel, self.shape, &job)?;
+        let checked = harness.worker.check(job, harness.context.timeout());
+        harness.times.verify += started.elapsed();
+        checked.map_err(|error| job_failed(self.kernel, error, self.shape))
+    }
+}

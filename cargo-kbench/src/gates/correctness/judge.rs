@@ -1,0 +1,345 @@
+//! The facts of a check against the limits. Causes come before consequences: a kernel that
+//! leaves a tail unwritten is also wrong, and the user wants to hear the first.
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
+
+use crate::config::{CorrectnessLimits, Kernel, Tensor};
+use crate::gates::at_level;
+use crate::record::evaluation::{GateName, Reason, Rejection, relative};
+use crate::text::number;
+
+/// Looks for one kind of fault in one report.
+type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
+
+/// What reports are judged by.
+struct Judge<'a> {
+    limits: &'a CorrectnessLimits,
+    tensors: &'a [Tensor],
+    /// The report of a random input, to which those of patterns are held.
+    ordinary: Option<&'a SeedReport>,
+}
+
+/// Judges every seed and pattern of one shape.
+pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
+    let checks: [Check; 7] = [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
+    let judge = Judge { limits, tensors, ordinary: seeds.iter().find(|seed| seed.pattern.is_none()) };
+    // A fault that random inputs show is best explained by them: on equal ones, what accumulates zeros seems to write nothing.
+    [false, true].into_iter().find_map(|in_pattern| {
+        checks.into_iter().find_map(|check| {
+            seeds.iter().filter(|seed| seed.pattern.is_some() == in_pattern).find_map(|seed| {
+                let (reason, message) = check(&judge, seed)?;
+                Some(Rejection::new(
+                    GateName::Correctness,
+                    reason,
+                    format!("{message} ({})", inputs(seed)),
+                    Some(shape),
+                ))
+            })
+        })
+    })
+}
+
+/// Judges reports by a kernel's limits at their level.
+pub fn judge_at_level(
+    kernel: &Kernel,
+    shape: &str,
+    seeds: &[SeedReport],
+    warnings: &mut Vec<String>,
+) -> Option<Rejection> {
+    let limits = &kernel.gates.correctness;
+    at_level(limits.level, judge(limits, &kernel.tensors, shape, seeds), warnings)
+}
+
+/// How much of the absolute error must be of one sign to count as all of it.
+const ONE_SIGN: f64 = 0.99;
+
+/// Bytes that a launch may print: some words, no flood.
+const FLOOD: u64 = 64 << 10;
+
+/// What passes and is odd all the same. Without figures, so that what is found twice is said once.
+pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
+    let most = |of: fn(&SeedReport) -> u64| seeds.iter().map(of).max().unwrap_or(0);
+    let (printed, heap) = (most(|seed| seed.left_behind.printed), most(|seed| seed.left_behind.heap));
+    let mut warnings = Vec::new();
+    if printed > FLOOD {
+        warnings.push(format!(
+            "a launch prints more than {} KB at {shape}: what is timed is printing, and the driver drops what its buffer does not hold",
+            FLOOD >> 10
+        ));
+    }
+    if heap > 0 {
+        warnings
+            .push(format!("launches keep memory of the device's heap at {shape}: `malloc` fails once it is used up"));
+    }
+    warnings.extend(one_sign(limits, tensors, shape, seeds));
+    warnings
+}
+
+/// Errors of one sign everywhere, beyond chance and rounding, where the table does not limit the bias. Such an error does not average
+/// out in what is computed from the output.
+fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<String> {
+    if limits.max_bias.or(limits.max_bias_ratio).is_some() {
+        return None;
+    }
+    let one_signed = |output: &&OutputReport| {
+        let dtype = tensors.iter().find(|tensor| tensor.name == output.tensor).map(|tensor| tensor.dtype);
+        let rounded = dtype.filter(|dtype| dtype.is_float()).map(|dtype| rounding(dtype) * output.rms_ref);
+        rounded.is_some_and(|rounded| output.bias.abs() > rounded && bias_ratio(output) > ONE_SIGN)
+    };
+    let mut random = seeds.iter().filter(|seed| seed.pattern.is_none()).peekable();
+    let first = random.peek().copied()?;
+    let found = (0..first.outputs.len()).find_map(|index| {
+        // On every seed: an output with few errors may have them on one side by chance.
+        let outputs: Option<Vec<&OutputReport>> = random.clone().map(|seed| seed.outputs.get(index)).collect();
+        let outputs = outputs?;
+        let sign = outputs.first()?.bias.signum();
+        let all = outputs.iter().all(|output| one_signed(output) && output.bias.signum() * sign > 0.0);
+        all.then(|| outputs[0])
+    });
+    found.map(|output| {
+        let side = if output.bias > 0.0 { "too large" } else { "too small" };
+        format!(
+            "`{}` is {side} everywhere at {shape}: within the limits, but no rounding error; `max_bias` limits it",
+            output.tensor
+        )
+    })
+}
+
+/// Which inputs a report is about: `seed 3`, `hot row`.
+fn inputs(report: &SeedReport) -> String {
+    report.pattern.map_or_else(|| format!("seed {}", report.seed), |pattern| pattern.name().replace('-', " "))
+}
+
+/// The limit on `rms(error) / rms(reference)` where the table names none: rounding of the output and of a long sum in
+/// fp32, with a margin. Integers are exact.
+pub fn usual_rms_err(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-10,
+        DType::F32 => 1e-4,
+        DType::F16 => 2e-3,
+        DType::Bf16 => 1e-2,
+        DType::F8e4m3 => 0.06,
+        DType::F8e5m2 => 0.12,
+        _ => 0.0,
+    }
+}
+
+/// How much larger the error of one element may be than that of all, where the table limits only that of all: a mean over a
+/// million elements does not see one that is wrong.
+pub const WORST_ELEMENT: f64 = 20.0;
+
+/// The limits that hold for one output of type `dtype`, after the defaults.
+#[allow(clippy::struct_field_names, reason = "the names of the table")]
+struct Limits {
+    max_abs_err: Option<f64>,
+    max_rms_err: Option<f64>,
+    /// Largest error of an element over the larger of itself and `rms(reference)`.
+    max_element_err: Option<f64>,
+    max_bad_fraction: Option<f64>,
+}
+
+impl Limits {
+    fn new(limits: &CorrectnessLimits, dtype: DType) -> Self {
+        let CorrectnessLimits { max_abs_err, max_mean_err, max_rms_err, max_bad_fraction, .. } = *limits;
+        if !dtype.is_float() && max_abs_err.is_none() {
+            return Self { max_abs_err: Some(0.0), max_rms_err, max_element_err: None, max_bad_fraction: None };
+        }
+        let stated = max_abs_err.or(max_mean_err).or(max_rms_err).is_some() || limits.naive.is_some();
+        let max_rms_err = max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
+        let element = max_rms_err.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT;
+        Self {
+            // With a share of bad elements allowed, that share is what `max_abs_err` limits.
+            max_abs_err: max_abs_err.filter(|_| max_bad_fraction == 0.0),
+            max_rms_err,
+            max_element_err: (max_abs_err.is_none() && (max_rms_err.is_some() || limits.naive.is_none()))
+                .then_some(element),
+            max_bad_fraction: max_abs_err.map(|_| max_bad_fraction).filter(|&share| share > 0.0),
+        }
+    }
+}
+
+/// An element is bad where its absolute error exceeds this.
+pub fn bad_above(limits: &CorrectnessLimits) -> f64 {
+    limits.max_abs_err.unwrap_or(f64::MAX)
+}
+
+fn out_of_bounds(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    let hit = seed.out_of_bounds.first()?;
+    let place = if hit.offset < 0 {
+        format!("{} bytes before the start of `{}`", -hit.offset, hit.tensor)
+    } else {
+        format!("at byte {} of `{}`, past its end", hit.offset, hit.tensor)
+    };
+    Some((Reason::OutOfBounds, format!("{} bytes written outside: {place}", hit.bytes)))
+}
+
+fn input_changed(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    let names = seed.inputs_changed.first()?;
+    Some((Reason::InputChanged, format!("input `{names}` was written")))
+}
+
+fn unwritten(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    let output = seed.outputs.iter().find(|output| output.unwritten > 0)?;
+    let first = output.first_unwritten.unwrap_or_default();
+    let OutputReport { tensor, unwritten, elements, .. } = output;
+    Some((Reason::Unwritten, format!("{unwritten} of {elements} elements of `{tensor}` never written, first {first}")))
+}
+
+fn unrepeatable(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    (judge.limits.deterministic && seed.unrepeatable > 0).then(|| {
+        let count = seed.unrepeatable;
+        (Reason::Unrepeatable, format!("{count} elements differ between two runs on the same inputs"))
+    })
+}
+
+fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    // Without determinism the two causes cannot be told apart.
+    (judge.limits.deterministic && seed.stale > 0).then(|| {
+        let count = seed.stale;
+        (
+            Reason::StaleOutput,
+            format!(
+                "{count} elements depend on what the output, or other memory that the kernel did not set, held before"
+            ),
+        )
+    })
+}
+
+fn nonfinite(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    let output = seed.outputs.iter().find(|output| output.nonfinite > 0)?;
+    let OutputReport { tensor, nonfinite, elements, .. } = output;
+    Some((
+        Reason::Nonfinite,
+        format!("{nonfinite} of {elements} elements of `{tensor}` are NaN or infinite where the reference is not"),
+    ))
+}
+
+/// An error, its name and its limit.
+type Error = (&'static str, f64, Option<f64>);
+
+fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
+    seed.outputs.iter().enumerate().find_map(|(index, output)| {
+        let dtype = judge
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name == output.tensor)
+            .map_or(DType::F64, |tensor| tensor.dtype);
+        let errors = if seed.pattern.is_none() {
+            ordinary_errors(judge.limits, dtype, output)
+        } else {
+            let ordinary = judge.ordinary.and_then(|report| report.outputs.get(index));
+            pattern_errors(judge.limits, dtype, output, ordinary)
+        };
+        let exceeded: Vec<String> = errors
+            .into_iter()
+            .filter_map(|(name, value, limit)| {
+                let limit = limit?;
+                // Written so that a NaN would not pass.
+                let within = value <= limit;
+                (!within).then(|| format!("{name} {value:.3e} > {limit:.3e}"))
+            })
+            .collect();
+        (!exceeded.is_empty()).then(|| {
+            let OutputReport { tensor, max_abs_err_at, output_at, reference_at, .. } = output;
+            let (output, reference) = (number(*output_at), number(*reference_at));
+            let exceeded = exceeded.join(", ");
+            (
+                Reason::Wrong,
+                format!(
+                    "{exceeded}; worst at element {max_abs_err_at} of `{tensor}`: {output} where the reference has {reference}"
+                ),
+            )
+        })
+    })
+}
+
+fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputReport) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
+    let scale = output.rms_ref.max(output.reference_at.abs());
+    let beside = &output.beside;
+    let mut errors = vec![
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err),
+        ("rms_err", relative(output.rms_err, output.rms_ref), limit.max_rms_err),
+        ("relative error of one element", relative(output.max_abs_err, scale), limit.max_element_err),
+        ("bias", relative(output.bias.abs(), output.rms_ref), limits.max_bias),
+        ("bias ratio", bias_ratio(output), limits.max_bias_ratio),
+        ("bad fraction", bad_fraction, limit.max_bad_fraction),
+    ];
+    if let Some(naive) = beside.naive.filter(|_| limits.naive.is_some()) {
+        // Rounding the result once is free, and a single element may be worse off than with the other order of operations.
+        let (ratio, rounding) = (limits.max_naive_ratio, rounding(dtype));
+        let rms = ratio * naive.rms_err + rounding * output.rms_ref;
+        let worst = 2.0 * ratio * naive.max_abs_err + 2.0 * rounding * scale;
+        errors.push(("rms error beside that of the naive version", output.rms_err, Some(rms)));
+        errors.push(("error of one element beside the naive version's", output.max_abs_err, Some(worst)));
+    }
+    for (name, sizes, limit) in [
+        ("quantization error", beside.quantization, limits.max_quantization_err),
+        ("total error with quantization", beside.total, limits.max_total_err),
+    ] {
+        errors.extend(sizes.map(|sizes| (name, sizes.max_abs_err, limit)));
+    }
+    errors
+}
+
+/// In a pattern, outputs may be much larger or smaller than those that the limits were stated for, and small errors of the
+/// inputs may change them much. So limits grow with the outputs, and what the tolerated error makes of the reference is allowed
+/// too; so is what gets lost by flushing subnormal numbers.
+fn pattern_errors(
+    limits: &CorrectnessLimits,
+    dtype: DType,
+    output: &OutputReport,
+    ordinary: Option<&OutputReport>,
+) -> Vec<Error> {
+    let limit = Limits::new(limits, dtype);
+    let ordinary = ordinary.map_or(output.rms_ref, |ordinary| ordinary.rms_ref);
+    let size = output.rms_ref.max(ordinary);
+    let growth = if ordinary > 0.0 { size / ordinary } else { 1.0 };
+    let (rms, largest) = output.beside.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
+    let (rms, largest) = (2.0 * rms + dtype.smallest_normal(), 4.0 * largest + dtype.smallest_normal());
+    let absolute = |relative: f64, size: f64| if size > 0.0 { relative * size } else { relative };
+    let element = limit.max_element_err.map(|limit| absolute(limit, size.max(output.reference_at.abs())) + largest);
+    let naive = output.beside.naive.filter(|_| limits.naive.is_some());
+    let naive = naive.map(|naive| limits.max_naive_ratio * naive.rms_err + rounding(dtype) * size + rms);
+    vec![
+        ("rms error beside that of the naive version", output.rms_err, naive),
+        ("max_abs_err", output.max_abs_err, limit.max_abs_err.map(|limit| limit * growth + largest)),
+        ("mean_err", output.mean_abs_err, limits.max_mean_err.map(|limit| limit * growth + rms)),
+        ("rms of the error", output.rms_err, limit.max_rms_err.map(|limit| absolute(limit, size) + rms)),
+        ("error of one element", output.max_abs_err, element),
+    ]
+}
+
+/// The mean signed error over the mean absolute error; 0 where it is no more than chance.
+fn bias_ratio(output: &OutputReport) -> f64 {
+    let standard_error = output.rms_err / (output.elements.max(1) as f64).sqrt();
+    if output.bias.abs() <= 4.0 * standard_error { 0.0 } else { output.bias.abs() / output.mean_abs_err }
+}
+
+/// Half the distance from 1 to the next number of a type.
+fn rounding(dtype: DType) -> f64 {
+    let bits = match dtype {
+        DType::F64 => 53,
+        DType::F32 => 24,
+        DType::F16 => 11,
+        DType::Bf16 => 8,
+        DType::F8e4m3 => 4,
+        DType::F8e5m2 => 3,
+        _ => return 0.0,
+    };
+    f64::from(bits).exp2().recip()
+}
+
+/// The relative error that is tolerated of inputs, to find out how much a pattern amplifies it: the limit that the outputs have.
+pub fn tolerance(limits: &CorrectnessLimits, tensors: &[Tensor]) -> f64 {
+    let outputs = tensors.iter().filter(|tensor| matches!(tensor.role, Role::Out | Role::Inout));
+    let usual = outputs.map(|tensor| usual_rms_err(tensor.dtype)).fold(0.0, f64::max);
+    // An integer output is exact only for exact inputs.
+    limits.max_rms_err.unwrap_or(usual).clamp(0.0, 0.25)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! One candidate under the profiler, beside its measured time and the ceilings.
+
+use kbench_runtime::protocol::RunJob;
+
+use crate::build::profiler::{self, Profiled};
+use crate::config::Backend;
+use crate::config::counters::full_name;
+use crate::gates::performance::{Entrant, compare_uncounted};
+use crate::harness::{Candidate, Context, Halt, Harness, RunError, caught};
+use crate::process::executor::ExecutorError;
+use crate::profile::{Counted, METRICS, Profile, Roofline, diagnose, ncu};
+use crate::record::elite::{DeviceRecord, TimingSettings};
+use crate::record::evaluation::{Evaluation, TimingRecord};
+
+/// A profiler runs a kernel once for each handful of metrics, saves and restores its memory in between.
+const REPLAYS: u32 = 20;
+
+/// Profiles a candidate that passed the gates up to correctness, at one of the shapes that it was checked on.
+pub fn profile(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    shape: usize,
+    evaluation: &Evaluation,
+) -> Result<Profile, Halt> {
+    let kernel = harness.kernel();
+    let timing = time_at(harness, candidate, shape, evaluation)?;
+    let counters = match count(harness, candidate, shape) {
+        Ok(counters) => counters,
+        Err(error @ RunError::Executor(ExecutorError::Interrupted)) => return Err(error.into()),
+        Err(error) => Err(error.to_string()),
+    };
+    // What takes long is not measured for nothing.
+    let (flops, bytes) = harness.context.point(shape, &candidate.variant).work();
+    let roofline = if flops.is_none() && bytes.is_none() {
+        Err("`work` is not in the table".to_owned())
+    } else {
+        harness.ceilings()?.and_then(|ceilings| {
+            Roofline::of(kernel, (flops, bytes), timing.summary.p50, &ceilings, counters.as_ref().ok())
+        })
+    };
+    let place = &kernel.shapes[shape];
+    Ok(Profile {
+        package: kernel.package.clone(),
+        kernel: kernel.name.clone(),
+        device: DeviceRecord::from(&harness.context.device),
+        shape: place.name.clone(),
+        dims: place.dims.iter().cloned().collect(),
+        toggles: kernel.space.settings(&candidate.variant),
+        source: candidate.source_record(),
+        timing,
+        cache: TimingSettings::from(&kernel.timing).cache,
+        diagnosis: diagnose(&counters, &roofline),
+        counters,
+        roofline,
+    })
+}
+
+/// Its time without a profiler: what was measured already, or measured now.
+fn time_at(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    shape: usize,
+    evaluation: &Evaluation,
+) -> Result<TimingRecord, Halt> {
+    let kernel = harness.kernel();
+    if let Some(timing) = evaluation.timing.as_ref().filter(|_| shape == kernel.search.shape) {
+        return Ok(timing.clone());
+    }
+    let entrant = Entrant::Candidate(candidate.clone());
+    let name = entrant.name(kernel);
+    let mut compared = compare_uncounted(harness, shape, &[entrant])?;
+    match compared.unavailable.remove(&name) {
+        Some(rejection) => Err(rejection.into()),
+        None => Ok(compared.entries.remove(0).timing),
+    }
+}
+
+/// The counters of one run under ncu, or the CPU's own; the inner error is why there are none.
+fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<Result<Counted, String>, RunError> {
+    let context = &harness.context;
+    let kernel = context.kernel;
+    let implementation = candidate.implementation(kernel);
+    let built = context.builder.build_implementation(kernel, implementation, &candidate.variant, &[shape]);
+    let built = match caught(built)? {
+        Ok(built) => built,
+        Err(rejection) => return Ok(Err(rejection.to_string())),
+    };
+    let artifact = built.artifact(shape);
+    let case = match context.point(shape, &candidate.variant).case(implementation, artifact, &context.files) {
+        Ok(case) => case,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let of_cpu = implementation.backend == Backend::C;
+    let (tool, metrics, log) = if of_cpu {
+        (Vec::new(), Vec::new(), None)
+    } else {
+        let remote = !kernel.runner.is_empty();
+        let ncu = match context.setup.compiler.ncu(remote) {
+            Ok(ncu) => ncu,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let metrics = metrics(context);
+        // Elsewhere, a file would be elsewhere too.
+        let log = if remote { None } else { Some(tempfile::tempdir()?) };
+        let path = log.as_ref().map_or_else(|| "stderr".into(), |folder| folder.path().join("ncu.csv"));
+        let profiled = Profiled {
+            metrics: &metrics,
+            symbol: &artifact.symbol,
+            cache: kernel.timing.cache,
+            log: &path.to_string_lossy(),
+        };
+        (profiler::command(&ncu, &profiled), metrics, log)
+    };
+
+    let mut executor = harness.worker.under(tool);
+    executor.add_blob(&artifact.hash, &artifact.code);
+    let job = RunJob { id: 0, case, seed: 0, count: of_cpu };
+    let watched = match executor.run_to_end(job, context.timeout() * REPLAYS) {
+        Ok(watched) => watched,
+        Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if of_cpu {
+        let failed = || watched.failure.map_or_else(|| "the worker did not answer".to_owned(), |why| why.to_string());
+        let counts = watched.counts.unwrap_or_else(|| Err(failed()));
+        return Ok(counts.map(|counts| Counted::of_cpu(&counts)));
+    }
+    let written = log.and_then(|folder| std::fs::read_to_string(folder.path().join("ncu.csv")).ok());
+    let text = written.unwrap_or(watched.report);
+    Ok(match (ncu::parse(&text, &metrics), watched.failure) {
+        (Ok(metrics), None) => Ok(Counted { by: "ncu".to_owned(), metrics }),
+        (Ok(_), Some(failure)) => Err(format!("under ncu the kernel did not end well: {failure}")),
+        (Err(why), _) => Err(why),
+    })
+}
+
+/// Full names of what is asked of ncu: what the diagnosis and the gate look at, each once.
+fn metrics(context: &Context<'_>) -> Vec<String> {
+    let own = METRICS.iter().map(|name| full_name(name));
+    let conditions = context.kernel.gates.counters.conditions.iter().map(|condition| condition.metric.clone());
+    let mut metrics: Vec<String> = Vec::new();
+    for metric in own.chain(conditions.filter(|metric| !metric.starts_with("roofline__"))) {
+        if !metrics.contains(&metric) {
+            metrics.push(metric);
+        }
+    }
+    metrics
+}

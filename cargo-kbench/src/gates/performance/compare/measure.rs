@@ -1,0 +1,205 @@
+//! One comparison: turns of the kernels and of the programs, until the times of all are known.
+
+use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, Timing};
+use kbench_runtime::stats::Summary;
+use kbench_runtime::stopping::{Look, Stopping};
+
+use super::super::timing::{impossible, measured};
+use super::contender::Contender;
+use super::rival::{Rival, turn};
+use crate::gates::launch::failed;
+use crate::harness::{Halt, Harness};
+use crate::process::executor::ExecutorError;
+use crate::process::program::Inputs;
+use crate::record::evaluation::{Rejection, TimingRecord};
+use crate::record::journal::{ComparisonEntry, EntryRole};
+
+/// Untimed launches when kernels take over from a program; it prepares its turns alike.
+const RESUMED_WARMUP: u32 = 3;
+
+/// The entrant that made a comparison fail: an index into its contenders, or into its programs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Loser {
+    Kernel(usize),
+    Program(usize),
+}
+
+/// Why a comparison failed: the entrant is out, or the run ends.
+type Lost = Halt<(Loser, Rejection)>;
+
+impl Halt {
+    /// The same of an entrant of a comparison.
+    fn of(self, loser: Loser) -> Lost {
+        match self {
+            Halt::Variant(rejection) => Halt::Variant((loser, rejection)),
+            Halt::Run(error) => Halt::Run(error),
+        }
+    }
+}
+
+/// A comparison that is to be measured.
+pub(super) struct Measurement<'m, 'k> {
+    pub shape: usize,
+    pub job: TimeJob,
+    pub contenders: &'m [Contender<'k>],
+    /// Written where there are programs.
+    pub inputs: Option<&'m Inputs>,
+}
+
+impl Measurement<'_, '_> {
+    /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
+    /// share it, so with any of them there are turns: some samples of the kernels, as many of each program, every other time
+    /// in the opposite order, so that a drift meets all alike. Only one process has work at any time. The turns are short until
+    /// there are as many samples as are asked for at least, and grow until the p50 of all is known or the time is up.
+    pub fn run(
+        &self,
+        harness: &mut Harness<'_>,
+        rivals: &mut [Rival<'_>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<ComparisonEntry>, Lost> {
+        let shape_name = &harness.kernel().shapes[self.shape].name;
+        let (job, contenders) = (&self.job, self.contenders);
+        let fewest = job.iterations;
+        let mut stopping = Stopping::new(fewest, job.until, contenders.len() + rivals.len());
+        for rival in &mut *rivals {
+            rival.samples.clear();
+        }
+        let mut timings: Vec<Timing> = Vec::new();
+        let mut taken = 0;
+        let mut order: Vec<Loser> =
+            std::iter::once(Loser::Kernel(0)).chain((0..rivals.len()).map(Loser::Program)).collect();
+        loop {
+            // Alone, the kernels need no turns: the worker knows itself when there are enough samples.
+            let (iterations, until) = if rivals.is_empty() {
+                (fewest, job.until)
+            } else {
+                (turn(fewest, taken, stopping.next() as u32), None)
+            };
+            for &whose in &order {
+                match whose {
+                    Loser::Program(index) => {
+                        rivals[index].time(iterations, shape_name).map_err(|halt| halt.of(whose))?;
+                    }
+                    Loser::Kernel(_) => {
+                        let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
+                        // One turn looks at what else they do.
+                        let job = TimeJob { iterations, warmup, until, renew: taken == 0, ..job.clone() };
+                        self.time_kernels(harness, job, shape_name, &mut timings)?;
+                    }
+                }
+            }
+            order.reverse();
+            taken += iterations;
+            if rivals.is_empty() {
+                break;
+            }
+            if taken as usize >= stopping.next() && stopping.look(&all_samples(&timings, rivals)) != Look::Continue {
+                break;
+            }
+        }
+        let mut compared = false;
+        if !rivals.is_empty() {
+            compared = stopping.are_compared(&all_samples(&timings, rivals));
+            for timing in &mut timings {
+                timing.sampling.converged = compared || stopping.is_converged(&timing.samples);
+            }
+        }
+        let mut entries = Vec::new();
+        for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
+            let lost = |rejection| Halt::Variant((Loser::Kernel(index), rejection));
+            let record = measured(contender.kernel, shape_name, &timing, warnings).map_err(lost)?;
+            if let Some(rejection) = impossible(harness, &contender.demand, &record)? {
+                return Err(lost(rejection));
+            }
+            entries.push(ComparisonEntry {
+                name: contender.name.clone(),
+                role: contender.role,
+                program: contender.program.clone(),
+                timing: record,
+                samples: timing.samples,
+                slack: timing.slack,
+                external: None,
+            });
+        }
+        for (index, rival) in rivals.iter_mut().enumerate() {
+            let inputs = self.inputs.expect("written for the programs");
+            let external = rival.finish(harness, self.shape, inputs, turn(fewest, 0, fewest));
+            let external = external.map_err(|halt| halt.of(Loser::Program(index)))?;
+            let (clock, batch) = rival.clock();
+            let summary = Summary::of(&rival.samples).expect("finite, and at least one");
+            // How it took them is its own affair.
+            let converged = compared || stopping.is_converged(&rival.samples);
+            let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
+            let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
+            entries.push(ComparisonEntry {
+                name: rival.name.to_owned(),
+                role: EntryRole::Baseline,
+                program: rival.key(&harness.context),
+                timing,
+                samples: std::mem::take(&mut rival.samples),
+                slack: 0.0,
+                external: Some(external),
+            });
+        }
+        Ok(entries)
+    }
+
+    /// The kernels' turn: adds to `timings`.
+    fn time_kernels(
+        &self,
+        harness: &mut Harness<'_>,
+        job: TimeJob,
+        shape: &str,
+        timings: &mut Vec<Timing>,
+    ) -> Result<(), Lost> {
+        for contender in self.contenders {
+            harness.refer_timed(contender.kernel, shape, &contender.case, &job)?;
+        }
+        let new = time_together(harness, job).map_err(|error| match error {
+            ExecutorError::Job { case, failure } => failed(harness.kernel(), &failure, shape).of(Loser::Kernel(case)),
+            error => error.into(),
+        })?;
+        for (index, (contender, timing)) in self.contenders.iter().zip(&new).enumerate() {
+            // Warnings are taken from all turns together.
+            measured(contender.kernel, shape, timing, &mut Vec::new())
+                .map_err(|rejection| Halt::Variant((Loser::Kernel(index), rejection)))?;
+        }
+        if timings.is_empty() {
+            *timings = new;
+            return Ok(());
+        }
+        for (timing, new) in timings.iter_mut().zip(new) {
+            let slack = timing.slack * timing.samples.len() as f64 + new.slack * new.samples.len() as f64;
+            timing.samples.extend(new.samples);
+            timing.slack = slack / timing.samples.len() as f64;
+            timing.batch = timing.batch.max(new.batch);
+            timing.sampling.add(new.sampling);
+            timing.keeps_results = timing.keeps_results.or(new.keeps_results);
+            timing.skips_work = timing.skips_work.take().or(new.skips_work);
+            timing.after = new.after;
+        }
+        Ok(())
+    }
+}
+
+/// The samples of kernels and programs, in that order.
+fn all_samples<'s>(timings: &'s [Timing], rivals: &'s [Rival<'_>]) -> Vec<&'s [f64]> {
+    let kernels = timings.iter().map(|timing| &*timing.samples);
+    kernels.chain(rivals.iter().map(|rival| &*rival.samples)).collect()
+}
+
+/// Runs a job of several cases. Where one of them ends a worker that is also its process, it is run once more with each launch announced, to
+/// know which.
+fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
+    let several = job.cases.len() > 1;
+    let timeout = harness.context.timeout();
+    match harness.worker.time(job.clone(), timeout) {
+        Err(ExecutorError::Job {
+            failure: Failure::Signal { .. } | Failure::Exited { .. } | Failure::Hang { .. },
+            ..
+        }) if several && harness.context.device.kind != DeviceKind::Host => {
+            harness.worker.time(TimeJob { announce: true, ..job }, timeout)
+        }
+        timed => timed,
+    }
+}

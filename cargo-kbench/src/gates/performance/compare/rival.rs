@@ -1,0 +1,249 @@
+//! Baselines by `command`, measured in turn with the kernels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
+use kbench_runtime::reference::Asked;
+use kbench_runtime::tensor::Blobs;
+
+use super::super::timing::time_job;
+use crate::config::{self, BaselineKind, CorrectnessLimits};
+use crate::gates::launch::{failed, job_failed};
+use crate::gates::{at_level, correctness};
+use crate::harness::{Context, Halt, Harness, RunError, caught, no_geometry};
+use crate::process::executor::ExecutorError;
+use crate::process::program::{Inputs, Problem, Program, ProgramOptions, Refusal};
+use crate::record::evaluation::{ExternalRecord, GateName, Reason, Rejection, ShapeErrors};
+
+/// Samples that a program and the kernels take in turn, at least.
+const TURN: u32 = 10;
+
+/// Turns at most, for as many samples as are asked for at least: each costs the kernels a check.
+const TURNS: u32 = 20;
+
+/// How many samples make a turn, where so many are asked for at least, so many are taken, and they are looked at when there are
+/// `next`. Two turns from one look to the next, once there are as many as are asked for: every other one runs backwards.
+pub(super) fn turn(fewest: u32, taken: u32, next: u32) -> u32 {
+    let left = next.saturating_sub(taken).max(1);
+    if taken < fewest {
+        return fewest.div_ceil(TURNS).max(TURN).min(left);
+    }
+    // The look before was at two thirds of what there will be at the next.
+    next.div_ceil(3).div_ceil(2).min(left)
+}
+
+/// A program in a comparison.
+pub(super) struct Rival<'a> {
+    pub name: &'a str,
+    config: &'a config::Program,
+    running: Option<(Program, SeedReport)>,
+    pub samples: Vec<f64>,
+}
+
+impl<'a> Rival<'a> {
+    /// The baseline, where it is a program.
+    pub fn new(baseline: &'a config::Baseline) -> Option<Self> {
+        let BaselineKind::Command(config) = &baseline.kind else { return None };
+        Some(Self { name: &baseline.name, config, running: None, samples: Vec::new() })
+    }
+
+    /// Takes a turn.
+    pub fn time(&mut self, samples: u32, shape: &str) -> Result<(), Halt> {
+        let (program, _) = self.running.as_mut().expect("started");
+        self.samples.extend(program.time(samples).map_err(|refusal| refused(refusal, shape))?);
+        Ok(())
+    }
+
+    pub fn clock(&self) -> (String, u32) {
+        self.running.as_ref().map(|(program, _)| (program.clock.clone(), program.batch)).expect("started")
+    }
+
+    /// Hash of everything about the program that its measurement depends on: the command, and the files of the package that it
+    /// names.
+    pub fn key(&self, context: &Context<'_>) -> String {
+        fingerprint::of("program baseline", &(self.config, context.named_files(&self.config.command)))
+    }
+
+    fn open(&self, context: &Context<'_>) -> Result<Program, Refusal> {
+        Program::open(&ProgramOptions {
+            runner: &context.kernel.runner,
+            command: &self.config.command,
+            directory: &context.builder.package.directory,
+            device: &context.device,
+            timeout: context.timeout(),
+        })
+    }
+
+    /// Has the started program prepare its tensors, and checks its outputs.
+    fn prepare(
+        &mut self,
+        harness: &mut Harness<'_>,
+        mut program: Program,
+        shape: usize,
+        inputs: &mut Option<Inputs>,
+    ) -> Result<(), Halt> {
+        let context = &harness.context;
+        let kernel = context.kernel;
+        let place = &kernel.shapes[shape];
+        let job = time_job(kernel, Vec::new());
+        let inputs = match inputs {
+            Some(inputs) => inputs,
+            none => none.insert(write_inputs(context, shape, job.seed)?),
+        };
+        let problem = Problem {
+            shape: &place.name,
+            dims: place.dims.iter().cloned().collect(),
+            seed: job.seed,
+            warmup: job.warmup,
+            cache: job.cache,
+        };
+        let prepared = program.prepare(self.name, &context.device, &problem, inputs);
+        prepared.map_err(|refusal| refused(refusal, &place.name))?;
+        let report = check(harness, &mut program, self.config, shape, inputs.specs())?;
+        self.running = Some((program, report));
+        Ok(())
+    }
+
+    /// Checks the program's outputs once more after its last sample; gives its record.
+    pub fn finish(
+        &mut self,
+        harness: &mut Harness<'_>,
+        shape: usize,
+        inputs: &Inputs,
+        turn: u32,
+    ) -> Result<ExternalRecord, Halt> {
+        let (program, before) = self.running.as_mut().expect("started");
+        let after = check(harness, program, self.config, shape, inputs.specs()).map_err(|halt| match halt {
+            Halt::Variant(rejection) => {
+                Rejection { message: format!("after timing: {}", rejection.message), ..rejection }.into()
+            }
+            Halt::Run(error) => Halt::Run(error),
+        })?;
+        let errors = ShapeErrors::worst(harness.context.shape_name(shape), &[before.clone(), after]);
+        Ok(ExternalRecord {
+            command: self.config.command.clone(),
+            versions: program.versions.clone(),
+            turn,
+            // Twice the same seed.
+            errors: ShapeErrors { seeds: 1, ..errors },
+        })
+    }
+}
+
+/// Starts the programs that do not run yet, and checks their outputs. Those that cannot be used are taken out and named.
+///
+/// All are started before the first prepares anything: what each loads by itself, it loads meanwhile.
+pub(super) fn start(
+    harness: &mut Harness<'_>,
+    rivals: &mut Vec<Rival<'_>>,
+    shape: usize,
+    inputs: &mut Option<Inputs>,
+    unavailable: &mut BTreeMap<String, Rejection>,
+) -> Result<(), RunError> {
+    let mut opened = Vec::new();
+    for rival in std::mem::take(rivals) {
+        let program = if rival.running.is_some() { None } else { Some(rival.open(&harness.context)) };
+        opened.push((rival, program));
+    }
+    for (mut rival, program) in opened {
+        let started = match program {
+            None => Ok(()),
+            Some(Ok(program)) => rival.prepare(harness, program, shape, inputs),
+            Some(Err(refusal)) => Err(refused(refusal, harness.context.shape_name(shape))),
+        };
+        match caught(started)? {
+            Ok(()) => rivals.push(rival),
+            Err(rejection) => drop(unavailable.insert(rival.name.to_owned(), rejection)),
+        }
+    }
+    Ok(())
+}
+
+fn write_inputs(context: &Context<'_>, shape: usize, seed: u64) -> Result<Inputs, Halt> {
+    let name = context.shape_name(shape);
+    let point = context.point(shape, &context.kernel.space.default);
+    let specs = point.tensors(&context.files).map_err(|error| no_geometry(&error, name))?;
+    let mut blobs = Blobs::new();
+    for (path, hash) in &context.files {
+        blobs.insert(hash.clone(), Arc::new(std::fs::read(path)?));
+    }
+    Inputs::write(specs, seed, &blobs, &context.scratch())?.map_err(|failure| failed(context.kernel, &failure, name))
+}
+
+/// The gate `correctness` of a program's outputs, on one seed.
+fn check(
+    harness: &mut Harness<'_>,
+    program: &mut Program,
+    config: &config::Program,
+    shape: usize,
+    specs: &[TensorSpec],
+) -> Result<SeedReport, Halt> {
+    let kernel = harness.kernel();
+    let name = &kernel.shapes[shape].name;
+    let protocol = |message: String| Rejection::new(GateName::Performance, Reason::Protocol, message, Some(name));
+    let outputs = program.check().map_err(|refusal| refused(refusal, name))?;
+    for (index, bytes) in &outputs {
+        let spec = &specs[*index];
+        if bytes.0.len() != spec.bytes() {
+            let (has, wants) = (bytes.0.len(), spec.bytes());
+            return Err(protocol(format!("`{}` has {has} bytes where {wants} were expected", spec.name)).into());
+        }
+    }
+    let Harness { context, worker, references, .. } = harness;
+    let reference = references.of(context, worker, kernel, shape, &kernel.space.default)?;
+    let seed = time_job(kernel, Vec::new()).seed;
+    references.refer(context, kernel, name, specs, &reference, &[Asked::seed(seed)])?;
+    let limits = limits(config, &kernel.gates.correctness);
+    let job = InspectJob {
+        id: 0,
+        tensors: specs.to_vec(),
+        reference,
+        seed,
+        outputs,
+        bad_above: correctness::bad_above(limits),
+    };
+    let reports = worker.inspect(job, context.timeout()).map_err(|error| job_failed(kernel, error, name))?;
+    let report = reports.into_iter().next().ok_or_else(|| protocol("the worker compared nothing".to_owned()))?;
+    let finding = correctness::judge(limits, &kernel.tensors, name, std::slice::from_ref(&report));
+    // What a gate at level `warn` says of the kernel's own errors is not said again of a baseline's.
+    at_level(limits.level, finding, &mut Vec::new()).map_or(Ok(report), |rejection| Err(rejection.into()))
+}
+
+/// What a program's errors are judged by.
+fn limits<'a>(program: &'a config::Program, kernel: &'a CorrectnessLimits) -> &'a CorrectnessLimits {
+    program.correctness.as_ref().unwrap_or(kernel)
+}
+
+/// A refusal: a rejection, unless the user ended the run.
+fn refused(refusal: Refusal, shape: &str) -> Halt {
+    refusal.rejection(shape).map_or_else(|| ExecutorError::Interrupted.into(), Halt::Variant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turn;
+
+    #[test]
+    fn turns_are_short_and_few() {
+        let turns = |fewest: u32| {
+            let (mut taken, mut turns) = (0, 0);
+            while taken < fewest {
+                taken += turn(fewest, taken, fewest);
+                turns += 1;
+            }
+            assert_eq!(taken, fewest);
+            turns
+        };
+        assert_eq!([1, 10, 100, 200, 1000].map(|fewest| turn(fewest, 0, fewest)), [1, 10, 10, 10, 50]);
+        assert_eq!([1, 10, 95, 100, 1000, 1001].map(turns), [1, 1, 10, 10, 20, 20]);
+    }
+
+    #[test]
+    fn turns_grow_from_look_to_look() {
+        assert_eq!((turn(100, 100, 150), turn(100, 125, 150)), (25, 25));
+        assert_eq!((turn(100, 150, 225), turn(100, 188, 225)), (38, 37));
+        assert_eq!((turn(10, 10, 15), turn(10, 5000, 7500)), (3, 1250));
+    }
+}

@@ -1,0 +1,104 @@
+//! Timing: the worker's samples, and what is wrong with them.
+
+use std::time::Instant;
+
+use kbench_runtime::protocol::{Convergence, SkipsWork, TimeJob, TimedCase, Timing};
+use kbench_runtime::stats::{Samples, Summary};
+
+use crate::config::Kernel;
+use crate::gates::correctness::{bad_above, judge_at_level};
+use crate::gates::launch::job_failed;
+use crate::harness::{Halt, Harness, RunError, Step};
+use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
+
+use super::impossible::{self, Demand};
+
+/// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
+pub(super) const MOST_SAMPLES: u32 = 10_000;
+
+/// Times one kernel at a shape; gives also joules a launch, where the job asks for them.
+pub fn time(
+    harness: &mut Harness<'_>,
+    shape: &str,
+    job: TimeJob,
+    warnings: &mut Vec<String>,
+) -> Result<(TimingRecord, Option<Summary>), Halt> {
+    let kernel = harness.kernel();
+    for timed in &job.cases {
+        harness.refer_timed(kernel, shape, timed, &job)?;
+    }
+    let started = Instant::now();
+    harness.doing.set(Step::Timing);
+    let timed = harness.worker.time(job, harness.context.timeout());
+    harness.times.time += started.elapsed();
+    let timing = timed.map_err(|error| job_failed(kernel, error, shape))?.into_iter().next().ok_or_else(|| {
+        Rejection::new(GateName::Performance, Reason::Protocol, "the worker timed nothing", Some(shape))
+    })?;
+    let record = measured(kernel, shape, &timing, warnings)?;
+    Ok((record, Summary::of(&timing.energy)))
+}
+
+/// The job that times these cases as the table says.
+pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
+    let timing = &kernel.timing;
+    TimeJob {
+        id: 0,
+        cases,
+        seed: 0,
+        // Of seeds that gate 2 checks the reference's outputs are known.
+        other_seed: (kernel.gates.correctness.seeds > 1).then_some(1),
+        warmup: timing.warmup,
+        iterations: timing.iterations,
+        until: Some(Convergence {
+            precision: timing.precision,
+            max_seconds: timing.max_seconds,
+            max_samples: MOST_SAMPLES,
+        }),
+        stop_above_ns: None,
+        cache: timing.cache,
+        bad_above: bad_above(&kernel.gates.correctness),
+        hurry: false,
+        renew: false,
+        announce: false,
+        energy: false,
+    }
+}
+
+/// A timing as a record, unless the outputs were no longer right after it or it holds no numbers.
+pub fn measured(
+    kernel: &Kernel,
+    shape: &str,
+    timing: &Timing,
+    warnings: &mut Vec<String>,
+) -> Result<TimingRecord, Rejection> {
+    let Some(summary) = Summary::of(Samples { times: &timing.samples, slack: timing.slack }) else {
+        let message = "the worker's samples are not numbers";
+        return Err(Rejection::new(GateName::Performance, Reason::Protocol, message, Some(shape)));
+    };
+    if let Some(mut rejection) = judge_at_level(kernel, shape, std::slice::from_ref(&timing.after), warnings) {
+        rejection.message = format!("after timing: {}", rejection.message);
+        return Err(rejection);
+    }
+    if let Some(SkipsWork { ratio, left_alone }) = timing.skips_work {
+        let message = format!(
+            "it does less where its outputs are right already: {left_alone} elements left alone, {ratio:.1}x the time from poison"
+        );
+        return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
+    }
+    if let Some(ratio) = timing.keeps_results {
+        let message = format!("it keeps results: new inputs take {ratio:.1}x the time of inputs seen before");
+        return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
+    }
+    let (clock, sampling) = (timing.clock.clone(), Some(timing.sampling.clone()));
+    Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock, sampling })
+}
+
+/// Why a time cannot be, where it cannot.
+pub fn impossible(
+    harness: &mut Harness<'_>,
+    demand: &Demand,
+    timing: &TimingRecord,
+) -> Result<Option<Rejection>, RunError> {
+    let device = harness.context.device.clone();
+    impossible::judge(&device, demand, timing, || Ok(harness.ceilings()?.ok()))
+}

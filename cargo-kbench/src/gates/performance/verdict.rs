@@ -1,0 +1,152 @@
+//! Verdicts on speed-ups and limits: judged by the end of the interval that is against the kernel.
+
+use std::fmt;
+
+use kbench_runtime::stats::{Speedup, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::compare::Compared;
+use crate::config::PerformanceBound;
+use crate::record::evaluation::{GateName, Reason, Rejection};
+
+/// What a comparison of two kernels says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The whole interval of the speed-up lies above 1.
+    Faster,
+    /// The whole interval lies below 1.
+    Slower,
+    /// The whole interval lies within 1 % of 1.
+    Same,
+    /// The samples do not say.
+    Undecided,
+}
+
+/// A speed-up with its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct JudgedSpeedup {
+    /// By the rounds' ratios, with its interval.
+    pub speedup: Speedup,
+    /// What it means.
+    pub verdict: Verdict,
+}
+
+impl JudgedSpeedup {
+    /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
+    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison. A p50 that
+    /// is not known decides nothing.
+    pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
+        let speedup = compared.speedup(name, other).ok()?;
+        let same = compared.same_program(name, other);
+        let is_known = compared.is_known(name) && compared.is_known(other);
+        let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
+        let verdict = match verdict(&speedup) {
+            _ if same => Verdict::Same,
+            _ if !is_known => Verdict::Undecided,
+            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Undecided,
+            verdict => verdict,
+        };
+        Some(Self { speedup, verdict })
+    }
+}
+
+/// How close to 1 a speed-up counts as none.
+pub const SAME: f64 = 0.01;
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Same => "same",
+            Verdict::Undecided => "undecided",
+        })
+    }
+}
+
+/// The verdict on an interval of a speed-up.
+pub fn verdict(speedup: &Speedup) -> Verdict {
+    verdict_within(speedup, SAME)
+}
+
+/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
+pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
+    if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
+        Verdict::Same
+    } else if speedup.low > 1.0 {
+        Verdict::Faster
+    } else if speedup.high < 1.0 {
+        Verdict::Slower
+    } else {
+        Verdict::Undecided
+    }
+}
+
+/// Judges one limit. `speedup` is over the baseline that the limit names; the error says why there
+/// is none.
+pub fn judge(
+    bound: &PerformanceBound,
+    shape: &str,
+    summary: &Summary,
+    baseline: &str,
+    speedup: Result<Speedup, String>,
+) -> Option<Rejection> {
+    let reject = |code, message: String| Some(Rejection::new(GateName::Performance, code, message, Some(shape)));
+    match bound {
+        PerformanceBound::MaxP50Us(limit) => {
+            let (low, high) = (summary.p50_low / 1e3, summary.p50_high / 1e3);
+            let interval = format!("p50 between {low:.3} and {high:.3} µs, limit {limit} µs");
+            if high <= *limit {
+                None
+            } else if low > *limit {
+                reject(Reason::TooSlow, interval)
+            } else {
+                reject(Reason::Undecided, interval)
+            }
+        }
+        PerformanceBound::MinSpeedup { ratio, .. } => match speedup {
+            Err(why) => reject(Reason::Undecided, format!("no speed-up over {baseline}: {why}")),
+            Ok(Speedup { low, high, .. }) => {
+                let interval = format!("{low:.3}x to {high:.3}x over {baseline}, at least {ratio}x wanted");
+                if low >= *ratio {
+                    None
+                } else if high < *ratio {
+                    reject(Reason::TooSlow, interval)
+                } else {
+                    reject(Reason::Undecided, interval)
+                }
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(low: f64, high: f64) -> Speedup {
+        Speedup { low, ratio: f64::midpoint(low, high), high }
+    }
+
+    #[test]
+    fn verdicts_need_the_whole_interval() {
+        assert_eq!(verdict(&interval(1.02, 1.05)), Verdict::Faster);
+        assert_eq!(verdict(&interval(0.90, 0.98)), Verdict::Slower);
+        assert_eq!(verdict(&interval(0.995, 1.005)), Verdict::Same);
+        assert_eq!(verdict(&interval(0.97, 1.03)), Verdict::Undecided);
+        // Surely faster, by too little to matter.
+        assert_eq!(verdict(&interval(1.001, 1.002)), Verdict::Same);
+    }
+
+    #[test]
+    fn the_lower_end_decides() {
+        let bound = PerformanceBound::MinSpeedup { ratio: 1.1, over: 0 };
+        let summary = Summary::of(&[1.0, 1.0, 1.0]).unwrap();
+        let code = |speedup| judge(&bound, "s", &summary, "naive", speedup).map(|rejection| rejection.code);
+        assert_eq!(code(Ok(interval(1.1, 1.3))), None);
+        assert_eq!(code(Ok(interval(1.09, 1.3))), Some(Reason::Undecided));
+        assert_eq!(code(Ok(interval(1.0, 1.09))), Some(Reason::TooSlow));
+        assert_eq!(code(Err("PyTorch is missing".into())), Some(Reason::Undecided));
+    }
+}

@@ -1,0 +1,77 @@
+//! What all evaluations of a kernel share and none changes.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kbench_runtime::fingerprint;
+use kbench_runtime::protocol::DeviceInfo;
+
+use super::{Builder, RunError, Setup};
+use crate::build::resolve::Point;
+use crate::config::{BaselineKind, Init, Kernel, Objective, Package};
+use crate::space::Variant;
+
+/// A kernel, its device and its files.
+pub struct Context<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Builds its variants for the device.
+    pub builder: Builder<'a>,
+    /// The device.
+    pub device: DeviceInfo,
+    /// Hashes of the tensor files of the kernel and of those that are its baselines.
+    pub files: HashMap<PathBuf, String>,
+    /// What evaluations measure.
+    pub objectives: Vec<Objective>,
+    /// The compiler and the folder.
+    pub setup: Setup<'a>,
+}
+
+impl Context<'_> {
+    /// The place where the kernel's expressions have values.
+    pub fn point<'b>(&'b self, shape: usize, variant: &'b Variant) -> Point<'b> {
+        self.builder.point(self.kernel, shape, variant)
+    }
+
+    /// The name of a shape.
+    pub fn shape_name(&self, shape: usize) -> &str {
+        &self.kernel.shapes[shape].name
+    }
+
+    /// The deadline of one launch or sample.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.kernel.timing.timeout_seconds)
+    }
+
+    /// The other shapes that evaluations are timed at.
+    pub fn mean_shapes(&self) -> impl Iterator<Item = usize> + '_ {
+        let wanted = self.objectives.iter().any(|objective| matches!(objective, Objective::Mean(_)));
+        self.kernel.mean_shapes().filter(move |_| wanted)
+    }
+
+    /// The folder for the inputs of programs.
+    pub fn scratch(&self) -> PathBuf {
+        self.setup.work_directory.join("programs")
+    }
+}
+
+/// The hashes of the tensor files of a kernel and of those that are its baselines.
+pub(super) fn files(package: &Package, kernel: &Kernel) -> Result<HashMap<PathBuf, String>, RunError> {
+    let baselines = kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
+        BaselineKind::Kernel(name) => package.kernels.iter().find(|kernel| kernel.name == *name),
+        _ => None,
+    });
+    let mut files = HashMap::new();
+    for tensor in std::iter::once(kernel).chain(baselines).flat_map(|kernel| &kernel.tensors) {
+        if let Init::File { path, .. } = &tensor.init
+            && !files.contains_key(path)
+        {
+            let bytes = std::fs::read(path)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            files.insert(path.clone(), fingerprint::of_bytes(&bytes));
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,100 @@
+//! The two ways in which an evaluation ends early: the variant is out, or the run of its kernel ends.
+
+use std::io;
+
+use crate::build::CompileError;
+use crate::process::executor::ExecutorError;
+use crate::record::evaluation::Rejection;
+
+/// Why the run of a kernel ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No device, no worker, or Ctrl-C.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// A tool is missing.
+    #[error(transparent)]
+    Tool(CompileError),
+    /// The reference does not build or run, or the inputs cannot be made.
+    #[error("kernel `{kernel}` has nothing to be compared with: {message}")]
+    Reference {
+        /// The kernel.
+        kernel: String,
+        /// Why, in the compiler's words.
+        message: String,
+    },
+    /// The reference is a program that cannot run here.
+    #[error("the reference of kernel `{kernel}` is unavailable: {message}")]
+    Unavailable {
+        /// The kernel.
+        kernel: String,
+        /// Why, in the program's words.
+        message: String,
+    },
+    /// No architecture to compile for.
+    #[error("{0}")]
+    NoArch(String),
+    /// A sanitizer that is there and does not work here.
+    #[error("the sanitizer {tool} does not work: {message}")]
+    Sanitizer {
+        /// Its name in the table.
+        tool: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The objective is energy, and the device cannot tell it.
+    #[error("the objective `energy` of kernel `{kernel}` cannot be measured on {device}: {message}")]
+    Energy {
+        /// The kernel.
+        kernel: String,
+        /// The device's name.
+        device: String,
+        /// Why.
+        message: String,
+    },
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why an evaluation goes no further. `R` is what is known of a variant that is out.
+#[derive(Debug)]
+pub enum Halt<R = Rejection> {
+    /// The variant is out, and the run goes on with others.
+    Variant(R),
+    /// The run of the kernel ends.
+    Run(RunError),
+}
+
+impl From<Rejection> for Halt {
+    fn from(rejection: Rejection) -> Self {
+        Halt::Variant(rejection)
+    }
+}
+
+impl<R> From<RunError> for Halt<R> {
+    fn from(error: RunError) -> Self {
+        Halt::Run(error)
+    }
+}
+
+impl<R> From<ExecutorError> for Halt<R> {
+    fn from(error: ExecutorError) -> Self {
+        Halt::Run(error.into())
+    }
+}
+
+impl<R> From<io::Error> for Halt<R> {
+    fn from(error: io::Error) -> Self {
+        Halt::Run(error.into())
+    }
+}
+
+/// Where the rejection of a variant becomes data: the inner error is the rejection, the outer one ends the run.
+pub fn caught<T, R>(result: Result<T, Halt<R>>) -> Result<Result<T, R>, RunError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Halt::Variant(rejection)) => Ok(Err(rejection)),
+        Err(Halt::Run(error)) => Err(error),
+    }
+}

@@ -1,0 +1,241 @@
+//! One kernel on an open device: what builds its variants, the worker that runs them, references, files, and results that are
+//! known already. A harness runs what it is asked to run and judges nothing.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kbench_runtime::protocol::{CheckJob, DeviceInfo, Mutation, TimeJob, TimedCase};
+
+pub use build::{Build, Builder, Built, compile_rejection, no_geometry};
+pub use candidate::{Candidate, Proposed};
+pub use circumstances::Named;
+pub use context::Context;
+pub use doing::{Doing, Step};
+pub use error::{Halt, RunError, caught};
+pub use event::{CounterFindings, Event, Reporter};
+pub use reference::References;
+pub use results::RunCache;
+pub use sanitizers::Sanitizers;
+
+use crate::build::Compiler;
+use crate::build::resolve::device_kind;
+use crate::config::{Backend, Kernel, Objective, Package, ReferenceKind};
+use crate::process::executor::{Executor, WorkerOptions};
+use crate::profile::ceilings::Ceilings;
+use crate::record::journal::Record;
+use crate::space::Variant;
+
+mod arch;
+mod build;
+mod candidate;
+mod ceilings;
+mod circumstances;
+mod context;
+mod doing;
+mod error;
+mod event;
+mod reference;
+mod results;
+mod sanitizers;
+
+/// The tools, the device and the folder that evaluations share.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// Builds variants and references.
+    pub compiler: &'a Compiler,
+    /// Index of the device.
+    pub device: u32,
+    /// `<target>/kbench`: reference results, ceilings and files for programs are kept there.
+    pub work_directory: &'a Path,
+    /// Hears of work that takes a while and that nobody asked for.
+    pub notify: fn(&Notice),
+}
+
+/// Work that takes a while and that nobody asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The ceilings of a device are measured, once for all later runs.
+    Ceilings {
+        /// The device's name.
+        device: String,
+    },
+}
+
+/// How a harness is opened.
+#[derive(Debug, Default)]
+pub struct Opening<'v> {
+    /// The variant that is built first, where it is known: compilers begin with it while the device opens.
+    pub first: Option<&'v Variant>,
+    /// The change that the worker makes to the kernel's work, for an audit.
+    pub mutation: Option<Mutation>,
+}
+
+/// One kernel with all that is needed to try its variants, on an open device.
+pub struct Harness<'a> {
+    /// The kernel, its device and its files.
+    pub context: Context<'a>,
+    /// The worker that runs its variants.
+    pub worker: Executor,
+    /// The references of the kernel and of its baselines.
+    pub references: References,
+    /// Results that are known already, and the journal.
+    pub results: RunCache,
+    /// The sanitizers that the table asks for.
+    pub sanitizers: Sanitizers,
+    /// What the device can do at most, asked for once; the error is why that is not known.
+    ceilings: Option<Result<Ceilings, String>>,
+    /// The device's time by its use.
+    pub times: DeviceTimes,
+    /// What is done now.
+    pub doing: Doing,
+    /// How long the compiler had been busy before.
+    busy_before: Duration,
+}
+
+/// The time of a device and its worker, by its use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceTimes {
+    /// Checks of variants, references and inputs included.
+    pub verify: Duration,
+    /// Timing, and checks after it.
+    pub time: Duration,
+    /// Sanitizers and profilers.
+    pub tools: Duration,
+}
+
+impl<'a> Harness<'a> {
+    /// Opens the device of a kernel, settles what to compile for, finds the sanitizers, and builds the reference.
+    pub fn open(
+        setup: Setup<'a>,
+        package: &'a Package,
+        kernel: &'a Kernel,
+        opening: Opening<'_>,
+    ) -> Result<Self, RunError> {
+        let busy_before = setup.compiler.busy();
+        let mut builder = Builder::new(package, kernel, setup.compiler);
+        let mut worker = Executor::new(WorkerOptions {
+            runner: kernel.runner.clone(),
+            tool: Vec::new(),
+            device: device_kind(kernel.implementation.backend),
+            index: setup.device,
+            cache: setup.work_directory.join("references"),
+            mutation: opening.mutation,
+        });
+        let device = open_beside_compilers(&mut worker, &builder, opening.first)?;
+        builder.fit(&device)?;
+        let sanitizers = Sanitizers::find(kernel, setup.compiler)?;
+        let files = context::files(package, kernel)?;
+        for (path, hash) in &files {
+            worker.add_blob(hash, path);
+        }
+        let context = Context { kernel, builder, device, files, objectives: vec![Objective::P50], setup };
+        let mut harness = Self {
+            context,
+            worker,
+            references: References::default(),
+            results: RunCache::default(),
+            sanitizers,
+            ceilings: None,
+            times: DeviceTimes::default(),
+            doing: Doing::default(),
+            busy_before,
+        };
+        for shape in harness.context.builder.shapes().to_vec() {
+            harness.references.of(&harness.context, &mut harness.worker, kernel, shape, &kernel.space.default)?;
+        }
+        Ok(harness)
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &'a Kernel {
+        self.context.kernel
+    }
+
+    /// Has evaluations measure all that the kernel's objectives need; an error where the device cannot.
+    pub fn pursue_objectives(&mut self) -> Result<(), RunError> {
+        let kernel = self.kernel();
+        if kernel.objectives.contains(&Objective::Energy)
+            && let Err(message) = self.worker.meter()?
+        {
+            let device = self.context.device.name.clone();
+            return Err(RunError::Energy { kernel: kernel.name.clone(), device, message });
+        }
+        self.context.objectives.clone_from(&kernel.objectives);
+        Ok(())
+    }
+
+    /// Has a reference by `command` give the results that a check needs, unless they are known: see [`References::of_check`].
+    pub fn refer_check(&mut self, kernel: &Kernel, shape: &str, job: &CheckJob) -> Result<Vec<String>, RunError> {
+        self.references.of_check(&self.context, kernel, shape, job)
+    }
+
+    /// The same for a case of a timing, on both sets of its inputs.
+    pub fn refer_timed(
+        &mut self,
+        kernel: &Kernel,
+        shape: &str,
+        timed: &TimedCase,
+        job: &TimeJob,
+    ) -> Result<Vec<String>, RunError> {
+        self.references.of_timed(&self.context, kernel, shape, timed, job)
+    }
+
+    /// Time spent compiling for this harness, all threads together.
+    pub fn compiled(&self) -> Duration {
+        self.context.setup.compiler.busy().saturating_sub(self.busy_before)
+    }
+
+    /// Does work whose time counts as `part` of the device's, except what the work itself counts as another part.
+    pub fn counted_as<R>(
+        &mut self,
+        part: fn(&mut DeviceTimes) -> &mut Duration,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        let accounted = |times: DeviceTimes| times.verify + times.time + times.tools;
+        let (started, before) = (Instant::now(), accounted(self.times));
+        let result = work(self);
+        let rest = (started.elapsed() + before).saturating_sub(accounted(self.times));
+        *part(&mut self.times) += rest;
+        result
+    }
+
+    /// Appends a record, where a journal is kept.
+    pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
+        self.results.record(record)
+    }
+}
+
+/// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
+/// their cache then; an error of theirs shows again where the same is built for use.
+fn open_beside_compilers(
+    worker: &mut Executor,
+    builder: &Builder<'_>,
+    first: Option<&Variant>,
+) -> Result<DeviceInfo, RunError> {
+    let kernel = builder.kernel;
+    let default = &kernel.space.default;
+    let is_known = builder.is_settled();
+    thread::scope(|scope| {
+        if let Some(first) = first.filter(|_| is_known) {
+            scope.spawn(|| builder.compile(&first.into()));
+        }
+        if let (ReferenceKind::Function(function), true) = (&kernel.reference.kind, is_known) {
+            let precision = Some(kernel.reference.precision);
+            let unit = builder.unit(kernel, function, kernel.search.shape, default, precision);
+            scope.spawn(|| unit.map(|unit| builder.compiler.compile(&unit)));
+        }
+        Ok(worker.device()?)
+    })
+}
+
+impl Builder<'_> {
+    /// Compiles for this device from here on.
+    fn fit(&mut self, device: &DeviceInfo) -> Result<(), RunError> {
+        if self.kernel.implementation.backend == Backend::Cuda {
+            self.arch = Some(arch::arch_for(&self.kernel.arch, device)?);
+        }
+        self.multiprocessors = device.multiprocessors;
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Results that are known already: of this run, of the run that it resumes, and of earlier ones.
+
+use std::collections::HashMap;
+
+use super::RunError;
+use crate::record::evaluation::{Evaluation, ShapeErrors, SourceRecord};
+use crate::record::journal::{Comparison, Journal, Known, Record, Round, SanitizedRun};
+use crate::space::Settings;
+
+/// The results of a run by the keys of what they depend on, and the journal that keeps them.
+#[derive(Default)]
+pub struct RunCache {
+    known: Known,
+    /// The first candidate of this run with a key.
+    first: HashMap<String, (Settings, Option<SourceRecord>)>,
+    journal: Option<Journal>,
+}
+
+impl RunCache {
+    /// Keeps a journal, and begins with what was read from it.
+    pub fn new(journal: Journal, known: Known) -> Self {
+        Self { known, first: HashMap::new(), journal: Some(journal) }
+    }
+
+    /// Appends a record, where a journal is kept.
+    pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
+        if let Some(journal) = &mut self.journal {
+            journal.append(record)?;
+        }
+        Ok(())
+    }
+
+    /// The evaluation with this key, and whether an earlier run measured it.
+    pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
+        self.known.evaluation(key)
+    }
+
+    /// Adds an evaluation that this run measured or recalled.
+    pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
+        self.known.add(evaluation, is_default);
+    }
+
+    /// The variant with this key passed the whole check.
+    pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
+        self.known.checked(key, errors, warnings);
+    }
+
+    /// Whether a candidate of this run had this key.
+    pub fn is_tried(&self, key: &str) -> bool {
+        self.first.contains_key(key)
+    }
+
+    /// The toggles of the first candidate of this run with this key, if that is another one.
+    pub fn twin(&self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) -> Option<Settings> {
+        let (first, of) = self.first.get(key)?;
+        ((first, of.as_ref()) != (toggles, source)).then(|| first.clone())
+    }
+
+    /// A candidate of this run has this key.
+    pub fn tried(&mut self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) {
+        self.first.insert(key.to_owned(), (toggles.clone(), source.cloned()));
+    }
+
+    /// The comparison with this key.
+    pub fn comparison(&self, key: &str) -> Option<&Comparison> {
+        self.known.comparisons.get(key)
+    }
+
+    /// Keeps a comparison.
+    pub fn keep_comparison(&mut self, comparison: Comparison) -> Result<(), RunError> {
+        self.record(&Record::Comparison(Box::new(comparison.clone())))?;
+        self.known.comparisons.insert(comparison.key.clone(), comparison);
+        Ok(())
+    }
+
+    /// The run under a sanitizer with this key.
+    pub fn sanitized(&self, key: &str) -> Option<&SanitizedRun> {
+        self.known.sanitized.get(key)
+    }
+
+    /// Keeps a run under a sanitizer.
+    pub fn keep_sanitized(&mut self, run: SanitizedRun) -> Result<(), RunError> {
+        self.record(&Record::Sanitized(Box::new(run.clone())))?;
+        self.known.sanitized.insert(run.key.clone(), run);
+        Ok(())
+    }
+
+    /// Why results of earlier runs do not count, where they do not.
+    pub fn discarded(&self) -> Option<&str> {
+        self.known.drifted.as_deref()
+    }
+
+    /// What proposers handed in before the run that is resumed was cut off.
+    pub fn rounds(&self) -> &[Round] {
+        &self.known.rounds
+    }
+}
