@@ -15,11 +15,39 @@ struct Crate {
     tests: &'static [&'static str],
 }
 
-const CRATES: &[Crate] = &[Crate {
-    folder: "kbench-runtime",
-    rooms: &["data", "protocol", "process", "device", "inputs", "memory", "verify", "measure", "worker"],
-    tests: &["testing"],
-}];
+const CRATES: &[Crate] = &[
+    Crate {
+        folder: "kbench-runtime",
+        rooms: &["data", "protocol", "process", "device", "inputs", "memory", "verify", "measure", "worker"],
+        tests: &["testing"],
+    },
+    Crate {
+        folder: "cargo-kbench",
+        rooms: &[
+            "interrupt",
+            "file",
+            "text",
+            "expr",
+            "space",
+            "config",
+            "search",
+            "process",
+            "build",
+            "record",
+            "profile",
+            "harness",
+            "gates",
+            "evaluate",
+            "tune",
+            "audit",
+            "compare",
+            "replay",
+            "report",
+            "cli",
+        ],
+        tests: &[],
+    },
+];
 
 /// What one file names of its crate: the first module of each path, and whether that was looked for in code for tests.
 struct Paths<'a> {

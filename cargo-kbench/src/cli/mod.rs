@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::verbs::{Exit, Template};
+use self::verbs::{Exit, Template, exit_of};
 use crate::compare::Condition;
 use crate::config::StrategyName;
 use crate::interrupt::interrupt;
@@ -360,7 +360,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let exit = match run(verb, &output) {
         Ok(exit) => exit,
         Err(error) => {
-            let exit = Exit::of(&error);
+            let exit = exit_of(&error);
             if exit != Exit::Interrupted {
                 report::error(format_args!("{error:#}"));
             }

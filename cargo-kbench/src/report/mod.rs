@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use kbench_runtime::stats::Speedup;
 
 use crate::config::{Diagnostic, Kernel, Shape};
-use crate::harness::Notice;
+use crate::harness::{Exit, Notice};
 use crate::record::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
 use crate::text::{dims, kernel_name, printable};
 use style::{BAD, GOOD, NOTE, WARN};
@@ -58,7 +58,7 @@ pub(crate) fn write_result(text: fmt::Arguments<'_>) {
     match stdout.write_all(style::ansi(&text.to_string()).as_bytes()).and_then(|()| stdout.flush()) {
         Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
             error(format_args!("could not write the result: {failure}"));
-            std::process::exit(3);
+            std::process::exit(Exit::Missing.code().into());
         }
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! The verbs, one file each, and what they share.
 
+use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 
@@ -9,8 +9,8 @@ use crate::build::{Compiler, CompilerOptions};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
 use crate::harness::{RunError, Setup};
+
 use crate::interrupt::is_interrupted;
-use crate::process::executor::ExecutorError;
 use crate::report;
 use crate::space::Variant;
 
@@ -28,59 +28,19 @@ pub mod profile;
 pub mod replay;
 pub mod worker;
 
+pub use crate::harness::Exit;
 pub use new::Template;
 
-/// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
-    /// 0.
-    Pass,
-    /// 3: a tool or device is missing, or the disk is full.
-    Missing,
-    /// 1: a gate failed or no variant survived.
-    Failed,
-    /// 2: bad usage or configuration.
-    Usage,
-    /// 130.
-    Interrupted,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
-            Exit::Pass => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Missing => 3,
-            Exit::Interrupted => 130,
-        })
+/// The exit code of a verb that ended with an error: an error that knows none is bad usage.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
+    if is_interrupted() {
+        return Exit::Interrupted;
     }
-}
-
-impl Exit {
-    /// After clap printed help (a success) or an error.
-    pub fn from_usage(is_error: bool) -> Self {
-        if is_error { Exit::Usage } else { Exit::Pass }
-    }
-
-    /// What an error means.
-    pub fn of(error: &anyhow::Error) -> Self {
-        // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
-        if is_interrupted() {
-            return Exit::Interrupted;
-        }
-        match error.downcast_ref::<RunError>() {
-            Some(RunError::Executor(ExecutorError::Interrupted)) => Exit::Interrupted,
-            Some(
-                RunError::Executor(_)
-                | RunError::Tool(_)
-                | RunError::Unavailable { .. }
-                | RunError::Sanitizer { .. }
-                | RunError::Energy { .. }
-                | RunError::Io(_),
-            ) => Exit::Missing,
-            Some(RunError::Reference { .. } | RunError::NoArch(_)) | None => Exit::Usage,
-        }
+    match (error.downcast_ref::<RunError>(), error.downcast_ref::<io::Error>()) {
+        (Some(error), _) => error.exit(),
+        (None, Some(error)) => Exit::of_file(error),
+        (None, None) => Exit::Usage,
     }
 }
 
@@ -205,14 +165,12 @@ fn fallback_arch(kernel: &Kernel) -> String {
     ARCH.to_owned()
 }
 
-/// Says why a kernel cannot be run, where that leaves the others runnable.
+/// Says why a kernel cannot be run, unless the user ended the run: the others are run all the same.
 fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
-    let of_this_kernel = !matches!(error, RunError::Io(_));
-    let error = anyhow::Error::from(error);
-    let exit = Exit::of(&error);
-    if exit == Exit::Interrupted || !of_this_kernel {
-        return Err(error);
+    let exit = if is_interrupted() { Exit::Interrupted } else { error.exit() };
+    if exit == Exit::Interrupted {
+        return Err(error.into());
     }
-    report::error(format_args!("{}: {error:#}", report::title(kernel)));
+    report::error(format_args!("{}: {:#}", report::title(kernel), anyhow::Error::from(error)));
     Ok(exit)
 }

@@ -1,0 +1,86 @@
+//! The exit codes of the process.
+
+use std::io;
+use std::process::ExitCode;
+
+use super::RunError;
+use crate::process::executor::ExecutorError;
+
+/// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// All gates passed.
+    Pass,
+    /// A tool or device is missing, or the disk is full.
+    Missing,
+    /// A gate failed or no variant survived.
+    Failed,
+    /// Bad usage or configuration.
+    Usage,
+    /// The user ended the run.
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Pass => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Missing => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+
+    /// After clap printed help (a success) or an error.
+    pub fn from_usage(is_error: bool) -> Self {
+        if is_error { Exit::Usage } else { Exit::Pass }
+    }
+
+    /// After an error of a file: one that is damaged or not there is for the user to mend, one that cannot be read or written may be the
+    /// machine's.
+    pub fn of_file(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::NotFound => Exit::Usage,
+            _ => Exit::Missing,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+impl RunError {
+    /// The exit code of a run that ended with this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            RunError::Executor(ExecutorError::Interrupted) => Exit::Interrupted,
+            RunError::Executor(_)
+            | RunError::Tool(_)
+            | RunError::Unavailable { .. }
+            | RunError::Sanitizer { .. }
+            | RunError::Energy { .. } => Exit::Missing,
+            RunError::Reference { .. } | RunError::NoArch(_) => Exit::Usage,
+            RunError::Io(error) => Exit::of_file(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_for_the_user_to_mend_and_a_full_disk_is_the_machines() {
+        let exit = |kind: io::ErrorKind| RunError::from(io::Error::from(kind)).exit();
+        assert_eq!(exit(io::ErrorKind::InvalidData), Exit::Usage);
+        assert_eq!(exit(io::ErrorKind::NotFound), Exit::Usage);
+        assert_eq!(exit(io::ErrorKind::StorageFull), Exit::Missing);
+        assert_eq!(exit(io::ErrorKind::PermissionDenied), Exit::Missing);
+        assert_eq!(RunError::from(ExecutorError::Interrupted).exit().code(), 130);
+    }
+}

@@ -1,0 +1,37 @@
+//! Exit codes: one error has one, wherever it shows, and an error of one kernel leaves the others to be run.
+
+use std::fs;
+
+use model::{kbench, package_with, shown};
+
+mod model;
+
+#[test]
+fn a_damaged_elite_json_has_one_exit_code_whichever_verb_reads_it() {
+    let package = package_with("time_ns = '20000'\n", "");
+    fs::write(package.path().join("elite.json"), "{ \"version\": ").unwrap();
+    let verbs: [&[&str]; 4] = [&["gate", "--elite"], &["bench", "--elite"], &["profile", "--elite"], &["autotune"]];
+    for verb in verbs {
+        let said = shown(package.path(), verb);
+        assert!(said.starts_with("exit 2\n") && said.contains("elite.json"), "{verb:?}: {said}");
+    }
+}
+
+#[test]
+fn a_file_of_one_kernel_that_cannot_be_opened_does_not_end_the_others() {
+    let package = package_with("time_ns = '20000 - A'\n", "");
+    // The table's order is that of the run: the kernel whose journal cannot be opened comes first.
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let (head, model) = text.split_at(text.find("[package.metadata.kbench.kernels.model]").unwrap());
+    fs::write(&manifest, format!("{head}{}\n{model}", model.replace("kernels.model", "kernels.first"))).unwrap();
+    fs::create_dir_all(package.path().join("target/kbench/journal/model/first.jsonl")).unwrap();
+    let output = kbench(package.path(), &["autotune", "--iters", "10"]).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("error: model/first: ") && said.contains("first.jsonl"), "{said}");
+    let elite: serde_json::Value =
+        serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+    let kernels = elite["kernels"].as_array().unwrap();
+    assert!(kernels.len() == 1 && kernels[0]["kernel"] == "model", "{said}");
+}
