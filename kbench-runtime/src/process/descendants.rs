@@ -47,10 +47,7 @@ pub fn end_orphans() {
     }
     // Those whose parent is ended come next.
     loop {
-        let orphans: Vec<Pid> = {
-            let own = OWN.lock().expect("no panic while held");
-            children(Pid::this()).into_iter().filter(|child| !own.contains(&child.as_raw())).collect()
-        };
+        let orphans = orphans();
         if orphans.is_empty() {
             return;
         }
@@ -60,6 +57,17 @@ pub fn end_orphans() {
             let _ = waitpid(orphan, None);
         }
     }
+}
+
+/// Whether this process has adopted an orphan that still is.
+pub(crate) fn has_orphans() -> bool {
+    ADOPTS.load(Ordering::Relaxed) && !orphans().is_empty()
+}
+
+/// Children that this process did not start itself.
+fn orphans() -> Vec<Pid> {
+    let own = OWN.lock().expect("no panic while held");
+    children(Pid::this()).into_iter().filter(|child| !own.contains(&child.as_raw())).collect()
 }
 
 /// Ends every process that `parent` has started, and theirs.

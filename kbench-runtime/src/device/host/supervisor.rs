@@ -25,6 +25,9 @@ use crate::protocol::{Failure, Stage};
 /// How often a wait for an answer looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
 
+/// A shorter wait for a core is below all that is judged, and not worth a look at processes.
+const SHORT_WAIT: Duration = Duration::from_micros(20);
+
 /// How long a process may take to be gone once its channel is closed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -235,15 +238,15 @@ impl Turn<'_> {
         let before = self.process.used();
         let (answer, clock) = self.ask_with(command, &[], &[])?;
         let after = self.process.used();
+        let mut waited = after.waited.saturating_sub(before.waited);
+        // A process that it has started may have had the core, and done its work.
+        if waited >= SHORT_WAIT && (self.process.first_has_children() || descendants::has_orphans()) {
+            waited = Duration::ZERO;
+        }
         let took = Took {
             clock,
             processor: after.processor.saturating_sub(before.processor),
-            // A process that it has started may have had the core, and done its work.
-            waited: if self.process.first_has_children() {
-                Duration::ZERO
-            } else {
-                after.waited.saturating_sub(before.waited)
-            },
+            waited,
             of_all: after.of_all.saturating_sub(before.of_all),
         };
         Ok((answer, took))
