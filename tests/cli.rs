@@ -15,7 +15,7 @@ macro_rules! assert_shown {
 }
 
 #[test]
-fn autotune_names_the_winner_the_certainty_and_what_is_next() {
+fn autotune_names_the_winner_the_confidence_and_what_is_next() {
     let package = package_with(MODEL, "");
     assert_shown!(shown(package.path(), &["autotune", "-q"]));
 }

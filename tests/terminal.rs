@@ -165,7 +165,7 @@ fn tables_fit_the_terminal() {
                 ["rejected", "merged", "dead", "warning", "not judged", "recalled", "model"]
                     .iter()
                     .any(|word| line.starts_with(word))
-                    || ["  Winner", "  Certainty", "  Next", " compared: "].iter().any(|word| line.contains(word))
+                    || ["  Winner", "  Confidence", "  Next", " compared: "].iter().any(|word| line.contains(word))
             };
             let wide: Vec<&str> = said
                 .lines()

@@ -85,7 +85,7 @@ pub struct Report {
 
 /// What an audit comes to.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum AuditOutcome {
     /// The mutants have run.
     Done(Report),
     /// The kernel itself does not pass, so that nothing can be said of its mutants.

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use super::advice::advice;
 use super::plan::{self, Make, Mutant, Plan};
 use super::source::Lack;
-use super::{Audited, Fate, Outcome, Report};
+use super::{AuditOutcome, Audited, Fate, Report};
 use crate::config::{Backend, Kernel, Level, Package, SanitizeTool};
-use crate::evaluate::{Attempt, attempt, evaluate};
+use crate::evaluate::{BuildOutcome, evaluate, try_build};
 use crate::gates::sanitize::run_tools;
 use crate::harness::{Builder, Built, Candidate, Harness, Opening, RunError, Setup};
 use crate::interrupt::is_interrupted;
@@ -62,11 +62,11 @@ struct Own<'a> {
 }
 
 /// A mutant's build: none where the kernel's own serves.
-type Build = Option<Result<(Kernel, Attempt), String>>;
+type Build = Option<Result<(Kernel, BuildOutcome), String>>;
 
 impl Audit<'_> {
     /// Runs the kernel, then its mutants one by one.
-    pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<AuditOutcome, RunError> {
         let mut kernel = self.kernel.clone();
         kernel.gates.resources.level = Level::Allow;
         kernel.gates.performance.clear();
@@ -77,14 +77,14 @@ impl Audit<'_> {
         let mut harness = self.open(&kernel, None)?;
         let device = harness.context.device.clone();
         let candidate = Candidate::from(self.variant);
-        let attempt = attempt(&harness.context.builder, &candidate)?;
-        let built = attempt.result.as_ref().ok().cloned();
+        let outcome = try_build(&harness.context.builder, &candidate)?;
+        let built = outcome.result.as_ref().ok().cloned();
         let began = Instant::now();
-        let evaluation = evaluate(&mut harness, &candidate, attempt, None)?;
+        let evaluation = evaluate(&mut harness, &candidate, outcome, None)?;
         // A mutant that is silent for longer than all checks and samples of the kernel took, twice, hangs.
         let deadline = (2 * began.elapsed().as_secs() + 1).clamp(SHORTEST, kernel.timing.timeout_seconds.max(SHORTEST));
         let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
-            return Ok(Outcome::Unfit(Box::new(evaluation)));
+            return Ok(AuditOutcome::Unfit(Box::new(evaluation)));
         };
         let mut plan = plan::plan(&kernel, self.variant, &evaluation.errors)?;
         observer.planned(&device, &plan.mutants);
@@ -93,7 +93,7 @@ impl Audit<'_> {
         of_mutants.timing.timeout_seconds = deadline;
         let own = Own { kernel: of_mutants, built, evaluation, builder };
         let mutants = self.all(&own, &mut plan, observer)?;
-        Ok(Outcome::Done(Report {
+        Ok(AuditOutcome::Done(Report {
             package: kernel.package.clone(),
             kernel: kernel.name.clone(),
             device: device.name,
@@ -118,9 +118,9 @@ impl Audit<'_> {
         let mut of_kind = [0; Lack::ALL.len()];
         let mut codes = vec![own.built.clone()];
         for (mutant, (source, build)) in plan.mutants.drain(..).zip(builds) {
-            if let (Make::Source(changed), Some(Ok((_, attempt)))) = (&mutant.make, &build) {
+            if let (Make::Source(changed), Some(Ok((_, outcome)))) = (&mutant.make, &build) {
                 let number = &mut of_kind[changed.lack as usize];
-                if let Ok(built) = &attempt.result {
+                if let Ok(built) = &outcome.result {
                     // What is not compiled in changes nothing, and two changes may come to the same.
                     if codes.iter().any(|code| built.same_code(code)) {
                         unchanged += 1;
@@ -180,29 +180,29 @@ impl Audit<'_> {
                 (kernel, self.variant, Some(path))
             }
         };
-        let attempt = attempt(&own.builder.of(&kernel), &variant.into())?;
+        let outcome = try_build(&own.builder.of(&kernel), &variant.into())?;
         if is_interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }
-        let build = match &attempt.result {
+        let build = match &outcome.result {
             // A change that does not compile is no mutant.
             Err(failure) if source.is_some() && failure.rejection.gate == GateName::Compile => {
                 Err(format!("it does not compile: {}", failure.rejection.message))
             }
-            _ => Ok((kernel, attempt)),
+            _ => Ok((kernel, outcome)),
         };
         Ok((source, Some(build)))
     }
 
     fn fate(&self, own: &Own<'_>, mutant: &Mutant, build: Build) -> Result<Fate, RunError> {
-        let own_build = || Attempt { result: Ok(own.built.clone()), warnings: Vec::new() };
-        let (kernel, attempt) = match build {
+        let own_build = || BuildOutcome { result: Ok(own.built.clone()), warnings: Vec::new() };
+        let (kernel, outcome) = match build {
             None => (own.kernel.clone(), own_build()),
             Some(Ok(made)) => made,
             Some(Err(why)) => return Ok(Fate::Stillborn { why }),
         };
         if matches!(mutant.make, Make::Toggles(_))
-            && attempt.result.as_ref().is_ok_and(|built| built.same_code(&own.built))
+            && outcome.result.as_ref().is_ok_and(|built| built.same_code(&own.built))
         {
             return Ok(Fate::Equivalent { why: "the machine code is the same".to_owned() });
         }
@@ -213,7 +213,7 @@ impl Audit<'_> {
             }
             Make::Toggles(_) | Make::Source(_) => None,
         };
-        let evaluation = evaluate(&mut self.open(&kernel, mutation)?, &self.variant.into(), attempt, None)?;
+        let evaluation = evaluate(&mut self.open(&kernel, mutation)?, &self.variant.into(), outcome, None)?;
         if let Some(rejection) = evaluation.rejection() {
             return Ok(Fate::Killed { rejection: rejection.clone(), in_force: true });
         }
@@ -254,8 +254,8 @@ impl Audit<'_> {
     fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
         let mut harness = self.open(&own.kernel, None)?;
         let candidate = Candidate::from(variant);
-        let attempt = attempt(&harness.context.builder, &candidate)?;
-        Ok(evaluate(&mut harness, &candidate, attempt, None)?.errors)
+        let outcome = try_build(&harness.context.builder, &candidate)?;
+        Ok(evaluate(&mut harness, &candidate, outcome, None)?.errors)
     }
 
     /// Runs a changed source under the sanitizers that the table denies; without a barrier, under racecheck in any case, since what

@@ -23,7 +23,7 @@ use crate::config::Backend;
 use cache::{Cache, Record};
 use files::{Files, Since};
 use inputs::Inputs;
-use turns::Turns;
+use locks::Locks;
 
 pub use error::CompileError;
 
@@ -37,6 +37,7 @@ mod error;
 mod fake;
 mod files;
 mod inputs;
+mod locks;
 mod nvcc;
 pub mod occupancy;
 mod process;
@@ -51,7 +52,6 @@ mod signature;
 mod tests_c;
 #[cfg(test)]
 mod tests_cuda;
-mod turns;
 
 /// Variables that change what compilers do without a trace in their command line.
 const ENVIRONMENT: [&str; 13] = [
@@ -250,7 +250,7 @@ pub struct Compiler {
     environment: Vec<(&'static str, Option<Vec<u8>>)>,
     cc: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
-    turns: Turns,
+    locks: Locks,
     busy: Mutex<Duration>,
 }
 
@@ -275,7 +275,7 @@ impl Compiler {
             environment: environment.into(),
             cc: OnceLock::new(),
             nvcc: OnceLock::new(),
-            turns: Turns::default(),
+            locks: Locks::default(),
             busy: Mutex::default(),
         }
     }
@@ -305,7 +305,7 @@ impl Compiler {
         let named = &toolchain.inputs.files;
         let named: Vec<_> = named.iter().map(|(path, hash)| (text(path), hash)).collect();
         let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, &toolchain.key, named));
-        let _turn = self.turns.take(&key);
+        let _turn = self.locks.take(&key);
         let is_tracked = toolchain.is_tracked && !toolchain.inputs.untracked;
         let kept = if is_tracked { self.cache.load(&key, extension, &self.files) } else { None };
         let cached = kept.or_else(|| self.unkept.lock().expect(NO_PANIC).get(&key).cloned());

@@ -150,7 +150,7 @@ pub struct CandidateArgs {
 
 /// What to do with the resources of all variants.
 #[derive(Debug, Clone, Args)]
-pub struct DriftArgs {
+pub struct ResourceDiffArgs {
     /// Keep the resources of every variant in a file, to be committed
     #[arg(long, value_name = "FILE", requires = "all")]
     pub save: Option<PathBuf>,
@@ -242,7 +242,7 @@ enum Verb {
         #[arg(long, conflicts_with = "variant")]
         all: bool,
         #[command(flatten)]
-        drift: DriftArgs,
+        diff: ResourceDiffArgs,
     },
     /// Run one variant through the gates: resources, correctness, performance
     Gate {
@@ -377,8 +377,8 @@ fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
     match verb {
         Verb::New { path, template } => verbs::new::run(&path, template, output),
         Verb::Check { select } => verbs::check::run(&select, output),
-        Verb::Build { select, tools, variant, all, drift } => {
-            verbs::build::run(&select, &tools, &variant, all, &drift, output)
+        Verb::Build { select, tools, variant, all, diff } => {
+            verbs::build::run(&select, &tools, &variant, all, &diff, output)
         }
         Verb::Gate { select, tools, candidate, measure } => {
             verbs::gate::run(&select, &tools, &candidate, &measure, output)

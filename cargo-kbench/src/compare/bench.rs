@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BaselineKind, DEFAULT};
-use crate::evaluate::{attempt, evaluate};
+use crate::evaluate::{evaluate, try_build};
 use crate::file;
 use crate::gates::performance::{Entrant, JudgedSpeedup, compare};
 use crate::harness::{Candidate, Harness, RunError};
@@ -216,8 +216,8 @@ impl<'a, 'b> SideBySide<'a, 'b> {
     fn evaluation(&mut self, candidate: &Candidate) -> Result<&Evaluation, RunError> {
         let label = candidate.label(self.harness.kernel());
         if !self.tried.contains_key(&label) {
-            let attempt = attempt(&self.harness.context.builder, candidate)?;
-            let evaluation = evaluate(self.harness, candidate, attempt, None)?;
+            let outcome = try_build(&self.harness.context.builder, candidate)?;
+            let evaluation = evaluate(self.harness, candidate, outcome, None)?;
             self.tried.insert(label.clone(), evaluation);
         }
         Ok(&self.tried[&label])

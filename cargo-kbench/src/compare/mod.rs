@@ -14,8 +14,8 @@ use crate::text::dims;
 pub use read::{BEST, Device, Measured, Time, read};
 
 pub mod bench;
-pub mod drift;
 mod read;
+pub mod resource_diff;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +35,7 @@ pub type Sizes = BTreeMap<String, i64>;
 
 /// What two files come to.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Compared {
+pub struct FileDiff {
     /// What both have.
     pub rows: Vec<Row>,
     /// What only the old one has.
@@ -95,10 +95,10 @@ pub fn compare(
     new: &[Measured],
     allow: &[Condition],
     threshold: f64,
-) -> Result<Compared, Vec<String>> {
+) -> Result<FileDiff, Vec<String>> {
     let places: BTreeSet<(&str, &str)> =
         old.iter().chain(new).map(|measured| (&*measured.kernel, &*measured.shape)).collect();
-    let mut compared = Compared::default();
+    let mut compared = FileDiff::default();
     let mut refused = BTreeSet::new();
     for (kernel, shape) in places {
         let here = |measured: &&Measured| measured.kernel == kernel && measured.shape == shape;
@@ -144,7 +144,7 @@ pub fn compare(
     if refused.is_empty() { Ok(compared) } else { Err(refused.into_iter().collect()) }
 }
 
-impl Compared {
+impl FileDiff {
     fn add(
         &mut self,
         before: &Measured,
@@ -184,20 +184,20 @@ impl Compared {
             Ok(new) => {
                 let (speedup, basis) = speedup(old, new);
                 let verdict = match speedup {
-                    None => Verdict::Undecided,
+                    None => Verdict::Inconclusive,
                     // What two runs of one program show is the machine.
                     Some(speedup) if is_same_program(before, after) => {
                         if (speedup.ratio - 1.0).abs() <= threshold.max(MACHINE) {
                             Verdict::Same
                         } else {
-                            Verdict::Undecided
+                            Verdict::Inconclusive
                         }
                     }
                     Some(speedup) => match verdict_within(&speedup, threshold) {
                         Verdict::Faster | Verdict::Slower
                             if floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor) =>
                         {
-                            Verdict::Undecided
+                            Verdict::Inconclusive
                         }
                         verdict => verdict,
                     },

@@ -12,7 +12,7 @@ use crate::compare::bench::{self, BenchFile};
 use crate::config::DEFAULT;
 use crate::file;
 use crate::record::elite::{DeviceRecord, EliteFile, EliteVariant};
-use crate::record::evaluation::{BuildRecord, Outcome, TimingRecord};
+use crate::record::evaluation::{BuildRecord, Judgement, TimingRecord};
 use crate::record::journal::{self, EntryRole, Record, Start};
 use crate::space::Settings;
 use crate::text::kernel_name;
@@ -213,12 +213,12 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
             Record::Evaluation(evaluation) => {
                 let label = evaluation.label();
                 let result = match (evaluation.outcome, evaluation.timing) {
-                    (Outcome::Passed, Some(timing)) => {
+                    (Judgement::Passed, Some(timing)) => {
                         let recalled = evaluation.recalled;
                         Ok((timing.shape.clone(), Time { recalled, ..time(timing, Vec::new()) }))
                     }
-                    (Outcome::Passed, None) => continue,
-                    (Outcome::Rejected(why), _) => Err(why.to_string()),
+                    (Judgement::Passed, None) => continue,
+                    (Judgement::Rejected(why), _) => Err(why.to_string()),
                 };
                 // A rejected variant has no time at any shape.
                 let shapes = match &result {

@@ -3,7 +3,7 @@ use kbench_runtime::protocol::CacheMode;
 use super::*;
 use crate::expr::Value;
 use crate::record::elite::TimingSettings;
-use crate::record::evaluation::{Evaluation, GateName, Outcome, Reason, Rejection, TimingRecord};
+use crate::record::evaluation::{Evaluation, GateName, Judgement, Reason, Rejection, TimingRecord};
 use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Recall, Record, Start};
 
 const THRESHOLD: f64 = 0.01;
@@ -84,7 +84,7 @@ fn wide_samples_are_undecided() {
             Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, recalled: false });
         measured
     };
-    assert_eq!(row(wide(0), wide(5)).verdict, Some(Verdict::Undecided));
+    assert_eq!(row(wide(0), wide(5)).verdict, Some(Verdict::Inconclusive));
 }
 
 #[test]
@@ -175,7 +175,8 @@ fn a_journal_is_read_as_the_run_and_those_it_resumed() {
         match outcome {
             Ok(p50) => evaluation.timing = Some(timing(p50)),
             Err(reason) => {
-                evaluation.outcome = Outcome::Rejected(Rejection::new(GateName::Correctness, reason, "off", Some("s")));
+                evaluation.outcome =
+                    Judgement::Rejected(Rejection::new(GateName::Correctness, reason, "off", Some("s")));
             }
         }
         journal.append(&Record::Evaluation(Box::new(evaluation))).unwrap();

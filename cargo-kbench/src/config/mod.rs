@@ -393,12 +393,12 @@ pub enum BaselineKind {
     /// `{ source = …, entry = … }`: another function over the same tensors; what it leaves out is the kernel's own.
     Implementation(Box<Implementation>),
     /// `{ command = […] }`: a program.
-    Command(Program),
+    Command(ProgramBaseline),
 }
 
 /// A program that is measured beside the kernel.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Program {
+pub struct ProgramBaseline {
     /// The program and its arguments; started in the package's folder.
     pub command: Vec<String>,
     /// Limits of its errors against the kernel's reference; `None`: those of the kernel. A program that reads what the kernel's

@@ -1,6 +1,6 @@
 //! The rest of the check of a candidate that may win: a search looks at one seed of each shape before it times one.
 
-use super::attempt::attempt;
+use super::build::try_build;
 use super::jobs::Jobs;
 use crate::gates::correctness::Check;
 use crate::harness::{Candidate, Halt, Harness, RunError, caught};
@@ -40,7 +40,7 @@ fn check_in_full(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<ShapeErrors>, Halt> {
     let kernel = harness.kernel();
-    let built = attempt(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
+    let built = try_build(&harness.context.builder, candidate)?.result.map_err(|failure| failure.rejection)?;
     let jobs = Jobs::new(harness, candidate, &built)?;
     for build in &built.builds {
         harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);

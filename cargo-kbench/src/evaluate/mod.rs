@@ -13,11 +13,11 @@ use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, Ru
 use crate::record::evaluation::{Checked, Evaluation};
 use crate::record::journal::Record;
 
-pub use attempt::{Attempt, BuildFailure, attempt};
+pub use build::{BuildFailure, BuildOutcome, try_build};
 pub use complete::complete;
 pub use dead::dead_toggles;
 
-mod attempt;
+mod build;
 mod complete;
 mod dead;
 mod jobs;
@@ -46,8 +46,8 @@ pub fn gate(harness: &mut Harness<'_>, candidate: Candidate, reporter: &mut dyn 
         doing: &doing,
         finals: std::time::Duration::ZERO,
     });
-    let attempt = attempt(&harness.context.builder, &candidate)?;
-    let evaluation = evaluate(harness, &candidate, attempt, None)?;
+    let outcome = try_build(&harness.context.builder, &candidate)?;
+    let evaluation = evaluate(harness, &candidate, outcome, None)?;
     let mut trial = Trial::new(candidate, evaluation);
     trial.run(GATES, harness, reporter)?;
     Ok(trial)
@@ -74,13 +74,13 @@ pub fn judge_alone(
 pub fn evaluate(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
-    attempt: Attempt,
+    outcome: BuildOutcome,
     race: Option<Race>,
 ) -> Result<Evaluation, RunError> {
     let kernel = harness.kernel();
-    let mut evaluation = Evaluation::new(kernel.space.settings(&candidate.variant), attempt.warnings);
+    let mut evaluation = Evaluation::new(kernel.space.settings(&candidate.variant), outcome.warnings);
     evaluation.source = candidate.source_record();
-    match attempt.result {
+    match outcome.result {
         Ok(built) => {
             evaluation.builds = built.records(kernel);
             let subject = Subject { candidate, built: &built, race };
@@ -160,7 +160,7 @@ impl Subject<'_> {
             toggles: toggles.clone(),
             source: source.clone(),
             builds: builds.clone(),
-            twin: harness.results.twin(key, toggles, source.as_ref()),
+            identical_code: harness.results.identical_code(key, toggles, source.as_ref()),
             recalled: known.recalled || is_earlier,
             resumed: !is_earlier && !known.recalled && is_new,
             ..known.clone()

@@ -13,7 +13,7 @@ pub(super) enum Op {
     Float(f64),
     Bool(bool),
     Str(String),
-    /// Push the value of a name, an index into [`Program::names`].
+    /// Push the value of a name, an index into [`Bytecode::names`].
     Name(usize),
     Negate,
     /// Check that the operand of a unary `+` is a number.
@@ -145,7 +145,7 @@ pub(super) enum Trouble {
 
 /// A compiled expression.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Program {
+pub(super) struct Bytecode {
     pub(super) ops: Vec<Op>,
     /// For each instruction, the text that it is the end of.
     pub(super) ranges: Vec<Range<usize>>,
@@ -156,7 +156,7 @@ pub(super) struct Program {
 /// Stack slots that need no allocation; more than any expression that people write.
 const INLINE_STACK: usize = 16;
 
-impl Program {
+impl Bytecode {
     /// The value, where `value` knows that of a name by its index.
     pub(super) fn run<'v>(
         &'v self,

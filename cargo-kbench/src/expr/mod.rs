@@ -12,7 +12,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use machine::{Operand, Program};
+use machine::{Bytecode, Operand};
 
 pub(crate) mod graph;
 mod machine;
@@ -110,7 +110,7 @@ pub struct ParseError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
     text: String,
-    program: Program,
+    program: Bytecode,
 }
 
 impl Expr {

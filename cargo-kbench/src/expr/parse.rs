@@ -1,4 +1,4 @@
-//! Text to [`Program`]: tokens by winnow, then recursive descent that emits instructions as it goes.
+//! Text to [`Bytecode`]: tokens by winnow, then recursive descent that emits instructions as it goes.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use winnow::stream::{LocatingSlice, Location as _};
 use winnow::token::{any, none_of, one_of, take_while};
 
 use super::ParseError;
-use super::machine::{Arithmetic, Comparison, Function, Op, Program};
+use super::machine::{Arithmetic, Bytecode, Comparison, Function, Op};
 
 /// How deep parentheses, calls and unary operators may nest; the parser recurses that far.
 const MAX_DEPTH: usize = 64;
@@ -17,9 +17,9 @@ const MAX_DEPTH: usize = 64;
 /// Names that are not free for dimensions and toggles.
 pub(crate) const RESERVED: [&str; 9] = ["and", "or", "not", "true", "false", "ceil_div", "min", "max", "sqrt"];
 
-pub(super) fn parse(text: &str) -> Result<Program, ParseError> {
+pub(super) fn parse(text: &str) -> Result<Bytecode, ParseError> {
     let mut parser =
-        Compiler { tokens: tokenize(text)?, at: 0, end: text.len(), depth: 0, program: Program::default() };
+        Compiler { tokens: tokenize(text)?, at: 0, end: text.len(), depth: 0, program: Bytecode::default() };
     if parser.tokens.is_empty() {
         return Err(ParseError { message: "an empty expression".to_owned(), range: 0..text.len() });
     }
@@ -124,7 +124,7 @@ struct Compiler<'t> {
     /// Length of the text: where an error at its end stands.
     end: usize,
     depth: usize,
-    program: Program,
+    program: Bytecode,
 }
 
 type Parsed = Result<usize, ParseError>;

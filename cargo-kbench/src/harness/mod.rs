@@ -16,7 +16,7 @@ pub use error::{Halt, RunError, caught};
 pub use event::{CounterFindings, Event, Reporter};
 pub use exit::Exit;
 pub use reference::References;
-pub use results::RunCache;
+pub use results::Results;
 pub use sanitizers::Sanitizers;
 
 use crate::build::Compiler;
@@ -82,7 +82,7 @@ pub struct Harness<'a> {
     /// The references of the kernel and of its baselines.
     pub references: References,
     /// Results that are known already, and the journal.
-    pub results: RunCache,
+    pub results: Results,
     /// The sanitizers that the table asks for.
     pub sanitizers: Sanitizers,
     /// What the device can do at most, asked for once; the error is why that is not known.
@@ -136,7 +136,7 @@ impl<'a> Harness<'a> {
             context,
             worker,
             references: References::default(),
-            results: RunCache::default(),
+            results: Results::default(),
             sanitizers,
             ceilings: None,
             times: DeviceTimes::default(),

@@ -4,21 +4,21 @@ use std::collections::HashMap;
 
 use super::RunError;
 use crate::record::evaluation::{Evaluation, ShapeErrors, SourceRecord};
-use crate::record::journal::{Comparison, Journal, Known, Record, Round, SanitizedRun};
+use crate::record::journal::{Comparison, Journal, Record, Round, RunCache, SanitizedRun};
 use crate::space::Settings;
 
 /// The results of a run by the keys of what they depend on, and the journal that keeps them.
 #[derive(Default)]
-pub struct RunCache {
-    known: Known,
+pub struct Results {
+    known: RunCache,
     /// The first candidate of this run with a key.
     first: HashMap<String, (Settings, Option<SourceRecord>)>,
     journal: Option<Journal>,
 }
 
-impl RunCache {
+impl Results {
     /// Keeps a journal, and begins with what was read from it.
-    pub fn new(journal: Journal, known: Known) -> Self {
+    pub fn new(journal: Journal, known: RunCache) -> Self {
         Self { known, first: HashMap::new(), journal: Some(journal) }
     }
 
@@ -51,7 +51,7 @@ impl RunCache {
     }
 
     /// The toggles of the first candidate of this run with this key, if that is another one.
-    pub fn twin(&self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) -> Option<Settings> {
+    pub fn identical_code(&self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) -> Option<Settings> {
         let (first, of) = self.first.get(key)?;
         ((first, of.as_ref()) != (toggles, source)).then(|| first.clone())
     }
@@ -87,7 +87,7 @@ impl RunCache {
 
     /// Why results of earlier runs do not count, where they do not.
     pub fn discarded(&self) -> Option<&str> {
-        self.known.drifted.as_deref()
+        self.known.machine_changed.as_deref()
     }
 
     /// What proposers handed in before the run that is resumed was cut off.

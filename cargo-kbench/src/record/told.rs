@@ -1,17 +1,19 @@
 //! What a search strategy is told of an evaluation.
 
-use super::evaluation::{Evaluation, GateName, Outcome as Judged};
+use super::evaluation::{Evaluation, GateName, Judgement};
 use crate::build;
 use crate::search::{Failure, Outcome, Resources};
 
 impl From<&Evaluation> for Outcome {
     fn from(evaluation: &Evaluation) -> Self {
         match (&evaluation.outcome, evaluation.objective()) {
-            (Judged::Passed, Some(objective)) if evaluation.twin.is_some() => Outcome::Twin(objective),
-            (Judged::Passed, Some(objective)) => Outcome::Measured(objective),
-            (Judged::Rejected(rejection), _) => Outcome::Failed(rejection.gate.into()),
+            (Judgement::Passed, Some(objective)) if evaluation.identical_code.is_some() => {
+                Outcome::Identical(objective)
+            }
+            (Judgement::Passed, Some(objective)) => Outcome::Measured(objective),
+            (Judgement::Rejected(rejection), _) => Outcome::Failed(rejection.gate.into()),
             // Passed without a time: nothing to rank it by.
-            (Judged::Passed, None) => Outcome::Failed(Failure::Other),
+            (Judgement::Passed, None) => Outcome::Failed(Failure::Other),
         }
     }
 }

@@ -159,14 +159,14 @@ fn files_that_are_no_record_are_refused() {
 /// Four variants of a run that was cut in its fourth, and was resumed.
 #[test]
 fn a_journal_is_read() {
-    use crate::record::evaluation::{Evaluation, Outcome as Judged, Reason, Rejection};
+    use crate::record::evaluation::{Evaluation, Judgement, Reason, Rejection};
     use crate::record::journal::{Record, Start};
     let start =
         |resumed| Record::Start(Start { version: crate::record::journal::VERSION, resumed, ..Start::default() });
     let rejected = |a: i64| {
         let settings = crate::space::Settings(vec![("A".to_owned(), crate::expr::Value::Int(a))]);
         let mut evaluation = Evaluation::new(settings, Vec::new());
-        evaluation.outcome = Judged::Rejected(Rejection::new(
+        evaluation.outcome = Judgement::Rejected(Rejection::new(
             crate::record::evaluation::GateName::Resources,
             Reason::Registers,
             "too many",
@@ -176,7 +176,7 @@ fn a_journal_is_read() {
     };
     let timed = |a: i64, p50: f64| {
         let mut evaluation = rejected(a);
-        evaluation.outcome = Judged::Passed;
+        evaluation.outcome = Judgement::Passed;
         let summary = kbench_runtime::stats::Summary::of(&[p50, p50, p50]).unwrap();
         evaluation.timing = Some(crate::record::evaluation::TimingRecord {
             shape: "s".into(),

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{BAD, GOOD, count, listed, speedup_interval, time};
-use crate::compare::{Compared, Only, Row};
+use crate::compare::{FileDiff, Only, Row};
 use crate::gates::performance::Verdict;
 
 /// A table for each kernel and shape, then what only one file has, then the sum.
-pub fn compared(compared: &Compared, threshold: f64, verbose: bool) -> String {
+pub fn compared(compared: &FileDiff, threshold: f64, verbose: bool) -> String {
     let mut text = String::new();
     let place = |row: &Row| (row.kernel.clone(), row.shape.clone(), row.device.clone());
     for rows in compared.rows.chunk_by(|a, b| place(a) == place(b)) {
@@ -35,7 +35,7 @@ pub fn compared(compared: &Compared, threshold: f64, verbose: bool) -> String {
     if !text.ends_with("\n\n") {
         text.push('\n');
     }
-    let verdicts = [Verdict::Faster, Verdict::Slower, Verdict::Same, Verdict::Undecided];
+    let verdicts = [Verdict::Faster, Verdict::Slower, Verdict::Same, Verdict::Inconclusive];
     let verdicts: Vec<String> =
         verdicts.iter().map(|&verdict| format!("{} {verdict}", compared.count(verdict))).collect();
     let regressions = compared.regressions();

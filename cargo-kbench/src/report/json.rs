@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::outln;
 use crate::audit::{Audited, Report};
-use crate::compare::Compared;
+use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
-use crate::compare::drift::KernelDrift;
+use crate::compare::resource_diff::ResourceDiff;
 use crate::config::{Kernel, Objective};
 use crate::gates::Trial;
 use crate::harness::{Event, Reporter};
 use crate::profile::Profile;
-use crate::record::elite::CoverRecord;
+use crate::record::elite::PortfolioRecord;
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::replay::{Options, Overall, Replayed, Step};
 use crate::text;
@@ -187,12 +187,12 @@ pub fn audited(report: &Report) {
 }
 
 /// How few variants serve all shapes.
-pub fn covered(cover: &CoverRecord) {
-    message("cover", value(cover));
+pub fn portfolio(portfolio: &PortfolioRecord) {
+    message("cover", value(portfolio));
 }
 
 /// What two files come to.
-pub fn compared(compared: &Compared) {
+pub fn compared(compared: &FileDiff) {
     message("compared", value(compared));
 }
 
@@ -230,9 +230,9 @@ pub fn overall(overall: &Overall, options: &Options) {
     message("replayed-all", fields);
 }
 
-/// How the resources of a kernel's variants drifted.
-pub fn drift(drift: &KernelDrift) {
-    message("drift", value(drift));
+/// How the resources of a kernel's variants changed.
+pub fn resource_diff(diff: &ResourceDiff) {
+    message("drift", value(diff));
 }
 
 /// The result of tuning a kernel.

@@ -72,7 +72,7 @@ pub fn is_other(entry: &EliteEntry) -> bool {
 }
 
 /// By how much the winner wins in the first objective: against the default and the second, by their intervals.
-pub fn certainty(entry: &EliteEntry) -> String {
+pub fn confidence(entry: &EliteEntry) -> String {
     let first = |values: &[ObjectiveValue]| values.first().cloned();
     let Some(winner) = entry.elite.first().and_then(|winner| first(&winner.objectives)) else { return String::new() };
     let is_default = |baseline: &&BaselineRecord| baseline.name == DEFAULT;

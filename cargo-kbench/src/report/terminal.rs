@@ -103,7 +103,7 @@ impl Terminal {
         } else if self.bar.is_none() {
             let values = objectives::all(&evaluation.objectives);
             let outcome = match (evaluation.p50(), rejected) {
-                (Some(_), _) if evaluation.twin.is_some() => {
+                (Some(_), _) if evaluation.identical_code.is_some() => {
                     format!("{values} (same machine code as a variant before)")
                 }
                 (Some(p50), _) if evaluation.is_raced() => {
@@ -225,8 +225,8 @@ pub fn spent(spent: &Spent) -> String {
         |what: &str, seconds: f64| if seconds >= 0.005 { format!("{what} {seconds:.2} s, ") } else { String::new() };
     let (tools, proposer) = (where_any("tools", spent.tools), where_any("proposer", spent.proposer));
     format!(
-        "verify {:.2} s, time {:.2} s, {tools}idle {:.2} s{cores}, {proposer}own {:.2} s; compile {:.2} s of all cores",
-        spent.verify, spent.time, spent.idle, spent.own, spent.compile
+        "verify {:.2} s, time {:.2} s, {tools}idle {:.2} s{cores}, {proposer}overhead {:.2} s; compile {:.2} s of all cores",
+        spent.verify, spent.time, spent.idle, spent.overhead, spent.compile
     )
 }
 
@@ -308,11 +308,11 @@ pub fn tuned(
         let others = variants[1..].join(", ");
         let _ = writeln!(text, "{NOTE}tie{NOTE:#} no measurement tells the winner from {others}; it wins since {by}");
     }
-    if tuned.twins > 0 {
+    if tuned.identical_code > 0 {
         let _ = writeln!(
             text,
             "{NOTE}merged{NOTE:#} {}: same machine code and launch as another",
-            count(tuned.twins, "variant")
+            count(tuned.identical_code, "variant")
         );
     }
     if tuned.recalled > 0 {
@@ -369,8 +369,9 @@ pub fn tuned(
     }
     let label = winner.label();
     let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", objectives::all(&winner.objectives));
-    let certainty = if objectives::is_other(entry) { objectives::certainty(entry) } else { certainty(tuned, kernel) };
-    let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {certainty}", "Certainty");
+    let confidence =
+        if objectives::is_other(entry) { objectives::confidence(entry) } else { confidence(tuned, kernel) };
+    let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {confidence}", "Confidence");
     if let Some(front) = objectives::front(entry) {
         let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {front}", "Front");
     }
@@ -411,8 +412,8 @@ fn proposed(proposer: &ProposerRecord) -> String {
     format!("{} in {}: {passed} passed{refused}", count(*evaluated, "source"), count(*rounds, "round"))
 }
 
-/// By how much the winner wins, with which certainty.
-fn certainty(tuned: &Tuned, kernel: &Kernel) -> String {
+/// By how much the winner wins, with which confidence.
+fn confidence(tuned: &Tuned, kernel: &Kernel) -> String {
     let mut parts = Vec::new();
     match &tuned.over_default {
         Some(comparison) => parts.push(against(comparison, DEFAULT)),
@@ -446,6 +447,6 @@ fn against(comparison: &JudgedSpeedup, other: &str) -> String {
         Verdict::Faster => format!("{:.2}x faster than {other} ({interval})", speedup.ratio),
         Verdict::Slower => format!("{:.2}x slower than {other} ({interval})", 1.0 / speedup.ratio),
         Verdict::Same => format!("the same as {other} within 1 % ({interval})"),
-        Verdict::Undecided => format!("undecided against {other} ({interval})"),
+        Verdict::Inconclusive => format!("inconclusive against {other} ({interval})"),
     }
 }

@@ -76,7 +76,8 @@ impl Front {
             };
             let weighted = [0, 1].map(|of| weights[of] * (values[of] - scale[of].0) / scale[of].1);
             let sum = (weighted[0].max(weighted[1]) + PLAIN * (weighted[0] + weighted[1])).exp();
-            let outcome = if matches!(outcome, Outcome::Twin(_)) { Outcome::Twin(sum) } else { Outcome::Measured(sum) };
+            let outcome =
+                if matches!(outcome, Outcome::Identical(_)) { Outcome::Identical(sum) } else { Outcome::Measured(sum) };
             self.inner.tell(variant, outcome);
         }
         self.told.retain(|variant, _| self.values.contains_key(variant));

@@ -6,7 +6,7 @@ pub enum Outcome {
     /// Its objective; lower is better, and above 0.
     Measured(f64),
     /// The objective of a variant told before, whose machine code and launch are the same.
-    Twin(f64),
+    Identical(f64),
     /// It has no objective.
     Failed(Failure),
 }
@@ -15,7 +15,7 @@ impl Outcome {
     /// The objective, of a variant that passed.
     pub fn objective(self) -> Option<f64> {
         match self {
-            Outcome::Measured(objective) | Outcome::Twin(objective) => Some(objective),
+            Outcome::Measured(objective) | Outcome::Identical(objective) => Some(objective),
             Outcome::Failed(_) => None,
         }
     }

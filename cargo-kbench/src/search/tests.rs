@@ -332,11 +332,11 @@ fn auto_is_nearer_with_a_good_start_and_as_near_soon_with_a_bad_one() {
 
 #[test]
 fn a_twin_counts_for_the_model_and_not_for_the_elite() {
-    assert_eq!(Outcome::Twin(2.0).objective(), Some(2.0));
+    assert_eq!(Outcome::Identical(2.0).objective(), Some(2.0));
     let space = tiles();
     let mut strategy = strategy(&Candidates::new(&space), &search(StrategyName::Evo, None, 0));
     for variant in strategy.ask(usize::MAX) {
-        strategy.tell(&variant, Outcome::Twin(1.0));
+        strategy.tell(&variant, Outcome::Identical(1.0));
     }
     assert_eq!(strategy.ask(usize::MAX), [], "no elite of twins alone");
 }

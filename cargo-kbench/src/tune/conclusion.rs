@@ -1,4 +1,4 @@
-//! What a search found, from its finals: ranks, speed-ups, certainty, and the entry for elite.json.
+//! What a search found, from its finals: ranks, speed-ups, confidence, and the entry for elite.json.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
 use crate::harness::Candidate;
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
-use crate::record::evaluation::Outcome;
+use crate::record::evaluation::Judgement;
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
 
@@ -116,7 +116,7 @@ impl Search<'_> {
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
         for Tried { candidate: Candidate { source, .. }, evaluation } in &self.tried {
-            if let Outcome::Rejected(rejection) = &evaluation.outcome {
+            if let Judgement::Rejected(rejection) = &evaluation.outcome {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
                 if source.is_none() {
                     *rejected.entry(reason.clone()).or_insert(0) += 1;
@@ -162,7 +162,7 @@ impl Search<'_> {
             missed,
             warnings,
             examples,
-            twins: self.twins,
+            identical_code: self.identical_code,
             recalled: self.recalled,
             resumed: self.resumed,
             finals_resumed: compared.resumed,

@@ -9,9 +9,9 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use crate::config::Kernel;
-use crate::evaluate::{Attempt, attempt};
+use crate::evaluate::{BuildOutcome, try_build};
 use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
-use crate::harness::{Builder, DeviceTimes, Event, Harness, Reporter, RunCache, RunError};
+use crate::harness::{Builder, DeviceTimes, Event, Harness, Reporter, Results, RunError};
 use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::journal::{self, Journal, Recall, Record};
@@ -21,10 +21,10 @@ use crate::tune::warm::WarmStart;
 
 mod asker;
 mod conclusion;
-pub mod cover;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
+pub mod portfolio;
 mod proposals;
 pub mod proposer;
 mod search;
@@ -75,7 +75,8 @@ pub struct Tuned {
     /// Examples of rejections: for each `gate/reason` the first variant's label and message.
     pub examples: BTreeMap<String, (String, String)>,
     /// Variants whose measurement another's served.
-    pub twins: u64,
+    #[serde(rename = "twins")]
+    pub identical_code: u64,
     /// Variants that an earlier run measured.
     pub recalled: u64,
     /// Variants that the run which is resumed measured.
@@ -106,7 +107,8 @@ pub struct Spent {
     /// Waiting for the proposer.
     pub proposer: f64,
     /// Everything else.
-    pub own: f64,
+    #[serde(rename = "own")]
+    pub overhead: f64,
     /// Part of the cores that compiled while the device waited, 0 to 1; none where it hardly did.
     pub utilisation: Option<f64>,
 }
@@ -116,25 +118,25 @@ pub fn build_all(
     builder: &Builder<'_>,
     variants: &[Variant],
     reporter: &mut dyn Reporter,
-) -> Result<Vec<Attempt>, RunError> {
+) -> Result<Vec<BuildOutcome>, RunError> {
     let total = variants.len() as u64;
     let build = |pipeline: &Pipeline<'_>| {
         for variant in variants {
             pipeline.want(variant);
         }
-        let mut attempts = Vec::with_capacity(variants.len());
+        let mut outcomes = Vec::with_capacity(variants.len());
         for variant in variants {
-            let taken = attempts.len() as u64;
-            let attempt =
+            let taken = outcomes.len() as u64;
+            let outcome =
                 pipeline.take(variant, None, |built, _| reporter.event(Event::Built { done: taken + built, total }));
-            attempts.push(attempt.expect("there is no deadline")?);
+            outcomes.push(outcome.expect("there is no deadline")?);
         }
         reporter.event(Event::Built { done: total, total });
-        Ok(attempts)
+        Ok(outcomes)
     };
     let ended = AtomicBool::new(false);
     let builder = builder.until(&ended);
-    pipeline::run(&|variant| attempt(&builder, &variant.into()), Meanwhile::Compile, Duration::ZERO, &ended, build).0
+    pipeline::run(&|variant| try_build(&builder, &variant.into()), Meanwhile::Compile, Duration::ZERO, &ended, build).0
 }
 
 /// Searches a kernel's space.
@@ -150,7 +152,7 @@ pub fn autotune(
     let (mut journal, known) = Journal::open(options.journal, options.recall)?;
     let damaged = known.damaged;
     journal.start(start(kernel, device, options.recall == Recall::Run))?;
-    harness.results = RunCache::new(journal, known);
+    harness.results = Results::new(journal, known);
 
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
     // The elite, the default, the winner once more, and the baselines.
@@ -191,7 +193,7 @@ pub fn autotune(
     harness.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &candidates, &compared, &elsewhere, options.on_file);
     if let Some(why) = harness.results.discarded() {
-        tuned.warnings.push(format!("what earlier runs measured counts for nothing: {why}"));
+        tuned.warnings.push(format!("cached measurements discarded: the machine changed: {why}"));
     }
     if damaged > 0 {
         tuned.warnings.push(journal::damage(damaged));
@@ -234,7 +236,7 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
         tools,
         idle,
         proposer,
-        own: (wall - verify - time - tools - idle - proposer).max(0.0),
+        overhead: (wall - verify - time - tools - idle - proposer).max(0.0),
         utilisation: (idle > MATTERS).then(|| compile.busy_while_waited.as_secs_f64() / cores),
     }
 }

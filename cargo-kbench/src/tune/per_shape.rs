@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use crate::config::Kernel;
 use crate::gates::performance::{Compared, Entrant, compare, finals};
 use crate::harness::{Harness, Reporter, RunError};
-use crate::record::elite::{CoverRecord, CoveredShape, MeasuredVariant};
+use crate::record::elite::{MeasuredVariant, PortfolioRecord, ServedShape};
 use crate::space::Variant;
-use crate::tune::cover;
+use crate::tune::portfolio;
 
 /// What a shape may lose to its fastest variant: less than that is seldom worth another binary.
 pub const LIMIT: f64 = 0.02;
@@ -26,12 +26,12 @@ pub fn shapes(kernel: &Kernel) -> Vec<usize> {
 
 /// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `None` where at some shape nothing
 /// could be measured.
-pub fn cover(
+pub fn portfolio(
     harness: &mut Harness<'_>,
     shapes: &[usize],
     variants: &[Variant],
     reporter: &mut dyn Reporter,
-) -> Result<Option<CoverRecord>, RunError> {
+) -> Result<Option<PortfolioRecord>, RunError> {
     let kernel = harness.kernel();
     let entrants: Vec<Entrant> = variants.iter().map(|variant| Entrant::Candidate(variant.into())).collect();
     let labels: Vec<String> = variants.iter().map(|variant| kernel.space.label(variant)).collect();
@@ -54,8 +54,8 @@ pub fn cover(
     };
     let losses: Vec<Vec<f64>> =
         labels.iter().map(|label| (0..shapes.len()).map(|at| loss(label, at)).collect()).collect();
-    let chosen = cover::choose(&losses, LIMIT);
-    let covered = |at: usize| {
+    let chosen = portfolio::choose(&losses, LIMIT);
+    let served = |at: usize| {
         let of = |place: &usize| losses[chosen.variants[*place]][at];
         let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
         let label = &labels[chosen.variants[variant]];
@@ -63,7 +63,7 @@ pub fn cover(
         let speedup = compared[at].speedup(&fastest[at], label).ok();
         let speedup = speedup.filter(|_| !compared[at].same_program(label, &fastest[at]));
         let shape = &kernel.shapes[shapes[at]];
-        CoveredShape {
+        ServedShape {
             shape: shape.name.clone(),
             dims: shape.dims.iter().cloned().collect(),
             variant,
@@ -83,14 +83,14 @@ pub fn cover(
             losses: losses.collect(),
         }
     };
-    Ok(Some(CoverRecord {
+    Ok(Some(PortfolioRecord {
         package: kernel.package.clone(),
         kernel: kernel.name.clone(),
         device: (&harness.context.device).into(),
         limit: LIMIT,
         variants: chosen.variants.iter().map(|&variant| kernel.space.settings(&variants[variant])).collect(),
         is_smallest: chosen.is_smallest,
-        shapes: (0..shapes.len()).map(covered).collect(),
+        shapes: (0..shapes.len()).map(served).collect(),
         measured: variants.iter().zip(&labels).zip(&losses).map(measured).collect(),
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         kbench: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{Attempt, attempt};
+use crate::evaluate::{BuildOutcome, try_build};
 use crate::harness::{Builder, RunError};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::ExecutorError;
@@ -41,7 +41,7 @@ pub struct CompileTimes {
 const NICE: i32 = 10;
 
 /// A build, or the panic that it ended in.
-type Done = Result<Result<Attempt, RunError>, Box<dyn Any + Send>>;
+type Done = Result<Result<BuildOutcome, RunError>, Box<dyn Any + Send>>;
 
 struct State {
     wanted: VecDeque<Variant>,
@@ -92,7 +92,7 @@ impl State {
 }
 
 /// What builds a variant, on many threads.
-pub type Build<'a> = dyn Fn(&Variant) -> Result<Attempt, RunError> + Sync + 'a;
+pub type Build<'a> = dyn Fn(&Variant) -> Result<BuildOutcome, RunError> + Sync + 'a;
 
 /// Compilers at work.
 pub struct Pipeline<'a> {
@@ -177,7 +177,7 @@ impl Ahead {
                 scope.spawn(move || {
                     stand_back();
                     // What goes wrong goes wrong again where it is asked for.
-                    let _ = catch_unwind(AssertUnwindSafe(|| attempt(&builder, &(&variant).into())));
+                    let _ = catch_unwind(AssertUnwindSafe(|| try_build(&builder, &(&variant).into())));
                 });
             }
         });
@@ -245,7 +245,7 @@ impl Pipeline<'_> {
         variant: &Variant,
         deadline: Option<Instant>,
         mut progress: impl FnMut(u64, u64),
-    ) -> Option<Result<Attempt, RunError>> {
+    ) -> Option<Result<BuildOutcome, RunError>> {
         let mut state = self.lock();
         state.tick();
         state.awaited = true;
@@ -312,21 +312,23 @@ impl Pipeline<'_> {
             state.tick();
             state.building.retain(|building| *building != variant);
             state.compiles |= started.elapsed().as_secs_f64() > MATTERS;
-            let attempt = done.as_ref().ok().and_then(|done| done.as_ref().ok());
-            state.took.push((variant.clone(), attempt.and_then(Attempt::compile_time).unwrap_or(started.elapsed())));
+            let outcome = done.as_ref().ok().and_then(|done| done.as_ref().ok());
+            state
+                .took
+                .push((variant.clone(), outcome.and_then(BuildOutcome::compile_time).unwrap_or(started.elapsed())));
             state.built.insert(variant, done);
             self.changed.notify_all();
         }
     }
 
-    fn build(&self, variant: &Variant) -> Result<Attempt, RunError> {
+    fn build(&self, variant: &Variant) -> Result<BuildOutcome, RunError> {
         let interrupted = || is_interrupted();
         if interrupted() {
             return Err(ExecutorError::Interrupted.into());
         }
-        let attempt = (self.build)(variant);
+        let outcome = (self.build)(variant);
         // A compiler that died of Ctrl-C is no verdict on the variant.
-        if interrupted() { Err(ExecutorError::Interrupted.into()) } else { attempt }
+        if interrupted() { Err(ExecutorError::Interrupted.into()) } else { outcome }
     }
 }
 
@@ -345,8 +347,8 @@ mod tests {
         (0..n).map(|index| Variant(vec![index])).collect()
     }
 
-    fn attempt(variant: &Variant) -> Attempt {
-        Attempt { result: Ok(Built { builds: Vec::new() }), warnings: vec![format!("{:?}", variant.0)] }
+    fn outcome(variant: &Variant) -> BuildOutcome {
+        BuildOutcome { result: Ok(Built { builds: Vec::new() }), warnings: vec![format!("{:?}", variant.0)] }
     }
 
     #[test]
@@ -355,7 +357,7 @@ mod tests {
             let builds = AtomicUsize::new(0);
             let build = |variant: &Variant| {
                 builds.fetch_add(1, Ordering::Relaxed);
-                Ok(attempt(variant))
+                Ok(outcome(variant))
             };
             let (taken, times) = run(&build, meanwhile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
                 let variants = variants(20);
@@ -365,7 +367,7 @@ mod tests {
                 let take = |variant: &Variant| pipeline.take(variant, None, |_, _| ()).unwrap().unwrap().warnings;
                 variants.iter().rev().map(take).collect::<Vec<_>>()
             });
-            let expected: Vec<_> = variants(20).iter().rev().map(|variant| attempt(variant).warnings).collect();
+            let expected: Vec<_> = variants(20).iter().rev().map(|variant| outcome(variant).warnings).collect();
             assert_eq!((taken, builds.into_inner()), (expected, 20));
             assert!(times.busy_while_waited <= times.waited * times.threads as u32, "{times:?}");
         }
@@ -401,9 +403,7 @@ mod tests {
         let begun = Ahead::default();
         thread::scope(|scope| begun.compile_on(scope, &builder, 3));
         let is_compiled = |variant: &[u16]| {
-            super::attempt(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0]
-                .artifact
-                .cached
+            try_build(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0].artifact.cached
         };
         // The default is left to others, and there are no more cores; the second layer follows the first.
         let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));
@@ -417,7 +417,7 @@ mod tests {
             active.fetch_add(1, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(1));
             active.fetch_sub(1, Ordering::SeqCst);
-            Ok(attempt(variant))
+            Ok(outcome(variant))
         };
         run(&build, Meanwhile::Rest, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             for round in variants(10).chunks(5) {
@@ -447,7 +447,7 @@ mod tests {
             }
             built.lock().unwrap().push(variant.clone());
             changed.notify_all();
-            Ok(attempt(variant))
+            Ok(outcome(variant))
         };
         run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             let take = |variant: &Variant| {
@@ -473,7 +473,7 @@ mod tests {
             if *variant == Variant(vec![2, 0]) {
                 drop(opened.wait_while(gate.lock().unwrap(), |is_open| !*is_open).unwrap());
             }
-            Ok(attempt(variant))
+            Ok(outcome(variant))
         };
         run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
@@ -506,7 +506,7 @@ mod tests {
             while !ended.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(1));
             }
-            Ok(attempt(variant))
+            Ok(outcome(variant))
         };
         run(&build, Meanwhile::Compile, Duration::ZERO, &ended, |pipeline| {
             let variants = variants(3);
@@ -522,7 +522,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a bug in the compiler's driver")]
     fn a_panic_reaches_who_waits() {
-        let build = |_: &Variant| -> Result<Attempt, RunError> { panic!("a bug in the compiler's driver") };
+        let build = |_: &Variant| -> Result<BuildOutcome, RunError> { panic!("a bug in the compiler's driver") };
         let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
             pipeline.want(&Variant(vec![1]));
             pipeline.take(&Variant(vec![1]), None, |_, _| ()).unwrap().map(drop)

@@ -12,7 +12,7 @@ use super::TuneOptions;
 use super::pipeline::CompileTimes;
 use super::search::{Search, Tried};
 use crate::config::{Backend, Kernel};
-use crate::evaluate::{Attempt, Race, attempt, evaluate};
+use crate::evaluate::{BuildOutcome, Race, evaluate, try_build};
 use crate::gates::counters::profile;
 use crate::gates::sanitize::Sanitize;
 use crate::gates::{Gate, Trial};
@@ -136,7 +136,7 @@ impl<'r> Proposals<'r> {
             }
             self.record.rounds = round.round;
             self.told = search.tried.len();
-            self.attempt(search, harness, &proposals, proposer, times)?;
+            self.try_all(search, harness, &proposals, proposer, times)?;
         }
         loop {
             let left = left(search);
@@ -177,7 +177,7 @@ impl<'r> Proposals<'r> {
                 key: key.to_owned(),
                 proposals: sources.collect(),
             }))?;
-            self.attempt(search, harness, &proposals, proposer, times)?;
+            self.try_all(search, harness, &proposals, proposer, times)?;
         }
     }
 
@@ -268,7 +268,7 @@ impl<'r> Proposals<'r> {
     }
 
     /// Tries proposals, in their order, and says what came of each.
-    fn attempt(
+    fn try_all(
         &mut self,
         search: &mut Search<'_>,
         harness: &mut Harness<'_>,
@@ -278,18 +278,18 @@ impl<'r> Proposals<'r> {
     ) -> Result<(), RunError> {
         let began = Instant::now();
         let builder = &harness.context.builder;
-        let builds: Vec<(Attempt, Duration)> =
+        let builds: Vec<(BuildOutcome, Duration)> =
             proposals.par_iter().map(|proposal| build(builder, proposal)).collect::<Result<_, _>>()?;
         let waited = began.elapsed();
         let busy: Duration = builds.iter().map(|(_, busy)| *busy).sum();
         times.waited += waited;
         times.busy_while_waited += busy.min(waited * times.threads as u32);
 
-        for (proposal, (attempt, _)) in proposals.iter().zip(builds) {
+        for (proposal, (outcome, _)) in proposals.iter().zip(builds) {
             // What is clearly slower than the elite need not be measured to the end.
             let bar = search.bar();
             let reporter = &mut *self.reporter;
-            let evaluation = evaluate(harness, proposal, attempt, Some(Race { bar }))?;
+            let evaluation = evaluate(harness, proposal, outcome, Some(Race { bar }))?;
             let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
             let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_raced();
             let mut trial = Trial::new(proposal.clone(), evaluation);
@@ -315,7 +315,7 @@ impl<'r> Proposals<'r> {
                 p50_high_ns: timing.map(|summary| summary.p50_high),
                 objectives: evaluation.objectives.clone(),
                 raced: evaluation.is_raced(),
-                twin: evaluation.twin.is_some(),
+                identical_code: evaluation.identical_code.is_some(),
                 rank: rank.map(|rank| rank + 1),
                 resources: search.resources(&evaluation),
                 rejection: evaluation.rejection().cloned().map(short),
@@ -344,14 +344,14 @@ fn left(search: &Search<'_>) -> u64 {
     most.saturating_sub(search.evaluated)
 }
 
-fn build(builder: &Builder<'_>, proposal: &Candidate) -> Result<(Attempt, Duration), RunError> {
+fn build(builder: &Builder<'_>, proposal: &Candidate) -> Result<(BuildOutcome, Duration), RunError> {
     if is_interrupted() {
         return Err(ExecutorError::Interrupted.into());
     }
     let began = Instant::now();
-    let attempt = attempt(builder, proposal)?;
+    let outcome = try_build(builder, proposal)?;
     // A compiler that died of Ctrl-C is no verdict on the source.
-    if is_interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((attempt, began.elapsed())) }
+    if is_interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((outcome, began.elapsed())) }
 }
 
 /// Of what was rejected, some for each reason.
@@ -396,7 +396,7 @@ fn verdict(name: String, hash: String, status: Status) -> Verdict {
         p50_high_ns: None,
         objectives: Vec::new(),
         raced: false,
-        twin: false,
+        identical_code: false,
         rank: None,
         resources: None,
     }

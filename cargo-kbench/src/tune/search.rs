@@ -10,7 +10,7 @@ use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{Attempt, Race, attempt, complete, evaluate, judge_alone};
+use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone, try_build};
 use crate::gates::performance::Compared;
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::record::elite::WarmVariant;
@@ -38,7 +38,7 @@ pub(super) struct Search<'a> {
     /// Most variants that will be tried, as far as is known.
     pub(super) total: u64,
     pub(super) evaluated: u64,
-    pub(super) twins: u64,
+    pub(super) identical_code: u64,
     pub(super) recalled: u64,
     pub(super) resumed: u64,
     /// All that was tried, in that order; proposals after the variants of the space.
@@ -102,7 +102,7 @@ impl<'a> Search<'a> {
             limits,
             warm: warm.records.clone(),
             evaluated: 0,
-            twins: 0,
+            identical_code: 0,
             recalled: 0,
             resumed: 0,
             tried: Vec::new(),
@@ -120,7 +120,7 @@ impl<'a> Search<'a> {
     ) -> Result<CompileTimes, RunError> {
         let builder = harness.context.builder.until(&ahead.ended);
         let meanwhile = pipeline::meanwhile(self.kernel);
-        let build = |variant: &Variant| attempt(&builder, &variant.into());
+        let build = |variant: &Variant| try_build(&builder, &variant.into());
         let (searched, times) = pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| {
             self.run_beside(pipeline, harness, started, reporter)
         });
@@ -150,11 +150,11 @@ impl<'a> Search<'a> {
                 let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
                 doing.set(Step::Compiling);
                 let progress = |done, total| reporter.event(Event::Built { done, total });
-                let Some(attempt) = pipeline.take(&variant, deadline, progress).transpose()? else {
+                let Some(outcome) = pipeline.take(&variant, deadline, progress).transpose()? else {
                     self.stopped = Some("seconds");
                     return Err(None);
                 };
-                let learned = self.evaluate(harness, &variant, attempt, reporter)?;
+                let learned = self.evaluate(harness, &variant, outcome, reporter)?;
                 // An asker that is gone has panicked, and says so below.
                 told.send(learned).map_err(|_| None)
             });
@@ -176,11 +176,11 @@ impl<'a> Search<'a> {
         &mut self,
         harness: &mut Harness<'_>,
         variant: &Variant,
-        attempt: Attempt,
+        outcome: BuildOutcome,
         reporter: &mut dyn Reporter,
     ) -> Result<Learned, RunError> {
         let candidate = Candidate::from(variant);
-        let evaluation = evaluate(harness, &candidate, attempt, Some(Race { bar: self.bar() }))?;
+        let evaluation = evaluate(harness, &candidate, outcome, Some(Race { bar: self.bar() }))?;
         let learned = learned(variant, &evaluation);
         self.keep(Tried { candidate, evaluation }, reporter);
         Ok(learned)
@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
             return None;
         }
         let finished = self.tried.iter().map(|tried| &tried.evaluation);
-        let finished = finished.filter(|evaluation| evaluation.twin.is_none() && !evaluation.is_raced());
+        let finished = finished.filter(|evaluation| evaluation.identical_code.is_none() && !evaluation.is_raced());
         let mut p50s: Vec<f64> = finished.filter_map(Evaluation::p50).collect();
         p50s.sort_unstable_by(f64::total_cmp);
         p50s.get(self.kernel.search.elite - 1).copied()
@@ -203,7 +203,7 @@ impl<'a> Search<'a> {
     pub(super) fn keep(&mut self, tried: Tried, reporter: &mut dyn Reporter) {
         let evaluation = &tried.evaluation;
         self.evaluated += 1;
-        self.twins += u64::from(evaluation.twin.is_some());
+        self.identical_code += u64::from(evaluation.identical_code.is_some());
         self.recalled += u64::from(evaluation.recalled);
         self.resumed += u64::from(evaluation.resumed);
         let label = evaluation.label();

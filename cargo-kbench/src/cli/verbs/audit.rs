@@ -4,7 +4,7 @@ use kbench_runtime::protocol::DeviceInfo;
 
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::audit::plan::Mutant;
-use crate::audit::{Audit, Audited, Observer, Outcome};
+use crate::audit::{Audit, AuditOutcome, Audited, Observer};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::Kernel;
 use crate::report::{self, Verbosity, out, outln};
@@ -42,9 +42,9 @@ pub fn run(
     Ok(exit)
 }
 
-fn tell(kernel: &Kernel, outcome: &Outcome, output: &OutputArgs) -> Exit {
+fn tell(kernel: &Kernel, outcome: &AuditOutcome, output: &OutputArgs) -> Exit {
     match outcome {
-        Outcome::Unfit(evaluation) => {
+        AuditOutcome::Unfit(evaluation) => {
             if output.json() {
                 report::json::verdict(kernel, evaluation, "fail", evaluation.rejection());
             } else {
@@ -56,7 +56,7 @@ fn tell(kernel: &Kernel, outcome: &Outcome, output: &OutputArgs) -> Exit {
             }
             Exit::Failed
         }
-        Outcome::Done(found) => {
+        AuditOutcome::Done(found) => {
             if output.json() {
                 report::json::audited(found);
             } else {

@@ -6,7 +6,7 @@ use std::thread;
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::config::{Kernel, Level, Package, Project};
-use crate::harness::{Builder, Harness, Opening, Reporter, RunCache, RunError, Setup};
+use crate::harness::{Builder, Harness, Opening, Reporter, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{
@@ -130,7 +130,7 @@ impl<'a> Tuning<'a> {
             }
         }
         if all_survived && shapes.len() > 1 {
-            exit = exit.max(self.cover(kernel, &shapes, &union)?);
+            exit = exit.max(self.portfolio(kernel, &shapes, &union)?);
         }
         Ok(exit)
     }
@@ -198,20 +198,20 @@ impl<'a> Tuning<'a> {
         Ok(Found { elite: tuned.entry.elite, exit })
     }
 
-    fn cover(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
+    fn portfolio(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
         let mut harness = self.open(kernel, None)?;
         let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
         let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
         journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
-        harness.results = RunCache::new(journal, known);
-        let cover = per_shape::cover(&mut harness, shapes, union, &mut *self.reporter(kernel))?;
-        let Some(cover) = cover else { return Ok(Exit::Failed) };
+        harness.results = Results::new(journal, known);
+        let portfolio = per_shape::portfolio(&mut harness, shapes, union, &mut *self.reporter(kernel))?;
+        let Some(portfolio) = portfolio else { return Ok(Exit::Failed) };
         if self.output.json() {
-            report::json::covered(&cover);
+            report::json::portfolio(&portfolio);
         } else {
-            out!("{}", report::cover::covered(&cover));
+            out!("{}", report::portfolio::portfolio(&portfolio));
         }
-        EliteFile::change(&self.project.elite_path(), |file| file.insert_cover(cover))?;
+        EliteFile::change(&self.project.elite_path(), |file| file.insert_portfolio(portfolio))?;
         Ok(Exit::Pass)
     }
 

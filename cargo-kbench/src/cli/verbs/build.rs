@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use anyhow::anyhow;
 
 use super::{Exit, compiler, fallback_arch, load, selected, setup, skip, variant};
-use crate::cli::{DriftArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::compare::drift::{Drift, KernelDrift, KernelUsage, ResourceFile, Usage};
+use crate::cli::{OutputArgs, ResourceDiffArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::compare::resource_diff::{Change, KernelUsage, ResourceDiff, ResourceFile, Usage};
 use crate::config::{Backend, Kernel, Package};
 use crate::harness::{Builder, Built, Harness, Opening, Reporter, RunError, Setup};
 use crate::interrupt::is_interrupted;
@@ -25,7 +25,7 @@ pub fn run(
     tools: &ToolArgs,
     variant_args: &VariantArgs,
     all: bool,
-    drift: &DriftArgs,
+    diff: &ResourceDiffArgs,
     output: &OutputArgs,
 ) -> anyhow::Result<Exit> {
     let project = match load(select)? {
@@ -33,11 +33,11 @@ pub fn run(
         Err(exit) => return Ok(exit),
     };
     // A file that cannot be read is better known before a long build than after it.
-    let against = drift.against.as_deref().map(ResourceFile::read).transpose()?;
+    let against = diff.against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
-    let anywhere = drift.save.is_some() || drift.against.is_some();
+    let anywhere = diff.save.is_some() || diff.against.is_some();
     let mut usages = Vec::new();
     let mut skipped = Vec::new();
     for (package, kernel) in selected(&project, select) {
@@ -69,7 +69,7 @@ pub fn run(
         }
         exit = exit.max(tell(&old, &usages, output));
     }
-    if let Some(path) = &drift.save {
+    if let Some(path) = &diff.save {
         if skipped.is_empty() {
             ResourceFile::new(usages).write(path)?;
             if output.verbosity() > Verbosity::Quiet && !output.json() {
@@ -99,24 +99,24 @@ fn same_place(old: &KernelUsage, new: &KernelUsage) -> bool {
     (&old.package, &old.kernel, &old.arch) == (&new.package, &new.kernel, &new.arch)
 }
 
-/// Says what drifted.
+/// Tells which resources changed.
 fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: &OutputArgs) -> Exit {
-    let mut drifts: Vec<KernelDrift> = new
+    let mut diffs: Vec<ResourceDiff> = new
         .iter()
-        .map(|new| KernelDrift::between(old.iter().find(|old| same_place(old, new)).copied(), Some(new)))
+        .map(|new| ResourceDiff::between(old.iter().find(|old| same_place(old, new)).copied(), Some(new)))
         .collect();
     let gone = old.iter().filter(|old| !new.iter().any(|new| same_place(old, new)));
-    drifts.extend(gone.map(|old| KernelDrift::between(Some(old), None)));
-    for drift in &drifts {
+    diffs.extend(gone.map(|old| ResourceDiff::between(Some(old), None)));
+    for diff in &diffs {
         if output.json() {
-            json::drift(drift);
+            json::resource_diff(diff);
         } else {
-            outln!("{}", report::drift::drift(drift, output.verbosity() == Verbosity::Verbose));
+            outln!("{}", report::resource_diff::resource_diff(diff, output.verbosity() == Verbosity::Verbose));
         }
     }
-    let count = |kind| drifts.iter().map(|drift| drift.count(kind)).sum::<usize>() as u64;
-    let (worse, better) = (report::count(count(Drift::Worse), "variant"), count(Drift::Better));
-    if count(Drift::Worse) > 0 {
+    let count = |kind| diffs.iter().map(|diff| diff.count(kind)).sum::<usize>() as u64;
+    let (worse, better) = (report::count(count(Change::Worse), "variant"), count(Change::Better));
+    if count(Change::Worse) > 0 {
         report::error(format_args!("{worse} worse than the file says; where that is meant, write it anew with --save"));
         return Exit::Failed;
     }
@@ -173,7 +173,7 @@ fn build_for(
     let mut terminal = Terminal::new(output.verbosity());
     let mut json = json::Json::new(kernel);
     let reporter: &mut dyn Reporter = if output.json() { &mut json } else { &mut terminal };
-    let attempts = build_all(builder, variants, reporter)?;
+    let outcomes = build_all(builder, variants, reporter)?;
     terminal.finish();
 
     let mut table = Table::new(["gate 1"]);
@@ -181,15 +181,15 @@ fn build_for(
     let verbose = output.verbosity() == Verbosity::Verbose;
     let mut passed = 0;
     let (mut refused, mut warned) = (Said::default(), Said::default());
-    for (variant, attempt) in variants.iter().zip(&attempts) {
+    for (variant, outcome) in variants.iter().zip(&outcomes) {
         let label = kernel.space.label(variant);
-        let (status, built, rejection) = match &attempt.result {
+        let (status, built, rejection) = match &outcome.result {
             Ok(built) => ("pass", Some(built), None),
             Err(failure) => ("FAIL", failure.built.as_ref(), Some(&failure.rejection)),
         };
         passed += usize::from(rejection.is_none());
         if output.json() {
-            let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings.clone());
+            let mut evaluation = Evaluation::new(kernel.space.settings(variant), outcome.warnings.clone());
             evaluation.builds = built.map(|built| built.records(kernel)).unwrap_or_default();
             json::verdict(kernel, &evaluation, &status.to_lowercase(), rejection);
             continue;
@@ -225,7 +225,7 @@ fn build_for(
         outln!("{of}{passed} of {} pass gate 1", variants.len());
     }
     let exit = if passed > 0 { Exit::Pass } else { Exit::Failed };
-    Ok((exit, KernelUsage::of(builder, variants, &attempts)))
+    Ok((exit, KernelUsage::of(builder, variants, &outcomes)))
 }
 
 /// What is said of variants, each once, with those that it is said of.

@@ -6,7 +6,7 @@ use super::candidate::plan;
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::{Backend, Kernel, Package, Project};
-use crate::evaluate::{self, attempt};
+use crate::evaluate::{self, try_build};
 use crate::gates::Trial;
 use crate::harness::{Builder, Harness, Opening, RunError, Setup};
 use crate::process::executor::ExecutorError;
@@ -115,9 +115,9 @@ fn without_device(
     let mut failed = false;
     for arch in archs {
         builder.arch.clone_from(&arch);
-        let attempt = attempt(&builder, &variant.into())?;
-        let mut evaluation = Evaluation::new(kernel.space.settings(variant), attempt.warnings);
-        match attempt.result {
+        let outcome = try_build(&builder, &variant.into())?;
+        let mut evaluation = Evaluation::new(kernel.space.settings(variant), outcome.warnings);
+        match outcome.result {
             Ok(built) => evaluation.builds = built.records(kernel),
             Err(failure) => {
                 failed = true;

@@ -4,7 +4,7 @@ use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
 use crate::config::Kernel;
-use crate::evaluate::{attempt, evaluate};
+use crate::evaluate::{evaluate, try_build};
 use crate::gates::counters::profile;
 use crate::harness::{Candidate, Harness, Opening, RunError, caught};
 use crate::profile::Profile;
@@ -84,8 +84,8 @@ fn profiled(
     tried: &mut Option<(Candidate, Evaluation)>,
 ) -> Result<Result<Profile, Box<Evaluation>>, RunError> {
     if tried.as_ref().is_none_or(|(before, _)| before != candidate) {
-        let attempt = attempt(&harness.context.builder, candidate)?;
-        *tried = Some((candidate.clone(), evaluate(harness, candidate, attempt, None)?));
+        let outcome = try_build(&harness.context.builder, candidate)?;
+        *tried = Some((candidate.clone(), evaluate(harness, candidate, outcome, None)?));
     }
     let (_, evaluation) = tried.as_ref().expect("just set");
     if evaluation.rejection().is_some() {

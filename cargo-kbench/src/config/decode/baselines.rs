@@ -5,7 +5,7 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::keys::BASELINE;
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Baseline, BaselineKind, Program, Reference, ReferenceKind};
+use super::super::{Baseline, BaselineKind, ProgramBaseline, Reference, ReferenceKind};
 use super::correctness;
 use super::env::Env;
 use super::implementation::{Slot, implementation, with_kernel_defaults};
@@ -112,7 +112,7 @@ fn baseline(
         _ => {
             let limits = own.get("correctness").and_then(Node::table);
             let correctness = limits.map(|limits| correctness::limits(limits, report));
-            command(&kind.node, report).map(|command| BaselineKind::Command(Program { command, correctness }))
+            command(&kind.node, report).map(|command| BaselineKind::Command(ProgramBaseline { command, correctness }))
         }
     }
 }

@@ -20,7 +20,8 @@ pub enum Verdict {
     /// The whole interval lies within 1 % of 1.
     Same,
     /// The samples do not say.
-    Undecided,
+    #[serde(rename = "undecided")]
+    Inconclusive,
 }
 
 /// A speed-up with its verdict.
@@ -43,8 +44,8 @@ impl JudgedSpeedup {
         let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
         let verdict = match verdict(&speedup) {
             _ if same => Verdict::Same,
-            _ if !is_known => Verdict::Undecided,
-            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Undecided,
+            _ if !is_known => Verdict::Inconclusive,
+            Verdict::Faster | Verdict::Slower if is_noise() => Verdict::Inconclusive,
             verdict => verdict,
         };
         Some(Self { speedup, verdict })
@@ -60,7 +61,7 @@ impl fmt::Display for Verdict {
             Verdict::Faster => "faster",
             Verdict::Slower => "slower",
             Verdict::Same => "same",
-            Verdict::Undecided => "undecided",
+            Verdict::Inconclusive => "inconclusive",
         })
     }
 }
@@ -79,7 +80,7 @@ pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
     } else if speedup.high < 1.0 {
         Verdict::Slower
     } else {
-        Verdict::Undecided
+        Verdict::Inconclusive
     }
 }
 
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(verdict(&interval(1.02, 1.05)), Verdict::Faster);
         assert_eq!(verdict(&interval(0.90, 0.98)), Verdict::Slower);
         assert_eq!(verdict(&interval(0.995, 1.005)), Verdict::Same);
-        assert_eq!(verdict(&interval(0.97, 1.03)), Verdict::Undecided);
+        assert_eq!(verdict(&interval(0.97, 1.03)), Verdict::Inconclusive);
         // Surely faster, by too little to matter.
         assert_eq!(verdict(&interval(1.001, 1.002)), Verdict::Same);
     }

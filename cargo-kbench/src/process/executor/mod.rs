@@ -266,11 +266,11 @@ impl Executor {
             let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
             let ended = self.attempt(blobs, id, request, timeout)?;
             match ended {
-                Attempt::Lost(_) if !was_lost => was_lost = true,
-                Attempt::Died(_) if !fresh => {}
-                Attempt::Answered(event) => return Ok(event),
-                Attempt::Failed(case, failure) => return Err(ExecutorError::Job { case, failure }),
-                Attempt::Lost((case, failure)) | Attempt::Died((case, failure)) => {
+                JobEnd::Lost(_) if !was_lost => was_lost = true,
+                JobEnd::Died(_) if !fresh => {}
+                JobEnd::Answered(event) => return Ok(event),
+                JobEnd::Failed(case, failure) => return Err(ExecutorError::Job { case, failure }),
+                JobEnd::Lost((case, failure)) | JobEnd::Died((case, failure)) => {
                     return Err(ExecutorError::Job { case, failure });
                 }
             }
@@ -301,7 +301,7 @@ impl Executor {
         id: u64,
         request: &Request,
         timeout: Duration,
-    ) -> Result<Attempt, ExecutorError> {
+    ) -> Result<JobEnd, ExecutorError> {
         let device = self.options.device;
         let is_apart = device == DeviceKind::Host;
         if is_apart && self.limit != Some(timeout) {
@@ -318,7 +318,7 @@ impl Executor {
         let ended = match waited {
             Ok(event) if answer::job_of(&event) != Some(id) => {
                 let message = format!("an answer to another question: {event:?}").chars().take(200).collect();
-                Attempt::Failed(0, Failure::Protocol { message })
+                JobEnd::Failed(0, Failure::Protocol { message })
             }
             Ok(Event::Failed { case, failure, .. }) => {
                 let failure = match failure {
@@ -329,24 +329,24 @@ impl Executor {
                 };
                 if !failure.is_fatal(device) {
                     let is_lost = worker::is_from_outside(&failure);
-                    return Ok(if is_lost { Attempt::Lost((case, failure)) } else { Attempt::Failed(case, failure) });
+                    return Ok(if is_lost { JobEnd::Lost((case, failure)) } else { JobEnd::Failed(case, failure) });
                 }
-                Attempt::Failed(case, failure)
+                JobEnd::Failed(case, failure)
             }
-            Ok(event) => return Ok(Attempt::Answered(event)),
+            Ok(event) => return Ok(JobEnd::Answered(event)),
             Err(WaitError::Interrupted) => {
                 self.worker = None;
                 return Err(ExecutorError::Interrupted);
             }
-            Err(WaitError::Lost(failure)) => Attempt::Lost((case, failure)),
+            Err(WaitError::Lost(failure)) => JobEnd::Lost((case, failure)),
             // Died or hung where no variant runs: the table's own reference is at fault.
             Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
-                Attempt::Failed(0, Failure::Reference { message: failure.to_string() })
+                JobEnd::Failed(0, Failure::Reference { message: failure.to_string() })
             }
             Err(WaitError::Failure(failure @ (Failure::Signal { .. } | Failure::Exited { .. }))) => {
-                Attempt::Died((case, failure))
+                JobEnd::Died((case, failure))
             }
-            Err(WaitError::Failure(failure)) => Attempt::Failed(case, failure),
+            Err(WaitError::Failure(failure)) => JobEnd::Failed(case, failure),
         };
         self.worker = None;
         Ok(ended)
@@ -354,7 +354,7 @@ impl Executor {
 }
 
 /// What came of a job in one worker; a failure comes with the index of the case that met it.
-enum Attempt {
+enum JobEnd {
     Answered(Event),
     Failed(usize, Failure),
     /// The worker died of it.

@@ -16,9 +16,9 @@ use crate::record::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, Source
 use crate::record::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
 
-mod cover;
+mod portfolio;
 
-pub use cover::{CoverRecord, CoveredShape, MeasuredVariant};
+pub use portfolio::{MeasuredVariant, PortfolioRecord, ServedShape};
 
 /// The version of the file.
 pub const VERSION: u32 = 1;
@@ -33,7 +33,7 @@ pub struct EliteFile {
     pub kernels: Vec<EliteEntry>,
     /// One for each kernel and device that was tuned shape by shape.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub covers: Vec<CoverRecord>,
+    pub covers: Vec<PortfolioRecord>,
 }
 
 /// What tuning one kernel on one device at one shape found.
@@ -355,11 +355,12 @@ impl EliteFile {
     }
 
     /// Replaces what is known of the same kernel on the same device, or adds it.
-    pub fn insert_cover(&mut self, cover: CoverRecord) {
+    pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
         self.covers.retain(|other| {
-            (&other.package, &other.kernel, &other.device.name) != (&cover.package, &cover.kernel, &cover.device.name)
+            (&other.package, &other.kernel, &other.device.name)
+                != (&portfolio.package, &portfolio.kernel, &portfolio.device.name)
         });
-        self.covers.push(cover);
+        self.covers.push(portfolio);
     }
 
     /// Changes the file at `path`, one process at a time.

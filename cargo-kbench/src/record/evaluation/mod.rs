@@ -28,12 +28,13 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
     /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
-    /// one measurement serves both: twins within a run, or the journal's record. Empty where the variant did not get that far.
+    /// one measurement serves both: identical code within a run, or the journal's record. Empty where the variant did not get that far.
     pub key: String,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: Judgement,
     /// The toggles of the variant whose measurement this is, where machine code and launch are the same.
-    pub twin: Option<Settings>,
+    #[serde(rename = "twin")]
+    pub identical_code: Option<Settings>,
     /// Whether an earlier run measured it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recalled: bool,
@@ -69,8 +70,8 @@ impl Evaluation {
             toggles,
             source: None,
             key: String::new(),
-            outcome: Outcome::Passed,
-            twin: None,
+            outcome: Judgement::Passed,
+            identical_code: None,
             recalled: false,
             resumed: false,
             warnings,
@@ -98,8 +99,8 @@ impl Evaluation {
     /// p50 in nanoseconds at the search's shape, of a variant that passed.
     pub fn p50(&self) -> Option<f64> {
         match self.outcome {
-            Outcome::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),
-            Outcome::Rejected(_) => None,
+            Judgement::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),
+            Judgement::Rejected(_) => None,
         }
     }
 
@@ -115,14 +116,14 @@ impl Evaluation {
 
     /// A gate rejected it.
     pub fn reject(&mut self, rejection: Rejection) {
-        self.outcome = Outcome::Rejected(rejection);
+        self.outcome = Judgement::Rejected(rejection);
     }
 
     /// Why it was rejected.
     pub fn rejection(&self) -> Option<&Rejection> {
         match &self.outcome {
-            Outcome::Passed => None,
-            Outcome::Rejected(rejection) => Some(rejection),
+            Judgement::Passed => None,
+            Judgement::Rejected(rejection) => Some(rejection),
         }
     }
 }
@@ -171,7 +172,7 @@ pub enum Checked {
 /// What came of a variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum Judgement {
     /// It passed every gate that rejects.
     Passed,
     /// A gate rejected it.

@@ -206,14 +206,14 @@ pub enum Recall {
 const LARGE: usize = 1 << 20;
 
 /// By how much a p50 that is measured anew may differ from the one recorded. If it is more, the machine is not what it was.
-const DRIFT: f64 = 0.02;
+const TOLERANCE: f64 = 0.02;
 
 /// What is known before a run, and what it adds.
 ///
 /// Of runs that this one does not resume only variants are known that passed and were measured to the end, and only as long as those
 /// that are measured again, the default first of all, take the time that they took.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct RunCache {
     /// Evaluations by key.
     evaluations: HashMap<String, Evaluation>,
     /// Keys of those of earlier runs.
@@ -229,14 +229,14 @@ pub struct Known {
     /// Lines that are no record.
     pub damaged: usize,
     /// Why earlier runs count for nothing, where they do not.
-    pub drifted: Option<String>,
+    pub machine_changed: Option<String>,
 }
 
 impl Journal {
     /// Opens or creates the journal at `path`; waits for nobody: a second run on it is an error.
     ///
     /// Returns what is to be recalled. A cut last line, as left by a kill, is dropped.
-    pub fn open(path: &Path, recall: Recall) -> io::Result<(Self, Known)> {
+    pub fn open(path: &Path, recall: Recall) -> io::Result<(Self, RunCache)> {
         let in_context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(in_context)?;
@@ -269,7 +269,7 @@ impl Journal {
             file.seek(SeekFrom::End(0)).map_err(in_context)?;
         }
         text.truncate(whole);
-        let (known, kept) = Known::parse(&text, recall);
+        let (known, kept) = RunCache::parse(&text, recall);
         if kept.is_worth_it(text.len()) {
             // One that cannot be shortened costs time, nothing else.
             file = compact(path, &text, &kept).unwrap_or(file);
@@ -290,11 +290,11 @@ impl Journal {
     }
 }
 
-impl Known {
+impl RunCache {
     /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over. Also says which
     /// lines later runs need.
     fn parse(text: &[u8], recall: Recall) -> (Self, Kept) {
-        let (mut known, mut kept) = (Known::default(), Kept::default());
+        let (mut known, mut kept) = (RunCache::default(), Kept::default());
         if recall == Recall::Nothing {
             return (known, kept);
         }
@@ -304,7 +304,7 @@ impl Known {
             match line::decode(line) {
                 Some(Record::Start(start)) => {
                     if start.version != VERSION {
-                        known = Known::default();
+                        known = RunCache::default();
                     } else if !start.resumed {
                         known.leave_behind();
                     }
@@ -348,7 +348,7 @@ impl Known {
     /// Makes what is known that of earlier runs. What is reported is always measured anew, and what was proposed is for that run to
     /// try.
     fn leave_behind(&mut self) {
-        let Known { evaluations, revoked, damaged, comparisons, earlier, .. } = std::mem::take(self);
+        let RunCache { evaluations, revoked, damaged, comparisons, earlier, .. } = std::mem::take(self);
         (self.evaluations, self.damaged) = (evaluations, damaged);
         let is_new = |key: &String, evaluation: &Evaluation| !evaluation.recalled && !earlier.contains(key);
         let in_use = |timing: Option<&TimingRecord>| timing.is_some_and(TimingRecord::is_in_use);
@@ -366,14 +366,14 @@ impl Known {
         let tells = was_earlier || is_default && !self.earlier.is_empty();
         if !evaluation.recalled && tells {
             let before = self.evaluations.get(&evaluation.key).filter(|_| was_earlier);
-            let drift = drift(before, &evaluation, is_default);
-            if drift != Drift::No {
+            let change = machine_change(before, &evaluation, is_default);
+            if change != MachineChange::No {
                 for key in self.earlier.drain() {
                     self.evaluations.remove(&key);
                 }
             }
-            if let (Drift::Yes(why), None) = (drift, &self.drifted) {
-                self.drifted = Some(why);
+            if let (MachineChange::Yes(why), None) = (change, &self.machine_changed) {
+                self.machine_changed = Some(why);
             }
         }
         self.revoked.remove(&evaluation.key);
@@ -451,7 +451,7 @@ pub fn damage(lines: usize) -> String {
 
 /// Whether a record and a new measurement of the same are of other conditions.
 #[derive(Debug, PartialEq)]
-enum Drift {
+enum MachineChange {
     No,
     /// Nobody knows, since the default has changed.
     Unknown,
@@ -459,19 +459,19 @@ enum Drift {
     Yes(String),
 }
 
-fn drift(before: Option<&Evaluation>, now: &Evaluation, is_default: bool) -> Drift {
+fn machine_change(before: Option<&Evaluation>, now: &Evaluation, is_default: bool) -> MachineChange {
     match (before.and_then(Evaluation::p50), now.p50()) {
         (Some(before), Some(p50)) => {
             let apart = 100.0 * (p50 / before - 1.0);
             let than = if apart > 0.0 { "longer" } else { "shorter" };
-            if apart.abs() <= 100.0 * DRIFT {
-                return Drift::No;
+            if apart.abs() <= 100.0 * TOLERANCE {
+                return MachineChange::No;
             }
-            Drift::Yes(format!("{} takes {:.0} % {than} now", now.label(), apart.abs()))
+            MachineChange::Yes(format!("{} takes {:.0} % {than} now", now.label(), apart.abs()))
         }
-        (None, _) if is_default => Drift::Unknown,
-        (_, None) if is_default => Drift::Yes("the default does not pass any more".to_owned()),
-        _ => Drift::No,
+        (None, _) if is_default => MachineChange::Unknown,
+        (_, None) if is_default => MachineChange::Yes("the default does not pass any more".to_owned()),
+        _ => MachineChange::No,
     }
 }
 
@@ -493,7 +493,7 @@ mod tests {
     use kbench_runtime::stats::Summary;
 
     use super::*;
-    use crate::record::evaluation::{Checked, GateName, Outcome};
+    use crate::record::evaluation::{Checked, GateName, Judgement};
 
     fn evaluation(key: &str) -> Record {
         let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
@@ -501,7 +501,7 @@ mod tests {
         Record::Evaluation(Box::new(evaluation))
     }
 
-    fn keys(known: &Known) -> Vec<&str> {
+    fn keys(known: &RunCache) -> Vec<&str> {
         let mut keys: Vec<&str> = known.evaluations.keys().map(String::as_str).collect();
         keys.sort_unstable();
         keys
@@ -536,7 +536,7 @@ mod tests {
     }
 
     /// What is known after these runs; the default is that of a fresh record, which all have.
-    fn after(runs: &[Vec<Record>], recall: Recall) -> Known {
+    fn after(runs: &[Vec<Record>], recall: Recall) -> RunCache {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let default = Settings(vec![("A".into(), crate::expr::Value::Int(1))]);
@@ -577,7 +577,7 @@ mod tests {
     fn any_run_knows_variants_that_were_measured_to_the_end() {
         let rejection = Rejection::new(GateName::Performance, Reason::SkipsWork, "", None);
         let rejected = |key| {
-            let outcome = Outcome::Rejected(rejection.clone());
+            let outcome = Judgement::Rejected(rejection.clone());
             passed(Evaluation { outcome, ..timed(key, 100.0, true, false) })
         };
         let settled = |key| passed(timed(key, 100.0, true, false));
@@ -616,21 +616,24 @@ mod tests {
             known
         };
         let same = anew(101.0);
-        assert_eq!((keys(&same), &same.drifted), (vec!["a", "default"], &None));
+        assert_eq!((keys(&same), &same.machine_changed), (vec!["a", "default"], &None));
         let slower = anew(103.0);
-        assert_eq!((keys(&slower), slower.drifted.as_deref()), (vec!["default"], Some(" takes 3 % longer now")));
+        assert_eq!(
+            (keys(&slower), slower.machine_changed.as_deref()),
+            (vec!["default"], Some(" takes 3 % longer now"))
+        );
         let mut changed = after(&[earlier()], Recall::Variants);
         changed.add(timed("another default", 100.0, true, false), true);
-        assert_eq!((keys(&changed), &changed.drifted), (vec!["another default"], &None));
+        assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));
         let mut recalled = after(&[earlier()], Recall::Variants);
         recalled.add(Evaluation { recalled: true, ..timed("a", 100.0, true, false) }, false);
         assert_eq!((keys(&recalled), recalled.evaluation("a").unwrap().1), (vec!["a", "default"], false));
         // The run that is resumed had found that already.
         let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Recall::Run);
         assert_eq!(keys(&resumed), ["default"]);
-        let mut first = Known::default();
+        let mut first = RunCache::default();
         first.add(timed("default", 100.0, true, false), true);
-        assert_eq!(first.drifted, None, "there was nothing to count");
+        assert_eq!(first.machine_changed, None, "there was nothing to count");
     }
 
     #[test]

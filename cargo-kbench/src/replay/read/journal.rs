@@ -2,7 +2,7 @@
 //! evaluation cost.
 
 use super::{Problem, sound};
-use crate::record::evaluation::{Evaluation, Outcome as Judged};
+use crate::record::evaluation::{Evaluation, Judgement};
 use crate::record::journal::{Record, VERSION};
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
@@ -37,10 +37,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
 
 fn entry(evaluation: &Evaluation) -> Option<Entry> {
     let outcome = match &evaluation.outcome {
-        Judged::Rejected(rejection) => Outcome::Failed(rejection.gate.into()),
-        Judged::Passed => {
+        Judgement::Rejected(rejection) => Outcome::Failed(rejection.gate.into()),
+        Judgement::Passed => {
             let objective = evaluation.objective().and_then(sound)?;
-            if evaluation.twin.is_some() { Outcome::Twin(objective) } else { Outcome::Measured(objective) }
+            if evaluation.identical_code.is_some() {
+                Outcome::Identical(objective)
+            } else {
+                Outcome::Measured(objective)
+            }
         }
     };
     Some(Entry { outcome, cost: None })

@@ -37,7 +37,7 @@ impl Validity {
             // What a limit explains needs no second explanation.
             Outcome::Failed(Failure::Resources) if !limits.is_empty() => 0.0,
             Outcome::Failed(_) => 1.0,
-            Outcome::Measured(_) | Outcome::Twin(_) => 0.0,
+            Outcome::Measured(_) | Outcome::Identical(_) => 0.0,
         };
         let failed: Vec<f64> = observations.map(failed).collect();
         let failures = failed.iter().any(|&failed| failed > 0.0).then(|| {

@@ -189,7 +189,8 @@ pub struct Verdict {
     /// Whether sampling ended early, because it was clearly slower than the elite.
     pub raced: bool,
     /// Whether the machine code is that of a variant before, whose time this is.
-    pub twin: bool,
+    #[serde(rename = "twin")]
+    pub identical_code: bool,
     /// Its rank among the best, from 1.
     pub rank: Option<usize>,
     /// Registers, shared memory, spills, code size.

@@ -37,7 +37,7 @@ pub(super) fn turn(fewest: u32, taken: u32, next: u32) -> u32 {
 /// A program in a comparison.
 pub(super) struct Rival<'a> {
     pub name: &'a str,
-    config: &'a config::Program,
+    config: &'a config::ProgramBaseline,
     running: Option<(Program, SeedReport)>,
     pub samples: Vec<f64>,
 }
@@ -176,7 +176,7 @@ fn write_inputs(context: &Context<'_>, shape: usize, seed: u64) -> Result<Inputs
 fn check(
     harness: &mut Harness<'_>,
     program: &mut Program,
-    config: &config::Program,
+    config: &config::ProgramBaseline,
     shape: usize,
     specs: &[TensorSpec],
 ) -> Result<SeedReport, Halt> {
@@ -212,7 +212,7 @@ fn check(
 }
 
 /// What a program's errors are judged by.
-fn limits<'a>(program: &'a config::Program, kernel: &'a CorrectnessLimits) -> &'a CorrectnessLimits {
+fn limits<'a>(program: &'a config::ProgramBaseline, kernel: &'a CorrectnessLimits) -> &'a CorrectnessLimits {
     program.correctness.as_ref().unwrap_or(kernel)
 }
 

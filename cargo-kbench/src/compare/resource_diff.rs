@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Backend, Kernel};
-use crate::evaluate::Attempt;
+use crate::evaluate::BuildOutcome;
 use crate::file;
 use crate::gates::resources::occupancy;
 use crate::harness::{Builder, Built};
@@ -99,19 +99,19 @@ impl Usage {
 }
 
 impl KernelUsage {
-    /// What attempts to build variants came to.
-    pub fn of(builder: &Builder<'_>, variants: &[Variant], attempts: &[Attempt]) -> Self {
+    /// The resources of variants, from the outcomes of their builds.
+    pub fn of(builder: &Builder<'_>, variants: &[Variant], outcomes: &[BuildOutcome]) -> Self {
         let kernel = builder.kernel;
-        let built = |attempt: &Attempt| match &attempt.result {
+        let built = |outcome: &BuildOutcome| match &outcome.result {
             Ok(built) => Some(built.clone()),
             Err(failure) => failure.built.clone(),
         };
-        let compiler = attempts.iter().filter_map(built).flat_map(|built| built.builds).next();
-        let variants = variants.iter().zip(attempts).map(|(variant, attempt)| {
-            let mut usage = Usage::of(builder, variant, built(attempt).as_ref());
+        let compiler = outcomes.iter().filter_map(built).flat_map(|built| built.builds).next();
+        let variants = variants.iter().zip(outcomes).map(|(variant, outcome)| {
+            let mut usage = Usage::of(builder, variant, built(outcome).as_ref());
             // Four digits, so that the file does not depend on how a quotient is rounded.
             usage.occupancy = usage.occupancy.map(|occupancy| (occupancy * 1e4).round() / 1e4);
-            if let Err(failure) = &attempt.result
+            if let Err(failure) = &outcome.result
                 && failure.built.is_none()
             {
                 usage.failed = Some(format!("{}/{}", failure.rejection.gate, failure.rejection.code));
@@ -194,7 +194,7 @@ impl ResourceFile {
 
 /// What changed for one kernel and architecture.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct KernelDrift {
+pub struct ResourceDiff {
     /// Cargo package.
     pub package: String,
     /// Kernel.
@@ -204,7 +204,7 @@ pub struct KernelDrift {
     /// Old and new version line, where they differ.
     pub compiler: Option<(String, String)>,
     /// Variants that changed.
-    pub variants: Vec<VariantDrift>,
+    pub variants: Vec<VariantDiff>,
     /// Variants that the file does not have.
     pub added: Vec<String>,
     /// Variants that only the file has.
@@ -215,11 +215,12 @@ pub struct KernelDrift {
 
 /// What changed for one variant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct VariantDrift {
+pub struct VariantDiff {
     /// Its toggles.
     pub variant: String,
     /// Anything that is worse outweighs what is better.
-    pub drift: Drift,
+    #[serde(rename = "drift")]
+    pub change: Change,
     /// What changed: `registers 40 → 44`.
     pub changes: Vec<String>,
 }
@@ -227,7 +228,7 @@ pub struct VariantDrift {
 /// What a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Drift {
+pub enum Change {
     /// Of the size of the code, or from or to nothing known.
     Neutral,
     /// It uses less, or occupies more.
@@ -236,14 +237,14 @@ pub enum Drift {
     Worse,
 }
 
-impl KernelDrift {
+impl ResourceDiff {
     /// From the file's entry, if it has one, to today's, if there is one.
     pub fn between(old: Option<&KernelUsage>, new: Option<&KernelUsage>) -> Self {
         let Some(named) = new.or(old) else { return Self::default() };
         let nothing = BTreeMap::new();
         let before = old.map_or(&nothing, |old| &old.variants);
         let after = new.map_or(&nothing, |new| &new.variants);
-        let mut drift = Self {
+        let mut diff = Self {
             package: named.package.clone(),
             kernel: named.kernel.clone(),
             arch: named.arch.clone(),
@@ -252,33 +253,33 @@ impl KernelDrift {
             removed: before.keys().filter(|variant| !after.contains_key(*variant)).cloned().collect(),
             ..Self::default()
         };
-        drift.compiler = drift.compiler.filter(|(old, new)| old != new);
+        diff.compiler = diff.compiler.filter(|(old, new)| old != new);
         for (variant, after) in after {
             match before.get(variant).map(|before| changed(before, after)) {
                 Some(Some((kind, changes))) => {
-                    drift.variants.push(VariantDrift { variant: variant.clone(), drift: kind, changes });
+                    diff.variants.push(VariantDiff { variant: variant.clone(), change: kind, changes });
                 }
-                Some(None) => drift.unchanged += 1,
+                Some(None) => diff.unchanged += 1,
                 None => {}
             }
         }
-        drift.variants.sort_by_key(|variant| std::cmp::Reverse(variant.drift));
-        drift
+        diff.variants.sort_by_key(|variant| std::cmp::Reverse(variant.change));
+        diff
     }
 
-    /// How many variants drifted so.
-    pub fn count(&self, drift: Drift) -> usize {
-        self.variants.iter().filter(|variant| variant.drift == drift).count()
+    /// Number of variants that changed so.
+    pub fn count(&self, change: Change) -> usize {
+        self.variants.iter().filter(|variant| variant.change == change).count()
     }
 }
 
-fn changed(old: &Usage, new: &Usage) -> Option<(Drift, Vec<String>)> {
+fn changed(old: &Usage, new: &Usage) -> Option<(Change, Vec<String>)> {
     match (&old.failed, &new.failed) {
-        (None, Some(why)) => return Some((Drift::Worse, vec![format!("built, now fails with {why}")])),
-        (Some(why), None) => return Some((Drift::Better, vec![format!("failed with {why}, now builds")])),
+        (None, Some(why)) => return Some((Change::Worse, vec![format!("built, now fails with {why}")])),
+        (Some(why), None) => return Some((Change::Better, vec![format!("failed with {why}, now builds")])),
         _ => {}
     }
-    let mut drift = Drift::Neutral;
+    let mut diff = Change::Neutral;
     let mut changes = Vec::new();
     for (what, old, new, judged) in [
         ("registers", old.registers, new.registers, true),
@@ -293,7 +294,7 @@ fn changed(old: &Usage, new: &Usage) -> Option<(Drift, Vec<String>)> {
         let text = |value: Option<u64>| value.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
         changes.push(format!("{what} {} → {}", text(old), text(new)));
         if let Some((old, new)) = old.zip(new).filter(|_| judged) {
-            drift = drift.max(if new > old { Drift::Worse } else { Drift::Better });
+            diff = diff.max(if new > old { Change::Worse } else { Change::Better });
         }
     }
     if old.occupancy != new.occupancy {
@@ -301,10 +302,10 @@ fn changed(old: &Usage, new: &Usage) -> Option<(Drift, Vec<String>)> {
             |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{:.1} %", value * 100.0));
         changes.push(format!("occupancy {} → {}", text(old.occupancy), text(new.occupancy)));
         if let Some((old, new)) = old.occupancy.zip(new.occupancy) {
-            drift = drift.max(if new < old { Drift::Worse } else { Drift::Better });
+            diff = diff.max(if new < old { Change::Worse } else { Change::Better });
         }
     }
-    (!changes.is_empty()).then_some((drift, changes))
+    (!changes.is_empty()).then_some((diff, changes))
 }
 
 #[cfg(test)]
@@ -325,33 +326,33 @@ mod tests {
         }
     }
 
-    fn drift(new: &Usage) -> Option<Drift> {
-        changed(&usage(40), new).map(|(drift, _)| drift)
+    fn diff(new: &Usage) -> Option<Change> {
+        changed(&usage(40), new).map(|(diff, _)| diff)
     }
 
     #[test]
     fn more_is_worse_less_is_better_and_code_is_neither() {
-        assert_eq!(drift(&usage(40)), None);
-        assert_eq!(drift(&usage(41)), Some(Drift::Worse));
-        assert_eq!(drift(&usage(39)), Some(Drift::Better));
-        assert_eq!(drift(&Usage { spills: Some(4), ..usage(32) }), Some(Drift::Worse), "worse outweighs better");
-        assert_eq!(drift(&Usage { occupancy: Some(0.4), ..usage(40) }), Some(Drift::Worse));
-        assert_eq!(drift(&Usage { occupancy: Some(0.6), ..usage(40) }), Some(Drift::Better));
-        assert_eq!(drift(&Usage { code: Some(900), ..usage(40) }), Some(Drift::Neutral));
-        assert_eq!(drift(&Usage { spills: None, ..usage(40) }), Some(Drift::Neutral));
+        assert_eq!(diff(&usage(40)), None);
+        assert_eq!(diff(&usage(41)), Some(Change::Worse));
+        assert_eq!(diff(&usage(39)), Some(Change::Better));
+        assert_eq!(diff(&Usage { spills: Some(4), ..usage(32) }), Some(Change::Worse), "worse outweighs better");
+        assert_eq!(diff(&Usage { occupancy: Some(0.4), ..usage(40) }), Some(Change::Worse));
+        assert_eq!(diff(&Usage { occupancy: Some(0.6), ..usage(40) }), Some(Change::Better));
+        assert_eq!(diff(&Usage { code: Some(900), ..usage(40) }), Some(Change::Neutral));
+        assert_eq!(diff(&Usage { spills: None, ..usage(40) }), Some(Change::Neutral));
         let failed = Usage { failed: Some("compile/compile-failed".into()), ..Usage::default() };
-        assert_eq!(drift(&failed), Some(Drift::Worse));
-        assert_eq!(changed(&failed, &usage(99)).unwrap().0, Drift::Better);
+        assert_eq!(diff(&failed), Some(Change::Worse));
+        assert_eq!(changed(&failed, &usage(99)).unwrap().0, Change::Better);
     }
 
     #[test]
     fn variants_come_and_go() {
         let old = kernel("k", &[("A=0", usage(40)), ("A=1", usage(40)), ("A=2", usage(40))]);
         let new = kernel("k", &[("A=1", usage(40)), ("A=2", usage(48)), ("A=3", usage(99))]);
-        let drift = KernelDrift::between(Some(&old), Some(&new));
-        assert_eq!((drift.added, drift.removed, drift.unchanged), (vec!["A=3".into()], vec!["A=0".into()], 1));
-        assert_eq!(drift.variants.len(), 1);
-        assert_eq!(drift.variants[0].changes, ["registers 40 → 48"]);
+        let diff = ResourceDiff::between(Some(&old), Some(&new));
+        assert_eq!((diff.added, diff.removed, diff.unchanged), (vec!["A=3".into()], vec!["A=0".into()], 1));
+        assert_eq!(diff.variants.len(), 1);
+        assert_eq!(diff.variants[0].changes, ["registers 40 → 48"]);
     }
 
     #[test]

@@ -18,14 +18,14 @@ pub struct BuildFailure {
 
 /// What came of building a variant and judging gate 1.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct BuildOutcome {
     /// The binaries, or why there are none to go on with.
     pub result: Result<Built, BuildFailure>,
     /// What gates at level `warn` found.
     pub warnings: Vec<String>,
 }
 
-impl Attempt {
+impl BuildOutcome {
     /// How long its compilations took, whenever they were; `None` where one failed.
     pub fn compile_time(&self) -> Option<Duration> {
         let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
@@ -34,7 +34,7 @@ impl Attempt {
 }
 
 /// Compiles a candidate for every shape that it will run on, and judges its resources.
-pub fn attempt(builder: &Builder<'_>, candidate: &Candidate) -> Result<Attempt, RunError> {
+pub fn try_build(builder: &Builder<'_>, candidate: &Candidate) -> Result<BuildOutcome, RunError> {
     let mut warnings = Vec::new();
     let result = match caught(builder.compile(candidate))? {
         Err(rejection) => Err(BuildFailure { rejection, built: None }),
@@ -43,7 +43,7 @@ pub fn attempt(builder: &Builder<'_>, candidate: &Candidate) -> Result<Attempt, 
             None => Ok(built),
         },
     };
-    Ok(Attempt { result, warnings })
+    Ok(BuildOutcome { result, warnings })
 }
 
 /// The resources at every shape.

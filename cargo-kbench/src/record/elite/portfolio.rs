@@ -12,7 +12,7 @@ use crate::space::Settings;
 /// The elites of all shapes of one kernel on one device, measured at every shape, and the fewest that serve all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CoverRecord {
+pub struct PortfolioRecord {
     /// Cargo package.
     pub package: String,
     /// Kernel.
@@ -27,7 +27,7 @@ pub struct CoverRecord {
     /// Whether no smaller set would do; else they were chosen one by one.
     pub is_smallest: bool,
     /// The shapes, in the table's order.
-    pub shapes: Vec<CoveredShape>,
+    pub shapes: Vec<ServedShape>,
     /// All that was measured, at each shape interleaved with each other.
     pub measured: Vec<MeasuredVariant>,
     /// UTC, RFC 3339.
@@ -39,12 +39,12 @@ pub struct CoverRecord {
 /// A shape, and what serves it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CoveredShape {
+pub struct ServedShape {
     /// Its name.
     pub shape: String,
     /// Its sizes.
     pub dims: BTreeMap<String, i64>,
-    /// The variant that serves it: an index into [`CoverRecord::variants`].
+    /// The variant that serves it: an index into [`PortfolioRecord::variants`].
     pub variant: usize,
     /// The variant's time over that of the fastest one measured, by the middle half of the rounds' ratios, less 1; 0 at least.
     #[serde(with = "Float")]
@@ -62,7 +62,7 @@ pub struct MeasuredVariant {
     pub toggles: Settings,
     /// Median in nanoseconds a launch, by shape; without the shapes where it could not be measured.
     pub p50_ns: BTreeMap<String, f64>,
-    /// As [`CoveredShape::loss`], by shape.
+    /// As [`ServedShape::loss`], by shape.
     #[serde(default)]
     pub losses: BTreeMap<String, f64>,
 }

@@ -4,21 +4,21 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{GOOD, WARN, count, time};
-use crate::record::elite::{CoverRecord, MeasuredVariant};
+use crate::record::elite::{MeasuredVariant, PortfolioRecord};
 use crate::text::{dims, kernel_name};
 
 /// A table of the shapes with what serves each, and one line that sums it up.
-pub fn covered(cover: &CoverRecord) -> String {
+pub fn portfolio(portfolio: &PortfolioRecord) -> String {
     let mut text = format!(
         "{} at {} on {}\n\n",
-        kernel_name(&cover.package, &cover.kernel),
-        count(cover.shapes.len() as u64, "shape"),
-        cover.device.name
+        kernel_name(&portfolio.package, &portfolio.kernel),
+        count(portfolio.shapes.len() as u64, "shape"),
+        portfolio.device.name
     );
     let mut table = Table::new(["shape", "sizes", "fastest", "loss", "95 % interval", "variant"]);
-    for shape in &cover.shapes {
+    for shape in &portfolio.shapes {
         let loss = |variant: &&MeasuredVariant| variant.losses.get(&shape.shape).copied().unwrap_or(f64::INFINITY);
-        let fastest = cover.measured.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)));
+        let fastest = portfolio.measured.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)));
         let fastest = fastest.and_then(|variant| variant.p50_ns.get(&shape.shape).copied());
         table.row(vec![
             shape.shape.clone(),
@@ -26,12 +26,12 @@ pub fn covered(cover: &CoverRecord) -> String {
             fastest.map_or_else(String::new, time),
             percent(shape.loss),
             shape.interval.map_or_else(String::new, |(low, high)| format!("{} to {}", percent(low), percent(high))),
-            cover.variants[shape.variant].to_string(),
+            portfolio.variants[shape.variant].to_string(),
         ]);
     }
     let _ = writeln!(text, "{table}");
-    for variant in &cover.measured {
-        let missing: Vec<&str> = cover
+    for variant in &portfolio.measured {
+        let missing: Vec<&str> = portfolio
             .shapes
             .iter()
             .map(|shape| shape.shape.as_str())
@@ -41,30 +41,31 @@ pub fn covered(cover: &CoverRecord) -> String {
             let _ = writeln!(text, "{WARN}unavailable{WARN:#} {} at {}", variant.toggles, missing.join(", "));
         }
     }
-    let how = if cover.is_smallest { "" } else { ", chosen one by one: fewer may do" };
+    let how = if portfolio.is_smallest { "" } else { ", chosen one by one: fewer may do" };
     let _ = writeln!(
         text,
         "{GOOD}{:>12}{GOOD:#} {} of {} measured {} all within {}{how}{}",
         "Cover",
-        cover.variants.len(),
-        cover.measured.len(),
-        if cover.variants.len() == 1 { "serves" } else { "serve" },
-        percent(cover.limit),
-        alone(cover)
+        portfolio.variants.len(),
+        portfolio.measured.len(),
+        if portfolio.variants.len() == 1 { "serves" } else { "serve" },
+        percent(portfolio.limit),
+        alone(portfolio)
     );
     text
 }
 
 /// What it would cost to have one variant only.
-fn alone(cover: &CoverRecord) -> String {
+fn alone(portfolio: &PortfolioRecord) -> String {
     let worst = |variant: &MeasuredVariant| -> Option<f64> {
-        let losses: Option<Vec<f64>> = cover.shapes.iter().map(|at| variant.losses.get(&at.shape).copied()).collect();
+        let losses: Option<Vec<f64>> =
+            portfolio.shapes.iter().map(|at| variant.losses.get(&at.shape).copied()).collect();
         losses?.into_iter().reduce(f64::max)
     };
-    if cover.variants.len() == 1 {
+    if portfolio.variants.len() == 1 {
         return String::new();
     }
-    let single = cover.measured.iter().filter_map(|variant| Some((worst(variant)?, &variant.toggles)));
+    let single = portfolio.measured.iter().filter_map(|variant| Some((worst(variant)?, &variant.toggles)));
     match single.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
         Some((loss, toggles)) => format!("; one alone loses up to {}, with {toggles}", percent(loss)),
         None => "; none alone runs at all of them".to_owned(),
