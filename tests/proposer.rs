@@ -216,7 +216,7 @@ fn whatever_a_proposer_does_costs_itself_alone() {
         let failed = tuned["entry"]["search"]["proposer"]["failed"].as_str().unwrap();
         assert!(failed.contains(why), "{mode}: {failed}");
         assert!(!tuned["entry"]["elite"].as_array().unwrap().is_empty(), "{mode}");
-        assert!(tuned["warnings"].to_string().contains("the proposer was given up"), "{mode}");
+        assert!(tuned["warnings"].to_string().contains("the proposer failed and was ended"), "{mode}");
     }
     let package = package("missing", "budget = { evaluations = 6 }");
     let manifest = package.path().join("Cargo.toml");

@@ -123,7 +123,7 @@ fn another_devices_elite_is_tried_right_after_the_default() {
     let best = elite(package.path())["kernels"][0]["elite"][0]["toggles"].clone();
     let shown = run(package.path(), &[]);
     assert!(
-        shown.contains("   Beginning with 3 variants of earlier elites, first A=3 B=2 C=1 D=0 (only on other)"),
+        shown.contains("  Warm start 3 variants from earlier elites, first A=3 B=2 C=1 D=0 (only on other)"),
         "{shown}"
     );
     let begun = entry(package.path());
@@ -160,7 +160,7 @@ fn what_is_poisoned_or_foreign_is_dropped_and_costs_little() {
     fs::write(package.path().join("elite.json"), file.to_string()).unwrap();
     let shown = run(package.path(), &["-v"]);
     for words in [
-        "Dropped 2 variants of earlier elites, not in this space",
+        "Dropped 2 variants from earlier elites, not in this space",
         "(rank 2 at only on other): `A` has no value `9`",
         "(rank 3 at only on other): no toggle `STAGES`",
         "launch/signal",

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::verbs::{Exit, Template, exit_of};
+use self::verbs::{Exit, Printed, Template, exit_of};
 use crate::compare::Condition;
 use crate::config::StrategyName;
 use crate::interrupt::interrupt;
-use crate::report::{self, Verbosity};
+use crate::report::{self, Format, Output, Verbosity};
 
 pub mod verbs;
 
@@ -48,7 +48,7 @@ pub struct OutputArgs {
     color: Color,
     /// Results as text or as JSON lines on stdout
     #[arg(long, global = true, value_name = "FMT", default_value = "human")]
-    message_format: MessageFormat,
+    message_format: Format,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -58,28 +58,14 @@ enum Color {
     Never,
 }
 
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MessageFormat {
-    /// For people.
-    Human,
-    /// JSON lines.
-    Json,
-}
-
 impl OutputArgs {
-    /// How much to say.
-    pub fn verbosity(&self) -> Verbosity {
-        match (self.verbose, self.quiet) {
+    fn output(&self) -> Output {
+        let verbosity = match (self.verbose, self.quiet) {
             (true, _) => Verbosity::Verbose,
             (_, true) => Verbosity::Quiet,
             _ => Verbosity::Normal,
-        }
-    }
-
-    /// Whether results are JSON lines.
-    pub fn json(&self) -> bool {
-        self.message_format == MessageFormat::Json
+        };
+        Output::new(self.message_format, verbosity)
     }
 }
 
@@ -357,11 +343,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         };
         ctrlc::set_handler(handler).expect("the only handler of this process");
     }
-    let exit = match run(verb, &output) {
+    let exit = match run(verb, output.output()) {
         Ok(exit) => exit,
         Err(error) => {
             let exit = exit_of(&error);
-            if exit != Exit::Interrupted {
+            if exit != Exit::Interrupted && !error.is::<Printed>() {
                 report::error(format_args!("{error:#}"));
             }
             exit
@@ -373,7 +359,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn run(verb: Verb, output: &OutputArgs) -> anyhow::Result<Exit> {
+fn run(verb: Verb, output: Output) -> anyhow::Result<Exit> {
     match verb {
         Verb::New { path, template } => verbs::new::run(&path, template, output),
         Verb::Check { select } => verbs::check::run(&select, output),

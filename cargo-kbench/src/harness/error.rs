@@ -16,7 +16,7 @@ pub enum RunError {
     #[error(transparent)]
     Tool(CompileError),
     /// The reference does not build or run, or the inputs cannot be made.
-    #[error("kernel `{kernel}` has nothing to be compared with: {message}")]
+    #[error("the reference of kernel `{kernel}` failed: {message}")]
     Reference {
         /// The kernel.
         kernel: String,

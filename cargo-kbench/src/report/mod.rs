@@ -15,11 +15,13 @@ use style::{BAD, GOOD, NOTE, WARN};
 pub mod audit;
 pub mod bars;
 pub mod bench;
+pub mod builds;
 pub mod check;
 pub mod compare;
 pub mod gate;
 pub mod json;
 pub mod objectives;
+pub mod output;
 pub mod portfolio;
 pub mod profile;
 pub mod replay;
@@ -28,6 +30,8 @@ pub mod sampling;
 pub mod style;
 pub mod table;
 pub mod terminal;
+
+pub use output::{Finding, Format, Output};
 
 /// How much to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

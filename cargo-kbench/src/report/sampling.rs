@@ -85,7 +85,7 @@ fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
     }
     if sampling.new_inputs == Some(0) {
         let why = "all inputs are constant, from files or single numbers";
-        say(7, 1.0, format!("whether it keeps results could not be looked for: {why}"));
+        say(7, 1.0, format!("memoised results could not be looked for: {why}"));
     }
     findings
 }

@@ -202,7 +202,9 @@ pub fn autotune(
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
     tuned.spent = spent(tuned.seconds, thinking, harness.compiled(), &compile, &harness.times);
     if let Some(rounds) = rounds {
-        tuned.warnings.extend(rounds.record.failed.iter().map(|why| format!("the proposer was given up: {why}")));
+        tuned
+            .warnings
+            .extend(rounds.record.failed.iter().map(|why| format!("the proposer failed and was ended: {why}")));
         tuned.entry.search.evaluated -= rounds.record.evaluated;
         tuned.entry.search.proposer = Some(rounds.record);
     }

@@ -5,9 +5,9 @@ use kbench_runtime::protocol::DeviceInfo;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
 use crate::audit::plan::Mutant;
 use crate::audit::{Audit, AuditOutcome, Audited, Observer};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::Kernel;
-use crate::report::{self, Verbosity, out, outln};
+use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
 pub fn run(
@@ -15,12 +15,9 @@ pub fn run(
     tools: &ToolArgs,
     variant_args: &VariantArgs,
     measure: &MeasureArgs,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Exit> {
-    let project = match load(select)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
+    let project = load(select)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
@@ -42,26 +39,14 @@ pub fn run(
     Ok(exit)
 }
 
-fn tell(kernel: &Kernel, outcome: &AuditOutcome, output: &OutputArgs) -> Exit {
+fn tell(kernel: &Kernel, outcome: &AuditOutcome, output: Output) -> Exit {
     match outcome {
         AuditOutcome::Unfit(evaluation) => {
-            if output.json() {
-                report::json::verdict(kernel, evaluation, "fail", evaluation.rejection());
-            } else {
-                let why = evaluation.rejection().map(report::rejection).unwrap_or_default();
-                report::error(format_args!(
-                    "{} does not pass its own gates, so that its mutants would tell nothing: {why}",
-                    report::title(kernel)
-                ));
-            }
+            output.show(&Finding::Unfit(kernel, evaluation));
             Exit::Failed
         }
         AuditOutcome::Done(found) => {
-            if output.json() {
-                report::json::audited(found);
-            } else {
-                out!("{}", report::audit::summary(found));
-            }
+            output.show(&Finding::Audited(found));
             if found.counts()[1] > 0 { Exit::Failed } else { Exit::Pass }
         }
     }
@@ -69,28 +54,17 @@ fn tell(kernel: &Kernel, outcome: &AuditOutcome, output: &OutputArgs) -> Exit {
 
 struct Printer<'a> {
     kernel: &'a Kernel,
-    output: &'a OutputArgs,
+    output: Output,
     width: usize,
 }
 
 impl Observer for Printer<'_> {
     fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]) {
         self.width = mutants.iter().map(|mutant| mutant.name.chars().count()).max().unwrap_or(0);
-        if !self.output.json() && self.output.verbosity() > Verbosity::Quiet {
-            report::status("Auditing", format_args!("{} on {}", report::title(self.kernel), device.name));
-        }
+        self.output.status("Auditing", format_args!("{} on {}", report::title(self.kernel), device.name));
     }
 
     fn audited(&mut self, audited: &Audited, done: usize, total: usize) {
-        if self.output.json() {
-            report::json::mutant(self.kernel, audited, done, total);
-            return;
-        }
-        out!("{}", report::audit::mutant(audited, self.width));
-        if self.output.verbosity() == Verbosity::Verbose
-            && let Some(message) = report::audit::message(audited)
-        {
-            outln!("{:>10}{message}", "");
-        }
+        self.output.show(&Finding::Mutant(self.kernel, audited, (done, total), self.width));
     }
 }

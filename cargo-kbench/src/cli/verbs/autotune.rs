@@ -4,17 +4,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
-use crate::cli::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TuneArgs};
+use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, TuneArgs};
 use crate::config::{Kernel, Level, Package, Project};
-use crate::harness::{Builder, Harness, Opening, Reporter, Results, RunError, Setup};
+use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
-use crate::report::{
-    self, Verbosity,
-    json::Json,
-    out,
-    terminal::{self, Terminal},
-};
+use crate::report::{self, Finding, Output, Verbosity, terminal};
 use crate::space::Variant;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, TuneOptions, per_shape};
@@ -25,12 +20,9 @@ pub fn run(
     tools: &ToolArgs,
     measure: &MeasureArgs,
     tune: &TuneArgs,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Exit> {
-    let project = match load(select)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
+    let project = load(select)?;
     // A file that cannot be added to is better known before the search than after it.
     EliteFile::check(&project.elite_path())?;
     let mut from = Vec::new();
@@ -72,7 +64,7 @@ struct Tuning<'a> {
     package: &'a Package,
     setup: Setup<'a>,
     tune: &'a TuneArgs,
-    output: &'a OutputArgs,
+    output: Output,
     /// What a `gate` of the winner has to be told of this run.
     flags: &'a [String],
 }
@@ -115,7 +107,7 @@ impl<'a> Tuning<'a> {
             let mut kernel = kernel.clone();
             kernel.search.shape = shape;
             let name = &kernel.shapes[shape].name;
-            self.say("Shape", Verbosity::Normal, format_args!("{name}, {} of {}", at + 1, shapes.len()));
+            self.output.status("Shape", format_args!("{name}, {} of {}", at + 1, shapes.len()));
             // What an earlier run found for the shapes to come is no start, so that the same command run twice does the same.
             let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
             let found =
@@ -176,21 +168,13 @@ impl<'a> Tuning<'a> {
         };
         let on_file = on_file.as_ref();
         let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead, on_file };
-        let tuned = tune::autotune(&mut harness, &options, &mut *self.reporter(kernel))?;
+        let tuned = tune::autotune(&mut harness, &options, &mut *self.output.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
-        if self.output.json() {
-            report::json::tuned(&tuned);
-        } else {
-            out!("{}", terminal::tuned(&tuned, kernel, &path, self.flags, self.output.verbosity()));
-            self.say("Spent", Verbosity::Verbose, terminal::spent(&tuned.spent));
-            let seconds = tuned.seconds;
-            self.say(
-                "Finished",
-                Verbosity::Normal,
-                format_args!("in {seconds:.1} s; journal in {}", journal.display()),
-            );
-        }
+        self.output.show(&Finding::Tuned(&tuned, kernel, &path, self.flags));
+        self.output.status_from(Verbosity::Verbose, "Spent", terminal::spent(&tuned.spent));
+        let seconds = tuned.seconds;
+        self.output.status("Finished", format_args!("in {seconds:.1} s; journal in {}", journal.display()));
         // Only now: what was found is told, whether it can be kept or not.
         kept?;
         let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
@@ -204,13 +188,9 @@ impl<'a> Tuning<'a> {
         let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
         journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
         harness.results = Results::new(journal, known);
-        let portfolio = per_shape::portfolio(&mut harness, shapes, union, &mut *self.reporter(kernel))?;
+        let portfolio = per_shape::portfolio(&mut harness, shapes, union, &mut *self.output.reporter(kernel))?;
         let Some(portfolio) = portfolio else { return Ok(Exit::Failed) };
-        if self.output.json() {
-            report::json::portfolio(&portfolio);
-        } else {
-            out!("{}", report::portfolio::portfolio(&portfolio));
-        }
+        self.output.show(&Finding::Portfolio(&portfolio));
         EliteFile::change(&self.project.elite_path(), |file| file.insert_portfolio(portfolio))?;
         Ok(Exit::Pass)
     }
@@ -222,10 +202,6 @@ impl<'a> Tuning<'a> {
         Harness::open(self.setup, self.package, kernel, Opening { first, ..Opening::default() })
     }
 
-    fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
-        if self.output.json() { Box::new(Json::new(kernel)) } else { Box::new(Terminal::new(self.output.verbosity())) }
-    }
-
     fn journal_folder(self, kernel: &Kernel) -> PathBuf {
         self.project.own_directory().join("journal").join(&kernel.package)
     }
@@ -234,24 +210,22 @@ impl<'a> Tuning<'a> {
         self.journal_folder(kernel).join(format!("{}.jsonl", kernel.name))
     }
 
-    fn say(self, verb: &str, from: Verbosity, what: impl std::fmt::Display) {
-        if !self.output.json() && self.output.verbosity() >= from {
-            report::status(verb, what);
-        }
-    }
-
     fn say_start(self, warm: &WarmStart) {
         if let (first, Some(record)) = (warm.records.len() as u64, warm.records.first()) {
             let best = format_args!("{} ({} on {})", record.toggles, record.shape, record.device);
             let variants = report::count(first, "variant");
-            self.say("Beginning", Verbosity::Normal, format_args!("with {variants} of earlier elites, first {best}"));
+            self.output.status("Warm start", format_args!("{variants} from earlier elites, first {best}"));
         }
         if !warm.dropped.is_empty() {
             let dropped = report::count(warm.dropped.len() as u64, "variant");
-            self.say("Dropped", Verbosity::Verbose, format_args!("{dropped} of earlier elites, not in this space"));
+            self.output.status_from(
+                Verbosity::Verbose,
+                "Dropped",
+                format_args!("{dropped} from earlier elites, not in this space"),
+            );
         }
         for dropped in &warm.dropped {
-            self.say("Dropped", Verbosity::Verbose, dropped);
+            self.output.status_from(Verbosity::Verbose, "Dropped", dropped);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
-use crate::compare::bench::{BenchEntry, BenchFile, SideBySide};
+use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
+use crate::compare::bench::{BenchFile, SideBySide};
 use crate::harness::{Harness, Opening};
 use crate::record::elite::EliteFile;
-use crate::report::{self, Verbosity, outln};
+use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
 pub fn run(
@@ -17,12 +17,9 @@ pub fn run(
     candidate: &CandidateArgs,
     measure: &MeasureArgs,
     save: Option<&Path>,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Exit> {
-    let project = match load(select)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
+    let project = load(select)?;
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
@@ -46,13 +43,12 @@ pub fn run(
         let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
         let mut side_by_side = SideBySide::new(&mut harness);
         for (shape, candidate) in plan {
-            if output.verbosity() > Verbosity::Quiet && !output.json() {
-                let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
-                report::status("Measuring", format_args!("{title} at {shape} on {}", device.name));
-            }
+            let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);
+            output.status("Measuring", format_args!("{title} at {name} on {}", device.name));
             match side_by_side.measure(shape, &candidate) {
                 Ok(entry) => {
-                    exit = exit.max(tell(&entry, output));
+                    output.show(&Finding::SideBySide(&entry));
+                    exit = exit.max(if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass });
                     entries.push(entry);
                 }
                 Err(error) => {
@@ -65,18 +61,7 @@ pub fn run(
     // A file without a number would only stand in the way of an older one.
     if let Some(path) = save.filter(|_| !entries.is_empty()) {
         BenchFile::new(entries).write(path)?;
-        if output.verbosity() > Verbosity::Quiet && !output.json() {
-            report::status("Saved", path.display());
-        }
+        output.status("Saved", path.display());
     }
     Ok(exit)
-}
-
-fn tell(entry: &BenchEntry, output: &OutputArgs) -> Exit {
-    if output.json() {
-        report::json::bench(entry);
-    } else {
-        outln!("{}\n", report::bench::side_by_side(entry, output.verbosity()).trim_end());
-    }
-    if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::Exit;
-use crate::cli::{CompareArgs, OutputArgs};
+use crate::cli::CompareArgs;
 use crate::compare;
 use crate::record::journal;
-use crate::report::{self, Verbosity, out};
+use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
-pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
+pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: Output) -> anyhow::Result<Exit> {
     let read = |path: &Path| -> anyhow::Result<Vec<compare::Measured>> {
         let (measured, damaged) = compare::read(path)?;
         if damaged > 0 {
@@ -33,11 +33,6 @@ pub fn run(old: &Path, new: &Path, args: &CompareArgs, output: &OutputArgs) -> a
         let (old, new) = (old.display(), new.display());
         return Err(anyhow!("{old} and {new} have no kernel, shape and variant in common"));
     }
-    if output.json() {
-        report::json::compared(&compared);
-    } else {
-        let verbose = output.verbosity() == Verbosity::Verbose;
-        out!("{}", report::compare::compared(&compared, args.threshold, verbose));
-    }
+    output.show(&Finding::FileDiff(&compared, args.threshold));
     Ok(if compared.regressions() > 0 { Exit::Failed } else { Exit::Pass })
 }

@@ -1,10 +1,8 @@
 //! `cargo kbench gate`: one variant through every gate.
 
-use std::fmt::Write as _;
-
 use super::candidate::plan;
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::evaluate::{self, try_build};
 use crate::gates::Trial;
@@ -12,7 +10,7 @@ use crate::harness::{Builder, Harness, Opening, RunError, Setup};
 use crate::process::executor::ExecutorError;
 use crate::record::elite::EliteFile;
 use crate::record::evaluation::Evaluation;
-use crate::report::{self, json::Json, outln, terminal::Terminal};
+use crate::report::{Finding, Output};
 use crate::space::Variant;
 
 /// Runs the verb.
@@ -21,12 +19,9 @@ pub fn run(
     tools: &ToolArgs,
     candidate: &CandidateArgs,
     measure: &MeasureArgs,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Exit> {
-    let project = match load(select)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
+    let project = load(select)?;
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
@@ -46,8 +41,8 @@ pub fn run(
         passed += u32::from(of_kernel == Exit::Pass);
         exit = exit.max(of_kernel);
     }
-    if several && !output.json() {
-        outln!("{passed} of {total} kernels pass");
+    if several {
+        output.show(&Finding::Passed(passed, total));
     }
     Ok(exit)
 }
@@ -65,7 +60,7 @@ fn gate(
     kernel: &Kernel,
     setup: Setup<'_>,
     asked: &Asked<'_>,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Result<Exit, RunError>> {
     let opening = Opening { first: asked.elite.is_none().then_some(&asked.variant), ..Opening::default() };
     let mut harness = match Harness::open(setup, package, kernel, opening) {
@@ -79,32 +74,17 @@ fn gate(
     let device = harness.context.device.clone();
     let plan = plan(asked.elite, &asked.variant, project, kernel, &device, &[kernel.search.shape])?;
     let (_, candidate) = plan.into_iter().next().expect("a plan for one shape");
-    let trial = if output.json() {
-        evaluate::gate(&mut harness, candidate, &mut Json::new(kernel))
-    } else {
-        evaluate::gate(&mut harness, candidate, &mut Terminal::new(output.verbosity()))
-    };
+    let trial = evaluate::gate(&mut harness, candidate, &mut *output.reporter(kernel));
     let trial = match trial {
         Ok(trial) => trial,
         Err(error) => return Ok(Err(error)),
     };
-    let rejection = trial.evaluation.rejection();
-    if output.json() {
-        report::json::comparisons(kernel, &trial);
-        report::json::gated(kernel, &trial);
-    } else {
-        outln!("{}", report::gate::gated(&trial, kernel, output.verbosity()));
-    }
-    Ok(Ok(if rejection.is_some() { Exit::Failed } else { Exit::Pass }))
+    output.show(&Finding::Gated(kernel, &trial));
+    Ok(Ok(if trial.evaluation.rejection().is_some() { Exit::Failed } else { Exit::Pass }))
 }
 
 /// Gate 1 needs no device, so it is run for every architecture of the table; then the user hears what is missing.
-fn without_device(
-    mut builder: Builder<'_>,
-    variant: &Variant,
-    why: &str,
-    output: &OutputArgs,
-) -> Result<Exit, RunError> {
+fn without_device(mut builder: Builder<'_>, variant: &Variant, why: &str, output: Output) -> Result<Exit, RunError> {
     let kernel = builder.kernel;
     let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));
     let archs = match kernel.implementation.backend {
@@ -125,17 +105,8 @@ fn without_device(
                 evaluation.reject(failure.rejection);
             }
         }
-        let rejection = evaluation.rejection().cloned();
-        if output.json() {
-            let status = if rejection.is_some() { "fail" } else { "skip" };
-            report::json::verdict(kernel, &evaluation, status, rejection.as_ref());
-        } else {
-            let mut label = kernel.space.label(variant);
-            if let Some(arch) = arch {
-                let _ = write!(label, " for {arch}");
-            }
-            outln!("{}", report::gate::without_device(&Trial::new(variant.into(), evaluation), kernel, &label));
-        }
+        let trial = Trial::new(variant.into(), evaluation);
+        output.show(&Finding::WithoutDevice(kernel, &trial, arch.as_deref()));
     }
     if failed { Ok(Exit::Failed) } else { Err(no_device()) }
 }

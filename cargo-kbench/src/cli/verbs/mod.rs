@@ -44,8 +44,13 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// An error that the user has read already.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has errors")]
+pub struct Printed;
+
 /// Reads the configuration; prints its warnings, or all of its errors.
-fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
+fn load(select: &SelectArgs) -> anyhow::Result<Project> {
     let options = LoadOptions {
         manifest_path: select.manifest_path.clone(),
         packages: select.package.clone(),
@@ -61,7 +66,7 @@ fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
         }
         Err(LoadError::Config(errors)) => {
             errors.diagnostics.iter().for_each(report::drawn);
-            return Ok(Err(Exit::Usage));
+            return Err(Printed.into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -80,7 +85,7 @@ fn load(select: &SelectArgs) -> anyhow::Result<Result<Project, Exit>> {
         // Baselines may name kernels that were not asked for, so they stay in their package.
         project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
     }
-    Ok(Ok(project))
+    Ok(project)
 }
 
 /// The kernels that were asked for, with their packages.

@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::Exit;
-use crate::cli::OutputArgs;
-use crate::report::{self, Verbosity};
+use crate::report::{self, Finding, Output};
 
 mod membership;
 
@@ -50,26 +49,23 @@ impl Template {
 }
 
 /// Runs the verb.
-pub fn run(path: &Path, template: Template, output: &OutputArgs) -> anyhow::Result<Exit> {
+pub fn run(path: &Path, template: Template, output: Output) -> anyhow::Result<Exit> {
     let here = std::env::current_dir()?;
     let target = folder(&here, path);
     let written = create(&target, template)?;
     let joined = membership::join(&target)?;
-    if output.json() {
-        report::json::message("created", serde_json::json!({ "files": written, "member_of": joined }));
-    } else if output.verbosity() > Verbosity::Quiet {
-        report::status("Created", format_args!("package `{}`", name_of(&target)));
-        if let Some(manifest) = joined {
-            report::status("Added", format_args!("it to the members of {}", manifest.display()));
-        }
-        let there = target.strip_prefix(&here).unwrap_or(&target);
-        let change = if there.as_os_str().is_empty() {
-            String::new()
-        } else {
-            report::command(["cd", &*there.to_string_lossy()]) + " && "
-        };
-        report::status("Next", format_args!("{change}cargo kbench gate && cargo kbench autotune"));
+    output.show(&Finding::Created(&written, joined.as_deref()));
+    output.status("Created", format_args!("package `{}`", name_of(&target)));
+    if let Some(manifest) = joined {
+        output.status("Added", format_args!("it to the members of {}", manifest.display()));
     }
+    let there = target.strip_prefix(&here).unwrap_or(&target);
+    let change = if there.as_os_str().is_empty() {
+        String::new()
+    } else {
+        report::command(["cd", &*there.to_string_lossy()]) + " && "
+    };
+    output.status("Next", format_args!("{change}cargo kbench gate && cargo kbench autotune"));
     Ok(Exit::Pass)
 }
 

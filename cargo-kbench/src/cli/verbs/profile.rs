@@ -2,7 +2,7 @@
 
 use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs};
+use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::Kernel;
 use crate::evaluate::{evaluate, try_build};
 use crate::gates::counters::profile;
@@ -10,7 +10,7 @@ use crate::harness::{Candidate, Harness, Opening, RunError, caught};
 use crate::profile::Profile;
 use crate::record::elite::EliteFile;
 use crate::record::evaluation::Evaluation;
-use crate::report::{self, Verbosity, outln};
+use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
 pub fn run(
@@ -18,12 +18,9 @@ pub fn run(
     tools: &ToolArgs,
     candidate: &CandidateArgs,
     measure: &MeasureArgs,
-    output: &OutputArgs,
+    output: Output,
 ) -> anyhow::Result<Exit> {
-    let project = match load(select)? {
-        Ok(project) => project,
-        Err(exit) => return Ok(exit),
-    };
+    let project = load(select)?;
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
@@ -45,16 +42,13 @@ pub fn run(
         let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
         let mut tried: Option<(Candidate, Evaluation)> = None;
         for (shape, candidate) in plan {
-            if output.verbosity() > Verbosity::Quiet && !output.json() {
-                let (title, shape) = (report::title(&kernel), &kernel.shapes[shape].name);
-                report::status("Profiling", format_args!("{title} at {shape} on {}", device.name));
-            }
+            let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);
+            output.status("Profiling", format_args!("{title} at {name} on {}", device.name));
             match profiled(&mut harness, &candidate, shape, &mut tried) {
-                Ok(Ok(profile)) if output.json() => report::json::profile(&profile),
-                Ok(Ok(profile)) => outln!("{}", report::profile::profiled(&profile)),
+                Ok(Ok(profile)) => output.show(&Finding::Profile(&profile)),
                 Ok(Err(evaluation)) => {
                     exit = exit.max(Exit::Failed);
-                    tell(&kernel, &evaluation, output);
+                    output.show(&Finding::NotProfiled(&kernel, &evaluation));
                 }
                 Err(error) => {
                     exit = exit.max(skip(&kernel, error)?);
@@ -96,14 +90,4 @@ fn profiled(
         evaluation.reject(rejection);
         Box::new(evaluation)
     }))
-}
-
-fn tell(kernel: &Kernel, evaluation: &Evaluation, output: &OutputArgs) {
-    let Some(rejection) = evaluation.rejection() else { return };
-    if output.json() {
-        report::json::verdict(kernel, evaluation, "fail", Some(rejection));
-    } else {
-        let label = evaluation.label();
-        outln!("{} {label}: not profiled: {}", report::title(kernel), report::rejection(rejection));
-    }
 }

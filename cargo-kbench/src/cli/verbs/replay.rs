@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::Exit;
-use crate::cli::{OutputArgs, ReplayArgs};
+use crate::cli::ReplayArgs;
 use crate::replay::{self, Options, Recorded, Replayed, scores};
-use crate::report::{self, Verbosity, out};
+use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
-pub fn run(files: &[PathBuf], args: &ReplayArgs, output: &OutputArgs) -> anyhow::Result<Exit> {
+pub fn run(files: &[PathBuf], args: &ReplayArgs, output: Output) -> anyhow::Result<Exit> {
     let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget };
     // All are read first: a file that is no record is better known before the work than after it.
     let records: Vec<Recorded> = files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
@@ -16,28 +16,14 @@ pub fn run(files: &[PathBuf], args: &ReplayArgs, output: &OutputArgs) -> anyhow:
     let mut all: Vec<Replayed> = Vec::new();
     for mut recorded in records {
         recorded.begin_with(&warm);
-        if !output.json() && output.verbosity() > Verbosity::Quiet {
-            let (name, count) = (&recorded.name, recorded.entries.len());
-            report::status(
-                "Replaying",
-                format_args!(
-                    "{name}: {}, {}",
-                    report::count(count as u64, "configuration"),
-                    report::count(options.seeds, "run")
-                ),
-            );
-        }
+        let configurations = report::count(recorded.entries.len() as u64, "configuration");
+        let runs = report::count(options.seeds, "run");
+        output.status("Replaying", format_args!("{}: {configurations}, {runs}", recorded.name));
         let replayed = Replayed::new(recorded, &options);
-        if output.json() {
-            report::json::replayed(&replayed, &options);
-        }
+        output.show(&Finding::Replayed(&replayed, &options));
         all.push(replayed);
     }
     let overall = scores::overall(&all);
-    if output.json() {
-        report::json::overall(&overall, &options);
-    } else {
-        out!("{}", report::replay::table(&all, &overall, &options));
-    }
+    output.show(&Finding::AllReplayed(&all, &overall, &options));
     Ok(Exit::Pass)
 }

@@ -79,13 +79,12 @@ fn baseline(
     let kind = match kinds[..] {
         [kind] => kind,
         [] => {
-            let message = format!("baseline `{}` is nothing to measure", entry.key);
-            let help = "say one of `toggles`, `kernel`, `source` and `command`";
-            report.push(Diagnostic::error(message).at(&entry.key_place, "").help(help));
+            let message = format!("baseline `{}` needs one of: {}", entry.key, KINDS.join(", "));
+            report.push(Diagnostic::error(message).at(&entry.key_place, ""));
             return None;
         }
         [first, second, ..] => {
-            let diagnostic = Diagnostic::error(format!("baseline `{}` is two things at once", entry.key));
+            let diagnostic = Diagnostic::error(format!("baseline `{}` takes one of: {}", entry.key, KINDS.join(", ")));
             report.push(diagnostic.at(&second.key_place, "").at(&first.key_place, ""));
             return None;
         }

@@ -86,7 +86,7 @@ pub fn measured(
         return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
     }
     if let Some(ratio) = timing.keeps_results {
-        let message = format!("it keeps results: new inputs take {ratio:.1}x the time of inputs seen before");
+        let message = format!("memoises: {ratio:.1}x slower on inputs it has not seen");
         return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
     }
     let (clock, sampling) = (timing.clock.clone(), Some(timing.sampling.clone()));

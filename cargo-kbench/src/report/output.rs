@@ -1,0 +1,218 @@
+//! The one place where a format is chosen: what verbs and searches find goes in, a terminal's text or JSON lines come out.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use super::terminal::{self, Terminal};
+use super::{Verbosity, json, out, outln};
+use crate::audit::{Audited, Report};
+use crate::compare::FileDiff;
+use crate::compare::bench::BenchEntry;
+use crate::compare::resource_diff::ResourceDiff;
+use crate::config::Kernel;
+use crate::gates::Trial;
+use crate::harness::{Builder, Reporter};
+use crate::profile::Profile;
+use crate::record::elite::PortfolioRecord;
+use crate::record::evaluation::Evaluation;
+use crate::replay::{Options, Overall, Replayed};
+use crate::report;
+use crate::tune::Tuned;
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// JSON lines.
+    Json,
+}
+
+/// Where results and progress go, chosen once from the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: Format,
+    verbosity: Verbosity,
+}
+
+/// A result of a verb.
+pub enum Finding<'f> {
+    /// A kernel's table.
+    Space(&'f Kernel),
+    /// The builds of variants, for one architecture.
+    Builds(&'f report::builds::Builds<'f>),
+    /// How the resources of a kernel's variants changed.
+    ResourceDiff(&'f ResourceDiff),
+    /// A candidate that went through the gates.
+    Gated(&'f Kernel, &'f Trial),
+    /// A variant that went through the gates that need no device, for an architecture if there are several.
+    WithoutDevice(&'f Kernel, &'f Trial, Option<&'f str>),
+    /// The number of kernels that passed, and of all.
+    Passed(u32, u32),
+    /// A variant beside the default and the baselines.
+    SideBySide(&'f BenchEntry),
+    /// What limits a variant.
+    Profile(&'f Profile),
+    /// A variant that was not profiled, since a gate rejected it.
+    NotProfiled(&'f Kernel, &'f Evaluation),
+    /// A mutant of an audit, its place, and the width of the mutants' names.
+    Mutant(&'f Kernel, &'f Audited, (usize, usize), usize),
+    /// An audit.
+    Audited(&'f Report),
+    /// A kernel that does not pass its own gates, so that an audit would tell nothing.
+    Unfit(&'f Kernel, &'f Evaluation),
+    /// What changed from one file to another; which difference counts as a regression.
+    FileDiff(&'f FileDiff, f64),
+    /// A search: its kernel, the file with its elites, and the flags that a `gate` of the winner needs.
+    Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
+    /// The fewest variants that serve all shapes.
+    Portfolio(&'f PortfolioRecord),
+    /// The runs of a strategy on one record.
+    Replayed(&'f Replayed, &'f Options),
+    /// The runs on all records.
+    AllReplayed(&'f [Replayed], &'f Overall, &'f Options),
+    /// A package that was written: its files, and the manifest that it was added to.
+    Created(&'f [std::path::PathBuf], Option<&'f Path>),
+}
+
+impl Output {
+    /// An output in a format.
+    pub fn new(format: Format, verbosity: Verbosity) -> Self {
+        Self { format, verbosity }
+    }
+
+    /// How much is written.
+    pub fn verbosity(self) -> Verbosity {
+        self.verbosity
+    }
+
+    /// Whoever is told what happens while a kernel is built, gated or searched.
+    pub fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
+        match self.format {
+            Format::Json => Box::new(json::Json::new(kernel)),
+            Format::Human => Box::new(Terminal::new(self.verbosity)),
+        }
+    }
+
+    /// Writes a status line for people, unless they want results only.
+    pub fn status(self, verb: &str, what: impl Display) {
+        self.status_from(Verbosity::Normal, verb, what);
+    }
+
+    /// Writes a status line for people who want at least that much.
+    pub fn status_from(self, verbosity: Verbosity, verb: &str, what: impl Display) {
+        if self.format == Format::Human && self.verbosity >= verbosity {
+            report::status(verb, what);
+        }
+    }
+
+    /// Writes a result.
+    pub fn show(self, finding: &Finding<'_>) {
+        match self.format {
+            Format::Json => show_json(finding),
+            Format::Human => self.show_text(finding),
+        }
+    }
+
+    fn show_text(self, finding: &Finding<'_>) {
+        let verbosity = self.verbosity;
+        let is_verbose = verbosity == Verbosity::Verbose;
+        match *finding {
+            Finding::Space(kernel) => {
+                let summary = report::check::summary(kernel);
+                // What was not counted any more is not too much to count.
+                if !crate::interrupt::is_interrupted() {
+                    out!("{summary}");
+                }
+            }
+            Finding::Builds(builds) => out!("{}", report::builds::shown(builds, is_verbose)),
+            Finding::ResourceDiff(diff) => outln!("{}", report::resource_diff::resource_diff(diff, is_verbose)),
+            Finding::Gated(kernel, trial) => outln!("{}", report::gate::gated(trial, kernel, verbosity)),
+            Finding::WithoutDevice(kernel, trial, arch) => {
+                let label =
+                    trial.candidate.label(kernel) + &arch.map_or_else(String::new, |arch| format!(" for {arch}"));
+                outln!("{}", report::gate::without_device(trial, kernel, &label));
+            }
+            Finding::Passed(passed, total) => outln!("{passed} of {total} kernels pass"),
+            Finding::SideBySide(entry) => {
+                outln!("{}\n", report::bench::side_by_side(entry, verbosity).trim_end());
+            }
+            Finding::Profile(profile) => outln!("{}", report::profile::profiled(profile)),
+            Finding::NotProfiled(kernel, evaluation) => {
+                let why = evaluation.rejection().map(report::rejection).unwrap_or_default();
+                outln!("{} {}: not profiled: {why}", report::title(kernel), evaluation.label());
+            }
+            Finding::Mutant(_, audited, _, width) => {
+                out!("{}", report::audit::mutant(audited, width));
+                if let Some(message) = report::audit::message(audited).filter(|_| is_verbose) {
+                    outln!("{:>10}{message}", "");
+                }
+            }
+            Finding::Audited(found) => out!("{}", report::audit::summary(found)),
+            Finding::Unfit(kernel, evaluation) => {
+                let why = evaluation.rejection().map(report::rejection).unwrap_or_default();
+                report::error(format_args!(
+                    "{} does not pass its own gates, so that its mutants would tell nothing: {why}",
+                    report::title(kernel)
+                ));
+            }
+            Finding::FileDiff(diff, threshold) => {
+                out!("{}", report::compare::compared(diff, threshold, is_verbose));
+            }
+            Finding::Tuned(tuned, kernel, path, flags) => {
+                out!("{}", terminal::tuned(tuned, kernel, path, flags, verbosity));
+            }
+            Finding::Portfolio(portfolio) => out!("{}", report::portfolio::portfolio(portfolio)),
+            Finding::AllReplayed(all, overall, options) => {
+                out!("{}", report::replay::table(all, overall, options));
+            }
+            // The table of all records has a row for each; files are named by status lines.
+            Finding::Replayed(..) | Finding::Created(..) => {}
+        }
+    }
+}
+
+fn show_json(finding: &Finding<'_>) {
+    match *finding {
+        Finding::Space(kernel) => json::space(kernel),
+        Finding::Builds(builds) => {
+            for (evaluation, rejection) in report::builds::evaluations(builds) {
+                let status = if rejection.is_some() { "fail" } else { "pass" };
+                json::verdict(builds.builder.kernel, &evaluation, status, rejection);
+            }
+        }
+        Finding::ResourceDiff(diff) => json::resource_diff(diff),
+        Finding::Gated(kernel, trial) => {
+            json::comparisons(kernel, trial);
+            json::gated(kernel, trial);
+        }
+        Finding::WithoutDevice(kernel, Trial { evaluation, .. }, _) => {
+            let rejection = evaluation.rejection();
+            json::verdict(kernel, evaluation, if rejection.is_some() { "fail" } else { "skip" }, rejection);
+        }
+        Finding::SideBySide(entry) => json::bench(entry),
+        Finding::Profile(profile) => json::profile(profile),
+        Finding::NotProfiled(kernel, evaluation) | Finding::Unfit(kernel, evaluation) => {
+            json::verdict(kernel, evaluation, "fail", evaluation.rejection());
+        }
+        Finding::Mutant(kernel, audited, (done, total), _) => json::mutant(kernel, audited, done, total),
+        Finding::Audited(found) => json::audited(found),
+        Finding::FileDiff(diff, _) => json::compared(diff),
+        Finding::Tuned(tuned, ..) => json::tuned(tuned),
+        Finding::Portfolio(portfolio) => json::portfolio(portfolio),
+        Finding::Replayed(replayed, options) => json::replayed(replayed, options),
+        Finding::AllReplayed(_, overall, options) => json::overall(overall, options),
+        Finding::Created(files, member_of) => {
+            json::message("created", serde_json::json!({ "files": files, "member_of": member_of }));
+        }
+        // Each kernel had its verdict.
+        Finding::Passed(..) => {}
+    }
+}
+
+impl Builder<'_> {
+    /// ` for sm_90a`, where there is an architecture.
+    pub(super) fn target(&self) -> String {
+        self.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"))
+    }
+}
