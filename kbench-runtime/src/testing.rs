@@ -68,6 +68,19 @@ void kbench_saturates(void **args) {
     float *y = args[1]; int n = *(int32_t *)args[2];
     for (int i = 0; i < n; i++) if (y[i] > 50) y[i] = 50;
 }
+/* one element depends on what lay there, and another is off in the third launch alone */
+void kbench_off_in_the_third(void **args) {
+    static int calls; float *y = args[1]; int was_nan = y[1] != y[1];
+    kbench_scale(args);
+    if (!was_nan) y[1] += 1;
+    if (++calls == 3) y[0] += 1;
+}
+/* bytes: each poison may be an honest result; the third element depends on what lay there */
+void kbench_honest_poison(void **args) {
+    uint8_t *y = args[1]; uint8_t third = y[2] == 0xff ? 1 : 2;
+    memset(y, 0, *(int32_t *)args[2]);
+    y[0] = 0xff; y[1] = 0x3c; y[2] = third;
+}
 void kbench_clobbers(void **args) { kbench_scale(args); ((float *)args[0])[2] = -1; }
 void kbench_counts(void **args) {
     static int calls;

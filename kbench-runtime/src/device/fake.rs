@@ -86,6 +86,8 @@ pub enum Fault {
     Unrepeatable,
     /// Is wrong where the same code is loaded already.
     WrongAgain,
+    /// Writes the byte that the device left where memory must be written before it is read.
+    Uninitialised,
     /// Keeps the results of eight inputs, told apart by their first bytes, and takes a twentieth of the time for them.
     Memoises,
     /// Is refused at launch.
@@ -114,6 +116,8 @@ pub struct FakeDevice {
     joules: f64,
     /// Whether another process was at work since the last look.
     in_use: bool,
+    /// The byte in memory that no launch has initialised.
+    soil: Rc<Cell<u8>>,
     /// Loaded kernels, by the hash of their code.
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
 }
@@ -129,6 +133,7 @@ pub struct Kernel {
     launches: Rc<Cell<u64>>,
     /// Whether the same code was loaded already.
     is_second: bool,
+    soil: Rc<Cell<u8>>,
     /// First bytes of inputs whose results it keeps, and whether the last launch needed no work.
     kept: Rc<RefCell<Vec<Vec<u8>>>>,
     from_memory: Rc<Cell<bool>>,
@@ -165,7 +170,15 @@ impl FakeDevice {
             max_shared_per_block: 49_152,
             clock_khz: 1_000_000,
         };
-        Self { info, throttled: false, clocks: Vec::new(), joules: 0.0, in_use: false, loaded: HashMap::new() }
+        Self {
+            info,
+            throttled: false,
+            clocks: Vec::new(),
+            joules: 0.0,
+            in_use: false,
+            soil: Rc::default(),
+            loaded: HashMap::new(),
+        }
     }
 }
 
@@ -220,6 +233,7 @@ impl Bound {
             Some(Fault::Wrong) => output.fill(0x40),
             Some(Fault::WrongAgain) if self.kernel.is_second => output.fill(0x40),
             Some(Fault::Nan) => output.fill(0xff),
+            Some(Fault::Uninitialised) => output.fill(self.kernel.soil.get()),
             Some(Fault::Unwritten) => {
                 // A multiple of 8 bytes, so that no element is half written.
                 let written = output.len() * 3 / 4 / 8 * 8;
@@ -259,7 +273,8 @@ impl Device for FakeDevice {
         let (seed, launches) = (*blake3::hash(code).as_bytes(), Rc::default());
         let before = self.loaded.insert(seed, Rc::downgrade(&launches));
         let is_second = before.is_some_and(|before| before.upgrade().is_some());
-        Ok(Kernel { model, seed, launches, is_second, kept: Rc::default(), from_memory: Rc::default() })
+        let soil = Rc::clone(&self.soil);
+        Ok(Kernel { model, seed, launches, is_second, soil, kept: Rc::default(), from_memory: Rc::default() })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -320,6 +335,11 @@ impl Device for FakeDevice {
             })
             .collect();
         Ok(Bound { kernel: kernel.clone(), pointers, samples: 0 })
+    }
+
+    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
+        self.soil.set(byte);
+        Ok(())
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {

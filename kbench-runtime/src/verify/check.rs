@@ -463,7 +463,7 @@ impl Check<'_> {
                 differences(spec, &[(output, third)], |i| repeats(i) && !same(output, third, i) && !unwritten(i));
             let errors = results.errors(spec, output, self.reference, *index, bad_above);
             let mut errors = errors.ok_or_else(|| no_reference(spec))?;
-            if spec.role == Role::Out && output != third {
+            if output != third {
                 (errors.unwritten, errors.first_unwritten) = count(spec.elements(), unwritten);
             }
             report.outputs.push(errors);

@@ -155,11 +155,7 @@ impl<'a> Pair<'a> {
     }
 
     fn limits(self) -> Limits {
-        match self.dtype {
-            DType::F64 => Limits::NONE,
-            dtype if dtype.is_float() => Limits { largest: dtype.max_finite(), has_infinity: dtype != DType::F8e4m3 },
-            _ => Limits::NONE,
-        }
+        Limits { largest: self.dtype.max_finite(), has_infinity: self.dtype != DType::F8e4m3 }
     }
 
     /// Decodes both. What the output's type cannot hold of the reference ends where the type does.
@@ -251,7 +247,7 @@ pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: 
         sums.reference_squares
     } else {
         // Much smaller than the output: by a scale of its own.
-        Pair { scale: scale_of_reference, output: reference, dtype: wide, ..pair }.total(f64::MAX).reference_squares
+        Pair { scale: scale_of_reference, ..pair }.total(f64::MAX).reference_squares
     };
     let unscaled = |value: f64| bounded(value / pair.scale);
     let mean = |sum: f64, n: u64| if n == 0 { 0.0 } else { sum / n as f64 };
@@ -363,6 +359,47 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_exactly_the_limit_is_not_bad_however_many_there_are() {
+        for n in [1, LANES, LANES + 1, 3 * LANES] {
+            assert_eq!(report(DType::F32, &vec![1.5; n], &vec![1.0; n]).bad, 0);
+            assert_eq!(report(DType::F32, &vec![1.5625; n], &vec![1.0; n]).bad, n as u64);
+        }
+        // The limit is of the numbers, not of what they are scaled to.
+        assert_eq!(report(DType::F64, &[1e250; 9], &[0.9e250; 9]).bad, 9);
+        assert_eq!(report(DType::F64, &[1e-250; 9], &[0.9e-250; 9]).bad, 0);
+    }
+
+    #[test]
+    fn infinity_everywhere_agrees_with_the_same_infinity() {
+        for n in [1, LANES, 2 * LANES + 1] {
+            let got = report(DType::F32, &vec![f64::INFINITY; n], &vec![f64::INFINITY; n]);
+            assert_eq!((got.nonfinite, got.max_abs_err, got.bias, got.rms_err, got.rms_ref), (0, 0.0, 0.0, 0.0, 0.0));
+            assert_eq!(report(DType::F32, &vec![f64::INFINITY; n], &vec![-f64::INFINITY; n]).nonfinite, n as u64);
+        }
+    }
+
+    #[test]
+    fn only_numbers_whose_squares_f64_does_not_hold_are_scaled() {
+        for usual in [0.0, 1.0, 3.0, 1e119, 1e-119] {
+            assert_eq!(scale_for(usual).to_bits(), 1.0_f64.to_bits(), "{usual}");
+        }
+        for extreme in [1e121, 1e-121, 1e300, 1e-300] {
+            let scaled: f64 = scale_for(extreme) * extreme;
+            assert!((1.0..2.0).contains(&scaled), "{extreme}");
+        }
+    }
+
+    #[test]
+    fn a_reference_in_single_precision_is_read_as_such_beside_a_huge_output() {
+        let spec =
+            TensorSpec { name: "o".into(), dtype: DType::F64, dims: vec![4], role: Role::Out, source: Source::None };
+        let (output, reference) =
+            (codec::encode(DType::F64, &[1e250; 4]), codec::encode(DType::F32, &[1.0, 2.0, 3.0, 4.0]));
+        let got = with_reference(&spec, &output, DType::F32, &reference, 0.5);
+        assert!((got.rms_ref - 7.5_f64.sqrt()).abs() < 1e-12 && got.bad == 4, "{got:?}");
+    }
+
+    #[test]
     fn errors_are_as_relative_at_the_ends_of_f64_as_in_its_middle() {
         let (output, reference): (Vec<f64>, Vec<f64>) =
             (0..100).map(|i| (f64::from(i).cos() * (1.0 + 1e-3 * f64::from(i % 3)), f64::from(i).cos())).unzip();
@@ -390,6 +427,11 @@ mod tests {
         let (output, reference) = (bytes([i64::MAX - 1, 5]), bytes([i64::MAX, 5]));
         let got = with_reference(&spec, &output, DType::I64, &reference, 0.5);
         assert_eq!((got.max_abs_err, got.max_abs_err_at, got.bad, got.bias), (1.0, 0, 1, -0.5));
+        let got = with_reference(&spec, &bytes([-1, 5]), DType::I64, &bytes([1, 5]), 0.5);
+        assert_eq!((got.max_abs_err, got.bias), (2.0, -1.0), "signed");
+        let spec = TensorSpec { dtype: DType::U64, ..spec };
+        let got = with_reference(&spec, &bytes([-1, 5]), DType::U64, &bytes([-2, 6]), 0.5);
+        assert_eq!((got.max_abs_err, got.bias, got.bad), (1.0, 0.0, 2), "unsigned");
     }
 
     #[test]

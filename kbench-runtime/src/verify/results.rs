@@ -106,5 +106,9 @@ mod tests {
         }
         assert_eq!(cache.comparisons.len(), 4);
         assert!(cache.errors(&spec, &output(0), &zeros, 0, 0.5).is_none());
+        for limit in 0..COMPARISONS + 10 {
+            cache.errors(&spec, &output(0), &zeros, 3, limit as f64);
+        }
+        assert_eq!(cache.comparisons.len(), COMPARISONS, "the latest ones are kept");
     }
 }

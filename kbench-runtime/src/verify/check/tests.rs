@@ -4,6 +4,7 @@ use crate::device::fake::FakeDevice;
 use crate::protocol::{Bytes, OutOfBounds, Source};
 use crate::testing::{self, FakeCase};
 
+mod again;
 mod depth;
 
 fn fake(fault: &str) -> Result<SeedReport, Failure> {
