@@ -309,6 +309,55 @@ mod tests {
     }
 
     #[test]
+    fn each_look_may_be_wrong_less_often_and_all_together_as_often_as_stated() {
+        let wild: Vec<f64> = (0..10_000).map(|i| 1.0 + f64::from(i * 7 % 10)).collect();
+        let mut stopping = Stopping::new(4, Some(UNTIL), 1);
+        assert_eq!((stopping.fewest(), stopping.next()), (4, 4));
+        for (look, next) in [6, 9, 14, 21].into_iter().enumerate() {
+            let look = look as f64 + 1.0;
+            assert!((stopping.error() - ERROR / (look * (look + 1.0))).abs() < 1e-15);
+            assert_eq!(stopping.look(&[&wild[..stopping.next()]]), Look::Continue);
+            assert_eq!((stopping.fewest(), stopping.next()), (4, next), "half as many again");
+        }
+    }
+
+    #[test]
+    fn halves_may_differ_by_twice_the_precision_and_no_more() {
+        let halves = |apart: f64| -> Vec<f64> {
+            let half = |value: f64| [vec![value; 26], vec![100.0; 24]].concat();
+            [half(100.0 - apart / 2.0), half(100.0 + apart / 2.0)].concat()
+        };
+        let stopping = Stopping::new(100, Some(UNTIL), 1);
+        assert!(stopping.is_converged(&halves(0.98)) && !stopping.is_converged(&halves(1.02)));
+    }
+
+    #[test]
+    fn ratios_that_come_in_stretches_tell_less() {
+        let ones = vec![1.0; 100];
+        let ratio = |above| if above { 1.004 } else { 0.996 };
+        let in_turn: Vec<f64> = (0..100).map(|i| ratio(i % 2 == 0)).collect();
+        let in_stretches: Vec<f64> = (0..100).map(|i| ratio(i < 50)).collect();
+        let stopping = Stopping::new(100, Some(UNTIL), 2);
+        assert!(stopping.are_compared(&[&ones, &in_turn]) && !stopping.are_compared(&[&ones, &in_stretches]));
+    }
+
+    #[test]
+    fn a_race_is_looked_at_early_and_seldom() {
+        let looks: Vec<usize> = (0..100).filter(|&taken| is_race_look(taken)).collect();
+        assert_eq!(looks, [3, 5, 7, 10, 15, 22, 33, 50, 75]);
+    }
+
+    #[test]
+    fn a_race_is_not_lost_at_its_margins() {
+        for (few, margin) in EARLY {
+            assert!(!is_clearly_above(&vec![100.0 * margin; few], 100.0));
+            assert!(is_clearly_above(&vec![100.001 * margin; few], 100.0));
+        }
+        assert!(!is_clearly_above(&[1000.0 * RACE_MARGIN; 10], 1000.0));
+        assert!(!is_clearly_above(&[1019.0; 10], 1000.0) && is_clearly_above(&[1021.0; 10], 1000.0));
+    }
+
+    #[test]
     fn races_are_lost_by_what_is_clearly_slower() {
         let around = |centre: f64| -> Vec<f64> { (0..10).map(|i| centre + 0.1 * f64::from(i)).collect() };
         assert!(is_clearly_above(&around(103.0), 100.0));

@@ -1,5 +1,7 @@
 //! Tests of the statistics.
 
+#![allow(clippy::float_cmp)]
+
 use super::*;
 use proptest::prelude::*;
 use rand_distr::StandardNormal;
@@ -189,6 +191,73 @@ fn few_rounds_claim_little() {
     assert!(torn.low < 1.0 && torn.ratio > 1.15, "{torn:?}");
     let summary = Summary::of(&[1.0, 2.0, 9.0]).unwrap();
     assert_eq!((summary.p50_low, summary.p50_high), (1.0, 9.0));
+}
+
+#[test]
+fn the_range_is_the_interval_below_twenty_rounds_and_no_more_from_there_on() {
+    for n in [7, 19, 20, 40] {
+        // A ramp in a shuffled order: neighbours are independent.
+        let samples: Vec<f64> = (0..n).map(|i| 100.0 + (i * 11 % n) as f64).collect();
+        let (ones, n) = (vec![1.0; n], n as f64);
+        let is_range = |low: f64, high: f64| (low - 100.0).abs() < 1e-9 && (high - (99.0 + n)).abs() < 1e-9;
+        let summary = Summary::of(&samples).unwrap();
+        let paired = Speedup::of(&samples, &ones).unwrap();
+        let unpaired = Speedup::unpaired(&samples, &ones).unwrap();
+        assert_eq!(is_range(summary.p50_low, summary.p50_high), n < 20.0, "{summary:?}");
+        assert_eq!(is_range(paired.low, paired.high), n < 20.0, "{paired:?}");
+        assert_eq!(is_range(unpaired.low, unpaired.high), n < 20.0, "{unpaired:?}");
+    }
+    // Unpaired, the ends are the best of one side over the worst of the other.
+    let few = Speedup::unpaired(&[8.0, 9.0, 10.0, 11.0, 12.0, 13.0], &[4.0, 4.2, 4.4, 4.6, 4.8, 5.0]).unwrap();
+    assert_eq!((few.low, few.high), (8.0 / 5.0, 13.0 / 4.0));
+}
+
+#[test]
+fn medians_of_resamples_lie_around_the_median_as_far_as_so_many_draws_allow() {
+    let sorted: Vec<f64> = (0..1000).map(|i| f64::from(i) / 999.0).collect();
+    for draws in [4, 5, 6, 7, 8, 9, 50, 51] {
+        let medians = resampled_medians(&sorted, draws, &mut ChaCha8Rng::seed_from_u64(3));
+        let mean = medians.iter().sum::<f64>() / RESAMPLES as f64;
+        let variance = medians.iter().map(|median| (median - mean).powi(2)).sum::<f64>() / RESAMPLES as f64;
+        // Of an odd number of uniform draws it is exactly 1 / 4 (m + 2); the middle of two varies a little less.
+        let exact = 0.25 / (draws as f64 + 2.0);
+        assert!((mean - 0.5).abs() < 0.012, "{draws}: {mean}");
+        let least = if draws % 2 == 1 { 0.9 } else { 0.75 };
+        assert!((least * exact..1.1 * exact).contains(&variance), "{draws}: {variance} {exact}");
+    }
+}
+
+#[test]
+fn the_ends_leave_two_and_a_half_percent_on_each_side() {
+    let mut values: Vec<f64> = (0..=1000).rev().map(f64::from).collect();
+    let (low, high) = ends(&mut values);
+    assert!((low - 25.0).abs() < 1e-9 && (high - 975.0).abs() < 1e-9, "{low} {high}");
+}
+
+#[test]
+fn a_quarter_on_each_side_of_the_middle_half_says_nothing() {
+    assert_eq!([middle_half(&[-9e9, 0.0, 1.0, 2.0, 3.0, 4.0, 1e9, 9e9], &[1; 8])], [2.5]);
+    // The same values, some of them counted more than once.
+    assert_eq!([middle_half(&[-9e9, 1.0, 3.0, 9e9], &[2, 1, 3, 2])], [2.5]);
+    assert_eq!([middle_half(&[1.0, 2.0, 3.0], &[1; 3])], [2.0]);
+}
+
+#[test]
+fn a_time_of_zero_is_no_time() {
+    let (times, mut zero) = ([1.0; 8], [1.0; 8]);
+    zero[5] = 0.0;
+    for (left, right) in [(&times, &zero), (&zero, &times)] {
+        assert_eq!(Speedup::of(left, right), None);
+        assert_eq!(Speedup::ratio_of(left, right), None);
+        assert_eq!(Speedup::unpaired(left, right), None);
+    }
+    assert!(Speedup::ratio_of(&times, &times).is_some());
+}
+
+#[test]
+fn of_a_time_that_is_all_slack_a_tenth_is_left() {
+    let shortened = |slack| Samples { times: &[100.0, 200.0], slack }.shortened();
+    assert_eq!([shortened(30.0), shortened(95.0), shortened(1e9)], [[70.0, 170.0], [10.0, 105.0], [10.0, 20.0]]);
 }
 
 proptest! {
