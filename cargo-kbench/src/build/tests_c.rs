@@ -1,9 +1,12 @@
 //! The C backend and the cache, with the C compiler of this machine.
+//!
+//! Longer than 400 lines: the tests share one package, whose files they change.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
+use kbench_runtime::dtype::DType;
 use object::{Object as _, ObjectSymbol as _};
 
 use super::*;

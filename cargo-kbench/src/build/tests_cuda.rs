@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use kbench_runtime::dtype::DType;
+
 use super::occupancy::{Demand, compute_capability, occupancy};
 use super::*;
 

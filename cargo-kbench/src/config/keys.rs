@@ -1,5 +1,7 @@
 //! Every key of the table: its name, its type and what it means. This one list finds unknown keys and wrong types,
 //! knows which tables inherit, and is what the JSON schema is generated from.
+//!
+//! Longer than 400 lines: it is one table, a line a key.
 
 use super::keys::Kind::{
     Any, Bool, Choice, ChoiceOr, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within,

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::CacheMode;
+
 use super::*;
 use crate::space::Layer;
 

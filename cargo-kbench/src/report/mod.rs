@@ -30,6 +30,7 @@ pub mod sampling;
 pub mod style;
 pub mod table;
 pub mod terminal;
+pub mod tuned;
 
 pub use output::{Finding, Format, Output};
 

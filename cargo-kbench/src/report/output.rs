@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::terminal::{self, Terminal};
+use super::terminal::Terminal;
 use super::{Verbosity, json, out, outln};
 use crate::audit::{Audited, Report};
 use crate::compare::FileDiff;
@@ -160,7 +160,7 @@ impl Output {
                 out!("{}", report::compare::compared(diff, threshold, is_verbose));
             }
             Finding::Tuned(tuned, kernel, path, flags) => {
-                out!("{}", terminal::tuned(tuned, kernel, path, flags, verbosity));
+                out!("{}", report::tuned::tuned(tuned, kernel, path, flags, verbosity));
             }
             Finding::Portfolio(portfolio) => out!("{}", report::portfolio::portfolio(portfolio)),
             Finding::AllReplayed(all, overall, options) => {

@@ -1,3 +1,5 @@
+//! Longer than 400 lines: all strategies are held to the same rules.
+
 // What is compared is exact by construction.
 #![allow(clippy::float_cmp)]
 

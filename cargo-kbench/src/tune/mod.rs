@@ -27,6 +27,7 @@ mod pipeline;
 pub mod portfolio;
 mod proposals;
 pub mod proposer;
+mod rejects;
 mod search;
 mod tie;
 pub mod warm;

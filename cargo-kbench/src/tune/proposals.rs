@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::TuneOptions;
 use super::pipeline::CompileTimes;
+use super::rejects::{rejects, short};
 use super::search::{Search, Tried};
 use crate::config::{Backend, Kernel};
 use crate::evaluate::{BuildOutcome, Race, evaluate, try_build};
@@ -27,13 +28,6 @@ use crate::search::EVALUATIONS;
 use crate::space::Variant;
 use crate::tune::proposer::Proposer;
 use crate::tune::proposer::protocol::{self, LONGEST, Propose, Refused, Status, Verdict};
-
-/// Rejects that are told in a round, and those of one reason.
-const REJECTS: usize = 16;
-const REJECTS_ALIKE: usize = 3;
-
-/// Most bytes of what a compiler or a sanitizer wrote that are told.
-const OUTPUT: usize = 8192;
 
 /// The rounds of one proposer.
 pub(super) struct Proposals<'r> {
@@ -352,33 +346,6 @@ fn build(builder: &Builder<'_>, proposal: &Candidate) -> Result<(BuildOutcome, D
     let outcome = try_build(builder, proposal)?;
     // A compiler that died of Ctrl-C is no verdict on the source.
     if is_interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((outcome, began.elapsed())) }
-}
-
-/// Of what was rejected, some for each reason.
-fn rejects(tried: &[Tried]) -> Vec<protocol::Reject> {
-    let mut alike = BTreeMap::new();
-    let rejects = tried.iter().filter_map(|tried| {
-        let rejection = tried.evaluation.rejection()?;
-        let number = alike.entry((rejection.gate, rejection.code)).or_insert(0);
-        *number += 1;
-        (*number <= REJECTS_ALIKE).then(|| protocol::Reject {
-            toggles: tried.evaluation.toggles.clone(),
-            source: tried.evaluation.source.clone(),
-            rejection: short(rejection.clone()),
-        })
-    });
-    rejects.take(REJECTS).collect()
-}
-
-/// A rejection without too much of what a tool wrote.
-fn short(mut rejection: crate::record::evaluation::Rejection) -> crate::record::evaluation::Rejection {
-    if let Some(output) = &mut rejection.output
-        && output.len() > OUTPUT
-    {
-        let end = (0..=OUTPUT).rev().find(|&end| output.is_char_boundary(end)).unwrap_or(0);
-        output.truncate(end);
-    }
-    rejection
 }
 
 fn verdict(name: String, hash: String, status: Status) -> Verdict {

@@ -9,7 +9,7 @@ use crate::config::{Kernel, Level, Package, Project};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
-use crate::report::{self, Finding, Output, Verbosity, terminal};
+use crate::report::{self, Finding, Output, Verbosity, tuned};
 use crate::space::Variant;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, TuneOptions, per_shape};
@@ -172,7 +172,7 @@ impl<'a> Tuning<'a> {
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
         self.output.show(&Finding::Tuned(&tuned, kernel, &path, self.flags));
-        self.output.status_from(Verbosity::Verbose, "Spent", terminal::spent(&tuned.spent));
+        self.output.status_from(Verbosity::Verbose, "Spent", tuned::spent(&tuned.spent));
         let seconds = tuned.seconds;
         self.output.status("Finished", format_args!("in {seconds:.1} s; journal in {}", journal.display()));
         // Only now: what was found is told, whether it can be kept or not.

@@ -1,5 +1,6 @@
 //! The correctness gate: what is tried by default, and what else the table may ask for.
 
+use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Pattern;
 
 use super::*;

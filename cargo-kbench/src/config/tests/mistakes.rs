@@ -1,4 +1,6 @@
 //! Mistakes and how they are drawn.
+//!
+//! Longer than 400 lines: each mistake stands beside the error that is drawn for it.
 
 use super::*;
 

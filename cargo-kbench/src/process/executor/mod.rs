@@ -4,21 +4,22 @@
 //! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Mutation, Reference, Request,
-    SeedReport, Source, Stage, TensorSpec, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
+    Source, Stage, TensorSpec, TimeJob, Timing,
 };
 
+pub use options::{ExecutorError, WorkerOptions};
 pub use tool::Watched;
 pub(crate) use worker::{Heard, WaitError, Worker};
 
 mod answer;
 mod line;
+mod options;
 mod tool;
 mod worker;
 
@@ -32,50 +33,6 @@ pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 const WORDS: usize = 20;
 /// How often a wait looks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
-
-/// Why a job has no result.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecutorError {
-    /// The worker found no device.
-    #[error("{0}")]
-    NoDevice(String),
-    /// The worker could not be started at all.
-    #[error("could not start the worker `{command}`: {message}")]
-    Start {
-        /// The command.
-        command: String,
-        /// Why.
-        message: String,
-    },
-    /// The user pressed Ctrl-C.
-    #[error("interrupted")]
-    Interrupted,
-    /// The job failed: data, not an error of the run.
-    #[error("{failure}")]
-    Job {
-        /// Index of the case that failed.
-        case: usize,
-        /// Why.
-        failure: Failure,
-    },
-}
-
-/// How to start a worker.
-#[derive(Debug, Clone)]
-pub struct WorkerOptions {
-    /// Command prefix; empty: here.
-    pub runner: Vec<String>,
-    /// Command prefix after it: a tool that watches the worker; empty: none.
-    pub tool: Vec<String>,
-    /// Kind of device.
-    pub device: DeviceKind,
-    /// Index of the device.
-    pub index: u32,
-    /// Folder for reference results.
-    pub cache: PathBuf,
-    /// What an audit makes it do wrong.
-    pub mutation: Option<Mutation>,
-}
 
 /// A supervised worker.
 pub struct Executor {
@@ -361,20 +318,6 @@ enum JobEnd {
     Died((usize, Failure)),
     /// Somebody else ended or stopped it.
     Lost((usize, Failure)),
-}
-
-impl WorkerOptions {
-    fn command(&self) -> std::io::Result<Vec<OsString>> {
-        let mut words: Vec<OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
-        words.push(std::env::current_exe()?.into_os_string());
-        words.extend(["kbench".into(), "worker".into()]);
-        Ok(words)
-    }
-
-    fn describe(&self) -> String {
-        let words = self.command().unwrap_or_default();
-        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-    }
 }
 
 /// How long a worker may be silent in a stage.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::Path;
 
 use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind};
 use kbench_runtime::stats::Speedup;
@@ -11,30 +9,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Timing;
-use crate::file::{self, in_context};
 use crate::record::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, SourceRecord, TimingRecord};
 use crate::record::objective::{ObjectiveRecord, ObjectiveValue};
 use crate::space::Settings;
 
+mod elite_file;
 mod portfolio;
+
+pub use elite_file::EliteFile;
 
 pub use portfolio::{MeasuredVariant, PortfolioRecord, ServedShape};
 
 /// The version of the file.
 pub const VERSION: u32 = 1;
-
-/// The whole file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EliteFile {
-    /// Version of this format.
-    pub version: u32,
-    /// One entry for each kernel, device and shape that was tuned.
-    pub kernels: Vec<EliteEntry>,
-    /// One for each kernel and device that was tuned shape by shape.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub covers: Vec<PortfolioRecord>,
-}
 
 /// What tuning one kernel on one device at one shape found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -305,199 +292,5 @@ impl From<&Timing> for TimingSettings {
     }
 }
 
-impl EliteFile {
-    /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
-    /// never overwritten unread.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
-            }
-            Err(error) => return Err(in_context(path, &error)),
-        };
-        let invalid = |message: String| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{}: {message}; move it away to start a new one", path.display()),
-            )
-        };
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version == u64::from(VERSION) => {}
-            Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
-            None => return Err(invalid("not an elite file".to_owned())),
-        }
-        // From the text once more: a `Value` would not keep the order of the toggles.
-        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
-    }
-
-    /// The toggles of the winner of a kernel on a device at a shape, where that is no proposal.
-    pub fn winner(&self, package: &str, kernel: &str, device: &str, shape: &str) -> Option<Settings> {
-        let entry = self.kernels.iter().find(|entry| {
-            (&*entry.package, &*entry.kernel, &*entry.device.name, &*entry.shape) == (package, kernel, device, shape)
-        })?;
-        entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
-    }
-
-    /// Replaces the entry of the same package, kernel, device and shape, or adds it.
-    pub fn insert(&mut self, entry: EliteEntry) {
-        let same = |other: &EliteEntry| {
-            other.package == entry.package
-                && other.kernel == entry.kernel
-                && other.device.name == entry.device.name
-                && other.shape == entry.shape
-        };
-        match self.kernels.iter_mut().find(|other| same(other)) {
-            Some(old) => *old = entry,
-            None => self.kernels.push(entry),
-        }
-    }
-
-    /// Replaces what is known of the same kernel on the same device, or adds it.
-    pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
-        self.covers.retain(|other| {
-            (&other.package, &other.kernel, &other.device.name)
-                != (&portfolio.package, &portfolio.kernel, &portfolio.device.name)
-        });
-        self.covers.push(portfolio);
-    }
-
-    /// Changes the file at `path`, one process at a time.
-    pub fn change(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
-        let path = file::followed(path)?;
-        let _lock = file::Lock::of(&path)?;
-        let mut file = Self::read(&path)?;
-        change(&mut file);
-        file.write(&path)
-    }
-
-    /// An error where an entry could not be added to the file at `path`.
-    pub fn check(path: &Path) -> io::Result<()> {
-        Self::read(path)?;
-        // A target directory that is new may lie in a folder that is.
-        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        folder
-            .and_then(|()| file::check_writable(path))
-            .map_err(|error| io::Error::new(error.kind(), format!("results could not be kept: {error}")))
-    }
-
-    /// Writes the file whole or not at all.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use kbench_runtime::stats::Summary;
-
-    use super::*;
-
-    pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
-        EliteEntry {
-            package: "p".into(),
-            kernel: kernel.into(),
-            device: DeviceRecord {
-                kind: "fake".into(),
-                name: "model".into(),
-                driver: String::new(),
-                compute_capability: None,
-                multiprocessors: 1,
-                clock_khz: 0,
-            },
-            shape: shape.into(),
-            dims: BTreeMap::from([("N".into(), 64)]),
-            timing: (&Timing::default()).into(),
-            elite: vec![],
-            baselines: vec![],
-            unavailable: BTreeMap::new(),
-            search: SearchRecord {
-                strategy: "evo".into(),
-                seed: 0,
-                objectives: vec![],
-                space: Some(64),
-                evaluated,
-                recalled: 0,
-                rejected: BTreeMap::new(),
-                dead_toggles: vec![],
-                proposer: None,
-                noise_floor: Some(0.004),
-                tie: None,
-                warm_start: vec![],
-            },
-            date: "2026-01-01T00:00:00Z".into(),
-            kbench: "0.1.0".into(),
-        }
-    }
-
-    #[test]
-    fn the_committed_schema_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/elite.schema.json");
-        let current = serde_json::to_string_pretty(&schemars::schema_for!(EliteFile)).unwrap() + "\n";
-        if std::env::var_os("KBENCH_UPDATE").is_some() {
-            std::fs::write(path, &current).unwrap();
-        }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
-    }
-
-    #[test]
-    fn entries_of_other_kernels_and_shapes_survive() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("elite.json");
-        let mut file = EliteFile::read(&path).unwrap();
-        file.insert(entry("a", "small", 1));
-        file.insert(entry("a", "large", 2));
-        file.insert(entry("b", "small", 3));
-        file.write(&path).unwrap();
-        let mut file = EliteFile::read(&path).unwrap();
-        file.insert(entry("a", "large", 9));
-        file.write(&path).unwrap();
-        let read = EliteFile::read(&path).unwrap();
-        let evaluated: Vec<u64> = read.kernels.iter().map(|entry| entry.search.evaluated).collect();
-        assert_eq!(evaluated, [1, 9, 3]);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
-    }
-
-    #[test]
-    fn an_infinite_ratio_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("elite.json");
-        let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
-        let mut entry = entry("a", "small", 1);
-        entry.elite.push(EliteVariant {
-            rank: 1,
-            toggles: Settings::default(),
-            source: None,
-            timing: TimingRecord {
-                shape: "small".into(),
-                summary: Summary::of(&[5e-324; 3]).unwrap(),
-                batch: 1,
-                clock: "fake".into(),
-                sampling: None,
-            },
-            more_timings: vec![],
-            objectives: vec![],
-            front: false,
-            speedups: BTreeMap::from([("default".into(), infinite)]),
-            errors: vec![],
-            builds: vec![],
-        });
-        let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
-        written.write(&path).unwrap();
-        assert_eq!(EliteFile::read(&path).unwrap(), written);
-    }
-
-    #[test]
-    fn a_file_that_is_not_understood_is_an_error_and_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("elite.json");
-        for (text, message) in [("{", "EOF"), ("[]", "not an elite file"), (r#"{"version": 2}"#, "version 2")] {
-            std::fs::write(&path, text).unwrap();
-            let error = EliteFile::read(&path).unwrap_err().to_string();
-            assert!(error.contains(message) && error.contains("elite.json"), "{error}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,58 @@
+//! What outputs are compared with, and what times are compared with.
+
+use kbench_runtime::dtype::DType;
+
+use super::{CorrectnessLimits, Implementation, Place};
+use crate::space::Variant;
+
+/// What outputs are compared with.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// What it is. Every floating-point tensor is handed to it as `precision`.
+    pub kind: ReferenceKind,
+    /// `F64` (default) or `F32`.
+    pub precision: DType,
+    /// Where the table says it, or of what it does not.
+    pub place: Place,
+}
+
+/// The kinds of reference.
+#[derive(Debug, Clone)]
+pub enum ReferenceKind {
+    /// A function.
+    Function(Box<Implementation>),
+    /// `{ command = […] }`: a program and its arguments, started in the package's folder.
+    Command(Vec<String>),
+}
+
+/// What a kernel is timed against.
+#[derive(Debug, Clone)]
+pub struct Baseline {
+    /// Its name: the key in `baselines`.
+    pub name: String,
+    /// What it is.
+    pub kind: BaselineKind,
+}
+
+/// The kinds of baseline.
+#[derive(Debug, Clone)]
+pub enum BaselineKind {
+    /// `{ toggles = {…} }`: a variant of the same kernel; toggles not named have their default value.
+    Variant(Variant),
+    /// `{ kernel = "name" }`: another kernel of the same table, at its default and the shape of the same name.
+    Kernel(String),
+    /// `{ source = …, entry = … }`: another function over the same tensors; what it leaves out is the kernel's own.
+    Implementation(Box<Implementation>),
+    /// `{ command = […] }`: a program.
+    Command(ProgramBaseline),
+}
+
+/// A program that is measured beside the kernel.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ProgramBaseline {
+    /// The program and its arguments; started in the package's folder.
+    pub command: Vec<String>,
+    /// Limits of its errors against the kernel's reference; `None`: those of the kernel. A program that reads what the kernel's
+    /// inputs were quantised from needs wider ones.
+    pub correctness: Option<CorrectnessLimits>,
+}

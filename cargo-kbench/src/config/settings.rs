@@ -1,0 +1,82 @@
+//! How a kernel is measured and searched.
+
+use kbench_runtime::protocol::CacheMode;
+
+/// How a kernel is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// Untimed launches first; 20.
+    pub warmup: u32,
+    /// Samples at least; 100.
+    pub iterations: u32,
+    /// Half-width of the interval of p50, as a share of p50, that ends sampling; 0.005.
+    pub precision: f64,
+    /// Most seconds of sampling, for each kernel that is measured; 2.
+    pub max_seconds: f64,
+    /// State of the cache before each sample; cold.
+    pub cache: CacheMode,
+    /// Deadline of one kernel launch or sample, in seconds; 30.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            warmup: 20,
+            iterations: 100,
+            precision: 0.005,
+            max_seconds: 2.0,
+            cache: CacheMode::Cold,
+            timeout_seconds: 30,
+        }
+    }
+}
+
+/// How a kernel is searched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    /// The strategy's name; `auto`.
+    pub strategy: StrategyName,
+    /// How many of the best are kept; 3.
+    pub elite: usize,
+    /// Seed of the strategy.
+    pub seed: u64,
+    /// Most variants evaluated; `None` is no limit.
+    pub evaluations: Option<u64>,
+    /// Most seconds; `None` is no limit.
+    pub seconds: Option<u64>,
+    /// Index into [`Kernel::shapes`] of the shape that the objective is measured on; the first by default.
+    pub shape: usize,
+    /// The program, and its arguments, that hands in sources as variants; started in the package's folder.
+    pub proposer: Option<Vec<String>>,
+}
+
+/// The strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum StrategyName {
+    /// A model of the space proposes what may be faster.
+    Auto,
+    /// The two-layer elite traverse.
+    Evo,
+    /// At random.
+    Random,
+    /// Simulated annealing.
+    Annealing,
+    /// A genetic algorithm.
+    Genetic,
+    /// Every variant.
+    Exhaustive,
+}
+
+impl StrategyName {
+    /// All, by their names in the table.
+    pub const ALL: [(&str, StrategyName); 6] = [
+        ("auto", StrategyName::Auto),
+        ("evo", StrategyName::Evo),
+        ("random", StrategyName::Random),
+        ("annealing", StrategyName::Annealing),
+        ("genetic", StrategyName::Genetic),
+        ("exhaustive", StrategyName::Exhaustive),
+    ];
+}

@@ -1,0 +1,103 @@
+//! Declared tensors and their first contents.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::{Role, Source};
+
+use super::Place;
+use crate::expr::Expr;
+
+/// A declared tensor.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Its name: the key in `tensors`.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Where the table says it.
+    pub place: Place,
+    /// Sizes, outermost first.
+    pub dims: Vec<Expr>,
+    /// How the kernel uses it.
+    pub role: Role,
+    /// Where its first contents come from.
+    pub init: Init,
+}
+
+/// Where a tensor's first contents come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// `{ normal = { mean, std } }`; the default of a floating-point input (mean 0, std 1).
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// `{ uniform = { low, high } }`, over `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// `{ integers = { low, high } }`, both ends included; the default of an integer input (0 to 15).
+    Integers {
+        /// Smallest.
+        low: i64,
+        /// Largest.
+        high: i64,
+    },
+    /// `{ arange = { start, step } }`.
+    Arange {
+        /// First.
+        start: f64,
+        /// Difference of neighbours.
+        step: f64,
+    },
+    /// `{ constant = value }`.
+    Constant(f64),
+    /// `{ file = "x.npy" }` or `{ file = "x.safetensors", tensor = "name" }`.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// Name in a `.safetensors` file.
+        tensor: Option<String>,
+    },
+    /// `quantize = { from, scale }`.
+    Quantize {
+        /// Index of the tensor with the values.
+        from: usize,
+        /// Index of the tensor that receives the scales.
+        scale: usize,
+        /// For each dimension of the scale tensor, the dimension of `from` with the same expression.
+        scale_dims: Vec<usize>,
+    },
+    /// Written by another tensor's `quantize`.
+    Scale,
+    /// An output or scratch.
+    None,
+}
+
+impl Init {
+    /// The same for the worker. `files` holds the hash of each tensor file; one that is not in it has an empty hash.
+    pub fn source(&self, files: &HashMap<PathBuf, String>) -> Source {
+        match self {
+            Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
+            Init::Uniform { low, high } => Source::Uniform { low: *low, high: *high },
+            Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
+            Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
+            Init::Constant(value) => Source::Constant(*value),
+            Init::File { path, tensor } => {
+                Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
+            }
+            Init::Quantize { from, scale, scale_dims } => {
+                Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
+            }
+            Init::Scale => Source::Scale,
+            Init::None => Source::None,
+        }
+    }
+}

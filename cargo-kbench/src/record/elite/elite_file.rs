@@ -1,0 +1,107 @@
+//! The file `elite.json`.
+
+use std::io;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{EliteEntry, PortfolioRecord, VERSION};
+use crate::file::{self, in_context};
+use crate::space::Settings;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EliteFile {
+    /// Version of this format.
+    pub version: u32,
+    /// One entry for each kernel, device and shape that was tuned.
+    pub kernels: Vec<EliteEntry>,
+    /// One for each kernel and device that was tuned shape by shape.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covers: Vec<PortfolioRecord>,
+}
+
+impl EliteFile {
+    /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
+    /// never overwritten unread.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
+            }
+            Err(error) => return Err(in_context(path, &error)),
+        };
+        let invalid = |message: String| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {message}; move it away to start a new one", path.display()),
+            )
+        };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
+            None => return Err(invalid("not an elite file".to_owned())),
+        }
+        // From the text once more: a `Value` would not keep the order of the toggles.
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// The toggles of the winner of a kernel on a device at a shape, where that is no proposal.
+    pub fn winner(&self, package: &str, kernel: &str, device: &str, shape: &str) -> Option<Settings> {
+        let entry = self.kernels.iter().find(|entry| {
+            (&*entry.package, &*entry.kernel, &*entry.device.name, &*entry.shape) == (package, kernel, device, shape)
+        })?;
+        entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
+    }
+
+    /// Replaces the entry of the same package, kernel, device and shape, or adds it.
+    pub fn insert(&mut self, entry: EliteEntry) {
+        let same = |other: &EliteEntry| {
+            other.package == entry.package
+                && other.kernel == entry.kernel
+                && other.device.name == entry.device.name
+                && other.shape == entry.shape
+        };
+        match self.kernels.iter_mut().find(|other| same(other)) {
+            Some(old) => *old = entry,
+            None => self.kernels.push(entry),
+        }
+    }
+
+    /// Replaces what is known of the same kernel on the same device, or adds it.
+    pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
+        self.covers.retain(|other| {
+            (&other.package, &other.kernel, &other.device.name)
+                != (&portfolio.package, &portfolio.kernel, &portfolio.device.name)
+        });
+        self.covers.push(portfolio);
+    }
+
+    /// Changes the file at `path`, one process at a time.
+    pub fn change(path: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let path = file::followed(path)?;
+        let _lock = file::Lock::of(&path)?;
+        let mut file = Self::read(&path)?;
+        change(&mut file);
+        file.write(&path)
+    }
+
+    /// An error where an entry could not be added to the file at `path`.
+    pub fn check(path: &Path) -> io::Result<()> {
+        Self::read(path)?;
+        // A target directory that is new may lie in a folder that is.
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder
+            .and_then(|()| file::check_writable(path))
+            .map_err(|error| io::Error::new(error.kind(), format!("results could not be kept: {error}")))
+    }
+
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+}

@@ -1,0 +1,110 @@
+use kbench_runtime::stats::Summary;
+
+use super::*;
+
+pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
+    EliteEntry {
+        package: "p".into(),
+        kernel: kernel.into(),
+        device: DeviceRecord {
+            kind: "fake".into(),
+            name: "model".into(),
+            driver: String::new(),
+            compute_capability: None,
+            multiprocessors: 1,
+            clock_khz: 0,
+        },
+        shape: shape.into(),
+        dims: BTreeMap::from([("N".into(), 64)]),
+        timing: (&Timing::default()).into(),
+        elite: vec![],
+        baselines: vec![],
+        unavailable: BTreeMap::new(),
+        search: SearchRecord {
+            strategy: "evo".into(),
+            seed: 0,
+            objectives: vec![],
+            space: Some(64),
+            evaluated,
+            recalled: 0,
+            rejected: BTreeMap::new(),
+            dead_toggles: vec![],
+            proposer: None,
+            noise_floor: Some(0.004),
+            tie: None,
+            warm_start: vec![],
+        },
+        date: "2026-01-01T00:00:00Z".into(),
+        kbench: "0.1.0".into(),
+    }
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/elite.schema.json");
+    let current = serde_json::to_string_pretty(&schemars::schema_for!(EliteFile)).unwrap() + "\n";
+    if std::env::var_os("KBENCH_UPDATE").is_some() {
+        std::fs::write(path, &current).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
+}
+
+#[test]
+fn entries_of_other_kernels_and_shapes_survive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("elite.json");
+    let mut file = EliteFile::read(&path).unwrap();
+    file.insert(entry("a", "small", 1));
+    file.insert(entry("a", "large", 2));
+    file.insert(entry("b", "small", 3));
+    file.write(&path).unwrap();
+    let mut file = EliteFile::read(&path).unwrap();
+    file.insert(entry("a", "large", 9));
+    file.write(&path).unwrap();
+    let read = EliteFile::read(&path).unwrap();
+    let evaluated: Vec<u64> = read.kernels.iter().map(|entry| entry.search.evaluated).collect();
+    assert_eq!(evaluated, [1, 9, 3]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn an_infinite_ratio_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("elite.json");
+    let infinite = Speedup { ratio: f64::INFINITY, low: 2.0, high: f64::INFINITY };
+    let mut entry = entry("a", "small", 1);
+    entry.elite.push(EliteVariant {
+        rank: 1,
+        toggles: Settings::default(),
+        source: None,
+        timing: TimingRecord {
+            shape: "small".into(),
+            summary: Summary::of(&[5e-324; 3]).unwrap(),
+            batch: 1,
+            clock: "fake".into(),
+            sampling: None,
+        },
+        more_timings: vec![],
+        objectives: vec![],
+        front: false,
+        speedups: BTreeMap::from([("default".into(), infinite)]),
+        errors: vec![],
+        builds: vec![],
+    });
+    let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
+    written.write(&path).unwrap();
+    assert_eq!(EliteFile::read(&path).unwrap(), written);
+}
+
+#[test]
+fn a_file_that_is_not_understood_is_an_error_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("elite.json");
+    for (text, message) in [("{", "EOF"), ("[]", "not an elite file"), (r#"{"version": 2}"#, "version 2")] {
+        std::fs::write(&path, text).unwrap();
+        let error = EliteFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains(message) && error.contains("elite.json"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}

@@ -1,0 +1,217 @@
+use kbench_runtime::protocol::Sampling;
+use kbench_runtime::stats::Summary;
+
+use super::*;
+use crate::record::evaluation::{
+    Checked, Evaluation, GateName, Judgement, Reason, Rejection, ShapeErrors, TimingRecord,
+};
+use crate::space::Settings;
+
+fn evaluation(key: &str) -> Record {
+    let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+    evaluation.key = key.to_owned();
+    Record::Evaluation(Box::new(evaluation))
+}
+
+fn keys(known: &RunCache) -> Vec<&str> {
+    let mut keys: Vec<&str> = known.evaluations.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn a_resumed_run_knows_what_the_runs_before_it_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/journal.jsonl");
+    let write = |resumed, key| {
+        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+        journal.start(Start { resumed, ..Start::default() }).unwrap();
+        journal.append(&evaluation(key)).unwrap();
+    };
+    write(false, "a");
+    write(true, "b");
+    assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "b"]);
+    assert_eq!(keys(&Journal::open(&path, Recall::Nothing).unwrap().1), Vec::<&str>::new());
+    write(false, "c");
+    assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["c"]);
+}
+
+/// A variant that was timed, at so many nanoseconds.
+fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
+    let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
+    let summary = Summary::of(&[p50; 10]).unwrap();
+    let sampling = Some(Sampling { converged, raced, ..Sampling::default() });
+    let (shape, clock) = ("s".into(), "fake".into());
+    evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+    key.clone_into(&mut evaluation.key);
+    evaluation
+}
+
+/// What is known after these runs; the default is that of a fresh record, which all have.
+fn after(runs: &[Vec<Record>], recall: Recall) -> RunCache {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let default = Settings(vec![("A".into(), crate::expr::Value::Int(1))]);
+    for records in runs {
+        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+        journal.start(Start { default: default.clone(), ..Start::default() }).unwrap();
+        for record in records {
+            journal.append(record).unwrap();
+        }
+    }
+    Journal::open(&path, recall).unwrap().1
+}
+
+fn passed(evaluation: Evaluation) -> Record {
+    Record::Evaluation(Box::new(evaluation))
+}
+
+#[test]
+fn how_far_a_variant_was_checked_is_known() {
+    let once = |key| passed(Evaluation { checked: Checked::OneSeed, ..timed(key, 100.0, true, false) });
+    let in_full = |key: &str| Record::Checked {
+        key: key.to_owned(),
+        errors: vec![ShapeErrors::worst("s", &[])],
+        warnings: vec!["w".to_owned()],
+    };
+    let runs = [vec![once("once"), once("finalist"), in_full("finalist"), in_full("nobody")]];
+    for recall in [Recall::Run, Recall::Variants] {
+        let known = after(&runs, recall);
+        assert_eq!(keys(&known), ["finalist", "once"]);
+        let of = |key| known.evaluation(key).unwrap().0;
+        assert_eq!((of("once").checked, of("once").errors.len()), (Checked::OneSeed, 0));
+        assert_eq!((of("finalist").checked, of("finalist").errors.len()), (Checked::InFull, 1));
+        assert_eq!(of("finalist").warnings, ["w"]);
+    }
+}
+
+#[test]
+fn any_run_knows_variants_that_were_measured_to_the_end() {
+    let rejection = Rejection::new(GateName::Performance, Reason::SkipsWork, "", None);
+    let rejected = |key| {
+        let outcome = Judgement::Rejected(rejection.clone());
+        passed(Evaluation { outcome, ..timed(key, 100.0, true, false) })
+    };
+    let settled = |key| passed(timed(key, 100.0, true, false));
+    let runs = [
+        vec![
+            settled("settled"),
+            settled("later rejected"),
+            settled("revoked"),
+            settled("revoked once"),
+            Record::Revoked { key: "revoked".into(), rejection: rejection.clone() },
+            Record::Revoked { key: "revoked once".into(), rejection: rejection.clone() },
+            Record::Round(Round { round: 1, key: String::new(), proposals: Vec::new() }),
+            Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() })),
+            Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] })),
+        ],
+        vec![passed(timed("raced", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],
+        vec![settled("revoked once"), rejected("later rejected"), rejected("rejected"), evaluation("untimed")],
+    ];
+    let known = after(&runs, Recall::Variants);
+    assert_eq!(keys(&known), ["raced", "revoked once", "settled"]);
+    assert!(keys(&known).iter().all(|key| known.evaluation(key).unwrap().1), "all are earlier runs'");
+    assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 0));
+    let known = after(&runs, Recall::Run);
+    let all = ["later rejected", "raced", "rejected", "revoked once", "settled", "untimed"];
+    assert_eq!(keys(&known), all);
+    assert_eq!(all.map(|key| known.evaluation(key).unwrap().1), [false, true, false, false, true, false]);
+    assert_eq!(keys(&after(&runs, Recall::Nothing)), [""; 0]);
+}
+
+#[test]
+fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
+    let earlier = || vec![passed(timed("a", 100.0, true, false)), passed(timed("default", 100.0, true, false))];
+    let anew = |p50| {
+        let mut known = after(&[earlier()], Recall::Variants);
+        known.add(timed("default", p50, true, false), true);
+        known
+    };
+    let same = anew(101.0);
+    assert_eq!((keys(&same), &same.machine_changed), (vec!["a", "default"], &None));
+    let slower = anew(103.0);
+    assert_eq!((keys(&slower), slower.machine_changed.as_deref()), (vec!["default"], Some(" takes 3 % longer now")));
+    let mut changed = after(&[earlier()], Recall::Variants);
+    changed.add(timed("another default", 100.0, true, false), true);
+    assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));
+    let mut recalled = after(&[earlier()], Recall::Variants);
+    recalled.add(Evaluation { recalled: true, ..timed("a", 100.0, true, false) }, false);
+    assert_eq!((keys(&recalled), recalled.evaluation("a").unwrap().1), (vec!["a", "default"], false));
+    // The run that is resumed had found that already.
+    let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Recall::Run);
+    assert_eq!(keys(&resumed), ["default"]);
+    let mut first = RunCache::default();
+    first.add(timed("default", 100.0, true, false), true);
+    assert_eq!(first.machine_changed, None, "there was nothing to count");
+}
+
+#[test]
+fn damage_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+    for record in [passed(timed("a", 100.0, true, false)), passed(timed("b", 100.0, true, false))] {
+        journal.append(&record).unwrap();
+    }
+    drop(journal);
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"key\":\"a\"", "\"key\":\"a");
+    std::fs::write(&path, format!("{text}\nno record\n")).unwrap();
+    let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
+    assert_eq!((keys(&known), known.damaged), (vec!["b"], 2));
+}
+
+#[test]
+fn a_cut_last_line_is_dropped_and_the_next_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+    journal.start(Start::default()).unwrap();
+    journal.append(&evaluation("a")).unwrap();
+    journal.append(&evaluation("b")).unwrap();
+    drop(journal);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 1..40 {
+        std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let (mut journal, known) = Journal::open(&path, Recall::Run).unwrap();
+        assert_eq!(keys(&known), ["a"]);
+        journal.append(&evaluation("c")).unwrap();
+        drop(journal);
+        assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "c"]);
+    }
+}
+
+#[test]
+fn a_journal_does_not_grow_with_what_is_recalled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let long = |key: String| Evaluation { warnings: vec!["x".repeat(4096)], ..timed(&key, 100.0, true, false) };
+    let run = |last: u32| {
+        let (mut journal, known) = Journal::open(&path, Recall::Variants).unwrap();
+        let default = Settings(vec![("A".into(), crate::expr::Value::Int(1))]);
+        journal.start(Start { default, ..Start::default() }).unwrap();
+        for number in 0..100 {
+            let recalled = known.evaluation(&number.to_string()).is_some();
+            journal.append(&passed(Evaluation { recalled, ..long(number.to_string()) })).unwrap();
+        }
+        journal.append(&passed(long(format!("only {last}")))).unwrap();
+        (known.evaluations.len(), std::fs::metadata(&path).unwrap().len())
+    };
+    let lengths: Vec<(usize, u64)> = (0..12).map(run).collect();
+    assert_eq!(lengths[11].0, 100 + 11, "nothing is forgotten");
+    let once = lengths[0].1;
+    assert!(lengths.iter().all(|(_, bytes)| *bytes < 6 * once), "{lengths:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // The last run is there in full, for the rest of it.
+    let (_, known) = Journal::open(&path, Recall::Run).unwrap();
+    assert!(!known.evaluation("only 11").unwrap().1 && known.evaluation("only 3").unwrap().1);
+    assert_eq!(known.damaged, 0);
+}
+
+#[test]
+fn two_runs_do_not_share_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    let _first = Journal::open(&path, Recall::Nothing).unwrap();
+    let error = Journal::open(&path, Recall::Run).err().unwrap().to_string();
+    assert!(error.contains("another kbench is running"), "{error}");
+}

@@ -1,0 +1,192 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::build::{Compiler, CompilerOptions};
+use crate::config::{LoadOptions, load};
+use crate::harness::Built;
+
+fn variants(n: u16) -> Vec<Variant> {
+    (0..n).map(|index| Variant(vec![index])).collect()
+}
+
+fn outcome(variant: &Variant) -> BuildOutcome {
+    BuildOutcome { result: Ok(Built { builds: Vec::new() }), warnings: vec![format!("{:?}", variant.0)] }
+}
+
+#[test]
+fn everything_wanted_is_built_once_and_given_to_who_wanted_it() {
+    for meanwhile in [Meanwhile::Compile, Meanwhile::Rest] {
+        let builds = AtomicUsize::new(0);
+        let build = |variant: &Variant| {
+            builds.fetch_add(1, Ordering::Relaxed);
+            Ok(outcome(variant))
+        };
+        let (taken, times) = run(&build, meanwhile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
+            let variants = variants(20);
+            for variant in variants.iter().chain(&variants) {
+                pipeline.want(variant);
+            }
+            let take = |variant: &Variant| pipeline.take(variant, None, |_, _| ()).unwrap().unwrap().warnings;
+            variants.iter().rev().map(take).collect::<Vec<_>>()
+        });
+        let expected: Vec<_> = variants(20).iter().rev().map(|variant| outcome(variant).warnings).collect();
+        assert_eq!((taken, builds.into_inner()), (expected, 20));
+        assert!(times.busy_while_waited <= times.waited * times.threads as u32, "{times:?}");
+    }
+}
+
+#[test]
+fn what_a_search_asks_for_first_is_compiled_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let table = r#"
+        backend = "fake"
+        source = "model.toml"
+        entry = "model"
+        args = ["y"]
+        shapes.only = { N = 8 }
+        toggles.macro = { A = [0, 1, 2, 3, 4] }
+        toggles.micro = { B = [0, 1] }
+        search.strategy = "evo"
+        tensors = { y = { dtype = "f32", dims = ["N"], role = "out" } }
+        reference = { backend = "fake", source = "model.toml", entry = "model" }"#;
+    write("Cargo.toml", &format!("[package]\nname = \"p\"\n[package.metadata.kbench.kernels.k]{table}"));
+    write("model.toml", "time_ns = \"1000 + A + B\"");
+    let options = LoadOptions {
+        directory: Some(folder.path().to_owned()),
+        cargo: Some("no-cargo-here".into()),
+        target_dir: Some("target".into()),
+        ..LoadOptions::default()
+    };
+    let (project, _) = load(&options).unwrap();
+    let (package, kernel) = (&project.packages[0], &project.packages[0].kernels[0]);
+    let compiler = Compiler::new(folder.path(), CompilerOptions::default());
+    let builder = Builder::new(package, kernel, &compiler);
+    let begun = Ahead::default();
+    thread::scope(|scope| begun.compile_on(scope, &builder, 3));
+    let is_compiled = |variant: &[u16]| {
+        try_build(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0].artifact.cached
+    };
+    // The default is left to others, and there are no more cores; the second layer follows the first.
+    let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));
+    assert_eq!(ahead, [false, true, true, true, false, false]);
+}
+
+#[test]
+fn nothing_compiles_beside_a_measurement_on_the_same_cores() {
+    let active = AtomicUsize::new(0);
+    let build = |variant: &Variant| {
+        active.fetch_add(1, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(1));
+        active.fetch_sub(1, Ordering::SeqCst);
+        Ok(outcome(variant))
+    };
+    run(&build, Meanwhile::Rest, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
+        for round in variants(10).chunks(5) {
+            for variant in round {
+                pipeline.want(variant);
+            }
+            pipeline.speculate(variants(30));
+            for variant in round {
+                assert_eq!(active.load(Ordering::SeqCst), 0);
+                pipeline.take(variant, None, |_, _| ()).unwrap().unwrap();
+                for _ in 0..3 {
+                    thread::sleep(Duration::from_millis(1));
+                    assert_eq!(active.load(Ordering::SeqCst), 0, "measuring {variant:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_likely_is_built_when_nothing_is_wanted() {
+    let (built, changed) = (Mutex::new(Vec::new()), Condvar::new());
+    let slow = Variant(vec![9]);
+    let build = |variant: &Variant| {
+        if *variant == slow {
+            thread::sleep(Duration::from_secs_f64(1.1 * MATTERS));
+        }
+        built.lock().unwrap().push(variant.clone());
+        changed.notify_all();
+        Ok(outcome(variant))
+    };
+    run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
+        let take = |variant: &Variant| {
+            pipeline.want(variant);
+            pipeline.take(variant, None, |_, _| ()).unwrap().unwrap();
+        };
+        take(&variants(1)[0]);
+        pipeline.speculate(variants(4));
+        assert!(!pipeline.lock().compiles, "as long as nobody has to wait");
+        take(&slow);
+        // Ends only if they are built without being wanted.
+        drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
+        variants(4).iter().for_each(take);
+    });
+    // The first was taken before it was likely.
+    assert_eq!(built.into_inner().unwrap().len(), 6);
+}
+
+#[test]
+fn what_takes_long_is_started_first() {
+    let (gate, opened) = (Mutex::new(false), Condvar::new());
+    let build = |variant: &Variant| {
+        if *variant == Variant(vec![2, 0]) {
+            drop(opened.wait_while(gate.lock().unwrap(), |is_open| !*is_open).unwrap());
+        }
+        Ok(outcome(variant))
+    };
+    run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
+        let of = |indices: &[[u16; 2]]| indices.iter().map(|indices| Variant(indices.to_vec())).collect::<Vec<_>>();
+        for variant in of(&[[0, 0], [1, 0], [2, 0]]) {
+            pipeline.want(&variant);
+        }
+        for variant in of(&[[0, 0], [1, 0]]) {
+            pipeline.take(&variant, None, |_, _| ()).unwrap().unwrap();
+        }
+        while pipeline.lock().building.is_empty() {
+            thread::yield_now();
+        }
+        let mut state = pipeline.lock();
+        state.took = of(&[[0, 0], [1, 0]]).into_iter().zip([1, 9].map(Duration::from_secs)).collect();
+        state.likely = of(&[[0, 1], [1, 1], [1, 2], [2, 1]]).into();
+        let order: Vec<Variant> = std::iter::from_fn(|| state.longest_likely()).collect();
+        drop(state);
+        *gate.lock().unwrap() = true;
+        opened.notify_all();
+        // Near what took long or still compiles, the likelier first.
+        assert_eq!(order, of(&[[1, 1], [1, 2], [2, 1], [0, 1]]));
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_build_beyond_the_deadline() {
+    let ended = AtomicBool::new(false);
+    let build = |variant: &Variant| {
+        // As a compiler does that is ended with the search.
+        while !ended.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(outcome(variant))
+    };
+    run(&build, Meanwhile::Compile, Duration::ZERO, &ended, |pipeline| {
+        let variants = variants(3);
+        for variant in &variants {
+            pipeline.want(variant);
+        }
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert!(pipeline.take(&variants[0], Some(deadline), |_, _| ()).is_none());
+        assert!(Instant::now() >= deadline);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a bug in the compiler's driver")]
+fn a_panic_reaches_who_waits() {
+    let build = |_: &Variant| -> Result<BuildOutcome, RunError> { panic!("a bug in the compiler's driver") };
+    let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
+        pipeline.want(&Variant(vec![1]));
+        pipeline.take(&Variant(vec![1]), None, |_, _| ()).unwrap().map(drop)
+    });
+}

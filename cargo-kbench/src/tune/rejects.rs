@@ -1,0 +1,42 @@
+//! What a proposer is told of rejections: some of each reason, and not too much of what tools wrote.
+
+use std::collections::BTreeMap;
+
+use super::proposer::protocol;
+use super::search::Tried;
+use crate::record::evaluation::Rejection;
+
+/// Rejects that are told in a round, and those of one reason.
+const REJECTS: usize = 16;
+
+const REJECTS_ALIKE: usize = 3;
+
+/// Most bytes of what a compiler or a sanitizer wrote that are told.
+const OUTPUT: usize = 8192;
+
+/// Of what was rejected, some for each reason.
+pub(super) fn rejects(tried: &[Tried]) -> Vec<protocol::Reject> {
+    let mut alike = BTreeMap::new();
+    let rejects = tried.iter().filter_map(|tried| {
+        let rejection = tried.evaluation.rejection()?;
+        let number = alike.entry((rejection.gate, rejection.code)).or_insert(0);
+        *number += 1;
+        (*number <= REJECTS_ALIKE).then(|| protocol::Reject {
+            toggles: tried.evaluation.toggles.clone(),
+            source: tried.evaluation.source.clone(),
+            rejection: short(rejection.clone()),
+        })
+    });
+    rejects.take(REJECTS).collect()
+}
+
+/// A rejection without too much of what a tool wrote.
+pub(super) fn short(mut rejection: Rejection) -> Rejection {
+    if let Some(output) = &mut rejection.output
+        && output.len() > OUTPUT
+    {
+        let end = (0..=OUTPUT).rev().find(|&end| output.is_char_boundary(end)).unwrap_or(0);
+        output.truncate(end);
+    }
+    rejection
+}
