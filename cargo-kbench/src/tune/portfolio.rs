@@ -86,6 +86,16 @@ mod tests {
     const NONE: f64 = f64::INFINITY;
 
     #[test]
+    fn a_loss_of_just_the_limit_serves_and_the_first_of_equals_is_chosen() {
+        let chosen = |variants: &[usize]| Chosen { variants: variants.to_vec(), is_smallest: true };
+        assert_eq!(choose(&[vec![0.0, 0.25], vec![0.0, 0.25], vec![0.25, 0.0]], 0.25), chosen(&[0]));
+        assert_eq!(choose(&[vec![0.0, 0.26], vec![0.26, 0.0]], 0.25), chosen(&[0, 1]));
+        assert_eq!(choose(&[], 0.25), chosen(&[]));
+        assert_eq!(greedy(&[vec![0.25]], 0.25), [0]);
+        assert_eq!(greedy(&[vec![0.26, NONE], vec![0.0, NONE]], 0.25), [1], "a shape that nothing serves is left");
+    }
+
+    #[test]
     fn the_smallest_set_is_found_where_the_greedy_one_is_larger() {
         // The greedy choice takes the first, which serves four, and then needs two more.
         let losses = vec![

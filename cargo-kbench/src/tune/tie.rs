@@ -40,7 +40,12 @@ pub(super) fn winner(
         .filter(|(_, label)| *label == best || is_tie(compared, &best, label))
         .collect();
     tied.sort();
-    let [(first, winner), (second, _), ..] = &tied[..] else { return None };
+    decide(&tied)
+}
+
+/// The first of several in ascending order, and the rule that put it before the others.
+fn decide(tied: &[(Standing, String)]) -> Option<(String, TieRecord)> {
+    let [(first, winner), (second, _), ..] = tied else { return None };
     // What would have won without the file is no other winner for being in it: the same command twice says the same.
     let unfiled = |standing: &Standing| Standing { is_not_on_file: true, ..standing.clone() };
     let without_file = tied.iter().min_by_key(|(standing, _)| unfiled(standing)).map(|(_, label)| label);
@@ -79,4 +84,89 @@ fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> St
 fn resources(of: &Resources) -> [u64; 5] {
     let spills = of.spill_stores.unwrap_or(0) + of.spill_loads.unwrap_or(0);
     [of.registers, of.static_shared, Some(spills), of.stack, of.code_bytes].map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::journal::ComparisonEntry;
+
+    /// Neither the default nor on file, at the first place of the space.
+    fn any() -> Standing {
+        Standing {
+            is_not_default: true,
+            is_not_on_file: true,
+            resources: [32, 0, 0, 0, 500],
+            is_proposed: false,
+            place: vec![0],
+        }
+    }
+
+    /// The winner, and the rule, whatever the order in which the variants are named.
+    fn decided(standings: &[Standing]) -> (usize, TieRule) {
+        let mut tied: Vec<(Standing, String)> =
+            standings.iter().enumerate().map(|(at, standing)| (standing.clone(), at.to_string())).collect();
+        tied.sort();
+        let (winner, record) = decide(&tied).unwrap();
+        assert_eq!((record.variants.len(), &record.variants[0]), (standings.len(), &winner));
+        (winner.parse().unwrap(), record.by)
+    }
+
+    #[test]
+    fn the_default_then_the_file_then_resources_then_the_place_decide() {
+        let default = Standing { is_not_default: false, resources: [99; 5], place: vec![9], ..any() };
+        let on_file = Standing { is_not_on_file: false, resources: [98; 5], place: vec![8], ..any() };
+        let last = Standing { place: vec![7], ..any() };
+        assert_eq!(decided(&[any(), last.clone(), on_file.clone(), default.clone()]), (3, TieRule::Default));
+        assert_eq!(decided(&[last.clone(), any(), on_file.clone()]), (2, TieRule::Elite));
+        assert_eq!(decided(&[last.clone(), any()]), (1, TieRule::Order));
+        for at in 0..5 {
+            let mut more = any();
+            more.resources[at] += 1;
+            assert_eq!(decided(&[more, last.clone()]), (1, TieRule::Resources), "fewer of what is compared at {at}");
+        }
+        let proposed = Standing { is_proposed: true, ..any() };
+        assert_eq!(decided(&[proposed, last]), (1, TieRule::Order));
+        assert_eq!(decide(&[(any(), "alone".into())]), None);
+        assert_eq!(decide(&[]), None);
+    }
+
+    #[test]
+    fn what_would_win_without_the_file_wins_by_the_same_rule_with_it() {
+        let mine = Standing { is_not_on_file: false, ..any() };
+        let larger = Standing { resources: [64, 0, 0, 0, 500], ..any() };
+        let later = Standing { place: vec![7], ..any() };
+        assert_eq!(decided(&[larger.clone(), mine.clone()]), (1, TieRule::Resources));
+        assert_eq!(decided(&[later.clone(), mine.clone()]), (1, TieRule::Order));
+        assert_eq!(decided(&[later, larger, mine]), (2, TieRule::Order), "the nearest of the others says by what");
+        let default = Standing { is_not_default: false, is_not_on_file: false, ..any() };
+        assert_eq!(decided(&[any(), default]), (1, TieRule::Default));
+    }
+
+    #[test]
+    fn resources_that_are_not_known_are_none_and_spills_are_of_both_ways() {
+        let known = Resources {
+            registers: Some(3),
+            static_shared: Some(5),
+            spill_stores: Some(7),
+            spill_loads: Some(11),
+            stack: Some(13),
+            code_bytes: Some(17),
+            ..Resources::default()
+        };
+        assert_eq!(resources(&known), [3, 5, 18, 13, 17]);
+        assert_eq!(resources(&Resources::default()), [0; 5]);
+    }
+
+    #[test]
+    fn only_what_the_best_is_surely_faster_than_ties_not() {
+        let entry = ComparisonEntry::of_two_modes;
+        let compared = Compared {
+            entries: vec![entry("best", 50, 0.0, 100), entry("alike", 52, 1.0, 100), entry("slow", 50, 900.0, 100)],
+            ..Compared::default()
+        };
+        assert!(is_tie(&compared, "best", "alike") && !is_tie(&compared, "best", "slow"));
+        assert!(is_tie(&compared, "slow", "best"), "it is not slower");
+        assert!(!is_tie(&compared, "best", "unknown"));
+    }
 }

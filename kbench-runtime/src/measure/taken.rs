@@ -90,6 +90,16 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_of_all_launches_of_a_sample() {
+        // A microsecond, and a thousandth of the 1 ms that a hundred launches take: 20 ns each.
+        let of = |lost: f64| Taken::of(sample(1e4, 1e4 - lost, 1), 100, true);
+        assert!(!of(19.0).corrected && of(21.0).corrected);
+        // Of one long launch the thousandth counts.
+        let long = |lost: f64| Taken::of(sample(4e6, 4e6 - lost, 1), 1, true);
+        assert!(!long(4900.0).corrected && long(5100.0).corrected);
+    }
+
+    #[test]
     fn what_cannot_be_known_stays_disturbed() {
         let several = Taken::of(sample(9e6, 8e6, 2), 1, false);
         let waits = Taken::of(Sample { waits: 1, ..sample(9e6, 4e6, 2) }, 1, true);

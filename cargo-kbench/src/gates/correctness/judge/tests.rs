@@ -1,3 +1,5 @@
+#![allow(clippy::float_cmp)]
+
 use super::*;
 use crate::config::Place;
 use kbench_runtime::protocol::Pattern;
@@ -243,4 +245,114 @@ fn floods_and_leaks_are_warned_of() {
             "launches keep memory of the device's heap at mission: `malloc` fails once it is used up",
         ]
     );
+}
+
+/// The limit that one error is held to, by its name.
+fn limit_of(errors: &[Error], name: &str) -> f64 {
+    errors.iter().find(|(of, ..)| *of == name).unwrap().2.unwrap()
+}
+
+fn is_close(left: f64, right: f64) -> bool {
+    (left / right - 1.0).abs() < 1e-12
+}
+
+#[test]
+fn beside_a_naive_version_an_output_may_be_rounded_once_more() {
+    let naive = ErrorSizes { max_abs_err: 1.0, mean_abs_err: 0.0, rms_err: 0.5, rms_ref: 2.0 };
+    let mut output = OutputReport { rms_ref: 2.0, reference_at: -8.0, ..output() };
+    output.beside.naive = Some(naive);
+    let limits = CorrectnessLimits { naive: Some(0), max_naive_ratio: 3.0, ..CorrectnessLimits::default() };
+    // Half a unit in the last place of E5M2 is an eighth.
+    let errors = ordinary_errors(&limits, DType::F8e5m2, &output);
+    assert!(is_close(limit_of(&errors, "rms error beside that of the naive version"), 3.0 * 0.5 + 0.125 * 2.0));
+    let worst = limit_of(&errors, "error of one element beside the naive version's");
+    assert!(is_close(worst, 2.0 * 3.0 * 1.0 + 2.0 * 0.125 * 8.0), "{worst}");
+}
+
+#[test]
+fn in_a_pattern_limits_grow_with_outputs_and_with_what_errors_of_inputs_make() {
+    let sizes = |rms_err, max_abs_err| ErrorSizes { max_abs_err, mean_abs_err: 0.0, rms_err, rms_ref: 1.0 };
+    let mut large = OutputReport { rms_ref: 2.0, reference_at: -8.0, ..output() };
+    large.beside = Beside { sensitivity: Some(sizes(0.25, 0.5)), naive: Some(sizes(0.5, 1.0)), ..Beside::default() };
+    let usual = OutputReport { rms_ref: 0.5, ..output() };
+    let (dtype, flushed) = (DType::F8e5m2, DType::F8e5m2.smallest_normal());
+    let (rms, largest) = (2.0 * 0.25 + flushed, 4.0 * 0.5 + flushed);
+
+    let stated = CorrectnessLimits { naive: Some(0), max_naive_ratio: 3.0, max_abs_err: Some(0.1), ..limits() };
+    let stated = CorrectnessLimits { max_mean_err: Some(0.2), ..stated };
+    let errors = pattern_errors(&stated, dtype, &large, Some(&usual));
+    assert!(is_close(limit_of(&errors, "max_abs_err"), 0.1 * 4.0 + largest));
+    assert!(is_close(limit_of(&errors, "mean_err"), 0.2 * 4.0 + rms));
+    let naive = limit_of(&errors, "rms error beside that of the naive version");
+    assert!(is_close(naive, 3.0 * 0.5 + 0.125 * 2.0 + rms), "{naive}");
+
+    let relative = CorrectnessLimits { max_rms_err: Some(0.01), ..CorrectnessLimits::default() };
+    let errors = pattern_errors(&relative, dtype, &large, Some(&usual));
+    assert!(is_close(limit_of(&errors, "rms of the error"), 0.01 * 2.0 + rms));
+    assert!(is_close(limit_of(&errors, "error of one element"), 0.01 * WORST_ELEMENT * 8.0 + largest));
+    // Outputs smaller than usual are held to the usual size.
+    let usual = OutputReport { rms_ref: 16.0, ..output() };
+    let errors = pattern_errors(&stated, dtype, &large, Some(&usual));
+    assert!(is_close(limit_of(&errors, "max_abs_err"), 0.1 + largest));
+    // Of nothing but zeros the relative limit is an absolute one.
+    let zeros = OutputReport { rms_ref: 0.0, reference_at: 0.0, ..large };
+    let errors = pattern_errors(&CorrectnessLimits { max_abs_err: Some(0.1), ..relative }, dtype, &zeros, Some(&zeros));
+    assert!(is_close(limit_of(&errors, "rms of the error"), 0.01 + rms));
+    assert!(is_close(limit_of(&errors, "max_abs_err"), 0.1 + largest), "no growth from nothing");
+}
+
+#[test]
+fn a_fault_of_random_inputs_is_told_before_any_of_a_pattern() {
+    let outside = OutOfBounds { tensor: "o".into(), offset: 0, bytes: 4 };
+    let in_pattern =
+        SeedReport { pattern: Some(Pattern::Large), out_of_bounds: vec![outside.clone()], ..seed(output()) };
+    let random = seed(OutputReport { max_abs_err: 9.0, ..output() });
+    let both = judge(&limits(), &[], "s", &[in_pattern.clone(), random]).unwrap();
+    assert!(both.code == Reason::Wrong && both.message.ends_with("(seed 3)"), "{}", both.message);
+    let alone = judge(&limits(), &[], "s", &[in_pattern]).unwrap();
+    assert_eq!(alone.message, "4 bytes written outside: at byte 0 of `o`, past its end (large)");
+}
+
+#[test]
+fn a_stale_or_nonfinite_output_is_a_fault_of_its_own() {
+    let stale = SeedReport { stale: 1, ..seed(output()) };
+    assert_eq!(code(&limits(), stale), Some(Reason::StaleOutput));
+    assert_eq!(code(&limits(), seed(OutputReport { nonfinite: 1, ..output() })), Some(Reason::Nonfinite));
+}
+
+#[test]
+fn every_floating_point_type_has_a_usual_error_about_its_rounding_or_more() {
+    // Bits of the significand, and what is usual.
+    for (dtype, bits, usual) in [
+        (DType::F64, 53, 1e-10),
+        (DType::F32, 24, 1e-4),
+        (DType::F16, 11, 2e-3),
+        (DType::Bf16, 8, 1e-2),
+        (DType::F8e4m3, 4, 0.06),
+        (DType::F8e5m2, 3, 0.12),
+    ] {
+        assert!(is_close(rounding(dtype), 0.5_f64.powi(bits)) && is_close(usual_rms_err(dtype), usual), "{dtype}");
+        assert!(usual_rms_err(dtype) > 0.9 * rounding(dtype));
+        let tensors = [tensor("o", dtype), tensor("i", DType::I32)];
+        assert!(is_close(tolerance(&CorrectnessLimits::default(), &tensors), usual));
+    }
+    let stated = |max_rms_err| CorrectnessLimits { max_rms_err: Some(max_rms_err), ..CorrectnessLimits::default() };
+    assert!(is_close(tolerance(&stated(0.125), &[]), 0.125) && is_close(tolerance(&stated(9.0), &[]), 0.25));
+    assert_eq!([rounding(DType::I32), usual_rms_err(DType::U8)], [0.0; 2]);
+}
+
+#[test]
+fn an_element_is_bad_above_the_absolute_limit() {
+    assert_eq!([bad_above(&limits()), bad_above(&CorrectnessLimits::default())], [0.06, f64::MAX]);
+}
+
+#[test]
+fn an_error_of_one_sign_is_more_than_rounding_and_almost_all_of_the_error() {
+    let is_warned_of =
+        |output: OutputReport| !warnings(&limits(), &[tensor("o", DType::F16)], "s", &[seed(output)]).is_empty();
+    let rounding = 100.0 * rounding(DType::F16);
+    let biased = |bias: f64| OutputReport { bias, mean_abs_err: bias, rms_err: bias, rms_ref: 100.0, ..output() };
+    assert!(!is_warned_of(biased(rounding)) && is_warned_of(biased(1.01 * rounding)));
+    assert!(!is_warned_of(OutputReport { mean_abs_err: 1.0, ..biased(ONE_SIGN) }));
+    assert!(is_warned_of(OutputReport { mean_abs_err: 1.0, ..biased(0.999) }));
 }
