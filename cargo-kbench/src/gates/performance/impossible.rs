@@ -263,6 +263,54 @@ mod tests {
     }
 
     #[test]
+    fn times_are_suspicious_above_the_rates_that_any_device_has() {
+        let (gpu, cpu) = (h100(), device(DeviceKind::Host, 2, 2_600_000, 32 << 20));
+        // Operations, or bytes beyond the cache, and the size of a number, against the most that a millisecond holds unsuspected.
+        for (info, flops, beyond, narrowest, most) in [
+            (&gpu, 1.0, 0.0, 1, 132.0 * 1.98e9 * 8192.0 * 1e-3),
+            (&gpu, 1.0, 0.0, 2, 132.0 * 1.98e9 * 4096.0 * 1e-3),
+            (&gpu, 0.0, 1.0, 4, 132.0 * 25e9 * 1e-3),
+            (&cpu, 1.0, 0.0, 4, 2.0 * 6e9 * 32.0 * 1e-3),
+            (&cpu, 0.0, 1.0, 4, 2.0 * 25e9 * 1e-3),
+        ] {
+            let is_suspicious = |amount: f64| {
+                let bytes = info.cache_bytes as f64 * beyond + amount * beyond;
+                let demand = Demand { flops: Some(flops * amount), bytes, narrowest };
+                let (cores, is_gpu) = (f64::from(info.multiprocessors), info.kind != DeviceKind::Host);
+                Limits { info, demand: &demand, cores, is_gpu }.is_suspicious(1e-3)
+            };
+            assert!(!is_suspicious(0.999 * most) && is_suspicious(1.001 * most), "{:?} {narrowest}", info.kind);
+        }
+        // Of what does nothing no time is suspicious.
+        let nothing = Demand { flops: None, bytes: 0.0, narrowest: 4 };
+        for (info, is_gpu) in [(&gpu, true), (&cpu, false)] {
+            assert!(!Limits { info, demand: &nothing, cores: 1.0, is_gpu }.is_suspicious(0.0));
+        }
+    }
+
+    #[test]
+    fn what_was_measured_of_one_core_holds_for_each() {
+        let rates = measured(&[(Peak::Copy, 20e9), (Peak::Fp32, 200e9), (Peak::TensorF16, 800e12)]);
+        let seconds = |info: &DeviceInfo, beyond: f64| {
+            let bytes = info.cache_bytes as f64 + beyond;
+            let demand = Demand { flops: Some(8e11), bytes, narrowest: 4 };
+            let is_gpu = info.kind != DeviceKind::Host;
+            let bounds = Limits { info, demand: &demand, cores: 4.0, is_gpu }.measured(&rates);
+            bounds.iter().map(|bound| bound.seconds).collect::<Vec<_>>()
+        };
+        // Four cores, and reading alone is twice as fast as copying.
+        let cpu = device(DeviceKind::Host, 4, 2_600_000, 32 << 20);
+        assert_eq!(seconds(&cpu, 16e10), [1.0, 1.0]);
+        assert_eq!(seconds(&cpu, 0.0), [1.0], "caches hold it all");
+        assert_eq!(seconds(&h100(), 2e10), [1e-3, 1.0], "a GPU was measured whole");
+        // A GPU that does not say its clock is as fast as any core.
+        let demand = Demand { flops: None, bytes: 0.0, narrowest: 4 };
+        let silent = device(DeviceKind::Cuda, 132, 0, 0);
+        let clock = Limits { info: &silent, demand: &demand, cores: 1.0, is_gpu: true }.clock();
+        assert!((clock - CPU_CLOCK).abs() < 1.0, "{clock}");
+    }
+
+    #[test]
     fn nothing_is_measured_without_suspicion() {
         let tensors = [tensor("x", DType::F32, 1000, Role::In), tensor("y", DType::F32, 1000, Role::Out)];
         let demand = Demand::new(&tensors, (Some(2000.0), Some(8000.0)));

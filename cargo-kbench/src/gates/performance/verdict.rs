@@ -124,7 +124,10 @@ pub fn judge(
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::protocol::{Disturbance, Sampling};
+
     use super::*;
+    use crate::record::journal::ComparisonEntry;
 
     fn interval(low: f64, high: f64) -> Speedup {
         Speedup { low, ratio: f64::midpoint(low, high), high }
@@ -141,6 +144,55 @@ mod tests {
     }
 
     #[test]
+    fn an_end_of_the_interval_at_a_limit_decides_nothing() {
+        let within = |low, high| verdict_within(&interval(low, high), 0.25);
+        assert_eq!(within(0.76, 1.24), Verdict::Same);
+        for (low, high) in [(0.75, 1.0), (1.0, 1.25), (0.5, 1.0), (1.0, 1.5)] {
+            assert_eq!(within(low, high), Verdict::Inconclusive, "{low} {high}");
+        }
+        assert_eq!((within(0.5, 0.99), within(1.01, 1.5)), (Verdict::Slower, Verdict::Faster));
+        let names = [Verdict::Faster, Verdict::Slower, Verdict::Same, Verdict::Inconclusive];
+        assert_eq!(names.map(|verdict| verdict.to_string()), ["faster", "slower", "same", "inconclusive"]);
+    }
+
+    #[test]
+    fn machine_code_noise_and_what_is_not_known_decide_before_the_interval_does() {
+        let judged = |other: ComparisonEntry, again| {
+            JudgedSpeedup::of(&Compared::with_twins(vec![other], again), "one", "other").unwrap().verdict
+        };
+        let entry = |added| ComparisonEntry::of_two_modes("other", 50, added, 100);
+        // By 5 %, where identical machine code shows no difference, or one of 10 %.
+        assert_eq!([judged(entry(450.0), 0.0), judged(entry(-450.0), 0.0)], [Verdict::Faster, Verdict::Slower]);
+        assert_eq!([judged(entry(450.0), 900.0), judged(entry(-450.0), -900.0)], [Verdict::Inconclusive; 2]);
+        assert_eq!(judged(entry(1800.0), 900.0), Verdict::Faster);
+        assert_eq!(judged(entry(1.0), 900.0), Verdict::Same, "as small as it is");
+        let same = ComparisonEntry { program: "one".into(), ..entry(900.0) };
+        assert_eq!(judged(same, 0.0), Verdict::Same);
+
+        let unknown = |name: &str| {
+            let mut compared = Compared::with_twins(vec![entry(900.0)], 0.0);
+            let of = compared.entries.iter_mut().find(|entry| entry.name == name).unwrap();
+            let disturbed = [(Disturbance::InvoluntaryContextSwitch, 100)].into();
+            of.timing.sampling = Some(Sampling { disturbed, ..Sampling::default() });
+            JudgedSpeedup::of(&compared, "one", "other").unwrap().verdict
+        };
+        assert_eq!([unknown("one"), unknown("other")], [Verdict::Inconclusive; 2]);
+        assert!(JudgedSpeedup::of(&Compared::with_twins(vec![], 0.0), "one", "other").is_none());
+    }
+
+    #[test]
+    fn a_p50_must_lie_within_its_limit_with_its_whole_interval() {
+        let code = |low, high| {
+            let summary = Summary { p50_low: low, p50_high: high, ..Summary::of(&[2000.0; 3]).unwrap() };
+            let none = Err("none is asked for".to_owned());
+            judge(&PerformanceBound::MaxP50Us(2.0), "s", &summary, "", none).map(|rejection| rejection.code)
+        };
+        assert_eq!([code(1000.0, 1999.0), code(1000.0, 2000.0)], [None; 2]);
+        assert_eq!([code(1000.0, 2001.0), code(2000.0, 3000.0)], [Some(Reason::Undecided); 2]);
+        assert_eq!(code(2001.0, 3000.0), Some(Reason::TooSlow));
+    }
+
+    #[test]
     fn the_lower_end_decides() {
         let bound = PerformanceBound::MinSpeedup { ratio: 1.1, over: 0 };
         let summary = Summary::of(&[1.0, 1.0, 1.0]).unwrap();
@@ -148,6 +200,7 @@ mod tests {
         assert_eq!(code(Ok(interval(1.1, 1.3))), None);
         assert_eq!(code(Ok(interval(1.09, 1.3))), Some(Reason::Undecided));
         assert_eq!(code(Ok(interval(1.0, 1.09))), Some(Reason::TooSlow));
+        assert_eq!(code(Ok(interval(1.0, 1.1))), Some(Reason::Undecided), "it may be just as fast as is wanted");
         assert_eq!(code(Err("PyTorch is missing".into())), Some(Reason::Undecided));
     }
 }

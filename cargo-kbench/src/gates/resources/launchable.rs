@@ -125,5 +125,6 @@ mod tests {
         assert_eq!(codes(code(&bounded, &launch([1; 3], [160, 1, 1]), "sm_90")), [Reason::Threads]);
         let cluster = Geometry { cluster: Some([2, 1, 1]), ..launch([2, 1, 1], [32, 1, 1]) };
         assert_eq!(codes(code(&Resources::default(), &cluster, "sm_89")), [Reason::Geometry]);
+        assert_eq!(codes(code(&Resources::default(), &cluster, "sm_90")), [], "the first that has them");
     }
 }

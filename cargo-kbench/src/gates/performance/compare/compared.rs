@@ -113,6 +113,42 @@ mod tests {
         }
     }
 
+    impl Compared {
+        /// A comparison of one entry with itself measured again, and of others.
+        pub(crate) fn with_twins(others: Vec<ComparisonEntry>, again: f64) -> Compared {
+            let one = ComparisonEntry::of_two_modes("one", 50, 0.0, 100);
+            let twin =
+                ComparisonEntry { program: "one".into(), ..ComparisonEntry::of_two_modes("one", 50, again, 100) };
+            let entries = [vec![one, ComparisonEntry { role: EntryRole::Again, ..twin }], others].concat();
+            Compared { entries, ..Compared::default() }
+        }
+    }
+
+    #[test]
+    fn twins_show_the_noise_floor_and_others_do_not() {
+        let entry = |name, added| ComparisonEntry::of_two_modes(name, 50, added, 100);
+        assert_eq!(Compared::with_twins(vec![], 0.0).noise_floor(), Some(0.0));
+        // 9 of about 9000 ns, in either direction, and the widest of several.
+        for again in [9.0, -9.0] {
+            let floor = Compared::with_twins(vec![entry("other", 900.0)], again).noise_floor().unwrap();
+            assert!((0.0009..0.0011).contains(&floor), "{floor}");
+        }
+        let twin = ComparisonEntry { program: "one".into(), ..entry("named otherwise", 90.0) };
+        let floor = Compared::with_twins(vec![twin], 9.0).noise_floor().unwrap();
+        assert!((0.009..0.011).contains(&floor), "{floor}");
+        let none = Compared { entries: vec![entry("a", 0.0), entry("b", 1.0)], ..Compared::default() };
+        assert_eq!(none.noise_floor(), None);
+    }
+
+    #[test]
+    fn the_same_program_is_the_same_under_another_name_and_what_is_unknown_is_nothing() {
+        let twin = ComparisonEntry { program: "one".into(), ..ComparisonEntry::of_two_modes("two", 50, 0.0, 100) };
+        let compared = Compared::with_twins(vec![twin, ComparisonEntry::of_two_modes("three", 50, 0.0, 100)], 0.0);
+        assert!(compared.same_program("one", "two") && !compared.same_program("one", "three"));
+        assert!(!compared.same_program("one", "four") && !compared.same_program("four", "five"));
+        assert!(compared.is_known("one") && !compared.is_known("four"));
+    }
+
     #[test]
     fn rounds_say_who_is_fastest_where_a_median_falls_between_two_modes() {
         let entry = ComparisonEntry::of_two_modes;

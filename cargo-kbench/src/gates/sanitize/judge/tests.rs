@@ -165,3 +165,52 @@ fn whatever_is_not_clean_does_not_pass() {
     let refused = failed(Failure::LaunchRefused { message: "too much".into() });
     assert_eq!((refused.gate, refused.code), (GateName::Sanitize, Reason::LaunchRefused));
 }
+
+#[test]
+fn each_name_of_a_fault_is_understood() {
+    let of_c = |text: &str| super::of_c(text).findings.remove(0);
+    for (name, kind) in [
+        ("heap-use-after-free", Kind::UseAfterEnd),
+        ("attempting double-free", Kind::Other),
+        ("double-free", Kind::UseAfterEnd),
+        ("stack-buffer-overflow", Kind::OutOfBounds),
+        ("stack-buffer-underflow", Kind::OutOfBounds),
+        ("SEGV", Kind::OutOfBounds),
+        ("alloc-dealloc-mismatch", Kind::Other),
+    ] {
+        let found = of_c(&format!("==1==ERROR: AddressSanitizer: {name} on address 0x1"));
+        assert_eq!(found.kind, kind, "{name}");
+    }
+    let of_cuda =
+        |words: &str| super::of_cuda(&format!("========= {words}\n")).findings.first().map(|found| found.kind);
+    for (words, kind) in [
+        ("Race reported between Write access at k", Kind::Race),
+        ("Potential RAW hazard detected at k", Kind::Race),
+        ("Invalid __shared__ read of size 4", Kind::OutOfBounds),
+        ("Potential invalid __local__ read", Kind::OutOfBounds),
+        ("Uninitialized __global__ memory read", Kind::Uninitialised),
+        ("Host API uninitialized memory access", Kind::Uninitialised),
+        ("Barrier error detected", Kind::Barrier),
+        ("Deadlock detected", Kind::Barrier),
+        ("Fatal UVM CPU fault error detected.", Kind::Other),
+        ("Malloc/Free error encountered", Kind::Other),
+        ("Stack overflow at k", Kind::Other),
+    ] {
+        assert_eq!(of_cuda(words), Some(kind), "{words}");
+    }
+    assert_eq!(of_cuda("Program hit CUDA_ERROR_LAUNCH_FAILED"), None);
+}
+
+#[test]
+fn a_place_is_a_frame_with_a_line_and_a_failed_tool_says_so() {
+    let text = "==1==ERROR: AddressSanitizer: SEGV on unknown address\n\
+                    #0 0x1 in memcpy (libc.so)\n\
+                    not a frame in k k.c:9\n\
+                    #1 0x2 in k k.c:12\n";
+    assert_eq!(super::of_c(text).findings[0].place.as_deref(), Some("k.c:12 in k"));
+    for text in ["==1==ASan runtime does not come first in the list", "==1==AddressSanitizer CHECK failed: a.cc:1"] {
+        assert_eq!(super::of_c(text).failed.as_deref(), Some(text));
+    }
+    assert_eq!(silent("a line\n last words \n\n"), "it ended without a report; its last line is `last words`");
+    assert_eq!(silent(""), "it ended without a report; its last line is ``");
+}
