@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use kbench_runtime::device::cuda::{CudaBound, CudaBuffer, CudaDevice, CudaKernel};
-use kbench_runtime::device::{BoundArg, Device};
+use kbench_runtime::gpu_device::{BoundArg, Device, Purpose};
+use kbench_runtime::gpu_device::{CudaBound, CudaBuffer, CudaDevice, CudaKernel};
 use kbench_runtime::protocol::{CacheMode, Failure, Geometry};
 
 const SOURCE: &str = include_str!("gpu_device/kernels.cu");
@@ -146,7 +146,7 @@ type Args = Vec<BoundArg<CudaBuffer>>;
 
 impl Gpu {
     fn kernel(&mut self, entry: &str) -> CudaKernel {
-        self.device.load(&self.code, entry).expect("a kernel of gpu_device.cu")
+        self.device.load(&self.code, entry, Purpose::Kernel).expect("a kernel of gpu_device.cu")
     }
 
     fn bind(&mut self, entry: &str, geometry: &Geometry, args: &Args) -> Result<CudaBound, Failure> {

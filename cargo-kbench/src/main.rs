@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kbench_runtime::device::host::serve_if_asked();
+    // SAFETY: nothing else runs in this process yet.
+    unsafe { kbench_runtime::worker::run_kernel_process() };
     cargo_kbench::cli::main(std::env::args_os())
 }

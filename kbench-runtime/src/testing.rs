@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use crate::data::dtype::DType;
 use crate::device::Device;
 use crate::protocol::{
-    Arg, CacheMode, Case, CheckJob, Depth, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport, Source,
-    TensorSpec, TimeJob, TimedCase,
+    Arg, CacheMode, Case, CheckJob, CheckOptions, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport,
+    Source, TensorSpec, TimeJob, TimedCase,
 };
-use crate::verify::check::Session;
+use crate::verify::session::Session;
 
 const SOURCE: &str = r#"
 #include <stdint.h>
@@ -68,14 +68,14 @@ void kbench_saturates(void **args) {
     float *y = args[1]; int n = *(int32_t *)args[2];
     for (int i = 0; i < n; i++) if (y[i] > 50) y[i] = 50;
 }
-/* one element depends on what lay there, and another is off in the third launch alone */
+/* one element depends on earlier contents, and another is off in the third launch only */
 void kbench_off_in_the_third(void **args) {
     static int calls; float *y = args[1]; int was_nan = y[1] != y[1];
     kbench_scale(args);
     if (!was_nan) y[1] += 1;
     if (++calls == 3) y[0] += 1;
 }
-/* bytes: each poison may be an honest result; the third element depends on what lay there */
+/* bytes: both poisons are valid results; the third element depends on earlier contents */
 void kbench_honest_poison(void **args) {
     uint8_t *y = args[1]; uint8_t third = y[2] == 0xff ? 1 : 2;
     memset(y, 0, *(int32_t *)args[2]);
@@ -269,7 +269,7 @@ impl FakeCase<'_> {
             blob(session, code.as_bytes());
         }
         let (case, reference) = self.case();
-        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1, depth: Depth::default() }
+        CheckJob { id: 1, case, reference, seeds: vec![4, 5], bad_above: 0.1, options: CheckOptions::default() }
     }
 }
 
@@ -302,7 +302,7 @@ pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob 
     ];
     let reference = function(launch("kbench_reference"));
     let case = Case { tensors, launch: launch(entry) };
-    CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, depth: Depth::default() }
+    CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, options: CheckOptions::default() }
 }
 
 /// A job that times cases, in every way that a gate does.
@@ -315,13 +315,13 @@ pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
         warmup: 5,
         iterations: 20,
         until: None,
-        stop_above_ns: None,
+        cutoff_ns: None,
         cache: CacheMode::Cold,
         bad_above: 0.1,
-        hurry: false,
+        rank_only: false,
         announce: false,
         energy: false,
-        renew: true,
+        new_inputs: true,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use kbench_runtime::device::{BoundArg, Device, Range};
 use kbench_runtime::dtype::DType;
+use kbench_runtime::gpu_device::{BoundArg, Device, Purpose, Range};
 use kbench_runtime::protocol::{CacheMode, Failure, Geometry, TensorMap};
 
 use super::{CUBIN, Gpu, OTHER, blocks, int, pointer, refused};
@@ -19,20 +19,20 @@ pub(super) fn info(gpu: &mut Gpu) {
 
 pub(super) fn load_failures(gpu: &mut Gpu) {
     let code = gpu.code.clone();
-    let symbol = gpu.device.load(&code, "nothing").err();
+    let symbol = gpu.device.load(&code, "nothing", Purpose::Kernel).err();
     assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "nothing".into() }));
-    let symbol = gpu.device.load(&code, "a\0b").err();
+    let symbol = gpu.device.load(&code, "a\0b", Purpose::Kernel).err();
     assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "a\0b".into() }));
     let other = std::fs::read(PathBuf::from(std::env::var_os(CUBIN).expect("a cubin")).with_file_name(OTHER));
     let other = other.expect("a cubin for another architecture");
     for bad in [b"hello".to_vec(), code[..1000].to_vec(), code[..code.len() - 100].to_vec(), other] {
-        match gpu.device.load(&bad, "add").err() {
+        match gpu.device.load(&bad, "add", Purpose::Kernel).err() {
             Some(Failure::LoadFailed { message }) => println!("  {message}"),
             other => panic!("{other:?}"),
         }
     }
     // PTX goes through the driver's own compiler, whose log is what is shown.
-    match gpu.device.load(b".version 7.0\n.target sm_70\n.address_size 64\nnonsense;\n", "add").err() {
+    match gpu.device.load(b".version 7.0\n.target sm_70\n.address_size 64\nnonsense;\n", "add", Purpose::Kernel).err() {
         Some(Failure::LoadFailed { message }) => println!("  {message}"),
         other => panic!("{other:?}"),
     }
@@ -91,7 +91,7 @@ pub(super) fn memory(gpu: &mut Gpu) {
 }
 
 pub(super) fn digests(gpu: &mut Gpu) {
-    let key = kbench_runtime::digest::key();
+    let key = kbench_runtime::gpu_device::key();
     for (offset, bytes) in [(0, 10), (64 << 10, 5 << 20), (8, (5 << 20) + 3), (4, 1 << 20), (3, (1 << 20) + 5)] {
         let mut data: Vec<u8> = (0..bytes as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let buffer = gpu.alloc(offset + bytes + 100);
@@ -100,7 +100,7 @@ pub(super) fn digests(gpu: &mut Gpu) {
             gpu.device.upload(&buffer, offset, &data).expect("an upload");
             let digests = gpu.device.digests(&[Range { buffer: &buffer, offset, bytes }]).expect("a digest");
             // Few bytes are fetched.
-            let expected = (bytes > 10).then(|| vec![kbench_runtime::digest::digest(&data, key)]);
+            let expected = (bytes > 10).then(|| vec![kbench_runtime::gpu_device::digest(&data, key)]);
             assert_eq!(digests, expected, "{bytes} bytes at {offset}");
             assert!(gpu.device.holds(&buffer, offset, &data.clone().into()).expect("a look"));
             data[bytes / 3] ^= 4;
@@ -113,7 +113,8 @@ pub(super) fn digests(gpu: &mut Gpu) {
     gpu.device.upload(&buffer, 0, &data).expect("an upload");
     let parts: Vec<(usize, usize)> = (0..200).map(|at| (at * 7, (at * at * 5) % (data.len() - at * 7))).collect();
     let ranges: Vec<_> = parts.iter().map(|&(offset, bytes)| Range { buffer: &buffer, offset, bytes }).collect();
-    let expected = parts.iter().map(|&(offset, bytes)| kbench_runtime::digest::digest(&data[offset..][..bytes], key));
+    let expected =
+        parts.iter().map(|&(offset, bytes)| kbench_runtime::gpu_device::digest(&data[offset..][..bytes], key));
     assert_eq!(gpu.device.digests(&ranges).expect("digests"), Some(expected.collect()));
     let small = gpu.alloc(1 << 20);
     assert!(gpu.device.digests(&[Range { buffer: &small, offset: 8, bytes: 1 << 20 }]).is_err());

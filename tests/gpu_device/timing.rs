@@ -1,6 +1,6 @@
 //! Whether samples mean what they say. Prints its figures.
 
-use kbench_runtime::device::{BoundArg, Device};
+use kbench_runtime::gpu_device::{BoundArg, Device};
 use kbench_runtime::protocol::CacheMode;
 
 use super::{Gpu, blocks, int, pointer};

@@ -1,6 +1,6 @@
 //! The jobs of one evaluation.
 
-use kbench_runtime::protocol::{CheckJob, Depth, TensorSpec, TimeJob, TimedCase};
+use kbench_runtime::protocol::{CheckJob, CheckOptions, TensorSpec, TimeJob, TimedCase};
 
 use crate::config::Objective;
 use crate::gates::correctness::{check_job, tolerance};
@@ -43,13 +43,13 @@ impl Jobs {
             if kernel.shapes[shape].check_only {
                 job.seeds.truncate(CHECK_ONLY_SEEDS);
             } else {
-                job.depth.naive = References::naive(context, worker, shape, variant)?;
+                job.options.naive = References::naive(context, worker, shape, variant)?;
             }
             let is_main = shape == kernel.search.shape;
             if is_main || context.mean_shapes().any(|of_mean| of_mean == shape) {
                 let case = TimedCase { case: job.case.clone(), reference: job.reference.clone() };
-                let depth = Depth { again: true, ..job.depth.clone() };
-                let after = CheckJob { seeds: vec![limits.seeds.into()], depth, ..job.clone() };
+                let options = CheckOptions { passed_before: true, ..job.options.clone() };
+                let after = CheckJob { seeds: vec![limits.seeds.into()], options, ..job.clone() };
                 let mut time = time_job(kernel, vec![case]);
                 if is_main {
                     time.energy = context.objectives.contains(&Objective::Energy);
@@ -64,8 +64,8 @@ impl Jobs {
         checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
         // What patterns find, they find at any shape.
         if let Some((_, job)) = checks.iter_mut().find(|(shape, _)| !kernel.shapes[*shape].check_only) {
-            job.depth.patterns.clone_from(&limits.patterns);
-            job.depth.tolerance = Some(tolerance(limits, &kernel.tensors));
+            job.options.patterns.clone_from(&limits.patterns);
+            job.options.tolerance = Some(tolerance(limits, &kernel.tensors));
         }
         let (time, after, demand) = timed.expect("the search's shape is one of the builder's");
         Ok(Jobs { checks, time, demand, after, more })

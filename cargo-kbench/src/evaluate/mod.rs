@@ -126,7 +126,7 @@ impl Subject<'_> {
         let mut jobs = Jobs::new(harness, self.candidate, self.built)?;
         // What races is looked at in the finals.
         for job in jobs.times_mut() {
-            (job.hurry, job.renew) = (self.race.is_some(), self.race.is_none());
+            (job.rank_only, job.new_inputs) = (self.race.is_some(), self.race.is_none());
         }
         // The same key whatever there is to beat: see `serves`.
         evaluation.key = key(harness, &jobs, self.built, &evaluation.warnings)?;
@@ -134,7 +134,7 @@ impl Subject<'_> {
             return Ok(Some(known));
         }
         evaluation.checked = self.wanted();
-        jobs.time.stop_above_ns = self.stop_above(harness);
+        jobs.time.cutoff_ns = self.stop_above(harness);
         if let Err(rejection) = caught(self.run(harness, jobs, evaluation))? {
             evaluation.reject(rejection);
         }
@@ -270,7 +270,7 @@ mod tests {
         let mut known = Evaluation::new(Settings::default(), Vec::new());
         assert!(serves(&known, false, None, Checked::OneSeed), "a rejection stays one");
         let mut timed = |raced| {
-            let sampling = Some(Sampling { raced, ..Sampling::default() });
+            let sampling = Some(Sampling { cut_short: raced, ..Sampling::default() });
             let (shape, clock) = ("s".into(), "fake".into());
             known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
             known.clone()

@@ -87,12 +87,12 @@ impl Harness<'_> {
             warmup: 3,
             iterations: SAMPLES,
             until: None,
-            stop_above_ns: None,
+            cutoff_ns: None,
             // One launch after the other: what a copy leaves dirty in a cache, the next one writes back.
             cache: CacheMode::Hot,
             bad_above: 0.0,
-            hurry: false,
-            renew: false,
+            rank_only: false,
+            new_inputs: false,
             announce: false,
             energy: false,
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Launch, Reference, TimeJob};
-use kbench_runtime::reference::PASSING;
+use kbench_runtime::reference::TRANSIENT;
 use serde::Serialize;
 
 use super::{Build, Context};
@@ -79,7 +79,7 @@ impl Named<'_> {
     pub fn check(&self, job: &CheckJob) -> CheckJob {
         let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
         unnamed(&mut job.reference);
-        if let Some(naive) = &mut job.depth.naive {
+        if let Some(naive) = &mut job.options.naive {
             self.launch(naive);
         }
         job
@@ -100,7 +100,7 @@ impl Named<'_> {
 /// stands for it.
 fn unnamed(reference: &mut Reference) {
     reference.launch.blob.clear();
-    if reference.identity.starts_with(PASSING) {
+    if reference.identity.starts_with(TRANSIENT) {
         reference.identity.clear();
     }
 }

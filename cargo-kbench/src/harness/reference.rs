@@ -9,7 +9,7 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
 };
-use kbench_runtime::reference::{self, Asked, PASSING, References as Results, View};
+use kbench_runtime::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
 use kbench_runtime::tensor::{self, Blobs};
 
 use super::{Context, RunError, caught};
@@ -151,7 +151,7 @@ impl References {
         let named = (command, context.named_files(command), &shape.name, &shape.dims);
         Ok(match stated {
             Some(stated) => fingerprint::of("program reference", &(named, stated)),
-            None => PASSING.to_owned() + &fingerprint::of("passing program reference", &(named, this_process())),
+            None => TRANSIENT.to_owned() + &fingerprint::of("passing program reference", &(named, this_process())),
         })
     }
 
@@ -186,14 +186,18 @@ impl References {
         job: &CheckJob,
     ) -> Result<Vec<String>, RunError> {
         let (tensors, reference) = (&job.case.tensors, &job.reference);
-        let mut asked: Vec<Asked> = job.seeds.iter().map(|seed| Asked::seed(*seed)).collect();
+        let mut asked: Vec<ReferenceInputs> = job.seeds.iter().map(|seed| ReferenceInputs::random(*seed)).collect();
         if reference::is_quantized(tensors, &reference.launch) {
-            asked.extend(job.seeds.iter().map(|seed| Asked { view: View::Unquantized, ..Asked::seed(*seed) }));
+            asked.extend(
+                job.seeds
+                    .iter()
+                    .map(|seed| ReferenceInputs { view: View::Unquantized, ..ReferenceInputs::random(*seed) }),
+            );
         }
-        for pattern in &job.depth.patterns {
-            let perturbed = job.depth.tolerance.map(View::Perturbed);
+        for pattern in &job.options.patterns {
+            let perturbed = job.options.tolerance.map(View::Perturbed);
             let views = std::iter::once(View::Given).chain(perturbed);
-            asked.extend(views.map(|view| Asked { seed: 0, pattern: Some(*pattern), view }));
+            asked.extend(views.map(|view| ReferenceInputs { seed: 0, pattern: Some(*pattern), view }));
         }
         self.refer(context, kernel, shape, tensors, reference, &asked)
     }
@@ -207,7 +211,8 @@ impl References {
         timed: &TimedCase,
         job: &TimeJob,
     ) -> Result<Vec<String>, RunError> {
-        let asked: Vec<Asked> = std::iter::once(job.seed).chain(job.other_seed).map(Asked::seed).collect();
+        let asked: Vec<ReferenceInputs> =
+            std::iter::once(job.seed).chain(job.other_seed).map(ReferenceInputs::random).collect();
         self.refer(context, kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
 
@@ -219,7 +224,7 @@ impl References {
         shape: &str,
         tensors: &[TensorSpec],
         reference: &Reference,
-        asked: &[Asked],
+        asked: &[ReferenceInputs],
     ) -> Result<Vec<String>, RunError> {
         let mut answers = Vec::new();
         if !reference.program {
@@ -230,7 +235,7 @@ impl References {
             let folder = context.setup.work_directory.join("references");
             let results = self.results.get_or_insert_with(|| Results::new(Some(folder)));
             let key = reference::key(reference, tensors, asked, device);
-            if !results.knows(&key) {
+            if !results.has(&key) {
                 let shape = kernel.shapes.iter().find(|other| other.name == shape).expect("a shape of the kernel");
                 let outputs = match self.ask_program(context, kernel, shape, tensors, reference, asked) {
                     Ok(outputs) => outputs,
@@ -242,13 +247,13 @@ impl References {
                 let results = self.results.as_mut().expect("made above");
                 results.put(&key, outputs);
             }
-            if reference.identity.starts_with(PASSING) {
+            if reference.identity.starts_with(TRANSIENT) {
                 answers.push(self.answer(&key));
             }
         }
         // The worker is about to look for them.
         if let Some(results) = &mut self.results {
-            results.settle();
+            results.finish_writes();
         }
         Ok(answers)
     }
@@ -274,7 +279,7 @@ impl References {
         shape: &Shape,
         tensors: &[TensorSpec],
         reference: &Reference,
-        asked: Asked,
+        asked: ReferenceInputs,
     ) -> Result<reference::Outputs, RunError> {
         let ReferenceKind::Command(command) = &kernel.reference.kind else { unreachable!("it is a program") };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
@@ -303,7 +308,7 @@ impl References {
             }
             outputs.insert(index, (spec.dtype, bytes.0));
         }
-        reference::some_finite(tensors, &outputs, asked).map_err(|failure| failed(failure.to_string()))?;
+        reference::require_finite(tensors, &outputs, asked).map_err(|failure| failed(failure.to_string()))?;
         Ok(outputs)
     }
 }

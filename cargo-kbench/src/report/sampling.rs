@@ -47,7 +47,7 @@ pub fn lines(timings: &[(&str, &TimingRecord)], precision: f64, verbosity: Verbo
 
 fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.raced) else { return findings };
+    let Some(sampling) = record.sampling.as_ref().filter(|sampling| !sampling.cut_short) else { return findings };
     let n = record.summary.n as u64;
     let mut say = |kind, weight, text| findings.push(Finding { kind, weight, text });
     if !record.is_known() {
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(said(good.clone()), [""; 0]);
         let shaky = said(Sampling { converged: false, ..good.clone() });
         assert!(shaky[0].ends_with(" % after 100 samples (a at s)") && shaky.len() == 1, "{shaky:?}");
-        assert_eq!(said(Sampling { converged: false, raced: true, ..good.clone() }), [""; 0], "meant to be short");
+        assert_eq!(said(Sampling { converged: false, cut_short: true, ..good.clone() }), [""; 0], "meant to be short");
         let discarded = [(Disturbance::InvoluntaryContextSwitch, 37)].into();
         assert_eq!(
             said(Sampling { discarded, ..good.clone() }),

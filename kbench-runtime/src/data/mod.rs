@@ -1,8 +1,8 @@
 //! What everything else is made of: element types, numbers and bytes, and the names that results are filed under.
 
-pub mod cache;
 pub mod codec;
 pub mod digest;
 pub mod dtype;
 pub mod fingerprint;
 pub mod float;
+pub mod lru;

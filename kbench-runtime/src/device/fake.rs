@@ -14,9 +14,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Disturbance, Failure, Geometry, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry, SmClock};
 
 /// The machine code of a fake kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub enum Fault {
     Unrepeatable,
     /// Is wrong where the same code is loaded already.
     WrongAgain,
-    /// Writes the byte that the device left where memory must be written before it is read.
+    /// Writes the byte that it finds in on-chip memory.
     Uninitialised,
     /// Keeps the results of eight inputs, told apart by their first bytes, and takes a twentieth of the time for them.
     Memoises,
@@ -116,8 +116,8 @@ pub struct FakeDevice {
     joules: f64,
     /// Whether another process was at work since the last look.
     in_use: bool,
-    /// The byte in memory that no launch has initialised.
-    soil: Rc<Cell<u8>>,
+    /// The byte that fills on-chip memory.
+    on_chip: Rc<Cell<u8>>,
     /// Loaded kernels, by the hash of their code.
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
 }
@@ -133,7 +133,7 @@ pub struct Kernel {
     launches: Rc<Cell<u64>>,
     /// Whether the same code was loaded already.
     is_second: bool,
-    soil: Rc<Cell<u8>>,
+    on_chip: Rc<Cell<u8>>,
     /// First bytes of inputs whose results it keeps, and whether the last launch needed no work.
     kept: Rc<RefCell<Vec<Vec<u8>>>>,
     from_memory: Rc<Cell<bool>>,
@@ -157,26 +157,14 @@ struct Pointer {
 impl FakeDevice {
     /// Opens a model device; there is one of every index, and those of odd index have no energy counter.
     pub fn open(index: u32) -> Self {
-        let info = DeviceInfo {
-            kind: DeviceKind::Fake,
-            index,
-            name: "fake".into(),
-            driver: "0".into(),
-            compute_capability: None,
-            multiprocessors: 1,
-            memory_bytes: 1 << 30,
-            cache_bytes: 1 << 20,
-            max_threads_per_block: 1024,
-            max_shared_per_block: 49_152,
-            clock_khz: 1_000_000,
-        };
+        let info = DeviceInfo::fake(index);
         Self {
             info,
             throttled: false,
             clocks: Vec::new(),
             joules: 0.0,
             in_use: false,
-            soil: Rc::default(),
+            on_chip: Rc::default(),
             loaded: HashMap::new(),
         }
     }
@@ -233,7 +221,7 @@ impl Bound {
             Some(Fault::Wrong) => output.fill(0x40),
             Some(Fault::WrongAgain) if self.kernel.is_second => output.fill(0x40),
             Some(Fault::Nan) => output.fill(0xff),
-            Some(Fault::Uninitialised) => output.fill(self.kernel.soil.get()),
+            Some(Fault::Uninitialised) => output.fill(self.kernel.on_chip.get()),
             Some(Fault::Unwritten) => {
                 // A multiple of 8 bytes, so that no element is half written.
                 let written = output.len() * 3 / 4 / 8 * 8;
@@ -267,14 +255,14 @@ impl Device for FakeDevice {
         &self.info
     }
 
-    fn load(&mut self, code: &[u8], _entry: &str) -> Result<Kernel, Failure> {
+    fn load(&mut self, code: &[u8], _entry: &str, _purpose: Purpose) -> Result<Kernel, Failure> {
         let model: Model =
             serde_json::from_slice(code).map_err(|error| Failure::LoadFailed { message: error.to_string() })?;
         let (seed, launches) = (*blake3::hash(code).as_bytes(), Rc::default());
         let before = self.loaded.insert(seed, Rc::downgrade(&launches));
         let is_second = before.is_some_and(|before| before.upgrade().is_some());
-        let soil = Rc::clone(&self.soil);
-        Ok(Kernel { model, seed, launches, is_second, soil, kept: Rc::default(), from_memory: Rc::default() })
+        let on_chip = Rc::clone(&self.on_chip);
+        Ok(Kernel { model, seed, launches, is_second, on_chip, kept: Rc::default(), from_memory: Rc::default() })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
@@ -337,8 +325,8 @@ impl Device for FakeDevice {
         Ok(Bound { kernel: kernel.clone(), pointers, samples: 0 })
     }
 
-    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
-        self.soil.set(byte);
+    fn poison_on_chip(&mut self, byte: u8) -> Result<(), Failure> {
+        self.on_chip.set(byte);
         Ok(())
     }
 
@@ -408,15 +396,15 @@ impl Device for FakeDevice {
         Ok(0.0)
     }
 
-    fn watch(&mut self, now: bool) -> Watch {
+    fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
         let throttled = std::mem::take(&mut self.throttled);
         if throttled || now {
             self.clocks.push(if throttled { 500 } else { 1000 });
         }
         match (throttled, now) {
-            (true, _) => Watch::Disturbed(Disturbance::Throttled),
-            (false, true) => Watch::Calm,
-            (false, false) => Watch::Later,
+            (true, _) => DisturbanceCheck::Disturbed(Disturbance::Throttled),
+            (false, true) => DisturbanceCheck::Undisturbed,
+            (false, false) => DisturbanceCheck::NotDue,
         }
     }
 
@@ -439,7 +427,7 @@ mod tests {
 
     fn bound(json: &str) -> Result<(FakeDevice, Bound, Buffer, Buffer), Failure> {
         let mut device = FakeDevice::open(0);
-        let kernel = device.load(json.as_bytes(), "k")?;
+        let kernel = device.load(json.as_bytes(), "k", Purpose::Kernel)?;
         let input = device.alloc(64)?;
         let output = device.alloc(128)?;
         let args = [

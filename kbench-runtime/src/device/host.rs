@@ -11,11 +11,11 @@ mod channel;
 mod clock;
 mod counters;
 mod environment;
+mod guard_pages;
 mod info;
 mod memory;
-mod moat;
+mod pinning;
 mod process;
-mod quiet;
 mod rapl;
 mod sample;
 mod supervisor;
@@ -36,12 +36,12 @@ use self::channel::{Answer, Argument, Command, Stretch};
 use self::clock::Window;
 use self::info::{available_memory, info};
 use self::memory::Shared;
-pub use self::process::serve_if_asked;
-use self::quiet::{Launches, Quiet};
+use self::pinning::{CorePinning, Launches};
+pub use self::process::run_kernel_process;
 use self::rapl::Rapl;
 use self::sample::Sampled;
 use self::supervisor::Process;
-use super::{BoundArg, Device, Energy, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Resolution, Sample, Write};
 use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
 
@@ -53,14 +53,13 @@ const PART: usize = 1 << 20;
 pub struct HostDevice {
     info: DeviceInfo,
     resolution: Resolution,
-    quiet: Quiet,
+    pinning: CorePinning,
     /// Opened when first asked for.
     rapl: Option<Rapl>,
     /// A tool looks on.
     watched: bool,
     /// How long a kernel may take for a launch or a sample.
     limit: Option<Duration>,
-    is_reference: bool,
     /// A process without a kernel, started when first needed: kernels' clocks are judged beside it.
     spinning: Option<Process>,
 }
@@ -106,11 +105,10 @@ impl HostDevice {
         Self {
             info: info(),
             resolution: resolution(),
-            quiet: Quiet::new(),
+            pinning: CorePinning::new(),
             rapl: None,
             watched: false,
             limit: None,
-            is_reference: false,
             spinning: None,
         }
     }
@@ -167,22 +165,18 @@ impl Device for HostDevice {
         &self.info
     }
 
-    fn be_watched(&mut self) {
+    fn use_plain_allocations(&mut self) {
         self.watched = true;
-    }
-
-    fn be_reference(&mut self, is: bool) {
-        self.is_reference = is;
     }
 
     fn limit(&mut self, launch: Duration) {
         self.limit = Some(launch);
     }
 
-    fn load(&mut self, code: &[u8], entry: &str) -> Result<Kernel, Failure> {
+    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Kernel, Failure> {
         let refused = |error: std::io::Error| Failure::LoadFailed { message: error.to_string() };
         let file = code_file(code).map_err(refused)?;
-        let process = Process::start(self.limit.filter(|_| !self.is_reference)).map_err(refused)?;
+        let process = Process::start(self.limit.filter(|_| purpose == Purpose::Kernel)).map_err(refused)?;
         process.ask(&Command::Load { entry: entry.to_owned() }, &[], &[file.as_raw_fd()])?;
         let globals = Rc::new(symbols::sizes(code));
         Ok(Kernel { process: Rc::new(process), globals, bound: Rc::default() })
@@ -269,9 +263,9 @@ impl Device for HostDevice {
         bound.launch(1)
     }
 
-    fn count(&mut self, bound: &Bound) -> Result<Result<Counts, String>, Failure> {
+    fn count(&mut self, bound: &Bound) -> Result<Counts, Failure> {
         match bound.process.ask(&Command::Count { bound: bound.index }, &[], &[])? {
-            Answer::Counted(counts) => Ok(counts),
+            Answer::Counted(counts) => counts.map_err(|message| Failure::Unsupported { message }),
             other => Err(odd(&other)),
         }
     }
@@ -332,16 +326,16 @@ impl Device for HostDevice {
         Ok((1000.0 * step).max(200.0 * overhead).max(20_000.0))
     }
 
-    fn watch(&mut self, now: bool) -> Watch {
-        self.quiet.watch(now)
+    fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
+        self.pinning.check_disturbance(now)
     }
 
     fn in_use(&mut self) -> Option<String> {
-        self.quiet.in_use()
+        self.pinning.in_use()
     }
 
     fn core(&self, bound: &Bound) -> Option<u32> {
-        self.quiet.core(&bound.launches)
+        self.pinning.core(&bound.launches)
     }
 }
 

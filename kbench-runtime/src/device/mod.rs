@@ -5,69 +5,78 @@ pub mod fake;
 pub mod host;
 pub mod mutant;
 
-use crate::data::digest::Bytes;
-use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LeftBehind, SmClock, TensorMap};
+use std::time::Duration;
 
-/// Bytes of each guard band: enough for a write some rows beyond the end of most tensors. A multiple of the alignment that
-/// [`Device::alloc`] promises, so that the tensors between them are aligned too.
+use crate::data::digest::Bytes;
+use crate::data::dtype::DType;
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SideEffects, SmClock, TensorMap};
+
+/// Size in bytes of each guard band: enough to catch a write some rows beyond the end of most tensors. A multiple of the alignment that
+/// [`Device::alloc`] promises, so that the tensors between guard bands are aligned too.
 pub const GUARD: usize = 64 << 10;
 
-/// Something that runs kernels. Calls are synchronous: when one returns, its work is done and its failure known.
+/// What loaded machine code is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The kernel that is judged: time limits and the faults of an audit apply to it.
+    Kernel,
+    /// A reference, which is exempt from both, even if its machine code is the kernel's own.
+    Reference,
+}
+
+/// A device that runs kernels. Calls are synchronous: when a call returns, its work is done and its failure is known.
 pub trait Device {
-    /// Memory of the device; clones share it, the last one frees it.
+    /// Memory of the device. Clones share it; the last clone frees it.
     type Buffer: Clone;
-    /// A loaded kernel; clones share it.
+    /// A loaded kernel. Clones share it.
     type Kernel: Clone;
-    /// A kernel bound to its arguments, ready to run any number of times. Keeps its buffers and module alive.
+    /// A kernel bound to its arguments, ready to run any number of times. Keeps its buffers and its module alive.
     type Bound;
 
-    /// What is known of the device.
+    /// Properties of the device.
     fn info(&self) -> &DeviceInfo;
 
-    /// A tool looks on from now on: memory comes from where it knows of it, each buffer exactly as large as was asked for.
-    fn be_watched(&mut self) {}
+    /// Allocates from now on with the allocator that sanitizers and profilers know, each buffer exactly as large as asked for.
+    fn use_plain_allocations(&mut self) {}
 
-    /// Whether what is loaded from now on is a reference's: the faults of an audit are not for it, be its code the kernel's own.
-    fn be_reference(&mut self, _is: bool) {}
-
-    /// How long a launch or a sample may take from now on, of kernels that are loaded after this and are no references. For a device
-    /// that can end a kernel alone; of others the driver ends the worker.
-    fn limit(&mut self, _launch: std::time::Duration) {}
+    /// Sets the longest time that a launch or a sample may take, for kernels that are loaded afterwards. Only for devices that can end a
+    /// kernel alone; for other devices the driver ends the worker.
+    fn limit(&mut self, _launch: Duration) {}
 
     /// Loads machine code and finds `entry` in it.
-    fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure>;
+    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Self::Kernel, Failure>;
 
-    /// Allocates `bytes`, aligned to at least 256 bytes; contents undefined.
+    /// Allocates `bytes` bytes, aligned to at least 256 bytes. The contents are undefined.
     fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer, Failure>;
 
-    /// Copies `data` to `buffer` at byte `offset`.
+    /// Copies `data` to `buffer` from byte `offset` on.
     fn upload(&mut self, buffer: &Self::Buffer, offset: usize, data: &[u8]) -> Result<(), Failure>;
 
-    /// Copies from `buffer` at byte `offset` to `data`.
+    /// Copies from `buffer`, from byte `offset` on, to `data`.
     fn download(&mut self, buffer: &Self::Buffer, offset: usize, data: &mut [u8]) -> Result<(), Failure>;
 
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
-    /// The [digests](crate::data::digest) of ranges, computed where they lie; `None` where to fetch them is quicker.
+    /// The [digests](crate::data::digest) of ranges, computed by the device; `None` if fetching the contents is faster.
     fn digests(&mut self, _ranges: &[Range<'_, Self::Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
         Ok(None)
     }
 
-    /// Whether `data` lies in `buffer` from byte `offset` on.
+    /// Whether `buffer` holds `data` from byte `offset` on.
     fn holds(&mut self, buffer: &Self::Buffer, offset: usize, data: &Bytes) -> Result<bool, Failure> {
         match self.digests(&[Range { buffer, offset, bytes: data.len() }])? {
             Some(digests) => Ok(digests == [data.digest()]),
-            None => holds_in_parts(self, buffer, offset, data),
+            None => holds_by_download(self, buffer, offset, data),
         }
     }
 
-    /// Makes writes in their order. The exception to the rule above: they need only have happened before whatever this device
-    /// is asked to do next.
+    /// Makes writes in the given order. The exception to synchronous calls: the writes are complete only before the next call to this
+    /// device has an effect.
     fn write(&mut self, writes: &[Write<Self::Buffer>]) -> Result<(), Failure>;
 
-    /// Copies `data` to a `__constant__` or `__device__` symbol of the kernel's module (a global of the shared object).
-    /// One that is too small is refused: [`Failure::LaunchRefused`].
+    /// Copies `data` to a `__constant__` or `__device__` symbol of the kernel's module, or to a global of the shared object. A symbol that
+    /// is too small is refused with [`Failure::LaunchRefused`].
     fn set_symbol(&mut self, kernel: &Self::Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure>;
 
     /// Binds arguments in the order of the kernel's signature.
@@ -78,31 +87,31 @@ pub trait Device {
         args: &[BoundArg<Self::Buffer>],
     ) -> Result<Self::Bound, Failure>;
 
-    /// Has the next launch find one byte everywhere in what it must write before it reads it and that is no tensor: shared memory and
-    /// registers, where the device has such.
-    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
-        let _ = byte;
+    /// Fills on-chip memory with one byte before the next launch: shared memory and registers, if the device has them. A kernel must write
+    /// them before it reads them.
+    fn poison_on_chip(&mut self, _byte: u8) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// What launches left behind, the most of any, since this was last asked.
-    fn left_behind(&mut self) -> LeftBehind {
-        LeftBehind::default()
+    /// Effects of launches beside their outputs since the last call: the maximum over the launches.
+    fn side_effects(&mut self) -> SideEffects {
+        SideEffects::default()
     }
 
     /// Runs once and waits for the end.
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure>;
 
-    /// Runs once as [`Device::run`] does and reads the processor's counters meanwhile; the inner error is why it cannot.
-    fn count(&mut self, bound: &Self::Bound) -> Result<Result<Counts, String>, Failure> {
+    /// Runs once as [`Device::run`] does and reads the processor's counters around the launch. [`Failure::Unsupported`] if the counters
+    /// cannot be read.
+    fn count(&mut self, bound: &Self::Bound) -> Result<Counts, Failure> {
         self.run(bound)?;
-        Ok(Err("the worker reads no counters of this device".to_owned()))
+        Err(Failure::Unsupported { message: "the worker reads no counters of this device".to_owned() })
     }
 
-    /// Takes one sample over `batch` launches back to back, whose first one finds memory as `writes` leave it.
+    /// Takes one sample over `batch` launches back to back. The first launch finds the memory as `writes` leave it.
     ///
-    /// In [`CacheMode::Cold`] the last-level cache is flushed between the writes and the launch, and `batch` is 1. What a device
-    /// launches untimed in [`CacheMode::Hot`] comes before the writes.
+    /// In [`CacheMode::Cold`] the last-level cache is flushed between the writes and the launch, and `batch` is 1. Untimed launches in
+    /// [`CacheMode::Hot`] come before the writes.
     fn sample_after(
         &mut self,
         writes: &[Write<Self::Buffer>],
@@ -111,15 +120,15 @@ pub trait Device {
         cache: CacheMode,
     ) -> Result<Sample, Failure>;
 
-    /// As [`Device::sample_after`] with no writes: nanoseconds a launch.
+    /// Takes one sample without writes before it. Nanoseconds a launch.
     fn sample(&mut self, bound: &mut Self::Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
         Ok(self.sample_after(&[], bound, batch, cache)?.nanoseconds)
     }
 
-    /// What samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    /// Name of the clock that samples of that batch read: `cuda-event`, `cuda-graph`, `monotonic` or `fake`.
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str;
 
-    /// Runs `launches` times back to back, each after `writes`, and waits for the end.
+    /// Runs `launches` times back to back, each time after `writes`, and waits for the end.
     fn run_many(&mut self, bound: &Self::Bound, writes: &[Write<Self::Buffer>], launches: u32) -> Result<(), Failure> {
         for _ in 0..launches {
             self.write(writes)?;
@@ -128,38 +137,35 @@ pub trait Device {
         Ok(())
     }
 
-    /// What the device has consumed so far, or why it cannot tell.
+    /// Reads the energy counter. The error says why the device has none.
     fn energy(&mut self) -> Result<Energy, String> {
         Err("the worker reads no energy counter of this device".to_owned())
     }
 
-    /// What the clock can tell apart, measured.
+    /// The resolution of the clock, measured.
     fn resolution(&mut self) -> Result<Resolution, Failure>;
 
-    /// The shortest sample, in nanoseconds, that the clock measures well; launches are batched up to it where the cache mode
-    /// allows.
+    /// The shortest sample, in nanoseconds, that the clock measures accurately. If the cache mode allows, launches are batched up to it.
     fn shortest_sample(&mut self) -> Result<f64, Failure>;
 
-    /// Whether the samples since the last look at the machine were taken in peace. Called between samples; the device looks
-    /// when it is time to, or `now`.
-    fn watch(&mut self, now: bool) -> Watch {
-        let _ = now;
-        Watch::Calm
+    /// Whether anything disturbed the samples since the last check. Called between samples; the device checks when a check is due, or at
+    /// once if `now` is set.
+    fn check_disturbance(&mut self, _now: bool) -> DisturbanceCheck {
+        DisturbanceCheck::Undisturbed
     }
 
-    /// The clock of the multiprocessors as read by [`Device::watch`] since this was last asked.
+    /// The clock of the multiprocessors, as read by [`Device::check_disturbance`] since the last call.
     fn sm_clock(&mut self) -> Option<SmClock> {
         None
     }
 
-    /// What else used the device while samples were taken, in words, as seen by [`Device::watch`] since this was last asked.
+    /// A description of what else used the device, as seen by [`Device::check_disturbance`] since the last call.
     fn in_use(&mut self) -> Option<String> {
         None
     }
 
     /// The core that samples of this kernel are pinned to.
-    fn core(&self, bound: &Self::Bound) -> Option<u32> {
-        let _ = bound;
+    fn core(&self, _bound: &Self::Bound) -> Option<u32> {
         None
     }
 }
@@ -167,20 +173,20 @@ pub trait Device {
 /// A reading of an energy counter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Energy {
-    /// Joules since some moment.
+    /// Joules since an arbitrary moment.
     pub joules: f64,
-    /// The shortest stretch of time over which a difference is worth something: many times that between two updates.
-    pub window: std::time::Duration,
+    /// The shortest time over which a difference is accurate: many times the time between two updates of the counter.
+    pub window: Duration,
 }
 
-/// [`Device::holds`] by fetching what lies there.
-fn holds_in_parts<D: Device + ?Sized>(
+/// [`Device::holds`] by fetching the contents.
+fn holds_by_download<D: Device + ?Sized>(
     device: &mut D,
     buffer: &D::Buffer,
     offset: usize,
     data: &[u8],
 ) -> Result<bool, Failure> {
-    // In parts: to get fresh memory for a large tensor takes longer than to compare it.
+    // In parts: allocating memory for a large tensor takes longer than comparing it.
     const PART: usize = 8 << 20;
     let mut copy = vec![0; data.len().min(PART)];
     for (at, data) in data.chunks(PART).enumerate() {
@@ -193,47 +199,47 @@ fn holds_in_parts<D: Device + ?Sized>(
     Ok(true)
 }
 
-/// What a clock can tell apart, in nanoseconds.
+/// The resolution of a clock, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Resolution {
     /// The smallest step.
     pub step: f64,
-    /// What it shows of nothing.
+    /// The time that the clock shows between two readings with nothing between them.
     pub overhead: f64,
 }
 
-/// What a look at the machine came to.
+/// The result of [`Device::check_disturbance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// It was not time to look yet.
-    Later,
-    /// Nothing disturbed the samples since the last look.
-    Calm,
-    /// Something did.
+pub enum DisturbanceCheck {
+    /// No check was due.
+    NotDue,
+    /// Nothing disturbed the samples since the last check.
+    Undisturbed,
+    /// The samples since the last check were disturbed.
     Disturbed(Disturbance),
 }
 
-/// A stretch of memory.
+/// A range of memory.
 #[derive(Debug)]
 pub struct Range<'a, B> {
     /// The buffer.
     pub buffer: &'a B,
-    /// Bytes from its start.
+    /// Offset in bytes from the start of the buffer.
     pub offset: usize,
-    /// How many.
+    /// Length in bytes.
     pub bytes: usize,
 }
 
-/// A write to memory ahead of a launch.
+/// A write to memory before a launch.
 #[derive(Debug, Clone)]
 pub enum Write<B> {
     /// Sets bytes to one value.
     Fill {
         /// The buffer.
         buffer: B,
-        /// Bytes from its start.
+        /// Offset in bytes from the start of the buffer.
         offset: usize,
-        /// How many.
+        /// Length in bytes.
         bytes: usize,
         /// The value.
         byte: u8,
@@ -242,13 +248,13 @@ pub enum Write<B> {
     Copy {
         /// The source.
         from: B,
-        /// Bytes from its start.
+        /// Offset in bytes from the start of the source.
         from_offset: usize,
         /// The destination.
         to: B,
-        /// Bytes from its start.
+        /// Offset in bytes from the start of the destination.
         offset: usize,
-        /// How many.
+        /// Length in bytes.
         bytes: usize,
     },
 }
@@ -258,42 +264,42 @@ pub enum Write<B> {
 pub struct Sample {
     /// Nanoseconds a launch.
     pub nanoseconds: f64,
-    /// Processor time, in nanoseconds a launch, of all threads of the process that runs the kernel. None where it is not known.
+    /// Processor time of all threads of the kernel's process, in nanoseconds a launch. `None` if unknown.
     pub cpu_nanoseconds: Option<f64>,
-    /// How often the system took the core from one of those threads during the sample.
+    /// Number of involuntary context switches of those threads during the sample.
     pub preemptions: u32,
-    /// How often one of those threads gave up its core during the sample: to sleep, or to wait for another thread or a file.
+    /// Number of voluntary context switches of those threads during the sample: to sleep, or to wait for a thread or a file.
     pub waits: u32,
-    /// Whether the device may have waited for the host meanwhile.
+    /// Whether the device may have waited for the host during the sample.
     pub exposed: bool,
-    /// What is known to have disturbed this very sample.
+    /// What is known to have disturbed this sample.
     pub disturbance: Option<Disturbance>,
 }
 
 /// An argument with its memory.
 #[derive(Debug, Clone)]
 pub enum BoundArg<B> {
-    /// The address `offset` bytes into a buffer.
+    /// An address in a buffer.
     Pointer {
         /// The buffer.
         buffer: B,
-        /// Bytes from its start.
+        /// Offset in bytes from the start of the buffer.
         offset: usize,
-        /// Size of the tensor there, in bytes.
+        /// Size in bytes of the tensor at that address.
         bytes: usize,
     },
-    /// A scalar's bytes in native order.
+    /// The bytes of a scalar in native order.
     Scalar(Vec<u8>),
-    /// A tensor map over memory `offset` bytes into a buffer.
+    /// A tensor map over a tensor in a buffer.
     TensorMap {
         /// The buffer.
         buffer: B,
-        /// Bytes from its start.
+        /// Offset in bytes of the tensor from the start of the buffer.
         offset: usize,
-        /// Size of the tensor there, in bytes.
+        /// Size in bytes of the tensor.
         bytes: usize,
         /// Element type of the map.
-        dtype: crate::data::dtype::DType,
+        dtype: DType,
         /// Sizes, box and swizzle.
         map: TensorMap,
     },

@@ -4,17 +4,17 @@
 //! and what it left in its outputs is then changed as [`Fault`] says. A worker is a mutant from its first line on or never
 //! ([`Request::Hello`](crate::protocol::Request::Hello)); a worker that is none has no such device in it.
 
-mod memory;
+mod memo;
 
 use std::cell::RefCell;
 
-use self::memory::Memory;
-use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
+use self::memo::Memo;
+use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::codec;
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, LeftBehind, Mutation, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SideEffects, SmClock};
 
 /// Most elements of a tail.
 const TAIL: usize = 16;
@@ -23,7 +23,6 @@ const TAIL: usize = 16;
 pub struct MutantDevice<D: Device> {
     inner: D,
     mutation: Mutation,
-    is_reference: bool,
 }
 
 /// A kernel, and whether it is the one that has the fault.
@@ -38,7 +37,7 @@ pub struct Bound<D: Device> {
     inner: D::Bound,
     outputs: Vec<Output<D::Buffer>>,
     input: Option<Region<D::Buffer>>,
-    memory: Memory,
+    memory: Memo,
 }
 
 /// Where a tensor lies.
@@ -58,7 +57,7 @@ struct Output<B> {
 impl<D: Device> MutantDevice<D> {
     /// A device on which the kernels that the mutation names are wrong, and all others as they are.
     pub fn new(inner: D, mutation: Mutation) -> Self {
-        Self { inner, mutation, is_reference: false }
+        Self { inner, mutation }
     }
 
     fn download(&mut self, region: &Region<D::Buffer>) -> Result<Vec<u8>, Failure> {
@@ -97,7 +96,7 @@ impl<D: Device> MutantDevice<D> {
             return Ok(None);
         };
         let mut looked = Vec::new();
-        for (at, bytes) in Memory::places(input.bytes) {
+        for (at, bytes) in Memo::places(input.bytes) {
             let mut data = vec![0; bytes];
             self.inner.download(&input.buffer, input.offset + at, &mut data)?;
             looked.extend(data);
@@ -211,31 +210,26 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.info()
     }
 
-    fn be_watched(&mut self) {
-        self.inner.be_watched();
+    fn use_plain_allocations(&mut self) {
+        self.inner.use_plain_allocations();
     }
 
-    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
-        self.inner.soil(byte)
+    fn poison_on_chip(&mut self, byte: u8) -> Result<(), Failure> {
+        self.inner.poison_on_chip(byte)
     }
 
-    fn left_behind(&mut self) -> LeftBehind {
-        self.inner.left_behind()
-    }
-
-    fn be_reference(&mut self, is: bool) {
-        self.is_reference = is;
-        self.inner.be_reference(is);
+    fn side_effects(&mut self) -> SideEffects {
+        self.inner.side_effects()
     }
 
     fn limit(&mut self, launch: std::time::Duration) {
         self.inner.limit(launch);
     }
 
-    fn load(&mut self, code: &[u8], entry: &str) -> Result<Self::Kernel, Failure> {
+    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Self::Kernel, Failure> {
         let hash = fingerprint::of_bytes(code);
-        let is_mutant = !self.is_reference && self.mutation.blobs.contains(&hash);
-        Ok(Kernel { inner: self.inner.load(code, entry)?, is_mutant })
+        let is_mutant = purpose == Purpose::Kernel && self.mutation.blobs.contains(&hash);
+        Ok(Kernel { inner: self.inner.load(code, entry, purpose)?, is_mutant })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<D::Buffer, Failure> {
@@ -289,7 +283,7 @@ impl<D: Device> Device for MutantDevice<D> {
                 outputs.push(Output { region: region(*arg)?, dtype: *dtype, kept: RefCell::default() });
             }
         }
-        Ok(Bound { inner: self.inner.bind(&kernel.inner, geometry, args)?, outputs, input, memory: Memory::default() })
+        Ok(Bound { inner: self.inner.bind(&kernel.inner, geometry, args)?, outputs, input, memory: Memo::default() })
     }
 
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure> {
@@ -349,8 +343,8 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.shortest_sample()
     }
 
-    fn watch(&mut self, now: bool) -> Watch {
-        self.inner.watch(now)
+    fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
+        self.inner.check_disturbance(now)
     }
 
     fn sm_clock(&mut self) -> Option<SmClock> {
@@ -373,7 +367,7 @@ mod tests {
     use crate::device::host::HostDevice;
     use crate::protocol::{SeedReport, TimeJob, TimedCase};
     use crate::testing;
-    use crate::verify::check::Session;
+    use crate::verify::session::Session;
 
     /// What the checks see of `y = 2.5 * x`, 1000 elements of f32, with a fault.
     fn seen(fault: Fault, outputs: &[(usize, DType)], input: Option<usize>) -> Vec<SeedReport> {
@@ -443,10 +437,10 @@ mod tests {
         let mut session = Session::new(MutantDevice::new(FakeDevice::open(0), mutation), None);
         let check = testing::FakeCase::default().check(&mut session);
         let cases = vec![TimedCase { case: check.case, reference: check.reference }];
-        for renew in [false, true] {
-            let job = TimeJob { renew, ..testing::time_job(cases.clone()) };
+        for new_inputs in [false, true] {
+            let job = TimeJob { new_inputs, ..testing::time_job(cases.clone()) };
             let timing = session.time(&job, &mut |_| {}).unwrap().remove(0);
-            assert!(timing.keeps_results.is_some_and(|ratio| ratio > 10.0), "{:?}", timing.keeps_results);
+            assert!(timing.memoises.is_some_and(|ratio| ratio > 10.0), "{:?}", timing.memoises);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The first contents of tensors: random, in a pattern or from files.
 
+pub mod cache;
 pub mod file;
-pub mod maker;
 pub mod pattern;
 pub mod tensor;

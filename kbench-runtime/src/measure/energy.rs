@@ -1,30 +1,33 @@
-//! Energy a launch: the counter's difference over launches back to back.
+//! Energy of a launch: the difference of two counter readings over the launches between them.
 //!
-//! Counters move in steps of many milliseconds. So launches go on from one step to a later one, at least a
-//! [window](crate::device::Energy::window) apart, and what was consumed between is divided by the launches between. Caches are as the
-//! launch before left them: to flush them takes energy too. What a kernel works on in place is restored before each launch, and
-//! that is in the figure.
+//! Energy counters move in steps of many milliseconds. So launches go on from one step to a later step, at least a
+//! [window](crate::device::Energy::window) apart, and the difference is divided by the number of launches between. Caches are as the launch
+//! before left them, because flushing them takes energy too. Tensors that are read and written are restored before each launch, which is
+//! included in the figure.
 
 use std::time::{Duration, Instant};
 
-use super::{LARGEST_BATCH, Measured, Pulse};
+use super::adjusted::times;
+use super::case::{LARGEST_BATCH, MeasuredCase};
+use super::run::Run;
+use super::statistics::FEWEST_ROUNDS;
 use crate::device::Device;
-use crate::measure::statistics::FEWEST_ROUNDS;
 use crate::protocol::{Failure, Stage};
 
-/// Readings of the counter a window: it is seen to move at most so much late.
+/// Counter readings a window: a step of the counter is seen at most this share of a window late.
 const READINGS: u32 = 50;
 
 /// How long beyond a window the counter may stand still.
 const STILL: Duration = Duration::from_secs(2);
 
-impl<D: Device> Measured<D> {
-    /// Joules a launch, in windows one after another, just enough for an interval of their median. What came before the first one
-    /// warms the device up.
-    pub(super) fn energy(&mut self, device: &mut D, pulse: &mut Pulse<'_, '_>) -> Result<Vec<f64>, Failure> {
+impl<D: Device> MeasuredCase<D> {
+    /// Joules a launch in consecutive windows, as many as an interval of their median needs. A first window warms the device up and is
+    /// not returned.
+    pub(super) fn energy(&mut self, run: &mut Run<'_, D>) -> Result<Vec<f64>, Failure> {
+        let device = &mut run.resources.device;
         let unknown = |message: String| Failure::Unsupported { message };
-        let writes = if self.rig.is_in_place() { &self.writes[self.set()][..] } else { &[] };
-        let mut samples: Vec<f64> = self.samples.iter().map(|sample| sample.nanoseconds).collect();
+        let writes = if self.memory.is_in_place() { &self.writes[self.set()][..] } else { &[] };
+        let mut samples = times(&self.samples);
         samples.sort_unstable_by(f64::total_cmp);
         let launch = samples.get(samples.len() / 2).map_or(1.0, |nanoseconds| nanoseconds.max(1.0));
 
@@ -34,8 +37,8 @@ impl<D: Device> Measured<D> {
         let mut windows = Vec::with_capacity(FEWEST_ROUNDS + 1);
         let (mut since, mut joules, mut launches) = (Instant::now(), last.joules, 0u64);
         while windows.len() <= FEWEST_ROUNDS {
-            pulse.beat(Stage::Timing);
-            device.run_many(&self.rig.bound, writes, batch)?;
+            run.heartbeat.enter(Stage::Timing);
+            device.run_many(&self.memory.bound, writes, batch)?;
             launches += u64::from(batch);
             let now = device.energy().map_err(unknown)?;
             let moved = now.joules > last.joules;

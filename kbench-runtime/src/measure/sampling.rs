@@ -1,88 +1,94 @@
-//! The rounds: a sample of each case, again and again, disturbed ones taken again where that helps.
+//! Rounds: one sample of each case in turn. Disturbed samples are taken again if that helps.
 
 use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::after::Glance;
-use super::stopping::{is_clearly_above, is_race_look};
-use super::taken::Taken;
-use super::{Look, Measured, Pulse, Stopping};
-use crate::device::{Device, Sample, Watch};
-use crate::memory::kernel::is_output;
-use crate::protocol::{CacheMode, Convergence, Disturbance, Failure, SmClock, Stage, TimeJob};
+use super::adjusted::{AdjustedSample, times};
+use super::case::MeasuredCase;
+use super::recheck::OutputSnapshot;
+use super::run::{CaseFailure, Run};
+use super::stopping::{Look, Stopping, is_clearly_above, is_race_look};
+use crate::device::{Device, DisturbanceCheck, Sample};
+use crate::protocol::{CacheMode, Disturbance, Failure, SmClock, Stage, TimeJob};
 
-/// How often one disturbed sample is taken again.
+/// How often a disturbed sample is taken again.
 const RETAKES: u32 = 3;
 
-/// Samples of the fewest asked for of which [`PIECES`] are looked at, about; and the most in all. Of others one is.
-const GLANCED: u32 = 16;
+/// Expected number of samples, among the smallest number of samples, of which [`PIECES`] snapshots are taken, and the largest number of
+/// them. One snapshot is taken of every other sample.
+const MANY_SNAPSHOTS: u32 = 16;
 
-/// Pieces of each output that are looked at, and their size in bytes.
+/// Number of snapshots of each output, where many are taken, and the size of a snapshot in bytes.
 pub(super) const PIECES: usize = 8;
 const PIECE: usize = 64;
 
-/// What a launch is given.
+/// The inputs of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum InputChoice {
     /// One of the sets of inputs.
     Set(usize),
-    /// Inputs that are new in every element: see [`Rig::renew`](crate::memory::kernel::Rig::renew).
+    /// Inputs that are new in every element: see [`KernelMemory::rotate_inputs`](crate::memory::kernel::KernelMemory::rotate_inputs).
     New(u64),
 }
 
-impl Given {
-    /// This, or known inputs in place of new ones.
-    fn known(self) -> Self {
+impl InputChoice {
+    /// The same set, or the first set in place of new inputs.
+    fn seen_before(self) -> Self {
         match self {
-            Given::Set(_) => self,
-            Given::New(_) => Given::Set(0),
+            InputChoice::Set(_) => self,
+            InputChoice::New(_) => InputChoice::Set(0),
         }
     }
 }
 
-/// What rounds are given: sets at random, and where kernels are to be renewed, new inputs in one of each two rounds.
-struct Draw {
+/// Draws the inputs of rounds: a set at random, or new inputs in one round of every two if kernels are tested for memoisation.
+struct InputDraw {
+    /// Number of sets that every case has.
     sets: usize,
-    renews: bool,
+    draws_new: bool,
+    /// Whether the second round of a pair is on new inputs; `None` before the first round of a pair.
     next_is_new: Option<bool>,
-    /// The number of the next new inputs.
+    /// Number of the last new inputs.
     number: u64,
 }
 
-impl Draw {
-    fn next(&mut self, rng: &mut ChaCha8Rng) -> Given {
-        let is_new = self.renews
+impl InputDraw {
+    fn next(&mut self, rng: &mut ChaCha8Rng) -> InputChoice {
+        let is_new = self.draws_new
             && self.next_is_new.take().unwrap_or_else(|| {
                 let is_new: bool = rng.random();
                 self.next_is_new = Some(!is_new);
                 is_new
             });
         if !is_new {
-            return Given::Set(draw(self.sets, rng));
+            return InputChoice::Set(draw(self.sets, rng));
         }
         self.number += 1;
-        Given::New(self.number)
+        InputChoice::New(self.number)
     }
 }
 
-/// What was discarded, and how much more may be: in all as many as are asked for at least, so that a machine that never comes to
-/// rest gives a result all the same, and says so.
-pub(super) struct Counts {
+/// Counts of the samples of a case, and how many more may be discarded: as many as are asked for at least, so that sampling ends, and
+/// says so, on a machine that is never quiet.
+pub(super) struct SampleCounts {
+    /// Discarded samples by what disturbed them.
     pub discarded: BTreeMap<Disturbance, u64>,
+    /// Number of samples that may still be discarded.
     left: u64,
-    /// Samples taken, and those of them that were disturbed.
+    /// Number of samples taken, discarded ones included.
     taken: u64,
+    /// Number of disturbed samples among them.
     disturbed: u64,
 }
 
-impl Counts {
+impl SampleCounts {
     pub fn new(job: &TimeJob) -> Self {
         Self { discarded: BTreeMap::new(), left: u64::from(job.iterations.max(10)), taken: 0, disturbed: 0 }
     }
 
-    /// Discards so many samples, if that many may be.
+    /// Notes that samples are discarded. Returns false if that many may not be discarded.
     fn discard(&mut self, why: Disturbance, samples: u64) -> bool {
         let may = samples <= self.left;
         if may {
@@ -94,197 +100,183 @@ impl Counts {
 }
 
 /// How sampling ended.
-pub(super) struct Ended {
+pub(super) struct SamplingEnd {
     pub stopping: Stopping,
-    /// Whether the ratios of several cases are known.
+    /// Whether the ratios of several cases are known precisely enough.
     pub compared: bool,
-    pub raced: bool,
+    /// Whether sampling was cut short because the case is clearly slower than the cutoff.
+    pub cut_short: bool,
     pub sm_clock: Option<SmClock>,
     /// What else used the device.
     pub in_use: Option<String>,
 }
 
-/// One of the sets of inputs, at random.
+/// Draws one of the sets of inputs.
 pub(super) fn draw(sets: usize, rng: &mut ChaCha8Rng) -> usize {
     rng.random_range(0..sets.max(1))
 }
 
-/// Takes rounds until there are enough.
-pub(super) fn rounds<D: Device>(
-    device: &mut D,
-    measured: &mut [Measured<D>],
-    job: &TimeJob,
-    rng: &mut ChaCha8Rng,
-    pulse: &mut Pulse<'_, '_>,
-) -> Result<Ended, (usize, Failure)> {
-    let at = |case: usize| move |failure: Failure| (case, failure);
-    // What was before is not of these samples.
-    device.watch(true);
-    device.sm_clock();
-    device.in_use();
-    let mut stopping = Stopping::new(job.iterations, job.until, measured.len());
-    // A batch finds new inputs in its first launch only, and to warm a cache takes a launch on them.
-    let renews = job.renew && job.cache == CacheMode::Cold && measured.iter().all(|case| case.can_renew);
-    let sets = measured.iter().map(|case| case.sets.len()).min().unwrap_or(1);
-    let mut draw = Draw { sets, renews, next_is_new: None, number: u64::from(rng.random::<u32>()) };
-    let alone = measured.len() == 1;
-    let bar = job.stop_above_ns.filter(|_| alone);
-    // Rounds, and how many of them were found undisturbed or must do.
-    let (mut taken, mut settled) = (0, 0);
-    loop {
-        let given = draw.next(rng);
-        let order: &mut dyn Iterator<Item = usize> =
-            if taken % 2 == 0 { &mut (0..measured.len()) } else { &mut (0..measured.len()).rev() };
-        for index in order {
-            pulse.beat(Stage::Timing);
-            pulse.announce(job, index);
-            let case = &mut measured[index];
-            let late = stopping.is_late(taken);
-            case.sample(device, job.cache, alone, given, late).map_err(at(index))?;
-            let closely = case.closely < GLANCED && rng.random_ratio(GLANCED.min(stopping.fewest()), stopping.fewest());
-            case.closely += u32::from(closely);
-            case.glance(device, rng, if closely { PIECES } else { 1 }).map_err(at(index))?;
-        }
-        taken += 1;
-        if job.hurry && taken == 1 {
-            let longest = measured.iter().map(|case| case.samples[0].nanoseconds * f64::from(case.batch));
-            stopping.hurry(longest.fold(0.0, f64::max));
-        }
-        let look = taken == stopping.next() || stopping.is_late(taken);
-        let loses =
-            bar.is_some_and(|bar| (look || is_race_look(taken)) && is_clearly_above(&times(&measured[0].samples), bar));
-        match device.watch(look || loses) {
-            Watch::Later => continue,
-            Watch::Calm => settled = taken,
-            Watch::Disturbed(why) => {
-                let new = (taken - settled) as u64;
-                if !stopping.is_late(taken) && measured.iter().all(|case| case.counts.left >= new) {
-                    for case in &mut *measured {
-                        case.counts.discard(why, new);
-                        case.samples.truncate(settled);
+impl<D: Device> Run<'_, D> {
+    /// Takes rounds until there are enough samples.
+    pub(super) fn sample(&mut self, cases: &mut [MeasuredCase<D>]) -> Result<SamplingEnd, CaseFailure> {
+        let job = self.job;
+        let device = &mut self.resources.device;
+        // Forget what happened before the first sample.
+        device.check_disturbance(true);
+        device.sm_clock();
+        device.in_use();
+        let mut stopping = Stopping::new(job.iterations, job.until, cases.len());
+        // Only the first launch of a batch would find new inputs, and a launch that warms a cache would see them.
+        let draws_new = job.new_inputs && job.cache == CacheMode::Cold && cases.iter().all(|case| case.can_rotate);
+        let sets = cases.iter().map(|case| case.sets.len()).min().unwrap_or(1);
+        let number = u64::from(self.rng.random::<u32>());
+        let mut draw = InputDraw { sets, draws_new, next_is_new: None, number };
+        let alone = cases.len() == 1;
+        let cutoff = job.cutoff_ns.filter(|_| alone);
+        // Number of rounds, and of those that passed a check for disturbances or are kept despite one.
+        let (mut taken, mut kept) = (0, 0);
+        loop {
+            let inputs = draw.next(&mut self.rng);
+            self.round(cases, inputs, taken, &stopping)?;
+            taken += 1;
+            if job.rank_only && taken == 1 {
+                let longest = cases.iter().map(|case| case.samples[0].nanoseconds * f64::from(case.batch));
+                stopping.reduce(longest.fold(0.0, f64::max));
+            }
+            let look = taken == stopping.next() || stopping.is_late(taken);
+            let cut_short = cutoff.is_some_and(|cutoff| {
+                (look || is_race_look(taken)) && is_clearly_above(&times(&cases[0].samples), cutoff)
+            });
+            let device = &mut self.resources.device;
+            match device.check_disturbance(look || cut_short) {
+                DisturbanceCheck::NotDue => continue,
+                DisturbanceCheck::Undisturbed => kept = taken,
+                DisturbanceCheck::Disturbed(why) => {
+                    let new = (taken - kept) as u64;
+                    if !stopping.is_late(taken) && cases.iter().all(|case| case.counts.left >= new) {
+                        for case in &mut *cases {
+                            case.counts.discard(why, new);
+                            case.samples.truncate(kept);
+                        }
+                        taken = kept;
+                        continue;
                     }
-                    taken = settled;
-                    continue;
+                    for case in &mut *cases {
+                        case.samples[kept..].iter_mut().for_each(|sample| sample.disturbance = Some(why));
+                    }
+                    kept = taken;
                 }
-                for case in &mut *measured {
-                    case.samples[settled..].iter_mut().for_each(|sample| sample.disturbance = Some(why));
+            }
+            let samples: Vec<Vec<f64>> = cases.iter().map(|case| times(&case.samples)).collect();
+            let samples: Vec<&[f64]> = samples.iter().map(Vec::as_slice).collect();
+            if cut_short || look && stopping.look(&samples) != Look::Continue {
+                let compared = stopping.are_compared(&samples);
+                let (sm_clock, in_use) = (device.sm_clock(), device.in_use());
+                for case in &mut *cases {
+                    case.number = draw.number;
                 }
-                settled = taken;
+                return Ok(SamplingEnd { stopping, compared, cut_short, sm_clock, in_use });
             }
         }
-        let samples: Vec<Vec<f64>> = measured.iter().map(|case| times(&case.samples)).collect();
-        let samples: Vec<&[f64]> = samples.iter().map(Vec::as_slice).collect();
-        if loses || look && stopping.look(&samples) != Look::Continue {
-            let compared = stopping.are_compared(&samples);
-            let (sm_clock, in_use) = (device.sm_clock(), device.in_use());
-            for case in &mut *measured {
-                case.number = draw.number;
-            }
-            return Ok(Ended { stopping, compared, raced: loses, sm_clock, in_use });
+    }
+
+    /// Takes one sample of each case, and snapshots of its outputs. Rounds with odd numbers run backwards.
+    fn round(
+        &mut self,
+        cases: &mut [MeasuredCase<D>],
+        inputs: InputChoice,
+        number: usize,
+        stopping: &Stopping,
+    ) -> Result<(), CaseFailure> {
+        let alone = cases.len() == 1;
+        let order: &mut dyn Iterator<Item = usize> =
+            if number.is_multiple_of(2) { &mut (0..cases.len()) } else { &mut (0..cases.len()).rev() };
+        for index in order {
+            self.heartbeat.enter(Stage::Timing);
+            self.heartbeat.announce(index);
+            let case = &mut cases[index];
+            let late = stopping.is_late(number);
+            case.sample(self, alone, inputs, late).map_err(CaseFailure::of(index))?;
+            let fewest = stopping.fewest();
+            let many =
+                case.many_snapshots < MANY_SNAPSHOTS && self.rng.random_ratio(MANY_SNAPSHOTS.min(fewest), fewest);
+            case.many_snapshots += u32::from(many);
+            case.take_snapshots(self, if many { PIECES } else { 1 }).map_err(CaseFailure::of(index))?;
         }
+        Ok(())
     }
 }
 
-pub(super) fn times(samples: &[Taken]) -> Vec<f64> {
-    samples.iter().map(|sample| sample.nanoseconds).collect()
-}
-
-/// By how much samples may be too long, in the mean.
-pub(super) fn slack(samples: &[Taken]) -> f64 {
-    samples.iter().map(|sample| sample.slack).sum::<f64>() / samples.len().max(1) as f64
-}
-
-/// Whether samples may be too long by so little that their median is as precise as asked for.
-pub(super) fn is_sure(samples: &[Taken], until: Option<Convergence>) -> bool {
-    let shortest = times(samples).into_iter().fold(f64::INFINITY, f64::min);
-    until.is_none_or(|until| slack(samples) <= 2.0 * until.precision * shortest)
-}
-
-impl<D: Device> Measured<D> {
-    /// Takes a sample and keeps it. A disturbed one is taken again, unless that happens too often, it is too late for that, or
-    /// most of them are disturbed and it is known what this one lost.
-    fn sample(
-        &mut self,
-        device: &mut D,
-        cache: CacheMode,
-        alone: bool,
-        given: Given,
-        late: bool,
-    ) -> Result<(), Failure> {
+impl<D: Device> MeasuredCase<D> {
+    /// Takes a sample and keeps it. A disturbed sample is taken again, unless too many samples are disturbed, the time is up, or most
+    /// samples are disturbed and the time that this one lost is known.
+    fn sample(&mut self, run: &mut Run<'_, D>, alone: bool, inputs: InputChoice, late: bool) -> Result<(), Failure> {
+        let (device, cache) = (&mut run.resources.device, run.job.cache);
         for attempt in 0.. {
-            // What was new is not when it is taken again.
-            let given = if attempt == 0 { given } else { given.known() };
-            let sample = self.take(device, cache, alone, given)?;
+            // New inputs are no longer new in the second attempt.
+            let inputs = if attempt == 0 { inputs } else { inputs.seen_before() };
+            let sample = self.take(device, cache, alone, inputs)?;
             let batch = if cache == CacheMode::Hot { self.batch } else { 1 };
-            let taken = Taken::of(sample, batch, device.core(&self.rig.bound).is_some());
-            let taken = Taken { on_new_inputs: matches!(given, Given::New(_)), ..taken };
-            let Counts { taken: all, disturbed, .. } = &mut self.counts;
-            let may_help = !taken.corrected || 2 * *disturbed <= *all;
-            *all += 1;
-            *disturbed += u64::from(taken.is_disturbed());
-            let why = sample.disturbance.filter(|_| taken.is_disturbed() && attempt < RETAKES && !late && may_help);
+            let adjusted = AdjustedSample::of(sample, batch, device.core(&self.memory.bound).is_some());
+            let adjusted = AdjustedSample { on_new_inputs: matches!(inputs, InputChoice::New(_)), ..adjusted };
+            let SampleCounts { taken, disturbed, .. } = &mut self.counts;
+            let may_help = !adjusted.corrected || 2 * *disturbed <= *taken;
+            *taken += 1;
+            *disturbed += u64::from(adjusted.is_disturbed());
+            let why = sample.disturbance.filter(|_| adjusted.is_disturbed() && attempt < RETAKES && !late && may_help);
             if !why.is_some_and(|why| self.counts.discard(why, 1)) {
-                self.samples.push(taken);
+                self.samples.push(adjusted);
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes a sample over the inputs given.
+    /// Takes a sample on the given inputs.
     pub(super) fn take(
         &mut self,
         device: &mut D,
         cache: CacheMode,
         alone: bool,
-        given: Given,
+        inputs: InputChoice,
     ) -> Result<Sample, Failure> {
-        let switched = std::mem::replace(&mut self.given, given) != given;
-        let writes = match given {
-            Given::Set(set) => {
-                self.rig.switch(device, set)?;
+        let switched = std::mem::replace(&mut self.inputs, inputs) != inputs;
+        let writes = match inputs {
+            InputChoice::Set(set) => {
+                self.memory.select_set(device, set)?;
                 self.writes[set].clone()
             }
-            Given::New(number) => {
-                self.rig.renew(device, &self.sets[0].inputs, number)?;
-                self.rig.renewed_writes(&self.writes[0], number)
+            InputChoice::New(number) => {
+                self.memory.rotate_inputs(device, &self.sets[0].inputs, number)?;
+                self.memory.rotated_writes(&self.writes[0], number)
             }
         };
-        if cache == CacheMode::Hot && (!alone || switched || self.rig.is_in_place()) {
-            device.run(&self.rig.bound)?;
+        if cache == CacheMode::Hot && (!alone || switched || self.memory.is_in_place()) {
+            device.run(&self.memory.bound)?;
         }
-        device.sample_after(&writes, &mut self.rig.bound, self.batch, cache)
+        device.sample_after(&writes, &mut self.memory.bound, self.batch, cache)
     }
 
-    /// Keeps so many pieces of each output as a sample left it.
-    pub(super) fn glance(&mut self, device: &mut D, rng: &mut ChaCha8Rng, pieces: usize) -> Result<(), Failure> {
-        let set = match self.given {
-            Given::Set(set) => Some(set),
-            Given::New(_) => None,
+    /// Takes `pieces` snapshots, at random places, of each output as the last launch left it.
+    pub(super) fn take_snapshots(&mut self, run: &mut Run<'_, D>, pieces: usize) -> Result<(), Failure> {
+        let set = match self.inputs {
+            InputChoice::Set(set) => Some(set),
+            InputChoice::New(_) => None,
         };
         let outputs: Vec<(usize, usize, usize)> = self
-            .rig
-            .tensors_by_index()
-            .filter(|(_, spec)| is_output(spec.role) && spec.bytes() > 0)
+            .memory
+            .tensors()
+            .filter(|(_, spec)| spec.role.is_output() && spec.bytes() > 0)
             .map(|(index, spec)| (index, spec.elements(), spec.dtype.size()))
             .collect();
         for (tensor, elements, size) in outputs {
             let piece = (PIECE / size).clamp(1, elements);
             for _ in 0..pieces.min(elements.div_ceil(piece)) {
-                let at = rng.random_range(0..=elements - piece) * size;
-                let bytes = self.rig.piece(device, tensor, at, piece * size)?;
-                self.glances.push(Glance { set, tensor, at, bytes });
+                let at = run.rng.random_range(0..=elements - piece) * size;
+                let bytes = self.memory.fetch(&mut run.resources.device, tensor, at, piece * size)?;
+                self.snapshots.push(OutputSnapshot { set, tensor, at, bytes });
             }
         }
         Ok(())
-    }
-
-    /// Samples that were kept although something disturbed them.
-    pub(super) fn disturbed(&self) -> BTreeMap<Disturbance, u64> {
-        let mut counts = BTreeMap::new();
-        for why in self.samples.iter().filter_map(|sample| sample.disturbance) {
-            *counts.entry(why).or_default() += 1;
-        }
-        counts
     }
 }

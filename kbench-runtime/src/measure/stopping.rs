@@ -13,10 +13,11 @@ use crate::protocol::Convergence;
 /// Samples that are taken even if the time is up, and the fewest whose range is an interval of their median at the first look.
 pub const FEWEST: usize = 7;
 
-/// Nanoseconds of the samples of a job in a hurry.
-const HURRY: f64 = 1e7;
+/// Nanoseconds of samples that are enough for a rank.
+const RANK: f64 = 1e7;
 
-/// What takes so many nanoseconds hardly varies: in a hurry so few samples are enough if they are within this share of each other.
+/// Nanoseconds a launch from which on times hardly vary: for a rank, this number of samples is enough if they are within this share of
+/// each other.
 const LONG: f64 = 1e8;
 const FEWEST_LONG: usize = 3;
 const ALIKE: f64 = 0.05;
@@ -66,8 +67,8 @@ impl Stopping {
     }
 
     /// Makes do with fewer samples, now that it is known how long one takes; to be called before the first look.
-    pub fn hurry(&mut self, nanoseconds: f64) {
-        let enough = (HURRY / nanoseconds.max(1.0)).ceil() as usize;
+    pub fn reduce(&mut self, nanoseconds: f64) {
+        let enough = (RANK / nanoseconds.max(1.0)).ceil() as usize;
         let fewest = if nanoseconds >= LONG { FEWEST_LONG } else { FEWEST };
         self.least = self.least.min(enough.max(fewest));
         self.next = self.least;
@@ -292,16 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn a_hurry_is_about_the_time_that_samples_take() {
+    fn a_rank_takes_as_many_samples_as_fit_its_time() {
         let next = |least, nanoseconds| {
             let mut stopping = Stopping::new(least, Some(UNTIL), 1);
-            stopping.hurry(nanoseconds);
+            stopping.reduce(nanoseconds);
             stopping.next()
         };
         assert_eq!([1e3, 2e5, 1e6, 9e7, 1e9].map(|nanoseconds| next(100, nanoseconds)), [100, 50, 10, 7, 3]);
         assert_eq!(next(5, 9e7), 5, "fewer were asked for");
         let mut stopping = Stopping::new(100, Some(UNTIL), 1);
-        stopping.hurry(1e9);
+        stopping.reduce(1e9);
         assert!(stopping.is_converged(&[2.3e8, 2.31e8, 2.29e8]) && !stopping.is_converged(&[2.3e8, 2.5e8, 2.29e8]));
         assert!(stopping.is_converged(&[100.0, 100.1, 100.2, 99.9, 100.0, 100.1, 99.8]));
         assert!(!stopping.is_converged(&[100.0, 101.5, 100.2, 99.9, 100.0, 100.1, 99.8]));

@@ -1,15 +1,16 @@
-use super::*;
+use super::run::CaseFailure;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::measure::statistics::Summary;
-use crate::protocol::{Convergence, Disturbance, Role, Source};
+use crate::protocol::{CacheMode, Convergence, Disturbance, Failure, Role, Source, Stage, TimeJob, TimedCase, Timing};
 use crate::testing::{self, FakeCase};
+use crate::verify::session::Session;
 
 fn job(cases: Vec<TimedCase>, cache: CacheMode) -> TimeJob {
     TimeJob { cache, ..testing::time_job(cases) }
 }
 
-fn fake(cases: &[FakeCase<'_>], cache: CacheMode) -> Result<Vec<Timing>, (usize, Failure)> {
+fn fake(cases: &[FakeCase<'_>], cache: CacheMode) -> Result<Vec<Timing>, CaseFailure> {
     let mut session = Session::new(FakeDevice::open(0), None);
     let cases = cases.iter().map(|case| {
         let job = case.check(&mut session);
@@ -52,7 +53,7 @@ fn the_check_afterwards_sees_faults_and_failures_name_their_case() {
     testing::assert_clean(&timings[0].after);
     assert_eq!(timings[1].after.outputs[0].bad, 1000);
     assert_eq!(timings[2].after.out_of_bounds.len(), 1);
-    let (case, failure) = fake(&[bad("null"), bad("\"launch-refused\"")], CacheMode::Cold).unwrap_err();
+    let CaseFailure { case, failure } = fake(&[bad("null"), bad("\"launch-refused\"")], CacheMode::Cold).unwrap_err();
     assert_eq!(case, 1);
     assert!(matches!(failure, Failure::LaunchRefused { .. }));
 }
@@ -139,11 +140,11 @@ fn damage_to_common_memory_is_the_culprits() {
 fn cases_with_the_same_tensors_get_the_same_memory() {
     let mut session = Session::new(HostDevice::open(), None);
     let checks = ["kbench_scale", "kbench_scale"].map(|entry| testing::host_check(&mut session, entry));
-    let rigs = checks.map(|check| {
+    let memories = checks.map(|check| {
         let timed = TimedCase { case: check.case, reference: check.reference };
-        session.prepare(&timed, &job(Vec::new(), CacheMode::Cold), &mut |_| {}).unwrap().rig
+        session.prepare(&timed, &job(Vec::new(), CacheMode::Cold), &mut |_| {}).unwrap().memory
     });
-    assert!(rigs[0].shares_all_memory_with(&rigs[1]));
+    assert!(memories[0].shares_all_memory_with(&memories[1]));
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn sampling_goes_on_until_the_median_is_known() {
 #[test]
 fn a_hurry_takes_fewer_samples_of_what_takes_long() {
     let samples = |time_ns: f64| {
-        let timing = model(&format!(r#"{{"time_ns":{time_ns}}}"#), |job| job.hurry = true);
+        let timing = model(&format!(r#"{{"time_ns":{time_ns}}}"#), |job| job.rank_only = true);
         assert!(timing.sampling.converged);
         timing.samples.len()
     };
@@ -262,20 +263,20 @@ fn a_disturbed_sample_is_taken_again() {
 
 #[test]
 fn a_race_is_lost_early_and_checked_all_the_same() {
-    let lost = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(900.0));
-    assert_eq!((lost.samples.len(), lost.sampling.raced, lost.sampling.converged), (7, true, false));
+    let lost = model(r#"{"time_ns":1000}"#, |job| job.cutoff_ns = Some(900.0));
+    assert_eq!((lost.samples.len(), lost.sampling.cut_short, lost.sampling.converged), (7, true, false));
     testing::assert_clean(&lost.after);
-    let closer = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(960.0));
-    assert_eq!((closer.samples.len(), closer.sampling.raced), (10, true));
-    let close = model(r#"{"time_ns":1000}"#, |job| job.stop_above_ns = Some(990.0));
-    assert_eq!((close.samples.len(), close.sampling.raced), (100, false));
-    let torn = model(r#"{"time_ns":1000,"noise":0.05}"#, |job| job.stop_above_ns = Some(950.0));
-    assert!(torn.sampling.raced && torn.samples.len() > 10, "{}", torn.samples.len());
-    let wrong = model(r#"{"time_ns":1000,"fault":"wrong"}"#, |job| job.stop_above_ns = Some(900.0));
+    let closer = model(r#"{"time_ns":1000}"#, |job| job.cutoff_ns = Some(960.0));
+    assert_eq!((closer.samples.len(), closer.sampling.cut_short), (10, true));
+    let close = model(r#"{"time_ns":1000}"#, |job| job.cutoff_ns = Some(990.0));
+    assert_eq!((close.samples.len(), close.sampling.cut_short), (100, false));
+    let torn = model(r#"{"time_ns":1000,"noise":0.05}"#, |job| job.cutoff_ns = Some(950.0));
+    assert!(torn.sampling.cut_short && torn.samples.len() > 10, "{}", torn.samples.len());
+    let wrong = model(r#"{"time_ns":1000,"fault":"wrong"}"#, |job| job.cutoff_ns = Some(900.0));
     assert_eq!(wrong.after.outputs[0].bad, 1000, "checked though it lost");
     // No verdict on a throttled device.
-    let hot = model(r#"{"time_ns":1000,"throttled":[0,15]}"#, |job| job.stop_above_ns = Some(1500.0));
-    assert_eq!((hot.samples.len(), hot.sampling.raced), (100, false));
+    let hot = model(r#"{"time_ns":1000,"throttled":[0,15]}"#, |job| job.cutoff_ns = Some(1500.0));
+    assert_eq!((hot.samples.len(), hot.sampling.cut_short), (100, false));
 }
 
 #[test]
@@ -290,8 +291,8 @@ fn a_kernel_that_keeps_results_is_seen() {
     for cache in [CacheMode::Cold, CacheMode::Hot] {
         let keeps = host("kbench_keeps_results", cache);
         testing::assert_clean(&keeps.after);
-        assert!(keeps.keeps_results.is_some_and(|ratio| ratio > 3.0), "{cache:?} {keeps:?}");
-        assert_eq!(host("kbench_scale", cache).keeps_results, None);
+        assert!(keeps.memoises.is_some_and(|ratio| ratio > 3.0), "{cache:?} {keeps:?}");
+        assert_eq!(host("kbench_scale", cache).memoises, None);
     }
     let fooled = host("kbench_keeps_results_too_long", CacheMode::Cold).after;
     assert!(fooled.outputs[0].bad > 0 || fooled.unrepeatable > 0, "{fooled:?}");
@@ -302,11 +303,7 @@ fn a_kernel_that_hashes_a_few_inputs_is_seen() {
     for entry in ["kbench_hashes_the_first", "kbench_hashes_some", "kbench_keeps_the_last"] {
         for cache in [CacheMode::Cold, CacheMode::Hot] {
             let keeps = host(entry, cache);
-            assert!(
-                keeps.keeps_results.is_some_and(|ratio| ratio > 3.0),
-                "{entry} {cache:?} {:?}",
-                keeps.keeps_results
-            );
+            assert!(keeps.memoises.is_some_and(|ratio| ratio > 3.0), "{entry} {cache:?} {:?}", keeps.memoises);
         }
     }
 }
@@ -326,7 +323,7 @@ fn results_on_new_inputs_are_those_of_a_fresh_load() {
     assert!(new_inputs("kbench_scale") >= 11, "{}", new_inputs("kbench_scale"));
     testing::assert_clean(&host("kbench_scale", CacheMode::Cold).after);
     testing::assert_clean(&of_host("kbench_scale", |job| job.other_seed = None).after);
-    let not_asked = of_host("kbench_scale", |job| job.renew = false);
+    let not_asked = of_host("kbench_scale", |job| job.new_inputs = false);
     assert_eq!(not_asked.sampling.new_inputs, None);
     let constant = of_host("kbench_scale", |job| {
         job.cases[0].case.tensors[0].source = Source::Constant(2.0);

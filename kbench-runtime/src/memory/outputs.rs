@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::data::cache::{Bounded, room};
 use crate::data::digest::Bytes;
+use crate::data::lru::{LruCache, capacity};
 use crate::device::{Device, Range};
 use crate::protocol::Failure;
 
@@ -13,11 +13,11 @@ const BYTES: usize = 1 << 30;
 
 /// Outputs by size and digest.
 #[derive(Debug)]
-pub struct OutputCache(Bounded<Bytes>);
+pub struct OutputCache(LruCache<Bytes>);
 
 impl Default for OutputCache {
     fn default() -> Self {
-        Self(Bounded::new(room(BYTES)))
+        Self(LruCache::new(capacity(BYTES)))
     }
 }
 

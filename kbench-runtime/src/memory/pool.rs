@@ -1,7 +1,7 @@
-//! Device memory kept between rigs.
+//! The pool of device buffers that kernels share.
 //!
-//! Cases that are measured together use the same buffers where their tensors are the same, so that no case is faster for where
-//! its memory happens to lie. Between jobs, idle buffers wait for the next one.
+//! Cases that are measured together use the same buffers for the same tensors, so that no case is faster because of where its memory lies.
+//! Idle buffers are kept from one job to the next.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,29 +12,29 @@ use crate::device::{Device, GUARD};
 use crate::inputs::tensor::Inputs;
 use crate::protocol::{Failure, Role, TensorSpec};
 
-/// Bytes of idle buffers that are kept.
+/// Size in bytes of all idle buffers that a pool keeps.
 const IDLE: usize = 2 << 30;
 
-/// A tensor's contents: all inputs of a case, which of them, and by how many bytes they are turned.
+/// The contents of a tensor: the inputs that it belongs to, its index, and the number of bytes that it is rotated by.
 #[derive(Debug, Clone)]
 pub struct Contents {
     inputs: Arc<Inputs>,
     index: usize,
-    turned: usize,
+    rotated: usize,
 }
 
 impl Contents {
     /// The contents of the `index`-th tensor.
     pub fn new(inputs: &Arc<Inputs>, index: usize) -> Self {
-        Self { inputs: Arc::clone(inputs), index, turned: 0 }
+        Self { inputs: Arc::clone(inputs), index, rotated: 0 }
     }
 
-    /// The same with the bytes from `turned` on first, and those before it after them.
-    pub fn turned(self, turned: usize) -> Self {
-        Self { turned, ..self }
+    /// The same contents rotated to the left by a number of bytes.
+    pub fn rotated(self, rotated: usize) -> Self {
+        Self { rotated, ..self }
     }
 
-    /// The bytes as they are before they are turned, where the tensor has any.
+    /// The bytes before the rotation, if the tensor has contents.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.inputs[self.index].as_ref().map(|data| &data[..])
     }
@@ -44,110 +44,131 @@ impl Contents {
             (Some(data), Some(others)) => Arc::ptr_eq(data, others) || data == others,
             (data, others) => data.is_none() && others.is_none(),
         };
-        self.turned == other.turned && equal
+        self.rotated == other.rotated && equal
     }
 }
 
-/// A tensor's memory with its guard bands.
+/// What a buffer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BufferUse {
+    /// A tensor that kernels use in this way.
+    Tensor(Role),
+    /// A copy of a tensor's contents, which no kernel uses.
+    Copy,
+}
+
+/// The memory of a tensor with its guard bands.
 #[derive(Debug)]
-pub struct Slot<B> {
+pub struct PooledBuffer<B> {
     /// The memory.
     pub buffer: B,
+    /// Name of the tensor.
     name: String,
+    /// Size of the tensor in bytes.
     bytes: usize,
-    role: Role,
-    holds: RefCell<Option<Contents>>,
+    used_as: BufferUse,
+    contents: RefCell<Option<Contents>>,
 }
 
-impl<B> Slot<B> {
-    /// Whether these contents lie between the guard bands. True only of what is read and was seen to be unchanged.
+impl<B> PooledBuffer<B> {
+    /// Whether the tensor is known to have these contents. Known only of tensors that are read, as long as they are unchanged.
     pub fn holds(&self, contents: &Contents) -> bool {
-        self.holds.borrow().as_ref().is_some_and(|held| held.same(contents))
+        self.contents.borrow().as_ref().is_some_and(|held| held.same(contents))
     }
 
-    /// Says that it is not known what lies there.
-    pub fn holds_unknown(&self) {
-        *self.holds.borrow_mut() = None;
+    /// Notes that the contents are unknown.
+    pub fn forget_contents(&self) {
+        *self.contents.borrow_mut() = None;
     }
 
-    /// Says what lies there now.
-    pub fn now_holds(&self, contents: Contents) {
-        *self.holds.borrow_mut() = Some(contents);
+    /// Notes the contents.
+    pub fn set_contents(&self, contents: Contents) {
+        *self.contents.borrow_mut() = Some(contents);
     }
 }
 
 /// The buffers of a session.
 #[derive(Debug)]
 pub struct Pool<B> {
-    /// The least recently used one first.
-    slots: VecDeque<Rc<Slot<B>>>,
+    /// The least recently used buffer first.
+    buffers: VecDeque<Rc<PooledBuffer<B>>>,
+    /// Size in bytes of the idle buffers that are kept.
     limit: usize,
-    /// Bytes of each guard band: [`GUARD`], or none.
+    /// Size in bytes of each guard band: [`GUARD`] or 0.
     guard: usize,
 }
 
 impl<B> Default for Pool<B> {
     fn default() -> Self {
-        Self { slots: VecDeque::new(), limit: IDLE, guard: GUARD }
+        Self { buffers: VecDeque::new(), limit: IDLE, guard: GUARD }
     }
 }
 
 impl<B> Pool<B> {
-    /// A pool of buffers without guard bands, so that a sanitizer sees where each tensor ends.
-    pub fn bare() -> Self {
+    /// A pool whose buffers have no guard bands, so that a sanitizer knows where each tensor ends.
+    pub fn without_guard_bands() -> Self {
         Self { guard: 0, ..Self::default() }
     }
 
-    /// Keeps so many bytes of idle buffers, if that is more.
+    /// Raises the size of the idle buffers that are kept to at least `bytes`.
     pub fn keep_at_least(&mut self, bytes: usize) {
         self.limit = self.limit.max(bytes);
     }
 
-    /// Bytes of each guard band around the buffers.
+    /// Size in bytes of each guard band around the buffers.
     pub fn guard(&self) -> usize {
         self.guard
     }
 
-    /// Memory for a tensor. A buffer that another rig uses is shared, unless it is only read and must hold other contents.
+    /// A buffer for a tensor. A buffer that another kernel uses is shared, unless it is only read and must hold other contents.
     pub fn take<D: Device<Buffer = B>>(
         &mut self,
         device: &mut D,
         spec: &TensorSpec,
         contents: &Contents,
-    ) -> Result<Rc<Slot<B>>, Failure> {
-        self.find(device, spec, contents, true)
+    ) -> Result<Rc<PooledBuffer<B>>, Failure> {
+        self.find(device, spec, BufferUse::Tensor(spec.role), contents, true)
     }
 
-    /// Memory for contents that are wanted again: it does not go to others while there is room.
-    pub fn keep<D: Device<Buffer = B>>(
+    /// A buffer for a copy of a tensor's contents. Idle copies of other contents are not overwritten while the pool has room.
+    pub fn keep_copy<D: Device<Buffer = B>>(
         &mut self,
         device: &mut D,
         spec: &TensorSpec,
         contents: &Contents,
-    ) -> Result<Rc<Slot<B>>, Failure> {
-        let idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(|slot| self.size(slot)).sum();
-        self.find(device, spec, contents, idle + spec.bytes() > self.limit)
+    ) -> Result<Rc<PooledBuffer<B>>, Failure> {
+        let is_full = self.idle_bytes() + spec.bytes() > self.limit;
+        self.find(device, spec, BufferUse::Copy, contents, is_full)
     }
 
-    fn size(&self, slot: &Slot<B>) -> usize {
-        slot.bytes + 2 * self.guard
+    fn size(&self, pooled: &PooledBuffer<B>) -> usize {
+        pooled.bytes + 2 * self.guard
     }
 
+    fn idle_bytes(&self) -> usize {
+        self.buffers.iter().filter(|pooled| is_idle(pooled)).map(|pooled| self.size(pooled)).sum()
+    }
+
+    /// Finds a buffer or allocates one. `overwrite`: whether an idle buffer with other contents may be taken.
     fn find<D: Device<Buffer = B>>(
         &mut self,
         device: &mut D,
         spec: &TensorSpec,
+        used_as: BufferUse,
         contents: &Contents,
-        take_over: bool,
-    ) -> Result<Rc<Slot<B>>, Failure> {
+        overwrite: bool,
+    ) -> Result<Rc<PooledBuffer<B>>, Failure> {
         let bytes = spec.bytes();
-        let fits = |slot: &Rc<Slot<B>>| slot.name == spec.name && slot.bytes == bytes && slot.role == spec.role;
-        let holds = |slot: &Rc<Slot<B>>| spec.role != Role::In || slot.holds(contents);
-        let at = self.slots.iter().position(|slot| fits(slot) && holds(slot));
-        let at = at.or_else(|| self.slots.iter().position(|slot| take_over && fits(slot) && is_idle(slot)));
-        let known = at.and_then(|at| self.slots.remove(at));
-        let slot = if let Some(slot) = known {
-            slot
+        let fits = |pooled: &Rc<PooledBuffer<B>>| {
+            pooled.name == spec.name && pooled.bytes == bytes && pooled.used_as == used_as
+        };
+        let is_only_read = matches!(used_as, BufferUse::Tensor(Role::In) | BufferUse::Copy);
+        let holds = |pooled: &Rc<PooledBuffer<B>>| !is_only_read || pooled.holds(contents);
+        let at = self.buffers.iter().position(|pooled| fits(pooled) && holds(pooled));
+        let at = at.or_else(|| self.buffers.iter().position(|pooled| overwrite && fits(pooled) && is_idle(pooled)));
+        let known = at.and_then(|at| self.buffers.remove(at));
+        let pooled = if let Some(pooled) = known {
+            pooled
         } else {
             self.drop_idle(self.limit.saturating_sub(bytes));
             let size = bytes.saturating_add(2 * self.guard);
@@ -155,33 +176,34 @@ impl<B> Pool<B> {
                 self.drop_idle(0);
                 device.alloc(size)
             })?;
-            let (name, role) = (spec.name.clone(), spec.role);
-            Rc::new(Slot { buffer, name, bytes, role, holds: RefCell::default() })
+            Rc::new(PooledBuffer { buffer, name: spec.name.clone(), bytes, used_as, contents: RefCell::default() })
         };
-        self.slots.push_back(Rc::clone(&slot));
-        Ok(slot)
+        self.buffers.push_back(Rc::clone(&pooled));
+        Ok(pooled)
     }
 
-    /// Drops every buffer that no rig uses.
+    /// Drops every idle buffer.
     pub fn clear(&mut self) {
         self.drop_idle(0);
     }
 
     /// Drops idle buffers, the least recently used ones first, until at most `keep` bytes of them are left.
     fn drop_idle(&mut self, keep: usize) {
-        let mut idle: usize = self.slots.iter().filter(|slot| is_idle(slot)).map(|slot| self.size(slot)).sum();
-        self.slots.retain(|slot| {
-            let drop = is_idle(slot) && idle > keep;
+        let mut idle = self.idle_bytes();
+        let guard = self.guard;
+        self.buffers.retain(|pooled| {
+            let drop = is_idle(pooled) && idle > keep;
             if drop {
-                idle -= slot.bytes + 2 * self.guard;
+                idle -= pooled.bytes + 2 * guard;
             }
             !drop
         });
     }
 }
 
-fn is_idle<B>(slot: &Rc<Slot<B>>) -> bool {
-    Rc::strong_count(slot) == 1
+/// Whether no kernel uses a buffer.
+fn is_idle<B>(pooled: &Rc<PooledBuffer<B>>) -> bool {
+    Rc::strong_count(pooled) == 1
 }
 
 #[cfg(test)]
@@ -210,7 +232,7 @@ mod tests {
 
         let x = spec("x", 8, Role::In);
         let first = pool.take(&mut device, &x, &contents(1)).unwrap();
-        first.now_holds(contents(1));
+        first.set_contents(contents(1));
         assert!(Rc::ptr_eq(&first, &pool.take(&mut device, &x, &contents(1)).unwrap()), "other inputs, same bytes");
         let second = pool.take(&mut device, &x, &contents(2)).unwrap();
         assert!(!Rc::ptr_eq(&first, &second));
@@ -228,14 +250,14 @@ mod tests {
         let contents = Contents::new(&Arc::new(vec![None]), 0);
         for index in 0..20 {
             pool.take(&mut device, &spec(&format!("t{index}"), 100, Role::Out), &contents).unwrap();
-            assert!(pool.slots.len() <= 5);
+            assert!(pool.buffers.len() <= 5);
         }
         let kept = pool.take(&mut device, &spec("kept", 100, Role::Out), &contents).unwrap();
         let refused = pool.take(&mut device, &spec("huge", 1 << 40, Role::Out), &contents);
         assert!(matches!(refused, Err(Failure::OutOfMemory { .. })));
-        assert_eq!(pool.slots.len(), 1);
+        assert_eq!(pool.buffers.len(), 1);
         drop(kept);
         pool.clear();
-        assert!(pool.slots.is_empty());
+        assert!(pool.buffers.is_empty());
     }
 }

@@ -1,14 +1,16 @@
 //! Processes that user code has started, and their end.
 //!
-//! A process that a kernel starts may leave its group and its session, and outlive its parent. Two things find it all the same:
-//! it is a descendant of who runs the kernel as long as that process adopts orphans ([`adopt_orphans`]), and it has inherited an
-//! environment with a mark ([`end_marked`]). Other systems than Linux tell neither.
+//! A process that a kernel starts may leave its process group and its session, and outlive its parent. Two things identify it all the same:
+//! it is a descendant of the process that runs the kernel, as long as that process adopts orphans ([`adopt_orphans`]), and its
+//! environment has a mark ([`end_marked`]). Both need Linux.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -19,33 +21,33 @@ static ADOPTS: AtomicBool = AtomicBool::new(false);
 /// Children that this process started itself and waits for.
 static OWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// From now on orphaned descendants become children of this process, and [`end_orphans`] ends them. For a process whose every child
-/// is told to [`own`].
+/// Makes orphaned descendants children of this process, so that [`end_orphans`] can end them. Only for a process that registers each of its
+/// own children with `own`.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: takes integers.
+        // SAFETY: the call takes integers.
         let adopts = unsafe { nix::libc::prctl(nix::libc::PR_SET_CHILD_SUBREAPER, 1) } == 0;
         ADOPTS.store(adopts, Ordering::Relaxed);
     }
 }
 
-/// Says that a child is no orphan.
+/// Registers a child that is no orphan.
 pub(crate) fn own(child: Pid) {
     OWN.lock().expect("no panic while held").insert(child.as_raw());
 }
 
-/// Says that a child has been waited for.
+/// Forgets a child that this process has waited for.
 pub(crate) fn disown(child: Pid) {
     OWN.lock().expect("no panic while held").remove(&child.as_raw());
 }
 
-/// Ends all orphans that this process has adopted, with what they started.
+/// Ends all orphans that this process has adopted, and their descendants.
 pub fn end_orphans() {
     if !ADOPTS.load(Ordering::Relaxed) {
         return;
     }
-    // Those whose parent is ended come next.
+    // The end of a process orphans its children, which the next pass finds.
     loop {
         let orphans = orphans();
         if orphans.is_empty() {
@@ -59,7 +61,7 @@ pub fn end_orphans() {
     }
 }
 
-/// Whether this process has adopted an orphan that still is.
+/// Whether this process has adopted an orphan that has not ended.
 pub(crate) fn has_orphans() -> bool {
     ADOPTS.load(Ordering::Relaxed) && !orphans().is_empty()
 }
@@ -70,43 +72,98 @@ fn orphans() -> Vec<Pid> {
     children(Pid::this()).into_iter().filter(|child| !own.contains(&child.as_raw())).collect()
 }
 
-/// Ends every process that `parent` has started, and theirs.
+/// Ends all descendants of a process.
 pub fn end_below(parent: Pid) {
     for child in children(parent) {
-        // It must not go on to start others meanwhile.
+        // A stopped process starts no others.
         let _ = kill(child, Signal::SIGSTOP);
         end_below(child);
         let _ = kill(child, Signal::SIGKILL);
-        // Where it is this process's own child.
+        // In case it is a child of this process.
         let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
     }
 }
 
-/// Children of all threads of a process.
+/// The children of all threads of a process.
 fn children(parent: Pid) -> Vec<Pid> {
     let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
     let listed = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     listed.flat_map(|listed| pids(&listed)).collect()
 }
 
-/// Process ids that stand in a text.
+/// The process ids in a text.
 pub(crate) fn pids(text: &str) -> Vec<Pid> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// Ends every process whose environment was `name=value` when it began, wherever it is now.
+/// Ends every process whose environment contained `name=value` when its program started.
 pub fn end_marked(name: &str, value: &str) {
+    /// Passes over all processes: the first finds them, the next ones find those that were starting a program or another process.
+    const PASSES: u32 = 20;
     let mark = format!("{name}={value}");
-    let this = Pid::this();
+    for _ in 0..PASSES {
+        let mut is_done = true;
+        for process in processes() {
+            match environment(process) {
+                Environment::Known(text) if has_entry(&text, &mark) => {
+                    let _ = kill(process, Signal::SIGKILL);
+                    is_done = false;
+                }
+                Environment::Starting => is_done = false,
+                Environment::Known(_) | Environment::Unreadable => {}
+            }
+        }
+        if is_done {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// All processes except this one.
+fn processes() -> impl Iterator<Item = Pid> {
     let listed = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
-    for process in processes.filter(|process| *process != this) {
-        // That of other users cannot be read.
-        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|entry| OsStr::from_bytes(entry) == OsStr::new(&mark)) {
-            let _ = kill(process, Signal::SIGKILL);
-        }
+    processes.filter(|process| *process != Pid::this())
+}
+
+/// The environment of a process, as far as it can be read.
+enum Environment {
+    /// Entries that end with a zero byte.
+    Known(Vec<u8>),
+    /// Empty: the process is starting a program, and its environment is not there yet.
+    Starting,
+    /// The process has ended or belongs to another user.
+    Unreadable,
+}
+
+fn environment(process: Pid) -> Environment {
+    match read_at_once(&format!("/proc/{process}/environ")) {
+        // Processes that have ended, and the kernel's own threads, have no program.
+        Ok(text) if text.is_empty() => match std::fs::read_link(format!("/proc/{process}/exe")) {
+            Ok(_) => Environment::Starting,
+            Err(_) => Environment::Unreadable,
+        },
+        Ok(text) => Environment::Known(text),
+        Err(_) => Environment::Unreadable,
     }
+}
+
+/// Reads a file of `/proc` with one call: when a process starts a program, the rest of its former environment is gone before a second call.
+fn read_at_once(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut text = vec![0; 1 << 16];
+    loop {
+        let length = std::fs::File::open(path)?.read(&mut text)?;
+        if length < text.len() {
+            text.truncate(length);
+            return Ok(text);
+        }
+        text.resize(2 * text.len(), 0);
+    }
+}
+
+fn has_entry(environment: &[u8], mark: &str) -> bool {
+    environment.split(|byte| *byte == 0).any(|entry| OsStr::from_bytes(entry) == OsStr::new(mark))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -121,7 +178,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             match std::fs::read_to_string(format!("/proc/{process}/stat")) {
-                // What nobody waits for any more may stay a zombie.
+                // A process that nobody waits for may stay a zombie.
                 Ok(stat) if !stat.contains(") Z") => std::thread::sleep(Duration::from_millis(5)),
                 _ => return true,
             }
@@ -129,7 +186,7 @@ mod tests {
         false
     }
 
-    /// A shell that starts something and says its process id.
+    /// A shell that starts a process and prints the process id.
     fn shell(script: &str, mark: &str) -> (std::process::Child, String) {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(script).env("KBENCH_TEST_MARK", mark).stdout(Stdio::piped());
@@ -140,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_its_session_is_ended_with_its_ancestor() {
+    fn a_process_that_left_its_session_is_ended_with_its_ancestor() {
         let (mut shell, inner) = shell("setsid sh -c 'sleep 1000 & echo $!; wait' & wait", "below");
         end_below(Pid::from_raw(shell.id() as i32));
         assert!(is_gone(&inner));
@@ -149,7 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn what_has_lost_its_ancestors_is_found_by_its_mark() {
+    fn a_marked_process_is_ended_also_while_it_starts_one_program_after_another() {
+        // The same process runs a hundred programs, one after another, then one that stays.
+        let script = "n=$1; [ $n -gt 0 ] && exec sh -c \"$0\" \"$0\" $((n - 1)); exec sleep 1000";
+        let start = format!("setsid sh -c '{script}' '{script}' 100 & echo $!");
+        for _ in 0..10 {
+            let (mut shell, inner) = shell(&start, "busy-with-exec");
+            shell.wait().unwrap();
+            end_marked("KBENCH_TEST_MARK", "busy-with-exec");
+            assert!(is_gone(&inner));
+        }
+    }
+
+    #[test]
+    fn a_process_without_living_ancestors_is_found_by_its_mark() {
         let (mut shell, inner) = shell("(setsid sleep 1000 & echo $!) &", "alone-with-it");
         shell.wait().unwrap();
         end_marked("KBENCH_TEST_MARK", "another");

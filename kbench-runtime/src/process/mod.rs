@@ -1,4 +1,7 @@
-//! Processes and their time: who descends from whom, and how long this process could run.
+//! Processes: deadlines that count running time only, the end of descendants, and isolation.
 
 pub mod awake;
 pub mod descendants;
+mod isolation;
+
+pub use self::isolation::isolate;

@@ -56,6 +56,13 @@ pub enum Role {
     Scratch,
 }
 
+impl Role {
+    /// Whether the tensor is an output, which is compared with the reference's.
+    pub fn is_output(self) -> bool {
+        matches!(self, Role::Out | Role::Inout)
+    }
+}
+
 /// Where a tensor's first contents come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

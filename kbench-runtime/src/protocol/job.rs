@@ -1,4 +1,4 @@
-//! What is asked of a worker.
+//! Jobs: the work that the driver sends to a worker.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,138 +6,141 @@ use super::Bytes;
 use super::{Case, Convergence, Launch, Pattern, Reference, TensorSpec};
 use crate::data::dtype::DType;
 
-/// What a check looks at beside the errors on random inputs.
+/// What a check examines beside the errors on random inputs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Depth {
-    /// Inputs in patterns, made from the seed 0. Those that change no tensor are left out.
+pub struct CheckOptions {
+    /// Patterns of further inputs, made from seed 0. A pattern that changes no tensor is left out.
     pub patterns: Vec<Pattern>,
-    /// The relative error that is tolerated. In a pattern, the reference runs once more on inputs that are off by as much: an
-    /// output that is right for such inputs is as good as one can ask for. `None` where nobody needs to know.
+    /// The tolerated relative error. In a pattern the reference runs a second time, on inputs that are off by this error, so that the
+    /// report can say how sensitive the result is. `None`: the sensitivity is not measured.
     #[serde(default)]
     pub tolerance: Option<f64>,
-    /// A plain implementation in the kernel's own precision, whose errors are reported beside the kernel's.
+    /// A naive implementation in the kernel's own precision. Its errors are reported beside the kernel's.
     pub naive: Option<Launch>,
-    /// Whether the kernel passed a check before, so that one launch a seed does where nothing is odd about it.
-    #[serde(default)]
-    pub again: bool,
+    /// Whether the kernel passed a check before. One launch a seed is then enough, unless its outputs are suspicious.
+    #[serde(default, rename = "again")]
+    pub passed_before: bool,
 }
 
-/// Compare one case with its reference on several seeds.
+/// Compares one case with its reference on several seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckJob {
-    /// Repeated in every event of this job.
+    /// Number of the job, repeated in its events.
     pub id: u64,
-    /// What is checked.
+    /// The kernel that is checked.
     pub case: Case,
-    /// What it is compared with.
+    /// The reference that its outputs are compared with.
     pub reference: Reference,
-    /// Seeds of the inputs.
+    /// Seeds of the random inputs.
     pub seeds: Vec<u64>,
-    /// An element whose absolute error exceeds this counts as bad.
+    /// Largest absolute error of an element that does not count as bad.
     pub bad_above: f64,
-    /// What else is looked at.
-    #[serde(default)]
-    pub depth: Depth,
+    /// What is examined beside the errors on random inputs.
+    #[serde(default, rename = "depth")]
+    pub options: CheckOptions,
 }
 
 impl CheckJob {
-    /// The inputs that it asks about, a report each: those of its seeds, then the patterns that change any of the tensors.
+    /// Seed and pattern of each set of inputs, in the order of the reports: the random inputs of every seed, then every pattern that
+    /// changes at least one tensor.
     pub fn asked(&self) -> impl Iterator<Item = (u64, Option<Pattern>)> {
         let tensors = &self.case.tensors;
         let changes = |pattern: &Pattern| tensors.iter().any(|spec| pattern.applies_to(spec.dtype, &spec.source));
-        let patterns = self.depth.patterns.iter().filter(move |pattern| changes(pattern));
+        let patterns = self.options.patterns.iter().filter(move |pattern| changes(pattern));
         self.seeds.iter().map(|seed| (*seed, None)).chain(patterns.map(|pattern| (0, Some(*pattern))))
     }
 }
 
-/// Run one case once. Nothing is compared and nothing hides a fault from a sanitizer: every buffer is an allocation of
-/// exactly its tensor's size, without guard bands, and outputs and scratch are never written before the kernel does.
+/// Runs one case once, for a sanitizer or profiler that watches the worker. Nothing is compared. Every buffer is an allocation of exactly
+/// its tensor's size, without guard bands, and nothing but the kernel writes to outputs and scratch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunJob {
-    /// Repeated in every event of this job.
+    /// Number of the job, repeated in its events.
     pub id: u64,
-    /// What is run.
+    /// The kernel that is run.
     pub case: Case,
     /// Seed of the inputs.
     pub seed: u64,
-    /// Whether the processor's own counters are read around the launch, after another one that warms code and data.
+    /// Whether the processor's performance counters are read around the launch, after one more launch that warms code and data.
     #[serde(default)]
     pub count: bool,
 }
 
-/// What a CPU counted during one launch, on the thread that called the kernel and in user mode only. `None`: this CPU does not
-/// count it.
+/// Performance counters of a CPU over one launch, of the thread that called the kernel, in user mode only. `None`: this CPU has no such
+/// counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Instructions retired.
+    /// Number of instructions retired.
     pub instructions: u64,
-    /// Core cycles.
+    /// Number of core cycles.
     pub cycles: Option<u64>,
-    /// Accesses that missed the last-level cache.
+    /// Number of accesses that missed the last-level cache.
     pub cache_misses: Option<u64>,
-    /// Branches predicted wrongly.
+    /// Number of mispredicted branches.
     pub branch_misses: Option<u64>,
 }
 
-/// Compare outputs that another program made of the inputs of one seed with the reference.
+/// Compares the outputs that another program computed, from the inputs of one seed, with the reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InspectJob {
-    /// Repeated in every event of this job.
+    /// Number of the job, repeated in its events.
     pub id: u64,
     /// Every declared tensor.
     pub tensors: Vec<TensorSpec>,
-    /// What the outputs are compared with.
+    /// The reference that the outputs are compared with.
     pub reference: Reference,
     /// Seed of the inputs.
     pub seed: u64,
-    /// The outputs: indices into `tensors`, and their bytes.
+    /// The outputs: index into `tensors` and contents of each.
     pub outputs: Vec<(usize, Bytes)>,
     /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
 }
 
-/// Measure cases interleaved: one sample of each in turn.
+/// Times cases interleaved: one sample of each in turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "independent options")]
 pub struct TimeJob {
-    /// Repeated in every event of this job.
+    /// Number of the job, repeated in its events.
     pub id: u64,
-    /// What is measured, each checked against its reference once more after its last sample.
+    /// The cases that are timed. Each is checked against its reference once more after its last sample.
     pub cases: Vec<TimedCase>,
     /// Seed of the inputs.
     pub seed: u64,
-    /// Seed of other inputs, which take turns with the first at random, so that no result of an earlier sample is of use. Memory
-    /// permitting.
+    /// Seed of a second set of inputs. Samples alternate between the sets at random, so that a kernel gains nothing from the results of
+    /// earlier samples. Ignored where memory does not suffice.
     #[serde(default)]
     pub other_seed: Option<u64>,
-    /// Untimed launches of each case first, at most: fewer where their times are steady, or where they take long.
+    /// Largest number of untimed launches of each case before its samples. Fewer are made once their times are steady, or if they take
+    /// long.
     pub warmup: u32,
-    /// Samples of each case: exactly so many, or at least where `until` is given.
+    /// Number of samples of each case; with `until` the smallest number.
     pub iterations: u32,
-    /// When to stop after that.
+    /// When sampling ends after `iterations` samples. `None`: exactly then.
     #[serde(default)]
     pub until: Option<Convergence>,
-    /// Whether fewer samples than `iterations` may do, from ten milliseconds of them on and seven at least: for a rank, not for the
-    /// record.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub hurry: bool,
-    /// Whether the kernels must also do on inputs that are new in every element what they do on known ones: in half of the samples,
-    /// where each is one launch on cold caches, and in looks after them. What they leave there is compared with a fresh load's.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub renew: bool,
-    /// Nanoseconds a launch. A job of one case ends early, from a few samples on, once the median lies clearly above: all of three are
-    /// at least 50 % more, of five 20 %, of seven 5 %, or the lower end of its 99.9 % interval is at least 2 % more.
-    #[serde(default)]
-    pub stop_above_ns: Option<f64>,
+    /// Whether the times only rank variants and are not published: fewer samples than `iterations` are enough then, from 10 ms of
+    /// samples and seven samples on.
+    #[serde(default, rename = "hurry", skip_serializing_if = "std::ops::Not::not")]
+    pub rank_only: bool,
+    /// Whether kernels are also launched on inputs that are new in every element, to detect kernels that memoise results: in half of the
+    /// samples, if each sample is one launch on cold caches, and in launches after the samples. The outputs are compared with those of a
+    /// freshly loaded copy of the kernel.
+    #[serde(default, rename = "renew", skip_serializing_if = "std::ops::Not::not")]
+    pub new_inputs: bool,
+    /// Nanoseconds a launch above which a job of one case is cut short. The median lies clearly above if all of three samples exceed the
+    /// cutoff by 50 %, all of five by 20 %, all of seven by 5 %, or the lower end of the median's 99.9 % interval by 2 %.
+    #[serde(default, rename = "stop_above_ns")]
+    pub cutoff_ns: Option<f64>,
     /// State of the cache before each sample.
     pub cache: CacheMode,
     /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
-    /// Whether to name the case before each of its launches, to find out which of several ends the worker. Disturbs the
+    /// Whether [`Stage::Case`](super::Stage::Case) is sent before each launch, to find the case that ends the worker. It disturbs the
     /// samples.
     #[serde(default)]
     pub announce: bool,
-    /// Whether to measure the energy of a launch too, after the samples.
+    /// Whether the energy of a launch is measured after the samples.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub energy: bool,
 }
@@ -145,9 +148,9 @@ pub struct TimeJob {
 /// One of the cases of a [`TimeJob`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimedCase {
-    /// What is measured.
+    /// The kernel that is timed.
     pub case: Case,
-    /// What its outputs are compared with afterwards.
+    /// The reference that its outputs are compared with afterwards.
     pub reference: Reference,
 }
 
@@ -155,10 +158,10 @@ pub struct TimedCase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CacheMode {
-    /// The last-level cache holds none of the inputs.
+    /// The last-level cache was flushed and holds none of the inputs.
     #[default]
     Cold,
-    /// The inputs are where the launch before left them.
+    /// The caches are as the launch before left them.
     Hot,
 }
 

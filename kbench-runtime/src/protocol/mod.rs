@@ -28,8 +28,8 @@ pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
 pub const VERSION: u32 = 1;
 
-/// How often a worker says that it lives.
-pub const BEAT: std::time::Duration = std::time::Duration::from_millis(500);
+/// Time between two [heartbeats](Event::Heartbeat) of a worker.
+pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What the driver tells the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,8 +100,9 @@ pub enum Event {
         /// What starts now.
         stage: Stage,
     },
-    /// The worker lives, whatever it is doing. Said every [`BEAT`].
-    Beat,
+    /// The worker is alive. Sent every [`HEARTBEAT`], whatever the worker does.
+    #[serde(rename = "beat")]
+    Heartbeat,
     /// The end of a [`Request::Check`] or [`Request::Inspect`] that ran to its end.
     Checked {
         /// The job's id.
@@ -222,6 +223,25 @@ pub struct DeviceInfo {
     pub max_shared_per_block: u32,
     /// Highest clock in kHz, 0 where unknown.
     pub clock_khz: u32,
+}
+
+impl DeviceInfo {
+    /// The properties of the model device of that index.
+    pub fn fake(index: u32) -> Self {
+        Self {
+            kind: DeviceKind::Fake,
+            index,
+            name: "fake".into(),
+            driver: "0".into(),
+            compute_capability: None,
+            multiprocessors: 1,
+            memory_bytes: 1 << 30,
+            cache_bytes: 1 << 20,
+            max_threads_per_block: 1024,
+            max_shared_per_block: 49_152,
+            clock_khz: 1_000_000,
+        }
+    }
 }
 
 /// Bytes that travel as base64.

@@ -1,49 +1,49 @@
-//! What a worker found.
+//! Reports: the results of jobs.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Pattern, Sampling};
 
-/// What one seed's check found. Facts only; limits are the driver's.
+/// Findings of the check of one seed. Facts only: the driver applies the limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedReport {
-    /// The seed.
+    /// Seed of the inputs.
     pub seed: u64,
-    /// The pattern that the inputs had; `None` for random ones.
+    /// Pattern of the inputs; `None` for random inputs.
     #[serde(default)]
     pub pattern: Option<Pattern>,
     /// One report for each `out` and `inout` tensor.
     pub outputs: Vec<OutputReport>,
     /// Names of `in` tensors whose bytes changed.
     pub inputs_changed: Vec<String>,
-    /// Writes outside a buffer, one entry a buffer and side.
+    /// Writes outside a tensor, one entry for each tensor and side.
     pub out_of_bounds: Vec<OutOfBounds>,
-    /// Elements whose bits differ between two launches on the same inputs and the same poison.
+    /// Number of elements whose bits differ between two launches on the same inputs and the same poison.
     pub unrepeatable: u64,
-    /// Elements whose bits differ when the outputs held other contents before the launch.
+    /// Number of elements whose bits depend on what the outputs held before the launch.
     pub stale: u64,
-    /// What launches leave that is no output.
-    #[serde(default, skip_serializing_if = "LeftBehind::is_nothing")]
-    pub left_behind: LeftBehind,
+    /// Effects of launches beside their outputs.
+    #[serde(default, rename = "left_behind", skip_serializing_if = "SideEffects::are_none")]
+    pub side_effects: SideEffects,
 }
 
-/// What launches leave that is no output, the most of any launch.
+/// Effects of launches beside their outputs: the maximum over all launches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftBehind {
-    /// Bytes that a launch printed.
+pub struct SideEffects {
+    /// Number of bytes that a launch printed.
     pub printed: u64,
-    /// Bytes of the device's heap that are gone since the first launch.
+    /// Bytes of the device's heap that launches allocated and did not free since the first launch.
     pub heap: u64,
 }
 
-impl LeftBehind {
-    fn is_nothing(&self) -> bool {
+impl SideEffects {
+    fn are_none(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl SeedReport {
-    /// One that found nothing yet.
+    /// A report without findings.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -53,31 +53,31 @@ impl SeedReport {
             out_of_bounds: Vec::new(),
             unrepeatable: 0,
             stale: 0,
-            left_behind: LeftBehind::default(),
+            side_effects: SideEffects::default(),
         }
     }
 }
 
-/// Errors of one output tensor against the reference. Finite numbers always; errors over finite elements.
+/// Errors of one output tensor against the reference, over the elements that are finite on both sides. All numbers are finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputReport {
-    /// Its name.
+    /// Name of the tensor.
     pub tensor: String,
-    /// Elements in all.
+    /// Number of elements.
     pub elements: u64,
-    /// Elements that no launch wrote.
+    /// Number of elements that no launch wrote.
     pub unwritten: u64,
     /// Row-major index of the first unwritten element.
     pub first_unwritten: Option<u64>,
-    /// NaN or infinite where the reference is finite (or the other way round).
+    /// Number of elements that are NaN or infinite where the reference is finite, or finite where the reference is not.
     pub nonfinite: u64,
     /// Largest absolute error.
     pub max_abs_err: f64,
     /// Row-major index of the largest error.
     pub max_abs_err_at: u64,
-    /// Output there.
+    /// Value of the output at the largest error.
     pub output_at: f64,
-    /// Reference there.
+    /// Value of the reference at the largest error.
     pub reference_at: f64,
     /// Mean absolute error.
     pub mean_abs_err: f64,
@@ -87,27 +87,28 @@ pub struct OutputReport {
     pub rms_err: f64,
     /// Root mean square of the reference.
     pub rms_ref: f64,
-    /// Elements whose absolute error exceeds the job's `bad_above`.
+    /// Number of elements whose absolute error exceeds the job's `bad_above`.
     pub bad: u64,
-    /// Other errors of the same output, to judge these by.
-    #[serde(default)]
-    pub beside: Beside,
+    /// Further errors of the same output, to judge these by.
+    #[serde(default, rename = "beside")]
+    pub related: RelatedErrors,
 }
 
-/// Errors to judge those of a kernel by.
+/// Errors to judge those of a kernel by. `None`: not measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Beside {
-    /// What the tolerated error makes of the reference, in a pattern: see [`Depth::tolerance`].
+pub struct RelatedErrors {
+    /// Errors of the reference on inputs that are off by the tolerated error, in a pattern: see
+    /// [`CheckOptions::tolerance`](super::CheckOptions::tolerance).
     pub sensitivity: Option<ErrorSizes>,
     /// Errors of the naive implementation.
     pub naive: Option<ErrorSizes>,
-    /// What quantising made of the result: the reference against itself on the values before they were quantised.
+    /// Errors from quantising the inputs: the reference on quantised values against the reference on the original values.
     pub quantization: Option<ErrorSizes>,
-    /// The kernel against the reference on the values before they were quantised: both errors together.
+    /// Errors of the kernel against the reference on the original values: the kernel's errors and those from quantising together.
     pub total: Option<ErrorSizes>,
 }
 
-/// The sizes of errors. Finite numbers always.
+/// Sizes of errors. All numbers are finite.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ErrorSizes {
     /// Largest absolute error.
@@ -116,7 +117,7 @@ pub struct ErrorSizes {
     pub mean_abs_err: f64,
     /// Root mean square of the error.
     pub rms_err: f64,
-    /// Root mean square of what it is compared with.
+    /// Root mean square of the reference.
     pub rms_ref: f64,
 }
 
@@ -127,50 +128,51 @@ impl From<&OutputReport> for ErrorSizes {
     }
 }
 
-/// A write outside a buffer, seen in its guard band.
+/// A write outside a tensor, found in its guard band.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfBounds {
-    /// The tensor whose guard band was written.
+    /// Name of the tensor whose guard band was written.
     pub tensor: String,
-    /// Bytes from the tensor's first byte (negative: before it) of the write nearest to it.
+    /// Offset of the write nearest to the tensor, in bytes from the tensor's first byte; negative before it.
     pub offset: i64,
-    /// Changed bytes in that guard band.
+    /// Number of changed bytes in the guard band.
     pub bytes: u64,
 }
 
-/// The samples of one case.
+/// Samples of one case and the check after them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Nanoseconds a launch, in the order taken.
     pub samples: Vec<f64>,
-    /// By how much they may be too long, in the mean: what context switches may have added.
+    /// Largest mean time, in nanoseconds a launch, that context switches may have added to the samples.
     #[serde(default)]
     pub slack: f64,
-    /// Launches a sample.
+    /// Number of launches a sample.
     pub batch: u32,
-    /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    /// Name of the clock: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
-    /// The check after the last sample, and of what the last sample itself left behind.
+    /// The check after the last sample, and of the outputs that the last sample itself left.
     pub after: SeedReport,
-    /// How they were taken.
+    /// How the samples were taken.
     pub sampling: Sampling,
-    /// Set if the kernel does less where its outputs are right already: its samples are not those of its work.
+    /// Set if the kernel does less work when its outputs are right already: the samples are not times of its full work.
     #[serde(default)]
     pub skips_work: Option<SkipsWork>,
-    /// Set if the kernel is faster where its inputs are those of the launch before: time from new ones over that time.
-    #[serde(default)]
-    pub keeps_results: Option<f64>,
-    /// Joules a launch, one figure for each stretch of launches back to back; empty unless [`TimeJob::energy`] asked for it.
+    /// Set if the kernel memoises results: time on inputs that it has not seen, over time on inputs that it has. At least 1.
+    #[serde(default, rename = "keeps_results")]
+    pub memoises: Option<f64>,
+    /// Energy in joules a launch, one figure for each window of launches back to back. Empty unless
+    /// [`TimeJob::energy`](super::TimeJob::energy) asked for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energy: Vec<f64>,
 }
 
-/// How a kernel was seen to skip work whose result lay in its outputs already.
+/// Evidence that a kernel skips work when the result is in its outputs already.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SkipsWork {
-    /// Time of a launch on poisoned outputs over that of a launch on right ones, both at the lower quartile. Finite; near 1 where
-    /// only `left_alone` gave it away.
+    /// Time of a launch on poisoned outputs over the time of a launch on right outputs, both at the lower quartile. Finite; near 1 if
+    /// only `left_alone` shows it.
     pub ratio: f64,
-    /// Elements that a launch left poisoned among right ones.
+    /// Number of poisoned elements among right ones that a launch left poisoned.
     pub left_alone: u64,
 }

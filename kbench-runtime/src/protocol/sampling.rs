@@ -32,7 +32,8 @@ pub struct Sampling {
     /// Whether the interval of the median, or of the ratio to what was measured beside it, became as narrow as `timing.precision` asks.
     pub converged: bool,
     /// Whether sampling ended early because the case was clearly slower than what it had to beat.
-    pub raced: bool,
+    #[serde(rename = "raced")]
+    pub cut_short: bool,
     /// Inputs of so many seeds took turns at random.
     pub input_sets: u32,
     /// Launches on inputs that were new in every element, in search of kernels that keep results. 0: nothing could be looked for, since

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::data::codec::{self, CHUNK};
 use crate::data::dtype::DType;
-use crate::protocol::{Beside, ErrorSizes, OutputReport, TensorSpec};
+use crate::protocol::{ErrorSizes, OutputReport, RelatedErrors, TensorSpec};
 
 /// Sums over one chunk of elements. Chunks are of fixed size and are added in order, so that results do not depend on threads.
 #[derive(Debug, Clone, Copy, Default)]
@@ -270,7 +270,7 @@ pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: 
         rms_err: unscaled(mean(sums.squares, sums.compared).sqrt()),
         rms_ref: bounded(mean(reference_squares, sums.references).sqrt() / scale_of_reference),
         bad: sums.bad,
-        beside: Beside::default(),
+        related: RelatedErrors::default(),
     }
 }
 

@@ -1,6 +1,8 @@
-//! Correctness: the reference's results, errors against them, and the check of one kernel.
+//! Correctness: the outputs of the reference, the errors of a kernel against them, and checks of its memory.
 
 pub mod check;
 pub mod compare;
 pub mod reference;
 pub mod results;
+pub mod seed;
+pub mod session;

@@ -1,15 +1,16 @@
-//! The worker: serves jobs over JSON lines. [`run`] is the whole program behind `cargo kbench worker`.
+//! The worker: runs the jobs that it reads from standard input and writes events to standard output. [`run`] is the whole program behind
+//! `cargo kbench worker`.
 //!
-//! How it ends, and with which status:
+//! Exit status:
 //!
-//! - 0 at the end of its input, at once, whatever a kernel is doing: the driver has gone;
+//! - 0 at the end of the input, at once, even while a kernel runs: the driver has exited;
 //! - 0 after the event of a [fatal](Failure::is_fatal) failure: the driver starts another worker;
-//! - 0 after [`Event::Ran`], in good order: a tool around the worker reports when it ends;
+//! - 0 after [`Event::Ran`], with all destructors run: a tool around the worker reports at its exit;
 //! - [`NO_DEVICE`] after [`Event::NoDevice`]: no device, or a driver of another protocol version;
-//! - 101 when something is wrong with the worker or the driver: a panic, or a line that is not the protocol. Stderr says what.
+//! - [`BROKEN`] after a panic, an I/O error, or a line that violates the protocol. Standard error has the message.
 //!
-//! A C kernel has a process of its own, and what becomes of that is an event like any other. A CUDA kernel that crashes its driver
-//! takes the worker with it: the signal is the driver's to see, and one that hangs is the driver's to end.
+//! A C kernel has a process of its own, and its end is an event of the worker. A CUDA kernel that crashes the CUDA driver crashes the worker:
+//! the driver of the worker sees the signal, and ends a worker that hangs.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -22,29 +23,63 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+pub use crate::device::host::run_kernel_process;
+
 use crate::device::Device;
 use crate::device::cuda::CudaDevice;
 use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::device::mutant::MutantDevice;
-use crate::process::descendants;
-use crate::protocol::{BEAT, DeviceKind, Event, Failure, Mutation, Request, Stage, VERSION};
-use crate::verify::check::Session;
+use crate::measure::CaseFailure;
+use crate::process::{descendants, isolate};
+use crate::protocol::{DeviceKind, Event, Failure, HEARTBEAT, Mutation, Request, Stage, VERSION};
+use crate::verify::session::Session;
 
 /// Exit status after [`Event::NoDevice`].
 pub const NO_DEVICE: u8 = 3;
 
-/// Exit status after a line that is not the protocol.
+/// Exit status after a panic, an I/O error, or a line that violates the protocol.
 pub const BROKEN: u8 = 101;
 
+/// Requests from the reader thread; an error describes a line that is no request.
 type Requests = Receiver<Result<Request, String>>;
 
-/// Serves this process's standard input and output; gives the exit status.
+/// Why a worker ends before its input does.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    /// No device could be opened.
+    #[error("{0}")]
+    NoDevice(String),
+    /// The driver violated the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// The driver cannot be reached.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl WorkerError {
+    /// The exit status.
+    fn status(&self) -> u8 {
+        match self {
+            WorkerError::NoDevice(_) => NO_DEVICE,
+            WorkerError::Protocol(_) | WorkerError::Io(_) => BROKEN,
+        }
+    }
+}
+
+/// Serves this process's standard input and output. Returns the exit status.
 ///
-/// Kernels see an empty standard input, and what they print goes to standard error: the protocol has both streams for itself.
-/// Jobs run on the calling thread, which should be the main thread, since kernels may need its stack.
-pub fn run() -> u8 {
-    keep_to_itself();
+/// Kernels get an empty standard input, and their standard output goes to standard error: the protocol has both streams to itself.
+/// Jobs run on the calling thread, which should be the main thread, because kernels may need its stack.
+///
+/// # Safety
+///
+/// The jobs contain machine code, which this process loads and runs (CUDA code on the GPU, C code in child processes). It must be trusted as
+/// much as any native library: nothing limits what it does to the user's files or to the CUDA driver in this process. Call this function
+/// once, at the start of a process that does nothing else.
+pub unsafe fn run() -> u8 {
+    isolate();
     let streams = || -> io::Result<_> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
@@ -52,39 +87,25 @@ pub fn run() -> u8 {
         nix::unistd::dup2_stdout(io::stderr())?;
         Ok((File::from(input), File::from(output)))
     };
-    let ended = streams().and_then(|(input, output)| {
-        let requests = read(BufReader::with_capacity(1 << 16, input), || {
-            descendants::end_below(Pid::this());
-            // SAFETY: always allowed. Destructors are left out on purpose: they could wait for the kernel that hangs.
-            unsafe { nix::libc::_exit(0) }
-        });
-        let output = Shared(Arc::new(Mutex::new(output)));
-        beat(output.clone());
-        answer(&requests, output)
+    let (input, output) = match streams() {
+        Ok(streams) => streams,
+        Err(error) => return report(&error.into()),
+    };
+    let requests = read(BufReader::with_capacity(1 << 16, input), || {
+        descendants::end_below(Pid::this());
+        // SAFETY: exiting is always allowed. Destructors are left out because they could wait for a kernel that hangs.
+        unsafe { nix::libc::_exit(0) }
     });
-    ended.unwrap_or_else(|error| {
-        eprintln!("kbench worker: {error}");
-        BROKEN
-    })
+    let output = SharedOutput(Arc::new(Mutex::new(output)));
+    beat(output.clone());
+    answer(&requests, output)
 }
 
-/// Keeps C kernels from this process and from each other, and their traces from the user's folders: no core files, no address that
-/// differs from kernel to kernel, no look into this process, and no process that outlives it. What a system does not permit is left.
-pub(crate) fn keep_to_itself() {
-    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    #[cfg(target_os = "linux")]
-    // SAFETY: these take integers.
-    unsafe {
-        nix::libc::prctl(nix::libc::PR_SET_DUMPABLE, 0);
-        nix::libc::personality(nix::libc::ADDR_NO_RANDOMIZE as nix::libc::c_ulong);
-    }
-}
-
-/// The output, of which two threads write whole lines.
+/// The output, to which two threads write whole lines.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<File>>);
+struct SharedOutput(Arc<Mutex<File>>);
 
-impl Write for Shared {
+impl Write for SharedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes).map(|()| bytes.len())
     }
@@ -98,23 +119,24 @@ impl Write for Shared {
     }
 }
 
-/// Says that the worker lives, on a thread of its own, until nobody listens.
-fn beat(mut output: Shared) {
+/// Sends [`Event::Heartbeat`] from a thread of its own until the output is closed.
+fn beat(mut output: SharedOutput) {
     thread::spawn(move || {
-        while send(&mut output, &Event::Beat).is_ok() {
-            thread::sleep(BEAT);
+        while send(&mut output, &Event::Heartbeat).is_ok() {
+            thread::sleep(HEARTBEAT);
         }
     });
 }
 
-/// Serves requests until their end, finishing those already read; gives the exit status of a process that did.
-pub fn serve(input: impl BufRead + Send + 'static, output: impl Write) -> io::Result<u8> {
+/// Serves requests until the end of the input and finishes those that were read. Returns the exit status.
+#[cfg(test)]
+fn serve(input: impl BufRead + Send + 'static, output: impl Write) -> u8 {
     answer(&read(input, || {}), output)
 }
 
 /// Reads requests on a thread of its own, so that the end of the input is seen while a kernel runs.
 fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> Requests {
-    // Unbounded: a reader that waits for room would not see the end.
+    // Unbounded: a reader that waits for space in the channel would not see the end of the input.
     let (sender, requests) = channel();
     thread::spawn(move || {
         for line in input.lines() {
@@ -124,7 +146,7 @@ fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'st
                     let start: String = line.chars().take(80).collect();
                     format!("not a request: {error} in `{start}`")
                 }),
-                // The other side is gone.
+                // The driver has exited.
                 Err(_) => break,
             };
             if sender.send(request).is_err() {
@@ -143,134 +165,164 @@ fn send(output: &mut impl Write, event: &Event) -> io::Result<()> {
     output.flush()
 }
 
-fn broken(what: &str) -> u8 {
-    eprintln!("kbench worker: {what}");
-    BROKEN
+/// Serves requests. Returns the exit status.
+fn answer(requests: &Requests, mut output: impl Write) -> u8 {
+    match open(requests, &mut output) {
+        Ok(()) => 0,
+        Err(error) => report(&error),
+    }
 }
 
-/// The first line, then the jobs.
-fn answer(requests: &Requests, output: impl Write) -> io::Result<u8> {
-    let (protocol, device, index, cache, mutation) = match requests.recv() {
-        Ok(Ok(Request::Hello { protocol, device, index, cache, mutation })) => {
-            (protocol, device, index, cache, mutation)
+/// Prints an error that the driver did not get as an event. Returns the exit status.
+fn report(error: &WorkerError) -> u8 {
+    if !matches!(error, WorkerError::NoDevice(_)) {
+        eprintln!("kbench worker: {error}");
+    }
+    error.status()
+}
+
+/// The next request; `None` at the end of the input.
+fn next(requests: &Requests) -> Result<Option<Request>, WorkerError> {
+    requests.recv().ok().transpose().map_err(WorkerError::Protocol)
+}
+
+/// Opens the device that the first request names, then runs the jobs.
+fn open(requests: &Requests, output: &mut impl Write) -> Result<(), WorkerError> {
+    let Some(first) = next(requests)? else { return Ok(()) };
+    let Request::Hello { protocol, device, index, cache, mutation } = first else {
+        return Err(WorkerError::Protocol("the first request was no hello".to_owned()));
+    };
+    let opened = if protocol == VERSION {
+        match device {
+            DeviceKind::Fake => return start(FakeDevice::open(index), mutation, cache, requests, output),
+            DeviceKind::Host if index == 0 => {
+                descendants::adopt_orphans();
+                return start(HostDevice::open(), mutation, cache, requests, output);
+            }
+            DeviceKind::Host => Err(format!("there is no host device {index}, only 0")),
+            DeviceKind::Cuda => CudaDevice::open(index),
         }
-        Ok(Ok(_)) => return Ok(broken("the first request was no hello")),
-        Ok(Err(error)) => return Ok(broken(&error)),
-        Err(_) => return Ok(0),
-    };
-    let no_device = |mut output, message: String| {
-        send(&mut output, &Event::NoDevice { message })?;
-        Ok(NO_DEVICE)
-    };
-    if protocol != VERSION {
-        let message = format!(
+    } else {
+        Err(format!(
             "the driver speaks protocol {protocol}, this worker {VERSION}: install the same cargo-kbench on both sides"
-        );
-        return no_device(output, message);
-    }
-    match device {
-        DeviceKind::Fake => open(FakeDevice::open(index), mutation, cache, requests, output),
-        DeviceKind::Host if index == 0 => {
-            descendants::adopt_orphans();
-            open(HostDevice::open(), mutation, cache, requests, output)
+        ))
+    };
+    match opened {
+        Ok(device) => start(device, mutation, cache, requests, output),
+        Err(message) => {
+            send(output, &Event::NoDevice { message: message.clone() })?;
+            Err(WorkerError::NoDevice(message))
         }
-        DeviceKind::Host => no_device(output, format!("there is no host device {index}, only 0")),
-        DeviceKind::Cuda => match CudaDevice::open(index) {
-            Ok(device) => open(device, mutation, cache, requests, output),
-            Err(message) => no_device(output, message),
-        },
     }
 }
 
-/// The jobs on a device as it is, or on one that an audit has made wrong.
-fn open<D: Device>(
+/// Runs the jobs on a device, or on a device that an audit has given a fault.
+fn start<D: Device>(
     device: D,
     mutation: Option<Mutation>,
     cache: Option<PathBuf>,
     requests: &Requests,
-    output: impl Write,
-) -> io::Result<u8> {
+    output: &mut impl Write,
+) -> Result<(), WorkerError> {
     match mutation {
-        None => jobs(device, cache, requests, output),
-        Some(mutation) => jobs(MutantDevice::new(device, mutation), cache, requests, output),
+        None => serve_jobs(device, cache, requests, output),
+        Some(mutation) => serve_jobs(MutantDevice::new(device, mutation), cache, requests, output),
     }
 }
 
-fn jobs<D: Device>(device: D, cache: Option<PathBuf>, requests: &Requests, mut output: impl Write) -> io::Result<u8> {
-    let kind = device.info().kind;
-    send(&mut output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
+/// What the worker does after a request.
+enum Next {
+    /// It reads the next request.
+    Request,
+    /// It ends, with all destructors run.
+    End,
+    /// It ends without destructors: the device's context is lost.
+    Abandon,
+}
+
+fn serve_jobs<D: Device>(
+    device: D,
+    cache: Option<PathBuf>,
+    requests: &Requests,
+    output: &mut impl Write,
+) -> Result<(), WorkerError> {
+    send(output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
     let mut session = Session::new(device, cache);
-    while let Ok(request) = requests.recv() {
-        let last = matches!(request, Ok(Request::Run(_)));
-        let mut entered = Stage::Launch;
-        let ended = {
-            // A stage that cannot be sent means that the driver has gone; the next event says so too.
-            let mut say = |id: u64, stage: Stage| {
-                if stage.runs_kernel() {
-                    entered = stage;
-                }
-                drop(send(&mut output, &Event::Stage { id, stage }));
-            };
-            match request {
-                Err(error) => return Ok(broken(&error)),
-                Ok(Request::Hello { .. }) => return Ok(broken("a second hello")),
-                Ok(Request::Blob { hash, data }) => {
-                    if !session.add_blob(&hash, data.0) {
-                        return Ok(broken(&format!("blob {hash} is not what its hash says")));
-                    }
-                    continue;
-                }
-                Ok(Request::Limit { seconds }) => {
-                    let Ok(limit) = Duration::try_from_secs_f64(seconds) else {
-                        return Ok(broken("a limit that is no time"));
-                    };
-                    session.limit(limit);
-                    continue;
-                }
-                Ok(Request::Check(job)) => {
-                    let id = job.id;
-                    let checked = session.check(&job, &mut |stage| say(id, stage));
-                    checked.map(|seeds| Event::Checked { id, seeds }).map_err(|failure| (id, 0, failure))
-                }
-                Ok(Request::Inspect(job)) => {
-                    let id = job.id;
-                    let checked = session.inspect(&job, &mut |stage| say(id, stage));
-                    checked.map(|seed| Event::Checked { id, seeds: vec![seed] }).map_err(|failure| (id, 0, failure))
-                }
-                Ok(Request::Time(job)) => {
-                    let id = job.id;
-                    let timed = session.time(&job, &mut |stage| say(id, stage));
-                    timed.map(|timings| Event::Timed { id, timings }).map_err(|(case, failure)| (id, case, failure))
-                }
-                Ok(Request::Meter { id }) => Ok(Event::Metered { id, energy: session.meter() }),
-                Ok(Request::Run(job)) => {
-                    let id = job.id;
-                    let ran = session.run(&job, &mut |stage| say(id, stage));
-                    ran.map(|counts| Event::Ran { id, counts }).map_err(|failure| (id, 0, failure))
-                }
+    while let Some(request) = next(requests)? {
+        match handle(&mut session, request, output)? {
+            Next::Request => {}
+            Next::End => break,
+            Next::Abandon => {
+                std::mem::forget(session);
+                break;
             }
-        };
-        let is_fatal = matches!(&ended, Err((.., failure)) if failure.is_fatal(kind));
-        let event = ended.unwrap_or_else(|(id, case, failure)| {
-            let failure = match failure {
-                // A device does not know its part of a job.
-                Failure::Hang { seconds, .. } => Failure::Hang { seconds, stage: entered },
-                other => other,
-            };
-            Event::Failed { id, case, failure }
-        });
-        send(&mut output, &event)?;
-        if is_fatal {
-            // Destructors would only meet the lost context again.
-            std::mem::forget(session);
-            return Ok(0);
-        }
-        if last {
-            // Destructors and exit handlers run: the tool around this process may wait for them.
-            return Ok(0);
         }
     }
-    Ok(0)
+    Ok(())
+}
+
+/// Handles one request and sends its last event.
+fn handle<D: Device>(session: &mut Session<D>, request: Request, output: &mut impl Write) -> Result<Next, WorkerError> {
+    let kind = session.resources.device.info().kind;
+    let violated = |message: String| Err(WorkerError::Protocol(message));
+    let is_last = matches!(request, Request::Run(_));
+    let mut kernel_stage = Stage::Launch;
+    // A stage that cannot be sent means that the driver has exited; sending the next event fails too.
+    let mut enter = |id: u64, stage: Stage| {
+        if stage.runs_kernel() {
+            kernel_stage = stage;
+        }
+        drop(send(output, &Event::Stage { id, stage }));
+    };
+    let failed = |id: u64| move |failure: Failure| (id, CaseFailure { case: 0, failure });
+    let ended = match request {
+        Request::Hello { .. } => return violated("a second hello".to_owned()),
+        Request::Blob { hash, data } => {
+            if session.add_blob(&hash, data.0) {
+                return Ok(Next::Request);
+            }
+            return violated(format!("the data of blob {hash} has another hash"));
+        }
+        Request::Limit { seconds } => {
+            let Ok(limit) = Duration::try_from_secs_f64(seconds) else {
+                return violated(format!("a limit of {seconds} seconds"));
+            };
+            session.limit(limit);
+            return Ok(Next::Request);
+        }
+        Request::Check(job) => {
+            let (id, checked) = (job.id, session.check(&job, &mut |stage| enter(job.id, stage)));
+            checked.map(|seeds| Event::Checked { id, seeds }).map_err(failed(id))
+        }
+        Request::Inspect(job) => {
+            let (id, checked) = (job.id, session.inspect(&job, &mut |stage| enter(job.id, stage)));
+            checked.map(|seed| Event::Checked { id, seeds: vec![seed] }).map_err(failed(id))
+        }
+        Request::Time(job) => {
+            let (id, timed) = (job.id, session.time(&job, &mut |stage| enter(job.id, stage)));
+            timed.map(|timings| Event::Timed { id, timings }).map_err(|failure| (id, failure))
+        }
+        Request::Meter { id } => Ok(Event::Metered { id, energy: session.meter() }),
+        Request::Run(job) => {
+            let (id, ran) = (job.id, session.run(&job, &mut |stage| enter(job.id, stage)));
+            ran.map(|counts| Event::Ran { id, counts }).map_err(failed(id))
+        }
+    };
+    let is_fatal = ended.as_ref().is_err_and(|(_, failed)| failed.failure.is_fatal(kind));
+    let event = ended.unwrap_or_else(|(id, CaseFailure { case, failure })| {
+        let failure = match failure {
+            // A device does not know the stage of the job.
+            Failure::Hang { seconds, .. } => Failure::Hang { seconds, stage: kernel_stage },
+            other => other,
+        };
+        Event::Failed { id, case, failure }
+    });
+    send(output, &event)?;
+    Ok(match (is_fatal, is_last) {
+        (true, _) => Next::Abandon,
+        (false, true) => Next::End,
+        (false, false) => Next::Request,
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn lines(requests: &[Request]) -> String {
 /// Serves the lines; the status and the events.
 fn serve_lines(lines: String) -> (u8, Vec<Event>) {
     let mut output = Vec::new();
-    let status = serve(Cursor::new(lines), &mut output).unwrap();
+    let status = serve(Cursor::new(lines), &mut output);
     let events = String::from_utf8(output).unwrap();
     (status, events.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
@@ -37,7 +37,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         reference: with,
         seeds: vec![0],
         bad_above: 0.1,
-        depth: crate::protocol::Depth::default(),
+        options: crate::protocol::CheckOptions::default(),
     };
     let time = TimeJob {
         id: 8,
@@ -47,11 +47,11 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         warmup: 2,
         iterations: 10,
         until: None,
-        stop_above_ns: None,
+        cutoff_ns: None,
         cache: CacheMode::Cold,
         bad_above: 0.1,
-        hurry: false,
-        renew: true,
+        rank_only: false,
+        new_inputs: true,
         announce: false,
         energy: false,
     };
@@ -127,7 +127,10 @@ fn what_is_not_the_protocol_is_refused() {
 #[test]
 fn child() {
     if std::env::var_os("KBENCH_TEST_WORKER").is_some() {
-        std::process::exit(run().into());
+        std::process::exit(
+            // SAFETY: the test process was started for this.
+            unsafe { run() }.into(),
+        );
     }
 }
 
@@ -155,7 +158,7 @@ fn events_until(child: &mut Child, mut stop: impl FnMut(&Event) -> bool) -> Vec<
         if started {
             let event = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not an event: {line}"));
             let is_last = stop(&event);
-            if event != Event::Beat {
+            if event != Event::Heartbeat {
                 events.push(event);
             }
             if is_last {
@@ -231,7 +234,7 @@ fn a_worker_says_that_it_lives_whatever_it_does() {
     events_until(&mut child, |event| matches!(event, Event::Stage { stage: Stage::Launch, .. }));
     let mut beats = 0;
     events_until(&mut child, |event| {
-        beats += u32::from(*event == Event::Beat);
+        beats += u32::from(*event == Event::Heartbeat);
         beats == 3
     });
     drop(stdin);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kbench_runtime::protocol::{Case, CheckJob, Depth, Pattern, Reference, SeedReport};
+use kbench_runtime::protocol::{Case, CheckJob, CheckOptions, Pattern, Reference, SeedReport};
 
 use super::judge::{bad_above, judge, judge_at_level, warnings};
 use crate::config::Kernel;
@@ -19,20 +19,20 @@ pub fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob 
         reference,
         seeds: (0..u64::from(limits.seeds)).collect(),
         bad_above: bad_above(limits),
-        depth: Depth::default(),
+        options: CheckOptions::default(),
     }
 }
 
 /// What of it a search does before it times a variant: most that are wrong are wrong on any input.
 pub fn first_look(mut job: CheckJob) -> CheckJob {
     job.seeds.truncate(1);
-    job.depth.patterns.clear();
+    job.options.patterns.clear();
     job
 }
 
 /// A check that does not ask what a tolerated error of the inputs makes of the reference.
 pub fn without_tolerance(job: &CheckJob) -> CheckJob {
-    CheckJob { depth: Depth { tolerance: None, ..job.depth.clone() }, ..job.clone() }
+    CheckJob { options: CheckOptions { tolerance: None, ..job.options.clone() }, ..job.clone() }
 }
 
 /// The patterns whose errors are too large by themselves, where everything else is right: they may be what the pattern makes of a
@@ -65,13 +65,13 @@ impl Check<'_> {
     /// Runs and judges a check; gives the largest errors.
     pub fn run(self, harness: &mut Harness<'_>, job: CheckJob, found: &mut Vec<String>) -> Result<ShapeErrors, Halt> {
         let Self { kernel, shape } = self;
-        let is_again = job.depth.again;
+        let is_again = job.options.passed_before;
         let mut seeds = self.look(harness, without_tolerance(&job))?;
         // What the tolerated error of the inputs makes of the reference costs another run of it: only where that may excuse a pattern.
-        let patterns = if job.depth.tolerance.is_some() { in_doubt(kernel, shape, &seeds) } else { Vec::new() };
+        let patterns = if job.options.tolerance.is_some() { in_doubt(kernel, shape, &seeds) } else { Vec::new() };
         if !patterns.is_empty() {
-            let depth = Depth { patterns, ..job.depth.clone() };
-            for report in self.look(harness, CheckJob { seeds: Vec::new(), depth, ..job })? {
+            let options = CheckOptions { patterns, ..job.options.clone() };
+            for report in self.look(harness, CheckJob { seeds: Vec::new(), options, ..job })? {
                 if let Some(seed) = seeds.iter_mut().find(|seed| seed.pattern == report.pattern) {
                     *seed = report;
                 }

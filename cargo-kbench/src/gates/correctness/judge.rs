@@ -60,7 +60,7 @@ const FLOOD: u64 = 64 << 10;
 /// What passes and is odd all the same. Without figures, so that what is found twice is said once.
 pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
     let most = |of: fn(&SeedReport) -> u64| seeds.iter().map(of).max().unwrap_or(0);
-    let (printed, heap) = (most(|seed| seed.left_behind.printed), most(|seed| seed.left_behind.heap));
+    let (printed, heap) = (most(|seed| seed.side_effects.printed), most(|seed| seed.side_effects.heap));
     let mut warnings = Vec::new();
     if printed > FLOOD {
         warnings.push(format!(
@@ -258,7 +258,7 @@ fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputRepo
     let limit = Limits::new(limits, dtype);
     let bad_fraction = output.bad as f64 / output.elements.max(1) as f64;
     let scale = output.rms_ref.max(output.reference_at.abs());
-    let beside = &output.beside;
+    let beside = &output.related;
     let mut errors = vec![
         ("max_abs_err", output.max_abs_err, limit.max_abs_err),
         ("mean_err", output.mean_abs_err, limits.max_mean_err),
@@ -298,11 +298,11 @@ fn pattern_errors(
     let ordinary = ordinary.map_or(output.rms_ref, |ordinary| ordinary.rms_ref);
     let size = output.rms_ref.max(ordinary);
     let growth = if ordinary > 0.0 { size / ordinary } else { 1.0 };
-    let (rms, largest) = output.beside.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
+    let (rms, largest) = output.related.sensitivity.map_or((0.0, 0.0), |sizes| (sizes.rms_err, sizes.max_abs_err));
     let (rms, largest) = (2.0 * rms + dtype.smallest_normal(), 4.0 * largest + dtype.smallest_normal());
     let absolute = |relative: f64, size: f64| if size > 0.0 { relative * size } else { relative };
     let element = limit.max_element_err.map(|limit| absolute(limit, size.max(output.reference_at.abs())) + largest);
-    let naive = output.beside.naive.filter(|_| limits.naive.is_some());
+    let naive = output.related.naive.filter(|_| limits.naive.is_some());
     let naive = naive.map(|naive| limits.max_naive_ratio * naive.rms_err + rounding(dtype) * size + rms);
     vec![
         ("rms error beside that of the naive version", output.rms_err, naive),

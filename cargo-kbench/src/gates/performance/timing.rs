@@ -54,11 +54,11 @@ pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
             max_seconds: timing.max_seconds,
             max_samples: MOST_SAMPLES,
         }),
-        stop_above_ns: None,
+        cutoff_ns: None,
         cache: timing.cache,
         bad_above: bad_above(&kernel.gates.correctness),
-        hurry: false,
-        renew: false,
+        rank_only: false,
+        new_inputs: false,
         announce: false,
         energy: false,
     }
@@ -85,7 +85,7 @@ pub fn measured(
         );
         return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
     }
-    if let Some(ratio) = timing.keeps_results {
+    if let Some(ratio) = timing.memoises {
         let message = format!("memoises: {ratio:.1}x slower on inputs it has not seen");
         return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
     }

@@ -11,7 +11,7 @@ pub(super) fn job_of(event: &Event) -> Option<u64> {
         | Event::Ran { id, .. }
         | Event::Metered { id, .. }
         | Event::Failed { id, .. } => Some(*id),
-        Event::Hello { .. } | Event::NoDevice { .. } | Event::Beat => None,
+        Event::Hello { .. } | Event::NoDevice { .. } | Event::Heartbeat => None,
     }
 }
 
@@ -41,9 +41,9 @@ pub(super) fn time(job: &TimeJob, timings: &[Timing]) -> Result<(), String> {
     }
     for (timed, timing) in job.cases.iter().zip(timings) {
         let taken = timing.samples.len();
-        let fewest = if job.hurry || job.until.is_some() { 1 } else { job.iterations as usize };
+        let fewest = if job.rank_only || job.until.is_some() { 1 } else { job.iterations as usize };
         let most = job.until.map_or(0, |until| until.max_samples).max(job.iterations) as usize;
-        if !timing.sampling.raced && !(fewest..=most.max(1)).contains(&taken) {
+        if !timing.sampling.cut_short && !(fewest..=most.max(1)).contains(&taken) {
             return Err(format!("{taken} samples where {fewest} to {most} were asked for"));
         }
         if timing.batch == 0 || !timing.samples.iter().all(|sample| sample.is_finite() && *sample > 0.0) {
@@ -81,8 +81,8 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
-        CacheMode, Case, Depth, DeviceKind, ErrorSizes, Geometry, Launch, OutputReport, Reference, Sampling, Source,
-        TimedCase,
+        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, Geometry, Launch, OutputReport, Reference, Sampling,
+        Source, TimedCase,
     };
 
     use super::*;
@@ -110,7 +110,7 @@ mod tests {
             reference: Reference { launch, precision: DType::F64, program: false, identity: String::new() },
             seeds: vec![4, 5],
             bad_above: 0.1,
-            depth: Depth { patterns: Pattern::ALL.to_vec(), ..Depth::default() },
+            options: CheckOptions { patterns: Pattern::ALL.to_vec(), ..CheckOptions::default() },
         }
     }
 
@@ -132,7 +132,7 @@ mod tests {
             rms_err,
             rms_ref,
             bad: 0,
-            beside: kbench_runtime::protocol::Beside::default(),
+            related: kbench_runtime::protocol::RelatedErrors::default(),
         };
         let report = |(seed, pattern)| SeedReport { pattern, outputs: vec![output.clone()], ..SeedReport::new(seed) };
         job.asked().map(report).collect()
@@ -170,13 +170,13 @@ mod tests {
             warmup: 0,
             iterations: 2,
             until: None,
-            hurry: false,
-            stop_above_ns: None,
+            rank_only: false,
+            cutoff_ns: None,
             cache: CacheMode::Hot,
             bad_above: 0.1,
             announce: false,
             energy: false,
-            renew: false,
+            new_inputs: false,
         };
         let timing = |seed| Timing {
             samples: vec![1.0, 2.0],
@@ -186,7 +186,7 @@ mod tests {
             after: SeedReport { seed, ..report.clone() },
             sampling: Sampling::default(),
             skips_work: None,
-            keeps_results: None,
+            memoises: None,
             energy: Vec::new(),
         };
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {

@@ -77,7 +77,7 @@ impl Executor {
         job.id = Self::id();
         let mut blobs = case_blobs(&job.case);
         blobs.extend(reference_blob(&job.reference));
-        blobs.extend(job.depth.naive.as_ref().map(|naive| &naive.blob));
+        blobs.extend(job.options.naive.as_ref().map(|naive| &naive.blob));
         let blobs: Vec<String> = blobs.into_iter().cloned().collect();
         match self.submit(&blobs, job.id, &Request::Check(Box::new(job.clone())), timeout)? {
             Event::Checked { seeds, .. } => self.accept(answer::check(&job, &seeds), seeds),
@@ -348,7 +348,7 @@ fn tensor_blobs(tensors: &[TensorSpec]) -> Vec<&String> {
 fn heard_in(event: &Event) -> Heard {
     match event {
         Event::Stage { stage, .. } => Heard::Stage(*stage),
-        Event::Beat => Heard::Beat,
+        Event::Heartbeat => Heard::Beat,
         _ => Heard::Answer,
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::awake::Awake;
 use kbench_runtime::descendants;
-use kbench_runtime::protocol::{BEAT, Failure, Stage};
+use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -208,7 +208,7 @@ impl Worker {
                 let stage = self.stage.unwrap_or(Stage::Inputs);
                 let seconds = if is_frozen { SILENCE } else { patience }.as_secs();
                 let hang = Failure::Hang { seconds, stage };
-                let is_lost = is_frozen || self.beats && silence > BEAT * MISSED_BEATS;
+                let is_lost = is_frozen || self.beats && silence > HEARTBEAT * MISSED_BEATS;
                 return Err(if is_lost { WaitError::Lost(hang) } else { WaitError::Failure(hang) });
             }
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use kbench_runtime::float::Float;
-use kbench_runtime::protocol::{Beside, Disturbance, Sampling, SeedReport};
+use kbench_runtime::protocol::{Disturbance, RelatedErrors, Sampling, SeedReport};
 use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -267,7 +267,7 @@ pub struct QuantizationErrors {
 }
 
 impl QuantizationErrors {
-    fn of(beside: &Beside) -> Option<Self> {
+    fn of(beside: &RelatedErrors) -> Option<Self> {
         let (own, total) = beside.quantization.zip(beside.total)?;
         Some(Self {
             max_abs_err: own.max_abs_err,
@@ -315,9 +315,9 @@ impl ShapeErrors {
             if bias.abs() > worst.bias.abs() {
                 worst.bias = bias;
             }
-            let naive = output.beside.naive.map(|naive| relative(naive.rms_err, naive.rms_ref));
+            let naive = output.related.naive.map(|naive| relative(naive.rms_err, naive.rms_ref));
             worst.naive_rms_err = worst.naive_rms_err.into_iter().chain(naive).reduce(f64::max);
-            let quantization = QuantizationErrors::of(&output.beside);
+            let quantization = QuantizationErrors::of(&output.related);
             worst.quantization = worst.quantization.into_iter().chain(quantization).reduce(QuantizationErrors::max);
         }
         worst
@@ -367,7 +367,7 @@ impl TimingRecord {
     /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy
     /// where not to look, and nobody else anything.
     pub fn is_raced(&self) -> bool {
-        self.sampling.as_ref().is_some_and(|sampling| sampling.raced)
+        self.sampling.as_ref().is_some_and(|sampling| sampling.cut_short)
     }
 }
 

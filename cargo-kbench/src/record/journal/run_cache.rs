@@ -165,7 +165,7 @@ fn machine_change(before: Option<&Evaluation>, now: &Evaluation, is_default: boo
 
 /// Whether a variant passed and its time was known well enough, or well enough to be out of the race.
 fn is_settled(evaluation: &Evaluation) -> bool {
-    let settled = |timing: &TimingRecord| timing.sampling.as_ref().is_some_and(|how| how.converged || how.raced);
+    let settled = |timing: &TimingRecord| timing.sampling.as_ref().is_some_and(|how| how.converged || how.cut_short);
     let mut timings = evaluation.timing.iter().chain(&evaluation.more_timings);
     evaluation.p50().is_some_and(|p50| p50 > 0.0) && timings.all(settled)
 }

@@ -40,7 +40,7 @@ fn a_resumed_run_knows_what_the_runs_before_it_finished() {
 fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
     let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
     let summary = Summary::of(&[p50; 10]).unwrap();
-    let sampling = Some(Sampling { converged, raced, ..Sampling::default() });
+    let sampling = Some(Sampling { converged, cut_short: raced, ..Sampling::default() });
     let (shape, clock) = ("s".into(), "fake".into());
     evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
     key.clone_into(&mut evaluation.key);

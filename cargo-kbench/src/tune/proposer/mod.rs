@@ -116,8 +116,7 @@ fn name(value: impl Serialize) -> String {
 mod tests {
     use std::time::Duration;
 
-    use kbench_runtime::device::Device as _;
-    use kbench_runtime::device::fake::FakeDevice;
+    use kbench_runtime::protocol::DeviceInfo;
     use kbench_runtime::protocol::Failure;
 
     use super::*;
@@ -146,7 +145,7 @@ mod tests {
     fn start_with(script: &str, seconds: u64) -> Result<Proposer, Refusal> {
         let command = ["sh", "-c", script].map(str::to_owned);
         let until = Instant::now() + Duration::from_secs(seconds);
-        Proposer::start(&command, Path::new("."), kernel(), FakeDevice::open(0).info(), until)
+        Proposer::start(&command, Path::new("."), kernel(), &DeviceInfo::fake(0), until)
     }
 
     fn round() -> protocol::Round {

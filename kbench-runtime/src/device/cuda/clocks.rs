@@ -18,7 +18,7 @@ use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
 use super::error::check;
-use crate::device::{Energy, Watch};
+use crate::device::{DisturbanceCheck, Energy};
 use crate::protocol::{Disturbance, SmClock};
 
 /// How long samples are taken between two readings.
@@ -74,20 +74,20 @@ impl Clocks {
         Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
     }
 
-    pub(super) fn watch(&mut self, now: bool) -> Watch {
+    pub(super) fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
         if !now && self.since.elapsed() < WINDOW {
-            return Watch::Later;
+            return DisturbanceCheck::NotDue;
         }
         self.since = Instant::now();
         match self.read() {
             Some((mhz, reasons)) => {
                 let watch = self.judge.hear(mhz, reasons);
-                if watch != Watch::Calm {
+                if watch != DisturbanceCheck::Undisturbed {
                     thread::sleep(RECOVERY);
                 }
                 watch
             }
-            None => Watch::Calm,
+            None => DisturbanceCheck::Undisturbed,
         }
     }
 
@@ -154,7 +154,7 @@ impl Others {
 }
 
 impl Judge {
-    fn hear(&mut self, mhz: u32, reasons: ThrottleReasons) -> Watch {
+    fn hear(&mut self, mhz: u32, reasons: ThrottleReasons) -> DisturbanceCheck {
         let idle = reasons.contains(ThrottleReasons::GPU_IDLE);
         self.readings.push(mhz);
         self.fastest = self.fastest.max(mhz);
@@ -169,7 +169,11 @@ impl Judge {
             | ThrottleReasons::SW_THERMAL_SLOWDOWN;
         // What an idle GPU does with its clock says nothing of the samples before.
         let slow = !idle && f64::from(mhz) < SLOW * f64::from(self.fastest);
-        if slow || reasons.intersects(forced) { Watch::Disturbed(Disturbance::Throttled) } else { Watch::Calm }
+        if slow || reasons.intersects(forced) {
+            DisturbanceCheck::Disturbed(Disturbance::Throttled)
+        } else {
+            DisturbanceCheck::Undisturbed
+        }
     }
 
     fn taken(&mut self) -> Option<SmClock> {
@@ -205,16 +209,20 @@ mod tests {
         assert_eq!(others.taken(7), 0);
     }
 
-    const THROTTLED: Watch = Watch::Disturbed(Disturbance::Throttled);
+    const THROTTLED: DisturbanceCheck = DisturbanceCheck::Disturbed(Disturbance::Throttled);
 
     #[test]
     fn a_gpu_is_throttled_when_it_says_so_or_is_far_below_what_it_ran_at() {
         let mut judge = Judge { max: 1980, ..Judge::default() };
-        assert_eq!(judge.hear(1200, ThrottleReasons::NONE), Watch::Calm, "locked to it, for all that is known");
-        assert_eq!(judge.hear(1980, ThrottleReasons::NONE), Watch::Calm);
-        assert_eq!(judge.hear(1500, ThrottleReasons::SW_POWER_CAP), Watch::Calm);
+        assert_eq!(
+            judge.hear(1200, ThrottleReasons::NONE),
+            DisturbanceCheck::Undisturbed,
+            "locked to it, for all that is known"
+        );
+        assert_eq!(judge.hear(1980, ThrottleReasons::NONE), DisturbanceCheck::Undisturbed);
+        assert_eq!(judge.hear(1500, ThrottleReasons::SW_POWER_CAP), DisturbanceCheck::Undisturbed);
         assert_eq!(judge.hear(1400, ThrottleReasons::SW_POWER_CAP), THROTTLED);
-        assert_eq!(judge.hear(345, ThrottleReasons::GPU_IDLE), Watch::Calm);
+        assert_eq!(judge.hear(345, ThrottleReasons::GPU_IDLE), DisturbanceCheck::Undisturbed);
         assert_eq!(judge.hear(1980, ThrottleReasons::SW_THERMAL_SLOWDOWN), THROTTLED);
         let clock = judge.taken().unwrap();
         assert_eq!((clock.median_mhz, clock.min_mhz, clock.max_mhz, clock.readings), (1500, 345, 1980, 6));
@@ -232,7 +240,7 @@ mod tests {
             judge: Judge::default(),
             others: Others::default(),
         };
-        assert_eq!(clocks.watch(true), Watch::Calm);
+        assert_eq!(clocks.check_disturbance(true), DisturbanceCheck::Undisturbed);
         assert_eq!(clocks.taken(), None);
         assert!(clocks.energy().unwrap_err().contains("NVML"));
     }

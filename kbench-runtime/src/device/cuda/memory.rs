@@ -4,9 +4,9 @@ use std::rc::{Rc, Weak};
 
 use cudarc::driver::sys::{self, CUdeviceptr};
 
-use super::apart::{self, Mapper, Mapping};
 use super::driver::{Context, Stream};
 use super::error::{CudaError, check};
+use super::mapping::{self, Mapper, Mapping};
 use crate::device::Write;
 use crate::protocol::Failure;
 
@@ -32,9 +32,9 @@ impl Drop for Allocation {
 }
 
 /// The memory of a [`CudaBuffer`] that may be gone.
-pub(super) struct Watched(Weak<Allocation>);
+pub(super) struct MappedBuffer(Weak<Allocation>);
 
-impl Watched {
+impl MappedBuffer {
     /// What is left over around the buffer; `None` once it is gone.
     pub(super) fn rest(&self) -> Option<[(CUdeviceptr, usize); 2]> {
         self.0.upgrade()?.apart.as_ref().map(Mapping::rest)
@@ -57,19 +57,19 @@ impl CudaBuffer {
     }
 
     /// Allocates in a range of its own. The error is of the mapping; to allocate otherwise may succeed.
-    pub(super) fn apart(stream: &Stream, mapper: Mapper, bytes: usize) -> Result<Self, CudaError> {
+    pub(super) fn mapped(stream: &Stream, mapper: Mapper, bytes: usize) -> Result<Self, CudaError> {
         let mapping = mapper.map(bytes)?;
         for (address, bytes) in mapping.rest().into_iter().filter(|(_, bytes)| *bytes > 0) {
             // SAFETY: the range is mapped, and no part of the buffer.
-            check(unsafe { sys::cuMemsetD8Async(address, apart::REST, bytes, stream.raw()) })?;
+            check(unsafe { sys::cuMemsetD8Async(address, mapping::REST, bytes, stream.raw()) })?;
         }
         let (address, context) = (mapping.address, Rc::clone(stream.context()));
         Ok(Self(Rc::new(Allocation { address, bytes, apart: Some(mapping), _context: context })))
     }
 
     /// Its memory, without keeping it.
-    pub(super) fn watched(&self) -> Watched {
-        Watched(Rc::downgrade(&self.0))
+    pub(super) fn mapping_handle(&self) -> MappedBuffer {
+        MappedBuffer(Rc::downgrade(&self.0))
     }
 
     /// The address `offset` bytes into it, once the `bytes` from there on are known to be inside.

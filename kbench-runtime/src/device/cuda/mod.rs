@@ -4,7 +4,6 @@
 //! must survive (to report, not to go on) a context that a kernel has broken. Every return code is checked, after every
 //! run the stream is waited for, and nothing that frees panics.
 
-mod apart;
 mod args;
 mod clocks;
 mod digest;
@@ -14,13 +13,14 @@ mod graph;
 mod image;
 mod launch;
 mod limits;
+mod mapping;
 mod memory;
 mod module;
-mod soil;
+mod on_chip_poison;
+mod side_effects;
 mod staging;
 mod tensor_map;
 mod timing;
-mod traces;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -28,19 +28,19 @@ use std::rc::Rc;
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 
-use self::apart::Mapper;
 use self::clocks::Clocks;
 use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
 use self::limits::DeviceLimits;
-use self::memory::Watched;
-use self::soil::Soiler;
+use self::mapping::Mapper;
+use self::memory::MappedBuffer;
+use self::on_chip_poison::OnChipPoison;
+use self::side_effects::{CapturedStdout, HeapProbe};
 use self::staging::Staging;
 use self::timing::Timer;
-use self::traces::{Caught, Heap};
-use super::{BoundArg, Device, Energy, Range, Resolution, Sample, Watch, Write};
+use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, LeftBehind, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SideEffects, SmClock};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
@@ -54,17 +54,17 @@ pub struct CudaDevice {
     timer: Timer,
     /// `None` inside where this driver does not take it.
     digester: OnceCell<Option<Digester>>,
-    soiler: OnceCell<Option<Soiler>>,
-    heap: OnceCell<Option<Heap>>,
+    on_chip_poison: OnceCell<Option<OnChipPoison>>,
+    heap: OnceCell<Option<HeapProbe>>,
     /// `None` inside where there is no memory for that.
     staging: OnceCell<Option<Staging>>,
     /// `None` where memory comes from the driver's own allocations.
     mapper: Option<Mapper>,
     /// Buffers in ranges of their own.
-    apart: Vec<Watched>,
+    mapped: Vec<MappedBuffer>,
     /// Digests of what is left over around them, by its bytes.
-    rests: HashMap<usize, u64>,
-    left_behind: LeftBehind,
+    padding_digests: HashMap<usize, u64>,
+    side_effects: SideEffects,
     clocks: Clocks,
     stream: Rc<Stream>,
     context: Rc<Context>,
@@ -100,13 +100,13 @@ impl CudaDevice {
             limits,
             timer,
             digester: OnceCell::new(),
-            soiler: OnceCell::new(),
+            on_chip_poison: OnceCell::new(),
             heap: OnceCell::new(),
             staging: OnceCell::new(),
             mapper: Mapper::new(device),
-            apart: Vec::new(),
-            rests: HashMap::new(),
-            left_behind: LeftBehind::default(),
+            mapped: Vec::new(),
+            padding_digests: HashMap::new(),
+            side_effects: SideEffects::default(),
             clocks,
             stream,
             context,
@@ -144,12 +144,13 @@ impl CudaDevice {
 
     /// Looks at what is left over around buffers in ranges of their own: a write there is one beyond all guard bands.
     fn look_around(&mut self) -> Result<(), Failure> {
-        let rests = |watched: &Watched| watched.rest().into_iter().flatten().filter(|(_, bytes)| *bytes > 0);
-        let ranges: Vec<_> = self.apart.iter().flat_map(rests).collect();
+        let padding = |mapped: &MappedBuffer| mapped.rest().into_iter().flatten().filter(|(_, bytes)| *bytes > 0);
+        let ranges: Vec<_> = self.mapped.iter().flat_map(padding).collect();
         let Some(digester) = self.digester().filter(|_| !ranges.is_empty()) else { return Ok(()) };
         let found = digester.digests_at(&ranges)?;
         for ((_, bytes), found) in ranges.iter().zip(found) {
-            let want = *self.rests.entry(*bytes).or_insert_with(|| digest(&vec![apart::REST; *bytes], key()));
+            let want =
+                *self.padding_digests.entry(*bytes).or_insert_with(|| digest(&vec![mapping::REST; *bytes], key()));
             if found != want {
                 let message = "a write to memory that is no tensor's, more than 64 KB beside one".to_owned();
                 return Err(Failure::IllegalAccess { message });
@@ -160,10 +161,10 @@ impl CudaDevice {
 
     /// Notes how much of the device's heap is gone since the kernel's first launch.
     fn look_at_heap(&mut self, bound: &CudaBound) -> Result<(), Failure> {
-        let new = || Heap::new(self.driver, &self.context, &self.stream, &self.limits).ok();
+        let new = || HeapProbe::new(self.driver, &self.context, &self.stream, &self.limits).ok();
         if let Some(heap) = self.heap.get_or_init(new) {
             let kept = bound.kernel().kept(heap.left()?);
-            self.left_behind.heap = self.left_behind.heap.max(kept);
+            self.side_effects.heap = self.side_effects.heap.max(kept);
         }
         Ok(())
     }
@@ -178,21 +179,21 @@ impl Device for CudaDevice {
         &self.info
     }
 
-    fn load(&mut self, code: &[u8], entry: &str) -> Result<CudaKernel, Failure> {
+    fn load(&mut self, code: &[u8], entry: &str, _purpose: Purpose) -> Result<CudaKernel, Failure> {
         CudaKernel::load(self.driver, &self.context, code, entry)
     }
 
     /// A tool knows the driver's own allocations and where each ends.
-    fn be_watched(&mut self) {
+    fn use_plain_allocations(&mut self) {
         self.mapper = None;
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<CudaBuffer, Failure> {
         let Some(mapper) = self.mapper else { return CudaBuffer::new(&self.context, bytes) };
-        match CudaBuffer::apart(&self.stream, mapper, bytes) {
+        match CudaBuffer::mapped(&self.stream, mapper, bytes) {
             Ok(buffer) => {
-                self.apart.retain(|watched| watched.rest().is_some());
-                self.apart.push(buffer.watched());
+                self.mapped.retain(|mapped| mapped.rest().is_some());
+                self.mapped.push(buffer.mapping_handle());
                 Ok(buffer)
             }
             Err(error) if error.is_out_of_memory() => Err(Failure::OutOfMemory { bytes: bytes as u64 }),
@@ -200,13 +201,13 @@ impl Device for CudaDevice {
         }
     }
 
-    fn soil(&mut self, byte: u8) -> Result<(), Failure> {
-        let new = || Soiler::new(self.driver, &self.context, &self.stream, &self.limits).ok();
-        self.soiler.get_or_init(new).as_ref().map_or(Ok(()), |soiler| soiler.soil(byte))
+    fn poison_on_chip(&mut self, byte: u8) -> Result<(), Failure> {
+        let new = || OnChipPoison::new(self.driver, &self.context, &self.stream, &self.limits).ok();
+        self.on_chip_poison.get_or_init(new).as_ref().map_or(Ok(()), |poison| poison.enqueue(byte))
     }
 
-    fn left_behind(&mut self) -> LeftBehind {
-        std::mem::take(&mut self.left_behind)
+    fn side_effects(&mut self) -> SideEffects {
+        std::mem::take(&mut self.side_effects)
     }
 
     fn upload(&mut self, buffer: &CudaBuffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
@@ -266,10 +267,10 @@ impl Device for CudaDevice {
 
     fn run(&mut self, bound: &CudaBound) -> Result<(), Failure> {
         let calls = bound.kernel().calls();
-        let caught = if calls.prints { Caught::new() } else { None };
+        let captured = if calls.prints { CapturedStdout::new() } else { None };
         let launched = self.launch(bound);
-        if let Some(caught) = caught {
-            self.left_behind.printed = self.left_behind.printed.max(caught.end());
+        if let Some(captured) = captured {
+            self.side_effects.printed = self.side_effects.printed.max(captured.end());
         }
         launched?;
         if calls.allocates {
@@ -303,8 +304,8 @@ impl Device for CudaDevice {
         Ok((1000.0 * step).max(200.0 * overhead).max(500_000.0))
     }
 
-    fn watch(&mut self, now: bool) -> Watch {
-        self.clocks.watch(now)
+    fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
+        self.clocks.check_disturbance(now)
     }
 
     fn run_many(&mut self, bound: &CudaBound, writes: &[Write<CudaBuffer>], launches: u32) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ pub(super) const ALIGN: usize = 4096;
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes before and after each buffer in a kernel process: address space, not memory.
-pub(super) const MOAT: usize = 64 << 20;
+pub(super) const GUARD_PAGES: usize = 64 << 20;
 
 /// Memory as the judge has it.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use nix::libc;
 
 use super::channel::{Answer, Answered, Argument, Caches, Channel, Command, Frame, Stretch};
 use super::environment::Environment;
-use super::memory::{ALIGN, MOAT, Mapping};
+use super::memory::{ALIGN, GUARD_PAGES, Mapping};
 use super::threads::{self, Pinned};
-use super::{caches, counters, moat};
+use super::{caches, counters, guard_pages};
 use crate::protocol::Failure;
 
 /// Set in the environment of a process that is to become a kernel process; the value is the judge's process id.
@@ -30,8 +30,13 @@ const CHANNEL_AT: libc::c_int = 900;
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void);
 
-/// Becomes a kernel process, and never returns, where the judge has started this program as one. To be called before anything else.
-pub fn serve_if_asked() {
+/// Serves as a kernel process and never returns, if a worker started this program as one. Otherwise returns at once.
+///
+/// # Safety
+///
+/// Call this first in `main`, before any other thread exists: it changes the environment and the file descriptors of the process. A kernel
+/// process then loads and runs the machine code that the worker sends, which may do anything to this process.
+pub unsafe fn run_kernel_process() {
     let Some(judge) = std::env::var(MARK).ok().and_then(|judge| judge.parse().ok()) else { return };
     // SAFETY: nothing else runs in this process yet.
     unsafe { std::env::remove_var(MARK) };
@@ -100,7 +105,7 @@ fn claim_channel() -> std::io::Result<ManuallyDrop<Channel>> {
             libc::close(descriptor);
         }
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
-        moat::CHANNEL.store(channel, Ordering::Relaxed);
+        guard_pages::CHANNEL.store(channel, Ordering::Relaxed);
         // Never closed: the kernel may have closed it.
         Ok(ManuallyDrop::new(Channel::of(OwnedFd::from_raw_fd(channel))))
     }
@@ -117,11 +122,11 @@ fn open_descriptors() -> Vec<libc::c_int> {
 
 /// Answers the judge until it has gone.
 fn serve(channel: &Channel) -> std::io::Result<()> {
-    moat::watch();
+    guard_pages::install();
     let mut state = State::default();
     loop {
         let frame: Frame<Command> = channel.receive(&mut || Ok(()))?;
-        moat::COMMAND.store(frame.number, Ordering::Relaxed);
+        guard_pages::COMMAND.store(frame.number, Ordering::Relaxed);
         let number = frame.number;
         let answer: Answered = state.obey(frame);
         channel.send(number, &answer, &[], &[])?;
@@ -316,8 +321,8 @@ impl Bound {
             Self { args: Vec::new(), ranges: Vec::new(), memory: Vec::new(), watched: Vec::new(), scalars: Vec::new() };
         for (bytes, descriptor) in sizes.iter().zip(descriptors) {
             let out_of_memory = Failure::OutOfMemory { bytes: *bytes as u64 };
-            let mapping = Mapping::new(descriptor.as_raw_fd(), *bytes, MOAT).ok_or(out_of_memory.clone())?;
-            moat::dig(&mapping, *bytes);
+            let mapping = Mapping::new(descriptor.as_raw_fd(), *bytes, GUARD_PAGES).ok_or(out_of_memory.clone())?;
+            guard_pages::register(&mapping, *bytes);
             if watched {
                 let layout = std::alloc::Layout::from_size_align((*bytes).max(1), ALIGN).map_err(|_| out_of_memory)?;
                 // SAFETY: the layout's size is not zero. Never freed: the process ends.
@@ -399,6 +404,7 @@ mod tests {
     /// Not a test: what the tests of this crate start as a kernel process.
     #[test]
     fn kernel_process() {
-        super::serve_if_asked();
+        // SAFETY: the test process was started for this.
+        unsafe { super::run_kernel_process() };
     }
 }

@@ -30,7 +30,7 @@ impl HostDevice {
             CacheMode::Cold => Caches::Flushed,
             CacheMode::Hot => Caches::Holding(bound.written(writes)),
         };
-        let prepare = Command::Prepare { bound: bound.index, core: self.quiet.choose(&bound.launches), cache };
+        let prepare = Command::Prepare { bound: bound.index, core: self.pinning.choose(&bound.launches), cache };
         let sampled = measured(&bound.process, &prepare, &Command::Sample { bound: bound.index, batch })?;
         bound.launches.note(&sampled.used);
         sampled.claim.check()?;
@@ -45,7 +45,7 @@ impl HostDevice {
             None => Process::start(None).map_err(refused)?,
         };
         let process = self.spinning.insert(process);
-        let pin = Command::Pin { core: self.quiet.choose(&bound.launches) };
+        let pin = Command::Pin { core: self.pinning.choose(&bound.launches) };
         let nanoseconds = nanoseconds.min(clock::LONGEST_SPIN);
         Ok(measured(process, &pin, &Command::Spin { nanoseconds })?.claim)
     }

@@ -5,7 +5,7 @@ use crate::testing::c_library;
 const N: usize = 1000;
 
 fn scaled(device: &mut HostDevice, entry: &str) -> (Bound, Buffer) {
-    let kernel = device.load(c_library(), entry).unwrap();
+    let kernel = device.load(c_library(), entry, Purpose::Kernel).unwrap();
     let input = device.alloc(4 * N).unwrap();
     let output = device.alloc(4 * N + 64).unwrap();
     let values: Vec<u8> = (0..N).flat_map(|i| (i as f32).to_le_bytes()).collect();
@@ -52,7 +52,7 @@ fn symbols_belong_to_one_load() {
     let output = device.alloc(8).unwrap();
     let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 8 }];
     let kernels = [1.5_f64, -2.0].map(|value| {
-        let kernel = device.load(c_library(), "kbench_symbol").unwrap();
+        let kernel = device.load(c_library(), "kbench_symbol", Purpose::Kernel).unwrap();
         device.set_symbol(&kernel, "shared_value", &value.to_ne_bytes()).unwrap();
         (value, kernel)
     });
@@ -70,8 +70,8 @@ fn symbols_belong_to_one_load() {
 #[test]
 fn what_cannot_be_loaded_or_had_is_typed() {
     let mut device = HostDevice::open();
-    assert!(matches!(device.load(b"not an object", "f"), Err(Failure::LoadFailed { .. })));
-    let missing = device.load(c_library(), "no_such").unwrap_err();
+    assert!(matches!(device.load(b"not an object", "f", Purpose::Kernel), Err(Failure::LoadFailed { .. })));
+    let missing = device.load(c_library(), "no_such", Purpose::Kernel).unwrap_err();
     assert_eq!(missing, Failure::SymbolNotFound { symbol: "no_such".into() });
     for bytes in [1 << 50, usize::MAX] {
         assert_eq!(device.alloc(bytes).unwrap_err(), Failure::OutOfMemory { bytes: bytes as u64 });
@@ -116,7 +116,7 @@ fn flushing_costs() {
 #[test]
 fn a_symbol_that_is_too_small_is_refused() {
     let mut device = HostDevice::open();
-    let kernel = device.load(c_library(), "kbench_symbol").unwrap();
+    let kernel = device.load(c_library(), "kbench_symbol", Purpose::Kernel).unwrap();
     match device.set_symbol(&kernel, "shared_value", &[0; 9]).unwrap_err() {
         Failure::LaunchRefused { message } => {
             assert_eq!(message, "the symbol `shared_value` holds 8 bytes, its tensor has 9");
@@ -133,7 +133,7 @@ fn the_floating_point_environment_of_a_kernel_stays_its_own() {
     device.upload(&input, 0, &1e-310_f64.to_ne_bytes()).unwrap();
     let args = [&input, &output].map(|buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 });
     let mut twice = |code: &[u8], entry: &str| {
-        let kernel = device.load(code, entry).unwrap();
+        let kernel = device.load(code, entry, Purpose::Kernel).unwrap();
         let mut bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
         device.run(&bound).unwrap();
         device.sample(&mut bound, 3, CacheMode::Hot).unwrap();
@@ -162,8 +162,8 @@ fn every_load_has_its_own_file_however_often() {
     let kernels: Vec<Kernel> = (0..20)
         .map(|round| {
             let code = if round % 2 == 0 { c_library() } else { crate::testing::flushing_library() };
-            let kernel = device.load(code, "kbench_symbol").unwrap();
-            drop(device.load(c_library(), "kbench_scale").unwrap());
+            let kernel = device.load(code, "kbench_symbol", Purpose::Kernel).unwrap();
+            drop(device.load(c_library(), "kbench_scale", Purpose::Kernel).unwrap());
             device.set_symbol(&kernel, "shared_value", &f64::from(round).to_ne_bytes()).unwrap();
             kernel
         })
@@ -182,7 +182,7 @@ fn every_load_has_its_own_file_however_often() {
 #[test]
 fn a_kernel_that_a_tool_looks_at_works_on_the_same_contents() {
     let mut device = HostDevice::open();
-    device.be_watched();
+    device.use_plain_allocations();
     let (bound, output) = scaled(&mut device, "kbench_scale");
     device.run(&bound).unwrap();
     assert!(floats(&mut device, &output).iter().enumerate().all(|(i, v)| *v == i as f32 * 2.5));
@@ -191,7 +191,7 @@ fn a_kernel_that_a_tool_looks_at_works_on_the_same_contents() {
 #[test]
 fn many_launches_are_one_command() {
     let mut device = HostDevice::open();
-    let kernel = device.load(c_library(), "kbench_inout").unwrap();
+    let kernel = device.load(c_library(), "kbench_inout", Purpose::Kernel).unwrap();
     let [x, y] = [1.0_f32, 0.0].map(|value| {
         let buffer = device.alloc(4 * N).unwrap();
         device.upload(&buffer, 0, &value.to_le_bytes().repeat(N)).unwrap();
@@ -213,7 +213,7 @@ fn a_large_symbol_arrives_in_parts() {
         "-O1",
     );
     let mut device = HostDevice::open();
-    let kernel = device.load(&code, "last").unwrap();
+    let kernel = device.load(&code, "last", Purpose::Kernel).unwrap();
     let output = device.alloc(1).unwrap();
     let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 1 }];
     let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();

@@ -1,11 +1,12 @@
 use super::*;
 use crate::data::dtype::DType;
 use crate::device::fake::FakeDevice;
-use crate::protocol::{Bytes, OutOfBounds, Source};
+use crate::device::host::HostDevice;
+use crate::protocol::{Bytes, OutOfBounds, Pattern, Role, Source};
 use crate::testing::{self, FakeCase};
 
-mod again;
-mod depth;
+mod options;
+mod short;
 
 fn fake(fault: &str) -> Result<SeedReport, Failure> {
     let case = FakeCase { fault, ..FakeCase::default() };

@@ -1,4 +1,4 @@
-//! Tests of where results come from and what they depend on.
+//! Tests of the inputs of references, the keys of their results, and their launches.
 
 #![allow(clippy::float_cmp)]
 
@@ -7,155 +7,22 @@ use crate::data::digest::Bytes;
 use crate::device::fake::FakeDevice;
 use crate::protocol::{Number, TensorMap};
 use crate::testing::FakeCase;
-use crate::verify::check::Session;
+use crate::verify::session::Session;
 
-fn outputs() -> Outputs {
-    [(2, (DType::F64, vec![1; 24])), (5, (DType::I32, vec![2; 8]))].into()
-}
-
-#[test]
-fn results_are_kept_on_disk_and_damage_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("made/for/it");
-    let fresh = || References::new(Some(path.clone()));
-    let known = |references: &mut References| {
-        references.get("k", || Err(Failure::Reference { message: "run".into() })).map(|outputs| (*outputs).clone())
-    };
-    assert!(known(&mut fresh()).is_err());
-    let mut references = fresh();
-    references.get("k", || Ok(outputs())).unwrap();
-    assert_eq!(known(&mut references), Ok(outputs()), "from memory");
-    references.settle();
-    assert_eq!(known(&mut fresh()), Ok(outputs()), "from disk");
-
-    let file = path.join("k.ref");
-    let good = std::fs::read(&file).unwrap();
-    for length in 0..good.len() {
-        std::fs::write(&file, &good[..length]).unwrap();
-        assert!(known(&mut fresh()).is_err(), "cut at {length}");
-    }
-    let mut bad = good.clone();
-    bad[40] ^= 1;
-    std::fs::write(&file, &bad).unwrap();
-    assert!(known(&mut fresh()).is_err());
-    fresh().get("k", || Ok(outputs())).unwrap();
-    assert_eq!(std::fs::read(&file).unwrap(), good, "written anew");
-
-    fresh().get("other", || Ok([(2, (DType::F64, vec![9; 24])), (5, (DType::I32, vec![9; 8]))].into())).unwrap();
-    std::fs::copy(path.join("other.ref"), &file).unwrap();
-    assert!(known(&mut fresh()).is_err(), "a result of another key");
-}
-
-#[test]
-fn the_folder_is_bounded() {
-    let folder = tempfile::tempdir().unwrap();
-    let now = SystemTime::now();
-    let write = |name: &str, age: u64| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, [0; 100]).unwrap();
-        let file = std::fs::File::options().append(true).open(path).unwrap();
-        file.set_modified(now - Duration::from_secs(age)).unwrap();
-    };
-    for (name, age) in [
-        ("a.ref", 30),
-        ("b.ref", 10),
-        ("c.ref", 20),
-        (".tmpold", 4000),
-        (".tmpnew", 5),
-        ("passing-a.ref", 4000),
-        ("passing-b.ref", 5),
-        ("other", 9000),
-    ] {
-        write(name, age);
-    }
-    tidy(folder.path(), 200, ABANDONED).unwrap();
-    let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, [".tmpnew", "b.ref", "c.ref", "other", "passing-b.ref"]);
-
-    References::new(Some(folder.path().to_owned())).get("d", || Ok(outputs())).unwrap();
-    std::fs::File::options()
-        .append(true)
-        .open(folder.path().join("d.ref"))
-        .and_then(|file| file.set_modified(now - Duration::from_secs(50)))
-        .unwrap();
-    References::new(Some(folder.path().to_owned())).get("d", || unreachable!("it is on disk")).unwrap();
-    let used = std::fs::metadata(folder.path().join("d.ref")).unwrap().modified().unwrap();
-    assert!(used >= now, "its use is remembered");
-}
-
-#[test]
-fn what_is_computed_sooner_than_it_is_read_is_not_written() {
-    assert!(is_worth_writing(SMALL, Duration::ZERO));
-    assert!(!is_worth_writing(64 << 20, Duration::from_millis(100)));
-    assert!(is_worth_writing(64 << 20, Duration::from_millis(200)));
-
-    let folder = tempfile::tempdir().unwrap();
-    let mut references = References::new(Some(folder.path().to_owned()));
-    references.put("given", outputs());
-    references.settle();
-    let mut others = References::new(Some(folder.path().to_owned()));
-    assert_eq!(*others.get("given", || unreachable!("it is on disk")).unwrap(), outputs());
-}
-
-#[test]
-fn a_folder_that_cannot_be_written_is_no_error() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut references = References::new(Some(file.path().join("below a file")));
-    assert_eq!(*references.get("k", || Ok(outputs())).unwrap(), outputs());
-}
-
-#[test]
-fn the_folder_is_emptied_no_further_than_it_must() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["a.ref", "b.ref", "c.ref", "d.ref", "e.ref"] {
-        std::fs::write(folder.path().join(name), [0; 100]).unwrap();
-    }
-    let left = |most| {
-        tidy(folder.path(), most, ABANDONED).unwrap();
-        std::fs::read_dir(folder.path()).unwrap().count()
-    };
-    assert_eq!([500, 499, 250, 0].map(left), [5, 4, 2, 0]);
-}
-
-#[test]
-fn results_are_known_and_as_large_as_their_tensors() {
-    assert_eq!(size(&outputs()), 32);
-    let mut references = References::new(None);
-    assert!(!references.knows("k"));
-    references.put("k", outputs());
-    assert!(references.knows("k") && !references.knows("other"));
-}
-
-#[test]
-fn results_on_disk_are_not_written_again_and_all_are_waited_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut references = References::new(Some(folder.path().to_owned()));
-    // The second is asked for while the first is on its way.
-    references.put("large", [(0, (DType::U8, vec![7; 16 << 20]))].into());
-    references.put("small", outputs());
-    references.settle();
-    let mut others = References::new(Some(folder.path().to_owned()));
-    for key in ["large", "small"] {
-        others.get(key, || unreachable!("it is on disk")).unwrap();
-    }
-    assert!(others.storing.is_empty());
-}
-
-/// A tensor that nothing says more of.
+/// A tensor of 64 elements.
 fn tensor(dtype: DType, role: Role, source: Source) -> TensorSpec {
     TensorSpec { name: "t".into(), dtype, dims: vec![64], role, source }
 }
 
 #[test]
-fn a_key_names_what_a_result_depends_on_and_nothing_else() {
+fn a_key_depends_on_everything_that_a_result_depends_on_and_nothing_else() {
     let (case, reference) = FakeCase::default().case();
     let info = FakeDevice::open(0).info().clone();
     let of = |reference: &Reference, tensors: &[TensorSpec], info: &DeviceInfo| {
-        key(reference, tensors, Asked::seed(1), info)
+        key(reference, tensors, ReferenceInputs::random(1), info)
     };
     let usual = of(&reference, &case.tensors, &info);
-    assert_ne!(usual, key(&reference, &case.tensors, Asked::seed(2), &info));
+    assert_ne!(usual, key(&reference, &case.tensors, ReferenceInputs::random(2), &info));
 
     let mut other = reference.clone();
     other.launch.blob = "other bytes".into();
@@ -178,10 +45,14 @@ fn a_key_names_what_a_result_depends_on_and_nothing_else() {
     let elsewhere = DeviceInfo { name: "another device".into(), ..info.clone() };
     assert_ne!(of(&reference, &case.tensors, &elsewhere), usual);
     let program = Reference { program: true, ..reference.clone() };
-    assert_eq!(of(&program, &case.tensors, &elsewhere), of(&program, &case.tensors, &info), "it knows what it runs on");
+    assert_eq!(
+        of(&program, &case.tensors, &elsewhere),
+        of(&program, &case.tensors, &info),
+        "a program states its own device"
+    );
 
-    let passing = Reference { identity: format!("{PASSING}1"), ..reference };
-    assert!(of(&passing, &case.tensors, &info).starts_with(PASSING) && !usual.starts_with(PASSING));
+    let passing = Reference { identity: format!("{TRANSIENT}1"), ..reference };
+    assert!(of(&passing, &case.tensors, &info).starts_with(TRANSIENT) && !usual.starts_with(TRANSIENT));
 }
 
 #[test]
@@ -200,7 +71,7 @@ fn a_launch_takes_the_tensors_of_its_arguments() {
 }
 
 #[test]
-fn a_reference_sees_each_input_as_it_was_asked_to() {
+fn a_view_changes_the_inputs_of_a_reference() {
     let specs = [
         tensor(DType::F32, Role::In, Source::None),
         tensor(DType::I32, Role::In, Source::None),
@@ -219,7 +90,7 @@ fn a_reference_sees_each_input_as_it_was_asked_to() {
         wide.iter().zip(types).map(|(data, spec)| codec::decode(spec.dtype, data.as_ref().unwrap())).collect()
     };
     assert_eq!(seen(View::Given), [3.0, 100.0, 0.5, 0.25, 6.0].map(values));
-    // What was quantised is as it was before, with a scale of 1; a scale of nothing stays.
+    // The quantised tensor has its original values and a scale of 1; a scale without a quantised tensor stays.
     assert_eq!(seen(View::Unquantized), [3.0, 100.0, 1.0, 0.25, 3.0].map(values));
     let perturbed = seen(View::Perturbed(0.125));
     assert_eq!(perturbed[1], values(100.0), "integers are exact");
@@ -227,7 +98,7 @@ fn a_reference_sees_each_input_as_it_was_asked_to() {
 }
 
 #[test]
-fn a_perturbation_is_relative_goes_both_ways_and_flushes_what_is_subnormal() {
+fn a_perturbation_is_relative_in_both_directions_and_flushes_subnormal_values() {
     let perturbed = |dtype, value| {
         let mut values = vec![value; 1000];
         perturb(dtype, &mut values, 0.25);
@@ -250,10 +121,10 @@ fn a_reference_is_launched_once_unless_poison_may_be_its_result() {
         let case = FakeCase { reference_fault, output, ..FakeCase::default() };
         let mut session = Session::new(FakeDevice::open(0), None);
         let job = case.check(&mut session);
-        let inputs = session.inputs(&job.case.tensors, 4).unwrap();
-        let _ = session.reference(&job.reference, &job.case.tensors, &inputs, 4);
-        // 100 W for the nanosecond that each takes.
-        (session.device.energy().unwrap().joules / 100e-9).round()
+        let inputs = session.inputs(&job.case.tensors, 4, None).unwrap();
+        let _ = session.reference(&job.reference, &job.case.tensors, &inputs, ReferenceInputs::random(4));
+        // 100 W for the nanosecond of each launch.
+        (session.resources.device.energy().unwrap().joules / 100e-9).round()
     };
     assert_eq!(launches("null", DType::F16), 1.0);
     assert_eq!(launches("\"unwritten\"", DType::F16), 2.0);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Place;
 use kbench_runtime::protocol::Pattern;
-use kbench_runtime::protocol::{Beside, ErrorSizes, LeftBehind, OutOfBounds};
+use kbench_runtime::protocol::{ErrorSizes, OutOfBounds, RelatedErrors, SideEffects};
 
 fn output() -> OutputReport {
     OutputReport {
@@ -21,7 +21,7 @@ fn output() -> OutputReport {
         rms_err: 0.02,
         rms_ref: 1.0,
         bad: 0,
-        beside: Beside::default(),
+        related: RelatedErrors::default(),
     }
 }
 
@@ -34,7 +34,7 @@ fn seed(output: OutputReport) -> SeedReport {
         out_of_bounds: vec![],
         unrepeatable: 0,
         stale: 0,
-        left_behind: LeftBehind::default(),
+        side_effects: SideEffects::default(),
     }
 }
 
@@ -140,8 +140,8 @@ fn sizes(error: f64) -> ErrorSizes {
 fn a_naive_version_limits_the_errors() {
     let limits = CorrectnessLimits { naive: Some(0), ..CorrectnessLimits::default() };
     let judged = |naive: f64| {
-        let beside = Beside { naive: Some(sizes(naive)), ..Beside::default() };
-        judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(OutputReport { beside, ..output() })])
+        let related = RelatedErrors { naive: Some(sizes(naive)), ..RelatedErrors::default() };
+        judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(OutputReport { related, ..output() })])
     };
     assert_eq!(judged(0.011), None, "however large");
     let rejection = judged(0.009).unwrap();
@@ -159,8 +159,9 @@ fn a_bias_is_judged_against_chance() {
 
 #[test]
 fn quantization_is_judged_only_where_the_table_says() {
-    let beside = Beside { quantization: Some(sizes(0.01)), total: Some(sizes(0.02)), ..Beside::default() };
-    let report = || seed(OutputReport { beside: beside.clone(), ..output() });
+    let related =
+        RelatedErrors { quantization: Some(sizes(0.01)), total: Some(sizes(0.02)), ..RelatedErrors::default() };
+    let report = || seed(OutputReport { related: related.clone(), ..output() });
     assert_eq!(code(&limits(), report()), None);
     for (max_quantization_err, max_total_err, wrong) in
         [(Some(0.06), Some(0.11), false), (Some(0.04), None, true), (None, Some(0.09), true)]
@@ -173,9 +174,9 @@ fn quantization_is_judged_only_where_the_table_says() {
 #[test]
 fn in_a_pattern_limits_grow_with_the_outputs_and_with_their_sensitivity() {
     let large = |error: f64, sensitivity: f64| {
-        let beside = Beside { sensitivity: Some(sizes(sensitivity)), ..Beside::default() };
+        let related = RelatedErrors { sensitivity: Some(sizes(sensitivity)), ..RelatedErrors::default() };
         let (max_abs_err, rms_err) = (5.0 * error, error);
-        let output = OutputReport { max_abs_err, rms_err, mean_abs_err: error, rms_ref: 64.0, beside, ..output() };
+        let output = OutputReport { max_abs_err, rms_err, mean_abs_err: error, rms_ref: 64.0, related, ..output() };
         SeedReport { pattern: Some(Pattern::HotRow), ..seed(output) }
     };
     let judged = |limits: &CorrectnessLimits, report| {
@@ -233,13 +234,13 @@ fn an_error_of_one_sign_everywhere_is_warned_of() {
 
 #[test]
 fn floods_and_leaks_are_warned_of() {
-    let warned = |left_behind| {
-        let seeds = [SeedReport { left_behind, ..seed(output()) }];
+    let warned = |side_effects| {
+        let seeds = [SeedReport { side_effects, ..seed(output()) }];
         warnings(&limits(), &[], "mission", &seeds)
     };
-    assert_eq!(warned(LeftBehind { printed: FLOOD, heap: 0 }), Vec::<String>::new());
+    assert_eq!(warned(SideEffects { printed: FLOOD, heap: 0 }), Vec::<String>::new());
     assert_eq!(
-        warned(LeftBehind { printed: 2 * FLOOD, heap: 48 << 10 }),
+        warned(SideEffects { printed: 2 * FLOOD, heap: 48 << 10 }),
         [
             "a launch prints more than 64 KB at mission: what is timed is printing, and the driver drops what its buffer does not hold",
             "launches keep memory of the device's heap at mission: `malloc` fails once it is used up",
@@ -260,7 +261,7 @@ fn is_close(left: f64, right: f64) -> bool {
 fn beside_a_naive_version_an_output_may_be_rounded_once_more() {
     let naive = ErrorSizes { max_abs_err: 1.0, mean_abs_err: 0.0, rms_err: 0.5, rms_ref: 2.0 };
     let mut output = OutputReport { rms_ref: 2.0, reference_at: -8.0, ..output() };
-    output.beside.naive = Some(naive);
+    output.related.naive = Some(naive);
     let limits = CorrectnessLimits { naive: Some(0), max_naive_ratio: 3.0, ..CorrectnessLimits::default() };
     // Half a unit in the last place of E5M2 is an eighth.
     let errors = ordinary_errors(&limits, DType::F8e5m2, &output);
@@ -273,7 +274,8 @@ fn beside_a_naive_version_an_output_may_be_rounded_once_more() {
 fn in_a_pattern_limits_grow_with_outputs_and_with_what_errors_of_inputs_make() {
     let sizes = |rms_err, max_abs_err| ErrorSizes { max_abs_err, mean_abs_err: 0.0, rms_err, rms_ref: 1.0 };
     let mut large = OutputReport { rms_ref: 2.0, reference_at: -8.0, ..output() };
-    large.beside = Beside { sensitivity: Some(sizes(0.25, 0.5)), naive: Some(sizes(0.5, 1.0)), ..Beside::default() };
+    large.related =
+        RelatedErrors { sensitivity: Some(sizes(0.25, 0.5)), naive: Some(sizes(0.5, 1.0)), ..RelatedErrors::default() };
     let usual = OutputReport { rms_ref: 0.5, ..output() };
     let (dtype, flushed) = (DType::F8e5m2, DType::F8e5m2.smallest_normal());
     let (rms, largest) = (2.0 * 0.25 + flushed, 4.0 * 0.5 + flushed);

@@ -83,7 +83,7 @@ impl Measurement<'_, '_> {
                     Loser::Kernel(_) => {
                         let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
                         // One turn looks at what else they do.
-                        let job = TimeJob { iterations, warmup, until, renew: taken == 0, ..job.clone() };
+                        let job = TimeJob { iterations, warmup, until, new_inputs: taken == 0, ..job.clone() };
                         self.time_kernels(harness, job, shape_name, &mut timings)?;
                     }
                 }
@@ -174,7 +174,7 @@ impl Measurement<'_, '_> {
             timing.slack = slack / timing.samples.len() as f64;
             timing.batch = timing.batch.max(new.batch);
             timing.sampling.add(new.sampling);
-            timing.keeps_results = timing.keeps_results.or(new.keeps_results);
+            timing.memoises = timing.memoises.or(new.memoises);
             timing.skips_work = timing.skips_work.take().or(new.skips_work);
             timing.after = new.after;
         }

@@ -122,7 +122,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
 /// What is compared is in the record, so it is looked at in every way.
 fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>]) -> TimeJob {
     let cases = contenders.iter().map(|contender| contender.case.clone()).collect();
-    TimeJob { renew: true, ..time_job(kernel, cases) }
+    TimeJob { new_inputs: true, ..time_job(kernel, cases) }
 }
 
 /// Everything that a comparison depends on.

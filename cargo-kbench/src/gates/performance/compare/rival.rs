@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
-use kbench_runtime::reference::Asked;
+use kbench_runtime::reference::ReferenceInputs;
 use kbench_runtime::tensor::Blobs;
 
 use super::super::timing::time_job;
@@ -194,7 +194,7 @@ fn check(
     let Harness { context, worker, references, .. } = harness;
     let reference = references.of(context, worker, kernel, shape, &kernel.space.default)?;
     let seed = time_job(kernel, Vec::new()).seed;
-    references.refer(context, kernel, name, specs, &reference, &[Asked::seed(seed)])?;
+    references.refer(context, kernel, name, specs, &reference, &[ReferenceInputs::random(seed)])?;
     let limits = limits(config, &kernel.gates.correctness);
     let job = InspectJob {
         id: 0,

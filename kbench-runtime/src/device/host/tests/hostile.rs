@@ -122,7 +122,7 @@ fn library() -> &'static [u8] {
 
 /// A kernel of one double, and that.
 fn bind(device: &mut HostDevice, code: &[u8], entry: &str) -> (Bound, Buffer) {
-    let kernel = device.load(code, entry).unwrap();
+    let kernel = device.load(code, entry, Purpose::Kernel).unwrap();
     let buffer = device.alloc(8).unwrap();
     let args = [BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 }];
     (device.bind(&kernel, &Geometry::default(), &args).unwrap(), buffer)
@@ -204,7 +204,7 @@ fn a_kernel_process_has_no_descriptor_of_the_judge() {
 #[test]
 fn judge() {
     let Some(entry) = std::env::var_os("KBENCH_TEST_JUDGE") else { return };
-    crate::worker::keep_to_itself();
+    crate::process::isolate();
     crate::process::descendants::adopt_orphans();
     let mut device = HostDevice::open();
     let left = launch(&mut device, entry.to_str().unwrap()).unwrap();

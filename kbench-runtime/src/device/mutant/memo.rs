@@ -17,14 +17,14 @@ type Kept = (Vec<u8>, Vec<Vec<u8>>);
 
 /// The memory of one kernel.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct Memo {
     /// The oldest first.
     kept: RefCell<Vec<Kept>>,
     /// What the last launch that worked took, in nanoseconds; 0 before there was any.
     worked: Cell<f64>,
 }
 
-impl Memory {
+impl Memo {
     /// Where in an input of so many bytes it looks.
     pub fn places(bytes: usize) -> impl Iterator<Item = (usize, usize)> {
         let size = BYTES.min(bytes);

@@ -1,42 +1,41 @@
-//! The inputs of cases, made at most once for each seed and pattern while there is room, and those that come next while a device
-//! works.
+//! The cache of generated inputs, and inputs that are generated in the background while a device works.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crate::data::cache::{Bounded, room};
+use super::pattern;
+use super::tensor::{self, Blobs, GENERATION, Inputs};
 use crate::data::fingerprint;
-use crate::inputs::pattern;
-use crate::inputs::tensor::{self, Blobs, GENERATION, Inputs};
+use crate::data::lru::{LruCache, capacity};
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
-/// Bytes of inputs kept between jobs at least.
+/// Size in bytes of the inputs that are kept between jobs at least.
 const INPUTS: usize = 2 << 30;
 
-/// Makes and keeps them.
-pub(crate) struct Maker {
-    kept: Bounded<Inputs>,
-    /// Those that are being made, with their key.
+/// Generates inputs and keeps them.
+pub struct InputCache {
+    kept: LruCache<Inputs>,
+    /// Inputs that are being generated, with their key.
     next: Option<(String, JoinHandle<Result<Inputs, Failure>>)>,
 }
 
-impl Default for Maker {
+impl Default for InputCache {
     fn default() -> Self {
-        Self { kept: Bounded::new(room(INPUTS)), next: None }
+        Self { kept: LruCache::new(capacity(INPUTS)), next: None }
     }
 }
 
-/// Names inputs by all that they depend on.
+/// The key of inputs: a fingerprint of everything that they depend on.
 fn key(tensors: &[TensorSpec], seed: u64, pattern: Option<Pattern>) -> String {
-    // What has no contents has no say: scratch may differ between variants whose inputs are the same.
+    // Tensors without contents do not count: scratch may differ between variants whose inputs are the same.
     let made: Vec<Option<&TensorSpec>> =
         tensors.iter().map(|spec| (spec.source != Source::None).then_some(spec)).collect();
     fingerprint::of("inputs", &(GENERATION, pattern::GENERATION, made, seed, pattern))
 }
 
-impl Maker {
-    /// The inputs of a seed, in a pattern where there is one.
-    pub(crate) fn get(
+impl InputCache {
+    /// The inputs of a seed, in a pattern if there is one.
+    pub fn get(
         &mut self,
         tensors: &[TensorSpec],
         seed: u64,
@@ -47,29 +46,29 @@ impl Maker {
         if let Some(inputs) = self.kept.get(&key) {
             return Ok(inputs);
         }
-        let begun = self.next.take_if(|(of, _)| *of == key).and_then(|(_, making)| making.join().ok());
-        let inputs = begun.unwrap_or_else(|| tensor::generate_pattern(tensors, seed, pattern, blobs))?;
+        let prefetched = self.next.take_if(|(of, _)| *of == key).and_then(|(_, generating)| generating.join().ok());
+        let inputs = prefetched.unwrap_or_else(|| tensor::generate_pattern(tensors, seed, pattern, blobs))?;
         let inputs = Arc::new(inputs);
         self.kept.insert(key, tensor::bytes(&inputs), Arc::clone(&inputs));
         Ok(inputs)
     }
 
-    /// Begins to make inputs that are wanted next.
-    pub(crate) fn begin(&mut self, tensors: &[TensorSpec], seed: u64, pattern: Option<Pattern>, blobs: &Blobs) {
+    /// Starts to generate inputs that are needed next.
+    pub fn prefetch(&mut self, tensors: &[TensorSpec], seed: u64, pattern: Option<Pattern>, blobs: &Blobs) {
         let key = key(tensors, seed, pattern);
         if self.kept.has(&key) || self.next.is_some() {
             return;
         }
         let (tensors, blobs) = (tensors.to_vec(), blobs.clone());
-        let making = thread::Builder::new().spawn(move || tensor::generate_pattern(&tensors, seed, pattern, &blobs));
-        // Without a thread they are made when they are asked for.
-        self.next = making.ok().map(|making| (key, making));
+        let generate = move || tensor::generate_pattern(&tensors, seed, pattern, &blobs);
+        // If no thread can be started, the inputs are generated on demand.
+        self.next = thread::Builder::new().spawn(generate).ok().map(|generating| (key, generating));
     }
 
-    /// Waits for what was begun: nothing is made while something is timed.
-    pub(crate) fn settle(&mut self) {
-        if let Some((_, making)) = self.next.take() {
-            let _ = making.join();
+    /// Waits for inputs that are being generated: nothing may run beside a measurement.
+    pub fn finish_prefetch(&mut self) {
+        if let Some((_, generating)) = self.next.take() {
+            let _ = generating.join();
         }
     }
 }
@@ -81,14 +80,14 @@ mod tests {
     use crate::protocol::Role;
 
     #[test]
-    fn what_was_begun_is_what_is_made() {
+    fn prefetched_inputs_are_the_same_as_those_generated_on_demand() {
         let source = Source::Normal { mean: 0.0, std: 1.0 };
         let spec = TensorSpec { name: "x".into(), dtype: DType::F32, dims: vec![1000], role: Role::In, source };
         let (tensors, blobs) = ([spec], Blobs::new());
-        let mut made = Maker::default();
-        let mut begun = Maker::default();
+        let mut made = InputCache::default();
+        let mut begun = InputCache::default();
         for (seed, pattern) in [(0, None), (1, None), (0, Some(Pattern::Ascending))] {
-            begun.begin(&tensors, seed, pattern, &blobs);
+            begun.prefetch(&tensors, seed, pattern, &blobs);
             assert!(begun.next.is_some());
             let (one, other) = (
                 begun.get(&tensors, seed, pattern, &blobs).unwrap(),
@@ -98,9 +97,9 @@ mod tests {
             assert!(begun.next.is_none() && Arc::ptr_eq(&one, &begun.get(&tensors, seed, pattern, &blobs).unwrap()));
         }
         // Another is asked for than was begun.
-        begun.begin(&tensors, 2, None, &blobs);
+        begun.prefetch(&tensors, 2, None, &blobs);
         assert_eq!(begun.get(&tensors, 3, None, &blobs).unwrap(), made.get(&tensors, 3, None, &blobs).unwrap());
-        begun.settle();
+        begun.finish_prefetch();
         assert!(begun.next.is_none());
     }
 }

@@ -16,7 +16,7 @@ pub(super) static CHANNEL: AtomicI32 = AtomicI32::new(-1);
 pub(super) static COMMAND: AtomicU64 = AtomicU64::new(0);
 
 /// What the handler knows of a mapping; `base` 0 where the entry is free. Plain numbers, since a signal may come at any time.
-struct Moat {
+struct GuardedBuffer {
     base: AtomicUsize,
     size: AtomicUsize,
     start: AtomicUsize,
@@ -24,8 +24,8 @@ struct Moat {
 }
 
 /// More buffers than a kernel has; what finds no entry still faults, but is not told from other faults.
-static MOATS: [Moat; 512] = [const {
-    Moat {
+static BUFFERS: [GuardedBuffer; 512] = [const {
+    GuardedBuffer {
         base: AtomicUsize::new(0),
         size: AtomicUsize::new(0),
         start: AtomicUsize::new(0),
@@ -34,22 +34,22 @@ static MOATS: [Moat; 512] = [const {
 }; 512];
 
 /// Has faults around a buffer say so. Mappings stay as long as the process.
-pub(super) fn dig(mapping: &Mapping, bytes: usize) {
-    if let Some(moat) = MOATS.iter().find(|moat| moat.base.load(Ordering::Relaxed) == 0) {
-        moat.start.store(mapping.start.as_ptr() as usize, Ordering::Relaxed);
-        moat.bytes.store(bytes, Ordering::Relaxed);
-        moat.size.store(mapping.size, Ordering::Relaxed);
+pub(super) fn register(mapping: &Mapping, bytes: usize) {
+    if let Some(buffer) = BUFFERS.iter().find(|buffer| buffer.base.load(Ordering::Relaxed) == 0) {
+        buffer.start.store(mapping.start.as_ptr() as usize, Ordering::Relaxed);
+        buffer.bytes.store(bytes, Ordering::Relaxed);
+        buffer.size.store(mapping.size, Ordering::Relaxed);
         // The handler looks at this one first.
-        moat.base.store(mapping.base(), Ordering::Release);
+        buffer.base.store(mapping.base(), Ordering::Release);
     }
 }
 
-/// Start and size of the buffer whose moat has this address.
+/// Start and size of the buffer whose buffer has this address.
 fn at(address: usize) -> Option<(usize, usize)> {
-    MOATS.iter().find_map(|moat| {
-        let base = moat.base.load(Ordering::Acquire);
-        let inside = base != 0 && (base..base + moat.size.load(Ordering::Relaxed)).contains(&address);
-        inside.then(|| (moat.start.load(Ordering::Relaxed), moat.bytes.load(Ordering::Relaxed)))
+    BUFFERS.iter().find_map(|buffer| {
+        let base = buffer.base.load(Ordering::Acquire);
+        let inside = base != 0 && (base..base + buffer.size.load(Ordering::Relaxed)).contains(&address);
+        inside.then(|| (buffer.start.load(Ordering::Relaxed), buffer.bytes.load(Ordering::Relaxed)))
     })
 }
 
@@ -57,7 +57,7 @@ fn at(address: usize) -> Option<(usize, usize)> {
 static mut PREVIOUS: std::mem::MaybeUninit<libc::sigaction> = std::mem::MaybeUninit::uninit();
 
 /// Installs the handler; once, before any other thread exists.
-pub(super) fn watch() {
+pub(super) fn install() {
     // SAFETY: the structures are plain data; the handler only calls what may be called in one, and `PREVIOUS` is written
     // here, before any fault can find the handler.
     unsafe {

@@ -1,32 +1,35 @@
-//! How often a kernel is launched for its verdict, and that one that passed before is judged in one launch as in two.
+//! Number of launches of a check; the short check of a kernel that passed before reports the same as the full check.
 
 use super::*;
-use crate::memory::kernel::LARGE;
+use crate::memory::poison::LARGE;
+use crate::protocol::RunJob;
 
-/// What a fake kernel is told, and in how many launches: by the whole check, or once more on a poison.
+/// The report on a fake kernel and the number of launches it took: by the full check, or by the short check on a poison.
 fn judged(case: FakeCase<'_>, poison: Option<Poison>) -> (SeedReport, usize) {
     let mut session = Session::new(FakeDevice::open(0), None);
     let job = case.check(&mut session);
     let tensors = &job.case.tensors;
-    let inputs = session.inputs(tensors, 4).unwrap();
-    let reference = session.reference(&job.reference, tensors, &inputs, 4).unwrap();
-    let mut rig = session.rig(&job.case, &inputs).unwrap();
-    rig.begin(&mut session.device, Some(&mut session.pool), &inputs).unwrap();
-    let check = Check { tensors, inputs: &inputs, reference: &reference, seed: 4 };
+    let inputs = session.inputs(tensors, 4, None).unwrap();
+    let reference = session.reference(&job.reference, tensors, &inputs, ReferenceInputs::random(4)).unwrap();
+    let mut memory = session.load(&job.case, &inputs).unwrap();
+    let Resources { device, pool, .. } = &mut session.resources;
+    memory.prepare(device, Some(pool), &inputs).unwrap();
+    let bad_above = job.bad_above;
+    let expected = Expected { tensors, inputs: &inputs, reference: &reference, seed: 4, bad_above };
     let mut launches = 0;
     let mut stage = |stage| launches += usize::from(stage == Stage::Launch);
-    let (device, results) = (&mut session.device, &mut session.results);
+    let check = SeedCheck::new(expected, &mut session.resources, &mut memory, &mut stage);
     let (report, _) = match poison {
-        Some(poison) => check.run_again(device, results, &mut rig, poison, job.bad_above, &mut stage),
-        None => check.run(device, results, &mut rig, job.bad_above, &mut stage),
+        Some(poison) => check.short(poison),
+        None => check.full(),
     }
     .unwrap();
     (report, launches)
 }
 
 #[test]
-fn one_launch_clears_a_kernel_and_anything_odd_takes_as_many_as_the_whole_check() {
-    // Launches of the whole check; on NaN between finite bands; and on the finite poison.
+fn the_short_check_takes_one_launch_unless_an_output_is_suspicious() {
+    // Launches of the full check, of the short check on mixed poison, and of the short check on finite poison.
     for (fault, launches) in [
         ("null", [2, 1, 1]),
         ("\"wrong\"", [2, 2, 2]),
@@ -34,7 +37,7 @@ fn one_launch_clears_a_kernel_and_anything_odd_takes_as_many_as_the_whole_check(
         ("\"unwritten\"", [2, 2, 2]),
         ("\"out-of-bounds\"", [2, 2, 2]),
         ("\"clobber-input\"", [2, 2, 2]),
-        // NaN alone hides that it matters what lay there.
+        // NaN alone hides that the output depends on earlier contents.
         ("\"stale\"", [4, 1, 4]),
     ] {
         let case = FakeCase { fault, ..FakeCase::default() };
@@ -50,7 +53,7 @@ fn one_launch_clears_a_kernel_and_anything_odd_takes_as_many_as_the_whole_check(
 }
 
 #[test]
-fn an_integer_that_may_be_the_poison_itself_takes_the_other_poison_too() {
+fn an_integer_output_on_nan_poison_takes_a_launch_on_the_other_poison() {
     let case = FakeCase { output: DType::I32, ..FakeCase::default() };
     assert_eq!(judged(case, Some(Poison::MIXED)).1, 2);
     assert_eq!(judged(case, Some(Poison::FINITE)).1, 1);
@@ -61,7 +64,7 @@ fn an_integer_that_may_be_the_poison_itself_takes_the_other_poison_too() {
 }
 
 #[test]
-fn memory_that_is_no_tensor_is_full_of_nan_and_then_of_large_numbers() {
+fn on_chip_memory_holds_nan_and_then_large_numbers() {
     let case = FakeCase { fault: "\"uninitialised\"", ..FakeCase::default() };
     let (report, launches) = judged(case, None);
     assert_eq!((report.outputs[0].nonfinite, report.stale, launches), (1000, 1000, 4));
@@ -71,22 +74,22 @@ fn memory_that_is_no_tensor_is_full_of_nan_and_then_of_large_numbers() {
 }
 
 #[test]
-fn a_check_that_is_asked_for_again_takes_one_launch_a_seed() {
+fn a_kernel_that_passed_before_takes_one_launch_a_seed() {
     for (fault, clean) in [("null", true), ("\"wrong\"", false)] {
         let case = FakeCase { fault, ..FakeCase::default() };
         let mut session = Session::new(FakeDevice::open(0), None);
         let mut job = case.check(&mut session);
-        job.depth.again = true;
+        job.options.passed_before = true;
         let mut launches = 0;
         let mut stage = |stage| launches += usize::from(stage == Stage::Launch);
         let reports = session.check(&job, &mut stage).unwrap();
-        // Each seed begins on the device, and the kernel is unloaded at the end.
+        // One launch stage before each seed's check, and one for unloading at the end.
         assert_eq!((reports[0].outputs[0].bad == 0, launches), (clean, if clean { 2 + 2 + 1 } else { 2 + 4 + 1 }));
     }
 }
 
 #[test]
-fn what_is_off_in_one_launch_alone_does_not_repeat() {
+fn an_element_that_is_off_in_one_launch_is_unrepeatable() {
     let report = host("kbench_off_in_the_third");
     assert_eq!((report.unrepeatable, report.stale, report.outputs[0].unwritten), (1, 1, 0));
 }
@@ -108,16 +111,16 @@ fn a_run_without_checks_launches_the_kernel_and_counts_when_asked() {
         let mut session = Session::new(FakeDevice::open(0), None);
         let job = case.check(&mut session);
         let ran = session.run(&RunJob { id: 1, case: job.case, seed: 4, count }, &mut |_| {});
-        (ran, (session.device.energy().unwrap().joules / (1000.0 * 100.0 * 1e-9)).round())
+        (ran, (session.resources.device.energy().unwrap().joules / (1000.0 * 100.0 * 1e-9)).round())
     };
     assert_eq!(run("null", false), (Ok(None), 1.0));
     let (counted, launches) = run("null", true);
-    assert!(matches!(counted, Ok(Some(Err(_)))) && launches > 1.5, "one that warms, and one that is counted");
+    assert!(matches!(counted, Ok(Some(Err(_)))) && launches > 1.5, "a launch to warm up, and the counted launch");
     assert!(matches!(run("\"illegal-access\"", false).0, Err(Failure::IllegalAccess { .. })));
 }
 
 #[test]
-fn a_session_passes_on_the_energy_counter_and_the_limit() {
+fn a_session_uses_the_energy_counter_and_the_limit_of_its_device() {
     assert_eq!(Session::new(FakeDevice::open(0), None).meter(), Ok(()));
     assert!(Session::new(FakeDevice::open(1), None).meter().is_err());
     let mut session = Session::new(HostDevice::open(), None);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use super::threads;
 use super::threads::Used;
-use crate::device::Watch;
+use crate::device::DisturbanceCheck;
 #[cfg(target_os = "linux")]
 use crate::protocol::Disturbance;
 
@@ -96,7 +96,7 @@ mod stat {
 
 /// The machine around the samples.
 #[derive(Debug)]
-pub(super) struct Quiet {
+pub(super) struct CorePinning {
     since: Instant,
     #[cfg(target_os = "linux")]
     cores: std::collections::BTreeMap<u32, stat::Core>,
@@ -110,7 +110,7 @@ pub(super) struct Quiet {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Quiet {
+impl CorePinning {
     pub fn new() -> Self {
         Self { since: Instant::now(), core: Cell::new(None) }
     }
@@ -127,17 +127,17 @@ impl Quiet {
         None
     }
 
-    pub fn watch(&mut self, now: bool) -> Watch {
+    pub fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
         if !now && self.since.elapsed() < WINDOW {
-            return Watch::Later;
+            return DisturbanceCheck::NotDue;
         }
         self.since = Instant::now();
-        Watch::Calm
+        DisturbanceCheck::Undisturbed
     }
 }
 
 #[cfg(target_os = "linux")]
-impl Quiet {
+impl CorePinning {
     pub fn new() -> Self {
         Self {
             since: Instant::now(),
@@ -183,10 +183,10 @@ impl Quiet {
         in_use(&others, self.cores.len())
     }
 
-    pub fn watch(&mut self, now: bool) -> Watch {
+    pub fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
         let elapsed = self.since.elapsed();
         if !now && elapsed < WINDOW {
-            return Watch::Later;
+            return DisturbanceCheck::NotDue;
         }
         self.since = Instant::now();
         self.others.extend(stat::running().map(|running| running.saturating_sub(1)));
@@ -205,7 +205,11 @@ impl Quiet {
         // Ticks of 10 ms. A single one may have been collected over a long time.
         let lost = of.iter().map(stolen).sum::<u64>();
         let share = lost as f64 * 0.01 / (elapsed.as_secs_f64().max(0.01) * of.len().max(1) as f64);
-        if lost > 1 && share > STOLEN { Watch::Disturbed(Disturbance::Steal) } else { Watch::Calm }
+        if lost > 1 && share > STOLEN {
+            DisturbanceCheck::Disturbed(Disturbance::Steal)
+        } else {
+            DisturbanceCheck::Undisturbed
+        }
     }
 }
 
@@ -241,30 +245,30 @@ mod tests {
     #[test]
     fn a_kernel_of_one_thread_is_given_a_core_and_one_of_several_is_not() {
         let allowed = threads::allowed().unwrap();
-        let quiet = Quiet::new();
+        let pinning = CorePinning::new();
         let launches = Launches::default();
-        assert_eq!(quiet.choose(&launches), None, "never seen");
+        assert_eq!(pinning.choose(&launches), None, "never seen");
         let alone = Used { own: 100_000, others: 1000, ..Used::default() };
         launches.note(&alone);
-        let core = quiet.choose(&launches).unwrap();
+        let core = pinning.choose(&launches).unwrap();
         assert!(allowed.is_set(core as usize).unwrap(), "only what this process may use");
-        assert_eq!(quiet.core(&launches), Some(core));
+        assert_eq!(pinning.core(&launches), Some(core));
         for several in [Used { others: 50_000, ..alone }, Used { started_threads: true, ..alone }] {
             launches.note(&several);
-            assert_eq!(quiet.choose(&launches), None);
+            assert_eq!(pinning.choose(&launches), None);
             launches.note(&alone);
-            assert_eq!(quiet.choose(&launches), Some(core), "once may be chance");
+            assert_eq!(pinning.choose(&launches), Some(core), "once may be chance");
         }
         launches.note(&Used { others: 50_000, ..alone });
         launches.note(&alone);
-        assert_eq!((quiet.choose(&launches), quiet.core(&launches)), (None, None), "seen too often for chance");
+        assert_eq!((pinning.choose(&launches), pinning.core(&launches)), (None, None), "seen too often for chance");
     }
 
     #[test]
     fn looks_at_the_machine_are_seldom_unless_asked_for() {
-        let mut quiet = Quiet::new();
-        quiet.since = Instant::now() + Duration::from_secs(3600);
-        assert_eq!(quiet.watch(false), Watch::Later);
-        assert_ne!(quiet.watch(true), Watch::Later);
+        let mut pinning = CorePinning::new();
+        pinning.since = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(pinning.check_disturbance(false), DisturbanceCheck::NotDue);
+        assert_ne!(pinning.check_disturbance(true), DisturbanceCheck::NotDue);
     }
 }

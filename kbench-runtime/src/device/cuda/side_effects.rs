@@ -18,12 +18,12 @@ const SHOWN: u64 = 4096;
 
 /// Standard output, caught while a kernel that prints runs: the driver writes there what threads printed, when the stream is
 /// waited for.
-pub(super) struct Caught {
+pub(super) struct CapturedStdout {
     stdout: OwnedFd,
     file: File,
 }
 
-impl Caught {
+impl CapturedStdout {
     /// `None` where it cannot be caught: the text goes where it went.
     pub(super) fn new() -> Option<Self> {
         flush();
@@ -59,14 +59,14 @@ const CODE: &[u8] = include_bytes!("heap.ptx");
 const PIECE: u64 = 16 << 10;
 
 /// A kernel that tells how much of the device's heap is left.
-pub(super) struct Heap {
+pub(super) struct HeapProbe {
     kernel: CudaKernel,
     count: CudaBuffer,
     limits: DeviceLimits,
     stream: Rc<Stream>,
 }
 
-impl Heap {
+impl HeapProbe {
     pub(super) fn new(
         driver: Driver,
         context: &Rc<Context>,

@@ -24,14 +24,14 @@ const HELD: u32 = 248;
 const ROUNDS: u32 = 2;
 
 /// The kernel.
-pub(super) struct Soiler {
+pub(super) struct OnChipPoison {
     kernel: CudaKernel,
     result: CudaBuffer,
     limits: DeviceLimits,
     stream: Rc<Stream>,
 }
 
-impl Soiler {
+impl OnChipPoison {
     pub(super) fn new(
         driver: Driver,
         context: &Rc<Context>,
@@ -39,7 +39,7 @@ impl Soiler {
         limits: &DeviceLimits,
     ) -> Result<Self, Failure> {
         Ok(Self {
-            kernel: CudaKernel::load(driver, context, code().as_bytes(), "kbench_soil")?,
+            kernel: CudaKernel::load(driver, context, code().as_bytes(), "kbench_on_chip_poison")?,
             result: CudaBuffer::new(context, 4)?,
             limits: limits.clone(),
             stream: Rc::clone(stream),
@@ -47,7 +47,7 @@ impl Soiler {
     }
 
     /// Enqueues the kernel.
-    pub(super) fn soil(&self, byte: u8) -> Result<(), Failure> {
+    pub(super) fn enqueue(&self, byte: u8) -> Result<(), Failure> {
         let bytes = self.limits.shared / 16 * 16;
         let geometry = Geometry {
             grid: [ROUNDS * self.limits.multiprocessors, 1, 1],
@@ -74,7 +74,7 @@ fn code() -> String {
 .target sm_50
 .address_size 64
 .extern .shared .align 16 .b8 memory[];
-.visible .entry kbench_soil(.param .u32 word, .param .u32 bytes, .param .u64 result)
+.visible .entry kbench_on_chip_poison(.param .u32 word, .param .u32 bytes, .param .u64 result)
 .maxntid {BLOCK}, 1, 1
 {{
     .reg .pred %done;

@@ -1,13 +1,13 @@
 //! What is looked at beside the errors on random inputs.
 
 use super::*;
-use crate::protocol::{Arg, Depth, Number};
+use crate::protocol::{Arg, CheckOptions, Number};
 
 fn in_patterns(entry: &str) -> Vec<SeedReport> {
     let mut session = Session::new(HostDevice::open(), None);
     let job = testing::host_check(&mut session, entry);
-    let depth = Depth { patterns: Pattern::ALL.to_vec(), tolerance: Some(1e-3), ..Depth::default() };
-    session.check(&CheckJob { depth, ..job }, &mut |_| {}).unwrap()
+    let options = CheckOptions { patterns: Pattern::ALL.to_vec(), tolerance: Some(1e-3), ..CheckOptions::default() };
+    session.check(&CheckJob { options, ..job }, &mut |_| {}).unwrap()
 }
 
 #[test]
@@ -20,19 +20,19 @@ fn patterns_come_after_the_seeds_with_what_an_error_makes_of_them() {
         let output = &report.outputs[0];
         assert!(output.rms_err <= 1e-6 * output.rms_ref && output.nonfinite == 0, "{report:?}");
         // The kernel is linear, so it hands on the error of its inputs.
-        let sensitivity = output.beside.sensitivity.unwrap();
+        let sensitivity = output.related.sensitivity.unwrap();
         assert!((sensitivity.rms_err - 1e-3 * output.rms_ref).abs() <= 1e-6 * output.rms_ref, "{report:?}");
     }
-    assert!(reports[..2].iter().all(|report| report.outputs[0].beside.sensitivity.is_none()));
+    assert!(reports[..2].iter().all(|report| report.outputs[0].related.sensitivity.is_none()));
 }
 
 #[test]
 fn what_nobody_needs_to_know_is_not_looked_at() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_scale");
-    job.depth.patterns = vec![Pattern::Large];
+    job.options.patterns = vec![Pattern::Large];
     let reports = session.check(&job, &mut |_| {}).unwrap();
-    assert!(reports.iter().all(|report| report.outputs[0].beside.sensitivity.is_none()));
+    assert!(reports.iter().all(|report| report.outputs[0].related.sensitivity.is_none()));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_fault_that_only_large_inputs_show_is_seen() {
 fn patterns_that_change_nothing_are_left_out() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_scale");
-    job.depth.patterns = Pattern::ALL.to_vec();
+    job.options.patterns = Pattern::ALL.to_vec();
     job.case.tensors[0].source = Source::Uniform { low: 0.5, high: 1.0 };
     assert_eq!(session.check(&job, &mut |_| {}).unwrap().len(), 2 + 7);
     job.case.tensors[0].source = Source::Arange { start: 0.0, step: 1.0 };
@@ -60,15 +60,15 @@ fn patterns_that_change_nothing_are_left_out() {
 fn a_naive_version_is_measured_beside() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_scale");
-    job.depth.naive = Some(Launch { entry: "kbench_off_by_little".into(), ..job.case.launch.clone() });
+    job.options.naive = Some(Launch { entry: "kbench_off_by_little".into(), ..job.case.launch.clone() });
     for _ in 0..2 {
         let report = session.check(&job, &mut |_| {}).unwrap().remove(1);
         testing::assert_clean(&report);
-        let naive = report.outputs[0].beside.naive.unwrap();
+        let naive = report.outputs[0].related.naive.unwrap();
         assert!((naive.max_abs_err - 0.25).abs() < 1e-4, "{naive:?}");
     }
     assert_eq!(session.naive.len(), 2, "once a seed");
-    job.depth.naive = Some(Launch { entry: "no_such".into(), ..job.case.launch.clone() });
+    job.options.naive = Some(Launch { entry: "no_such".into(), ..job.case.launch.clone() });
     let failure = session.check(&job, &mut |_| {}).unwrap_err();
     let Failure::Reference { message } = failure else { panic!("{failure}") };
     assert_eq!(message, "the naive implementation: no symbol `no_such` in the machine code");
@@ -92,11 +92,11 @@ fn the_error_of_quantising_is_told_from_the_kernels() {
     job.case.launch.args[3] = Arg::Scalar { dtype: DType::F64, value: Number::Float(1.0) };
     job.reference.launch.entry = "kbench_dequantize".into();
     job.reference.launch.args = vec![Arg::Tensor(3), Arg::Tensor(1), job.case.launch.args[2].clone(), Arg::Tensor(2)];
-    job.depth.patterns = vec![Pattern::Large];
+    job.options.patterns = vec![Pattern::Large];
     let reports = session.check(&job, &mut |_| {}).unwrap();
     let output = &reports[0].outputs[0];
-    let (own, total) = (output.beside.quantization.unwrap(), output.beside.total.unwrap());
+    let (own, total) = (output.related.quantization.unwrap(), output.related.total.unwrap());
     assert!(output.rms_err > 0.01 && (own.rms_err / output.rms_err - 1.0).abs() < 1e-6, "{output:?}");
     assert!(total.max_abs_err < 1e-6 && (total.rms_ref - 1.0).abs() < 0.1, "{total:?}");
-    assert_eq!(reports[2].outputs[0].beside.quantization, None, "not in a pattern");
+    assert_eq!(reports[2].outputs[0].related.quantization, None, "not in a pattern");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Bytes of this machine's memory that one store may take: a sixteenth, and `least` in any case. A check of several variants goes
 /// through the same inputs and references for each of them; a store that does not hold them all holds none when it is asked.
-pub fn room(least: usize) -> usize {
+pub fn capacity(least: usize) -> usize {
     // SAFETY: always allowed; an unknown name is -1.
     let [pages, size] =
         [nix::libc::_SC_PHYS_PAGES, nix::libc::_SC_PAGESIZE].map(|name| unsafe { nix::libc::sysconf(name) });
@@ -15,13 +15,13 @@ pub fn room(least: usize) -> usize {
 
 /// Keeps values by key, and drops the least recently used ones once they exceed a number of bytes.
 #[derive(Debug)]
-pub struct Bounded<V> {
+pub struct LruCache<V> {
     limit: usize,
     used: usize,
     entries: VecDeque<(String, usize, Arc<V>)>,
 }
 
-impl<V> Bounded<V> {
+impl<V> LruCache<V> {
     /// An empty store for `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { limit, used: 0, entries: VecDeque::new() }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let mut cache = Bounded::new(10);
+        let mut cache = LruCache::new(10);
         for key in ["a", "b"] {
             cache.insert(key.into(), 4, Arc::new(key));
         }

@@ -1,0 +1,199 @@
+//! A case in measurement: the kernel's memory, its sets of inputs, and what was found about it.
+
+use std::sync::Arc;
+
+use super::adjusted::AdjustedSample;
+use super::memory_faults::MemoryFaults;
+use super::recheck::OutputSnapshot;
+use super::run::Run;
+use super::sampling::{InputChoice, SampleCounts};
+use crate::device::{Device, Write};
+use crate::inputs::tensor::Inputs;
+use crate::memory::kernel::{KernelMemory, Outputs};
+use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase};
+use crate::verify::reference::{self, ReferenceInputs};
+use crate::verify::session::{OnStage, Resources, Session};
+
+/// Largest number of launches a sample.
+pub(super) const LARGEST_BATCH: u32 = 1 << 16;
+
+/// Nanoseconds a launch from which on a search leaves the examination after the samples to the finals.
+const EXAMINED_BELOW: f64 = 5e7;
+
+/// The share of the device's memory that copies of inputs may take is one over this number.
+const COPIES_SHARE: u64 = 4;
+
+/// The inputs of one seed and their expected outputs.
+pub(super) struct InputSet {
+    pub seed: u64,
+    pub inputs: Arc<Inputs>,
+    pub reference: Arc<reference::Outputs>,
+}
+
+/// A case in measurement.
+pub(super) struct MeasuredCase<D: Device> {
+    pub memory: KernelMemory<D>,
+    pub sets: Vec<InputSet>,
+    /// The inputs in memory.
+    pub inputs: InputChoice,
+    /// Whether inputs that are new in every element can be made.
+    pub can_rotate: bool,
+    /// Number of the last new inputs.
+    pub number: u64,
+    /// Number of launches on new inputs beside samples.
+    pub new_launches: u64,
+    /// The number of new inputs, and the outputs that the kernel left on them.
+    pub on_new: Option<(u64, Outputs)>,
+    /// The machine code.
+    pub code: Arc<Vec<u8>>,
+    /// The writes before each sample, by set: they remove every result of earlier launches.
+    pub writes: Vec<Vec<Write<D::Buffer>>>,
+    /// Number of launches a sample.
+    pub batch: u32,
+    pub samples: Vec<AdjustedSample>,
+    pub counts: SampleCounts,
+    pub snapshots: Vec<OutputSnapshot>,
+    /// Number of samples of which many snapshots were taken.
+    pub many_snapshots: u32,
+    /// The outputs that the last sample left.
+    pub last_outputs: Outputs,
+    pub skips_work: Option<SkipsWork>,
+    pub memoises: Option<f64>,
+    pub memory_faults: MemoryFaults,
+    /// Joules a launch, one figure for each window.
+    pub joules: Vec<f64>,
+}
+
+impl<D: Device> Session<D> {
+    /// Generates the inputs of a case, computes its reference outputs, loads the kernel and fills its memory.
+    pub(super) fn prepare(
+        &mut self,
+        timed: &TimedCase,
+        job: &TimeJob,
+        stage: OnStage<'_>,
+    ) -> Result<MeasuredCase<D>, Failure> {
+        let tensors = &timed.case.tensors;
+        let read: usize = tensors.iter().filter(|spec| spec.role == Role::In).map(TensorSpec::bytes).sum();
+        let has_room = 2 * read as u64 <= self.resources.device.info().memory_bytes / COPIES_SHARE;
+        let mut sets = Vec::new();
+        for seed in [Some(job.seed), job.other_seed.filter(|_| has_room)].into_iter().flatten() {
+            stage(Stage::Inputs);
+            let inputs = self.inputs(tensors, seed, None)?;
+            stage(Stage::Reference);
+            let reference = self.reference(&timed.reference, tensors, &inputs, ReferenceInputs::random(seed))?;
+            sets.push(InputSet { seed, inputs, reference });
+        }
+        // Loading may run the kernel's constructors.
+        stage(Stage::Launch);
+        let mut memory = self.load(&timed.case, &sets[0].inputs)?;
+        let code = self.code(&timed.case.launch.blob)?;
+        let Resources { device, pool, .. } = &mut self.resources;
+        memory.prepare(device, Some(pool), &sets[0].inputs)?;
+        let inputs: Vec<Arc<Inputs>> = sets.iter().map(|set| Arc::clone(&set.inputs)).collect();
+        if !has_room {
+            memory.set_only(&inputs[0]);
+        } else if memory.add_sets(device, pool, &inputs).is_err() {
+            // Out of memory: one set must be enough.
+            sets.truncate(1);
+        }
+        let mut writes = Vec::new();
+        for set in &sets {
+            writes.push(memory.restore_writes(device, pool, &set.inputs)?);
+        }
+        Ok(MeasuredCase {
+            can_rotate: memory.can_rotate(),
+            memory,
+            sets,
+            inputs: InputChoice::Set(0),
+            number: 0,
+            new_launches: 0,
+            on_new: None,
+            code,
+            writes,
+            batch: 1,
+            samples: Vec::new(),
+            counts: SampleCounts::new(job),
+            snapshots: Vec::new(),
+            many_snapshots: 0,
+            last_outputs: Outputs::new(),
+            skips_work: None,
+            memoises: None,
+            memory_faults: MemoryFaults::default(),
+            joules: Vec::new(),
+        })
+    }
+}
+
+impl<D: Device> MeasuredCase<D> {
+    /// The set of inputs in memory; for new inputs the set that they are made of.
+    pub fn set(&self) -> usize {
+        match self.inputs {
+            InputChoice::Set(set) => set,
+            InputChoice::New(_) => 0,
+        }
+    }
+
+    /// Number of launches on new inputs; `None` if the job does not ask for any.
+    pub fn new_inputs(&self, job: &TimeJob) -> Option<u64> {
+        let samples = self.samples.iter().filter(|sample| sample.on_new_inputs).count() as u64;
+        job.new_inputs.then_some(samples + self.new_launches)
+    }
+
+    /// The outputs in memory.
+    pub fn outputs(&self, resources: &mut Resources<D>) -> Result<Outputs, Failure> {
+        let Resources { device, results, .. } = resources;
+        let digests = self.memory.digests(device)?;
+        self.memory.outputs(device, &mut results.outputs, &digests)
+    }
+
+    /// Chooses the number of launches a sample: as many as the clock needs for an accurate time.
+    pub fn choose_batch(&mut self, run: &mut Run<'_, D>) -> Result<(), Failure> {
+        let (device, cache) = (&mut run.resources.device, run.job.cache);
+        let shortest = device.shortest_sample()?;
+        if cache == CacheMode::Cold || self.memory.is_in_place() || shortest <= 0.0 {
+            return Ok(());
+        }
+        loop {
+            run.heartbeat.enter(Stage::Warmup);
+            let set = self.set();
+            let sample = device.sample_after(&self.writes[set], &mut self.memory.bound, self.batch, cache)?;
+            let sample = sample.nanoseconds * f64::from(self.batch);
+            if sample >= shortest || self.batch == LARGEST_BATCH {
+                return Ok(());
+            }
+            // A tenth above the estimate, so that most cases need two attempts.
+            let wanted = f64::from(self.batch) * (1.1 * shortest / sample.max(1.0)).min(1000.0);
+            self.batch = (wanted.ceil() as u32).max(self.batch * 2).min(LARGEST_BATCH);
+        }
+    }
+
+    /// Keeps the outputs that the last sample left, and looks for cheating and memory faults, unless the same launch was examined before.
+    /// No samples are taken after this.
+    pub fn examine(&mut self, run: &mut Run<'_, D>, examined_before: bool) -> Result<(), Failure> {
+        run.heartbeat.enter(Stage::Compare);
+        self.last_outputs = self.outputs(run.resources)?;
+        // A search leaves the examination of long kernels to the finals.
+        let shortest = self.samples.iter().map(|sample| sample.nanoseconds).fold(f64::INFINITY, f64::min);
+        if run.job.rank_only && shortest > EXAMINED_BELOW {
+            return Ok(());
+        }
+        if !examined_before {
+            self.skips_work = self.skips_work(run)?;
+            self.memoises = self.memoises(run)?;
+            if run.job.new_inputs {
+                self.lone_launches(run)?;
+                if self.can_rotate {
+                    self.launch_on_new_inputs(run)?;
+                }
+            }
+        }
+        // The steps above restored what the kernel may have changed.
+        run.heartbeat.enter(Stage::Timing);
+        run.resources.device.run(&self.memory.bound)?;
+        run.heartbeat.enter(Stage::Compare);
+        let mut faults = MemoryFaults::default();
+        faults.find(&mut run.resources.device, self)?;
+        self.memory_faults = faults;
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Writes to memory that is not the kernel's to write, and which case made them.
+
+use super::case::MeasuredCase;
+use crate::device::Device;
+use crate::protocol::{Failure, OutOfBounds, SeedReport};
+
+/// Writes of launches to memory that is not theirs to write.
+#[derive(Default)]
+pub(super) struct MemoryFaults {
+    /// Names of inputs that changed.
+    pub inputs: Vec<String>,
+    pub out_of_bounds: Vec<OutOfBounds>,
+}
+
+impl MemoryFaults {
+    /// Adds the faults that the guard bands and inputs of a case show, and repairs its memory.
+    pub fn find<D: Device>(&mut self, device: &mut D, case: &MeasuredCase<D>) -> Result<(), Failure> {
+        let digests = case.memory.digests(device)?;
+        case.memory.out_of_bounds(device, &digests, &mut self.out_of_bounds)?;
+        case.memory.inputs_changed(device, &digests, &case.sets[case.set()].inputs, &mut self.inputs)
+    }
+
+    /// Assigns each fault to the case that repeated it, or else to all cases that have the tensor.
+    pub fn assign<D: Device>(self, cases: &mut [MeasuredCase<D>]) {
+        for name in self.inputs {
+            if !cases.iter().any(|case| case.memory_faults.inputs.contains(&name)) {
+                for case in cases.iter_mut().filter(|case| case.memory.has(&name)) {
+                    case.memory_faults.inputs.push(name.clone());
+                }
+            }
+        }
+        for write in self.out_of_bounds {
+            let repeats = |other: &OutOfBounds| is_same_side(other, &write);
+            if !cases.iter().any(|case| case.memory_faults.out_of_bounds.iter().any(repeats)) {
+                for case in cases.iter_mut().filter(|case| case.memory.has(&write.tensor)) {
+                    case.memory_faults.out_of_bounds.push(write.clone());
+                }
+            }
+        }
+    }
+
+    /// Adds the faults of the measured launches to those that the check found.
+    pub fn merge(self, report: &mut SeedReport) {
+        for name in self.inputs {
+            if !report.inputs_changed.contains(&name) {
+                report.inputs_changed.push(name);
+            }
+        }
+        for write in self.out_of_bounds {
+            if !report.out_of_bounds.iter().any(|other| is_same_side(other, &write)) {
+                report.out_of_bounds.push(write);
+            }
+        }
+    }
+}
+
+fn is_same_side(one: &OutOfBounds, other: &OutOfBounds) -> bool {
+    one.tensor == other.tensor && (one.offset >= 0) == (other.offset >= 0)
+}
