@@ -220,3 +220,21 @@ fn every_way_to_name_a_room_is_seen_and_tests_are_not() {
     assert!(objection(&rooms, "middle", "attic").is_some_and(|why| why.contains("attic")));
     assert!(objection(&rooms, "attic", "low").is_some());
 }
+
+#[test]
+fn every_source_that_contributing_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let text = std::fs::read_to_string(root.join("CONTRIBUTING.md")).expect("a readable page");
+    let section = text.split("## Where it is").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the section");
+    let named: Vec<&str> =
+        section.split('`').skip(1).step_by(2).filter(|name| name.contains('/') || name.contains(".rs")).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for name in named.into_iter().filter(|name| *name != "cargo-kbench/src" && *name != "kbench-runtime/src") {
+        let path = match name.strip_prefix("runtime:") {
+            Some(path) => root.join("kbench-runtime/src").join(path),
+            None if name.starts_with("tests/") => root.join(name),
+            None => root.join("cargo-kbench/src").join(name),
+        };
+        assert!(path.exists(), "CONTRIBUTING.md names {name}, which is not there");
+    }
+}

@@ -1,28 +1,45 @@
 //! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
 //!
-//! A run goes one way: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, [`mod@build`] compiles
-//! them, [`evaluate`] runs them in a worker [`process`], [`gates`] judge them, [`record`] keeps the journal and `elite.json`, and
-//! [`report`] prints. [`tune`] is the loop that knows every stage. [`profile`] tells the limiting factor of a variant,
-//! [`audit`] looks for faults that the gates miss, [`compare`] measures side by side and compares two states of a kernel,
-//! [`replay`] runs strategies on a recorded search space.
+//! A run goes one way, room by room: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, `build`
+//! compiles them, `harness` runs them in a worker process, `gates` judge them in their order, `evaluate` leads one candidate through
+//! all of that, `tune` searches, `record` keeps the journal and elite.json, and `report` prints. `profile` finds the limiting factor
+//! of a variant, `audit` looks for faults that the gates miss, `compare` measures side by side and compares two states of a kernel,
+//! and [`replay`] runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
+//!
+//! The executable calls [`cli::main`]. Strategies can be used without it:
+//!
+//! ```
+//! use cargo_kbench::config::{LoadOptions, load};
+//! use cargo_kbench::search::{self, Candidates, Outcome};
+//!
+//! let manifest_path = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../kernels/matmul/Cargo.toml").into());
+//! let (project, _warnings) = load(&LoadOptions { manifest_path, ..LoadOptions::default() })?;
+//! let kernel = &project.packages[0].kernels[0];
+//! let mut strategy = search::strategy(&Candidates::new(&kernel.space), &kernel.search);
+//! for variant in strategy.ask(4) {
+//!     assert!(kernel.space.is_valid(&variant));
+//!     strategy.tell(&variant, Outcome::Measured(1.0));
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-pub mod audit;
-pub mod build;
+mod audit;
+mod build;
 pub mod cli;
-pub mod compare;
+mod compare;
 pub mod config;
-pub mod evaluate;
+mod evaluate;
 pub mod expr;
-pub mod file;
-pub mod gates;
-pub mod harness;
-pub mod interrupt;
-pub mod process;
-pub mod profile;
-pub mod record;
+mod file;
+mod gates;
+mod harness;
+mod interrupt;
+mod process;
+mod profile;
+mod record;
 pub mod replay;
-pub mod report;
+mod report;
 pub mod search;
 pub mod space;
-pub mod text;
-pub mod tune;
+mod text;
+mod tune;

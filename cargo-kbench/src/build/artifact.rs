@@ -68,7 +68,7 @@ pub struct Artifact {
     pub code: PathBuf,
     /// blake3 of its bytes, in hex.
     pub hash: String,
-    /// A hash of what runs, without build ids, command lines and the like: equal for twins, and only for them.
+    /// A hash of what runs, without build ids, command lines and the like: equal for identical code, and only for it.
     pub identity: String,
     /// What to look up in the machine code: a kernel's symbol, or `kbench_entry`.
     pub symbol: String,

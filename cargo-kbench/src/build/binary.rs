@@ -3,7 +3,7 @@
 //! The *identity* of a binary is a hash of everything that can change what it does, and of nothing else: sections that
 //! are loaded, and in a cubin the symbols that the loader resolves. Left out are notes (a build id; in a cubin
 //! `.note.nv.tkinfo` holds the command line), debugging information, comments and the names of source files. Two
-//! variants with equal identities are twins: a toggle between them reached the compiler and changed nothing.
+//! variants with equal identities have identical code: a toggle between them reached the compiler and changed nothing.
 
 use kbench_runtime::fingerprint;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind, SymbolFlags, SymbolKind};

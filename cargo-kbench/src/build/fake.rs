@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The machine code is what the fake device reads: `{"time_ns":…,"noise":…,"fault":…}`. Two variants whose figures are
-//! the same are twins.
+//! the same are identical code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -188,8 +188,8 @@ mod tests {
         assert_eq!(good.resources.registers, Some(32));
         let hangs = built(MODEL, &[("TILE", "64"), ("A", "3")]).unwrap();
         assert_eq!(hangs.code, br#"{"time_ns":1640.0,"noise":0.5,"fault":"hang"}"#);
-        let twin = built(MODEL, &[("TILE", "64"), ("A", "1"), ("DEAD", "y")]).unwrap();
-        assert_eq!(twin.identity, good.identity);
+        let same = built(MODEL, &[("TILE", "64"), ("A", "1"), ("DEAD", "y")]).unwrap();
+        assert_eq!(same.identity, good.identity);
         assert_ne!(hangs.identity, good.identity);
         assert_eq!(built("time_ns = 5", &[]).unwrap().code, br#"{"time_ns":5.0,"fault":null}"#);
         assert!(matches!(built(MODEL, &[("TILE", "64"), ("A", "4")]), Err(CompileError::Failed { .. })));

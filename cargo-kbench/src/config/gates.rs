@@ -74,7 +74,7 @@ pub struct CorrectnessLimits {
     pub max_quantization_err: Option<f64>,
     /// Largest absolute error against the reference on what the inputs are quantised from.
     pub max_total_err: Option<f64>,
-    /// A baseline whose own errors limit those of the kernel: an index into [`Kernel::baselines`].
+    /// A baseline whose own errors limit those of the kernel: an index into [`Kernel::baselines`](super::Kernel::baselines).
     pub naive: Option<usize>,
     /// How many times the errors of `naive` are allowed; 2.
     pub max_naive_ratio: f64,
@@ -82,7 +82,7 @@ pub struct CorrectnessLimits {
     pub max_bad_fraction: f64,
     /// Number of seeds.
     pub seeds: u32,
-    /// Indices into [`Kernel::shapes`]; all by default.
+    /// Indices into [`Kernel::shapes`](super::Kernel::shapes); all by default.
     pub shapes: Vec<usize>,
     /// Patterns of the inputs that are tried beside random ones, at the cheapest shape; by default all that change a tensor.
     pub patterns: Vec<Pattern>,
@@ -119,7 +119,7 @@ pub struct Sanitize {
     pub level: Level,
     /// The tools, all of the kernel's backend.
     pub tools: Vec<SanitizeTool>,
-    /// Indices into [`Kernel::shapes`].
+    /// Indices into [`Kernel::shapes`](super::Kernel::shapes).
     pub shapes: Vec<usize>,
     /// Deadline of one launch under a tool, in seconds; 120.
     pub timeout_seconds: u64,
@@ -175,7 +175,7 @@ impl SanitizeTool {
 /// Gate 3: one limit at one shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerformanceLimit {
-    /// Index into [`Kernel::shapes`].
+    /// Index into [`Kernel::shapes`](super::Kernel::shapes).
     pub shape: usize,
     /// What is limited.
     pub limit: PerformanceBound,
@@ -190,7 +190,7 @@ pub enum PerformanceBound {
     MinSpeedup {
         /// The ratio.
         ratio: f64,
-        /// Index into [`Kernel::baselines`].
+        /// Index into [`Kernel::baselines`](super::Kernel::baselines).
         over: usize,
     },
 }

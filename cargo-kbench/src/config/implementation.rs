@@ -83,7 +83,7 @@ impl Implementation {
 /// An argument of a kernel.
 #[derive(Debug, Clone)]
 pub enum Arg {
-    /// The address of a tensor: an index into [`Kernel::tensors`].
+    /// The address of a tensor: an index into [`Kernel::tensors`](super::Kernel::tensors).
     Tensor(usize),
     /// A scalar by value.
     Scalar {
@@ -94,7 +94,7 @@ pub enum Arg {
     },
     /// A TMA tensor map by value.
     TensorMap {
-        /// Index into [`Kernel::tensors`].
+        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
         tensor: usize,
         /// Sizes as the map sees them, outermost first; empty: the tensor's dims.
         dims: Vec<Expr>,
@@ -107,7 +107,7 @@ pub enum Arg {
     Symbol {
         /// The symbol.
         symbol: String,
-        /// Index into [`Kernel::tensors`].
+        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
         tensor: usize,
     },
 }

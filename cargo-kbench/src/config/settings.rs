@@ -45,7 +45,7 @@ pub struct Search {
     pub evaluations: Option<u64>,
     /// Most seconds; `None` is no limit.
     pub seconds: Option<u64>,
-    /// Index into [`Kernel::shapes`] of the shape that the objective is measured on; the first by default.
+    /// Index into [`Kernel::shapes`](super::Kernel::shapes) of the shape that the objective is measured on; the first by default.
     pub shape: usize,
     /// The program, and its arguments, that hands in sources as variants; started in the package's folder.
     pub proposer: Option<Vec<String>>,

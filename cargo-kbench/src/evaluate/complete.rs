@@ -12,7 +12,7 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
     if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
         return Ok(());
     }
-    // A twin's check serves.
+    // The check of a candidate with the same machine code serves.
     let known = harness.results.evaluation(&evaluation.key).map(|(known, _)| known.clone());
     if let Some(known) = known.filter(|known| known.checked == Checked::InFull) {
         evaluation.check_is(known.errors, known.warnings);

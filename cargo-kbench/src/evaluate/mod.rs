@@ -144,8 +144,8 @@ impl Subject<'_> {
         Ok(None)
     }
 
-    /// What is known of a candidate with this key: from its twin in this run, or from the journal. The default is measured in every run:
-    /// it shows whether the machine is what it was.
+    /// The known evaluation of a candidate with this key: of one with the same machine code in this run, or from the journal. The default is
+    /// measured in every run, which shows whether the machine has changed.
     fn recall(self, harness: &mut Harness<'_>, evaluation: &Evaluation) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = evaluation;
         let stop_above = self.stop_above(harness);

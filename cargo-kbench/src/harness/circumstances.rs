@@ -54,7 +54,7 @@ fn counts(name: &OsStr) -> bool {
     LIBRARIES.contains(&&*name) || THREADS.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Jobs with what machine code does in place of its bytes, whose names and notes may differ between twins.
+/// Jobs with the identity of machine code in place of its bytes, since names and notes in the bytes may differ where the code is identical.
 pub struct Named<'a> {
     /// The builds of the variant.
     pub built: &'a [Build],

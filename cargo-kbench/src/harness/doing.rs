@@ -1,4 +1,4 @@
-//! What a bench is at, for whoever shows it while it goes on.
+//! The step that a harness is at, for reporters that show it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,7 +14,7 @@ pub enum Step {
     Timing,
 }
 
-/// The step of a bench; clones share it.
+/// The step of a harness; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Doing(Arc<AtomicU8>);
 

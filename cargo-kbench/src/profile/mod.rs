@@ -10,7 +10,7 @@ use crate::config::counters::{Condition, ROOFLINE_COMPUTE, ROOFLINE_MEMORY, full
 use crate::record::elite::DeviceRecord;
 use crate::record::evaluation::{SourceRecord, TimingRecord};
 use crate::space::Settings;
-pub use diagnosis::{Diagnosis, Limiter, diagnose};
+pub use diagnosis::{Diagnosis, diagnose};
 pub use roofline::{Roofline, Share};
 
 pub mod ceilings;

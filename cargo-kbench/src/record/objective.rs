@@ -135,7 +135,7 @@ pub fn dominates(point: &[ObjectiveValue], other: &[ObjectiveValue]) -> bool {
     pairs().all(|(a, b)| a.high <= b.low) && pairs().any(|(a, b)| a.is_clearly_below(b))
 }
 
-/// Which points of two objectives no other one [dominates](dominates).
+/// Which points of two objectives no other one [dominates].
 pub fn front(points: &[&[ObjectiveValue]]) -> Vec<bool> {
     // Whoever is dominated is so by a point whose upper ends are not both above another's.
     let ends = |at: usize| (points[at][0].high, points[at][1].high);

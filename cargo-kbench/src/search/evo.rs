@@ -137,7 +137,7 @@ impl Strategy for Evo {
         self.micro_sweep(self.elites().into_iter().chain(&self.pending)).take(n).collect()
     }
 
-    /// Of twins only the first is a candidate for the elite: it should hold different programs.
+    /// Of variants with identical code only the first is a candidate for the elite: it should hold different programs.
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
         self.pending.retain(|pending| pending != variant);
         if let Outcome::Measured(objective) = outcome {

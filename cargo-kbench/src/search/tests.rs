@@ -340,7 +340,7 @@ fn a_twin_counts_for_the_model_and_not_for_the_elite() {
     for variant in strategy.ask(usize::MAX) {
         strategy.tell(&variant, Outcome::Identical(1.0));
     }
-    assert_eq!(strategy.ask(usize::MAX), [], "no elite of twins alone");
+    assert_eq!(strategy.ask(usize::MAX), [], "no elite of identical code alone");
 }
 
 proptest! {

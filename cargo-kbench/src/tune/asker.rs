@@ -1,7 +1,7 @@
 //! The strategy on a thread of its own, so that it thinks while the device measures.
 //!
 //! It is told outcomes in the order in which variants were asked for, and asks after each. What it asks for therefore depends on
-//! outcomes alone: the session tries the same variants in the same order as if it waited for the strategy each time.
+//! outcomes alone: the search tries the same variants in the same order as if it waited for the strategy each time.
 
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};

@@ -251,7 +251,7 @@ fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
         finalists.iter().map(|finalist| Entrant::Candidate(finalist.candidate.clone())).collect();
     entrants.push(Entrant::Again(best.candidate.clone()));
     let default = &search.kernel.space.default;
-    // Its twin among the finalists stands for it.
+    // A finalist with the same machine code stands for it.
     if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
         entrants.push(Entrant::Candidate(default.into()));
     }

@@ -24,7 +24,7 @@ pub(super) fn compare_elsewhere(harness: &mut Harness<'_>, entrants: &[Entrant])
 }
 
 impl Search<'_> {
-    /// The variants of the front, but for twins and those that the sanitizers or the counters reject, which make room for what
+    /// The variants of the front, except those with identical code and those that a gate rejects, which make room for what
     /// they dominated; by the first objective.
     pub(super) fn front_finalists(
         &mut self,
@@ -64,7 +64,7 @@ impl Search<'_> {
                     Some(rejection) => drop(unsound.insert(evaluation.key.clone(), rejection)),
                 }
             }
-            // Twins share the verdict.
+            // Identical code has one verdict.
             for Tried { evaluation, .. } in &mut self.tried {
                 if let Some(rejection) = unsound.get(&evaluation.key) {
                     evaluation.reject(rejection.clone());

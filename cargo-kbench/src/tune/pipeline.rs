@@ -52,7 +52,7 @@ struct State {
     took: Vec<(Variant, Duration)>,
     /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
     compiles: bool,
-    /// Whether the session waits for a build.
+    /// Whether the search waits for a build.
     awaited: bool,
     closed: bool,
     times: CompileTimes,

@@ -1,4 +1,4 @@
-//! The search's side of the session: ask, build, evaluate, tell; and who is in the finals.
+//! The state of a search: ask, build, evaluate, tell; and who is in the finals.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -264,7 +264,7 @@ impl<'a> Search<'a> {
         let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_raced();
         let mut ranked: Vec<usize> =
             (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
-        // Stable: of twins the one tried first stands for both.
+        // Stable: of candidates with identical code the one tried first stands for all.
         ranked.sort_by(|&a, &b| {
             let ([of_a, p50_of_a], [of_b, p50_of_b]) = (rank(a), rank(b));
             of_a.total_cmp(&of_b).then(p50_of_a.total_cmp(&p50_of_b))
@@ -313,7 +313,7 @@ impl<'a> Search<'a> {
         Ok(finalists)
     }
 
-    /// The K best that are not twins of a better one and that the sanitizers let pass, best first.
+    /// The K best whose machine code differs and that pass the gates that judge a candidate alone, best first.
     pub(super) fn finalists(
         &mut self,
         harness: &mut Harness<'_>,

@@ -9,7 +9,7 @@ mod check;
 mod judge;
 
 pub use check::{Check, check_job, first_look, without_tolerance};
-pub use judge::{WORST_ELEMENT, bad_above, judge, judge_at_level, tolerance, usual_rms_err, warnings};
+pub use judge::{WORST_ELEMENT, bad_above, judge, judge_at_level, tolerance, usual_rms_err};
 
 /// See the module.
 pub struct Correctness;

@@ -18,7 +18,7 @@ pub use compare::{Compared, Entrant, compare_uncounted};
 pub use impossible::Demand;
 pub use limits::missed_limits;
 pub use timing::{impossible, time, time_job};
-pub use verdict::{JudgedSpeedup, SAME, Verdict, verdict, verdict_within};
+pub use verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
 
 /// See the module.
 pub struct Performance;

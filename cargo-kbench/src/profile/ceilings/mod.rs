@@ -63,6 +63,7 @@ impl fmt::Display for Ceiling {
 
 /// The ceilings of a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Ceilings {
     /// [`METHOD`] at the time.
     pub method: u32,

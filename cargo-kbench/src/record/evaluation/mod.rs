@@ -245,6 +245,7 @@ pub struct ShapeErrors {
 /// The error of quantising the inputs: the reference on quantised inputs against the reference on what they were quantised from;
 /// and the total error: the kernel against the latter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct QuantizationErrors {
     /// Largest absolute error of quantising.
     #[serde(with = "Float")]

@@ -76,6 +76,7 @@ pub struct Start {
 
 /// What a proposer handed in at once, and what was tried of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
     /// Which, from 1.
     pub round: u64,
@@ -102,7 +103,7 @@ pub struct ComparisonEntry {
     /// What it was measured as.
     #[serde(default)]
     pub role: EntryRole,
-    /// Hash of machine code and launch, or of a command: equal for twins.
+    /// Hash of machine code and launch, or of a command: equal for identical code.
     pub program: String,
     /// Its time.
     pub timing: TimingRecord,

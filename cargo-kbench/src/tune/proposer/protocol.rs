@@ -110,6 +110,7 @@ pub struct Toggle {
 
 /// What is known when a round begins.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
     /// Which, from 1.
     pub round: u64,

@@ -41,8 +41,8 @@ impl Compared {
     /// 0.4 %. `None` where no two are the same. Less than this between two others means nothing.
     pub fn noise_floor(&self) -> Option<f64> {
         let pairs = self.entries.iter().enumerate().flat_map(|(at, one)| {
-            let twins = self.entries[at + 1..].iter().filter(|other| other.program == one.program);
-            twins.filter_map(|other| Speedup::of(one.taken(), other.taken()))
+            let identical = self.entries[at + 1..].iter().filter(|other| other.program == one.program);
+            identical.filter_map(|other| Speedup::of(one.taken(), other.taken()))
         });
         pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
@@ -59,7 +59,7 @@ impl Compared {
             .ok_or_else(|| format!("fewer than {FEWEST_ROUNDS} samples"))
     }
 
-    /// Whether the time of an entry is known: see [`TimingRecord::is_known`].
+    /// Whether the time of an entry is known: see [`TimingRecord::is_known`](crate::record::evaluation::TimingRecord::is_known).
     pub fn is_known(&self, name: &str) -> bool {
         self.entry(name).is_some_and(|entry| entry.timing.is_known())
     }

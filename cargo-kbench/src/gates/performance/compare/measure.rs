@@ -49,7 +49,7 @@ pub(super) struct Measurement<'m, 'k> {
 impl Measurement<'_, '_> {
     /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
     /// share it, so with any of them there are turns: some samples of the kernels, as many of each program, every other time
-    /// in the opposite order, so that a drift meets all alike. Only one process has work at any time. The turns are short until
+    /// in the opposite order, so that a slow change of the clock meets all alike. Only one process has work at any time. The turns are short until
     /// there are as many samples as are asked for at least, and grow until the p50 of all is known or the time is up.
     pub fn run(
         &self,
