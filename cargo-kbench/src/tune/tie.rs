@@ -89,7 +89,10 @@ fn resources(of: &Resources) -> [u64; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, LoadOptions, Project};
+    use crate::record::evaluation::Evaluation;
     use crate::record::journal::ComparisonEntry;
+    use crate::space::Variant;
 
     /// Neither the default nor on file, at the first place of the space.
     fn any() -> Standing {
@@ -156,6 +159,62 @@ mod tests {
         };
         assert_eq!(resources(&known), [3, 5, 18, 13, 17]);
         assert_eq!(resources(&Resources::default()), [0; 5]);
+    }
+
+    /// A kernel whose one toggle is `T` with three values, of which the second is the default.
+    fn project(folder: &std::path::Path) -> Project {
+        let table = r#"
+            [package]
+            name = "demo"
+            [package.metadata.kbench.kernels.k]
+            backend = "c"
+            source = "k.c"
+            entry = "k"
+            args = ["x", "y"]
+            shapes = { s = { N = 16 } }
+            tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
+            toggles = { macro = { T = [1, 2, 3] }, default = { T = 2 } }
+            reference = { source = "k.c", entry = "k" }
+        "#;
+        std::fs::create_dir(folder.join("src")).unwrap();
+        for (file, text) in [("Cargo.toml", table), ("k.c", ""), ("src/lib.rs", "")] {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        let options = LoadOptions {
+            directory: Some(folder.to_owned()),
+            target_dir: Some("target".into()),
+            cargo: Some("no-cargo-here".into()),
+            ..LoadOptions::default()
+        };
+        config::load(&options).unwrap().0
+    }
+
+    #[test]
+    fn the_winner_is_the_default_or_on_file_or_first_among_those_that_tie_with_the_fastest() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = project(folder.path());
+        let kernel = &project.packages[0].kernels[0];
+        let tried = |place: u16| {
+            let variant = Variant(vec![place]);
+            let evaluation = Evaluation::new(kernel.space.settings(&variant), Vec::new());
+            Tried { candidate: Candidate { variant, source: None }, evaluation }
+        };
+        let finalists = [tried(0), tried(1), tried(2)];
+        let of = |added: [f64; 3], on_file: Option<u16>| {
+            let entries = finalists.iter().zip(added);
+            let entry = |(tried, added): (&Tried, f64)| {
+                ComparisonEntry::of_two_modes(&tried.evaluation.label(), 50, added, 100)
+            };
+            let compared = Compared { entries: entries.map(entry).collect(), ..Compared::default() };
+            let on_file = on_file.map(|place| kernel.space.settings(&Variant(vec![place])));
+            winner(kernel, &finalists, &compared, on_file.as_ref()).map(|(winner, tie)| (winner, tie.by))
+        };
+        let won = |label: &str, by| Some((label.to_owned(), by));
+        assert_eq!(of([0.0, 1.0, 2.0], None), won("T=2", TieRule::Default));
+        assert_eq!(of([0.0, 1.0, 2.0], Some(2)), won("T=2", TieRule::Default), "the file comes after it");
+        assert_eq!(of([0.0, 900.0, 1.0], Some(2)), won("T=3", TieRule::Elite));
+        assert_eq!(of([0.0, 900.0, 1.0], None), won("T=1", TieRule::Order));
+        assert_eq!(of([900.0, 900.0, 1.0], None), None, "nothing ties with it");
     }
 
     #[test]

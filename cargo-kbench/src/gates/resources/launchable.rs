@@ -118,6 +118,7 @@ mod tests {
         assert_eq!(of(64, 227 * 1024, 1024, "sm_90a"), []);
         assert_eq!(of(64, 227 * 1024 + 1, 1024, "sm_90a"), [Reason::SharedMemory]);
         assert_eq!(of(72, 0, 1024, "sm_90a"), [Reason::Registers]);
+        assert_eq!(of(72, 227 * 1024, 1024, "sm_90a"), [Reason::Registers], "of shared memory there is just enough");
         assert_eq!(of(72, 100 * 1024, 1024, "sm_89"), [Reason::SharedMemory, Reason::Registers]);
         assert_eq!(of(72, 1 << 20, 1024, "sm_999"), [], "not known");
         let bounded = Resources { max_threads: Some(128), ..Resources::default() };
