@@ -318,6 +318,7 @@ fn json_is_one_message_a_line() {
         .lines()
         .map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(message["version"], 1);
             message["reason"].as_str().unwrap().to_owned()
         })
         .collect();

@@ -20,7 +20,7 @@ pub mod source;
 pub use run::{Audit, Observer};
 
 /// One mutant and what became of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Audited {
     /// Its name, the first word of which says its kind.
     pub name: String,
@@ -33,7 +33,7 @@ pub struct Audited {
 }
 
 /// What became of a mutant.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Fate {
     /// A gate rejected it.

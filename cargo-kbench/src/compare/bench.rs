@@ -35,7 +35,7 @@ pub struct BenchFile {
 }
 
 /// Kernels measured together at one shape.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BenchEntry {
     /// Cargo package.
@@ -65,7 +65,7 @@ pub struct BenchEntry {
 }
 
 /// One of the kernels measured together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BenchRecord {
     /// The variant's label, `default`, or the baseline's name.

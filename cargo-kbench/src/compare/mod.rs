@@ -34,7 +34,7 @@ pub enum Condition {
 pub type Sizes = BTreeMap<String, i64>;
 
 /// What two files come to.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct FileDiff {
     /// What both have.
     pub rows: Vec<Row>,
@@ -45,7 +45,7 @@ pub struct FileDiff {
 }
 
 /// One variant or baseline in both files.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Row {
     /// The kernel.
     pub kernel: String,
@@ -72,7 +72,7 @@ pub struct Row {
 }
 
 /// A variant or baseline in one file only.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Only {
     /// The kernel.
     pub kernel: String,

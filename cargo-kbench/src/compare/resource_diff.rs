@@ -193,7 +193,7 @@ impl ResourceFile {
 }
 
 /// What changed for one kernel and architecture.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ResourceDiff {
     /// Cargo package.
     pub package: String,
@@ -214,7 +214,7 @@ pub struct ResourceDiff {
 }
 
 /// What changed for one variant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct VariantDiff {
     /// Its toggles.
     pub variant: String,
@@ -226,7 +226,7 @@ pub struct VariantDiff {
 }
 
 /// What a change is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// Of the size of the code, or from or to nothing known.

@@ -14,7 +14,7 @@ const TENSOR_BOUND: f64 = 50.0;
 const PIPE_BOUND: f64 = 60.0;
 
 /// What limits a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limiter {
     /// Arithmetic.
@@ -39,7 +39,7 @@ impl fmt::Display for Limiter {
 }
 
 /// What limits a kernel, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Diagnosis {
     /// The limit.
     pub limiter: Limiter,

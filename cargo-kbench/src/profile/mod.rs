@@ -44,7 +44,7 @@ pub const METRICS: [&str; 18] = [
 pub const DURATION: &str = "gpu__time_duration";
 
 /// One number of a profiler.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Metric {
     /// Its full name.
     pub name: String,
@@ -55,7 +55,7 @@ pub struct Metric {
 }
 
 /// What counted, and what.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Counted {
     /// `ncu`, or `perf_event`.
     pub by: String,
@@ -90,7 +90,7 @@ impl Counted {
 }
 
 /// What is known of one variant at one shape.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Profile {
     /// Cargo package.
     pub package: String,
@@ -113,20 +113,30 @@ pub struct Profile {
     pub cache: String,
     /// The counters, or why there are none.
     #[serde(serialize_with = "or_unavailable")]
+    #[schemars(with = "Available<Counted>")]
     pub counters: Result<Counted, String>,
     /// Its place below the measured ceilings, or why it has none.
     #[serde(serialize_with = "or_unavailable")]
+    #[schemars(with = "Available<Roofline>")]
     pub roofline: Result<Roofline, String>,
     /// What limits it.
     pub diagnosis: Diagnosis,
 }
 
-/// What is there as it is, and otherwise `{ "unavailable": "why" }`.
+/// A value, or the reason why there is none.
+#[derive(Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+enum Available<T> {
+    Yes(T),
+    No { unavailable: String },
+}
+
 fn or_unavailable<T: Serialize, S: Serializer>(value: &Result<T, String>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
-        Ok(value) => value.serialize(serializer),
-        Err(why) => BTreeMap::from([("unavailable", why)]).serialize(serializer),
+        Ok(value) => Available::Yes(value),
+        Err(why) => Available::No { unavailable: why.clone() },
     }
+    .serialize(serializer)
 }
 
 /// Where a number was taken from.

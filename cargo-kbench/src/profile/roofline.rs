@@ -12,7 +12,7 @@ use crate::profile::ceilings::{Ceiling, Ceilings, Peak};
 const TENSOR_IN_USE: f64 = 1.0;
 
 /// A kernel's place below the ceilings.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Roofline {
     /// 10^12 floating-point operations a second.
     pub tflops: Option<f64>,
@@ -27,7 +27,7 @@ pub struct Roofline {
 }
 
 /// A share of a ceiling.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Share {
     /// The ceiling.
     pub ceiling: Ceiling,

@@ -12,7 +12,7 @@ pub const CHECKPOINTS: [usize; 4] = [25, 50, 100, 200];
 const WINDOW: std::ops::RangeInclusive<usize> = 10..=200;
 
 /// What the runs on one record come to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Scores {
     /// The record's name.
     pub name: String,
@@ -40,7 +40,7 @@ pub struct Scores {
 }
 
 /// Evaluations until a goal.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Reached {
     /// The median over seeds; `None` where half of them did not get there.
     pub median: Option<usize>,
@@ -49,7 +49,7 @@ pub struct Reached {
 }
 
 /// What the runs on all records come to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Overall {
     /// G@k: best over optimum, the geometric mean over records and seeds.
     pub best: Vec<(usize, Option<f64>)>,

@@ -2,28 +2,24 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-use serde_json::{Value, json};
-
+use super::messages::{
+    Audit, Budget, Compared, Line, Message, MutantCounts, Of, ReplayOptions, ReplayRun, ReplayStep, Space, Status,
+    VERSION, Verdict,
+};
 use super::outln;
 use crate::audit::{Audited, Report};
-use crate::compare::FileDiff;
-use crate::compare::bench::BenchEntry;
-use crate::compare::resource_diff::ResourceDiff;
 use crate::config::{Kernel, Objective};
 use crate::gates::Trial;
 use crate::harness::{Event, Reporter};
-use crate::profile::Profile;
-use crate::record::elite::PortfolioRecord;
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::replay::{Options, Overall, Replayed, Step};
 use crate::text;
-use crate::tune::Tuned;
 
 /// Writes one message.
-pub fn message(reason: &str, mut fields: Value) {
-    fields["reason"] = reason.into();
-    outln!("{}", escaped(&fields.to_string()));
+pub fn write(message: Message<'_>) {
+    // By way of a value, whose keys are sorted.
+    let line = serde_json::to_value(Line { version: VERSION, message }).expect("plain data");
+    outln!("{}", escaped(&line.to_string()));
 }
 
 /// JSON in which no character steers a terminal: those beyond ASCII stand in strings only, where JSON has an escape for each.
@@ -53,37 +49,17 @@ impl<'a> Json<'a> {
 
 impl Reporter for Json<'_> {
     fn event(&mut self, event: Event<'_>) {
+        let of = of(self.kernel);
         match event {
-            Event::Started { device, total, .. } => {
-                message(
-                    "started",
-                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "device": device, "total": total }),
-                );
-            }
+            Event::Started { device, total, .. } => write(Message::Started { of, device, total }),
             Event::Evaluated { evaluation, done, total, .. } => {
-                let mut fields =
-                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "done": done, "total": total });
-                fields["evaluation"] = value(evaluation);
-                message("evaluated", fields);
+                write(Message::Evaluated { of, done, total, evaluation });
             }
-            Event::Proposed { round, proposals } => {
-                message(
-                    "proposed",
-                    json!({ "package": self.kernel.package, "kernel": self.kernel.name, "round": round, "proposals": proposals }),
-                );
-            }
-            Event::Sanitized { label, sanitized } => {
-                let mut fields = value(sanitized);
-                fields["package"] = self.kernel.package.clone().into();
-                fields["kernel"] = self.kernel.name.clone().into();
-                fields["variant"] = label.into();
-                message("sanitized", fields);
-            }
+            Event::Proposed { round, proposals } => write(Message::Proposed { of, round, proposals }),
+            Event::Sanitized { label, sanitized } => write(Message::Sanitized { of, variant: label, sanitized }),
             Event::Profiled { label, judged } => {
                 for profile in &judged.profiles {
-                    let mut fields = value(profile);
-                    fields["variant"] = label.into();
-                    message("profile", fields);
+                    write(Message::Profile { variant: Some(label), profile });
                 }
             }
             Event::Built { .. } | Event::Finals { .. } => {}
@@ -91,181 +67,135 @@ impl Reporter for Json<'_> {
     }
 }
 
-/// The verdict on one variant; the last message of `gate` for a kernel.
-pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) {
-    message("verdict", verdict_of(kernel, evaluation, status, rejection));
+fn of(kernel: &Kernel) -> Of<'_> {
+    Of { package: &kernel.package, kernel: &kernel.name }
 }
 
-/// The same with the gates that judged nothing, each with the reason.
+/// The verdict on one variant.
+pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: Status, rejection: Option<&Rejection>) {
+    write(Message::Verdict(Box::new(verdict_of(kernel, evaluation, status, rejection))));
+}
+
+/// The verdict on a variant that went through all gates, with the gates that judged nothing; the last message of `gate` for a kernel.
 pub fn gated(kernel: &Kernel, trial: &Trial) {
     let rejection = trial.evaluation.rejection();
-    let status = if rejection.is_some() { "fail" } else { "pass" };
-    let mut fields = verdict_of(kernel, &trial.evaluation, status, rejection);
-    fields["unjudged"] = value(&trial.unjudged(kernel));
-    message("verdict", fields);
+    let status = if rejection.is_some() { Status::Fail } else { Status::Pass };
+    let unjudged = Some(trial.unjudged(kernel));
+    let verdict = Verdict { unjudged, ..verdict_of(kernel, &trial.evaluation, status, rejection) };
+    write(Message::Verdict(Box::new(verdict)));
 }
 
-fn verdict_of(kernel: &Kernel, evaluation: &Evaluation, status: &str, rejection: Option<&Rejection>) -> Value {
-    let mut fields = json!({
-            "package": kernel.package,
-            "kernel": kernel.name,
-            "variant": evaluation.toggles,
-            "status": status,
-            "gate": rejection.map(|rejection| rejection.gate),
-            "code": rejection.map(|rejection| rejection.code),
-            "shape": rejection.and_then(|rejection| rejection.shape.as_ref()),
-            "message": rejection.map(|rejection| &rejection.message),
-            "output": rejection.and_then(|rejection| rejection.output.as_ref()),
-            "warnings": evaluation.warnings,
-            "builds": evaluation.builds,
-            "compiler_messages": super::compiler_messages(&evaluation.builds),
-            "errors": evaluation.errors,
-            "timing": evaluation.timing,
-    });
-    if let Some(source) = &evaluation.source {
-        fields["source"] = value(source);
+fn verdict_of<'a>(
+    kernel: &'a Kernel,
+    evaluation: &'a Evaluation,
+    status: Status,
+    rejection: Option<&'a Rejection>,
+) -> Verdict<'a> {
+    Verdict {
+        of: of(kernel),
+        variant: &evaluation.toggles,
+        source: evaluation.source.as_ref(),
+        status,
+        gate: rejection.map(|rejection| rejection.gate),
+        code: rejection.map(|rejection| rejection.code),
+        shape: rejection.and_then(|rejection| rejection.shape.as_deref()),
+        message: rejection.map(|rejection| &*rejection.message),
+        output: rejection.and_then(|rejection| rejection.output.as_deref()),
+        warnings: &evaluation.warnings,
+        builds: &evaluation.builds,
+        compiler_messages: super::compiler_messages(&evaluation.builds),
+        errors: &evaluation.errors,
+        timing: evaluation.timing.as_ref(),
+        unjudged: None,
     }
-    fields
 }
 
 /// The comparisons behind a verdict.
 pub fn comparisons(kernel: &Kernel, trial: &Trial) {
     let label = &trial.candidate.label(kernel);
     for (shape, compared) in &trial.compared {
-        let entries: Vec<Value> = compared
-            .entries
-            .iter()
-            .map(|entry| {
-                let speedup = compared.speedup(label, &entry.name).ok().filter(|_| entry.name != *label);
-                json!({ "name": entry.name, "timing": entry.timing, "speedup_over": speedup, "external": entry.external })
-            })
-            .collect();
-        message(
-            "comparison",
-            json!({
-                "package": kernel.package,
-                "kernel": kernel.name,
-                "shape": kernel.shapes[*shape].name,
-                "entries": entries,
-                "unavailable": compared.unavailable,
-            }),
-        );
+        let entries = compared.entries.iter().map(|entry| Compared {
+            name: &entry.name,
+            timing: &entry.timing,
+            speedup_over: compared.speedup(label, &entry.name).ok().filter(|_| entry.name != *label),
+            external: entry.external.as_ref(),
+        });
+        write(Message::Comparison {
+            of: of(kernel),
+            shape: &kernel.shapes[*shape].name,
+            entries: entries.collect(),
+            unavailable: &compared.unavailable,
+        });
     }
-}
-
-/// What was measured side by side.
-pub fn bench(entry: &BenchEntry) {
-    message("bench", value(entry));
-}
-
-/// What limits a variant.
-pub fn profile(profile: &Profile) {
-    message("profile", value(profile));
 }
 
 /// One mutant of an audit, as it ends.
 pub fn mutant(kernel: &Kernel, audited: &Audited, done: usize, total: usize) {
-    let mut fields = value(audited);
-    fields["package"] = kernel.package.clone().into();
-    fields["kernel"] = kernel.name.clone().into();
-    fields["done"] = done.into();
-    fields["total"] = total.into();
-    message("mutant", fields);
+    write(Message::Mutant { of: of(kernel), done, total, audited });
 }
 
-/// What an audit comes to; its mutants have each had a message.
+/// The numbers of an audit; its mutants have each had a message.
 pub fn audited(report: &Report) {
-    let [killed, survived, neither] = report.counts();
-    let mut fields = value(report);
-    fields["mutants"] = json!({
-        "killed": killed,
-        "killed_by_gates_not_in_force": report.killed_out_of_force(),
-        "survived": survived,
-        "equivalent_or_stillborn": neither,
-    });
-    message("audited", fields);
-}
-
-/// How few variants serve all shapes.
-pub fn portfolio(portfolio: &PortfolioRecord) {
-    message("cover", value(portfolio));
-}
-
-/// What two files come to.
-pub fn compared(compared: &FileDiff) {
-    message("compared", value(compared));
+    let [killed, survived, equivalent_or_stillborn] = report.counts();
+    let killed_by_gates_not_in_force = report.killed_out_of_force();
+    write(Message::Audited(Audit {
+        of: Of { package: &report.package, kernel: &report.kernel },
+        device: &report.device,
+        variant: &report.variant,
+        errors: &report.errors,
+        mutants: MutantCounts { killed, killed_by_gates_not_in_force, survived, equivalent_or_stillborn },
+        absent: &report.absent,
+        deadline: report.deadline,
+    }));
 }
 
 /// The runs on a record, each with its trajectory.
 pub fn replayed(replayed: &Replayed, options: &Options) {
-    let recorded = &replayed.recorded;
-    let list = recorded.candidates.list().unwrap_or_default();
-    let runs: Vec<Value> = replayed
-        .runs
-        .iter()
-        .map(|run| {
-            let step = |step: &Step| {
-                json!({ "toggles": recorded.candidates.settings(&list[step.configuration]), "time": step.time })
-            };
-            let trajectory: Vec<Value> = run.trajectory.iter().map(step).collect();
-            json!({ "seed": run.seed, "seconds": run.seconds, "trajectory": trajectory })
-        })
-        .collect();
-    let mut fields = value(&replayed.scores);
-    fields["strategy"] = options.name().into();
-    fields["seeds"] = options.seeds.into();
-    fields["budget"] = options.budget.into();
-    let first = recorded.candidates.first().iter().map(|variant| recorded.candidates.settings(variant));
-    fields["warm_start"] = first.map(|settings| value(&settings)).collect();
-    fields["runs"] = runs.into();
-    message("replayed", fields);
+    let candidates = &replayed.recorded.candidates;
+    let list = candidates.list().unwrap_or_default();
+    let step = |step: &Step| ReplayStep { toggles: candidates.settings(&list[step.configuration]), time: step.time };
+    let runs = replayed.runs.iter().map(|run| ReplayRun {
+        seed: run.seed,
+        seconds: run.seconds,
+        trajectory: run.trajectory.iter().map(step).collect(),
+    });
+    write(Message::Replayed {
+        options: replay_options(options),
+        scores: &replayed.scores,
+        warm_start: candidates.first().iter().map(|variant| candidates.settings(variant)).collect(),
+        runs: runs.collect(),
+    });
 }
 
-/// What the runs on all records come to.
+/// The runs on all records.
 pub fn overall(overall: &Overall, options: &Options) {
-    let mut fields = value(overall);
-    fields["strategy"] = options.name().into();
-    fields["seeds"] = options.seeds.into();
-    fields["budget"] = options.budget.into();
-    message("replayed-all", fields);
+    write(Message::ReplayedAll { options: replay_options(options), overall });
 }
 
-/// How the resources of a kernel's variants changed.
-pub fn resource_diff(diff: &ResourceDiff) {
-    message("drift", value(diff));
-}
-
-/// The result of tuning a kernel.
-pub fn tuned(tuned: &Tuned) {
-    message("tuned", value(tuned));
-}
-
-fn value(data: &impl Serialize) -> Value {
-    serde_json::to_value(data).expect("plain data")
+fn replay_options(options: &Options) -> ReplayOptions {
+    ReplayOptions { strategy: options.name(), seeds: options.seeds, budget: options.budget }
 }
 
 /// The search space of a kernel.
 pub fn space(kernel: &Kernel) {
-    let space = &kernel.space;
-    message(
-        "space",
-        json!({
-            "package": kernel.package,
-            "kernel": kernel.name,
-            "valid": crate::tune::space_size(kernel),
-            "default": space.settings(&space.default),
-            "shapes": kernel.shapes.iter().map(|shape| &shape.name).collect::<Vec<_>>(),
-            "tuned_at": kernel.shapes[kernel.search.shape].name,
-            "strategy": kernel.search.strategy,
-            "budget": { "evaluations": kernel.search.evaluations, "seconds": kernel.search.seconds },
-            "objectives": kernel.objectives.iter().map(Objective::name).collect::<Vec<_>>(),
-            "warnings": crate::gates::launch::fit::misfits(kernel),
-        }),
-    );
+    let (space, search) = (&kernel.space, &kernel.search);
+    write(Message::Space(Space {
+        of: of(kernel),
+        valid: crate::tune::space_size(kernel),
+        default: space.settings(&space.default),
+        shapes: kernel.shapes.iter().map(|shape| &*shape.name).collect(),
+        tuned_at: &kernel.shapes[search.shape].name,
+        strategy: search.strategy,
+        budget: Budget { evaluations: search.evaluations, seconds: search.seconds },
+        objectives: kernel.objectives.iter().map(Objective::name).collect(),
+        warnings: crate::gates::launch::fit::misfits(kernel),
+    }));
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]

@@ -20,6 +20,7 @@ pub mod check;
 pub mod compare;
 pub mod gate;
 pub mod json;
+mod messages;
 pub mod objectives;
 pub mod output;
 pub mod portfolio;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use super::messages::{Message, Status};
 use super::terminal::Terminal;
 use super::{Verbosity, json, out, outln};
 use crate::audit::{Audited, Report};
@@ -177,33 +178,33 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Space(kernel) => json::space(kernel),
         Finding::Builds(builds) => {
             for (evaluation, rejection) in report::builds::evaluations(builds) {
-                let status = if rejection.is_some() { "fail" } else { "pass" };
+                let status = if rejection.is_some() { Status::Fail } else { Status::Pass };
                 json::verdict(builds.builder.kernel, &evaluation, status, rejection);
             }
         }
-        Finding::ResourceDiff(diff) => json::resource_diff(diff),
+        Finding::ResourceDiff(diff) => json::write(Message::Drift(diff)),
         Finding::Gated(kernel, trial) => {
             json::comparisons(kernel, trial);
             json::gated(kernel, trial);
         }
         Finding::WithoutDevice(kernel, Trial { evaluation, .. }, _) => {
             let rejection = evaluation.rejection();
-            json::verdict(kernel, evaluation, if rejection.is_some() { "fail" } else { "skip" }, rejection);
+            json::verdict(kernel, evaluation, if rejection.is_some() { Status::Fail } else { Status::Skip }, rejection);
         }
-        Finding::SideBySide(entry) => json::bench(entry),
-        Finding::Profile(profile) => json::profile(profile),
+        Finding::SideBySide(entry) => json::write(Message::Bench(entry)),
+        Finding::Profile(profile) => json::write(Message::Profile { variant: None, profile }),
         Finding::NotProfiled(kernel, evaluation) | Finding::Unfit(kernel, evaluation) => {
-            json::verdict(kernel, evaluation, "fail", evaluation.rejection());
+            json::verdict(kernel, evaluation, Status::Fail, evaluation.rejection());
         }
         Finding::Mutant(kernel, audited, (done, total), _) => json::mutant(kernel, audited, done, total),
         Finding::Audited(found) => json::audited(found),
-        Finding::FileDiff(diff, _) => json::compared(diff),
-        Finding::Tuned(tuned, ..) => json::tuned(tuned),
-        Finding::Portfolio(portfolio) => json::portfolio(portfolio),
+        Finding::FileDiff(diff, _) => json::write(Message::Compared(diff)),
+        Finding::Tuned(tuned, ..) => json::write(Message::Tuned(tuned)),
+        Finding::Portfolio(portfolio) => json::write(Message::Cover(portfolio)),
         Finding::Replayed(replayed, options) => json::replayed(replayed, options),
         Finding::AllReplayed(_, overall, options) => json::overall(overall, options),
         Finding::Created(files, member_of) => {
-            json::message("created", serde_json::json!({ "files": files, "member_of": member_of }));
+            json::write(Message::Created { files, member_of });
         }
         // Each kernel had its verdict.
         Finding::Passed(..) => {}

@@ -61,7 +61,7 @@ pub struct TuneOptions<'a> {
 }
 
 /// What tuning a kernel found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Tuned {
     /// The entry for elite.json; its `elite` is empty where no variant survived.
     pub entry: EliteEntry,
@@ -93,7 +93,7 @@ pub struct Tuned {
 }
 
 /// Where the wall time of a search went, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Spent {
     /// Compiling, all threads together; most of it beside the rest, some of it before.
     pub compile: f64,

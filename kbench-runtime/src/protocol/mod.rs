@@ -187,7 +187,7 @@ impl Stage {
 }
 
 /// Which kind of device runs a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
     /// An NVIDIA GPU, through the CUDA driver API.
@@ -199,7 +199,7 @@ pub enum DeviceKind {
 }
 
 /// What is known of an open device. Zero or `None` where a kind has no such thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeviceInfo {
     /// Its kind.
     pub kind: DeviceKind,

@@ -10,7 +10,7 @@ use crate::config::PerformanceBound;
 use crate::record::evaluation::{GateName, Reason, Rejection};
 
 /// What a comparison of two kernels says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The whole interval of the speed-up lies above 1.
@@ -25,7 +25,7 @@ pub enum Verdict {
 }
 
 /// A speed-up with its verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JudgedSpeedup {
     /// By the rounds' ratios, with its interval.
     pub speedup: Speedup,

@@ -15,7 +15,7 @@ pub(crate) mod micro;
 pub const METHOD: u32 = 1;
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peak {
     /// Bytes read and written by a copy far larger than the last cache.
@@ -40,7 +40,7 @@ impl fmt::Display for Peak {
 }
 
 /// A ceiling of a device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Ceiling {
     /// What it is of.
     pub peak: Peak,

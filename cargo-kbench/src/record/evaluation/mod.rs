@@ -20,7 +20,7 @@ mod rejection;
 pub use rejection::{GateName, Reason, Rejection};
 
 /// One variant, tried.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evaluation {
     /// Its toggles.
     pub toggles: Settings,
@@ -159,7 +159,7 @@ impl fmt::Display for SourceRecord {
 }
 
 /// How far a variant was checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checked {
     /// On one seed at each shape, before it was timed in a search.
@@ -170,7 +170,7 @@ pub enum Checked {
 }
 
 /// What came of a variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
     /// It passed every gate that rejects.
@@ -180,7 +180,7 @@ pub enum Judgement {
 }
 
 /// What the sanitizers said of a variant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Sanitized {
     /// Why it is rejected.
     pub rejection: Option<Rejection>,

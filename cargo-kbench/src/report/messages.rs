@@ -1,0 +1,364 @@
+//! The messages of `--message-format json`, and their schema.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kbench_runtime::protocol::DeviceInfo;
+use kbench_runtime::stats::Speedup;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::audit::Audited;
+use crate::compare::FileDiff;
+use crate::compare::bench::BenchEntry;
+use crate::compare::resource_diff::ResourceDiff;
+use crate::config::StrategyName;
+use crate::profile::Profile;
+use crate::record::elite::PortfolioRecord;
+use crate::record::evaluation::{
+    BuildRecord, Evaluation, ExternalRecord, GateName, Reason, Rejection, Sanitized, ShapeErrors, SourceRecord,
+    TimingRecord,
+};
+use crate::replay::{Overall, Scores};
+use crate::space::Settings;
+use crate::tune::Tuned;
+
+/// Version of the messages. A message that gains a field keeps the version; a field that changes or goes raises the version.
+pub const VERSION: u32 = 1;
+
+/// One line of `cargo kbench --message-format json`.
+#[derive(Serialize, JsonSchema)]
+pub struct Line<'a> {
+    /// Version of the messages. Readers accept fields that they do not know.
+    pub version: u32,
+    /// The message.
+    #[serde(flatten)]
+    pub message: Message<'a>,
+}
+
+/// A message; `reason` names its kind.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Message<'a> {
+    /// `check`: the search space of a kernel.
+    Space(Space<'a>),
+    /// A kernel is gated or searched from now on.
+    Started {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// The device; none where variants are built only.
+        device: Option<&'a DeviceInfo>,
+        /// Most variants that will be evaluated.
+        total: u64,
+    },
+    /// `autotune`, `gate`: a variant has been evaluated.
+    Evaluated {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Number of variants evaluated.
+        done: u64,
+        /// Most variants that will be evaluated.
+        total: u64,
+        /// The evaluation.
+        evaluation: &'a Evaluation,
+    },
+    /// `autotune`: a proposer has handed in sources.
+    Proposed {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Number of the round.
+        round: u64,
+        /// Number of sources in this round.
+        proposals: usize,
+    },
+    /// The compute sanitizers have run on a variant.
+    Sanitized {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Label of the variant.
+        variant: &'a str,
+        /// The runs and their findings.
+        #[serde(flatten)]
+        sanitized: &'a Sanitized,
+    },
+    /// The limiting factor of a variant at one shape.
+    Profile {
+        /// Label of the variant, where a gate asked for the profile.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        variant: Option<&'a str>,
+        /// The profile.
+        #[serde(flatten)]
+        profile: &'a Profile,
+    },
+    /// `gate`: the kernels that were timed together at one shape.
+    Comparison {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// The shape.
+        shape: &'a str,
+        /// The variant, the default and the baselines.
+        entries: Vec<Compared<'a>>,
+        /// Baselines that could not be measured, each with the rejection.
+        unavailable: &'a BTreeMap<String, Rejection>,
+    },
+    /// `build`, `gate`: the verdict on one variant.
+    Verdict(Box<Verdict<'a>>),
+    /// `bench`: a variant beside the default and the baselines at one shape.
+    Bench(&'a BenchEntry),
+    /// `audit`: a mutant has been judged.
+    Mutant {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Number of mutants judged.
+        done: usize,
+        /// Number of mutants.
+        total: usize,
+        /// The mutant and its fate.
+        #[serde(flatten)]
+        audited: &'a Audited,
+    },
+    /// `audit`: all mutants of a kernel have been judged.
+    Audited(Audit<'a>),
+    /// `autotune --per-shape`: the fewest variants that serve all shapes.
+    Cover(&'a PortfolioRecord),
+    /// `compare`: the differences between two files.
+    Compared(&'a FileDiff),
+    /// `build --against`: the resources that changed, of one kernel and architecture.
+    Drift(&'a ResourceDiff),
+    /// `replay`: the runs of a strategy on one record.
+    Replayed {
+        /// The strategy and its limits.
+        #[serde(flatten)]
+        options: ReplayOptions,
+        /// Scores over all runs.
+        #[serde(flatten)]
+        scores: &'a Scores,
+        /// Variants that each run begins with.
+        warm_start: Vec<Settings>,
+        /// The runs, one a seed.
+        runs: Vec<ReplayRun>,
+    },
+    /// `replay`: the runs on all records.
+    ReplayedAll {
+        /// The strategy and its limits.
+        #[serde(flatten)]
+        options: ReplayOptions,
+        /// Scores over all records.
+        #[serde(flatten)]
+        overall: &'a Overall,
+    },
+    /// `autotune`: the result of a search.
+    Tuned(&'a Tuned),
+    /// `new`: a package has been written.
+    Created {
+        /// Its files.
+        files: &'a [PathBuf],
+        /// Manifest of the workspace that the package was added to.
+        member_of: Option<&'a Path>,
+    },
+}
+
+/// The kernel that a message is about.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+pub struct Of<'a> {
+    /// Cargo package.
+    pub package: &'a str,
+    /// Kernel.
+    pub kernel: &'a str,
+}
+
+/// The search space of a kernel.
+#[derive(Serialize, JsonSchema)]
+pub struct Space<'a> {
+    /// The kernel.
+    #[serde(flatten)]
+    pub of: Of<'a>,
+    /// Number of valid variants; none where there are too many to count.
+    pub valid: Option<u64>,
+    /// The default variant.
+    pub default: Settings,
+    /// Names of the shapes.
+    pub shapes: Vec<&'a str>,
+    /// Name of the shape that a search measures.
+    pub tuned_at: &'a str,
+    /// The search strategy.
+    pub strategy: StrategyName,
+    /// Limits of a search.
+    pub budget: Budget,
+    /// Names of the objectives.
+    pub objectives: Vec<&'static str>,
+    /// Launches of the default variant that do not fit a shape.
+    pub warnings: Vec<String>,
+}
+
+/// Limits of a search; none is no limit.
+#[derive(Serialize, JsonSchema)]
+pub struct Budget {
+    /// Most variants evaluated.
+    pub evaluations: Option<u64>,
+    /// Most seconds.
+    pub seconds: Option<u64>,
+}
+
+/// Whether a variant passed.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It passed every gate that was run.
+    Pass,
+    /// A gate rejected it.
+    Fail,
+    /// It passed gate 1; the other gates need a device.
+    Skip,
+}
+
+/// The verdict on one variant.
+#[derive(Serialize, JsonSchema)]
+pub struct Verdict<'a> {
+    /// The kernel.
+    #[serde(flatten)]
+    pub of: Of<'a>,
+    /// The variant.
+    pub variant: &'a Settings,
+    /// The source, where a proposer wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'a SourceRecord>,
+    /// Whether the variant passed.
+    pub status: Status,
+    /// The gate that rejected it.
+    pub gate: Option<GateName>,
+    /// The reason code.
+    pub code: Option<Reason>,
+    /// The shape at which it was rejected.
+    pub shape: Option<&'a str>,
+    /// The reason in words.
+    pub message: Option<&'a str>,
+    /// Output of the tool that rejected it.
+    pub output: Option<&'a str>,
+    /// Findings of gates at level `warn`.
+    pub warnings: &'a [String],
+    /// The builds.
+    pub builds: &'a [BuildRecord],
+    /// Warnings of the compilers.
+    pub compiler_messages: Vec<&'a str>,
+    /// Errors of its outputs, one entry a shape.
+    pub errors: &'a [ShapeErrors],
+    /// Its time at the shape of the search.
+    pub timing: Option<&'a TimingRecord>,
+    /// Gates that were run and judged nothing, each with the reason; only where all gates were run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<BTreeMap<GateName, String>>,
+}
+
+/// One of the kernels that were timed together.
+#[derive(Serialize, JsonSchema)]
+pub struct Compared<'a> {
+    /// The variant's label, `default`, or the baseline's name.
+    pub name: &'a str,
+    /// Its time.
+    pub timing: &'a TimingRecord,
+    /// Speed-up of the gated variant over this one; none for the variant itself.
+    pub speedup_over: Option<Speedup>,
+    /// How a program was measured; none for a kernel.
+    pub external: Option<&'a ExternalRecord>,
+}
+
+/// An audit of one kernel.
+#[derive(Serialize, JsonSchema)]
+pub struct Audit<'a> {
+    /// The kernel.
+    #[serde(flatten)]
+    pub of: Of<'a>,
+    /// Name of the device.
+    pub device: &'a str,
+    /// The variant that was mutated.
+    pub variant: &'a Settings,
+    /// Its own errors.
+    pub errors: &'a [ShapeErrors],
+    /// Numbers of mutants.
+    pub mutants: MutantCounts,
+    /// Kinds of mutants that this kernel has none of, each with the reason.
+    pub absent: &'a [String],
+    /// Seconds without a sign of life after which a mutant counts as hung.
+    pub deadline: u64,
+}
+
+/// Numbers of mutants by fate.
+#[derive(Serialize, JsonSchema)]
+pub struct MutantCounts {
+    /// Rejected by a gate.
+    pub killed: usize,
+    /// Of these, rejected by gates that the table does not ask for.
+    pub killed_by_gates_not_in_force: usize,
+    /// Passed by every gate.
+    pub survived: usize,
+    /// Not faults, or not runnable.
+    pub equivalent_or_stillborn: usize,
+}
+
+/// How a strategy was replayed.
+#[derive(Serialize, JsonSchema)]
+pub struct ReplayOptions {
+    /// The strategy.
+    pub strategy: &'static str,
+    /// Number of runs, with the seeds 0, 1, ….
+    pub seeds: u64,
+    /// Most evaluations a run.
+    pub budget: u64,
+}
+
+/// One run of a replay.
+#[derive(Serialize, JsonSchema)]
+pub struct ReplayRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Seconds that the strategy took.
+    pub seconds: f64,
+    /// The evaluations in order.
+    pub trajectory: Vec<ReplayStep>,
+}
+
+/// One evaluation of a replay.
+#[derive(Serialize, JsonSchema)]
+pub struct ReplayStep {
+    /// The variant.
+    pub toggles: Settings,
+    /// Its time in the record's unit; none where it failed.
+    pub time: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::transform::{RecursiveTransform, Transform as _};
+
+    use super::*;
+
+    /// Regenerate with `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`.
+    #[test]
+    fn the_committed_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/messages.schema.json");
+        let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+        let mut schema = settings.into_generator().into_root_schema_for::<Line<'static>>();
+        // Records in files refuse unknown fields; a message may gain fields within one version.
+        let mut open = RecursiveTransform(|schema: &mut schemars::Schema| {
+            for key in ["additionalProperties", "unevaluatedProperties"] {
+                if schema.get(key) == Some(&serde_json::Value::Bool(false)) {
+                    schema.remove(key);
+                }
+            }
+        });
+        open.transform(&mut schema);
+        let current = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("KBENCH_UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
+    }
+}
