@@ -328,6 +328,24 @@ fn json_is_one_message_a_line() {
 }
 
 #[test]
+fn the_log_is_on_stderr_and_leaves_json_alone() {
+    let package = package_with(MODEL, "");
+    let run = |args: &[&str], log: &str| kbench(package.path(), args).env("KBENCH_LOG", log).output().unwrap();
+    let stderr = |output: &std::process::Output| String::from_utf8(output.stderr.clone()).unwrap();
+    let json = ["gate", "--message-format", "json"];
+    let output = run(&[&json[..], &["-vv"]].concat(), "");
+    assert!(stderr(&output).contains("process started"), "{}", stderr(&output));
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    let searched = run(&["autotune", "-q"], "cargo_kbench::tune=debug");
+    assert!(stderr(&searched).contains("strategy asks for a variant variant=A="), "{}", stderr(&searched));
+    assert!(!stderr(&searched).contains("process started"));
+    assert!(!stderr(&run(&json, "")).contains("process started"));
+    assert_eq!(run(&json, "build=nonsense").status.code(), Some(2));
+}
+
+#[test]
 fn two_problems_are_not_compared() {
     let other = "[package.metadata.kbench.kernels.model.baselines]\ndefault = { toggles = { A = 1 } }\n\
                  small = { kernel = \"small\" }\n[package.metadata.kbench.kernels.small]\nbackend = \"fake\"\n\

@@ -104,6 +104,12 @@ impl Cache {
 
     /// What `key` was compiled to from files as they are now, with the path of its code.
     pub(super) fn load(&self, key: &str, extension: &str, files: &Files) -> Option<(Record, PathBuf)> {
+        let found = self.find(key, extension, files);
+        tracing::debug!(key, "compile cache {}", if found.is_some() { "hit" } else { "miss" });
+        found
+    }
+
+    fn find(&self, key: &str, extension: &str, files: &Files) -> Option<(Record, PathBuf)> {
         let states = self.states(key);
         let hit = |state: &State| {
             state.files.iter().all(|(path, hash)| files.matches(path, hash))

@@ -82,6 +82,17 @@ impl Invocation {
     }
 
     fn run_for(&self, temporary: &Path, unwanted: &AtomicBool, limit: Duration) -> Result<String, CompileError> {
+        let started = Instant::now();
+        let ended = self.run_to_end(temporary, unwanted, limit);
+        let (command, seconds) = (self.recorded(temporary).join(" "), started.elapsed().as_secs_f64());
+        match &ended {
+            Ok(_) => tracing::debug!(seconds, command, "compiler succeeded"),
+            Err(error) => tracing::debug!(seconds, command, %error, "compiler failed"),
+        }
+        ended
+    }
+
+    fn run_to_end(&self, temporary: &Path, unwanted: &AtomicBool, limit: Duration) -> Result<String, CompileError> {
         if unwanted.load(Ordering::Relaxed) {
             return Err(CompileError::Unwanted);
         }

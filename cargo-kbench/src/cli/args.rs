@@ -1,19 +1,17 @@
-//! The arguments that verbs share or take.
+//! The arguments that verbs share.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::compare::Condition;
-use crate::config::StrategyName;
 use crate::report::{Format, Output, Verbosity};
 
 /// What every verb prints, and how.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// Say more: every rejection in full, with the compiler's output
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
-    verbose: bool,
+    /// Say more: every rejection in full, with the compiler's output; -vv also logs each step to stderr
+    #[arg(short, long, global = true, conflicts_with = "quiet", action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
     /// Say less: results and errors only
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -34,7 +32,7 @@ pub(super) enum Color {
 
 impl OutputArgs {
     pub(super) fn output(&self) -> Output {
-        let verbosity = match (self.verbose, self.quiet) {
+        let verbosity = match (self.verbose > 0, self.quiet) {
             (true, _) => Verbosity::Verbose,
             (_, true) => Verbosity::Quiet,
             _ => Verbosity::Normal,
@@ -106,71 +104,4 @@ pub struct CandidateArgs {
     /// The winner that elite.json names for this device and shape
     #[arg(long, conflicts_with = "variant")]
     pub elite: bool,
-}
-
-/// What to do with the resources of all variants.
-#[derive(Debug, Clone, Args)]
-pub struct ResourceDiffArgs {
-    /// Keep the resources of every variant in a file, to be committed
-    #[arg(long, value_name = "FILE", requires = "all")]
-    pub save: Option<PathBuf>,
-    /// Fail where a variant uses more than such a file says
-    #[arg(long, value_name = "FILE", requires = "all")]
-    pub against: Option<PathBuf>,
-}
-
-/// What `compare` lets pass.
-#[derive(Debug, Clone, Args)]
-pub struct CompareArgs {
-    /// Compare all the same what was measured under different conditions
-    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub allow: Vec<Condition>,
-    /// By how much a variant must be slower to count as a regression
-    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
-    pub threshold: f64,
-}
-
-/// How to search.
-#[derive(Debug, Clone, Args)]
-#[allow(clippy::struct_excessive_bools)] // each is a flag
-pub struct TuneArgs {
-    /// Go on where an interrupted run ended
-    #[arg(long)]
-    pub resume: bool,
-    /// Tune every shape that is checked, and say how few variants serve all of them within 2 %
-    #[arg(long)]
-    pub per_shape: bool,
-    /// More elite.json to begin with variants of, before those of this project's own
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub from: Vec<PathBuf>,
-    /// Do not begin with variants of earlier elites
-    #[arg(long, conflicts_with = "from")]
-    pub cold: bool,
-    /// Measure again what earlier runs measured
-    #[arg(long, conflicts_with = "resume")]
-    pub fresh: bool,
-}
-
-/// How to replay.
-#[derive(Debug, Clone, Args)]
-pub struct ReplayArgs {
-    /// The strategy
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub strategy: StrategyName,
-    /// Runs on each record, with the seeds 0, 1, …
-    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
-    pub seeds: u64,
-    /// Evaluations a run
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
-    pub budget: u64,
-    /// A record whose three best each run begins with, as `autotune` does with those of elite.json
-    #[arg(long, value_name = "FILE")]
-    pub from: Option<PathBuf>,
-}
-
-/// A percentage as a fraction.
-fn percent(text: &str) -> Result<f64, String> {
-    let number: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();
-    let number = number.filter(|number| (0.0..100.0).contains(number));
-    number.map(|number| number / 100.0).ok_or_else(|| "expected a percentage below 100, such as 2.5".to_owned())
 }

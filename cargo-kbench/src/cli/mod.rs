@@ -1,19 +1,15 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use self::verbs::{Exit, Printed, Template, exit_of};
+use self::verbs::{Exit, Printed, exit_of};
 use crate::interrupt::interrupt;
 use crate::report::{self, Output};
 
-pub use args::{
-    CandidateArgs, CompareArgs, MeasureArgs, OutputArgs, ReplayArgs, ResourceDiffArgs, SelectArgs, ToolArgs, TuneArgs,
-    VariantArgs,
-};
+pub use args::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
 
 mod args;
 pub mod verbs;
@@ -41,114 +37,29 @@ const EXIT_CODES: &str = "Exit codes: 0 pass; 1 a gate failed or no variant surv
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Create a package with a kernel, ready to gate and autotune
-    New {
-        /// Its folder, new or empty, which gives it its name
-        path: PathBuf,
-        /// Which kernel to start from
-        #[arg(long, default_value = "c")]
-        template: Template,
-    },
+    New(verbs::new::Args),
     /// Check the table and print the search space, without compiling
-    Check {
-        #[command(flatten)]
-        select: SelectArgs,
-    },
+    Check(SelectArgs),
     /// Compile variants and judge their resources (gate 1); needs no device
-    Build {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        variant: VariantArgs,
-        /// Every valid variant; fails only if none passes
-        #[arg(long, conflicts_with = "variant")]
-        all: bool,
-        #[command(flatten)]
-        diff: ResourceDiffArgs,
-    },
+    Build(verbs::build::Args),
     /// Run one variant through the gates: resources, correctness, performance
-    Gate {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        candidate: CandidateArgs,
-        #[command(flatten)]
-        measure: MeasureArgs,
-    },
+    Gate(verbs::gate::Args),
     /// Measure one variant side by side with the default and the baselines
-    Bench {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        candidate: CandidateArgs,
-        #[command(flatten)]
-        measure: MeasureArgs,
-        /// Keep the result in a file, for `compare`
-        #[arg(long, value_name = "FILE")]
-        save: Option<PathBuf>,
-    },
+    Bench(verbs::bench::Args),
     /// Say what limits one variant: hardware counters, the roofline, and what to try next
-    Profile {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        candidate: CandidateArgs,
-        #[command(flatten)]
-        measure: MeasureArgs,
-    },
+    Profile(verbs::profile::Args),
     /// Break a kernel in many ways and see which gate notices: what survives, the gates do not see
-    Audit {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        variant: VariantArgs,
-        #[command(flatten)]
-        measure: MeasureArgs,
-    },
+    Audit(verbs::audit::Args),
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
-    Compare {
-        /// What was measured before
-        old: PathBuf,
-        /// What was measured after
-        new: PathBuf,
-        #[command(flatten)]
-        limits: CompareArgs,
-    },
+    Compare(verbs::compare::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
-    Autotune {
-        #[command(flatten)]
-        select: SelectArgs,
-        #[command(flatten)]
-        tools: ToolArgs,
-        #[command(flatten)]
-        measure: MeasureArgs,
-        #[command(flatten)]
-        tune: TuneArgs,
-    },
+    Autotune(verbs::autotune::Args),
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
-    Replay {
-        /// Records, plain or gzipped
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        replay: ReplayArgs,
-    },
+    Replay(verbs::replay::Args),
     /// Run kernels for a driver on the other end of stdin and stdout
     Worker,
     /// Print a script that completes `cargo kbench`; load it after cargo's own
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
+    Completions(verbs::completions::Args),
 }
 
 /// Runs the command line and says how the process should end.
@@ -180,7 +91,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         };
         ctrlc::set_handler(handler).expect("the only handler of this process");
     }
-    let exit = match run(verb, output.output()) {
+    // A worker's stderr is kept by its driver for error reports.
+    let logging = if matches!(verb, Verb::Worker) { Ok(()) } else { report::log::start(output.verbose > 1) };
+    let exit = match logging.map_err(Into::into).and_then(|()| run(&verb, output.output())) {
         Ok(exit) => exit,
         Err(error) => {
             let exit = exit_of(&error);
@@ -196,34 +109,20 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn run(verb: Verb, output: Output) -> anyhow::Result<Exit> {
+fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
     match verb {
-        Verb::New { path, template } => verbs::new::run(&path, template, output),
-        Verb::Check { select } => verbs::check::run(&select, output),
-        Verb::Build { select, tools, variant, all, diff } => {
-            verbs::build::run(&select, &tools, &variant, all, &diff, output)
-        }
-        Verb::Gate { select, tools, candidate, measure } => {
-            verbs::gate::run(&select, &tools, &candidate, &measure, output)
-        }
-        Verb::Bench { select, tools, candidate, measure, save } => {
-            verbs::bench::run(&select, &tools, &candidate, &measure, save.as_deref(), output)
-        }
-        Verb::Profile { select, tools, candidate, measure } => {
-            verbs::profile::run(&select, &tools, &candidate, &measure, output)
-        }
-        Verb::Audit { select, tools, variant, measure } => {
-            verbs::audit::run(&select, &tools, &variant, &measure, output)
-        }
-        Verb::Compare { old, new, limits } => verbs::compare::run(&old, &new, &limits, output),
-        Verb::Autotune { select, tools, measure, tune } => {
-            verbs::autotune::run(&select, &tools, &measure, &tune, output)
-        }
-        Verb::Replay { files, replay } => verbs::replay::run(&files, &replay, output),
+        Verb::New(args) => verbs::new::run(args, output),
+        Verb::Check(select) => verbs::check::run(select, output),
+        Verb::Build(args) => verbs::build::run(args, output),
+        Verb::Gate(args) => verbs::gate::run(args, output),
+        Verb::Bench(args) => verbs::bench::run(args, output),
+        Verb::Profile(args) => verbs::profile::run(args, output),
+        Verb::Audit(args) => verbs::audit::run(args, output),
+        Verb::Compare(args) => verbs::compare::run(args, output),
+        Verb::Autotune(args) => verbs::autotune::run(args, output),
+        Verb::Replay(args) => verbs::replay::run(args, output),
         Verb::Worker => verbs::worker::run(),
-        Verb::Completions { shell } => {
-            Ok(verbs::completions::run(shell, Kbench::augment_args(clap::Command::default())))
-        }
+        Verb::Completions(args) => Ok(verbs::completions::run(args, Kbench::augment_args(clap::Command::default()))),
     }
 }
 

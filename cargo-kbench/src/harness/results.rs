@@ -32,7 +32,9 @@ impl Results {
 
     /// The evaluation with this key, and whether an earlier run measured it.
     pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
-        self.known.evaluation(key)
+        let found = self.known.evaluation(key);
+        tracing::debug!(key, "run cache {}", if found.is_some() { "hit" } else { "miss" });
+        found
     }
 
     /// Adds an evaluation that this run measured or recalled.

@@ -20,6 +20,7 @@ pub mod check;
 pub mod compare;
 pub mod gate;
 pub mod json;
+pub mod log;
 mod messages;
 pub mod objectives;
 pub mod output;

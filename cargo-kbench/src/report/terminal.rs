@@ -32,7 +32,7 @@ pub struct Terminal {
 impl Terminal {
     /// A reporter for this process's stderr.
     pub fn new(verbosity: Verbosity) -> Self {
-        let fancy = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal();
+        let fancy = verbosity > Verbosity::Quiet && !super::log::is_on() && std::io::stderr().is_terminal();
         let (rejected, warned) = (BTreeMap::new(), BTreeSet::new());
         Self { verbosity, bar: None, fancy, tuning: false, objective: "p50", compiling: false, rejected, warned }
     }

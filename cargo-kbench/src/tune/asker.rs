@@ -101,6 +101,7 @@ impl Asker<'_, '_> {
             self.pending += variants.len() as u64;
             let total = total(self.limits, &*self.strategy, self.evaluated + self.pending);
             for variant in &variants {
+                tracing::debug!(variant = %self.kernel.space.settings(variant), "strategy asks for a variant");
                 self.pipeline.want(variant);
             }
             for variant in variants {
@@ -144,6 +145,7 @@ impl Asker<'_, '_> {
         if let Some(objectives) = learned.objectives {
             self.strategy.measured(variant, objectives);
         }
+        tracing::debug!(variant = %self.kernel.space.settings(variant), outcome = ?learned.outcome, "strategy is told");
         self.strategy.tell(variant, learned.outcome);
         self.pending -= 1;
         self.evaluated += 1;

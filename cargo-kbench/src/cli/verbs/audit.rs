@@ -9,14 +9,26 @@ use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::Kernel;
 use crate::report::{self, Finding, Output};
 
+/// Arguments of `audit`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Which variant.
+    #[command(flatten)]
+    pub variant: VariantArgs,
+    /// What is overridden.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
 /// Runs the verb.
-pub fn run(
-    select: &SelectArgs,
-    tools: &ToolArgs,
-    variant_args: &VariantArgs,
-    measure: &MeasureArgs,
-    output: Output,
-) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { select, tools, variant: variant_args, measure } = args;
     let project = load(select)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();

@@ -4,24 +4,57 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
-use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, TuneArgs};
+use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Package, Project};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
-use crate::report::{self, Finding, Output, Verbosity, tuned};
+use crate::report::{self, Finding, Output, Verbosity};
 use crate::space::Variant;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, TuneOptions, per_shape};
 
+/// Arguments of `autotune`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// What is overridden.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// How to search.
+    #[command(flatten)]
+    pub tune: TuneArgs,
+}
+
+/// How to search.
+#[derive(Debug, Clone, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a flag
+pub struct TuneArgs {
+    /// Go on where an interrupted run ended
+    #[arg(long)]
+    pub resume: bool,
+    /// Tune every shape that is checked, and say how few variants serve all of them within 2 %
+    #[arg(long)]
+    pub per_shape: bool,
+    /// More elite.json to begin with variants of, before those of this project's own
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Do not begin with variants of earlier elites
+    #[arg(long, conflicts_with = "from")]
+    pub cold: bool,
+    /// Measure again what earlier runs measured
+    #[arg(long, conflicts_with = "resume")]
+    pub fresh: bool,
+}
+
 /// Runs the verb.
-pub fn run(
-    select: &SelectArgs,
-    tools: &ToolArgs,
-    measure: &MeasureArgs,
-    tune: &TuneArgs,
-    output: Output,
-) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { select, tools, measure, tune } = args;
     let project = load(select)?;
     // A file that cannot be added to is better known before the search than after it.
     EliteFile::check(&project.elite_path())?;
@@ -172,7 +205,7 @@ impl<'a> Tuning<'a> {
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
         self.output.show(&Finding::Tuned(&tuned, kernel, &path, self.flags));
-        self.output.status_from(Verbosity::Verbose, "Spent", tuned::spent(&tuned.spent));
+        self.output.status_from(Verbosity::Verbose, "Spent", report::tuned::spent(&tuned.spent));
         let seconds = tuned.seconds;
         self.output.status("Finished", format_args!("in {seconds:.1} s; journal in {}", journal.display()));
         // Only now: what was found is told, whether it can be kept or not.

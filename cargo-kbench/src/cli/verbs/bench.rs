@@ -1,6 +1,6 @@
 //! `cargo kbench bench`: one variant side by side with the default and the baselines.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
@@ -10,15 +10,29 @@ use crate::harness::{Harness, Opening};
 use crate::record::elite::EliteFile;
 use crate::report::{self, Finding, Output};
 
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Which variant.
+    #[command(flatten)]
+    pub candidate: CandidateArgs,
+    /// What is overridden.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Keep the result in a file, for `compare`
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+}
+
 /// Runs the verb.
-pub fn run(
-    select: &SelectArgs,
-    tools: &ToolArgs,
-    candidate: &CandidateArgs,
-    measure: &MeasureArgs,
-    save: Option<&Path>,
-    output: Output,
-) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { select, tools, candidate, measure, save } = args;
     let project = load(select)?;
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);
@@ -59,7 +73,7 @@ pub fn run(
         }
     }
     // A file without a number would only stand in the way of an older one.
-    if let Some(path) = save.filter(|_| !entries.is_empty()) {
+    if let Some(path) = save.as_deref().filter(|_| !entries.is_empty()) {
         BenchFile::new(entries).write(path)?;
         output.status("Saved", path.display());
     }

@@ -1,9 +1,11 @@
 //! `cargo kbench build`: compile, and gate 1; needs no device.
 
+use std::path::PathBuf;
+
 use anyhow::anyhow;
 
 use super::{Exit, compiler, fallback_arch, load, selected, setup, skip, variant};
-use crate::cli::{ResourceDiffArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::cli::{SelectArgs, ToolArgs, VariantArgs};
 use crate::compare::resource_diff::{Change, KernelUsage, ResourceDiff, ResourceFile};
 use crate::config::{Backend, Kernel, Package};
 use crate::harness::{Builder, Harness, Opening, RunError, Setup};
@@ -17,26 +19,43 @@ use crate::tune::build_all;
 /// Most variants that `--all` compiles: a day's work of a machine.
 const MOST: usize = 100_000;
 
+/// Arguments of `build`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Which variant.
+    #[command(flatten)]
+    pub variant: VariantArgs,
+    /// Every valid variant; fails only if none passes
+    #[arg(long, conflicts_with = "variant")]
+    pub all: bool,
+    /// Keep the resources of every variant in a file, to be committed
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub save: Option<PathBuf>,
+    /// Fail where a variant uses more than such a file says
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub against: Option<PathBuf>,
+}
+
 /// Runs the verb.
-pub fn run(
-    select: &SelectArgs,
-    tools: &ToolArgs,
-    variant_args: &VariantArgs,
-    all: bool,
-    diff: &ResourceDiffArgs,
-    output: Output,
-) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { select, tools, variant: variant_args, all, save, against } = args;
     let project = load(select)?;
     // A file that cannot be read is better known before a long build than after it.
-    let against = diff.against.as_deref().map(ResourceFile::read).transpose()?;
+    let against = against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
-    let anywhere = diff.save.is_some() || diff.against.is_some();
+    let anywhere = save.is_some() || against.is_some();
     let mut usages = Vec::new();
     let mut skipped = Vec::new();
     for (package, kernel) in selected(&project, select) {
-        let variants: Vec<Variant> = if all { every(kernel)? } else { vec![variant(kernel, variant_args)?] };
+        let variants: Vec<Variant> = if *all { every(kernel)? } else { vec![variant(kernel, variant_args)?] };
         let table = against.is_none() || output.verbosity() == Verbosity::Verbose;
         let setup = setup(&compiler, 0, &work_directory);
         match build(setup, package, kernel, &variants, table, anywhere, output) {
@@ -64,7 +83,7 @@ pub fn run(
         }
         exit = exit.max(tell(&old, &usages, output));
     }
-    if let Some(path) = &diff.save {
+    if let Some(path) = save {
         if skipped.is_empty() {
             ResourceFile::new(usages).write(path)?;
             output.status("Saved", path.display());

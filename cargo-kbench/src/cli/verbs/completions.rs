@@ -5,8 +5,16 @@ use clap_complete::Shell;
 use super::Exit;
 use crate::report::out;
 
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The shell
+    pub shell: Shell,
+}
+
 /// Runs the verb. `command` is that of the executable, without cargo.
-pub fn run(shell: Shell, command: clap::Command) -> Exit {
+pub fn run(args: &Args, command: clap::Command) -> Exit {
+    let Args { shell } = *args;
     // In bash the script for a name with a hyphen knows no flags of the verbs (clap_complete 4.6): it is made for another name.
     let name = if shell == Shell::Bash { "kbench" } else { "cargo-kbench" };
     let mut script = Vec::new();

@@ -48,11 +48,22 @@ impl Template {
     }
 }
 
+/// Arguments of `new`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Its folder, new or empty, which gives it its name
+    pub path: PathBuf,
+    /// Which kernel to start from
+    #[arg(long, default_value = "c")]
+    pub template: Template,
+}
+
 /// Runs the verb.
-pub fn run(path: &Path, template: Template, output: Output) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { path, template } = args;
     let here = std::env::current_dir()?;
     let target = folder(&here, path);
-    let written = create(&target, template)?;
+    let written = create(&target, *template)?;
     let joined = membership::join(&target)?;
     output.show(&Finding::Created(&written, joined.as_deref()));
     output.status("Created", format_args!("package `{}`", name_of(&target)));

@@ -12,14 +12,26 @@ use crate::record::elite::EliteFile;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Finding, Output};
 
+/// Arguments of `profile`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Which variant.
+    #[command(flatten)]
+    pub candidate: CandidateArgs,
+    /// What is overridden.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+}
+
 /// Runs the verb.
-pub fn run(
-    select: &SelectArgs,
-    tools: &ToolArgs,
-    candidate: &CandidateArgs,
-    measure: &MeasureArgs,
-    output: Output,
-) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let Args { select, tools, candidate, measure } = args;
     let project = load(select)?;
     let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
     let compiler = compiler(&project, tools);

@@ -3,15 +3,35 @@
 use std::path::PathBuf;
 
 use super::Exit;
-use crate::cli::ReplayArgs;
+use crate::config::StrategyName;
 use crate::replay::{self, Options, Recorded, Replayed, scores};
 use crate::report::{self, Finding, Output};
 
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Records, plain or gzipped
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The strategy
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub strategy: StrategyName,
+    /// Runs on each record, with the seeds 0, 1, …
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Evaluations a run
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget: u64,
+    /// A record whose three best each run begins with, as `autotune` does with those of elite.json
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
 /// Runs the verb.
-pub fn run(files: &[PathBuf], args: &ReplayArgs, output: Output) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget };
     // All are read first: a file that is no record is better known before the work than after it.
-    let records: Vec<Recorded> = files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
+    let records: Vec<Recorded> = args.files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
     let warm = args.from.as_deref().map(replay::read).transpose()?.map(|from| from.elite()).unwrap_or_default();
     let mut all: Vec<Replayed> = Vec::new();
     for mut recorded in records {

@@ -92,6 +92,7 @@ impl Worker {
             command.current_dir(directory);
         }
         let mut child = command.spawn()?;
+        tracing::debug!(pid = child.id(), ?command, "process started");
         let mut stdin = child.stdin.take().expect("piped");
         let (requests, lines) = mpsc::channel::<Vec<u8>>();
         std::thread::spawn(move || {
@@ -152,6 +153,25 @@ impl Worker {
 
     /// Waits for the answer. `deadline` gives the patience in a stage (`None`: before any).
     pub(crate) fn wait<E: DeserializeOwned>(
+        &mut self,
+        heard_in: fn(&E) -> Heard,
+        deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
+    ) -> Result<E, WaitError> {
+        let asked = Instant::now();
+        let answer = self.answer(heard_in, deadline);
+        let (pid, seconds, stage) = (self.child.id(), asked.elapsed().as_secs_f64(), self.stage);
+        match &answer {
+            Ok(_) => tracing::debug!(pid, seconds, "process answered"),
+            Err(WaitError::Interrupted) => tracing::debug!(pid, seconds, ?stage, "interrupted"),
+            Err(WaitError::Lost(failure)) => {
+                tracing::debug!(pid, seconds, ?stage, %failure, "process ended from outside");
+            }
+            Err(WaitError::Failure(failure)) => tracing::debug!(pid, seconds, ?stage, %failure, "process failed"),
+        }
+        answer
+    }
+
+    fn answer<E: DeserializeOwned>(
         &mut self,
         heard_in: fn(&E) -> Heard,
         deadline: &mut dyn FnMut(Option<Stage>) -> Duration,
@@ -302,6 +322,7 @@ pub(super) fn is_from_outside(failure: &Failure) -> bool {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
+        tracing::debug!(pid = self.child.id(), "process ended");
     }
 }
 
