@@ -27,7 +27,10 @@ pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, repor
         report.error(&node.place, format!("`{name}` is too small"), format!("expected {least} or more"));
     }
     match (kind, &mut node.item) {
-        (Kind::List(element) | Kind::OneOrMore(element) | Kind::ChoiceOrList(_, element), Item::List(nodes)) => {
+        (
+            Kind::List(element) | Kind::OneOrMore(element) | Kind::ChoiceOrList(_, element) | Kind::ListOr(element, _),
+            Item::List(nodes),
+        ) => {
             for node in nodes {
                 let place = node.place.clone();
                 check(node, element, name, &place, report);
@@ -44,7 +47,10 @@ pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, repor
                 near.clone_into(text);
             }
         }
-        (Kind::Within(keys) | Kind::TextOr(keys) | Kind::ChoiceOr(_, keys), Item::Table(table)) => {
+        (
+            Kind::Within(keys) | Kind::TextOr(keys) | Kind::ChoiceOr(_, keys) | Kind::ListOr(_, keys),
+            Item::Table(table),
+        ) => {
             check_table(table, keys, key, report);
         }
         (Kind::Map(_, kind), Item::Table(table)) => {
@@ -68,9 +74,11 @@ fn suits(kind: &Kind, item: &Item) -> bool {
             Item::Text(_),
         )
         | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
-        | (Kind::ToggleValue, Item::Integer(_) | Item::Bool(_) | Item::Text(_))
-        | (Kind::List(_) | Kind::OneOrMore(_) | Kind::ChoiceOrList(..), Item::List(_))
-        | (Kind::Within(_) | Kind::Map(..) | Kind::TextOr(_) | Kind::ChoiceOr(..), Item::Table(_)) => true,
+        | (Kind::ToggleValue, Item::Integer(_) | Item::Float(_) | Item::Bool(_) | Item::Text(_))
+        | (Kind::List(_) | Kind::OneOrMore(_) | Kind::ChoiceOrList(..) | Kind::ListOr(..), Item::List(_))
+        | (Kind::Within(_) | Kind::Map(..) | Kind::TextOr(_) | Kind::ChoiceOr(..) | Kind::ListOr(..), Item::Table(_)) => {
+            true
+        }
         (Kind::OneOrMore(element), item) => suits(element, item),
         _ => false,
     }
@@ -133,10 +141,11 @@ fn expected(kind: &Kind) -> &'static str {
         Kind::Number(_) => "a number",
         Kind::Text | Kind::Choice(..) => "a string",
         Kind::Expression => "an expression: a string or a number",
-        Kind::ToggleValue => "an integer, a boolean or a string",
+        Kind::ToggleValue => "an integer, a float, a boolean or a string",
         Kind::List(_) | Kind::OneOrMore(_) => "an array",
         Kind::Within(_) | Kind::Map(..) => "a table",
         Kind::TextOr(_) | Kind::ChoiceOr(..) => "a string or a table",
+        Kind::ListOr(..) => "an array or a range",
         Kind::ChoiceOrList(..) => "a string or an array",
         Kind::Any => "anything",
     }

@@ -20,7 +20,7 @@ pub(super) enum Kind {
     Choice(&'static [&'static str], &'static [&'static str]),
     /// A string, or a number that stands for itself.
     Expression,
-    /// An integer, a boolean or a string.
+    /// An integer, a float, a boolean or a string.
     ToggleValue,
     List(&'static Kind),
     /// One, or an array of them.
@@ -33,6 +33,8 @@ pub(super) enum Kind {
     TextOr(&'static Keys),
     /// One of these words, or a table with these keys.
     ChoiceOr(&'static [&'static str], &'static Keys),
+    /// An array, or a table with these keys.
+    ListOr(&'static Kind, &'static Keys),
     /// One of these words, or an array.
     ChoiceOrList(&'static [&'static str], &'static Kind),
     /// Belongs to a later version: any value.
@@ -71,7 +73,7 @@ impl Kind {
     /// The kind of the value under `key`, in a table of this kind.
     pub(super) fn of_entry(&self, key: &str) -> &Kind {
         match self {
-            Within(keys) | ChoiceOr(_, keys) => keys.get(key).map_or(&Any, |key| &key.kind),
+            Within(keys) | ChoiceOr(_, keys) | Kind::ListOr(_, keys) => keys.get(key).map_or(&Any, |key| &key.kind),
             Map(_, kind) => kind,
             _ => &Any,
         }
@@ -111,6 +113,7 @@ const DTYPE: Kind = Choice(
 const TEXTS: Kind = List(&Text);
 const ARGS: Kind = List(&Kind::TextOr(&ARG));
 const SIZES: Kind = OneOrMore(&Expression);
+const VALUES: Kind = Map("toggle", &Kind::ListOr(&ToggleValue, &RANGE));
 const DEFINES: Kind = Map("macro", &Expression);
 
 const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C compiler and this machine's CPU; \
@@ -125,6 +128,11 @@ const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
 const SHARED_DOC: &str = "Bytes of dynamic shared memory";
 const COOPERATIVE_DOC: &str = "Cooperative launch, for grid-wide synchronisation";
 const ARGS_DOC: &str = "Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols";
+
+const CONSTRAINTS_DOC: &str = "Expressions over toggles that must be true. Operators, from the weakest to the tightest, as in Python: \
+                               a if c else b; or; and; not; == != < <= > >= (they chain), in [a, b], not in; |; ^; &; << >>; \
+                               + -; * / // %; sign, !; **. / keeps fractions, // rounds down. Functions: ceil_div, min, max, \
+                               sqrt, abs, log2, is_power_of_two";
 
 /// A package's table: the kernels, and defaults of theirs.
 pub(super) static PACKAGE_KERNELS: Key =
@@ -238,14 +246,24 @@ static QUANTIZE: Keys = whole(
 static TOGGLES: Keys = keys(
     "toggles",
     &[
-        key("macro", Map("toggle", &List(&ToggleValue)), "Structure, swept first: macros and their values"),
-        key(
-            "micro",
-            Map("toggle", &List(&ToggleValue)),
-            "Details, swept for the best structures: macros and their values",
-        ),
+        key("macro", VALUES, "Structure, swept first: macros and their values, an array or a range"),
+        key("micro", VALUES, "Details, swept for the best structures: macros and their values, an array or a range"),
         key("default", Map("toggle", &ToggleValue), "The default variant; by default the first value of each toggle"),
-        key("constraints", TEXTS, "Expressions over toggles that must be true"),
+        key("constraints", TEXTS, CONSTRAINTS_DOC),
+    ],
+);
+
+static RANGE: Keys = whole(
+    "a range",
+    &[
+        key("from", Integer(i64::MIN), "The first value"),
+        key("to", Integer(i64::MIN), "The greatest value that there may be; it is one if the steps end there"),
+        key("step", Integer(1), "Difference of neighbours; 1 by default"),
+        key(
+            "powers_of_two",
+            List(&Integer(1)),
+            "All powers of two from the first number to the second, in place of the rest",
+        ),
     ],
 );
 

@@ -41,7 +41,7 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Text => json!({ "type": "string" }),
         Kind::Choice(words, _) => json!({ "enum": words }),
         Kind::Expression => json!({ "type": ["string", "number"] }),
-        Kind::ToggleValue => json!({ "type": ["integer", "boolean", "string"] }),
+        Kind::ToggleValue => json!({ "type": ["number", "boolean", "string"] }),
         Kind::List(element) => json!({ "type": "array", "items": of_kind(element, definitions) }),
         Kind::OneOrMore(element) => {
             let element = of_kind(element, definitions);
@@ -53,6 +53,10 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         }
         Kind::ChoiceOr(words, keys) => json!({ "anyOf": [{ "enum": words }, reference(keys, definitions)] }),
         Kind::TextOr(keys) => json!({ "anyOf": [{ "type": "string" }, reference(keys, definitions)] }),
+        Kind::ListOr(element, keys) => {
+            let array = json!({ "type": "array", "items": of_kind(element, definitions) });
+            json!({ "anyOf": [array, reference(keys, definitions)] })
+        }
         Kind::ChoiceOrList(words, element) => {
             json!({ "anyOf": [{ "enum": words }, { "type": "array", "items": of_kind(element, definitions) }] })
         }

@@ -7,6 +7,7 @@ use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::CacheMode;
 
 use super::*;
+use crate::expr::Value;
 use crate::space::Layer;
 
 mod arbitrary;
@@ -108,6 +109,51 @@ fn a_minimal_table_has_sensible_defaults() {
     assert_eq!(kernel.timing, Timing::default());
     assert_eq!((kernel.search.elite, kernel.search.evaluations), (3, None));
     assert_eq!(kernel.space.label(&kernel.space.default), "TILE=64");
+}
+
+/// The values that a toggle of the minimal table has, as the table says them.
+fn values(text: &str) -> Vec<Value> {
+    let fixture = Fixture::new(&MINIMAL.replace("[64, 128]", text));
+    let (project, diagnostics) = fixture.load().unwrap();
+    assert!(diagnostics.is_empty(), "{text}");
+    project.packages[0].kernels[0].space.toggles[0].values.clone()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_range_is_the_list_of_its_values(from in 1..200i64, steps in 0..8i64, step in 1..100i64, beyond in 0..100i64) {
+        let list: Vec<i64> = (0..=steps).map(|at| from + at * step).collect();
+        let to = from + steps * step + beyond.min(step - 1);
+        let range = format!("{{ from = {from}, to = {to}, step = {step} }}");
+        proptest::prop_assert_eq!(values(&range), values(&format!("{list:?}")));
+    }
+
+    #[test]
+    fn a_range_of_powers_of_two_is_their_list(first in 1..100i64, more in 0..5000i64) {
+        let powers: Vec<i64> = (0..20).map(|exponent| 1 << exponent).filter(|power| (first..=first + more).contains(power)).collect();
+        if !powers.is_empty() {
+            let range = format!("{{ powers_of_two = [{first}, {}] }}", first + more);
+            proptest::prop_assert_eq!(values(&range), values(&format!("{powers:?}")));
+        }
+    }
+}
+
+#[test]
+fn values_are_floats_and_ranges_too() {
+    let ints = |values: &[i64]| values.iter().copied().map(Value::Int).collect::<Vec<_>>();
+    assert_eq!(values("{ from = 32, to = 100, step = 32 }"), ints(&[32, 64, 96]));
+    assert_eq!(values("{ from = 3, to = 5 }"), ints(&[3, 4, 5]));
+    assert_eq!(values("{ powers_of_two = [1, 64] }"), ints(&[1, 2, 4, 8, 16, 32, 64]));
+    assert_eq!(values("[1, 1.5]"), [Value::Int(1), Value::Float(1.5)]);
+    let fixture = Fixture::new(&MINIMAL.replace("[64, 128] }", "[1, 0.5] }, default = { TILE = 0.5 }"));
+    let (project, _) = fixture.load().unwrap();
+    let space = &project.packages[0].kernels[0].space;
+    assert_eq!(space.defines(&space.default), [("TILE".to_owned(), "0.5".to_owned())]);
+    assert_eq!(space.parse("TILE=0.5").unwrap(), space.default);
+    let settings = serde_json::to_string(&space.settings(&space.default)).unwrap();
+    assert_eq!(space.variant(&serde_json::from_str(&settings).unwrap()).unwrap(), space.default);
 }
 
 #[test]

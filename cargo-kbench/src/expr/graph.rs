@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
-use super::machine::{self, Function, Op, Operand};
-pub(crate) use super::machine::{Arithmetic, Comparison};
+use super::arithmetic::{self, Function};
+pub(crate) use super::arithmetic::{Arithmetic, Comparison};
+use super::machine::{Op, Operand};
 use super::{Expr, Value};
 
 /// A partial result. Booleans are 1 and 0: no operator tells them apart.
@@ -49,6 +50,15 @@ impl Scalar {
         }
     }
 
+    /// The value that a condition selects.
+    pub(crate) fn select(self, a: Scalar, b: Scalar) -> Scalar {
+        match self.truth() {
+            Some(true) => a,
+            Some(false) => b,
+            None => Scalar::Error,
+        }
+    }
+
     fn of_truth(truth: Option<bool>) -> Self {
         truth.map_or(Scalar::Error, Scalar::from)
     }
@@ -65,7 +75,7 @@ pub(crate) enum Unary {
     Negate,
     Plus,
     Not,
-    Sqrt,
+    Call(Function),
 }
 
 impl Unary {
@@ -75,8 +85,8 @@ impl Unary {
         }
         let Some(operand) = a.operand() else { return Scalar::Error };
         match self {
-            Unary::Negate => Scalar::of(&machine::negate(operand)),
-            Unary::Sqrt => Scalar::of(&machine::call(Function::Sqrt, &[operand])),
+            Unary::Negate => Scalar::of(&arithmetic::negate(operand)),
+            Unary::Call(function) => Scalar::of(&arithmetic::call(function, &[operand])),
             Unary::Plus | Unary::Not => a,
         }
     }
@@ -101,16 +111,16 @@ impl Binary {
                 None => Scalar::Error,
             },
             Binary::Compare(operator) => match (a, b) {
-                (Scalar::Int(a), Scalar::Int(b)) => machine::ordered(operator, a.cmp(&b)).into(),
+                (Scalar::Int(a), Scalar::Int(b)) => arithmetic::ordered(operator, a.cmp(&b)).into(),
                 (Scalar::Str(a), Scalar::Str(b)) => match operator {
                     Comparison::Equal => (a == b).into(),
                     Comparison::NotEqual => (a != b).into(),
                     _ => Scalar::Error,
                 },
-                _ => Self::numbers(a, b, |a, b| machine::compare(operator, a, b).map(Operand::Bool)),
+                _ => Self::numbers(a, b, |a, b| arithmetic::compare(operator, a, b).map(Operand::Bool)),
             },
-            Binary::Arithmetic(operator) => Self::numbers(a, b, |a, b| machine::arithmetic(operator, a, b)),
-            Binary::Call(function) => Self::numbers(a, b, |a, b| machine::call(function, &[a, b])),
+            Binary::Arithmetic(operator) => Self::numbers(a, b, |a, b| arithmetic::apply(operator, a, b)),
+            Binary::Call(function) => Self::numbers(a, b, |a, b| arithmetic::call(function, &[a, b])),
         }
     }
 
@@ -137,17 +147,20 @@ pub(crate) enum Node {
     Variable(u32),
     Unary(Unary, NodeId),
     Binary(Binary, NodeId, NodeId),
+    /// A condition, the value where it is true, and the one where it is false.
+    Select(NodeId, NodeId, NodeId),
 }
 
 impl Node {
     /// The nodes right below.
     pub(crate) fn children(self) -> impl Iterator<Item = NodeId> {
-        let (a, b) = match self {
-            Node::Constant(_) | Node::Variable(_) => (None, None),
-            Node::Unary(_, a) => (Some(a), None),
-            Node::Binary(_, a, b) => (Some(a), Some(b)),
+        let children = match self {
+            Node::Constant(_) | Node::Variable(_) => [None, None, None],
+            Node::Unary(_, a) => [Some(a), None, None],
+            Node::Binary(_, a, b) => [Some(a), Some(b), None],
+            Node::Select(condition, a, b) => [Some(condition), Some(a), Some(b)],
         };
-        a.into_iter().chain(b)
+        children.into_iter().flatten()
     }
 }
 
@@ -157,6 +170,13 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     known: HashMap<Node, NodeId>,
     strings: HashMap<String, u32>,
+}
+
+/// A conditional that waits for its alternative, which ends before this instruction.
+struct Conditional {
+    end: usize,
+    condition: NodeId,
+    value: NodeId,
 }
 
 /// A left side that waits for the rest of its `and`, `or` or chain of comparisons, which ends before this instruction.
@@ -196,6 +216,12 @@ impl Graph {
                 (Binary::Or, Some(a), None) if a.truth() != Some(false) => Some(operator.apply(a, Scalar::Error)),
                 _ => None,
             },
+            Node::Select(condition, a, b) => match constant(condition).map(Scalar::truth) {
+                Some(Some(true)) => return a,
+                Some(Some(false)) => return b,
+                Some(None) => Some(Scalar::Error),
+                None => None,
+            },
             Node::Constant(_) | Node::Variable(_) => None,
         };
         let node = folded.map_or(node, Node::Constant);
@@ -210,9 +236,11 @@ impl Graph {
         let names: Vec<NodeId> = expr.names().into_iter().map(|text| self.add(name(text))).collect();
         let mut stack: Vec<NodeId> = Vec::new();
         let mut open: Vec<Open> = Vec::new();
+        let mut conditions: Vec<NodeId> = Vec::new();
+        let mut conditionals: Vec<Conditional> = Vec::new();
         for (at, op) in expr.program.ops.iter().enumerate() {
             let mut pop = || stack.pop().expect("the parser balances operands");
-            let node = match op {
+            let mut node = match op {
                 Op::Int(int) => self.add(Node::Constant(Scalar::Int(*int))),
                 Op::Float(float) => self.add(Node::Constant(Scalar::Float(float.to_bits()))),
                 Op::Bool(bool) => self.add(Node::Constant((*bool).into())),
@@ -228,7 +256,7 @@ impl Graph {
                     let right = pop();
                     self.add(Node::Binary(Binary::Arithmetic(*operator), pop(), right))
                 }
-                Op::Call(Function::Sqrt, _) => self.add(Node::Unary(Unary::Sqrt, pop())),
+                Op::Call(function, 1) => self.add(Node::Unary(Unary::Call(*function), pop())),
                 Op::Call(function, count) => {
                     let mut arguments: Vec<NodeId> = (0..*count).map(|_| pop()).collect();
                     let first = arguments.pop().expect("at least one argument");
@@ -236,6 +264,29 @@ impl Graph {
                         .into_iter()
                         .rev()
                         .fold(first, |left, right| self.add(Node::Binary(Binary::Call(*function), left, right)))
+                }
+                // All elements are compared, as the machine does: `|` evaluates both sides.
+                Op::Member(count) => {
+                    let elements: Vec<NodeId> = (0..*count).map(|_| pop()).collect();
+                    let value = pop();
+                    let equal = |graph: &mut Self, element| {
+                        graph.add(Node::Binary(Binary::Compare(Comparison::Equal), value, element))
+                    };
+                    let mut elements = elements.into_iter().rev();
+                    let first = equal(self, elements.next().expect("at least one element"));
+                    elements.fold(first, |found, element| {
+                        let element = equal(self, element);
+                        self.add(Node::Binary(Binary::Arithmetic(Arithmetic::BitOr), found, element))
+                    })
+                }
+                Op::Branch(_) => {
+                    conditions.push(pop());
+                    continue;
+                }
+                Op::Jump(end) => {
+                    let condition = conditions.pop().expect("a conditional begins with its condition");
+                    conditionals.push(Conditional { end: *end, condition, value: pop() });
+                    continue;
                 }
                 Op::JumpIfFalse(end) => {
                     open.push(Open { end: *end, operator: Binary::And, left: pop() });
@@ -258,6 +309,9 @@ impl Graph {
                 }
                 Op::Truth => self.close(&mut open, at + 1, pop()),
             };
+            while let Some(part) = conditionals.pop_if(|part| part.end == at + 1) {
+                node = self.add(Node::Select(part.condition, part.value, node));
+            }
             stack.push(node);
         }
         stack.pop().expect("an expression has a value")

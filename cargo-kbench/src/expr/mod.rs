@@ -1,19 +1,28 @@
-//! Expressions of the table: integer and float arithmetic, comparisons, `and` `or` `not`, `ceil_div` `min` `max` `sqrt`.
+//! Expressions of the table: arithmetic, bit operations, comparisons, `in`, `and` `or` `not`, conditionals and functions.
 //!
-//! The rules are Python's where C and Python differ, since that is what existing search spaces are written in:
+//! Precedence, from the weakest to the tightest, is Python's: `a if c else b`; `or`; `and`; `not`; comparisons and `in`; `|`; `^`;
+//! `&`; `<<` `>>`; `+` `-`; `*` `/` `//` `%`; a sign or `!`; `**`. The rules, where C and Python differ, are Python's too, since
+//! that is what existing search spaces are written in:
 //!
+//! - `a & b == c` is `(a & b) == c`; in C it is `a & (b == c)`.
 //! - `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
 //!   remainder is ever lost silently; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
-//! - Comparisons chain: `32 <= X * Y <= 1024`.
+//! - `-2 ** 2` is -4, and `2 ** 3 ** 2` is `2 ** 9`. A negative exponent gives a float.
+//! - Comparisons chain: `32 <= X * Y <= 1024`. `x in [1, 2]` and `x not in (1, 2)` do not.
 //! - `not` binds more weakly than comparisons, `!` more tightly than arithmetic, as in the language each is from.
-//! - `and` and `or` are true or false, and do not evaluate their right side where the left decides.
-//! - Integers are `i64` and checked; a float that would be infinite is an overflow; there is no NaN.
+//! - `and` and `or` are true or false, and do not evaluate their right side where the left decides; a conditional evaluates
+//!   the value that it selects and not the other.
+//! - Bit operations are on integers in two's complement; `>>` keeps the sign, and a count beyond the last bit is valid.
+//! - `log2` of a power of two is an integer.
+//! - Integers are `i64` and checked: a `<<` or `**` whose result does not fit is an overflow. A float that would be infinite is
+//!   an overflow too; there is no NaN.
 
 use std::fmt;
 use std::ops::Range;
 
 use machine::{Bytecode, Operand};
 
+mod arithmetic;
 pub(crate) mod graph;
 mod machine;
 pub(crate) mod parse;

@@ -9,13 +9,30 @@ use winnow::stream::{LocatingSlice, Location as _};
 use winnow::token::{any, none_of, one_of, take_while};
 
 use super::ParseError;
-use super::machine::{Arithmetic, Bytecode, Comparison, Function, Op};
+use super::arithmetic::{Arithmetic, Comparison, Function};
+use super::machine::{Bytecode, Op};
 
 /// How deep parentheses, calls and unary operators may nest; the parser recurses that far.
 const MAX_DEPTH: usize = 64;
 
-/// Names that are not free for dimensions and toggles.
-pub(crate) const RESERVED: [&str; 9] = ["and", "or", "not", "true", "false", "ceil_div", "min", "max", "sqrt"];
+/// Words that are no names.
+const WORDS: [&str; 8] = ["and", "or", "not", "in", "if", "else", "true", "false"];
+
+/// The functions, with the least and the most arguments of each.
+const FUNCTIONS: [(&str, Function, usize, usize); 7] = [
+    ("ceil_div", Function::CeilDiv, 2, 2),
+    ("min", Function::Min, 2, usize::MAX),
+    ("max", Function::Max, 2, usize::MAX),
+    ("sqrt", Function::Sqrt, 1, 1),
+    ("abs", Function::Abs, 1, 1),
+    ("log2", Function::Log2, 1, 1),
+    ("is_power_of_two", Function::IsPowerOfTwo, 1, 1),
+];
+
+/// Whether a name is not free for dimensions and toggles.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    WORDS.contains(&name) || FUNCTIONS.iter().any(|(function, ..)| *function == name)
+}
 
 pub(super) fn parse(text: &str) -> Result<Bytecode, ParseError> {
     let mut parser =
@@ -23,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Bytecode, ParseError> {
     if parser.tokens.is_empty() {
         return Err(ParseError { message: "an empty expression".to_owned(), range: 0..text.len() });
     }
-    parser.or()?;
+    parser.conditional()?;
     match parser.tokens.get(parser.at) {
         None => Ok(parser.program),
         Some((token, range)) => Err(ParseError {
@@ -75,6 +92,7 @@ fn tokenize(text: &str) -> Result<Vec<(Token<'_>, Range<usize>)>, ParseError> {
                 let (message, end) = match first {
                     '\'' | '"' => ("a string without its closing quote".to_owned(), text.len()),
                     '=' => ("unexpected `=`; equality is `==`".to_owned(), start + 1),
+                    '?' => ("unexpected `?`; a conditional is `a if condition else b`".to_owned(), start + 1),
                     other => (format!("unexpected `{}`", other.escape_debug()), start + other.len_utf8()),
                 };
                 return Err(ParseError { message, range: start..end });
@@ -112,9 +130,10 @@ fn string(input: &mut Input<'_>) -> Lexed<String> {
 }
 
 fn symbol<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
-    let two = alt(("//", "==", "!=", "<=", ">=", "&&", "||"));
-    let one = one_of(['+', '-', '*', '/', '%', '<', '>', '!', '(', ')', ',']).take();
-    alt((two, one)).map(|symbol| Some(Token::Symbol(symbol))).parse_next(input)
+    let doubled = alt(("//", "**", "<<", ">>", "&&", "||"));
+    let comparison = alt(("==", "!=", "<=", ">="));
+    let one = one_of(['+', '-', '*', '/', '%', '&', '|', '^', '<', '>', '!', '(', ')', '[', ']', ',']).take();
+    alt((doubled, comparison, one)).map(|symbol| Some(Token::Symbol(symbol))).parse_next(input)
 }
 
 /// Emits code while it descends; each method returns where the text of its part starts.
@@ -130,6 +149,50 @@ struct Compiler<'t> {
 type Parsed = Result<usize, ParseError>;
 
 impl<'t> Compiler<'t> {
+    /// `a if condition else b`.
+    fn conditional(&mut self) -> Parsed {
+        let value = self.program.ops.len();
+        let start = self.or()?;
+        if self.take_any(&["if"]).is_none() {
+            return Ok(start);
+        }
+        let condition = self.program.ops.len();
+        let condition_start = self.or()?;
+        let branch = self.condition_first(value, condition, condition_start);
+        self.expect("else")?;
+        let jump = self.emit(Op::Jump(usize::MAX), start);
+        self.program.ops[branch] = Op::Branch(jump + 1);
+        self.nested(Self::conditional)?;
+        self.program.ops[jump] = Op::Jump(self.program.ops.len());
+        Ok(start)
+    }
+
+    /// Puts the instructions of a condition, the last ones, before those of the value that it follows in the text, with a branch
+    /// between them; returns where that is.
+    fn condition_first(&mut self, value: usize, condition: usize, condition_start: usize) -> usize {
+        self.emit(Op::Branch(usize::MAX), condition_start);
+        let Bytecode { ops, ranges, .. } = &mut self.program;
+        let (before, after) = (condition - value, ops.len() - condition);
+        ops[value..].rotate_left(before);
+        ranges[value..].rotate_left(before);
+        let branch = value + after - 1;
+        let jumps = |ops: &mut [Op], moved: &dyn Fn(usize) -> usize| {
+            for op in ops {
+                match op {
+                    Op::Chain(_, end)
+                    | Op::JumpIfFalse(end)
+                    | Op::JumpIfTrue(end)
+                    | Op::Branch(end)
+                    | Op::Jump(end) => *end = moved(*end),
+                    _ => {}
+                }
+            }
+        };
+        jumps(&mut ops[value..branch], &|end| end - before);
+        jumps(&mut ops[branch + 1..], &|end| end + after);
+        branch
+    }
+
     fn or(&mut self) -> Parsed {
         self.logical(&["or", "||"], Op::JumpIfTrue, |parser| parser.logical(&["and", "&&"], Op::JumpIfFalse, Self::not))
     }
@@ -159,11 +222,19 @@ impl<'t> Compiler<'t> {
     }
 
     fn comparison(&mut self) -> Parsed {
-        let start = self.sum()?;
+        let start = self.bit_or()?;
+        if let Some(negated) = self.take_in() {
+            let count = self.list()?;
+            self.emit(Op::Member(count), start);
+            if negated {
+                self.emit(Op::Not, start);
+            }
+            return Ok(start);
+        }
         let Some(mut operator) = self.take_comparison() else { return Ok(start) };
         let mut chained = Vec::new();
         loop {
-            self.sum()?;
+            self.bit_or()?;
             let Some(next) = self.take_comparison() else { break };
             chained.push((self.emit_ending(Op::Compare(operator), start, self.at - 1), operator));
             operator = next;
@@ -189,6 +260,58 @@ impl<'t> Compiler<'t> {
         };
         self.at += 1;
         Some(operator)
+    }
+
+    /// Takes `in`, or `not in`: whether it is negated.
+    fn take_in(&mut self) -> Option<bool> {
+        let negated = matches!(self.tokens.get(self.at), Some((Token::Name("not"), _)));
+        match self.tokens.get(self.at + usize::from(negated)) {
+            Some((Token::Name("in"), _)) => self.at += 1 + usize::from(negated),
+            _ => return None,
+        }
+        Some(negated)
+    }
+
+    /// What follows `in`, `[1, 2]` or `(1, 2)`; returns how many elements it has.
+    fn list(&mut self) -> Result<usize, ParseError> {
+        let closing = if self.take_any(&["("]).is_some() {
+            ")"
+        } else {
+            self.expect("[")?;
+            "]"
+        };
+        let count = self.elements(closing)?;
+        self.expect(closing)?;
+        Ok(count)
+    }
+
+    /// One value or more with commas between, and perhaps one at the end; returns how many.
+    fn elements(&mut self, closing: &str) -> Result<usize, ParseError> {
+        let mut count = 0;
+        loop {
+            self.nested(Self::conditional)?;
+            count += 1;
+            if self.take_any(&[","]).is_none() || self.is_next(closing) {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn bit_or(&mut self) -> Parsed {
+        self.binary(&[("|", Arithmetic::BitOr)], Self::bit_xor)
+    }
+
+    fn bit_xor(&mut self) -> Parsed {
+        self.binary(&[("^", Arithmetic::BitXor)], Self::bit_and)
+    }
+
+    fn bit_and(&mut self) -> Parsed {
+        self.binary(&[("&", Arithmetic::BitAnd)], Self::shift)
+    }
+
+    fn shift(&mut self) -> Parsed {
+        let operators = [("<<", Arithmetic::ShiftLeft), (">>", Arithmetic::ShiftRight)];
+        self.binary(&operators, Self::sum)
     }
 
     fn sum(&mut self) -> Parsed {
@@ -223,7 +346,17 @@ impl<'t> Compiler<'t> {
                 return Ok(start);
             }
         }
-        self.primary()
+        self.power()
+    }
+
+    /// Binds more tightly than a sign before it, and more weakly than one after it.
+    fn power(&mut self) -> Parsed {
+        let start = self.primary()?;
+        if self.take_any(&["**"]).is_some() {
+            self.nested(Self::unary)?;
+            self.emit(Op::Arithmetic(Arithmetic::Power), start);
+        }
+        Ok(start)
     }
 
     fn primary(&mut self) -> Parsed {
@@ -239,7 +372,7 @@ impl<'t> Compiler<'t> {
             Token::Name("true") => self.emit(Op::Bool(true), start),
             Token::Name("false") => self.emit(Op::Bool(false), start),
             Token::Symbol("(") => {
-                self.nested(Self::or)?;
+                self.nested(Self::conditional)?;
                 self.expect(")")?;
                 return Ok(start);
             }
@@ -247,7 +380,7 @@ impl<'t> Compiler<'t> {
                 self.call(name, range)?;
                 return Ok(start);
             }
-            Token::Name(name) if !RESERVED.contains(&name) => {
+            Token::Name(name) if !is_reserved(name) => {
                 let index = self.name(name, range);
                 self.emit(Op::Name(index), start)
             }
@@ -260,26 +393,13 @@ impl<'t> Compiler<'t> {
 
     /// The arguments of a call, after its opening parenthesis.
     fn call(&mut self, name: &'t str, range: Range<usize>) -> Result<(), ParseError> {
-        let (function, most) = match name {
-            "ceil_div" => (Function::CeilDiv, 2),
-            "sqrt" => (Function::Sqrt, 1),
-            "min" => (Function::Min, usize::MAX),
-            "max" => (Function::Max, usize::MAX),
-            _ => {
-                let message = format!("no function `{name}`; there are ceil_div, min, max and sqrt");
-                return Err(ParseError { message, range });
-            }
+        let Some(&(_, function, least, most)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
+            let known: Vec<&str> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
+            let message = format!("no function `{name}`; there are {}", crate::text::list(&known));
+            return Err(ParseError { message, range });
         };
-        let mut count = 0;
-        loop {
-            self.nested(Self::or)?;
-            count += 1;
-            if self.take_any(&[","]).is_none() {
-                break;
-            }
-        }
+        let count = self.elements(")")?;
         self.expect(")")?;
-        let least = most.min(2);
         if !(least..=most).contains(&count) {
             let message = match (least, most) {
                 (1, _) => format!("`{name}` takes one argument, not {count}"),
@@ -320,6 +440,10 @@ impl<'t> Compiler<'t> {
             }
             _ => None,
         }
+    }
+
+    fn is_next(&self, symbol: &str) -> bool {
+        matches!(self.tokens.get(self.at), Some((Token::Symbol(text), _)) if *text == symbol)
     }
 
     fn expect(&mut self, symbol: &str) -> Result<(), ParseError> {

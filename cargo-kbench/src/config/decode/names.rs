@@ -2,7 +2,7 @@
 
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::Node;
-use crate::expr::parse::RESERVED;
+use crate::expr::parse::is_reserved;
 use crate::text::did_you_mean;
 
 /// The name that stands for the device's multiprocessors in `grid`.
@@ -53,7 +53,7 @@ pub(super) fn check_variable(name: &str, place: &Place, report: &Report) {
     if !is_identifier(name) {
         let message = format!("`{name}` cannot be a name in expressions");
         report.error(place, message, "use letters, digits and `_`, no digit first");
-    } else if RESERVED.contains(&name) || name == SM_COUNT {
+    } else if is_reserved(name) || name == SM_COUNT {
         report.error(place, format!("`{name}` means something else in expressions"), "choose another name");
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
         }
     }
     // A toggle with a value that could not be read may have what the rest asks for.
-    let unread = |entry: &Entry| entry.node.elements().iter().any(|node| value(node).is_none());
+    let unread = |entry: &Entry| match &entry.node.item {
+        Item::List(nodes) => nodes.iter().any(|node| value(node).is_none()),
+        _ => false,
+    };
     if report.errors() > before || LAYERS.iter().flat_map(|layer| entries(table, *layer)).any(unread) {
         return None;
     }
@@ -57,13 +60,20 @@ fn toggles_mistyped(space: &Space) -> bool {
     space.toggles.iter().any(|toggle| toggle.values.is_empty())
 }
 
+/// The most values of a toggle: a [`Variant`] has an index of 16 bits for each.
+const MOST_VALUES: usize = u16::MAX as usize;
+
 fn values(entry: &Entry, report: &Report) -> Vec<Value> {
-    let Item::List(nodes) = &entry.node.item else { return Vec::new() };
+    let nodes = match &entry.node.item {
+        Item::List(nodes) => nodes,
+        Item::Table(table) => return range(entry, table, report),
+        _ => return Vec::new(),
+    };
     if nodes.is_empty() {
         report.error(&entry.node.place, format!("toggle `{}` has no values", entry.key), "expected one value or more");
     }
-    if nodes.len() > usize::from(u16::MAX) {
-        report.error(&entry.node.place, format!("toggle `{}` has more than {} values", entry.key, u16::MAX), "");
+    if nodes.len() > MOST_VALUES {
+        too_many(entry, report);
     }
     let mut values: Vec<(Value, String)> = Vec::new();
     for node in nodes {
@@ -82,10 +92,62 @@ fn values(entry: &Entry, report: &Report) -> Vec<Value> {
     values.into_iter().map(|(value, _)| value).collect()
 }
 
+fn too_many(entry: &Entry, report: &Report) {
+    report.error(&entry.node.place, format!("toggle `{}` has more than {MOST_VALUES} values", entry.key), "");
+}
+
+/// The values of `{ from = 32, to = 1024, step = 32 }` or `{ powers_of_two = [1, 64] }`; both ends are among them.
+fn range(entry: &Entry, table: &Table, report: &Report) -> Vec<Value> {
+    let place = &entry.node.place;
+    let integer = |node: &Node| match node.item {
+        Item::Integer(int) => Some(int),
+        _ => None,
+    };
+    let none = || {
+        report.error(place, format!("toggle `{}` has no values", entry.key), "no value is in this range");
+        Vec::new()
+    };
+    if let Some(powers) = table.get("powers_of_two") {
+        if let Some(other) = table.entries.iter().find(|entry| entry.key != "powers_of_two") {
+            let message = format!("`powers_of_two` and `{}` exclude each other", other.key);
+            report.error(&other.key_place, message, "");
+        }
+        let Item::List(ends) = &powers.item else { return Vec::new() };
+        let [first, last] = ends.as_slice() else {
+            report.error(&powers.place, "`powers_of_two` must be the least and the greatest value", "as in [1, 64]");
+            return Vec::new();
+        };
+        let Some((first, last)) = integer(first).zip(integer(last)) else { return Vec::new() };
+        let powers = (0..i64::BITS - 1).map(|exponent| 1_i64 << exponent);
+        let values: Vec<Value> = powers.filter(|power| (first..=last).contains(power)).map(Value::Int).collect();
+        return if values.is_empty() { none() } else { values };
+    }
+    for key in ["from", "to"] {
+        if table.get(key).is_none() {
+            report.error(place, format!("a range needs `{key}`"), "or `powers_of_two`");
+        }
+    }
+    let ends = table.get("from").and_then(integer).zip(table.get("to").and_then(integer));
+    let step = table.get("step").map_or(Some(1), integer).filter(|&step| step > 0);
+    let Some(((from, to), step)) = ends.zip(step) else { return Vec::new() };
+    if from > to {
+        return none();
+    }
+    // The difference of two i64 may not fit one.
+    if from.abs_diff(to) / step.unsigned_abs() >= MOST_VALUES as u64 {
+        too_many(entry, report);
+        return Vec::new();
+    }
+    std::iter::successors(Some(from), |value| value.checked_add(step).filter(|&next| next <= to))
+        .map(Value::Int)
+        .collect()
+}
+
 /// The value of a toggle.
 fn value(node: &Node) -> Option<Value> {
     match &node.item {
         Item::Integer(int) => Some(Value::Int(*int)),
+        Item::Float(float) => Some(Value::Float(*float)),
         Item::Bool(bool) => Some(Value::Bool(*bool)),
         Item::Text(text) => Some(Value::Str(text.clone())),
         _ => None,

@@ -382,12 +382,12 @@ fn types() {
     10 | args = 1 #"x", "y", { scalar = "i32", value = "N" }]
        |        ^ this is an integer
     "#);
-    insta::assert_snapshot!(changed("[64, 128]", "[64, 1.5]"), @r#"
-    error: `TILE` must be an integer, a boolean or a string
+    insta::assert_snapshot!(changed("[64, 128]", "[64, [1]]"), @r#"
+    error: `TILE` must be an integer, a float, a boolean or a string
       --> Cargo.toml:13:35
        |
-    13 | toggles = { macro = { TILE = [64, 1.5] } }
-       |                                   ^^^ this is a float
+    13 | toggles = { macro = { TILE = [64, [1]] } }
+       |                                   ^^^ this is an array
     "#);
     insta::assert_snapshot!(changed("dtype = \"f32\"", "dtype = \"f23\""), @r#"
     error: `f23` is no value of `dtype`
@@ -562,6 +562,81 @@ fn expressions() {
       |        ^^^^^^^^^^^^ neither a dimension nor a toggle
       |
       = help: there are `N`, `TILE` and `SM_COUNT`
+    "#);
+}
+
+#[test]
+fn ranges() {
+    let toggle = |range: &str| changed("[64, 128]", range);
+    insta::assert_snapshot!(toggle("{ from = 8, to = 4 }"), @r#"
+    error: toggle `TILE` has no values
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = { from = 8, to = 4 } } }
+       |                              ^^^^^^^^^^^^^^^^^^^^ no value is in this range
+    "#);
+    insta::assert_snapshot!(toggle("{ from = 8 }"), @r#"
+    error: a range needs `to`
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = { from = 8 } } }
+       |                              ^^^^^^^^^^^^ or `powers_of_two`
+    "#);
+    insta::assert_snapshot!(toggle("{ from = 8, to = 64, step = 0 }"), @r#"
+    error: `step` is too small
+      --> Cargo.toml:13:58
+       |
+    13 | toggles = { macro = { TILE = { from = 8, to = 64, step = 0 } } }
+       |                                                          ^ expected 1 or more
+    "#);
+    insta::assert_snapshot!(toggle("{ from = 0, to = 65535 }"), @r#"
+    error: toggle `TILE` has more than 65535 values
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = { from = 0, to = 65535 } } }
+       |                              ^^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(toggle("{ from = 1, to = 4, stepp = 2 }"), @r#"
+    error: unknown key `stepp` in a range
+      --> Cargo.toml:13:50
+       |
+    13 | toggles = { macro = { TILE = { from = 1, to = 4, stepp = 2 } } }
+       |                                                  ^^^^^ did you mean `step`?
+    "#);
+    insta::assert_snapshot!(toggle("{ powers_of_two = [5, 7] }"), @r#"
+    error: toggle `TILE` has no values
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = { powers_of_two = [5, 7] } } }
+       |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^ no value is in this range
+    "#);
+    insta::assert_snapshot!(toggle("{ powers_of_two = [1, 2, 4] }"), @r#"
+    error: `powers_of_two` must be the least and the greatest value
+      --> Cargo.toml:13:48
+       |
+    13 | toggles = { macro = { TILE = { powers_of_two = [1, 2, 4] } } }
+       |                                                ^^^^^^^^^ as in [1, 64]
+    "#);
+    insta::assert_snapshot!(toggle("{ powers_of_two = [1, 4], to = 8 }"), @r#"
+    error: `powers_of_two` and `to` exclude each other
+      --> Cargo.toml:13:56
+       |
+    13 | toggles = { macro = { TILE = { powers_of_two = [1, 4], to = 8 } } }
+       |                                                        ^^
+    "#);
+    insta::assert_snapshot!(toggle("{ powers_of_two = 8 }"), @r#"
+    error: `powers_of_two` must be an array
+      --> Cargo.toml:13:48
+       |
+    13 | toggles = { macro = { TILE = { powers_of_two = 8 } } }
+       |                                                ^ this is an integer
+    "#);
+    insta::assert_snapshot!(toggle("64"), @r#"
+    error: `TILE` must be an array or a range
+      --> Cargo.toml:13:30
+       |
+    13 | toggles = { macro = { TILE = 64 } }
+       |                              ^^ this is an integer
     "#);
 }
 

@@ -77,6 +77,7 @@ impl Conjunct {
                 Node::Variable(toggle) => value(toggle),
                 Node::Unary(operator, a) => operator.apply(values[at(a)]),
                 Node::Binary(operator, a, b) => operator.apply(values[at(a)], values[at(b)]),
+                Node::Select(condition, a, b) => values[at(condition)].select(values[at(a)], values[at(b)]),
             });
         }
         let decides = self.alternatives.iter().map(|&id| values[at(id)].truth()).find(|truth| *truth != Some(false));

@@ -74,6 +74,7 @@ fn distinct(graph: &Graph, sizes: &[usize]) -> Vec<f64> {
             Node::Constant(_) => 0.0,
             Node::Variable(toggle) => (sizes[toggle as usize] as f64).ln(),
             Node::Unary(_, a) => of(a),
+            Node::Select(_, a, b) => (of(a).exp() + of(b).exp()).ln(),
             Node::Binary(Binary::And | Binary::Or | Binary::Compare(_), _, _) => 2f64.ln(),
             Node::Binary(Binary::Arithmetic(_) | Binary::Call(_), a, b) => {
                 (of(a) + of(b)).min((8.0 * (of(a).exp() + of(b).exp())).ln())

@@ -26,6 +26,7 @@ pub(super) struct Step {
 enum Instruction {
     Unary(Unary, usize, usize),
     Binary(Binary, usize, usize, usize),
+    Select([usize; 3], usize),
     /// Looks at the next alternatives of a conjunct, which follow those that were false.
     Decide(Decide),
     Range(Range),
@@ -80,6 +81,9 @@ impl Step {
                 Instruction::Unary(operator, a, out) => registers[*out] = operator.apply(registers[*a]),
                 Instruction::Binary(operator, a, b, out) => {
                     registers[*out] = operator.apply(registers[*a], registers[*b]);
+                }
+                Instruction::Select([condition, a, b], out) => {
+                    registers[*out] = registers[*condition].select(registers[*a], registers[*b]);
                 }
                 Instruction::Decide(decide) => match decide.run(registers) {
                     Some(decided) => registers[decide.out] = decided,
@@ -322,6 +326,12 @@ impl Compiler {
                 let (a, b) = (self.operand(graph, a), self.operand(graph, b));
                 let out = self.fresh(Scalar::Error);
                 self.code.push(Instruction::Binary(operator, a, b, out));
+                out
+            }
+            Node::Select(condition, a, b) => {
+                let operands = [condition, a, b].map(|id| self.operand(graph, id));
+                let out = self.fresh(Scalar::Error);
+                self.code.push(Instruction::Select(operands, out));
                 out
             }
         };

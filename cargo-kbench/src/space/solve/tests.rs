@@ -43,6 +43,7 @@ fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => (-2i64..9).prop_map(Value::Int),
         1 => any::<bool>().prop_map(Value::Bool),
+        1 => prop::sample::select(vec![0.5, 2.0, -1.5]).prop_map(Value::Float),
         1 => prop::sample::select(vec![i64::MAX, i64::MIN, 1 << 40]).prop_map(Value::Int),
         1 => prop::sample::select(vec!["a", "b"]).prop_map(|text| Value::Str(text.to_owned())),
     ]
@@ -58,13 +59,16 @@ fn expression() -> impl Strategy<Value = String> {
     leaf.prop_recursive(4, 24, 3, |inner| {
         let pair = (inner.clone(), inner.clone());
         prop_oneof![
-            4 => (prop::sample::select(vec!["+", "-", "*", "/", "//", "%"]), pair.clone()).prop_map(|(op, (a, b))| format!("({a} {op} {b})")),
+            4 => (prop::sample::select(vec!["+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>"]), pair.clone()).prop_map(|(op, (a, b))| format!("({a} {op} {b})")),
             4 => (prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]), pair.clone()).prop_map(|(op, (a, b))| format!("({a} {op} {b})")),
             4 => (prop::sample::select(vec!["and", "or"]), pair.clone()).prop_map(|(op, (a, b))| format!("({a} {op} {b})")),
             1 => (prop::sample::select(vec!["min", "max", "ceil_div"]), pair.clone()).prop_map(|(op, (a, b))| format!("{op}({a}, {b})")),
             1 => (inner.clone(), pair.clone()).prop_map(|(a, (b, c))| format!("({a} <= {b} < {c})")),
+            1 => (inner.clone(), pair.clone()).prop_map(|(a, (b, c))| format!("({a} if {b} else {c})")),
+            1 => (inner.clone(), prop::sample::select(vec!["in", "not in"]), pair.clone())
+                .prop_map(|(a, op, (b, c))| format!("({a} {op} [{b}, {c}])")),
             1 => (inner.clone(), pair).prop_map(|(a, (b, c))| format!("({a} or {b} or {c} and {a})")),
-            1 => (prop::sample::select(vec!["not ", "-", "+", "!", "sqrt"]), inner).prop_map(|(op, a)| format!("({op}({a}))")),
+            1 => (prop::sample::select(vec!["not ", "-", "+", "!", "sqrt", "abs", "log2", "is_power_of_two"]), inner).prop_map(|(op, a)| format!("({op}({a}))")),
         ]
     })
 }
@@ -86,6 +90,8 @@ fn comparison() -> impl Strategy<Value = String> {
         1 => (sum.clone(), order.clone(), sum.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         1 => (0i64..9, sum, 9i64..30).prop_map(|(least, sum, most)| format!("{least} <= {sum} <= {most}")),
         1 => (name(), name()).prop_map(|(a, b)| format!("{a} % {b} == 0")),
+        1 => (name(), name()).prop_map(|(a, b)| format!("{a} in [1, {b} + 1] and {a} & {b} < 4")),
+        1 => (name(), name(), name()).prop_map(|(a, b, c)| format!("({a} if {b} > 1 else {c} << 1) < 5")),
         1 => (name(), name(), order.clone()).prop_map(|(a, b, op)| format!("{a} {op} {b}")),
         1 => (name(), 0i64..4, order).prop_map(|(a, b, op)| format!("{a} {op} {b}")),
     ]
