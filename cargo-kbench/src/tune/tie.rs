@@ -49,11 +49,6 @@ fn decide(tied: &[(Standing, String)]) -> Option<(String, TieRecord)> {
     // What would have won without the file is no other winner for being in it: the same command twice says the same.
     let unfiled = |standing: &Standing| Standing { is_not_on_file: true, ..standing.clone() };
     let without_file = tied.iter().min_by_key(|(standing, _)| unfiled(standing)).map(|(_, label)| label);
-    let second = if without_file == Some(winner) {
-        tied[1..].iter().map(|(standing, _)| unfiled(standing)).min().expect("there is a second")
-    } else {
-        second.clone()
-    };
     let by = if first.is_not_default != second.is_not_default {
         TieRule::Default
     } else if without_file != Some(winner) {
