@@ -54,7 +54,8 @@ pub struct SelectArgs {
     /// Path to Cargo.toml
     #[arg(long, value_name = "PATH")]
     pub manifest_path: Option<PathBuf>,
-    /// Folder for all that is generated; elite.json is written next to it, or in the root of the workspace where it lies outside, or in the root of the workspace if it lies outside
+    /// Folder for all that is generated; elite.json is written next to it, or in the root of the
+    /// workspace if it lies outside
     #[arg(long, value_name = "DIR")]
     pub target_dir: Option<PathBuf>,
 }

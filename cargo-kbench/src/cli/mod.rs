@@ -86,7 +86,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         // A second Ctrl-C finds the default action again: the user means it.
         let handler = || {
             if interrupt() {
-                std::process::exit(130);
+                std::process::exit(Exit::Interrupted.code().into());
             }
         };
         ctrlc::set_handler(handler).expect("the only handler of this process");

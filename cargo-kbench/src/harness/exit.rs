@@ -9,15 +9,15 @@ use crate::process::executor::ExecutorError;
 /// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// All gates passed.
+    /// 0: all gates passed.
     Pass,
-    /// A tool or device is missing, or the disk is full.
+    /// 3: a tool or device is missing, or the disk is full.
     Missing,
-    /// A gate failed or no variant survived.
+    /// 1: a gate failed, no variant survived, or the winner misses a performance limit of level `deny`.
     Failed,
-    /// Bad usage or configuration.
+    /// 2: bad usage, a mistake in the table, or a damaged file.
     Usage,
-    /// The user ended the run.
+    /// 130: the user ended the run.
     Interrupted,
 }
 
