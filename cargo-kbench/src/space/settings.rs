@@ -49,7 +49,7 @@ impl JsonSchema for Settings {
         json_schema!({
             "type": "object",
             "description": "Values of toggles by name.",
-            "additionalProperties": { "type": ["integer", "boolean", "string"] },
+            "additionalProperties": { "type": ["number", "boolean", "string"] },
         })
     }
 }
