@@ -1,7 +1,7 @@
 //! The audit: mutants of the user's own kernel through the user's own gates. What survives says what the gates do not see.
 //!
 //! [`plan`] lists the mutants, [`source`] makes those of the source, [`run`] puts each through the gates, [`advice`] says which
-//! limit would have rejected a survivor. Wrapper mutants are made in the worker: `kbench_runtime::device::mutant`.
+//! limit would have rejected a survivor. Wrapper mutants are made in the worker: `kbench-runtime/src/device/mutant.rs`.
 //!
 //! Limits on resources and speed are not in force: whatever they kill, they kill by chance.
 

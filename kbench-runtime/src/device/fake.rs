@@ -1,4 +1,4 @@
-//! A model of a device: kernels that take a stated time and have a stated fault, for tests of everything around them.
+//! A model of a device (above 400 lines: the model, its faults and the whole `Device` trait in one place): kernels that take a stated time and have a stated fault, for tests of everything around them.
 //!
 //! The machine code is a [`Model`] in JSON. A good kernel fills its last pointer argument with zero bytes, which are 0 in
 //! every element type, so that a model without a fault serves as the reference of every other.

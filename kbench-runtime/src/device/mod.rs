@@ -58,7 +58,7 @@ pub trait Device {
     /// Sets `bytes` bytes from `offset` on to `byte`.
     fn fill(&mut self, buffer: &Self::Buffer, offset: usize, bytes: usize, byte: u8) -> Result<(), Failure>;
 
-    /// The [digests](crate::data::digest) of ranges, computed by the device; `None` if fetching the contents is faster.
+    /// The digests (see `data::digest`) of ranges, computed by the device; `None` if fetching the contents is faster.
     fn digests(&mut self, _ranges: &[Range<'_, Self::Buffer>]) -> Result<Option<Vec<u64>>, Failure> {
         Ok(None)
     }

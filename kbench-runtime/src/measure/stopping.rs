@@ -1,7 +1,7 @@
-//! When there are enough samples.
+//! The stopping rule: when there are enough samples.
 //!
 //! Samples are looked at seldom, and less often the more there are: at the fewest asked for, then at half as many again each
-//! time (100, 150, 225, …). Each look asks for a smaller chance of being wrong, in all no more than [`ERROR`], so that looking
+//! time (100, 150, 225, …). Each look asks for a smaller chance of being wrong, in all no more than 5 %, so that looking
 //! often does not make luck look like certainty. And sampling ends by how wide an interval is, never by where it lies, so that a
 //! comparison is not stopped when it happens to look good. Cases that are compared have enough samples when their ratios are known.
 

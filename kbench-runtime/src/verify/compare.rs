@@ -1,4 +1,4 @@
-//! Outputs compared: with each other bit by bit, and with the reference in f64.
+//! Outputs compared: with each other bit by bit, and with the reference in f64. Above 400 lines because of its unit tests.
 
 use rayon::prelude::*;
 

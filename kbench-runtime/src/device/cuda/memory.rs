@@ -18,13 +18,13 @@ struct Allocation {
     address: CUdeviceptr,
     bytes: usize,
     /// The range of its own that it lies in, if it does.
-    apart: Option<Mapping>,
+    mapping: Option<Mapping>,
     _context: Rc<Context>,
 }
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        if self.apart.is_none() {
+        if self.mapping.is_none() {
             // SAFETY: allocated by `CudaBuffer::new`, freed once. An error leaves nothing to do.
             let _ = unsafe { sys::cuMemFree_v2(self.address) };
         }
@@ -37,7 +37,7 @@ pub(super) struct MappedBuffer(Weak<Allocation>);
 impl MappedBuffer {
     /// What is left over around the buffer; `None` once it is gone.
     pub(super) fn rest(&self) -> Option<[(CUdeviceptr, usize); 2]> {
-        self.0.upgrade()?.apart.as_ref().map(Mapping::rest)
+        self.0.upgrade()?.mapping.as_ref().map(Mapping::rest)
     }
 }
 
@@ -53,7 +53,7 @@ impl CudaBuffer {
                 error.failure(&format!("when allocating {bytes} bytes"))
             }
         })?;
-        Ok(Self(Rc::new(Allocation { address, bytes, apart: None, _context: Rc::clone(context) })))
+        Ok(Self(Rc::new(Allocation { address, bytes, mapping: None, _context: Rc::clone(context) })))
     }
 
     /// Allocates in a range of its own. The error is of the mapping; to allocate otherwise may succeed.
@@ -64,7 +64,7 @@ impl CudaBuffer {
             check(unsafe { sys::cuMemsetD8Async(address, mapping::REST, bytes, stream.raw()) })?;
         }
         let (address, context) = (mapping.address, Rc::clone(stream.context()));
-        Ok(Self(Rc::new(Allocation { address, bytes, apart: Some(mapping), _context: context })))
+        Ok(Self(Rc::new(Allocation { address, bytes, mapping: Some(mapping), _context: context })))
     }
 
     /// Its memory, without keeping it.

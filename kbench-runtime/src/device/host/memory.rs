@@ -1,7 +1,7 @@
 //! Memory of tensors: shared by the judge and the kernel processes that work on it, and by nobody else.
 //!
 //! In a kernel process each buffer lies between stretches that nothing may touch, so that what a kernel writes far outside a tensor
-//! hits no other tensor. The fault is a signal: see [`super::moat`].
+//! hits no other tensor. The fault is a signal: see [`super::guard_pages`].
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! A quiet core for kernels of one thread, and whether it was quiet.
+//! Core pinning: an idle core for single-threaded kernels, and whether other programs disturbed it.
 //!
 //! A thread is pinned for the length of a sample only. What a kernel starts inherits the mask of the thread that starts it, so
 //! that a team of threads would share one core: a kernel is watched in its untimed launches first, and one that uses several

@@ -1,4 +1,5 @@
-//! A kernel process: holds one loaded kernel and does what the judge asks of it. It is this program, started afresh.
+//! A kernel process: holds one loaded kernel and does what the judge asks of it. It is this program, started afresh. Above 400 lines: the start
+//! of the process, its isolation and every command, in the order in which they happen.
 //!
 //! Nothing of the judge's is in it but one end of a [channel](super::channel) and the memory of the tensors that the kernel takes.
 //! What the user's code does to it (limits, handlers, descriptors, threads) ends with it.
