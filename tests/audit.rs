@@ -204,7 +204,24 @@ fn a_kernel_that_is_wrong_itself_is_not_audited() {
 
 #[test]
 fn outputs_that_are_all_the_same_tell_little() {
-    // A good model writes zeros: constants, and what is remembered, are right.
+    let zeros = |scalar: &str, name: &str, more: &str| {
+        let signature = format!("void {name}(const {scalar} *x, {scalar} *y, int32_t n{more})");
+        format!(
+            "#include <stdint.h>\n\n{signature}\n{{\n    (void)x;\n    for (int32_t i = 0; i < n; i++)\n        y[i] = 0;\n}}\n"
+        )
+    };
+    let kernel = zeros("float", "correlate", ", int32_t tiles").replace("(void)x;", "(void)x, (void)tiles;");
+    let package = package_of(&kernel, "seeds = 2");
+    fs::write(package.path().join("reference.c"), zeros("double", "reference", "")).unwrap();
+    let (exit, mutants, last) = audited(package.path());
+    let survivors = of_status(&mutants, "survived");
+    // Constants, and what is remembered, are right.
+    let expected = ["constant-mean", "constant-zero", "stale-output"];
+    assert!(exit == 1 && expected.iter().all(|name| survivors.iter().any(|survivor| survivor == name)), "{last}");
+}
+
+#[test]
+fn a_model_has_no_values_to_be_wrong() {
     let package = package_with("time_ns = \"1000\"", "");
     insta::assert_snapshot!(shown(package.path(), &["audit"]));
 }

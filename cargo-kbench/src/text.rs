@@ -1,6 +1,7 @@
 //! Small helpers for messages.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The candidate that `word` was probably meant to be.
 pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
@@ -109,6 +110,18 @@ pub fn number(value: f64) -> String {
     if is_plain { format!("{value}") } else { format!("{value:e}") }
 }
 
+/// This moment as `2026-11-28T08:45:01Z`. A clock that is set to before 1970 or after 9999 gives the nearest second that can be written.
+pub fn now() -> String {
+    date(SystemTime::now())
+}
+
+fn date(time: SystemTime) -> String {
+    /// `9999-12-31T23:59:59Z`.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(LAST)).to_string()
+}
+
 /// Digits in groups of three: 10,240.
 pub fn grouped(number: u128) -> String {
     let digits = number.to_string();
@@ -144,6 +157,20 @@ mod tests {
         }
         assert_eq!([number(1.5), number(1e200), number(-2.5e-7)], ["1.5", "1e200", "-2.5e-7"]);
         assert_eq!([number(f64::INFINITY), number(f64::NAN)], ["inf", "NaN"]);
+    }
+
+    #[test]
+    fn each_time_that_a_clock_can_show_is_a_date() {
+        assert_eq!(date(UNIX_EPOCH + Duration::from_secs(1_795_855_501)), "2026-11-28T08:45:01Z");
+        let far = Duration::from_secs(1 << 60);
+        for (time, expected) in [
+            (UNIX_EPOCH - Duration::from_nanos(1), "1970-01-01T00:00:00Z"),
+            (UNIX_EPOCH - far, "1970-01-01T00:00:00Z"),
+            (UNIX_EPOCH + Duration::from_secs(253_402_300_800), "9999-12-31T23:59:59Z"),
+            (UNIX_EPOCH + far, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(date(time), expected);
+        }
     }
 
     #[test]

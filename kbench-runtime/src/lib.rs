@@ -37,7 +37,7 @@ pub mod worker;
 pub use data::{dtype, fingerprint, float};
 pub use inputs::{file, tensor};
 pub use measure::{statistics as stats, stopping};
-pub use process::{awake, descendants};
+pub use process::{awake, descendants, threads};
 pub use verify::reference;
 
 /// The CUDA device, for `tests/gpu_device.rs` alone. Not part of the interface: its functions run machine code.

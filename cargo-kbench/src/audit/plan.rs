@@ -68,6 +68,7 @@ pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io:
     let mut plan = Plan::default();
     plan.wrappers(kernel);
     plan.off(kernel, own);
+    plan.leave_models_alone(kernel);
     plan.sources(kernel)?;
     plan.swaps(kernel, variant);
     Ok(plan)
@@ -144,6 +145,25 @@ impl Plan {
                 let make = Make::Wrapper { fault, outputs, input: None };
                 self.add(format!("off-{limit}{suffix}"), format!("{what}{of}"), make);
             }
+        }
+    }
+
+    /// A model's outputs are 0, whatever its inputs are: what changes only other values is no fault there.
+    fn leave_models_alone(&mut self, kernel: &Kernel) {
+        if kernel.implementation.backend != Backend::Fake {
+            return;
+        }
+        let planned = self.mutants.len();
+        self.mutants.retain(|mutant| match &mutant.make {
+            Make::Wrapper { fault, .. } => match fault {
+                Fault::First | Fault::Zeros | Fault::Mean | Fault::Scale { .. } => false,
+                Fault::Some { by, .. } | Fault::All { by, .. } => *by != 0.0,
+                Fault::NoOp | Fault::Late | Fault::Tail | Fault::Clobber | Fault::Memoised => true,
+            },
+            Make::Source(_) | Make::Toggles(_) => true,
+        });
+        if self.mutants.len() < planned {
+            self.absent.push("mutants of values: a model's outputs are 0, which they leave as it is".to_owned());
         }
     }
 

@@ -166,7 +166,8 @@ impl Cc {
             listing.arg(format!("-Wl,--dependency-file={}", list.display()));
             match listing.run(work, ended) {
                 Ok(said) => {
-                    let text = fs::read_to_string(&list).unwrap_or_default();
+                    // A linker may take the flag and write no list.
+                    let text = if list.exists() { files::read_whole(&list)? } else { String::new() };
                     // What follows the first rule are empty ones, for make.
                     let rule = text.split("\n\n").next().unwrap_or_default();
                     let mut read = files::dependencies(rule, link.directory());
@@ -239,8 +240,9 @@ impl Cc {
             Definition::Defined { code_bytes } => code_bytes,
             Definition::Undefined { .. } | Definition::Unknown => None,
         };
-        let stack = fs::read_to_string(&stack).ok().and_then(|text| largest_frame(&text));
-        let depfile = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
+        // With `-flto` there is none.
+        let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
+        let depfile = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         dependencies.retain(|path| !path.starts_with(cache.shims()));
         let traced = tracked.and_then(|inputs| {

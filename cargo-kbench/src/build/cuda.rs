@@ -218,7 +218,7 @@ impl Nvcc {
         let kernel = find_entry(&kernels, &unit.entry)?;
         check_signature(unit, kernel)?;
         let report = Report::parse(&said);
-        let depfile_text = fs::read_to_string(&depfile).map_err(CompileError::io("read", &depfile))?;
+        let depfile_text = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
         dependencies.retain(|path| path == &unit.source || path != source);
         let traced = tracked.and_then(|_| self.search_path(unit, arch, work)?.trace(&dependencies));

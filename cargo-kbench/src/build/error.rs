@@ -143,8 +143,8 @@ impl CompileError {
     /// would fail alike (no compiler, disk full, interrupted) and the run ends.
     pub fn is_variants_own(&self) -> bool {
         // SIGKILL is the out-of-memory killer's, SIGSEGV and its like the compiler's own crash: both on this source.
-        // SIGHUP, SIGINT and SIGTERM are someone who wants the run to end.
-        matches!(self, CompileError::Killed { signal, .. } if ![1, 2, 15].contains(signal))
+        // SIGHUP, SIGINT and SIGTERM are someone who wants the run to end, SIGXCPU and SIGXFSZ limits of the user's.
+        matches!(self, CompileError::Killed { signal, .. } if ![1, 2, 15, 24, 25].contains(signal))
             || matches!(
                 self,
                 CompileError::Failed { .. }
@@ -205,6 +205,6 @@ mod tests {
         assert!(!error.is_variants_own());
         assert!(CompileError::TooMuchShared { entry: "k".into(), bytes: 2, max: 1 }.is_variants_own());
         let killed = |signal| CompileError::Killed { command: vec![], signal };
-        assert!(killed(9).is_variants_own() && !killed(2).is_variants_own());
+        assert!(killed(9).is_variants_own() && !killed(2).is_variants_own() && !killed(25).is_variants_own());
     }
 }

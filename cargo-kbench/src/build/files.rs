@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 use kbench_runtime::fingerprint;
 
+use super::error::CompileError;
+
 /// Hashes of files, remembered for the life of one compiler, so that a run sees one state of the sources.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -93,6 +95,18 @@ fn read(path: &Path) -> io::Result<Known> {
     Ok(Known { hash: fingerprint::of_bytes(&fs::read(path)?), stamp })
 }
 
+/// The text of a file that a compiler or linker wrote beside its code, without checking that there was room for it: an error where its
+/// end is missing.
+pub(super) fn read_whole(path: &Path) -> Result<String, CompileError> {
+    let text = fs::read_to_string(path).map_err(CompileError::io("read", path))?;
+    // A list of files goes on after each line that ends with a backslash.
+    if text.ends_with('\n') && !text.ends_with("\\\n") {
+        return Ok(text);
+    }
+    let error = io::Error::new(io::ErrorKind::StorageFull, "its end is missing, as on a full disk");
+    Err(CompileError::Io { action: "read", path: path.to_owned(), error })
+}
+
 /// The prerequisites in a dependency file in make's syntax (`-MD`), absolute, in order, each once.
 pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
     let mut words = Vec::new();
@@ -148,6 +162,20 @@ mod tests {
             ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from)
         );
         assert!(dependencies("", Path::new("/p")).is_empty());
+    }
+
+    #[test]
+    fn a_file_whose_end_is_missing_is_an_error_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel.d");
+        let whole = "kernel.o: a.c \\\n b.h \\\n c.h\n";
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let error = read_whole(&path).unwrap_err();
+            assert!(!error.is_variants_own() && error.to_string().contains("kernel.d"), "{cut}: {error}");
+        }
+        fs::write(&path, whole).unwrap();
+        assert_eq!(read_whole(&path).unwrap(), whole);
     }
 
     #[test]

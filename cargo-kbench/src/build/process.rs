@@ -1,7 +1,7 @@
 //! Running a compiler and keeping what it said.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -96,9 +96,9 @@ impl Invocation {
         if unwanted.load(Ordering::Relaxed) {
             return Err(CompileError::Unwanted);
         }
-        let in_temporary = CompileError::io("keep a compiler's words in", temporary);
-        let file = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
-        let (stdout, stderr, mut file) = file.map_err(in_temporary)?;
+        let in_memory = CompileError::io("keep what is said by", Path::new(&self.program));
+        let file = words().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
+        let (stdout, stderr, mut file) = file.map_err(in_memory)?;
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env("LC_ALL", "C")
@@ -124,15 +124,18 @@ impl Invocation {
         if status.success() {
             return Ok(said);
         }
-        // A full disk is not the source's fault. The words are the C library's, the locale is set to C.
-        if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
-            let error = io::Error::new(io::ErrorKind::StorageFull, said.trim().to_owned());
-            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
-        }
         let command = self.recorded(temporary);
         // Ended by us: whoever interrupts the run wants no verdict.
-        let interrupt = is_interrupted().then_some(Signal::SIGINT as i32);
-        if let Some(signal) = interrupt.or_else(|| status.signal()).or_else(|| signal_of_a_child(&said)) {
+        if is_interrupted() {
+            return Err(CompileError::Killed { command, signal: Signal::SIGINT as i32 });
+        }
+        // A full disk is not the source's fault, whether or not there was room for a word about it.
+        let words = || io::Error::other(said.trim().to_owned());
+        let of_machine = said.lines().any(names_machine_error).then(words);
+        if let Some(error) = of_machine.or_else(|| room(temporary).err()) {
+            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
+        }
+        if let Some(signal) = status.signal().or_else(|| signal_of_a_child(&said)) {
             return Err(CompileError::Killed { command, signal });
         }
         Err(CompileError::Failed { command, status: status.to_string(), stderr: said })
@@ -148,6 +151,35 @@ impl Invocation {
         let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
         CompileError::Io { action: "run a compiler in", path: path.to_owned(), error }
     }
+}
+
+/// A file for what a compiler says. On Linux it is memory: a disk that is full must not swallow the words that say so.
+fn words() -> io::Result<std::fs::File> {
+    #[cfg(target_os = "linux")]
+    {
+        Ok(rustix::fs::memfd_create("kbench-words", rustix::fs::MemfdFlags::CLOEXEC)?.into())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        tempfile::tempfile()
+    }
+}
+
+/// Whether a compiler says that the machine has no room, no process or no file for it. The words are the C library's, the locale is set
+/// to C.
+fn names_machine_error(line: &str) -> bool {
+    use nix::libc::{EAGAIN, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOSPC, EROFS};
+    [ENOSPC, EDQUOT, EFBIG, EAGAIN, EMFILE, ENFILE, EROFS, EIO].into_iter().any(|code| {
+        let error = io::Error::from_raw_os_error(code).to_string();
+        line.contains(error.split(" (os error").next().unwrap_or(&error))
+    })
+}
+
+/// An error where a folder has no room for what a small compilation writes.
+fn room(folder: &Path) -> io::Result<()> {
+    /// Zeros may take no room.
+    static BYTES: [u8; 64 << 10] = [0xa5; 64 << 10];
+    tempfile::tempfile_in(folder)?.write_all(&BYTES)
 }
 
 /// How it ended; `None` where it took too long. Ends it, with all that it started, then, after an interrupt, and once it is unwanted.
@@ -205,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_compilers_words_and_the_command() {
-        let error = shell("echo out; echo err >&2; exit 3").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        let error = shell("echo out; echo err >&2; exit 3").run(&std::env::temp_dir(), &NEVER).unwrap_err();
         let CompileError::Failed { command, status, stderr } = error else { panic!("{error:?}") };
         assert_eq!(command[..2], ["sh", "-c"]);
         assert_eq!(status, "exit status: 3");
@@ -214,17 +246,26 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_not_a_refusal() {
-        let script = "echo 'as: kernel.o: No space left on device' >&2; exit 1";
-        let error = shell(script).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
-        assert!(matches!(&error, CompileError::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull));
+        for words in [
+            "as: kernel.o: No space left on device",
+            "/usr/bin/ld: final link failed: File too large",
+            "gcc: fatal error: cannot execute 'cc1': vfork: Resource temporarily unavailable",
+        ] {
+            let script = format!("echo \"{words}\" >&2; exit 1");
+            let error = shell(&script).run(&std::env::temp_dir(), &NEVER).unwrap_err();
+            assert!(!error.is_variants_own() && error.to_string().contains(words), "{error}");
+        }
+        // Nothing can be written there, and no compiler said so.
+        let error = shell("exit 1").run(Path::new("/proc"), &NEVER).unwrap_err();
+        assert!(!error.is_variants_own() && error.to_string().starts_with("could not compile in `/proc`"), "{error}");
     }
 
     #[test]
     fn a_compiler_that_was_ended_is_not_a_refusal() {
-        let error = shell("kill -TERM $$").run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        let error = shell("kill -TERM $$").run(&std::env::temp_dir(), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::Killed { signal: 15, .. }), "{error:?}");
         let error = shell("echo \"nvcc error   : 'cicc' died due to signal 9 (Kill signal)\" >&2; exit 9")
-            .run(Path::new("/tmp/t"), &NEVER)
+            .run(&std::env::temp_dir(), &NEVER)
             .unwrap_err();
         assert!(matches!(error, CompileError::Killed { signal: 9, .. }), "{error:?}");
         assert_eq!(signal_of_a_child("'cicc' died due to signal 11 (Invalid memory reference)"), None);
@@ -254,7 +295,7 @@ mod tests {
     fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let error = endless(&file).run_for(Path::new("/tmp/t"), &NEVER, Duration::from_millis(500)).unwrap_err();
+        let error = endless(&file).run_for(&std::env::temp_dir(), &NEVER, Duration::from_millis(500)).unwrap_err();
         assert!(matches!(error, CompileError::TooLong { .. }) && error.is_variants_own(), "{error:?}");
         assert_gone(&file);
     }
@@ -265,7 +306,7 @@ mod tests {
         let file = folder.path().join("pid");
         let ended = AtomicBool::new(false);
         let error = thread::scope(|scope| {
-            let compiler = scope.spawn(|| endless(&file).run(Path::new("/tmp/t"), &ended).unwrap_err());
+            let compiler = scope.spawn(|| endless(&file).run(&std::env::temp_dir(), &ended).unwrap_err());
             while !file.exists() {
                 thread::sleep(TICK);
             }
@@ -274,15 +315,15 @@ mod tests {
         });
         assert!(matches!(error, CompileError::Unwanted) && !error.is_variants_own(), "{error:?}");
         assert_gone(&file);
-        let error = shell("exit 0").run(Path::new("/tmp/t"), &ended).unwrap_err();
+        let error = shell("exit 0").run(&std::env::temp_dir(), &ended).unwrap_err();
         assert!(matches!(error, CompileError::Unwanted), "none is started");
     }
 
     #[test]
     fn a_missing_program_is_a_missing_compiler() {
-        let error = Invocation::new("no-such-compiler", Path::new("/")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        let error = Invocation::new("no-such-compiler", Path::new("/")).run(&std::env::temp_dir(), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::NoCompiler { .. }), "{error:?}");
-        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(Path::new("/tmp/t"), &NEVER).unwrap_err();
+        let error = Invocation::new("sh", Path::new("/no/such/folder")).run(&std::env::temp_dir(), &NEVER).unwrap_err();
         assert!(matches!(error, CompileError::Io { .. }), "{error:?}");
     }
 

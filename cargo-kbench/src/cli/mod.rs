@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::signal::{SigHandler, Signal};
 
 use self::verbs::{Exit, Printed, exit_of};
 use crate::interrupt::interrupt;
@@ -82,14 +83,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         args::Color::Never => anstream::ColorChoice::Never,
     };
     choice.write_global();
-    if !matches!(verb, Verb::Worker) {
-        // A second Ctrl-C finds the default action again: the user means it.
-        let handler = || {
-            if interrupt() {
-                std::process::exit(Exit::Interrupted.code().into());
-            }
-        };
-        ctrlc::set_handler(handler).expect("the only handler of this process");
+    // A file that may not grow is an error that names it, not the end of whoever writes it.
+    // SAFETY: to ignore a signal is no handler, so nothing runs in signal context.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    if !matches!(verb, Verb::Worker)
+        && let Err(error) = listen()
+    {
+        report::error(error);
+        return Exit::Missing.into();
     }
     // A worker's stderr is kept by its driver for error reports.
     let logging = if matches!(verb, Verb::Worker) { Ok(()) } else { report::log::start(output.verbose > 1) };
@@ -107,6 +108,24 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         report::error("interrupted; what was finished is kept");
     }
     exit.into()
+}
+
+/// Starts the threads that a run needs in any case: one waits for Ctrl-C, the others do parallel loops.
+fn listen() -> anyhow::Result<()> {
+    // A second Ctrl-C finds the default action again: the user means it.
+    let handler = || {
+        if interrupt() {
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| {
+        let words = match error {
+            ctrlc::Error::System(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        anyhow::anyhow!("could not listen for Ctrl-C: {words}; allow more processes (`ulimit -u`)")
+    })?;
+    Ok(kbench_runtime::threads::start_pool()?)
 }
 
 fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {

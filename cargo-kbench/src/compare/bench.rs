@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +14,7 @@ use crate::harness::{Candidate, Harness, RunError};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::space::Settings;
+use crate::text;
 
 /// What the file calls itself.
 pub const FORMAT: &str = "kbench-bench";
@@ -133,7 +133,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             entries: Vec::new(),
             unavailable: BTreeMap::new(),
             warnings: Vec::new(),
-            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let default = &kernel.space.default;

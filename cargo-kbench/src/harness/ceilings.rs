@@ -1,7 +1,6 @@
 //! The ceilings of the open device: from their file, or measured by the worker like any kernel.
 
 use std::fs;
-use std::time::SystemTime;
 
 use kbench_runtime::protocol::{CacheMode, DeviceKind, TimeJob};
 
@@ -13,6 +12,7 @@ use crate::process::executor::ExecutorError;
 use crate::profile::ceilings::micro::{self, Micro};
 use crate::profile::ceilings::{Ceiling, Ceilings, METHOD};
 use crate::record::elite::DeviceRecord;
+use crate::text;
 
 /// Samples of each, of which the best counts.
 const SAMPLES: u32 = 30;
@@ -47,7 +47,7 @@ impl Harness<'_> {
                 Err(why) => return Ok(Err(format!("the ceiling `{}` could not be measured: {why}", micro.peak))),
             }
         }
-        let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let date = text::now();
         let measured = Ceilings { method: METHOD, device, ceilings, date };
         measured.store(&folder)?;
         Ok(Ok(measured))

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kbench_runtime::protocol::{CheckJob, DeviceInfo, Mutation, TimeJob, TimedCase};
+use kbench_runtime::threads;
 
 pub use build::{Build, Builder, Built, compile_rejection, no_geometry};
 pub use candidate::{Candidate, Proposed};
@@ -220,12 +221,12 @@ fn open_beside_compilers(
     let is_known = builder.is_settled();
     thread::scope(|scope| {
         if let Some(first) = first.filter(|_| is_known) {
-            scope.spawn(|| builder.compile(&first.into()));
+            let _ = threads::spawn_scoped(scope, || builder.compile(&first.into()));
         }
         if let (ReferenceKind::Function(function), true) = (&kernel.reference.kind, is_known) {
             let precision = Some(kernel.reference.precision);
             let unit = builder.unit(kernel, function, kernel.search.shape, default, precision);
-            scope.spawn(|| unit.map(|unit| builder.compiler.compile(&unit)));
+            let _ = threads::spawn_scoped(scope, || unit.map(|unit| builder.compiler.compile(&unit)));
         }
         Ok(worker.device()?)
     })

@@ -1,7 +1,6 @@
 //! What a search found, from its finals: ranks, speed-ups, confidence, and the entry for elite.json.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
@@ -16,6 +15,7 @@ use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecor
 use crate::record::evaluation::Judgement;
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
+use crate::text;
 
 impl Search<'_> {
     pub(super) fn conclude(
@@ -152,7 +152,7 @@ impl Search<'_> {
                 tie: tie.map(|(_, tie)| tie),
                 warm_start: self.warm.clone(),
             },
-            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Tuned {

@@ -137,7 +137,7 @@ pub fn build_all(
     };
     let ended = AtomicBool::new(false);
     let builder = builder.until(&ended);
-    pipeline::run(&|variant| try_build(&builder, &variant.into()), Meanwhile::Compile, Duration::ZERO, &ended, build).0
+    pipeline::run(&|variant| try_build(&builder, &variant.into()), Meanwhile::Compile, Duration::ZERO, &ended, build)?.0
 }
 
 /// Searches a kernel's space.

@@ -1,13 +1,13 @@
 //! What the elites of several shapes are worth at each other's: all measured at every shape, and the fewest that serve all.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use crate::config::Kernel;
 use crate::gates::performance::{Compared, Entrant, compare, finals};
 use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::{MeasuredVariant, PortfolioRecord, ServedShape};
 use crate::space::Variant;
+use crate::text;
 use crate::tune::portfolio;
 
 /// What a shape may lose to its fastest variant: less than that is seldom worth another binary.
@@ -92,7 +92,7 @@ pub fn portfolio(
         is_smallest: chosen.is_smallest,
         shapes: (0..shapes.len()).map(served).collect(),
         measured: variants.iter().zip(&labels).zip(&losses).map(measured).collect(),
-        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        date: text::now(),
         kbench: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

@@ -2,11 +2,14 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
+
+use kbench_runtime::threads;
 
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel};
@@ -111,8 +114,8 @@ pub fn run<R>(
     took: Duration,
     ended: &AtomicBool,
     work: impl FnOnce(&Pipeline<'_>) -> R,
-) -> (R, CompileTimes) {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+) -> io::Result<(R, CompileTimes)> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let state = State {
         wanted: VecDeque::new(),
         likely: VecDeque::new(),
@@ -122,19 +125,19 @@ pub fn run<R>(
         compiles: took.as_secs_f64() > MATTERS,
         awaited: false,
         closed: false,
-        times: CompileTimes { threads, ..CompileTimes::default() },
+        times: CompileTimes { threads: cores, ..CompileTimes::default() },
         last: Instant::now(),
     };
     let pipeline = Pipeline { build, meanwhile, ended, state: Mutex::new(state), changed: Condvar::new() };
     let result = thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| pipeline.serve());
-        }
         let _closing = Closing(&pipeline);
-        work(&pipeline)
-    });
+        for _ in 0..cores {
+            threads::spawn_scoped(scope, || pipeline.serve())?;
+        }
+        io::Result::Ok(work(&pipeline))
+    })?;
     let times = pipeline.lock().times;
-    (result, times)
+    Ok((result, times))
 }
 
 /// What a search begins with while its device opens, and who is to end with it.
@@ -170,11 +173,12 @@ impl Ahead {
             return;
         }
         let builder = builder.until(&self.ended);
-        scope.spawn(move || {
+        // What is not compiled ahead is compiled when it is asked for.
+        let _ = threads::spawn_scoped(scope, move || {
             let first = search::first(self.candidates(kernel), kernel, cores + 1);
             for variant in first.into_iter().filter(|variant| *variant != kernel.space.default).take(cores) {
                 let builder = builder.clone();
-                scope.spawn(move || {
+                let _ = threads::spawn_scoped(scope, move || {
                     stand_back();
                     // What goes wrong goes wrong again where it is asked for.
                     let _ = catch_unwind(AssertUnwindSafe(|| try_build(&builder, &(&variant).into())));

@@ -5,6 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbench_runtime::threads;
+
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
 use super::tie;
@@ -123,7 +125,7 @@ impl<'a> Search<'a> {
         let build = |variant: &Variant| try_build(&builder, &variant.into());
         let (searched, times) = pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| {
             self.run_beside(pipeline, harness, started, reporter)
-        });
+        })?;
         searched.map(|()| times)
     }
 
@@ -142,7 +144,7 @@ impl<'a> Search<'a> {
         let (to_try, asked) = mpsc::channel();
         let (told, learned) = mpsc::channel();
         thread::scope(|scope| {
-            let asker = scope.spawn(move || asker.run(&learned, &to_try));
+            let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &to_try))?;
             // Ended by the asker, which gives its end of the channel away, or by what is out of time or went wrong.
             let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
                 self.total = total;

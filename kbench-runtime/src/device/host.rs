@@ -24,7 +24,7 @@ mod threads;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -174,9 +174,11 @@ impl Device for HostDevice {
     }
 
     fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Kernel, Failure> {
-        let refused = |error: std::io::Error| Failure::LoadFailed { message: error.to_string() };
-        let file = code_file(code).map_err(refused)?;
-        let process = Process::start(self.limit.filter(|_| purpose == Purpose::Kernel)).map_err(refused)?;
+        let file = code_file(code).map_err(|error| Failure::Machine {
+            message: format!("could not keep {} bytes of machine code in memory: {error}", code.len()),
+        })?;
+        let process = Process::start(self.limit.filter(|_| purpose == Purpose::Kernel))
+            .map_err(|error| supervisor::not_started(&error))?;
         process.ask(&Command::Load { entry: entry.to_owned() }, &[], &[file.as_raw_fd()])?;
         let globals = Rc::new(symbols::sizes(code));
         Ok(Kernel { process: Rc::new(process), globals, bound: Rc::default() })
@@ -188,7 +190,12 @@ impl Device for HostDevice {
         if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
             return Err(out_of_memory);
         }
-        Ok(Buffer(Rc::new(Shared::new(bytes).ok_or(out_of_memory)?)))
+        let memory = Shared::new(bytes).map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory | ErrorKind::InvalidInput => out_of_memory,
+            ErrorKind::FileTooLarge if !is_limited(bytes) => out_of_memory,
+            _ => Failure::Machine { message: format!("could not have {bytes} bytes of memory for a tensor: {error}") },
+        });
+        Ok(Buffer(Rc::new(memory?)))
     }
 
     fn upload(&mut self, buffer: &Buffer, offset: usize, data: &[u8]) -> Result<(), Failure> {
@@ -337,6 +344,12 @@ impl Device for HostDevice {
     fn core(&self, bound: &Bound) -> Option<u32> {
         self.pinning.core(&bound.launches)
     }
+}
+
+/// Whether the user's limit on the size of files, which holds for those in memory too, forbids so many bytes.
+fn is_limited(bytes: usize) -> bool {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(limit, _)| limit < bytes as u64)
 }
 
 /// A file that holds machine code. On Linux it is memory: folders for temporary files may be full, or forbid to run what lies in

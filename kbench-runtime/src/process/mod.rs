@@ -3,5 +3,6 @@
 pub mod awake;
 pub mod descendants;
 mod isolation;
+pub mod threads;
 
 pub use self::isolation::isolate;

@@ -56,6 +56,12 @@ pub enum Failure {
         /// Why.
         message: String,
     },
+    /// This machine has no process, memory or room for the job: nothing that ran is to blame.
+    #[error("{message}")]
+    Machine {
+        /// What was attempted, and the system's words.
+        message: String,
+    },
     /// The device cannot do what the launch asks.
     #[error("not supported by this device: {message}")]
     Unsupported {

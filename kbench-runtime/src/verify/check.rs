@@ -115,7 +115,10 @@ impl<D: Device> Session<D> {
             let digests = memory.digests(device)?;
             memory.outputs(device, &mut results.outputs, &digests)
         });
-        let failed = |failure: Failure| Failure::Reference { message: format!("the naive implementation: {failure}") };
+        let failed = |failure: Failure| match failure {
+            Failure::Machine { .. } => failure,
+            other => Failure::Reference { message: format!("the naive implementation: {other}") },
+        };
         let errors: Vec<ErrorSizes> = outputs
             .map_err(failed)?
             .iter()

@@ -177,7 +177,7 @@ impl Run<'_> {
         inputs: Inputs,
     ) -> Result<Outputs, Failure> {
         self.try_on(device, pools, &Arc::new(inputs)).map_err(|failure| match failure {
-            Failure::Reference { .. } => failure,
+            Failure::Reference { .. } | Failure::Machine { .. } => failure,
             other => Failure::Reference { message: other.to_string() },
         })
     }

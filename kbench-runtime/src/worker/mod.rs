@@ -31,7 +31,7 @@ use crate::device::fake::FakeDevice;
 use crate::device::host::HostDevice;
 use crate::device::mutant::MutantDevice;
 use crate::measure::CaseFailure;
-use crate::process::{descendants, isolate};
+use crate::process::{descendants, isolate, threads};
 use crate::protocol::{DeviceKind, Event, Failure, HEARTBEAT, Mutation, Request, Stage, VERSION};
 use crate::verify::session::Session;
 
@@ -87,18 +87,22 @@ pub unsafe fn run() -> u8 {
         nix::unistd::dup2_stdout(io::stderr())?;
         Ok((File::from(input), File::from(output)))
     };
-    let (input, output) = match streams() {
-        Ok(streams) => streams,
-        Err(error) => return report(&error.into()),
+    let started = || -> io::Result<_> {
+        threads::start_pool()?;
+        let (input, output) = streams()?;
+        let requests = read(BufReader::with_capacity(1 << 16, input), || {
+            descendants::end_below(Pid::this());
+            // SAFETY: exiting is always allowed. Destructors are left out because they could wait for a kernel that hangs.
+            unsafe { nix::libc::_exit(0) }
+        })?;
+        let output = SharedOutput(Arc::new(Mutex::new(output)));
+        beat(output.clone())?;
+        Ok((requests, output))
     };
-    let requests = read(BufReader::with_capacity(1 << 16, input), || {
-        descendants::end_below(Pid::this());
-        // SAFETY: exiting is always allowed. Destructors are left out because they could wait for a kernel that hangs.
-        unsafe { nix::libc::_exit(0) }
-    });
-    let output = SharedOutput(Arc::new(Mutex::new(output)));
-    beat(output.clone());
-    answer(&requests, output)
+    match started() {
+        Ok((requests, output)) => answer(&requests, output),
+        Err(error) => report(&error.into()),
+    }
 }
 
 /// The output, to which two threads write whole lines.
@@ -120,25 +124,26 @@ impl Write for SharedOutput {
 }
 
 /// Sends [`Event::Heartbeat`] from a thread of its own until the output is closed.
-fn beat(mut output: SharedOutput) {
-    thread::spawn(move || {
+fn beat(mut output: SharedOutput) -> io::Result<()> {
+    let beating = threads::spawn(move || {
         while send(&mut output, &Event::Heartbeat).is_ok() {
             thread::sleep(HEARTBEAT);
         }
     });
+    beating.map(drop)
 }
 
 /// Serves requests until the end of the input and finishes those that were read. Returns the exit status.
 #[cfg(test)]
 fn serve(input: impl BufRead + Send + 'static, output: impl Write) -> u8 {
-    answer(&read(input, || {}), output)
+    answer(&read(input, || {}).expect("threads can be had"), output)
 }
 
 /// Reads requests on a thread of its own, so that the end of the input is seen while a kernel runs.
-fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> Requests {
+fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'static) -> io::Result<Requests> {
     // Unbounded: a reader that waits for space in the channel would not see the end of the input.
     let (sender, requests) = channel();
-    thread::spawn(move || {
+    threads::spawn(move || {
         for line in input.lines() {
             let request = match line {
                 Ok(line) if line.trim().is_empty() => continue,
@@ -154,8 +159,8 @@ fn read(input: impl BufRead + Send + 'static, at_end: impl FnOnce() + Send + 'st
             }
         }
         at_end();
-    });
-    requests
+    })?;
+    Ok(requests)
 }
 
 fn send(output: &mut impl Write, event: &Event) -> io::Result<()> {

@@ -244,7 +244,8 @@ impl Executor {
             }
             let load_failed = |message| ExecutorError::Job { case: 0, failure: Failure::LoadFailed { message } };
             let path = self.blobs.get(hash).ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
-            let data = std::fs::read(path).map_err(|error| load_failed(format!("{}: {error}", path.display())))?;
+            let unread = |error| ExecutorError::Machine(format!("could not read {}: {error}", path.display()));
+            let data = std::fs::read(path).map_err(unread)?;
             worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
             self.sent.insert(hash.clone());
         }
@@ -276,6 +277,9 @@ impl Executor {
             Ok(event) if answer::job_of(&event) != Some(id) => {
                 let message = format!("an answer to another question: {event:?}").chars().take(200).collect();
                 JobEnd::Failed(0, Failure::Protocol { message })
+            }
+            Ok(Event::Failed { failure: Failure::Machine { message }, .. }) => {
+                return Err(ExecutorError::Machine(message));
             }
             Ok(Event::Failed { case, failure, .. }) => {
                 let failure = match failure {

@@ -19,6 +19,9 @@ pub enum ExecutorError {
         /// Why.
         message: String,
     },
+    /// This machine has no process, memory or room for the job.
+    #[error("{0}")]
+    Machine(String),
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::awake::Awake;
-use kbench_runtime::descendants;
 use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
+use kbench_runtime::{descendants, threads};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -93,20 +93,26 @@ impl Worker {
         }
         let mut child = command.spawn()?;
         tracing::debug!(pid = child.id(), ?command, "process started");
+        let group = Pid::from_raw(child.id() as i32);
+        let given_up = |error| {
+            let _ = killpg(group, Signal::SIGKILL);
+            error
+        };
         let mut stdin = child.stdin.take().expect("piped");
         let (requests, lines) = mpsc::channel::<Vec<u8>>();
-        std::thread::spawn(move || {
+        threads::spawn(move || {
             for line in lines {
                 // A worker that cannot be written to has ended; why, is found out by whoever waits for it.
                 if stdin.write_all(&line).is_err() {
                     break;
                 }
             }
-        });
+        })
+        .map_err(given_up)?;
         let stdout = child.stdout.take().expect("piped");
         // A few lines ahead of whoever waits for them: what writes more has to wait, and fills no memory.
         let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
-        std::thread::spawn(move || {
+        threads::spawn(move || {
             let mut stdout = BufReader::new(stdout);
             while let Some(line) = line::read(&mut stdout, longest) {
                 let cut = line.is_err();
@@ -114,11 +120,12 @@ impl Worker {
                     break;
                 }
             }
-        });
+        })
+        .map_err(given_up)?;
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr);
         let pipe = child.stderr.take().expect("piped");
-        let stderr_reader = std::thread::spawn(move || {
+        let stderr_reader = threads::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             // A line that is too long goes on in the next.
             while let Some(line) = line::read(&mut pipe, line::LONGEST) {
@@ -128,7 +135,8 @@ impl Worker {
                 }
                 tail.push_back(String::from_utf8_lossy(&line.unwrap_or_else(|cut| cut)).into_owned());
             }
-        });
+        })
+        .map_err(given_up)?;
         Ok(Self {
             child,
             mark,

@@ -123,6 +123,8 @@ impl From<&Failure> for Reason {
             Failure::Reference { .. } => Reason::Reference,
             Failure::Inputs { .. } => Reason::Inputs,
             Failure::Unsupported { .. } => Reason::Unsupported,
+            // Ends a run before it is asked for a reason.
+            Failure::Machine { .. } => Reason::Unavailable,
             Failure::Hang { .. } => Reason::Hang,
             Failure::Signal { .. } => Reason::Signal,
             Failure::Exited { .. } => Reason::Exited,

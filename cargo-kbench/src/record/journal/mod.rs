@@ -93,11 +93,14 @@ impl Journal {
         Ok((Self { path: path.to_owned(), file }, known))
     }
 
-    /// Appends a line in one write.
+    /// Appends a line in one write. Where there is no room for all of it, nothing of it stays, so that what is appended later is whole.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        self.file
-            .write_all(&line::encode(record)?)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+        let line = line::encode(record)?;
+        let before = self.file.metadata().map(|metadata| metadata.len());
+        self.file.write_all(&line).map_err(|error| {
+            let _ = before.and_then(|length| self.file.set_len(length));
+            crate::file::in_context(&self.path, &error)
+        })
     }
 
     /// Appends the first line of a run.

@@ -28,7 +28,8 @@ fn everything_wanted_is_built_once_and_given_to_who_wanted_it() {
             }
             let take = |variant: &Variant| pipeline.take(variant, None, |_, _| ()).unwrap().unwrap().warnings;
             variants.iter().rev().map(take).collect::<Vec<_>>()
-        });
+        })
+        .unwrap();
         let expected: Vec<_> = variants(20).iter().rev().map(|variant| outcome(variant).warnings).collect();
         assert_eq!((taken, builds.into_inner()), (expected, 20));
         assert!(times.busy_while_waited <= times.waited * times.threads as u32, "{times:?}");
@@ -96,7 +97,8 @@ fn nothing_compiles_beside_a_measurement_on_the_same_cores() {
                 }
             }
         }
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -123,7 +125,8 @@ fn what_is_likely_is_built_when_nothing_is_wanted() {
         // Ends only if they are built without being wanted.
         drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
         variants(4).iter().for_each(take);
-    });
+    })
+    .unwrap();
     // The first was taken before it was likely.
     assert_eq!(built.into_inner().unwrap().len(), 6);
 }
@@ -157,7 +160,8 @@ fn what_takes_long_is_started_first() {
         opened.notify_all();
         // Near what took long or still compiles, the likelier first.
         assert_eq!(order, of(&[[1, 1], [1, 2], [2, 1], [0, 1]]));
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -178,7 +182,8 @@ fn nobody_waits_for_a_build_beyond_the_deadline() {
         let deadline = Instant::now() + Duration::from_millis(20);
         assert!(pipeline.take(&variants[0], Some(deadline), |_, _| ()).is_none());
         assert!(Instant::now() >= deadline);
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -188,5 +193,6 @@ fn a_panic_reaches_who_waits() {
     let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         pipeline.want(&Variant(vec![1]));
         pipeline.take(&Variant(vec![1]), None, |_, _| ()).unwrap().map(drop)
-    });
+    })
+    .unwrap();
 }

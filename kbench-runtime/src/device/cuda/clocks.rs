@@ -69,7 +69,8 @@ struct Judge {
 impl Clocks {
     /// For the GPU of that number.
     pub(super) fn new(device: CUdevice) -> Self {
-        thread::spawn(|| NVML.get_or_init(open));
+        // Whoever needs it first opens it where no thread can be had.
+        let _ = thread::Builder::new().spawn(|| NVML.get_or_init(open));
         let (since, judge) = (Instant::now(), Judge::default());
         Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
     }

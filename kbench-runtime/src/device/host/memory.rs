@@ -28,15 +28,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// So many bytes, zero at first. `None` where they cannot be had.
-    pub fn new(bytes: usize) -> Option<Self> {
-        let size = usable(bytes)?;
-        let file = memory_file(size).ok()?;
-        let mapping = Mapping::new(file.as_raw_fd(), bytes, 0)?;
+    /// So many bytes, zero at first.
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        let none = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let size = usable(bytes).ok_or_else(none)?;
+        let file = memory_file(size)?;
+        let mapping = Mapping::new(file.as_raw_fd(), bytes, 0).ok_or_else(none)?;
         if size >= HUGE_PAGE {
             mapping.collapse(size);
         }
-        Some(Self { file, mapping, bytes })
+        Ok(Self { file, mapping, bytes })
     }
 
     pub fn start(&self) -> NonNull<u8> {

@@ -2,7 +2,7 @@
 
 use super::channel::{Answer, Caches, Command};
 use super::clock::{self, Claim, Window};
-use super::supervisor::Process;
+use super::supervisor::{Process, not_started};
 use super::threads::Used;
 use super::{Bound, Buffer, HostDevice, odd, write};
 use crate::device::Write;
@@ -39,10 +39,9 @@ impl HostDevice {
 
     /// What a process without a kernel, on the same core, makes of the time that a sample claims.
     fn spin(&mut self, bound: &Bound, nanoseconds: u64) -> Result<Claim, Failure> {
-        let refused = |error: std::io::Error| Failure::LoadFailed { message: error.to_string() };
         let process = match self.spinning.take() {
             Some(process) => process,
-            None => Process::start(None).map_err(refused)?,
+            None => Process::start(None).map_err(|error| not_started(&error))?,
         };
         let process = self.spinning.insert(process);
         let pin = Command::Pin { core: self.pinning.choose(&bound.launches) };

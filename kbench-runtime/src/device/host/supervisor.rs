@@ -284,6 +284,11 @@ fn processor_time_of_all(pid: Pid) -> Option<Duration> {
     }
 }
 
+/// What it means that no process could be started.
+pub(super) fn not_started(error: &io::Error) -> Failure {
+    Failure::Machine { message: format!("could not start a process for a kernel: {error}") }
+}
+
 /// What the end of a process means.
 fn failure(status: WaitStatus) -> Failure {
     match status {

@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Outputs, TRANSIENT};
 use crate::data::dtype::DType;
 use crate::data::lru::{LruCache, capacity};
+use crate::process::threads;
 use crate::protocol::Failure;
 
 /// Size in bytes of the results that are kept in memory at least.
@@ -109,7 +110,11 @@ impl ReferenceCache {
         let (path, key, outputs) = (file_of(folder, key), key.to_owned(), Arc::clone(outputs));
         self.writes.retain(|write| !write.is_finished());
         // A result that cannot be written is computed again, nothing else.
-        self.writes.push(thread::spawn(move || drop(write(&path, &key, &outputs))));
+        let write = move || drop(write(&path, &key, &outputs));
+        match threads::spawn(write.clone()) {
+            Ok(writing) => self.writes.push(writing),
+            Err(_) => write(),
+        }
     }
 }
 
