@@ -46,7 +46,7 @@ pub struct Audit<'a> {
     pub package: &'a Package,
     /// The kernel.
     pub kernel: &'a Kernel,
-    /// What it is built and run with.
+    /// Device, compilers and folders of the run.
     pub setup: Setup<'a>,
     /// The variant that is mutated.
     pub variant: &'a Variant,

@@ -1,4 +1,4 @@
-//! What a compiler is given, and what it makes.
+//! The input of a compiler, and its output.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::Project;
+use crate::record::elite::EliteFile;
 use crate::report::{Format, Output, Verbosity};
 
 /// What every verb prints, and how.
@@ -105,4 +107,28 @@ pub struct CandidateArgs {
     /// The winner that elite.json names for this device and shape
     #[arg(long, conflicts_with = "variant")]
     pub elite: bool,
+}
+
+impl CandidateArgs {
+    /// The file with the winners, where they are asked for.
+    pub(super) fn elite(&self, project: &Project) -> anyhow::Result<Option<EliteFile>> {
+        Ok(self.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?)
+    }
+}
+
+/// Arguments of a verb that runs one candidate of each kernel.
+#[derive(Debug, Clone, Args)]
+pub struct TrialArgs {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Which variant.
+    #[command(flatten)]
+    pub candidate: CandidateArgs,
+    /// What is overridden.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
 }

@@ -10,7 +10,7 @@ use self::verbs::{Exit, Printed, exit_of};
 use crate::interrupt::interrupt;
 use crate::report::{self, Output};
 
-pub use args::{CandidateArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, VariantArgs};
+pub use args::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
 
 mod args;
 pub mod verbs;
@@ -44,11 +44,11 @@ enum Verb {
     /// Compile variants and judge their resources (gate 1); needs no device
     Build(verbs::build::Args),
     /// Run one variant through the gates: resources, correctness, performance
-    Gate(verbs::gate::Args),
+    Gate(TrialArgs),
     /// Measure one variant side by side with the default and the baselines
     Bench(verbs::bench::Args),
     /// Say what limits one variant: hardware counters, the roofline, and what to try next
-    Profile(verbs::profile::Args),
+    Profile(TrialArgs),
     /// Break a kernel in many ways and see which gate notices: what survives, the gates do not see
     Audit(verbs::audit::Args),
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower

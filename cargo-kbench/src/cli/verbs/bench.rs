@@ -4,27 +4,17 @@ use std::path::PathBuf;
 
 use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
+use crate::cli::TrialArgs;
 use crate::compare::bench::{BenchFile, SideBySide};
 use crate::harness::{Harness, Opening};
-use crate::record::elite::EliteFile;
 use crate::report::{self, Finding, Output};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Which variant of which kernels, and how.
     #[command(flatten)]
-    pub select: SelectArgs,
-    /// Where the tools are.
-    #[command(flatten)]
-    pub tools: ToolArgs,
-    /// Which variant.
-    #[command(flatten)]
-    pub candidate: CandidateArgs,
-    /// What is overridden.
-    #[command(flatten)]
-    pub measure: MeasureArgs,
+    pub trial: TrialArgs,
     /// Keep the result in a file, for `compare`
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
@@ -32,9 +22,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { select, tools, candidate, measure, save } = args;
+    let Args { trial: TrialArgs { select, tools, candidate, measure }, save } = args;
     let project = load(select)?;
-    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let elite = candidate.elite(&project)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;

@@ -2,7 +2,7 @@
 
 use super::candidate::plan;
 use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
+use crate::cli::TrialArgs;
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::evaluate::{self, try_build};
 use crate::gates::Trial;
@@ -13,28 +13,11 @@ use crate::record::evaluation::Evaluation;
 use crate::report::{Finding, Output};
 use crate::space::Variant;
 
-/// Arguments of `gate`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Which kernels.
-    #[command(flatten)]
-    pub select: SelectArgs,
-    /// Where the tools are.
-    #[command(flatten)]
-    pub tools: ToolArgs,
-    /// Which variant.
-    #[command(flatten)]
-    pub candidate: CandidateArgs,
-    /// What is overridden.
-    #[command(flatten)]
-    pub measure: MeasureArgs,
-}
-
 /// Runs the verb.
-pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { select, tools, candidate, measure } = args;
+pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
+    let TrialArgs { select, tools, candidate, measure } = args;
     let project = load(select)?;
-    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let elite = candidate.elite(&project)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let setup = setup(&compiler, measure.device, &work_directory);

@@ -2,38 +2,20 @@
 
 use super::candidate::plan;
 use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
-use crate::cli::{CandidateArgs, MeasureArgs, SelectArgs, ToolArgs};
+use crate::cli::{MeasureArgs, TrialArgs};
 use crate::config::Kernel;
 use crate::evaluate::{evaluate, try_build};
 use crate::gates::counters::profile;
 use crate::harness::{Candidate, Harness, Opening, RunError, caught};
 use crate::profile::Profile;
-use crate::record::elite::EliteFile;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Finding, Output};
 
-/// Arguments of `profile`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Which kernels.
-    #[command(flatten)]
-    pub select: SelectArgs,
-    /// Where the tools are.
-    #[command(flatten)]
-    pub tools: ToolArgs,
-    /// Which variant.
-    #[command(flatten)]
-    pub candidate: CandidateArgs,
-    /// What is overridden.
-    #[command(flatten)]
-    pub measure: MeasureArgs,
-}
-
 /// Runs the verb.
-pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { select, tools, candidate, measure } = args;
+pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
+    let TrialArgs { select, tools, candidate, measure } = args;
     let project = load(select)?;
-    let elite = candidate.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?;
+    let elite = candidate.elite(&project)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;

@@ -21,7 +21,7 @@ pub(super) const SAMPLES: usize = 16;
 /// Fewer samples make a window if they took this long together, since a way there and back is little beside them.
 const FEW: (usize, Duration) = (4, Duration::from_millis(100));
 
-/// Largest excess that needs no other process beside it: nanoseconds, and a share of the claim. README names the figures.
+/// Largest excess that needs no other process beside it: nanoseconds, and a share of the claim. `docs/gates.md` of cargo-kbench names the figures.
 const OF_CLOCK: (f64, f64) = (50_000.0, 0.1);
 const OF_PROCESSOR: (f64, f64) = (5_000.0, 0.05);
 
@@ -232,7 +232,7 @@ mod tests {
         }
         // One that waits more than it computes.
         assert!(!Kernel { truth: 250e3, computes: 0.1, claim: |_| 0.1, way: quiet }.is_believed());
-        // Too short for the judge to see: README says so.
+        // Too short for the judge to see: `docs/gates.md` says so.
         assert!(Kernel { truth: 4e3, computes: 1.0, claim: |_| 0.1, way: quiet }.is_believed());
         assert!(Kernel { truth: 40e3, computes: 0.1, claim: |_| 0.1, way: quiet }.is_believed());
     }
