@@ -3,26 +3,15 @@
 
 use rand::RngExt as _;
 
-use super::adjusted::{AdjustedSample, times};
+use super::adjusted::AdjustedSample;
 use super::case::MeasuredCase;
+use super::pairs::{LONG, MOST_PAIRS, Pairs};
 use super::run::Run;
 use super::sampling::{InputChoice, PIECES};
 use crate::device::{Device, Write};
 use crate::memory::poison::NAN;
 use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage};
 use crate::verify::compare::element;
-
-/// Number of pairs of a launch that must work and a launch that could skip work: enough for most kernels, and enough for proof.
-const FEWEST_PAIRS: usize = 3;
-const MOST_PAIRS: usize = 11;
-
-/// Nanoseconds a launch from which on a kernel is long: noise is then a small part of its time, and a batch is one launch, which finds
-/// poison. One test of each kind is enough for a long kernel.
-const LONG: f64 = 1e6;
-
-/// Ratio of the times of a pair above which more pairs are taken, and above which work is skipped.
-const SUSPICIOUS: f64 = 1.2;
-const SKIPS: f64 = 1.5;
 
 /// Number of elements of each output that are poisoned among right ones, few because a kernel that reads one of them does all its work, and
 /// number of launches on such outputs.
@@ -31,41 +20,6 @@ const LAUNCHES_ON_POISONED: usize = 2;
 
 /// Number of launches that are examined one by one if samples are batches.
 const LONE: usize = 64;
-
-/// Times of launches that must work and of launches that could skip work, in nanoseconds.
-#[derive(Default)]
-struct Pairs {
-    work: Vec<f64>,
-    could_skip: Vec<f64>,
-}
-
-impl Pairs {
-    fn is_settled(&self) -> bool {
-        let work = quantile(&self.work, 0.0);
-        let fewest = if work < LONG { FEWEST_PAIRS } else { 1 };
-        self.work.len() == MOST_PAIRS
-            || self.work.len() == fewest && quantile(&self.work, 0.5) < SUSPICIOUS * quantile(&self.could_skip, 0.5)
-    }
-
-    /// The ratio of the lower quartiles. Noise makes launches slower, so that fast launches are the most accurate.
-    fn ratio(&self) -> f64 {
-        let fast = quantile(&self.could_skip, 0.25).max(f64::MIN_POSITIVE);
-        (quantile(&self.work, 0.25) / fast).min(f64::MAX)
-    }
-
-    /// Whether work was skipped. A launch that works is hardly ever fast, however quiet the machine; but new inputs of a small tensor may
-    /// be known by chance.
-    fn are_apart(&self) -> bool {
-        let fast = quantile(&self.could_skip, 0.25);
-        self.work.len() == MOST_PAIRS && self.ratio() > SKIPS && quantile(&self.work, 0.1) > SUSPICIOUS * fast
-    }
-}
-
-fn quantile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(((sorted.len().max(1) - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
-}
 
 impl<D: Device> MeasuredCase<D> {
     /// Tests whether the kernel does less work if its outputs are right already. Only the first launch of a batch finds poison, so that
@@ -87,27 +41,29 @@ impl<D: Device> MeasuredCase<D> {
         let (left_alone, nearly_right) = self.left_alone(run, &restore)?;
         if self.is_long() && run.job.cache == CacheMode::Cold {
             // On nearly right outputs a kernel could skip work as well.
-            pairs.work = times(&self.samples).into_iter().take(1).collect();
-            pairs.could_skip = nearly_right;
+            for (work, could_skip) in self.samples.iter().zip(nearly_right) {
+                pairs.add(*work, could_skip);
+            }
         }
         while !pairs.is_settled() {
             run.heartbeat.enter(Stage::Timing);
-            pairs.work.push(self.lone(&mut run.resources.device, &writes)?);
+            let work = self.lone(&mut run.resources.device, &writes)?;
             // In a batch, a launch that does nothing hides behind one that works; here each launch is alone.
             self.take_snapshots(run, PIECES)?;
             run.heartbeat.enter(Stage::Timing);
             let device = &mut run.resources.device;
             self.memory.set_outputs(device, &self.last_outputs)?;
-            pairs.could_skip.push(self.lone(device, &restore)?);
+            let could_skip = self.lone(device, &restore)?;
+            pairs.add(work, could_skip);
         }
         let skips = left_alone > 0 || pairs.are_apart();
         Ok(skips.then(|| SkipsWork { ratio: pairs.ratio(), left_alone }))
     }
 
-    /// Nanoseconds of one launch alone on cold caches after writes, without the time during which the core was lost.
-    fn lone(&mut self, device: &mut D, writes: &[Write<D::Buffer>]) -> Result<f64, Failure> {
+    /// One launch alone on cold caches after writes, without the time during which the core was lost.
+    fn lone(&mut self, device: &mut D, writes: &[Write<D::Buffer>]) -> Result<AdjustedSample, Failure> {
         let sample = device.sample_after(writes, &mut self.memory.bound, 1, CacheMode::Cold)?;
-        Ok(AdjustedSample::of(sample, 1, device.core(&self.memory.bound).is_some()).nanoseconds)
+        Ok(AdjustedSample::of(sample, 1, device.core(&self.memory.bound).is_some()))
     }
 
     /// If samples are batches, launches the kernel many times on poison, each launch alone: only the first launch of a batch finds poison
@@ -147,12 +103,12 @@ impl<D: Device> MeasuredCase<D> {
     /// The time on inputs that are new in every element over the time on the inputs of the launch before, if the difference is no chance:
     /// the kernel memoises results. The cold samples of a long kernel are enough launches on new inputs.
     pub(super) fn memoises(&mut self, run: &mut Run<'_, D>) -> Result<Option<f64>, Failure> {
-        let mut on_new: Vec<f64> =
-            self.samples.iter().filter(|sample| sample.on_new_inputs).map(|sample| sample.nanoseconds).collect();
+        let mut on_new: Vec<AdjustedSample> =
+            self.samples.iter().filter(|sample| sample.on_new_inputs).copied().collect();
         on_new.truncate(if self.is_long() { MOST_PAIRS } else { 0 });
         let mut pairs = Pairs::default();
         while self.can_rotate && !pairs.is_settled() {
-            let set = pairs.work.len() % self.sets.len();
+            let set = pairs.len() % self.sets.len();
             let on_new = if let Some(sample) = on_new.pop() {
                 sample
             } else {
@@ -165,7 +121,6 @@ impl<D: Device> MeasuredCase<D> {
                 self.new_launches += 1;
                 self.lone(device, &writes)?
             };
-            pairs.work.push(on_new);
             // The kernel saw these inputs in many samples. One more launch, in case it memoises the last inputs only.
             let device = &mut run.resources.device;
             self.memory.select_set(device, set)?;
@@ -174,7 +129,8 @@ impl<D: Device> MeasuredCase<D> {
             device.run(&self.memory.bound)?;
             run.heartbeat.enter(Stage::Timing);
             let writes = self.writes[set].clone();
-            pairs.could_skip.push(self.lone(device, &writes)?);
+            let could_skip = self.lone(device, &writes)?;
+            pairs.add(on_new, could_skip);
         }
         self.memory.select_set(&mut run.resources.device, self.set())?;
         Ok(pairs.are_apart().then(|| pairs.ratio()))
@@ -186,8 +142,12 @@ impl<D: Device> MeasuredCase<D> {
     }
 
     /// Launches the kernel on outputs with a few poisoned elements among right ones: the number of elements that it left poisoned, and the
-    /// times of the launches in nanoseconds.
-    fn left_alone(&mut self, run: &mut Run<'_, D>, restore: &[Write<D::Buffer>]) -> Result<(u64, Vec<f64>), Failure> {
+    /// launches as samples.
+    fn left_alone(
+        &mut self,
+        run: &mut Run<'_, D>,
+        restore: &[Write<D::Buffer>],
+    ) -> Result<(u64, Vec<AdjustedSample>), Failure> {
         run.heartbeat.enter(Stage::Compare);
         let device = &mut run.resources.device;
         self.memory.set_outputs(device, &self.last_outputs)?;

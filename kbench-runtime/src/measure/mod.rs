@@ -7,6 +7,7 @@ mod cheating;
 mod energy;
 mod job;
 mod memory_faults;
+mod pairs;
 mod recheck;
 mod run;
 mod sampling;
