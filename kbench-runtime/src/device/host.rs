@@ -174,12 +174,17 @@ impl Device for HostDevice {
     }
 
     fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Kernel, Failure> {
-        let file = code_file(code).map_err(|error| Failure::Machine {
-            message: format!("could not keep {} bytes of machine code in memory: {error}", code.len()),
-        })?;
-        let process = Process::start(self.limit.filter(|_| purpose == Purpose::Kernel))
+        // The loader takes two names of one file for one object, so that each instance has a file of its own.
+        let files: Vec<File> = (0..if purpose == Purpose::SecondInstance { 2 } else { 1 })
+            .map(|_| code_file(code))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::Machine {
+                message: format!("could not keep {} bytes of machine code in memory: {error}", code.len()),
+            })?;
+        let descriptors: Vec<_> = files.iter().map(File::as_raw_fd).collect();
+        let process = Process::start(self.limit.filter(|_| purpose != Purpose::Reference))
             .map_err(|error| supervisor::not_started(&error))?;
-        process.ask(&Command::Load { entry: entry.to_owned() }, &[], &[file.as_raw_fd()])?;
+        process.ask(&Command::Load { entry: entry.to_owned() }, &[], &descriptors)?;
         let globals = Rc::new(symbols::sizes(code));
         Ok(Kernel { process: Rc::new(process), globals, bound: Rc::default() })
     }

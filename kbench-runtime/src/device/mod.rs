@@ -20,6 +20,8 @@ pub const GUARD: usize = 64 << 10;
 pub enum Purpose {
     /// The kernel that is judged: time limits and the faults of an audit apply to it.
     Kernel,
+    /// The kernel once more, in a program that has loaded it before: the two loads must not disturb each other. Limits and faults apply.
+    SecondInstance,
     /// A reference, which is exempt from both, even if its machine code is the kernel's own.
     Reference,
 }

@@ -228,7 +228,7 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Self::Kernel, Failure> {
         let hash = fingerprint::of_bytes(code);
-        let is_mutant = purpose == Purpose::Kernel && self.mutation.blobs.contains(&hash);
+        let is_mutant = purpose != Purpose::Reference && self.mutation.blobs.contains(&hash);
         Ok(Kernel { inner: self.inner.load(code, entry, purpose)?, is_mutant })
     }
 

@@ -101,7 +101,8 @@ pub(super) fn recheck<D: Device>(
     Ok(report)
 }
 
-/// The outputs of the same machine code on new inputs, loaded anew, so that it has memoised nothing.
+/// The outputs of the same machine code on new inputs, loaded anew, so that it has memoised nothing. A C kernel is loaded as the second
+/// instance in its process, since a program may load it twice.
 fn fresh_load<D: Device>(
     resources: &mut Resources<D>,
     case: &mut MeasuredCase<D>,
@@ -111,7 +112,7 @@ fn fresh_load<D: Device>(
     let Resources { device, pool, results } = resources;
     let Case { tensors, launch } = &timed.case;
     let inputs = &Arc::clone(&case.sets[0].inputs);
-    let mut fresh = KernelMemory::new(device, pool, tensors, inputs, launch, &case.code, Purpose::Kernel)?;
+    let mut fresh = KernelMemory::new(device, pool, tensors, inputs, launch, &case.code, Purpose::SecondInstance)?;
     fresh.prepare(device, None, inputs)?;
     let writes = fresh.restore_writes(device, pool, inputs)?;
     // The case fills the shared tensors, from its copies on the device; symbols belong to each load.

@@ -23,7 +23,7 @@ const MOST_DESCRIPTORS: usize = 253;
 /// What the judge asks of a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// Loads the shared object of the descriptor.
+    /// Loads the shared objects of the descriptors in order; the last one is the kernel.
     Load { entry: String },
     /// Writes the raw bytes to a global, from byte `offset` on.
     SetSymbol { symbol: String, offset: usize },

@@ -150,7 +150,12 @@ impl State {
             self.pinned = None;
         }
         match value {
-            Command::Load { entry } => self.loaded = Some(Loaded::new(&entry, descriptors)?),
+            Command::Load { entry } => {
+                for code in descriptors {
+                    // An earlier instance stays loaded.
+                    std::mem::forget(self.loaded.replace(Loaded::new(&entry, code)?));
+                }
+            }
             Command::SetSymbol { symbol, offset } => self.loaded()?.set_symbol(&symbol, offset, &bytes)?,
             Command::Bind { sizes, arguments, watched } => {
                 let bound = Bound::new(&sizes, &descriptors, arguments, watched)?;
@@ -221,9 +226,8 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(entry: &str, descriptors: Vec<OwnedFd>) -> Result<Self, Failure> {
+    fn new(entry: &str, code: OwnedFd) -> Result<Self, Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
-        let code = descriptors.into_iter().next().ok_or_else(|| refused(&"no machine code came"))?;
         // Left open: tools find source lines by this name. A number, since the kernel may close it.
         #[cfg(target_os = "linux")]
         let path = format!("/proc/self/fd/{}", std::os::fd::IntoRawFd::into_raw_fd(code));
