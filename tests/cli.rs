@@ -40,6 +40,15 @@ fn gate_says_which_gate_failed_and_where() {
 }
 
 #[test]
+fn explain_prints_reason_codes_and_keys_and_suggests_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |what: &str| shown(folder.path(), &["explain", what]);
+    assert_shown!([of("correctness/unwritten"), of("max_shared_bytes"), of("unwriten")].concat());
+    let all = shown(folder.path(), &["explain"]);
+    assert!(all.starts_with("exit 0\n") && all.contains("dram__throughput"), "{all}");
+}
+
+#[test]
 fn gate_passes_the_default() {
     let package =
         package_with(MODEL, "[package.metadata.kbench.kernels.model.baselines]\nother = { toggles = { A = 1 } }");

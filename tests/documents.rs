@@ -108,3 +108,18 @@ fn anchors(text: &str) -> BTreeSet<String> {
     };
     headings.map(anchor).collect()
 }
+
+#[test]
+fn the_fixtures_of_reasons_get_the_reason_code_of_their_section() {
+    let expected: toml::Table = read("tests/fixtures/expected.toml").parse().unwrap();
+    let reasons = read("cargo-kbench/docs/reasons.md");
+    let mut named = 0;
+    for section in reasons.split("\n## ").skip(1) {
+        let code = section.lines().next().unwrap();
+        for fixture in section.split("Fixture: `").skip(1).map(|rest| rest.split('`').next().unwrap()) {
+            assert_eq!(expected[fixture]["code"].as_str(), Some(code), "{fixture}");
+            named += 1;
+        }
+    }
+    assert!(named > 25, "{named}");
+}

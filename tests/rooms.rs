@@ -27,6 +27,7 @@ const CRATES: &[Crate] = &[
             "interrupt",
             "file",
             "text",
+            "docs",
             "expr",
             "space",
             "config",

@@ -28,6 +28,7 @@ mod build;
 pub mod cli;
 mod compare;
 pub mod config;
+mod docs;
 mod evaluate;
 pub mod expr;
 mod file;

@@ -57,6 +57,8 @@ enum Verb {
     Autotune(verbs::autotune::Args),
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
     Replay(verbs::replay::Args),
+    /// Explain a reason code, a key of the table, a counter or a topic
+    Explain(verbs::explain::Args),
     /// Run kernels for a driver on the other end of stdin and stdout
     Worker,
     /// Print a script that completes `cargo kbench`; load it after cargo's own
@@ -140,6 +142,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Compare(args) => verbs::compare::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),
+        Verb::Explain(args) => verbs::explain::run(args),
         Verb::Worker => verbs::worker::run(),
         Verb::Completions(args) => Ok(verbs::completions::run(args, Kbench::augment_args(clap::Command::default()))),
     }

@@ -16,6 +16,7 @@ mod baseline;
 mod check;
 pub mod counters;
 mod decode;
+mod describe;
 pub mod diagnostics;
 mod gates;
 mod implementation;
@@ -32,6 +33,7 @@ mod tree;
 
 pub use baseline::{Baseline, BaselineKind, ProgramBaseline, Reference, ReferenceKind};
 pub use counters::Counters;
+pub use describe::{KeyDescription, describe_keys, find_keys};
 pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,

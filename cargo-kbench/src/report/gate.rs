@@ -64,6 +64,9 @@ fn gates(
     for warning in &evaluation.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#}: {warning}");
     }
+    if let Some(rejection) = rejection.filter(|_| verbosity != Verbosity::Quiet) {
+        let _ = writeln!(text, "{NOTE}{:>12}{NOTE:#} cargo kbench explain {}", "Next", rejection.code);
+    }
     text
 }
 

@@ -22,6 +22,7 @@ mod candidate;
 pub mod check;
 pub mod compare;
 pub mod completions;
+pub mod explain;
 pub mod gate;
 pub mod new;
 pub mod profile;

@@ -104,6 +104,53 @@ pub enum Reason {
     Unavailable,
 }
 
+impl Reason {
+    /// All of them, in the order of the gates.
+    pub const ALL: [Self; 41] = [
+        Self::CompileFailed,
+        Self::Geometry,
+        Self::Threads,
+        Self::Registers,
+        Self::SharedMemory,
+        Self::Spills,
+        Self::Stack,
+        Self::CodeSize,
+        Self::Occupancy,
+        Self::LoadFailed,
+        Self::LaunchRefused,
+        Self::IllegalAccess,
+        Self::DeviceFault,
+        Self::OutOfMemory,
+        Self::Unsupported,
+        Self::Hang,
+        Self::Signal,
+        Self::Exited,
+        Self::Protocol,
+        Self::Inputs,
+        Self::Reference,
+        Self::Unwritten,
+        Self::Nonfinite,
+        Self::OutOfBounds,
+        Self::InputChanged,
+        Self::Unrepeatable,
+        Self::StaleOutput,
+        Self::Wrong,
+        Self::ForgedTime,
+        Self::Impossible,
+        Self::Memcheck,
+        Self::Racecheck,
+        Self::Initcheck,
+        Self::Synccheck,
+        Self::Address,
+        Self::Undefined,
+        Self::SkipsWork,
+        Self::TooSlow,
+        Self::Unmet,
+        Self::Undecided,
+        Self::Unavailable,
+    ];
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The JSON name is the user's name: one spelling.
