@@ -5,7 +5,7 @@
 use cargo_kbench::config::{Search, StrategyName};
 use cargo_kbench::expr::Value;
 use cargo_kbench::search::{self, Candidates, Outcome};
-use cargo_kbench::space::{Layer, Space, Toggle, Variant};
+use cargo_kbench::space::{Layer, Reach, Space, Toggle, Variant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const EVALUATIONS: u64 = 200;
@@ -16,6 +16,7 @@ fn candidates(count: usize) -> Candidates {
         name: name.to_owned(),
         values: values.iter().map(|&value| Value::Int(value)).collect(),
         layer,
+        reach: Reach::Macro,
     };
     let mut toggles = vec![
         toggle("X", &[16, 32, 48, 64, 96, 128, 192, 256], Layer::Macro),

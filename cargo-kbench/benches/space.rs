@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use cargo_kbench::expr::{Expr, Value};
-use cargo_kbench::space::{Layer, Space, Toggle, Variant};
+use cargo_kbench::space::{Layer, Reach, Space, Toggle, Variant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -15,6 +15,7 @@ fn space(toggles: &[(&str, Vec<i64>)], constraints: &[&str]) -> Space {
         name: (*name).to_owned(),
         values: values.iter().copied().map(Value::Int).collect(),
         layer: Layer::Macro,
+        reach: Reach::Macro,
     };
     Space {
         toggles: toggles.iter().map(toggle).collect(),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use cargo_kbench::config::{Search, StrategyName};
 use cargo_kbench::expr::Value;
 use cargo_kbench::search::{self, Candidates, Failure, Outcome, Resources, Strategy};
-use cargo_kbench::space::{Layer, Space, Toggle, Variant};
+use cargo_kbench::space::{Layer, Reach, Space, Toggle, Variant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
@@ -26,6 +26,7 @@ fn candidates() -> Candidates {
         name: name.to_owned(),
         values: values.iter().map(|&value| Value::Int(value)).collect(),
         layer: Layer::Macro,
+        reach: Reach::Macro,
     };
     let mut toggles = vec![
         toggle("X", &[16, 32, 48, 64, 96, 128, 192, 256]),

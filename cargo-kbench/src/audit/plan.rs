@@ -7,6 +7,7 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Fault, Role};
 
 use super::source::{self, Lack, SourceMutant};
+use crate::build::resolve::Point;
 use crate::config::{Arg, Backend, CorrectnessLimits, Init, Kernel};
 use crate::expr::Expr;
 use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
@@ -69,7 +70,7 @@ pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io:
     plan.wrappers(kernel);
     plan.off(kernel, own);
     plan.leave_models_alone(kernel);
-    plan.sources(kernel)?;
+    plan.sources(kernel, variant)?;
     plan.swaps(kernel, variant);
     Ok(plan)
 }
@@ -167,17 +168,21 @@ impl Plan {
         }
     }
 
-    fn sources(&mut self, kernel: &Kernel) -> std::io::Result<()> {
+    fn sources(&mut self, kernel: &Kernel, variant: &Variant) -> std::io::Result<()> {
         let implementation = &kernel.implementation;
         if implementation.backend == Backend::Fake {
             self.absent.push("source mutants: a model has no source".to_owned());
             return Ok(());
         }
-        let path = &implementation.source;
+        let point = Point { kernel, shape: &kernel.shapes[kernel.search.shape], variant, multiprocessors: 1 };
+        let resolved = point.source(implementation).and_then(|path| Ok((path, point.entry(implementation)?)));
+        let (path, entry) = resolved.map_err(std::io::Error::other)?;
+        let entry = plain_name(&entry);
+        let path = &path;
         let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // What is no UTF-8 stands in comments and strings.
         let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
-        let made = source::mutants(&text, &std::path::absolute(path)?, &implementation.entry);
+        let made = source::mutants(&text, &std::path::absolute(path)?, entry);
         let file =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         for lack in Lack::ALL {
@@ -233,6 +238,12 @@ impl Plan {
 /// Whether a tensor's contents are drawn element by element.
 fn can_be_new(init: &Init) -> bool {
     matches!(init, Init::Normal { .. } | Init::Uniform { .. } | Init::Integers { .. } | Init::Quantize { .. })
+}
+
+/// The name of a function without namespaces and template arguments.
+fn plain_name(entry: &str) -> &str {
+    let name = entry.split('<').next().unwrap_or(entry).trim_end();
+    name.rsplit("::").next().unwrap_or(name).trim_start()
 }
 
 /// What grid, block, shared memory, arguments and tensors depend on.

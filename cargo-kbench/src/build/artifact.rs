@@ -19,12 +19,15 @@ pub struct Unit {
     /// Absolute path of the source.
     #[serde(serialize_with = "serialize_path")]
     pub source: PathBuf,
-    /// The function: a C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k<64>`).
+    /// The function: a C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k`); an instance of a
+    /// template, `ns::k<float, 64>`, which need not be instantiated in the source.
     pub entry: String,
     /// The user's flags, after this tool's own, so that they win.
     pub flags: Vec<String>,
     /// Macros, passed as `-DNAME=VALUE` in this order: toggles, then defines.
     pub macros: Vec<(String, String)>,
+    /// Constants that are declared before the source.
+    pub constants: Vec<Constant>,
     /// `sm_90a`; only for CUDA, and needed there.
     pub arch: Option<String>,
     /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
@@ -32,6 +35,24 @@ pub struct Unit {
     /// The package's folder: where compilers run, and where they look for headers (`-I`).
     #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,
+}
+
+impl Unit {
+    /// Whether the entry is an instance of a template.
+    pub(super) fn is_instance(&self) -> bool {
+        self.entry.contains('<')
+    }
+}
+
+/// A constant with its type.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Constant {
+    /// Its name.
+    pub name: String,
+    /// `bool`, `int`, `long long` or `double`.
+    pub ty: &'static str,
+    /// Its value, as C writes it.
+    pub value: String,
 }
 
 /// A declared argument.

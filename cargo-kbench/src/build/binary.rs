@@ -28,10 +28,11 @@ pub(super) fn shared_object_identity(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
-/// The identity of a cubin.
-pub(super) fn cubin_identity(bytes: &[u8]) -> object::Result<String> {
+/// The identity of a cubin, whatever the symbol of its entry is called: that of a template's instance tells the arguments.
+pub(super) fn cubin_identity(bytes: &[u8], entry: &str) -> object::Result<String> {
     let file = object::File::parse(bytes)?;
     let mut identity = Identity::new("cubin");
+    identity.entry = Some(entry.to_owned());
     if let object::FileFlags::Elf { e_flags, .. } = file.flags() {
         identity.number(u64::from(e_flags.0));
     }
@@ -46,7 +47,8 @@ pub(super) fn cubin_identity(bytes: &[u8]) -> object::Result<String> {
         if matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section) {
             continue;
         }
-        identity.field(without_path_hashes(symbol.name()?).as_bytes());
+        let name = identity.neutral(symbol.name()?);
+        identity.field(name.as_bytes());
         identity.number(symbol.section_index().map_or(0, |index| index.0 as u64));
         identity.number(symbol.address());
         identity.number(symbol.size());
@@ -77,16 +79,26 @@ pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
 /// A fingerprint under construction: of numbers and of the hashes of bytes.
 struct Identity {
     kind: &'static str,
+    /// A symbol whose name does not count.
+    entry: Option<String>,
     fields: Vec<String>,
 }
 
 impl Identity {
     fn new(kind: &'static str) -> Self {
-        Self { kind, fields: Vec::new() }
+        Self { kind, entry: None, fields: Vec::new() }
     }
 
     fn field(&mut self, bytes: &[u8]) {
         self.fields.push(fingerprint::of_bytes(bytes));
+    }
+
+    /// A name without what differs where the code does not.
+    fn neutral(&self, name: &str) -> String {
+        // What is declared in a function is named after it: `_ZZ1kILi64EEvPfE4tile`.
+        let mangled = self.entry.as_deref().and_then(|entry| entry.strip_prefix("_Z"));
+        let name = mangled.map_or_else(|| name.to_owned(), |mangled| name.replace(mangled, "entry"));
+        without_path_hashes(&name)
     }
 
     fn number(&mut self, number: u64) {
@@ -94,7 +106,8 @@ impl Identity {
     }
 
     fn section<'data>(&mut self, section: &impl object::ObjectSection<'data>) -> object::Result<()> {
-        self.field(without_path_hashes(&String::from_utf8_lossy(section.name_bytes()?)).as_bytes());
+        let name = self.neutral(&String::from_utf8_lossy(section.name_bytes()?));
+        self.field(name.as_bytes());
         self.number(section.address());
         self.number(section.size());
         if let SectionFlags::Elf { sh_flags, .. } = section.flags() {
@@ -189,7 +202,7 @@ mod tests {
     #[test]
     fn rubbish_is_an_error() {
         assert!(shared_object_identity(b"not an object").is_err());
-        assert!(cubin_identity(b"\x7fELF").is_err());
+        assert!(cubin_identity(b"\x7fELF", "k").is_err());
         assert!(definition(b"", "f").is_err());
     }
 }

@@ -26,6 +26,7 @@ use super::binary::{self, Definition};
 use super::cache::Cache;
 use super::error::CompileError;
 use super::files::Files;
+use super::generated::{self, Language};
 use super::inputs::Inputs;
 use super::process::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
@@ -298,8 +299,7 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
         return Err(unsupported(format!("`{}` is no name of a C function", unit.entry)));
     }
     let source = absolute(&unit.source)?;
-    let source = source.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']));
-    let source = source
+    let source = generated::quoted(&source)
         .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
     let mut types = Vec::new();
     for param in &unit.signature {
@@ -333,6 +333,7 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     for name in macros() {
         let _ = writeln!(text, "#pragma pop_macro(\"{name}\")");
     }
+    text += &generated::constants(&unit.constants, Language::C);
     let _ = writeln!(text, "#include \"{source}\"");
     Ok(text)
 }

@@ -36,7 +36,7 @@ use super::error::CompileError;
 use super::files::Files;
 
 /// The kind of every key's fingerprint: raise its version when the meaning of an entry changes.
-pub(super) const KIND: &str = "compile 4";
+pub(super) const KIND: &str = "compile 5";
 /// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);

@@ -13,6 +13,7 @@ use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
 use super::files::Files;
+use super::generated::{self, ENTRY_ADDRESS};
 use super::inputs::Inputs;
 use super::occupancy::compute_capability;
 use super::process::{Invocation, version_line};
@@ -158,7 +159,19 @@ impl Nvcc {
                 built => return built.map_err(refused),
             }
         }
-        let built = self.compile(unit, &unit.source, work, ended, tracked).map_err(refused)?;
+        let source = if unit.is_instance() || !unit.constants.is_empty() {
+            let unsupported = || CompileError::Unsupported {
+                what: format!("the path `{}` cannot stand in an #include", unit.source.display()),
+            };
+            let mut text = generated::cuda(unit).ok_or_else(unsupported)?;
+            if unit.is_instance() {
+                text += &generated::cuda_instance(&unit.entry);
+            }
+            cache.store_shim(&text, "cu")?
+        } else {
+            unit.source.clone()
+        };
+        let built = self.compile(unit, &source, work, ended, tracked).map_err(refused)?;
         if asserting.is_some() {
             // In a namespace, or beside another function of this name: the assertions do not find it.
             let mut unasserted = self.unasserted.lock().expect(NO_PANIC);
@@ -174,6 +187,7 @@ impl Nvcc {
     fn is_asserted(&self, unit: &Unit) -> bool {
         let key = (unit.source.clone(), unit.entry.clone());
         !unit.signature.is_empty()
+            && !unit.is_instance()
             && fs::read_to_string(&unit.source).is_ok_and(|text| text.contains("extern \"C\""))
             && !self.unasserted.lock().expect(NO_PANIC).contains(&key)
     }
@@ -215,7 +229,15 @@ impl Nvcc {
             |error| CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error));
         check_architecture(arch, cubin::architecture(&code).map_err(understood)?)?;
         let kernels = cubin::kernels(&code).map_err(understood)?;
-        let kernel = find_entry(&kernels, &unit.entry)?;
+        let kernel = if unit.is_instance() {
+            let symbol = cubin::pointed_to(&code, ENTRY_ADDRESS).map_err(understood)?;
+            let named = |kernel: &&Kernel| Some(&kernel.symbol) == symbol.as_ref();
+            let candidates = || kernels.iter().map(|kernel| kernel.symbol.clone()).collect();
+            let missing = || CompileError::EntryNotFound { entry: unit.entry.clone(), candidates: candidates() };
+            kernels.iter().find(named).ok_or_else(missing)?
+        } else {
+            find_entry(&kernels, &unit.entry)?
+        };
         check_signature(unit, kernel)?;
         let report = Report::parse(&said);
         let depfile_text = files::read_whole(&depfile)?;
@@ -225,7 +247,7 @@ impl Nvcc {
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
         Ok(Built {
-            identity: binary::cubin_identity(&code).map_err(understood)?,
+            identity: binary::cubin_identity(&code, &kernel.symbol).map_err(understood)?,
             symbol: kernel.symbol.clone(),
             command: compile.recorded(work),
             link: Vec::new(),

@@ -67,8 +67,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Evaluates the model with the unit's macros.
+/// Evaluates the model with the unit's macros and constants.
 pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
+    let constants = unit.constants.iter().map(|constant| (constant.name.clone(), constant.value.clone()));
+    let unit = &Unit { macros: unit.macros.iter().cloned().chain(constants).collect(), ..unit.clone() };
     let text = fs::read_to_string(&unit.source).map_err(CompileError::io("read", &unit.source))?;
     let wrong = |message: String| CompileError::Model { path: unit.source.clone(), message };
     let model: Model = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -163,6 +165,7 @@ mod tests {
             entry: "k".into(),
             flags: vec![],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            constants: vec![],
             arch: None,
             signature: vec![],
             directory: folder.path().to_owned(),

@@ -20,7 +20,7 @@ use files::{Files, Since};
 use inputs::Inputs;
 use locks::Locks;
 
-pub use artifact::{Artifact, Param, Resources, Unit};
+pub use artifact::{Artifact, Constant, Param, Resources, Unit};
 pub use error::CompileError;
 
 mod artifact;
@@ -33,6 +33,7 @@ mod entry;
 mod error;
 mod fake;
 mod files;
+mod generated;
 mod inputs;
 mod locks;
 mod nvcc;

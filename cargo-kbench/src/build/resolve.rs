@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{self, Case, Geometry, Launch, Number, TensorSpec};
 
-use crate::build::{Artifact, Param};
+use crate::build::{Artifact, Constant, Param};
 use crate::config::{Arg, Backend, Implementation, Kernel, Shape};
-use crate::expr::{EvalError, Expr, Value};
-use crate::space::Variant;
+use crate::expr::{EvalError, Expr, Template, Value};
+use crate::space::{Reach, Toggle, Variant, macro_text};
 
 /// A kernel at one shape and variant: the place where its expressions have values.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +34,14 @@ pub struct ResolveError {
 }
 
 impl Point<'_> {
+    fn lookup(&self, name: &str) -> Option<Value> {
+        let dim = self.shape.dims.iter().find(|(dim, _)| dim == name).map(|&(_, size)| Value::Int(size));
+        dim.or_else(|| self.kernel.space.value(self.variant, name).cloned())
+            .or_else(|| (name == "SM_COUNT").then(|| Value::Int(i64::from(self.multiprocessors))))
+    }
+
     fn eval(&self, what: &str, expr: &Expr) -> Result<Value, ResolveError> {
-        let lookup = |name: &str| -> Option<Value> {
-            let dim = self.shape.dims.iter().find(|(dim, _)| dim == name).map(|&(_, size)| Value::Int(size));
-            dim.or_else(|| self.kernel.space.value(self.variant, name).cloned())
-                .or_else(|| (name == "SM_COUNT").then(|| Value::Int(i64::from(self.multiprocessors))))
-        };
-        expr.eval(&lookup).map_err(|error: EvalError| resolve_error(what, expr, &error.to_string()))
+        expr.eval(&|name| self.lookup(name)).map_err(|error: EvalError| resolve_error(what, expr, &error.to_string()))
     }
 
     fn unsigned(&self, what: &str, expr: &Expr, least: i64) -> Result<u64, ResolveError> {
@@ -69,9 +70,61 @@ impl Point<'_> {
         Ok(sizes)
     }
 
+    fn fill(&self, what: &str, template: &Template) -> Result<String, ResolveError> {
+        let filled = template.fill(&|expr| expr.eval(&|name| self.lookup(name)), macro_text);
+        let wrong = |error: EvalError| ResolveError {
+            what: what.to_owned(),
+            text: template.text().to_owned(),
+            why: error.to_string(),
+        };
+        filled.map_err(wrong)
+    }
+
+    /// The source of this variant.
+    pub fn source(&self, implementation: &Implementation) -> Result<PathBuf, ResolveError> {
+        match &implementation.source_of {
+            Some(template) => Ok(implementation.source_root.join(self.fill("source", template)?)),
+            None => Ok(implementation.source.clone()),
+        }
+    }
+
+    /// The function of this variant.
+    pub fn entry(&self, implementation: &Implementation) -> Result<String, ResolveError> {
+        self.fill("entry", &implementation.entry)
+    }
+
+    /// The compiler flags of this variant.
+    pub fn flags(&self, implementation: &Implementation) -> Result<Vec<String>, ResolveError> {
+        let mut flags = Vec::new();
+        for flag in &implementation.flags {
+            let wanted = match &flag.when {
+                Some(when) => self.eval("when", when)?.truth() == Some(true),
+                None => true,
+            };
+            if wanted {
+                flags.push(self.fill("flags", &flag.text)?);
+            }
+        }
+        Ok(flags)
+    }
+
+    /// The constants of a build: those of the table, and toggles among the template arguments of the entry, since a template
+    /// parameter may have the name of a constant and not that of a macro.
+    pub fn constants(&self, implementation: &Implementation) -> Vec<Constant> {
+        let space = &self.kernel.space;
+        let arguments = implementation.entry.template_arguments();
+        let mut toggles: Vec<_> = space.reaching(self.variant, Reach::Macro).collect();
+        toggles.retain(|(toggle, value)| arguments.contains(&&*toggle.name) && !matches!(value, Value::Str(_)));
+        let constants = space.reaching(self.variant, Reach::Constant).chain(toggles);
+        constants.map(|(toggle, value)| constant(toggle, value)).collect()
+    }
+
     /// The macros of a build, toggles first.
     pub fn macros(&self, implementation: &Implementation) -> Result<Vec<(String, String)>, ResolveError> {
-        let mut macros = self.kernel.space.defines(self.variant);
+        let arguments = implementation.entry.template_arguments();
+        let toggles = self.kernel.space.reaching(self.variant, Reach::Macro);
+        let toggles = toggles.filter(|(toggle, _)| !arguments.contains(&&*toggle.name));
+        let mut macros: Vec<_> = toggles.map(|(toggle, value)| (toggle.name.clone(), macro_text(value))).collect();
         for (name, expr) in &implementation.defines {
             let text = match self.eval(name, expr)? {
                 Value::Bool(value) => i32::from(value).to_string(),
@@ -192,6 +245,23 @@ impl Point<'_> {
         };
         (number("flops", &self.kernel.work.flops), number("bytes", &self.kernel.work.bytes))
     }
+}
+
+/// A toggle's value as a constant, of the one type that holds all of the toggle's values.
+fn constant(toggle: &Toggle, value: &Value) -> Constant {
+    let all = |of: fn(&Value) -> bool| toggle.values.iter().all(of);
+    let ty = if all(|value| matches!(value, Value::Bool(_))) {
+        "bool"
+    } else if all(|value| {
+        !matches!(value, Value::Int(int) if i32::try_from(*int).is_err()) && !matches!(value, Value::Float(_))
+    }) {
+        "int"
+    } else if all(|value| !matches!(value, Value::Float(_))) {
+        "long long"
+    } else {
+        "double"
+    };
+    Constant { name: toggle.name.clone(), ty, value: macro_text(value) }
 }
 
 fn resolve_error(what: &str, expr: &Expr, why: &str) -> ResolveError {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use cpp_demangle::{DemangleOptions, Symbol};
 use kbench_runtime::dtype::DType;
 
-use super::{Param, Unit};
+use super::{Param, Unit, generated};
 
 /// Arithmetic types, as C++ demanglers spell them.
 const ARITHMETIC: [&str; 15] = [
@@ -73,10 +73,7 @@ pub(super) fn declared(param: Param) -> String {
 
 /// The source, followed by an assertion for each type that a parameter may not have. Only for an entry that the global namespace has.
 pub(super) fn asserting(unit: &Unit) -> Option<String> {
-    let source = unit.source.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']))?;
-    let mut text = format!(
-        "/* Written by cargo kbench: the source, and the arguments that the table declares. */\n#include \"{source}\"\n"
-    );
+    let mut text = generated::cuda(unit)?;
     // Whatever macros of the source and toggles are called.
     for word in WORDS.iter().copied().chain(ARITHMETIC.iter().flat_map(|name| name.split(' '))) {
         let _ = writeln!(text, "#undef {word}");

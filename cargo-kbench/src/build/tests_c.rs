@@ -56,6 +56,7 @@ impl Package {
             entry: "kernel".into(),
             flags: vec![],
             macros: vec![],
+            constants: vec![],
             arch: None,
             signature: vec![
                 Param::Tensor { dtype: DType::F32, writable: false },
@@ -69,6 +70,11 @@ impl Package {
     fn with(&self, macros: &[(&str, &str)]) -> Unit {
         let macros = macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         Unit { macros, ..self.unit() }
+    }
+
+    fn with_constants(&self, constants: &[(&str, &'static str, &str)]) -> Unit {
+        let constant = |&(name, ty, value): &(&str, _, &str)| Constant { name: name.into(), ty, value: value.into() };
+        Unit { constants: constants.iter().map(constant).collect(), ..self.unit() }
     }
 
     /// Compiles with a new compiler, as a new run would.
@@ -517,4 +523,26 @@ fn what_no_list_names_is_not_kept() {
     let first = compiler.compile(&package.unit()).unwrap();
     assert!(!first.cached && compiler.compile(&package.unit()).unwrap().cached, "once a run");
     assert!(!package.compile(&package.unit()).cached);
+}
+
+#[test]
+fn constants_are_no_macros() {
+    let package = Package::new();
+    package.write(
+        "src/k.c",
+        "#ifdef FACTOR\n#error a macro\n#endif\n\
+         static float table[FACTOR];\n\
+         void kernel(const float *in, float *out, int n) {\n\
+         #pragma GCC unroll FACTOR\n\
+         for (int i = 0; i < n; i++) out[i] = in[i] * (float)RATE + table[i % FACTOR] + (WIDE ? LARGE / 5000000000 : 0); }\n",
+    );
+    let unit = |factor| {
+        let more = [("RATE", "double", "0.5"), ("WIDE", "bool", "1"), ("LARGE", "long long", "5000000000")];
+        package.with_constants(&[&[("FACTOR", "int", factor)], &more[..]].concat())
+    };
+    let (two, four) = (package.compile(&unit("2")), package.compile(&unit("4")));
+    assert_ne!(two.identity, four.identity);
+    assert!(package.compile(&unit("2")).cached && two.command != four.command, "both know the constants");
+    let CompileError::Failed { stderr, .. } = package.fail(&package.unit()) else { panic!() };
+    assert!(stderr.contains("FACTOR"), "{stderr}");
 }

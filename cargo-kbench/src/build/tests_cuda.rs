@@ -69,6 +69,7 @@ impl Package {
             entry: entry.into(),
             flags: vec!["-std=c++17".into(), "-Iinclude".into()],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            constants: vec![],
             arch: Some("sm_90a".into()),
             signature: vec![],
             directory: self.folder.path().to_owned(),
@@ -148,7 +149,7 @@ fn resources_of_several_kernels() {
     let spills = package.compile(&package.unit("spills", &[])).resources;
     assert!(spills.spill_stores.unwrap() > 0 && spills.spill_loads.unwrap() > 0);
     assert_eq!((spills.registers, spills.max_threads), (Some(32), Some(1024)));
-    let sdpa = package.compile(&package.unit("sdpa<64>", &[])).resources;
+    let sdpa = package.compile(&package.unit("ns::sdpa<64>", &[])).resources;
     assert_eq!(sdpa.max_threads, Some(128));
 
     let demand = Demand { threads: 1024, registers: 32, shared_bytes: 0, barriers: 1 };
@@ -281,4 +282,58 @@ fn debug_lines_change_no_code() {
     assert_ne!(plain.hash, lines.hash);
     assert!(sanitizer::same_code(&plain, &lines));
     assert!(!sanitizer::same_code(&plain, &other));
+}
+
+#[test]
+fn constants_and_instances_of_templates() {
+    let Some(package) = Package::new() else { return };
+    package.write(
+        "src/k.cu",
+        "#include <cuda_fp16.h>\n\
+         namespace ns {\n\
+         enum class Order { Row, Column };\n\
+         template <class T, int BM, int BN = 8, Order O = Order::Row, bool WIDE = false>\n\
+         __global__ void kernel(const T *a, float *b, int n) {\n\
+             __shared__ float tile[BM];\n\
+             int i = blockIdx.x * BM + threadIdx.x;\n\
+             tile[threadIdx.x] = i < n ? float(a[i]) : 0;\n\
+             __syncthreads();\n\
+             float sum = 0;\n\
+             #pragma unroll UNROLL\n\
+             for (int j = 0; j < BN * n; ++j) sum += tile[j % BM];\n\
+             if (i < n) b[i] = sum;\n\
+         }\n\
+         template <int UNUSED> __global__ void same(float *b) { __shared__ float t[32]; t[threadIdx.x] = b[0]; __syncthreads(); b[threadIdx.x] = t[31 - threadIdx.x]; }\n\
+         }\n\
+         void launch(float *b) { ns::same<7><<<1, 1>>>(b); }\n",
+    );
+    let unit = |entry: &str, unroll: &str| {
+        let constant = |name: &str, ty, value: &str| Constant { name: name.into(), ty, value: value.into() };
+        let constants = vec![constant("UNROLL", "int", unroll), constant("BM", "int", "64")];
+        Unit { constants, ..package.unit(entry, &[]) }
+    };
+    let of = |entry: &str| package.compile(&unit(entry, "4"));
+    // Defaults, aliases, arithmetic, enumerators: the compiler says which kernel that is.
+    let symbol = "_ZN2ns6kernelIfLi128ELi8ELNS_5OrderE0ELb0EEEvPKT_Pfi";
+    let plain = of("ns::kernel<float, 128>");
+    assert_eq!(plain.symbol, symbol);
+    assert_eq!(of("::ns::kernel<float, 2 * BM, 4 + 4, ns::Order::Row>").symbol, symbol);
+    assert_eq!(
+        of("ns::kernel<half, 128, 8, ns::Order::Column, (BM > 8)>").symbol,
+        "_ZN2ns6kernelI6__halfLi128ELi8ELNS_5OrderE1ELb1EEEvPKT_Pfi"
+    );
+    assert_ne!(package.compile(&unit("ns::kernel<float, 128>", "2")).identity, plain.identity, "#pragma unroll");
+    assert_eq!(of("ns::same<1>").identity, of("ns::same<2>").identity, "an argument that changes nothing");
+    assert_ne!(of("ns::same<1>").symbol, of("ns::same<2>").symbol);
+    let tensor = |dtype, writable| Param::Tensor { dtype, writable };
+    let signature = vec![tensor(DType::F64, false), tensor(DType::F32, true), Param::Scalar(DType::I32)];
+    let error = package.compiler.compile(&Unit { signature, ..unit("ns::kernel<float, 128>", "4") }).unwrap_err();
+    assert!(matches!(&error, CompileError::ParameterType { index: 0, .. }), "{error:?}");
+    for (entry, said) in
+        [("ns::kernal<float, 128>", "kernal"), ("ns::kernel<float, 0, 8, 9, 9, 9>", "instance of function template")]
+    {
+        let error = package.compiler.compile(&unit(entry, "4")).unwrap_err();
+        let CompileError::Failed { stderr, .. } = &error else { panic!("{error:?}") };
+        assert!(stderr.contains("entry(1): error") && stderr.contains(said), "{stderr}");
+    }
 }

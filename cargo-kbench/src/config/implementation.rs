@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kbench_runtime::dtype::DType;
 
 use super::Place;
-use crate::expr::Expr;
+use crate::expr::{Expr, Template};
 
 /// Which compiler and which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -24,12 +24,16 @@ pub enum Backend {
 pub struct Implementation {
     /// Compiler and device.
     pub backend: Backend,
-    /// Absolute path of the source.
+    /// Absolute path of the source, with the default variant.
     pub source: PathBuf,
-    /// `extern "C"` name, or the plain name of a C++ kernel.
-    pub entry: String,
+    /// Where toggles choose the source: a path relative to `source_root`.
+    pub source_of: Option<Template>,
+    /// The folder of the manifest that names the source.
+    pub source_root: PathBuf,
+    /// `extern "C"` name, the name of a C++ function, or an instance of a template.
+    pub entry: Template,
     /// Compiler flags.
-    pub flags: Vec<String>,
+    pub flags: Vec<Flag>,
     /// Macros beside the toggles, from expressions over dims and toggles.
     pub defines: Vec<(String, Expr)>,
     /// One to three sizes; empty for C.
@@ -54,8 +58,9 @@ impl Implementation {
     pub fn in_source(&self, path: PathBuf) -> Self {
         let folder = self.source.parent().expect("an absolute path of a file").display().to_string();
         let mut other = self.clone();
-        other.flags.splice(0..0, ["-I".to_owned(), folder]);
+        other.flags.splice(0..0, ["-I".to_owned(), folder].map(Flag::plain));
         other.source = path;
+        other.source_of = None;
         other
     }
 
@@ -73,10 +78,29 @@ impl Implementation {
         exprs
     }
 
-    /// Every name in its defines, launch and arguments.
+    /// Every name in what it is compiled with, its launch and arguments.
     pub fn names(&self) -> Vec<&str> {
-        let defines = self.defines.iter().map(|(_, expr)| expr);
-        defines.chain(self.launch_exprs()).flat_map(Expr::names).collect()
+        let templates = self.flags.iter().map(|flag| &flag.text).chain(&self.source_of).chain([&self.entry]);
+        let mut exprs: Vec<&Expr> = templates.flat_map(Template::exprs).map(|(expr, _)| expr).collect();
+        exprs.extend(self.flags.iter().filter_map(|flag| flag.when.as_ref()));
+        exprs.extend(self.defines.iter().map(|(_, expr)| expr));
+        exprs.into_iter().chain(self.launch_exprs()).flat_map(Expr::names).collect()
+    }
+}
+
+/// A compiler flag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flag {
+    /// The flag.
+    pub text: Template,
+    /// Where this is false, the flag is left out.
+    pub when: Option<Expr>,
+}
+
+impl Flag {
+    /// A flag as it stands.
+    pub fn plain(text: String) -> Self {
+        Self { text: Template::plain(text), when: None }
     }
 }
 

@@ -113,14 +113,17 @@ const DTYPE: Kind = Choice(
 const TEXTS: Kind = List(&Text);
 const ARGS: Kind = List(&Kind::TextOr(&ARG));
 const SIZES: Kind = OneOrMore(&Expression);
+const FLAGS: Kind = List(&Kind::TextOr(&FLAG));
 const VALUES: Kind = Map("toggle", &Kind::ListOr(&ToggleValue, &RANGE));
 const DEFINES: Kind = Map("macro", &Expression);
 
 const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C compiler and this machine's CPU; \
                            by default what the source's extension says";
-const SOURCE_DOC: &str = "Source file, relative to this manifest";
-const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, or the plain name of a C++ kernel";
-const FLAGS_DOC: &str = "Compiler flags";
+const SOURCE_DOC: &str = "Source file, relative to this manifest; {TOGGLE} chooses among files";
+const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, a C++ name, or an instance of a template with toggles and \
+                         dimensions in it, \"ns::kernel<float, TILE>\"; {TOGGLE} chooses among functions";
+const FLAGS_DOC: &str = "Compiler flags: strings, in which {TOGGLE} is an expression (\"-maxrregcount={REGS}\"), or \
+                         { flag = \"--use_fast_math\", when = \"FAST\" }";
 const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
 const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles and SM_COUNT";
 const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
@@ -145,7 +148,7 @@ pub(super) static KERNEL: Keys = keys(
         required("source", Text, SOURCE_DOC),
         required("entry", Text, ENTRY_DOC),
         key("arch", TEXTS, "Architectures to compile for (\"sm_90a\"); by default that of the GPU that is there"),
-        key("flags", TEXTS, FLAGS_DOC),
+        key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),
@@ -160,7 +163,7 @@ pub(super) static KERNEL: Keys = keys(
             "Named problem sizes: a table of dimensions each; the first is the default",
         ),
         required("tensors", Map("tensor", &Within(&TENSOR)), "Named tensors"),
-        key("toggles", Within(&TOGGLES), "Preprocessor macros to choose from"),
+        key("toggles", Within(&TOGGLES), "What to choose from: macros, constants, sizes of the launch"),
         required("reference", Within(&REFERENCE), "What the outputs are compared with: itself a function"),
         key("baselines", Map("baseline", &Within(&BASELINE)), "What the kernel is timed against, by name"),
         key("gates", Within(&GATES), "Limits"),
@@ -173,6 +176,14 @@ pub(super) static KERNEL: Keys = keys(
 static WORK: Keys = keys(
     "work",
     &[key("flops", Expression, "Floating-point operations"), key("bytes", Expression, "Bytes moved at least")],
+);
+
+static FLAG: Keys = whole(
+    "a flag",
+    &[
+        required("flag", Text, "The flag; {TOGGLE} in it is an expression"),
+        required("when", Expression, "An expression; the flag is left out where it is false"),
+    ],
 );
 
 pub(super) static ARG: Keys = whole(
@@ -248,6 +259,16 @@ static TOGGLES: Keys = keys(
     &[
         key("macro", VALUES, "Structure, swept first: macros and their values, an array or a range"),
         key("micro", VALUES, "Details, swept for the best structures: macros and their values, an array or a range"),
+        key(
+            "constant",
+            VALUES,
+            "Typed constants in place of macros (constexpr, an enum in C), for `#pragma unroll NAME` and template arguments",
+        ),
+        key(
+            "launch",
+            VALUES,
+            "What is no macro: it reaches the kernel only where grid, block, arguments, flags, entry, … name it",
+        ),
         key("default", Map("toggle", &ToggleValue), "The default variant; by default the first value of each toggle"),
         key("constraints", TEXTS, CONSTRAINTS_DOC),
     ],
@@ -273,7 +294,7 @@ static REFERENCE: Keys = keys(
         key("backend", BACKEND, BACKEND_DOC),
         key("source", Text, SOURCE_DOC),
         key("entry", Text, ENTRY_DOC),
-        key("flags", TEXTS, FLAGS_DOC),
+        key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),
@@ -300,7 +321,7 @@ pub(super) static BASELINE: Keys = whole(
         key("backend", BACKEND, BACKEND_DOC),
         key("source", Text, "Another function over the same tensors; what it leaves out is the kernel's own"),
         key("entry", Text, ENTRY_DOC),
-        key("flags", TEXTS, FLAGS_DOC),
+        key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),

@@ -8,12 +8,13 @@ use kbench_runtime::protocol::CacheMode;
 
 use super::*;
 use crate::expr::Value;
-use crate::space::Layer;
+use crate::space::{Layer, Reach};
 
 mod arbitrary;
 mod correctness;
 mod counters;
 mod mistakes;
+mod reach;
 mod sanitize;
 
 /// A package in a folder of its own.
@@ -150,7 +151,7 @@ fn values_are_floats_and_ranges_too() {
     let fixture = Fixture::new(&MINIMAL.replace("[64, 128] }", "[1, 0.5] }, default = { TILE = 0.5 }"));
     let (project, _) = fixture.load().unwrap();
     let space = &project.packages[0].kernels[0].space;
-    assert_eq!(space.defines(&space.default), [("TILE".to_owned(), "0.5".to_owned())]);
+    assert_eq!(space.value(&space.default, "TILE"), Some(&Value::Float(0.5)));
     assert_eq!(space.parse("TILE=0.5").unwrap(), space.default);
     let settings = serde_json::to_string(&space.settings(&space.default)).unwrap();
     assert_eq!(space.variant(&serde_json::from_str(&settings).unwrap()).unwrap(), space.default);
@@ -292,9 +293,9 @@ timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 
         let (project, _) = load(&options).unwrap();
         assert_eq!(project.packages.len(), 1);
         let kernel = &project.packages[0].kernels[0];
-        assert_eq!(kernel.implementation.flags, ["-O3"]);
+        assert_eq!(kernel.implementation.flags, [Flag::plain("-O3".to_owned())]);
         let ReferenceKind::Function(reference) = &kernel.reference.kind else { panic!("{:?}", kernel.reference) };
-        assert_eq!(reference.flags, [""; 0]);
+        assert_eq!(reference.flags, []);
         assert_eq!(kernel.runner, ["srun"]);
         assert_eq!(
             kernel.timing,
@@ -390,7 +391,7 @@ reference = { source = "ref.c", entry = "k_ref" }"#,
     assert_eq!((naive.backend, naive.flags.len(), naive.grid.len()), (Backend::C, 0, 0));
     assert_eq!(naive.defines[0].0, "HALF");
     let plain = implementation(3);
-    assert_eq!((plain.backend, &plain.flags[0][..], plain.args.len()), (Backend::Cuda, "-O2", 5));
+    assert_eq!((plain.backend, plain.flags[0].text.text(), plain.args.len()), (Backend::Cuda, "-O2", 5));
     assert_eq!((plain.grid.len(), plain.block[0].text(), plain.cluster.len()), (1, "64", 0));
     let BaselineKind::Command(program) = &kernel.baselines[4].kind else { panic!() };
     let limits = program.correctness.as_ref().unwrap();

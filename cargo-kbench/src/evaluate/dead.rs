@@ -29,12 +29,16 @@ pub fn dead_toggles(space: &Space, tried: &[(Variant, String)]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::expr::Value;
-    use crate::space::{Layer, Toggle};
+    use crate::space::{Layer, Reach, Toggle};
 
     #[test]
     fn a_toggle_is_dead_where_every_pair_agrees() {
-        let toggle =
-            |name: &str| Toggle { name: name.into(), values: vec![Value::Int(0), Value::Int(1)], layer: Layer::Macro };
+        let toggle = |name: &str| Toggle {
+            name: name.into(),
+            values: vec![Value::Int(0), Value::Int(1)],
+            layer: Layer::Macro,
+            reach: Reach::Macro,
+        };
         let space = Space {
             toggles: vec![toggle("LIVE"), toggle("DEAD"), toggle("UNKNOWN")],
             constraints: vec![],

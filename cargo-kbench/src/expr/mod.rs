@@ -22,10 +22,13 @@ use std::ops::Range;
 
 use machine::{Bytecode, Operand};
 
+pub use template::{Brackets, Template};
+
 mod arithmetic;
 pub(crate) mod graph;
 mod machine;
 pub(crate) mod parse;
+mod template;
 
 /// A value of an expression or a toggle.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -128,17 +128,19 @@ impl<'a> Builder<'a> {
         precision: Option<DType>,
     ) -> Result<Unit, ResolveError> {
         let point = self.point(kernel, shape, variant);
-        let mut macros = point.macros(implementation)?;
+        let (mut macros, mut constants) = (point.macros(implementation)?, point.constants(implementation));
         if precision.is_some() {
             // A reference knows the problem, not the variant: its macros are its own defines.
             macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
+            constants.clear();
         }
         Ok(Unit {
             backend: implementation.backend,
-            source: implementation.source.clone(),
-            entry: implementation.entry.clone(),
-            flags: implementation.flags.clone(),
+            source: point.source(implementation)?,
+            entry: point.entry(implementation)?,
+            flags: point.flags(implementation)?,
             macros,
+            constants,
             arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
             signature: signature(kernel, implementation, precision),
             directory: self.package.directory.clone(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::expr::Value;
 use crate::search::{Candidates, Outcome};
-use crate::space::{Layer, Settings, Space, Toggle, Variant};
+use crate::space::{Layer, Reach, Settings, Space, Toggle, Variant};
 
 use super::ELITE;
 use super::read::Problem;
@@ -42,7 +42,12 @@ impl Recorded {
         let mut toggles: Vec<Toggle> = first
             .0
             .iter()
-            .map(|(name, _)| Toggle { name: name.clone(), values: Vec::new(), layer: Layer::Macro })
+            .map(|(name, _)| Toggle {
+                name: name.clone(),
+                values: Vec::new(),
+                layer: Layer::Macro,
+                reach: Reach::Macro,
+            })
             .collect();
         for (row, (settings, _)) in rows.iter().enumerate() {
             if settings.0.len() != toggles.len() {

@@ -165,13 +165,14 @@ mod tests {
     use crate::config::StrategyName;
     use crate::expr::{Expr, Value};
     use crate::search::Failure;
-    use crate::space::{Space, Toggle};
+    use crate::space::{Reach, Space, Toggle};
 
     fn space(constraints: &[&str]) -> Space {
         let toggle = |name: &str, values: &[i64], layer| Toggle {
             name: name.into(),
             values: values.iter().map(|&value| Value::Int(value)).collect(),
             layer,
+            reach: Reach::Macro,
         };
         Space {
             toggles: vec![

@@ -132,7 +132,7 @@ mod tests {
     use crate::config::StrategyName;
     use crate::expr::Value;
     use crate::search::Failure;
-    use crate::space::{Layer, Space, Toggle};
+    use crate::space::{Layer, Reach, Space, Toggle};
 
     /// 2,000 variants.
     fn space() -> Space {
@@ -140,6 +140,7 @@ mod tests {
             name: name.into(),
             values: (0..values).map(Value::Int).collect(),
             layer,
+            reach: Reach::Macro,
         };
         let toggles = vec![
             toggle("A", 10, Layer::Macro),

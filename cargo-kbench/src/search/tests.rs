@@ -9,10 +9,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::expr::{Expr, Value};
-use crate::space::{Layer, Space, Toggle};
+use crate::space::{Layer, Reach, Space, Toggle};
 
 fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
-    Toggle { name: name.to_owned(), values: values.iter().map(|&value| Value::Int(value)).collect(), layer }
+    Toggle {
+        name: name.to_owned(),
+        values: values.iter().map(|&value| Value::Int(value)).collect(),
+        layer,
+        reach: Reach::Macro,
+    }
 }
 
 fn space(toggles: Vec<Toggle>, constraints: &[&str]) -> Space {

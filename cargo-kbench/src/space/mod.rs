@@ -40,15 +40,29 @@ impl fmt::Display for Layer {
     }
 }
 
-/// A preprocessor macro and its values.
+/// How a value reaches the code.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As a preprocessor macro.
+    #[default]
+    Macro,
+    /// As a typed constant before the source.
+    Constant,
+    /// Only where an expression or a template of the table names it: the code need not depend on it.
+    Launch,
+}
+
+/// A name and its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Toggle {
-    /// The macro's name.
+    /// The name: that of a macro or a constant, where it is one.
     pub name: String,
     /// Its values in the table's order, no two equal, at least one.
     pub values: Vec<Value>,
     /// Its layer.
     pub layer: Layer,
+    /// How its value reaches the code.
+    pub reach: Reach,
 }
 
 /// One point of a space: for each toggle, the index of its value.
@@ -94,6 +108,21 @@ impl Space {
         Variant(self.toggles.iter().zip(variant.0.iter().zip(&self.default.0)).map(of).collect())
     }
 
+    /// The default variant with every combination of values of the toggles of these names. They need not be valid.
+    pub fn with_all_values(&self, names: &[&str]) -> Vec<Variant> {
+        let mut variants = vec![self.default.clone()];
+        for (at, toggle) in self.toggles.iter().enumerate().filter(|(_, toggle)| names.contains(&&*toggle.name)) {
+            let with_value = |variant: &Variant, value: usize| {
+                let mut variant = variant.clone();
+                variant.0[at] = value as u16;
+                variant
+            };
+            let values = 0..toggle.values.len();
+            variants = variants.iter().flat_map(|v| values.clone().map(move |value| with_value(v, value))).collect();
+        }
+        variants
+    }
+
     /// The first constraint that the variant does not satisfy, with the reason where it has no value at all.
     /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
     pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {
@@ -118,9 +147,10 @@ impl Space {
         words.join(" ")
     }
 
-    /// What `-D` gives the compiler: `("TILE_M", "64")`. Booleans become 1 and 0, for `#if`.
-    pub fn defines(&self, variant: &Variant) -> Vec<(String, String)> {
-        self.get(variant).map(|(name, value)| (name.to_owned(), macro_text(value))).collect()
+    /// The toggles that reach the code in one way, each with its value.
+    pub fn reaching<'s>(&'s self, variant: &'s Variant, reach: Reach) -> impl Iterator<Item = (&'s Toggle, &'s Value)> {
+        let with_value = self.toggles.iter().zip(self.get(variant)).map(|(toggle, (_, value))| (toggle, value));
+        with_value.filter(move |(toggle, _)| toggle.reach == reach)
     }
 
     /// The variant as a table of values by name, for JSON and TOML.

@@ -4,7 +4,12 @@ use super::*;
 mod published;
 
 fn toggle(name: &str, layer: Layer, values: &[i64]) -> Toggle {
-    Toggle { name: name.to_owned(), values: values.iter().copied().map(Value::Int).collect(), layer }
+    Toggle {
+        name: name.to_owned(),
+        values: values.iter().copied().map(Value::Int).collect(),
+        layer,
+        reach: Reach::Macro,
+    }
 }
 
 fn space(toggles: Vec<Toggle>, constraints: &[&str]) -> Space {
@@ -27,12 +32,17 @@ fn example() -> Space {
         ],
         &["USE_WARP_SPECIALIZATION == 1 or NUM_PRODUCER_WARPS == 1"],
     );
-    let fast =
-        Toggle { name: "FAST".to_owned(), values: vec![Value::Bool(false), Value::Bool(true)], layer: Layer::Micro };
+    let fast = Toggle {
+        name: "FAST".to_owned(),
+        values: vec![Value::Bool(false), Value::Bool(true)],
+        layer: Layer::Micro,
+        reach: Reach::Macro,
+    };
     let mode = Toggle {
         name: "MODE".to_owned(),
         values: ["rn", "rz"].map(|text| Value::Str(text.to_owned())).to_vec(),
         layer: Layer::Micro,
+        reach: Reach::Macro,
     };
     space.toggles.extend([fast, mode]);
     space.default = Variant(vec![0; 5]);
@@ -101,8 +111,10 @@ fn names_and_values() {
     let space = example();
     let variant = space.parse(" TILE_M=128, FAST=1,MODE=rz").unwrap();
     assert_eq!(space.label(&variant), "USE_WARP_SPECIALIZATION=0 TILE_M=128 NUM_PRODUCER_WARPS=1 FAST=true MODE=rz");
-    let defines: Vec<String> =
-        space.defines(&variant).iter().map(|(name, value)| format!("-D{name}={value}")).collect();
+    let defines: Vec<String> = space
+        .reaching(&variant, Reach::Macro)
+        .map(|(toggle, value)| format!("-D{}={}", toggle.name, macro_text(value)))
+        .collect();
     assert_eq!(defines.join(" "), "-DUSE_WARP_SPECIALIZATION=0 -DTILE_M=128 -DNUM_PRODUCER_WARPS=1 -DFAST=1 -DMODE=rz");
     let json = serde_json::to_string(&space.settings(&variant)).unwrap();
     assert_eq!(json, r#"{"USE_WARP_SPECIALIZATION":0,"TILE_M":128,"NUM_PRODUCER_WARPS":1,"FAST":true,"MODE":"rz"}"#);
@@ -130,6 +142,7 @@ fn a_variant_is_read_as_it_is_printed() {
         name: name.to_owned(),
         values: values.iter().map(|value| Value::Str((*value).to_owned())).collect(),
         layer: Layer::Macro,
+        reach: Reach::Macro,
     };
     let space = Space {
         toggles: vec![

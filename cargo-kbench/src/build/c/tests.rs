@@ -8,6 +8,7 @@ fn unit(signature: Vec<Param>) -> Unit {
         entry: "k".into(),
         flags: vec![],
         macros: vec![],
+        constants: vec![],
         arch: None,
         signature,
         directory: "/p".into(),

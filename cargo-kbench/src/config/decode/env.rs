@@ -9,7 +9,7 @@ use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::{Item, Node};
 use super::names::SM_COUNT;
 use super::shapes::Shapes;
-use crate::expr::{EvalError, Expr, Value};
+use crate::expr::{EvalError, Expr, ParseError, Template, Value};
 use crate::space::Space;
 
 /// The dimensions and toggles of a kernel.
@@ -39,6 +39,8 @@ pub(super) enum Need {
     Rate,
     /// A scalar of this type.
     Scalar(DType),
+    /// True or false: anything but a string.
+    Truth,
     /// Anything.
     Value,
 }
@@ -71,16 +73,43 @@ impl<'r> Env<'r> {
     /// An expression that has a proper value at every shape with the default variant. `name` is its key.
     pub(super) fn expr(&self, node: &Node, name: &str, need: Need) -> Option<Expr> {
         let expr = parse(node, self.report)?;
-        let unknown = expr.names_at().filter(|(name, _)| !self.knows(name, need)).count();
+        self.check(&expr, node, 0, name, need)?;
+        Some(expr)
+    }
+
+    /// A text with expressions in it.
+    pub(super) fn template(&self, node: &Node, name: &str) -> Option<Template> {
+        self.checked_template(Template::parse(node.text()?), node, name)
+    }
+
+    /// The name of a function, with expressions among template arguments.
+    pub(super) fn function(&self, node: &Node, name: &str) -> Option<Template> {
+        let is_variable = |word: &str| self.dims.iter().chain(&self.toggles).any(|known| known == word);
+        self.checked_template(Template::parse_function(node.text()?, is_variable), node, name)
+    }
+
+    fn checked_template(&self, template: Result<Template, ParseError>, node: &Node, name: &str) -> Option<Template> {
+        let wrong = |error: ParseError| {
+            self.report.error(&place_in(node, error.range), error.message, format!("in this `{name}`"));
+        };
+        let template = template.map_err(wrong).ok()?;
+        let mut whole = true;
+        for (expr, begin) in template.exprs() {
+            whole &= self.check(expr, node, begin, name, Need::Value).is_some();
+        }
+        whole.then_some(template)
+    }
+
+    /// Checks an expression that begins at a byte of a string.
+    fn check(&self, expr: &Expr, node: &Node, begin: usize, name: &str, need: Need) -> Option<()> {
+        let mut known = true;
         for (name, range) in expr.names_at() {
             if !self.knows(name, need) {
-                self.unknown_name(name, &place_in(node, range), need);
+                self.unknown_name(name, &place_in(node, begin + range.start..begin + range.end), need);
+                known = false;
             }
         }
-        if unknown == 0 && self.complete {
-            self.evaluate(&expr, node, name, need)?;
-        }
-        Some(expr)
+        if known && self.complete { self.evaluate(expr, node, begin, name, need) } else { Some(()) }
     }
 
     /// One or more expressions.
@@ -106,11 +135,11 @@ impl<'r> Env<'r> {
         self.report.gather(diagnostic.at(place, "neither a dimension nor a toggle").suggest(name, known));
     }
 
-    fn evaluate(&self, expr: &Expr, node: &Node, name: &str, need: Need) -> Option<()> {
+    fn evaluate(&self, expr: &Expr, node: &Node, begin: usize, name: &str, need: Need) -> Option<()> {
         for shape in &self.shapes {
             match expr.eval_at(&|name| self.value(shape, name)) {
                 Err((error, range)) => {
-                    let place = place_in(node, range);
+                    let place = place_in(node, begin + range.start..begin + range.end);
                     let label = format!("at shape `{}` with the default variant", shape.name);
                     self.report.push(with_advice(&error, Diagnostic::error(error.to_string()).at(&place, label)));
                     return None;
@@ -119,7 +148,7 @@ impl<'r> Env<'r> {
                     if let Err(expected) = need.accepts(&value) {
                         let label = format!("{} at shape `{}` with the default variant", show(&value), shape.name);
                         let diagnostic = Diagnostic::error(format!("`{name}` must be {expected}"));
-                        let diagnostic = diagnostic.at(&place_in(node, 0..expr.text().len()), label);
+                        let diagnostic = diagnostic.at(&place_in(node, begin..begin + expr.text().len()), label);
                         let fraction = value.as_integer().is_none() && need.is_integral() && expr.text().contains('/');
                         self.report.push(if fraction {
                             diagnostic
@@ -160,7 +189,7 @@ impl Need {
         match self {
             Need::Grid | Need::Size | Need::Dimension | Need::Bytes => true,
             Need::Scalar(dtype) => !dtype.is_float(),
-            Need::Rate | Need::Value => false,
+            Need::Rate | Need::Truth | Need::Value => false,
         }
     }
 
@@ -184,6 +213,7 @@ impl Need {
                 Some(float) if float >= 0.0 => Ok(()),
                 _ => Err("a number, 0 or more".to_owned()),
             },
+            Need::Truth => value.truth().map(drop).ok_or_else(|| "true or false".to_owned()),
             Need::Value => Ok(()),
         }
     }

@@ -7,11 +7,12 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::keys::ARG;
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Arg, Backend, Implementation};
+use super::super::{Arg, Backend, Flag, Implementation};
 use super::env::{Env, Need};
 use super::names::{check_macro, find, is_identifier};
 use super::tensors::Tensors;
-use crate::expr::Expr;
+use crate::expr::{Brackets, Expr, Template};
+use crate::space::{Variant, macro_text};
 
 /// What an implementation is decoded for.
 #[derive(Clone, Copy)]
@@ -30,8 +31,9 @@ const LAUNCH_KEYS: [&str; 5] = ["grid", "block", "cluster", "dynamic_shared", "c
 
 pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implementation> {
     let backend = backend(table, slot);
-    let source = table.get("source").and_then(|node| source(node, slot.report));
-    let entry = table.get("entry").and_then(|node| entry(node, slot.report));
+    let source = table.get("source").and_then(|node| source_of(node, slot));
+    let entry = table.get("entry").and_then(|node| entry(node, slot));
+    let flags = flags(table, slot);
     let defines = defines(table, slot);
     let sizes = |key: &str, need| sizes(table, key, need, slot);
     let (grid, block, cluster) = (sizes("grid", Need::Grid), sizes("block", Need::Size), sizes("cluster", Need::Size));
@@ -46,11 +48,14 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
     }
     let launched = backend != Some(Backend::C);
     let on_gpu = |sizes: Vec<Expr>| if launched { sizes } else { Vec::new() };
+    let (source, source_of) = source?;
     Some(Implementation {
         backend: backend?,
-        source: source?,
+        source,
+        source_of,
+        source_root: table.get("source")?.place.source.directory().to_owned(),
         entry: entry?,
-        flags: table.get("flags").map(Node::texts).unwrap_or_default(),
+        flags,
         defines,
         grid: on_gpu(grid),
         block: on_gpu(block),
@@ -114,13 +119,81 @@ pub(super) fn source(node: &Node, report: &Report) -> Option<PathBuf> {
     None
 }
 
-fn entry(node: &Node, report: &Report) -> Option<String> {
-    let entry = node.text()?;
-    if !is_identifier(entry) {
-        report.error(&node.place, format!("`{entry}` is no function name"), "expected a C identifier");
+/// The source with the default variant, and the template where toggles choose it. All files that they may choose must be there.
+fn source_of(node: &Node, slot: &Slot<'_>) -> Option<(PathBuf, Option<Template>)> {
+    if !node.text()?.contains(['{', '}']) {
+        return Some((source(node, slot.report)?, None));
+    }
+    let template = slot.env.template(node, "source")?;
+    let Some(space) = &slot.env.space else { return None };
+    let names: Vec<&str> = template.exprs().flat_map(|(expr, _)| expr.names()).collect();
+    if let Some(dim) = names.iter().find(|name| space.toggle(name).is_none()) {
+        slot.report.error(&node.place, format!("`{dim}` is a dimension, and a source is chosen by toggles"), "");
         return None;
     }
-    Some(entry.to_owned())
+    let directory = node.place.source.directory();
+    let path = |variant: &Variant| {
+        let value = |expr: &Expr| expr.eval(&|name| space.value(variant, name).cloned());
+        template.fill(&value, macro_text).map(|text| directory.join(text))
+    };
+    let chosen = |variant: &Variant| -> String {
+        let named = space.get(variant).filter(|(name, _)| names.contains(name));
+        named.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    for variant in space.with_all_values(&names) {
+        let path = match path(&variant) {
+            Ok(path) if path.is_file() => continue,
+            Ok(path) => path,
+            Err(error) => {
+                slot.report.error(&node.place, error.to_string(), format!("with `{}`", chosen(&variant)));
+                return None;
+            }
+        };
+        let name = path.strip_prefix(directory).unwrap_or(&path).display();
+        let diagnostic = Diagnostic::error(format!("cannot find `{name}`"))
+            .at(&node.place, format!("no such file, with `{}`", chosen(&variant)));
+        slot.report.push(diagnostic.help("paths are relative to the manifest that says them"));
+        return None;
+    }
+    Some((path(&space.default).ok()?, Some(template)))
+}
+
+fn entry(node: &Node, slot: &Slot<'_>) -> Option<Template> {
+    let entry = slot.env.function(node, "entry")?;
+    let text = entry.text();
+    let (mut brackets, mut name) = (Brackets::default(), String::new());
+    for char in text.chars() {
+        let outside = brackets.is_empty();
+        brackets.step(char);
+        if outside && brackets.is_empty() {
+            name.push(char);
+        }
+    }
+    // What braces stand for may be all of a name.
+    let is_name = |part: &str| is_identifier(&format!("_{part}")) && (!part.is_empty() || text.contains('{'));
+    let plain = name.trim().trim_start_matches("::");
+    if !brackets.is_empty()
+        || !plain.split("::").all(|part| is_name(part.trim()))
+        || plain.starts_with(|c: char| c.is_ascii_digit())
+    {
+        let label = "expected a C identifier, or a C++ name such as `ns::kernel<float, TILE>`";
+        slot.report.error(&node.place, format!("`{text}` is no function name"), label);
+        return None;
+    }
+    Some(entry)
+}
+
+fn flags(table: &Table, slot: &Slot<'_>) -> Vec<Flag> {
+    let Some(Item::List(nodes)) = table.get("flags").map(|node| &node.item) else { return Vec::new() };
+    let flag = |node: &Node| {
+        let Some(conditional) = node.table() else {
+            return Some(Flag { text: slot.env.template(node, "flags")?, when: None });
+        };
+        let text = slot.env.template(conditional.get("flag")?, "flag");
+        let when = slot.env.expr(conditional.get("when")?, "when", Need::Truth);
+        Some(Flag { text: text?, when: Some(when?) })
+    };
+    nodes.iter().filter_map(flag).collect()
 }
 
 fn defines(table: &Table, slot: &Slot<'_>) -> Vec<(String, Expr)> {

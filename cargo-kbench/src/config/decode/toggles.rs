@@ -5,38 +5,51 @@ use super::super::tree::{Entry, Item, Node, Table};
 use super::env::{parse, place_in};
 use super::names::check_macro;
 use crate::expr::{Expr, Value};
-use crate::space::{Layer, Space, Toggle, Variant, macro_text};
+use crate::space::{Layer, Reach, Space, Toggle, Variant, macro_text};
 
-const LAYERS: [Layer; 2] = [Layer::Macro, Layer::Micro];
+/// The tables of toggles: those of the macro layer first. Constants and sizes of the launch are structure.
+const TABLES: [(&str, Layer, Reach); 4] = [
+    ("macro", Layer::Macro, Reach::Macro),
+    ("constant", Layer::Macro, Reach::Constant),
+    ("launch", Layer::Macro, Reach::Launch),
+    ("micro", Layer::Micro, Reach::Macro),
+];
 
-fn entries(table: &Table, layer: Layer) -> &[Entry] {
-    table.get("toggles").and_then(Node::table).map_or(&[], |toggles| toggles.entries_of(layer.name()))
+/// Every toggle with the name of its table.
+fn entries(table: &Table) -> impl Iterator<Item = (&Entry, &'static str, Layer, Reach)> {
+    let toggles = table.get("toggles").and_then(Node::table);
+    TABLES.into_iter().flat_map(move |(key, layer, reach)| {
+        let entries = toggles.map_or(&[][..], |toggles| toggles.entries_of(key));
+        entries.iter().map(move |entry| (entry, key, layer, reach))
+    })
 }
 
 /// The names of all toggles, right or wrong.
 pub(super) fn names(table: &Table) -> Vec<String> {
-    LAYERS.iter().flat_map(|layer| entries(table, *layer)).map(|entry| entry.key.clone()).collect()
+    entries(table).map(|(entry, ..)| entry.key.clone()).collect()
 }
 
 /// The space, if everything about it is right.
 pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
     let before = report.errors();
     let mut toggles: Vec<Toggle> = Vec::new();
-    for layer in LAYERS {
-        for entry in entries(table, layer) {
-            check_macro(&entry.key, &entry.key_place, report);
-            if toggles.iter().any(|toggle| toggle.name == entry.key) {
-                report.error(&entry.key_place, format!("`{}` is a macro and a micro toggle", entry.key), "");
-            }
-            toggles.push(Toggle { name: entry.key.clone(), values: values(entry, report), layer });
+    for (entry, of, layer, reach) in entries(table) {
+        check_macro(&entry.key, &entry.key_place, report);
+        if let Some((first, other, ..)) = entries(table).find(|(other, ..)| other.key == entry.key)
+            && other != of
+        {
+            let diagnostic = Diagnostic::error(format!("toggle `{}` is in `{other}` and in `{of}`", entry.key));
+            report.push(diagnostic.at(&entry.key_place, "again here").at(&first.key_place, "it is here"));
         }
+        let values = values(entry, reach, report);
+        toggles.push(Toggle { name: entry.key.clone(), values, layer, reach });
     }
     // A toggle with a value that could not be read may have what the rest asks for.
     let unread = |entry: &Entry| match &entry.node.item {
         Item::List(nodes) => nodes.iter().any(|node| value(node).is_none()),
         _ => false,
     };
-    if report.errors() > before || LAYERS.iter().flat_map(|layer| entries(table, *layer)).any(unread) {
+    if report.errors() > before || entries(table).any(|(entry, ..)| unread(entry)) {
         return None;
     }
     let constraints = constraints(table, &toggles, report);
@@ -63,7 +76,7 @@ fn toggles_mistyped(space: &Space) -> bool {
 /// The most values of a toggle: a [`Variant`] has an index of 16 bits for each.
 const MOST_VALUES: usize = u16::MAX as usize;
 
-fn values(entry: &Entry, report: &Report) -> Vec<Value> {
+fn values(entry: &Entry, reach: Reach, report: &Report) -> Vec<Value> {
     let nodes = match &entry.node.item {
         Item::List(nodes) => nodes,
         Item::Table(table) => return range(entry, table, report),
@@ -81,7 +94,16 @@ fn values(entry: &Entry, report: &Report) -> Vec<Value> {
         let text = macro_text(&value);
         if values.iter().any(|(_, known)| *known == text) {
             let message = format!("toggle `{}` has the value `{value}` twice", entry.key);
-            report.error(&node.place, message, format!("the compiler sees `-D{}={text}` both times", entry.key));
+            let label = match reach {
+                Reach::Macro => format!("the compiler sees `-D{}={text}` both times", entry.key),
+                Reach::Constant | Reach::Launch => String::new(),
+            };
+            report.error(&node.place, message, label);
+        }
+        if reach == Reach::Constant && matches!(value, Value::Str(_)) {
+            let message = format!("the constant `{}` is a string", entry.key);
+            let diagnostic = Diagnostic::error(message).at(&node.place, "expected a number or a boolean");
+            report.push(diagnostic.help("a toggle in `macro` is replaced by its text, whatever that is"));
         }
         if text.contains(|c: char| c.is_control()) || text.trim() != text {
             let message = format!("`{}` cannot be the value of a toggle", text.escape_debug());

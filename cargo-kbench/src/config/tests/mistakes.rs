@@ -166,7 +166,7 @@ fn tables() {
     5 | kernel.k.source = 'k.cu'
       |        ^
       |
-      = help: `entry`: Name of the function: an extern "C" name, or the plain name of a C++ kernel
+      = help: `entry`: Name of the function: an extern "C" name, a C++ name, or an instance of a template with toggles and dimensions in it, "ns::kernel<float, TILE>"; {TOGGLE} chooses among functions
 
     error: a kernel needs `args`
      --> Cargo.toml:5:8
@@ -355,7 +355,7 @@ fn keys() {
     5 | [package.metadata.kbench.kernels.k]
       |                                  ^
       |
-      = help: `source`: Source file, relative to this manifest
+      = help: `source`: Source file, relative to this manifest; {TOGGLE} chooses among files
     "#);
     insta::assert_snapshot!(changed("kernels.k]", "kernels.\"k 1\"]"), @r#"
     error: `k 1` cannot name a kernel
@@ -657,11 +657,11 @@ fn toggles() {
        |                                   ^^ the compiler sees `-DTILE=64` both times
     "#);
     insta::assert_snapshot!(changed("[64, 128] }", "[1, 2] }, micro = { TILE = [1], FAST = [true, 1] }"), @r#"
-    error: `TILE` is a macro and a micro toggle
+    error: toggle `TILE` is in `macro` and in `micro`
       --> Cargo.toml:13:50
        |
     13 | toggles = { macro = { TILE = [1, 2] }, micro = { TILE = [1], FAST = [true, 1] } }
-       |                                                  ^^^^
+       |                       ---- it is here            ^^^^ again here
 
     error: toggle `FAST` has the value `1` twice
       --> Cargo.toml:13:76
@@ -984,12 +984,12 @@ fn functions() {
       |
       = help: say `backend = "cuda"` or `backend = "c"`
     "#);
-    insta::assert_snapshot!(changed("entry = \"k\"", "entry = \"k<float>\""), @r#"
-    error: `k<float>` is no function name
+    insta::assert_snapshot!(changed("entry = \"k\"", "entry = \"k<float\""), @r#"
+    error: `k<float` is no function name
      --> Cargo.toml:7:9
       |
-    7 | entry = "k<float>"
-      |         ^^^^^^^^^^ expected a C identifier
+    7 | entry = "k<float"
+      |         ^^^^^^^^^ expected a C identifier, or a C++ name such as `ns::kernel<float, TILE>`
     "#);
     insta::assert_snapshot!(changed("grid = \"ceil_div(N, TILE)\"\nblock = 128\n", ""), @r#"
     error: a CUDA kernel needs `grid`

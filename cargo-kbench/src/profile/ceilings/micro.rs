@@ -182,6 +182,7 @@ impl Micro {
             entry: entry.to_owned(),
             flags: flags.clone(),
             macros: macros.to_vec(),
+            constants: Vec::new(),
             arch: arch.map(str::to_owned),
             signature: self
                 .tensors

@@ -9,10 +9,10 @@ use super::validity::Validity;
 use super::*;
 use crate::expr::Value;
 use crate::search::Failure;
-use crate::space::{Layer, Toggle};
+use crate::space::{Layer, Reach, Toggle};
 
 fn toggle(name: &str, values: Vec<Value>) -> Toggle {
-    Toggle { name: name.to_owned(), values, layer: Layer::Macro }
+    Toggle { name: name.to_owned(), values, layer: Layer::Macro, reach: Reach::Macro }
 }
 
 fn ints(values: &[i64]) -> Vec<Value> {

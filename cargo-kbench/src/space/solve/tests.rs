@@ -6,11 +6,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::expr::Value;
-use crate::space::{Layer, Toggle};
+use crate::space::{Layer, Reach, Toggle};
 
 fn space(toggles: Vec<Vec<Value>>, constraints: &[String]) -> Space {
     let default = Variant(vec![0; toggles.len()]);
-    let toggle = |(at, values)| Toggle { name: format!("T{at}"), values, layer: Layer::Macro };
+    let toggle = |(at, values)| Toggle { name: format!("T{at}"), values, layer: Layer::Macro, reach: Reach::Macro };
     let constraints = constraints.iter().map(|text| Expr::parse(text).unwrap()).collect();
     Space { toggles: toggles.into_iter().enumerate().map(toggle).collect(), constraints, default }
 }

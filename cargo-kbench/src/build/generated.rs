@@ -1,0 +1,49 @@
+//! What stands around a source in a generated file: constants before it, and what is asked of the compiler after it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Constant, Unit};
+
+/// The variable that holds the address of an entry which is an instance of a template: the linker's tables name its symbol.
+pub(super) const ENTRY_ADDRESS: &str = "kbench_entry_address";
+/// The name of the file that compilers say an entry stands in.
+pub(super) const ENTRY_FILE: &str = "entry";
+
+/// The languages of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    C,
+    Cpp,
+}
+
+/// Constants, a line each.
+pub(super) fn constants(constants: &[Constant], language: Language) -> String {
+    let line = |Constant { name, ty, value }: &Constant| match (language, *ty) {
+        (Language::Cpp, _) => format!("constexpr {ty} {name} __attribute__((unused)) = {value};\n"),
+        (Language::C, "double") => format!("static const double {name} = {value};\n"),
+        // The one constant expression that all versions of C have.
+        (Language::C, _) => format!("enum {{ {name} = {value} }};\n"),
+    };
+    constants.iter().map(line).collect()
+}
+
+/// The source of a unit, as it can stand in an `#include`.
+pub(super) fn quoted(path: &Path) -> Option<&str> {
+    path.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']))
+}
+
+/// The head of a generated CUDA source: constants and the unit's source. `None` where its path cannot be included.
+pub(super) fn cuda(unit: &Unit) -> Option<String> {
+    let mut text = String::from("/* Written by cargo kbench: the source, and what the table says of it. */\n");
+    text += &constants(&unit.constants, Language::Cpp);
+    let _ = writeln!(text, "#include \"{}\"", quoted(&unit.source)?);
+    Some(text)
+}
+
+/// After the source: an instance of a template by its address.
+pub(super) fn cuda_instance(entry: &str) -> String {
+    format!(
+        "#line 1 \"{ENTRY_FILE}\"\nextern \"C\" {{ __device__ const void *{ENTRY_ADDRESS} = (const void *)&{entry}; }}\n"
+    )
+}

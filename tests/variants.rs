@@ -1,0 +1,115 @@
+//! Toggles that are no macros, by what `autotune` compiles and measures of them: real compilers, real kernels.
+
+use std::fs;
+use std::path::Path;
+
+use model::kbench;
+use serde_json::Value;
+
+mod model;
+
+/// `y = 2 x`, in blocks, in a package with more of a table and of its toggles.
+fn package(name: &str, source: (&str, &str), table: &str, toggles: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| fs::write(folder.path().join(path), text).unwrap();
+    let manifest = format!(
+        r#"
+[package]
+name = "{name}"
+version = "0.0.0"
+edition = "2024"
+
+[package.metadata.kbench.kernels.twice]
+source = "{}"
+shapes = {{ only = {{ N = 4096 }} }}
+tensors = {{ x = {{ dtype = "f32", dims = ["N"] }}, y = {{ dtype = "f32", dims = ["N"], role = "out" }} }}
+reference = {{ backend = "c", source = "reference.c", entry = "reference", args = ["x", "y", {{ scalar = "i32", value = "N" }}] }}
+{table}
+
+[package.metadata.kbench.kernels.twice.toggles]
+{toggles}
+
+[package.metadata.kbench.kernels.twice.gates]
+correctness = {{ seeds = 1, patterns = [] }}
+
+[package.metadata.kbench.kernels.twice.timing]
+max_seconds = 0.1
+iterations = 10
+
+[package.metadata.kbench.kernels.twice.search]
+strategy = "exhaustive"
+"#,
+        source.0
+    );
+    write("Cargo.toml", &manifest);
+    fs::create_dir(folder.path().join("src")).unwrap();
+    write("src/lib.rs", "");
+    write(source.0, source.1);
+    write(
+        "reference.c",
+        "void reference(const double *x, double *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n",
+    );
+    folder
+}
+
+/// The evaluations of a tuning, as the journal has them.
+fn evaluations(folder: &Path) -> Vec<Value> {
+    let output = kbench(folder, &["autotune", "-q"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let journal = folder.join("target/kbench/journal");
+    let package = fs::read_dir(&journal).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(package.join("twice.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|record| record["record"] == "evaluation").collect()
+}
+
+#[test]
+fn launch_toggles_share_one_compilation() {
+    let source = "
+#ifdef BLOCK
+#error BLOCK is a macro
+#endif
+void twice(const float *x, float *y, int n, int block)
+{
+    for (int begin = 0; begin < n; begin += block)
+        for (int i = begin; i < begin + block && i < n; i += FACTOR)
+#pragma GCC unroll FACTOR
+            for (int j = 0; j < FACTOR; j++)
+                y[i + j] = 2 * x[i + j];
+}
+";
+    let table = r#"
+entry = "twice"
+args = ["x", "y", { scalar = "i32", value = "N" }, { scalar = "i32", value = "BLOCK" }]
+flags = ["-DLEVEL={LEVEL}", { flag = "-fno-tree-vectorize", when = "not VECTORS" }]
+"#;
+    let toggles = "
+launch = { BLOCK = [64, 128, 1024], LEVEL = [1, 2], VECTORS = [true, false] }
+constant = { FACTOR = [1, 4] }
+";
+    let package = package("launch", ("twice.c", source), table, toggles);
+    let evaluations = evaluations(package.path());
+    assert_eq!(evaluations.len(), 24);
+    for one in &evaluations {
+        let (build, toggles) = (&one["builds"][0], &one["toggles"]);
+        let command = build["command"].to_string();
+        assert!(command.contains(&format!("-DLEVEL={}", toggles["LEVEL"])), "{command}");
+        assert_eq!(command.contains("-fno-tree-vectorize"), toggles["VECTORS"] == false, "{command}");
+        assert!(!command.contains("BLOCK") && !command.contains("-DFACTOR"), "{command}");
+        for other in &evaluations {
+            // What was compiled is the same exactly where nothing but the launch differs.
+            let same = ["LEVEL", "VECTORS", "FACTOR"].iter().all(|name| toggles[name] == other["toggles"][name]);
+            assert_eq!(build["command"] == other["builds"][0]["command"], same);
+            assert!(!same || build["binary_hash"] == other["builds"][0]["binary_hash"]);
+        }
+    }
+    let code = |factor: i64| {
+        let mut of = evaluations.iter().filter(|one| one["toggles"]["FACTOR"] == factor);
+        of.next().unwrap()["builds"][0]["binary_hash"].clone()
+    };
+    assert_ne!(code(1), code(4), "the constant reaches the code");
+    let entries = fs::read_dir(package.path().join("target/kbench/cache/entries")).unwrap();
+    let entries = entries.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap()).count();
+    // Eight of the kernel, one of its reference.
+    assert_eq!(entries, 9, "a compilation for each command");
+}
