@@ -4,6 +4,9 @@
 // steps of BLOCK_K. cp.async brings the slabs of A and B of each step to shared memory, STAGES - 1 steps ahead: A's transposed,
 // element by element, B's 16 bytes at a time. A thread reads both slabs by 128-bit loads, one element of K ahead of its FMAs.
 //
+// The last tile of a row or column of tiles begins so early that it ends with C, and stores only what the tile before it does not:
+// a copy is then tested against the matrices' ends in the last step of K alone, or where C is smaller than a tile.
+//
 // Where C has too few tiles to fill the GPU, the SPLIT_K CTAs of a cluster share a tile. Each walks its part of K and leaves its
 // sums in its shared memory; then each adds up a part of the tile over all CTAs, in the order of their ranks, so that the result
 // has the same bits each time.
@@ -193,18 +196,24 @@ __device__ __forceinline__ float4 load_of(unsigned rank, unsigned here) {
     return x;
 }
 
-// Four neighbours in a row, of which the matrix has `cols`.
+// The rows or columns of a tile that its CTA stores: those before `begin` are another tile's, those from `end` on are not in C.
+struct Range {
+    int begin, end;
+    __device__ __forceinline__ bool has(int i) const { return i >= begin && i < end; }
+};
+
+// Four neighbours in a row, from column `col` of the tile on. With kBytes = 16, all four are stored or none.
 template <int kBytes>
-__device__ __forceinline__ void store(float *c, const float4 &x, int cols) {
+__device__ __forceinline__ void store(float *c, const float4 &x, int col, Range cols) {
     if constexpr (kBytes == 16) {
-        if (cols > 0) {
+        if (cols.has(col)) {
             *reinterpret_cast<float4 *>(c) = x;
         }
     } else {
         const float of[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-            if (e < cols) {
+            if (cols.has(col + e)) {
                 c[e] = of[e];
             }
         }
@@ -216,7 +225,7 @@ __device__ __forceinline__ int row_of(int i, int thread_row) { return thread_row
 __device__ __forceinline__ int col_of(int j, int thread_col) { return thread_col * 4 + j * (kThreadCols * 4); }
 
 template <int kBytes>
-__device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], float4 *shared, float *c, int rows, int cols, int n,
+__device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], float4 *shared, float *c, Range rows, Range cols, int n,
                                            int thread_row, int thread_col) {
     // A 128-bit store wants its four sums in registers of the parities that its operands from B have: an FMA of a sum and an
     // element of B would then read one bank twice. Copies, made where the compiler cannot see that they are, leave it free.
@@ -240,8 +249,8 @@ __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], flo
 #pragma unroll
             for (int j = 0; j < kVectors; ++j) {
                 const int col = col_of(j, thread_col);
-                if (row < rows) {
-                    store<kBytes>(c + static_cast<long long>(row) * n + col, vector(i * kVectors + j), cols - col);
+                if (rows.has(row)) {
+                    store<kBytes>(c + static_cast<long long>(row) * n + col, vector(i * kVectors + j), col, cols);
                 }
             }
         }
@@ -268,8 +277,8 @@ __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], flo
                 x.w += other.w;
             }
             const int v = first + s, row = row_of(v / kVectors, thread_row), col = col_of(v % kVectors, thread_col);
-            if (row < rows) {
-                store<kBytes>(c + static_cast<long long>(row) * n + col, x, cols - col);
+            if (rows.has(row)) {
+                store<kBytes>(c + static_cast<long long>(row) * n + col, x, col, cols);
             }
         }
         cluster_barrier();   // no CTA leaves while another reads its shared memory
@@ -283,15 +292,17 @@ __device__ __forceinline__ void product(const float *a, const float *b, float *c
     constexpr int kWarpsAcross = kThreadCols / kWarpCols;
     const int thread_row = warp / kWarpsAcross * kWarpRows + lane / kWarpCols;
     const int thread_col = warp % kWarpsAcross * kWarpCols + lane % kWarpCols;
-    const int row0 = blockIdx.y * BLOCK_M, col0 = blockIdx.x * BLOCK_N;
+    const int tile_row = blockIdx.y * BLOCK_M, tile_col = blockIdx.x * BLOCK_N;
+    const int row0 = max(min(tile_row, m - BLOCK_M), 0), col0 = max(min(tile_col, n - BLOCK_N), 0);
+    const Range rows = {tile_row - row0, m - row0}, cols = {tile_col - col0, n - col0};
     const int steps = (k + BLOCK_K - 1) / BLOCK_K;
     const int share = (steps + SPLIT_K - 1) / SPLIT_K;
     const int first = min(static_cast<int>(blockIdx.z) * share, steps), last = min(first + share, steps);
 
     float sum[THREAD_M][THREAD_N] = {};
     accumulate<kBytes>(sum, static_cast<unsigned>(__cvta_generic_to_shared(dynamic)), a + static_cast<long long>(row0) * k,
-                       b + col0, m - row0, n - col0, n, k, first, last, thread_row, thread_col);
-    store_tile<kBytes>(sum, dynamic, c + static_cast<long long>(row0) * n + col0, m - row0, n - col0, n, thread_row, thread_col);
+                       b + col0, rows.end, cols.end, n, k, first, last, thread_row, thread_col);
+    store_tile<kBytes>(sum, dynamic, c + static_cast<long long>(row0) * n + col0, rows, cols, n, thread_row, thread_col);
 }
 
 }  // namespace
