@@ -49,6 +49,23 @@ fn explain_prints_reason_codes_and_keys_and_suggests_names() {
 }
 
 #[test]
+fn doctor_says_what_a_package_lacks() {
+    let package = package_with(MODEL, "");
+    let whole = shown(package.path(), &["doctor", "--no-noise", "-p", "model"]);
+    assert!(whole.starts_with("exit 0\n") && whole.contains("has all that the gates need"), "{whole}");
+    assert!(whole.contains("C compiler"), "{whole}");
+    let json = shown(package.path(), &["doctor", "--no-noise", "--message-format", "json"]);
+    assert!(json.contains("\"reason\":\"examined\"") && json.contains("\"noise\":null"), "{json}");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let counters = "[package.metadata.kbench.kernels.model.gates]\ncounters = { any = [\"dram__throughput < 50\"] }\n";
+    fs::write(&manifest, text + counters).unwrap();
+    let shown = shown(package.path(), &["doctor", "--no-noise", "-p", "model"]);
+    // Where this machine counts, nothing is missing.
+    assert!(shown.starts_with("exit 3\n") == shown.contains("lacks perf_event: package `model`"), "{shown}");
+}
+
+#[test]
 fn gate_passes_the_default() {
     let package =
         package_with(MODEL, "[package.metadata.kbench.kernels.model.baselines]\nother = { toggles = { A = 1 } }");

@@ -209,6 +209,11 @@ impl Compiler {
         *self.busy.lock().expect(NO_PANIC)
     }
 
+    /// Version line of the C compiler.
+    pub fn c_compiler(&self) -> Result<&str, CompileError> {
+        Ok(&self.cc()?.version)
+    }
+
     /// Path and version line of nvcc.
     pub fn cuda_compiler(&self) -> Result<(&Path, &str), CompileError> {
         let nvcc = self.nvcc()?;

@@ -2,8 +2,8 @@
 //!
 //! The first of these that has it: the path given (`--nvcc`), `$NVCC`, `$CUDA_HOME/bin`, `$CUDA_PATH/bin`, `PATH`,
 //! `/usr/local/cuda/bin`, and then Python wheels (`nvidia-cuda-nvcc`): in `<target>/kbench/toolchain`, which may be a
-//! virtual environment or a folder filled by `pip install --target`, in `$VIRTUAL_ENV`, and among the packages of
-//! the `python3` on `PATH`. A path given, or `$NVCC`, that does not exist is an error: it was asked for by name.
+//! virtual environment or a folder filled by `pip install --target`, in the folder of `cargo kbench toolchain install`, in
+//! `$VIRTUAL_ENV`, and among the packages of the `python3` on `PATH`. A path given, or `$NVCC`, that does not exist is an error: it was asked for by name.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,14 +14,13 @@ use std::process::{Command, Stdio};
 
 use super::error::CompileError;
 
-/// The pins that FACTS of the wheels ask for: all of one version.
-const WHEELS: &str = "nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl";
-
 /// What the search depends on, so that tests need not change the process.
 struct World<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     python_packages: &'a dyn Fn() -> Vec<PathBuf>,
     system: &'a Path,
+    /// The folder of `cargo kbench toolchain install`.
+    installed: Option<PathBuf>,
 }
 
 /// Finds nvcc; `work_directory` is `<target>/kbench`.
@@ -30,6 +29,7 @@ pub(super) fn find(given: Option<&Path>, work_directory: &Path) -> Result<PathBu
         variable: &|name| env::var_os(name).filter(|value| !value.is_empty()),
         python_packages: &python_packages,
         system: Path::new("/usr/local/cuda/bin/nvcc"),
+        installed: crate::toolchain::folder(),
     };
     find_in(given, work_directory, &world)
 }
@@ -57,10 +57,11 @@ fn find_in(given: Option<&Path>, work_directory: &Path, world: &World) -> Result
             looked.push(format!("${name} (not set)"));
         }
     }
-    let last: [(String, &dyn Fn() -> Option<PathBuf>); 5] = [
+    let last: [(String, &dyn Fn() -> Option<PathBuf>); 6] = [
         ("PATH".to_owned(), &|| on_path(Path::new("nvcc"), world)),
         (world.system.display().to_string(), &|| is_executable(world.system).then(|| world.system.to_owned())),
         (format!("Python wheels in {}", toolchain.display()), &|| in_environment(&toolchain)),
+        ("of `cargo kbench toolchain install`".to_owned(), &|| in_environment(world.installed.as_deref()?)),
         ("in $VIRTUAL_ENV".to_owned(), &|| in_environment(Path::new(&(world.variable)("VIRTUAL_ENV")?))),
         ("of python3".to_owned(), &|| (world.python_packages)().iter().find_map(|packages| in_packages(packages))),
     ];
@@ -72,11 +73,7 @@ fn find_in(given: Option<&Path>, work_directory: &Path, world: &World) -> Result
     }
     Err(CompileError::NoCompiler {
         what: format!("nvcc was not found; looked in --nvcc (not given), $NVCC (not set), {}", looked.join(", ")),
-        help: format!(
-            "install the CUDA toolkit and set CUDA_HOME, or without it `python3 -m pip install --target {} {WHEELS}` \
-             (pin all to one version, `==13.0.*`, at most the driver's)",
-            toolchain.display()
-        ),
+        help: "run `cargo kbench toolchain install`, or install the CUDA toolkit and set CUDA_HOME".to_owned(),
     })
 }
 
@@ -162,6 +159,7 @@ mod tests {
                     variable: &|name| variables.get(name).cloned(),
                     python_packages: &|| vec![root.join("python")],
                     system: &root.join("system/nvcc"),
+                    installed: Some(root.join("installed")),
                 },
             )
         };
@@ -173,7 +171,8 @@ mod tests {
             "$CUDA_PATH",
             "PATH",
             "system/nvcc",
-            "toolchain",
+            "kbench/toolchain",
+            "toolchain install",
             "$VIRTUAL_ENV",
             "python3",
         ];
@@ -186,6 +185,8 @@ mod tests {
         variables.insert("VIRTUAL_ENV", root.join("venv").into());
         let venv = put(root, "venv/lib/python3.11/site-packages/nvidia/cuda_nvcc/bin/nvcc");
         assert_eq!(find(None, &variables).unwrap(), venv);
+        let installed = put(root, "installed/nvidia/cu13/bin/nvcc");
+        assert_eq!(find(None, &variables).unwrap(), installed);
         let target = put(&work, "toolchain/nvidia/cu9/bin/nvcc");
         assert_eq!(find(None, &variables).unwrap(), target);
         let newer = put(&work, "toolchain/nvidia/cu13/bin/nvcc");

@@ -72,7 +72,8 @@ impl Compiler {
         Ok(Sanitizer { flags, command })
     }
 
-    fn compute_sanitizer(&self) -> Result<PathBuf, CompileError> {
+    /// Path of compute-sanitizer.
+    pub fn compute_sanitizer(&self) -> Result<PathBuf, CompileError> {
         self.cuda_tool("compute-sanitizer", "COMPUTE_SANITIZER").map_err(|what| CompileError::NoCompiler {
             what: format!("`gates.sanitize`: {what}"),
             help: "install it (it comes with the CUDA toolkit; alone it is the package cuda-sanitizer-13-0), or say `sanitize = \"warn\"`"

@@ -57,6 +57,10 @@ enum Verb {
     Autotune(verbs::autotune::Args),
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
     Replay(verbs::replay::Args),
+    /// Say what this machine has, what a missing piece would bring, and the command that gets it
+    Doctor(verbs::doctor::Args),
+    /// Install CUDA's compiler in the user's cache folder, or remove it
+    Toolchain(verbs::toolchain::Args),
     /// Explain a reason code, a key of the table, a counter or a topic
     Explain(verbs::explain::Args),
     /// Run kernels for a driver on the other end of stdin and stdout
@@ -142,6 +146,8 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Compare(args) => verbs::compare::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),
+        Verb::Doctor(args) => verbs::doctor::run(args, output),
+        Verb::Toolchain(args) => verbs::toolchain::run(args, output),
         Verb::Explain(args) => verbs::explain::run(args),
         Verb::Worker => verbs::worker::run(),
         Verb::Completions(args) => Ok(verbs::completions::run(args, Kbench::augment_args(clap::Command::default()))),

@@ -13,6 +13,7 @@ use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
 use crate::config::StrategyName;
+use crate::doctor::{Examination, Need};
 use crate::profile::Profile;
 use crate::record::elite::PortfolioRecord;
 use crate::record::evaluation::{
@@ -40,6 +41,14 @@ pub struct Line<'a> {
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Message<'a> {
+    /// `doctor`: what the machine has.
+    Examined {
+        /// The machine.
+        #[serde(flatten)]
+        found: &'a Examination,
+        /// What the kernels that were asked for need.
+        needs: &'a [Need],
+    },
     /// `check`: the search space of a kernel.
     Space(Space<'a>),
     /// A kernel is gated or searched from now on.

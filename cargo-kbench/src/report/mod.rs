@@ -18,6 +18,7 @@ pub mod bench;
 pub mod builds;
 pub mod check;
 pub mod compare;
+mod doctor;
 pub mod gate;
 pub mod json;
 pub mod log;

@@ -11,6 +11,7 @@ use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
 use crate::config::Kernel;
+use crate::doctor::{Examination, Need};
 use crate::gates::Trial;
 use crate::harness::{Builder, Reporter};
 use crate::profile::Profile;
@@ -72,6 +73,8 @@ pub enum Finding<'f> {
     Replayed(&'f Replayed, &'f Options),
     /// The runs on all records.
     AllReplayed(&'f [Replayed], &'f Overall, &'f Options),
+    /// What the machine has, and what the kernels that were asked for need.
+    Examined(&'f Examination, &'f [Need]),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
 }
@@ -167,6 +170,7 @@ impl Output {
             Finding::AllReplayed(all, overall, options) => {
                 out!("{}", report::replay::table(all, overall, options));
             }
+            Finding::Examined(found, needs) => out!("{}", report::doctor::examined(found, needs)),
             // The table of all records has a row for each; files are named by status lines.
             Finding::Replayed(..) | Finding::Created(..) => {}
         }
@@ -206,6 +210,7 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Created(files, member_of) => {
             json::write(Message::Created { files, member_of });
         }
+        Finding::Examined(found, needs) => json::write(Message::Examined { found, needs }),
         // Each kernel had its verdict.
         Finding::Passed(..) => {}
     }

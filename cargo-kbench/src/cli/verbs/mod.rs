@@ -22,11 +22,13 @@ mod candidate;
 pub mod check;
 pub mod compare;
 pub mod completions;
+pub mod doctor;
 pub mod explain;
 pub mod gate;
 pub mod new;
 pub mod profile;
 pub mod replay;
+pub mod toolchain;
 pub mod worker;
 
 pub use crate::harness::Exit;
