@@ -53,7 +53,9 @@ fn explain(what: &str) -> Option<String> {
         parts.push(of_keys(what, &keys).trim_end().to_owned());
     }
     let page = if is_gate(what) { "gates" } else { what.trim_end_matches(".md") };
-    if let Some(text) = docs::page(page).filter(|_| parts.is_empty() || page == what) {
+    // A gate without a table of limits may have the name of another key: `launch`.
+    let is_unsaid = page == "gates" && !keys.iter().any(|key| key.path == format!("gates.{what}"));
+    if let Some(text) = docs::page(page).filter(|_| parts.is_empty() || page == what || is_unsaid) {
         parts.push(text.trim_end().to_owned());
     }
     (!parts.is_empty()).then(|| parts.join("\n\n"))
