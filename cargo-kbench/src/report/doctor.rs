@@ -8,7 +8,7 @@ use super::{hanging, time};
 use crate::doctor::{Examination, Need, Piece, State};
 
 /// What a machine has, and what is missing for the kernels that were asked for.
-pub fn examined(found: &Examination, needs: &[Need]) -> String {
+pub fn examined(found: &Examination, needs: Option<&[Need]>) -> String {
     let mut text = String::new();
     for check in &found.checks {
         let (style, word) = match check.state {
@@ -34,9 +34,7 @@ pub fn examined(found: &Examination, needs: &[Need]) -> String {
         );
         let _ = writeln!(text, "{start}{}", hanging(&start, &line));
     }
-    if needs.is_empty() {
-        return text;
-    }
+    let Some(needs) = needs else { return text };
     text.push('\n');
     let mut lacking: BTreeMap<(&str, Piece, &str), Vec<&str>> = BTreeMap::new();
     for need in needs.iter().filter(|need| !need.is_met) {

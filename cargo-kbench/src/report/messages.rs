@@ -46,8 +46,8 @@ pub enum Message<'a> {
         /// The machine.
         #[serde(flatten)]
         found: &'a Examination,
-        /// What the kernels that were asked for need.
-        needs: &'a [Need],
+        /// What the kernels need; none if no package was asked for.
+        needs: Option<&'a [Need]>,
     },
     /// `check`: the search space of a kernel.
     Space(Space<'a>),

@@ -73,8 +73,8 @@ pub enum Finding<'f> {
     Replayed(&'f Replayed, &'f Options),
     /// The runs on all records.
     AllReplayed(&'f [Replayed], &'f Overall, &'f Options),
-    /// What the machine has, and what the kernels that were asked for need.
-    Examined(&'f Examination, &'f [Need]),
+    /// What the machine has, and what the kernels need, if any were asked for.
+    Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
 }

@@ -41,6 +41,6 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     let kernels = project.as_ref().map(|project| selected(project, select)).unwrap_or_default();
     let needs: Vec<Need> = kernels.iter().flat_map(|(package, kernel)| needs(&package.name, kernel, &found)).collect();
-    output.show(&Finding::Examined(&found, &needs));
+    output.show(&Finding::Examined(&found, is_of_package.then_some(&*needs)));
     Ok(if needs.iter().all(|need| need.is_met) { Exit::Pass } else { Exit::Missing })
 }
