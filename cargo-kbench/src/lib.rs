@@ -2,7 +2,7 @@
 //!
 //! A run goes one way, room by room: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, `build`
 //! compiles them, `harness` runs them in a worker process, `gates` judge them in their order, `evaluate` leads one candidate through
-//! all of that, `tune` searches, `record` keeps the journal and elite.json, and `report` prints. `profile` finds the limiting factor
+//! all of that, `tune` searches, `record` keeps the journal and elite.json, and `report` prints. `export` writes code that launches winners, `profile` finds the limiting factor
 //! of a variant, `audit` looks for faults that the gates miss, `compare` measures side by side and compares two states of a kernel,
 //! and [`replay`] runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
 //!
@@ -31,6 +31,7 @@ pub mod config;
 mod docs;
 mod doctor;
 mod evaluate;
+mod export;
 pub mod expr;
 mod file;
 mod gates;

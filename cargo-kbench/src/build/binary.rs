@@ -182,6 +182,26 @@ pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition
     Ok(found)
 }
 
+/// The C names of functions and objects that a shared object defines, sorted; without those of the compiler and of the C library.
+pub(super) fn defined_names(bytes: &[u8]) -> object::Result<Vec<String>> {
+    const STARTUP: [&str; 3] = ["deregister_tm_clones", "register_tm_clones", "frame_dummy"];
+    let file = object::File::parse(bytes)?;
+    let kinds = [SymbolKind::Text, SymbolKind::Data, SymbolKind::Tls];
+    let symbols = file.symbols().filter(|symbol| symbol.is_definition() && kinds.contains(&symbol.kind()));
+    let names = symbols.filter_map(|symbol| Some(symbol.name().ok()?.to_owned()));
+    // A name with a point is a part of a function that the compiler made.
+    let is_own = |name: &String| {
+        !name.starts_with('_')
+            && !STARTUP.contains(&name.as_str())
+            && name != "kbench_entry"
+            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+    };
+    let mut names: Vec<String> = names.filter(is_own).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
 fn is_elf(file: &object::File<'_>) -> bool {
     matches!(file.flags(), object::FileFlags::Elf { .. })
 }

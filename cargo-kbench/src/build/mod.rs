@@ -278,6 +278,12 @@ impl Compiler {
     }
 }
 
+/// The C names of functions and objects that a shared object of the cache defines, sorted.
+pub fn defined_names(code: &Path) -> std::io::Result<Vec<String>> {
+    let names = binary::defined_names(&fs::read(code)?);
+    names.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 /// A path or the value of a variable, whether it is UTF-8 or not, for fingerprints.
 fn text(text: impl AsRef<OsStr>) -> Vec<u8> {
     text.as_ref().as_encoded_bytes().to_vec()

@@ -55,6 +55,8 @@ enum Verb {
     Compare(verbs::compare::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
+    /// Write code that launches the winners, to be committed with a program
+    Export(verbs::export::Args),
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
     Replay(verbs::replay::Args),
     /// Say what this machine has, what a missing piece would bring, and the command that gets it
@@ -145,6 +147,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Audit(args) => verbs::audit::run(args, output),
         Verb::Compare(args) => verbs::compare::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
+        Verb::Export(args) => verbs::export::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),
         Verb::Doctor(args) => verbs::doctor::run(args, output),
         Verb::Toolchain(args) => verbs::toolchain::run(args, output),

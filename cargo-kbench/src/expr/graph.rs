@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::arithmetic::{self, Function};
-pub(crate) use super::arithmetic::{Arithmetic, Comparison};
+use super::arithmetic;
+pub(crate) use super::arithmetic::{Arithmetic, Comparison, Function};
 use super::machine::{Op, Operand};
 use super::{Expr, Value};
 

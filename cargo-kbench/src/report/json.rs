@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use super::messages::{
-    Audit, Budget, Compared, Line, Message, MutantCounts, Of, ReplayOptions, ReplayRun, ReplayStep, Space, Status,
-    VERSION, Verdict,
+    Audit, Budget, Compared, Exported, ExportedFile, Line, Message, MutantCounts, Of, ReplayOptions, ReplayRun,
+    ReplayStep, Space, Status, VERSION, Verdict,
 };
 use super::outln;
 use crate::audit::{Audited, Report};
 use crate::config::{Kernel, Objective};
+use crate::export::{Export, File};
 use crate::gates::Trial;
 use crate::harness::{Event, Reporter};
 use crate::record::evaluation::{Evaluation, Rejection};
@@ -205,4 +206,16 @@ mod tests {
         assert_eq!(escaped, r#"{"\u001b[2J":"\u009b2J \u202e \u007f µs"}"#);
         assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), value);
     }
+}
+
+/// An export.
+pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) {
+    write(Message::Exported(Exported {
+        package,
+        folder: &export.folder,
+        files: export.files.iter().map(|File { name, bytes }| ExportedFile { name, bytes: bytes.len() }).collect(),
+        variants: export.variants,
+        warnings: &export.warnings,
+        stale,
+    }));
 }

@@ -171,6 +171,34 @@ pub enum Message<'a> {
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
     },
+    /// `export`: code that launches a package's winners has been written, or compared with what is there.
+    Exported(Exported<'a>),
+}
+
+/// Code that launches a package's winners.
+#[derive(Serialize, JsonSchema)]
+pub struct Exported<'a> {
+    /// Cargo package.
+    pub package: &'a str,
+    /// The folder.
+    pub folder: &'a Path,
+    /// Its files.
+    pub files: Vec<ExportedFile<'a>>,
+    /// Number of variants.
+    pub variants: usize,
+    /// Warnings.
+    pub warnings: &'a [String],
+    /// `--check`: the differences from the folder; none where the folder was written.
+    pub stale: Option<&'a [String]>,
+}
+
+/// A file of an export.
+#[derive(Serialize, JsonSchema)]
+pub struct ExportedFile<'a> {
+    /// Its name in the folder.
+    pub name: &'a Path,
+    /// Bytes.
+    pub bytes: usize,
 }
 
 /// The kernel that a message is about.

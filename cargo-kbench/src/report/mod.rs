@@ -19,6 +19,7 @@ pub mod builds;
 pub mod check;
 pub mod compare;
 mod doctor;
+pub mod export;
 pub mod gate;
 pub mod json;
 pub mod log;

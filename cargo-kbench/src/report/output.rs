@@ -12,6 +12,7 @@ use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
 use crate::config::Kernel;
 use crate::doctor::{Examination, Need};
+use crate::export::Export;
 use crate::gates::Trial;
 use crate::harness::{Builder, Reporter};
 use crate::profile::Profile;
@@ -77,6 +78,8 @@ pub enum Finding<'f> {
     Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
+    /// An export of a package; where it was only checked, what is stale.
+    Exported(&'f str, &'f Export, Option<&'f [String]>),
 }
 
 impl Output {
@@ -171,6 +174,9 @@ impl Output {
                 out!("{}", report::replay::table(all, overall, options));
             }
             Finding::Examined(found, needs) => out!("{}", report::doctor::examined(found, needs)),
+            Finding::Exported(package, export, stale) => {
+                out!("{}", report::export::exported(package, export, stale));
+            }
             // The table of all records has a row for each; files are named by status lines.
             Finding::Replayed(..) | Finding::Created(..) => {}
         }
@@ -211,6 +217,7 @@ fn show_json(finding: &Finding<'_>) {
             json::write(Message::Created { files, member_of });
         }
         Finding::Examined(found, needs) => json::write(Message::Examined { found, needs }),
+        Finding::Exported(package, export, stale) => json::exported(package, export, stale),
         // Each kernel had its verdict.
         Finding::Passed(..) => {}
     }

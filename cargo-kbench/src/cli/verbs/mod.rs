@@ -24,6 +24,7 @@ pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod gate;
 pub mod new;
 pub mod profile;

@@ -1,0 +1,76 @@
+//! `cargo kbench export`: code that launches the winners, to be committed with a program.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+
+use super::{Exit, compiler, load, selected};
+use crate::cli::{SelectArgs, ToolArgs};
+use crate::config::Kernel;
+use crate::export::{self, Export, ExportError, Request};
+use crate::report::{self, Finding, Output};
+
+/// Arguments of `export`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Where the tools are.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+    /// Folder to write to, relative to the package's
+    #[arg(long, value_name = "DIR", default_value = export::FOLDER)]
+    pub out: PathBuf,
+    /// Write nothing; fail where source, toggles, elite.json or compiler have changed since
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let project = load(&args.select)?;
+    let compiler = compiler(&project, &args.tools);
+    let selected = selected(&project, &args.select);
+    let mut exit = Exit::Pass;
+    for package in &project.packages {
+        let of_package = selected.iter().filter(|(of, _)| of.name == package.name);
+        let kernels: Vec<&Kernel> = of_package.map(|(_, kernel)| *kernel).collect();
+        if kernels.is_empty() {
+            continue;
+        }
+        let folder = package.directory.join(&args.out);
+        if !args.check {
+            Export::check_folder(&folder).map_err(edge)?;
+        }
+        let request = Request { project: &project, package, kernels: &kernels, compiler: &compiler, folder };
+        let export = export::export(&request).map_err(edge)?;
+        let stale = if args.check { Some(export.stale()?) } else { None };
+        match &stale {
+            None => export.write()?,
+            Some(stale) => exit = exit.max(judged(stale, &export)),
+        }
+        output.show(&Finding::Exported(&package.name, &export, stale.as_deref()));
+    }
+    Ok(exit)
+}
+
+/// Whether the folder is what an export would write.
+fn judged(stale: &[String], export: &Export) -> Exit {
+    if stale.is_empty() {
+        return Exit::Pass;
+    }
+    for why in stale {
+        report::error(why);
+    }
+    report::error(format_args!("{} is stale; run `cargo kbench export` and commit it", export.folder.display()));
+    Exit::Failed
+}
+
+/// What would end any run keeps its exit code.
+fn edge(error: ExportError) -> anyhow::Error {
+    match error {
+        ExportError::Run(error) => error.into(),
+        error => anyhow!(error),
+    }
+}

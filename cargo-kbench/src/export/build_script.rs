@@ -1,0 +1,77 @@
+//! What a build script calls to have the C of a folder compiled.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::plan::Plan;
+use super::{File, c_source};
+use crate::config::Package;
+use crate::file;
+
+/// `build.rs` of the folder.
+pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
+    let here = file::relative(folder, &package.directory);
+    let here = here.display();
+    let mut text = format!(
+        "{} {}\n//! Compiles the C beside this file; it needs the crate `cc`. In the package's build.rs:\n//!\n//! ```ignore\n\
+         //! #[path = \"{here}/build.rs\"]\n//! mod kernels;\n//!\n//! fn main() {{\n//!     kernels::compile();\n//! }}\n//! ```\n\n\
+         /// Compiles each variant with the flags that it was measured with, in debug builds too.\npub fn compile() {{\n",
+        super::rust::MARK,
+        env!("CARGO_PKG_VERSION"),
+    );
+    let mut watched = vec![here.to_string()];
+    let mut linked: Vec<String> = vec!["cargo::rustc-link-lib=m".to_owned()];
+    for plan in plans {
+        for (variant, planned) in plan.variants.iter().enumerate() {
+            for (launch, implementation) in planned.launches(&plan.kernel).into_iter().enumerate() {
+                let own = &plan.kernel.implementation;
+                let source = file::relative(&own.source, &package.directory);
+                let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
+                // A source may include what lies beside it; the package's own folder also holds what is built.
+                watched.push(parent.unwrap_or(&source).display().to_string());
+                let mut flags = implementation.flags.as_slice();
+                if planned.candidate.source.is_some() {
+                    flags = flags.get(2..).unwrap_or_default();
+                    let folder = parent.unwrap_or(Path::new("."));
+                    let _ = writeln!(text, "// A proposed source includes what lies beside the kernel's own.");
+                    let _ = write!(text, "variant(&[\"-I\", {:?}, ", folder.display().to_string());
+                } else {
+                    text.push_str("variant(&[");
+                }
+                for flag in flags {
+                    let _ = write!(text, "{flag:?}, ");
+                    linked.extend(linker_line(flag));
+                }
+                let name = c_source::file_name(package, plan, variant, launch);
+                let _ = writeln!(text, "], \"{here}/{name}\", {:?});", name.trim_end_matches(".c"));
+            }
+        }
+    }
+    watched.sort();
+    watched.dedup();
+    for path in watched {
+        linked.push(format!("cargo::rerun-if-changed={path}"));
+    }
+    linked.sort();
+    linked.dedup();
+    for line in linked {
+        let _ = writeln!(text, "println!({:?});", line.replace('{', "{{").replace('}', "}}"));
+    }
+    text.push_str(
+        "}\n\nfn variant(flags: &[&str], file: &str, name: &str) {\nlet mut build = cc::Build::new();\n\
+         build.opt_level(3).debug(false).warnings(false).include(\".\");\nfor flag in flags {\nbuild.flag(flag);\n}\n\
+         build.file(file).compile(name);\n}\n",
+    );
+    File { name: "build.rs".into(), bytes: text.into_bytes() }
+}
+
+/// What cargo must tell the linker for a flag of the compiler.
+fn linker_line(flag: &str) -> Option<String> {
+    match flag {
+        "-fopenmp" => Some("cargo::rustc-link-lib=gomp".to_owned()),
+        _ => flag
+            .strip_prefix("-l")
+            .map(|name| format!("cargo::rustc-link-lib={name}"))
+            .or_else(|| flag.strip_prefix("-L").map(|folder| format!("cargo::rustc-link-search=native={folder}"))),
+    }
+}

@@ -1,0 +1,113 @@
+//! The folder of an export: what may be replaced there, and whether it is what an export would write.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::rust::MARK;
+use super::{Export, ExportError};
+use crate::file;
+
+/// Extensions of what an export writes beside its module.
+const OURS: [&str; 5] = ["rs", "c", "inc", "cubin", "ptx"];
+
+impl Export {
+    /// An error where the folder is not one of ours, or cannot be written to.
+    pub fn check_folder(folder: &Path) -> Result<(), ExportError> {
+        let module = folder.join("mod.rs");
+        if let Some(name) = names(folder)?.first()
+            && !std::fs::read_to_string(&module).is_ok_and(|text| text.starts_with(MARK))
+        {
+            return Err(ExportError::Foreign { folder: folder.to_owned(), name: name.display().to_string() });
+        }
+        let made = !folder.exists();
+        std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
+        let writable = file::check_writable(&module);
+        if made {
+            let _ = std::fs::remove_dir(folder);
+        }
+        Ok(writable?)
+    }
+
+    /// Writes the files, the module last, and removes those of an earlier export that are none of them.
+    pub fn write(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(|error| file::in_context(&self.folder, &error))?;
+        let (modules, rest): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.name == Path::new("mod.rs"));
+        for file in rest.into_iter().chain(modules) {
+            let path = self.folder.join(&file.name);
+            // Left alone where it is there: its age is part of what cargo looks at.
+            if std::fs::read(&path).ok().as_ref() != Some(&file.bytes) {
+                file::write(&path, &file.bytes)?;
+            }
+        }
+        for name in names(&self.folder)? {
+            let is_ours = name.extension().is_some_and(|extension| OURS.iter().any(|own| extension == *own));
+            if is_ours && self.files.iter().all(|file| file.name != name) {
+                let path = self.folder.join(&name);
+                std::fs::remove_file(&path).map_err(|error| file::in_context(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is no more as it was when the folder was written; empty where all is.
+    pub fn stale(&self) -> io::Result<Vec<String>> {
+        let mut stale = Vec::new();
+        let there = names(&self.folder)?;
+        for file in &self.files {
+            let path = self.folder.join(&file.name);
+            let old = match std::fs::read(&path) {
+                Ok(old) => old,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    stale.push(format!("`{}` is not there", file.name.display()));
+                    continue;
+                }
+                Err(error) => return Err(file::in_context(&path, &error)),
+            };
+            if old == file.bytes {
+                continue;
+            }
+            let (old, new) = (made_from(&old), made_from(&file.bytes));
+            let changed: Vec<String> = new
+                .iter()
+                .filter(|(what, _)| old.contains_key(*what))
+                .filter(|(what, hash)| old.get(*what) != Some(hash))
+                .map(|(what, hash)| match what.ends_with("compiler") {
+                    true => format!("{what} changed from `{}` to `{hash}`", old[what]),
+                    false => format!("{what} changed"),
+                })
+                .collect();
+            if changed.is_empty() {
+                stale.push(format!("`{}` is not what this table and this version export", file.name.display()));
+            }
+            stale.extend(changed);
+        }
+        let left = there.iter().filter(|name| self.files.iter().all(|file| file.name != **name));
+        stale.extend(left.map(|name| format!("`{}` is no part of the export", name.display())));
+        Ok(stale)
+    }
+}
+
+/// The lines `// kernel: what: hash` of a module.
+fn made_from(text: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().take_while(|line| !line.starts_with("use ")).filter_map(|line| line.strip_prefix("// "));
+    let parts = lines.filter_map(|line| {
+        let mut parts = line.splitn(3, ": ");
+        Some((format!("{}: {}", parts.next()?, parts.next()?), parts.next()?.to_owned()))
+    });
+    parts.collect()
+}
+
+/// The names of what lies in a folder, sorted; none where it is not there.
+fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(file::in_context(folder, &error)),
+    };
+    let names: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect();
+    let mut names = names.map_err(|error| file::in_context(folder, &error))?;
+    names.sort();
+    Ok(names)
+}

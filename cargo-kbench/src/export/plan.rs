@@ -1,0 +1,284 @@
+//! What is exported of a kernel, in whatever language: variants with their code, and what elite.json says of them.
+
+use kbench_runtime::fingerprint;
+use rayon::prelude::*;
+use std::path::Path;
+
+use super::ExportError;
+use crate::build::resolve::Point;
+use crate::build::{Artifact, Compiler};
+use crate::config::{Backend, Implementation, Kernel, Package, Shape};
+use crate::expr::{Expr, Value};
+use crate::harness::{Builder, Candidate, Proposed, RunError};
+use crate::record::elite::{EliteEntry, EliteFile};
+use crate::space::Variant;
+
+/// One kernel.
+pub(super) struct Plan {
+    /// The kernel; behind the table's shapes stand those that only elite.json has.
+    pub(super) kernel: Kernel,
+    /// The variants, those of the default first.
+    pub(super) variants: Vec<Planned>,
+    /// The winners of elite.json, in its order.
+    pub(super) tuned: Vec<Tuned>,
+    /// What it was made from: a name, and a hash or a version.
+    pub(super) made_from: Vec<(String, String)>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// One variant, as code that is compiled once.
+pub(super) struct Planned {
+    pub(super) candidate: Candidate,
+    pub(super) is_default: bool,
+    /// A shape that it was made for: an index into the kernel's shapes.
+    pub(super) shape: usize,
+    /// Toggles and defines as the compiler gets them.
+    pub(super) macros: Vec<(String, String)>,
+    /// Defines that depend on sizes: the code is for sizes that give these values.
+    pub(super) conditions: Vec<Condition>,
+    /// The code, one for each architecture.
+    pub(super) code: Vec<Code>,
+    /// Its times, for people.
+    pub(super) figures: Vec<String>,
+}
+
+/// A define that depends on sizes.
+pub(super) struct Condition {
+    pub(super) name: String,
+    pub(super) expr: Expr,
+    /// What it has to come to.
+    pub(super) value: Value,
+}
+
+/// The code of a variant for one architecture.
+pub(super) struct Code {
+    /// `None` for C.
+    #[allow(dead_code)]
+    pub(super) arch: Option<String>,
+    pub(super) artifact: Artifact,
+}
+
+/// A winner, and where it won.
+pub(super) struct Tuned {
+    pub(super) device: String,
+    /// `9.0`; none for a CPU.
+    pub(super) compute_capability: Option<String>,
+    /// In the order of the kernel's dimensions.
+    pub(super) dims: Vec<i64>,
+    /// An index into the variants.
+    pub(super) variant: usize,
+}
+
+impl Planned {
+    /// The functions that it launches, in order.
+    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<&'a Implementation> {
+        vec![self.candidate.implementation(kernel)]
+    }
+
+    /// Its toggles, its source where that is not the kernel's own, and the defines that it has for certain sizes.
+    pub(super) fn label(&self, kernel: &Kernel) -> String {
+        let conditions = self.conditions.iter().map(|Condition { name, value, .. }| format!("{name}={value}"));
+        let words: Vec<String> = std::iter::once(self.candidate.label(kernel)).chain(conditions).collect();
+        let label = words.join(" ").trim().to_owned();
+        if label.is_empty() { "no toggles".to_owned() } else { label }
+    }
+}
+
+/// Plans a kernel and compiles its variants for `archs`; none for C.
+pub(super) fn plan(
+    package: &Package,
+    kernel: &Kernel,
+    compiler: &Compiler,
+    elite: &EliteFile,
+    root: &Path,
+    archs: &[String],
+) -> Result<Plan, ExportError> {
+    let entries: Vec<&EliteEntry> = elite
+        .kernels
+        .iter()
+        .filter(|entry| entry.package == kernel.package && entry.kernel == kernel.name && !entry.elite.is_empty())
+        .collect();
+    let mut plan = Plan {
+        kernel: kernel.clone(),
+        variants: Vec::new(),
+        tuned: Vec::new(),
+        made_from: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for shape in 0..kernel.shapes.len() {
+        if !kernel.shapes[shape].check_only {
+            let default = plan.variant((&kernel.space.default).into(), shape)?;
+            plan.variants[default].is_default = true;
+        }
+    }
+    for entry in &entries {
+        plan.winner(entry, root)?;
+    }
+    if entries.is_empty() {
+        let message = format!("elite.json has no winner of `{}`: its default is exported", kernel.name);
+        plan.warnings.push(message + "; `cargo kbench autotune` finds one");
+    }
+    plan.compile(package, compiler, archs)?;
+    plan.figures(&entries);
+    plan.trace(&entries);
+    Ok(plan)
+}
+
+impl Plan {
+    /// The names of the sizes.
+    pub(super) fn dims(&self) -> Vec<&str> {
+        self.kernel.shapes[0].dims.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The index of a variant for the sizes of a shape, added where it is new.
+    fn variant(&mut self, candidate: Candidate, shape: usize) -> Result<usize, ExportError> {
+        let point = Point {
+            kernel: &self.kernel,
+            shape: &self.kernel.shapes[shape],
+            variant: &candidate.variant,
+            multiprocessors: 1,
+        };
+        let implementation = candidate.implementation(&self.kernel);
+        let unsupported = |error: &dyn std::fmt::Display| ExportError::unsupported(&self.kernel, error);
+        let macros = point.macros(implementation).map_err(|error| unsupported(&error))?;
+        let same = |known: &Planned| known.candidate == candidate && known.macros == macros;
+        if let Some(at) = self.variants.iter().position(same) {
+            return Ok(at);
+        }
+        let dims = self.dims();
+        let mut conditions = Vec::new();
+        for (name, expr) in &implementation.defines {
+            if expr.names().iter().any(|name| dims.contains(name)) {
+                let value = expr.eval(&|name| self.value(&candidate.variant, shape, name));
+                let value = value.map_err(|error| unsupported(&error))?;
+                conditions.push(Condition { name: name.clone(), expr: expr.clone(), value });
+            }
+        }
+        let (code, figures) = Default::default();
+        self.variants.push(Planned { candidate, is_default: false, shape, macros, conditions, code, figures });
+        Ok(self.variants.len() - 1)
+    }
+
+    /// The value of a name at a shape and variant.
+    fn value(&self, variant: &Variant, shape: usize, name: &str) -> Option<Value> {
+        let dim = self.kernel.shapes[shape].dims.iter().find(|(dim, _)| dim == name);
+        dim.map(|(_, size)| Value::Int(*size)).or_else(|| self.kernel.space.value(variant, name).cloned())
+    }
+
+    /// Adds the winner of an entry.
+    fn winner(&mut self, entry: &EliteEntry, root: &Path) -> Result<(), ExportError> {
+        let stale = |why: String| ExportError::Elite { kernel: self.kernel.name.clone(), why };
+        let winner = &entry.elite[0];
+        let variant = self.kernel.space.variant(&winner.toggles).map_err(|error| stale(error.to_string()))?;
+        let names = self.dims();
+        let dims: Option<Vec<(String, i64)>> =
+            names.iter().map(|name| Some(((*name).to_owned(), *entry.dims.get(*name)?))).collect();
+        let dims = dims.filter(|dims| dims.len() == entry.dims.len());
+        let dims = dims.ok_or_else(|| stale(format!("shape `{}` has other dimensions there", entry.shape)))?;
+        let sizes = dims.iter().map(|(_, size)| *size).collect();
+        let source = winner.source.as_ref().map(|record| Proposed::find(&self.kernel, record, root)).transpose();
+        let source = source.map_err(|error| ExportError::Run(error.into()))?;
+        let shape = self.kernel.shapes.iter().position(|shape| shape.dims == dims).unwrap_or_else(|| {
+            self.kernel.shapes.push(Shape { name: entry.shape.clone(), dims, check_only: false });
+            self.kernel.shapes.len() - 1
+        });
+        let variant = self.variant(Candidate { variant, source: source.map(Into::into) }, shape)?;
+        self.tuned.push(Tuned {
+            device: entry.device.name.clone(),
+            compute_capability: entry.device.compute_capability.clone(),
+            dims: sizes,
+            variant,
+        });
+        Ok(())
+    }
+
+    fn compile(&mut self, package: &Package, compiler: &Compiler, archs: &[String]) -> Result<(), ExportError> {
+        let kernel = &self.kernel;
+        let archs: Vec<Option<String>> = if kernel.implementation.backend == Backend::Cuda {
+            archs.iter().cloned().map(Some).collect()
+        } else {
+            vec![None]
+        };
+        let build = |planned: &Planned, arch: &Option<String>| {
+            let mut builder = Builder::new(package, kernel, compiler);
+            builder.arch.clone_from(arch);
+            let implementation = planned.candidate.implementation(kernel);
+            let variant = &planned.candidate.variant;
+            let unit = builder.unit(kernel, implementation, planned.shape, variant, None);
+            let unit = unit.map_err(|error| ExportError::unsupported(kernel, &error))?;
+            let artifact = compiler.compile(&unit).map_err(|error| {
+                if error.is_variants_own() {
+                    let of = arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
+                    let label = planned.label(kernel);
+                    return ExportError::unsupported(kernel, &format!("{label} does not compile{of}: {error}"));
+                }
+                ExportError::Run(RunError::Tool(error))
+            })?;
+            Ok(Code { arch: arch.clone(), artifact })
+        };
+        let jobs: Vec<(usize, &Option<String>)> =
+            (0..self.variants.len()).flat_map(|at| archs.iter().map(move |arch| (at, arch))).collect();
+        let built: Result<Vec<Code>, ExportError> =
+            jobs.par_iter().map(|(at, arch)| build(&self.variants[*at], arch)).collect();
+        for ((at, _), code) in jobs.iter().zip(built?) {
+            self.variants[*at].code.push(code);
+        }
+        Ok(())
+    }
+
+    /// Writes down the times of the winners; those of another source or compiler are not of this code.
+    fn figures(&mut self, entries: &[&EliteEntry]) {
+        for (entry, tuned) in entries.iter().zip(&self.tuned) {
+            let winner = &entry.elite[0];
+            let planned = &mut self.variants[tuned.variant];
+            let is_same = winner.builds.iter().any(|build| {
+                planned.code.iter().any(|code| {
+                    (&code.artifact.source_hash, &code.artifact.compiler) == (&build.source_hash, &build.compiler)
+                })
+            });
+            let sizes = self.kernel.shapes[0].dims.iter().map(|(name, _)| (name, &entry.dims[name]));
+            let at = format!("at {} on {}", crate::text::dims(sizes), entry.device.name);
+            if is_same {
+                let summary = &winner.timing.summary;
+                let [p50, low, high] = [summary.p50, summary.p50_low, summary.p50_high].map(microseconds);
+                planned.figures.push(format!("p50 {p50} µs ({low} to {high}) {at}, {} cache", entry.timing.cache));
+            } else {
+                planned
+                    .figures
+                    .push(format!("won {at}, built from another source or by another compiler than this one"));
+                let kernel = &self.kernel.name;
+                let warning = format!("the winner of `{kernel}` {at} was measured with another source or compiler");
+                self.warnings.push(warning + "; tune it again");
+            }
+        }
+    }
+
+    /// Notes what the plan was made from.
+    fn trace(&mut self, entries: &[&EliteEntry]) {
+        let codes = || self.variants.iter().flat_map(|planned| &planned.code);
+        let mut sources: Vec<&str> = codes().map(|code| code.artifact.source_hash.as_str()).collect();
+        sources.dedup();
+        let mut compilers: Vec<&str> = codes().map(|code| code.artifact.compiler.as_str()).collect();
+        compilers.dedup();
+        let toggles: Vec<_> = self.kernel.space.toggles.iter().map(|toggle| (&toggle.name, &toggle.values)).collect();
+        self.made_from = vec![
+            ("source".to_owned(), short(&fingerprint::of("export sources", &sources))),
+            ("toggles".to_owned(), short(&fingerprint::of("export toggles", &toggles))),
+            ("elite.json".to_owned(), short(&fingerprint::of("export elites", entries))),
+            ("compiler".to_owned(), compilers.join("; ")),
+        ];
+    }
+}
+
+/// Nanoseconds in microseconds, four significant digits.
+fn microseconds(nanoseconds: f64) -> String {
+    let value = nanoseconds / 1e3;
+    let decimals = (3 - value.abs().max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// A hash as far as it tells things apart.
+pub(super) fn short(hash: &str) -> String {
+    hash[..32].to_owned()
+}

@@ -1,0 +1,133 @@
+use std::sync::OnceLock;
+
+/// Why a kernel was not launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice has another length than the sizes say.
+    Length {
+        /// The argument.
+        argument: &'static str,
+        /// Elements that it should have.
+        expected: usize,
+        /// Elements that it has.
+        found: usize,
+    },
+    /// The sizes have no launch: a number overflows, or is not whole where it has to be.
+    Sizes,
+    /// No variant was compiled for these sizes.
+    NoVariant,
+    /// An environment variable names no variant.
+    UnknownVariant {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Length { argument, expected, found } => {
+                write!(f, "`{argument}` has {found} elements where the sizes ask for {expected}")
+            }
+            Self::Sizes => f.write_str("the kernel has no launch for these sizes"),
+            Self::NoVariant => f.write_str("no variant was compiled for these sizes; export the kernel with a shape like them"),
+            Self::UnknownVariant { variable, value } => {
+                write!(f, "{variable}={value} names no variant; they are called v0, v1 and so on")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why a variant was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// An environment variable names it.
+    Variable,
+    /// It won on this device at these sizes.
+    SameSizes,
+    /// It won on this device at the nearest sizes.
+    NearestSizes,
+    /// It won on another device of this architecture.
+    OtherDevice,
+    /// It is the table's default.
+    Default,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Variable => "an environment variable names it",
+            Self::SameSizes => "it won on this device at these sizes",
+            Self::NearestSizes => "it won on this device at the nearest sizes",
+            Self::OtherDevice => "it won on another device of this architecture",
+            Self::Default => "it is the default",
+        })
+    }
+}
+
+/// A variant, and why it was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice<V> {
+    /// The variant.
+    pub variant: V,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// A winner, and where it won.
+struct Tuned<const N: usize, V> {
+    device: &'static str,
+    arch: &'static str,
+    dims: [usize; N],
+    variant: V,
+}
+
+/// How far apart sizes are.
+#[allow(clippy::cast_precision_loss)]
+fn distance<const N: usize>(a: [usize; N], b: [usize; N]) -> f64 {
+    let ratio = |(a, b): (usize, usize)| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
+    a.into_iter().zip(b).map(ratio).sum()
+}
+
+/// The winner for a device and sizes, among those that are `usable`.
+fn winner<const N: usize, V: Copy>(
+    tuned: &[Tuned<N, V>],
+    (device, arch): (&str, &str),
+    dims: [usize; N],
+    usable: impl Fn(V) -> bool,
+) -> Option<Choice<V>> {
+    let nearest = |on: &dyn Fn(&Tuned<N, V>) -> bool| {
+        let found = tuned.iter().filter(|tuned| on(tuned) && usable(tuned.variant));
+        found.min_by(|a, b| distance(a.dims, dims).total_cmp(&distance(b.dims, dims)))
+    };
+    if let Some(tuned) = nearest(&|tuned| tuned.device == device) {
+        let rule = if tuned.dims == dims { Rule::SameSizes } else { Rule::NearestSizes };
+        return Some(Choice { variant: tuned.variant, rule });
+    }
+    let tuned = nearest(&|tuned| tuned.arch == arch)?;
+    Some(Choice { variant: tuned.variant, rule: Rule::OtherDevice })
+}
+
+/// The variant that a variable names, where it is set.
+fn named<V: Copy>(
+    variable: &'static str,
+    cell: &'static OnceLock<Option<String>>,
+    all: &[(V, &'static str)],
+) -> Result<Option<Choice<V>>, Error> {
+    let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else { return Ok(None) };
+    let found = all.iter().find(|(_, name)| name == value);
+    let (variant, _) = found.ok_or_else(|| Error::UnknownVariant { variable, value: value.clone() })?;
+    Ok(Some(Choice { variant: *variant, rule: Rule::Variable }))
+}
+
+/// Checks the length of an argument.
+fn has_length(argument: &'static str, found: usize, expected: usize) -> Result<(), Error> {
+    if found == expected { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
+}
+

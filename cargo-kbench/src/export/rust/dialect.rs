@@ -1,0 +1,82 @@
+//! Terms in Rust, and the functions that they call.
+
+use crate::export::arithmetic::{Dialect, Kind, Term, bracketed};
+use crate::expr::graph::Arithmetic;
+
+/// Rust: integers are `i64`, and `?` leaves a function of `Option`.
+pub(super) struct Rust;
+
+impl Dialect for Rust {
+    fn int(&self, value: i64) -> String {
+        literal(&value.to_string())
+    }
+
+    fn call(&self, function: &'static str, arguments: &[String], fails: bool) -> String {
+        format!("{function}({}){}", arguments.join(", "), if fails { "?" } else { "" })
+    }
+
+    fn checked(&self, operator: Arithmetic, left: &Term, right: &Term) -> String {
+        let method = match operator {
+            Arithmetic::Add => "checked_add",
+            Arithmetic::Subtract => "checked_sub",
+            Arithmetic::Multiply => "checked_mul",
+            Arithmetic::BitAnd => return format!("{} & {}", bracketed(left), bracketed(right)),
+            Arithmetic::BitOr => return format!("{} | {}", bracketed(left), bracketed(right)),
+            _ => return format!("{} ^ {}", bracketed(left), bracketed(right)),
+        };
+        let is_literal = |term: &Term| term.text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        // `m.checked_mul(4)` rather than `4_i64.checked_mul(m)`.
+        let (left, right) =
+            if is_literal(left) && operator != Arithmetic::Subtract { (right, left) } else { (left, right) };
+        let receiver = if is_literal(left) { format!("({}_i64)", left.text) } else { receiver(left) };
+        format!("{receiver}.{method}({})?", right.text)
+    }
+
+    fn select(&self, condition: &str, a: &str, b: &str) -> String {
+        format!("if {condition} {{ {a} }} else {{ {b} }}")
+    }
+
+    fn logic(&self) -> [&'static str; 3] {
+        ["&&", "||", "!"]
+    }
+
+    fn bool_as_int(&self, term: &str) -> String {
+        format!("i64::from({term})")
+    }
+
+    fn int_as_real(&self, term: &Term) -> String {
+        if term.kind == Kind::Int && term.text.bytes().all(|c| c.is_ascii_digit() || c == b'_' || c == b'-') {
+            format!("{}.0", term.text)
+        } else {
+            format!("real({})", term.text)
+        }
+    }
+}
+
+/// What a method may be called on: names, calls and chains of methods need no brackets.
+fn receiver(term: &Term) -> String {
+    let is_chain = !term.text.contains([' ', '!']) || term.text.ends_with(")?") && !term.text.starts_with("if ");
+    if is_chain { term.text.clone() } else { bracketed(term) }
+}
+
+/// A number with its digits in groups, as clippy wants long ones.
+pub(super) fn literal(number: &str) -> String {
+    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
+    let mut grouped = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) && whole.len() > 4 {
+            grouped.push('_');
+        }
+        grouped.push(digit);
+    }
+    let fraction = fraction.map_or_else(String::new, |fraction| format!(".{fraction}"));
+    format!("{sign}{grouped}{fraction}")
+}
+
+/// The definition of a function that terms call.
+pub(super) fn definition(function: &str) -> &'static str {
+    let start = format!("\nfn {function}(");
+    let blocks = include_str!("functions.rs").split("\n\n");
+    blocks.into_iter().find(|block| block.contains(&start)).expect("a function of functions.rs").trim_end()
+}

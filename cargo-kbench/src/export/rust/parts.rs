@@ -1,0 +1,373 @@
+//! What the module of a kernel is made of, whatever runs it: sizes, variants, the choice, and functions of sizes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Role;
+
+use super::dialect::{self, Rust};
+use crate::config::{Arg, Kernel};
+use crate::export::ExportError;
+use crate::export::arithmetic::{Term, Translation};
+use crate::export::names::{self, snake};
+use crate::export::plan::{Condition, Plan, Planned};
+use crate::expr::{Expr, Value};
+
+/// Writes the parts of one kernel's module.
+pub(super) struct Parts<'p> {
+    pub(super) plan: &'p Plan,
+    /// The kernel's module.
+    pub(super) module: String,
+    /// Fields of `Dims`, in the order of the kernel's dimensions.
+    pub(super) fields: Vec<String>,
+    /// Tensors that a launch takes, in the order of the first launch that does: index and name.
+    pub(super) tensors: Vec<(usize, String)>,
+    /// Tensors that a launch has for itself.
+    pub(super) scratch: Vec<(usize, String)>,
+    translation: Translation<'static>,
+}
+
+/// One function of sizes, or several where variants differ.
+pub(super) struct Function {
+    /// Its definition.
+    pub(super) text: String,
+    /// A call of it, in a function with `dims` and a `choice`.
+    pub(super) call: String,
+}
+
+/// Names of the module's own functions and arguments.
+const TAKEN: [&str; 8] = ["dims", "choice", "stream", "loaded", "sm_count", "launch", "device", "unused"];
+
+impl<'p> Parts<'p> {
+    pub(super) fn new(plan: &'p Plan, module: String) -> Self {
+        let fields = snake(&plan.dims(), &[]);
+        let mut used: Vec<usize> = Vec::new();
+        for planned in &plan.variants {
+            for implementation in planned.launches(&plan.kernel) {
+                for arg in &implementation.args {
+                    let tensor = match arg {
+                        Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => *tensor,
+                        Arg::Scalar { .. } => continue,
+                    };
+                    if !used.contains(&tensor) {
+                        used.push(tensor);
+                    }
+                }
+            }
+        }
+        let tensors: Vec<&str> = used.iter().map(|&tensor| plan.kernel.tensors[tensor].name.as_str()).collect();
+        let named: Vec<(usize, String)> = used.iter().copied().zip(snake(&tensors, &TAKEN)).collect();
+        let is_scratch = |(tensor, _): &(usize, String)| plan.kernel.tensors[*tensor].role == Role::Scratch;
+        let (scratch, tensors) = named.into_iter().partition(is_scratch);
+        Self { plan, module, fields, tensors, scratch, translation: Translation::new(&Rust) }
+    }
+
+    pub(super) fn kernel(&self) -> &'p Kernel {
+        &self.plan.kernel
+    }
+
+    /// The functions that what was translated calls.
+    pub(super) fn called(&self) -> &BTreeSet<&'static str> {
+        &self.translation.called
+    }
+
+    /// The name of a tensor's variable.
+    pub(super) fn tensor(&self, index: usize) -> &str {
+        let mut all = self.tensors.iter().chain(&self.scratch);
+        &all.find(|(tensor, _)| *tensor == index).expect("every tensor of an argument is named").1
+    }
+
+    /// Whether a launch may write to a tensor.
+    pub(super) fn is_written(&self, index: usize) -> bool {
+        self.kernel().tensors[index].role != Role::In
+    }
+
+    pub(super) fn dtype(&self, index: usize) -> DType {
+        self.kernel().tensors[index].dtype
+    }
+
+    /// An expression at the toggles of a variant.
+    pub(super) fn term(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
+        let kernel = &self.plan.kernel;
+        let value = |name: &str| kernel.space.value(&planned.candidate.variant, name).cloned();
+        let fields: Vec<(&str, &String)> = self.plan.dims().into_iter().zip(&self.fields).collect();
+        let variable = |name: &str| {
+            let field = fields.iter().find(|(dim, _)| *dim == name).map(|(_, field)| (*field).clone());
+            field.or_else(|| (name == "SM_COUNT").then(|| "sm_count".to_owned()))
+        };
+        let term = self.translation.term(expr, &value, &variable);
+        term.map_err(|error| ExportError::unsupported(&self.plan.kernel, &error))
+    }
+
+    /// An expression as an integer of a type.
+    pub(super) fn integer(&mut self, planned: &Planned, expr: &Expr, of: &str) -> Result<String, ExportError> {
+        let term = self.term(planned, expr)?;
+        let int = self.translation.int(&term);
+        let is_literal = int.bytes().all(|c| c.is_ascii_digit() || c == b'_');
+        Ok(match of {
+            "i64" => int,
+            _ if is_literal => int,
+            _ => format!("{of}::try_from({int}).ok()?"),
+        })
+    }
+
+    /// The number of elements of a tensor.
+    pub(super) fn elements(&mut self, planned: &Planned, tensor: usize) -> Result<String, ExportError> {
+        let kernel = &self.plan.kernel;
+        let mut factors = Vec::new();
+        for dim in &kernel.tensors[tensor].dims {
+            factors.push(self.integer(planned, dim, "i64")?);
+        }
+        // Constants go last, where a method takes them as they are.
+        factors.sort_by_key(|factor| factor.starts_with(|c: char| c.is_ascii_digit()));
+        let mut factors = factors.into_iter();
+        let Some(first) = factors.next() else { return Ok("1".to_owned()) };
+        let rest: Vec<String> = factors.collect();
+        let first = if rest.is_empty() || !first.starts_with(|c: char| c.is_ascii_digit()) {
+            first
+        } else {
+            format!("{first}_i64")
+        };
+        let is_plain = first.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.()?, ".contains(&c));
+        let first = if is_plain && !first.starts_with("if ") { first } else { format!("({first})") };
+        let product = rest.iter().fold(first, |product, factor| format!("{product}.checked_mul({factor})?"));
+        let is_literal = product.bytes().all(|c| c.is_ascii_digit() || c == b'_');
+        Ok(if is_literal { product } else { format!("usize::try_from({product}).ok()?") })
+    }
+
+    /// A scalar as an argument of its type.
+    pub(super) fn scalar(&mut self, planned: &Planned, dtype: DType, expr: &Expr) -> Result<String, ExportError> {
+        Ok(match dtype {
+            DType::F64 | DType::F32 => {
+                let term = self.term(planned, expr)?;
+                let real = self.translation.real(&term);
+                match dtype {
+                    DType::F64 => real,
+                    _ if real.parse::<f64>().is_ok() => dialect::literal(&real),
+                    _ => {
+                        self.translation.called.insert("single");
+                        format!("single({real})")
+                    }
+                }
+            }
+            DType::F16 | DType::Bf16 | DType::F8e4m3 | DType::F8e5m2 => {
+                let what = format!("a scalar of type {dtype} cannot be passed by a Rust program");
+                return Err(ExportError::unsupported(&self.plan.kernel, &what));
+            }
+            _ => self.integer(planned, expr, dtype.name())?,
+        })
+    }
+
+    /// Names for scalars: that of a size or a toggle where it is one.
+    pub(super) fn scalar_names(&self, texts: &[String]) -> Vec<String> {
+        let is_name = |text: &str| text.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
+        let names: Vec<&str> = texts.iter().map(|text| if is_name(text) { text.as_str() } else { "scalar" }).collect();
+        let tensors = self.tensors.iter().chain(&self.scratch).map(|(_, name)| name.as_str());
+        snake(&names, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
+    }
+
+    /// A function of the sizes that gives `returned`; its value is what `value` says of a variant, in a function of `Option`.
+    pub(super) fn function(
+        &mut self,
+        name: &str,
+        doc: &str,
+        returned: &str,
+        mut value: impl FnMut(&mut Self, &Planned) -> Result<String, ExportError>,
+    ) -> Result<Function, ExportError> {
+        self.translation.used.clear();
+        let plan = self.plan;
+        let mut bodies: Vec<(String, Vec<usize>)> = Vec::new();
+        for (at, planned) in plan.variants.iter().enumerate() {
+            let body = value(self, planned)?;
+            match bodies.iter_mut().find(|(known, _)| *known == body) {
+                Some((_, variants)) => variants.push(at),
+                None => bodies.push((body, vec![at])),
+            }
+        }
+        let used = self.translation.used.clone();
+        let names: Vec<&str> =
+            self.fields.iter().map(|field| if used.contains(field) { field.as_str() } else { "_" }).collect();
+        let uses_sizes = names.iter().any(|name| *name != "_");
+        let uses_device = used.contains("sm_count");
+        let mut text = String::new();
+        let (mut takes, mut passes) = (Vec::new(), Vec::new());
+        if bodies.len() > 1 {
+            takes.push("variant: Variant");
+            passes.push("choice.variant");
+        }
+        if uses_sizes {
+            takes.push("dims: Dims");
+            passes.push("dims");
+        }
+        if uses_device {
+            takes.push("sm_count: i64");
+            passes.push("loaded.sm_count");
+        }
+        let _ = writeln!(text, "/// {doc}");
+        let _ = writeln!(text, "#[allow(clippy::unnecessary_wraps)]");
+        let _ = writeln!(text, "fn {name}({}) -> Option<{returned}> {{", takes.join(", "));
+        if uses_sizes {
+            let _ = writeln!(text, "let [{}] = dims.sizes()?;", names.join(", "));
+        }
+        if let [(body, _)] = &bodies[..] {
+            let _ = writeln!(text, "Some({body})");
+        } else {
+            let _ = writeln!(text, "Some(match variant {{");
+            for (body, variants) in &bodies {
+                let patterns: Vec<String> = variants.iter().map(|at| format!("Variant::V{at}")).collect();
+                let _ = writeln!(text, "{} => {body},", patterns.join(" | "));
+            }
+            let _ = writeln!(text, "}})");
+        }
+        let _ = writeln!(text, "}}\n");
+        Ok(Function { text, call: format!("{name}({}).ok_or(Error::Sizes)?", passes.join(", ")) })
+    }
+
+    /// `Dims`.
+    pub(super) fn dims(&self) -> String {
+        let mut text =
+            "/// The sizes of a problem.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\npub struct Dims {\n"
+                .to_owned();
+        for (field, name) in self.fields.iter().zip(self.plan.dims()) {
+            let _ = writeln!(text, "/// `{name}` of the table.\npub {field}: usize,");
+        }
+        text.push_str("}\n\n");
+        let all = |item: &dyn Fn(&String) -> String| self.fields.iter().map(item).collect::<Vec<_>>().join(", ");
+        let count = self.fields.len();
+        let _ = writeln!(
+            text,
+            "impl Dims {{\n/// In the table's order.\nfn array(self) -> [usize; {count}] {{\n[{}]\n}}\n\n\
+             /// As the table's arithmetic takes them.\nfn sizes(self) -> Option<[i64; {count}]> {{\nSome([{}])\n}}\n}}\n",
+            all(&|field| format!("self.{field}")),
+            all(&|field| format!("i64::try_from(self.{field}).ok()?")),
+        );
+        text
+    }
+
+    /// `Variant`, and which winner is for which sizes.
+    pub(super) fn variants(&mut self) -> Result<String, ExportError> {
+        let plan = self.plan;
+        let mut text =
+            "/// What was exported.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\npub enum Variant {\n"
+                .to_owned();
+        for (at, planned) in plan.variants.iter().enumerate() {
+            let default = if planned.is_default { ", the default" } else { "" };
+            let _ = writeln!(text, "/// `{}`{default}.", planned.label(&plan.kernel));
+            for figure in &planned.figures {
+                let _ = writeln!(text, "///\n/// {figure}.");
+            }
+            let _ = writeln!(text, "V{at},");
+        }
+        text.push_str("}\n\n");
+        let all = |item: &dyn Fn(usize) -> String| (0..plan.variants.len()).map(item).collect::<Vec<_>>().join("\n");
+        let defaults: Vec<String> = (plan.variants.iter().enumerate())
+            .filter(|(_, planned)| planned.is_default)
+            .map(|(at, _)| format!("Self::V{at}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "impl Variant {{\n/// All of them, with what `{}` calls each.\npub const ALL: [(Self, &'static str); {}] = [{}];\n\n\
+             /// The default, for each set of sizes that it was compiled for.\nconst DEFAULTS: [Self; {}] = [{}];\n",
+            self.variable(),
+            plan.variants.len(),
+            all(&|at| format!("(Self::V{at}, \"v{at}\"),")),
+            defaults.len(),
+            defaults.join(", "),
+        );
+        if plan.variants.iter().any(|planned| !planned.conditions.is_empty()) {
+            text.push_str(&self.fits()?);
+        }
+        text.push_str("}\n\n");
+        let _ = writeln!(
+            text,
+            "impl std::fmt::Display for Variant {{\n/// Its toggles.\nfn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+             f.pad(match self {{\n{}\n}})\n}}\n}}\n",
+            all(&|at| format!("Self::V{at} => {:?},", plan.variants[at].label(&plan.kernel)))
+        );
+        Ok(text)
+    }
+
+    /// Whether the code of a variant is for given sizes.
+    fn fits(&mut self) -> Result<String, ExportError> {
+        let function = self.function("fits", "", "bool", |parts, planned| {
+            let mut conditions = Vec::new();
+            for Condition { expr, value, .. } in &planned.conditions {
+                let term = parts.term(planned, expr)?;
+                conditions.push(match value {
+                    Value::Float(value) => {
+                        let real = parts.translation.real(&term);
+                        parts.translation.called.insert("same");
+                        format!("same({real}, {value:?})")
+                    }
+                    value => {
+                        let value = value.as_integer().ok_or_else(|| {
+                            let what = format!("the define `{expr}` depends on sizes and is a string");
+                            ExportError::unsupported(&parts.plan.kernel, &what)
+                        })?;
+                        format!("{} == {}", parts.translation.int(&term), dialect::literal(&value.to_string()))
+                    }
+                });
+            }
+            Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" && ") })
+        })?;
+        // As a method of `Variant` that takes all sizes, whatever it needs.
+        let body = function.text.split_once("{\n").map(|(_, body)| body).unwrap_or_default();
+        let body = body.replace("match variant", "match self").replace("Variant::", "Self::");
+        Ok(format!(
+            "/// Whether it was compiled for these sizes; none where they overflow.\n#[allow(clippy::unnecessary_wraps, clippy::unused_self)]\n\
+             fn fits(self, dims: Dims) -> Option<bool> {{\n{body}\n"
+        ))
+    }
+
+    /// Whether any variant is for certain sizes only.
+    pub(super) fn has_conditions(&self) -> bool {
+        self.plan.variants.iter().any(|planned| !planned.conditions.is_empty())
+    }
+
+    /// The environment variable that names a variant.
+    pub(super) fn variable(&self) -> String {
+        format!("KBENCH_VARIANT_{}", names::word(&self.kernel().name).to_uppercase())
+    }
+
+    /// The table of winners.
+    pub(super) fn tuned(&self) -> String {
+        let count = self.fields.len();
+        let mut text = format!(
+            "/// The winners of elite.json, and where they won.\nconst TUNED: [Tuned<{count}, Variant>; {}] = [\n",
+            self.plan.tuned.len()
+        );
+        for tuned in &self.plan.tuned {
+            let dims: Vec<String> = tuned.dims.iter().map(|size| dialect::literal(&size.to_string())).collect();
+            let _ = writeln!(
+                text,
+                "Tuned {{ device: {:?}, arch: {:?}, dims: [{}], variant: Variant::V{} }},",
+                tuned.device,
+                tuned.compute_capability.as_deref().unwrap_or_default(),
+                dims.join(", "),
+                tuned.variant
+            );
+        }
+        text + "];\n\n"
+    }
+
+    /// What is said of the sizes that the gates checked.
+    pub(super) fn checked(&self) -> String {
+        let shapes = self.kernel().gates.correctness.shapes.iter().map(|&shape| &self.kernel().shapes[shape]);
+        let sizes: Vec<String> =
+            shapes.map(|shape| crate::text::dims(shape.dims.iter().map(|(name, size)| (name, size)))).collect();
+        let most = 6;
+        let shown = sizes[..sizes.len().min(most)].join("; ");
+        let more = if sizes.len() > most { format!("; and {} more", sizes.len() - most) } else { String::new() };
+        format!("{shown}{more}")
+    }
+}
+
+/// The Rust type of an element: floating-point types that Rust does not have are passed as their bits.
+pub(super) fn rust_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 | DType::Bf16 => "u16",
+        DType::F8e4m3 | DType::F8e5m2 => "u8",
+        other => other.name(),
+    }
+}

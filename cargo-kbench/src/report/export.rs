@@ -1,0 +1,31 @@
+//! What `export` has written or compared.
+
+use std::fmt::Write as _;
+
+use super::count;
+use super::style::WARN;
+use crate::export::Export;
+use crate::text::grouped;
+
+/// What was written, how large it is, and what the user should know; or whether what is there is current.
+pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) -> String {
+    let mut text = String::new();
+    for warning in &export.warnings {
+        let _ = writeln!(text, "{WARN}warning{WARN:#}: {warning}");
+    }
+    let bytes: usize = export.files.iter().map(|file| file.bytes.len()).sum();
+    let what = match stale {
+        None => "exported to",
+        Some([]) => "current in",
+        Some(_) => "stale in",
+    };
+    let folder = export.folder.display();
+    let _ = writeln!(
+        text,
+        "{package}: {} {what} {folder}: {}, {} bytes",
+        count(export.variants as u64, "variant"),
+        count(export.files.len() as u64, "file"),
+        grouped(bytes as u128)
+    );
+    text
+}
