@@ -12,13 +12,15 @@ pub(super) const ENTRY_FILE: &str = "entry";
 
 /// The languages of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub enum Language {
+    /// C.
     C,
+    /// C++.
     Cpp,
 }
 
 /// Constants, a line each.
-pub(super) fn constants(constants: &[Constant], language: Language) -> String {
+pub fn constants(constants: &[Constant], language: Language) -> String {
     let line = |Constant { name, ty, value }: &Constant| match (language, *ty) {
         (Language::Cpp, _) => format!("constexpr {ty} {name} __attribute__((unused)) = {value};\n"),
         (Language::C, "double") => format!("static const double {name} = {value};\n"),
@@ -29,7 +31,7 @@ pub(super) fn constants(constants: &[Constant], language: Language) -> String {
 }
 
 /// The source of a unit, as it can stand in an `#include`.
-pub(super) fn quoted(path: &Path) -> Option<&str> {
+pub fn quoted(path: &Path) -> Option<&str> {
     path.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']))
 }
 

@@ -33,7 +33,7 @@ mod entry;
 mod error;
 mod fake;
 mod files;
-mod generated;
+pub mod generated;
 mod inputs;
 mod locks;
 mod nvcc;

@@ -23,28 +23,23 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
     let mut linked: Vec<String> = vec!["cargo::rustc-link-lib=m".to_owned()];
     for plan in plans {
         for (variant, planned) in plan.variants.iter().enumerate() {
-            for (launch, implementation) in planned.launches(&plan.kernel).into_iter().enumerate() {
-                let own = &plan.kernel.implementation;
-                let source = file::relative(&own.source, &package.directory);
-                let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
-                // A source may include what lies beside it; the package's own folder also holds what is built.
-                watched.push(parent.unwrap_or(&source).display().to_string());
-                let mut flags = implementation.flags.as_slice();
-                if planned.candidate.source.is_some() {
-                    flags = flags.get(2..).unwrap_or_default();
-                    let folder = parent.unwrap_or(Path::new("."));
-                    let _ = writeln!(text, "// A proposed source includes what lies beside the kernel's own.");
-                    let _ = write!(text, "variant(&[\"-I\", {:?}, ", folder.display().to_string());
-                } else {
-                    text.push_str("variant(&[");
-                }
-                for flag in flags {
-                    let _ = write!(text, "{flag:?}, ");
-                    linked.extend(linker_line(flag));
-                }
-                let name = c_source::file_name(package, plan, variant, launch);
-                let _ = writeln!(text, "], \"{here}/{name}\", {:?});", name.trim_end_matches(".c"));
+            let own = &plan.kernel.implementation.source;
+            let source = if planned.candidate.source.is_some() { own } else { &planned.unit.source };
+            let source = file::relative(source, &package.directory);
+            let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
+            // A source may include what lies beside it; the package's own folder also holds what is built.
+            watched.push(parent.unwrap_or(&source).display().to_string());
+            text.push_str("variant(&[");
+            if planned.candidate.source.is_some() {
+                // What a proposed source includes lies beside the kernel's own.
+                let _ = write!(text, "\"-I\", {:?}, ", parent.unwrap_or(Path::new(".")).display().to_string());
             }
+            for flag in planned.flags() {
+                let _ = write!(text, "{flag:?}, ");
+                linked.extend(linker_line(flag));
+            }
+            let name = c_source::prefix(&package.name, &plan.kernel, variant);
+            let _ = writeln!(text, "], \"{here}/{name}.c\", {name:?});");
         }
     }
     watched.sort();

@@ -5,10 +5,9 @@ use rayon::prelude::*;
 use std::path::Path;
 
 use super::ExportError;
-use crate::build::resolve::Point;
-use crate::build::{Artifact, Compiler};
+use crate::build::{Artifact, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Package, Shape};
-use crate::expr::{Expr, Value};
+use crate::expr::{Expr, Template, Value};
 use crate::harness::{Builder, Candidate, Proposed, RunError};
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::space::Variant;
@@ -31,11 +30,9 @@ pub(super) struct Plan {
 pub(super) struct Planned {
     pub(super) candidate: Candidate,
     pub(super) is_default: bool,
-    /// A shape that it was made for: an index into the kernel's shapes.
-    pub(super) shape: usize,
-    /// Toggles and defines as the compiler gets them.
-    pub(super) macros: Vec<(String, String)>,
-    /// Defines that depend on sizes: the code is for sizes that give these values.
+    /// What is compiled, without its architecture.
+    pub(super) unit: Unit,
+    /// What was compiled depends on sizes: the code is for those that give these values.
     pub(super) conditions: Vec<Condition>,
     /// The code, one for each architecture.
     pub(super) code: Vec<Code>,
@@ -43,9 +40,10 @@ pub(super) struct Planned {
     pub(super) figures: Vec<String>,
 }
 
-/// A define that depends on sizes.
+/// An expression of what is compiled that depends on sizes.
 pub(super) struct Condition {
-    pub(super) name: String,
+    /// The define that it is the value of, where it is one.
+    pub(super) name: Option<String>,
     pub(super) expr: Expr,
     /// What it has to come to.
     pub(super) value: Value,
@@ -71,14 +69,25 @@ pub(super) struct Tuned {
 }
 
 impl Planned {
-    /// The functions that it launches, in order.
-    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<&'a Implementation> {
-        vec![self.candidate.implementation(kernel)]
+    /// What it launches, in order: the name of a function, and the launch.
+    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<(&'a str, &'a Implementation)> {
+        vec![(&self.unit.entry, self.candidate.implementation(kernel))]
+    }
+
+    /// The user's flags.
+    pub(super) fn flags(&self) -> &[String] {
+        // Where a proposed source lies elsewhere, `-I` and the folder of the kernel's own stand before them.
+        let own = if self.candidate.source.is_some() { 2 } else { 0 };
+        self.unit.flags.get(own..).unwrap_or_default()
     }
 
     /// Its toggles, its source where that is not the kernel's own, and the defines that it has for certain sizes.
     pub(super) fn label(&self, kernel: &Kernel) -> String {
-        let conditions = self.conditions.iter().map(|Condition { name, value, .. }| format!("{name}={value}"));
+        let named = |Condition { name, expr, value }: &Condition| match name {
+            Some(name) => format!("{name}={value}"),
+            None => format!("{expr}={value}"),
+        };
+        let conditions = self.conditions.iter().map(named);
         let words: Vec<String> = std::iter::once(self.candidate.label(kernel)).chain(conditions).collect();
         let label = words.join(" ").trim().to_owned();
         if label.is_empty() { "no toggles".to_owned() } else { label }
@@ -108,18 +117,18 @@ pub(super) fn plan(
     };
     for shape in 0..kernel.shapes.len() {
         if !kernel.shapes[shape].check_only {
-            let default = plan.variant((&kernel.space.default).into(), shape)?;
+            let default = plan.variant(package, compiler, (&kernel.space.default).into(), shape)?;
             plan.variants[default].is_default = true;
         }
     }
     for entry in &entries {
-        plan.winner(entry, root)?;
+        plan.winner(package, compiler, entry, root)?;
     }
     if entries.is_empty() {
         let message = format!("elite.json has no winner of `{}`: its default is exported", kernel.name);
         plan.warnings.push(message + "; `cargo kbench autotune` finds one");
     }
-    plan.compile(package, compiler, archs)?;
+    plan.compile(compiler, archs)?;
     plan.figures(&entries);
     plan.trace(&entries);
     Ok(plan)
@@ -132,31 +141,35 @@ impl Plan {
     }
 
     /// The index of a variant for the sizes of a shape, added where it is new.
-    fn variant(&mut self, candidate: Candidate, shape: usize) -> Result<usize, ExportError> {
-        let point = Point {
-            kernel: &self.kernel,
-            shape: &self.kernel.shapes[shape],
-            variant: &candidate.variant,
-            multiprocessors: 1,
-        };
-        let implementation = candidate.implementation(&self.kernel);
-        let unsupported = |error: &dyn std::fmt::Display| ExportError::unsupported(&self.kernel, error);
-        let macros = point.macros(implementation).map_err(|error| unsupported(&error))?;
-        let same = |known: &Planned| known.candidate == candidate && known.macros == macros;
+    fn variant(
+        &mut self,
+        package: &Package,
+        compiler: &Compiler,
+        candidate: Candidate,
+        shape: usize,
+    ) -> Result<usize, ExportError> {
+        let kernel = &self.kernel;
+        let unsupported = |error: &dyn std::fmt::Display| ExportError::unsupported(kernel, error);
+        let implementation = candidate.implementation(kernel);
+        let builder = Builder::new(package, kernel, compiler);
+        let unit = builder.unit(kernel, implementation, shape, &candidate.variant, None);
+        let unit = Unit { arch: None, ..unit.map_err(|error| unsupported(&error))? };
+        let same = |known: &Planned| known.candidate == candidate && known.unit == unit;
         if let Some(at) = self.variants.iter().position(same) {
             return Ok(at);
         }
         let dims = self.dims();
-        let mut conditions = Vec::new();
-        for (name, expr) in &implementation.defines {
-            if expr.names().iter().any(|name| dims.contains(name)) {
+        let mut conditions: Vec<Condition> = Vec::new();
+        for (name, expr) in compiled_exprs(implementation) {
+            let depends = expr.names().iter().any(|name| dims.contains(name));
+            if depends && conditions.iter().all(|known| known.expr != *expr) {
                 let value = expr.eval(&|name| self.value(&candidate.variant, shape, name));
                 let value = value.map_err(|error| unsupported(&error))?;
-                conditions.push(Condition { name: name.clone(), expr: expr.clone(), value });
+                conditions.push(Condition { name, expr: expr.clone(), value });
             }
         }
         let (code, figures) = Default::default();
-        self.variants.push(Planned { candidate, is_default: false, shape, macros, conditions, code, figures });
+        self.variants.push(Planned { candidate, is_default: false, unit, conditions, code, figures });
         Ok(self.variants.len() - 1)
     }
 
@@ -167,7 +180,13 @@ impl Plan {
     }
 
     /// Adds the winner of an entry.
-    fn winner(&mut self, entry: &EliteEntry, root: &Path) -> Result<(), ExportError> {
+    fn winner(
+        &mut self,
+        package: &Package,
+        compiler: &Compiler,
+        entry: &EliteEntry,
+        root: &Path,
+    ) -> Result<(), ExportError> {
         let stale = |why: String| ExportError::Elite { kernel: self.kernel.name.clone(), why };
         let winner = &entry.elite[0];
         let variant = self.kernel.space.variant(&winner.toggles).map_err(|error| stale(error.to_string()))?;
@@ -183,7 +202,8 @@ impl Plan {
             self.kernel.shapes.push(Shape { name: entry.shape.clone(), dims, check_only: false });
             self.kernel.shapes.len() - 1
         });
-        let variant = self.variant(Candidate { variant, source: source.map(Into::into) }, shape)?;
+        let candidate = Candidate { variant, source: source.map(Into::into) };
+        let variant = self.variant(package, compiler, candidate, shape)?;
         self.tuned.push(Tuned {
             device: entry.device.name.clone(),
             compute_capability: entry.device.compute_capability.clone(),
@@ -193,7 +213,7 @@ impl Plan {
         Ok(())
     }
 
-    fn compile(&mut self, package: &Package, compiler: &Compiler, archs: &[String]) -> Result<(), ExportError> {
+    fn compile(&mut self, compiler: &Compiler, archs: &[String]) -> Result<(), ExportError> {
         let kernel = &self.kernel;
         let archs: Vec<Option<String>> = if kernel.implementation.backend == Backend::Cuda {
             archs.iter().cloned().map(Some).collect()
@@ -201,12 +221,7 @@ impl Plan {
             vec![None]
         };
         let build = |planned: &Planned, arch: &Option<String>| {
-            let mut builder = Builder::new(package, kernel, compiler);
-            builder.arch.clone_from(arch);
-            let implementation = planned.candidate.implementation(kernel);
-            let variant = &planned.candidate.variant;
-            let unit = builder.unit(kernel, implementation, planned.shape, variant, None);
-            let unit = unit.map_err(|error| ExportError::unsupported(kernel, &error))?;
+            let unit = Unit { arch: arch.clone(), ..planned.unit.clone() };
             let artifact = compiler.compile(&unit).map_err(|error| {
                 if error.is_variants_own() {
                     let of = arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
@@ -269,6 +284,15 @@ impl Plan {
             ("compiler".to_owned(), compilers.join("; ")),
         ];
     }
+}
+
+/// The expressions that what is compiled depends on, with the define that each is the value of.
+fn compiled_exprs(implementation: &Implementation) -> Vec<(Option<String>, &Expr)> {
+    let defines = implementation.defines.iter().map(|(name, expr)| (Some(name.clone()), expr));
+    let flags = &implementation.flags;
+    let templates = flags.iter().map(|flag| &flag.text).chain(&implementation.source_of).chain([&implementation.entry]);
+    let exprs = templates.flat_map(Template::exprs).map(|(expr, _)| expr);
+    defines.chain(exprs.chain(flags.iter().filter_map(|flag| flag.when.as_ref())).map(|expr| (None, expr))).collect()
 }
 
 /// Nanoseconds in microseconds, four significant digits.

@@ -129,11 +129,11 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     }
     for (variant, planned) in plan.variants.iter().enumerate() {
         let mut calls = String::new();
-        for (at, implementation) in planned.launches(kernel).into_iter().enumerate() {
-            let name = symbol(package, kernel, variant, at);
+        for (at, (entry, launch)) in planned.launches(kernel).into_iter().enumerate() {
+            let name = symbol(package, kernel, variant, planned, entry);
             let (mut declared, mut given) = (Vec::new(), Vec::new());
             let mut scalar = scalars_of[at].iter();
-            for arg in &implementation.args {
+            for arg in &launch.args {
                 match arg {
                     Arg::Tensor(tensor) => {
                         let element = rust_type(parts.dtype(*tensor));
@@ -171,7 +171,7 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
 fn scalars(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<(Vec<String>, Option<String>), ExportError> {
     let plan = parts.plan;
     let kernel = &plan.kernel;
-    let args = plan.variants.iter().find_map(|planned| Some(&planned.launches(kernel).get(at)?.args));
+    let args = plan.variants.iter().find_map(|planned| Some(&planned.launches(kernel).get(at)?.1.args));
     let of = |arg: &'_ Arg| match arg {
         Arg::Scalar { dtype, value } => Some((*dtype, value.text().to_owned())),
         _ => None,
@@ -186,7 +186,7 @@ fn scalars(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<(Vec<S
     let function = parts.function(&name, "Scalars in the order of the signature.", &returned, |parts, planned| {
         let mut values = Vec::new();
         let launches = planned.launches(kernel);
-        for arg in launches.get(at).into_iter().flat_map(|launch| &launch.args) {
+        for arg in launches.get(at).into_iter().flat_map(|(_, launch)| &launch.args) {
             if let Arg::Scalar { dtype, value } = arg {
                 values.push(parts.scalar(planned, *dtype, value)?);
             }

@@ -44,8 +44,8 @@ impl<'p> Parts<'p> {
         let fields = snake(&plan.dims(), &[]);
         let mut used: Vec<usize> = Vec::new();
         for planned in &plan.variants {
-            for implementation in planned.launches(&plan.kernel) {
-                for arg in &implementation.args {
+            for (_, launch) in planned.launches(&plan.kernel) {
+                for arg in &launch.args {
                     let tensor = match arg {
                         Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => *tensor,
                         Arg::Scalar { .. } => continue,
