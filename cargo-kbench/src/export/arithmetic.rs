@@ -120,7 +120,7 @@ impl<'d> Translation<'d> {
         Term { text: self.int(term), kind: Kind::Int, is_atom }
     }
 
-    fn condition(&mut self, term: &Term) -> String {
+    fn condition(term: &Term) -> String {
         match term.kind {
             Kind::Bool => term.text.clone(),
             Kind::Int => format!("{} != 0", bracketed(term)),
@@ -146,7 +146,7 @@ impl<'d> Translation<'d> {
                 match operator {
                     Unary::Plus => a,
                     Unary::Not => {
-                        let condition = self.condition(&a);
+                        let condition = Self::condition(&a);
                         compound(format!("{}({condition})", self.dialect.logic()[2]), Kind::Bool)
                     }
                     Unary::Negate if a.kind == Kind::Real => compound(format!("-{}", bracketed(&a)), Kind::Real),
@@ -162,7 +162,7 @@ impl<'d> Translation<'d> {
                 let (a, b) = (self.node(graph, a, names)?, self.node(graph, b, names)?);
                 match operator {
                     Binary::And | Binary::Or => {
-                        let (a, b) = (self.condition(&a), self.condition(&b));
+                        let (a, b) = (Self::condition(&a), Self::condition(&b));
                         let [and, or, _] = self.dialect.logic();
                         let word = if operator == Binary::And { and } else { or };
                         compound(format!("({a}) {word} ({b})"), Kind::Bool)
@@ -174,7 +174,7 @@ impl<'d> Translation<'d> {
             }
             Node::Select(condition, a, b) => {
                 let condition = self.node(graph, condition, names)?;
-                let condition = self.condition(&condition);
+                let condition = Self::condition(&condition);
                 let (a, b) = (self.node(graph, a, names)?, self.node(graph, b, names)?);
                 if a.kind == Kind::Real || b.kind == Kind::Real {
                     let (a, b) = (self.real(&a), self.real(&b));

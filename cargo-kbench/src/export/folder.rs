@@ -72,9 +72,13 @@ impl Export {
                 .iter()
                 .filter(|(what, _)| old.contains_key(*what))
                 .filter(|(what, hash)| old.get(*what) != Some(hash))
-                .map(|(what, hash)| match what.ends_with("compiler") {
-                    true => format!("{what} changed from `{}` to `{hash}`", old[what]),
-                    false => format!("{what} changed"),
+                .map(|(what, hash)| {
+                    let is_hash = !what.ends_with("compiler");
+                    if is_hash {
+                        format!("{what} changed")
+                    } else {
+                        format!("{what} changed from `{}` to `{hash}`", old[what])
+                    }
                 })
                 .collect();
             if changed.is_empty() {

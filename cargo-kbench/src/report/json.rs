@@ -193,6 +193,18 @@ pub fn space(kernel: &Kernel) {
     }));
 }
 
+/// An export.
+pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) {
+    write(Message::Exported(Exported {
+        package,
+        folder: &export.folder,
+        files: export.files.iter().map(|File { name, bytes }| ExportedFile { name, bytes: bytes.len() }).collect(),
+        variants: export.variants,
+        warnings: &export.warnings,
+        stale,
+    }));
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -206,16 +218,4 @@ mod tests {
         assert_eq!(escaped, r#"{"\u001b[2J":"\u009b2J \u202e \u007f µs"}"#);
         assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), value);
     }
-}
-
-/// An export.
-pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) {
-    write(Message::Exported(Exported {
-        package,
-        folder: &export.folder,
-        files: export.files.iter().map(|File { name, bytes }| ExportedFile { name, bytes: bytes.len() }).collect(),
-        variants: export.variants,
-        warnings: &export.warnings,
-        stale,
-    }));
 }

@@ -77,12 +77,13 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     )?;
     text.push_str(&lengths.text);
     let names: Vec<String> = tensors.iter().map(|(_, name)| format!("{name}_len")).collect();
-    let checks: String =
-        tensors.iter().map(|(_, name)| format!("has_length({name:?}, {name}.len(), {name}_len)?;\n")).collect();
+    let checks: Vec<String> =
+        tensors.iter().map(|(_, name)| format!("has_length({name:?}, {name}.len(), {name}_len)?;")).collect();
+    let checks = checks.join("\n");
     let _ = writeln!(
         text,
         "/// Runs the variant that [`pick`] chooses.\n///\n/// # Errors\n///\n/// Where a slice has not the length that the sizes ask for, or \
-         [`pick`] fails.\npub fn launch(dims: Dims{slices}) -> Result<(), Error> {{\n{choice}let [{names}] = {lengths};\n{checks}\
+         [`pick`] fails.\npub fn launch(dims: Dims{slices}) -> Result<(), Error> {{\n{choice}let [{names}] = {lengths};\n{checks}\n\
          // SAFETY: each slice has the elements that the kernel reads or writes at these sizes.\n\
          unsafe {{ launch_raw(dims{passed}) }}\n}}\n",
         choice = if lengths.call.contains("choice.") { "let choice = pick(dims)?;\n" } else { "" },
