@@ -39,11 +39,10 @@ use self::memory::Shared;
 use self::pinning::{CorePinning, Launches};
 pub use self::process::run_kernel_process;
 use self::rapl::Rapl;
-use self::sample::Sampled;
 use self::supervisor::Process;
 use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Resolution, Sample, Write};
 use crate::data::digest::Bytes;
-use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry};
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Failure, Geometry};
 
 /// Bytes that one parallel task compares.
 const PART: usize = 1 << 20;
@@ -301,19 +300,31 @@ impl Device for HostDevice {
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
         let batch = if cache == CacheMode::Cold { 1 } else { batch.max(1) };
-        let Sampled { processor, used, claim } = self.take(writes, bound, batch, cache)?;
-        bound.window.add(batch, claim);
+        let sampled = self.take(writes, bound, batch, cache, None)?;
+        bound.window.add(batch, sampled.claim);
         if bound.window.is_full() && std::mem::take(&mut bound.window).is_suspicious() {
             self.judge_clock(writes, bound, batch, cache)?;
         }
-        Ok(Sample {
-            nanoseconds: claim.claimed as f64 / f64::from(batch),
-            cpu_nanoseconds: (processor > 0).then(|| processor as f64 / f64::from(batch)),
-            preemptions: used.preemptions,
-            waits: used.waits,
-            exposed: false,
-            disturbance: (used.preemptions > 0).then_some(Disturbance::InvoluntaryContextSwitch),
-        })
+        Ok(sampled.of(batch))
+    }
+
+    fn forget(&mut self, bound: &Bound) -> Result<(), Failure> {
+        let core = self.pinning.choose(&bound.launches);
+        bound.process.ask(&Command::Forget { core }, &[], &[]).map(drop)
+    }
+
+    fn sample_after_pause(
+        &mut self,
+        writes: &[Write<Buffer>],
+        bound: &mut Bound,
+        pause: Duration,
+    ) -> Result<Option<Sample>, Failure> {
+        // Threads of a team fall asleep in a pause, and it takes long to wake them.
+        if self.core(bound).is_none() {
+            return Ok(None);
+        }
+        let sampled = self.take(writes, bound, 1, CacheMode::Hot, Some(pause.as_nanos() as u64))?;
+        Ok(Some(sampled.of(1)))
     }
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {

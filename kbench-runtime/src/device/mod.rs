@@ -122,6 +122,22 @@ pub trait Device {
         cache: CacheMode,
     ) -> Result<Sample, Failure>;
 
+    /// Has the processor forget the branches of earlier launches, if it can remember any. Untimed.
+    fn forget(&mut self, _bound: &Self::Bound) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Takes one sample, in [`CacheMode::Hot`], over a launch that comes some time after an untimed launch. `None` if the time between two
+    /// launches has no meaning on this device, or for this kernel.
+    fn sample_after_pause(
+        &mut self,
+        _writes: &[Write<Self::Buffer>],
+        _bound: &mut Self::Bound,
+        _pause: Duration,
+    ) -> Result<Option<Sample>, Failure> {
+        Ok(None)
+    }
+
     /// Takes one sample without writes before it. Nanoseconds a launch.
     fn sample(&mut self, bound: &mut Self::Bound, batch: u32, cache: CacheMode) -> Result<f64, Failure> {
         Ok(self.sample_after(&[], bound, batch, cache)?.nanoseconds)

@@ -327,6 +327,20 @@ impl<D: Device> Device for MutantDevice<D> {
         Ok(sample)
     }
 
+    fn forget(&mut self, bound: &Self::Bound) -> Result<(), Failure> {
+        self.inner.forget(&bound.inner)
+    }
+
+    /// What a mutant does depends on no pause.
+    fn sample_after_pause(
+        &mut self,
+        writes: &[Write<D::Buffer>],
+        bound: &mut Self::Bound,
+        pause: std::time::Duration,
+    ) -> Result<Option<Sample>, Failure> {
+        if bound.outputs.is_empty() { self.inner.sample_after_pause(writes, &mut bound.inner, pause) } else { Ok(None) }
+    }
+
     fn clock(&self, bound: &Self::Bound, batch: u32) -> &'static str {
         self.inner.clock(&bound.inner, batch)
     }

@@ -59,6 +59,7 @@ pub(super) struct MeasuredCase<D: Device> {
     pub last_outputs: Outputs,
     pub skips_work: Option<SkipsWork>,
     pub memoises: Option<f64>,
+    pub back_to_back: Option<f64>,
     pub memory_faults: MemoryFaults,
     /// Joules a launch, one figure for each window.
     pub joules: Vec<f64>,
@@ -118,6 +119,7 @@ impl<D: Device> Session<D> {
             last_outputs: Outputs::new(),
             skips_work: None,
             memoises: None,
+            back_to_back: None,
             memory_faults: MemoryFaults::default(),
             joules: Vec::new(),
         })
@@ -180,6 +182,7 @@ impl<D: Device> MeasuredCase<D> {
         if !examined_before {
             self.skips_work = self.skips_work(run)?;
             self.memoises = self.memoises(run)?;
+            self.back_to_back = self.back_to_back(run)?;
             if run.job.new_inputs {
                 self.lone_launches(run)?;
                 if self.can_rotate {

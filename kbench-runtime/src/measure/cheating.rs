@@ -100,12 +100,23 @@ impl<D: Device> MeasuredCase<D> {
         self.memory.select_set(&mut run.resources.device, set)
     }
 
-    /// The time on inputs that are new in every element over the time on the inputs of the launch before, if the difference is no chance:
-    /// the kernel memoises results. The cold samples of a long kernel are enough launches on new inputs.
+    /// The time on inputs that are new in every element over the time on the inputs of the launch before, if the difference is no chance
+    /// and does not come from the branches that the processor has learned: the kernel memoises results.
     pub(super) fn memoises(&mut self, run: &mut Run<'_, D>) -> Result<Option<f64>, Failure> {
+        if !self.on_new_and_known_inputs(run, false)?.are_apart() {
+            return Ok(None);
+        }
+        let pairs = self.on_new_and_known_inputs(run, true)?;
+        Ok(pairs.are_apart().then(|| pairs.ratio()))
+    }
+
+    /// Pairs of launches on inputs that are new in every element and on the inputs of the launch before. With `forget`, the processor
+    /// forgets the branches that it has learned before each of them. Otherwise the cold samples of a long kernel are enough launches on new
+    /// inputs.
+    fn on_new_and_known_inputs(&mut self, run: &mut Run<'_, D>, forget: bool) -> Result<Pairs, Failure> {
         let mut on_new: Vec<AdjustedSample> =
             self.samples.iter().filter(|sample| sample.on_new_inputs).copied().collect();
-        on_new.truncate(if self.is_long() { MOST_PAIRS } else { 0 });
+        on_new.truncate(if self.is_long() && !forget { MOST_PAIRS } else { 0 });
         let mut pairs = Pairs::default();
         while self.can_rotate && !pairs.is_settled() {
             let set = pairs.len() % self.sets.len();
@@ -119,6 +130,9 @@ impl<D: Device> MeasuredCase<D> {
                 let writes = self.memory.rotated_writes(&self.writes[0], number);
                 run.heartbeat.enter(Stage::Timing);
                 self.new_launches += 1;
+                if forget {
+                    device.forget(&self.memory.bound)?;
+                }
                 self.lone(device, &writes)?
             };
             // The kernel saw these inputs in many samples. One more launch, in case it memoises the last inputs only.
@@ -129,11 +143,14 @@ impl<D: Device> MeasuredCase<D> {
             device.run(&self.memory.bound)?;
             run.heartbeat.enter(Stage::Timing);
             let writes = self.writes[set].clone();
+            if forget {
+                device.forget(&self.memory.bound)?;
+            }
             let could_skip = self.lone(device, &writes)?;
             pairs.add(on_new, could_skip);
         }
         self.memory.select_set(&mut run.resources.device, self.set())?;
-        Ok(pairs.are_apart().then(|| pairs.ratio()))
+        Ok(pairs)
     }
 
     /// Whether a launch takes so long that noise is a small part of its time.

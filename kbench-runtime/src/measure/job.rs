@@ -157,6 +157,7 @@ impl<D: Device> Run<'_, D> {
             sampling,
             skips_work: case.skips_work,
             memoises: case.memoises,
+            back_to_back: case.back_to_back,
             energy: std::mem::take(&mut case.joules),
         };
         // Unloading runs the kernel's destructors.

@@ -2,6 +2,7 @@
 //! cheating and for memory faults, and checked once more.
 
 mod adjusted;
+mod back_to_back;
 mod case;
 mod cheating;
 mod energy;

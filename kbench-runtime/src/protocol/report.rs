@@ -161,6 +161,9 @@ pub struct Timing {
     /// Set if the kernel memoises results: time on inputs that it has not seen, over time on inputs that it has. At least 1.
     #[serde(default, rename = "keeps_results")]
     pub memoises: Option<f64>,
+    /// Set if launches back to back do less work: the time of a launch after a pause over that of a launch in a batch.
+    #[serde(default)]
+    pub back_to_back: Option<f64>,
     /// Energy in joules a launch, one figure for each window of launches back to back. Empty unless
     /// [`TimeJob::energy`](super::TimeJob::energy) asked for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -89,6 +89,10 @@ pub fn measured(
         let message = format!("memoises: {ratio:.1}x slower on inputs it has not seen");
         return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
     }
+    if let Some(ratio) = timing.back_to_back {
+        let message = format!("it does less in a batch of launches: {ratio:.1}x slower 0.2 ms after the launch before");
+        return Err(Rejection::new(GateName::Performance, Reason::SkipsWork, message, Some(shape)));
+    }
     let (clock, sampling) = (timing.clock.clone(), Some(timing.sampling.clone()));
     Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock, sampling })
 }

@@ -187,6 +187,7 @@ mod tests {
             sampling: Sampling::default(),
             skips_work: None,
             memoises: None,
+            back_to_back: None,
             energy: Vec::new(),
         };
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {

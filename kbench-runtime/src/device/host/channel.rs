@@ -35,8 +35,10 @@ pub(super) enum Command {
     Count { bound: usize },
     /// Makes ready for a sample: pins the thread, and flushes what the arguments hold or fetches stretches of memory into the caches.
     Prepare { bound: usize, core: Option<u32>, cache: Caches },
-    /// Takes a sample over `batch` launches.
-    Sample { bound: usize, batch: u32 },
+    /// Takes a sample over `batch` launches. With `lead`, an untimed launch and so many nanoseconds come before.
+    Sample { bound: usize, batch: u32, lead: Option<u64> },
+    /// Has a core forget the branches that it has learned.
+    Forget { core: Option<u32> },
     /// Pins the thread of a process without a kernel for one spin.
     Pin { core: Option<u32> },
     /// Spins for a time, and answers as for a sample.

@@ -5,8 +5,8 @@ use super::clock::{self, Claim, Window};
 use super::supervisor::{Process, not_started};
 use super::threads::Used;
 use super::{Bound, Buffer, HostDevice, odd, write};
-use crate::device::Write;
-use crate::protocol::{CacheMode, Failure};
+use crate::device::{Sample, Write};
+use crate::protocol::{CacheMode, Disturbance, Failure};
 
 /// What a kernel process says of a sample.
 pub(super) struct Sampled {
@@ -16,14 +16,30 @@ pub(super) struct Sampled {
     pub claim: Claim,
 }
 
+impl Sampled {
+    /// The sample, a launch.
+    pub(super) fn of(&self, batch: u32) -> Sample {
+        let Self { processor, used, claim } = self;
+        Sample {
+            nanoseconds: claim.claimed as f64 / f64::from(batch),
+            cpu_nanoseconds: (*processor > 0).then(|| *processor as f64 / f64::from(batch)),
+            preemptions: used.preemptions,
+            waits: used.waits,
+            exposed: false,
+            disturbance: (used.preemptions > 0).then_some(Disturbance::InvoluntaryContextSwitch),
+        }
+    }
+}
+
 impl HostDevice {
-    /// A sample of `batch` launches.
+    /// A sample of `batch` launches. With `lead`, an untimed launch and so many nanoseconds come before.
     pub(super) fn take(
         &self,
         writes: &[Write<Buffer>],
         bound: &Bound,
         batch: u32,
         cache: CacheMode,
+        lead: Option<u64>,
     ) -> Result<Sampled, Failure> {
         write(writes);
         let cache = match cache {
@@ -31,7 +47,7 @@ impl HostDevice {
             CacheMode::Hot => Caches::Holding(bound.written(writes)),
         };
         let prepare = Command::Prepare { bound: bound.index, core: self.pinning.choose(&bound.launches), cache };
-        let sampled = measured(&bound.process, &prepare, &Command::Sample { bound: bound.index, batch })?;
+        let sampled = measured(&bound.process, &prepare, &Command::Sample { bound: bound.index, batch, lead })?;
         bound.launches.note(&sampled.used);
         sampled.claim.check()?;
         Ok(sampled)
@@ -66,7 +82,7 @@ impl HostDevice {
             std::thread::sleep(pause);
             let (mut window, mut spins) = (Window::default(), Vec::new());
             while !window.is_full() {
-                let claim = self.take(writes, bound, batch, cache)?.claim;
+                let claim = self.take(writes, bound, batch, cache, None)?.claim;
                 window.add(batch, claim);
                 spins.push(self.spin(bound, claim.claimed)?);
             }

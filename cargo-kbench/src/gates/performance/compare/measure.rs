@@ -175,6 +175,7 @@ impl Measurement<'_, '_> {
             timing.batch = timing.batch.max(new.batch);
             timing.sampling.add(new.sampling);
             timing.memoises = timing.memoises.or(new.memoises);
+            timing.back_to_back = timing.back_to_back.or(new.back_to_back);
             timing.skips_work = timing.skips_work.take().or(new.skips_work);
             timing.after = new.after;
         }

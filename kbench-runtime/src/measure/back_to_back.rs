@@ -1,0 +1,44 @@
+//! Launches back to back: kernels that do less work when they are launched at once after the launch before, since their outputs are then
+//! still right and their inputs still the same.
+
+use std::time::Duration;
+
+use super::adjusted::AdjustedSample;
+use super::case::MeasuredCase;
+use super::pairs::Pairs;
+use super::run::Run;
+use crate::device::Device;
+use crate::protocol::{CacheMode, Failure, Stage};
+
+/// Time between two launches that are not back to back: longer than the time between two commands to a kernel's process, and too short for
+/// a core to fall asleep.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// Nanoseconds by which a launch after a pause may be slower: its code and branches are no longer at hand, and the reading of the clock is
+/// part of it alone. `docs/gates.md` of cargo-kbench names the figure.
+const COST: f64 = 200.0;
+
+impl<D: Device> MeasuredCase<D> {
+    /// The time of a launch after a pause over that of a launch in a batch, if the difference is no chance. Both find right outputs and the
+    /// inputs of the launch before.
+    pub(super) fn back_to_back(&mut self, run: &mut Run<'_, D>) -> Result<Option<f64>, Failure> {
+        if self.batch == 1 {
+            return Ok(None);
+        }
+        let writes = self.writes[self.set()].clone();
+        let mut pairs = Pairs::default();
+        while !pairs.is_settled() {
+            run.heartbeat.enter(Stage::Timing);
+            let device = &mut run.resources.device;
+            let Some(paused) = device.sample_after_pause(&writes, &mut self.memory.bound, PAUSE)? else {
+                return Ok(None);
+            };
+            let batch = device.sample_after(&writes, &mut self.memory.bound, self.batch, CacheMode::Hot)?;
+            let is_alone = device.core(&self.memory.bound).is_some();
+            let mut paused = AdjustedSample::of(paused, 1, is_alone);
+            paused.nanoseconds -= COST.min(paused.nanoseconds);
+            pairs.add(paused, AdjustedSample::of(batch, self.batch, is_alone));
+        }
+        Ok(pairs.are_apart().then(|| pairs.ratio()))
+    }
+}
