@@ -47,6 +47,7 @@ const CRATES: &[Crate] = &[
             "doctor",
             "replay",
             "report",
+            "page",
             "cli",
         ],
         tests: &[],

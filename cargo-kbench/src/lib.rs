@@ -37,6 +37,7 @@ mod file;
 mod gates;
 mod harness;
 mod interrupt;
+mod page;
 mod process;
 mod profile;
 mod record;

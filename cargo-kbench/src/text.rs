@@ -115,6 +115,11 @@ pub fn now() -> String {
     date(SystemTime::now())
 }
 
+/// A moment in seconds since the epoch, as [`now`] writes it.
+pub fn date_of(seconds: u64) -> String {
+    date(UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40)))
+}
+
 fn date(time: SystemTime) -> String {
     /// `9999-12-31T23:59:59Z`.
     const LAST: Duration = Duration::from_secs(253_402_300_799);

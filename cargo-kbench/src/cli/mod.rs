@@ -53,6 +53,8 @@ enum Verb {
     Audit(verbs::audit::Args),
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
     Compare(verbs::compare::Args),
+    /// Write what the last search found as a page, plots, a table or data
+    Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
     /// Write code that launches the winners, to be committed with a program
@@ -146,6 +148,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Profile(args) => verbs::profile::run(args, output),
         Verb::Audit(args) => verbs::audit::run(args, output),
         Verb::Compare(args) => verbs::compare::run(args, output),
+        Verb::Report(args) => verbs::report::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
         Verb::Export(args) => verbs::export::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),

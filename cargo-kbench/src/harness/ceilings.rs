@@ -26,6 +26,15 @@ impl Harness<'_> {
         Ok(self.ceilings.clone().expect("just set"))
     }
 
+    /// The ceilings of this device that were measured already.
+    pub fn known_ceilings(&self) -> Option<Ceilings> {
+        if let Some(known) = &self.ceilings {
+            return known.clone().ok();
+        }
+        let folder = self.context.setup.work_directory.join("ceilings");
+        Ceilings::load(&folder, &DeviceRecord::from(&self.context.device))
+    }
+
     fn find_ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
         let info = self.context.device.clone();
         let device = DeviceRecord::from(&info);

@@ -1,7 +1,10 @@
 //! What is kept of a run: evaluations, the journal and `elite.json`.
 
+pub mod conclusion;
 pub mod elite;
 pub mod evaluation;
 pub mod journal;
 pub mod objective;
+pub mod run;
 mod told;
+pub mod verdict;

@@ -7,10 +7,12 @@ use serde::Serialize;
 
 use super::search::{Search, Tried};
 use super::{Spent, Tuned, objectives, space_size, tie};
-use crate::config::{DEFAULT, Objective};
+use crate::config::{DEFAULT, Level, Objective};
 use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
-use crate::harness::Candidate;
+use crate::harness::{Candidate, Harness};
+use crate::profile::ceilings::{Ceiling, Peak};
+use crate::record::conclusion::{CeilingRecord, Conclusion, RooflineRecord, WorkRecord};
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
 use crate::record::evaluation::Judgement;
 use crate::record::objective::ObjectiveRecord;
@@ -169,6 +171,38 @@ impl Search<'_> {
             stopped: self.stopped,
             seconds: 0.0,
             spent: Spent::default(),
+        }
+    }
+}
+
+impl Tuned {
+    /// The end of the search as the journal keeps it. No ceiling is measured for it.
+    pub(super) fn on_record(&self, harness: &Harness<'_>, finalists: &[Tried]) -> Conclusion {
+        let kernel = harness.kernel();
+        let work = |Tried { candidate, evaluation }: &Tried| {
+            let (flops, bytes) = harness.context.point(kernel.search.shape, &candidate.variant).work();
+            Some(WorkRecord { label: evaluation.label(), flops: flops?, bytes: bytes? })
+        };
+        let ceiling = |ceiling: &Ceiling| CeilingRecord {
+            name: ceiling.peak.to_string(),
+            rate: ceiling.rate,
+            is_memory: ceiling.peak == Peak::Copy,
+            how: ceiling.how.clone(),
+        };
+        let work: Vec<WorkRecord> = finalists.iter().filter_map(work).collect();
+        let ceilings = harness.known_ceilings().filter(|_| !work.is_empty());
+        Conclusion {
+            entry: self.entry.clone(),
+            over_default: self.over_default,
+            over_second: self.over_second,
+            missed: self.missed.clone(),
+            missed_fails: kernel.gates.performance_level == Level::Deny,
+            warnings: self.warnings.clone(),
+            stopped: self.stopped.map(str::to_owned),
+            seconds: self.seconds,
+            spent: self.spent,
+            roofline: ceilings
+                .map(|known| RooflineRecord { work, ceilings: known.ceilings.iter().map(ceiling).collect() }),
         }
     }
 }

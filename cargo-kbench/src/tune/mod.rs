@@ -12,6 +12,7 @@ use crate::config::Kernel;
 use crate::evaluate::{BuildOutcome, try_build};
 use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
 use crate::harness::{Builder, DeviceTimes, Event, Harness, Reporter, Results, RunError};
+pub use crate::record::conclusion::Spent;
 use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::journal::{self, Journal, Recall, Record};
@@ -92,28 +93,6 @@ pub struct Tuned {
     pub spent: Spent,
 }
 
-/// Where the wall time of a search went, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct Spent {
-    /// Compiling, all threads together; most of it beside the rest, some of it before.
-    pub compile: f64,
-    /// Checking variants.
-    pub verify: f64,
-    /// Timing them, the finals included.
-    pub time: f64,
-    /// Sanitizers and profilers.
-    pub tools: f64,
-    /// The device waiting for a compiler.
-    pub idle: f64,
-    /// Waiting for the proposer.
-    pub proposer: f64,
-    /// Everything else.
-    #[serde(rename = "own")]
-    pub overhead: f64,
-    /// Part of the cores that compiled while the device waited, 0 to 1; none where it hardly did.
-    pub utilisation: Option<f64>,
-}
-
 /// Compiles variants on all cores, without a device.
 pub fn build_all(
     builder: &Builder<'_>,
@@ -191,7 +170,6 @@ pub fn autotune(
         }
     };
     let candidates = search.with_default(finalists, &compared, harness, reporter)?;
-    harness.record(&Record::End { evaluations: search.evaluated })?;
     let mut tuned = search.conclude(device, &candidates, &compared, &elsewhere, options.on_file);
     if let Some(why) = harness.results.discarded() {
         tuned.warnings.push(format!("cached measurements discarded: the machine changed: {why}"));
@@ -209,6 +187,8 @@ pub fn autotune(
         tuned.entry.search.evaluated -= rounds.record.evaluated;
         tuned.entry.search.proposer = Some(rounds.record);
     }
+    let conclusion = Some(Box::new(tuned.on_record(harness, &candidates)));
+    harness.record(&Record::End { evaluations: search.evaluated, conclusion })?;
     Ok(tuned)
 }
 

@@ -11,7 +11,6 @@ use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Pr
 use crate::harness::{RunError, Setup};
 
 use crate::interrupt::is_interrupted;
-use crate::report;
 use crate::space::Variant;
 
 pub mod audit;
@@ -30,6 +29,7 @@ pub mod new;
 pub mod profile;
 pub mod replay;
 pub mod toolchain;
+pub mod report;
 pub mod worker;
 
 pub use crate::harness::Exit;
@@ -64,12 +64,12 @@ fn load(select: &SelectArgs) -> anyhow::Result<Project> {
     let mut project = match config::load(&options) {
         Ok((project, warnings)) => {
             for warning in warnings {
-                report::drawn(&warning);
+                crate::report::drawn(&warning);
             }
             project
         }
         Err(LoadError::Config(errors)) => {
-            errors.diagnostics.iter().for_each(report::drawn);
+            errors.diagnostics.iter().for_each(crate::report::drawn);
             return Err(Printed.into());
         }
         Err(error) => return Err(error.into()),
@@ -104,7 +104,7 @@ fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
 
 /// What the evaluations of a verb share.
 fn setup<'a>(compiler: &'a Compiler, device: u32, work_directory: &'a Path) -> Setup<'a> {
-    Setup { compiler, device, work_directory, notify: report::notice }
+    Setup { compiler, device, work_directory, notify: crate::report::notice }
 }
 
 /// The variant that was asked for.
@@ -167,9 +167,9 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
 /// What to compile for where neither the table nor a device says.
 fn fallback_arch(kernel: &Kernel) -> String {
     const ARCH: &str = "sm_90a";
-    report::status(
+    crate::report::status(
         "Note",
-        format_args!("{}: no GPU here and no `arch` in the table; compiling for {ARCH}", report::title(kernel)),
+        format_args!("{}: no GPU here and no `arch` in the table; compiling for {ARCH}", crate::report::title(kernel)),
     );
     ARCH.to_owned()
 }
@@ -180,6 +180,6 @@ fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
     if exit == Exit::Interrupted {
         return Err(error.into());
     }
-    report::error(format_args!("{}: {:#}", report::title(kernel), anyhow::Error::from(error)));
+    crate::report::error(format_args!("{}: {:#}", crate::report::title(kernel), anyhow::Error::from(error)));
     Ok(exit)
 }

@@ -1,37 +1,11 @@
 //! Verdicts on speed-ups and limits: judged by the end of the interval that is against the kernel.
 
-use std::fmt;
-
 use kbench_runtime::stats::{Speedup, Summary};
-use serde::{Deserialize, Serialize};
 
 use super::compare::Compared;
 use crate::config::PerformanceBound;
 use crate::record::evaluation::{GateName, Reason, Rejection};
-
-/// What a comparison of two kernels says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The whole interval of the speed-up lies above 1.
-    Faster,
-    /// The whole interval lies below 1.
-    Slower,
-    /// The whole interval lies within 1 % of 1.
-    Same,
-    /// The samples do not say.
-    #[serde(rename = "undecided")]
-    Inconclusive,
-}
-
-/// A speed-up with its verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct JudgedSpeedup {
-    /// By the rounds' ratios, with its interval.
-    pub speedup: Speedup,
-    /// What it means.
-    pub verdict: Verdict,
-}
+pub use crate::record::verdict::{JudgedSpeedup, Verdict};
 
 impl JudgedSpeedup {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
@@ -54,17 +28,6 @@ impl JudgedSpeedup {
 
 /// How close to 1 a speed-up counts as none.
 pub const SAME: f64 = 0.01;
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Verdict::Faster => "faster",
-            Verdict::Slower => "slower",
-            Verdict::Same => "same",
-            Verdict::Inconclusive => "inconclusive",
-        })
-    }
-}
 
 /// The verdict on an interval of a speed-up.
 pub fn verdict(speedup: &Speedup) -> Verdict {

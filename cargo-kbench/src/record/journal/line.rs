@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_changed_byte_is_noticed() {
-        let record = Record::End { evaluations: 1234 };
+        let record = Record::End { evaluations: 1234, conclusion: None };
         let line = encode(&record).unwrap();
         let line = line.strip_suffix(b"\n").unwrap();
         assert_eq!(decode(line), Some(record));

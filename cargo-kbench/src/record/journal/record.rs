@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kbench_runtime::stats::Samples;
 use serde::{Deserialize, Serialize};
 
+use crate::record::conclusion::Conclusion;
 use crate::record::elite::TimingSettings;
 use crate::record::evaluation::{Evaluation, ExternalRecord, Rejection, ShapeErrors, SourceRecord, TimingRecord};
 use crate::record::objective::ObjectiveRecord;
@@ -44,6 +45,9 @@ pub enum Record {
     End {
         /// Variants evaluated.
         evaluations: u64,
+        /// Its result; none in records of versions that did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conclusion: Option<Box<Conclusion>>,
     },
 }
 

@@ -1,0 +1,172 @@
+//! The variants as the script of the page reads them: a column for each property, so that 10,000 variants take little room.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::facts::{Facts, Fate};
+use super::places;
+use super::plots::Figure;
+use crate::build::Resources;
+use crate::expr::Value;
+use crate::record::evaluation::{GateName, Reason};
+use crate::text::printable;
+
+/// The data of the script.
+#[derive(Debug, Serialize)]
+pub struct Data<'f> {
+    objective: &'f str,
+    /// Whether values are nanoseconds.
+    timed: bool,
+    toggles: Vec<Column>,
+    source: Vec<Option<&'f str>>,
+    /// 0 measured, 1 stopped early, 2 rejected.
+    fate: Vec<u8>,
+    value: Vec<Option<f64>>,
+    gates: Vec<String>,
+    /// The last gate that every variant which was not rejected has passed.
+    passed: usize,
+    /// Index into `gates`, -1 where none rejected it.
+    gate: Vec<i32>,
+    reasons: Vec<String>,
+    /// Index into `reasons`, -1 where there is none.
+    reason: Vec<i32>,
+    message: Vec<Option<&'f str>>,
+    /// Index of the variant with the same machine code, -1 where there is none.
+    twin: Vec<i32>,
+    resources: Vec<Resource>,
+    /// By the name of a plot, the variants of its marks.
+    marks: BTreeMap<&'static str, &'f [usize]>,
+}
+
+/// A toggle.
+#[derive(Debug, Serialize)]
+struct Column {
+    name: String,
+    values: Vec<String>,
+    /// Index into `values`, -1 where a variant has none.
+    levels: Vec<i32>,
+}
+
+/// A resource.
+#[derive(Debug, Serialize)]
+pub struct Resource {
+    /// Its name.
+    pub name: &'static str,
+    /// Its amount, by variant.
+    pub values: Vec<Option<u64>>,
+}
+
+/// The gates that a search judges every variant by; others judge finalists alone.
+const OF_ALL: [GateName; 4] = [GateName::Compile, GateName::Resources, GateName::Launch, GateName::Correctness];
+
+impl<'f> Data<'f> {
+    /// The data of a run with its plots.
+    pub fn of(facts: &'f Facts, figures: &'f [Figure]) -> Self {
+        let variants = &facts.variants;
+        let is_shown =
+            |gate: &GateName| OF_ALL.contains(gate) || variants.iter().any(|variant| variant.gate == Some(*gate));
+        let gates: Vec<GateName> = GateName::ALL.into_iter().filter(is_shown).collect();
+        let reasons: Vec<Reason> = facts.rejected.iter().map(|rejected| rejected.reason).collect();
+        let places = places(facts);
+        let index = |at: Option<usize>| at.map_or(-1, |at| at as i32);
+        Self {
+            objective: &facts.objective,
+            timed: ["p50", "mean"].contains(&&*facts.objective),
+            toggles: toggles(facts),
+            source: variants
+                .iter()
+                .map(|variant| variant.variant.strip_prefix(&*printable(&variant.toggles.to_string())))
+                .map(|rest| rest.filter(|rest| !rest.is_empty()).map(|rest| rest.trim_start_matches(" of ")))
+                .collect(),
+            fate: variants
+                .iter()
+                .map(|variant| match variant.fate {
+                    Fate::Measured => 0,
+                    Fate::Stopped => 1,
+                    Fate::Rejected => 2,
+                })
+                .collect(),
+            value: variants.iter().map(|variant| variant.value.map(rounded)).collect(),
+            passed: gates.iter().position(|gate| *gate == GateName::Correctness).unwrap_or(0),
+            gate: variants
+                .iter()
+                .map(|variant| index(variant.gate.and_then(|gate| gates.iter().position(|known| *known == gate))))
+                .collect(),
+            reason: variants
+                .iter()
+                .map(|variant| index(variant.reason.and_then(|of| reasons.iter().position(|known| *known == of))))
+                .collect(),
+            gates: gates.iter().map(GateName::to_string).collect(),
+            reasons: reasons.iter().map(Reason::to_string).collect(),
+            message: variants.iter().map(|variant| variant.message.as_deref()).collect(),
+            twin: variants
+                .iter()
+                .map(|variant| index(variant.twin.as_deref().and_then(|twin| places.get(twin).copied())))
+                .collect(),
+            resources: resources(facts),
+            marks: figures
+                .iter()
+                .filter(|figure| !figure.marks.is_empty())
+                .map(|figure| (figure.name, &*figure.marks))
+                .collect(),
+        }
+    }
+
+    /// JSON that may stand in a `script` element: nothing in it ends the element.
+    pub fn script(&self) -> String {
+        let text = serde_json::to_string(self).expect("strings and numbers");
+        text.replace('<', "\\u003c")
+    }
+}
+
+/// Six digits: more than any sample has.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+fn toggles(facts: &Facts) -> Vec<Column> {
+    let Some(first) = facts.variants.first() else { return Vec::new() };
+    let column = |(name, _): &(String, Value)| {
+        let of: Vec<Option<&Value>> = facts.variants.iter().map(|variant| variant.toggles.get(name)).collect();
+        let mut values: Vec<Value> = Vec::new();
+        for value in of.iter().copied().flatten() {
+            if !values.contains(value) {
+                values.push(value.clone());
+            }
+        }
+        super::facts::sort(&mut values);
+        let level = |value: Option<&Value>| {
+            value.and_then(|value| values.iter().position(|known| known == value)).map_or(-1, |at| at as i32)
+        };
+        let levels = of.iter().copied().map(level).collect();
+        Column {
+            name: printable(name).into_owned(),
+            values: values.iter().map(|value| printable(&value.to_string()).into_owned()).collect(),
+            levels,
+        }
+    };
+    first.toggles.0.iter().map(column).collect()
+}
+
+type Get = fn(&Resources) -> Option<u64>;
+
+/// The resources in which variants differ.
+pub fn resources(facts: &Facts) -> Vec<Resource> {
+    let all: [(&'static str, Get); 5] = [
+        ("registers", |used| used.registers),
+        ("static shared B", |used| used.static_shared),
+        ("spill B", Resources::spills),
+        ("stack B", |used| used.stack),
+        ("code B", |used| used.code_bytes),
+    ];
+    let of = |(name, get): (&'static str, Get)| Resource {
+        name,
+        values: facts.variants.iter().map(|variant| variant.resources.as_ref().and_then(get)).collect(),
+    };
+    let differ = |resource: &Resource| {
+        let mut known = resource.values.iter().flatten();
+        known.next().is_some_and(|first| known.any(|other| other != first))
+    };
+    all.into_iter().map(of).filter(differ).collect()
+}

@@ -1,0 +1,168 @@
+//! Plots of a run, as SVG. plotters does axes and shapes; [`ink`] writes them.
+
+use plotters::coord::Shift;
+use plotters::prelude::DrawingArea;
+use plotters::style::{FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
+
+use super::facts::{Facts, Fate, Tried};
+use crate::record::run::Run;
+use crate::report;
+use ink::{Ink, Pen, UNIT};
+
+mod axis;
+mod convergence;
+mod distributions;
+pub mod ink;
+
+/// A plot.
+#[derive(Debug)]
+pub struct Figure {
+    /// Its file name without the ending, and its id in the page.
+    pub name: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// How to read it.
+    pub caption: String,
+    /// The SVG element, without a style.
+    pub svg: String,
+    /// The variants that its marks stand for, in the order of the marks: indices into [`Facts::variants`].
+    pub marks: Vec<usize>,
+    /// Whether it needs the page's whole width.
+    pub wide: bool,
+}
+
+/// All plots that there is data for.
+pub fn all(facts: &Facts, _run: &Run) -> Vec<Figure> {
+    [
+        convergence::plot(facts),
+        distributions::intervals(facts),
+        distributions::finalists(facts),
+        distributions::all(facts),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+impl Figure {
+    /// The plot as a file of its own, with its colours.
+    pub fn file(&self) -> String {
+        let style = format!("<style>{}</style>", ink::STYLE);
+        let (start, rest) = self.svg.split_at(self.svg.find('>').map_or(0, |end| end + 1));
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{start}{style}{rest}\n")
+    }
+}
+
+/// The canvas of a plot.
+type Canvas<'t> = DrawingArea<Ink<'t>, Shift>;
+
+/// Draws a plot of so many pixels. To draw on a text never fails; what plotters refuses is a bug of the plot.
+fn draw(
+    (width, height): (u32, u32),
+    label: &str,
+    paint: impl FnOnce(&Canvas<'_>) -> Result<(), Box<dyn std::error::Error>>,
+) -> String {
+    let size = (width * UNIT, height * UNIT);
+    let mut text = String::new();
+    {
+        use plotters::prelude::IntoDrawingArea;
+        let canvas = Ink::new(&mut text, size).into_drawing_area();
+        paint(&canvas).unwrap_or_else(|error| unreachable!("a plot of {label} could not be drawn: {error}"));
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"{}\" stroke-width=\"{UNIT}\">{text}</svg>",
+        size.0,
+        size.1,
+        escaped(label)
+    )
+}
+
+/// A text for HTML and SVG.
+pub fn escaped(text: &str) -> String {
+    askama::filters::escape(text, askama::filters::Html).map_or_else(|never| match never {}, |safe| safe.to_string())
+}
+
+/// Letters of a label, in pixels.
+const LETTER: u32 = 13;
+
+fn font() -> FontDesc<'static> {
+    FontDesc::new(FontFamily::SansSerif, f64::from(LETTER * UNIT), FontStyle::Normal)
+}
+
+fn text(pen: Pen) -> TextStyle<'static> {
+    font().color(&pen.colour())
+}
+
+fn line(pen: Pen, width: u32) -> ShapeStyle {
+    ShapeStyle { color: pen.colour().into(), filled: false, stroke_width: width * UNIT }
+}
+
+fn filled(pen: Pen) -> ShapeStyle {
+    ShapeStyle { color: pen.colour().into(), filled: true, stroke_width: UNIT }
+}
+
+/// A number of pixels in units.
+fn px(pixels: u32) -> u32 {
+    pixels * UNIT
+}
+
+/// A label of an axis for values of an objective.
+fn shower(objective: &str) -> fn(f64) -> String {
+    match objective {
+        "p50" | "mean" => time,
+        "energy" => |joules| report::objectives::shown("energy", joules),
+        _ => |count| format!("{count:.0}"),
+    }
+}
+
+/// What the axis of an objective says.
+fn axis_label(objective: &str) -> String {
+    match objective {
+        "p50" => "time of a launch (p50)".to_owned(),
+        "mean" => "weighted mean of times".to_owned(),
+        "energy" => "energy of a launch".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// A round time, as short as it can be written.
+fn time(nanoseconds: f64) -> String {
+    let (scale, unit) = match nanoseconds {
+        ns if ns < 1e3 => (1.0, "ns"),
+        ns if ns < 1e6 => (1e3, "µs"),
+        ns if ns < 1e9 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    // Four digits: what floating-point arithmetic adds is left out.
+    let value = nanoseconds / scale;
+    let digits = 10f64.powi(3 - value.abs().max(1e-300).log10().floor() as i32);
+    format!("{} {unit}", (value * digits).round() / digits)
+}
+
+/// The variants that have a value, with their indices.
+fn valued(facts: &Facts) -> impl Iterator<Item = (usize, &Tried, f64)> {
+    facts
+        .variants
+        .iter()
+        .enumerate()
+        .filter_map(|(at, tried)| Some((at, tried, tried.value.filter(|value| *value > 0.0)?)))
+}
+
+/// The pen and radius of a variant with a value.
+fn mark(fate: Fate) -> (Pen, bool) {
+    match fate {
+        Fate::Measured => (Pen::MEASURED, true),
+        Fate::Stopped | Fate::Rejected => (Pen::STOPPED, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_short() {
+        assert_eq!([50_000.0, 1.5e6, 0.1 + 0.2, 2e9, 999.0].map(time), ["50 µs", "1.5 ms", "0.3 ns", "2 s", "999 ns"]);
+    }
+}

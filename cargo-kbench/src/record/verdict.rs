@@ -1,0 +1,41 @@
+//! Verdicts on speed-ups, as they are recorded.
+
+use std::fmt;
+
+use kbench_runtime::stats::Speedup;
+use serde::{Deserialize, Serialize};
+
+/// What a comparison of two kernels says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The whole interval of the speed-up lies above 1.
+    Faster,
+    /// The whole interval lies below 1.
+    Slower,
+    /// The whole interval lies within 1 % of 1.
+    Same,
+    /// The samples do not say.
+    #[serde(rename = "undecided")]
+    Inconclusive,
+}
+
+/// A speed-up with its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct JudgedSpeedup {
+    /// By the rounds' ratios, with its interval.
+    pub speedup: Speedup,
+    /// What it means.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::Same => "same",
+            Verdict::Inconclusive => "inconclusive",
+        })
+    }
+}

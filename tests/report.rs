@@ -1,0 +1,106 @@
+//! `cargo kbench report`, on the model device; the page in a browser where there is one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use browser::Browser;
+use model::{MODEL, kbench, package_with, shown};
+
+mod browser;
+mod model;
+
+/// A package with a search on record.
+fn tuned(table: &str) -> tempfile::TempDir {
+    let package = package_with(MODEL, table);
+    let output = kbench(package.path(), &["autotune", "-q"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    package
+}
+
+/// Its page.
+fn page(package: &Path) -> PathBuf {
+    let output = kbench(package, &["report", "-q"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    package.join("target/kbench/report/model/model.html")
+}
+
+#[test]
+fn the_page_and_the_plots_are_files_of_their_own() {
+    let package = tuned("");
+    let told = shown(package.path(), &["report", "--plots", "plots"]);
+    assert!(told.contains("model at only on fake: [FOLDER]/target/kbench/report/model/model.html"), "{told}");
+    let page = fs::read_to_string(page(package.path())).unwrap();
+    for said in ["A=3 B=2 C=1 D=0", "1.31×", "out of the page", "correctness", "SIGSEGV"] {
+        assert_eq!(page.contains(said), said != "out of the page", "{said}");
+    }
+    assert!(page.len() < 1_000_000);
+    // Nothing is fetched: the only addresses are names of formats.
+    for place in page.match_indices("http").map(|(at, _)| &page[at..]) {
+        assert!(place.starts_with("http://www.w3.org/2000/svg") || place.starts_with("http-equiv"), "{place:.80}");
+    }
+    let plots: Vec<_> =
+        fs::read_dir(package.path().join("plots/model")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(plots.len() > 2, "{plots:?}");
+    for plot in plots {
+        let plot = fs::read_to_string(plot).unwrap();
+        assert!(
+            plot.starts_with("<?xml") && plot.contains("<style>") && plot.trim_end().ends_with("</svg>"),
+            "{plot:.200}"
+        );
+    }
+}
+
+#[test]
+fn without_a_search_on_record_there_is_nothing_to_report() {
+    let package = package_with(MODEL, "");
+    let told = shown(package.path(), &["report"]);
+    assert!(told.starts_with("exit 2\n") && told.contains("run `cargo kbench autotune` first"), "{told}");
+}
+
+#[test]
+fn the_page_works_in_a_browser() {
+    let Some(mut browser) = Browser::start() else { return };
+    let package = tuned("");
+    let page = page(package.path());
+    for (width, scheme) in [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")] {
+        browser.load(&page, width, scheme);
+        assert_eq!(browser.value("document.getElementById('count').textContent"), "25 of 25 variants");
+        let wide = browser.value("document.documentElement.scrollWidth - innerWidth").as_i64().unwrap();
+        assert!(wide <= 0, "the page is {wide} pixels wider than a window of {width}");
+        if let Some(folder) = std::env::var_os("KBENCH_PICTURES") {
+            let name = format!("report-{width}-{scheme}.png.base64");
+            fs::write(Path::new(&folder).join(name), browser.picture()).unwrap();
+        }
+    }
+    let marks = "document.querySelectorAll('#plot-convergence .m:not(.out)').length";
+    assert_eq!(browser.value(marks), 25);
+
+    // The second filter of a toggle, by keyboard: A = 0.
+    browser.press("#filter label:nth-of-type(3) select", "ArrowDown", 40);
+    let rows = "[...document.querySelectorAll('#table tbody tr')].map((row) => row.cells[1].textContent)";
+    let kept = browser.value(rows);
+    let kept = kept.as_array().unwrap();
+    assert!(!kept.is_empty() && kept.len() < 25 && kept.iter().all(|value| value == "0"), "{kept:?}");
+    assert_eq!(browser.value(marks), kept.len());
+    browser.click("#show-all");
+    assert_eq!(browser.value("document.getElementById('count').textContent"), "25 of 25 variants");
+
+    // Headers sort; what has no value comes last, whichever way.
+    let first = "document.querySelector('#table tbody tr').cells[0].textContent";
+    browser.click("#table th:first-child button");
+    assert_eq!(browser.value(first), "1");
+    browser.click("#table th:first-child button");
+    assert_eq!(browser.value(first), "25");
+    assert_eq!(browser.value("document.querySelector('#table th').ariaSort"), "descending");
+    browser.click("#finals th:nth-child(3) button");
+    browser.click("#finals th:nth-child(3) button");
+    assert_eq!(browser.value("document.querySelector('#finals tbody tr').cells[1].textContent"), "default");
+
+    // Whatever can be used has a name.
+    let nameless = browser.value(
+        "[...document.querySelectorAll('button, select, input, svg[role=img], [role=region], section')].filter((of) => \
+         !(of.ariaLabel || of.getAttribute('aria-labelledby') || of.textContent.trim() || of.labels?.length)).length",
+    );
+    assert_eq!(nameless, 0);
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+}
