@@ -28,8 +28,8 @@ pub mod gate;
 pub mod new;
 pub mod profile;
 pub mod replay;
-pub mod toolchain;
 pub mod report;
+pub mod toolchain;
 pub mod worker;
 
 pub use crate::harness::Exit;
