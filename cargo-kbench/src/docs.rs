@@ -15,6 +15,8 @@ pub const PAGES: &[(&str, &str)] = &[
     ("cuda", include_str!("../docs/cuda.md")),
     ("security", include_str!("../docs/security.md")),
     ("troubleshooting", include_str!("../docs/troubleshooting.md")),
+    ("warp-specialization", include_str!("../docs/warp-specialization.md")),
+    ("glossary", include_str!("../docs/glossary.md")),
     ("decisions", include_str!("../docs/decisions.md")),
 ];
 

@@ -120,7 +120,7 @@ fn overview() -> String {
     text.push_str("\nPages:\n");
     for (page, contents) in docs::PAGES {
         let title = contents.lines().next().unwrap_or_default().trim_start_matches("# ");
-        let _ = writeln!(text, "  {page:16} {title}");
+        let _ = writeln!(text, "  {page:20} {title}");
     }
     text.push_str(
         "\nKeys of the table, by path or by their last name: gates.correctness.max_rms_err, init, max_seconds\n",
