@@ -16,6 +16,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("security", include_str!("../docs/security.md")),
     ("troubleshooting", include_str!("../docs/troubleshooting.md")),
     ("warp-specialization", include_str!("../docs/warp-specialization.md")),
+    ("kernel-tuner", include_str!("../docs/kernel-tuner.md")),
     ("glossary", include_str!("../docs/glossary.md")),
     ("decisions", include_str!("../docs/decisions.md")),
 ];
