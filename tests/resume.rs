@@ -144,7 +144,13 @@ fn ctrl_c_ends_the_run_and_keeps_the_journal() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("interrupted") && stderr.contains("Stopping"), "{stderr}");
     let kept = records(folder.path(), "evaluation").len();
     assert!((5..25).contains(&kept));
+    // The best of them were in the finals.
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("\"stopped\":\"Ctrl-C\""), "{stdout}");
+    let entry = &elite(folder.path())["kernels"][0];
+    assert_eq!((&entry["search"]["cut_off"], &entry["elite"][0]["rank"]), (&true.into(), &1.into()));
 }

@@ -11,6 +11,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("counters", include_str!("../docs/counters.md")),
     ("audit", include_str!("../docs/audit.md")),
     ("results", include_str!("../docs/results.md")),
+    ("export", include_str!("../docs/export.md")),
     ("proposers", include_str!("../docs/proposers.md")),
     ("cuda", include_str!("../docs/cuda.md")),
     ("security", include_str!("../docs/security.md")),

@@ -63,6 +63,8 @@ pub enum Notice {
         /// The device's name.
         device: String,
     },
+    /// The user ended the search; the best variants so far go to the finals.
+    CutOff,
 }
 
 /// How a harness is opened.

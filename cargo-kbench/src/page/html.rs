@@ -7,6 +7,7 @@ use super::data::Data;
 use super::facts::{Facts, Finalist, Winner};
 use super::plots::{self, Figure, ink};
 use crate::config::DEFAULT;
+use crate::record::conclusion::CTRL_C;
 use crate::record::run::Run;
 use crate::record::verdict::{JudgedSpeedup, Verdict};
 use crate::report::{self, objectives};
@@ -144,7 +145,10 @@ fn sentences(facts: &Facts) -> Vec<String> {
             ));
         }
     }
-    all.extend(facts.stopped.as_ref().map(|budget| format!("The search was stopped by its budget of {budget}.")));
+    all.extend(facts.stopped.as_ref().map(|budget| match budget.as_str() {
+        CTRL_C => "The user ended the search before its budget did.".to_owned(),
+        budget => format!("The search was stopped by its budget of {budget}."),
+    }));
     all
 }
 

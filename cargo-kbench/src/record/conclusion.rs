@@ -7,6 +7,9 @@ use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::verdict::JudgedSpeedup;
 
+/// The user ended the search.
+pub const CTRL_C: &str = "Ctrl-C";
+
 /// The end of a search that ended by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
@@ -22,7 +25,7 @@ pub struct Conclusion {
     pub missed_fails: bool,
     /// Warnings of the gates about the winner, and of the search.
     pub warnings: Vec<String>,
-    /// The budget that ended the search early, where one did.
+    /// The budget that ended the search early, or [`CTRL_C`]; none if the search ended by itself.
     pub stopped: Option<String>,
     /// Wall time in seconds.
     pub seconds: f64,

@@ -95,6 +95,7 @@ pub fn status(verb: &str, message: impl Display) {
 /// Writes what takes a while though nobody asked for it.
 pub fn notice(notice: &Notice) {
     match notice {
+        Notice::CutOff => status("Stopping", "the finals of the best so far; Ctrl-C again ends the run without them"),
         Notice::Ceilings { device } => status("Measuring", format_args!("the ceilings of {device}, once")),
     }
 }

@@ -9,6 +9,7 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, objectives, sampling, time, title};
 use crate::config::{DEFAULT, Kernel, Level};
 use crate::gates::performance::{JudgedSpeedup, Verdict};
+use crate::record::conclusion::CTRL_C;
 use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
 use crate::record::evaluation::TimingRecord;
 use crate::space::Layer;
@@ -160,13 +161,10 @@ pub fn tuned(
             shape.name
         );
     }
-    if let Some(budget) = tuned.stopped {
-        let _ = writeln!(
-            text,
-            "{WARN}stopped{WARN:#} by the budget of {budget}: {} of {} tried",
-            search.evaluated,
-            space_size_of(kernel)
-        );
+    if let Some(why) = tuned.stopped {
+        let why = if why == CTRL_C { why.to_owned() } else { format!("the budget of {why}") };
+        let _ =
+            writeln!(text, "{WARN}stopped{WARN:#} by {why}: {} of {} tried", search.evaluated, space_size_of(kernel));
     }
     let Some(winner) = entry.elite.first() else {
         let _ = writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(search.evaluated, "variant"));

@@ -6,7 +6,7 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use super::search::{Search, Tried};
-use super::{Spent, Tuned, objectives, space_size, tie};
+use super::{CTRL_C, Spent, Tuned, objectives, space_size, tie};
 use crate::config::{DEFAULT, Level, Objective};
 use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
@@ -153,6 +153,7 @@ impl Search<'_> {
                 noise_floor: compared.noise_floor(),
                 tie: tie.map(|(_, tie)| tie),
                 warm_start: self.warm.clone(),
+                cut_off: self.stopped == Some(CTRL_C),
             },
             date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),

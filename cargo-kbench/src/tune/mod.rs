@@ -11,8 +11,10 @@ use serde::Serialize;
 use crate::config::Kernel;
 use crate::evaluate::{BuildOutcome, try_build};
 use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
-use crate::harness::{Builder, DeviceTimes, Event, Harness, Reporter, Results, RunError};
-pub use crate::record::conclusion::Spent;
+use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError};
+use crate::interrupt;
+use crate::process::executor::ExecutorError;
+pub use crate::record::conclusion::{CTRL_C, Spent};
 use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::journal::{self, Journal, Recall, Record};
@@ -85,7 +87,7 @@ pub struct Tuned {
     pub resumed: u64,
     /// Whether it measured the finals too.
     pub finals_resumed: bool,
-    /// Why the search ended early, where it did.
+    /// Why the search ended early: its budget of `seconds` or `evaluations`, or `Ctrl-C`. None if it ended by itself.
     pub stopped: Option<&'static str>,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -145,8 +147,21 @@ pub fn autotune(
         doing: &doing,
         finals: at_most,
     });
-    let mut compile = search.run(harness, options.ahead, started, reporter)?;
-    let rounds = Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?;
+    let mut compile = match search.run(harness, options.ahead, started, reporter) {
+        // The finals tell more than a journal does, and a second Ctrl-C ends them.
+        Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
+            interrupt::forget();
+            search.stopped = Some(CTRL_C);
+            (harness.context.setup.notify)(&Notice::CutOff);
+            CompileTimes::default()
+        }
+        searched => searched?,
+    };
+    let rounds = if search.stopped == Some(CTRL_C) {
+        None
+    } else {
+        Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?
+    };
 
     // Finalists that are all out make room for the next best.
     let (finalists, compared, elsewhere) = loop {

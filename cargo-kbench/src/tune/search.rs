@@ -286,6 +286,11 @@ impl<'a> Search<'a> {
         best
     }
 
+    /// Whether a variant may be in the finals.
+    pub(super) fn has_finalists(&self) -> bool {
+        !self.ranked().is_empty()
+    }
+
     /// Takes back that variants with this key passed.
     pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
         for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {

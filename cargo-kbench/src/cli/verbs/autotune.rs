@@ -78,6 +78,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             Ok(of_kernel) => exit = exit.max(of_kernel),
             Err(error) => exit = exit.max(skip(&kernel, error)?),
         }
+        if exit == Exit::Interrupted {
+            break;
+        }
     }
     Ok(exit)
 }
@@ -146,6 +149,9 @@ impl<'a> Tuning<'a> {
             let found =
                 self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
             exit = exit.max(found.exit);
+            if exit == Exit::Interrupted {
+                return Ok(exit);
+            }
             all_survived &= !found.elite.is_empty();
             for elite in &found.elite {
                 let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
@@ -211,7 +217,11 @@ impl<'a> Tuning<'a> {
         // Only now: what was found is told, whether it can be kept or not.
         kept?;
         let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
-        let exit = if survived && !misses { Exit::Pass } else { Exit::Failed };
+        let exit = match tuned.stopped {
+            Some(tune::CTRL_C) => Exit::Interrupted,
+            _ if survived && !misses => Exit::Pass,
+            _ => Exit::Failed,
+        };
         Ok(Found { elite: tuned.entry.elite, exit })
     }
 

@@ -183,6 +183,9 @@ pub struct SearchRecord {
     /// What a proposer handed in; none where the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
+    /// Whether the user ended the search before its budget did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
 }
 
 /// A tie for the first place.

@@ -30,6 +30,7 @@ pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
             rejected: BTreeMap::new(),
             dead_toggles: vec![],
             proposer: None,
+            cut_off: false,
             noise_floor: Some(0.004),
             tie: None,
             warm_start: vec![],
