@@ -200,3 +200,17 @@ fn a_compiler_that_is_a_script_is_what_it_says() {
     };
     assert_eq!([gate("-DTWO=2"), gate("-DTWO=3"), gate("-DTWO=2")], [0, 1, 0]);
 }
+
+#[test]
+fn a_package_may_lie_in_a_folder_of_any_name() {
+    let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
+    let source = "void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
+    let package = package(table, source);
+    let folder = package.path().join("a  b, c=@d %n $e #f");
+    fs::create_dir(&folder).unwrap();
+    for name in ["Cargo.toml", "src"] {
+        fs::rename(package.path().join(name), folder.join(name)).unwrap();
+    }
+    let output = kbench(&folder, &["gate"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+}

@@ -49,6 +49,8 @@ pub(super) struct Cc {
     searches: SearchPaths,
     /// Whether `-fstack-usage` is known; asked only when something is compiled.
     stack_usage: OnceLock<bool>,
+    /// Whether the assembler lists what it reads (`.incbin`); asked only when something is compiled.
+    assembler_lists: OnceLock<bool>,
     /// Whether the linker lists what it reads; known once it was asked to.
     lists_links: OnceLock<bool>,
 }
@@ -81,8 +83,8 @@ impl Cc {
         let programs = [tool.path(), Path::new(command.get_program()), Path::new("as"), Path::new("ld")];
         let programs =
             programs.iter().filter_map(|name| nvcc::which(name)).map(|path| program::identity(&path)).collect();
-        let (searches, stack_usage, lists_links) = Default::default();
-        Ok(Self { build, tool, path, version, programs, searches, stack_usage, lists_links })
+        let (searches, stack_usage, assembler_lists, lists_links) = Default::default();
+        Ok(Self { build, tool, path, version, programs, searches, stack_usage, assembler_lists, lists_links })
     }
 
     /// Whether it is clang, or behaves like it.
@@ -164,14 +166,14 @@ impl Cc {
         let list = work.join("link.d");
         if *self.lists_links.get().unwrap_or(&true) {
             let mut listing = link.clone();
-            listing.arg(format!("-Wl,--dependency-file={}", list.display()));
+            listing.arg("-Xlinker").arg(format!("--dependency-file={}", list.display()));
             match listing.run(work, ended) {
                 Ok(said) => {
                     // A linker may take the flag and write no list.
                     let text = if list.exists() { files::read_whole(&list)? } else { String::new() };
                     // What follows the first rule are empty ones, for make.
                     let rule = text.split("\n\n").next().unwrap_or_default();
-                    let mut read = files::dependencies(rule, link.directory());
+                    let mut read = files::linked(rule, link.directory());
                     read.retain(|path| !path.starts_with(work));
                     let _ = self.lists_links.set(true);
                     return Ok((said, Some(read)));
@@ -197,8 +199,8 @@ impl Cc {
         tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
         let source = cache.store_shim(&shim(unit)?, "c")?;
-        let [object, depfile, stack, library] =
-            ["kernel.o", "kernel.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
+        let [object, depfile, assembled, stack, library] =
+            ["kernel.o", "kernel.d", "assembled.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
         let mut compile = self.base(&unit.directory, &unit.flags);
         compile.env("TMPDIR", work);
         if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
@@ -208,6 +210,11 @@ impl Cc {
         compile.arg(format!("-fno-builtin-{}", unit.entry));
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
+        let command = compile.recorded(work);
+        if *self.assembler_lists.get_or_init(|| self.knows("-Wa,--MD,/dev/null", work)) {
+            // A path may have a comma.
+            compile.args(["-Xassembler", "--MD", "-Xassembler"]).arg(&assembled);
+        }
         let mut messages = compile.run(work, ended)?;
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
@@ -245,7 +252,12 @@ impl Cc {
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
         let depfile = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
-        dependencies.retain(|path| !path.starts_with(cache.shims()));
+        if assembled.exists() {
+            // It also names the source, by its file name alone.
+            let read = files::dependencies(&files::read_whole(&assembled)?, &unit.directory);
+            dependencies.extend(read.into_iter().filter(|path| path.exists()));
+        }
+        dependencies.retain(|path| !path.starts_with(cache.shims()) && !path.starts_with(work));
         let traced = tracked.and_then(|inputs| {
             let mut traced = self.search_path(unit, work)?.trace(&dependencies)?;
             let more: Vec<PathBuf> = std::env::var_os("LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
@@ -259,7 +271,7 @@ impl Cc {
             code,
             identity,
             symbol: ENTRY.to_owned(),
-            command: compile.recorded(work),
+            command,
             link: link.recorded(work),
             messages,
             resources: Resources { stack, code_bytes, ..Resources::default() },

@@ -143,6 +143,17 @@ pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The prerequisites in a dependency file that a linker wrote, a line each, absolute. GNU ld puts no backslash before spaces, others do.
+pub(super) fn linked(rule: &str, directory: &Path) -> Vec<PathBuf> {
+    let name = |line: &str| line.trim_end().trim_end_matches('\\').trim().to_owned();
+    let lines = rule.lines().skip(1).map(name).filter(|name| !name.is_empty());
+    let place = |name: String| {
+        let plain = directory.join(&name);
+        if plain.exists() { vec![plain] } else { dependencies(&format!("kernel.so: {name}"), directory) }
+    };
+    lines.flat_map(place).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +173,18 @@ mod tests {
             ["/p/a.cu", "/usr/include/features.h", "/x/bin/..//include/cuda_runtime.h"].map(PathBuf::from)
         );
         assert!(dependencies("", Path::new("/p")).is_empty());
+    }
+
+    #[test]
+    fn files_that_a_linker_lists_may_have_spaces() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a  b.o", "c.o"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let expected = ["a  b.o", "c.o"].map(|name| folder.path().join(name));
+        for list in ["k.so: \\\n  a  b.o \\\n  c.o\n", "k.so: \\\n  a\\ \\ b.o \\\n  c.o\n"] {
+            assert_eq!(linked(list, folder.path()), expected, "{list}");
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ const ENVIRONMENT: [&str; 13] = [
     "NVCC_APPEND_FLAGS",
 ];
 
+/// Those that name folders of programs, which are not looked into: what is compiled with them set is not kept.
+const PROGRAM_FOLDERS: [&str; 2] = ["GCC_EXEC_PREFIX", "COMPILER_PATH"];
+
 /// For compilations that nothing ends.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -174,7 +177,9 @@ impl Compiler {
         let named: Vec<_> = named.iter().map(|(path, hash)| (text(path), hash)).collect();
         let key = fingerprint::of(cache::KIND, &(unit, source, &self.environment, &toolchain.key, named));
         let _turn = self.locks.take(&key);
-        let is_tracked = toolchain.is_tracked && !toolchain.inputs.untracked;
+        let mut folders = self.environment.iter().filter(|(name, _)| PROGRAM_FOLDERS.contains(name));
+        let is_tracked =
+            toolchain.is_tracked && !toolchain.inputs.untracked && folders.all(|(_, value)| value.is_none());
         let kept = if is_tracked { self.cache.load(&key, extension, &self.files) } else { None };
         let cached = kept.or_else(|| self.unkept.lock().expect(NO_PANIC).get(&key).cloned());
         let is_cached = cached.is_some();

@@ -67,13 +67,15 @@ impl Invocation {
         self
     }
 
-    /// The command as it is recorded: files of the temporary folder by their bare names, since it is gone afterwards.
+    /// The command as it is recorded: files of the temporary folder by their bare names, since it is gone afterwards, and others as seen
+    /// from where it runs, so that it holds in another checkout.
     pub(super) fn recorded(&self, temporary: &Path) -> Vec<String> {
         let prefix = format!("{}/", temporary.display());
-        std::iter::once(&self.program)
-            .chain(&self.args)
-            .map(|word| word.to_string_lossy().replace(&prefix, ""))
-            .collect()
+        let args = self.args.iter().map(|word| match relative(Path::new(word), &self.directory) {
+            Some(path) if !word.to_string_lossy().starts_with(&prefix) => path.display().to_string(),
+            _ => word.to_string_lossy().replace(&prefix, ""),
+        });
+        std::iter::once(self.program.to_string_lossy().into_owned()).chain(args).collect()
     }
 
     /// Runs it to its end, or until `ended` is true, and returns what it printed, both streams; fails unless it exits with 0.
@@ -224,6 +226,14 @@ pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io:
     })
 }
 
+/// A path as seen from a folder; `None` if the two have nothing in common.
+fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
+    let common = folder.ancestors().find(|folder| folder.parent().is_some() && path.starts_with(folder))?;
+    let up = folder.strip_prefix(common).ok()?.components().map(|_| "..");
+    let seen: PathBuf = up.chain(path.strip_prefix(common).ok()?.to_str()).collect();
+    Some(if seen.as_os_str().is_empty() { ".".into() } else { seen })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,5 +342,18 @@ mod tests {
         let mut invocation = Invocation::new("cc", Path::new("/"));
         invocation.macros(&[("A".into(), "1".into())]).arg("-o").arg("/tmp/t1/kernel.o");
         assert_eq!(invocation.recorded(Path::new("/tmp/t1")), ["cc", "-DA=1", "-o", "kernel.o"]);
+        let mut invocation = Invocation::new("/usr/bin/cc", Path::new("/home/w/p"));
+        invocation.args([
+            "-I",
+            "/home/w/p",
+            "-c",
+            "/home/w/target/k.c",
+            "-I",
+            "/usr/include",
+            "-o",
+            "/home/w/target/tmp/k.o",
+        ]);
+        let recorded = invocation.recorded(Path::new("/home/w/target/tmp"));
+        assert_eq!(recorded.join(" "), "/usr/bin/cc -I . -c ../target/k.c -I /usr/include -o k.o");
     }
 }

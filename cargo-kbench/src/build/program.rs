@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{nvcc, text};
 
-/// Interpreters whose scripts say by name what they run.
+/// Interpreters of scripts that are looked into.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 /// Longer scripts are not looked into.
@@ -33,8 +33,8 @@ struct Parts {
     variables: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-/// A fingerprint of a program: its size and age; where it is a script, its text, the programs and files that it names, and the variables
-/// that it reads. `None` where that cannot be told.
+/// A fingerprint of a program: its size and age; where it is a plain shell script, its text, the programs and files that it names, and the
+/// variables that it reads. `None` for any other script.
 pub(super) fn identity(program: &Path) -> Option<String> {
     let mut parts = Parts::default();
     parts.add(program)?;
@@ -57,8 +57,7 @@ impl Parts {
         self.files.insert(text(&path), Part::Script(fingerprint::of_bytes(script.as_bytes())));
         let first = script.lines().next().unwrap_or_default();
         let interpreter = first.split_whitespace().last().and_then(|word| Path::new(word).file_name()?.to_str());
-        // What is computed cannot be read off.
-        if !interpreter.is_some_and(|name| SHELLS.contains(&name)) || script.contains("$(") || script.contains('`') {
+        if !interpreter.is_some_and(|name| SHELLS.contains(&name)) || !is_plain(&script) {
             return None;
         }
         for (at, _) in script.match_indices('$') {
@@ -72,10 +71,8 @@ impl Parts {
                 self.variables.insert(name, value);
             }
         }
-        for word in script
-            .lines()
-            .skip(1)
-            .flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"';&|(){}<>=".contains(c)))
+        for word in
+            script.lines().skip(1).flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"'=".contains(c)))
         {
             if word.contains('/') && word.contains('$') {
                 return None;
@@ -87,6 +84,35 @@ impl Parts {
         }
         Some(())
     }
+}
+
+/// Whether a script only sets variables and then runs one program with the arguments that it gets. What another script runs may depend on
+/// anything that it reads.
+fn is_plain(script: &str) -> bool {
+    let lines = script.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut lines: Vec<&str> = lines.collect();
+    let Some(last) = lines.pop() else { return false };
+    let is_simple = |line: &str| !line.contains(['`', ';', '&', '|', '<', '>', '(', ')', '\\', '*', '?', '[']);
+    let sets = |line: &str| {
+        let assignment = line.strip_prefix("export ").unwrap_or(line);
+        let name = assignment.split_once('=').map(|(name, _)| name);
+        name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) && is_one_word(assignment)
+    };
+    let runs = last.strip_prefix("exec ").unwrap_or(last);
+    is_simple(last) && runs.ends_with("\"$@\"") && lines.into_iter().all(|line| is_simple(line) && sets(line))
+}
+
+/// Whether a shell takes a text for one word.
+fn is_one_word(text: &str) -> bool {
+    let mut quote = None;
+    !text.chars().any(|c| {
+        match quote {
+            Some(open) if open == c => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            _ => {}
+        }
+        quote.is_none() && c.is_whitespace()
+    })
 }
 
 /// The text of a script; `None` for any other program.
@@ -126,9 +152,16 @@ mod tests {
             "#!/usr/bin/env python3\nimport os\n",
             "#!/bin/sh\nexec \"$HOME/cc\" \"$@\"\n",
             "#!/bin/bash\nexec $(dirname \"$0\")/cc \"$@\"\n",
+            "#!/bin/sh\nread F < factor\nexec cc -DF=$F \"$@\"\n",
+            "#!/bin/sh\n. ./settings\nexec cc \"$@\"\n",
+            "#!/bin/sh\nif test -e three; then set -- -DF=3 \"$@\"; fi\nexec cc \"$@\"\n",
+            "#!/bin/sh\nF=1 read G\nexec cc \"$@\"\n",
+            "#!/bin/sh\nexec cc @flags* \"$@\"\n",
         ] {
             assert_eq!(identity(&write("computed", text)), None, "{text}");
         }
+        let plain = "#!/bin/sh\n# faster\nexport A='b c'\nB=$HOME\nexec sh -O2 \"$@\"\n";
+        assert!(identity(&write("plain", plain)).is_some());
         assert!(identity(Path::new("/bin/sh")).is_some());
         assert_eq!(identity(&folder.path().join("none")), None);
     }

@@ -115,6 +115,8 @@ impl SearchPath {
 
 /// The names that a source asks for by `__has_include`; `None` where the source reads what no list of the compiler names.
 fn asked(text: &str) -> Option<Vec<String>> {
+    // A backslash continues a line, within a word too.
+    let text = &text.replace("\\\r\n", "").replace("\\\n", "");
     let embeds =
         |line: &str| line.trim_start().strip_prefix('#').is_some_and(|rest| rest.trim_start().starts_with("embed"));
     let elsewhere = ["incbin", ".include", "__has_embed", "__DATE__", "__TIME__", "__TIMESTAMP__"];
@@ -172,9 +174,14 @@ mod tests {
         assert_eq!(asks("#include <a.h>\n#ifdef __has_include\n#endif"), Some(vec![]));
         let text = "#if defined(__has_include) && __has_include(<a/b.h>) || __has_include_next( \"c.h\" )";
         assert_eq!(asks(text), Some(vec!["a/b.h".into(), "c.h".into()]));
-        for text in
-            ["#if __has_include(NAME)", "asm(\".incbin \\\"t\\\"\");", " # embed <t>", "int t = sizeof __TIME__;"]
-        {
+        for text in [
+            "#if __has_include(NAME)",
+            "#if __has_inc\\\nlude(NAME)",
+            "int t = sizeof __TI\\\nME__;",
+            "asm(\".incbin \\\"t\\\"\");",
+            " # embed <t>",
+            "int t = sizeof __TIME__;",
+        ] {
             assert_eq!(asks(text), None, "{text}");
         }
     }

@@ -514,6 +514,21 @@ fn files_that_were_not_there_belong_to_the_outcome() {
 }
 
 #[test]
+fn a_file_that_the_assembler_reads_counts_whatever_the_source_calls_it() {
+    let package = Package::new();
+    package.write("table.bin", "\0\0\0\0");
+    // `.incbin` in two strings
+    let source = "__asm__(\".section .rodata\\ntable: .inc\" \"bin \\\"table.bin\\\"\\n.previous\\n\");\n";
+    package.write("src/scale.h", &format!("#define SCALE 2\n{source}"));
+    let mut unit = package.unit();
+    unit.flags.push(format!("-Wa,-I{}", package.path().display()));
+    let first = package.compile(&unit);
+    package.write("table.bin", "\x01\0\0\0");
+    let second = package.compile(&unit);
+    assert!(!second.cached && second.hash != first.hash);
+}
+
+#[test]
 fn what_no_list_names_is_not_kept() {
     let package = Package::new();
     package.write("table.bin", "\0\0\0\0");
