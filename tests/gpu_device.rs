@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use kbench_runtime::gpu_device::{BoundArg, Device, Purpose};
-use kbench_runtime::gpu_device::{CudaBound, CudaBuffer, CudaDevice, CudaKernel};
+use kbench_runtime::gpu_device::{BoundArg, BoundLaunch, Device, Purpose, Region};
+use kbench_runtime::gpu_device::{CudaBound, CudaBuffer, CudaDevice, CudaKernels};
 use kbench_runtime::protocol::{CacheMode, Failure, Geometry};
 
 const SOURCE: &str = include_str!("gpu_device/kernels.cu");
@@ -145,13 +145,13 @@ struct Gpu {
 type Args = Vec<BoundArg<CudaBuffer>>;
 
 impl Gpu {
-    fn kernel(&mut self, entry: &str) -> CudaKernel {
-        self.device.load(&self.code, entry, Purpose::Kernel).expect("a kernel of gpu_device.cu")
+    fn kernel(&mut self, entry: &str) -> CudaKernels {
+        self.device.load(&self.code, &[entry], Purpose::Kernel).expect("a kernel of gpu_device.cu")
     }
 
     fn bind(&mut self, entry: &str, geometry: &Geometry, args: &Args) -> Result<CudaBound, Failure> {
         let kernel = self.kernel(entry);
-        self.device.bind(&kernel, geometry, args)
+        self.device.bind(&kernel, &[BoundLaunch::new(geometry.clone(), args.clone())])
     }
 
     fn run(&mut self, entry: &str, geometry: &Geometry, args: &Args) -> Result<(), Failure> {
@@ -202,7 +202,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn pointer(buffer: &CudaBuffer, bytes: usize) -> BoundArg<CudaBuffer> {
-    BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes }
+    BoundArg::Pointer(Region { tensor: 0, buffer: buffer.clone(), offset: 0, bytes })
 }
 
 fn int(value: i32) -> BoundArg<CudaBuffer> {

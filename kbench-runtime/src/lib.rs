@@ -44,8 +44,8 @@ pub use verify::reference;
 #[doc(hidden)]
 pub mod gpu_device {
     pub use crate::data::digest::{digest, key};
-    pub use crate::device::cuda::{CudaBound, CudaBuffer, CudaDevice, CudaKernel};
-    pub use crate::device::{BoundArg, Device, Purpose, Range};
+    pub use crate::device::cuda::{CudaBound, CudaBuffer, CudaDevice, CudaKernels};
+    pub use crate::device::{BoundArg, BoundLaunch, Device, Purpose, Range, Region};
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::data::dtype::DType;
 use crate::device::Device;
 use crate::protocol::{
     Arg, CacheMode, Case, CheckJob, CheckOptions, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport,
-    Source, TensorSpec, TimeJob, TimedCase,
+    Sequence, Source, TensorSpec, TimeJob, TimedCase,
 };
 use crate::verify::session::Session;
 
@@ -251,16 +251,20 @@ impl FakeCase<'_> {
 
     /// The case and its reference, blobs by hash.
     pub fn case(&self) -> (Case, Reference) {
-        let [kernel, reference] = self.code().map(|code| Launch {
-            device: DeviceKind::Fake,
-            blob: blake3::hash(code.as_bytes()).to_hex().to_string(),
+        let launch = Launch {
             entry: "k".into(),
             args: vec![Arg::Tensor(0), Arg::Tensor(1)],
             geometry: Geometry::default(),
+            zero: Vec::new(),
+        };
+        let [kernel, reference] = self.code().map(|code| Sequence {
+            device: DeviceKind::Fake,
+            blob: blake3::hash(code.as_bytes()).to_hex().to_string(),
+            launches: vec![launch.clone()],
         });
         let x = Source::Normal { mean: 0.0, std: 1.0 };
         let tensors = vec![tensor("x", DType::F16, Role::In, x), tensor("o", self.output, Role::Out, Source::None)];
-        (Case { tensors, launch: kernel }, function(reference))
+        (Case { tensors, sequence: kernel }, function(reference))
     }
 
     /// A job over two seeds.
@@ -273,8 +277,8 @@ impl FakeCase<'_> {
     }
 }
 
-fn function(launch: Launch) -> Reference {
-    Reference { identity: launch.blob.clone(), launch, precision: DType::F64, program: false }
+fn function(sequence: Sequence) -> Reference {
+    Reference { identity: sequence.blob.clone(), sequence, precision: DType::F64, program: false }
 }
 
 fn tensor(name: &str, dtype: DType, role: Role, source: Source) -> TensorSpec {
@@ -284,24 +288,27 @@ fn tensor(name: &str, dtype: DType, role: Role, source: Source) -> TensorSpec {
 /// A job for one of the C kernels here, over two seeds.
 pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob {
     let blob = blob(session, c_library());
-    let launch = |entry: &str| Launch {
+    let sequence = |entry: &str| Sequence {
         device: DeviceKind::Host,
         blob: blob.clone(),
-        entry: entry.into(),
-        args: vec![
-            Arg::Tensor(0),
-            Arg::Tensor(1),
-            Arg::Scalar { dtype: DType::I32, value: Number::Int(1000) },
-            Arg::Scalar { dtype: DType::F64, value: Number::Float(2.5) },
-        ],
-        geometry: Geometry::default(),
+        launches: vec![Launch {
+            entry: entry.into(),
+            args: vec![
+                Arg::Tensor(0),
+                Arg::Tensor(1),
+                Arg::Scalar { dtype: DType::I32, value: Number::Int(1000) },
+                Arg::Scalar { dtype: DType::F64, value: Number::Float(2.5) },
+            ],
+            geometry: Geometry::default(),
+            zero: Vec::new(),
+        }],
     };
     let tensors = vec![
         tensor("x", DType::F32, Role::In, Source::Normal { mean: 0.0, std: 1.0 }),
         tensor("y", DType::F32, Role::Out, Source::None),
     ];
-    let reference = function(launch("kbench_reference"));
-    let case = Case { tensors, launch: launch(entry) };
+    let reference = function(sequence("kbench_reference"));
+    let case = Case { tensors, sequence: sequence(entry) };
     CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, options: CheckOptions::default() }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::gpu_device::{BoundArg, Device, Purpose, Range};
+use kbench_runtime::gpu_device::{BoundArg, BoundLaunch, Device, Purpose, Range, Region};
 use kbench_runtime::protocol::{CacheMode, Failure, Geometry, TensorMap};
 
 use super::{CUBIN, Gpu, OTHER, blocks, int, pointer, refused};
@@ -19,20 +19,24 @@ pub(super) fn info(gpu: &mut Gpu) {
 
 pub(super) fn load_failures(gpu: &mut Gpu) {
     let code = gpu.code.clone();
-    let symbol = gpu.device.load(&code, "nothing", Purpose::Kernel).err();
+    let symbol = gpu.device.load(&code, &["nothing"], Purpose::Kernel).err();
     assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "nothing".into() }));
-    let symbol = gpu.device.load(&code, "a\0b", Purpose::Kernel).err();
+    let symbol = gpu.device.load(&code, &["a\0b"], Purpose::Kernel).err();
     assert_eq!(symbol, Some(Failure::SymbolNotFound { symbol: "a\0b".into() }));
     let other = std::fs::read(PathBuf::from(std::env::var_os(CUBIN).expect("a cubin")).with_file_name(OTHER));
     let other = other.expect("a cubin for another architecture");
     for bad in [b"hello".to_vec(), code[..1000].to_vec(), code[..code.len() - 100].to_vec(), other] {
-        match gpu.device.load(&bad, "add", Purpose::Kernel).err() {
+        match gpu.device.load(&bad, &["add"], Purpose::Kernel).err() {
             Some(Failure::LoadFailed { message }) => println!("  {message}"),
             other => panic!("{other:?}"),
         }
     }
     // PTX goes through the driver's own compiler, whose log is what is shown.
-    match gpu.device.load(b".version 7.0\n.target sm_70\n.address_size 64\nnonsense;\n", "add", Purpose::Kernel).err() {
+    match gpu
+        .device
+        .load(b".version 7.0\n.target sm_70\n.address_size 64\nnonsense;\n", &["add"], Purpose::Kernel)
+        .err()
+    {
         Some(Failure::LoadFailed { message }) => println!("  {message}"),
         other => panic!("{other:?}"),
     }
@@ -208,7 +212,7 @@ pub(super) fn symbol(gpu: &mut Gpu) {
     gpu.device.set_symbol(&kernel, "coefficients", &bytes(&[1.0, 2.0, 3.0, 4.0])).expect("a symbol");
     let (input, output) = (gpu.upload(&[2.0]), gpu.alloc(4));
     let args = vec![pointer(&input, 4), pointer(&output, 4)];
-    let bound = gpu.device.bind(&kernel, &blocks(1, 1), &args).expect("a launch");
+    let bound = gpu.device.bind(&kernel, &[BoundLaunch::new(blocks(1, 1), args)]).expect("a launch");
     gpu.device.run(&bound).expect("a run");
     assert_eq!(gpu.floats(&output, 1), [49.0]);
     gpu.device.set_symbol(&kernel, "coefficients", &bytes(&[3.0])).expect("part of a symbol");
@@ -229,7 +233,11 @@ pub(super) fn tensor_map(gpu: &mut Gpu) {
     let args = |r#box: [u32; 2], swizzle, x, y| {
         let map = TensorMap { tensor: 0, dims: vec![rows as u64, columns as u64], r#box: r#box.to_vec(), swizzle };
         let bytes = 4 * rows * columns;
-        let map = BoundArg::TensorMap { buffer: input.clone(), offset: 0, bytes, dtype: DType::F32, map };
+        let map = BoundArg::TensorMap {
+            region: Region { tensor: 0, buffer: input.clone(), offset: 0, bytes },
+            dtype: DType::F32,
+            map,
+        };
         vec![map, pointer(&output, 4 * 256), int(x), int(y)]
     };
     if gpu.device.info().compute_capability < Some((9, 0)) {
@@ -253,7 +261,11 @@ pub(super) fn tensor_map(gpu: &mut Gpu) {
     }
     refused(gpu.bind("tensor_map", &blocks(1, 32), &args([8, 64], 128, 0, 0)), "256 bytes exceed the swizzle's 128");
     let map = TensorMap { tensor: 0, dims: vec![16, 60], r#box: vec![8, 32], swizzle: 0 };
-    let map = BoundArg::TensorMap { buffer: input.clone(), offset: 4, bytes: 4 * 16 * 60, dtype: DType::F32, map };
+    let map = BoundArg::TensorMap {
+        region: Region { tensor: 0, buffer: input.clone(), offset: 4, bytes: 4 * 16 * 60 },
+        dtype: DType::F32,
+        map,
+    };
     // The driver's own refusal: the address is no multiple of 16.
     let args = vec![map, pointer(&output, 4 * 256), int(0), int(0)];
     refused(gpu.bind("tensor_map", &blocks(1, 32), &args), "CUDA_ERROR_INVALID_VALUE");

@@ -20,7 +20,7 @@ fn everything_fails(gpu: &mut Gpu, buffer: &CudaBuffer, bound: &mut CudaBound, e
         device.download(buffer, 0, &mut [0]).err(),
         device.fill(buffer, 0, 1, 0).err(),
         device.alloc(1 << 20).err(),
-        device.load(code, "add", Purpose::Kernel).err(),
+        device.load(code, &["add"], Purpose::Kernel).err(),
     ];
     for (index, failure) in failures.into_iter().enumerate() {
         let failure = failure.unwrap_or_else(|| panic!("call {index} passed after a fault"));

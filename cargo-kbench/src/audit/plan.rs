@@ -38,7 +38,7 @@ pub enum Make {
     Wrapper {
         /// How.
         fault: Fault,
-        /// The outputs that are spoilt: places in the signature, and types.
+        /// The outputs that are spoilt: indices of tensors, and types.
         outputs: Vec<(usize, DType)>,
         /// The input that is.
         input: Option<usize>,
@@ -58,7 +58,7 @@ pub struct Plan {
     pub absent: Vec<String>,
 }
 
-/// A tensor among the arguments.
+/// A tensor among the arguments, with its index.
 struct Place<'k> {
     at: usize,
     tensor: &'k crate::config::Tensor,
@@ -68,6 +68,7 @@ struct Place<'k> {
 pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io::Result<Plan> {
     let mut plan = Plan::default();
     plan.wrappers(kernel);
+    plan.launches(kernel, variant);
     plan.off(kernel, own);
     plan.leave_models_alone(kernel);
     plan.sources(kernel, variant)?;
@@ -75,14 +76,13 @@ pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io:
     Ok(plan)
 }
 
-/// The tensors of the signature with a role, each once.
+/// The tensors of the signatures with a role, each once.
 fn places<'k>(kernel: &'k Kernel, roles: &[Role]) -> Vec<Place<'k>> {
-    let signature = kernel.implementation.args.iter().filter(|arg| !matches!(arg, Arg::Symbol { .. }));
     let mut places: Vec<Place<'k>> = Vec::new();
-    for (at, arg) in signature.enumerate() {
-        let (Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. }) = arg else { continue };
-        let tensor = &kernel.tensors[*tensor];
-        if roles.contains(&tensor.role) && !places.iter().any(|place| place.tensor.name == tensor.name) {
+    for arg in kernel.implementation.args().filter(|arg| !matches!(arg, Arg::Symbol { .. })) {
+        let Some(at) = arg.tensor() else { continue };
+        let tensor = &kernel.tensors[at];
+        if roles.contains(&tensor.role) && !places.iter().any(|place| place.at == at) {
             places.push(Place { at, tensor });
         }
     }
@@ -133,6 +133,21 @@ impl Plan {
         }
     }
 
+    /// Each launch of the variant left out in turn, where there are several.
+    fn launches(&mut self, kernel: &Kernel, variant: &Variant) {
+        let shape = &kernel.shapes[kernel.search.shape];
+        // Which launches are made does not depend on the device.
+        let point = Point { kernel, shape, variant, multiprocessors: 1 };
+        let launches = point.launches(&kernel.implementation).unwrap_or_default();
+        if launches.len() < 2 {
+            return;
+        }
+        for (at, launch) in launches.iter().enumerate() {
+            let make = Make::Wrapper { fault: Fault::Skipped(at), outputs: Vec::new(), input: None };
+            self.add(format!("skipped-launch:{}", at + 1), format!("does not launch `{}`", launch.entry.text()), make);
+        }
+    }
+
     /// Errors just over each limit in force: by its own errors more, so that they cannot hide it.
     fn off(&mut self, kernel: &Kernel, own: &[ShapeErrors]) {
         let limits = &kernel.gates.correctness;
@@ -157,7 +172,7 @@ impl Plan {
         let planned = self.mutants.len();
         self.mutants.retain(|mutant| match &mutant.make {
             Make::Wrapper { fault, .. } => match fault {
-                Fault::First | Fault::Zeros | Fault::Mean | Fault::Scale { .. } => false,
+                Fault::First | Fault::Zeros | Fault::Mean | Fault::Scale { .. } | Fault::Skipped(_) => false,
                 Fault::Some { by, .. } | Fault::All { by, .. } => *by != 0.0,
                 Fault::NoOp | Fault::Late | Fault::Tail | Fault::Clobber | Fault::Memoised => true,
             },
@@ -175,14 +190,14 @@ impl Plan {
             return Ok(());
         }
         let point = Point { kernel, shape: &kernel.shapes[kernel.search.shape], variant, multiprocessors: 1 };
-        let resolved = point.source(implementation).and_then(|path| Ok((path, point.entry(implementation)?)));
-        let (path, entry) = resolved.map_err(std::io::Error::other)?;
-        let entry = plain_name(&entry);
+        let resolved = point.source(implementation).and_then(|path| Ok((path, point.entry_names(implementation)?)));
+        let (path, entries) = resolved.map_err(std::io::Error::other)?;
         let path = &path;
         let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // What is no UTF-8 stands in comments and strings.
         let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
-        let made = source::mutants(&text, &std::path::absolute(path)?, entry);
+        let entries: Vec<&str> = entries.iter().map(|entry| plain_name(entry)).collect();
+        let made = source::mutants(&text, &std::path::absolute(path)?, &entries);
         let file =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         for lack in Lack::ALL {
@@ -210,7 +225,9 @@ impl Plan {
         let mut chosen: Vec<Variant> = Vec::new();
         for (toggle, _) in space.toggles.iter().enumerate().filter(|(_, toggle)| names.contains(&toggle.name)) {
             let changes = |other: &Variant| other.0.iter().zip(&variant.0).filter(|(a, b)| a != b).count();
-            let others = space.variants().take(LOOKED_AT).filter(|other| other.0[toggle] != variant.0[toggle]);
+            let differs =
+                |other: &Variant| other.0[toggle] != variant.0[toggle] && same_functions(kernel, other, variant);
+            let others = space.variants().take(LOOKED_AT).filter(differs);
             let Some(nearest) = others.min_by_key(changes) else { continue };
             if chosen.len() < SWAPS && !chosen.contains(&nearest) {
                 chosen.push(nearest);
@@ -244,6 +261,17 @@ fn can_be_new(init: &Init) -> bool {
 fn plain_name(entry: &str) -> &str {
     let name = entry.split('<').next().unwrap_or(entry).trim_end();
     name.rsplit("::").next().unwrap_or(name).trim_start()
+}
+
+/// Whether the code of one variant has the functions that the other launches.
+fn same_functions(kernel: &Kernel, one: &Variant, other: &Variant) -> bool {
+    kernel.shapes.iter().all(|shape| {
+        let names = |variant| {
+            let point = Point { kernel, shape, variant, multiprocessors: 1 };
+            point.entry_names(&kernel.implementation).ok()
+        };
+        names(one) == names(other)
+    })
 }
 
 /// What grid, block, shared memory, arguments and tensors depend on.

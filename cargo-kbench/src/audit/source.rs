@@ -105,11 +105,11 @@ struct Change {
     rank: usize,
 }
 
-/// The mutants of the source at `path`, of which only the kernel `entry` is launched. Loops with a named step come first, as the
+/// The mutants of the source at `path`, of which only the kernels `entries` are launched. Loops with a named step come first, as the
 /// likeliest to be over tiles.
-pub fn mutants(source: &str, path: &Path, entry: &str) -> Vec<SourceMutant> {
+pub fn mutants(source: &str, path: &Path, entries: &[&str]) -> Vec<SourceMutant> {
     let tokens = lex(source);
-    let foreign = other_kernels(&tokens, entry);
+    let foreign = other_kernels(&tokens, entries);
     let shared = neutral::shared_variables(&tokens);
     let mut changes = Vec::new();
     for index in 0..tokens.len() {
@@ -147,10 +147,16 @@ impl Change {
     }
 }
 
-/// Bodies of kernels other than the one that is launched.
-fn other_kernels(tokens: &[Token<'_>], entry: &str) -> Vec<Range<usize>> {
-    let plain = entry.rsplit("::").next().unwrap_or(entry);
-    let plain = plain.split(['<', '(']).next().unwrap_or(plain).trim();
+/// Bodies of kernels other than those that are launched.
+fn other_kernels(tokens: &[Token<'_>], entries: &[&str]) -> Vec<Range<usize>> {
+    let is_launched = |name: &str| {
+        entries.iter().any(|entry| {
+            let plain = entry.rsplit("::").next().unwrap_or(entry);
+            let plain = plain.split(['<', '(']).next().unwrap_or(plain).trim();
+            // A mangled name ends with the parameters, and holds the plain one.
+            name == plain || entry.contains(&format!("{}{name}", name.len()))
+        })
+    };
     let mut bodies = Vec::new();
     for (at, _) in tokens.iter().enumerate().filter(|(_, token)| token.text == "__global__") {
         // The name is the word ahead of the last brackets before the body: attributes may have brackets too.
@@ -167,10 +173,8 @@ fn other_kernels(tokens: &[Token<'_>], entry: &str) -> Vec<Range<usize>> {
                     }
                 }
                 "{" => {
-                    // A mangled name ends with the parameters, and holds the plain one.
                     if let Some(end) = closing(tokens, next)
-                        && name != plain
-                        && !entry.contains(&format!("{}{name}", name.len()))
+                        && !is_launched(name)
                     {
                         bodies.push(next..end);
                     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Backend;
 
-/// One thing to compile: an entry function of a source with one choice of macros, for one architecture.
+/// One thing to compile: functions of a source with one choice of macros, for one architecture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Unit {
     /// Which compiler.
@@ -19,9 +19,8 @@ pub struct Unit {
     /// Absolute path of the source.
     #[serde(serialize_with = "serialize_path")]
     pub source: PathBuf,
-    /// The function: a C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k`); an instance of a
-    /// template, `ns::k<float, 64>`, which need not be instantiated in the source.
-    pub entry: String,
+    /// The functions that are launched: at least one, each once.
+    pub entries: Vec<Entry>,
     /// The user's flags, after this tool's own, so that they win.
     pub flags: Vec<String>,
     /// Macros, passed as `-DNAME=VALUE` in this order: toggles, then defines.
@@ -30,18 +29,9 @@ pub struct Unit {
     pub constants: Vec<Constant>,
     /// `sm_90a`; only for CUDA, and needed there.
     pub arch: Option<String>,
-    /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
-    pub signature: Vec<Param>,
     /// The package's folder: where compilers run, and where they look for headers (`-I`).
     #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,
-}
-
-impl Unit {
-    /// Whether the entry is an instance of a template.
-    pub(super) fn is_instance(&self) -> bool {
-        self.entry.contains('<')
-    }
 }
 
 /// A constant with its type.
@@ -55,6 +45,28 @@ pub struct Constant {
     pub value: String,
 }
 
+/// A function of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// A C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k`); an instance of a template,
+    /// `ns::k<float, 64>`, which need not be instantiated in the source.
+    pub name: String,
+    /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
+    pub signature: Vec<Param>,
+}
+
+impl Entry {
+    /// A function of that name and signature.
+    pub fn new(name: impl Into<String>, signature: Vec<Param>) -> Self {
+        Self { name: name.into(), signature }
+    }
+
+    /// Whether it is an instance of a template.
+    pub(super) fn is_instance(&self) -> bool {
+        self.name.contains('<')
+    }
+}
+
 /// A declared argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Param {
@@ -62,8 +74,8 @@ pub enum Param {
     Tensor {
         /// Its element type as the function sees it.
         dtype: DType,
-        /// Whether the function may write to it.
-        writable: bool,
+        /// Whether the function may write to it; `None`: a launch of several may write it or read what another wrote.
+        writable: Option<bool>,
     },
     /// A number by value.
     Scalar(DType),
@@ -91,8 +103,8 @@ pub struct Artifact {
     pub hash: String,
     /// A hash of what runs, without build ids, command lines and the like: equal for identical code, and only for it.
     pub identity: String,
-    /// What to look up in the machine code: a kernel's symbol, or `kbench_entry`.
-    pub symbol: String,
+    /// What became of the unit's entries, in their order.
+    pub functions: Vec<Function>,
     /// The compile command, run in the package's folder. Where it writes to is shortened to a bare file name.
     pub command: Vec<String>,
     /// The link command; empty where there is none.
@@ -104,12 +116,33 @@ pub struct Artifact {
     pub source_hash: String,
     /// Warnings and advice, as the compiler wrote them.
     pub messages: String,
-    /// What it uses.
-    pub resources: Resources,
     /// Whether it came from the cache.
     pub cached: bool,
     /// How long its compilation took, whenever that was.
     pub took: Duration,
+}
+
+impl Artifact {
+    /// What became of the entry of this name.
+    pub fn function(&self, entry: &str) -> &Function {
+        self.functions.iter().find(|function| function.entry == entry).expect("compiled with this entry")
+    }
+
+    /// The most that any of its functions uses.
+    pub fn resources(&self) -> Resources {
+        Resources::most(self.functions.iter().map(|function| function.resources))
+    }
+}
+
+/// A compiled function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Function {
+    /// Its name in the table.
+    pub entry: String,
+    /// What to look up in the machine code: a kernel's symbol, or the name of the generated caller of a C function.
+    pub symbol: String,
+    /// What it uses.
+    pub resources: Resources,
 }
 
 /// What the code of an entry function uses. `None`: not applicable, or the compiler did not say.
@@ -135,6 +168,21 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// The most of each that any of several functions uses; of the threads that one was compiled for, the fewest.
+    pub fn most(all: impl Iterator<Item = Self>) -> Self {
+        all.reduce(|one, other| Self {
+            registers: one.registers.max(other.registers),
+            static_shared: one.static_shared.max(other.static_shared),
+            spill_stores: one.spill_stores.max(other.spill_stores),
+            spill_loads: one.spill_loads.max(other.spill_loads),
+            stack: one.stack.max(other.stack),
+            code_bytes: one.code_bytes.max(other.code_bytes),
+            barriers: one.barriers.max(other.barriers),
+            max_threads: [one.max_threads, other.max_threads].into_iter().flatten().min(),
+        })
+        .unwrap_or_default()
+    }
+
     /// Bytes of spill stores and loads together (CUDA).
     pub fn spills(&self) -> Option<u64> {
         Some(self.spill_stores? + self.spill_loads?)

@@ -28,11 +28,11 @@ pub(super) fn shared_object_identity(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
-/// The identity of a cubin, whatever the symbol of its entry is called: that of a template's instance tells the arguments.
-pub(super) fn cubin_identity(bytes: &[u8], entry: &str) -> object::Result<String> {
+/// The identity of a cubin, whatever the symbols of its entries are called: that of a template's instance tells the arguments.
+pub(super) fn cubin_identity(bytes: &[u8], entries: &[&str]) -> object::Result<String> {
     let file = object::File::parse(bytes)?;
     let mut identity = Identity::new("cubin");
-    identity.entry = Some(entry.to_owned());
+    identity.entries = entries.iter().map(|&entry| entry.to_owned()).collect();
     if let object::FileFlags::Elf { e_flags, .. } = file.flags() {
         identity.number(u64::from(e_flags.0));
     }
@@ -79,14 +79,14 @@ pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
 /// A fingerprint under construction: of numbers and of the hashes of bytes.
 struct Identity {
     kind: &'static str,
-    /// A symbol whose name does not count.
-    entry: Option<String>,
+    /// Symbols whose names do not count.
+    entries: Vec<String>,
     fields: Vec<String>,
 }
 
 impl Identity {
     fn new(kind: &'static str) -> Self {
-        Self { kind, entry: None, fields: Vec::new() }
+        Self { kind, entries: Vec::new(), fields: Vec::new() }
     }
 
     fn field(&mut self, bytes: &[u8]) {
@@ -96,8 +96,13 @@ impl Identity {
     /// A name without what differs where the code does not.
     fn neutral(&self, name: &str) -> String {
         // What is declared in a function is named after it: `_ZZ1kILi64EEvPfE4tile`.
-        let mangled = self.entry.as_deref().and_then(|entry| entry.strip_prefix("_Z"));
-        let name = mangled.map_or_else(|| name.to_owned(), |mangled| name.replace(mangled, "entry"));
+        let mangled = |entry: &String| Some(entry.strip_prefix("_Z")?.to_owned());
+        let mut name = name.to_owned();
+        for (at, entry) in self.entries.iter().enumerate() {
+            if let Some(mangled) = mangled(entry) {
+                name = name.replace(&mangled, &format!("entry {at}"));
+            }
+        }
         without_path_hashes(&name)
     }
 
@@ -222,7 +227,7 @@ mod tests {
     #[test]
     fn rubbish_is_an_error() {
         assert!(shared_object_identity(b"not an object").is_err());
-        assert!(cubin_identity(b"\x7fELF", "k").is_err());
+        assert!(cubin_identity(b"\x7fELF", &["k"]).is_err());
         assert!(definition(b"", "f").is_err());
     }
 }

@@ -30,7 +30,7 @@ use super::generated::{self, Language};
 use super::inputs::Inputs;
 use super::process::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
-use super::{Built, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
+use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
 
 /// What the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
@@ -206,8 +206,10 @@ impl Cc {
         if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
             compile.arg("-fstack-usage");
         }
-        // The entry may have the name of a function that the compiler knows.
-        compile.arg(format!("-fno-builtin-{}", unit.entry));
+        for entry in &unit.entries {
+            // The entry may have the name of a function that the compiler knows.
+            compile.arg(format!("-fno-builtin-{}", entry.name));
+        }
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
         let command = compile.recorded(work);
@@ -218,11 +220,12 @@ impl Cc {
         let mut messages = compile.run(work, ended)?;
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
-        if let Definition::Undefined { mut candidates } =
-            parsed(binary::definition(&read(&object)?, &unit.entry), &object)?
-        {
-            candidates.retain(|name| name.trim_start_matches('_') != ENTRY);
-            return Err(CompileError::EntryNotFound { entry: unit.entry.clone(), candidates });
+        let code = read(&object)?;
+        for Entry { name, .. } in &unit.entries {
+            if let Definition::Undefined { mut candidates } = parsed(binary::definition(&code, name), &object)? {
+                candidates.retain(|name| !name.trim_start_matches('_').starts_with(ENTRY));
+                return Err(CompileError::EntryNotFound { entry: name.clone(), candidates });
+            }
         }
 
         let mut link = self.base(&unit.directory, &unit.flags);
@@ -244,12 +247,17 @@ impl Cc {
         let libraries: BTreeSet<String> =
             libraries.filter_map(|path| Some(fingerprint::of_bytes(&fs::read(path).ok()?))).collect();
         let identity = fingerprint::of("linked", &(own, libraries));
-        let code_bytes = match parsed(binary::definition(&code, &unit.entry), &library)? {
-            Definition::Defined { code_bytes } => code_bytes,
-            Definition::Undefined { .. } | Definition::Unknown => None,
-        };
         // With `-flto` there is none.
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
+        let mut functions = Vec::new();
+        for (at, Entry { name, .. }) in unit.entries.iter().enumerate() {
+            let code_bytes = match parsed(binary::definition(&code, name), &library)? {
+                Definition::Defined { code_bytes } => code_bytes,
+                Definition::Undefined { .. } | Definition::Unknown => None,
+            };
+            let resources = Resources { stack, code_bytes, ..Resources::default() };
+            functions.push(Function { entry: name.clone(), symbol: caller(at), resources });
+        }
         let depfile = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         if assembled.exists() {
@@ -267,17 +275,7 @@ impl Cc {
         dependencies.extend(linked.into_iter().flatten());
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
-        Ok(Built {
-            code,
-            identity,
-            symbol: ENTRY.to_owned(),
-            command,
-            link: link.recorded(work),
-            messages,
-            resources: Resources { stack, code_bytes, ..Resources::default() },
-            dependencies,
-            absent,
-        })
+        Ok(Built { code, identity, functions, command, link: link.recorded(work), messages, dependencies, absent })
     }
 }
 
@@ -307,47 +305,93 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && !name.is_empty()
     };
-    if !identifier(&unit.entry) {
-        return Err(unsupported(format!("`{}` is no name of a C function", unit.entry)));
+    if let Some(Entry { name, .. }) = unit.entries.iter().find(|entry| !identifier(&entry.name)) {
+        return Err(unsupported(format!("`{name}` is no name of a C function")));
     }
     let source = absolute(&unit.source)?;
     let source = generated::quoted(&source)
         .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
-    let mut types = Vec::new();
-    for param in &unit.signature {
-        types.push(match param {
-            Param::Tensor { dtype, writable: false } => format!("const {} *", c_type(*dtype)),
-            Param::Tensor { dtype, writable: true } => format!("{} *", c_type(*dtype)),
-            Param::Scalar(dtype) => c_type(*dtype).to_owned(),
-            Param::TensorMap => return Err(unsupported("a C kernel takes no tensor map".to_owned())),
-        });
+    let params = || unit.entries.iter().flat_map(|entry| &entry.signature);
+    if params().any(|param| *param == Param::TensorMap) {
+        return Err(unsupported("a C kernel takes no tensor map".to_owned()));
     }
-    let entry = &unit.entry;
     // `-DENTRY=…` renames the function in the source, and here too.
-    let macros = || unit.macros.iter().map(|(name, _)| name).filter(|name| *name != entry);
-    let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
+    let is_entry = |name: &String| unit.entries.iter().any(|entry| entry.name == *name);
+    let macros = || unit.macros.iter().map(|(name, _)| name).filter(|name| !is_entry(name));
     let mut text =
         String::from("/* Written by cargo kbench: the arguments that the table declares, and how it passes them. */\n");
     for name in macros() {
         let _ = writeln!(text, "#pragma push_macro(\"{name}\")\n#undef {name}");
     }
-    // Not inlined into the caller, so that what runs is the function whose size is reported.
-    let _ = writeln!(text, "__attribute__((__noinline__)) void {entry}({prototype});");
-    let _ = writeln!(text, "__attribute__((__visibility__(\"default\"))) void {ENTRY}(void **);");
-    let _ = writeln!(text, "void {ENTRY}(void **__kbench_args)\n{{\n    (void)__kbench_args;");
-    let args: Vec<_> = (unit.signature.iter().zip(&types).enumerate())
-        .map(|(i, (param, ty))| match param {
-            Param::Scalar(_) => format!("*(const {ty} *)__kbench_args[{i}]"),
-            Param::Tensor { .. } | Param::TensorMap => format!("({ty})__kbench_args[{i}]"),
-        })
-        .collect();
-    let _ = writeln!(text, "    {entry}({});\n}}", args.join(", "));
+    let open = |param: &Param| match param {
+        Param::Tensor { dtype, writable: None } => Some(*dtype),
+        _ => None,
+    };
+    let mut declared = Vec::new();
+    for dtype in params().filter_map(open) {
+        if !declared.contains(&dtype) {
+            if declared.is_empty() {
+                // Of such types, and of the user's definitions that are compatible with them.
+                text.push_str("#pragma GCC diagnostic ignored \"-Wpedantic\"\n");
+            }
+            // A prototype with such a union is compatible with a definition that has either pointer.
+            let ty = c_type(dtype);
+            let union = format!("union {{ {ty} *written; const {ty} *read; }}");
+            let _ = writeln!(text, "typedef {union} __attribute__((__transparent_union__)) {};", either(dtype));
+            declared.push(dtype);
+        }
+    }
+    for (at, entry) in unit.entries.iter().enumerate() {
+        call(&mut text, at, entry);
+    }
     for name in macros() {
         let _ = writeln!(text, "#pragma pop_macro(\"{name}\")");
     }
     text += &generated::constants(&unit.constants, Language::C);
     let _ = writeln!(text, "#include \"{source}\"");
     Ok(text)
+}
+
+/// The name of the function that calls the `at`-th entry.
+fn caller(at: usize) -> String {
+    if at == 0 { ENTRY.to_owned() } else { format!("{ENTRY}_{at}") }
+}
+
+/// The name of the type of a pointer that may be const or not.
+fn either(dtype: DType) -> String {
+    format!("__kbench_{dtype}")
+}
+
+/// The prototype of an entry and the function that calls it.
+fn call(text: &mut String, at: usize, entry: &Entry) {
+    let Entry { name, signature } = entry;
+    let of = |param: &Param| match param {
+        Param::Tensor { dtype, writable: None } => either(*dtype),
+        Param::Tensor { dtype, writable: Some(false) } => format!("const {} *", c_type(*dtype)),
+        Param::Tensor { dtype, writable: Some(true) } => format!("{} *", c_type(*dtype)),
+        Param::Scalar(dtype) => c_type(*dtype).to_owned(),
+        Param::TensorMap => unreachable!("refused before"),
+    };
+    let types: Vec<String> = signature.iter().map(of).collect();
+    let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
+    let caller = caller(at);
+    // Not inlined into the caller, so that what runs is the function whose size is reported.
+    let _ = writeln!(text, "__attribute__((__noinline__)) void {name}({prototype});");
+    if signature.iter().any(|param| matches!(param, Param::Tensor { writable: None, .. })) {
+        // gcc's analysis across functions takes a union for none of the pointers.
+        let _ = writeln!(text, "#if defined(__GNUC__) && !defined(__clang__)");
+        let _ = writeln!(text, "__attribute__((__noipa__)) void {name}({prototype});\n#endif");
+    }
+    let _ = writeln!(text, "__attribute__((__visibility__(\"default\"))) void {caller}(void **);");
+    let _ = writeln!(text, "void {caller}(void **__kbench_args)\n{{\n    (void)__kbench_args;");
+    let args: Vec<_> = (signature.iter().zip(&types).enumerate())
+        .map(|(i, (param, ty))| match *param {
+            Param::Scalar(_) => format!("*(const {ty} *)__kbench_args[{i}]"),
+            Param::Tensor { dtype, writable: None } => format!("({} *)__kbench_args[{i}]", c_type(dtype)),
+            Param::Tensor { .. } | Param::TensorMap => format!("({ty})__kbench_args[{i}]"),
+        })
+        .collect();
+    let _ = writeln!(text, "    {name}({});\n}}", args.join(", "));
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, CompileError> {

@@ -31,7 +31,7 @@ use std::time::Duration;
 use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::Resources;
+use super::Function;
 use super::error::CompileError;
 use super::files::Files;
 
@@ -48,8 +48,8 @@ pub(super) struct Record {
     pub(super) hash: String,
     /// See [`super::Artifact::identity`].
     pub(super) identity: String,
-    /// See [`super::Artifact::symbol`].
-    pub(super) symbol: String,
+    /// See [`super::Artifact::functions`].
+    pub(super) functions: Vec<Function>,
     /// See [`super::Artifact::command`].
     pub(super) command: Vec<String>,
     /// See [`super::Artifact::link`].
@@ -58,8 +58,6 @@ pub(super) struct Record {
     pub(super) source_hash: String,
     /// See [`super::Artifact::messages`].
     pub(super) messages: String,
-    /// See [`super::Artifact::resources`].
-    pub(super) resources: Resources,
     /// See [`super::Artifact::took`].
     #[serde(default)]
     pub(super) took: Duration,
@@ -225,17 +223,18 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::Resources;
 
     fn record(code: &[u8]) -> Record {
+        let resources = Resources { registers: Some(3), ..Resources::default() };
         Record {
             hash: fingerprint::of_bytes(code),
             identity: "i".into(),
-            symbol: "k".into(),
+            functions: vec![Function { entry: "k".into(), symbol: "k".into(), resources }],
             command: vec!["cc".into()],
             link: vec![],
             source_hash: "s".into(),
             messages: String::new(),
-            resources: Resources { registers: Some(3), ..Resources::default() },
             took: Duration::from_nanos(1_234_567_891),
         }
     }
@@ -266,7 +265,7 @@ mod tests {
 
         fn load(&self) -> Option<Vec<u8>> {
             let (record, path) = self.cache.load(&self.key, "so", &Files::default())?;
-            assert_eq!(record.resources.registers, Some(3));
+            assert_eq!(record.functions[0].resources.registers, Some(3));
             Some(fs::read(path).unwrap())
         }
     }

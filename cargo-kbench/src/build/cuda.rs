@@ -13,14 +13,14 @@ use super::cubin::{self, Kernel};
 use super::entry::{Unresolved, resolve};
 use super::error::CompileError;
 use super::files::Files;
-use super::generated::{self, ENTRY_ADDRESS};
+use super::generated::{self, entry_address};
 use super::inputs::Inputs;
 use super::occupancy::compute_capability;
 use super::process::{Invocation, version_line};
 use super::ptxas::Report;
 use super::search::{SearchPath, SearchPaths};
 use super::signature::{self, Mismatch};
-use super::{Built, NO_PANIC, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
+use super::{Built, Entry, Function, NO_PANIC, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -39,7 +39,7 @@ pub(super) struct Nvcc {
     hosts: Mutex<HashMap<PathBuf, Host>>,
     searches: SearchPaths,
     /// Sources and entries whose types cannot be asserted after the source.
-    unasserted: Mutex<HashSet<(PathBuf, String)>>,
+    unasserted: Mutex<HashSet<(PathBuf, Vec<String>)>>,
 }
 
 /// A host compiler.
@@ -139,11 +139,14 @@ impl Nvcc {
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
-        let mismatch = |found: Mismatch| CompileError::ParameterType {
-            entry: unit.entry.clone(),
-            index: found.index,
-            declared: unit.signature.get(found.index).map_or_else(String::new, |param| signature::declared(*param)),
-            found: found.found,
+        let mismatch = |(entry, found): (usize, Mismatch)| {
+            let Entry { name, signature } = &unit.entries[entry];
+            CompileError::ParameterType {
+                entry: name.clone(),
+                index: found.index,
+                declared: signature.get(found.index).map_or_else(String::new, |param| signature::declared(*param)),
+                found: found.found,
+            }
         };
         let asserting = if self.is_asserted(unit) { signature::asserting(unit) } else { None };
         if let Some(text) = &asserting {
@@ -159,14 +162,12 @@ impl Nvcc {
                 built => return built.map_err(refused),
             }
         }
-        let source = if unit.is_instance() || !unit.constants.is_empty() {
+        let is_instance = unit.entries.iter().any(Entry::is_instance);
+        let source = if is_instance || !unit.constants.is_empty() {
             let unsupported = || CompileError::Unsupported {
                 what: format!("the path `{}` cannot stand in an #include", unit.source.display()),
             };
-            let mut text = generated::cuda(unit).ok_or_else(unsupported)?;
-            if unit.is_instance() {
-                text += &generated::cuda_instance(&unit.entry);
-            }
+            let text = generated::cuda(unit).ok_or_else(unsupported)? + &generated::cuda_instances(&unit.entries);
             cache.store_shim(&text, "cu")?
         } else {
             unit.source.clone()
@@ -175,21 +176,21 @@ impl Nvcc {
         if asserting.is_some() {
             // In a namespace, or beside another function of this name: the assertions do not find it.
             let mut unasserted = self.unasserted.lock().expect(NO_PANIC);
-            unasserted.insert((unit.source.clone(), unit.entry.clone()));
+            unasserted.insert(asserted_as(unit));
         }
-        match signature::of_symbol(&built.symbol, &unit.signature) {
-            Some(found) => Err(mismatch(found)),
-            None => Ok(built),
-        }
+        let by_symbol =
+            unit.entries.iter().zip(&built.functions).enumerate().find_map(|(at, (entry, function))| {
+                Some((at, signature::of_symbol(&function.symbol, &entry.signature)?))
+            });
+        by_symbol.map_or(Ok(built), |found| Err(mismatch(found)))
     }
 
-    /// Whether the types of the entry's parameters are to be asserted: where nothing else names them.
+    /// Whether the types of the entries' parameters are to be asserted: where nothing else names them.
     fn is_asserted(&self, unit: &Unit) -> bool {
-        let key = (unit.source.clone(), unit.entry.clone());
-        !unit.signature.is_empty()
-            && !unit.is_instance()
+        unit.entries.iter().any(|entry| !entry.signature.is_empty())
+            && !unit.entries.iter().any(Entry::is_instance)
             && fs::read_to_string(&unit.source).is_ok_and(|text| text.contains("extern \"C\""))
-            && !self.unasserted.lock().expect(NO_PANIC).contains(&key)
+            && !self.unasserted.lock().expect(NO_PANIC).contains(&asserted_as(unit))
     }
 
     /// Compiles `source`, which is the unit's or includes it. Fails as nvcc does.
@@ -202,7 +203,7 @@ impl Nvcc {
         tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
         let arch = unit.arch.as_deref().ok_or_else(|| CompileError::Unsupported {
-            what: format!("`{}` needs an architecture to be compiled for, `arch = [\"sm_90a\"]`", unit.entry),
+            what: format!("`{}` needs an architecture to be compiled for, `arch = [\"sm_90a\"]`", unit.entries[0].name),
         })?;
         let [output, depfile] = ["kernel.cubin", "kernel.d"].map(|name| work.join(name));
         let mut compile = Invocation::new(&self.path, &unit.directory);
@@ -229,17 +230,23 @@ impl Nvcc {
             |error| CompileError::io("understand", &output)(io::Error::new(io::ErrorKind::InvalidData, error));
         check_architecture(arch, cubin::architecture(&code).map_err(understood)?)?;
         let kernels = cubin::kernels(&code).map_err(understood)?;
-        let kernel = if unit.is_instance() {
-            let symbol = cubin::pointed_to(&code, ENTRY_ADDRESS).map_err(understood)?;
-            let named = |kernel: &&Kernel| Some(&kernel.symbol) == symbol.as_ref();
-            let candidates = || kernels.iter().map(|kernel| kernel.symbol.clone()).collect();
-            let missing = || CompileError::EntryNotFound { entry: unit.entry.clone(), candidates: candidates() };
-            kernels.iter().find(named).ok_or_else(missing)?
-        } else {
-            find_entry(&kernels, &unit.entry)?
-        };
-        check_signature(unit, kernel)?;
         let report = Report::parse(&said);
+        let mut functions = Vec::new();
+        for (at, entry) in unit.entries.iter().enumerate() {
+            let kernel = if entry.is_instance() {
+                let symbol = cubin::pointed_to(&code, &entry_address(at)).map_err(understood)?;
+                let named = |kernel: &&Kernel| Some(&kernel.symbol) == symbol.as_ref();
+                let candidates = || kernels.iter().map(|kernel| kernel.symbol.clone()).collect();
+                let missing = || CompileError::EntryNotFound { entry: entry.name.clone(), candidates: candidates() };
+                kernels.iter().find(named).ok_or_else(missing)?
+            } else {
+                find_entry(&kernels, &entry.name)?
+            };
+            check_signature(entry, kernel)?;
+            let (entry, symbol) = (entry.name.clone(), kernel.symbol.clone());
+            functions.push(Function { entry, symbol, resources: resources(kernel, &report) });
+        }
+        let symbols: Vec<&str> = functions.iter().map(|function| function.symbol.as_str()).collect();
         let depfile_text = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
         dependencies.retain(|path| path == &unit.source || path != source);
@@ -247,17 +254,21 @@ impl Nvcc {
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
         Ok(Built {
-            identity: binary::cubin_identity(&code, &kernel.symbol).map_err(understood)?,
-            symbol: kernel.symbol.clone(),
+            identity: binary::cubin_identity(&code, &symbols).map_err(understood)?,
+            functions,
             command: compile.recorded(work),
             link: Vec::new(),
             messages: report.messages.join("\n"),
-            resources: resources(kernel, &report),
             dependencies,
             absent,
             code,
         })
     }
+}
+
+/// What assertions of the types of a unit depend on.
+fn asserted_as(unit: &Unit) -> (PathBuf, Vec<String>) {
+    (unit.source.clone(), unit.entries.iter().map(|entry| entry.name.clone()).collect())
 }
 
 /// The host compiler that nvcc will use: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, gcc.
@@ -316,15 +327,15 @@ fn check_architecture(asked: &str, found: Option<u32>) -> Result<(), CompileErro
     }
 }
 
-/// Compares the declared arguments with the kernel's parameters by number and size, which is what a cubin knows. A unit
+/// Compares the declared arguments with the kernel's parameters by number and size, which is what a cubin knows. An entry
 /// that declares none is not compared.
-fn check_signature(unit: &Unit, kernel: &Kernel) -> Result<(), CompileError> {
+fn check_signature(entry: &Entry, kernel: &Kernel) -> Result<(), CompileError> {
     let Some(found) = &kernel.parameters else { return Ok(()) };
-    let declared: Vec<u64> = unit.signature.iter().map(|param| param.bytes()).collect();
+    let declared: Vec<u64> = entry.signature.iter().map(|param| param.bytes()).collect();
     if declared.is_empty() || declared == *found {
         return Ok(());
     }
-    Err(CompileError::SignatureMismatch { entry: unit.entry.clone(), declared, found: found.clone() })
+    Err(CompileError::SignatureMismatch { entry: entry.name.clone(), declared, found: found.clone() })
 }
 
 fn resources(kernel: &Kernel, report: &Report) -> Resources {

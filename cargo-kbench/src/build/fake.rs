@@ -22,7 +22,7 @@ use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::error::CompileError;
-use super::{Built, Resources, Unit};
+use super::{Built, Entry, Function, Resources, Unit};
 use crate::expr::{Expr, Value};
 
 #[derive(Debug, Deserialize)]
@@ -116,14 +116,14 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         .and_then(serde_json::from_value)
         .map_err(|error| wrong(format!("resources: {error}")))?;
     let code = serde_json::to_string(&code).expect("finite numbers and text");
+    let function = |entry: &Entry| Function { entry: entry.name.clone(), symbol: entry.name.clone(), resources };
     Ok(Built {
         identity: fingerprint::of("fake", &(&code, resources)),
         code: code.into_bytes(),
-        symbol: unit.entry.clone(),
+        functions: unit.entries.iter().map(function).collect(),
         command,
         link: Vec::new(),
         messages: String::new(),
-        resources,
         dependencies: vec![unit.source.clone()],
         absent: Some(BTreeSet::new()),
     })
@@ -162,12 +162,11 @@ mod tests {
         build(&Unit {
             backend: Backend::Fake,
             source,
-            entry: "k".into(),
+            entries: vec![Entry { name: "k".into(), signature: vec![] }],
             flags: vec![],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             constants: vec![],
             arch: None,
-            signature: vec![],
             directory: folder.path().to_owned(),
         })
     }
@@ -188,7 +187,7 @@ mod tests {
     fn a_model_is_evaluated() {
         let good = built(MODEL, &[("TILE", "64"), ("A", "1"), ("DEAD", "x")]).unwrap();
         assert_eq!(good.code, br#"{"time_ns":1640.0,"noise":0.5,"fault":null}"#);
-        assert_eq!(good.resources.registers, Some(32));
+        assert_eq!(good.functions[0].resources.registers, Some(32));
         let hangs = built(MODEL, &[("TILE", "64"), ("A", "3")]).unwrap();
         assert_eq!(hangs.code, br#"{"time_ns":1640.0,"noise":0.5,"fault":"hang"}"#);
         let same = built(MODEL, &[("TILE", "64"), ("A", "1"), ("DEAD", "y")]).unwrap();

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Constant, Unit};
+use super::{Constant, Entry, Unit};
 
-/// The variable that holds the address of an entry which is an instance of a template: the linker's tables name its symbol.
-pub(super) const ENTRY_ADDRESS: &str = "kbench_entry_address";
+/// The variable that holds the address of the `at`-th entry if that is an instance of a template: the linker's tables name its symbol.
+pub(super) fn entry_address(at: usize) -> String {
+    format!("kbench_entry_address_{at}")
+}
+
 /// The name of the file that compilers say an entry stands in.
 pub(super) const ENTRY_FILE: &str = "entry";
 
@@ -43,9 +46,13 @@ pub(super) fn cuda(unit: &Unit) -> Option<String> {
     Some(text)
 }
 
-/// After the source: an instance of a template by its address.
-pub(super) fn cuda_instance(entry: &str) -> String {
-    format!(
-        "#line 1 \"{ENTRY_FILE}\"\nextern \"C\" {{ __device__ const void *{ENTRY_ADDRESS} = (const void *)&{entry}; }}\n"
-    )
+/// After the source: instances of templates by their addresses.
+pub(super) fn cuda_instances(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.is_instance()) {
+        let (name, address) = (&entry.name, entry_address(at));
+        let _ = writeln!(text, "#line 1 \"{ENTRY_FILE}\"");
+        let _ = writeln!(text, "extern \"C\" {{ __device__ const void *{address} = (const void *)&{name}; }}");
+    }
+    text
 }

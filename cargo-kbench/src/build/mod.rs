@@ -20,7 +20,7 @@ use files::{Files, Since};
 use inputs::Inputs;
 use locks::Locks;
 
-pub use artifact::{Artifact, Constant, Param, Resources, Unit};
+pub use artifact::{Artifact, Constant, Entry, Function, Param, Resources, Unit};
 pub use error::CompileError;
 
 mod artifact;
@@ -78,11 +78,10 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 struct Built {
     code: Vec<u8>,
     identity: String,
-    symbol: String,
+    functions: Vec<Function>,
     command: Vec<String>,
     link: Vec<String>,
     messages: String,
-    resources: Resources,
     /// Every file that was read, the source among them.
     dependencies: Vec<PathBuf>,
     /// Files that would have been read if they had been there; `None` where that cannot be told, and the outcome is not kept.
@@ -192,18 +191,17 @@ impl Compiler {
             *self.busy.lock().expect(NO_PANIC) += began.elapsed();
             built?
         };
-        let Record { hash, identity, symbol, command, link, source_hash, messages, resources, took } = record;
+        let Record { hash, identity, functions, command, link, source_hash, messages, took } = record;
         Ok(Artifact {
             code,
             hash,
             identity,
-            symbol,
+            functions,
             command,
             link,
             compiler,
             source_hash,
             messages,
-            resources,
             cached: is_cached,
             took,
         })
@@ -256,12 +254,11 @@ impl Compiler {
         let record = Record {
             hash: fingerprint::of_bytes(&built.code),
             identity: built.identity,
-            symbol: built.symbol,
+            functions: built.functions,
             command: built.command,
             link: built.link,
             source_hash: source_hash(&unit.directory, &unit.source, &files),
             messages: built.messages,
-            resources: built.resources,
             took: began.elapsed(),
         };
         let code = self.cache.store_code(&built.code, &record.hash, extension)?;

@@ -12,8 +12,10 @@ use super::error::CompileError;
 pub struct Profiled<'a> {
     /// Full names of metrics.
     pub metrics: &'a [String],
-    /// The kernel's symbol in the machine code.
-    pub symbol: &'a str,
+    /// The symbols of the functions in the machine code, each once.
+    pub symbols: &'a [&'a str],
+    /// How many launches of these there are.
+    pub launches: usize,
     /// Cold: caches are flushed before each of the replays that several metrics take.
     pub cache: CacheMode,
     /// Where the tool writes to: a file, or `stderr`.
@@ -41,9 +43,13 @@ pub fn command(ncu: &Path, profiled: &Profiled<'_>) -> Vec<String> {
     let mut words = vec![ncu.display().to_string()];
     words.extend(["--target-processes", "all", "--clock-control", "none", "--cache-control", cache].map(str::to_owned));
     words.extend(["--csv", "--page", "raw", "--print-units", "base"].map(str::to_owned));
-    // By its symbol: what the driver launches for itself has others. The worker launches it once.
-    words.extend(["--kernel-name-base", "mangled", "--kernel-name", profiled.symbol].map(str::to_owned));
-    words.extend(["--launch-count", "1", "--log-file", profiled.log].map(str::to_owned));
+    // By symbol: what the driver launches for itself has others. The worker makes each launch once.
+    let name = match profiled.symbols {
+        [one] => (*one).to_owned(),
+        several => format!("regex:^({})$", several.join("|")),
+    };
+    words.extend(["--kernel-name-base", "mangled", "--kernel-name", &name].map(str::to_owned));
+    words.extend(["--launch-count", &profiled.launches.to_string(), "--log-file", profiled.log].map(str::to_owned));
     words.extend(["--metrics".to_owned(), profiled.metrics.join(",")]);
     words
 }
@@ -55,7 +61,8 @@ mod tests {
     #[test]
     fn ncu_is_asked_for_one_launch_of_one_kernel() {
         let metrics = ["dram__throughput.avg".to_owned(), "launch__grid_size".to_owned()];
-        let profiled = Profiled { metrics: &metrics, symbol: "_Z1kPf", cache: CacheMode::Cold, log: "/tmp/log" };
+        let (symbols, launches) = (&["_Z1kPf"][..], 1);
+        let profiled = Profiled { metrics: &metrics, symbols, launches, cache: CacheMode::Cold, log: "/tmp/log" };
         insta::assert_snapshot!(
             command(Path::new("/cuda/ncu"), &profiled).join(" "),
             @"/cuda/ncu --target-processes all --clock-control none --cache-control all --csv --page raw --print-units base --kernel-name-base mangled --kernel-name _Z1kPf --launch-count 1 --log-file /tmp/log --metrics dram__throughput.avg,launch__grid_size"

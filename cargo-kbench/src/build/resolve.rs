@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{self, Case, Geometry, Launch, Number, TensorSpec};
+use kbench_runtime::protocol::{self, Case, Geometry, Number, Sequence, TensorSpec};
 
-use crate::build::{Artifact, Constant, Param};
-use crate::config::{Arg, Backend, Implementation, Kernel, Shape};
+use crate::build::{Artifact, Constant, Entry, Param};
+use crate::config::{Arg, Backend, Implementation, Kernel, Launch, Shape};
 use crate::expr::{EvalError, Expr, Template, Value};
 use crate::space::{Reach, Toggle, Variant, macro_text};
 
@@ -88,9 +88,9 @@ impl Point<'_> {
         }
     }
 
-    /// The function of this variant.
-    pub fn entry(&self, implementation: &Implementation) -> Result<String, ResolveError> {
-        self.fill("entry", &implementation.entry)
+    /// The function of a launch with this variant.
+    fn entry(&self, launch: &Launch) -> Result<String, ResolveError> {
+        self.fill("entry", &launch.entry)
     }
 
     /// The compiler flags of this variant.
@@ -108,11 +108,11 @@ impl Point<'_> {
         Ok(flags)
     }
 
-    /// The constants of a build: those of the table, and toggles among the template arguments of the entry, since a template
+    /// The constants of a build: those of the table, and toggles among the template arguments of the entries, since a template
     /// parameter may have the name of a constant and not that of a macro.
     pub fn constants(&self, implementation: &Implementation) -> Vec<Constant> {
         let space = &self.kernel.space;
-        let arguments = implementation.entry.template_arguments();
+        let arguments = template_arguments(implementation);
         let mut toggles: Vec<_> = space.reaching(self.variant, Reach::Macro).collect();
         toggles.retain(|(toggle, value)| arguments.contains(&&*toggle.name) && !matches!(value, Value::Str(_)));
         let constants = space.reaching(self.variant, Reach::Constant).chain(toggles);
@@ -121,7 +121,7 @@ impl Point<'_> {
 
     /// The macros of a build, toggles first.
     pub fn macros(&self, implementation: &Implementation) -> Result<Vec<(String, String)>, ResolveError> {
-        let arguments = implementation.entry.template_arguments();
+        let arguments = template_arguments(implementation);
         let toggles = self.kernel.space.reaching(self.variant, Reach::Macro);
         let toggles = toggles.filter(|(toggle, _)| !arguments.contains(&&*toggle.name));
         let mut macros: Vec<_> = toggles.map(|(toggle, value)| (toggle.name.clone(), macro_text(value))).collect();
@@ -138,31 +138,86 @@ impl Point<'_> {
         Ok(macros)
     }
 
-    /// Grid, block and shared memory.
-    pub fn geometry(&self, implementation: &Implementation) -> Result<Geometry, ResolveError> {
-        let cluster = &implementation.cluster;
+    /// The launches that are made here, in order; at least one.
+    pub fn launches<'i>(&self, implementation: &'i Implementation) -> Result<Vec<&'i Launch>, ResolveError> {
+        let mut launches = Vec::new();
+        for launch in &implementation.launches {
+            let is_made = match &launch.when {
+                Some(when) => {
+                    let value = self.eval("when", when)?;
+                    value.truth().ok_or_else(|| resolve_error("when", when, "it is neither true nor false"))?
+                }
+                None => true,
+            };
+            if is_made {
+                launches.push(launch);
+            }
+        }
+        match (&launches[..], &implementation.launches[..]) {
+            ([], [Launch { when: Some(when), .. }, ..]) => Err(resolve_error("when", when, "no launch is made")),
+            _ => Ok(launches),
+        }
+    }
+
+    /// Grid, block and shared memory of a launch.
+    pub fn geometry(&self, launch: &Launch) -> Result<Geometry, ResolveError> {
+        let cluster = &launch.cluster;
         Ok(Geometry {
-            grid: self.three("grid", &implementation.grid)?,
-            block: self.three("block", &implementation.block)?,
+            grid: self.three("grid", &launch.grid)?,
+            block: self.three("block", &launch.block)?,
             cluster: if cluster.is_empty() { None } else { Some(self.three("cluster", cluster)?) },
-            dynamic_shared: match &implementation.dynamic_shared {
+            dynamic_shared: match &launch.dynamic_shared {
                 Some(expr) => self.unsigned32("dynamic_shared", expr, 0)?,
                 None => 0,
             },
-            cooperative: implementation.cooperative,
+            cooperative: launch.cooperative,
         })
     }
 
-    /// The launch of a compiled implementation.
-    pub fn launch(&self, implementation: &Implementation, artifact: &Artifact) -> Result<Launch, ResolveError> {
-        let args = implementation.args.iter().map(|arg| self.arg(arg)).collect::<Result<_, _>>()?;
-        Ok(Launch {
-            device: device_kind(implementation.backend),
-            blob: artifact.hash.clone(),
-            entry: artifact.symbol.clone(),
-            args,
-            geometry: self.geometry(implementation)?,
-        })
+    /// The function and the geometry of each launch that is made here.
+    pub fn geometries(&self, implementation: &Implementation) -> Result<Vec<(String, Geometry)>, ResolveError> {
+        let launches = self.launches(implementation)?;
+        launches.into_iter().map(|launch| Ok((self.entry(launch)?, self.geometry(launch)?))).collect()
+    }
+
+    /// The functions that are launched here, each once, in the order of their first launch.
+    pub fn entry_names(&self, implementation: &Implementation) -> Result<Vec<String>, ResolveError> {
+        let entries = self.entries(implementation, None)?;
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// The launches of a compiled implementation.
+    pub fn sequence(&self, implementation: &Implementation, artifact: &Artifact) -> Result<Sequence, ResolveError> {
+        let resolved = |launch: &Launch| {
+            Ok(protocol::Launch {
+                entry: artifact.function(&self.entry(launch)?).symbol.clone(),
+                args: launch.args.iter().map(|arg| self.arg(arg)).collect::<Result<_, _>>()?,
+                geometry: self.geometry(launch)?,
+                zero: launch.zero.clone(),
+            })
+        };
+        let launches = self.launches(implementation)?.into_iter().map(resolved).collect::<Result<_, _>>()?;
+        Ok(Sequence { device: device_kind(implementation.backend), blob: artifact.hash.clone(), launches })
+    }
+
+    /// The functions that are launched here, each once, with what the compiler is to check their definitions against. A reference gets
+    /// every floating-point tensor as `precision`.
+    pub fn entries(
+        &self,
+        implementation: &Implementation,
+        precision: Option<DType>,
+    ) -> Result<Vec<Entry>, ResolveError> {
+        // One launch writes what it is told to write; of several, some read what others wrote.
+        let is_alone = implementation.launches.len() == 1;
+        let mut entries: Vec<Entry> = Vec::new();
+        for launch in self.launches(implementation)? {
+            let (name, signature) = (self.entry(launch)?, signature(self.kernel, launch, precision, is_alone));
+            match entries.iter_mut().find(|entry| entry.name == name) {
+                Some(entry) => read_only_in_either(&mut entry.signature, &signature),
+                None => entries.push(Entry { name, signature }),
+            }
+        }
+        Ok(entries)
     }
 
     fn arg(&self, arg: &Arg) -> Result<protocol::Arg, ResolveError> {
@@ -233,7 +288,7 @@ impl Point<'_> {
         artifact: &Artifact,
         files: &HashMap<PathBuf, String>,
     ) -> Result<Case, ResolveError> {
-        Ok(Case { tensors: self.tensors(files)?, launch: self.launch(implementation, artifact)? })
+        Ok(Case { tensors: self.tensors(files)?, sequence: self.sequence(implementation, artifact)? })
     }
 
     /// What one launch does: floating-point operations and bytes, where the table says.
@@ -290,17 +345,32 @@ pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
     }
 }
 
-/// What the C compiler is to check the definition against. A reference gets every floating-point tensor as `precision`.
-pub fn signature(kernel: &Kernel, implementation: &Implementation, precision: Option<DType>) -> Vec<Param> {
-    let parameters = implementation.args.iter().filter_map(|arg| match arg {
+/// The types of a launch's arguments. `writes`: whether it writes every tensor that is no input.
+fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes: bool) -> Vec<Param> {
+    let parameters = launch.args.iter().filter_map(|arg| match arg {
         Arg::Tensor(tensor) => {
             let tensor = &kernel.tensors[*tensor];
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
-            Some(Param::Tensor { dtype, writable: tensor.role != protocol::Role::In })
+            let is_input = tensor.role == protocol::Role::In;
+            Some(Param::Tensor { dtype, writable: if is_input { Some(false) } else { writes.then_some(true) } })
         }
         Arg::Scalar { dtype, .. } => Some(Param::Scalar(*dtype)),
         Arg::TensorMap { .. } => Some(Param::TensorMap),
         Arg::Symbol { .. } => None,
     });
     parameters.collect()
+}
+
+/// The names of the template arguments of all entries.
+fn template_arguments(implementation: &Implementation) -> Vec<&str> {
+    implementation.launches.iter().flat_map(|launch| launch.entry.template_arguments()).collect()
+}
+
+/// A function that one launch gives an input must not write to it in any other launch.
+fn read_only_in_either(signature: &mut [Param], other: &[Param]) {
+    for (param, other) in signature.iter_mut().zip(other) {
+        if let (Param::Tensor { writable, .. }, Param::Tensor { writable: Some(false), .. }) = (param, other) {
+            *writable = Some(false);
+        }
+    }
 }

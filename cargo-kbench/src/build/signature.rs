@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use cpp_demangle::{DemangleOptions, Symbol};
 use kbench_runtime::dtype::DType;
 
-use super::{Param, Unit, generated};
+use super::{Entry, Param, Unit, generated};
 
 /// Arithmetic types, as C++ demanglers spell them.
 const ARITHMETIC: [&str; 15] = [
@@ -64,14 +64,14 @@ fn holds(name: &str, dtype: DType) -> bool {
 /// What the table declares, for messages.
 pub(super) fn declared(param: Param) -> String {
     match param {
-        Param::Tensor { dtype, writable: true } => format!("a tensor of {dtype} that is written"),
-        Param::Tensor { dtype, writable: false } => format!("a tensor of {dtype}"),
+        Param::Tensor { dtype, writable: Some(true) } => format!("a tensor of {dtype} that is written"),
+        Param::Tensor { dtype, .. } => format!("a tensor of {dtype}"),
         Param::Scalar(dtype) => format!("a scalar of {dtype}"),
         Param::TensorMap => "a tensor map".to_owned(),
     }
 }
 
-/// The source, followed by an assertion for each type that a parameter may not have. Only for an entry that the global namespace has.
+/// The source, followed by an assertion for each type that a parameter may not have. Only for entries that the global namespace has.
 pub(super) fn asserting(unit: &Unit) -> Option<String> {
     let mut text = generated::cuda(unit)?;
     // Whatever macros of the source and toggles are called.
@@ -79,19 +79,29 @@ pub(super) fn asserting(unit: &Unit) -> Option<String> {
         let _ = writeln!(text, "#undef {word}");
     }
     text += TYPES;
+    for (at, entry) in unit.entries.iter().enumerate() {
+        assert_types(&mut text, at, entry);
+    }
+    Some(text)
+}
+
+/// The assertions of one entry of a unit.
+fn assert_types(text: &mut String, at: usize, entry: &Entry) {
     let mut assert = |index: usize, kind: &str, ty: &str, found: &str| {
-        let parameter = format!("kbench_types::parameter<{index}, decltype({})>::type", unit.entry);
-        let _ =
-            writeln!(text, "static_assert(!kbench_types::{kind}<{parameter}, {ty}>::is, \"{MARK}{index} {found}\");");
+        let parameter = format!("kbench_types::parameter<{index}, decltype({})>::type", entry.name);
+        let _ = writeln!(
+            text,
+            "static_assert(!kbench_types::{kind}<{parameter}, {ty}>::is, \"{MARK}{at} {index} {found}\");"
+        );
     };
-    for (index, param) in unit.signature.iter().enumerate() {
+    for (index, param) in entry.signature.iter().enumerate() {
         for name in ARITHMETIC {
             match *param {
                 Param::Tensor { dtype, writable } => {
                     assert(index, "same", name, name);
                     if !holds(name, dtype) {
                         assert(index, "points_to", name, &format!("{name} *"));
-                    } else if writable {
+                    } else if writable == Some(true) {
                         assert(index, "points_to_const", name, &format!("const {name} *"));
                     }
                 }
@@ -105,7 +115,6 @@ pub(super) fn asserting(unit: &Unit) -> Option<String> {
             }
         }
     }
-    Some(text)
 }
 
 /// Every other word of what stands after the source.
@@ -152,13 +161,14 @@ template <int I_, class P_, class... Ps_> struct parameter<I_, void(P_, Ps_...)>
 }
 ";
 
-/// What an assertion found, in the compiler's words.
-pub(super) fn asserted(stderr: &str) -> Option<Mismatch> {
+/// What an assertion found, in the compiler's words, and of which entry of the unit.
+pub(super) fn asserted(stderr: &str) -> Option<(usize, Mismatch)> {
     // Compilers repeat the line below the error.
     let line = stderr.lines().find(|line| line.contains("error") && line.contains(MARK))?;
     let (_, rest) = line.split_once(MARK)?;
-    let (index, found) = rest.split_once('"')?.0.split_once(' ')?;
-    Some(Mismatch { index: index.parse().ok()?, found: found.to_owned() })
+    let (entry, rest) = rest.split_once('"')?.0.split_once(' ')?;
+    let (index, found) = rest.split_once(' ')?;
+    Some((entry.parse().ok()?, Mismatch { index: index.parse().ok()?, found: found.to_owned() }))
 }
 
 /// The first parameter that is not as declared, by the kernel's symbol; `None` also where the symbol names no types.
@@ -173,7 +183,9 @@ pub(super) fn of_symbol(symbol: &str, signature: &[Param]) -> Option<Mismatch> {
         let wrong = match *param {
             Param::Tensor { dtype, writable } => match element {
                 None => ARITHMETIC.contains(&value),
-                Some(element) if ARITHMETIC.contains(&element) => !holds(element, dtype) || writable && is_const,
+                Some(element) if ARITHMETIC.contains(&element) => {
+                    !holds(element, dtype) || writable == Some(true) && is_const
+                }
                 Some(_) => false,
             },
             Param::Scalar(dtype) => match element {
@@ -219,8 +231,8 @@ fn parameters(readable: &str) -> Option<Vec<&str>> {
 mod tests {
     use super::*;
 
-    const IN: Param = Param::Tensor { dtype: DType::F32, writable: false };
-    const OUT: Param = Param::Tensor { dtype: DType::F32, writable: true };
+    const IN: Param = Param::Tensor { dtype: DType::F32, writable: Some(false) };
+    const OUT: Param = Param::Tensor { dtype: DType::F32, writable: Some(true) };
     const N: Param = Param::Scalar(DType::I32);
 
     fn found(symbol: &str, signature: &[Param]) -> Option<(usize, String)> {
@@ -241,7 +253,7 @@ mod tests {
         for symbol in ["_Z1kPK6float4P6__halfi", "_Z1kPvS_i", "_Z1k4ViewS_i"] {
             assert_eq!(found(symbol, &[IN, OUT, N]), None, "{symbol}");
         }
-        let half = Param::Tensor { dtype: DType::F16, writable: true };
+        let half = Param::Tensor { dtype: DType::F16, writable: Some(true) };
         assert_eq!(found("_Z1kPt", &[half]), None, "as bits");
         assert_eq!(found("_Z1kPf", &[half]), Some((0, "float*".into())));
         assert_eq!(found("_ZN2ns4sdpaILi64EEEvPd", &[OUT]), Some((0, "double*".into())), "of a template");
@@ -267,9 +279,10 @@ mod tests {
 
     #[test]
     fn an_assertion_is_read_back() {
-        let stderr = "/c/1.cu(40): error: static assertion failed with \"kbench: 1 double *\"\n";
-        assert_eq!(asserted(stderr), Some(Mismatch { index: 1, found: "double *".into() }));
-        let stderr = "/c/1.cu(40): error: identifier \"k\" is undefined\n  static_assert(k, \"kbench: 1 double *\");\n";
+        let stderr = "/c/1.cu(40): error: static assertion failed with \"kbench: 2 1 double *\"\n";
+        assert_eq!(asserted(stderr), Some((2, Mismatch { index: 1, found: "double *".into() })));
+        let stderr =
+            "/c/1.cu(40): error: identifier \"k\" is undefined\n  static_assert(k, \"kbench: 0 1 double *\");\n";
         assert_eq!(asserted(stderr), None, "another error in the line");
     }
 }

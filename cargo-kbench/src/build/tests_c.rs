@@ -16,6 +16,15 @@ struct Package {
     folder: tempfile::TempDir,
 }
 
+/// That of the kernel in [`SOURCE`].
+fn signature() -> Vec<Param> {
+    vec![
+        Param::Tensor { dtype: DType::F32, writable: Some(false) },
+        Param::Tensor { dtype: DType::F32, writable: Some(true) },
+        Param::Scalar(DType::I32),
+    ]
+}
+
 const SOURCE: &str = "\
 #include \"scale.h\"
 #ifndef N
@@ -53,16 +62,11 @@ impl Package {
         Unit {
             backend: Backend::C,
             source: self.path().join("src/k.c"),
-            entry: "kernel".into(),
             flags: vec![],
             macros: vec![],
             constants: vec![],
             arch: None,
-            signature: vec![
-                Param::Tensor { dtype: DType::F32, writable: false },
-                Param::Tensor { dtype: DType::F32, writable: true },
-                Param::Scalar(DType::I32),
-            ],
+            entries: vec![Entry::new("kernel", signature())],
             directory: self.path().to_owned(),
         }
     }
@@ -99,7 +103,7 @@ impl Package {
 fn an_artifact_says_how_it_was_made_and_runs() {
     let package = Package::new();
     let artifact = package.compile(&package.with(&[("N", "7"), ("DEAD", "1")]));
-    assert_eq!(artifact.symbol, "kbench_entry");
+    assert_eq!(artifact.functions[0].symbol, "kbench_entry");
     assert_eq!(artifact.hash, fingerprint::of_bytes(&fs::read(&artifact.code).unwrap()));
     assert!(!artifact.cached);
     for word in ["-O3", "-fPIC", "-DN=7", "-DDEAD=1", "-c", "kernel.o"] {
@@ -107,9 +111,9 @@ fn an_artifact_says_how_it_was_made_and_runs() {
     }
     assert!(artifact.link.contains(&"-shared".to_owned()));
     assert!(!artifact.compiler.is_empty());
-    assert!(artifact.resources.code_bytes.unwrap() > 8);
-    assert!(artifact.resources.stack.is_some());
-    assert_eq!(artifact.resources.registers, None);
+    assert!(artifact.resources().code_bytes.unwrap() > 8);
+    assert!(artifact.resources().stack.is_some());
+    assert_eq!(artifact.resources().registers, None);
     let tmp = package.path().join("target/kbench/cache/tmp");
     assert_eq!(fs::read_dir(tmp).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 0);
 
@@ -199,7 +203,7 @@ fn only_what_changed_is_compiled_again() {
 
     for changed in [
         Unit { flags: vec!["-O1".into()], ..package.unit() },
-        Unit { signature: vec![package.unit().signature[0]; 3], ..package.unit() },
+        Unit { entries: vec![Entry::new("kernel", vec![signature()[0]; 3])], ..package.unit() },
         package.with(&[("N", "2")]),
     ] {
         if let Ok(artifact) = package.compiler().compile(&changed) {
@@ -224,14 +228,14 @@ fn damaged_code_is_compiled_again() {
 fn the_compiler_checks_the_declared_arguments() {
     let package = Package::new();
     let mut unit = package.unit();
-    unit.signature[2] = Param::Scalar(DType::I64);
+    unit.entries[0].signature[2] = Param::Scalar(DType::I64);
     let CompileError::Failed { stderr, .. } = package.fail(&unit) else { panic!() };
     let line = package.path().join("src/k.c:6:6: error: conflicting types for");
     assert!(stderr.contains(&line.display().to_string()), "{stderr}");
-    unit.signature.pop();
+    unit.entries[0].signature.pop();
     assert!(matches!(package.fail(&unit), CompileError::Failed { .. }));
     let mut unit = package.unit();
-    unit.signature[0] = Param::Tensor { dtype: DType::F32, writable: true };
+    unit.entries[0].signature[0] = Param::Tensor { dtype: DType::F32, writable: Some(true) };
     assert!(matches!(package.fail(&unit), CompileError::Failed { .. }), "a const pointer declared writable");
 }
 
@@ -244,10 +248,14 @@ fn a_kernels_own_functions_win_over_the_c_librarys() {
             "void {entry}(const float *in, float *out, int n) {{ for (int i = 0; i < n; i++) out[i] = in[i] + 1; }}\n"
         );
         package.write("src/k.c", &source);
-        let artifact = package.compile(&Unit { entry: entry.into(), flags: vec!["-O2".into()], ..package.unit() });
+        let artifact = package.compile(&Unit {
+            entries: vec![Entry::new(entry, signature())],
+            flags: vec!["-O2".into()],
+            ..package.unit()
+        });
         assert_eq!(call(&artifact.code), [2.0, 3.0, 4.0], "{entry}");
         assert!(!artifact.messages.contains("built-in"), "{}", artifact.messages);
-        assert!(artifact.resources.code_bytes.is_some());
+        assert!(artifact.resources().code_bytes.is_some());
     }
     package.write(
         "src/k.c",
@@ -267,7 +275,7 @@ fn a_helper_without_static_is_inlined_as_in_a_program() {
     };
     let code_bytes = |kind: &str| {
         package.write("src/k.c", &source(kind));
-        package.compile(&package.unit()).resources.code_bytes.unwrap()
+        package.compile(&package.unit()).resources().code_bytes.unwrap()
     };
     assert_eq!(code_bytes(""), code_bytes("static"));
 }
@@ -305,7 +313,7 @@ fn toggles_never_meet_the_names_of_the_shim() {
 #[test]
 fn a_missing_function_is_told_from_a_missing_library() {
     let package = Package::new();
-    let unit = Unit { entry: "kernle".into(), ..package.unit() };
+    let unit = Unit { entries: vec![Entry::new("kernle", signature())], ..package.unit() };
     let CompileError::EntryNotFound { entry, candidates } = package.fail(&unit) else { panic!() };
     assert_eq!((entry.as_str(), candidates), ("kernle", vec!["kernel".to_owned()]));
     package.write("src/k.c", "void no(void);\nvoid kernel(const float *in, float *out, int n) { no(); }\n");
@@ -335,7 +343,7 @@ fn a_stack_array_shows() {
         "void kernel(const float *in, float *out, int n) { volatile float t[1000]; for (int i = 0; i < n; i++) t[i] = in[i]; \
          out[0] = t[n]; }\n",
     );
-    let stack = package.compile(&package.unit()).resources.stack;
+    let stack = package.compile(&package.unit()).resources().stack;
     assert!(stack.is_none_or(|bytes| (3800..6000).contains(&bytes)), "{stack:?}");
 }
 

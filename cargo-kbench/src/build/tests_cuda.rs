@@ -66,12 +66,11 @@ impl Package {
         Unit {
             backend: Backend::Cuda,
             source: self.folder.path().join("src/k.cu"),
-            entry: entry.into(),
+            entries: vec![Entry::new(entry, vec![])],
             flags: vec!["-std=c++17".into(), "-Iinclude".into()],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             constants: vec![],
             arch: Some("sm_90a".into()),
-            signature: vec![],
             directory: self.folder.path().to_owned(),
         }
     }
@@ -112,9 +111,9 @@ fn parameters_have_the_types_that_the_table_declares() {
     let tensor = |writable| Param::Tensor { dtype: DType::F32, writable };
     let build = |entry: &str, ty: &str| {
         let unit = package.unit(entry, &[("TYPE", ty), ("struct", "struct"), ("n", "n"), ("points_to", "1")]);
-        let signature = vec![tensor(false), tensor(true), Param::Scalar(DType::I32)];
+        let signature = vec![tensor(Some(false)), tensor(Some(true)), Param::Scalar(DType::I32)];
         let source = package.folder.path().join("src/types.cu");
-        match package.compiler.compile(&Unit { source, signature, ..unit }) {
+        match package.compiler.compile(&Unit { source, entries: vec![Entry::new(entry, signature)], ..unit }) {
             Ok(_) => "right".to_owned(),
             Err(CompileError::ParameterType { index, found, declared, .. }) => format!("{index} {found}, {declared}"),
             Err(error) => panic!("{entry}: {error}"),
@@ -133,23 +132,23 @@ fn parameters_have_the_types_that_the_table_declares() {
 fn resources_of_several_kernels() {
     let Some(package) = Package::new() else { return };
     let plain = package.compile(&package.unit("plain", &[("TILE", "3")]));
-    assert_eq!(plain.symbol, "plain");
+    assert_eq!(plain.functions[0].symbol, "plain");
     assert!(plain.compiler.contains("release"), "{}", plain.compiler);
     for word in ["-cubin", "-arch=sm_90a", "-DTILE=3", "-std=c++17", "kernel.cubin"] {
         assert!(plain.command.iter().any(|arg| arg == word), "{word}: {:?}", plain.command);
     }
     let Resources { registers, static_shared, spill_stores, stack, code_bytes, barriers, max_threads, .. } =
-        plain.resources;
+        plain.resources();
     assert!((4..=40).contains(&registers.unwrap()));
     assert_eq!(
         (static_shared, spill_stores, stack, barriers, max_threads),
         (Some(4096), Some(0), Some(0), Some(1), None)
     );
     assert!(code_bytes.unwrap() >= 128);
-    let spills = package.compile(&package.unit("spills", &[])).resources;
+    let spills = package.compile(&package.unit("spills", &[])).resources();
     assert!(spills.spill_stores.unwrap() > 0 && spills.spill_loads.unwrap() > 0);
     assert_eq!((spills.registers, spills.max_threads), (Some(32), Some(1024)));
-    let sdpa = package.compile(&package.unit("ns::sdpa<64>", &[])).resources;
+    let sdpa = package.compile(&package.unit("ns::sdpa<64>", &[])).resources();
     assert_eq!(sdpa.max_threads, Some(128));
 
     let demand = Demand { threads: 1024, registers: 32, shared_bytes: 0, barriers: 1 };
@@ -182,7 +181,7 @@ fn what_the_cubin_says_ptxas_says_too() {
 #[test]
 fn names_resolve_to_kernels() {
     let Some(package) = Package::new() else { return };
-    let symbol = |entry: &str| package.compile(&package.unit(entry, &[])).symbol;
+    let symbol = |entry: &str| package.compile(&package.unit(entry, &[])).functions.remove(0).symbol;
     assert_eq!(symbol("other"), "_ZN2ns5otherEPf");
     assert_eq!(symbol("ns::sdpa<128>"), "_ZN2ns4sdpaILi128EEEvPf");
     assert!(symbol("hidden").contains("6hidden"));
@@ -206,9 +205,10 @@ fn dead_and_live_toggles() {
 #[test]
 fn declared_arguments_are_compared_with_the_kernel() {
     let Some(package) = Package::new() else { return };
-    let tensor = Param::Tensor { dtype: DType::F32, writable: false };
-    let declared =
-        |entry: &str, signature: Vec<Param>| package.compiler.compile(&Unit { signature, ..package.unit(entry, &[]) });
+    let tensor = Param::Tensor { dtype: DType::F32, writable: Some(false) };
+    let declared = |entry: &str, signature: Vec<Param>| {
+        package.compiler.compile(&Unit { entries: vec![Entry::new(entry, signature)], ..package.unit(entry, &[]) })
+    };
     assert!(declared("plain", vec![tensor, tensor, Param::Scalar(DType::I32)]).is_ok());
     assert!(declared("mapped", vec![Param::TensorMap, tensor]).is_ok());
     let error = declared("plain", vec![tensor, tensor, Param::Scalar(DType::F64)]).unwrap_err();
@@ -316,18 +316,24 @@ fn constants_and_instances_of_templates() {
     // Defaults, aliases, arithmetic, enumerators: the compiler says which kernel that is.
     let symbol = "_ZN2ns6kernelIfLi128ELi8ELNS_5OrderE0ELb0EEEvPKT_Pfi";
     let plain = of("ns::kernel<float, 128>");
-    assert_eq!(plain.symbol, symbol);
-    assert_eq!(of("::ns::kernel<float, 2 * BM, 4 + 4, ns::Order::Row>").symbol, symbol);
+    assert_eq!(plain.functions[0].symbol, symbol);
+    assert_eq!(of("::ns::kernel<float, 2 * BM, 4 + 4, ns::Order::Row>").functions[0].symbol, symbol);
     assert_eq!(
-        of("ns::kernel<half, 128, 8, ns::Order::Column, (BM > 8)>").symbol,
+        of("ns::kernel<half, 128, 8, ns::Order::Column, (BM > 8)>").functions[0].symbol,
         "_ZN2ns6kernelI6__halfLi128ELi8ELNS_5OrderE1ELb1EEEvPKT_Pfi"
     );
     assert_ne!(package.compile(&unit("ns::kernel<float, 128>", "2")).identity, plain.identity, "#pragma unroll");
     assert_eq!(of("ns::same<1>").identity, of("ns::same<2>").identity, "an argument that changes nothing");
-    assert_ne!(of("ns::same<1>").symbol, of("ns::same<2>").symbol);
-    let tensor = |dtype, writable| Param::Tensor { dtype, writable };
+    assert_ne!(of("ns::same<1>").functions, of("ns::same<2>").functions);
+    let tensor = |dtype, writable| Param::Tensor { dtype, writable: Some(writable) };
     let signature = vec![tensor(DType::F64, false), tensor(DType::F32, true), Param::Scalar(DType::I32)];
-    let error = package.compiler.compile(&Unit { signature, ..unit("ns::kernel<float, 128>", "4") }).unwrap_err();
+    let error = package
+        .compiler
+        .compile(&Unit {
+            entries: vec![Entry::new("ns::kernel<float, 128>", signature)],
+            ..unit("ns::kernel<float, 128>", "4")
+        })
+        .unwrap_err();
     assert!(matches!(&error, CompileError::ParameterType { index: 0, .. }), "{error:?}");
     for (entry, said) in
         [("ns::kernal<float, 128>", "kernal"), ("ns::kernel<float, 0, 8, 9, 9, 9>", "instance of function template")]

@@ -77,13 +77,13 @@ pub struct Usage {
 impl Usage {
     /// What a built variant uses.
     pub fn of(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Self {
-        let resources = || built.iter().flat_map(|built| &built.builds).map(|build| build.artifact.resources);
-        let launches: Vec<_> = built
-            .iter()
-            .flat_map(|built| &built.builds)
-            .flat_map(|build| build.shapes.iter().map(|&shape| (build.artifact.resources, shape)))
-            .filter_map(|(resources, shape)| Some((resources, builder.geometry(variant, shape)?)))
-            .collect();
+        let builds = || built.iter().flat_map(|built| &built.builds);
+        let resources = || builds().map(|build| build.artifact.resources());
+        let mut launches = Vec::new();
+        for build in builds() {
+            let at = build.shapes.iter().filter_map(|&shape| builder.geometries(variant, shape)).flatten();
+            launches.extend(at.map(|(entry, geometry)| (build.artifact.function(&entry).resources, geometry)));
+        }
         let arch = builder.arch.as_deref();
         let occupancy = launches.iter().filter_map(|(resources, geometry)| occupancy(resources, geometry, arch));
         Self {

@@ -14,12 +14,14 @@ use implementation::Slot;
 
 use gates::Parts;
 
+mod args;
 mod baselines;
 mod correctness;
 mod counters;
 mod env;
 mod gates;
 mod implementation;
+mod launches;
 mod names;
 mod objectives;
 mod sanitize;

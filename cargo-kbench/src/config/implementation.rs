@@ -1,4 +1,4 @@
-//! A function in a source file: how it is built and launched.
+//! Functions in a source file: how they are built and launched.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub enum Backend {
     Fake,
 }
 
-/// A function in a source file and how to launch it.
+/// Functions of a source file and how to launch them.
 #[derive(Debug, Clone)]
 pub struct Implementation {
     /// Compiler and device.
@@ -30,12 +30,19 @@ pub struct Implementation {
     pub source_of: Option<Template>,
     /// The folder of the manifest that names the source.
     pub source_root: PathBuf,
-    /// `extern "C"` name, the name of a C++ function, or an instance of a template.
-    pub entry: Template,
     /// Compiler flags.
     pub flags: Vec<Flag>,
     /// Macros beside the toggles, from expressions over dims and toggles.
     pub defines: Vec<(String, Expr)>,
+    /// The launches that together are one run, in order; at least one.
+    pub launches: Vec<Launch>,
+}
+
+/// One launch of a function.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// `extern "C"` name, the name of a C++ function, or an instance of a template.
+    pub entry: Template,
     /// One to three sizes; empty for C.
     pub grid: Vec<Expr>,
     /// One to three sizes; empty for C.
@@ -50,10 +57,14 @@ pub struct Implementation {
     pub args: Vec<Arg>,
     /// Where the table says the type of each.
     pub places: Vec<Place>,
+    /// The launch is made only where this is true; `None`: always.
+    pub when: Option<Expr>,
+    /// Tensors that are filled with zero bytes before the launch: indices into [`Kernel::tensors`](super::Kernel::tensors).
+    pub zero: Vec<usize>,
 }
 
 impl Implementation {
-    /// The same function in another file, which still includes by name what lies beside the original.
+    /// The same functions in another file, which still includes by name what lies beside the original.
     #[must_use]
     pub fn in_source(&self, path: PathBuf) -> Self {
         let folder = self.source.parent().expect("an absolute path of a file").display().to_string();
@@ -64,9 +75,53 @@ impl Implementation {
         other
     }
 
-    /// The expressions of grid, block, shared memory and arguments.
+    /// The functions that it launches as the table names them, each once, in the order of their first launch.
+    pub fn entries(&self) -> Vec<&str> {
+        let mut entries: Vec<&str> = Vec::new();
+        for launch in &self.launches {
+            if !entries.contains(&launch.entry.text()) {
+                entries.push(launch.entry.text());
+            }
+        }
+        entries
+    }
+
+    /// The arguments of all launches.
+    pub fn args(&self) -> impl Iterator<Item = &Arg> {
+        self.launches.iter().flat_map(|launch| &launch.args)
+    }
+
+    /// Every expression of its launches.
     pub fn launch_exprs(&self) -> Vec<&Expr> {
-        let mut exprs: Vec<&Expr> = self.grid.iter().chain(&self.block).chain(&self.cluster).collect();
+        self.launches.iter().flat_map(Launch::exprs).collect()
+    }
+
+    /// Every name in what it is compiled with, its launches and arguments.
+    pub fn names(&self) -> Vec<&str> {
+        let entries = self.launches.iter().map(|launch| &launch.entry);
+        let templates = self.flags.iter().map(|flag| &flag.text).chain(&self.source_of).chain(entries);
+        let mut exprs: Vec<&Expr> = templates.flat_map(Template::exprs).map(|(expr, _)| expr).collect();
+        exprs.extend(self.flags.iter().filter_map(|flag| flag.when.as_ref()));
+        exprs.extend(self.defines.iter().map(|(_, expr)| expr));
+        exprs.into_iter().chain(self.launch_exprs()).flat_map(Expr::names).collect()
+    }
+}
+
+impl Arg {
+    /// The tensor of an argument; `None` for a number.
+    pub fn tensor(&self) -> Option<usize> {
+        match self {
+            Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => Some(*tensor),
+            Arg::Scalar { .. } => None,
+        }
+    }
+}
+
+impl Launch {
+    /// The expressions of condition, grid, block, shared memory and arguments.
+    fn exprs(&self) -> Vec<&Expr> {
+        let mut exprs: Vec<&Expr> =
+            self.when.iter().chain(&self.grid).chain(&self.block).chain(&self.cluster).collect();
         exprs.extend(&self.dynamic_shared);
         for arg in &self.args {
             match arg {
@@ -76,15 +131,6 @@ impl Implementation {
             }
         }
         exprs
-    }
-
-    /// Every name in what it is compiled with, its launch and arguments.
-    pub fn names(&self) -> Vec<&str> {
-        let templates = self.flags.iter().map(|flag| &flag.text).chain(&self.source_of).chain([&self.entry]);
-        let mut exprs: Vec<&Expr> = templates.flat_map(Template::exprs).map(|(expr, _)| expr).collect();
-        exprs.extend(self.flags.iter().filter_map(|flag| flag.when.as_ref()));
-        exprs.extend(self.defines.iter().map(|(_, expr)| expr));
-        exprs.into_iter().chain(self.launch_exprs()).flat_map(Expr::names).collect()
     }
 }
 

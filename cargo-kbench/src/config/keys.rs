@@ -132,6 +132,10 @@ const SHARED_DOC: &str = "Bytes of dynamic shared memory";
 const COOPERATIVE_DOC: &str = "Cooperative launch, for grid-wide synchronisation";
 const ARGS_DOC: &str = "Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols";
 
+const LAUNCHES_DOC: &str =
+    "Several launches that are one run, in order on one stream, in place of `entry`, `grid`, `block` and `args`";
+const LAUNCHES: Kind = List(&Within(&LAUNCH));
+
 const CONSTRAINTS_DOC: &str = "Expressions over toggles that must be true. Operators, from the weakest to the tightest, as in Python: \
                                a if c else b; or; and; not; == != < <= > >= (they chain), in [a, b], not in; |; ^; &; << >>; \
                                + -; * / // %; sign, !; **. / keeps fractions, // rounds down. Functions: ceil_div, min, max, \
@@ -146,7 +150,7 @@ pub(super) static KERNEL: Keys = keys(
     &[
         key("backend", BACKEND, BACKEND_DOC),
         required("source", Text, SOURCE_DOC),
-        required("entry", Text, ENTRY_DOC),
+        key("entry", Text, ENTRY_DOC),
         key("arch", TEXTS, "Architectures to compile for (\"sm_90a\"); by default that of the GPU that is there"),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
@@ -155,7 +159,8 @@ pub(super) static KERNEL: Keys = keys(
         key("cluster", SIZES, CLUSTER_DOC),
         key("dynamic_shared", Expression, SHARED_DOC),
         key("cooperative", Bool, COOPERATIVE_DOC),
-        required("args", ARGS, ARGS_DOC),
+        key("args", ARGS, ARGS_DOC),
+        key("launches", LAUNCHES, LAUNCHES_DOC),
         key("work", Within(&WORK), "What one launch does, for TFLOP/s, GB/s and the roofline"),
         required(
             "shapes",
@@ -170,6 +175,25 @@ pub(super) static KERNEL: Keys = keys(
         key("timing", Within(&TIMING), "How the kernel is measured"),
         key("search", Within(&SEARCH), "How the best toggles are searched for"),
         key("runner", TEXTS, "Command prefix that starts the worker elsewhere: [\"srun\", \"--gpus=1\"]"),
+    ],
+);
+
+static LAUNCH: Keys = whole(
+    "a launch",
+    &[
+        required("entry", Text, ENTRY_DOC),
+        key("grid", SIZES, GRID_DOC),
+        key("block", SIZES, BLOCK_DOC),
+        key("cluster", SIZES, CLUSTER_DOC),
+        key("dynamic_shared", Expression, SHARED_DOC),
+        key("cooperative", Bool, COOPERATIVE_DOC),
+        required("args", ARGS, ARGS_DOC),
+        key("when", Expression, "Condition over dimensions and toggles; the launch is left out where it is false"),
+        key(
+            "zero",
+            TEXTS,
+            "Outputs and scratch tensors that are filled with zero bytes before the launch, inside the timed run",
+        ),
     ],
 );
 
@@ -302,6 +326,7 @@ static REFERENCE: Keys = keys(
         key("dynamic_shared", Expression, SHARED_DOC),
         key("cooperative", Bool, COOPERATIVE_DOC),
         key("args", ARGS, "Its arguments; by default those of the kernel"),
+        key("launches", LAUNCHES, LAUNCHES_DOC),
         key("precision", Choice(&["f64", "f32"], &[]), "What every floating-point tensor is handed to it as; \"f64\""),
         key("command", TEXTS, "A program and its arguments, in place of a function; started in the package's folder"),
     ],
@@ -329,6 +354,7 @@ pub(super) static BASELINE: Keys = whole(
         key("dynamic_shared", Expression, SHARED_DOC),
         key("cooperative", Bool, COOPERATIVE_DOC),
         key("args", ARGS, "Its arguments; by default those of the kernel"),
+        key("launches", LAUNCHES, LAUNCHES_DOC),
     ],
 );
 

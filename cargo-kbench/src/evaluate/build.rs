@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::gates::{at_level, resources};
+use crate::gates::at_level;
+use crate::gates::resources::{self, Launched};
 use crate::harness::{Builder, Built, Candidate, RunError, caught, no_geometry};
 use crate::record::evaluation::Rejection;
 use crate::space::Variant;
@@ -52,15 +53,19 @@ fn judge(builder: &Builder<'_>, variant: &Variant, built: &Built, warnings: &mut
     let limits = &kernel.gates.resources;
     builder.shapes().iter().find_map(|&shape| {
         let name = &kernel.shapes[shape].name;
-        let geometry = match builder.point(kernel, shape, variant).geometry(&kernel.implementation) {
-            Ok(geometry) => geometry,
+        let launches = match builder.point(kernel, shape, variant).geometries(&kernel.implementation) {
+            Ok(launches) => launches,
             Err(error) => return Some(no_geometry(&error, name)),
         };
-        let used = &built.artifact(shape).resources;
-        let arch = builder.arch.as_deref();
-        if let Some(refused) = resources::refused(used, &geometry, arch, name) {
-            return Some(refused);
-        }
-        at_level(limits.level, resources::judge(limits, used, &geometry, arch, name), warnings)
+        let several = kernel.implementation.launches.len() > 1;
+        launches.iter().find_map(|(entry, geometry)| {
+            let resources = &built.artifact(shape).function(entry).resources;
+            let launched = Launched { name: several.then_some(entry.as_str()), resources, geometry };
+            let arch = builder.arch.as_deref();
+            if let Some(refused) = resources::refused(&launched, arch, name) {
+                return Some(refused);
+            }
+            at_level(limits.level, resources::judge(limits, &launched, arch, name), warnings)
+        })
     })
 }

@@ -1,5 +1,7 @@
 //! The values of a candidate's objectives, from its build and its measurements.
 
+use kbench_runtime::protocol::Geometry;
+
 use crate::config::Objective;
 use crate::harness::{Built, Candidate, Context, no_geometry};
 use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection};
@@ -12,13 +14,18 @@ pub(super) fn of_resources(
     built: &Built,
 ) -> Result<Vec<ObjectiveValue>, Rejection> {
     let (kernel, shape) = (context.kernel, context.kernel.search.shape);
-    let resources = &built.artifact(shape).resources;
+    let artifact = built.artifact(shape);
     let name = context.shape_name(shape);
     let mut values = Vec::new();
     for objective in context.objectives.iter().filter(|objective| matches!(objective, Objective::Resource(_))) {
-        let geometry = context.point(shape, &candidate.variant).geometry(&kernel.implementation);
-        let geometry = geometry.map_err(|error| no_geometry(&error, name))?;
-        let value = ObjectiveValue::of_resources(objective, resources, &geometry);
+        let launches = context.point(shape, &candidate.variant).geometries(&kernel.implementation);
+        let launches = launches.map_err(|error| no_geometry(&error, name))?;
+        // The launch that uses the most.
+        let of_launch = |(entry, geometry): &(String, Geometry)| {
+            ObjectiveValue::of_resources(objective, &artifact.function(entry).resources, geometry)
+        };
+        let values_of_launches: Option<Vec<ObjectiveValue>> = launches.iter().map(of_launch).collect();
+        let value = values_of_launches.and_then(|values| values.into_iter().max_by(|a, b| a.value.total_cmp(&b.value)));
         values.push(value.ok_or_else(|| {
             let message = format!("the compiler does not say what is the objective: `{objective}`");
             Rejection::new(GateName::Resources, Reason::Unavailable, message, Some(name))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{Plan, Planned};
 use super::{ExportError, File, names};
-use crate::build::{self, Compiler, Unit};
+use crate::build::{self, Compiler, Entry, Unit};
 use crate::config::{Kernel, Package};
 use crate::file;
 use crate::harness::RunError;
@@ -18,7 +18,7 @@ pub(super) fn prefix(package: &str, kernel: &Kernel, variant: usize) -> String {
 /// The name of a function in a program.
 pub(super) fn symbol(package: &str, kernel: &Kernel, variant: usize, planned: &Planned, entry: &str) -> String {
     let prefix = prefix(package, kernel, variant);
-    if planned.unit.entry == entry { prefix } else { format!("{prefix}_{entry}") }
+    if planned.unit.entries[0].name == entry { prefix } else { format!("{prefix}_{entry}") }
 }
 
 /// The sources of a plan's variants, each compiled once to see that it does; `folder` is where they will lie.
@@ -63,7 +63,8 @@ fn included(plan: &Plan, planned: &Planned, folder: &Path) -> PathBuf {
 
 fn source(plan: &Plan, planned: &Planned, prefix: &str, include: &Path) -> Result<String, ExportError> {
     let kernel = &plan.kernel;
-    let Unit { macros, constants, entry, .. } = &planned.unit;
+    let Unit { macros, constants, entries, .. } = &planned.unit;
+    let entry = &entries[0].name;
     let unsupported = || ExportError::unsupported(kernel, &"the path of its source cannot stand in a C #include");
     let include = build::generated::quoted(include).ok_or_else(unsupported)?;
     let mut text =
@@ -107,7 +108,8 @@ fn compile(
         file::write(path, text.as_bytes())?;
     }
     let (macros, constants) = Default::default();
-    let unit = Unit { source: path.to_owned(), entry: entry.to_owned(), macros, constants, ..planned.unit.clone() };
+    let entries = vec![Entry { name: entry.to_owned(), ..planned.unit.entries[0].clone() }];
+    let unit = Unit { source: path.to_owned(), entries, macros, constants, ..planned.unit.clone() };
     match compiler.compile(&unit) {
         Ok(_) => Ok(()),
         Err(error) if error.is_variants_own() => {

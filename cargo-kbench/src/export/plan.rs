@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::ExportError;
 use crate::build::{Artifact, Compiler, Unit};
-use crate::config::{Backend, Implementation, Kernel, Package, Shape};
+use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
 use crate::expr::{Expr, Template, Value};
 use crate::harness::{Builder, Candidate, Proposed, RunError};
 use crate::record::elite::{EliteEntry, EliteFile};
@@ -70,8 +70,9 @@ pub(super) struct Tuned {
 
 impl Planned {
     /// What it launches, in order: the name of a function, and the launch.
-    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<(&'a str, &'a Implementation)> {
-        vec![(&self.unit.entry, self.candidate.implementation(kernel))]
+    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<(&'a str, &'a Launch)> {
+        // Several launches were refused.
+        vec![(&self.unit.entries[0].name, &self.candidate.implementation(kernel).launches[0])]
     }
 
     /// The user's flags.
@@ -103,6 +104,9 @@ pub(super) fn plan(
     root: &Path,
     archs: &[String],
 ) -> Result<Plan, ExportError> {
+    if kernel.implementation.launches.len() > 1 {
+        return Err(ExportError::unsupported(kernel, &"a kernel of several launches is not exported yet"));
+    }
     let entries: Vec<&EliteEntry> = elite
         .kernels
         .iter()
@@ -290,7 +294,8 @@ impl Plan {
 fn compiled_exprs(implementation: &Implementation) -> Vec<(Option<String>, &Expr)> {
     let defines = implementation.defines.iter().map(|(name, expr)| (Some(name.clone()), expr));
     let flags = &implementation.flags;
-    let templates = flags.iter().map(|flag| &flag.text).chain(&implementation.source_of).chain([&implementation.entry]);
+    let entries = implementation.launches.iter().map(|launch| &launch.entry);
+    let templates = flags.iter().map(|flag| &flag.text).chain(&implementation.source_of).chain(entries);
     let exprs = templates.flat_map(Template::exprs).map(|(expr, _)| expr);
     defines.chain(exprs.chain(flags.iter().filter_map(|flag| flag.when.as_ref())).map(|expr| (None, expr))).collect()
 }

@@ -6,7 +6,7 @@ use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Geometry;
 
 use super::{Candidate, Halt, RunError};
-use crate::build::resolve::{Point, ResolveError, signature};
+use crate::build::resolve::{Point, ResolveError};
 use crate::build::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Arg, Backend, Diagnostic, Implementation, Kernel, Package};
 use crate::record::evaluation::{BuildRecord, GateName, Reason, Rejection};
@@ -49,7 +49,8 @@ impl Built {
             compiler: build.artifact.compiler.clone(),
             source_hash: build.artifact.source_hash.clone(),
             binary_hash: build.artifact.hash.clone(),
-            resources: build.artifact.resources,
+            resources: build.artifact.resources(),
+            functions: build.artifact.functions.clone(),
             messages: build.artifact.messages.clone(),
         };
         self.builds.iter().map(record).collect()
@@ -137,12 +138,11 @@ impl<'a> Builder<'a> {
         Ok(Unit {
             backend: implementation.backend,
             source: point.source(implementation)?,
-            entry: point.entry(implementation)?,
+            entries: point.entries(implementation, precision)?,
             flags: point.flags(implementation)?,
             macros,
             constants,
             arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
-            signature: signature(kernel, implementation, precision),
             directory: self.package.directory.clone(),
         })
     }
@@ -179,9 +179,9 @@ impl<'a> Builder<'a> {
         Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() })
     }
 
-    /// The launch geometry of a variant at a shape, where it has one.
-    pub fn geometry(&self, variant: &Variant, shape: usize) -> Option<Geometry> {
-        self.point(self.kernel, shape, variant).geometry(&self.kernel.implementation).ok()
+    /// The function and geometry of each launch of a variant at a shape, where it has them.
+    pub fn geometries(&self, variant: &Variant, shape: usize) -> Option<Vec<(String, Geometry)>> {
+        self.point(self.kernel, shape, variant).geometries(&self.kernel.implementation).ok()
     }
 
     /// Compiles a candidate for every shape that it will run on. Callable from many threads.
@@ -199,8 +199,11 @@ pub fn no_geometry(error: &ResolveError, shape: &str) -> Rejection {
 /// A compiler's refusal as a rejection.
 pub fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
     let (gate, reason, output) = match error {
-        CompileError::ParameterType { index, declared, .. } => {
-            let places = implementation.args.iter().zip(&implementation.places);
+        CompileError::ParameterType { entry, index, declared, .. } => {
+            // The table's text and the name differ where toggles stand in it.
+            let named = implementation.launches.iter().find(|launch| launch.entry.text() == *entry);
+            let launch = named.or(implementation.launches.first().filter(|_| implementation.launches.len() == 1));
+            let places = launch.into_iter().flat_map(|launch| launch.args.iter().zip(&launch.places));
             let place = places.filter(|(arg, _)| !matches!(arg, Arg::Symbol { .. })).nth(*index);
             let drawn = place.map(|(_, place)| Diagnostic::error(error.to_string()).at(place, declared).render(false));
             (GateName::Compile, Reason::CompileFailed, drawn)

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Launch, Reference, TimeJob};
+use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Reference, Sequence, TimeJob};
 use kbench_runtime::reference::TRANSIENT;
 use serde::Serialize;
 
@@ -61,17 +61,17 @@ pub struct Named<'a> {
 }
 
 impl Named<'_> {
-    fn launch(&self, launch: &mut Launch) {
-        let build = self.built.iter().find(|build| build.artifact.hash == launch.blob);
+    fn sequence(&self, sequence: &mut Sequence) {
+        let build = self.built.iter().find(|build| build.artifact.hash == sequence.blob);
         if let Some(build) = build {
-            launch.blob.clone_from(&build.artifact.identity);
+            sequence.blob.clone_from(&build.artifact.identity);
         }
     }
 
     /// A case.
     pub fn case(&self, case: &Case) -> Case {
         let mut case = case.clone();
-        self.launch(&mut case.launch);
+        self.sequence(&mut case.sequence);
         case
     }
 
@@ -80,7 +80,7 @@ impl Named<'_> {
         let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
         unnamed(&mut job.reference);
         if let Some(naive) = &mut job.options.naive {
-            self.launch(naive);
+            self.sequence(naive);
         }
         job
     }
@@ -89,7 +89,7 @@ impl Named<'_> {
     pub fn time(&self, job: &TimeJob) -> TimeJob {
         let mut job = job.clone();
         for timed in &mut job.cases {
-            self.launch(&mut timed.case.launch);
+            self.sequence(&mut timed.case.sequence);
             unnamed(&mut timed.reference);
         }
         job
@@ -99,7 +99,7 @@ impl Named<'_> {
 /// A reference has an identity of its own beside its bytes. One that is for this process alone names nothing: what its results are
 /// stands for it.
 fn unnamed(reference: &mut Reference) {
-    reference.launch.blob.clear();
+    reference.sequence.blob.clear();
     if reference.identity.starts_with(TRANSIENT) {
         reference.identity.clear();
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
-    Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, TensorSpec, TimeJob, TimedCase,
+    Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, Sequence, TensorSpec, TimeJob, TimedCase,
 };
 use kbench_runtime::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
 use kbench_runtime::tensor::{self, Blobs};
@@ -44,7 +44,8 @@ fn other_precision(kernel: &Kernel, implementation: &Implementation) -> String {
         DType::F32 => ("float", "double", "leave `precision = \"f32\"` out, or write the reference in float"),
         _ => ("double", "float", "write the reference in double, or say `precision = \"f32\"` in its table"),
     };
-    let message = format!("the reference `{}` takes {takes} where it is passed {passed}", implementation.entry);
+    let message =
+        format!("the reference `{}` takes {takes} where it is passed {passed}", implementation.entries().join(", "));
     let label = format!("every floating-point tensor is passed as {passed}");
     let drawn = Diagnostic::error(message).at(&kernel.reference.place, label).help(help).render(false);
     drawn.trim_start_matches("error: ").to_owned()
@@ -66,7 +67,7 @@ impl References {
             ReferenceKind::Function(implementation) => implementation,
             ReferenceKind::Command(command) => {
                 let identity = self.program_identity(context, kernel, &kernel.shapes[shape], command)?;
-                return Ok(Reference { launch: program_launch(kernel), precision, program: true, identity });
+                return Ok(Reference { sequence: program_sequence(kernel), precision, program: true, identity });
             }
         };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
@@ -92,19 +93,19 @@ impl References {
             self.compiled.push((unit, artifact.clone()));
             artifact
         };
-        let launch = context.builder.point(kernel, shape, variant).launch(implementation, &artifact);
-        let launch = launch.map_err(|error| failed(error.to_string()))?;
-        Ok(Reference { launch, precision, program: false, identity: artifact.identity })
+        let sequence = context.builder.point(kernel, shape, variant).sequence(implementation, &artifact);
+        let sequence = sequence.map_err(|error| failed(error.to_string()))?;
+        Ok(Reference { sequence, precision, program: false, identity: artifact.identity })
     }
 
-    /// The launch of the baseline that is named as naive, at a shape. Where a function's arguments, launch or defines name toggles,
+    /// The launches of the baseline that is named as naive, at a shape. Where a function's arguments, launch or defines name toggles,
     /// they are those of `variant`, as a reference's are; it is compiled with the default of the others.
     pub fn naive(
         context: &Context<'_>,
         worker: &mut Executor,
         shape: usize,
         variant: &Variant,
-    ) -> Result<Option<Launch>, RunError> {
+    ) -> Result<Option<Sequence>, RunError> {
         let kernel = context.kernel;
         let Some(index) = kernel.gates.correctness.naive else { return Ok(None) };
         let (implementation, variant): (&Implementation, Variant) = match &kernel.baselines[index].kind {
@@ -123,8 +124,8 @@ impl References {
         let built = built.map_err(|rejection| failed(&rejection))?;
         let artifact = built.artifact(shape);
         worker.add_blob(&artifact.hash, &artifact.code);
-        let launch = context.builder.point(kernel, shape, &variant).launch(implementation, artifact);
-        launch.map(Some).map_err(|error| failed(&error))
+        let sequence = context.builder.point(kernel, shape, &variant).sequence(implementation, artifact);
+        sequence.map(Some).map_err(|error| failed(&error))
     }
 
     /// What a program's results depend on beside its tensors: the command, the files of the package that it names, what it is told of the
@@ -187,7 +188,7 @@ impl References {
     ) -> Result<Vec<String>, RunError> {
         let (tensors, reference) = (&job.case.tensors, &job.reference);
         let mut asked: Vec<ReferenceInputs> = job.seeds.iter().map(|seed| ReferenceInputs::random(*seed)).collect();
-        if reference::is_quantized(tensors, &reference.launch) {
+        if reference::is_quantized(tensors, &reference.sequence) {
             asked.extend(
                 job.seeds
                     .iter()
@@ -326,13 +327,13 @@ fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
 }
 
 /// What stands for the launch of a program.
-fn program_launch(kernel: &Kernel) -> Launch {
+fn program_sequence(kernel: &Kernel) -> Sequence {
     let taken = |index: &usize| kernel.tensors[*index].role != Role::Scratch;
-    Launch {
-        device: DeviceKind::Host,
-        blob: String::new(),
+    let launch = Launch {
         entry: String::new(),
         args: (0..kernel.tensors.len()).filter(taken).map(Arg::Tensor).collect(),
         geometry: Geometry::default(),
-    }
+        zero: Vec::new(),
+    };
+    Sequence { device: DeviceKind::Host, blob: String::new(), launches: vec![launch] }
 }

@@ -59,6 +59,21 @@ pub struct Metric {
 pub struct Counted {
     /// `ncu`, or `perf_event`.
     pub by: String,
+    /// The numbers, in the order asked for. Of several launches, those of the one that takes the longest.
+    pub metrics: Vec<Metric>,
+    /// The function of that launch, where ncu saw several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch: Option<String>,
+    /// The numbers of every launch, in order, where ncu saw several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub launches: Vec<LaunchCounts>,
+}
+
+/// The numbers of one of several launches.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct LaunchCounts {
+    /// The function.
+    pub entry: String,
     /// The numbers, in the order asked for.
     pub metrics: Vec<Metric>,
 }
@@ -68,6 +83,24 @@ impl Counted {
     pub fn value(&self, name: &str) -> Option<f64> {
         let name = full_name(name);
         self.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    }
+
+    /// What ncu says of the launches of these functions.
+    pub fn of_launches(entries: &[String], launches: Vec<Vec<Metric>>) -> Self {
+        let by = "ncu".to_owned();
+        let launches = entries.iter().zip(launches);
+        let mut launches: Vec<LaunchCounts> =
+            launches.map(|(entry, metrics)| LaunchCounts { entry: entry.clone(), metrics }).collect();
+        if launches.len() == 1 {
+            return Self { by, metrics: launches.remove(0).metrics, launch: None, launches };
+        }
+        let name = full_name(DURATION);
+        let duration = |launch: &&LaunchCounts| {
+            launch.metrics.iter().find(|metric| metric.name == name).map_or(0.0, |metric| metric.value)
+        };
+        let longest = launches.iter().max_by(|a, b| duration(a).total_cmp(&duration(b)));
+        let (launch, metrics) = longest.map(|longest| (longest.entry.clone(), longest.metrics.clone())).unzip();
+        Self { by, metrics: metrics.unwrap_or_default(), launch, launches }
     }
 
     /// The counters of a CPU.
@@ -85,7 +118,8 @@ impl Counted {
         let metric = |(name, value): (&str, Option<f64>)| {
             Some(Metric { name: name.to_owned(), value: value?, unit: String::new() })
         };
-        Self { by: "perf_event".to_owned(), metrics: metrics.into_iter().filter_map(metric).collect() }
+        let metrics = metrics.into_iter().filter_map(metric).collect();
+        Self { by: "perf_event".to_owned(), metrics, launch: None, launches: Vec::new() }
     }
 }
 
@@ -199,7 +233,7 @@ pub(crate) mod tests {
             Err("no ncu".to_owned())
         } else {
             let metric = |&(name, value): &(&str, f64)| Metric { name: full_name(name), value, unit: String::new() };
-            Ok(Counted { by: "ncu".to_owned(), metrics: metrics.iter().map(metric).collect() })
+            Ok(Counted::of_launches(&["k".into()], vec![metrics.iter().map(metric).collect()]))
         };
         let ceiling = |peak| Ceiling { peak, rate: 1e12, how: "a test".to_owned() };
         let share = |peak, percent| Some(Share { ceiling: ceiling(peak), percent, because: "a test".to_owned() });

@@ -4,24 +4,31 @@ use std::collections::HashMap;
 
 use super::Metric;
 
-/// Reads the numbers of the one launch that was profiled; the error is why there are none. `wanted` are full names; those that
+/// Reads the numbers of each launch that was profiled, in order; the error is why there are none. `wanted` are full names; those that
 /// ncu does not give are left out.
-pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Metric>, String> {
+pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Vec<Metric>>, String> {
     let mut lines = log.lines();
     // The last one: ncu writes when the kernel has ended, whatever that printed.
     let header = lines.by_ref().enumerate().filter(|(_, line)| line.starts_with("\"ID\",")).last();
     let Some((at, header)) = header else { return Err(failure(log)) };
     let mut rows = log.lines().skip(at + 1).filter(|line| line.starts_with('"')).map(fields);
-    let (Some(units), Some(values)) = (rows.next(), rows.next()) else { return Err(failure(log)) };
+    let Some(units) = rows.next() else { return Err(failure(log)) };
     let columns: HashMap<String, usize> = fields(header).into_iter().enumerate().map(|(at, name)| (name, at)).collect();
-    let metric = |name: &String| {
+    let metric = |values: &[String], name: &String| {
         let at = *columns.get(name)?;
         let value = number(values.get(at)?)?;
         let unit = units.get(at).cloned().unwrap_or_default();
         Some(Metric { name: name.clone(), value, unit })
     };
-    let metrics: Vec<Metric> = wanted.iter().filter_map(metric).collect();
-    if metrics.is_empty() { Err("ncu knows none of the metrics on this device".to_owned()) } else { Ok(metrics) }
+    let launches: Vec<Vec<Metric>> =
+        rows.map(|values| wanted.iter().filter_map(|name| metric(&values, name)).collect()).collect();
+    if launches.is_empty() {
+        return Err(failure(log));
+    }
+    if launches.iter().any(Vec::is_empty) {
+        return Err("ncu knows none of the metrics on this device".to_owned());
+    }
+    Ok(launches)
 }
 
 /// Why there is no table, in ncu's words where it has some.
@@ -75,7 +82,7 @@ mod tests {
 
     fn parse(log: &str, names: &[&str]) -> Result<Vec<(f64, String)>, String> {
         let wanted: Vec<String> = names.iter().map(|name| full_name(name)).collect();
-        Ok(super::parse(log, &wanted)?.into_iter().map(|metric| (metric.value, metric.unit)).collect())
+        Ok(super::parse(log, &wanted)?.remove(0).into_iter().map(|metric| (metric.value, metric.unit)).collect())
     }
 
     #[test]
@@ -87,6 +94,13 @@ mod tests {
             parse(LOG, &names).unwrap(),
             [unit(61.21, "%"), unit(12_613_632.0, "byte"), unit(2_571_680.0, "ns"), unit(461_793_034.0, "")]
         );
+    }
+
+    #[test]
+    fn each_launch_has_its_numbers() {
+        let launches = super::parse(LOG, &[full_name("gpu__time_duration")]).unwrap();
+        let durations: Vec<f64> = launches.iter().map(|metrics| metrics[0].value).collect();
+        assert_eq!(durations, [2_571_680.0, 12_192.0, 12_320.0]);
     }
 
     #[test]

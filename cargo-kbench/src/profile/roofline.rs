@@ -5,7 +5,7 @@ use kbench_runtime::protocol::Role;
 use serde::Serialize;
 
 use super::Counted;
-use crate::config::{Backend, Kernel};
+use crate::config::{Arg, Backend, Kernel};
 use crate::profile::ceilings::{Ceiling, Ceilings, Peak};
 
 /// A tensor pipe that is active for less than this share of the time, in percent, is not what a kernel computes with.
@@ -106,11 +106,5 @@ fn compute_peak(kernel: &Kernel, counted: Option<&Counted>) -> (Peak, &'static s
 }
 
 fn is_argument(kernel: &Kernel, name: &str) -> bool {
-    use crate::config::Arg;
-    kernel.implementation.args.iter().any(|arg| match arg {
-        Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => {
-            kernel.tensors[*tensor].name == name
-        }
-        Arg::Scalar { .. } => false,
-    })
+    kernel.implementation.args().filter_map(Arg::tensor).any(|tensor| kernel.tensors[tensor].name == name)
 }

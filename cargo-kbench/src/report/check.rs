@@ -30,7 +30,7 @@ pub fn summary(kernel: &Kernel) -> String {
         let kind = match &baseline.kind {
             BaselineKind::Variant(variant) => kernel.space.label(variant),
             BaselineKind::Kernel(name) => format!("kernel {name}"),
-            BaselineKind::Implementation(implementation) => format!("function {}", implementation.entry),
+            BaselineKind::Implementation(implementation) => format!("function {}", implementation.entries().join(", ")),
             BaselineKind::Command(program) => program.command.join(" "),
         };
         format!("{}: {kind}", baseline.name)
@@ -52,7 +52,8 @@ pub fn summary(kernel: &Kernel) -> String {
         Backend::C => "c",
         Backend::Fake => "fake",
     };
-    let mut text = format!("{} ({backend}, {})\n{rows}", super::title(kernel), kernel.implementation.entry);
+    let mut text =
+        format!("{} ({backend}, {})\n{rows}", super::title(kernel), kernel.implementation.entries().join(", "));
     for misfit in fit::misfits(kernel) {
         let _ = writeln!(text, "{WARN}warning{WARN:#}: {misfit}");
     }

@@ -9,6 +9,9 @@ use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 use crate::record::evaluation::SourceRecord;
 use crate::text::{dims, kernel_name};
 
+/// What is shown of every launch, where there are several.
+const SHOWN: [&str; 4] = [DURATION, "sm__throughput", "dram__throughput", "sm__pipe_tensor_cycles_active"];
+
 /// The variant, its measured time, the counters, its place below the ceilings, and what to try.
 pub fn profiled(profile: &Profile) -> String {
     let mut text = format!(
@@ -33,9 +36,19 @@ pub fn profiled(profile: &Profile) -> String {
             for metric in counted.metrics.iter().filter(|metric| metric.name != full_name(DURATION)) {
                 table.row(vec![value(metric.value), metric.unit.clone(), format!(" {}", metric.name)]);
             }
-            line("counters", format!("by {}", counted.by));
+            let of =
+                counted.launch.as_ref().map_or_else(String::new, |launch| format!(", of the longest launch, {launch}"));
+            line("counters", format!("by {}{of}", counted.by));
             for row in table.in_width(super::width().saturating_sub(13)).lines().skip(1) {
                 line("", row.trim_end().to_owned());
+            }
+            for launch in &counted.launches {
+                let said = |name: &str| {
+                    let metric = launch.metrics.iter().find(|metric| metric.name == full_name(name))?;
+                    Some(format!("{} {} {name}", value(metric.value), metric.unit))
+                };
+                let shown: Vec<String> = SHOWN.iter().copied().filter_map(said).collect();
+                line("", format!("{}: {}", launch.entry, shown.join(", ")));
             }
             if let Some(duration) = counted.value(DURATION) {
                 let said = format!(

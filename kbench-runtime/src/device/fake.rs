@@ -14,9 +14,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
+use super::{
+    BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Region, Resolution, Sample, Write,
+};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, Geometry, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, SmClock};
 
 /// The machine code of a fake kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,15 +145,8 @@ pub struct Kernel {
 #[derive(Debug)]
 pub struct Bound {
     kernel: Kernel,
-    pointers: Vec<Pointer>,
+    pointers: Vec<Region<Buffer>>,
     samples: u64,
-}
-
-#[derive(Debug)]
-struct Pointer {
-    buffer: Buffer,
-    offset: usize,
-    bytes: usize,
 }
 
 impl FakeDevice {
@@ -255,7 +250,7 @@ impl Device for FakeDevice {
         &self.info
     }
 
-    fn load(&mut self, code: &[u8], _entry: &str, _purpose: Purpose) -> Result<Kernel, Failure> {
+    fn load(&mut self, code: &[u8], _entries: &[&str], _purpose: Purpose) -> Result<Kernel, Failure> {
         let model: Model =
             serde_json::from_slice(code).map_err(|error| Failure::LoadFailed { message: error.to_string() })?;
         let (seed, launches) = (*blake3::hash(code).as_bytes(), Rc::default());
@@ -309,16 +304,15 @@ impl Device for FakeDevice {
         Ok(())
     }
 
-    fn bind(&mut self, kernel: &Kernel, _geometry: &Geometry, args: &[BoundArg<Buffer>]) -> Result<Bound, Failure> {
+    fn bind(&mut self, kernel: &Kernel, launches: &[BoundLaunch<Buffer>]) -> Result<Bound, Failure> {
         if kernel.model.fault == Some(Fault::OutOfMemory) {
             return Err(Failure::OutOfMemory { bytes: u64::MAX });
         }
-        let pointers = args
+        let pointers = launches
             .iter()
+            .flat_map(|launch| &launch.args)
             .filter_map(|arg| match arg {
-                BoundArg::Pointer { buffer, offset, bytes } => {
-                    Some(Pointer { buffer: Rc::clone(buffer), offset: *offset, bytes: *bytes })
-                }
+                BoundArg::Pointer(region) => Some(region.clone()),
                 BoundArg::Scalar(_) | BoundArg::TensorMap { .. } => None,
             })
             .collect();
@@ -424,18 +418,19 @@ impl Device for FakeDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Geometry;
 
     fn bound(json: &str) -> Result<(FakeDevice, Bound, Buffer, Buffer), Failure> {
         let mut device = FakeDevice::open(0);
-        let kernel = device.load(json.as_bytes(), "k", Purpose::Kernel)?;
+        let kernel = device.load(json.as_bytes(), &["k"], Purpose::Kernel)?;
         let input = device.alloc(64)?;
         let output = device.alloc(128)?;
-        let args = [
-            BoundArg::Pointer { buffer: input.clone(), offset: 0, bytes: 64 },
+        let args = vec![
+            BoundArg::Pointer(Region { tensor: 0, buffer: input.clone(), offset: 0, bytes: 64 }),
             BoundArg::Scalar(vec![1]),
-            BoundArg::Pointer { buffer: output.clone(), offset: 32, bytes: 64 },
+            BoundArg::Pointer(Region { tensor: 1, buffer: output.clone(), offset: 32, bytes: 64 }),
         ];
-        let bound = device.bind(&kernel, &Geometry::default(), &args)?;
+        let bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args)])?;
         Ok((device, bound, input, output))
     }
 

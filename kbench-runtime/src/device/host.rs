@@ -1,7 +1,7 @@
 //! This machine's CPU: kernels are shared objects, called through a generated shim.
 //!
-//! The shim is `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's address: for a
-//! tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
+//! Each function of a kernel has a shim, `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's
+//! address: for a tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 //!
 //! Each loaded kernel has a [process](process) of its own, which shares nothing with this one, the judge, but the memory of its
 //! tensors. It never unloads anything: it ends. What a variant does to its process never reaches another.
@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use self::channel::{Answer, Argument, Command, Stretch};
+use self::channel::{Answer, Argument, Call, Command, Stretch};
 use self::clock::Window;
 use self::info::{available_memory, info};
 use self::memory::Shared;
@@ -40,9 +40,9 @@ use self::pinning::{CorePinning, Launches};
 pub use self::process::run_kernel_process;
 use self::rapl::Rapl;
 use self::supervisor::Process;
-use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Resolution, Sample, Write};
+use super::{BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Region, Resolution, Sample, Write};
 use crate::data::digest::Bytes;
-use crate::protocol::{CacheMode, Counts, DeviceInfo, Failure, Geometry};
+use crate::protocol::{CacheMode, Counts, DeviceInfo, Failure};
 
 /// Bytes that one parallel task compares.
 const PART: usize = 1 << 20;
@@ -76,7 +76,7 @@ impl Buffer {
     }
 }
 
-/// A loaded shared object and its entry, in a process of its own.
+/// A loaded shared object and its functions, in a process of its own.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     process: Rc<Process>,
@@ -172,7 +172,7 @@ impl Device for HostDevice {
         self.limit = Some(launch);
     }
 
-    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Kernel, Failure> {
+    fn load(&mut self, code: &[u8], entries: &[&str], purpose: Purpose) -> Result<Kernel, Failure> {
         // The loader takes two names of one file for one object, so that each instance has a file of its own.
         let files: Vec<File> = (0..if purpose == Purpose::SecondInstance { 2 } else { 1 })
             .map(|_| code_file(code))
@@ -183,7 +183,8 @@ impl Device for HostDevice {
         let descriptors: Vec<_> = files.iter().map(File::as_raw_fd).collect();
         let process = Process::start(self.limit.filter(|_| purpose != Purpose::Reference))
             .map_err(|error| supervisor::not_started(&error))?;
-        process.ask(&Command::Load { entry: entry.to_owned() }, &[], &descriptors)?;
+        let entries = entries.iter().map(|&entry| entry.to_owned()).collect();
+        process.ask(&Command::Load { entries }, &[], &descriptors)?;
         let globals = Rc::new(symbols::sizes(code));
         Ok(Kernel { process: Rc::new(process), globals, bound: Rc::default() })
     }
@@ -243,28 +244,33 @@ impl Device for HostDevice {
         Ok(())
     }
 
-    fn bind(&mut self, kernel: &Kernel, _geometry: &Geometry, args: &[BoundArg<Buffer>]) -> Result<Bound, Failure> {
+    fn bind(&mut self, kernel: &Kernel, launches: &[BoundLaunch<Buffer>]) -> Result<Bound, Failure> {
         let mut buffers: Vec<Buffer> = Vec::new();
-        let mut arguments = Vec::new();
-        for arg in args {
-            arguments.push(match arg {
-                BoundArg::Pointer { buffer, offset, bytes } => {
-                    let known = buffers.iter().position(|other| Rc::ptr_eq(&other.0, &buffer.0));
-                    let memory = known.unwrap_or(buffers.len());
-                    if known.is_none() {
-                        buffers.push(buffer.clone());
+        let mut stretch = |Region { buffer, offset, bytes, .. }: &Region<Buffer>| {
+            let known = buffers.iter().position(|other| Rc::ptr_eq(&other.0, &buffer.0));
+            let memory = known.unwrap_or(buffers.len());
+            if known.is_none() {
+                buffers.push(buffer.clone());
+            }
+            Stretch { memory, offset: *offset, bytes: *bytes }
+        };
+        let mut calls = Vec::new();
+        for launch in launches {
+            let mut arguments = Vec::new();
+            for arg in &launch.args {
+                arguments.push(match arg {
+                    BoundArg::Pointer(region) => Argument::Pointer(stretch(region)),
+                    BoundArg::Scalar(bytes) => Argument::Scalar(bytes.clone()),
+                    BoundArg::TensorMap { .. } => {
+                        return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
                     }
-                    Argument::Pointer(Stretch { memory, offset: *offset, bytes: *bytes })
-                }
-                BoundArg::Scalar(bytes) => Argument::Scalar(bytes.clone()),
-                BoundArg::TensorMap { .. } => {
-                    return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
-                }
-            });
+                });
+            }
+            calls.push(Call { arguments, zero: launch.zero.iter().map(&mut stretch).collect() });
         }
         let sizes = buffers.iter().map(|buffer| buffer.0.bytes).collect();
         let descriptors: Vec<_> = buffers.iter().map(|buffer| buffer.0.as_raw_fd()).collect();
-        kernel.process.ask(&Command::Bind { sizes, arguments, watched: self.watched }, &[], &descriptors)?;
+        kernel.process.ask(&Command::Bind { sizes, calls, watched: self.watched }, &[], &descriptors)?;
         let index = kernel.bound.replace(kernel.bound.get() + 1);
         let process = Rc::clone(&kernel.process);
         Ok(Bound { process, index, buffers, launches: Launches::default(), window: Window::default() })

@@ -32,7 +32,8 @@ pub trait Device {
     type Buffer: Clone;
     /// A loaded kernel. Clones share it.
     type Kernel: Clone;
-    /// A kernel bound to its arguments, ready to run any number of times. Keeps its buffers and its module alive.
+    /// A kernel whose launches are bound to their arguments, ready to run any number of times. A run makes all launches in order. Keeps
+    /// its buffers and its module alive.
     type Bound;
 
     /// Properties of the device.
@@ -45,8 +46,8 @@ pub trait Device {
     /// kernel alone; for other devices the driver ends the worker.
     fn limit(&mut self, _launch: Duration) {}
 
-    /// Loads machine code and finds `entry` in it.
-    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Self::Kernel, Failure>;
+    /// Loads machine code and finds the function of each launch in it.
+    fn load(&mut self, code: &[u8], entries: &[&str], purpose: Purpose) -> Result<Self::Kernel, Failure>;
 
     /// Allocates `bytes` bytes, aligned to at least 256 bytes. The contents are undefined.
     fn alloc(&mut self, bytes: usize) -> Result<Self::Buffer, Failure>;
@@ -81,13 +82,8 @@ pub trait Device {
     /// is too small is refused with [`Failure::LaunchRefused`].
     fn set_symbol(&mut self, kernel: &Self::Kernel, symbol: &str, data: &[u8]) -> Result<(), Failure>;
 
-    /// Binds arguments in the order of the kernel's signature.
-    fn bind(
-        &mut self,
-        kernel: &Self::Kernel,
-        geometry: &Geometry,
-        args: &[BoundArg<Self::Buffer>],
-    ) -> Result<Self::Bound, Failure>;
+    /// Binds the launches of one run, one for each entry that was [loaded](Device::load) and in that order.
+    fn bind(&mut self, kernel: &Self::Kernel, launches: &[BoundLaunch<Self::Buffer>]) -> Result<Self::Bound, Failure>;
 
     /// Fills on-chip memory with one byte before the next launch: shared memory and registers, if the device has them. A kernel must write
     /// them before it reads them.
@@ -110,7 +106,7 @@ pub trait Device {
         Err(Failure::Unsupported { message: "the worker reads no counters of this device".to_owned() })
     }
 
-    /// Takes one sample over `batch` launches back to back. The first launch finds the memory as `writes` leave it.
+    /// Takes one sample over `batch` runs back to back. The first run finds the memory as `writes` leave it.
     ///
     /// In [`CacheMode::Cold`] the last-level cache is flushed between the writes and the launch, and `batch` is 1. Untimed launches in
     /// [`CacheMode::Hot`] come before the writes.
@@ -294,28 +290,48 @@ pub struct Sample {
     pub disturbance: Option<Disturbance>,
 }
 
+/// The memory of a tensor.
+#[derive(Debug, Clone)]
+pub struct Region<B> {
+    /// Index of the tensor in its case.
+    pub tensor: usize,
+    /// The buffer.
+    pub buffer: B,
+    /// Offset in bytes from the start of the buffer.
+    pub offset: usize,
+    /// Size in bytes.
+    pub bytes: usize,
+}
+
+/// A launch with the memory of its arguments.
+#[derive(Debug, Clone)]
+pub struct BoundLaunch<B> {
+    /// Grid, block and shared memory.
+    pub geometry: Geometry,
+    /// Arguments in the order of the function's signature.
+    pub args: Vec<BoundArg<B>>,
+    /// Memory that is filled with zero bytes before the launch, in each run.
+    pub zero: Vec<Region<B>>,
+}
+
+impl<B> BoundLaunch<B> {
+    /// A launch that zeroes nothing.
+    pub fn new(geometry: Geometry, args: Vec<BoundArg<B>>) -> Self {
+        Self { geometry, args, zero: Vec::new() }
+    }
+}
+
 /// An argument with its memory.
 #[derive(Debug, Clone)]
 pub enum BoundArg<B> {
-    /// An address in a buffer.
-    Pointer {
-        /// The buffer.
-        buffer: B,
-        /// Offset in bytes from the start of the buffer.
-        offset: usize,
-        /// Size in bytes of the tensor at that address.
-        bytes: usize,
-    },
+    /// The address of a tensor.
+    Pointer(Region<B>),
     /// The bytes of a scalar in native order.
     Scalar(Vec<u8>),
     /// A tensor map over a tensor in a buffer.
     TensorMap {
-        /// The buffer.
-        buffer: B,
-        /// Offset in bytes of the tensor from the start of the buffer.
-        offset: usize,
-        /// Size in bytes of the tensor.
-        bytes: usize,
+        /// The memory of the tensor.
+        region: Region<B>,
         /// Element type of the map.
         dtype: DType,
         /// Sizes, box and swizzle.

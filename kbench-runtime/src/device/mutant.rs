@@ -9,12 +9,14 @@ mod memo;
 use std::cell::RefCell;
 
 use self::memo::Memo;
-use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
+use super::{
+    BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Region, Resolution, Sample, Write,
+};
 use crate::data::codec;
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Geometry, Mutation, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Mutation, SideEffects, SmClock};
 
 /// Most elements of a tail.
 const TAIL: usize = 16;
@@ -40,13 +42,6 @@ pub struct Bound<D: Device> {
     memory: Memo,
 }
 
-/// Where a tensor lies.
-struct Region<B> {
-    buffer: B,
-    offset: usize,
-    bytes: usize,
-}
-
 struct Output<B> {
     region: Region<B>,
     dtype: DType,
@@ -58,6 +53,17 @@ impl<D: Device> MutantDevice<D> {
     /// A device on which the kernels that the mutation names are wrong, and all others as they are.
     pub fn new(inner: D, mutation: Mutation) -> Self {
         Self { inner, mutation }
+    }
+
+    /// The launches that the fault leaves.
+    fn left<T: Clone>(&self, launches: &[T]) -> Vec<T> {
+        let mut left = launches.to_vec();
+        if let Fault::Skipped(index) = self.mutation.fault
+            && index < left.len()
+        {
+            left.remove(index);
+        }
+        left
     }
 
     fn download(&mut self, region: &Region<D::Buffer>) -> Result<Vec<u8>, Failure> {
@@ -145,7 +151,7 @@ impl<B> Output<B> {
                 let mean = values.iter().sum::<f64>() / elements.max(1) as f64;
                 codec::encode(self.dtype, &[mean]).repeat(elements)
             }
-            Fault::Clobber | Fault::Memoised => result,
+            Fault::Clobber | Fault::Memoised | Fault::Skipped(_) => result,
             Fault::Some { share, by, of_rms } => {
                 let values = codec::decode(self.dtype, &result);
                 let rms = rms(&values);
@@ -226,10 +232,11 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.limit(launch);
     }
 
-    fn load(&mut self, code: &[u8], entry: &str, purpose: Purpose) -> Result<Self::Kernel, Failure> {
+    fn load(&mut self, code: &[u8], entries: &[&str], purpose: Purpose) -> Result<Self::Kernel, Failure> {
         let hash = fingerprint::of_bytes(code);
         let is_mutant = purpose != Purpose::Reference && self.mutation.blobs.contains(&hash);
-        Ok(Kernel { inner: self.inner.load(code, entry, purpose)?, is_mutant })
+        let entries = if is_mutant { self.left(entries) } else { entries.to_vec() };
+        Ok(Kernel { inner: self.inner.load(code, &entries, purpose)?, is_mutant })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<D::Buffer, Failure> {
@@ -264,26 +271,25 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.set_symbol(&kernel.inner, symbol, data)
     }
 
-    fn bind(
-        &mut self,
-        kernel: &Self::Kernel,
-        geometry: &Geometry,
-        args: &[BoundArg<D::Buffer>],
-    ) -> Result<Self::Bound, Failure> {
-        let region = |arg: usize| match args.get(arg) {
-            Some(BoundArg::Pointer { buffer, offset, bytes } | BoundArg::TensorMap { buffer, offset, bytes, .. }) => {
-                Ok(Region { buffer: buffer.clone(), offset: *offset, bytes: *bytes })
-            }
-            _ => Err(Failure::Inputs { message: format!("argument {arg} of the mutation is no tensor") }),
+    fn bind(&mut self, kernel: &Self::Kernel, launches: &[BoundLaunch<D::Buffer>]) -> Result<Self::Bound, Failure> {
+        let regions = || {
+            launches.iter().flat_map(|launch| &launch.args).filter_map(|arg| match arg {
+                BoundArg::Pointer(region) | BoundArg::TensorMap { region, .. } => Some(region),
+                BoundArg::Scalar(_) => None,
+            })
         };
+        // Which launches are made, and so which tensors they take, may depend on the shape.
+        let region = |tensor: usize| regions().find(|region| region.tensor == tensor).cloned();
         let (mut outputs, mut input) = (Vec::new(), None);
         if kernel.is_mutant {
-            input = self.mutation.input.map(region).transpose()?;
-            for (arg, dtype) in &self.mutation.outputs {
-                outputs.push(Output { region: region(*arg)?, dtype: *dtype, kept: RefCell::default() });
+            input = self.mutation.input.and_then(region);
+            for (tensor, dtype) in &self.mutation.outputs {
+                let kept = RefCell::default();
+                outputs.extend(region(*tensor).map(|region| Output { region, dtype: *dtype, kept }));
             }
         }
-        Ok(Bound { inner: self.inner.bind(&kernel.inner, geometry, args)?, outputs, input, memory: Memo::default() })
+        let left = if kernel.is_mutant { self.left(launches) } else { launches.to_vec() };
+        Ok(Bound { inner: self.inner.bind(&kernel.inner, &left)?, outputs, input, memory: Memo::default() })
     }
 
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure> {
@@ -389,7 +395,7 @@ mod tests {
         let mut honest = Session::new(HostDevice::open(), None);
         let job = testing::host_check(&mut honest, "kbench_scale");
         honest.check(&job, &mut |_| {}).unwrap().iter().for_each(testing::assert_clean);
-        let mutation = Mutation { blobs: vec![job.case.launch.blob], fault, outputs: outputs.to_vec(), input };
+        let mutation = Mutation { blobs: vec![job.case.sequence.blob], fault, outputs: outputs.to_vec(), input };
         let mut session = Session::new(MutantDevice::new(HostDevice::open(), mutation), None);
         let job = testing::host_check(&mut session, "kbench_scale");
         session.check(&job, &mut |_| {}).unwrap()

@@ -87,7 +87,7 @@ impl<D: Device> Session<D> {
         // Loading may run the kernel's constructors.
         stage(Stage::Launch);
         let mut memory = self.load(&timed.case, &sets[0].inputs)?;
-        let code = self.code(&timed.case.launch.blob)?;
+        let code = self.code(&timed.case.sequence.blob)?;
         let Resources { device, pool, .. } = &mut self.resources;
         memory.prepare(device, Some(pool), &sets[0].inputs)?;
         let inputs: Vec<Arc<Inputs>> = sets.iter().map(|set| Arc::clone(&set.inputs)).collect();

@@ -110,9 +110,9 @@ fn fresh_load<D: Device>(
     number: u64,
 ) -> Result<Outputs, Failure> {
     let Resources { device, pool, results } = resources;
-    let Case { tensors, launch } = &timed.case;
+    let Case { tensors, sequence } = &timed.case;
     let inputs = &Arc::clone(&case.sets[0].inputs);
-    let mut fresh = KernelMemory::new(device, pool, tensors, inputs, launch, &case.code, Purpose::SecondInstance)?;
+    let mut fresh = KernelMemory::new(device, pool, tensors, inputs, sequence, &case.code, Purpose::SecondInstance)?;
     fresh.prepare(device, None, inputs)?;
     let writes = fresh.restore_writes(device, pool, inputs)?;
     // The case fills the shared tensors, from its copies on the device; symbols belong to each load.

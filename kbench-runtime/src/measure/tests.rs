@@ -153,7 +153,7 @@ fn a_tensor_read_and_written_starts_each_sample_from_its_inputs() {
     let mut check = testing::host_check(&mut session, "kbench_inout");
     check.case.tensors[1].role = Role::Inout;
     check.case.tensors[1].source = Source::Constant(1.0);
-    check.reference.launch.entry = "kbench_inout_reference".into();
+    check.reference.sequence.launches[0].entry = "kbench_inout_reference".into();
     for cache in [CacheMode::Hot, CacheMode::Cold] {
         let cases = vec![TimedCase { case: check.case.clone(), reference: check.reference.clone() }];
         let timing = session.time(&job(cases, cache), &mut |_| {}).unwrap().remove(0);
@@ -166,7 +166,7 @@ fn a_tensor_read_and_written_starts_each_sample_from_its_inputs() {
 fn model(model: &str, change: impl FnOnce(&mut TimeJob)) -> Timing {
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut check = FakeCase::default().check(&mut session);
-    check.case.launch.blob = testing::blob(&mut session, model.as_bytes());
+    check.case.sequence.blob = testing::blob(&mut session, model.as_bytes());
     let cases = vec![TimedCase { case: check.case, reference: check.reference }];
     let until = Some(Convergence { precision: 0.005, max_seconds: 1e6, max_samples: 1000 });
     let mut job = TimeJob { iterations: 100, until, ..job(cases, CacheMode::Cold) };
@@ -206,7 +206,7 @@ fn cases_stop_together() {
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut case = |model: &str| {
         let mut check = FakeCase::default().check(&mut session);
-        check.case.launch.blob = testing::blob(&mut session, model.as_bytes());
+        check.case.sequence.blob = testing::blob(&mut session, model.as_bytes());
         TimedCase { case: check.case, reference: check.reference }
     };
     let cases = vec![case(r#"{"time_ns":1000}"#), case(r#"{"time_ns":900,"noise":0.03}"#)];
@@ -349,8 +349,8 @@ fn a_single_number_is_of_the_same_inputs_as_the_rest() {
             case.tensors.iter_mut().for_each(|spec| spec.dtype = DType::F64);
             let (name, source) = ("scale".to_owned(), Source::Uniform { low: 1.0, high: 2.0 });
             case.tensors.push(TensorSpec { name, dtype: DType::F64, dims: vec![], role: Role::In, source });
-            case.launch.args[3] = Arg::Tensor(2);
-            reference.launch = case.launch.clone();
+            case.sequence.launches[0].args[3] = Arg::Tensor(2);
+            reference.sequence = case.sequence.clone();
         });
         testing::assert_clean(&timing.after);
     }

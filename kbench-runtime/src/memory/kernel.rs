@@ -11,9 +11,9 @@ use super::poison::{NAN, Poison};
 use super::pool::{Contents, Pool, PooledBuffer};
 use crate::data::codec;
 use crate::data::digest::Bytes;
-use crate::device::{BoundArg, Device, GUARD, Purpose, Write};
+use crate::device::{BoundArg, BoundLaunch, Device, GUARD, Purpose, Region, Write};
 use crate::inputs::tensor::Inputs;
-use crate::protocol::{Arg, DeviceKind, Failure, Launch, Role, TensorSpec};
+use crate::protocol::{Arg, DeviceKind, Failure, Role, Sequence, TensorSpec};
 
 /// Size in bytes from which on an input is kept on the device between checks.
 const KEPT: usize = 1 << 20;
@@ -50,12 +50,13 @@ impl<D: Device> KernelMemory<D> {
         pool: &mut Pool<D::Buffer>,
         tensors: &[TensorSpec],
         inputs: &Arc<Inputs>,
-        launch: &Launch,
+        sequence: &Sequence,
         code: &[u8],
         purpose: Purpose,
     ) -> Result<Self, Failure> {
-        let kernel = device.load(code, &launch.entry, purpose)?;
-        let used = used_tensors(tensors, launch)?;
+        let entries: Vec<&str> = sequence.launches.iter().map(|launch| launch.entry.as_str()).collect();
+        let kernel = device.load(code, &entries, purpose)?;
+        let used = used_tensors(tensors, sequence)?;
         let buffers = tensors
             .iter()
             .zip(used)
@@ -65,28 +66,35 @@ impl<D: Device> KernelMemory<D> {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let guard = pool.guard();
-        let mut args = Vec::new();
+        let region = |tensor: usize| {
+            let buffer = buffers[tensor].as_ref().expect("taken above").buffer.clone();
+            Region { tensor, buffer, offset: guard, bytes: tensors[tensor].bytes() }
+        };
+        let mut launches = Vec::new();
         let mut symbols = Vec::new();
-        for arg in &launch.args {
-            let buffer = |tensor: usize| buffers[tensor].as_ref().expect("taken above").buffer.clone();
-            match arg {
-                Arg::Tensor(tensor) => args.push(BoundArg::Pointer {
-                    buffer: buffer(*tensor),
-                    offset: guard,
-                    bytes: tensors[*tensor].bytes(),
-                }),
-                Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
-                    buffer: buffer(map.tensor),
-                    offset: guard,
-                    bytes: tensors[map.tensor].bytes(),
-                    dtype: tensors[map.tensor].dtype,
-                    map: map.clone(),
-                }),
-                Arg::Scalar { dtype, value } => args.push(BoundArg::Scalar(codec::number(*dtype, *value))),
-                Arg::Symbol { symbol, tensor } => symbols.push((symbol.clone(), *tensor)),
+        for launch in &sequence.launches {
+            let mut args = Vec::new();
+            for arg in &launch.args {
+                match arg {
+                    Arg::Tensor(tensor) => args.push(BoundArg::Pointer(region(*tensor))),
+                    Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
+                        region: region(map.tensor),
+                        dtype: tensors[map.tensor].dtype,
+                        map: map.clone(),
+                    }),
+                    Arg::Scalar { dtype, value } => args.push(BoundArg::Scalar(codec::number(*dtype, *value))),
+                    Arg::Symbol { symbol, tensor } => {
+                        let symbol = (symbol.clone(), *tensor);
+                        if !symbols.contains(&symbol) {
+                            symbols.push(symbol);
+                        }
+                    }
+                }
             }
+            let zero = launch.zero.iter().map(|tensor| region(*tensor)).collect();
+            launches.push(BoundLaunch { geometry: launch.geometry.clone(), args, zero });
         }
-        let bound = device.bind(&kernel, &launch.geometry, &args)?;
+        let bound = device.bind(&kernel, &launches)?;
         Ok(Self {
             kernel,
             bound,
@@ -267,20 +275,27 @@ impl<D: Device> KernelMemory<D> {
     }
 }
 
-/// Which tensors need memory: those among a launch's arguments, and every output.
-fn used_tensors(tensors: &[TensorSpec], launch: &Launch) -> Result<Vec<bool>, Failure> {
+/// Which tensors need memory: those among the arguments of the launches, those that are zeroed, and every output.
+fn used_tensors(tensors: &[TensorSpec], sequence: &Sequence) -> Result<Vec<bool>, Failure> {
     let mut used: Vec<bool> = tensors.iter().map(|spec| spec.role.is_output()).collect();
-    for (at, arg) in launch.args.iter().enumerate() {
-        let tensor = match arg {
-            Arg::Tensor(tensor) | Arg::Symbol { tensor, .. } => *tensor,
-            Arg::TensorMap(map) => map.tensor,
-            Arg::Scalar { .. } => continue,
-        };
+    let mut mark = |tensor: usize, needs_memory: bool| {
         let Some(used) = used.get_mut(tensor) else {
-            let message = format!("argument {at} is tensor {tensor}, but there are {}", tensors.len());
+            let message = format!("a launch takes tensor {tensor}, but there are {}", tensors.len());
             return Err(Failure::Inputs { message });
         };
-        *used |= !matches!(arg, Arg::Symbol { .. });
+        *used |= needs_memory;
+        Ok(())
+    };
+    for arg in sequence.args() {
+        match arg {
+            Arg::Tensor(tensor) => mark(*tensor, true)?,
+            Arg::TensorMap(map) => mark(map.tensor, true)?,
+            Arg::Symbol { tensor, .. } => mark(*tensor, false)?,
+            Arg::Scalar { .. } => {}
+        }
+    }
+    for tensor in sequence.launches.iter().flat_map(|launch| &launch.zero) {
+        mark(*tensor, true)?;
     }
     Ok(used)
 }

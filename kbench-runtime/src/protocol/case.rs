@@ -11,7 +11,7 @@ pub struct Case {
     /// Every declared tensor, inputs before what is quantised from them.
     pub tensors: Vec<TensorSpec>,
     /// The kernel.
-    pub launch: Launch,
+    pub sequence: Sequence,
 }
 
 /// A tensor with its sizes resolved.
@@ -120,19 +120,38 @@ pub enum Source {
     None,
 }
 
-/// How to launch one kernel of a blob.
+/// Machine code, and the launches of its functions that together are one run of the kernel: in order, on one stream.
+///
+/// A run is checked and timed as a whole. Memory is poisoned and restored before the first launch only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Launch {
+pub struct Sequence {
     /// Which device runs it. A reference may run on the host while its kernel runs on CUDA.
     pub device: DeviceKind,
     /// The machine code: a cubin (CUDA), a shared object (host), a fake model.
     pub blob: String,
+    /// The launches, at least one.
+    pub launches: Vec<Launch>,
+}
+
+impl Sequence {
+    /// The arguments of all launches.
+    pub fn args(&self) -> impl Iterator<Item = &Arg> {
+        self.launches.iter().flat_map(|launch| &launch.args)
+    }
+}
+
+/// How to launch one function of a blob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
     /// The symbol in the machine code.
     pub entry: String,
-    /// Arguments in the order of the kernel's signature, symbols anywhere among them.
+    /// Arguments in the order of the function's signature, symbols anywhere among them.
     pub args: Vec<Arg>,
     /// Grid, block and shared memory.
     pub geometry: Geometry,
+    /// Tensors that are filled with zero bytes before this launch, as part of the run: indices into [`Case::tensors`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zero: Vec<usize>,
 }
 
 /// One argument of a launch.
@@ -199,11 +218,11 @@ impl Default for Geometry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// The kernel; its args index the case's tensors.
-    pub launch: Launch,
+    pub sequence: Sequence,
     /// `F64` or `F32`.
     pub precision: DType,
     /// Whether it is a program rather than machine code. The driver runs those, and puts their results where the worker looks
-    /// them up; of `launch`, only `args` counts: what it gets.
+    /// them up; of `sequence`, only the arguments count: what it gets.
     #[serde(default)]
     pub program: bool,
     /// Stands for the program or the machine code in the names of its results: everything that they depend on beside the launch and

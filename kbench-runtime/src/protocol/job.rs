@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Bytes;
-use super::{Case, Convergence, Launch, Pattern, Reference, TensorSpec};
+use super::{Case, Convergence, Pattern, Reference, Sequence, TensorSpec};
 use crate::data::dtype::DType;
 
 /// What a check examines beside the errors on random inputs.
@@ -16,7 +16,7 @@ pub struct CheckOptions {
     #[serde(default)]
     pub tolerance: Option<f64>,
     /// A naive implementation in the kernel's own precision. Its errors are reported beside the kernel's.
-    pub naive: Option<Launch>,
+    pub naive: Option<Sequence>,
     /// Whether the kernel passed a check before. One launch a seed is then enough, unless its outputs are suspicious.
     #[serde(default, rename = "again")]
     pub passed_before: bool,
@@ -172,9 +172,9 @@ pub struct Mutation {
     pub blobs: Vec<String>,
     /// What is wrong.
     pub fault: Fault,
-    /// The outputs with which it is wrong: places in the kernel's signature, and element types.
+    /// The outputs with which it is wrong: indices into [`Case::tensors`], and element types.
     pub outputs: Vec<(usize, DType)>,
-    /// The place in the signature of the input that [`Fault::Clobber`] writes and [`Fault::Memoised`] looks at.
+    /// The input that [`Fault::Clobber`] writes and [`Fault::Memoised`] looks at: an index into [`Case::tensors`].
     pub input: Option<usize>,
 }
 
@@ -184,6 +184,8 @@ pub struct Mutation {
 pub enum Fault {
     /// The outputs stay as they were.
     NoOp,
+    /// The launch of this index in the [sequence](Sequence) is left out, where there is one.
+    Skipped(usize),
     /// The outputs are those of the first launch ever.
     First,
     /// The outputs are those of the launch before, and the first launch leaves none: a launch that returns before its work is

@@ -26,7 +26,7 @@ pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
 /// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);

@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::inputs::tensor::Inputs;
 use crate::memory::poison::Poison;
 use crate::protocol::{
-    Case, CheckJob, DeviceKind, ErrorSizes, Failure, InspectJob, Launch, RelatedErrors, SeedReport, Stage, TensorSpec,
+    Case, CheckJob, DeviceKind, ErrorSizes, Failure, InspectJob, RelatedErrors, SeedReport, Sequence, Stage, TensorSpec,
 };
 
 impl<D: Device> Session<D> {
@@ -84,7 +84,7 @@ impl<D: Device> Session<D> {
             if let Some(tolerance) = job.options.tolerance {
                 perturbed = view(View::Perturbed(tolerance))?;
             }
-        } else if reference::is_quantized(tensors, &job.reference.launch) {
+        } else if reference::is_quantized(tensors, &job.reference.sequence) {
             unquantized = view(View::Unquantized)?;
         }
         let naive = match &job.options.naive {
@@ -97,7 +97,7 @@ impl<D: Device> Session<D> {
     /// The errors of a naive implementation, one entry for each output.
     fn naive(
         &mut self,
-        naive: &Launch,
+        naive: &Sequence,
         job: &CheckJob,
         inputs: &Arc<Inputs>,
         reference: &reference::Outputs,
@@ -107,7 +107,7 @@ impl<D: Device> Session<D> {
         if let Some(errors) = self.naive.get(&key) {
             return Ok(errors.clone());
         }
-        let case = Case { tensors: job.case.tensors.clone(), launch: naive.clone() };
+        let case = Case { tensors: job.case.tensors.clone(), sequence: naive.clone() };
         let outputs = self.load(&case, inputs).and_then(|mut memory| {
             let Resources { device, pool, results } = &mut self.resources;
             memory.prepare(device, Some(pool), inputs)?;

@@ -21,7 +21,7 @@ use crate::memory::kernel::KernelMemory;
 use crate::memory::outputs::OutputCache;
 use crate::memory::poison::{FINITE, NAN, Poison};
 use crate::memory::pool::Pool;
-use crate::protocol::{Arg, DeviceInfo, Failure, Launch, Pattern, Reference, Role, Source, TensorSpec};
+use crate::protocol::{Arg, DeviceInfo, Failure, Pattern, Reference, Role, Sequence, Source, TensorSpec};
 
 /// Prefix of the identities of references whose results are valid within one process only, and of the keys of these results.
 pub const TRANSIENT: &str = "passing-";
@@ -60,11 +60,11 @@ pub enum View {
 
 /// Whether a reference can run on [`View::Unquantized`] inputs: it takes at least one quantised tensor, and every quantised tensor that it
 /// takes has a floating-point type.
-pub fn is_quantized(tensors: &[TensorSpec], launch: &Launch) -> bool {
+pub fn is_quantized(tensors: &[TensorSpec], sequence: &Sequence) -> bool {
     let mut quantized = tensors
         .iter()
         .enumerate()
-        .filter(|(index, spec)| takes(launch, *index) && matches!(spec.source, Source::Quantize { .. }))
+        .filter(|(index, spec)| takes(sequence, *index) && matches!(spec.source, Source::Quantize { .. }))
         .map(|(_, spec)| spec.dtype.is_float())
         .peekable();
     quantized.peek().is_some() && quantized.all(|is_float| is_float)
@@ -77,20 +77,20 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], of: ReferenceInputs, d
     let tensors: Vec<Option<&TensorSpec>> = tensors
         .iter()
         .enumerate()
-        .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.launch, index)).then_some(spec))
+        .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.sequence, index)).then_some(spec))
         .collect();
     let device = (!reference.program).then_some((&device.name, &device.driver));
     let generation = (GENERATION, pattern::GENERATION);
     // The reference's identity stands for its machine code.
-    let launch = Launch { blob: String::new(), ..reference.launch.clone() };
-    let content = (generation, Reference { launch, ..reference.clone() }, tensors, of, device);
+    let sequence = Sequence { blob: String::new(), ..reference.sequence.clone() };
+    let content = (generation, Reference { sequence, ..reference.clone() }, tensors, of, device);
     let key = fingerprint::of("reference result 3", &content);
     if reference.identity.starts_with(TRANSIENT) { TRANSIENT.to_owned() + &key } else { key }
 }
 
-/// Whether a tensor is among the arguments of a launch.
-fn takes(launch: &Launch, tensor: usize) -> bool {
-    launch.args.iter().any(|arg| match arg {
+/// Whether a tensor is among the arguments of the launches.
+fn takes(sequence: &Sequence, tensor: usize) -> bool {
+    sequence.args().any(|arg| match arg {
         Arg::Tensor(other) | Arg::Symbol { tensor: other, .. } => *other == tensor,
         Arg::TensorMap(map) => map.tensor == tensor,
         Arg::Scalar { .. } => false,
@@ -131,7 +131,7 @@ pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Input
             _ => converted(index),
         }
     };
-    (0..tensors.len()).map(|index| takes(&reference.launch, index).then(|| wide(index)).flatten()).collect()
+    (0..tensors.len()).map(|index| takes(&reference.sequence, index).then(|| wide(index)).flatten()).collect()
 }
 
 /// Changes every value by a relative error, up or down, and flushes subnormal values to zero in types in which compilers and GPUs flush them
@@ -192,12 +192,12 @@ impl Run<'_> {
         let refuse = |message: String| Failure::Reference { message };
         let wide = wide_specs(reference, tensors);
         for (index, spec) in tensors.iter().enumerate() {
-            if spec.role.is_output() && !takes(&reference.launch, index) {
+            if spec.role.is_output() && !takes(&reference.sequence, index) {
                 return Err(refuse(format!("it does not take the output `{}`", spec.name)));
             }
         }
-        let launch = &reference.launch;
-        let mut memory = KernelMemory::new(device, pools.own, &wide, inputs, launch, code, Purpose::Reference)?;
+        let sequence = &reference.sequence;
+        let mut memory = KernelMemory::new(device, pools.own, &wide, inputs, sequence, code, Purpose::Reference)?;
         memory.prepare(device, pools.copies, inputs)?;
         device.run(&memory.bound)?;
         let mut fetched = OutputCache::default();

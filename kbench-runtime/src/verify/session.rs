@@ -92,13 +92,13 @@ impl<D: Device> Session<D> {
 
     /// Loads a case's kernel and takes its memory on this session's device.
     pub fn load(&mut self, case: &Case, inputs: &Arc<Inputs>) -> Result<KernelMemory<D>, Failure> {
-        let (asked, open) = (case.launch.device, self.resources.device.info().kind);
+        let (asked, open) = (case.sequence.device, self.resources.device.info().kind);
         if asked != open {
             return Err(Failure::Unsupported { message: format!("a kernel for {asked:?} on a {open:?} device") });
         }
-        let code = self.code(&case.launch.blob)?;
+        let code = self.code(&case.sequence.blob)?;
         let Resources { device, pool, .. } = &mut self.resources;
-        KernelMemory::new(device, pool, &case.tensors, inputs, &case.launch, &code, Purpose::Kernel)
+        KernelMemory::new(device, pool, &case.tensors, inputs, &case.sequence, &code, Purpose::Kernel)
     }
 
     /// The inputs of a seed, in a pattern if there is one, generated at most once.
@@ -119,7 +119,7 @@ impl<D: Device> Session<D> {
         inputs: &Inputs,
         of: ReferenceInputs,
     ) -> Result<Arc<reference::Outputs>, Failure> {
-        let code = self.code(&reference.launch.blob);
+        let code = self.code(&reference.sequence.blob);
         let code = code.map_err(|failure| Failure::Reference { message: failure.to_string() });
         let Resources { device, pool, .. } = &mut self.resources;
         if reference.program {
@@ -131,7 +131,7 @@ impl<D: Device> Session<D> {
         let code = code?;
         let run = reference::Run { reference, tensors, of, code: &code };
         let inputs = || reference::wide_inputs(reference, tensors, inputs, of.view);
-        if reference.launch.device == device.info().kind {
+        if reference.sequence.device == device.info().kind {
             let key = reference::key(reference, tensors, of, device.info());
             let mut fresh = Pool::default();
             // On a GPU, allocations and copies take longer than the reference may.
@@ -142,8 +142,8 @@ impl<D: Device> Session<D> {
             };
             return self.references.get(&key, || run.on(device, pools, inputs()));
         }
-        if reference.launch.device != DeviceKind::Host {
-            let message = format!("it needs a {:?} device", reference.launch.device);
+        if reference.sequence.device != DeviceKind::Host {
+            let message = format!("it needs a {:?} device", reference.sequence.device);
             return Err(Failure::Reference { message });
         }
         let host = self.host.get_or_insert_with(HostDevice::open);

@@ -1,7 +1,7 @@
 use super::*;
 
 fn of(source: &str) -> Vec<(usize, String, String)> {
-    let made = mutants(source, Path::new("/k.cu"), "k");
+    let made = mutants(source, Path::new("/k.cu"), &["k"]);
     let text = |mutant: &SourceMutant| mutant.text.strip_prefix("#line 1 \"/k.cu\"\n").unwrap().to_owned();
     made.iter().map(|mutant| (mutant.line, mutant.what.clone(), text(mutant))).collect()
 }
@@ -113,8 +113,8 @@ fn other_kernels_of_the_file_are_left_alone() {
     let made = of(&source);
     assert_eq!(made.len(), 1);
     assert_eq!(made[0].0, 1);
-    assert_eq!(mutants(&source, Path::new("k.cu"), "_Z5otherPi").len(), 1);
-    assert_eq!(mutants(&source, Path::new("k.cu"), "ns::other<64>(int*)")[0].line, 2);
+    assert_eq!(mutants(&source, Path::new("k.cu"), &["_Z5otherPi"]).len(), 1);
+    assert_eq!(mutants(&source, Path::new("k.cu"), &["ns::other<64>(int*)"])[0].line, 2);
     // A declaration has no body to leave out.
     assert_eq!(of("__global__ void other(int *); void f() { __syncthreads(); }").len(), 1);
 }
@@ -128,7 +128,7 @@ fn the_shipped_kernels_have_barriers_and_tiles() {
         ("sdpa-cpu/src/sdpa.c", "sdpa", 0, 7),
     ] {
         let source = std::fs::read_to_string(root.join(path)).unwrap();
-        let made = mutants(&source, &root.join(path), entry);
+        let made = mutants(&source, &root.join(path), &[entry]);
         let count = |lack| made.iter().filter(|mutant| mutant.lack == lack).count();
         assert_eq!(
             (count(Lack::Barrier), count(Lack::Tile)),
@@ -141,7 +141,7 @@ fn the_shipped_kernels_have_barriers_and_tiles() {
 
 /// The changes of one kind.
 fn of_lack(lack: Lack, source: &str) -> Vec<(usize, String)> {
-    let made = mutants(source, Path::new("/k.cu"), "k");
+    let made = mutants(source, Path::new("/k.cu"), &["k"]);
     made.into_iter().filter(|mutant| mutant.lack == lack).map(|mutant| (mutant.line, mutant.what)).collect()
 }
 

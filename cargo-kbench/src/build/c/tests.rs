@@ -5,12 +5,11 @@ fn unit(signature: Vec<Param>) -> Unit {
     Unit {
         backend: Backend::C,
         source: "/p/src/k.c".into(),
-        entry: "k".into(),
+        entries: vec![Entry::new("k", signature)],
         flags: vec![],
         macros: vec![],
         constants: vec![],
         arch: None,
-        signature,
         directory: "/p".into(),
     }
 }
@@ -18,8 +17,8 @@ fn unit(signature: Vec<Param>) -> Unit {
 #[test]
 fn the_shim_of_a_signature() {
     let signature = vec![
-        Param::Tensor { dtype: DType::F32, writable: false },
-        Param::Tensor { dtype: DType::I32, writable: true },
+        Param::Tensor { dtype: DType::F32, writable: Some(false) },
+        Param::Tensor { dtype: DType::I32, writable: Some(true) },
         Param::Scalar(DType::F64),
     ];
     let unit = Unit {
@@ -40,15 +39,23 @@ fn the_shim_of_a_signature() {
     #pragma pop_macro("args")
     #include "/p/src/k.c"
     "#);
-    let unit = Unit { signature: vec![], ..unit };
+    let unit = Unit { entries: vec![Entry::new("k", vec![])], ..unit };
     assert!(shim(&unit).unwrap().contains("void k(void);"));
+}
+
+/// A tensor between launches is written by one and read by another: its pointer may be const or not in each.
+#[test]
+fn the_shim_of_several_functions() {
+    let between = Param::Tensor { dtype: DType::F32, writable: None };
+    let unit = Unit { entries: vec![Entry::new("a", vec![between]), Entry::new("b", vec![between])], ..unit(vec![]) };
+    insta::assert_snapshot!(shim(&unit).unwrap());
 }
 
 #[test]
 fn what_c_cannot_say_is_refused() {
     assert!(matches!(shim(&unit(vec![Param::TensorMap])), Err(CompileError::Unsupported { .. })));
     for entry in ["", "1k", "k-1", "ns::k", "k(void); int x", "é"] {
-        let unit = Unit { entry: entry.into(), ..unit(vec![]) };
+        let unit = Unit { entries: vec![Entry::new(entry, vec![])], ..unit(vec![]) };
         assert!(matches!(shim(&unit), Err(CompileError::Unsupported { .. })), "{entry}");
     }
     let unit = Unit { source: "/p/a\".c".into(), ..unit(vec![]) };

@@ -9,6 +9,7 @@ use super::super::{Baseline, BaselineKind, ProgramBaseline, Reference, Reference
 use super::correctness;
 use super::env::Env;
 use super::implementation::{Slot, implementation, with_kernel_defaults};
+use super::launches::several;
 use super::names::{check_name, find};
 use super::tensors::Tensors;
 use super::toggles;
@@ -30,15 +31,23 @@ pub(super) fn reference(kernel: &Entry, env: &Env<'_>, tensors: &Tensors, report
         }
         return Some(Reference { kind: ReferenceKind::Command(command(&program.node, report)?), precision, place });
     }
-    needs(own, entry, "reference", &["source", "entry"], report);
+    needs_source_and_args(own, kernel_table, entry, "reference", report);
     let table = with_kernel_defaults(own, kernel_table, false);
     let implementation = implementation(&table, &Slot { noun: "reference", entry, env, tensors, report });
     Some(Reference { kind: ReferenceKind::Function(Box::new(implementation?)), precision, place })
 }
 
-fn needs(table: &Table, entry: &Entry, noun: &str, keys: &[&str], report: &Report) {
-    for key in keys.iter().filter(|key| table.get(key).is_none()) {
-        report.error(&entry.key_place, format!("a {noun} needs `{key}`"), "");
+/// A function of its own has a source; it takes its arguments from the kernel, unless the kernel has several launches.
+fn needs_source_and_args(own: &Table, kernel: &Table, entry: &Entry, noun: &str, report: &Report) {
+    if own.get("source").is_none() {
+        report.error(&entry.key_place, format!("a {noun} needs `source`"), "");
+    }
+    if let Some(launches) = several(kernel)
+        && several(own).is_none()
+        && own.get("args").is_none()
+    {
+        let diagnostic = Diagnostic::error(format!("a {noun} needs `args`")).at(&entry.key_place, "");
+        report.push(diagnostic.at(&launches.key_place, "each of these has its own"));
     }
 }
 
@@ -90,7 +99,7 @@ fn baseline(
         }
     };
     if kind.key == "source" {
-        needs(own, entry, "baseline", &["entry"], report);
+        needs_source_and_args(own, kernel.node.table()?, entry, "baseline", report);
         if let Some(extra) = own.entry("correctness") {
             // A function is judged as the kernel is.
             report.error(&extra.key_place, "`correctness` does not belong to a baseline by `source`", "");

@@ -10,7 +10,7 @@ use super::super::tree::{Item, Node};
 use super::names::SM_COUNT;
 use super::shapes::Shapes;
 use crate::expr::{EvalError, Expr, ParseError, Template, Value};
-use crate::space::Space;
+use crate::space::{Layer, Reach, Solutions, Space, Toggle};
 
 /// The dimensions and toggles of a kernel.
 pub(super) struct Env<'r> {
@@ -174,6 +174,35 @@ impl<'r> Env<'r> {
         };
         let shapes = self.shapes.iter().filter(|_| self.complete);
         shapes.filter_map(|shape| Some((shape, size(shape)?))).collect()
+    }
+
+    /// Whether a condition is false at every shape with every variant. A space that is too large to tell counts as one where it is true.
+    pub(super) fn is_never_true(&self, condition: &Expr) -> bool {
+        let known = condition.names().iter().all(|name| self.knows(name, Need::Truth));
+        let Some(space) = self.space.as_ref().filter(|_| self.complete && known) else { return false };
+        let is_true = |shape: &&Shape| {
+            condition.eval(&|name| self.value(shape, name)).is_ok_and(|value| value.truth() == Some(true))
+        };
+        let is_possible = |shape: &Shape| {
+            let mut space = space.clone();
+            for (dim, size) in &shape.dims {
+                let (name, values) = (dim.clone(), vec![Value::Int(*size)]);
+                space.toggles.push(Toggle { name, values, layer: Layer::Micro, reach: Reach::Launch });
+                space.default.0.push(0);
+            }
+            space.constraints.push(condition.clone());
+            Solutions::new(&space).count() != Some(0)
+        };
+        !self.shapes.iter().any(|shape| is_true(&shape)) && !self.shapes.iter().any(is_possible)
+    }
+
+    /// The first shape where no condition is true with the default variant.
+    pub(super) fn shape_where_none_holds(&self, conditions: &[&Expr]) -> Option<&str> {
+        let holds = |shape: &Shape, condition: &&Expr| {
+            condition.eval(&|name| self.value(shape, name)).is_ok_and(|value| value.truth() == Some(true))
+        };
+        let none = |shape: &&Shape| !conditions.iter().any(|condition| holds(shape, condition));
+        self.shapes.iter().filter(|_| self.complete).find(none).map(|shape| shape.name.as_str())
     }
 
     fn value(&self, shape: &Shape, name: &str) -> Option<Value> {

@@ -284,7 +284,7 @@ pub(super) fn warn_unused(
         BaselineKind::Implementation(implementation) => Some(&**implementation),
         _ => None,
     });
-    for arg in [kernel, &**reference].into_iter().chain(inline).flat_map(|function| &function.args) {
+    for arg in [kernel, &**reference].into_iter().chain(inline).flat_map(Implementation::args) {
         match arg {
             Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => used[*tensor] = true,
             Arg::Scalar { .. } => {}

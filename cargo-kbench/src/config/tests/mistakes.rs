@@ -160,22 +160,6 @@ fn tables() {
     5 | kernel.k.source = 'k.cu'
       | ^^^^^^ did you mean `kernels`?
 
-    error: a kernel needs `entry`
-     --> Cargo.toml:5:8
-      |
-    5 | kernel.k.source = 'k.cu'
-      |        ^
-      |
-      = help: `entry`: Name of the function: an extern "C" name, a C++ name, or an instance of a template with toggles and dimensions in it, "ns::kernel<float, TILE>"; {TOGGLE} chooses among functions
-
-    error: a kernel needs `args`
-     --> Cargo.toml:5:8
-      |
-    5 | kernel.k.source = 'k.cu'
-      |        ^
-      |
-      = help: `args`: Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols
-
     error: a kernel needs `shapes`
      --> Cargo.toml:5:8
       |
@@ -199,6 +183,22 @@ fn tables() {
       |        ^
       |
       = help: `reference`: What the outputs are compared with: itself a function
+
+    error: a kernel needs `entry`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `entry`: Name of the function: an extern "C" name, a C++ name, or an instance of a template with toggles and dimensions in it, "ns::kernel<float, TILE>"; {TOGGLE} chooses among functions
+
+    error: a kernel needs `args`
+     --> Cargo.toml:5:8
+      |
+    5 | kernel.k.source = 'k.cu'
+      |        ^
+      |
+      = help: `args`: Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols
 
     error: a CUDA kernel needs `grid`
      --> Cargo.toml:5:8

@@ -47,7 +47,7 @@ fn a_toggle_says_how_it_reaches_the_code() {
     let micro: Vec<_> = kernel.space.toggles.iter().filter(|toggle| toggle.layer == Layer::Micro).collect();
     assert_eq!(micro.len(), 1);
     assert_eq!(kernel.implementation.source, fixture.path().join("k1.cu"));
-    assert_eq!(kernel.implementation.entry.template_arguments(), ["TILE", "D", "T"]);
+    assert_eq!(kernel.implementation.launches[0].entry.template_arguments(), ["TILE", "D", "T"]);
 }
 
 #[test]

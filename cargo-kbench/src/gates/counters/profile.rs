@@ -91,6 +91,11 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
         Err(error) => return Ok(Err(error.to_string())),
     };
     let of_cpu = implementation.backend == Backend::C;
+    let entries: Vec<String> = match context.point(shape, &candidate.variant).geometries(implementation) {
+        Ok(launches) => launches.into_iter().map(|(entry, _)| entry).collect(),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let symbols: Vec<&str> = artifact.functions.iter().map(|function| function.symbol.as_str()).collect();
     let (tool, metrics, log) = if of_cpu {
         (Vec::new(), Vec::new(), None)
     } else {
@@ -105,7 +110,8 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
         let path = log.as_ref().map_or_else(|| "stderr".into(), |folder| folder.path().join("ncu.csv"));
         let profiled = Profiled {
             metrics: &metrics,
-            symbol: &artifact.symbol,
+            symbols: &symbols,
+            launches: entries.len(),
             cache: kernel.timing.cache,
             log: &path.to_string_lossy(),
         };
@@ -128,7 +134,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
     let written = log.and_then(|folder| std::fs::read_to_string(folder.path().join("ncu.csv")).ok());
     let text = written.unwrap_or(watched.report);
     Ok(match (ncu::parse(&text, &metrics), watched.failure) {
-        (Ok(metrics), None) => Ok(Counted { by: "ncu".to_owned(), metrics }),
+        (Ok(metrics), None) => Ok(Counted::of_launches(&entries, metrics)),
         (Ok(_), Some(failure)) => Err(format!("under ncu the kernel did not end well: {failure}")),
         (Err(why), _) => Err(why),
     })

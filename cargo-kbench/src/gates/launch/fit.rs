@@ -8,7 +8,7 @@ use kbench_runtime::file;
 use kbench_runtime::protocol::{Geometry, TensorSpec};
 
 use crate::build::resolve::Point;
-use crate::config::{Arg, Backend, Implementation, Init, Kernel};
+use crate::config::{Arg, Backend, Init, Kernel, Launch};
 use crate::expr::{Expr, Value};
 use crate::gates::resources::launchable;
 
@@ -48,11 +48,17 @@ fn at(point: &Point<'_>) -> Vec<String> {
         }
     }
     if kernel.implementation.backend == Backend::Cuda {
-        if let Ok(geometry) = point.geometry(&kernel.implementation) {
-            misfits.extend(launch(&geometry));
+        for launch in point.launches(&kernel.implementation).unwrap_or_default() {
+            let mut of_launch = Vec::new();
+            if let Ok(geometry) = point.geometry(launch) {
+                of_launch.extend(unlaunchable(&geometry));
+            }
+            of_launch.extend(launch.grid.iter().filter_map(|expr| rounded_down(point, expr)));
+            of_launch.extend(tensor_maps(point, launch, &tensors));
+            let several = kernel.implementation.launches.len() > 1;
+            let named = |misfit: String| if several { format!("{}: {misfit}", launch.entry.text()) } else { misfit };
+            misfits.extend(of_launch.into_iter().map(named));
         }
-        misfits.extend(left_over(point, &kernel.implementation));
-        misfits.extend(tensor_maps(point, &tensors));
     }
     misfits
 }
@@ -83,7 +89,7 @@ fn memory(kernel: &Kernel, tensors: &[TensorSpec]) -> Option<String> {
 }
 
 /// Limits that no device exceeds.
-fn launch(geometry: &Geometry) -> Vec<String> {
+fn unlaunchable(geometry: &Geometry) -> Vec<String> {
     let mut misfits: Vec<String> = launchable::geometry(geometry).into_iter().map(|(_, text)| text).collect();
     if geometry.dynamic_shared >= TOO_MUCH_SHARED {
         let bytes = geometry.dynamic_shared;
@@ -92,11 +98,7 @@ fn launch(geometry: &Geometry) -> Vec<String> {
     misfits
 }
 
-/// Grids that round a dimension down: `N // TILE` has no block for the rest.
-fn left_over(point: &Point<'_>, implementation: &Implementation) -> Vec<String> {
-    implementation.grid.iter().filter_map(|expr| rounded_down(point, expr)).collect()
-}
-
+/// A grid that rounds a dimension down: `N // TILE` has no block for the rest.
 fn rounded_down(point: &Point<'_>, expr: &Expr) -> Option<String> {
     let text = expr.text();
     expr.names_at().find_map(|(name, range)| {
@@ -124,10 +126,9 @@ fn rounded_down(point: &Point<'_>, expr: &Expr) -> Option<String> {
 }
 
 /// What the driver refuses of a tensor map.
-fn tensor_maps(point: &Point<'_>, tensors: &[TensorSpec]) -> Vec<String> {
-    let implementation = &point.kernel.implementation;
+fn tensor_maps(point: &Point<'_>, launch: &Launch, tensors: &[TensorSpec]) -> Vec<String> {
     let mut misfits = Vec::new();
-    for arg in &implementation.args {
+    for arg in &launch.args {
         let Arg::TensorMap { tensor, swizzle, .. } = arg else { continue };
         let Ok(map) = point.tensor_map(arg) else { continue };
         let spec = &tensors[*tensor];
@@ -163,14 +164,14 @@ mod tests {
 
     #[test]
     fn launches_that_no_device_takes() {
-        assert_eq!(launch(&geometry([1 << 20, 65_535, 1], [32, 32, 1])), [""; 0]);
-        let said = |grid, block| launch(&geometry(grid, block)).join("; ");
+        assert_eq!(unlaunchable(&geometry([1 << 20, 65_535, 1], [32, 32, 1])), [""; 0]);
+        let said = |grid, block| unlaunchable(&geometry(grid, block)).join("; ");
         assert_eq!(said([1; 3], [2048, 1, 1]), "a block of 2048 threads, at most 1024 can be launched");
         assert_eq!(said([1; 3], [1, 1, 128]), "128 in `block` along z, at most 64 can be launched");
         assert_eq!(said([1, 70_000, 1], [1; 3]), "70000 in `grid` along y, at most 65535 can be launched");
         let clustered = Geometry { cluster: Some([2, 1, 1]), ..geometry([3, 1, 1], [1; 3]) };
-        assert_eq!(launch(&clustered), ["a grid of 3 blocks in clusters of 2: the clusters must divide it"]);
+        assert_eq!(unlaunchable(&clustered), ["a grid of 3 blocks in clusters of 2: the clusters must divide it"]);
         let shared = Geometry { dynamic_shared: 300_000, ..geometry([1; 3], [1; 3]) };
-        assert_eq!(launch(&shared).len(), 1);
+        assert_eq!(unlaunchable(&shared).len(), 1);
     }
 }

@@ -40,15 +40,21 @@ impl Gate for Resources {
     }
 }
 
-/// Judges one build at one shape. Where several limits are exceeded the message names all of them, the reason is the
+/// A launch and what its function uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Launched<'l> {
+    /// The function's name, where the kernel has several launches.
+    pub name: Option<&'l str>,
+    /// What it uses.
+    pub resources: &'l Used,
+    /// Grid, block and shared memory.
+    pub geometry: &'l Geometry,
+}
+
+/// Judges one launch at one shape. Where several limits are exceeded the message names all of them, the reason is the
 /// first.
-pub fn judge(
-    limits: &ResourceLimits,
-    resources: &Used,
-    geometry: &Geometry,
-    arch: Option<&str>,
-    shape: &str,
-) -> Option<Rejection> {
+pub fn judge(limits: &ResourceLimits, launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option<Rejection> {
+    let Launched { resources, geometry, .. } = launch;
     let shared = resources.shared_bytes(geometry);
     let spills = resources.spills();
     let above = [
@@ -70,7 +76,7 @@ pub fn judge(
     {
         findings.push((Reason::Occupancy, format!("occupancy {occupancy:.3}, at least {limit} wanted")));
     }
-    rejection(&findings, shape)
+    launch.rejection(&findings, shape)
 }
 
 /// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
@@ -96,18 +102,21 @@ pub fn demand(resources: &Used, geometry: &Geometry) -> Option<Demand> {
     })
 }
 
-/// What no launch can pass, of one build at one shape; none of C.
-pub fn refused(resources: &Used, geometry: &Geometry, arch: Option<&str>, shape: &str) -> Option<Rejection> {
-    let mut findings = launchable::geometry(geometry);
-    findings.extend(launchable::code(resources, geometry, arch?));
-    rejection(&findings, shape)
+/// What no launch can pass, of one launch at one shape; none of C.
+pub fn refused(launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option<Rejection> {
+    let mut findings = launchable::geometry(launch.geometry);
+    findings.extend(launchable::code(launch.resources, launch.geometry, arch?));
+    launch.rejection(&findings, shape)
 }
 
-/// The reason is that of the first finding, the message names all.
-fn rejection(findings: &[(Reason, String)], shape: &str) -> Option<Rejection> {
-    let (reason, _) = findings.first()?;
-    let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
-    Some(Rejection::new(GateName::Resources, *reason, message, Some(shape)))
+impl Launched<'_> {
+    /// The reason is that of the first finding, the message names all.
+    fn rejection(&self, findings: &[(Reason, String)], shape: &str) -> Option<Rejection> {
+        let (reason, _) = findings.first()?;
+        let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
+        let message = self.name.map_or(message.clone(), |name| format!("{name}: {message}"));
+        Some(Rejection::new(GateName::Resources, *reason, message, Some(shape)))
+    }
 }
 
 /// Theoretical occupancy, 0 to 1; `None` for C and for architectures not known.
@@ -131,6 +140,10 @@ mod tests {
         }
     }
 
+    fn launched<'l>(resources: &'l Used, geometry: &'l Geometry) -> Launched<'l> {
+        Launched { name: None, resources, geometry }
+    }
+
     fn geometry(dynamic_shared: u32) -> Geometry {
         Geometry { block: [128, 1, 1], dynamic_shared, ..Geometry::default() }
     }
@@ -143,12 +156,12 @@ mod tests {
             max_spill_bytes: Some(0),
             ..ResourceLimits::default()
         };
-        assert_eq!(judge(&limits, &resources(), &geometry(65536 - 1024), None, "s"), None);
-        let shared = judge(&limits, &resources(), &geometry(65536 - 1023), None, "s").unwrap();
+        assert_eq!(judge(&limits, &launched(&resources(), &geometry(65536 - 1024)), None, "s"), None);
+        let shared = judge(&limits, &launched(&resources(), &geometry(65536 - 1023)), None, "s").unwrap();
         assert_eq!(shared.code, Reason::SharedMemory);
         assert_eq!(shared.message, "65537 bytes of shared memory, limit 65536");
         let spilled = Used { spill_loads: Some(4), registers: Some(97), ..resources() };
-        let both = judge(&limits, &spilled, &geometry(0), None, "s").unwrap();
+        let both = judge(&limits, &launched(&spilled, &geometry(0)), None, "s").unwrap();
         assert_eq!(both.code, Reason::Registers);
         assert_eq!(both.message, "97 registers, limit 96; 4 bytes of spills, limit 0");
     }
@@ -156,7 +169,7 @@ mod tests {
     #[test]
     fn what_the_compiler_does_not_report_is_not_judged() {
         let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
-        assert_eq!(judge(&limits, &Used::default(), &geometry(0), None, "s"), None);
+        assert_eq!(judge(&limits, &launched(&Used::default(), &geometry(0)), None, "s"), None);
         assert!(!is_judged(&limits, &Used::default()));
         let of_c = Used { stack: Some(8), ..Used::default() };
         let stack = ResourceLimits { max_stack_bytes: Some(64), ..ResourceLimits::default() };

@@ -81,20 +81,14 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
-        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, Geometry, Launch, OutputReport, Reference, Sampling,
-        Source, TimedCase,
+        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, OutputReport, Reference, Sampling, Sequence, Source,
+        TimedCase,
     };
 
     use super::*;
 
     fn job() -> CheckJob {
-        let launch = Launch {
-            device: DeviceKind::Fake,
-            blob: String::new(),
-            entry: String::new(),
-            args: Vec::new(),
-            geometry: Geometry::default(),
-        };
+        let sequence = Sequence { device: DeviceKind::Fake, blob: String::new(), launches: Vec::new() };
         let tensor = |name: &str, role, source| TensorSpec {
             name: name.into(),
             dtype: DType::F32,
@@ -106,8 +100,8 @@ mod tests {
             vec![tensor("x", Role::In, Source::Normal { mean: 0.0, std: 1.0 }), tensor("y", Role::Out, Source::None)];
         CheckJob {
             id: 1,
-            case: Case { tensors, launch: launch.clone() },
-            reference: Reference { launch, precision: DType::F64, program: false, identity: String::new() },
+            case: Case { tensors, sequence: sequence.clone() },
+            reference: Reference { sequence, precision: DType::F64, program: false, identity: String::new() },
             seeds: vec![4, 5],
             bad_above: 0.1,
             options: CheckOptions { patterns: Pattern::ALL.to_vec(), ..CheckOptions::default() },

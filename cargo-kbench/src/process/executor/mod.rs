@@ -332,13 +332,13 @@ fn patience(stage: Option<Stage>, timeout: Duration) -> Duration {
 /// Every blob that a case names.
 fn case_blobs(case: &Case) -> Vec<&String> {
     let mut blobs = tensor_blobs(&case.tensors);
-    blobs.push(&case.launch.blob);
+    blobs.push(&case.sequence.blob);
     blobs
 }
 
 /// The machine code of a reference; a program has none that a worker needs.
 fn reference_blob(reference: &Reference) -> Option<&String> {
-    (!reference.program).then_some(&reference.launch.blob)
+    (!reference.program).then_some(&reference.sequence.blob)
 }
 
 fn tensor_blobs(tensors: &[TensorSpec]) -> Vec<&String> {

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{
-    Arg, Case, DeviceInfo, DeviceKind, Geometry, Launch, Number, Reference, Role, Source, TensorSpec, TimedCase,
+    Arg, Case, DeviceInfo, DeviceKind, Geometry, Launch, Number, Reference, Role, Sequence, Source, TensorSpec,
+    TimedCase,
 };
 
 use super::Peak;
-use crate::build::{Artifact, Param, Unit};
+use crate::build::{Artifact, Entry, Param, Unit};
 use crate::config::Backend;
 
 const CUDA: &str = include_str!("cuda.cu");
@@ -176,23 +177,21 @@ impl Micro {
         };
         let wgmma = bits.filter(|_| arch == Some("sm_90a")).map(|_| ("WGMMA".to_owned(), "1".to_owned()));
         let tensor: Vec<_> = bits.map(|bits| ("TENSOR".to_owned(), bits.to_owned())).into_iter().chain(wgmma).collect();
+        let signature = |float, scalar| {
+            let tensors = self.tensors.iter().map(|tensor| Param::Tensor {
+                dtype: if tensor.dtype.is_float() { float } else { tensor.dtype },
+                writable: Some(tensor.role == Role::Out),
+            });
+            tensors.chain([Param::Scalar(scalar)]).collect()
+        };
         let unit = |entry: &str, float, scalar, macros: &[(String, String)]| Unit {
             backend: if c { Backend::C } else { Backend::Cuda },
             source: source.to_owned(),
-            entry: entry.to_owned(),
+            entries: vec![Entry { name: entry.to_owned(), signature: signature(float, scalar) }],
             flags: flags.clone(),
             macros: macros.to_vec(),
             constants: Vec::new(),
             arch: arch.map(str::to_owned),
-            signature: self
-                .tensors
-                .iter()
-                .map(|tensor| Param::Tensor {
-                    dtype: if tensor.dtype.is_float() { float } else { tensor.dtype },
-                    writable: tensor.role == Role::Out,
-                })
-                .chain([Param::Scalar(scalar)])
-                .collect(),
             directory: source.parent().map(PathBuf::from).unwrap_or_default(),
         };
         let told = if self.expected.is_some() { DType::F64 } else { self.scalar.0 };
@@ -202,12 +201,15 @@ impl Micro {
     /// The kernel with its reference, to be timed.
     pub(crate) fn case(&self, device: DeviceKind, [kernel, reference]: &[Artifact; 2]) -> TimedCase {
         let geometry = Geometry { grid: [self.blocks, 1, 1], block: [BLOCK, 1, 1], ..Geometry::default() };
-        let launch = |artifact: &Artifact, dtype, value| Launch {
+        let sequence = |artifact: &Artifact, dtype, value| Sequence {
             device,
             blob: artifact.hash.clone(),
-            entry: artifact.symbol.clone(),
-            args: vec![Arg::Tensor(0), Arg::Tensor(1), Arg::Scalar { dtype, value }],
-            geometry: geometry.clone(),
+            launches: vec![Launch {
+                entry: artifact.functions[0].symbol.clone(),
+                args: vec![Arg::Tensor(0), Arg::Tensor(1), Arg::Scalar { dtype, value }],
+                geometry: geometry.clone(),
+                zero: Vec::new(),
+            }],
         };
         let (dtype, rounds) = self.scalar;
         let words = self.tensors[0].dims[0] as i64;
@@ -216,9 +218,9 @@ impl Micro {
             None => (dtype, Number::Int(words)),
         };
         TimedCase {
-            case: Case { tensors: self.tensors.clone(), launch: launch(kernel, dtype, Number::Int(rounds)) },
+            case: Case { tensors: self.tensors.clone(), sequence: sequence(kernel, dtype, Number::Int(rounds)) },
             reference: Reference {
-                launch: launch(reference, told, value),
+                sequence: sequence(reference, told, value),
                 precision: DType::F64,
                 program: false,
                 identity: reference.identity.clone(),
@@ -275,7 +277,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             for micro in all(device, arch) {
                 let artifacts = micro.units(&path, arch).map(|unit| compiler.compile(&unit).unwrap());
-                let spills = artifacts.iter().filter_map(|artifact| artifact.resources.spill_loads).sum::<u64>();
+                let spills = artifacts.iter().filter_map(|artifact| artifact.resources().spill_loads).sum::<u64>();
                 assert_eq!(spills, 0, "{micro:?}");
                 assert!(!artifacts[0].messages.contains("serialized"), "{}", artifacts[0].messages);
             }

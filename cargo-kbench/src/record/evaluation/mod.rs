@@ -11,7 +11,7 @@ use kbench_runtime::stats::Summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::build::Resources;
+use crate::build::{Function, Resources};
 use crate::record::objective::ObjectiveValue;
 use crate::space::Settings;
 
@@ -205,8 +205,11 @@ pub struct BuildRecord {
     pub source_hash: String,
     /// blake3 of the binary.
     pub binary_hash: String,
-    /// Registers, shared memory, spills.
+    /// Registers, shared memory, spills: the most that any of its functions uses.
     pub resources: Resources,
+    /// The functions that are launched, with what each uses.
+    #[serde(default)]
+    pub functions: Vec<Function>,
     /// What the compiler warned of; not kept.
     #[serde(skip)]
     pub messages: String,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
-use crate::config::Kernel;
+use crate::config::{Kernel, Launch};
 use crate::expr::Expr;
 use crate::process::executor::{Heard, Worker};
 use crate::process::program::{Refusal, start};
@@ -74,22 +74,32 @@ impl Proposer {
 
 impl protocol::Kernel {
     /// What a proposer is told of a kernel whose source has this text.
-    pub fn of(kernel: &Kernel, text: &str) -> Self {
+    pub fn of(kernel: &Kernel, source: &str) -> Self {
         let space = &kernel.space;
         let texts = |exprs: &[Expr]| exprs.iter().map(|expr| expr.text().to_owned()).collect();
         let own = &kernel.implementation;
+        let first = &own.launches[0];
+        let text = |expr: Option<&Expr>| expr.map(|expr| expr.text().to_owned());
+        let launch = |launch: &Launch| protocol::Launch {
+            entry: launch.entry.text().to_owned(),
+            grid: texts(&launch.grid),
+            block: texts(&launch.block),
+            dynamic_shared: text(launch.dynamic_shared.as_ref()),
+            when: text(launch.when.as_ref()),
+        };
         let shapes = kernel.shapes.iter().filter(|shape| !shape.check_only);
         Self {
             package: kernel.package.clone(),
             name: kernel.name.clone(),
             backend: name(own.backend),
-            entry: own.entry.text().to_owned(),
+            entry: first.entry.text().to_owned(),
             source: own.source.clone(),
-            text: text.to_owned(),
+            text: source.to_owned(),
             flags: own.flags.iter().map(|flag| flag.text.text().to_owned()).collect(),
-            grid: texts(&own.grid),
-            block: texts(&own.block),
-            dynamic_shared: own.dynamic_shared.as_ref().map(|bytes| bytes.text().to_owned()),
+            grid: texts(&first.grid),
+            block: texts(&first.block),
+            dynamic_shared: text(first.dynamic_shared.as_ref()),
+            launches: if own.launches.len() > 1 { own.launches.iter().map(launch).collect() } else { Vec::new() },
             defines: own.defines.iter().map(|(name, value)| (name.clone(), value.text().to_owned())).collect(),
             toggles: space
                 .toggles
@@ -133,6 +143,7 @@ mod tests {
             grid: vec![],
             block: vec![],
             dynamic_shared: None,
+            launches: vec![],
             defines: [].into(),
             toggles: vec![],
             constraints: vec![],

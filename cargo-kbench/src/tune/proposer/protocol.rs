@@ -83,6 +83,9 @@ pub struct Kernel {
     pub block: Vec<String>,
     /// Bytes of dynamic shared memory (CUDA).
     pub dynamic_shared: Option<String>,
+    /// All launches, where there are several: the keys above are those of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub launches: Vec<Launch>,
     /// Macros beside the toggles, and their values: expressions over dimensions and toggles.
     pub defines: BTreeMap<String, String>,
     /// Macros, each with its values. A proposal is compiled with one value of each.
@@ -96,6 +99,22 @@ pub struct Kernel {
     pub shapes: BTreeMap<String, BTreeMap<String, i64>>,
     /// The shape that the time is measured on.
     pub shape: String,
+}
+
+/// One of several launches.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Launch {
+    /// The function.
+    pub entry: String,
+    /// Blocks (CUDA).
+    pub grid: Vec<String>,
+    /// Threads of a block (CUDA).
+    pub block: Vec<String>,
+    /// Bytes of dynamic shared memory (CUDA).
+    pub dynamic_shared: Option<String>,
+    /// The launch is made only where this is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
 }
 
 /// A macro to choose a value of.

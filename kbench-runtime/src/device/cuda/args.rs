@@ -53,7 +53,7 @@ pub(super) fn params(
     let given: Vec<(usize, &str)> = args
         .iter()
         .map(|arg| match arg {
-            BoundArg::Pointer { .. } => (8, "a tensor's address"),
+            BoundArg::Pointer(_) => (8, "a tensor's address"),
             BoundArg::Scalar(bytes) => (bytes.len(), "a scalar"),
             BoundArg::TensorMap { .. } => (tensor_map::BYTES, "a tensor map"),
         })
@@ -65,18 +65,18 @@ pub(super) fn params(
     let mut buffers = Vec::new();
     for arg in args {
         match arg {
-            BoundArg::Pointer { buffer, offset, bytes } => {
-                values.push(buffer.range(*offset, *bytes)?.to_ne_bytes().to_vec());
-                buffers.push(buffer.clone());
+            BoundArg::Pointer(region) => {
+                values.push(region.buffer.range(region.offset, region.bytes)?.to_ne_bytes().to_vec());
+                buffers.push(region.buffer.clone());
             }
             BoundArg::Scalar(bytes) => values.push(bytes.clone()),
-            BoundArg::TensorMap { buffer, offset, bytes, dtype, map } => {
+            BoundArg::TensorMap { region, dtype, map } => {
                 if !tensor_maps {
                     let message = "tensor maps need compute capability 9.0 and a driver for CUDA 12.0".into();
                     return Err(Failure::Unsupported { message });
                 }
-                values.push(tensor_map::encode(buffer, *offset, *bytes, *dtype, map)?);
-                buffers.push(buffer.clone());
+                values.push(tensor_map::encode(&region.buffer, region.offset, region.bytes, *dtype, map)?);
+                buffers.push(region.buffer.clone());
             }
         }
     }

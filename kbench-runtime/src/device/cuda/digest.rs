@@ -5,12 +5,12 @@ use std::rc::Rc;
 use cudarc::driver::sys::CUdeviceptr;
 
 use super::driver::{Context, Driver, Stream};
-use super::launch::CudaBound;
+use super::launch::CudaLaunch;
 use super::limits::DeviceLimits;
 use super::memory::CudaBuffer;
 use super::module::CudaKernel;
 use crate::data::digest::{digest, key};
-use crate::device::{BoundArg, Range};
+use crate::device::{BoundArg, Range, Region};
 use crate::protocol::{Failure, Geometry};
 
 /// PTX of an early version, which the driver compiles for whatever device there is.
@@ -98,12 +98,12 @@ impl Digester {
         };
         let at = ranges.len() * SUM;
         let args = [
-            BoundArg::Pointer { buffer: self.work.clone(), offset: 0, bytes: at },
-            BoundArg::Pointer { buffer: self.work.clone(), offset: at, bytes: ranges.len() * RANGE },
+            BoundArg::Pointer(Region { tensor: 0, buffer: self.work.clone(), offset: 0, bytes: at }),
+            BoundArg::Pointer(Region { tensor: 0, buffer: self.work.clone(), offset: at, bytes: ranges.len() * RANGE }),
             BoundArg::Scalar(key().base.to_ne_bytes().to_vec()),
             BoundArg::Scalar(key().step.to_ne_bytes().to_vec()),
         ];
-        let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
+        let bound = CudaLaunch::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
         self.work.upload(&self.stream, 0, &work)?;
         bound.enqueue().map_err(|error| error.failure("when digesting memory"))?;
         let mut found = vec![0; at];

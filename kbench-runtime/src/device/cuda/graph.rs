@@ -6,6 +6,7 @@ use cudarc::driver::sys::{self, CUgraph, CUgraphExec, CUstreamCaptureMode};
 
 use super::driver::{Context, Stream};
 use super::error::{CudaError, check};
+use crate::protocol::Failure;
 
 /// A graph ready to be launched.
 pub(super) struct Graph {
@@ -33,25 +34,27 @@ impl Drop for Graph {
 }
 
 impl Graph {
-    /// Captures what `enqueue` puts on the stream, and uploads it to the device.
-    pub(super) fn capture(stream: &Stream, enqueue: impl FnOnce() -> Result<(), CudaError>) -> Result<Self, CudaError> {
+    /// Captures what `enqueue` puts on the stream, and uploads it to the device; `None` for work that cannot be captured.
+    pub(super) fn capture(stream: &Stream, enqueue: impl FnOnce() -> Result<(), Failure>) -> Option<Self> {
         // SAFETY: the stream lives and is not capturing.
         check(unsafe {
             sys::cuStreamBeginCapture_v2(stream.raw(), CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        })?;
+        })
+        .ok()?;
         let enqueued = enqueue();
         let mut raw = std::ptr::null_mut();
         // SAFETY: the pointer is valid for writes; ends the capture begun above, also an invalidated one (null then).
         let ended = check(unsafe { sys::cuStreamEndCapture(stream.raw(), &raw mut raw) });
         let template = Template(raw);
-        enqueued.and(ended)?;
+        enqueued.ok()?;
+        ended.ok()?;
         let mut raw = std::ptr::null_mut();
         // SAFETY: the pointer is valid for writes, the template lives; no flags.
-        check(unsafe { sys::cuGraphInstantiateWithFlags(&raw mut raw, template.0, 0) })?;
+        check(unsafe { sys::cuGraphInstantiateWithFlags(&raw mut raw, template.0, 0) }).ok()?;
         let graph = Self { raw, _context: Rc::clone(stream.context()) };
         // SAFETY: graph and stream live.
-        check(unsafe { sys::cuGraphUpload(graph.raw, stream.raw()) })?;
-        Ok(graph)
+        check(unsafe { sys::cuGraphUpload(graph.raw, stream.raw()) }).ok()?;
+        Some(graph)
     }
 
     /// Enqueues the whole graph.

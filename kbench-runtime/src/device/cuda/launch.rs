@@ -1,4 +1,4 @@
-//! A kernel bound to its arguments and its geometry.
+//! The launches of a kernel, each bound to its arguments and its geometry.
 
 use std::rc::Rc;
 
@@ -13,19 +13,19 @@ use super::error::{CudaError, check};
 use super::graph::Graph;
 use super::limits::{self, DeviceLimits, KernelLimits};
 use super::memory::CudaBuffer;
-use super::module::CudaKernel;
-use crate::device::BoundArg;
+use super::module::{CudaKernel, CudaKernels};
+use crate::device::{BoundArg, BoundLaunch, Region};
 use crate::protocol::{Failure, Geometry};
 
 /// The largest cluster that every device with clusters can launch.
 const PORTABLE_CLUSTER: u64 = 8;
 
-/// A kernel bound to its arguments, ready to run. Keeps its module and buffers alive.
+/// The launches of one run, bound to their arguments. Keeps the module and the buffers alive.
 pub struct CudaBound {
     /// What timing keeps between samples.
     pub(super) timing: TimingState,
-    launch: Launch,
-    _buffers: Vec<CudaBuffer>,
+    launches: Vec<(Vec<Region<CudaBuffer>>, CudaLaunch)>,
+    stream: Rc<Stream>,
 }
 
 /// What timing keeps between samples.
@@ -39,8 +39,8 @@ pub(super) struct TimingState {
     pub(super) last_hot: f64,
 }
 
-/// All that the launch call needs.
-struct Launch {
+/// One launch of a function, with all that the launch call needs.
+pub(super) struct CudaLaunch {
     kernel: CudaKernel,
     params: Params,
     geometry: Geometry,
@@ -48,9 +48,67 @@ struct Launch {
     /// What the driver reserves for the threads' stacks.
     local_bytes: u64,
     stream: Rc<Stream>,
+    _buffers: Vec<CudaBuffer>,
 }
 
 impl CudaBound {
+    /// Prepares the launches of these functions.
+    pub(super) fn new(
+        device: &DeviceLimits,
+        tensor_maps: bool,
+        stream: &Rc<Stream>,
+        kernels: &CudaKernels,
+        launches: &[BoundLaunch<CudaBuffer>],
+    ) -> Result<Self, Failure> {
+        let bind = |(index, (kernel, launch)): (usize, (&CudaKernel, &BoundLaunch<CudaBuffer>))| {
+            let bound = CudaLaunch::new(device, tensor_maps, stream, kernel, &launch.geometry, &launch.args);
+            let bound = bound.map_err(|failure| named(failure, kernel, index, launches.len()))?;
+            Ok((launch.zero.clone(), bound))
+        };
+        let launches = kernels.all().iter().zip(launches).enumerate().map(bind).collect::<Result<_, Failure>>()?;
+        let timing = TimingState { flushes: [1, 0], ..TimingState::default() };
+        Ok(Self { timing, launches, stream: Rc::clone(stream) })
+    }
+
+    /// Puts one run on the stream: each launch after the memory that it wants zeroed.
+    pub(super) fn enqueue(&self) -> Result<(), Failure> {
+        for (index, (zero, launch)) in self.launches.iter().enumerate() {
+            for region in zero {
+                region.buffer.enqueue_fill(&self.stream, region.offset, region.bytes, 0)?;
+            }
+            let refused = |error| named(launch.refused(error), &launch.kernel, index, self.launches.len());
+            launch.enqueue().map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// The function of the first launch.
+    pub(super) fn kernel(&self) -> &CudaKernel {
+        &self.launches[0].1.kernel
+    }
+
+    /// Whether a batch of that size is launched as a graph; not if it could not be captured.
+    pub(super) fn has_graph(&self, batch: u32) -> bool {
+        matches!(self.timing.graph, Some((size, Some(_))) if size == batch)
+    }
+
+    /// What a refusal of a graph of all launches means.
+    pub(super) fn refused(&self, error: CudaError) -> Failure {
+        self.launches[0].1.refused(error)
+    }
+}
+
+/// A refusal with the launch that it is of, where there are several.
+fn named(failure: Failure, kernel: &CudaKernel, index: usize, launches: usize) -> Failure {
+    match failure {
+        Failure::LaunchRefused { message } if launches > 1 => {
+            Failure::LaunchRefused { message: format!("launch {}, `{}`: {message}", index + 1, kernel.entry()) }
+        }
+        failure => failure,
+    }
+}
+
+impl CudaLaunch {
     /// Checks the launch against every limit that can be asked for, and prepares it.
     pub(super) fn new(
         device: &DeviceLimits,
@@ -68,42 +126,21 @@ impl CudaBound {
         let (params, buffers) = args::params(kernel.entry(), kernel.parameters(), arguments, tensor_maps)?;
         let resident = u64::from(device.multiprocessors) * u64::from(device.threads_per_multiprocessor);
         let local_bytes = u64::from(limits.local) * resident;
-        let launch = Launch {
+        let launch = Self {
             kernel: kernel.clone(),
             params,
             geometry: geometry.clone(),
             limits,
             local_bytes,
             stream: Rc::clone(stream),
+            _buffers: buffers,
         };
         launch.raise_limits(device)?;
         launch.check_residency(device)?;
-        let timing = TimingState { flushes: [1, 0], ..TimingState::default() };
-        Ok(Self { timing, launch, _buffers: buffers })
+        Ok(launch)
     }
 
-    /// Puts one launch on the stream.
-    pub(super) fn enqueue(&self) -> Result<(), CudaError> {
-        self.launch.enqueue()
-    }
-
-    /// The kernel that it launches.
-    pub(super) fn kernel(&self) -> &CudaKernel {
-        &self.launch.kernel
-    }
-
-    /// Whether a batch of that size is launched as a graph; not if it could not be captured.
-    pub(super) fn has_graph(&self, batch: u32) -> bool {
-        matches!(self.timing.graph, Some((size, Some(_))) if size == batch)
-    }
-
-    /// What a refusal of [`CudaBound::enqueue`] means.
-    pub(super) fn refused(&self, error: CudaError) -> Failure {
-        self.launch.refused(error)
-    }
-}
-
-impl Launch {
+    /// What a refusal of [`CudaLaunch::enqueue`] means.
     fn refused(&self, error: CudaError) -> Failure {
         error.launch_failure(&limits::describe(&self.limits, &self.geometry), self.local_bytes)
     }
@@ -178,7 +215,8 @@ impl Launch {
         Ok(())
     }
 
-    fn enqueue(&self) -> Result<(), CudaError> {
+    /// Puts the launch on the stream.
+    pub(super) fn enqueue(&self) -> Result<(), CudaError> {
         self.with_config(|config| {
             // SAFETY: the configuration and the attributes it points to live during the call. There is one parameter for
             // each of the kernel's (checked by `args::params` where the driver can tell), in memory that `self` owns;

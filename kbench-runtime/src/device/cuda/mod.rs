@@ -38,13 +38,13 @@ use self::on_chip_poison::OnChipPoison;
 use self::side_effects::{CapturedStdout, HeapProbe};
 use self::staging::Staging;
 use self::timing::Timer;
-use super::{BoundArg, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
+use super::{BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, Geometry, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, SideEffects, SmClock};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
-pub use self::module::CudaKernel;
+pub use self::module::CudaKernels;
 
 /// One NVIDIA GPU, with one stream. Stays on the thread that opened it.
 pub struct CudaDevice {
@@ -138,7 +138,7 @@ impl CudaDevice {
         let launched = bound.enqueue();
         // Also after a refusal: an error of earlier work would show here.
         let waited = self.stream.synchronize();
-        launched.map_err(|error| bound.refused(error))?;
+        launched?;
         waited.map_err(|error| error.failure("in the kernel"))
     }
 
@@ -172,15 +172,15 @@ impl CudaDevice {
 
 impl Device for CudaDevice {
     type Buffer = CudaBuffer;
-    type Kernel = CudaKernel;
+    type Kernel = CudaKernels;
     type Bound = CudaBound;
 
     fn info(&self) -> &DeviceInfo {
         &self.info
     }
 
-    fn load(&mut self, code: &[u8], entry: &str, _purpose: Purpose) -> Result<CudaKernel, Failure> {
-        CudaKernel::load(self.driver, &self.context, code, entry)
+    fn load(&mut self, code: &[u8], entries: &[&str], _purpose: Purpose) -> Result<CudaKernels, Failure> {
+        CudaKernels::load(self.driver, &self.context, code, entries)
     }
 
     /// A tool knows the driver's own allocations and where each ends.
@@ -246,7 +246,7 @@ impl Device for CudaDevice {
     }
 
     /// A symbol larger than `data` keeps its rest: `__constant__` arrays are often sized for the largest case.
-    fn set_symbol(&mut self, kernel: &CudaKernel, symbol: &str, data: &[u8]) -> Result<(), Failure> {
+    fn set_symbol(&mut self, kernel: &CudaKernels, symbol: &str, data: &[u8]) -> Result<(), Failure> {
         let (address, bytes) = kernel.global(symbol)?;
         if data.len() > bytes {
             let message = format!("the symbol `{symbol}` holds {bytes} bytes, its tensor has {}", data.len());
@@ -255,14 +255,9 @@ impl Device for CudaDevice {
         memory::copy_in(&self.stream, address, data)
     }
 
-    fn bind(
-        &mut self,
-        kernel: &CudaKernel,
-        geometry: &Geometry,
-        args: &[BoundArg<CudaBuffer>],
-    ) -> Result<CudaBound, Failure> {
+    fn bind(&mut self, kernel: &CudaKernels, launches: &[BoundLaunch<CudaBuffer>]) -> Result<CudaBound, Failure> {
         let tensor_maps = self.limits.tensor_maps && self.driver.knows_tensor_maps;
-        CudaBound::new(&self.limits, tensor_maps, &self.stream, kernel, geometry, args)
+        CudaBound::new(&self.limits, tensor_maps, &self.stream, kernel, launches)
     }
 
     fn run(&mut self, bound: &CudaBound) -> Result<(), Failure> {
@@ -312,7 +307,7 @@ impl Device for CudaDevice {
         let enqueue = || {
             for _ in 0..launches {
                 memory::enqueue(&self.stream, writes)?;
-                bound.enqueue().map_err(|error| bound.refused(error))?;
+                bound.enqueue()?;
             }
             Ok(())
         };

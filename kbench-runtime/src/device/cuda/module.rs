@@ -11,9 +11,13 @@ use super::error::{CudaError, check};
 use super::image;
 use crate::protocol::Failure;
 
-/// A loaded kernel; clones share it and its module, the last one unloads it.
+/// The functions of one module, one for each launch of a run. Clones share the module, the last one unloads it.
 #[derive(Clone)]
-pub struct CudaKernel(Rc<Function>);
+pub struct CudaKernels(Rc<[CudaKernel]>);
+
+/// A function of a module; clones share it and the module.
+#[derive(Clone)]
+pub(super) struct CudaKernel(Rc<Function>);
 
 struct Function {
     raw: CUfunction,
@@ -22,7 +26,7 @@ struct Function {
     calls: Calls,
     /// Bytes of the device's heap that the first launch left.
     heap: Cell<Option<u64>>,
-    module: Module,
+    module: Rc<Module>,
 }
 
 /// Functions of the driver that the code calls.
@@ -80,10 +84,39 @@ impl Module {
     }
 }
 
+impl CudaKernels {
+    /// Loads machine code and finds these functions in it.
+    pub(super) fn load(driver: Driver, context: &Rc<Context>, code: &[u8], entries: &[&str]) -> Result<Self, Failure> {
+        let (module, calls) = (Rc::new(Module::load(context, code)?), Calls::of(code));
+        let functions = entries.iter().map(|entry| CudaKernel::find(driver, &module, calls, entry));
+        Ok(Self(functions.collect::<Result<_, _>>()?))
+    }
+
+    /// The functions.
+    pub(super) fn all(&self) -> &[CudaKernel] {
+        &self.0
+    }
+
+    /// Address and size of a global of the module.
+    pub(super) fn global(&self, symbol: &str) -> Result<(CUdeviceptr, usize), Failure> {
+        let missing = || Failure::SymbolNotFound { symbol: symbol.to_owned() };
+        let module = &self.0.first().ok_or_else(missing)?.0.module;
+        let name = CString::new(symbol).map_err(|_| missing())?;
+        let (mut address, mut bytes) = (0, 0);
+        // SAFETY: the pointers are valid for writes, the module is loaded, the name ends with NUL.
+        check(unsafe { sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut bytes, module.raw, name.as_ptr()) })
+            .map_err(|error| if error.is_not_found() { missing() } else { error.failure("when finding a symbol") })?;
+        Ok((address, bytes))
+    }
+}
+
 impl CudaKernel {
-    /// Loads machine code and finds `entry` in it.
+    /// Loads machine code and finds one function in it.
     pub(super) fn load(driver: Driver, context: &Rc<Context>, code: &[u8], entry: &str) -> Result<Self, Failure> {
-        let module = Module::load(context, code)?;
+        Self::find(driver, &Rc::new(Module::load(context, code)?), Calls::of(code), entry)
+    }
+
+    fn find(driver: Driver, module: &Rc<Module>, calls: Calls, entry: &str) -> Result<Self, Failure> {
         let missing = || Failure::SymbolNotFound { symbol: entry.to_owned() };
         let name = CString::new(entry).map_err(|_| missing())?;
         let mut raw = std::ptr::null_mut();
@@ -94,9 +127,9 @@ impl CudaKernel {
             raw,
             entry: entry.to_owned(),
             parameters: None,
-            calls: Calls::of(code),
+            calls,
             heap: Cell::new(None),
-            module,
+            module: Rc::clone(module),
         };
         if driver.knows_parameters {
             // SAFETY: the function belongs to a loaded module. Loading is lazy: this finds its errors now.
@@ -146,17 +179,6 @@ impl CudaKernel {
     pub(super) fn set_attribute(&self, attribute: CUfunction_attribute, value: u32) -> Result<(), CudaError> {
         // SAFETY: the function belongs to a loaded module; a bad value is an error code.
         check(unsafe { sys::cuFuncSetAttribute(self.0.raw, attribute, value as c_int) })
-    }
-
-    /// Address and size of a global of the module.
-    pub(super) fn global(&self, symbol: &str) -> Result<(CUdeviceptr, usize), Failure> {
-        let missing = || Failure::SymbolNotFound { symbol: symbol.to_owned() };
-        let name = CString::new(symbol).map_err(|_| missing())?;
-        let (mut address, mut bytes) = (0, 0);
-        // SAFETY: the pointers are valid for writes, the module is loaded, the name ends with NUL.
-        check(unsafe { sys::cuModuleGetGlobal_v2(&raw mut address, &raw mut bytes, self.0.module.raw, name.as_ptr()) })
-            .map_err(|error| if error.is_not_found() { missing() } else { error.failure("when finding a symbol") })?;
-        Ok((address, bytes))
     }
 }
 

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use super::driver::{Context, Driver, Stream};
-use super::launch::CudaBound;
+use super::launch::CudaLaunch;
 use super::limits::DeviceLimits;
 use super::memory::CudaBuffer;
 use super::module::CudaKernel;
-use crate::device::BoundArg;
+use crate::device::{BoundArg, Region};
 use crate::protocol::{Failure, Geometry};
 
 /// Threads a block: with 255 registers each they take the whole register file of a multiprocessor.
@@ -58,9 +58,9 @@ impl OnChipPoison {
         let args = [
             BoundArg::Scalar([byte; 4].to_vec()),
             BoundArg::Scalar(bytes.to_ne_bytes().to_vec()),
-            BoundArg::Pointer { buffer: self.result.clone(), offset: 0, bytes: 4 },
+            BoundArg::Pointer(Region { tensor: 0, buffer: self.result.clone(), offset: 0, bytes: 4 }),
         ];
-        let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
+        let bound = CudaLaunch::new(&self.limits, false, &self.stream, &self.kernel, &geometry, &args)?;
         bound.enqueue().map_err(|error| error.failure("when filling shared memory"))
     }
 }

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use super::driver::{Context, Driver, Stream};
-use super::launch::CudaBound;
+use super::launch::CudaLaunch;
 use super::limits::DeviceLimits;
 use super::memory::CudaBuffer;
 use super::module::CudaKernel;
-use crate::device::BoundArg;
+use crate::device::{BoundArg, Region};
 use crate::protocol::{Failure, Geometry};
 
 /// Bytes that one launch may print before its text is cut.
@@ -84,10 +84,10 @@ impl HeapProbe {
     /// Bytes that are left, in whole pieces.
     pub(super) fn left(&self) -> Result<u64, Failure> {
         let args = [
-            BoundArg::Pointer { buffer: self.count.clone(), offset: 0, bytes: 8 },
+            BoundArg::Pointer(Region { tensor: 0, buffer: self.count.clone(), offset: 0, bytes: 8 }),
             BoundArg::Scalar(PIECE.to_ne_bytes().to_vec()),
         ];
-        let bound = CudaBound::new(&self.limits, false, &self.stream, &self.kernel, &Geometry::default(), &args)?;
+        let bound = CudaLaunch::new(&self.limits, false, &self.stream, &self.kernel, &Geometry::default(), &args)?;
         bound.enqueue().map_err(|error| error.failure("when asking for the device's heap"))?;
         let mut count = [0; 8];
         self.count.download(&self.stream, 0, &mut count)?;

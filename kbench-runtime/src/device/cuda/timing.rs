@@ -119,7 +119,7 @@ impl Timer {
             return graph.launch(&self.stream).map_err(|error| bound.refused(error));
         }
         for _ in 0..batch {
-            bound.enqueue().map_err(|error| bound.refused(error))?;
+            bound.enqueue()?;
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Timer {
             return Ok(());
         }
         bound.timing.graph = None;
-        let graph = Graph::capture(&self.stream, || (0..batch).try_for_each(|_| bound.enqueue())).ok();
+        let graph = Graph::capture(&self.stream, || (0..batch).try_for_each(|_| bound.enqueue()));
         // An invalidated capture leaves no trace on the stream; a fault of an earlier kernel shows here.
         self.stream.synchronize().map_err(|error| error.failure("when capturing launches"))?;
         bound.timing.graph = Some((batch, graph));

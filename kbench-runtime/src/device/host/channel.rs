@@ -23,12 +23,12 @@ const MOST_DESCRIPTORS: usize = 253;
 /// What the judge asks of a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// Loads the shared objects of the descriptors in order; the last one is the kernel.
-    Load { entry: String },
+    /// Loads the shared objects of the descriptors in order; the last one is the kernel. With the function of each call.
+    Load { entries: Vec<String> },
     /// Writes the raw bytes to a global, from byte `offset` on.
     SetSymbol { symbol: String, offset: usize },
-    /// Maps the memory of the descriptors, of these sizes, and makes the arguments of a launch.
-    Bind { sizes: Vec<usize>, arguments: Vec<Argument>, watched: bool },
+    /// Maps the memory of the descriptors, of these sizes, and makes the arguments of the calls of one run.
+    Bind { sizes: Vec<usize>, calls: Vec<Call>, watched: bool },
     /// Launches so many times, untimed.
     Run { bound: usize, times: u32 },
     /// Launches once and counts meanwhile.
@@ -65,7 +65,16 @@ pub(super) struct Stretch {
     pub bytes: usize,
 }
 
-/// An argument of a launch.
+/// A call of one function of the kernel.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Call {
+    /// Its arguments, in the order of the signature.
+    pub arguments: Vec<Argument>,
+    /// Memory that is filled with zero bytes before it.
+    pub zero: Vec<Stretch>,
+}
+
+/// An argument of a call.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Argument {
     /// The address of memory.

@@ -16,7 +16,7 @@ use std::time::Instant;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use nix::libc;
 
-use super::channel::{Answer, Answered, Argument, Caches, Channel, Command, Frame, Stretch};
+use super::channel::{Answer, Answered, Argument, Caches, Call, Channel, Command, Frame, Stretch};
 use super::environment::Environment;
 use super::memory::{ALIGN, GUARD_PAGES, Mapping};
 use super::threads::{self, Pinned};
@@ -150,15 +150,15 @@ impl State {
             self.pinned = None;
         }
         match value {
-            Command::Load { entry } => {
+            Command::Load { entries } => {
                 for code in descriptors {
                     // An earlier instance stays loaded.
-                    std::mem::forget(self.loaded.replace(Loaded::new(&entry, code)?));
+                    std::mem::forget(self.loaded.replace(Loaded::new(&entries, code)?));
                 }
             }
             Command::SetSymbol { symbol, offset } => self.loaded()?.set_symbol(&symbol, offset, &bytes)?,
-            Command::Bind { sizes, arguments, watched } => {
-                let bound = Bound::new(&sizes, &descriptors, arguments, watched)?;
+            Command::Bind { sizes, calls, watched } => {
+                let bound = Bound::new(&sizes, &descriptors, calls, watched)?;
                 self.loaded()?.bound.push(bound);
             }
             Command::Run { bound, times } => {
@@ -220,9 +220,9 @@ fn spin(nanoseconds: u64) {
     }
 }
 
-/// A loaded shared object and its entry. It is never unloaded: this process ends instead.
+/// A loaded shared object and the function of each call of a run. It is never unloaded: this process ends instead.
 struct Loaded {
-    entry: Entry,
+    entries: Vec<Entry>,
     object: Library,
     /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
     environment: Environment,
@@ -230,7 +230,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(entry: &str, code: OwnedFd) -> Result<Self, Failure> {
+    fn new(entries: &[String], code: OwnedFd) -> Result<Self, Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
         // Left open: tools find source lines by this name. A number, since the kernel may close it.
         #[cfg(target_os = "linux")]
@@ -243,10 +243,13 @@ impl Loaded {
         let environment = Environment::get();
         own.set();
         let library = library.map_err(|error| refused(&error))?;
-        // SAFETY: the symbol is a generated shim of this signature, and the library stays loaded.
-        let entry = *unsafe { library.get::<Entry>(entry) }
-            .map_err(|_| Failure::SymbolNotFound { symbol: entry.to_owned() })?;
-        Ok(Self { entry, object: library, environment, bound: Vec::new() })
+        let find = |entry: &String| {
+            // SAFETY: the symbol is a generated shim of this signature, and the library stays loaded.
+            let found = unsafe { library.get::<Entry>(entry) };
+            Ok(*found.map_err(|_| Failure::SymbolNotFound { symbol: entry.clone() })?)
+        };
+        let entries = entries.iter().map(find).collect::<Result<_, Failure>>()?;
+        Ok(Self { entries, object: library, environment, bound: Vec::new() })
     }
 
     /// Writes to a global, which the judge has seen to be large enough.
@@ -288,7 +291,7 @@ impl Loaded {
         })
     }
 
-    /// Calls the entry. All launches come from here, so that a kernel cannot tell by its return address which of them are timed.
+    /// Makes runs. All come from here, so that a kernel cannot tell by its return address which of them are timed.
     #[inline(never)]
     fn calls(&self, bound: &Bound, times: u32) {
         for _ in 0..times {
@@ -296,12 +299,18 @@ impl Loaded {
         }
     }
 
-    /// No allocation and no copy: this is what is timed.
+    /// One run. No allocation and no copy: this is what is timed.
     #[inline]
     fn call(&self, bound: &Bound) {
-        // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
-        // as `bound` does. What the user's code behind it does is not known; that is why it has this process for itself.
-        unsafe { (self.entry)(bound.args.as_ptr().cast_mut()) }
+        for (entry, call) in self.entries.iter().zip(&bound.calls) {
+            for (start, bytes) in &call.zero {
+                // SAFETY: the stretch is inside memory that `bound` owns.
+                unsafe { start.write_bytes(0, *bytes) };
+            }
+            // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
+            // as `bound` does. What the user's code behind it does is not known; that is why it has this process for itself.
+            unsafe { entry(call.args.as_ptr().cast_mut()) }
+        }
     }
 }
 
@@ -316,10 +325,17 @@ fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The arguments of a launch.
-struct Bound {
+/// A call with its addresses.
+struct BoundCall {
     /// What the shim receives: addresses inside `memory` and `scalars`.
     args: Vec<*mut c_void>,
+    /// What is zeroed before it.
+    zero: Vec<(*mut u8, usize)>,
+}
+
+/// The calls of a run.
+struct Bound {
+    calls: Vec<BoundCall>,
     /// What the tensors among the arguments lie in.
     ranges: Vec<(*mut u8, usize)>,
     memory: Vec<Mapping>,
@@ -330,9 +346,14 @@ struct Bound {
 }
 
 impl Bound {
-    fn new(sizes: &[usize], descriptors: &[OwnedFd], arguments: Vec<Argument>, watched: bool) -> Result<Self, Failure> {
-        let mut bound =
-            Self { args: Vec::new(), ranges: Vec::new(), memory: Vec::new(), watched: Vec::new(), scalars: Vec::new() };
+    fn new(sizes: &[usize], descriptors: &[OwnedFd], calls: Vec<Call>, watched: bool) -> Result<Self, Failure> {
+        let mut bound = Self {
+            calls: Vec::new(),
+            ranges: Vec::new(),
+            memory: Vec::new(),
+            watched: Vec::new(),
+            scalars: Vec::new(),
+        };
         for (bytes, descriptor) in sizes.iter().zip(descriptors) {
             let out_of_memory = Failure::OutOfMemory { bytes: *bytes as u64 };
             let mapping = Mapping::new(descriptor.as_raw_fd(), *bytes, GUARD_PAGES).ok_or(out_of_memory.clone())?;
@@ -344,28 +365,38 @@ impl Bound {
             }
             bound.memory.push(mapping);
         }
-        for argument in arguments {
-            match argument {
-                Argument::Pointer(stretch) => {
-                    let start = bound.at(stretch);
-                    bound.args.push(start.cast());
-                    bound.ranges.push((start, stretch.bytes));
-                }
-                Argument::Scalar(bytes) => {
-                    let mut words: Box<[u64]> = bytes
-                        .chunks(8)
-                        .map(|bytes| {
-                            let mut word = [0; 8];
-                            word[..bytes.len()].copy_from_slice(bytes);
-                            u64::from_ne_bytes(word)
-                        })
-                        .collect();
-                    bound.args.push(words.as_mut_ptr().cast());
-                    bound.scalars.push(words);
-                }
-            }
+        for Call { arguments, zero } in calls {
+            let args = arguments.into_iter().map(|argument| bound.argument(argument)).collect();
+            let zero = zero.into_iter().map(|stretch| (bound.at(stretch), stretch.bytes)).collect();
+            bound.calls.push(BoundCall { args, zero });
         }
         Ok(bound)
+    }
+
+    /// The address that a shim gets for an argument.
+    fn argument(&mut self, argument: Argument) -> *mut c_void {
+        match argument {
+            Argument::Pointer(stretch) => {
+                let start = self.at(stretch);
+                if !self.ranges.contains(&(start, stretch.bytes)) {
+                    self.ranges.push((start, stretch.bytes));
+                }
+                start.cast()
+            }
+            Argument::Scalar(bytes) => {
+                let mut words: Box<[u64]> = bytes
+                    .chunks(8)
+                    .map(|bytes| {
+                        let mut word = [0; 8];
+                        word[..bytes.len()].copy_from_slice(bytes);
+                        u64::from_ne_bytes(word)
+                    })
+                    .collect();
+                let address = words.as_mut_ptr().cast();
+                self.scalars.push(words);
+                address
+            }
+        }
     }
 
     /// Where the kernel finds a stretch of memory.

@@ -1,23 +1,23 @@
 use super::*;
-use crate::protocol::DeviceKind;
+use crate::protocol::{DeviceKind, Geometry};
 use crate::testing::c_library;
 
 const N: usize = 1000;
 
 fn scaled(device: &mut HostDevice, entry: &str) -> (Bound, Buffer) {
-    let kernel = device.load(c_library(), entry, Purpose::Kernel).unwrap();
+    let kernel = device.load(c_library(), &[entry], Purpose::Kernel).unwrap();
     let input = device.alloc(4 * N).unwrap();
     let output = device.alloc(4 * N + 64).unwrap();
     let values: Vec<u8> = (0..N).flat_map(|i| (i as f32).to_le_bytes()).collect();
     device.upload(&input, 0, &values).unwrap();
     device.fill(&output, 0, 4 * N + 64, 0xff).unwrap();
     let args = [
-        BoundArg::Pointer { buffer: input, offset: 0, bytes: 4 * N },
-        BoundArg::Pointer { buffer: output.clone(), offset: 32, bytes: 4 * N },
+        BoundArg::Pointer(Region { tensor: 0, buffer: input, offset: 0, bytes: 4 * N }),
+        BoundArg::Pointer(Region { tensor: 0, buffer: output.clone(), offset: 32, bytes: 4 * N }),
         BoundArg::Scalar((N as i32).to_ne_bytes().to_vec()),
         BoundArg::Scalar(2.5_f64.to_ne_bytes().to_vec()),
     ];
-    (device.bind(&kernel, &Geometry::default(), &args).unwrap(), output)
+    (device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap(), output)
 }
 
 fn floats(device: &mut HostDevice, buffer: &Buffer) -> Vec<f32> {
@@ -50,14 +50,14 @@ fn samples_are_positive_and_both_caches_give_the_same_output() {
 fn symbols_belong_to_one_load() {
     let mut device = HostDevice::open();
     let output = device.alloc(8).unwrap();
-    let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 8 }];
+    let args = [BoundArg::Pointer(Region { tensor: 0, buffer: output.clone(), offset: 0, bytes: 8 })];
     let kernels = [1.5_f64, -2.0].map(|value| {
-        let kernel = device.load(c_library(), "kbench_symbol", Purpose::Kernel).unwrap();
+        let kernel = device.load(c_library(), &["kbench_symbol"], Purpose::Kernel).unwrap();
         device.set_symbol(&kernel, "shared_value", &value.to_ne_bytes()).unwrap();
         (value, kernel)
     });
     for (value, kernel) in kernels {
-        let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+        let bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
         device.run(&bound).unwrap();
         let mut bytes = [0; 8];
         device.download(&output, 0, &mut bytes).unwrap();
@@ -70,8 +70,8 @@ fn symbols_belong_to_one_load() {
 #[test]
 fn what_cannot_be_loaded_or_had_is_typed() {
     let mut device = HostDevice::open();
-    assert!(matches!(device.load(b"not an object", "f", Purpose::Kernel), Err(Failure::LoadFailed { .. })));
-    let missing = device.load(c_library(), "no_such", Purpose::Kernel).unwrap_err();
+    assert!(matches!(device.load(b"not an object", &["f"], Purpose::Kernel), Err(Failure::LoadFailed { .. })));
+    let missing = device.load(c_library(), &["no_such"], Purpose::Kernel).unwrap_err();
     assert_eq!(missing, Failure::SymbolNotFound { symbol: "no_such".into() });
     for bytes in [1 << 50, usize::MAX] {
         assert_eq!(device.alloc(bytes).unwrap_err(), Failure::OutOfMemory { bytes: bytes as u64 });
@@ -116,7 +116,7 @@ fn flushing_costs() {
 #[test]
 fn a_symbol_that_is_too_small_is_refused() {
     let mut device = HostDevice::open();
-    let kernel = device.load(c_library(), "kbench_symbol", Purpose::Kernel).unwrap();
+    let kernel = device.load(c_library(), &["kbench_symbol"], Purpose::Kernel).unwrap();
     match device.set_symbol(&kernel, "shared_value", &[0; 9]).unwrap_err() {
         Failure::LaunchRefused { message } => {
             assert_eq!(message, "the symbol `shared_value` holds 8 bytes, its tensor has 9");
@@ -131,10 +131,11 @@ fn the_floating_point_environment_of_a_kernel_stays_its_own() {
     let mut device = HostDevice::open();
     let (output, input) = (device.alloc(8).unwrap(), device.alloc(8).unwrap());
     device.upload(&input, 0, &1e-310_f64.to_ne_bytes()).unwrap();
-    let args = [&input, &output].map(|buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 });
+    let args = [&input, &output]
+        .map(|buffer| BoundArg::Pointer(Region { tensor: 0, buffer: buffer.clone(), offset: 0, bytes: 8 }));
     let mut twice = |code: &[u8], entry: &str| {
-        let kernel = device.load(code, entry, Purpose::Kernel).unwrap();
-        let mut bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+        let kernel = device.load(code, &[entry], Purpose::Kernel).unwrap();
+        let mut bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
         device.run(&bound).unwrap();
         device.sample(&mut bound, 3, CacheMode::Hot).unwrap();
         let mut bytes = [0; 8];
@@ -162,16 +163,16 @@ fn every_load_has_its_own_file_however_often() {
     let kernels: Vec<Kernel> = (0..20)
         .map(|round| {
             let code = if round % 2 == 0 { c_library() } else { crate::testing::flushing_library() };
-            let kernel = device.load(code, "kbench_symbol", Purpose::Kernel).unwrap();
-            drop(device.load(c_library(), "kbench_scale", Purpose::Kernel).unwrap());
+            let kernel = device.load(code, &["kbench_symbol"], Purpose::Kernel).unwrap();
+            drop(device.load(c_library(), &["kbench_scale"], Purpose::Kernel).unwrap());
             device.set_symbol(&kernel, "shared_value", &f64::from(round).to_ne_bytes()).unwrap();
             kernel
         })
         .collect();
     let output = device.alloc(8).unwrap();
     for (round, kernel) in kernels.iter().enumerate() {
-        let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 8 }];
-        let bound = device.bind(kernel, &Geometry::default(), &args).unwrap();
+        let args = [BoundArg::Pointer(Region { tensor: 0, buffer: output.clone(), offset: 0, bytes: 8 })];
+        let bound = device.bind(kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
         device.run(&bound).unwrap();
         let mut bytes = [0; 8];
         device.download(&output, 0, &mut bytes).unwrap();
@@ -191,15 +192,16 @@ fn a_kernel_that_a_tool_looks_at_works_on_the_same_contents() {
 #[test]
 fn many_launches_are_one_command() {
     let mut device = HostDevice::open();
-    let kernel = device.load(c_library(), "kbench_inout", Purpose::Kernel).unwrap();
+    let kernel = device.load(c_library(), &["kbench_inout"], Purpose::Kernel).unwrap();
     let [x, y] = [1.0_f32, 0.0].map(|value| {
         let buffer = device.alloc(4 * N).unwrap();
         device.upload(&buffer, 0, &value.to_le_bytes().repeat(N)).unwrap();
         buffer
     });
-    let pointer = |buffer: &Buffer| BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 4 * N };
+    let pointer =
+        |buffer: &Buffer| BoundArg::Pointer(Region { tensor: 0, buffer: buffer.clone(), offset: 0, bytes: 4 * N });
     let args = [pointer(&x), pointer(&y), BoundArg::Scalar((N as i32).to_ne_bytes().to_vec())];
-    let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+    let bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
     device.run_many(&bound, &[], 7).unwrap();
     let mut first = [0; 4];
     device.download(&y, 0, &mut first).unwrap();
@@ -213,10 +215,10 @@ fn a_large_symbol_arrives_in_parts() {
         "-O1",
     );
     let mut device = HostDevice::open();
-    let kernel = device.load(&code, "last", Purpose::Kernel).unwrap();
+    let kernel = device.load(&code, &["last"], Purpose::Kernel).unwrap();
     let output = device.alloc(1).unwrap();
-    let args = [BoundArg::Pointer { buffer: output.clone(), offset: 0, bytes: 1 }];
-    let bound = device.bind(&kernel, &Geometry::default(), &args).unwrap();
+    let args = [BoundArg::Pointer(Region { tensor: 0, buffer: output.clone(), offset: 0, bytes: 1 })];
+    let bound = device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap();
     let mut table = vec![1; 200_000];
     table[199_999] = 42;
     device.set_symbol(&kernel, "table", &table).unwrap();

@@ -110,16 +110,16 @@ fn what_was_not_sent_or_does_not_fit_is_typed() {
     let case = FakeCase::default();
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut job = case.check(&mut session);
-    job.case.launch.device = DeviceKind::Cuda;
+    job.case.sequence.device = DeviceKind::Cuda;
     assert!(matches!(session.check(&job, &mut |_| {}), Err(Failure::Unsupported { .. })));
     let mut job = case.check(&mut session);
-    job.case.launch.blob = "00".into();
+    job.case.sequence.blob = "00".into();
     assert!(matches!(session.check(&job, &mut |_| {}), Err(Failure::LoadFailed { .. })));
     let mut job = case.check(&mut session);
     job.case.tensors[0].source = Source::File { hash: "00".into(), tensor: None };
     assert!(matches!(session.check(&job, &mut |_| {}), Err(Failure::Inputs { .. })));
     let mut job = case.check(&mut session);
-    job.case.launch.args.push(crate::protocol::Arg::Tensor(9));
+    job.case.sequence.launches[0].args.push(crate::protocol::Arg::Tensor(9));
     assert!(matches!(session.check(&job, &mut |_| {}), Err(Failure::Inputs { .. })));
     assert!(!session.add_blob("00", vec![1]));
 }
@@ -159,7 +159,7 @@ fn what_is_read_and_written_is_restored_before_each_launch() {
     let mut job = testing::host_check(&mut session, "kbench_inout");
     job.case.tensors[1].role = Role::Inout;
     job.case.tensors[1].source = Source::Arange { start: 0.0, step: 1.0 };
-    job.reference.launch.entry = "kbench_inout_reference".into();
+    job.reference.sequence.launches[0].entry = "kbench_inout_reference".into();
     let report = session.check(&job, &mut |_| {}).unwrap().remove(0);
     assert_eq!((report.unrepeatable, report.stale, report.outputs[0].unwritten), (0, 0, 0));
     assert!(report.outputs[0].max_abs_err < 1e-3 && report.outputs[0].rms_ref > 100.0, "{report:?}");
@@ -173,9 +173,9 @@ fn a_host_reference_serves_a_kernel_elsewhere() {
     let mut job = case.check(&mut session);
     let mut other = Session::new(HostDevice::open(), None);
     job.reference = testing::host_check(&mut other, "kbench_scale").reference;
-    job.reference.launch.args[3] =
+    job.reference.sequence.launches[0].args[3] =
         crate::protocol::Arg::Scalar { dtype: DType::F64, value: crate::protocol::Number::Float(0.0) };
-    assert!(session.add_blob(&job.reference.launch.blob.clone(), testing::c_library().to_vec()));
+    assert!(session.add_blob(&job.reference.sequence.blob.clone(), testing::c_library().to_vec()));
     testing::assert_clean(&session.check(&job, &mut |_| {}).unwrap()[0]);
 }
 

@@ -25,9 +25,9 @@ fn a_key_depends_on_everything_that_a_result_depends_on_and_nothing_else() {
     assert_ne!(usual, key(&reference, &case.tensors, ReferenceInputs::random(2), &info));
 
     let mut other = reference.clone();
-    other.launch.blob = "other bytes".into();
+    other.sequence.blob = "other bytes".into();
     assert_eq!(of(&other, &case.tensors, &info), usual, "machine code is known by its identity");
-    other.launch.entry = "other".into();
+    other.sequence.launches[0].entry = "other".into();
     assert_ne!(of(&other, &case.tensors, &info), usual);
 
     let scratch = |elements| {
@@ -36,7 +36,7 @@ fn a_key_depends_on_everything_that_a_result_depends_on_and_nothing_else() {
     };
     assert_eq!(of(&reference, &scratch(1), &info), of(&reference, &scratch(2), &info), "scratch that it does not take");
     let mut takes = reference.clone();
-    takes.launch.args.push(Arg::Tensor(2));
+    takes.sequence.launches[0].args.push(Arg::Tensor(2));
     assert_ne!(of(&takes, &scratch(1), &info), of(&takes, &scratch(2), &info));
     let mut inputs = case.tensors.clone();
     inputs[0].dims = vec![20, 50];
@@ -58,16 +58,13 @@ fn a_key_depends_on_everything_that_a_result_depends_on_and_nothing_else() {
 #[test]
 fn a_launch_takes_the_tensors_of_its_arguments() {
     let map = TensorMap { tensor: 3, dims: vec![64], r#box: vec![8], swizzle: 0 };
-    let launch = Launch {
-        args: vec![
-            Arg::Tensor(1),
-            Arg::Symbol { symbol: "s".into(), tensor: 2 },
-            Arg::TensorMap(map),
-            Arg::Scalar { dtype: DType::I32, value: Number::Int(4) },
-        ],
-        ..FakeCase::default().case().0.launch
-    };
-    assert_eq!([0, 1, 2, 3, 4].map(|tensor| takes(&launch, tensor)), [false, true, true, true, false]);
+    let mut sequence = FakeCase::default().case().0.sequence;
+    let of_second = vec![Arg::TensorMap(map), Arg::Scalar { dtype: DType::I32, value: Number::Int(4) }];
+    let mut second = sequence.launches[0].clone();
+    sequence.launches[0].args = vec![Arg::Tensor(1), Arg::Symbol { symbol: "s".into(), tensor: 2 }];
+    second.args = of_second;
+    sequence.launches.push(second);
+    assert_eq!([0, 1, 2, 3, 4].map(|tensor| takes(&sequence, tensor)), [false, true, true, true, false]);
 }
 
 #[test]
@@ -83,7 +80,7 @@ fn a_view_changes_the_inputs_of_a_reference() {
     let input = |index: usize, value| Some(Arc::new(Bytes::from(codec::encode(specs[index].dtype, &values(value)))));
     let inputs: Inputs = [3.0, 100.0, 0.5, 0.25, 6.0].into_iter().enumerate().map(|(at, v)| input(at, v)).collect();
     let (_, mut reference) = FakeCase::default().case();
-    reference.launch.args = (0..5).map(Arg::Tensor).collect();
+    reference.sequence.launches[0].args = (0..5).map(Arg::Tensor).collect();
     let seen = |view| -> Vec<Vec<f64>> {
         let wide = wide_inputs(&reference, &specs, &inputs, view);
         let types = wide_specs(&reference, &specs);

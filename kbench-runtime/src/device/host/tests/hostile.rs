@@ -122,10 +122,10 @@ fn library() -> &'static [u8] {
 
 /// A kernel of one double, and that.
 fn bind(device: &mut HostDevice, code: &[u8], entry: &str) -> (Bound, Buffer) {
-    let kernel = device.load(code, entry, Purpose::Kernel).unwrap();
+    let kernel = device.load(code, &[entry], Purpose::Kernel).unwrap();
     let buffer = device.alloc(8).unwrap();
-    let args = [BoundArg::Pointer { buffer: buffer.clone(), offset: 0, bytes: 8 }];
-    (device.bind(&kernel, &Geometry::default(), &args).unwrap(), buffer)
+    let args = [BoundArg::Pointer(Region { tensor: 0, buffer: buffer.clone(), offset: 0, bytes: 8 })];
+    (device.bind(&kernel, &[BoundLaunch::new(Geometry::default(), args.to_vec())]).unwrap(), buffer)
 }
 
 fn left(device: &mut HostDevice, buffer: &Buffer) -> f64 {

@@ -60,7 +60,8 @@ fn patterns_that_change_nothing_are_left_out() {
 fn a_naive_version_is_measured_beside() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_scale");
-    job.options.naive = Some(Launch { entry: "kbench_off_by_little".into(), ..job.case.launch.clone() });
+    job.options.naive = Some(job.case.sequence.clone());
+    job.options.naive.as_mut().unwrap().launches[0].entry = "kbench_off_by_little".into();
     for _ in 0..2 {
         let report = session.check(&job, &mut |_| {}).unwrap().remove(1);
         testing::assert_clean(&report);
@@ -68,7 +69,7 @@ fn a_naive_version_is_measured_beside() {
         assert!((naive.max_abs_err - 0.25).abs() < 1e-4, "{naive:?}");
     }
     assert_eq!(session.naive.len(), 2, "once a seed");
-    job.options.naive = Some(Launch { entry: "no_such".into(), ..job.case.launch.clone() });
+    job.options.naive.as_mut().unwrap().launches[0].entry = "no_such".into();
     let failure = session.check(&job, &mut |_| {}).unwrap_err();
     let Failure::Reference { message } = failure else { panic!("{failure}") };
     assert_eq!(message, "the naive implementation: no symbol `no_such` in the machine code");
@@ -89,9 +90,10 @@ fn the_error_of_quantising_is_told_from_the_kernels() {
     let quantized = Source::Quantize { from: 0, scale: 2, scale_dims: vec![] };
     job.case.tensors.push(tensor("q", DType::F8e4m3, &[10, 100], quantized));
     // The kernel cheats: it reads what its input was quantised from. The reference does not.
-    job.case.launch.args[3] = Arg::Scalar { dtype: DType::F64, value: Number::Float(1.0) };
-    job.reference.launch.entry = "kbench_dequantize".into();
-    job.reference.launch.args = vec![Arg::Tensor(3), Arg::Tensor(1), job.case.launch.args[2].clone(), Arg::Tensor(2)];
+    job.case.sequence.launches[0].args[3] = Arg::Scalar { dtype: DType::F64, value: Number::Float(1.0) };
+    job.reference.sequence.launches[0].entry = "kbench_dequantize".into();
+    job.reference.sequence.launches[0].args =
+        vec![Arg::Tensor(3), Arg::Tensor(1), job.case.sequence.launches[0].args[2].clone(), Arg::Tensor(2)];
     job.options.patterns = vec![Pattern::Large];
     let reports = session.check(&job, &mut |_| {}).unwrap();
     let output = &reports[0].outputs[0];

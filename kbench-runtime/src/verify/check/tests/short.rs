@@ -99,7 +99,7 @@ fn a_result_that_looks_like_poison_is_not_unwritten() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_honest_poison");
     job.case.tensors[1].dtype = DType::U8;
-    job.reference.launch.entry = "kbench_honest_poison".into();
+    job.reference.sequence.launches[0].entry = "kbench_honest_poison".into();
     let report = session.check(&job, &mut |_| {}).unwrap().remove(0);
     assert_eq!((report.outputs[0].unwritten, report.stale, report.unrepeatable), (0, 1, 0));
 }
