@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use browser::Browser;
 use model::{MODEL, kbench, package_with, shown};
@@ -48,6 +49,108 @@ fn the_page_and_the_plots_are_files_of_their_own() {
             "{plot:.200}"
         );
     }
+}
+
+/// What a format says, without what differs from run to run.
+fn said(package: &Path, arguments: &[&str]) -> String {
+    let said = shown(package, &[&["report"], arguments].concat());
+    said.lines().filter(|line| !line.trim_start().starts_with("\"time\":")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn every_format_tells_the_same() {
+    // Few variants, of which gates reject two.
+    let package = tuned("[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 12 }");
+    for format in ["md", "csv", "json", "junit"] {
+        insta::assert_snapshot!(format!("report_{format}"), said(package.path(), &["--format", format]));
+    }
+}
+
+#[test]
+fn junit_is_valid_by_its_schema() {
+    let package = tuned("");
+    let output = kbench(package.path(), &["report", "--format", "junit"]).output().unwrap();
+    let file = package.path().join("junit.xml");
+    fs::write(&file, output.stdout).unwrap();
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/junit/junit.xsd");
+    let valid = Command::new("xmllint").args(["--noout", "--schema", schema]).arg(&file).output();
+    match valid {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => eprintln!("skipped: xmllint is not installed (Debian: libxml2-utils)"),
+    }
+}
+
+#[test]
+fn two_files_are_put_side_by_side() {
+    let (old, new) = (tuned(""), package_with(&MODEL.replace("20000", "21000"), ""));
+    assert!(kbench(new.path(), &["autotune", "-q"]).output().unwrap().status.success());
+    let file = |package: &Path| package.join("elite.json").display().to_string();
+    let compared = |format: &str| {
+        let files = [file(old.path()), file(new.path())];
+        let arguments = ["report", "--format", format, "--compare", &files[0], &files[1]];
+        shown(new.path(), &arguments).replace(&files[0], "OLD")
+    };
+    insta::assert_snapshot!("report_compare_md", compared("md"));
+    let page = compared("html");
+    assert!(page.starts_with("exit 0\n<!doctype html>") && page.contains("slower: a regression"), "{page}");
+    let junit = compared("junit");
+    assert!(junit.contains("<failure") && junit.contains("classname=\"model at only on fake\""), "{junit}");
+    assert!(compared("csv").contains("model at only on fake,default,"));
+    assert!(compared("json").contains("\"verdict\": \"slower\""));
+}
+
+/// Names and values of others that would do something if they were not escaped.
+const HOSTILE: &str = r#"
+toggles.macro = { W = ["plain", "</script><img src=x onerror=boom()>", "`|\\<b>&\"'"] }
+toggles.micro = { C = [0, 1] }
+toggles.default = { W = "plain" }
+[package.metadata.kbench.kernels.model.baselines]
+"<svg onload=boom()>|`" = { toggles = { C = 1 } }
+"#;
+
+fn hostile() -> tempfile::TempDir {
+    let package = package_with(
+        "time_ns = \"20000 - 1000 * C\"\n[[fault]]\nwhen = \"C == 1 and W == 'plain'\"\nkind = \"wrong\"",
+        "",
+    );
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let start = text.find("toggles.macro").unwrap();
+    let end = text.find("gates.correctness").unwrap();
+    let (own, rest) = HOSTILE.split_once("[package").unwrap();
+    fs::write(&manifest, format!("{}{own}{}[package{rest}", &text[..start], &text[end..])).unwrap();
+    let output = kbench(package.path(), &["autotune", "-q"]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    package
+}
+
+#[test]
+fn names_of_others_do_nothing() {
+    let package = hostile();
+    let page = page(package.path());
+    let text = fs::read_to_string(&page).unwrap();
+    for foreign in ["<img", "<svg onload", "<b>"] {
+        assert!(!text.contains(foreign), "{foreign}");
+    }
+    assert_eq!(text.matches("</script>").count(), 2, "the page's own");
+    let csv = said(package.path(), &["--format", "csv"]);
+    assert!(csv.contains("onerror=boom()"), "{csv}");
+    let Some(mut browser) = Browser::start() else { return };
+    browser.load(&page, 1440, "light");
+    assert!(
+        browser
+            .value("document.getElementById('table').textContent")
+            .as_str()
+            .unwrap()
+            .contains("<img src=x onerror=boom()>")
+    );
+    assert_eq!(browser.value("document.querySelectorAll('img, b:not(.card b), svg:not(.plot svg)').length"), 0);
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }
 
 #[test]

@@ -86,6 +86,9 @@ pub struct Only {
     pub p50: f64,
 }
 
+/// By how much a variant must be slower to count as a regression, where the user does not say.
+pub const THRESHOLD: f64 = 0.01;
+
 /// By how much two runs of one program on one machine may differ and still be called the same: memory lies elsewhere, clocks differ.
 const MACHINE: f64 = 0.05;
 

@@ -41,11 +41,25 @@ pub struct Data<'f> {
 
 /// A toggle.
 #[derive(Debug, Serialize)]
-struct Column {
-    name: String,
-    values: Vec<String>,
-    /// Index into `values`, -1 where a variant has none.
-    levels: Vec<i32>,
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its values in ascending order.
+    pub values: Vec<String>,
+    /// Index into `values` by variant, -1 where a variant has none.
+    pub levels: Vec<i32>,
+}
+
+impl Column {
+    /// The height of a value on an axis from 0 to 1.
+    pub fn height(&self, level: usize) -> f64 {
+        level as f64 / (self.values.len() - 1).max(1) as f64
+    }
+
+    /// The height of the value of a variant.
+    pub fn place(&self, variant: usize) -> f64 {
+        self.height(usize::try_from(self.levels[variant]).unwrap_or(0))
+    }
 }
 
 /// A resource.
@@ -73,7 +87,7 @@ impl<'f> Data<'f> {
         Self {
             objective: &facts.objective,
             timed: ["p50", "mean"].contains(&&*facts.objective),
-            toggles: toggles(facts),
+            toggles: columns(facts),
             source: variants
                 .iter()
                 .map(|variant| variant.variant.strip_prefix(&*printable(&variant.toggles.to_string())))
@@ -125,7 +139,8 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
-fn toggles(facts: &Facts) -> Vec<Column> {
+/// The toggles.
+pub fn columns(facts: &Facts) -> Vec<Column> {
     let Some(first) = facts.variants.first() else { return Vec::new() };
     let column = |(name, _): &(String, Value)| {
         let of: Vec<Option<&Value>> = facts.variants.iter().map(|variant| variant.toggles.get(name)).collect();

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::facts::said;
 use crate::expr::Value;
 use crate::space::Settings;
 
@@ -152,12 +153,12 @@ fn effect_of(factor: &Factor, total: f64) -> ToggleEffect {
     let mean = of_variants.iter().sum::<f64>() / of_variants.len() as f64;
     let centred: Vec<f64> = of_variants.iter().map(|effect| effect - mean).collect();
     let value = |(at, value): (usize, &Value)| ValueEffect {
-        value: value.to_string(),
+        value: said(&value.to_string()),
         factor: (factor.effects[at] - best).exp(),
         variants: count(at),
     };
     ToggleEffect {
-        toggle: factor.name.clone(),
+        toggle: said(&factor.name),
         share: squares(&centred) / total,
         values: factor.values.iter().enumerate().map(value).collect(),
     }
@@ -178,10 +179,10 @@ fn interactions(factors: &[Factor], residuals: &[f64], total: f64) -> Vec<Intera
                 means.iter().zip(counts).map(|(mean, count)| (*count > 0.0).then(|| mean.exp())).collect()
             });
             all.push(Interaction {
-                toggles: (rows.name.clone(), columns.name.clone()),
+                toggles: (said(&rows.name), said(&columns.name)),
                 share,
-                rows: rows.values.iter().map(Value::to_string).collect(),
-                columns: columns.values.iter().map(Value::to_string).collect(),
+                rows: rows.values.iter().map(|value| said(&value.to_string())).collect(),
+                columns: columns.values.iter().map(|value| said(&value.to_string())).collect(),
                 factors: factors.collect(),
             });
         }

@@ -197,7 +197,8 @@ pub(super) fn sort(values: &mut [Value]) {
     });
 }
 
-fn said(text: &str) -> String {
+/// A foreign text as it can be shown.
+pub(super) fn said(text: &str) -> String {
     printable(text).into_owned()
 }
 
@@ -264,6 +265,11 @@ impl Facts {
     pub fn title(&self) -> String {
         let shape = self.shape.as_ref().map_or_else(String::new, |shape| format!(" at {}", said(shape)));
         format!("{}{shape} on {}", self.kernel, self.device)
+    }
+
+    /// Whether the run fails, as the exit code of `autotune` says.
+    pub fn fails(&self) -> bool {
+        self.winner.is_none() || self.missed_fails && !self.missed.is_empty()
     }
 }
 

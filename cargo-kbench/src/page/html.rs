@@ -4,6 +4,7 @@ use askama::Template;
 use kbench_runtime::fingerprint;
 
 use super::data::Data;
+use super::effects::Interaction;
 use super::facts::{Facts, Finalist, Winner};
 use super::plots::{self, Figure, ink};
 use crate::config::DEFAULT;
@@ -35,6 +36,7 @@ struct Page<'f> {
     finals: Vec<Row>,
     figures_of_finals: Vec<&'f Figure>,
     figures_of_search: Vec<&'f Figure>,
+    interactions: Vec<Pair>,
     provenance: Vec<(String, String)>,
     version: &'static str,
     data: String,
@@ -65,6 +67,43 @@ struct Row {
     objectives: Vec<Cell>,
 }
 
+/// The table of an interaction.
+struct Pair {
+    title: String,
+    corner: String,
+    columns: Vec<String>,
+    /// The value of the row, and for each column a class and a text.
+    rows: Vec<(String, Vec<(&'static str, String)>)>,
+}
+
+fn pair(of: &Interaction) -> Pair {
+    let (rows, columns) = &of.toggles;
+    let cell = |factor: &Option<f64>| match *factor {
+        None => ("none", "–".to_owned()),
+        Some(factor) => (shade(factor), format!("{factor:.2}×")),
+    };
+    let cells = of.factors.iter().map(|row| row.iter().map(cell).collect());
+    Pair {
+        title: format!("{rows} and {columns}: {:.1} %", 100.0 * of.share),
+        corner: format!("{rows} \\ {columns}"),
+        columns: of.columns.clone(),
+        rows: of.rows.iter().cloned().zip(cells).collect(),
+    }
+}
+
+/// The class of a factor: three shades each way.
+fn shade(factor: f64) -> &'static str {
+    match factor {
+        factor if factor > 1.25 => "slow3",
+        factor if factor > 1.08 => "slow2",
+        factor if factor > 1.02 => "slow1",
+        factor if factor < 0.8 => "fast3",
+        factor if factor < 0.92 => "fast2",
+        factor if factor < 0.98 => "fast1",
+        _ => "even",
+    }
+}
+
 /// The page of a run.
 pub fn page(facts: &Facts, run: &Run) -> String {
     let figures = plots::all(facts, run);
@@ -80,7 +119,7 @@ pub fn page(facts: &Facts, run: &Run) -> String {
         nonce: fingerprint::of_bytes(data.as_bytes()),
         style: include_str!("html/report.css"),
         ink: ink::STYLE,
-        script: include_str!("html/report.js"),
+        script: concat!(include_str!("html/sort.js"), include_str!("html/report.js")),
         sizes: dims(&facts.dims),
         date: date_of(facts.time),
         counts: counts(facts),
@@ -91,6 +130,7 @@ pub fn page(facts: &Facts, run: &Run) -> String {
         objectives: others,
         figures_of_finals: of_finals,
         figures_of_search: of_search,
+        interactions: facts.effects.iter().flat_map(|effects| &effects.interactions).map(pair).collect(),
         provenance: provenance(facts, run),
         version: env!("CARGO_PKG_VERSION"),
         data,
@@ -98,7 +138,8 @@ pub fn page(facts: &Facts, run: &Run) -> String {
     page.render().unwrap_or_else(|error| unreachable!("a template that compiles is rendered: {error}"))
 }
 
-fn counts(facts: &Facts) -> String {
+/// Numbers of variants, in words.
+pub(super) fn counts(facts: &Facts) -> String {
     let of = &facts.counts;
     let space = of.space.map_or_else(String::new, |space| format!(" of {space}"));
     let mut parts = vec![format!("{}{space} tried", count(of.tried, "variant")), format!("{} measured", of.measured)];
@@ -133,7 +174,7 @@ fn cards(facts: &Facts, winner: &Winner) -> Vec<Card> {
 }
 
 /// How sure the result is, in words.
-fn sentences(facts: &Facts) -> Vec<String> {
+pub(super) fn sentences(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(winner) = &facts.winner {
         all.extend(winner.over_default.as_ref().map(|judged| against(judged, DEFAULT)));

@@ -5,11 +5,31 @@ use std::collections::HashMap;
 use crate::record::run::Run;
 use facts::Facts;
 
+pub mod compare;
+mod csv;
 mod data;
 mod effects;
 mod facts;
 mod html;
+mod junit;
+mod markdown;
 mod plots;
+
+/// A format of a document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A page that needs no other file
+    #[default]
+    Html,
+    /// Markdown, for a pull request
+    Md,
+    /// Comma-separated values, a line for each variant
+    Csv,
+    /// All facts as JSON, by `schema/report.schema.json`
+    Json,
+    /// JUnit XML, for a server of continuous integration
+    Junit,
+}
 
 /// A document about a run.
 #[derive(Debug)]
@@ -35,6 +55,16 @@ impl<'r> Document<'r> {
         figures.iter().map(|figure| (format!("{}.svg", figure.name), figure.file())).collect()
     }
 
+    /// Markdown.
+    pub fn markdown(&self) -> String {
+        markdown::run(&self.facts)
+    }
+
+    /// Comma-separated values.
+    pub fn csv(&self) -> String {
+        csv::run(&self.facts)
+    }
+
     /// What the run is of: kernel, shape and device.
     pub fn title(&self) -> String {
         self.facts.title()
@@ -46,7 +76,34 @@ impl<'r> Document<'r> {
     }
 }
 
+/// Documents as JSON.
+pub fn json(documents: &[Document<'_>]) -> String {
+    let all: Vec<&Facts> = documents.iter().map(|document| &document.facts).collect();
+    serde_json::to_string_pretty(&all).expect("texts and numbers") + "\n"
+}
+
+/// Documents as JUnit XML.
+pub fn junit(documents: &[Document<'_>]) -> String {
+    junit::runs(&documents.iter().map(|document| &document.facts).collect::<Vec<_>>())
+}
+
 /// Indices of variants by their label.
 fn places(facts: &Facts) -> HashMap<&str, usize> {
     facts.variants.iter().enumerate().map(|(at, tried)| (&*tried.variant, at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json");
+        let current = serde_json::to_string_pretty(&schemars::schema_for!(Vec<Facts>)).unwrap() + "\n";
+        if std::env::var_os("KBENCH_UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == current, "run `KBENCH_UPDATE=1 cargo test -p cargo-kbench schema`");
+    }
 }

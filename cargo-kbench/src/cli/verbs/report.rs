@@ -1,4 +1,4 @@
-//! `cargo kbench report`: documents about the last search.
+//! `cargo kbench report`: documents about the last search, or about two files.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,12 @@ use anyhow::anyhow;
 
 use super::{Exit, load, selected};
 use crate::cli::SelectArgs;
+use crate::compare::{self, Condition};
 use crate::config::{Kernel, Project};
 use crate::file;
-use crate::page::Document;
+use crate::page::{self, Document, Format};
 use crate::record::run::Run;
-use crate::report::Output;
+use crate::report::{Finding, Output, out};
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
@@ -18,36 +19,77 @@ pub struct Args {
     /// Which kernels.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// What to write: a page in the target directory, or anything else on stdout
+    #[arg(long, value_name = "FORMAT", default_value = "html")]
+    pub format: Format,
     /// Write the plots as SVG files into this folder too
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
+    /// Put two elite.json, journals or files of `bench --save` side by side instead, on stdout
+    #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, conflicts_with_all = ["plots", "package", "kernel"])]
+    pub compare: Option<Vec<PathBuf>>,
+    /// Compare all the same what was measured under different conditions
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', requires = "compare")]
+    pub allow: Vec<Condition>,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    if let Some([old, new]) = args.compare.as_deref() {
+        return side_by_side(old, new, &args.allow, args.format);
+    }
     let project = load(&args.select)?;
-    let mut written = 0;
+    let mut runs = Vec::new();
     for (_, kernel) in selected(&project, &args.select) {
         for journal in journals(&project, kernel) {
             let run = Run::read(&journal)?;
-            let document = Document::new(&run);
-            if document.is_empty() {
-                continue;
-            }
-            written += 1;
-            let page = page_of(&project, &journal);
-            write(&page, &document.html())?;
-            output.status("Report", format_args!("{}: {}", document.title(), page.display()));
-            if let Some(folder) = &args.plots {
-                for (name, plot) in document.plots() {
-                    write(&folder.join(&kernel.name).join(name), &plot)?;
-                }
-            }
+            runs.push((kernel, journal, run));
         }
     }
-    if written == 0 {
+    let documents = runs.iter().map(|(kernel, journal, run)| (kernel, journal, Document::new(run)));
+    let documents: Vec<_> = documents.filter(|(_, _, document)| !document.is_empty()).collect();
+    if documents.is_empty() {
         return Err(anyhow!("no search is on record; run `cargo kbench autotune` first"));
     }
+    if let Some(folder) = &args.plots {
+        for (kernel, _, document) in &documents {
+            let folder = folder.join(&kernel.name);
+            document.plots().iter().try_for_each(|(name, plot)| write(&folder.join(name), plot))?;
+            output.status("Plots", format_args!("{}: {}", document.title(), folder.display()));
+        }
+    }
+    if args.format == Format::Html {
+        let mut pages = Vec::new();
+        for (_, journal, document) in &documents {
+            let page = page_of(&project, journal);
+            write(&page, &document.html())?;
+            output.status("Report", format_args!("{}: {}", document.title(), page.display()));
+            pages.push(page);
+        }
+        output.show(&Finding::Created(&pages, None));
+        return Ok(Exit::Pass);
+    }
+    let documents: Vec<Document<'_>> = documents.into_iter().map(|(_, _, document)| document).collect();
+    let text = match args.format {
+        Format::Csv if documents.len() > 1 => {
+            return Err(anyhow!("the variants of several searches do not fit one table; name one with -p or --kernel"));
+        }
+        Format::Csv => documents[0].csv(),
+        Format::Json => page::json(&documents),
+        Format::Junit => page::junit(&documents),
+        Format::Md | Format::Html => documents.iter().map(Document::markdown).collect(),
+    };
+    out!("{text}");
+    Ok(Exit::Pass)
+}
+
+fn side_by_side(old: &Path, new: &Path, allow: &[Condition], format: Format) -> anyhow::Result<Exit> {
+    let ((before, _), (after, _)) = (compare::read(old)?, compare::read(new)?);
+    let diff = compare::compare(&before, &after, allow, compare::THRESHOLD).map_err(|refused| {
+        anyhow!("not compared: {}", refused.join(" compares them all the same; ") + " compares them all the same")
+    })?;
+    let names = (&*old.to_string_lossy(), &*new.to_string_lossy());
+    out!("{}", page::compare::document(&diff, names, format));
     Ok(Exit::Pass)
 }
 

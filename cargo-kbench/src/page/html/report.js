@@ -1,19 +1,7 @@
-"use strict";
 // One filter decides which variants are shown, in every plot and in the table. The data of a variant is a column entry at its index.
 const data = JSON.parse(document.getElementById("data").textContent);
 const variants = Array.from({ length: data.fate.length }, (_, index) => index);
 const byId = (id) => document.getElementById(id);
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value === true) made.setAttribute(key, "");
-    else if (value !== false && value !== null) made.setAttribute(key, value);
-  }
-  made.append(...children);
-  return made;
-}
 
 // Four digits in the unit that suits, as the terminal shows them.
 function time(ns) {
@@ -123,16 +111,10 @@ const SIZE = 25;
 let page = 0;
 let order = { column: columns.findIndex((column) => column.name === data.objective), down: false };
 
-function compare(a, b) {
-  if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1;
-  const of = a < b ? -1 : a > b ? 1 : 0;
-  return order.down ? -of : of;
-}
-
 function sort() {
   const { key } = columns[order.column];
   const keys = new Map(visible.map((index) => [index, key(index)]));
-  visible = [...visible].sort((a, b) => compare(keys.get(a), keys.get(b)) || a - b);
+  visible = [...visible].sort((a, b) => compare(keys.get(a), keys.get(b), order.down) || a - b);
   show();
 }
 
@@ -166,25 +148,6 @@ function buildTable() {
   });
   mark();
   byId("table").append(element("caption", { hidden: true }, "All variants"), element("thead", {}, element("tr", {}, ...heads)), element("tbody"));
-}
-
-// --- Tables that are in the page already ---
-function makeSortable(table) {
-  const key = (row, at) => {
-    const { v } = row.cells[at].dataset;
-    return v === undefined ? row.cells[at].textContent : v === "" ? null : Number(v);
-  };
-  [...table.tHead.rows[0].cells].forEach((head, at) => {
-    const button = element("button", { type: "button" }, ...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const by = (a, b) => (a === null || b === null ? (a === b ? 0 : a === null ? 1 : -1) : (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1));
-      table.tBodies[0].append(...[...table.tBodies[0].rows].sort((a, b) => by(key(a, at), key(b, at))));
-    });
-  });
 }
 
 // --- Which variant is pointed at, in every plot and in the table ---
@@ -227,7 +190,6 @@ document.querySelectorAll("figure .save").forEach((button) => {
   });
 });
 
-document.querySelectorAll("table.sortable").forEach(makeSortable);
 buildFilter();
 buildTable();
 apply();

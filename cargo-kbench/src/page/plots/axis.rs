@@ -24,8 +24,13 @@ impl LogAxis {
         Some(Self { range: low / margin..high * margin, show })
     }
 
+    /// Where on the axis a value lies, 0 to 1.
+    pub fn part(&self, value: f64) -> f64 {
+        ((value / self.range.start).ln() / (self.range.end / self.range.start).ln()).clamp(0.0, 1.0)
+    }
+
     /// Round numbers in the range, so many at most.
-    fn ticks(&self, most: usize) -> Vec<f64> {
+    pub fn ticks(&self, most: usize) -> Vec<f64> {
         let Range { start, end } = self.range;
         let decades = (start.log10().floor() as i32)..=(end.log10().ceil() as i32);
         let steps: [&[f64]; 3] = [&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0], &[1.0, 2.0, 5.0], &[1.0]];
@@ -62,8 +67,7 @@ impl Ranged for LogAxis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let part = (value / self.range.start).ln() / (self.range.end / self.range.start).ln();
-        limit.0 + (part.clamp(0.0, 1.0) * f64::from(limit.1 - limit.0)).round() as i32
+        limit.0 + (self.part(*value) * f64::from(limit.1 - limit.0)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {

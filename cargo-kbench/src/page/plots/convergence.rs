@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::axis::LogAxis;
 use super::ink::Pen;
-use super::{Facts, Fate, Figure, axis_label, draw, filled, line, mark, px, shower, text, valued};
+use super::{Facts, Fate, Figure, axis_label, chart_mesh, draw, filled, line, mark, px, shower, text, valued};
 use crate::record::evaluation::GateName;
 
 const SIZE: (u32, u32) = (480, 320);
@@ -31,17 +31,12 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
         let (upper, lower) = canvas.split_vertically(px(rows));
         let mut chart = ChartBuilder::on(&lower)
             .margin(px(6))
-            .margin_right(px(12))
+            .margin_right(px(24))
             .x_label_area_size(px(40))
             .y_label_area_size(px(74))
             .build_cartesian_2d(numbers.clone(), axis.clone())?;
-        chart
-            .configure_mesh()
+        chart_mesh!(chart)
             .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(line(Pen::GRID, 1))
-            .axis_style(line(Pen::GRID, 1))
-            .label_style(text(Pen::INK))
             .x_labels(8)
             .y_labels(8)
             .x_label_formatter(&|number| format!("{number:.0}"))
@@ -49,9 +44,7 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
             .y_desc(axis_label(&facts.objective))
             .draw()?;
         for (at, tried, value) in valued(facts) {
-            let (pen, fill) = mark(tried.fate);
-            let style = if fill { filled(pen) } else { line(pen, 1) };
-            chart.draw_series([Circle::new((tried.number as f64, value), px(3), style)])?;
+            chart.draw_series([mark(facts, tried.fate, (tried.number as f64, value))])?;
             marks.push(at);
         }
         let mut best = f64::INFINITY;
@@ -72,7 +65,7 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
         let rows = 0.0..gates.len() as f64;
         let mut strip = ChartBuilder::on(&upper)
             .margin_left(px(6))
-            .margin_right(px(12))
+            .margin_right(px(24))
             .margin_top(px(6))
             .y_label_area_size(px(74))
             .build_cartesian_2d(numbers.clone(), rows.end..0.0)?;

@@ -5,7 +5,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::LogAxis;
 use super::ink::Pen;
-use super::{Facts, Figure, draw, filled, line, px, text, time};
+use super::{Facts, Figure, chart_mesh, draw, filled, line, px, text, time};
 use crate::expr::Value;
 use crate::page::facts::Finalist;
 use crate::report;
@@ -55,17 +55,12 @@ pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
         let rows = facts.finals.len() as f64;
         let mut chart = ChartBuilder::on(canvas)
             .margin(px(10))
-            .margin_right(px(20))
+            .margin_right(px(24))
             .x_label_area_size(px(40))
             .build_cartesian_2d(axis, rows..0.0)?;
-        chart
-            .configure_mesh()
+        chart_mesh!(chart)
             .disable_y_mesh()
             .disable_y_axis()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(line(Pen::GRID, 1))
-            .axis_style(line(Pen::GRID, 1))
-            .label_style(text(Pen::INK))
             .x_labels(7)
             .x_desc("time of a launch: p50 and its 95 % interval")
             .draw()?;
@@ -145,16 +140,11 @@ fn ecdf(facts: &Facts, rows: &[&Finalist], name: &'static str, title: &'static s
         }
         let mut chart = ChartBuilder::on(&lower)
             .margin(px(6))
-            .margin_right(px(20))
+            .margin_right(px(24))
             .x_label_area_size(px(40))
             .y_label_area_size(px(56))
             .build_cartesian_2d(axis, 0.0..1.0)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(line(Pen::GRID, 1))
-            .axis_style(line(Pen::GRID, 1))
-            .label_style(text(Pen::INK))
+        chart_mesh!(chart)
             .x_labels(7)
             .y_labels(5)
             .y_label_formatter(&|share| format!("{:.0} %", share * 100.0))

@@ -52,13 +52,13 @@ impl Pen {
 
 /// The colours of a drawing that stands alone, as in a README.
 pub const STYLE: &str = "\
-svg{font-family:system-ui,sans-serif;background:#fff}\
+svg{font-family:system-ui,sans-serif;background:#fff;--b:#fff}\
 .p1{--c:#333}.p2{--c:#ddd}.p3{--c:#1769aa}.p4{--c:#8a8f98}.p5{--c:#c62828}.p6{--c:#0a7d33}\
 .p10{--c:#0a7d33}.p11{--c:#1769aa}.p12{--c:#8a4b00}.p13{--c:#7b2fa8}.p14{--c:#b0174f}.p15{--c:#00757a}\
-@media(prefers-color-scheme:dark){svg{background:#16181d}\
+@media(prefers-color-scheme:dark){svg{background:#16181d;--b:#16181d}\
 .p1{--c:#d5d8de}.p2{--c:#33373f}.p3{--c:#6cb6ff}.p4{--c:#8a919e}.p5{--c:#ff7b72}.p6{--c:#56d364}\
 .p10{--c:#56d364}.p11{--c:#6cb6ff}.p12{--c:#e3a048}.p13{--c:#cf9bff}.p14{--c:#ff86b3}.p15{--c:#4dd0d6}}\
-.l{fill:none;stroke:var(--c)}.f{fill:var(--c)}";
+.l{fill:none;stroke:var(--c)}.f{fill:var(--c)}text{paint-order:stroke;stroke:var(--b);stroke-width:15;stroke-linejoin:round}";
 
 /// Draws into a text.
 pub struct Ink<'t> {

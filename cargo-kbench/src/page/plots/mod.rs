@@ -1,8 +1,9 @@
 //! Plots of a run, as SVG. plotters does axes and shapes; [`ink`] writes them.
 
 use plotters::coord::Shift;
+use plotters::element::Circle;
 use plotters::prelude::DrawingArea;
-use plotters::style::{FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
+use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
 
 use super::facts::{Facts, Fate, Tried};
 use crate::record::run::Run;
@@ -10,9 +11,15 @@ use crate::report;
 use ink::{Ink, Pen, UNIT};
 
 mod axis;
+mod bars;
 mod convergence;
 mod distributions;
+mod effects;
 pub mod ink;
+mod parallel;
+mod resources;
+mod roofline;
+mod spent;
 
 /// A plot.
 #[derive(Debug)]
@@ -32,17 +39,31 @@ pub struct Figure {
 }
 
 /// All plots that there is data for.
-pub fn all(facts: &Facts, _run: &Run) -> Vec<Figure> {
-    [
-        convergence::plot(facts),
+pub fn all(facts: &Facts, run: &Run) -> Vec<Figure> {
+    let first = [
         distributions::intervals(facts),
         distributions::finalists(facts),
         distributions::all(facts),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+        roofline::plot(facts, run),
+        convergence::plot(facts),
+        effects::plot(facts),
+        parallel::plot(facts),
+    ];
+    first.into_iter().flatten().chain(resources::plots(facts)).chain(spent::plot(run)).collect()
 }
+
+/// The axes and the grid that all charts have.
+macro_rules! chart_mesh {
+    ($chart:ident) => {
+        $chart
+            .configure_mesh()
+            .light_line_style(plotters::style::TRANSPARENT)
+            .bold_line_style($crate::page::plots::line($crate::page::plots::ink::Pen::GRID, 1))
+            .axis_style($crate::page::plots::line($crate::page::plots::ink::Pen::GRID, 1))
+            .label_style($crate::page::plots::text($crate::page::plots::ink::Pen::INK))
+    };
+}
+use chart_mesh;
 
 impl Figure {
     /// The plot as a file of its own, with its colours.
@@ -149,12 +170,17 @@ fn valued(facts: &Facts) -> impl Iterator<Item = (usize, &Tried, f64)> {
         .filter_map(|(at, tried)| Some((at, tried, tried.value.filter(|value| *value > 0.0)?)))
 }
 
-/// The pen and radius of a variant with a value.
-fn mark(fate: Fate) -> (Pen, bool) {
-    match fate {
-        Fate::Measured => (Pen::MEASURED, true),
-        Fate::Stopped | Fate::Rejected => (Pen::STOPPED, false),
-    }
+/// The mark of a variant with a value: filled where it was measured to the end. Of many variants each is smaller.
+fn mark(facts: &Facts, fate: Fate, place: (f64, f64)) -> Circle<(f64, f64), u32> {
+    let is_crowd = facts.variants.len() > 1000;
+    let style = match fate {
+        Fate::Measured => filled(Pen::MEASURED),
+        Fate::Stopped | Fate::Rejected => {
+            let pen = Pen::STOPPED.colour().mix(if is_crowd { 0.6 } else { 1.0 });
+            ShapeStyle { color: pen, ..line(Pen::STOPPED, 1) }
+        }
+    };
+    Circle::new(place, if is_crowd { px(2) } else { px(3) }, style)
 }
 
 #[cfg(test)]
