@@ -1,4 +1,4 @@
-//! Runs as JUnit XML, for servers of continuous integration: a suite for each run, a case for its result and for each variant.
+//! Runs as `JUnit` XML, for servers of continuous integration: a suite for each run, a case for its result and for each variant.
 //!
 //! A rejected variant is a skipped case: that a search meets some is no failure. The case `winner` fails where the run does.
 

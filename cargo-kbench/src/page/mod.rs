@@ -27,7 +27,7 @@ pub enum Format {
     Csv,
     /// All facts as JSON, by `schema/report.schema.json`
     Json,
-    /// JUnit XML, for a server of continuous integration
+    /// `JUnit` XML, for a server of continuous integration
     Junit,
 }
 
@@ -82,7 +82,7 @@ pub fn json(documents: &[Document<'_>]) -> String {
     serde_json::to_string_pretty(&all).expect("texts and numbers") + "\n"
 }
 
-/// Documents as JUnit XML.
+/// Documents as `JUnit` XML.
 pub fn junit(documents: &[Document<'_>]) -> String {
     junit::runs(&documents.iter().map(|document| &document.facts).collect::<Vec<_>>())
 }
