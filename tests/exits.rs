@@ -9,11 +9,20 @@ mod model;
 #[test]
 fn a_damaged_elite_json_has_one_exit_code_whichever_verb_reads_it() {
     let package = package_with("time_ns = '20000'\n", "");
-    fs::write(package.path().join("elite.json"), "{ \"version\": ").unwrap();
-    let verbs: [&[&str]; 4] = [&["gate", "--elite"], &["bench", "--elite"], &["profile", "--elite"], &["autotune"]];
-    for verb in verbs {
-        let said = shown(package.path(), verb);
-        assert!(said.starts_with("exit 2\n") && said.contains("elite.json"), "{verb:?}: {said}");
+    let verbs: [&[&str]; 6] = [
+        &["gate", "--elite"],
+        &["bench", "--elite"],
+        &["profile", "--elite"],
+        &["autotune"],
+        &["export"],
+        &["compare", "elite.json", "elite.json"],
+    ];
+    for damage in ["{ \"version\": ", "", "[]", "null", "{ \"version\": 99999, \"kernels\": [] }"] {
+        fs::write(package.path().join("elite.json"), damage).unwrap();
+        for verb in verbs {
+            let said = shown(package.path(), verb);
+            assert!(said.starts_with("exit 2\n") && said.contains("elite.json"), "{verb:?} {damage}: {said}");
+        }
     }
 }
 

@@ -11,6 +11,13 @@ pub fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(|error| in_context(path, &error))
 }
 
+/// Bytes that are free where a path lies; `None` if the system does not say.
+pub fn room(path: &Path) -> Option<u64> {
+    let folder = path.ancestors().find(|folder| folder.is_dir())?;
+    let statistics = rustix::fs::statvfs(folder).ok()?;
+    Some(statistics.f_bavail * statistics.f_frsize)
+}
+
 /// Reads a file that others wrote: an ordinary one, and no more than `most` bytes. A FIFO would be waited for without end.
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -174,6 +181,15 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn room_is_that_of_the_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = room(folder.path()).unwrap();
+        assert!(there > 0);
+        assert_eq!(room(Path::new("/proc/none/none")), Some(0), "a system of files without room");
+        assert!(room(&folder.path().join("none/none")).unwrap() > 0);
+    }
 
     #[test]
     fn what_a_killed_writer_left_is_removed_by_the_next() {

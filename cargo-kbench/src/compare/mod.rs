@@ -1,6 +1,6 @@
 //! `cargo kbench compare`: what became faster or slower from one file to another, and what can be said of why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kbench_runtime::stats::{Speedup, Summary};
 use serde::Serialize;
@@ -114,9 +114,11 @@ pub fn compare(
         }
         let floor = noise_floor(&old, &new);
         let mut met = vec![false; new.len()];
+        let named = places_by_name(&new);
         for before in &old {
             let mut alone = true;
-            for (after, met) in new.iter().zip(&mut met) {
+            for place in names(before).iter().filter_map(|name| named.get(name)).flatten().collect::<BTreeSet<_>>() {
+                let (after, met) = (new[*place], &mut met[*place]);
                 if !same_name(before, after) || on_one_device && !same_device(&before.device, &after.device) {
                     continue;
                 }
@@ -334,6 +336,27 @@ fn code_changes(old: &BuildRecord, new: &BuildRecord) -> Vec<String> {
 fn same_device(old: &Device, new: &Device) -> bool {
     let cores = old.multiprocessors.zip(new.multiprocessors);
     old.name == new.name && cores.is_none_or(|(old, new)| old == new)
+}
+
+/// Under which names something is found: two that [`same_name`] accepts have one in common.
+fn names(measured: &Measured) -> Vec<String> {
+    let sorted = measured.toggles.as_ref().map(|toggles| {
+        let mut settings: Vec<String> = toggles.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        settings.sort();
+        settings.join(" ")
+    });
+    [measured.name.clone()].into_iter().chain(sorted).collect()
+}
+
+/// Places in a list by [names].
+fn places_by_name(list: &[&Measured]) -> HashMap<String, Vec<usize>> {
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (place, measured) in list.iter().enumerate() {
+        for name in names(measured) {
+            places.entry(name).or_default().push(place);
+        }
+    }
+    places
 }
 
 fn same_name(old: &Measured, new: &Measured) -> bool {

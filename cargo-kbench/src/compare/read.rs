@@ -1,5 +1,6 @@
 //! What elite.json, journals and bench files say was measured, in one form.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -201,12 +202,12 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
 /// The last run and the runs that it resumed; of what was measured twice, the later.
 fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     let mut start = Start::default();
-    let mut all: Vec<Measured> = Vec::new();
+    let mut all = Latest::default();
     for record in records {
         match record {
             Record::Start(begun) => {
                 if !begun.resumed || begun.version != journal::VERSION {
-                    all.clear();
+                    all = Latest::default();
                 }
                 start = begun;
             }
@@ -226,16 +227,13 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                     Err(_) => start.shapes.keys().cloned().collect(),
                 };
                 for shape in shapes {
-                    put(
-                        &mut all,
-                        Measured {
-                            build: build_for(&evaluation.builds, &shape),
-                            is_variant: true,
-                            toggles: Some(evaluation.toggles.clone()).filter(|_| evaluation.source.is_none()),
-                            result: result.clone().map(|(_, time)| time),
-                            ..started(&start, &label, &shape)
-                        },
-                    );
+                    all.put(Measured {
+                        build: build_for(&evaluation.builds, &shape),
+                        is_variant: true,
+                        toggles: Some(evaluation.toggles.clone()).filter(|_| evaluation.source.is_none()),
+                        result: result.clone().map(|(_, time)| time),
+                        ..started(&start, &label, &shape)
+                    });
                 }
             }
             Record::Comparison(comparison) => {
@@ -244,11 +242,11 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                     let new = started(&start, &entry.name, &entry.timing.shape);
                     let result = Ok(time(entry.timing, entry.samples));
                     // A variant was evaluated before it was compared; a baseline was not.
-                    let measured = match all.iter().find(|old| same_entry(old, &new)) {
+                    let measured = match all.get(&new) {
                         Some(old) => Measured { result, ..old.clone() },
                         None => Measured { result, ..new },
                     };
-                    put(&mut all, measured);
+                    all.put(measured);
                 }
             }
             Record::Sanitized(_)
@@ -258,6 +256,7 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
             | Record::End { .. } => {}
         }
     }
+    let mut all = all.entries;
     let mut best: Vec<Measured> = Vec::new();
     for measured in all.iter().filter(|measured| measured.is_variant) {
         let Some(rank) = rank(measured) else { continue };
@@ -297,13 +296,29 @@ fn started(start: &Start, label: &str, shape: &str) -> Measured {
     }
 }
 
-fn same_entry(old: &Measured, new: &Measured) -> bool {
-    old.name == new.name && old.shape == new.shape && old.device == new.device
+/// The last of what was measured under each name, shape and device, in the order in which they first came.
+#[derive(Default)]
+struct Latest {
+    entries: Vec<Measured>,
+    places: HashMap<[String; 3], usize>,
 }
 
-fn put(all: &mut Vec<Measured>, new: Measured) {
-    match all.iter_mut().find(|old| same_entry(old, &new)) {
-        Some(old) => *old = new,
-        None => all.push(new),
+impl Latest {
+    fn key(of: &Measured) -> [String; 3] {
+        // A journal knows devices by their names alone.
+        [of.name.clone(), of.shape.clone(), of.device.name.clone()]
+    }
+
+    fn get(&self, like: &Measured) -> Option<&Measured> {
+        self.places.get(&Self::key(like)).map(|&place| &self.entries[place])
+    }
+
+    fn put(&mut self, new: Measured) {
+        let place = *self.places.entry(Self::key(&new)).or_insert(self.entries.len());
+        if place == self.entries.len() {
+            self.entries.push(new);
+        } else {
+            self.entries[place] = new;
+        }
     }
 }

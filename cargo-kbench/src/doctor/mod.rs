@@ -340,10 +340,8 @@ fn gpu_use() -> Check {
 }
 
 fn disk(work_directory: &Path) -> Option<Check> {
-    let folder = work_directory.ancestors().find(|folder| folder.is_dir())?;
-    let statistics = rustix::fs::statvfs(folder).ok()?;
-    let free = statistics.f_bavail * statistics.f_frsize;
-    let found = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), folder.display());
+    let free = crate::file::room(work_directory)?;
+    let found = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), work_directory.display());
     if free > 1 << 30 {
         return Some(Check::good(Piece::Disk, found));
     }

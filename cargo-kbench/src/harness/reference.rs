@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
-    Arg, CacheMode, CheckJob, DeviceKind, Geometry, Launch, Reference, Role, Sequence, TensorSpec, TimeJob, TimedCase,
+    Arg, CacheMode, CheckJob, DeviceKind, Failure, Geometry, Launch, Reference, Role, Sequence, TensorSpec, TimeJob,
+    TimedCase,
 };
 use kbench_runtime::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
 use kbench_runtime::tensor::{self, Blobs};
@@ -319,7 +320,9 @@ fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
     let kernel = kernel.name.clone();
     match refusal {
         Refusal::Interrupted => ExecutorError::Interrupted.into(),
-        Refusal::Unavailable(message) => RunError::Unavailable { kernel, message },
+        Refusal::Unavailable(message) | Refusal::Failure(Failure::Machine { message }) => {
+            RunError::Unavailable { kernel, message }
+        }
         Refusal::Failure(failure) => {
             RunError::Reference { kernel, message: format!("at {at}: the reference failed: {failure}") }
         }

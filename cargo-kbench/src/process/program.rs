@@ -276,7 +276,13 @@ impl Program {
         }
         let read = |(index, path, bytes): &(usize, PathBuf, usize)| {
             let missing = |error| Refusal::protocol(format!("an output was not written: {}: {error}", path.display()));
-            Ok((*index, Bytes(crate::file::read_at_most(path, *bytes as u64).map_err(missing)?)))
+            let contents = crate::file::read_at_most(path, *bytes as u64);
+            let lacks = bytes - contents.as_ref().map_or(0, Vec::len).min(*bytes);
+            if lacks > 0 && crate::file::room(path).is_some_and(|room| room < lacks as u64) {
+                let message = format!("no room for an output: {}", path.display());
+                return Err(Refusal::Failure(Failure::Machine { message }));
+            }
+            Ok((*index, Bytes(contents.map_err(missing)?)))
         };
         self.outputs.iter().map(read).collect()
     }
