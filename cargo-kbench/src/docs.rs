@@ -11,6 +11,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("counters", include_str!("../docs/counters.md")),
     ("audit", include_str!("../docs/audit.md")),
     ("results", include_str!("../docs/results.md")),
+    ("report", include_str!("../docs/report.md")),
     ("export", include_str!("../docs/export.md")),
     ("proposers", include_str!("../docs/proposers.md")),
     ("cuda", include_str!("../docs/cuda.md")),

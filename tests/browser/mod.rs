@@ -29,10 +29,9 @@ impl Browser {
         let own = std::env::var("CHROMIUM").ok();
         for name in own.iter().map(String::as_str).chain(names) {
             if let Some(mut browser) = Self::spawn(name)
-                && let Some(version) = browser.call("Browser.getVersion", &json!({}))
+                && let Some(version) = browser.open()
             {
-                eprintln!("in {} ({name})", version["product"]);
-                browser.open();
+                eprintln!("in {version} ({name})");
                 return Some(browser);
             }
         }
@@ -68,16 +67,20 @@ impl Browser {
         Some(Self { child, commands, messages, session, last: 0, complaints, _profile: profile })
     }
 
-    fn open(&mut self) {
-        let target = self.ask("Target.createTarget", &json!({ "url": "about:blank" }));
+    /// Opens an empty page, and tries a script there: a browser that starts may still not be able to run pages. Its version.
+    fn open(&mut self) -> Option<String> {
+        let version = self.call("Browser.getVersion", &json!({}))?["product"].as_str()?.to_owned();
+        let target = self.call("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        self.session = self.ask("Target.attachToTarget", &attach)["sessionId"].as_str().map(str::to_owned);
+        self.session = Some(self.call("Target.attachToTarget", &attach)?["sessionId"].as_str()?.to_owned());
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
-            self.ask(domain, &json!({}));
+            self.call(domain, &json!({}))?;
         }
+        let sum = self.call("Runtime.evaluate", &json!({ "expression": "1 + 1" }))?;
+        (sum["result"]["value"] == 2).then_some(version)
     }
 
-    /// The result of a command; `None` where the browser has gone.
+    /// The result of a command; `None` where the browser has gone or refuses it.
     fn call(&mut self, method: &str, parameters: &Value) -> Option<Value> {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": parameters });
@@ -88,15 +91,14 @@ impl Browser {
         loop {
             let message = self.messages.recv_timeout(DEADLINE).ok()?;
             if message["id"] == self.last {
-                assert!(message.get("error").is_none(), "{method}: {}", message["error"]);
-                return Some(message["result"].clone());
+                return message.get("result").cloned();
             }
             self.hear(&message);
         }
     }
 
     fn ask(&mut self, method: &str, parameters: &Value) -> Value {
-        self.call(method, parameters).unwrap_or_else(|| panic!("the browser does not answer {method}"))
+        self.call(method, parameters).unwrap_or_else(|| panic!("the browser has gone or refuses {method}"))
     }
 
     fn hear(&mut self, event: &Value) {
