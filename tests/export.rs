@@ -80,6 +80,47 @@ tensors.values = { dtype = "u16", dims = ["type"], role = "inout" }
 reference = { backend = "c", source = "kernels/add_two.c", entry = "add_two", args = ["values"] }
 "#;
 
+const STAGES: &str = r#"
+[package.metadata.kbench.kernels.total]
+backend = "c"
+source = "kernels/total.c"
+tensors.x = { dtype = "f32", dims = ["N"] }
+tensors.part = { dtype = "f32", dims = ["PARTS"], role = "scratch" }
+tensors.sum = { dtype = "f32", dims = [1], role = "out" }
+shapes = { only = { N = 1000 } }
+toggles = { macro = { PARTS = [1, 4] }, default = { PARTS = 4 } }
+launches = [
+    { entry = "part_sums", args = ["x", "part", { scalar = "i32", value = "N" }], when = "PARTS > 1" },
+    { entry = "part_sums_of_one", args = ["x", "sum", { scalar = "i32", value = "N" }], when = "PARTS == 1" },
+    { entry = "add_up", args = ["part", "sum"], when = "PARTS > 1", zero = ["sum"] },
+]
+reference = { backend = "c", source = "kernels/total_reference.c", entry = "total", args = ["x", "sum", { scalar = "i32", value = "N" }] }
+"#;
+
+const TOTAL: &str = "
+#include <stdint.h>
+void part_sums(const float *x, float *part, int32_t n)
+{
+    for (int p = 0; p < PARTS; p++) {
+        part[p] = 0;
+        for (int i = p; i < n; i += PARTS) part[p] += x[i];
+    }
+}
+void part_sums_of_one(const float *x, float *sum, int32_t n) { part_sums(x, sum, n); }
+void add_up(const float *part, float *sum)
+{
+    for (int p = 0; p < PARTS; p++) *sum += part[p];
+}
+";
+
+const TOTAL_REFERENCE: &str = "
+void total(const double *x, double *sum, int n)
+{
+    *sum = 0;
+    for (int i = 0; i < n; i++) *sum += x[i];
+}
+";
+
 /// `helper` and `calls` are the linker's to see in each variant: a program that has two of them must still link.
 const SCALE: &str = "
 #include <stdint.h>
@@ -127,7 +168,7 @@ const BUILD: &str = "//! Compiles what was exported.\n#[path = \"src/kbench/buil
 /// A program that launches both kernels and checks what they do.
 const MAIN: &str = r#"
 //! Launches what was exported.
-use kbench::{Error, Rule, in_place, scale};
+use kbench::{Error, Rule, in_place, scale, total};
 
 mod kbench;
 
@@ -164,6 +205,11 @@ fn main() {
     let many = scale::Dims { n: usize::MAX / 2, d: 4 };
     assert_eq!(scale::launch(many, &[], &mut []), Err(Error::Sizes));
 
+    let x: Vec<f32> = (0..1000u16).map(|i| f32::from(i % 10)).collect();
+    let mut sum = [f32::NAN];
+    total::launch(total::Dims { n: 1000 }, &x, &mut sum).unwrap();
+    assert!((sum[0] - 4500.0).abs() < 1e-3, "{sum:?}");
+
     let mut values = [1; 16];
     let dims = in_place::Dims { type_: 16 };
     in_place::launch(dims, &mut values).unwrap();
@@ -179,8 +225,10 @@ fn package() -> tempfile::TempDir {
     for name in ["src", "kernels"] {
         fs::create_dir(folder.path().join(name)).unwrap();
     }
-    write("Cargo.toml", MANIFEST);
+    write("Cargo.toml", &format!("{MANIFEST}{STAGES}"));
     write("src/main.rs", "fn main() {}\n");
+    write("kernels/total.c", TOTAL);
+    write("kernels/total_reference.c", TOTAL_REFERENCE);
     write("kernels/scale.c", SCALE);
     write("kernels/reference.c", REFERENCE);
     write("kernels/in_place.c", IN_PLACE);
@@ -191,11 +239,26 @@ fn package() -> tempfile::TempDir {
     folder
 }
 
+/// elite.json with an entry of `total` beside those of `scale`: the variant that is not the default.
+fn both_variants_of_total(package: &Path) -> String {
+    let text = fs::read_to_string(package.join("elite.json")).unwrap();
+    let mut elite: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut entry = elite["kernels"][0].clone();
+    entry["kernel"] = "total".into();
+    entry["shape"] = "only".into();
+    entry["dims"] = serde_json::json!({ "N": 7 });
+    entry["elite"][0]["toggles"] = serde_json::json!({ "PARTS": 1 });
+    elite["kernels"].as_array_mut().unwrap().push(entry);
+    elite.to_string()
+}
+
 #[test]
 fn a_program_launches_the_winners_that_were_exported() {
     let folder = package();
     let package = folder.path();
     succeed(kbench(package, &["autotune", "--kernel", "scale", "--per-shape"]));
+    // So that both variants are exported, whichever wins.
+    fs::write(package.join("elite.json"), both_variants_of_total(package)).unwrap();
     let (code, shown) = export(package, &[]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("no winner of `in-place`"), "{shown}");
@@ -203,6 +266,10 @@ fn a_program_launches_the_winners_that_were_exported() {
     fs::write(package.join("src/main.rs"), MAIN).unwrap();
     let shown = succeed(cargo(package, &["run", "--offline", "--quiet"]));
     assert!(shown.contains("since it won on this device at these sizes"), "{shown}");
+    // The variant that makes one launch where the default makes two.
+    let mut command = cargo(package, &["run", "--offline", "--quiet"]);
+    command.env("KBENCH_VARIANT_TOTAL", "v1");
+    succeed(command);
     let named = |variant: &str| {
         let mut command = cargo(package, &["run", "--offline", "--quiet"]);
         command.env("KBENCH_VARIANT_SCALE", variant);
@@ -261,8 +328,8 @@ fn an_export_is_stale_once_what_it_was_made_from_has_changed() {
     let shown = change("Cargo.toml", "default = { STEP = 2 }", "default = { STEP = 1 }");
     assert!(shown.contains("stale"), "{shown}");
     // What is changed by hand, taken away or added.
-    let shown = change("src/kbench/two_kernels_scale_v0.c", "#define STEP 2", "#define STEP 1");
-    assert!(shown.contains("two_kernels_scale_v0.c"), "{shown}");
+    let shown = change("src/kbench/scale_v0.c", "#define STEP 2", "#define STEP 1");
+    assert!(shown.contains("scale_v0.c"), "{shown}");
     fs::write(package.join("src/kbench/more.rs"), "").unwrap();
     assert!(stale(package).contains("`more.rs` is no part of the export"));
     assert_eq!(export(package, &[]).0, Some(0));
@@ -315,4 +382,176 @@ fn what_cannot_be_exported_is_an_error_that_leaves_everything_as_it_was() {
     let (code, shown) = export(package, &["--out", "src/other"]);
     assert_eq!(code, Some(2), "{shown}");
     assert!(shown.contains("`BY` has no value `1`") && shown.contains("tune it again"), "{shown}");
+}
+
+/// Every part of a launch in two kernels.
+const CUDA_MANIFEST: &str = r#"
+[package]
+name = "launches"
+version = "0.0.0"
+edition = "2024"
+
+[workspace]
+
+[dependencies]
+cudarc = { version = "0.19", default-features = false, features = ["std", "driver", "nvrtc", "dynamic-loading", "cuda-13000"] }
+
+[package.metadata.kbench.kernels.mapped]
+source = "mapped.cu"
+entry = "mapped"
+arch = ["sm_80", "sm_90a"]
+grid = ["ceil_div(N * N, TILE)", "SM_COUNT"]
+block = ["TILE if N > 100 else 32"]
+cluster = ["2"]
+dynamic_shared = "8 * STAGED * N"
+args = [{ tensor_map = "x", box = [1, 16], swizzle = 0 }, "half", "sums", "y", { scalar = "f64", value = "N / 3" }, { symbol = "weights", tensor = "w" }]
+shapes = { small = { N = 64 }, large = { N = 4096 } }
+tensors.x = { dtype = "f32", dims = ["N", "N"] }
+tensors.half = { dtype = "f16", dims = ["N"] }
+tensors.w = { dtype = "f32", dims = ["16"] }
+tensors.sums = { dtype = "f32", dims = ["N", "TILE"], role = "scratch" }
+tensors.y = { dtype = "f32", dims = ["N"], role = "out" }
+toggles = { macro = { TILE = [64, 128], STAGED = [0, 1] } }
+reference = { backend = "c", source = "reference.c", entry = "reference", args = ["y"] }
+
+[package.metadata.kbench.kernels.plain]
+source = "plain.cu"
+entry = "ns::plain<float, PER_THREAD>"
+arch = ["sm_90a"]
+cooperative = true
+grid = ["ceil_div(N, 128 * PER_THREAD)"]
+block = ["128"]
+args = ["x", "y", { scalar = "i32", value = "N" }]
+shapes.only = { N = 4096 }
+tensors.x = { dtype = "f32", dims = ["N"] }
+tensors.y = { dtype = "f32", dims = ["N"], role = "out" }
+toggles = { macro = { PER_THREAD = [1, 2] } }
+reference = { backend = "c", source = "reference.c", entry = "reference", args = ["y"] }
+"#;
+
+const MAPPED: &str = "
+struct alignas(64) Map { char bytes[128]; };
+__constant__ float weights[16];
+extern \"C\" __global__ void mapped(const __grid_constant__ Map x, const unsigned short *half, float *sums, float *y, double third)
+{
+    if (threadIdx.x == 0) y[blockIdx.x] = sums[blockIdx.x] = weights[half[0] % 16] * x.bytes[0] * third * TILE * STAGED;
+}
+";
+
+const PLAIN: &str = "
+namespace ns {
+template <typename T, int COUNT> __global__ void plain(const T *x, T *y, int n)
+{
+    for (int i = 0; i < COUNT; i++) {
+        int at = (blockIdx.x * COUNT + i) * 128 + threadIdx.x;
+        if (at < n) y[at] = x[at];
+    }
+}
+}
+";
+
+/// A program that names everything of the modules; it is compiled and not run.
+const CUDA_MAIN: &str = r#"
+//! Launches what was exported.
+use cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut};
+use kbench::{ARCHS, Error, mapped, plain};
+
+mod kbench;
+
+fn main() -> Result<(), Error> {
+    let context = CudaContext::new(0)?;
+    let stream = context.default_stream();
+    let dims = plain::Dims { n: 4096 };
+    let x = stream.alloc_zeros::<f32>(dims.n)?;
+    let mut y = stream.alloc_zeros::<f32>(dims.n)?;
+    plain::launch(&stream, dims, &x, &mut y)?;
+    plain::launch(&stream, dims, &x.slice(..), &mut y.slice_mut(..))?;
+    let ((x, _read), (y, _written)) = (x.device_ptr(&stream), y.device_ptr_mut(&stream));
+    // SAFETY: both have as many elements.
+    unsafe { plain::launch_raw(&stream, dims, x, y)? };
+    let choice = plain::pick(&context, dims)?;
+    println!("{} since {}; {ARCHS:?}", choice.variant, choice.rule);
+    let dims = mapped::Dims { n: 64 };
+    let (x, half) = (stream.alloc_zeros::<f32>(64 * 64)?, stream.alloc_zeros::<u16>(64)?);
+    let (mut y, w) = (stream.alloc_zeros::<f32>(64)?, stream.alloc_zeros::<f32>(16)?);
+    mapped::launch(&stream, dims, &x, &half, &mut y, &w)
+}
+"#;
+
+fn cuda_package() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir(folder.path().join("src")).unwrap();
+    write("Cargo.toml", CUDA_MANIFEST);
+    write("src/main.rs", "fn main() {}\n");
+    write("mapped.cu", MAPPED);
+    write("plain.cu", PLAIN);
+    write("reference.c", "void reference(double *y) { y[0] = 0; }\n");
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+    fs::copy(lock, folder.path().join("Cargo.lock")).unwrap();
+    folder
+}
+
+#[test]
+fn the_module_of_cuda_kernels_compiles_with_cudarc_alone() {
+    if std::env::var_os("NVCC").is_none() {
+        return println!("skipped: no nvcc in $NVCC");
+    }
+    let folder = cuda_package();
+    let package = folder.path();
+    let (code, shown) = export(package, &[]);
+    assert_eq!(code, Some(0), "{shown}");
+    let mut names: Vec<String> =
+        files(package).iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort();
+    let expected =
+        ["mapped_v0.sm_80.cubin", "mapped_v0.sm_80.ptx", "mapped_v0.sm_90a.cubin", "mod.rs", "plain_v0.sm_90a.cubin"];
+    assert_eq!(names, expected, "an arch with `a` has no PTX for later ones");
+    assert!(shown.contains("plain") && shown.contains("no PTX"), "{shown}");
+    fs::write(package.join("src/main.rs"), CUDA_MAIN).unwrap();
+    let pedantic =
+        ["clippy", "--offline", "--quiet", "--", "-W", "clippy::pedantic", "-W", "missing_docs", "-D", "warnings"];
+    succeed(cargo(package, &pedantic));
+    let mut doc = cargo(package, &["doc", "--offline", "--quiet", "--no-deps", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    succeed(doc);
+    assert_eq!(export(package, &["--check"]).0, Some(0));
+    // Another checkout of the same package, whose compile cache is empty, has the same bytes.
+    let written = files(package);
+    let other = cuda_package();
+    assert_eq!(export(other.path(), &[]).0, Some(0));
+    let bytes = |files: Vec<(PathBuf, Vec<u8>)>| files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>();
+    assert_eq!(bytes(files(other.path())), bytes(written));
+}
+
+#[test]
+fn apply_writes_the_winner_into_the_table_and_changes_nothing_else() {
+    let folder = package();
+    let package = folder.path();
+    let manifest = package.join("Cargo.toml");
+    let before = fs::read_to_string(&manifest).unwrap();
+    let apply = |flags: &[&str]| run(kbench(package, &[&["apply", "--kernel", "total"], flags].concat()));
+    let (code, shown) = apply(&[]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("no winner of `total` at `only`"), "{shown}");
+    succeed(kbench(package, &["autotune", "--kernel", "scale"]));
+    let elite = both_variants_of_total(package);
+    fs::write(package.join("elite.json"), &elite).unwrap();
+    let (code, shown) = apply(&[]);
+    assert_eq!(code, Some(0), "{shown}");
+    let after = fs::read_to_string(&manifest).unwrap();
+    assert_eq!(after, before.replace("default = { PARTS = 4 }", "default = { PARTS = 1 }"));
+    let (_, shown) = apply(&[]);
+    assert!(shown.contains("was the default already"), "{shown}");
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), after);
+    // Winners of two devices: one has to be named.
+    let mut two: serde_json::Value = serde_json::from_str(&elite).unwrap();
+    let entries = two["kernels"].as_array_mut().unwrap();
+    let mut other = entries.last().unwrap().clone();
+    other["device"]["name"] = "another".into();
+    entries.push(other);
+    fs::write(package.join("elite.json"), two.to_string()).unwrap();
+    let (code, shown) = apply(&[]);
+    assert!(code == Some(2) && shown.contains("another") && shown.contains("--on"), "{shown}");
+    assert_eq!(apply(&["--on", "another"]).0, Some(0));
 }

@@ -162,16 +162,7 @@ impl Nvcc {
                 built => return built.map_err(refused),
             }
         }
-        let is_instance = unit.entries.iter().any(Entry::is_instance);
-        let source = if is_instance || !unit.constants.is_empty() {
-            let unsupported = || CompileError::Unsupported {
-                what: format!("the path `{}` cannot stand in an #include", unit.source.display()),
-            };
-            let text = generated::cuda(unit).ok_or_else(unsupported)? + &generated::cuda_instances(&unit.entries);
-            cache.store_shim(&text, "cu")?
-        } else {
-            unit.source.clone()
-        };
+        let source = generated_source(unit, cache)?;
         let built = self.compile(unit, &source, work, ended, tracked).map_err(refused)?;
         if asserting.is_some() {
             // In a namespace, or beside another function of this name: the assertions do not find it.
@@ -191,6 +182,19 @@ impl Nvcc {
             && !unit.entries.iter().any(Entry::is_instance)
             && fs::read_to_string(&unit.source).is_ok_and(|text| text.contains("extern \"C\""))
             && !self.unasserted.lock().expect(NO_PANIC).contains(&asserted_as(unit))
+    }
+
+    /// The PTX of a unit.
+    pub(super) fn ptx(&self, unit: &Unit, cache: &Cache, work: &Path) -> Result<Vec<u8>, CompileError> {
+        let source = generated_source(unit, cache)?;
+        let arch = unit.arch.as_deref().unwrap_or_default().replace("sm_", "compute_");
+        let output = work.join("kernel.ptx");
+        let mut compile = Invocation::new(&self.path, &unit.directory);
+        compile.env("TMPDIR", work);
+        compile.arg("-ptx").arg(format!("-arch={arch}")).arg("-I").arg(&unit.directory);
+        compile.args(&unit.flags).macros(&unit.macros).arg("-o").arg(&output).arg(&source);
+        compile.run(work, &super::NEVER).map_err(refused)?;
+        fs::read(&output).map_err(CompileError::io("read", &output))
     }
 
     /// Compiles `source`, which is the unit's or includes it. Fails as nvcc does.
@@ -263,6 +267,19 @@ impl Nvcc {
             absent,
             code,
         })
+    }
+}
+
+/// What is compiled: the source, or a file that includes it.
+fn generated_source(unit: &Unit, cache: &Cache) -> Result<PathBuf, CompileError> {
+    if unit.entries.iter().any(Entry::is_instance) || !unit.constants.is_empty() {
+        let unsupported = || CompileError::Unsupported {
+            what: format!("the path `{}` cannot stand in an #include", unit.source.display()),
+        };
+        let text = generated::cuda(unit).ok_or_else(unsupported)? + &generated::cuda_instances(&unit.entries);
+        cache.store_shim(&text, "cu")
+    } else {
+        Ok(unit.source.clone())
     }
 }
 

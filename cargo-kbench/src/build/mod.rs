@@ -207,6 +207,12 @@ impl Compiler {
         })
     }
 
+    /// The PTX of a CUDA unit, for the virtual architecture of its own; not kept in the cache.
+    pub fn ptx(&self, unit: &Unit) -> Result<Vec<u8>, CompileError> {
+        let work = self.cache.work_folder()?;
+        self.nvcc()?.ptx(unit, &self.cache, work.path())
+    }
+
     /// Time spent compiling so far, all threads together; what came from the cache took none.
     pub fn busy(&self) -> Duration {
         *self.busy.lock().expect(NO_PANIC)

@@ -89,7 +89,7 @@ impl Point<'_> {
     }
 
     /// The function of a launch with this variant.
-    fn entry(&self, launch: &Launch) -> Result<String, ResolveError> {
+    pub fn entry(&self, launch: &Launch) -> Result<String, ResolveError> {
         self.fill("entry", &launch.entry)
     }
 

@@ -57,6 +57,8 @@ enum Verb {
     Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
+    /// Write the winner of elite.json as the default of the table into Cargo.toml
+    Apply(verbs::apply::Args),
     /// Write code that launches the winners, to be committed with a program
     Export(verbs::export::Args),
     /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
@@ -150,6 +152,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Compare(args) => verbs::compare::run(args, output),
         Verb::Report(args) => verbs::report::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
+        Verb::Apply(args) => verbs::apply::run(args, output),
         Verb::Export(args) => verbs::export::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),
         Verb::Doctor(args) => verbs::doctor::run(args, output),

@@ -245,6 +245,7 @@ impl<'d> Translation<'d> {
         let bits = matches!(operator, BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight);
         if bits || a.kind != Kind::Real && b.kind != Kind::Real {
             let (a, b) = (self.as_int(a), self.as_int(b));
+            let zero = Term { text: "0".to_owned(), kind: Kind::Int, is_atom: true };
             let name = match operator {
                 Arithmetic::Divide => {
                     let arguments = [self.real(&a), self.real(&b)];
@@ -260,6 +261,11 @@ impl<'d> Translation<'d> {
                 Arithmetic::Remainder => "remainder",
                 ShiftLeft => "shift_left",
                 ShiftRight => "shift_right",
+                Multiply if a.text == "0" || b.text == "0" => return zero,
+                Multiply if a.text == "1" => return b,
+                Multiply if b.text == "1" => return a,
+                Add | BitOr if a.text == "0" => return b,
+                Add | Subtract | BitOr if b.text == "0" => return a,
                 Add | Subtract | Multiply | BitAnd | BitOr | BitXor => {
                     return Term { text: self.dialect.checked(operator, &a, &b), kind: Kind::Int, is_atom: false };
                 }

@@ -39,7 +39,8 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
                 linked.extend(linker_line(flag));
             }
             let name = c_source::prefix(&package.name, &plan.kernel, variant);
-            let _ = writeln!(text, "], \"{here}/{name}.c\", {name:?});");
+            let file = c_source::file_name(&plan.kernel, variant);
+            let _ = writeln!(text, "], \"{here}/{file}\", {name:?});");
         }
     }
     watched.sort();

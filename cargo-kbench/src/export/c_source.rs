@@ -21,6 +21,11 @@ pub(super) fn symbol(package: &str, kernel: &Kernel, variant: usize, planned: &P
     if planned.unit.entries[0].name == entry { prefix } else { format!("{prefix}_{entry}") }
 }
 
+/// The name of a variant's file in the folder.
+pub(super) fn file_name(kernel: &Kernel, variant: usize) -> String {
+    format!("{}_v{variant}.c", names::word(&kernel.name))
+}
+
 /// The sources of a plan's variants, each compiled once to see that it does; `folder` is where they will lie.
 pub(super) fn files(
     package: &Package,
@@ -31,10 +36,14 @@ pub(super) fn files(
 ) -> Result<Vec<File>, ExportError> {
     let mut files = Vec::new();
     for (variant, planned) in plan.variants.iter().enumerate() {
-        let prefix = prefix(&package.name, &plan.kernel, variant);
-        let name = prefix.clone() + ".c";
-        let text = |include: &Path| source(plan, planned, &prefix, include);
-        compile(plan, planned, compiler, &prefix, &text(&planned.unit.source)?, &scratch.join(&name))?;
+        let name = file_name(&plan.kernel, variant);
+        let text = |include: &Path| source(&package.name, plan, variant, include);
+        let entry = |entry: &Entry| Entry {
+            name: symbol(&package.name, &plan.kernel, variant, planned, &entry.name),
+            signature: entry.signature.clone(),
+        };
+        let entries = planned.unit.entries.iter().map(entry).collect();
+        compile(plan, planned, compiler, entries, &text(&planned.unit.source)?, &scratch.join(&name))?;
         files.push(File { name: name.into(), bytes: text(&included(plan, planned, folder))?.into_bytes() });
         if let Some(proposed) = &planned.candidate.source {
             let name = PathBuf::from(copy_name(plan, &proposed.record.hash));
@@ -61,10 +70,9 @@ fn included(plan: &Plan, planned: &Planned, folder: &Path) -> PathBuf {
     }
 }
 
-fn source(plan: &Plan, planned: &Planned, prefix: &str, include: &Path) -> Result<String, ExportError> {
-    let kernel = &plan.kernel;
+fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<String, ExportError> {
+    let (kernel, planned) = (&plan.kernel, &plan.variants[variant]);
     let Unit { macros, constants, entries, .. } = &planned.unit;
-    let entry = &entries[0].name;
     let unsupported = || ExportError::unsupported(kernel, &"the path of its source cannot stand in a C #include");
     let include = build::generated::quoted(include).ok_or_else(unsupported)?;
     let mut text =
@@ -73,9 +81,15 @@ fn source(plan: &Plan, planned: &Planned, prefix: &str, include: &Path) -> Resul
         let _ = writeln!(text, "#define {name} {value}");
     }
     // Names of functions and objects are the program's: another variant defines the same ones.
-    for defined in defined(planned, entry)? {
+    let prefix = prefix(package, kernel, variant);
+    for defined in defined(planned)? {
         if macros.iter().all(|(name, _)| *name != defined) {
-            let own = if defined == *entry { prefix.to_owned() } else { format!("{prefix}_{defined}") };
+            let is_entry = entries.iter().any(|entry| entry.name == defined);
+            let own = if is_entry {
+                symbol(package, kernel, variant, planned, &defined)
+            } else {
+                format!("{prefix}_own_{defined}")
+            };
             let _ = writeln!(text, "#define {defined} {own}");
         }
     }
@@ -84,13 +98,13 @@ fn source(plan: &Plan, planned: &Planned, prefix: &str, include: &Path) -> Resul
     Ok(text)
 }
 
-/// The names that the code of a variant defines, the entry first.
-fn defined(planned: &Planned, entry: &str) -> Result<Vec<String>, ExportError> {
+/// The names that the code of a variant defines, the entries first.
+fn defined(planned: &Planned) -> Result<Vec<String>, ExportError> {
     let code = &planned.code[0].artifact.code;
-    let mut names = build::defined_names(code).map_err(|error| file::in_context(code, &error))?;
-    names.retain(|name| name != entry);
-    names.insert(0, entry.to_owned());
-    Ok(names)
+    let names = build::defined_names(code).map_err(|error| file::in_context(code, &error))?;
+    let entries = planned.unit.entries.iter().map(|entry| &entry.name);
+    let others = names.iter().filter(|name| entries.clone().all(|entry| entry != *name));
+    Ok(entries.clone().chain(others).cloned().collect())
 }
 
 /// Compiles the file as the build script will, with absolute paths, below the target directory.
@@ -98,7 +112,7 @@ fn compile(
     plan: &Plan,
     planned: &Planned,
     compiler: &Compiler,
-    entry: &str,
+    entries: Vec<Entry>,
     text: &str,
     path: &Path,
 ) -> Result<(), ExportError> {
@@ -108,7 +122,6 @@ fn compile(
         file::write(path, text.as_bytes())?;
     }
     let (macros, constants) = Default::default();
-    let entries = vec![Entry { name: entry.to_owned(), ..planned.unit.entries[0].clone() }];
     let unit = Unit { source: path.to_owned(), entries, macros, constants, ..planned.unit.clone() };
     match compiler.compile(&unit) {
         Ok(_) => Ok(()),

@@ -14,6 +14,7 @@ use crate::harness::RunError;
 use crate::record::elite::EliteFile;
 use plan::Plan;
 
+pub mod apply;
 mod arithmetic;
 mod build_script;
 mod c_source;
@@ -103,20 +104,26 @@ pub struct Request<'a> {
     pub compiler: &'a Compiler,
     /// The folder to write to.
     pub folder: PathBuf,
+    /// Architectures for all kernels in CUDA; none: those of the table, else those that elite.json has winners for.
+    pub archs: &'a [String],
 }
 
 /// Makes an export; nothing is written to its folder yet.
 pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
-    let Request { project, package, kernels, compiler, folder } = request;
+    let Request { project, package, kernels, compiler, folder, archs } = request;
     let elite_path = project.elite_path();
     let elite = EliteFile::read(&elite_path)?;
     let root = elite_path.parent().unwrap_or(&elite_path);
     let scratch = project.own_directory().join("export").join(&package.name);
     let mut plans = Vec::new();
     for kernel in *kernels {
-        plans.push(plan::plan(package, kernel, compiler, &elite, root, &[])?);
+        let archs = if archs.is_empty() { archs_of(kernel, &elite)? } else { archs.to_vec() };
+        plans.push(plan::plan(package, kernel, compiler, &elite, root, &archs)?);
     }
     let mut files = Vec::new();
+    for plan in &plans {
+        files.extend(plan.code_files()?);
+    }
     let in_c: Vec<&Plan> = plans.iter().filter(|plan| plan.kernel.implementation.backend == Backend::C).collect();
     for plan in &in_c {
         files.extend(c_source::files(package, plan, compiler, folder, &scratch)?);
@@ -135,6 +142,28 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
         variants: plans.iter().map(|plan| plan.variants.len()).sum(),
         warnings: plans.into_iter().flat_map(|plan| plan.warnings).collect(),
     })
+}
+
+/// The architectures to compile a kernel for. Which device is there does not count: an export is the same everywhere.
+fn archs_of(kernel: &Kernel, elite: &EliteFile) -> Result<Vec<String>, ExportError> {
+    if kernel.implementation.backend != Backend::Cuda || !kernel.arch.is_empty() {
+        return Ok(kernel.arch.clone());
+    }
+    let entries = elite.kernels.iter().filter(|entry| entry.package == kernel.package && entry.kernel == kernel.name);
+    let of = |capability: &String| {
+        let (major, minor) = capability.split_once('.')?;
+        // As `autotune` compiles where the table names none.
+        let suffix = if major.parse::<u32>().ok()? >= 9 { "a" } else { "" };
+        Some(format!("sm_{major}{minor}{suffix}"))
+    };
+    let mut archs: Vec<String> = entries.filter_map(|entry| of(entry.device.compute_capability.as_ref()?)).collect();
+    archs.sort();
+    archs.dedup();
+    if archs.is_empty() {
+        let why = "no architecture to compile for; name some in `arch`, or with --arch sm_80,sm_90a";
+        return Err(ExportError::unsupported(kernel, &why));
+    }
+    Ok(archs)
 }
 
 /// The text as rustfmt has it under the package's own settings, so that `cargo fmt` changes nothing; as it is where there is no rustfmt.

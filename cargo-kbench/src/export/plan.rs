@@ -4,10 +4,11 @@ use kbench_runtime::fingerprint;
 use rayon::prelude::*;
 use std::path::Path;
 
-use super::ExportError;
+use super::{ExportError, File, names};
 use crate::build::{Artifact, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
 use crate::expr::{Expr, Template, Value};
+use crate::file;
 use crate::harness::{Builder, Candidate, Proposed, RunError};
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::space::Variant;
@@ -32,10 +33,14 @@ pub(super) struct Planned {
     pub(super) is_default: bool,
     /// What is compiled, without its architecture.
     pub(super) unit: Unit,
+    /// The function of each launch of the table, where this variant makes the launch.
+    pub(super) stages: Vec<Option<String>>,
     /// What was compiled depends on sizes: the code is for those that give these values.
     pub(super) conditions: Vec<Condition>,
     /// The code, one for each architecture.
     pub(super) code: Vec<Code>,
+    /// PTX of the lowest architecture that has one.
+    pub(super) ptx: Option<Ptx>,
     /// Its times, for people.
     pub(super) figures: Vec<String>,
 }
@@ -52,9 +57,17 @@ pub(super) struct Condition {
 /// The code of a variant for one architecture.
 pub(super) struct Code {
     /// `None` for C.
-    #[allow(dead_code)]
     pub(super) arch: Option<String>,
     pub(super) artifact: Artifact,
+    /// The name of the file that holds it in the folder; empty for C.
+    pub(super) file: String,
+}
+
+/// The PTX of a variant.
+pub(super) struct Ptx {
+    pub(super) arch: String,
+    pub(super) text: Vec<u8>,
+    pub(super) file: String,
 }
 
 /// A winner, and where it won.
@@ -68,11 +81,18 @@ pub(super) struct Tuned {
     pub(super) variant: usize,
 }
 
+impl Code {
+    /// The names of the functions that a variant launches, in its order.
+    pub(super) fn symbols(&self, planned: &Planned) -> Vec<String> {
+        planned.stages.iter().flatten().map(|entry| self.artifact.function(entry).symbol.clone()).collect()
+    }
+}
+
 impl Planned {
-    /// What it launches, in order: the name of a function, and the launch.
-    pub(super) fn launches<'a>(&'a self, kernel: &'a Kernel) -> Vec<(&'a str, &'a Launch)> {
-        // Several launches were refused.
-        vec![(&self.unit.entries[0].name, &self.candidate.implementation(kernel).launches[0])]
+    /// The launch at a place of the table's order, with the name of its function; none where this variant does not make it.
+    pub(super) fn stage<'a>(&'a self, kernel: &'a Kernel, at: usize) -> Option<(&'a str, &'a Launch)> {
+        let entry = self.stages.get(at)?.as_deref()?;
+        Some((entry, &self.candidate.implementation(kernel).launches[at]))
     }
 
     /// The user's flags.
@@ -104,9 +124,6 @@ pub(super) fn plan(
     root: &Path,
     archs: &[String],
 ) -> Result<Plan, ExportError> {
-    if kernel.implementation.launches.len() > 1 {
-        return Err(ExportError::unsupported(kernel, &"a kernel of several launches is not exported yet"));
-    }
     let entries: Vec<&EliteEntry> = elite
         .kernels
         .iter()
@@ -133,12 +150,18 @@ pub(super) fn plan(
         plan.warnings.push(message + "; `cargo kbench autotune` finds one");
     }
     plan.compile(compiler, archs)?;
+    plan.name_files(compiler)?;
     plan.figures(&entries);
     plan.trace(&entries);
     Ok(plan)
 }
 
 impl Plan {
+    /// The number of launches in the table's order, which a variant makes all or some of.
+    pub(super) fn stages(&self) -> usize {
+        self.kernel.implementation.launches.len()
+    }
+
     /// The names of the sizes.
     pub(super) fn dims(&self) -> Vec<&str> {
         self.kernel.shapes[0].dims.iter().map(|(name, _)| name.as_str()).collect()
@@ -158,7 +181,14 @@ impl Plan {
         let builder = Builder::new(package, kernel, compiler);
         let unit = builder.unit(kernel, implementation, shape, &candidate.variant, None);
         let unit = Unit { arch: None, ..unit.map_err(|error| unsupported(&error))? };
-        let same = |known: &Planned| known.candidate == candidate && known.unit == unit;
+        let point = builder.point(kernel, shape, &candidate.variant);
+        let made = point.launches(implementation).map_err(|error| unsupported(&error))?;
+        let stage = |launch: &Launch| {
+            let is_made = made.iter().any(|made| std::ptr::eq(*made, launch));
+            is_made.then(|| point.entry(launch).map_err(|error| unsupported(&error))).transpose()
+        };
+        let stages = implementation.launches.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
+        let same = |known: &Planned| known.candidate == candidate && known.unit == unit && known.stages == stages;
         if let Some(at) = self.variants.iter().position(same) {
             return Ok(at);
         }
@@ -172,8 +202,8 @@ impl Plan {
                 conditions.push(Condition { name, expr: expr.clone(), value });
             }
         }
-        let (code, figures) = Default::default();
-        self.variants.push(Planned { candidate, is_default: false, unit, conditions, code, figures });
+        let (code, ptx, figures) = Default::default();
+        self.variants.push(Planned { candidate, is_default: false, unit, stages, conditions, code, ptx, figures });
         Ok(self.variants.len() - 1)
     }
 
@@ -234,7 +264,7 @@ impl Plan {
                 }
                 ExportError::Run(RunError::Tool(error))
             })?;
-            Ok(Code { arch: arch.clone(), artifact })
+            Ok(Code { arch: arch.clone(), artifact, file: String::new() })
         };
         let jobs: Vec<(usize, &Option<String>)> =
             (0..self.variants.len()).flat_map(|at| archs.iter().map(move |arch| (at, arch))).collect();
@@ -244,6 +274,63 @@ impl Plan {
             self.variants[*at].code.push(code);
         }
         Ok(())
+    }
+
+    /// Names the files of machine code, each code once, and makes PTX of the lowest architecture that later ones can run.
+    fn name_files(&mut self, compiler: &Compiler) -> Result<(), ExportError> {
+        let kernel = names::word(&self.kernel.name);
+        let mut known: Vec<(String, String)> = Vec::new();
+        for (variant, planned) in self.variants.iter_mut().enumerate() {
+            for code in &mut planned.code {
+                let Some(arch) = &code.arch else { continue };
+                let own = format!("{kernel}_v{variant}.{arch}.cubin");
+                let of = known.iter().find(|(hash, _)| *hash == code.artifact.hash).map(|(_, file)| file.clone());
+                code.file = of.unwrap_or_else(|| {
+                    known.push((code.artifact.hash.clone(), own.clone()));
+                    own
+                });
+            }
+        }
+        let archs = self.variants.iter().flat_map(|planned| &planned.code).filter_map(|code| code.arch.clone());
+        let number = |arch: &String| arch.strip_prefix("sm_")?.parse::<u32>().ok();
+        let lowest = archs.filter_map(|arch| Some((number(&arch)?, arch))).min();
+        let Some((_, arch)) = lowest else {
+            if self.kernel.implementation.backend == Backend::Cuda {
+                let name = &self.kernel.name;
+                let warning =
+                    format!("`{name}` has no PTX for later architectures: code for an architecture with `a` has none");
+                self.warnings.push(warning);
+            }
+            return Ok(());
+        };
+        for variant in 0..self.variants.len() {
+            let unit = Unit { arch: Some(arch.clone()), ..self.variants[variant].unit.clone() };
+            let text = compiler.ptx(&unit).map_err(|error| ExportError::Run(RunError::Tool(error)))?;
+            let same = self.variants.iter().filter_map(|planned| planned.ptx.as_ref()).find(|ptx| ptx.text == text);
+            let file = same.map_or_else(|| format!("{kernel}_v{variant}.{arch}.ptx"), |ptx| ptx.file.clone());
+            self.variants[variant].ptx = Some(Ptx { arch: arch.clone(), text, file });
+        }
+        Ok(())
+    }
+
+    /// The files of machine code, each once.
+    pub(super) fn code_files(&self) -> Result<Vec<File>, ExportError> {
+        let mut files: Vec<File> = Vec::new();
+        for planned in &self.variants {
+            for code in planned.code.iter().filter(|code| !code.file.is_empty()) {
+                if files.iter().all(|file| file.name.as_os_str() != code.file.as_str()) {
+                    let path = &code.artifact.code;
+                    let bytes = std::fs::read(path).map_err(|error| file::in_context(path, &error))?;
+                    files.push(File { name: code.file.clone().into(), bytes });
+                }
+            }
+            if let Some(ptx) = &planned.ptx
+                && files.iter().all(|file| file.name.as_os_str() != ptx.file.as_str())
+            {
+                files.push(File { name: ptx.file.clone().into(), bytes: ptx.text.clone() });
+            }
+        }
+        Ok(files)
     }
 
     /// Writes down the times of the winners; those of another source or compiler are not of this code.
@@ -297,7 +384,9 @@ fn compiled_exprs(implementation: &Implementation) -> Vec<(Option<String>, &Expr
     let entries = implementation.launches.iter().map(|launch| &launch.entry);
     let templates = flags.iter().map(|flag| &flag.text).chain(&implementation.source_of).chain(entries);
     let exprs = templates.flat_map(Template::exprs).map(|(expr, _)| expr);
-    defines.chain(exprs.chain(flags.iter().filter_map(|flag| flag.when.as_ref())).map(|expr| (None, expr))).collect()
+    let whens = flags.iter().filter_map(|flag| flag.when.as_ref());
+    let whens = whens.chain(implementation.launches.iter().filter_map(|launch| launch.when.as_ref()));
+    defines.chain(exprs.chain(whens).map(|expr| (None, expr))).collect()
 }
 
 /// Nanoseconds in microseconds, four significant digits.

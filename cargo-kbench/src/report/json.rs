@@ -68,7 +68,8 @@ impl Reporter for Json<'_> {
     }
 }
 
-fn of(kernel: &Kernel) -> Of<'_> {
+/// The kernel that a message is about.
+pub fn of(kernel: &Kernel) -> Of<'_> {
     Of { package: &kernel.package, kernel: &kernel.name }
 }
 

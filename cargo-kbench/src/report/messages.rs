@@ -171,6 +171,18 @@ pub enum Message<'a> {
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
     },
+    /// `apply`: the winner of elite.json is the default of the table.
+    Applied {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Its toggles.
+        toggles: &'a Settings,
+        /// The manifest.
+        manifest: &'a Path,
+        /// Whether the manifest was changed.
+        changed: bool,
+    },
     /// `export`: code that launches a package's winners has been written, or compared with what is there.
     Exported(Exported<'a>),
 }

@@ -20,6 +20,7 @@ use crate::record::elite::PortfolioRecord;
 use crate::record::evaluation::Evaluation;
 use crate::replay::{Options, Overall, Replayed};
 use crate::report;
+use crate::space::Settings;
 use crate::tune::Tuned;
 
 /// How results are written.
@@ -78,6 +79,8 @@ pub enum Finding<'f> {
     Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
+    /// A winner that is the default in a manifest now.
+    Applied(&'f Kernel, &'f Settings, &'f Path, bool),
     /// An export of a package; where it was only checked, what is stale.
     Exported(&'f str, &'f Export, Option<&'f [String]>),
 }
@@ -174,6 +177,10 @@ impl Output {
                 out!("{}", report::replay::table(all, overall, options));
             }
             Finding::Examined(found, needs) => out!("{}", report::doctor::examined(found, needs)),
+            Finding::Applied(kernel, toggles, manifest, changed) => {
+                let how = if changed { "is the default in" } else { "was the default already in" };
+                outln!("{}: {toggles} {how} {}", report::title(kernel), manifest.display());
+            }
             Finding::Exported(package, export, stale) => {
                 out!("{}", report::export::exported(package, export, stale));
             }
@@ -217,6 +224,9 @@ fn show_json(finding: &Finding<'_>) {
             json::write(Message::Created { files, member_of });
         }
         Finding::Examined(found, needs) => json::write(Message::Examined { found, needs }),
+        Finding::Applied(kernel, toggles, manifest, changed) => {
+            json::write(Message::Applied { of: json::of(kernel), toggles, manifest, changed });
+        }
         Finding::Exported(package, export, stale) => json::exported(package, export, stale),
         // Each kernel had its verdict.
         Finding::Passed(..) => {}

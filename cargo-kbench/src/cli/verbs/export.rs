@@ -22,6 +22,9 @@ pub struct Args {
     /// Folder to write to, relative to the package's
     #[arg(long, value_name = "DIR", default_value = export::FOLDER)]
     pub out: PathBuf,
+    /// Architectures to compile kernels in CUDA for; by default the table's, else those of elite.json
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub arch: Vec<String>,
     /// Write nothing; fail where source, toggles, elite.json or compiler have changed since
     #[arg(long)]
     pub check: bool,
@@ -43,7 +46,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         if !args.check {
             Export::check_folder(&folder).map_err(edge)?;
         }
-        let request = Request { project: &project, package, kernels: &kernels, compiler: &compiler, folder };
+        let request =
+            Request { project: &project, package, kernels: &kernels, compiler: &compiler, folder, archs: &args.arch };
         let export = export::export(&request).map_err(edge)?;
         let stale = if args.check { Some(export.stale()?) } else { None };
         match &stale {

@@ -13,6 +13,7 @@ use crate::harness::{RunError, Setup};
 use crate::interrupt::is_interrupted;
 use crate::space::Variant;
 
+pub mod apply;
 pub mod audit;
 pub mod autotune;
 pub mod bench;

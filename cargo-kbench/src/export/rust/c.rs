@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::parts::{Parts, rust_type};
+use super::parts::{Parts, choosing, rust_type};
 use crate::config::Arg;
 use crate::export::ExportError;
 use crate::export::c_source::symbol;
@@ -26,27 +26,18 @@ pub(super) fn module(
     );
     let body = [parts.dims(), parts.variants()?, parts.tuned(), pick(&parts), launches(package, &mut parts)?].concat();
     let shared = ["Choice", "Error", "Rule", "Tuned", "has_length", "named", "processor", "winner"];
-    let shared: Vec<&str> = shared.into_iter().chain(parts.called().iter().copied()).collect();
+    let called = parts.called(&body);
+    let shared: Vec<&str> = shared.into_iter().chain(called.iter().copied()).collect();
     let _ = writeln!(text, "use super::{{{}}};\n\n{body}}}\n", shared.join(", "));
-    Ok((text, parts.called().clone()))
+    Ok((text, called))
 }
 
 fn pick(parts: &Parts<'_>) -> String {
-    let fits = |variant: &str| format!("{variant}.fits(dims).unwrap_or(false)");
-    let (usable, check, default) = if parts.has_conditions() {
-        let check = format!("if !{} {{\nreturn Err(Error::NoVariant);\n}}\n", fits("choice.variant"));
-        (format!("|variant| {}", fits("variant")), check, format!("into_iter().find(|variant| {})", fits("variant")))
-    } else {
-        ("|_| true".to_owned(), String::new(), "first().copied()".to_owned())
-    };
     format!(
         "/// The variant for these sizes on this processor, and why.\n///\n/// # Errors\n///\n/// Where no variant is for these sizes, \
-         or `{variable}` names none.\npub fn pick(dims: Dims) -> Result<Choice<Variant>, Error> {{\n\
-         static NAMED: OnceLock<Option<String>> = OnceLock::new();\n\
-         if let Some(choice) = named(\"{variable}\", &NAMED, &Variant::ALL)? {{\n{check}return Ok(choice);\n}}\n\
-         let default = || Variant::DEFAULTS.{default}.map(|variant| Choice {{ variant, rule: Rule::Default }});\n\
-         winner(&TUNED, (processor(), \"\"), dims.array(), {usable}).or_else(default).ok_or(Error::NoVariant)\n}}\n\n",
-        variable = parts.variable(),
+         or `{}` names none.\npub fn pick(dims: Dims) -> Result<Choice<Variant>, Error> {{\n{}}}\n\n",
+        parts.variable(),
+        choosing(parts, "processor()", "\"\"", "")
     )
 }
 
@@ -65,16 +56,7 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
         let _ = write!(pointers, ", {name}: {pointer} {element}");
         let _ = write!(passed, ", {name}.{method}()");
     }
-    let lengths = parts.function(
-        "lengths",
-        "Elements of each slice.",
-        &format!("[usize; {}]", tensors.len()),
-        |parts, planned| {
-            let lengths: Result<Vec<String>, ExportError> =
-                tensors.iter().map(|(index, _)| parts.elements(planned, *index)).collect();
-            Ok(format!("[{}]", lengths?.join(", ")))
-        },
-    )?;
+    let lengths = parts.lengths("lengths", "Elements of each slice.", &tensors)?;
     text.push_str(&lengths.text);
     let names: Vec<String> = tensors.iter().map(|(_, name)| format!("{name}_len")).collect();
     let checks: Vec<String> =
@@ -92,22 +74,12 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     );
     let mut arms = String::new();
     let mut externs = String::new();
-    let mut before = String::new();
+    let mut before = parts.needed_lengths(&lengths.call);
     let plan = parts.plan;
     let kernel = &plan.kernel;
-    let most = plan.variants.iter().map(|planned| planned.launches(kernel).len()).max().unwrap_or(0);
     if !parts.scratch.is_empty() {
         let scratch = parts.scratch.clone();
-        let lengths = parts.function(
-            "scratch",
-            "Elements of each scratch tensor.",
-            &format!("[usize; {}]", scratch.len()),
-            |parts, planned| {
-                let lengths: Result<Vec<String>, ExportError> =
-                    scratch.iter().map(|(index, _)| parts.elements(planned, *index)).collect();
-                Ok(format!("[{}]", lengths?.join(", ")))
-            },
-        )?;
+        let lengths = parts.lengths("scratch", "Elements of each scratch tensor.", &scratch)?;
         text.push_str(&lengths.text);
         let names: Vec<String> = scratch.iter().map(|(_, name)| format!("{name}_len")).collect();
         let _ = writeln!(before, "let [{}] = {};", names.join(", "), lengths.call);
@@ -121,19 +93,16 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
         }
     }
     let mut scalars_of = Vec::new();
-    for at in 0..most {
-        let (names, call) = scalars(parts, at, &mut text)?;
-        if let Some(call) = call {
-            let _ = writeln!(before, "let ({}) = {call};", names.join(", ") + if names.len() == 1 { "," } else { "" });
-        }
-        scalars_of.push(names);
+    for at in 0..plan.stages() {
+        scalars_of.push(parts.scalars(at, &mut text)?);
     }
     for (variant, planned) in plan.variants.iter().enumerate() {
         let mut calls = String::new();
-        for (at, (entry, launch)) in planned.launches(kernel).into_iter().enumerate() {
+        for (at, (scalars, values)) in scalars_of.iter().enumerate() {
+            let Some((entry, launch)) = planned.stage(kernel, at) else { continue };
             let name = symbol(package, kernel, variant, planned, entry);
             let (mut declared, mut given) = (Vec::new(), Vec::new());
-            let mut scalar = scalars_of[at].iter();
+            let mut scalar = scalars.iter();
             for arg in &launch.args {
                 match arg {
                     Arg::Tensor(tensor) => {
@@ -152,7 +121,17 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
                     }
                 }
             }
-            let _ = writeln!(externs, "fn {name}({});", declared.join(", "));
+            if !externs.contains(&format!("fn {name}(")) {
+                let _ = writeln!(externs, "fn {name}({});", declared.join(", "));
+            }
+            for tensor in &launch.zero {
+                let (pointer, length) = (parts.tensor(*tensor), parts.length(*tensor));
+                let _ = writeln!(calls, "{pointer}.write_bytes(0, {length});");
+            }
+            if let Some(values) = values {
+                let comma = if scalars.len() == 1 { "," } else { "" };
+                let _ = writeln!(calls, "let ({}{comma}) = {values};", scalars.join(", "));
+            }
             let _ = writeln!(calls, "{name}({});", given.join(", "));
         }
         let _ = writeln!(arms, "Variant::V{variant} => {{\n{calls}}}");
@@ -166,34 +145,4 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     );
     let _ = writeln!(text, "unsafe extern \"C\" {{\n{externs}}}");
     Ok(text)
-}
-
-/// The names of the scalars of a launch, and the call that gives their values.
-fn scalars(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<(Vec<String>, Option<String>), ExportError> {
-    let plan = parts.plan;
-    let kernel = &plan.kernel;
-    let args = plan.variants.iter().find_map(|planned| Some(&planned.launches(kernel).get(at)?.1.args));
-    let of = |arg: &'_ Arg| match arg {
-        Arg::Scalar { dtype, value } => Some((*dtype, value.text().to_owned())),
-        _ => None,
-    };
-    let (dtypes, texts): (Vec<_>, Vec<_>) = args.into_iter().flatten().filter_map(of).unzip();
-    if dtypes.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let tuple = |items: Vec<String>| format!("({}{})", items.join(", "), if items.len() == 1 { "," } else { "" });
-    let name = if at == 0 { "scalars".to_owned() } else { format!("scalars_{at}") };
-    let returned = tuple(dtypes.iter().map(|dtype| rust_type(*dtype).to_owned()).collect());
-    let function = parts.function(&name, "Scalars in the order of the signature.", &returned, |parts, planned| {
-        let mut values = Vec::new();
-        let launches = planned.launches(kernel);
-        for arg in launches.get(at).into_iter().flat_map(|(_, launch)| &launch.args) {
-            if let Arg::Scalar { dtype, value } = arg {
-                values.push(parts.scalar(planned, *dtype, value)?);
-            }
-        }
-        Ok(tuple(values))
-    })?;
-    text.push_str(&function.text);
-    Ok((parts.scalar_names(&texts), Some(function.call)))
 }

@@ -24,6 +24,7 @@ pub enum Error {
         /// What it says.
         value: String,
     },
+    // VARIANTS OF CUDA
 }
 
 impl std::fmt::Display for Error {
@@ -37,6 +38,7 @@ impl std::fmt::Display for Error {
             Self::UnknownVariant { variable, value } => {
                 write!(f, "{variable}={value} names no variant; they are called v0, v1 and so on")
             }
+            // ARMS OF CUDA
         }
     }
 }

@@ -9,7 +9,7 @@ use kbench_runtime::protocol::Role;
 use super::dialect::{self, Rust};
 use crate::config::{Arg, Kernel};
 use crate::export::ExportError;
-use crate::export::arithmetic::{Term, Translation};
+use crate::export::arithmetic::{Kind, Term, Translation};
 use crate::export::names::{self, snake};
 use crate::export::plan::{Condition, Plan, Planned};
 use crate::expr::{Expr, Value};
@@ -37,14 +37,14 @@ pub(super) struct Function {
 }
 
 /// Names of the module's own functions and arguments.
-const TAKEN: [&str; 8] = ["dims", "choice", "stream", "loaded", "sm_count", "launch", "device", "unused"];
+const TAKEN: [&str; 6] = ["dims", "choice", "stream", "loaded", "functions", "sm_count"];
 
 impl<'p> Parts<'p> {
     pub(super) fn new(plan: &'p Plan, module: String) -> Self {
         let fields = snake(&plan.dims(), &[]);
         let mut used: Vec<usize> = Vec::new();
         for planned in &plan.variants {
-            for (_, launch) in planned.launches(&plan.kernel) {
+            for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
                 for arg in &launch.args {
                     let tensor = match arg {
                         Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => *tensor,
@@ -67,9 +67,10 @@ impl<'p> Parts<'p> {
         &self.plan.kernel
     }
 
-    /// The functions that what was translated calls.
-    pub(super) fn called(&self) -> &BTreeSet<&'static str> {
-        &self.translation.called
+    /// The functions that a text of translated terms calls.
+    pub(super) fn called(&self, text: &str) -> BTreeSet<&'static str> {
+        let is_called = |function: &&'static str| text.contains(&format!("{function}("));
+        self.translation.called.iter().copied().filter(is_called).collect()
     }
 
     /// The name of a tensor's variable.
@@ -159,6 +160,82 @@ impl<'p> Parts<'p> {
         })
     }
 
+    /// The names of the scalars of a launch, and the call that gives their values.
+    pub(super) fn scalars(
+        &mut self,
+        at: usize,
+        text: &mut String,
+    ) -> Result<(Vec<String>, Option<String>), ExportError> {
+        let plan = self.plan;
+        let kernel = &plan.kernel;
+        let args = plan.variants.iter().find_map(|planned| Some(&planned.stage(kernel, at)?.1.args));
+        let of = |arg: &'_ Arg| match arg {
+            Arg::Scalar { dtype, value } => Some((*dtype, value.text().to_owned())),
+            _ => None,
+        };
+        let (dtypes, texts): (Vec<_>, Vec<_>) = args.into_iter().flatten().filter_map(of).unzip();
+        if dtypes.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let tuple = |items: Vec<String>| format!("({}{})", items.join(", "), if items.len() == 1 { "," } else { "" });
+        let name = if at == 0 { "scalars".to_owned() } else { format!("scalars_{at}") };
+        let returned = tuple(dtypes.iter().map(|dtype| rust_type(*dtype).to_owned()).collect());
+        let function =
+            self.function(&name, "Scalars in the order of the signature.", &returned, |parts, planned| {
+                let Some((_, launch)) = planned.stage(kernel, at) else { return Ok(String::new()) };
+                let mut values = Vec::new();
+                for arg in &launch.args {
+                    if let Arg::Scalar { dtype, value } = arg {
+                        values.push(parts.scalar(planned, *dtype, value)?);
+                    }
+                }
+                Ok(tuple(values))
+            })?;
+        text.push_str(&function.text);
+        Ok((self.scalar_names(&texts), Some(function.call)))
+    }
+
+    /// A function that gives the numbers of elements of tensors.
+    pub(super) fn lengths(
+        &mut self,
+        name: &str,
+        doc: &str,
+        tensors: &[(usize, String)],
+    ) -> Result<Function, ExportError> {
+        self.function(name, doc, &format!("[usize; {}]", tensors.len()), |parts, planned| {
+            let lengths: Result<Vec<String>, ExportError> =
+                tensors.iter().map(|(index, _)| parts.elements(planned, *index)).collect();
+            Ok(format!("[{}]", lengths?.join(", ")))
+        })
+    }
+
+    /// The variable that holds the number of elements of a tensor.
+    pub(super) fn length(&self, tensor: usize) -> String {
+        format!("{}_len", self.tensor(tensor))
+    }
+
+    /// Binds the lengths of those arguments that a launch itself needs: what is zeroed or copied to a symbol.
+    pub(super) fn needed_lengths(&self, call: &str) -> String {
+        let plan = self.plan;
+        let mut needed: Vec<usize> = Vec::new();
+        for planned in &plan.variants {
+            for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
+                needed.extend(&launch.zero);
+                needed.extend(launch.args.iter().filter_map(|arg| match arg {
+                    Arg::Symbol { tensor, .. } => Some(*tensor),
+                    _ => None,
+                }));
+            }
+        }
+        let of =
+            |(tensor, _): &(usize, String)| if needed.contains(tensor) { self.length(*tensor) } else { "_".to_owned() };
+        let names: Vec<String> = self.tensors.iter().map(of).collect();
+        if names.iter().all(|name| name == "_") {
+            return String::new();
+        }
+        format!("let [{}] = {call};\n", names.join(", "))
+    }
+
     /// Names for scalars: that of a size or a toggle where it is one.
     pub(super) fn scalar_names(&self, texts: &[String]) -> Vec<String> {
         let is_name = |text: &str| text.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
@@ -167,7 +244,8 @@ impl<'p> Parts<'p> {
         snake(&names, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
     }
 
-    /// A function of the sizes that gives `returned`; its value is what `value` says of a variant, in a function of `Option`.
+    /// A function of the sizes that gives `returned`; its value is what `value` says of a variant, in a function of `Option`. Nothing is
+    /// said of a variant that does not call it.
     pub(super) fn function(
         &mut self,
         name: &str,
@@ -178,14 +256,23 @@ impl<'p> Parts<'p> {
         self.translation.used.clear();
         let plan = self.plan;
         let mut bodies: Vec<(String, Vec<usize>)> = Vec::new();
+        let mut is_partial = false;
         for (at, planned) in plan.variants.iter().enumerate() {
             let body = value(self, planned)?;
+            if body.is_empty() {
+                is_partial = true;
+                continue;
+            }
             match bodies.iter_mut().find(|(known, _)| *known == body) {
                 Some((_, variants)) => variants.push(at),
                 None => bodies.push((body, vec![at])),
             }
         }
-        let used = self.translation.used.clone();
+        // A term that came to nothing leaves a name behind.
+        let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+        let stands =
+            |name: &String| bodies.iter().any(|(body, _)| body.split(|c| !is_word(c)).any(|word| word == name));
+        let used: BTreeSet<String> = self.translation.used.iter().filter(|name| stands(name)).cloned().collect();
         let names: Vec<&str> =
             self.fields.iter().map(|field| if used.contains(field) { field.as_str() } else { "_" }).collect();
         let uses_sizes = names.iter().any(|name| *name != "_");
@@ -202,7 +289,7 @@ impl<'p> Parts<'p> {
         }
         if uses_device {
             takes.push("sm_count: i64");
-            passes.push("loaded.sm_count");
+            passes.push("loaded.device.sm_count");
         }
         let _ = writeln!(text, "/// {doc}");
         let _ = writeln!(text, "#[allow(clippy::unnecessary_wraps)]");
@@ -217,6 +304,9 @@ impl<'p> Parts<'p> {
             for (body, variants) in &bodies {
                 let patterns: Vec<String> = variants.iter().map(|at| format!("Variant::V{at}")).collect();
                 let _ = writeln!(text, "{} => {body},", patterns.join(" | "));
+            }
+            if is_partial {
+                let _ = writeln!(text, "_ => return None,");
             }
             let _ = writeln!(text, "}})");
         }
@@ -295,6 +385,13 @@ impl<'p> Parts<'p> {
             for Condition { expr, value, .. } in &planned.conditions {
                 let term = parts.term(planned, expr)?;
                 conditions.push(match value {
+                    Value::Bool(value) if term.kind == Kind::Bool => {
+                        if *value {
+                            format!("({})", term.text)
+                        } else {
+                            format!("!({})", term.text)
+                        }
+                    }
                     Value::Float(value) => {
                         let real = parts.translation.real(&term);
                         parts.translation.called.insert("same");
@@ -361,6 +458,24 @@ impl<'p> Parts<'p> {
         let more = if sizes.len() > most { format!("; and {} more", sizes.len() - most) } else { String::new() };
         format!("{shown}{more}")
     }
+}
+
+/// The body of a function that chooses a variant for `dims` on a device, after what it does `first`.
+pub(super) fn choosing(parts: &Parts<'_>, device: &str, arch: &str, first: &str) -> String {
+    let fits = |variant: &str| format!("{variant}.fits(dims).unwrap_or(false)");
+    let (usable, check, default) = if parts.has_conditions() {
+        let check = format!("if !{} {{\nreturn Err(Error::NoVariant);\n}}\n", fits("choice.variant"));
+        (format!("|variant| {}", fits("variant")), check, format!("into_iter().find(|variant| {})", fits("variant")))
+    } else {
+        ("|_| true".to_owned(), String::new(), "first().copied()".to_owned())
+    };
+    format!(
+        "static NAMED: OnceLock<Option<String>> = OnceLock::new();\n{first}\
+         if let Some(choice) = named({:?}, &NAMED, &Variant::ALL)? {{\n{check}return Ok(choice);\n}}\n\
+         let default = || Variant::DEFAULTS.{default}.map(|variant| Choice {{ variant, rule: Rule::Default }});\n\
+         winner(&TUNED, ({device}, {arch}), dims.array(), {usable}).or_else(default).ok_or(Error::NoVariant)\n",
+        parts.variable(),
+    )
 }
 
 /// The Rust type of an element: floating-point types that Rust does not have are passed as their bits.

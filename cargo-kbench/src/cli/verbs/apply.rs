@@ -1,0 +1,41 @@
+//! `cargo kbench apply`: the winner of elite.json becomes the default of the table.
+
+use super::{Exit, load, selected};
+use crate::cli::SelectArgs;
+use crate::export::apply::{applied, winner};
+use crate::file;
+use crate::record::elite::EliteFile;
+use crate::report::{Finding, Output};
+
+/// Arguments of `apply`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which kernels.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Device whose winner is taken, by its name in elite.json; by default the only one there is
+    #[arg(long, value_name = "DEVICE")]
+    pub on: Option<String>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let project = load(&args.select)?;
+    let elite = EliteFile::read(&project.elite_path())?;
+    let selected = selected(&project, &args.select);
+    // All of them, or none: a winner that is missing is known before the first manifest is changed.
+    let mut winners = Vec::new();
+    for (package, kernel) in &selected {
+        winners.push((package, kernel, winner(&elite, kernel, args.on.as_deref())?));
+    }
+    for (package, kernel, winner) in winners {
+        let manifest = package.directory.join("Cargo.toml");
+        let text = file::read(&manifest)?;
+        let changed = applied(&text, &kernel.name, &winner.toggles)?;
+        if changed != text {
+            file::write(&manifest, changed.as_bytes())?;
+        }
+        output.show(&Finding::Applied(kernel, &winner.toggles, &manifest, changed != text));
+    }
+    Ok(Exit::Pass)
+}
