@@ -51,6 +51,38 @@ fn the_example_of_readme_is_a_valid_table() {
     assert_eq!(table, example("cargo-kbench/docs/table.md"), "both explain the same example");
 }
 
+/// The commands of a document: the words after `cargo kbench` in blocks of code.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    let lines = blocks.flat_map(str::lines).map(|line| line.split(" #").next().unwrap_or(line));
+    let parts = lines.flat_map(|line| line.split("&&")).filter_map(|part| {
+        let (before, command) = part.split_once("cargo kbench ")?;
+        // A command, not a word in a table or in output.
+        let before = before.trim().trim_start_matches(['$', '-']).trim();
+        (before.is_empty() || before == "run:").then_some(command)
+    });
+    let until = |word: &&str| !["|", ">", ">>", "2>"].contains(word);
+    parts.map(|part| part.split_whitespace().take_while(until).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_commands_of_every_document_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = fs::read_dir(root().join("cargo-kbench/docs")).unwrap();
+    let pages = pages.map(|file| Path::new("cargo-kbench/docs").join(file.unwrap().file_name()).display().to_string());
+    let mut tried = 0;
+    for document in pages.chain(["README.md".to_owned()]) {
+        for command in commands(&read(&document)) {
+            // Arguments are parsed up to `--help`, so that an unknown flag before it is an error.
+            let args: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+            let output = kbench(folder.path(), &args).output().unwrap();
+            assert!(output.status.success(), "{document}: {command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            tried += 1;
+        }
+    }
+    assert!(tried > 12, "{tried}");
+}
+
 #[test]
 fn readme_stays_short() {
     assert!(read("README.md").lines().count() <= 200);

@@ -13,6 +13,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("results", include_str!("../docs/results.md")),
     ("report", include_str!("../docs/report.md")),
     ("export", include_str!("../docs/export.md")),
+    ("ci", include_str!("../docs/ci.md")),
     ("proposers", include_str!("../docs/proposers.md")),
     ("cuda", include_str!("../docs/cuda.md")),
     ("security", include_str!("../docs/security.md")),
