@@ -116,6 +116,33 @@ fn two_files_are_put_side_by_side() {
     assert!(compared("json").contains("\"verdict\": \"slower\""));
 }
 
+#[test]
+fn variants_are_listed_and_shown() {
+    let package = tuned("");
+    let told = |arguments: &[&str]| shown(package.path(), arguments);
+    insta::assert_snapshot!(
+        "list",
+        told(&["list", "--where", "A >= 2 and B == 3 or outcome == 'stopped early'", "--sort", "value"])
+    );
+    let columns = told(&["list", "--columns", "A,p50,message", "--sort", "A", "--reverse", "--limit", "2"]);
+    assert!(columns.contains(" A ") && columns.contains("25 of 25 variants; 2 of them listed"), "{columns}");
+    for (arguments, said) in [
+        (["list", "--sort", "gatee"], "no column `gatee`; did you mean `gate`?"),
+        (["list", "--where", "A =="], "--where `A ==`: "),
+        (["show", "A=0", "-q"], "variants have `A=0`, such as A=0 B=0 C=0 D=0"),
+        (["show", "A=9", "-q"], "no variant `A=9` in this search"),
+        (["show", "26", "-q"], "no variant `26` in this search"),
+    ] {
+        let told = told(&arguments);
+        assert!(told.starts_with("exit 2\n") && told.contains(said), "{told}");
+    }
+    insta::with_settings!({ filters => [(r"[0-9a-f]{64}", "[HASH]")] }, {
+        insta::assert_snapshot!("show_rejected", told(&["show", "A=3 B=3"]));
+        insta::assert_snapshot!("show_winner", told(&["show", "A=3,B=2,C=1,D=0"]));
+    });
+    assert!(told(&["show", "1", "-v"]).contains("µs, "), "all samples");
+}
+
 /// Names and values of others that would do something if they were not escaped.
 const HOSTILE: &str = r#"
 toggles.macro = { W = ["plain", "</script><img src=x onerror=boom()>", "`|\\<i>&\"'"] }

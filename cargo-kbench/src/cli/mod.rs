@@ -53,6 +53,10 @@ enum Verb {
     Audit(verbs::audit::Args),
     /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
     Compare(verbs::compare::Args),
+    /// List the variants of the last search
+    List(verbs::list::Args),
+    /// Show everything that is known of one variant of the last search
+    Show(verbs::show::Args),
     /// Write what the last search found as a page, plots, a table or data
     Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
@@ -150,6 +154,8 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Profile(args) => verbs::profile::run(args, output),
         Verb::Audit(args) => verbs::audit::run(args, output),
         Verb::Compare(args) => verbs::compare::run(args, output),
+        Verb::List(args) => verbs::list::run(args, output),
+        Verb::Show(args) => verbs::show::run(args, output),
         Verb::Report(args) => verbs::report::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
         Verb::Apply(args) => verbs::apply::run(args, output),

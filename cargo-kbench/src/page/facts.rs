@@ -1,5 +1,6 @@
 //! The facts of a run that every format tells.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use kbench_runtime::stats::Speedup;
@@ -182,19 +183,24 @@ pub struct Tried {
     pub resources: Option<Resources>,
 }
 
-/// Puts values of a toggle in ascending order: numbers first, then words by the alphabet.
+/// Puts values of a toggle in ascending order.
 pub(super) fn sort(values: &mut [Value]) {
+    values.sort_by(order);
+}
+
+/// The order of values: numbers first, then words by the alphabet.
+pub(super) fn order(a: &Value, b: &Value) -> Ordering {
     let number = |value: &Value| match value {
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         Value::Int(value) => Some(*value as f64),
         Value::Float(value) => Some(*value),
         Value::Str(_) => None,
     };
-    values.sort_by(|a, b| match (number(a), number(b)) {
+    match (number(a), number(b)) {
         (Some(first), Some(second)) => first.total_cmp(&second),
         (None, None) => a.to_string().cmp(&b.to_string()),
         (first, second) => second.is_some().cmp(&first.is_some()),
-    });
+    }
 }
 
 /// A foreign text as it can be shown.

@@ -12,8 +12,13 @@ mod effects;
 mod facts;
 mod html;
 mod junit;
+mod listing;
 mod markdown;
 mod plots;
+mod variant;
+
+pub use listing::{Query, QueryError};
+pub use variant::NameError;
 
 /// A format of a document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -70,9 +75,15 @@ impl<'r> Document<'r> {
         self.facts.title()
     }
 
-    /// Whether variants were tried at all.
-    pub fn is_empty(&self) -> bool {
-        self.facts.variants.is_empty()
+    /// The variants as a table for a terminal.
+    pub fn listing(&self, query: &Query<'_>) -> Result<String, QueryError> {
+        listing::table(&self.facts, query)
+    }
+
+    /// Everything that is known of the variant that a number or toggles name.
+    pub fn variant(&self, name: &str, is_verbose: bool) -> Result<String, NameError> {
+        let at = variant::find(&self.facts, name)?;
+        Ok(variant::text(&self.facts, self.run, at, is_verbose))
     }
 }
 

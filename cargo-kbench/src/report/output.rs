@@ -96,6 +96,11 @@ impl Output {
         self.verbosity
     }
 
+    /// Whether results are JSON lines.
+    pub fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Whoever is told what happens while a kernel is built, gated or searched.
     pub fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
         match self.format {

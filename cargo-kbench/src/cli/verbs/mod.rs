@@ -26,10 +26,12 @@ pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod gate;
+pub mod list;
 pub mod new;
 pub mod profile;
 pub mod replay;
 pub mod report;
+pub mod show;
 pub mod toolchain;
 pub mod worker;
 

@@ -38,38 +38,26 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if let Some([old, new]) = args.compare.as_deref() {
         return side_by_side(old, new, &args.allow, args.format);
     }
-    let project = load(&args.select)?;
-    let mut runs = Vec::new();
-    for (_, kernel) in selected(&project, &args.select) {
-        for journal in journals(&project, kernel) {
-            let run = Run::read(&journal)?;
-            runs.push((kernel, journal, run));
-        }
-    }
-    let documents = runs.iter().map(|(kernel, journal, run)| (kernel, journal, Document::new(run)));
-    let documents: Vec<_> = documents.filter(|(_, _, document)| !document.is_empty()).collect();
-    if documents.is_empty() {
-        return Err(anyhow!("no search is on record; run `cargo kbench autotune` first"));
-    }
+    let runs = recorded(&args.select)?;
+    let documents = searches(&runs)?;
     if let Some(folder) = &args.plots {
-        for (kernel, _, document) in &documents {
-            let folder = folder.join(&kernel.name);
+        for (recorded, document) in runs.iter().zip(&documents) {
+            let folder = folder.join(&recorded.kernel);
             document.plots().iter().try_for_each(|(name, plot)| write(&folder.join(name), plot))?;
             output.status("Plots", format_args!("{}: {}", document.title(), folder.display()));
         }
     }
     if args.format == Format::Html {
         let mut pages = Vec::new();
-        for (_, journal, document) in &documents {
-            let page = page_of(&project, journal);
-            write(&page, &document.html())?;
+        for (recorded, document) in runs.iter().zip(&documents) {
+            let page = &recorded.page;
+            write(page, &document.html())?;
             output.status("Report", format_args!("{}: {}", document.title(), page.display()));
-            pages.push(page);
+            pages.push(page.clone());
         }
         output.show(&Finding::Created(&pages, None));
         return Ok(Exit::Pass);
     }
-    let documents: Vec<Document<'_>> = documents.into_iter().map(|(_, _, document)| document).collect();
     let text = match args.format {
         Format::Csv if documents.len() > 1 => {
             return Err(anyhow!("the variants of several searches do not fit one table; name one with -p or --kernel"));
@@ -81,6 +69,38 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     };
     out!("{text}");
     Ok(Exit::Pass)
+}
+
+/// A search on record.
+pub(super) struct Recorded {
+    /// The name of its kernel.
+    kernel: String,
+    /// Where its page is.
+    page: PathBuf,
+    run: Run,
+}
+
+/// The searches on record of the kernels that were asked for; those that tried a variant at least.
+pub(super) fn recorded(select: &SelectArgs) -> anyhow::Result<Vec<Recorded>> {
+    let project = load(select)?;
+    let mut all = Vec::new();
+    for (_, kernel) in selected(&project, select) {
+        for journal in journals(&project, kernel) {
+            let run = Run::read(&journal)?;
+            if !run.evaluations.is_empty() {
+                all.push(Recorded { kernel: kernel.name.clone(), page: page_of(&project, &journal), run });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A document for each search; none at all is an error.
+pub(super) fn searches(all: &[Recorded]) -> anyhow::Result<Vec<Document<'_>>> {
+    if all.is_empty() {
+        return Err(anyhow!("no search is on record; run `cargo kbench autotune` first"));
+    }
+    Ok(all.iter().map(|recorded| Document::new(&recorded.run)).collect())
 }
 
 fn side_by_side(old: &Path, new: &Path, allow: &[Condition], format: Format) -> anyhow::Result<Exit> {
