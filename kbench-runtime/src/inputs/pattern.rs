@@ -1,8 +1,8 @@
 //! Inputs that look for trouble, beside random ones.
 //!
-//! A pattern is applied to tensors that are normal or uniform: files, constants, ranges and integers mean something and stay as
-//! they are, and what is quantised follows its values. A uniform tensor stays in its range, since that is all the table
-//! promises of it.
+//! A pattern is applied to tensors that are normal, uniform, or of integers of both signs: files, constants, ranges and other integers, such
+//! as indices, mean something and stay as they are, and what is quantised follows its values. A uniform tensor stays in its range, and so do
+//! integers, since that is all the table promises of them.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -11,8 +11,8 @@ use crate::protocol::pattern::Values;
 use crate::protocol::{Pattern, TensorSpec};
 
 /// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
-/// 2: a uniform tensor may span all of f64.
-pub const GENERATION: u32 = 2;
+/// 2: a uniform tensor may span all of f64. 3: integers of both signs.
+pub const GENERATION: u32 = 3;
 
 /// How much larger the large are, and what is hot.
 const LARGE: f64 = 64.0;
@@ -149,6 +149,7 @@ impl Transform {
                 Pattern::OutlierFirst => self.end(index, ordinary, 0),
                 Pattern::OutlierLast => self.end(index, ordinary, self.line - 1),
             };
+            let new = if self.values.whole { new.round() } else { new };
             *value = self.values.clamp(new).clamp(-largest, largest);
         }
     }
@@ -268,6 +269,24 @@ mod tests {
     }
 
     #[test]
+    fn integers_of_both_signs_are_numbers() {
+        for dtype in [DType::I8, DType::I32, DType::I64, DType::F32] {
+            let source = Source::Integers { low: -100, high: 90 };
+            for pattern in Pattern::ALL {
+                assert_eq!(pattern.applies_to(dtype, &source), pattern != Pattern::Denormal);
+                let values = made(pattern, dtype, &[50, 20], source.clone());
+                assert!(
+                    values.iter().all(|value| (-100.0..=90.0).contains(value) && value.fract() == 0.0),
+                    "{pattern:?}"
+                );
+            }
+            assert!(made(Pattern::Negative, dtype, &[50, 20], source.clone()).iter().all(|value| *value <= -50.0));
+            assert!(made(Pattern::Positive, dtype, &[50, 20], source.clone()).iter().all(|value| *value >= 45.0));
+            assert!(made(Pattern::Zeros, dtype, &[50, 20], source).iter().all(|value| *value == 0.0));
+        }
+    }
+
+    #[test]
     fn neighbouring_tensors_have_opposite_signs() {
         let spec = |name: &str, source| TensorSpec {
             name: name.into(),
@@ -314,6 +333,7 @@ mod tests {
             Source::Constant(3.0),
             Source::Arange { start: 0.0, step: 1.0 },
             Source::Integers { low: 0, high: 7 },
+            Source::Integers { low: -1, high: 7 },
             Source::Scale,
         ] {
             assert!(Pattern::ALL.iter().all(|pattern| !pattern.applies_to(DType::F32, &source)), "{source:?}");

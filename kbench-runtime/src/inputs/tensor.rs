@@ -130,7 +130,7 @@ fn fresh(
                             memory.copy_from_slice(&codec::integer(dtype, integer));
                         }
                     }
-                    if matches!(dtype, DType::I64 | DType::U64) {
+                    if matches!(dtype, DType::I64 | DType::U64) && transform.is_none() {
                         return;
                     }
                 }

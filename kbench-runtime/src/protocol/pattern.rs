@@ -77,7 +77,7 @@ impl Pattern {
 
     /// Whether it changes a tensor with these contents.
     pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
-        let Some(values) = Values::of(source).filter(|_| dtype.is_float()) else { return false };
+        let Some(values) = Values::of(source).filter(|values| dtype.is_float() || values.whole) else { return false };
         match self {
             Self::Large
             | Self::HotRow
@@ -86,22 +86,23 @@ impl Pattern {
             | Self::Ascending
             | Self::OutlierFirst
             | Self::OutlierLast => true,
-            Self::Denormal => values.low <= 0.0 && values.high > 0.0,
-            Self::Zeros => values.may_be_zero,
+            Self::Denormal => values.low <= 0.0 && values.high > 0.0 && !values.whole,
+            Self::Zeros => values.has_both_signs || values.bounded && values.low <= 0.0 && values.high > 0.0,
             Self::SignFlips | Self::Negative | Self::Positive | Self::OppositeSigns => values.has_both_signs,
         }
     }
 }
 
-/// What a normal or uniform tensor may hold.
+/// What a normal or uniform tensor may hold, or one of integers of both signs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values {
     pub low: f64,
     pub high: f64,
-    /// Of a uniform tensor: its range must be kept.
+    /// Of a uniform tensor and of integers: the range must be kept.
     pub bounded: bool,
+    /// Integers.
+    pub whole: bool,
     pub has_both_signs: bool,
-    pub may_be_zero: bool,
     /// For [`Pattern::Equal`].
     pub usual: f64,
     /// The middle, and the distance from it that most values stay within.
@@ -116,8 +117,8 @@ impl Values {
                 low: -f64::MAX,
                 high: f64::MAX,
                 bounded: false,
+                whole: false,
                 has_both_signs: mean.abs() < 3.0 * std,
-                may_be_zero: mean.abs() < 3.0 * std,
                 usual: mean + std,
                 middle: mean,
                 spread: 3.0 * std,
@@ -127,14 +128,29 @@ impl Values {
                 // The end is excluded, and must stay so once rounded to the tensor's type.
                 high: high - (high / 256.0 - low / 256.0),
                 bounded: true,
-                has_both_signs: low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0,
-                may_be_zero: low <= 0.0 && high > 0.0,
+                whole: false,
+                has_both_signs: has_both_signs(low, high),
                 // Halves first: the whole range may be more than f64 holds.
                 usual: 0.25 * low + 0.75 * high,
                 middle: 0.5 * low + 0.5 * high,
                 spread: 0.5 * high - 0.5 * low,
             }),
+            // Numbers. Without both signs they may be indices or labels, which mean something and stay as they are.
+            Source::Integers { low, high }
+                if has_both_signs(low as f64, high as f64) && low >= -EXACT && high <= EXACT =>
+            {
+                let uniform = Self::of(&Source::Uniform { low: low as f64, high: high as f64 })?;
+                Some(Self { high: high as f64, whole: true, ..uniform })
+            }
             _ => None,
         }
     }
+}
+
+/// The largest integer up to which an f64 holds every one.
+const EXACT: i64 = 1 << 53;
+
+/// Whether a range has about as many values below 0 as above.
+fn has_both_signs(low: f64, high: f64) -> bool {
+    low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0
 }

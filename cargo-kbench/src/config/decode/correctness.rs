@@ -87,7 +87,9 @@ fn patterns(table: &Table, parts: &Parts<'_>, report: &Report) -> Vec<Pattern> {
         if !changes(&pattern) && parts.tensors.whole && !inherited {
             let diagnostic = Diagnostic::warning(format!("the pattern `{}` changes no tensor", pattern.name()));
             report.push(
-                diagnostic.at(&node.place, "").help("patterns are for tensors whose `init` is normal or uniform"),
+                diagnostic
+                    .at(&node.place, "")
+                    .help("patterns are for tensors whose `init` is normal, uniform, or integers of both signs"),
             );
         }
     }

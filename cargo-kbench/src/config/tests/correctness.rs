@@ -133,7 +133,7 @@ fn mistakes_are_drawn_at_their_place() {
     15 | gates.correctness = { patterns = ['equal'] }
        |                                   ^^^^^^^
        |
-       = help: patterns are for tensors whose `init` is normal or uniform
+       = help: patterns are for tensors whose `init` is normal, uniform, or integers of both signs
     "#);
 }
 
