@@ -26,13 +26,45 @@ fn a_new_c_package_builds_gates_and_autotunes() {
     let folder = tempfile::tempdir().unwrap();
     assert_success(kbench(folder.path(), &["new", "fresh"]));
     let package = folder.path().join("fresh");
-    assert_success(cargo(&package, &["build", "--offline"]));
+    pin(&package);
+    let ran = assert_success(cargo(&package, &["run", "--offline"]));
+    assert!(ran.contains("since it is the default"), "{ran}");
+    assert_success(cargo(&package, &["test", "--offline"]));
     assert_success(kbench(&package, &["check"]));
+    // What the template carries is what an export writes.
+    let carried = exported(&package);
+    assert_success(kbench(&package, &["export"]));
+    assert_eq!(exported(&package), carried);
     // Fewer samples than a user takes: whether it passes is asked here, not how fast it is.
     assert_success(kbench(&package, &["gate", "--iters", "10", "--warmup", "1"]));
     assert_success(kbench(&package, &["autotune", "--iters", "10", "--warmup", "1"]));
     let elite: serde_json::Value = serde_json::from_slice(&std::fs::read(package.join("elite.json")).unwrap()).unwrap();
     assert_eq!(elite["kernels"][0]["elite"].as_array().unwrap().len(), 3);
+    assert_success(kbench(&package, &["export"]));
+    let ran = assert_success(cargo(&package, &["run", "--offline"]));
+    assert!(ran.contains("since it won on this device at these sizes"), "{ran}");
+    assert_success(kbench(&package, &["export", "--check"]));
+}
+
+/// The versions that are there without a network.
+fn pin(package: &Path) {
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+    std::fs::copy(lock, package.join("Cargo.lock")).unwrap();
+}
+
+/// The texts of an export, without the lines that name hashes and compilers, and without white space: rustfmt may have other ideas.
+fn exported(package: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(package.join("src/kbench")).unwrap().map(|entry| entry.unwrap().path());
+    let mut texts: Vec<(String, String)> = entries
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().filter(|line| !line.starts_with("// matmul: "));
+            let text = lines.flat_map(|line| line.chars()).filter(|c| !c.is_whitespace() && *c != ',').collect();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), text)
+        })
+        .collect();
+    texts.sort();
+    texts
 }
 
 #[test]
@@ -40,7 +72,8 @@ fn a_new_cuda_package_builds_and_its_table_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     assert_success(kbench(folder.path(), &["new", "fresh", "--template", "cuda"]));
     let package = folder.path().join("fresh");
-    assert_success(cargo(&package, &["build", "--offline"]));
+    pin(&package);
+    assert_success(cargo(&package, &["test", "--offline"]));
     let shown = assert_success(kbench(&package, &["check"]));
     assert!(shown.contains("cuda"), "{shown}");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::table::Table;
 use super::{GOOD, WARN, count, time};
-use crate::record::elite::{MeasuredVariant, PortfolioRecord};
+use crate::record::elite::{LeftOut, MeasuredVariant, PortfolioRecord};
 use crate::text::{dims, kernel_name};
 
 /// A table of the shapes with what serves each, and one line that sums it up.
@@ -40,6 +40,15 @@ pub fn portfolio(portfolio: &PortfolioRecord) -> String {
         if !missing.is_empty() {
             let _ = writeln!(text, "{WARN}unavailable{WARN:#} {} at {}", variant.toggles, missing.join(", "));
         }
+    }
+    for shape in &portfolio.shapes {
+        let Some(LeftOut { nearest, loss }) = &shape.left_out else { continue };
+        let cost = loss.map_or_else(|| "does not run".to_owned(), |loss| format!("loses {}", percent(loss)));
+        let _ = writeln!(
+            text,
+            "{:>12} {}: with the winner of {nearest}, whose sizes are nearest, it {cost}",
+            "Left out", shape.shape
+        );
     }
     let how = if portfolio.is_smallest { "" } else { ", chosen one by one: fewer may do" };
     let _ = writeln!(

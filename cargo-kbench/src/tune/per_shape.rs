@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Kernel;
 use crate::gates::performance::{Compared, Entrant, compare, finals};
 use crate::harness::{Harness, Reporter, RunError};
-use crate::record::elite::{MeasuredVariant, PortfolioRecord, ServedShape};
+use crate::record::elite::{LeftOut, MeasuredVariant, PortfolioRecord, ServedShape, distance};
 use crate::space::Variant;
 use crate::text;
 use crate::tune::portfolio;
@@ -24,12 +24,13 @@ pub fn shapes(kernel: &Kernel) -> Vec<usize> {
     shapes
 }
 
-/// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `None` where at some shape nothing
-/// could be measured.
+/// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `winners` are those of each shape,
+/// among the variants. `None` where at some shape nothing could be measured.
 pub fn portfolio(
     harness: &mut Harness<'_>,
     shapes: &[usize],
     variants: &[Variant],
+    winners: &[Variant],
     reporter: &mut dyn Reporter,
 ) -> Result<Option<PortfolioRecord>, RunError> {
     let kernel = harness.kernel();
@@ -55,6 +56,14 @@ pub fn portfolio(
     let losses: Vec<Vec<f64>> =
         labels.iter().map(|label| (0..shapes.len()).map(|at| loss(label, at)).collect()).collect();
     let chosen = portfolio::choose(&losses, LIMIT);
+    let left_out = |at: usize| {
+        let dims = |at: usize| kernel.shapes[shapes[at]].dims.as_slice();
+        let others = (0..shapes.len()).filter(|other| *other != at);
+        let nearest = others.min_by(|a, b| distance(dims(*a), dims(at)).total_cmp(&distance(dims(*b), dims(at))))?;
+        let winner = variants.iter().position(|variant| *variant == winners[nearest])?;
+        let loss = Some(losses[winner][at]).filter(|loss| loss.is_finite());
+        Some(LeftOut { nearest: kernel.shapes[shapes[nearest]].name.clone(), loss })
+    };
     let served = |at: usize| {
         let of = |place: &usize| losses[chosen.variants[*place]][at];
         let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
@@ -71,6 +80,7 @@ pub fn portfolio(
             interval: speedup
                 .map(|speedup| (speedup.low - 1.0, speedup.high - 1.0))
                 .filter(|ends| ends.0.is_finite() && ends.1.is_finite()),
+            left_out: left_out(at),
         }
     };
     let measured = |((variant, label), losses): ((&Variant, &String), &Vec<f64>)| {

@@ -137,6 +137,7 @@ impl<'a> Tuning<'a> {
         let kernel = &kernel;
         let folder = self.journal_folder(kernel).join(&kernel.name);
         let mut union: Vec<Variant> = Vec::new();
+        let mut winners: Vec<Variant> = Vec::new();
         let mut exit = Exit::Pass;
         let mut all_survived = true;
         for (at, &shape) in shapes.iter().enumerate() {
@@ -155,13 +156,16 @@ impl<'a> Tuning<'a> {
             all_survived &= !found.elite.is_empty();
             for elite in &found.elite {
                 let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
+                if elite.rank == 1 {
+                    winners.push(variant.clone());
+                }
                 if !union.contains(&variant) {
                     union.push(variant);
                 }
             }
         }
         if all_survived && shapes.len() > 1 {
-            exit = exit.max(self.portfolio(kernel, &shapes, &union)?);
+            exit = exit.max(self.portfolio(kernel, &shapes, &union, &winners)?);
         }
         Ok(exit)
     }
@@ -225,13 +229,19 @@ impl<'a> Tuning<'a> {
         Ok(Found { elite: tuned.entry.elite, exit })
     }
 
-    fn portfolio(self, kernel: &Kernel, shapes: &[usize], union: &[Variant]) -> Result<Exit, RunError> {
+    fn portfolio(
+        self,
+        kernel: &Kernel,
+        shapes: &[usize],
+        union: &[Variant],
+        winners: &[Variant],
+    ) -> Result<Exit, RunError> {
         let mut harness = self.open(kernel, None)?;
         let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
         let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
         journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
         harness.results = Results::new(journal, known);
-        let portfolio = per_shape::portfolio(&mut harness, shapes, union, &mut *self.output.reporter(kernel))?;
+        let portfolio = per_shape::portfolio(&mut harness, shapes, union, winners, &mut *self.output.reporter(kernel))?;
         let Some(portfolio) = portfolio else { return Ok(Exit::Failed) };
         self.output.show(&Finding::Portfolio(&portfolio));
         EliteFile::change(&self.project.elite_path(), |file| file.insert_portfolio(portfolio))?;

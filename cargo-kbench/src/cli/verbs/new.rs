@@ -20,7 +20,8 @@ pub enum Template {
 }
 
 impl Template {
-    /// Its files: path in the package and text, in which `{{name}}` stands for the package's name.
+    /// Its files: path in the package and text, in which `{{name}}` stands for the package's name and `{{ident}}` for the same as
+    /// part of an identifier.
     ///
     /// Embedded, so that an installed binary needs nothing beside it. The names in the folder end in `.tmpl` where cargo
     /// or git would take the file for its own: `cargo package` leaves out folders that hold a Cargo.toml.
@@ -30,7 +31,11 @@ impl Template {
                 (".gitignore", include_str!("../../../templates/c/gitignore.tmpl")),
                 ("Cargo.toml", include_str!("../../../templates/c/Cargo.toml.tmpl")),
                 ("README.md", include_str!("../../../templates/c/README.md.tmpl")),
-                ("src/lib.rs", include_str!("../../../templates/c/src/lib.rs")),
+                ("build.rs", include_str!("../../../templates/c/build.rs")),
+                ("src/kbench/build.rs", include_str!("../../../templates/c/src/kbench/build.rs")),
+                ("src/kbench/matmul_v0.c", include_str!("../../../templates/c/src/kbench/matmul_v0.c")),
+                ("src/kbench/mod.rs", include_str!("../../../templates/c/src/kbench/mod.rs")),
+                ("src/main.rs", include_str!("../../../templates/c/src/main.rs")),
                 ("src/matmul.c", include_str!("../../../templates/c/src/matmul.c")),
                 ("src/naive.c", include_str!("../../../templates/c/src/naive.c")),
                 ("src/reference.c", include_str!("../../../templates/c/src/reference.c")),
@@ -39,7 +44,12 @@ impl Template {
                 (".gitignore", include_str!("../../../templates/cuda/gitignore.tmpl")),
                 ("Cargo.toml", include_str!("../../../templates/cuda/Cargo.toml.tmpl")),
                 ("README.md", include_str!("../../../templates/cuda/README.md.tmpl")),
-                ("src/lib.rs", include_str!("../../../templates/cuda/src/lib.rs")),
+                ("src/kbench/mod.rs", include_str!("../../../templates/cuda/src/kbench/mod.rs")),
+                (
+                    "src/kbench/softmax_v0.sm_80.ptx",
+                    include_str!("../../../templates/cuda/src/kbench/softmax_v0.sm_80.ptx"),
+                ),
+                ("src/main.rs", include_str!("../../../templates/cuda/src/main.rs")),
                 ("src/naive.cu", include_str!("../../../templates/cuda/src/naive.cu")),
                 ("src/reference.c", include_str!("../../../templates/cuda/src/reference.c")),
                 ("src/softmax.cu", include_str!("../../../templates/cuda/src/softmax.cu")),
@@ -146,7 +156,10 @@ pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewErro
         // Written in a folder of its own and moved out of it, so that a package is there whole or not at all.
         let scratch = tempfile::Builder::new().prefix(".kbench-new-").tempdir_in(target).map_err(io(target))?;
         for (path, text) in template.files() {
-            write(&scratch.path().join(path), &text.replace("{{name}}", &name))?;
+            write(
+                &scratch.path().join(path),
+                &text.replace("{{name}}", &name).replace("{{ident}}", &name.replace('-', "_")),
+            )?;
         }
         for entry in fs::read_dir(scratch.path()).map_err(io(target))?.filter_map(Result::ok) {
             let to = target.join(entry.file_name());
@@ -299,7 +312,7 @@ mod tests {
         fs::create_dir_all(empty.join(".git")).unwrap();
         create(&empty, Template::C).unwrap();
         assert!(empty.join("Cargo.toml").is_file() && empty.join(".git").is_dir());
-        assert_eq!(fs::read_dir(&empty).unwrap().count(), 5, "and nothing else");
+        assert_eq!(fs::read_dir(&empty).unwrap().count(), 6, "and nothing else");
         create(&parent.path().join("a/b/deep"), Template::C).unwrap();
         assert!(parent.path().join("a/b/deep/src/matmul.c").is_file());
     }

@@ -18,7 +18,7 @@ mod portfolio;
 
 pub use elite_file::EliteFile;
 
-pub use portfolio::{MeasuredVariant, PortfolioRecord, ServedShape};
+pub use portfolio::{LeftOut, MeasuredVariant, PortfolioRecord, ServedShape, distance};
 
 /// The version of the file.
 pub const VERSION: u32 = 1;

@@ -51,6 +51,26 @@ pub struct ServedShape {
     pub loss: f64,
     /// The 95 % interval of that, from paired rounds; none of the fastest one itself, and of too few samples.
     pub interval: Option<(f64, f64)>,
+    /// What serves it by the rule of exported programs, had it not been tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// A shape that was not tuned is served by the winner of the tuned shape with the nearest sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// The other shape whose sizes are nearest.
+    pub nearest: String,
+    /// What the winner there loses here, as [`ServedShape::loss`]; none where it could not be measured.
+    pub loss: Option<f64>,
+}
+
+/// How far apart sizes are: of each size the ratio's logarithm without its sign, added up. Exported programs choose by the same rule.
+pub fn distance(a: &[(String, i64)], b: &[(String, i64)]) -> f64 {
+    let ratio =
+        |((_, a), (_, b)): (&(String, i64), &(String, i64))| ((*a).max(1) as f64 / (*b).max(1) as f64).ln().abs();
+    a.iter().zip(b).map(ratio).sum()
 }
 
 /// A variant at all shapes.
