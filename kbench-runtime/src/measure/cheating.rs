@@ -46,18 +46,31 @@ impl<D: Device> MeasuredCase<D> {
             }
         }
         while !pairs.is_settled() {
+            let early = if pairs.work_is_next_last() { Some(self.lone_on_right_outputs(run, &restore)?) } else { None };
             run.heartbeat.enter(Stage::Timing);
             let work = self.lone(&mut run.resources.device, &writes)?;
             // In a batch, a launch that does nothing hides behind one that works; here each launch is alone.
             self.take_snapshots(run, PIECES)?;
-            run.heartbeat.enter(Stage::Timing);
-            let device = &mut run.resources.device;
-            self.memory.set_outputs(device, &self.last_outputs)?;
-            let could_skip = self.lone(device, &restore)?;
+            let could_skip = match early {
+                Some(sample) => sample,
+                None => self.lone_on_right_outputs(run, &restore)?,
+            };
             pairs.add(work, could_skip);
         }
         let skips = left_alone > 0 || pairs.are_apart();
         Ok(skips.then(|| SkipsWork { ratio: pairs.ratio(), left_alone }))
+    }
+
+    /// One launch alone on right outputs.
+    fn lone_on_right_outputs(
+        &mut self,
+        run: &mut Run<'_, D>,
+        restore: &[Write<D::Buffer>],
+    ) -> Result<AdjustedSample, Failure> {
+        run.heartbeat.enter(Stage::Timing);
+        let device = &mut run.resources.device;
+        self.memory.set_outputs(device, &self.last_outputs)?;
+        self.lone(device, restore)
     }
 
     /// One launch alone on cold caches after writes, without the time during which the core was lost.
@@ -120,37 +133,67 @@ impl<D: Device> MeasuredCase<D> {
         let mut pairs = Pairs::default();
         while self.can_rotate && !pairs.is_settled() {
             let set = pairs.len() % self.sets.len();
-            let on_new = if let Some(sample) = on_new.pop() {
-                sample
-            } else {
-                self.number += 1;
-                let number = self.number;
-                let device = &mut run.resources.device;
-                self.memory.rotate_inputs(device, &self.sets[0].inputs, number)?;
-                let writes = self.memory.rotated_writes(&self.writes[0], number);
-                run.heartbeat.enter(Stage::Timing);
-                self.new_launches += 1;
-                if forget {
-                    device.forget(&self.memory.bound)?;
-                }
-                self.lone(device, &writes)?
+            let early =
+                if pairs.work_is_next_last() { Some(self.lone_on_known_inputs(run, set, forget)?) } else { None };
+            let on_new = match on_new.pop() {
+                Some(sample) => sample,
+                None => self.lone_on_new_inputs(run, set, forget)?,
             };
-            // The kernel saw these inputs in many samples. One more launch, in case it memoises the last inputs only.
-            let device = &mut run.resources.device;
-            self.memory.select_set(device, set)?;
-            device.write(&self.writes[set])?;
-            run.heartbeat.enter(Stage::Timing);
-            device.run(&self.memory.bound)?;
-            run.heartbeat.enter(Stage::Timing);
-            let writes = self.writes[set].clone();
-            if forget {
-                device.forget(&self.memory.bound)?;
-            }
-            let could_skip = self.lone(device, &writes)?;
+            let could_skip = match early {
+                Some(sample) => sample,
+                None => self.lone_on_known_inputs(run, set, forget)?,
+            };
             pairs.add(on_new, could_skip);
         }
         self.memory.select_set(&mut run.resources.device, self.set())?;
         Ok(pairs)
+    }
+
+    /// One launch alone on a set of inputs that the kernel saw in many samples and in the launch before, in case it memoises the last
+    /// inputs only.
+    fn lone_on_known_inputs(
+        &mut self,
+        run: &mut Run<'_, D>,
+        set: usize,
+        forget: bool,
+    ) -> Result<AdjustedSample, Failure> {
+        self.launch_on_known_inputs(run, set)?;
+        let writes = self.writes[set].clone();
+        if forget {
+            run.resources.device.forget(&self.memory.bound)?;
+        }
+        self.lone(&mut run.resources.device, &writes)
+    }
+
+    /// One launch alone on inputs that are new in every element. The launch before is that of `lone_on_known_inputs`.
+    fn lone_on_new_inputs(
+        &mut self,
+        run: &mut Run<'_, D>,
+        set: usize,
+        forget: bool,
+    ) -> Result<AdjustedSample, Failure> {
+        self.launch_on_known_inputs(run, set)?;
+        self.number += 1;
+        let number = self.number;
+        let device = &mut run.resources.device;
+        self.memory.rotate_inputs(device, &self.sets[0].inputs, number)?;
+        let writes = self.memory.rotated_writes(&self.writes[0], number);
+        run.heartbeat.enter(Stage::Timing);
+        self.new_launches += 1;
+        if forget {
+            device.forget(&self.memory.bound)?;
+        }
+        self.lone(device, &writes)
+    }
+
+    fn launch_on_known_inputs(&mut self, run: &mut Run<'_, D>, set: usize) -> Result<(), Failure> {
+        let device = &mut run.resources.device;
+        self.memory.select_set(device, set)?;
+        device.write(&self.writes[set])?;
+        run.heartbeat.enter(Stage::Timing);
+        device.run(&self.memory.bound)?;
+        run.heartbeat.enter(Stage::Timing);
+        Ok(())
     }
 
     /// Whether a launch takes so long that noise is a small part of its time.

@@ -39,6 +39,12 @@ impl Pairs {
         self.work.len()
     }
 
+    /// Whether the launch that works is to be the last of the next pair, which it is in every other pair. Time can depend on the launches
+    /// before: on where on the device they left the next one to begin, or on a state that the kernel keeps.
+    pub fn work_is_next_last(&self) -> bool {
+        !self.len().is_multiple_of(2)
+    }
+
     /// Whether more pairs would change nothing.
     pub fn is_settled(&self) -> bool {
         let fewest = if quantile(&self.work, 0.0) < LONG { FEWEST_PAIRS } else { 1 };
@@ -113,6 +119,41 @@ mod tests {
         assert!(busy.is_settled() && busy.are_apart());
         let quiet = pairs(MOST_PAIRS, |_| (1e6, 1e3), false);
         assert!(quiet.is_settled() && quiet.are_apart());
+    }
+
+    /// Pairs of launches that take 2 µs if `is_slow` says so of their number, else 1 µs. `before` launches without a sample come before each.
+    fn in_turn(before: usize, is_slow: impl Fn(usize) -> bool) -> Pairs {
+        let mut launches = 0;
+        let mut time = || {
+            launches += before + 1;
+            sample(if is_slow(launches - 1) { 2e3 } else { 1e3 }, false)
+        };
+        let mut pairs = Pairs::default();
+        while !pairs.is_settled() {
+            let early = pairs.work_is_next_last().then(&mut time);
+            let work = time();
+            let could_skip = early.unwrap_or_else(&mut time);
+            pairs.add(work, could_skip);
+        }
+        pairs
+    }
+
+    #[test]
+    fn times_that_depend_on_the_launch_before_are_no_skipped_work() {
+        for before in [0, 1] {
+            for period in 2..4 {
+                for odd_one in 0..period {
+                    assert!(
+                        !in_turn(before, |launch| launch % period == odd_one).are_apart(),
+                        "{before} {period} {odd_one}"
+                    );
+                    assert!(
+                        !in_turn(before, |launch| launch % period != odd_one).are_apart(),
+                        "{before} {period} {odd_one}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
