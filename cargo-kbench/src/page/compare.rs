@@ -22,7 +22,7 @@ struct Page<'d> {
     new: &'d str,
     summary: String,
     lines: Vec<Line>,
-    only: Vec<(&'static str, String, String)>,
+    only: Vec<(&'static str, String, f64, String)>,
     version: &'static str,
 }
 
@@ -74,7 +74,7 @@ fn summary(diff: &FileDiff) -> String {
 fn page(diff: &FileDiff, (old, new): (&str, &str), lines: Vec<Line>) -> String {
     let only = |file: &'static str, only: &Only| {
         let place = format!("{} of {} at {} on {}", only.name, only.kernel, only.shape, only.device);
-        (file, said(&place), report::time(only.p50))
+        (file, said(&place), only.p50, report::time(only.p50))
     };
     let nonce =
         kbench_runtime::fingerprint::of_bytes(serde_json::to_string(diff).expect("texts and numbers").as_bytes());

@@ -105,7 +105,42 @@ fn places(facts: &Facts) -> HashMap<&str, usize> {
 
 #[cfg(test)]
 mod tests {
+    use kbench_runtime::stats::Summary;
+
     use super::*;
+    use crate::expr::Value;
+    use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection, TimingRecord};
+    use crate::record::journal::Start;
+    use crate::space::Settings;
+
+    #[test]
+    fn the_page_of_ten_thousand_variants_is_below_ten_megabytes() {
+        const TOGGLES: [(&str, i64); 5] = [("TILE_M", 10), ("TILE_N", 10), ("UNROLL", 10), ("STAGES", 5), ("ASYNC", 2)];
+        let evaluation = |at: i64| {
+            let digits = TOGGLES.iter().scan(at, |rest, (name, values)| {
+                let value = *rest % values;
+                *rest /= values;
+                Some(((*name).to_owned(), Value::Int(value)))
+            });
+            let mut evaluation = Evaluation::new(Settings(digits.collect()), Vec::new());
+            if at % 3 == 0 {
+                let message =
+                    format!("rms_err {at} > 1e-4; worst at element {at} of `y`: 3.0 where the reference has 0");
+                evaluation.reject(Rejection::new(GateName::Correctness, Reason::Wrong, message, Some("square")));
+            } else {
+                let summary = Summary::of(&[1e4 + at as f64; 3]).unwrap();
+                let (shape, clock) = ("square".to_owned(), "fake".to_owned());
+                evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling: None });
+            }
+            evaluation
+        };
+        let start = Start { kernel: "p/k".into(), device: "d".into(), ..Start::default() };
+        let run = Run { start, evaluations: (0..10_000).map(evaluation).collect(), ..Run::default() };
+        let page = Document::new(&run).html();
+        assert!(page.len() < 10_000_000, "{}", page.len());
+        // All of them, in the plot of the search.
+        assert_eq!(page.matches("class=\"f p3 m\"").count() + page.matches("<polygon").count(), 10_000);
+    }
 
     #[test]
     fn the_committed_schema_is_current() {
