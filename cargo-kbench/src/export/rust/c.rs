@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::parts::{Parts, choosing, rust_type};
+use super::parts::{Parts, rust_type};
+use super::variants::choosing;
 use crate::config::Arg;
 use crate::export::ExportError;
 use crate::export::c_source::symbol;

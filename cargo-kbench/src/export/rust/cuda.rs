@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use kbench_runtime::dtype::DType;
 
-use super::parts::{Parts, choosing, rust_type};
+use super::parts::{Parts, rust_type};
 use super::shared::Shared;
+use super::variants::choosing;
 use crate::config::Arg;
 use crate::export::ExportError;
 use crate::export::plan::{Plan, Planned};

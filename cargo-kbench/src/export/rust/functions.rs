@@ -90,7 +90,8 @@ fn floor_div_real(a: f64, b: f64) -> Option<f64> {
 
 /// The remainder of a division that rounds down.
 fn remainder(a: i64, b: i64) -> Option<i64> {
-    let rest = a.checked_rem(b)?;
+    // -1 divides everything, but the smallest integer over it overflows.
+    let rest = if b == -1 { 0 } else { a.checked_rem(b)? };
     Some(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
 }
 
@@ -117,12 +118,13 @@ fn power_real(base: f64, exponent: f64) -> Option<f64> {
 
 /// The bits shifted left, where none is lost.
 fn shift_left(value: i64, bits: i64) -> Option<i64> {
-    value.checked_mul(1_i64.checked_shl(u32::try_from(bits).ok()?).filter(|power| *power > 0)?)
+    let shifted = if value == 0 { Some(0) } else { (0..64).contains(&bits).then(|| value << bits) };
+    shifted.filter(|shifted| bits >= 0 && (value == 0 || shifted >> bits == value))
 }
 
 /// The bits shifted right.
 fn shift_right(value: i64, bits: i64) -> Option<i64> {
-    Some(value >> u32::try_from(bits).ok()?.min(63))
+    (bits >= 0).then(|| value >> bits.min(63))
 }
 
 /// A number in single precision.

@@ -1,0 +1,57 @@
+//! The functions that exported modules define compute what the operators of the table do, and terms are what people would write.
+#![allow(dead_code)]
+
+use super::dialect::Rust;
+use crate::export::arithmetic::Translation;
+use crate::expr::{Expr, Value};
+
+include!("functions.rs");
+
+#[test]
+fn functions_are_the_operators_of_the_table() {
+    let values = [i64::MIN, -64, -7, -2, -1, 0, 1, 2, 3, 7, 63, 64, 100, i64::MAX];
+    let pairs = values.iter().flat_map(|&a| values.iter().map(move |&b| (a, b)));
+    for (a, b) in pairs {
+        let lookup = |name: &str| Some(Value::Int(if name == "a" { a } else { b }));
+        let same = |text: &str, own: Option<i64>| {
+            let value = Expr::parse(text).unwrap().eval(&lookup).ok();
+            assert_eq!(own, value.and_then(|value| value.as_integer()), "{text} for a = {a}, b = {b}");
+        };
+        same("a // b", floor_div(a, b));
+        same("a % b", remainder(a, b));
+        same("ceil_div(a, b)", ceil_div(a, b));
+        same("min(a, b)", Some(least(a, b)));
+        same("max(a, b)", Some(greatest(a, b)));
+        same("abs(a)", absolute(a));
+        same("is_power_of_two(a)", Some(is_power_of_two(a).into()));
+        if b >= 0 {
+            same("a << b", shift_left(a, b));
+            same("a >> b", shift_right(a, b));
+        }
+        if (0..=64).contains(&b) {
+            same("a ** b", power(a, b));
+        }
+    }
+}
+
+#[test]
+fn terms_are_what_people_would_write() {
+    let mut translation = Translation::new(&Rust);
+    let mut text = |text: &str| {
+        let value = |name: &str| (name == "TILE").then_some(Value::Int(64));
+        let term = translation.term(&Expr::parse(text).unwrap(), &value, &|name| Some(name.to_lowercase())).unwrap();
+        translation.int(&term)
+    };
+    for (table, rust) in [
+        ("ceil_div(M, TILE)", "ceil_div(m, 64)?"),
+        ("2 * M + TILE * 4", "m.checked_mul(2)?.checked_add(256)?"),
+        ("0 * M + N", "n"),
+        ("TILE - M", "(64_i64).checked_sub(m)?"),
+        ("M // 2 if N > 4 else 1", "if n > 4 { floor_div(m, 2)? } else { 1 }"),
+        ("M / 2", "whole(divide(real(m), 2.0)?)?"),
+        ("M > 1 and not N == 3", "i64::from((m > 1) && (!(n == 3)))"),
+        ("100000 * M", "m.checked_mul(100_000)?"),
+    ] {
+        assert_eq!(text(table), rust, "{table}");
+    }
+}

@@ -1,0 +1,143 @@
+//! The variants of a kernel in its module, and the choice among them.
+
+use std::fmt::Write as _;
+
+use super::dialect;
+use super::parts::Parts;
+use crate::export::arithmetic::Kind;
+use crate::export::plan::Condition;
+use crate::export::{ExportError, names};
+use crate::expr::Value;
+
+impl Parts<'_> {
+    /// `Variant`, and which winner is for which sizes.
+    pub(super) fn variants(&mut self) -> Result<String, ExportError> {
+        let plan = self.plan;
+        let mut text =
+            "/// What was exported.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\npub enum Variant {\n"
+                .to_owned();
+        for (at, planned) in plan.variants.iter().enumerate() {
+            let default = if planned.is_default { ", the default" } else { "" };
+            let _ = writeln!(text, "/// `{}`{default}.", planned.label(&plan.kernel));
+            for figure in &planned.figures {
+                let _ = writeln!(text, "///\n/// {figure}.");
+            }
+            let _ = writeln!(text, "V{at},");
+        }
+        text.push_str("}\n\n");
+        let all = |item: &dyn Fn(usize) -> String| (0..plan.variants.len()).map(item).collect::<Vec<_>>().join("\n");
+        let defaults: Vec<String> = (plan.variants.iter().enumerate())
+            .filter(|(_, planned)| planned.is_default)
+            .map(|(at, _)| format!("Self::V{at}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "impl Variant {{\n/// All of them, with what `{}` calls each.\npub const ALL: [(Self, &'static str); {}] = [{}];\n\n\
+             /// The default, for each set of sizes that it was compiled for.\nconst DEFAULTS: [Self; {}] = [{}];\n",
+            self.variable(),
+            plan.variants.len(),
+            all(&|at| format!("(Self::V{at}, \"v{at}\"),")),
+            defaults.len(),
+            defaults.join(", "),
+        );
+        if plan.variants.iter().any(|planned| !planned.conditions.is_empty()) {
+            text.push_str(&self.fits()?);
+        }
+        text.push_str("}\n\n");
+        let _ = writeln!(
+            text,
+            "impl std::fmt::Display for Variant {{\n/// Its toggles.\nfn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+             f.pad(match self {{\n{}\n}})\n}}\n}}\n",
+            all(&|at| format!("Self::V{at} => {:?},", plan.variants[at].label(&plan.kernel)))
+        );
+        Ok(text)
+    }
+
+    /// Whether the code of a variant is for given sizes.
+    fn fits(&mut self) -> Result<String, ExportError> {
+        let function = self.function("fits", "", "bool", |parts, planned| {
+            let mut conditions = Vec::new();
+            for Condition { expr, value, .. } in &planned.conditions {
+                let term = parts.term(planned, expr)?;
+                conditions.push(match value {
+                    Value::Bool(value) if term.kind == Kind::Bool => {
+                        if *value {
+                            format!("({})", term.text)
+                        } else {
+                            format!("!({})", term.text)
+                        }
+                    }
+                    Value::Float(value) => {
+                        let real = parts.translation.real(&term);
+                        parts.translation.called.insert("same");
+                        format!("same({real}, {value:?})")
+                    }
+                    value => {
+                        let value = value.as_integer().ok_or_else(|| {
+                            let what = format!("the define `{expr}` depends on sizes and is a string");
+                            ExportError::unsupported(&parts.plan.kernel, &what)
+                        })?;
+                        format!("{} == {}", parts.translation.int(&term), dialect::literal(&value.to_string()))
+                    }
+                });
+            }
+            Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" && ") })
+        })?;
+        // As a method of `Variant` that takes all sizes, whatever it needs.
+        let body = function.text.split_once("{\n").map(|(_, body)| body).unwrap_or_default();
+        let body = body.replace("match variant", "match self").replace("Variant::", "Self::");
+        Ok(format!(
+            "/// Whether it was compiled for these sizes; none where they overflow.\n#[allow(clippy::unnecessary_wraps, clippy::unused_self)]\n\
+             fn fits(self, dims: Dims) -> Option<bool> {{\n{body}\n"
+        ))
+    }
+
+    /// Whether any variant is for certain sizes only.
+    pub(super) fn has_conditions(&self) -> bool {
+        self.plan.variants.iter().any(|planned| !planned.conditions.is_empty())
+    }
+
+    /// The environment variable that names a variant.
+    pub(super) fn variable(&self) -> String {
+        format!("KBENCH_VARIANT_{}", names::word(&self.kernel().name).to_uppercase())
+    }
+
+    /// The table of winners.
+    pub(super) fn tuned(&self) -> String {
+        let count = self.fields.len();
+        let mut text = format!(
+            "/// The winners of elite.json, and where they won.\nconst TUNED: [Tuned<{count}, Variant>; {}] = [\n",
+            self.plan.tuned.len()
+        );
+        for tuned in &self.plan.tuned {
+            let dims: Vec<String> = tuned.dims.iter().map(|size| dialect::literal(&size.to_string())).collect();
+            let _ = writeln!(
+                text,
+                "Tuned {{ device: {:?}, arch: {:?}, dims: [{}], variant: Variant::V{} }},",
+                tuned.device,
+                tuned.compute_capability.as_deref().unwrap_or_default(),
+                dims.join(", "),
+                tuned.variant
+            );
+        }
+        text + "];\n\n"
+    }
+}
+
+/// The body of a function that chooses a variant for `dims` on a device, after what it does `first`.
+pub(super) fn choosing(parts: &Parts<'_>, device: &str, arch: &str, first: &str) -> String {
+    let fits = |variant: &str| format!("{variant}.fits(dims).unwrap_or(false)");
+    let (usable, check, default) = if parts.has_conditions() {
+        let check = format!("if !{} {{\nreturn Err(Error::NoVariant);\n}}\n", fits("choice.variant"));
+        (format!("|variant| {}", fits("variant")), check, format!("into_iter().find(|variant| {})", fits("variant")))
+    } else {
+        ("|_| true".to_owned(), String::new(), "first().copied()".to_owned())
+    };
+    format!(
+        "static NAMED: OnceLock<Option<String>> = OnceLock::new();\n{first}\
+         if let Some(choice) = named({:?}, &NAMED, &Variant::ALL)? {{\n{check}return Ok(choice);\n}}\n\
+         let default = || Variant::DEFAULTS.{default}.map(|variant| Choice {{ variant, rule: Rule::Default }});\n\
+         winner(&TUNED, ({device}, {arch}), dims.array(), {usable}).or_else(default).ok_or(Error::NoVariant)\n",
+        parts.variable(),
+    )
+}
