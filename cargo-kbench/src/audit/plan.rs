@@ -80,10 +80,11 @@ pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io:
 fn places<'k>(kernel: &'k Kernel, roles: &[Role]) -> Vec<Place<'k>> {
     let mut places: Vec<Place<'k>> = Vec::new();
     for arg in kernel.implementation.args().filter(|arg| !matches!(arg, Arg::Symbol { .. })) {
-        let Some(at) = arg.tensor() else { continue };
-        let tensor = &kernel.tensors[at];
-        if roles.contains(&tensor.role) && !places.iter().any(|place| place.at == at) {
-            places.push(Place { at, tensor });
+        for at in arg.tensors() {
+            let tensor = &kernel.tensors[at];
+            if roles.contains(&tensor.role) && !places.iter().any(|place| place.at == at) {
+                places.push(Place { at, tensor });
+            }
         }
     }
     places

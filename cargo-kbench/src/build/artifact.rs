@@ -68,7 +68,7 @@ impl Entry {
 }
 
 /// A declared argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Param {
     /// The address of a tensor's first element.
     Tensor {
@@ -79,16 +79,29 @@ pub enum Param {
     },
     /// A number by value.
     Scalar(DType),
+    /// `bool`.
+    Bool,
+    /// `char`.
+    Char,
+    /// A struct by value.
+    Struct {
+        /// Its size.
+        bytes: u64,
+        /// Its type in the source; C needs it.
+        ty: Option<String>,
+    },
     /// A `CUtensorMap` by value; CUDA only.
     TensorMap,
 }
 
 impl Param {
     /// Bytes it takes among the parameters of a kernel.
-    pub(super) fn bytes(self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         match self {
             Param::Tensor { .. } => 8,
             Param::Scalar(dtype) => dtype.size() as u64,
+            Param::Bool | Param::Char => 1,
+            Param::Struct { bytes, .. } => *bytes,
             Param::TensorMap => 128,
         }
     }

@@ -341,7 +341,9 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
             declared.push(dtype);
         }
     }
-    for (at, entry) in unit.entries.iter().enumerate() {
+    // The types of structs are known behind the source only.
+    let has_struct = |entry: &Entry| entry.signature.iter().any(|param| matches!(param, Param::Struct { .. }));
+    for (at, entry) in unit.entries.iter().enumerate().filter(|(_, entry)| !has_struct(entry)) {
         call(&mut text, at, entry);
     }
     for name in macros() {
@@ -349,6 +351,17 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     }
     text += &generated::constants(&unit.constants, Language::C);
     let _ = writeln!(text, "#include \"{source}\"");
+    for (at, entry) in unit.entries.iter().enumerate().filter(|(_, entry)| has_struct(entry)) {
+        for (index, param) in entry.signature.iter().enumerate() {
+            if let Param::Struct { bytes, ty } = param {
+                let ty = ty.as_deref().ok_or_else(|| unsupported("a struct needs its `type` in C".to_owned()))?;
+                let name = &entry.name;
+                let said = format!("argument {} of {name}: the table declares {bytes} bytes for `{ty}`", index + 1);
+                let _ = writeln!(text, "_Static_assert(sizeof({ty}) == {bytes}, \"{said}\");");
+            }
+        }
+        call(&mut text, at, entry);
+    }
     Ok(text)
 }
 
@@ -370,6 +383,9 @@ fn call(text: &mut String, at: usize, entry: &Entry) {
         Param::Tensor { dtype, writable: Some(false) } => format!("const {} *", c_type(*dtype)),
         Param::Tensor { dtype, writable: Some(true) } => format!("{} *", c_type(*dtype)),
         Param::Scalar(dtype) => c_type(*dtype).to_owned(),
+        Param::Bool => "_Bool".to_owned(),
+        Param::Char => "char".to_owned(),
+        Param::Struct { ty, .. } => ty.clone().expect("checked before"),
         Param::TensorMap => unreachable!("refused before"),
     };
     let types: Vec<String> = signature.iter().map(of).collect();
@@ -385,9 +401,11 @@ fn call(text: &mut String, at: usize, entry: &Entry) {
     let _ = writeln!(text, "__attribute__((__visibility__(\"default\"))) void {caller}(void **);");
     let _ = writeln!(text, "void {caller}(void **__kbench_args)\n{{\n    (void)__kbench_args;");
     let args: Vec<_> = (signature.iter().zip(&types).enumerate())
-        .map(|(i, (param, ty))| match *param {
-            Param::Scalar(_) => format!("*(const {ty} *)__kbench_args[{i}]"),
-            Param::Tensor { dtype, writable: None } => format!("({} *)__kbench_args[{i}]", c_type(dtype)),
+        .map(|(i, (param, ty))| match param {
+            Param::Scalar(_) | Param::Bool | Param::Char | Param::Struct { .. } => {
+                format!("*(const {ty} *)__kbench_args[{i}]")
+            }
+            Param::Tensor { dtype, writable: None } => format!("({} *)__kbench_args[{i}]", c_type(*dtype)),
             Param::Tensor { .. } | Param::TensorMap => format!("({ty})__kbench_args[{i}]"),
         })
         .collect();

@@ -20,7 +20,7 @@ use super::process::{Invocation, version_line};
 use super::ptxas::Report;
 use super::search::{SearchPath, SearchPaths};
 use super::signature::{self, Mismatch};
-use super::{Built, Entry, Function, NO_PANIC, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
+use super::{Built, Entry, Function, NO_PANIC, Param, Resources, Toolchain, Unit, binary, files, nvcc, program, text};
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
@@ -144,7 +144,7 @@ impl Nvcc {
             CompileError::ParameterType {
                 entry: name.clone(),
                 index: found.index,
-                declared: signature.get(found.index).map_or_else(String::new, |param| signature::declared(*param)),
+                declared: signature.get(found.index).map_or_else(String::new, signature::declared),
                 found: found.found,
             }
         };
@@ -348,7 +348,7 @@ fn check_architecture(asked: &str, found: Option<u32>) -> Result<(), CompileErro
 /// that declares none is not compared.
 fn check_signature(entry: &Entry, kernel: &Kernel) -> Result<(), CompileError> {
     let Some(found) = &kernel.parameters else { return Ok(()) };
-    let declared: Vec<u64> = entry.signature.iter().map(|param| param.bytes()).collect();
+    let declared: Vec<u64> = entry.signature.iter().map(Param::bytes).collect();
     if declared.is_empty() || declared == *found {
         return Ok(());
     }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{self, Case, Geometry, Number, Sequence, TensorSpec};
+use kbench_runtime::protocol::{self, Case, Geometry, Number, Sequence, Source, TensorSpec};
 
 use crate::build::{Artifact, Constant, Entry, Param};
-use crate::config::{Arg, Backend, Implementation, Kernel, Launch, Shape};
+use crate::config::{Arg, Backend, Implementation, Init, Kernel, Launch, Layout, Shape, Word};
 use crate::expr::{EvalError, Expr, Template, Value};
 use crate::space::{Reach, Toggle, Variant, macro_text};
 
@@ -223,7 +223,28 @@ impl Point<'_> {
     fn arg(&self, arg: &Arg) -> Result<protocol::Arg, ResolveError> {
         Ok(match arg {
             Arg::Tensor(tensor) => protocol::Arg::Tensor(*tensor),
-            Arg::Scalar { dtype, value } => {
+            Arg::Offset { tensor, offset } => {
+                protocol::Arg::Offset { tensor: *tensor, elements: self.unsigned("offset", offset, 0)? }
+            }
+            Arg::Struct { fields, .. } => {
+                let Layout { bytes, places, .. } = Layout::of(fields);
+                let mut flat = Vec::new();
+                for (at, field) in places.into_iter().zip(fields) {
+                    match self.arg(field)? {
+                        protocol::Arg::Struct { fields, .. } => {
+                            flat.extend(fields.into_iter().map(|(inner, field)| (at + inner, field)));
+                        }
+                        field => flat.push((at, field)),
+                    }
+                }
+                protocol::Arg::Struct { bytes, fields: flat }
+            }
+            Arg::Scalar { dtype, word: Some(Word::Bool), value } => {
+                let truth = self.eval("scalar", value)?.truth();
+                let truth = truth.ok_or_else(|| resolve_error("scalar", value, "it is neither true nor false"))?;
+                protocol::Arg::Scalar { dtype: *dtype, value: Number::Int(i64::from(truth)) }
+            }
+            Arg::Scalar { dtype, value, .. } => {
                 let number = match self.eval("scalar", value)? {
                     Value::Bool(flag) => Number::Int(i64::from(flag)),
                     Value::Int(number) => Number::Int(number),
@@ -275,10 +296,22 @@ impl Point<'_> {
                     dtype: tensor.dtype,
                     dims,
                     role: tensor.role,
-                    source: tensor.init.source(files),
+                    source: self.contents(&tensor.init, files)?,
                 })
             })
             .collect()
+    }
+
+    /// Where the contents of a tensor come from here.
+    fn contents(&self, init: &Init, files: &HashMap<PathBuf, String>) -> Result<Source, ResolveError> {
+        match init {
+            Init::Computed(expr) => {
+                let value = self.eval("constant", expr)?.as_float();
+                Ok(Source::Constant(value.ok_or_else(|| resolve_error("constant", expr, "it is no number"))?))
+            }
+            Init::Offsets(last) => Ok(Source::Offsets { last: self.unsigned("offsets", last, 0)? }),
+            init => Ok(init.source(files)),
+        }
     }
 
     /// The whole case.
@@ -348,13 +381,16 @@ pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
 /// The types of a launch's arguments. `writes`: whether it writes every tensor that is no input.
 fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes: bool) -> Vec<Param> {
     let parameters = launch.args.iter().filter_map(|arg| match arg {
-        Arg::Tensor(tensor) => {
+        Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
             let tensor = &kernel.tensors[*tensor];
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
             let is_input = tensor.role == protocol::Role::In;
             Some(Param::Tensor { dtype, writable: if is_input { Some(false) } else { writes.then_some(true) } })
         }
+        Arg::Scalar { word: Some(Word::Bool), .. } => Some(Param::Bool),
+        Arg::Scalar { word: Some(Word::Char), .. } => Some(Param::Char),
         Arg::Scalar { dtype, .. } => Some(Param::Scalar(*dtype)),
+        Arg::Struct { ty, fields } => Some(Param::Struct { bytes: Layout::of(fields).bytes as u64, ty: ty.clone() }),
         Arg::TensorMap { .. } => Some(Param::TensorMap),
         Arg::Symbol { .. } => None,
     });

@@ -62,11 +62,14 @@ fn holds(name: &str, dtype: DType) -> bool {
 }
 
 /// What the table declares, for messages.
-pub(super) fn declared(param: Param) -> String {
+pub(super) fn declared(param: &Param) -> String {
     match param {
         Param::Tensor { dtype, writable: Some(true) } => format!("a tensor of {dtype} that is written"),
         Param::Tensor { dtype, .. } => format!("a tensor of {dtype}"),
         Param::Scalar(dtype) => format!("a scalar of {dtype}"),
+        Param::Bool => "a bool".to_owned(),
+        Param::Char => "a char".to_owned(),
+        Param::Struct { bytes, .. } => format!("a struct of {bytes} bytes"),
         Param::TensorMap => "a tensor map".to_owned(),
     }
 }
@@ -96,7 +99,7 @@ fn assert_types(text: &mut String, at: usize, entry: &Entry) {
     };
     for (index, param) in entry.signature.iter().enumerate() {
         for name in ARITHMETIC {
-            match *param {
+            match scalar_of(param) {
                 Param::Tensor { dtype, writable } => {
                     assert(index, "same", name, name);
                     if !holds(name, dtype) {
@@ -111,9 +114,18 @@ fn assert_types(text: &mut String, at: usize, entry: &Entry) {
                         assert(index, "same", name, name);
                     }
                 }
-                Param::TensorMap => {}
+                Param::Bool | Param::Char | Param::Struct { .. } | Param::TensorMap => {}
             }
         }
+    }
+}
+
+/// A parameter with `bool` and `char` as numbers of their size.
+fn scalar_of(param: &Param) -> Param {
+    match param {
+        Param::Bool => Param::Scalar(DType::U8),
+        Param::Char => Param::Scalar(DType::I8),
+        param => param.clone(),
     }
 }
 
@@ -180,7 +192,7 @@ pub(super) fn of_symbol(symbol: &str, signature: &[Param]) -> Option<Mismatch> {
         let value = found.trim_end_matches(" const");
         let element = value.strip_suffix('*').map(|element| element.trim_end_matches(" const"));
         let is_const = value.ends_with(" const*");
-        let wrong = match *param {
+        let wrong = match scalar_of(param) {
             Param::Tensor { dtype, writable } => match element {
                 None => ARITHMETIC.contains(&value),
                 Some(element) if ARITHMETIC.contains(&element) => {
@@ -192,7 +204,7 @@ pub(super) fn of_symbol(symbol: &str, signature: &[Param]) -> Option<Mismatch> {
                 None => ARITHMETIC.contains(&value) && !holds(value, dtype),
                 Some(element) => ARITHMETIC.contains(&element),
             },
-            Param::TensorMap => false,
+            Param::Bool | Param::Char | Param::Struct { .. } | Param::TensorMap => false,
         };
         wrong.then(|| Mismatch { index, found: found.to_owned() })
     })
@@ -254,8 +266,8 @@ mod tests {
             assert_eq!(found(symbol, &[IN, OUT, N]), None, "{symbol}");
         }
         let half = Param::Tensor { dtype: DType::F16, writable: Some(true) };
-        assert_eq!(found("_Z1kPt", &[half]), None, "as bits");
-        assert_eq!(found("_Z1kPf", &[half]), Some((0, "float*".into())));
+        assert_eq!(found("_Z1kPt", std::slice::from_ref(&half)), None, "as bits");
+        assert_eq!(found("_Z1kPf", std::slice::from_ref(&half)), Some((0, "float*".into())));
         assert_eq!(found("_ZN2ns4sdpaILi64EEEvPd", &[OUT]), Some((0, "double*".into())), "of a template");
         assert_eq!(found("_Z3addIfEvPT_", &[OUT]), None);
         assert_eq!(found("plain", &[OUT]), None, "extern \"C\"");

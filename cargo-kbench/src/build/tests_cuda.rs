@@ -205,15 +205,15 @@ fn dead_and_live_toggles() {
 #[test]
 fn declared_arguments_are_compared_with_the_kernel() {
     let Some(package) = Package::new() else { return };
-    let tensor = Param::Tensor { dtype: DType::F32, writable: Some(false) };
+    let tensor = || Param::Tensor { dtype: DType::F32, writable: Some(false) };
     let declared = |entry: &str, signature: Vec<Param>| {
         package.compiler.compile(&Unit { entries: vec![Entry::new(entry, signature)], ..package.unit(entry, &[]) })
     };
-    assert!(declared("plain", vec![tensor, tensor, Param::Scalar(DType::I32)]).is_ok());
-    assert!(declared("mapped", vec![Param::TensorMap, tensor]).is_ok());
-    let error = declared("plain", vec![tensor, tensor, Param::Scalar(DType::F64)]).unwrap_err();
+    assert!(declared("plain", vec![tensor(), tensor(), Param::Scalar(DType::I32)]).is_ok());
+    assert!(declared("mapped", vec![Param::TensorMap, tensor()]).is_ok());
+    let error = declared("plain", vec![tensor(), tensor(), Param::Scalar(DType::F64)]).unwrap_err();
     assert_eq!(error.to_string(), "parameter 3 of `plain` is `int`, the table declares a scalar of f64");
-    assert!(matches!(declared("plain", vec![tensor, tensor]), Err(CompileError::SignatureMismatch { .. })));
+    assert!(matches!(declared("plain", vec![tensor(), tensor()]), Err(CompileError::SignatureMismatch { .. })));
 }
 
 #[test]

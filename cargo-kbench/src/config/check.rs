@@ -13,6 +13,12 @@ pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, repor
         report.error(&node.place, "a number out of range", why);
         return;
     }
+    if matches!(node.item, Item::Float(float) if !float.is_finite()) && !matches!(kind, Kind::AnyNumber) {
+        let why = "expected a finite number";
+        report.error(&node.place, "a number out of range", why);
+        node.item = Item::Invalid(why);
+        return;
+    }
     if !suits(kind, &node.item) {
         let kind = if let Kind::OneOrMore(element) = kind { element } else { kind };
         wrong_type(node, expected(kind), name, report);
@@ -73,7 +79,7 @@ fn suits(kind: &Kind, item: &Item) -> bool {
             Kind::Text | Kind::TextOr(_) | Kind::Choice(..) | Kind::ChoiceOr(..) | Kind::ChoiceOrList(..),
             Item::Text(_),
         )
-        | (Kind::Expression, Item::Text(_) | Item::Integer(_) | Item::Float(_))
+        | (Kind::Expression | Kind::AnyNumber, Item::Text(_) | Item::Integer(_) | Item::Float(_))
         | (Kind::ToggleValue, Item::Integer(_) | Item::Float(_) | Item::Bool(_) | Item::Text(_))
         | (Kind::List(_) | Kind::OneOrMore(_) | Kind::ChoiceOrList(..) | Kind::ListOr(..), Item::List(_))
         | (Kind::Within(_) | Kind::Map(..) | Kind::TextOr(_) | Kind::ChoiceOr(..) | Kind::ListOr(..), Item::Table(_)) => {
@@ -140,7 +146,7 @@ fn expected(kind: &Kind) -> &'static str {
         Kind::Integer(_) => "an integer",
         Kind::Number(_) => "a number",
         Kind::Text | Kind::Choice(..) => "a string",
-        Kind::Expression => "an expression: a string or a number",
+        Kind::Expression | Kind::AnyNumber => "an expression: a string or a number",
         Kind::ToggleValue => "an integer, a float, a boolean or a string",
         Kind::List(_) | Kind::OneOrMore(_) => "an array",
         Kind::Within(_) | Kind::Map(..) => "a table",

@@ -102,6 +102,7 @@ fn words(kind: &Kind, text: &mut String) {
         Kind::Text => write!(text, "a string"),
         Kind::Choice(names, _) => write!(text, "one of {}", choice(names)),
         Kind::Expression => write!(text, "an expression (a string) or a number"),
+        Kind::AnyNumber => write!(text, "an expression (a string), a number, inf or nan"),
         Kind::ToggleValue => write!(text, "an integer, a float, a boolean or a string"),
         Kind::Within(keys) => write!(text, "a table: {}", keys.noun),
         Kind::Any => write!(text, "any value"),

@@ -107,12 +107,69 @@ impl Implementation {
     }
 }
 
+/// Types of one byte that C tells from numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// `bool`: 1 where the value is true, else 0.
+    Bool,
+    /// `char`.
+    Char,
+}
+
+/// How C lays out a struct: each field at a multiple of its alignment, the size a multiple of the largest.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The size.
+    pub bytes: usize,
+    /// The alignment.
+    pub align: usize,
+    /// The byte where each field lies.
+    pub places: Vec<usize>,
+}
+
+impl Layout {
+    /// The layout of these fields.
+    pub fn of(fields: &[Arg]) -> Self {
+        let mut layout = Self { bytes: 0, align: 1, places: Vec::new() };
+        for field in fields {
+            let (bytes, align) = match field {
+                Arg::Scalar { dtype, .. } => (dtype.size(), dtype.size()),
+                Arg::Struct { fields, .. } => {
+                    let inner = Self::of(fields);
+                    (inner.bytes, inner.align)
+                }
+                _ => (8, 8),
+            };
+            let at = layout.bytes.next_multiple_of(align);
+            layout.places.push(at);
+            layout.bytes = at + bytes;
+            layout.align = layout.align.max(align);
+        }
+        layout.bytes = layout.bytes.next_multiple_of(layout.align);
+        layout
+    }
+}
+
 impl Arg {
-    /// The tensor of an argument; `None` for a number.
-    pub fn tensor(&self) -> Option<usize> {
+    /// The tensors of an argument; none of a number.
+    pub fn tensors(&self) -> Vec<usize> {
         match self {
-            Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => Some(*tensor),
-            Arg::Scalar { .. } => None,
+            Arg::Tensor(tensor)
+            | Arg::Offset { tensor, .. }
+            | Arg::TensorMap { tensor, .. }
+            | Arg::Symbol { tensor, .. } => vec![*tensor],
+            Arg::Struct { fields, .. } => fields.iter().flat_map(Arg::tensors).collect(),
+            Arg::Scalar { .. } => Vec::new(),
+        }
+    }
+
+    fn exprs(&self) -> Vec<&Expr> {
+        match self {
+            Arg::Scalar { value, .. } => vec![value],
+            Arg::Offset { offset, .. } => vec![offset],
+            Arg::TensorMap { dims, r#box, .. } => dims.iter().chain(r#box).collect(),
+            Arg::Struct { fields, .. } => fields.iter().flat_map(Arg::exprs).collect(),
+            Arg::Tensor(_) | Arg::Symbol { .. } => Vec::new(),
         }
     }
 }
@@ -123,13 +180,7 @@ impl Launch {
         let mut exprs: Vec<&Expr> =
             self.when.iter().chain(&self.grid).chain(&self.block).chain(&self.cluster).collect();
         exprs.extend(&self.dynamic_shared);
-        for arg in &self.args {
-            match arg {
-                Arg::Scalar { value, .. } => exprs.push(value),
-                Arg::TensorMap { dims, r#box, .. } => exprs.extend(dims.iter().chain(r#box)),
-                Arg::Tensor(_) | Arg::Symbol { .. } => {}
-            }
-        }
+        exprs.extend(self.args.iter().flat_map(Arg::exprs));
         exprs
     }
 }
@@ -155,10 +206,26 @@ impl Flag {
 pub enum Arg {
     /// The address of a tensor: an index into [`Kernel::tensors`](super::Kernel::tensors).
     Tensor(usize),
+    /// The address of an element of a tensor.
+    Offset {
+        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
+        tensor: usize,
+        /// The number of elements before it.
+        offset: Expr,
+    },
+    /// A struct by value, laid out as C does.
+    Struct {
+        /// Its type in the source.
+        ty: Option<String>,
+        /// Tensors, scalars and structs.
+        fields: Vec<Arg>,
+    },
     /// A scalar by value.
     Scalar {
         /// Its type in the signature.
         dtype: DType,
+        /// Its type's name, where that says more.
+        word: Option<Word>,
         /// Its value.
         value: Expr,
     },

@@ -4,7 +4,8 @@
 //! Longer than 400 lines: it is one table, a line a key.
 
 use super::keys::Kind::{
-    Any, Bool, Choice, ChoiceOr, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue, Within,
+    Any, AnyNumber, Bool, Choice, ChoiceOr, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue,
+    Within,
 };
 
 /// A type of value.
@@ -20,6 +21,8 @@ pub(super) enum Kind {
     Choice(&'static [&'static str], &'static [&'static str]),
     /// A string, or a number that stands for itself.
     Expression,
+    /// The same, or infinity, or no number.
+    AnyNumber,
     /// An integer, a float, a boolean or a string.
     ToggleValue,
     List(&'static Kind),
@@ -110,8 +113,16 @@ const DTYPE: Kind = Choice(
     &["f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"],
     &[],
 );
+const SCALAR: Kind = Choice(
+    &[
+        "f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool",
+        "char",
+    ],
+    &[],
+);
 const TEXTS: Kind = List(&Text);
-const ARGS: Kind = List(&Kind::TextOr(&ARG));
+const ARGS: Kind = List(&ARG_OR_TENSOR);
+static ARG_OR_TENSOR: Kind = Kind::TextOr(&ARG);
 const SIZES: Kind = OneOrMore(&Expression);
 const FLAGS: Kind = List(&Kind::TextOr(&FLAG));
 const VALUES: Kind = Map("toggle", &Kind::ListOr(&ToggleValue, &RANGE));
@@ -213,14 +224,21 @@ static FLAG: Keys = whole(
 pub(super) static ARG: Keys = whole(
     "an argument",
     &[
-        key("scalar", DTYPE, "A scalar of this type"),
+        key("scalar", SCALAR, "A scalar of this type; \"bool\" and \"char\" are those of C"),
         key("value", Expression, "The scalar's value: an expression over dimensions and toggles"),
         key("tensor_map", Text, "A TMA tensor map over this tensor"),
         key("dims", SIZES, "Sizes as the tensor map sees them, outermost first; by default the tensor's"),
         key("box", SIZES, "Box sizes of the tensor map, outermost first"),
         key("swizzle", Integer(0), "Swizzle of the tensor map in bytes: 0, 32, 64 or 128"),
         key("symbol", Text, "A __constant__ or __device__ symbol that a tensor is copied to; not in the signature"),
-        key("tensor", Text, "The tensor that is copied to the symbol"),
+        key(
+            "tensor",
+            Text,
+            "The tensor that is copied to the symbol; or, with `offset`, that is passed from an element on",
+        ),
+        key("offset", Expression, "Elements of the tensor before the address that is passed"),
+        key("struct", List(&ARG_OR_TENSOR), "A struct by value, laid out as C does: tensors, scalars and structs"),
+        key("type", Text, "The struct's type in the source, \"struct view\"; needed in C"),
     ],
 );
 
@@ -246,7 +264,12 @@ static INIT: Keys = whole(
             "Uniform integers, both ends included; 0 to 15 is the default of integer inputs",
         ),
         key("arange", Within(&ARANGE), "start + step * index"),
-        key("constant", Number(f64::MIN), "The same value everywhere"),
+        key(
+            "constant",
+            AnyNumber,
+            "The same value everywhere: a number, inf, -inf, nan, or an expression over dimensions and toggles",
+        ),
+        key("offsets", Expression, "Where rows of random lengths begin (CSR): 0 first, this at the end"),
         key("file", Text, "A .npy or .safetensors file, relative to this manifest"),
         key("tensor", Text, "The tensor's name in a .safetensors file"),
     ],

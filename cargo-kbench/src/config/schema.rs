@@ -40,7 +40,7 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Number(least) => json!({ "type": "number", "minimum": least }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Choice(words, _) => json!({ "enum": words }),
-        Kind::Expression => json!({ "type": ["string", "number"] }),
+        Kind::Expression | Kind::AnyNumber => json!({ "type": ["string", "number"] }),
         Kind::ToggleValue => json!({ "type": ["number", "boolean", "string"] }),
         Kind::List(element) => json!({ "type": "array", "items": of_kind(element, definitions) }),
         Kind::OneOrMore(element) => {
@@ -68,6 +68,8 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
 fn reference(keys: &Keys, definitions: &mut Map<String, Value>) -> Value {
     let name = keys.noun.trim_start_matches("a ").trim_start_matches("an ").replace(' ', "-");
     if !definitions.contains_key(&name) {
+        // A table may hold tables of its own kind.
+        definitions.insert(name.clone(), Value::Null);
         let properties = properties(keys.list, definitions);
         let mut table = json!({ "type": "object", "properties": properties, "additionalProperties": false });
         // Elsewhere, what is missing may be inherited.

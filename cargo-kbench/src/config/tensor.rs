@@ -59,6 +59,10 @@ pub enum Init {
     },
     /// `{ constant = value }`.
     Constant(f64),
+    /// `{ constant = "expression" }`.
+    Computed(Expr),
+    /// `{ offsets = "NNZ" }`: where the rows of a sparse matrix of so many elements begin.
+    Offsets(Expr),
     /// `{ file = "x.npy" }` or `{ file = "x.safetensors", tensor = "name" }`.
     File {
         /// Absolute path.
@@ -82,7 +86,8 @@ pub enum Init {
 }
 
 impl Init {
-    /// The same for the worker. `files` holds the hash of each tensor file; one that is not in it has an empty hash.
+    /// The same for the worker. Of contents that depend on sizes, which only a point has, the kind alone is right. `files` holds the hash of
+    /// each tensor file; one that is not in it has an empty hash.
     pub fn source(&self, files: &HashMap<PathBuf, String>) -> Source {
         match self {
             Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },
@@ -90,6 +95,8 @@ impl Init {
             Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
             Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
             Init::Constant(value) => Source::Constant(*value),
+            Init::Computed(_) => Source::Constant(0.0),
+            Init::Offsets(_) => Source::Offsets { last: 0 },
             Init::File { path, tensor } => {
                 Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
             }

@@ -11,6 +11,7 @@ use crate::expr::Value;
 use crate::space::{Layer, Reach};
 
 mod arbitrary;
+mod args;
 mod correctness;
 mod counters;
 mod launches;

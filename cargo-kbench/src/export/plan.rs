@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ExportError, File, names};
 use crate::build::{Artifact, Compiler, Unit};
-use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
+use crate::config::{Arg, Backend, Implementation, Kernel, Launch, Package, Shape};
 use crate::expr::{Expr, Template, Value};
 use crate::file;
 use crate::harness::{Builder, Candidate, Proposed, RunError};
@@ -124,6 +124,9 @@ pub(super) fn plan(
     root: &Path,
     archs: &[String],
 ) -> Result<Plan, ExportError> {
+    if kernel.implementation.args().any(|arg| matches!(arg, Arg::Offset { .. } | Arg::Struct { .. })) {
+        return Err(ExportError::unsupported(kernel, &"structs and addresses with an offset are not exported yet"));
+    }
     let entries: Vec<&EliteEntry> = elite
         .kernels
         .iter()

@@ -106,5 +106,5 @@ fn compute_peak(kernel: &Kernel, counted: Option<&Counted>) -> (Peak, &'static s
 }
 
 fn is_argument(kernel: &Kernel, name: &str) -> bool {
-    kernel.implementation.args().filter_map(Arg::tensor).any(|tensor| kernel.tensors[tensor].name == name)
+    kernel.implementation.args().flat_map(Arg::tensors).any(|tensor| kernel.tensors[tensor].name == name)
 }

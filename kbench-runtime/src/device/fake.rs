@@ -308,14 +308,7 @@ impl Device for FakeDevice {
         if kernel.model.fault == Some(Fault::OutOfMemory) {
             return Err(Failure::OutOfMemory { bytes: u64::MAX });
         }
-        let pointers = launches
-            .iter()
-            .flat_map(|launch| &launch.args)
-            .filter_map(|arg| match arg {
-                BoundArg::Pointer(region) => Some(region.clone()),
-                BoundArg::Scalar(_) | BoundArg::TensorMap { .. } => None,
-            })
-            .collect();
+        let pointers = launches.iter().flat_map(|launch| &launch.args).flat_map(BoundArg::regions).cloned().collect();
         Ok(Bound { kernel: kernel.clone(), pointers, samples: 0 })
     }
 

@@ -261,6 +261,10 @@ impl Device for HostDevice {
                 arguments.push(match arg {
                     BoundArg::Pointer(region) => Argument::Pointer(stretch(region)),
                     BoundArg::Scalar(bytes) => Argument::Scalar(bytes.clone()),
+                    BoundArg::Struct { bytes, pointers } => {
+                        let pointers = pointers.iter().map(|(at, region)| (*at, stretch(region))).collect();
+                        Argument::Struct { bytes: bytes.clone(), pointers }
+                    }
                     BoundArg::TensorMap { .. } => {
                         return Err(Failure::Unsupported { message: "tensor maps need a CUDA device".into() });
                     }

@@ -328,6 +328,13 @@ pub enum BoundArg<B> {
     Pointer(Region<B>),
     /// The bytes of a scalar in native order.
     Scalar(Vec<u8>),
+    /// A struct by value.
+    Struct {
+        /// Its bytes; those of addresses are zero.
+        bytes: Vec<u8>,
+        /// The addresses in it, each with the byte where it lies.
+        pointers: Vec<(usize, Region<B>)>,
+    },
     /// A tensor map over a tensor in a buffer.
     TensorMap {
         /// The memory of the tensor.
@@ -337,4 +344,15 @@ pub enum BoundArg<B> {
         /// Sizes, box and swizzle.
         map: TensorMap,
     },
+}
+
+impl<B> BoundArg<B> {
+    /// The memory that it gives the kernel.
+    pub fn regions(&self) -> Vec<&Region<B>> {
+        match self {
+            BoundArg::Pointer(region) | BoundArg::TensorMap { region, .. } => vec![region],
+            BoundArg::Struct { pointers, .. } => pointers.iter().map(|(_, region)| region).collect(),
+            BoundArg::Scalar(_) => Vec::new(),
+        }
+    }
 }

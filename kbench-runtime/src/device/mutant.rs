@@ -272,12 +272,7 @@ impl<D: Device> Device for MutantDevice<D> {
     }
 
     fn bind(&mut self, kernel: &Self::Kernel, launches: &[BoundLaunch<D::Buffer>]) -> Result<Self::Bound, Failure> {
-        let regions = || {
-            launches.iter().flat_map(|launch| &launch.args).filter_map(|arg| match arg {
-                BoundArg::Pointer(region) | BoundArg::TensorMap { region, .. } => Some(region),
-                BoundArg::Scalar(_) => None,
-            })
-        };
+        let regions = || launches.iter().flat_map(|launch| &launch.args).flat_map(BoundArg::regions);
         // Which launches are made, and so which tensors they take, may depend on the shape.
         let region = |tensor: usize| regions().find(|region| region.tensor == tensor).cloned();
         let (mut outputs, mut input) = (Vec::new(), None);

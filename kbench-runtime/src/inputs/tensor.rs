@@ -97,6 +97,14 @@ fn fresh(
     let mut memory = zeroed(spec)?;
     let dtype = spec.dtype;
     let generator = generator(seed, &spec.name);
+    if let Source::Offsets { last } = source {
+        for (value, memory) in
+            offsets(spec.elements(), *last, generator).iter().zip(memory.chunks_exact_mut(dtype.size()))
+        {
+            memory.copy_from_slice(&codec::integer(dtype, *value));
+        }
+        return Ok(memory);
+    }
     memory.par_chunks_mut(CHUNK * dtype.size()).enumerate().for_each_init(
         || vec![0.0; CHUNK],
         |values, (chunk, memory)| {
@@ -149,7 +157,11 @@ fn fresh(
                     }
                 }
                 Source::Constant(constant) => values.fill(constant),
-                Source::File { .. } | Source::Quantize { .. } | Source::Scale | Source::None => {
+                Source::Offsets { .. }
+                | Source::File { .. }
+                | Source::Quantize { .. }
+                | Source::Scale
+                | Source::None => {
                     unreachable!("handled by the callers")
                 }
             }
@@ -160,6 +172,17 @@ fn fresh(
         },
     );
     Ok(memory)
+}
+
+/// Where rows begin: 0 first and `last` at the end.
+fn offsets(count: usize, last: u64, mut rng: ChaCha8Rng) -> Vec<i64> {
+    let last = i64::try_from(last).unwrap_or(i64::MAX);
+    let mut offsets: Vec<i64> = (0..count).map(|_| rng.random_range(0..=last)).collect();
+    offsets.par_sort_unstable();
+    if let [first, .., end] = &mut offsets[..] {
+        (*first, *end) = (0, last);
+    }
+    offsets
 }
 
 /// One `ChaCha8` key for each seed and name, so that tensors are independent of each other and of their order.

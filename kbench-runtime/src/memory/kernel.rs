@@ -77,6 +77,29 @@ impl<D: Device> KernelMemory<D> {
             for arg in &launch.args {
                 match arg {
                     Arg::Tensor(tensor) => args.push(BoundArg::Pointer(region(*tensor))),
+                    Arg::Offset { tensor, elements } => {
+                        args.push(BoundArg::Pointer(behind(region(*tensor), &tensors[*tensor], *elements)?));
+                    }
+                    Arg::Struct { bytes, fields } => {
+                        let (mut bytes, mut pointers) = (vec![0; *bytes], Vec::new());
+                        for (at, field) in fields {
+                            match field {
+                                Arg::Tensor(tensor) => pointers.push((*at, region(*tensor))),
+                                Arg::Offset { tensor, elements } => {
+                                    pointers.push((*at, behind(region(*tensor), &tensors[*tensor], *elements)?));
+                                }
+                                Arg::Scalar { dtype, value } => {
+                                    let value = codec::number(*dtype, *value);
+                                    bytes[*at..*at + value.len()].copy_from_slice(&value);
+                                }
+                                Arg::Struct { .. } | Arg::TensorMap(_) | Arg::Symbol { .. } => {
+                                    let message = "a struct holds tensors and scalars".to_owned();
+                                    return Err(Failure::Unsupported { message });
+                                }
+                            }
+                        }
+                        args.push(BoundArg::Struct { bytes, pointers });
+                    }
                     Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
                         region: region(map.tensor),
                         dtype: tensors[map.tensor].dtype,
@@ -287,17 +310,26 @@ fn used_tensors(tensors: &[TensorSpec], sequence: &Sequence) -> Result<Vec<bool>
         Ok(())
     };
     for arg in sequence.args() {
-        match arg {
-            Arg::Tensor(tensor) => mark(*tensor, true)?,
-            Arg::TensorMap(map) => mark(map.tensor, true)?,
-            Arg::Symbol { tensor, .. } => mark(*tensor, false)?,
-            Arg::Scalar { .. } => {}
+        if let Arg::Symbol { tensor, .. } = arg {
+            mark(*tensor, false)?;
         }
+        arg.passed().into_iter().try_for_each(|tensor| mark(tensor, true))?;
     }
     for tensor in sequence.launches.iter().flat_map(|launch| &launch.zero) {
         mark(*tensor, true)?;
     }
     Ok(used)
+}
+
+/// The memory of a tensor from an element on.
+fn behind<B>(region: Region<B>, spec: &TensorSpec, elements: u64) -> Result<Region<B>, Failure> {
+    let bytes = usize::try_from(elements).ok().and_then(|elements| elements.checked_mul(spec.dtype.size()));
+    let Some(bytes) = bytes.filter(|&bytes| bytes <= region.bytes) else {
+        let message =
+            format!("an offset of {elements} elements is beyond `{}`, which has {}", spec.name, spec.elements());
+        return Err(Failure::LaunchRefused { message });
+    };
+    Ok(Region { offset: region.offset + bytes, bytes: region.bytes - bytes, ..region })
 }
 
 /// A buffer that holds a tensor's contents, to be copied to the buffer that the kernel reads.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeviceKind, Number};
 use crate::data::dtype::DType;
+use crate::data::float::Float;
 
 /// A kernel at one shape: its tensors and how to launch it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,7 +97,12 @@ pub enum Source {
         step: f64,
     },
     /// The same value everywhere.
-    Constant(f64),
+    Constant(#[serde(with = "Float")] f64),
+    /// Where the rows of a sparse matrix begin: 0 first, `last` at the end, ascending, rows of random lengths between.
+    Offsets {
+        /// The number of elements of all rows.
+        last: u64,
+    },
     /// A `.npy` file, or a tensor of a `.safetensors` file, sent as a blob.
     File {
         /// The blob.
@@ -160,6 +166,20 @@ pub struct Launch {
 pub enum Arg {
     /// The address of a tensor's first element: an index into [`Case::tensors`].
     Tensor(usize),
+    /// The address of an element of a tensor.
+    Offset {
+        /// Index into [`Case::tensors`].
+        tensor: usize,
+        /// The number of elements before it.
+        elements: u64,
+    },
+    /// A struct passed by value.
+    Struct {
+        /// Its size.
+        bytes: usize,
+        /// Tensors, offsets and scalars, each with the byte where it lies.
+        fields: Vec<(usize, Arg)>,
+    },
     /// A scalar passed by value.
     Scalar {
         /// Its type in the signature.
@@ -176,6 +196,18 @@ pub enum Arg {
         /// Index into [`Case::tensors`].
         tensor: usize,
     },
+}
+
+impl Arg {
+    /// The tensors that are passed, symbols not among them.
+    pub fn passed(&self) -> Vec<usize> {
+        match self {
+            Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => vec![*tensor],
+            Arg::TensorMap(map) => vec![map.tensor],
+            Arg::Struct { fields, .. } => fields.iter().flat_map(|(_, field)| field.passed()).collect(),
+            Arg::Scalar { .. } | Arg::Symbol { .. } => Vec::new(),
+        }
+    }
 }
 
 /// A tiled tensor map over one tensor (`cuTensorMapEncodeTiled`).

@@ -91,9 +91,8 @@ pub fn key(reference: &Reference, tensors: &[TensorSpec], of: ReferenceInputs, d
 /// Whether a tensor is among the arguments of the launches.
 fn takes(sequence: &Sequence, tensor: usize) -> bool {
     sequence.args().any(|arg| match arg {
-        Arg::Tensor(other) | Arg::Symbol { tensor: other, .. } => *other == tensor,
-        Arg::TensorMap(map) => map.tensor == tensor,
-        Arg::Scalar { .. } => false,
+        Arg::Symbol { tensor: other, .. } => *other == tensor,
+        arg => arg.passed().contains(&tensor),
     })
 }
 

@@ -47,7 +47,8 @@ fn the_shim_of_a_signature() {
 #[test]
 fn the_shim_of_several_functions() {
     let between = Param::Tensor { dtype: DType::F32, writable: None };
-    let unit = Unit { entries: vec![Entry::new("a", vec![between]), Entry::new("b", vec![between])], ..unit(vec![]) };
+    let unit =
+        Unit { entries: ["a", "b"].map(|name| Entry::new(name, vec![between.clone()])).to_vec(), ..unit(vec![]) };
     insta::assert_snapshot!(shim(&unit).unwrap());
 }
 

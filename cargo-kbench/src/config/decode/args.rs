@@ -5,7 +5,7 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::ARG;
 use super::super::tree::{Item, Node, Table};
-use super::super::{Arg, Backend};
+use super::super::{Arg, Backend, Word};
 use super::env::Need;
 use super::implementation::Slot;
 use super::names::{find, is_identifier};
@@ -14,7 +14,9 @@ use super::names::{find, is_identifier};
 pub(super) fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place> {
     let nodes = table.get("args").map(Node::elements).unwrap_or_default();
     let place = |(arg, node): (&Arg, &Node)| match arg {
-        Arg::Tensor(tensor) => slot.tensors.list.get(*tensor).map_or(&node.place, |tensor| &tensor.place).clone(),
+        Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
+            slot.tensors.list.get(*tensor).map_or(&node.place, |tensor| &tensor.place).clone()
+        }
         _ => node.table().and_then(|table| table.get("scalar")).map_or(&node.place, |scalar| &scalar.place).clone(),
     };
     args.iter().zip(nodes).map(place).collect()
@@ -35,10 +37,15 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
         _ => return None,
     };
     // Which kind it is, and the keys of that kind.
-    let kinds: [(&str, &[&str]); 3] =
-        [("scalar", &["value"]), ("tensor_map", &["dims", "box", "swizzle"]), ("symbol", &["tensor"])];
+    let kinds: [(&str, &[&str]); 5] = [
+        ("scalar", &["value"]),
+        ("tensor_map", &["dims", "box", "swizzle"]),
+        ("symbol", &["tensor"]),
+        ("struct", &["type"]),
+        ("tensor", &["offset"]),
+    ];
     let Some((kind, keys)) = kinds.iter().find(|(kind, _)| table.get(kind).is_some()) else {
-        let message = "an argument is a tensor's name, a `scalar`, a `tensor_map` or a `symbol`";
+        let message = "an argument is a tensor's name, a `scalar`, a `struct`, a `tensor` with an `offset`, a `tensor_map` or a `symbol`";
         slot.report.error(&node.place, message, "none of these");
         return None;
     };
@@ -48,7 +55,7 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
             slot.report.error(&entry.key_place, message, "");
         }
     }
-    if *kind != "scalar" && backend == Some(Backend::C) {
+    if ["tensor_map", "symbol"].contains(kind) && backend == Some(Backend::C) {
         let message = format!("the {} is a C function: it has no `{kind}`", slot.noun);
         let diagnostic = Diagnostic::error(message).at(&node.place, "only CUDA has these");
         slot.report.push(if slot.noun == "kernel" { diagnostic } else { diagnostic.help("give it `args` of its own") });
@@ -56,6 +63,8 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
     match *kind {
         "scalar" => scalar(table, node, slot),
         "tensor_map" => tensor_map(table, node, slot),
+        "struct" => structure(table, node, backend, slot),
+        "tensor" => offset(table, node, slot),
         _ => symbol(table, node, slot),
     }
 }
@@ -75,9 +84,57 @@ fn scalar(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
         missing("scalar", "value", node, slot);
         return None;
     };
-    let dtype: DType = table.text("scalar")?.parse().ok()?;
-    let value = slot.env.expr(value, "value", Need::Scalar(dtype))?;
-    Some(Arg::Scalar { dtype, value })
+    let (dtype, word, need) = match table.text("scalar")? {
+        "bool" => (DType::U8, Some(Word::Bool), Need::Truth),
+        "char" => (DType::I8, Some(Word::Char), Need::Scalar(DType::I8)),
+        name => {
+            let dtype: DType = name.parse().ok()?;
+            (dtype, None, Need::Scalar(dtype))
+        }
+    };
+    let value = slot.env.expr(value, "value", need)?;
+    Some(Arg::Scalar { dtype, word, value })
+}
+
+/// A tensor from an element on.
+fn offset(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
+    let tensor = table.get("tensor").and_then(|node| tensor(node, slot));
+    let Some(offset_node) = table.get("offset") else {
+        missing("tensor", "offset", node, slot);
+        return None;
+    };
+    let offset = slot.env.expr(offset_node, "offset", Need::Count)?;
+    Some(Arg::Offset { tensor: tensor?, offset })
+}
+
+fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
+    let nodes = table.get("struct")?.elements();
+    if nodes.is_empty() {
+        slot.report.error(&node.place, "a `struct` has no fields", "expected one or more");
+        return None;
+    }
+    let ty = table.text("type").map(str::to_owned);
+    match &ty {
+        Some(name) if !name.split(' ').all(is_identifier) => {
+            let place = &table.get("type")?.place;
+            slot.report.error(place, format!("`{name}` is no type"), "expected a name, as in `view` or `struct view`");
+        }
+        None if backend == Some(Backend::C) => {
+            let diagnostic = Diagnostic::error("a `struct` of a C function needs `type`").at(&node.place, "");
+            slot.report.push(diagnostic.help("its name in the source: `type = \"struct view\"`"));
+        }
+        _ => {}
+    }
+    let mut fields = Vec::new();
+    for node in nodes {
+        // A struct in a struct has no name of its own to be passed by.
+        let field = arg(node, None, slot)?;
+        if matches!(field, Arg::TensorMap { .. } | Arg::Symbol { .. }) {
+            slot.report.error(&node.place, "a `struct` holds tensors, scalars and structs", "");
+        }
+        fields.push(field);
+    }
+    Some(Arg::Struct { ty, fields })
 }
 
 fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {

@@ -35,6 +35,8 @@ pub(super) enum Need {
     Dimension,
     /// Zero or more bytes.
     Bytes,
+    /// Zero or more elements.
+    Count,
     /// A number, zero or more.
     Rate,
     /// A scalar of this type.
@@ -216,7 +218,7 @@ impl<'r> Env<'r> {
 impl Need {
     fn is_integral(self) -> bool {
         match self {
-            Need::Grid | Need::Size | Need::Dimension | Need::Bytes => true,
+            Need::Grid | Need::Size | Need::Dimension | Need::Bytes | Need::Count => true,
             Need::Scalar(dtype) => !dtype.is_float(),
             Need::Rate | Need::Truth | Need::Value => false,
         }
@@ -232,6 +234,7 @@ impl Need {
         match self {
             Need::Grid | Need::Size => within(1, u32_max, format!("an integer from 1 to {u32_max}")),
             Need::Dimension => within(1, i64::MAX, "an integer, 1 or more".to_owned()),
+            Need::Count => within(0, i64::MAX, "an integer, 0 or more".to_owned()),
             Need::Bytes => within(0, u32_max, format!("an integer from 0 to {u32_max}")),
             Need::Scalar(dtype) if !dtype.is_float() => {
                 let (least, most) = integer_range(dtype);

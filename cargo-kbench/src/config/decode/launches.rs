@@ -5,7 +5,7 @@ use kbench_runtime::protocol::Role;
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::KERNEL;
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Backend, Launch};
+use super::super::{Arg, Backend, Launch, Layout, Word};
 use super::args::{args, places};
 use super::env::Need;
 use super::implementation::Slot;
@@ -205,7 +205,7 @@ fn warn_unused_keys(table: &Table, slot: &Slot<'_>) {
 
 /// An output that is no argument is never written, and would compare equal to nothing.
 fn all_outputs_are_written<'a>(node: &Node, args: impl IntoIterator<Item = &'a Arg>, label: &str, slot: &Slot<'_>) {
-    let passed: Vec<usize> = args.into_iter().filter_map(Arg::tensor).collect();
+    let passed: Vec<usize> = args.into_iter().flat_map(Arg::tensors).collect();
     for (_, tensor) in slot.tensors.outputs().filter(|(index, _)| !passed.contains(index)) {
         let message = format!("the {} does not get the output `{}`", slot.noun, tensor.name);
         slot.report.error(&node.place, message, label);
@@ -216,7 +216,12 @@ fn all_outputs_are_written<'a>(node: &Node, args: impl IntoIterator<Item = &'a A
 fn same_signature(nodes: &[Node], launches: &[Launch], slot: &Slot<'_>) {
     let types = |launch: &Launch| -> Vec<String> {
         let of = |arg: &Arg| match arg {
-            Arg::Tensor(tensor) => Some(format!("a tensor of {}", slot.tensors.list.get(*tensor)?.dtype)),
+            Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
+                Some(format!("a tensor of {}", slot.tensors.list.get(*tensor)?.dtype))
+            }
+            Arg::Struct { fields, .. } => Some(format!("a struct of {} bytes", Layout::of(fields).bytes)),
+            Arg::Scalar { word: Some(Word::Bool), .. } => Some("a bool".to_owned()),
+            Arg::Scalar { word: Some(Word::Char), .. } => Some("a char".to_owned()),
             Arg::Scalar { dtype, .. } => Some(format!("a scalar of {dtype}")),
             Arg::TensorMap { .. } => Some("a tensor map".to_owned()),
             Arg::Symbol { .. } => None,

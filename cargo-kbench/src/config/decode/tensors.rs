@@ -5,7 +5,7 @@ use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
+use super::super::{Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
 use super::env::{Env, Need, integer_range};
 use super::implementation::source;
 use super::names::find;
@@ -88,7 +88,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
         }
     }
     let init = match table.get("init") {
-        Some(init) => init_of(init, dtype, &env.elements(&dims), report)?,
+        Some(init) => init_of(init, dtype, &dims, env, report)?,
         None if !has_contents => Init::None,
         None if dtype.is_float() => Init::Normal { mean: 0.0, std: 1.0 },
         None => Init::Integers { low: 0, high: 15 },
@@ -97,11 +97,12 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
     Some(Tensor { name: entry.key.clone(), dtype, place, dims, role, init })
 }
 
-fn init_of(node: &Node, dtype: DType, elements: &[(&Shape, i64)], report: &Report) -> Option<Init> {
+fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Report) -> Option<Init> {
+    let elements = &env.elements(dims);
     let table = node.table()?;
     let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| entry.key != "tensor").collect();
     let [entry] = kinds[..] else {
-        let message = "`init` says one of normal, uniform, integers, arange, constant and file";
+        let message = "`init` says one of normal, uniform, integers, arange, constant, offsets and file";
         report.error(&node.place, message, format!("this says {}", kinds.len()));
         return None;
     };
@@ -117,7 +118,18 @@ fn init_of(node: &Node, dtype: DType, elements: &[(&Shape, i64)], report: &Repor
             Init::Integers { low: bound("low")?, high: bound("high")? }
         }
         "arange" => Init::Arange { start: number("start", 0.0)?, step: number("step", 1.0)? },
-        "constant" => Init::Constant(entry.node.number()?),
+        "constant" => match entry.node.number() {
+            Some(number) => Init::Constant(number),
+            None => Init::Computed(env.expr(&entry.node, "constant", Need::Scalar(dtype))?),
+        },
+        "offsets" => {
+            if dtype.is_float() || dims.len() != 1 {
+                let label = "expected one dimension of integers, one more than there are rows";
+                report.error(&entry.key_place, "this tensor cannot hold `offsets`", label);
+                return None;
+            }
+            Init::Offsets(env.expr(&entry.node, "offsets", Need::Scalar(dtype))?)
+        }
         "file" => file(&entry.node, table, report)?,
         _ => return None,
     };
@@ -153,7 +165,7 @@ fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, rep
     let largest = dtype.max_finite();
     let fits = |value: f64| {
         if dtype.is_float() {
-            value.abs() <= largest
+            value.is_nan() || value.abs() <= largest || value.is_infinite() && dtype != DType::F8e4m3
         } else {
             value.fract() == 0.0 && value >= least as f64 && value <= most as f64
         }
@@ -285,10 +297,7 @@ pub(super) fn warn_unused(
         _ => None,
     });
     for arg in [kernel, &**reference].into_iter().chain(inline).flat_map(Implementation::args) {
-        match arg {
-            Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => used[*tensor] = true,
-            Arg::Scalar { .. } => {}
-        }
+        arg.tensors().into_iter().for_each(|tensor| used[tensor] = true);
     }
     for tensor in &tensors.list {
         if let Init::Quantize { from, scale, .. } = tensor.init {

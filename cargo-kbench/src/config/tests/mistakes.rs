@@ -817,7 +817,7 @@ fn tensors_and_arguments() {
        |                                     ^^^
     "#);
     insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ value = \"N\" }"), @r#"
-    error: an argument is a tensor's name, a `scalar`, a `tensor_map` or a `symbol`
+    error: an argument is a tensor's name, a `scalar`, a `struct`, a `tensor` with an `offset`, a `tensor_map` or a `symbol`
       --> Cargo.toml:10:19
        |
     10 | args = ["x", "y", { value = "N" }]
@@ -881,7 +881,7 @@ fn tensors_and_arguments() {
        |                                                                   ^^^^^^^^^^^^^^^^^^^^^ `low` must be less than `high`
     "#);
     insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }"), @r#"
-    error: `init` says one of normal, uniform, integers, arange, constant and file
+    error: `init` says one of normal, uniform, integers, arange, constant, offsets and file
       --> Cargo.toml:12:55
        |
     12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }, x = { dtype = "f32", dims = ["N"] }, y = { dt...

@@ -117,7 +117,7 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
                         declared.push(format!("{name}: {}", dtype.name()));
                         given.push(name.clone());
                     }
-                    Arg::TensorMap { .. } | Arg::Symbol { .. } => {
+                    Arg::TensorMap { .. } | Arg::Symbol { .. } | Arg::Offset { .. } | Arg::Struct { .. } => {
                         return Err(ExportError::unsupported(kernel, &"a C kernel has tensors and scalars only"));
                     }
                 }

@@ -317,6 +317,7 @@ fn run(parts: &Parts<'_>, planned: &Planned, at: usize, stage: &Stage) -> String
         match arg {
             Arg::Tensor(tensor) => given.push(parts.tensor(*tensor).to_owned()),
             Arg::Scalar { .. } => given.extend(scalar.next().cloned()),
+            Arg::Offset { .. } | Arg::Struct { .. } => unreachable!("refused when it was planned"),
             Arg::TensorMap { tensor, swizzle, .. } => {
                 let name = format!("map_{at}_{place}");
                 let dtype = parts.dtype(*tensor);

@@ -46,12 +46,10 @@ impl<'p> Parts<'p> {
         for planned in &plan.variants {
             for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
                 for arg in &launch.args {
-                    let tensor = match arg {
-                        Arg::Tensor(tensor) | Arg::TensorMap { tensor, .. } | Arg::Symbol { tensor, .. } => *tensor,
-                        Arg::Scalar { .. } => continue,
-                    };
-                    if !used.contains(&tensor) {
-                        used.push(tensor);
+                    for tensor in arg.tensors() {
+                        if !used.contains(&tensor) {
+                            used.push(tensor);
+                        }
                     }
                 }
             }
@@ -170,7 +168,7 @@ impl<'p> Parts<'p> {
         let kernel = &plan.kernel;
         let args = plan.variants.iter().find_map(|planned| Some(&planned.stage(kernel, at)?.1.args));
         let of = |arg: &'_ Arg| match arg {
-            Arg::Scalar { dtype, value } => Some((*dtype, value.text().to_owned())),
+            Arg::Scalar { dtype, value, .. } => Some((*dtype, value.text().to_owned())),
             _ => None,
         };
         let (dtypes, texts): (Vec<_>, Vec<_>) = args.into_iter().flatten().filter_map(of).unzip();
@@ -185,7 +183,7 @@ impl<'p> Parts<'p> {
                 let Some((_, launch)) = planned.stage(kernel, at) else { return Ok(String::new()) };
                 let mut values = Vec::new();
                 for arg in &launch.args {
-                    if let Arg::Scalar { dtype, value } = arg {
+                    if let Arg::Scalar { dtype, value, .. } = arg {
                         values.push(parts.scalar(planned, *dtype, value)?);
                     }
                 }

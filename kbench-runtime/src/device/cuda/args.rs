@@ -55,6 +55,7 @@ pub(super) fn params(
         .map(|arg| match arg {
             BoundArg::Pointer(_) => (8, "a tensor's address"),
             BoundArg::Scalar(bytes) => (bytes.len(), "a scalar"),
+            BoundArg::Struct { bytes, .. } => (bytes.len(), "a struct"),
             BoundArg::TensorMap { .. } => (tensor_map::BYTES, "a tensor map"),
         })
         .collect();
@@ -70,6 +71,15 @@ pub(super) fn params(
                 buffers.push(region.buffer.clone());
             }
             BoundArg::Scalar(bytes) => values.push(bytes.clone()),
+            BoundArg::Struct { bytes, pointers } => {
+                let mut bytes = bytes.clone();
+                for (at, region) in pointers {
+                    let address = region.buffer.range(region.offset, region.bytes)?.to_ne_bytes();
+                    bytes[*at..*at + address.len()].copy_from_slice(&address);
+                    buffers.push(region.buffer.clone());
+                }
+                values.push(bytes);
+            }
             BoundArg::TensorMap { region, dtype, map } => {
                 if !tensor_maps {
                     let message = "tensor maps need compute capability 9.0 and a driver for CUDA 12.0".into();

@@ -81,6 +81,8 @@ pub(super) enum Argument {
     Pointer(Stretch),
     /// A scalar's bytes.
     Scalar(Vec<u8>),
+    /// A struct's bytes, and the addresses in it with the byte where each lies.
+    Struct { bytes: Vec<u8>, pointers: Vec<(usize, Stretch)> },
 }
 
 /// What a kernel process answers.

@@ -403,27 +403,38 @@ impl Bound {
     /// The address that a shim gets for an argument.
     fn argument(&mut self, argument: Argument) -> *mut c_void {
         match argument {
-            Argument::Pointer(stretch) => {
-                let start = self.at(stretch);
-                if !self.ranges.contains(&(start, stretch.bytes)) {
-                    self.ranges.push((start, stretch.bytes));
+            Argument::Pointer(stretch) => self.pointer(stretch).cast(),
+            Argument::Scalar(bytes) => self.value(&bytes),
+            Argument::Struct { mut bytes, pointers } => {
+                for (at, stretch) in pointers {
+                    let address = (self.pointer(stretch) as usize).to_ne_bytes();
+                    bytes[at..at + address.len()].copy_from_slice(&address);
                 }
-                start.cast()
-            }
-            Argument::Scalar(bytes) => {
-                let mut words: Box<[u64]> = bytes
-                    .chunks(8)
-                    .map(|bytes| {
-                        let mut word = [0; 8];
-                        word[..bytes.len()].copy_from_slice(bytes);
-                        u64::from_ne_bytes(word)
-                    })
-                    .collect();
-                let address = words.as_mut_ptr().cast();
-                self.scalars.push(words);
-                address
+                self.value(&bytes)
             }
         }
+    }
+
+    /// The address of a stretch that the kernel gets.
+    fn pointer(&mut self, stretch: Stretch) -> *mut u8 {
+        let start = self.at(stretch);
+        if !self.ranges.contains(&(start, stretch.bytes)) {
+            self.ranges.push((start, stretch.bytes));
+        }
+        start
+    }
+
+    /// The address of a copy of these bytes.
+    fn value(&mut self, bytes: &[u8]) -> *mut c_void {
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_ne_bytes(word)
+        };
+        let mut words: Box<[u64]> = bytes.chunks(8).map(word).collect();
+        let address = words.as_mut_ptr().cast();
+        self.scalars.push(words);
+        address
     }
 
     /// Where the kernel finds a stretch of memory.

@@ -162,3 +162,16 @@ fn normals_are_fast() {
     let inputs = generate(&[x], 0, &Blobs::new()).unwrap();
     println!("{} bytes in {:?} on {} threads", bytes(&inputs), start.elapsed(), rayon::current_num_threads());
 }
+
+/// The first row begins at 0 and the last one ends with all elements, whatever the seed.
+#[test]
+fn offsets_ascend_from_zero_to_the_last() {
+    let offsets = |dtype, count, seed| values(&spec("x", dtype, &[count], Source::Offsets { last: 1000 }), seed);
+    for dtype in [DType::I32, DType::I64, DType::U16] {
+        let of = offsets(dtype, 65, 3);
+        assert!(of.is_sorted() && of[0] == 0.0 && of[64] == 1000.0, "{of:?}");
+        assert!(of.windows(2).filter(|pair| pair[0] < pair[1]).count() > 32, "rows of many lengths: {of:?}");
+    }
+    assert_ne!(offsets(DType::I32, 65, 3), offsets(DType::I32, 65, 4));
+    assert_eq!(offsets(DType::I32, 2, 3), [0.0, 1000.0]);
+}

@@ -154,7 +154,9 @@ fn rotation(spec: &TensorSpec, index: usize, number: u64) -> Option<usize> {
         | Source::Integers { .. }
         | Source::Quantize { .. }
         | Source::Scale => true,
-        Source::Arange { .. } | Source::Constant(_) | Source::File { .. } | Source::None => false,
+        Source::Arange { .. } | Source::Constant(_) | Source::Offsets { .. } | Source::File { .. } | Source::None => {
+            false
+        }
     };
     let places = spec.elements().checked_sub(1).filter(|&places| drawn && places > 0)?;
     // Consecutive numbers rotate by one more element, so that no rotation comes twice before every other one has come.
