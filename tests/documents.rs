@@ -61,8 +61,9 @@ fn commands(text: &str) -> Vec<Vec<String>> {
         let before = before.trim().trim_start_matches(['$', '-']).trim();
         (before.is_empty() || before == "run:").then_some(command)
     });
-    let until = |word: &&str| !["|", ">", ">>", "2>"].contains(word);
-    parts.map(|part| part.split_whitespace().take_while(until).map(str::to_owned).collect()).collect()
+    let until = |word: &String| !["|", ">", ">>", "2>"].contains(&word.as_str());
+    let words = |part: &str| shlex::split(part).unwrap_or_else(|| panic!("an open quote: {part}"));
+    parts.map(|part| words(part).into_iter().take_while(until).collect()).collect()
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //!
 //! // The first line that a driver writes to a worker.
 //! let hello = Request::Hello { protocol: VERSION, device: DeviceKind::Host, index: 0, cache: None, mutation: None };
-//! assert!(serde_json::to_string(&hello).unwrap().starts_with(r#"{"type":"hello","protocol":1"#));
+//! assert!(serde_json::to_string(&hello).unwrap().starts_with(r#"{"type":"hello","protocol":"#));
 //!
 //! // Samples of two kernels that were measured in turn, in nanoseconds a launch.
 //! let (baseline, candidate) = (vec![1010.0, 1000.0, 990.0, 1005.0, 995.0, 1002.0], vec![500.0; 6]);
