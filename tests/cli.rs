@@ -49,6 +49,26 @@ fn explain_prints_reason_codes_and_keys_and_suggests_names() {
 }
 
 #[test]
+fn the_command_line_replaces_how_the_table_searches() {
+    let package = package_with(MODEL, "");
+    let of = |flags: &[&str]| shown(package.path(), &[&["autotune", "-q", "--fresh", "--cold"], flags].concat());
+    let three = of(&["--budget", "3", "--strategy", "random"]);
+    assert!(three.starts_with("exit 0\n"), "{three}");
+    let elite: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(package.path().join("elite.json")).unwrap()).unwrap();
+    let search = &elite["kernels"][0]["search"];
+    assert_eq!((&search["evaluated"], &search["strategy"]), (&3.into(), &"random".into()));
+    for (flags, said) in [
+        (["--budget", "0"], "0 is not in 1.."),
+        (["--objective", "speed"], "`speed`: it is one of `p50`, `energy`"),
+        (["--objective", "p50,p50"], "`p50`: it is named twice"),
+    ] {
+        let shown = of(&flags);
+        assert!(shown.starts_with("exit 2\n") && shown.contains(said), "{shown}");
+    }
+}
+
+#[test]
 fn doctor_says_what_a_package_lacks() {
     let package = package_with(MODEL, "");
     let whole = shown(package.path(), &["doctor", "--no-noise", "-p", "model"]);

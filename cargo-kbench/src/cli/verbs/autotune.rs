@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use anyhow::bail;
+
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
-use crate::config::{Kernel, Level, Package, Project};
+use crate::config::{Backend, Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{self, Finding, Output, Verbosity};
 use crate::space::Variant;
+use crate::text;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, TuneOptions, per_shape};
 
@@ -50,6 +53,54 @@ pub struct TuneArgs {
     /// Measure again what earlier runs measured
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
+    /// Most variants that are evaluated, in place of the table's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget: Option<u64>,
+    /// Most seconds of the search, before the finals, in place of the table's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+    /// Strategy, in place of the table's
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<StrategyName>,
+    /// What is minimised, in place of the table's: one word or two (`p50,registers`)
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    pub objective: Vec<String>,
+}
+
+impl TuneArgs {
+    /// Puts what the command line says in place of what the table says.
+    fn override_search(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        let search = &mut kernel.search;
+        search.evaluations = self.budget.or(search.evaluations);
+        search.seconds = self.seconds.or(search.seconds);
+        search.strategy = self.strategy.unwrap_or(search.strategy);
+        if self.objective.is_empty() {
+            return Ok(());
+        }
+        if self.objective.len() > 2 {
+            bail!("--objective: a search has one objective or two");
+        }
+        let mut objectives = Vec::new();
+        for word in &self.objective {
+            let known = Objective::WORDS.iter().find(|(name, _)| name == word).map(|(_, objective)| objective);
+            let of_kernel = known.filter(|objective| match objective {
+                Objective::Resource(resource) => kernel.implementation.backend != Backend::C || resource.is_of_c(),
+                _ => true,
+            });
+            let Some(objective) = of_kernel.filter(|objective| !objectives.contains(*objective)) else {
+                let names: Vec<&str> = Objective::WORDS.iter().map(|(name, _)| *name).collect();
+                let why = match known {
+                    None => format!("it is one of {}", text::list(&names)),
+                    Some(objective) if objectives.contains(objective) => "it is named twice".to_owned(),
+                    Some(_) => format!("kernel `{}` is in C, which has no such resource", kernel.name),
+                };
+                bail!("--objective: `{word}`: {why}");
+            };
+            objectives.push(objective.clone());
+        }
+        kernel.objectives = objectives;
+        Ok(())
+    }
 }
 
 /// Runs the verb.
@@ -69,7 +120,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let setup = setup(&compiler, measure.device, &work_directory);
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
-        let kernel = overridden(kernel, measure)?;
+        let mut kernel = overridden(kernel, measure)?;
+        tune.override_search(&mut kernel)?;
         let flags = flags_of_gate(select, tools, measure);
         let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
