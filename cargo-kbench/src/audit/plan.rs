@@ -10,6 +10,7 @@ use super::source::{self, Lack, SourceMutant};
 use crate::build::resolve::Point;
 use crate::config::{Arg, Backend, CorrectnessLimits, Init, Kernel};
 use crate::expr::Expr;
+use crate::file;
 use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
 use crate::record::evaluation::ShapeErrors;
 use crate::space::Variant;
@@ -194,7 +195,7 @@ impl Plan {
         let resolved = point.source(implementation).and_then(|path| Ok((path, point.entry_names(implementation)?)));
         let (path, entries) = resolved.map_err(std::io::Error::other)?;
         let path = &path;
-        let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = |error: std::io::Error| file::in_context(path, &error);
         // What is no UTF-8 stands in comments and strings.
         let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
         let entries: Vec<&str> = entries.iter().map(|entry| plain_name(entry)).collect();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Backend;
+
 /// One of the objectives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Objective {
@@ -45,17 +47,19 @@ impl Objective {
     /// The key under `objective` that a mean of shapes has.
     pub const MEAN: &'static str = "mean";
 
+    /// Whether kernels of a backend have it.
+    pub fn is_of(&self, backend: Backend) -> bool {
+        use ResourceName::{CodeBytes, Registers, SharedBytes, SpillBytes, StackBytes};
+        match self {
+            Self::Resource(Registers | SharedBytes | SpillBytes) => backend != Backend::C,
+            Self::P50 | Self::Mean(_) | Self::Energy | Self::Resource(StackBytes | CodeBytes) => true,
+        }
+    }
+
     /// Its name in the table.
     pub fn name(&self) -> &'static str {
         let word = Self::WORDS.iter().find(|(_, objective)| objective == self);
         word.map_or(Self::MEAN, |(name, _)| name)
-    }
-}
-
-impl ResourceName {
-    /// Whether C kernels have it.
-    pub fn is_of_c(self) -> bool {
-        matches!(self, Self::StackBytes | Self::CodeBytes)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What all evaluations of a kernel share and none changes.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use kbench_runtime::protocol::DeviceInfo;
 use super::{Builder, RunError, Setup};
 use crate::build::resolve::Point;
 use crate::config::{BaselineKind, Init, Kernel, Objective, Package};
+use crate::file;
 use crate::space::Variant;
 
 /// A kernel, its device and its files.
@@ -68,8 +68,7 @@ pub(super) fn files(package: &Package, kernel: &Kernel) -> Result<HashMap<PathBu
         if let Init::File { path, .. } = &tensor.init
             && !files.contains_key(path)
         {
-            let bytes = std::fs::read(path)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            let bytes = std::fs::read(path).map_err(|error| file::in_context(path, &error))?;
             files.insert(path.clone(), fingerprint::of_bytes(&bytes));
         }
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use etcetera::BaseStrategy as _;
 
+use crate::file::in_context;
 use crate::interrupt::is_interrupted;
 
 /// The packages, with their hashes, in pip's format.
@@ -71,7 +72,7 @@ pub fn is_installed(folder: &Path) -> bool {
 /// Installs the packages in [`folder`]. pip shows its progress on stderr.
 pub fn install() -> Result<(PathBuf, Installed), ToolchainError> {
     let cache = cache()?;
-    fs::create_dir_all(&cache).map_err(|error| named(&cache, &error))?;
+    fs::create_dir_all(&cache).map_err(|error| in_context(&cache, &error))?;
     install_in(&cache, &run_pip)
 }
 
@@ -83,7 +84,7 @@ fn install_in(
     let folder = cache.join(NAME);
     // Two at a time would download twice, and remove each other's temporary folder.
     let lock = cache.join("lock");
-    let lock = File::create(&lock).map_err(|error| named(&lock, &error))?;
+    let lock = File::create(&lock).map_err(|error| in_context(&lock, &error))?;
     lock.lock()?;
     if is_installed(&folder) {
         return Ok((folder, Installed::Before));
@@ -91,13 +92,13 @@ fn install_in(
     let temporary = cache.join(format!("{NAME}.tmp"));
     // That of a run that was killed.
     remove(&temporary)?;
-    fs::create_dir_all(&temporary).map_err(|error| named(&temporary, &error))?;
+    fs::create_dir_all(&temporary).map_err(|error| in_context(&temporary, &error))?;
     let pins = temporary.join(MARKER);
     let fill = || {
-        fs::write(&pins, PINS).map_err(|error| named(&pins, &error))?;
+        fs::write(&pins, PINS).map_err(|error| in_context(&pins, &error))?;
         fetch(&temporary, &pins)?;
         remove(&folder)?;
-        Ok(fs::rename(&temporary, &folder).map_err(|error| named(&folder, &error))?)
+        Ok(fs::rename(&temporary, &folder).map_err(|error| in_context(&folder, &error))?)
     };
     if let Err(error) = fill() {
         let _ = remove(&temporary);
@@ -153,12 +154,8 @@ fn remove(folder: &Path) -> Result<bool, ToolchainError> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(named(folder, &error).into()),
+        Err(error) => Err(in_context(folder, &error).into()),
     }
-}
-
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

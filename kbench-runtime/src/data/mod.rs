@@ -6,3 +6,4 @@ pub mod dtype;
 pub mod fingerprint;
 pub mod float;
 pub mod lru;
+pub mod quantile;

@@ -1,6 +1,7 @@
 //! Pairs of launches: one that must do all its work, and one that could skip work.
 
 use super::adjusted::AdjustedSample;
+use crate::data::quantile::quantile;
 
 /// Number of pairs: enough for most kernels, and enough for proof.
 const FEWEST_PAIRS: usize = 3;
@@ -69,12 +70,6 @@ impl Pairs {
     fn most(&self) -> usize {
         if self.disturbed { MOST_DISTURBED_PAIRS } else { MOST_PAIRS }
     }
-}
-
-fn quantile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(((sorted.len().max(1) - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
-use crate::config::{Backend, Kernel, Level, Objective, Package, Project, StrategyName};
+use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::record::journal::{Journal, Recall};
@@ -82,21 +82,17 @@ impl TuneArgs {
         }
         let mut objectives = Vec::new();
         for word in &self.objective {
-            let known = Objective::WORDS.iter().find(|(name, _)| name == word).map(|(_, objective)| objective);
-            let of_kernel = known.filter(|objective| match objective {
-                Objective::Resource(resource) => kernel.implementation.backend != Backend::C || resource.is_of_c(),
-                _ => true,
-            });
-            let Some(objective) = of_kernel.filter(|objective| !objectives.contains(*objective)) else {
-                let names: Vec<&str> = Objective::WORDS.iter().map(|(name, _)| *name).collect();
-                let why = match known {
-                    None => format!("it is one of {}", text::list(&names)),
-                    Some(objective) if objectives.contains(objective) => "it is named twice".to_owned(),
-                    Some(_) => format!("kernel `{}` is in C, which has no such resource", kernel.name),
-                };
-                bail!("--objective: `{word}`: {why}");
+            let Some((_, objective)) = Objective::WORDS.into_iter().find(|(name, _)| name == word) else {
+                let names = Objective::WORDS.map(|(name, _)| name);
+                bail!("--objective: `{word}`: it is one of {}", text::list(&names));
             };
-            objectives.push(objective.clone());
+            if objectives.contains(&objective) {
+                bail!("--objective: `{word}`: it is named twice");
+            }
+            if !objective.is_of(kernel.implementation.backend) {
+                bail!("--objective: `{word}`: kernel `{}` is in C, which has no such resource", kernel.name);
+            }
+            objectives.push(objective);
         }
         kernel.objectives = objectives;
         Ok(())

@@ -51,10 +51,7 @@ fn objective(node: &Node, env: &Env<'_>, backend: Option<Backend>, report: &Repo
     }
     // A word that there is not was reported by the check of choices.
     let (_, objective) = Objective::WORDS.into_iter().find(|(word, _)| node.text() == Some(*word))?;
-    if let Objective::Resource(resource) = objective
-        && backend == Some(Backend::C)
-        && !resource.is_of_c()
-    {
+    if backend.is_some_and(|backend| !objective.is_of(backend)) {
         report.error(&node.place, format!("`{objective}` cannot be told of a kernel in C"), "only of one in CUDA");
     }
     Some(objective)

@@ -78,20 +78,11 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     let mut before = parts.needed_lengths(&lengths.call);
     let plan = parts.plan;
     let kernel = &plan.kernel;
-    if !parts.scratch.is_empty() {
-        let scratch = parts.scratch.clone();
-        let lengths = parts.lengths("scratch", "Elements of each scratch tensor.", &scratch)?;
-        text.push_str(&lengths.text);
-        let names: Vec<String> = scratch.iter().map(|(_, name)| format!("{name}_len")).collect();
-        let _ = writeln!(before, "let [{}] = {};", names.join(", "), lengths.call);
-        for (index, name) in &scratch {
-            let element = rust_type(parts.dtype(*index));
-            let zero = if element.starts_with('f') { "0.0" } else { "0" };
-            let _ = writeln!(
-                before,
-                "let mut {name} = vec![{zero}_{element}; {name}_len];\nlet {name} = {name}.as_mut_ptr();"
-            );
-        }
+    for (index, name) in parts.bind_scratch(&mut text, &mut before)? {
+        let element = rust_type(parts.dtype(index));
+        let zero = if element.starts_with('f') { "0.0" } else { "0" };
+        let _ =
+            writeln!(before, "let mut {name} = vec![{zero}_{element}; {name}_len];\nlet {name} = {name}.as_mut_ptr();");
     }
     let mut scalars_of = Vec::new();
     for at in 0..plan.stages() {

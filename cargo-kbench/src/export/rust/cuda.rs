@@ -158,20 +158,13 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
         lengths.call,
     );
     let mut before = parts.needed_lengths(&lengths.call);
-    if !parts.scratch.is_empty() {
-        let scratch = parts.scratch.clone();
-        let lengths = parts.lengths("scratch", "Elements of each scratch tensor.", &scratch)?;
-        text.push_str(&lengths.text);
-        let names: Vec<String> = scratch.iter().map(|(_, name)| format!("{name}_len")).collect();
-        let _ = writeln!(before, "let [{}] = {};", names.join(", "), lengths.call);
-        for (index, name) in &scratch {
-            let element = rust_type(parts.dtype(*index));
-            let _ = writeln!(
-                before,
-                "// SAFETY: the kernel writes what it reads of it.\nlet mut {name} = unsafe {{ stream.alloc::<{element}>({name}_len)? }};\n\
-                 let ({name}, _{name}) = {name}.device_ptr_mut(stream);"
-            );
-        }
+    for (index, name) in parts.bind_scratch(&mut text, &mut before)? {
+        let element = rust_type(parts.dtype(index));
+        let _ = writeln!(
+            before,
+            "// SAFETY: the kernel writes what it reads of it.\nlet mut {name} = unsafe {{ stream.alloc::<{element}>({name}_len)? }};\n\
+             let ({name}, _{name}) = {name}.device_ptr_mut(stream);"
+        );
     }
     let plan = parts.plan;
     // Functions of the sizes, each with what a launch calls it by.

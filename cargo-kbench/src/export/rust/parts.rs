@@ -207,6 +207,22 @@ impl<'p> Parts<'p> {
         })
     }
 
+    /// Adds the function of the scratch tensors' lengths to `text` and the statement that binds them to `before`. The tensors: index and name.
+    pub(super) fn bind_scratch(
+        &mut self,
+        text: &mut String,
+        before: &mut String,
+    ) -> Result<Vec<(usize, String)>, ExportError> {
+        let scratch = self.scratch.clone();
+        if !scratch.is_empty() {
+            let lengths = self.lengths("scratch", "Elements of each scratch tensor.", &scratch)?;
+            text.push_str(&lengths.text);
+            let names: Vec<String> = scratch.iter().map(|(_, name)| format!("{name}_len")).collect();
+            let _ = writeln!(before, "let [{}] = {};", names.join(", "), lengths.call);
+        }
+        Ok(scratch)
+    }
+
     /// The variable that holds the number of elements of a tensor.
     pub(super) fn length(&self, tensor: usize) -> String {
         format!("{}_len", self.tensor(tensor))

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::file;
 use crate::text;
 
 mod line;
@@ -53,7 +54,7 @@ impl Journal {
     ///
     /// Returns what is to be recalled. A cut last line, as left by a kill, is dropped.
     pub fn open(path: &Path, recall: Recall) -> io::Result<(Self, RunCache)> {
-        let in_context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let in_context = |error: io::Error| file::in_context(path, &error);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(in_context)?;
         }

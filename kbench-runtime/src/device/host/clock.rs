@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use super::supervisor::Took;
+use crate::data::quantile::quantile;
 use crate::protocol::Failure;
 
 /// Most samples of a window.
@@ -108,12 +109,6 @@ fn by_clock(took: &Took) -> f64 {
 
 fn by_processor(took: &Took) -> f64 {
     took.processor.as_nanos() as f64
-}
-
-fn quantile(values: impl Iterator<Item = f64>, part: f64) -> f64 {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(((sorted.len().max(1) - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
