@@ -125,3 +125,20 @@ fn zsh_finds_the_function_that_cargos_completion_calls() {
         assert!(!said.trim().ends_with("_cargo-kbench") && said.starts_with('1'), "cargo's own is left alone: {said}");
     }
 }
+
+#[test]
+fn every_verb_has_a_man_page_that_names_its_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("share/man1");
+    let output = kbench(folder.path(), &["man", pages.to_str().unwrap()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let overview = std::fs::read_to_string(pages.join("cargo-kbench.1")).unwrap();
+    let verbs: Vec<&str> = overview.lines().filter_map(|line| line.strip_prefix("cargo\\-kbench\\-")).collect();
+    assert!(verbs.contains(&"autotune(1)"), "{overview}");
+    for verb in verbs {
+        let page = format!("cargo-kbench-{}.1", verb.strip_suffix("(1)").unwrap());
+        assert!(std::fs::read_to_string(pages.join(&page)).is_ok_and(|text| text.contains("SYNOPSIS")), "{page}");
+    }
+    let gate = std::fs::read_to_string(pages.join("cargo-kbench-gate.1")).unwrap();
+    assert!(gate.contains("\\-\\-elite"), "{gate}");
+}

@@ -86,6 +86,18 @@ fn the_commands_of_every_document_are_understood() {
 }
 
 #[test]
+fn the_index_and_the_book_list_every_page() {
+    let (index, summary) = (read("cargo-kbench/docs/README.md"), read("cargo-kbench/docs/SUMMARY.md"));
+    for page in fs::read_dir(root().join("cargo-kbench/docs")).unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" && name != "SUMMARY.md" {
+            let link = format!("({name})");
+            assert!(index.contains(&link) && summary.contains(&link), "{name}");
+        }
+    }
+}
+
+#[test]
 fn readme_stays_short() {
     assert!(read("README.md").lines().count() <= 200);
 }

@@ -2,6 +2,7 @@
 
 /// The pages: name and text.
 pub const PAGES: &[(&str, &str)] = &[
+    ("getting-started", include_str!("../docs/getting-started.md")),
     ("table", include_str!("../docs/table.md")),
     ("gates", include_str!("../docs/gates.md")),
     ("reasons", include_str!("../docs/reasons.md")),
@@ -54,7 +55,8 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
         let pages = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
         let pages: BTreeSet<String> = pages.filter_map(|name| Some(name.strip_suffix(".md")?.to_owned())).collect();
-        let embedded = PAGES.iter().map(|(name, _)| (*name).to_owned()).chain(["README".to_owned()]);
+        let embedded =
+            PAGES.iter().map(|(name, _)| (*name).to_owned()).chain(["README".to_owned(), "SUMMARY".to_owned()]);
         assert_eq!(pages, embedded.collect());
     }
 

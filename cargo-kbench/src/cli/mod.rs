@@ -77,6 +77,8 @@ enum Verb {
     Worker,
     /// Print a script that completes `cargo kbench`; load it after cargo's own
     Completions(verbs::completions::Args),
+    /// Write a man page for each verb into a folder
+    Man(verbs::man::Args),
 }
 
 /// Runs the command line and says how the process should end.
@@ -166,6 +168,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Explain(args) => verbs::explain::run(args),
         Verb::Worker => verbs::worker::run(),
         Verb::Completions(args) => Ok(verbs::completions::run(args, Kbench::augment_args(clap::Command::default()))),
+        Verb::Man(args) => verbs::man::run(args, Kbench::augment_args(clap::Command::default())),
     }
 }
 

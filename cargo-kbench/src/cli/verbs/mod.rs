@@ -27,6 +27,7 @@ pub mod explain;
 pub mod export;
 pub mod gate;
 pub mod list;
+pub mod man;
 pub mod new;
 pub mod profile;
 pub mod replay;
