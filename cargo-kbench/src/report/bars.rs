@@ -1,17 +1,26 @@
 //! Progress bars: what is done now, how much of it is left, and until when.
 
 use std::fmt::{self, Write};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::harness::{Doing, Step};
 
 /// Columns of a bar.
 const WIDTH: usize = 24;
 
+/// The bars of this process, so that lines from anywhere are written above them.
+static SHOWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Takes the bars off the terminal while `write` writes to stderr.
+pub fn above<R>(write: impl FnOnce() -> R) -> R {
+    SHOWN.suspend(write)
+}
+
 fn started(bar: ProgressBar, style: ProgressStyle) -> ProgressBar {
-    let bar = bar.with_style(style.progress_chars("=> "));
+    let bar = SHOWN.add(bar).with_style(style.progress_chars("=> "));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -20,9 +29,10 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a constant")
 }
 
-/// A search of so many variants. What is left counts the finals, which take as long as they may.
+/// A search of `total` variants. The time left includes the finals, at their longest. The message has lines of its own: see
+/// [`Live`](super::live::Live).
 pub fn search(total: u64, doing: &Doing, finals: Duration) -> ProgressBar {
-    let style = style("{doing:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {left} left  {wide_msg}")
+    let style = style("{doing:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {left} left{msg}")
         .with_key("doing", word(doing))
         .with_key("left", move |state: &ProgressState, text: &mut dyn Write| {
             let _ = write!(text, "{:#}", HumanDuration(left(state.eta(), finals)));

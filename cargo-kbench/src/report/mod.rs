@@ -22,6 +22,7 @@ mod doctor;
 pub mod export;
 pub mod gate;
 pub mod json;
+mod live;
 pub mod log;
 mod messages;
 pub mod objectives;
@@ -80,6 +81,11 @@ pub fn width() -> usize {
     said.or_else(terminal).filter(|&width| width > 0).unwrap_or(80)
 }
 
+/// Columns of the terminal that progress goes to; 80 where there is none.
+fn stderr_width() -> usize {
+    terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+}
+
 /// A line of two columns whose second is wrapped in the terminal's width, each further line below the second column.
 pub fn hanging(start: &str, text: &str) -> String {
     let indent = crate::text::width_of(&style::plain(start));
@@ -105,9 +111,9 @@ pub fn error(message: impl Display) {
     line(format_args!("{BAD}error{BAD:#}: {message}"));
 }
 
-/// Writes a line to stderr.
+/// Writes a line to stderr, above the bar if one is shown.
 fn line(text: impl Display) {
-    anstream::eprintln!("{}", style::ansi(&text.to_string()));
+    bars::above(|| anstream::eprintln!("{}", style::ansi(&text.to_string())));
 }
 
 /// Writes what clap says of the command line: help, the version or a mistake, which quotes arguments.

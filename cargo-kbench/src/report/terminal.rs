@@ -5,17 +5,19 @@ use std::io::IsTerminal as _;
 
 use indicatif::ProgressBar;
 
+use super::live::Live;
 use super::tuned::space_size;
-use super::{BAD, Verbosity, WARN, count, status, time, title};
+use super::{BAD, Verbosity, WARN, count, line, status, time, title};
 use super::{bars, objectives};
 use crate::harness::{Event, Reporter};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection};
-use crate::text::printable;
 
 /// Shows progress on stderr: a bar on a terminal, plain lines elsewhere.
 pub struct Terminal {
     verbosity: Verbosity,
     bar: Option<ProgressBar>,
+    /// What stands below the bar of a search.
+    live: Live,
     fancy: bool,
     /// Several variants; what one alone is warned of stands in its verdict.
     tuning: bool,
@@ -34,7 +36,8 @@ impl Terminal {
     pub fn new(verbosity: Verbosity) -> Self {
         let fancy = verbosity > Verbosity::Quiet && !super::log::is_on() && std::io::stderr().is_terminal();
         let (rejected, warned) = (BTreeMap::new(), BTreeSet::new());
-        Self { verbosity, bar: None, fancy, tuning: false, objective: "p50", compiling: false, rejected, warned }
+        let live = Live::default();
+        Self { verbosity, bar: None, live, fancy, tuning: false, objective: "p50", compiling: false, rejected, warned }
     }
 
     /// Takes the bar away, so that what follows starts on a clean line.
@@ -44,18 +47,11 @@ impl Terminal {
         }
     }
 
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| super::line(text)),
-            None => super::line(text),
-        }
-    }
-
     /// What compilers warned of, where that is new.
     fn warn_of(&mut self, label: &str, builds: &[BuildRecord]) {
         for said in super::compiler_messages(builds) {
             if self.warned.insert(said.to_owned()) {
-                self.line(&format!("{WARN}{:>12}{WARN:#} of {label}:\n{said}", "Warned"));
+                line(format_args!("{WARN}{:>12}{WARN:#} of {label}:\n{said}", "Warned"));
             }
         }
     }
@@ -66,12 +62,12 @@ impl Terminal {
         let said = format!("{}{}", super::rejection(rejection), rejection.output.as_deref().unwrap_or_default());
         if let Some(first) = self.rejected.get(&said) {
             let text = format!("{WARN}{:>12}{WARN:#} {label}: {BAD}{gate}/{code}{BAD:#}, as {first}", "Rejected");
-            return self.line(&text);
+            return line(text);
         }
         self.rejected.insert(said, label.to_owned());
-        self.line(&format!("{WARN}{:>12}{WARN:#} {label}: {}", "Rejected", super::rejection(rejection)));
+        line(format_args!("{WARN}{:>12}{WARN:#} {label}: {}", "Rejected", super::rejection(rejection)));
         if let Some(output) = &rejection.output {
-            self.line(output.trim_end());
+            line(output.trim_end());
         }
     }
 
@@ -80,9 +76,8 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(best.map_or_else(String::new, |(label, value)| {
-                printable(&format!("best {} {label}", objectives::shown(self.objective, value))).into_owned()
-            }));
+            self.live.add(evaluation, best);
+            bar.set_message(self.live.lines(self.objective, super::stderr_width()));
         }
         let rejected = evaluation.rejection();
         if self.verbosity == Verbosity::Verbose {
@@ -122,6 +117,7 @@ impl Reporter for Terminal {
         match event {
             Event::Started { kernel, device, total, doing, finals } => {
                 self.finish();
+                self.live = Live::default();
                 self.tuning = total > 1;
                 self.objective = kernel.objectives[0].name();
                 let on = device.map_or_else(String::new, |device| format!(" on {}", device.name));
@@ -135,7 +131,10 @@ impl Reporter for Terminal {
             }
             Event::Built { done, total } => match &self.bar {
                 Some(bar) if self.compiling => bar.set_position(done),
-                Some(bar) if done < total => bar.set_message(format!("compiled {done} of {total}")),
+                Some(bar) if self.tuning => {
+                    self.live.compiled(done, total);
+                    bar.set_message(self.live.lines(self.objective, super::stderr_width()));
+                }
                 None if self.fancy && !self.tuning && total > 1 && done < total => {
                     self.compiling = true;
                     self.bar = Some(bars::compilation(total));
@@ -159,7 +158,7 @@ impl Reporter for Terminal {
                 };
                 status("Sanitized", format_args!("{label}: {said}"));
                 for warning in sanitized.warnings.iter().filter(|_| self.tuning) {
-                    self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
+                    line(format_args!("{WARN}warning{WARN:#}: {warning}"));
                 }
             }
             Event::Profiled { label, judged } => {
@@ -171,7 +170,7 @@ impl Reporter for Terminal {
                 };
                 status("Profiled", format_args!("{label}: {said}"));
                 for warning in judged.warnings.iter().filter(|_| self.tuning) {
-                    self.line(&format!("{WARN}warning{WARN:#}: {warning}"));
+                    line(format_args!("{WARN}warning{WARN:#}: {warning}"));
                 }
             }
             Event::Finals { entrants, programs, at_most } => {
