@@ -98,3 +98,33 @@ fn what_was_measured_beside_another_process_is_said_and_not_recalled() {
         assert!(!said.contains("that earlier runs measured"), "{said}");
     }
 }
+
+#[test]
+fn a_repeated_search_keeps_the_fastest_winner_and_says_what_a_run_would_lose() {
+    // A budget of two: the default and one more, which the seed chooses. No run knows of the others.
+    let package =
+        package("noise = 0\ntime_ns = '20000 - 1000 * A'\n", "strategy = 'random'\nbudget = { evaluations = 2 }");
+    let args = ["autotune", "--iters", "20", "--repeat", "6", "--message-format", "json"];
+    let output = kbench(package.path(), &args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let repeated = lines.filter(|line| line["reason"] == "repeated").collect::<Vec<_>>();
+    let [repeated] = &repeated[..] else { panic!("{said}") };
+    let (runs, winners) = (repeated["runs"].as_array().unwrap(), repeated["winners"].as_array().unwrap());
+    let seeds: Vec<u64> = runs.iter().map(|run| run["seed"].as_u64().unwrap()).collect();
+    assert_eq!(seeds, [0, 1, 2, 3, 4, 5]);
+    assert!(winners.len() > 1, "six seeds agree: {repeated}");
+    assert_eq!(winners.iter().map(|winner| winner["runs"].as_u64().unwrap()).sum::<u64>(), 6);
+    let best = 20000 - 1000 * winners[0]["toggles"]["A"].as_i64().unwrap();
+    for winner in winners {
+        let time = 20000 - 1000 * winner["toggles"]["A"].as_i64().unwrap();
+        let regret = winner["regret"].as_f64().unwrap();
+        assert!((regret - (time as f64 / best as f64 - 1.0)).abs() < 1e-3, "{winner}");
+    }
+    for run in runs {
+        assert_eq!(run["evaluated"], 2, "nothing of another run was recalled: {run}");
+    }
+    let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+    assert_eq!(elite["kernels"][0]["elite"][0]["toggles"], winners[0]["toggles"], "the best of all runs is kept");
+}

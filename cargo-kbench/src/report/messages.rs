@@ -23,6 +23,7 @@ use crate::record::evaluation::{
 use crate::replay::{Overall, Scores};
 use crate::space::Settings;
 use crate::tune::Tuned;
+use crate::tune::repeat::Repeated;
 
 /// Version of the messages. A message that gains a field keeps the version; a field that changes or goes raises the version.
 pub const VERSION: u32 = 1;
@@ -164,6 +165,8 @@ pub enum Message<'a> {
     },
     /// `autotune`: the result of a search.
     Tuned(&'a Tuned),
+    /// `autotune --repeat`: the winners of all runs, measured interleaved.
+    Repeated(&'a Repeated),
     /// `new`: a package has been written.
     Created {
         /// Its files.

@@ -29,6 +29,7 @@ pub mod objectives;
 pub mod output;
 pub mod portfolio;
 pub mod profile;
+mod repeated;
 pub mod replay;
 pub mod resource_diff;
 pub mod sampling;

@@ -22,6 +22,7 @@ use crate::replay::{Options, Overall, Replayed};
 use crate::report;
 use crate::space::Settings;
 use crate::tune::Tuned;
+use crate::tune::repeat::Repeated;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,6 +72,8 @@ pub enum Finding<'f> {
     Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
     /// The fewest variants that serve all shapes.
     Portfolio(&'f PortfolioRecord),
+    /// How sure a search is.
+    Repeated(&'f Repeated),
     /// The runs of a strategy on one record.
     Replayed(&'f Replayed, &'f Options),
     /// The runs on all records.
@@ -177,6 +180,7 @@ impl Output {
             Finding::Tuned(tuned, kernel, path, flags) => {
                 out!("{}", report::tuned::tuned(tuned, kernel, path, flags, verbosity));
             }
+            Finding::Repeated(repeated) => out!("{}", report::repeated::repeated(repeated)),
             Finding::Portfolio(portfolio) => out!("{}", report::portfolio::portfolio(portfolio)),
             Finding::AllReplayed(all, overall, options) => {
                 out!("{}", report::replay::table(all, overall, options));
@@ -222,6 +226,7 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Audited(found) => json::audited(found),
         Finding::FileDiff(diff, _) => json::write(Message::Compared(diff)),
         Finding::Tuned(tuned, ..) => json::write(Message::Tuned(tuned)),
+        Finding::Repeated(repeated) => json::write(Message::Repeated(repeated)),
         Finding::Portfolio(portfolio) => json::write(Message::Cover(portfolio)),
         Finding::Replayed(replayed, options) => json::replayed(replayed, options),
         Finding::AllReplayed(_, overall, options) => json::overall(overall, options),

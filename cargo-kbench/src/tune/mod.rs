@@ -31,6 +31,7 @@ pub mod portfolio;
 mod proposals;
 pub mod proposer;
 mod rejects;
+pub mod repeat;
 mod search;
 mod tie;
 pub mod warm;

@@ -9,13 +9,13 @@ use super::{Exit, compiler, load, overridden, selected, setup, skip};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
-use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
+use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{self, Finding, Output, Verbosity};
 use crate::space::Variant;
 use crate::text;
 use crate::tune::warm::{self, WarmStart};
-use crate::tune::{self, Ahead, TuneOptions, per_shape};
+use crate::tune::{self, Ahead, TuneOptions, per_shape, repeat};
 
 /// Arguments of `autotune`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,9 @@ pub struct TuneArgs {
     /// Measure again what earlier runs measured
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
+    /// Run the search N times from nothing, each with another seed, and compare the winners: how sure is one run?
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100), conflicts_with_all = ["resume", "per_shape", "from"])]
+    pub repeat: Option<u64>,
     /// Most variants that are evaluated, in place of the table's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: Option<u64>,
@@ -121,7 +124,11 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let flags = flags_of_gate(select, tools, measure);
         let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
-        let tuned = if tune.per_shape { tuning.each_shape(&kernel, &from) } else { tuning.whole(&kernel, &from) };
+        let tuned = match tune.repeat {
+            Some(runs) => tuning.repeatedly(&kernel, runs),
+            None if tune.per_shape => tuning.each_shape(&kernel, &from),
+            None => tuning.whole(&kernel, &from),
+        };
         match tuned {
             Ok(of_kernel) => exit = exit.max(of_kernel),
             Err(error) => exit = exit.max(skip(&kernel, error)?),
@@ -135,8 +142,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 
 /// What a search found.
 struct Found {
-    /// The best; none where nothing survived.
-    elite: Vec<EliteVariant>,
+    /// The entry for elite.json; its `elite` is empty where nothing survived.
+    entry: EliteEntry,
     /// [`Exit::Failed`] where nothing survived, or the winner misses a limit that is denied.
     exit: Exit,
 }
@@ -201,8 +208,8 @@ impl<'a> Tuning<'a> {
             if exit == Exit::Interrupted {
                 return Ok(exit);
             }
-            all_survived &= !found.elite.is_empty();
-            for elite in &found.elite {
+            all_survived &= !found.entry.elite.is_empty();
+            for elite in &found.entry.elite {
                 let variant = kernel.space.variant(&elite.toggles).expect("it was tried");
                 if elite.rank == 1 {
                     winners.push(variant.clone());
@@ -214,6 +221,39 @@ impl<'a> Tuning<'a> {
         }
         if all_survived && shapes.len() > 1 {
             exit = exit.max(self.portfolio(kernel, &shapes, &union, &winners)?);
+        }
+        Ok(exit)
+    }
+
+    /// Runs the search several times, none of which knows of the others; then measures the winners of all interleaved. elite.json gets the
+    /// entry of the run whose winner is the fastest.
+    fn repeatedly(self, kernel: &Kernel, runs: u64) -> Result<Exit, RunError> {
+        let tune = TuneArgs { cold: true, fresh: true, ..self.tune.clone() };
+        let tuning = Tuning { tune: &tune, ..self };
+        let folder = self.journal_folder(kernel).join(&kernel.name);
+        let mut found: Vec<(u64, EliteEntry)> = Vec::new();
+        let mut exit = Exit::Pass;
+        for run in 0..runs {
+            let mut kernel = kernel.clone();
+            kernel.search.seed = kernel.search.seed.wrapping_add(run);
+            self.output.status("Run", format_args!("{} of {runs}, seed {}", run + 1, kernel.search.seed));
+            let of_run = tuning.search(&kernel, &folder.join(format!("repeat-{}.jsonl", run + 1)), &[], &[])?;
+            found.push((kernel.search.seed, of_run.entry));
+            exit = exit.max(of_run.exit);
+            if exit == Exit::Interrupted {
+                return Ok(exit);
+            }
+        }
+        let mut harness = self.open(kernel, None)?;
+        let (mut journal, known) = Journal::open(&folder.join("repeat.jsonl"), Recall::Nothing)?;
+        journal.start(tune::start(kernel, &harness.context.device, false))?;
+        harness.results = Results::new(journal, known);
+        let repeated = repeat::conclude(&mut harness, &found, &mut *self.output.reporter(kernel))?;
+        let Some(repeated) = repeated else { return Ok(Exit::Failed) };
+        self.output.show(&Finding::Repeated(&repeated));
+        let best = repeated.runs.iter().position(|run| run.winner == Some(0));
+        if let Some(best) = best {
+            EliteFile::change(&self.project.elite_path(), |file| file.insert(found.swap_remove(best).1))?;
         }
         Ok(exit)
     }
@@ -274,7 +314,7 @@ impl<'a> Tuning<'a> {
             _ if survived && !misses => Exit::Pass,
             _ => Exit::Failed,
         };
-        Ok(Found { elite: tuned.entry.elite, exit })
+        Ok(Found { entry: tuned.entry, exit })
     }
 
     fn portfolio(
