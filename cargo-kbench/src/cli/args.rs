@@ -85,9 +85,16 @@ pub struct MeasureArgs {
     /// Untimed launches before the samples
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// Index of the device
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub device: u32,
+    /// Index of the device; 0 by default
+    #[arg(long, value_name = "N")]
+    pub device: Option<u32>,
+}
+
+impl MeasureArgs {
+    /// Index of the device.
+    pub(super) fn device(&self) -> u32 {
+        self.device.unwrap_or(0)
+    }
 }
 
 /// A variant by its toggles.

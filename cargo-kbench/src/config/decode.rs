@@ -159,6 +159,8 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let gates =
         gates::gates(table, &env, &search, &Parts { backend, tensors: &tensors, baselines: &baselines }, report);
     let timing = settings::timing(table, report);
+    let runner = table.get("runner").map(Node::texts).unwrap_or_default();
+    let workers = settings::workers(table, &runner, backend, report);
     let work = work(table, &env);
     if report.errors() > before {
         return None;
@@ -180,7 +182,8 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
         search,
         objectives,
         work,
-        runner: table.get("runner").map(Node::texts).unwrap_or_default(),
+        runner,
+        workers,
     })
 }
 

@@ -186,6 +186,24 @@ pub(super) static KERNEL: Keys = keys(
         key("timing", Within(&TIMING), "How the kernel is measured"),
         key("search", Within(&SEARCH), "How the best toggles are searched for"),
         key("runner", TEXTS, "Command prefix that starts the worker elsewhere: [\"srun\", \"--gpus=1\"]"),
+        key(
+            "workers",
+            OneOrMore(&Within(&WORKERS)),
+            "Workers of `autotune`, which measure variants at the same time; by default one on every GPU of this machine",
+        ),
+    ],
+);
+
+static WORKERS: Keys = whole(
+    "workers",
+    &[
+        key(
+            "runner",
+            TEXTS,
+            "Command prefix that starts each of them: [\"ssh\", \"gpu1\"]; by default the kernel's `runner`",
+        ),
+        key("count", Integer(1), "How many there are; by default one behind a runner, and one a GPU without a runner"),
+        key("path", Text, "Path of `cargo-kbench` where they run; by default the path that it has here"),
     ],
 );
 

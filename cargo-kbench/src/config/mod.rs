@@ -42,7 +42,7 @@ pub use implementation::{Arg, Backend, Flag, Implementation, Launch, Layout, Wor
 pub use load::{LoadError, LoadOptions, load};
 pub use objective::{Objective, ResourceName};
 pub use schema::schema;
-pub use settings::{Search, StrategyName, Timing};
+pub use settings::{Search, StrategyName, Timing, Workers};
 pub use tensor::{Init, Tensor};
 
 /// The name that the default variant has among the baselines; no baseline of the table may have it.
@@ -131,9 +131,16 @@ pub struct Kernel {
     pub work: Work,
     /// Command prefix that starts the worker elsewhere; empty: here.
     pub runner: Vec<String>,
+    /// The workers of a search; empty: by default.
+    pub workers: Vec<Workers>,
 }
 
 impl Kernel {
+    /// Command prefix of what runs where the variants run, or where the first of several workers runs.
+    pub fn runner(&self) -> &[String] {
+        self.workers.first().map_or(&self.runner, |workers| &workers.runner)
+    }
+
     /// The names of some shapes.
     pub fn shape_names(&self, shapes: &[usize]) -> Vec<&str> {
         shapes.iter().map(|&shape| self.shapes[shape].name.as_str()).collect()

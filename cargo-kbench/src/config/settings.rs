@@ -51,6 +51,17 @@ pub struct Search {
     pub proposer: Option<Vec<String>>,
 }
 
+/// Workers that are started in the same way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// Command prefix that starts each of them; empty: here.
+    pub runner: Vec<String>,
+    /// How many; `None` is one behind a runner, and one a GPU without a runner.
+    pub count: Option<usize>,
+    /// `cargo-kbench` where they run; `None` is the path that it has here.
+    pub path: Option<String>,
+}
+
 /// The strategies.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema, clap::ValueEnum,

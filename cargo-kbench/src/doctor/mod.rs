@@ -169,6 +169,7 @@ fn gpus(work_directory: &Path) -> (Vec<DeviceInfo>, String) {
             tool: Vec::new(),
             device: DeviceKind::Cuda,
             index: gpus.len() as u32,
+            path: None,
             cache: work_directory.join("references"),
             mutation: None,
         };

@@ -29,7 +29,7 @@ pub fn needs(package: &str, kernel: &Kernel, found: &Examination) -> Vec<Need> {
     let is_c = |backend: Backend| backend == Backend::C;
     if is_cuda {
         needs.push((Piece::Nvcc, "`backend = \"cuda\"`".to_owned()));
-        if kernel.runner.is_empty() {
+        if kernel.runner().is_empty() {
             needs.push((Piece::Gpu, "`backend = \"cuda\"`".to_owned()));
         }
     }

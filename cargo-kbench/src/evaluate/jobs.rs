@@ -11,6 +11,7 @@ use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
 const CHECK_ONLY_SEEDS: usize = 2;
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Jobs {
     /// Checks before timing, cheapest first, with the indices of their shapes.
     pub checks: Vec<(usize, CheckJob)>,

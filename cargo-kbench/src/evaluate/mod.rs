@@ -7,7 +7,7 @@ use jobs::Jobs;
 
 use crate::config::Objective;
 use crate::gates::correctness::{Check, first_look, without_tolerance};
-use crate::gates::performance::{impossible, time};
+use crate::gates::performance::{impossible, time as measure_time};
 use crate::gates::{GATES, Trial};
 use crate::harness::{Built, Candidate, Event, Halt, Harness, Named, Reporter, RunError, Step, caught};
 use crate::record::evaluation::{Checked, Evaluation};
@@ -77,16 +77,43 @@ pub fn evaluate(
     outcome: BuildOutcome,
     race: Option<Race>,
 ) -> Result<Evaluation, RunError> {
+    let subject = match prepare(harness, candidate, outcome, race)? {
+        Prepared::Known(evaluation) => return Ok(*evaluation),
+        Prepared::ToMeasure(subject) => *subject,
+    };
+    let measured = subject.measure(harness)?;
+    subject.keep(harness, &measured)?;
+    Ok(measured)
+}
+
+/// What is known of a built candidate before it is run.
+pub enum Prepared {
+    /// All: its evaluation, which is on record.
+    Known(Box<Evaluation>),
+    /// It has to be measured.
+    ToMeasure(Box<Subject>),
+}
+
+/// Prepares the evaluation of a built candidate.
+pub fn prepare(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    outcome: BuildOutcome,
+    race: Option<Race>,
+) -> Result<Prepared, RunError> {
     let kernel = harness.kernel();
     let mut evaluation = Evaluation::new(kernel.space.settings(&candidate.variant), outcome.warnings);
     evaluation.source = candidate.source_record();
     match outcome.result {
         Ok(built) => {
             evaluation.builds = built.records(kernel);
-            let subject = Subject { candidate, built: &built, race };
-            match caught(subject.measure(harness, &mut evaluation))? {
-                Ok(Some(known)) => return Ok(known),
-                Ok(None) => {}
+            match caught(Subject::new(harness, candidate, built, evaluation.clone(), race))? {
+                Ok(subject) => {
+                    return Ok(match subject.recall(harness)? {
+                        Some(known) => Prepared::Known(Box::new(known)),
+                        None => Prepared::ToMeasure(Box::new(subject)),
+                    });
+                }
                 Err(rejection) => evaluation.reject(rejection),
             }
         }
@@ -96,58 +123,84 @@ pub fn evaluate(
         }
     }
     harness.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
-    Ok(evaluation)
+    Ok(Prepared::Known(Box::new(evaluation)))
 }
 
 /// A candidate that is built and to be measured.
-#[derive(Clone, Copy)]
-struct Subject<'s> {
-    candidate: &'s Candidate,
-    built: &'s Built,
+pub struct Subject {
+    candidate: Candidate,
+    built: Built,
     race: Option<Race>,
+    jobs: Jobs,
+    /// What is on record of it so far.
+    evaluation: Evaluation,
 }
 
-impl Subject<'_> {
+impl Subject {
+    /// The jobs of a candidate and the key of its evaluation. A rejection here is one that needs no measurement.
+    fn new(
+        harness: &mut Harness<'_>,
+        candidate: &Candidate,
+        built: Built,
+        mut evaluation: Evaluation,
+        race: Option<Race>,
+    ) -> Result<Self, Halt> {
+        objectives::of_resources(&harness.context, candidate, &built)?;
+        let mut jobs = Jobs::new(harness, candidate, &built)?;
+        // What races is looked at in the finals.
+        for job in jobs.times_mut() {
+            (job.rank_only, job.new_inputs) = (race.is_some(), race.is_none());
+        }
+        // The same key whatever there is to beat: see `serves`.
+        evaluation.key = key(harness, &jobs, &built, &evaluation.warnings)?;
+        for build in &built.builds {
+            harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+        }
+        Ok(Self { candidate: candidate.clone(), built, race, jobs, evaluation })
+    }
+
+    /// The key of its evaluation; another candidate has the same one if it is the same program.
+    pub fn key(&self) -> &str {
+        &self.evaluation.key
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
     /// Nanoseconds above which timing stops. Another objective than p50 may be worth a longer time.
-    fn stop_above(self, harness: &Harness<'_>) -> Option<f64> {
+    fn stop_above(&self, harness: &Harness<'_>) -> Option<f64> {
         self.race.and_then(|race| race.bar).filter(|_| harness.context.objectives == [Objective::P50])
     }
 
     /// A search checks in full what may win, before it counts.
-    fn wanted(self) -> Checked {
+    fn wanted(&self) -> Checked {
         if self.race.is_some() { Checked::OneSeed } else { Checked::InFull }
     }
 
-    /// Fills in the evaluation; gives the evaluation that is known in place of a new one, where there is one. A rejection here is one
-    /// that needs no measurement.
-    fn measure(self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<Option<Evaluation>, Halt> {
-        let kernel = harness.kernel();
-        objectives::of_resources(&harness.context, self.candidate, self.built)?;
-        let mut jobs = Jobs::new(harness, self.candidate, self.built)?;
-        // What races is looked at in the finals.
-        for job in jobs.times_mut() {
-            (job.rank_only, job.new_inputs) = (self.race.is_some(), self.race.is_none());
-        }
-        // The same key whatever there is to beat: see `serves`.
-        evaluation.key = key(harness, &jobs, self.built, &evaluation.warnings)?;
-        if let Some(known) = self.recall(harness, evaluation)? {
-            return Ok(Some(known));
-        }
-        evaluation.checked = self.wanted();
-        jobs.time.cutoff_ns = self.stop_above(harness);
-        if let Err(rejection) = caught(self.run(harness, jobs, evaluation))? {
+    /// Measures the candidate. Neither the journal nor what is known of other candidates matters here: any harness of the same kernel
+    /// will do.
+    pub fn measure(&self, harness: &mut Harness<'_>) -> Result<Evaluation, RunError> {
+        let mut evaluation = Evaluation { checked: self.wanted(), ..self.evaluation.clone() };
+        if let Err(rejection) = caught(self.run(harness, &mut evaluation))? {
             evaluation.reject(rejection);
         }
-        objectives::set(&harness.context, evaluation, self.candidate, self.built);
-        harness.results.tried(&evaluation.key, &evaluation.toggles, evaluation.source.as_ref());
-        harness.results.add(evaluation.clone(), self.candidate.is_default(kernel));
-        Ok(None)
+        objectives::set(&harness.context, &mut evaluation, &self.candidate, &self.built);
+        Ok(evaluation)
+    }
+
+    /// Keeps what was measured, in the journal and for other candidates with the same key.
+    pub fn keep(&self, harness: &mut Harness<'_>, measured: &Evaluation) -> Result<(), RunError> {
+        harness.results.tried(&measured.key, &measured.toggles, measured.source.as_ref());
+        harness.results.add(measured.clone(), self.candidate.is_default(harness.kernel()));
+        harness.record(&Record::Evaluation(Box::new(measured.clone())))
     }
 
     /// The known evaluation of a candidate with this key: of one with the same machine code in this run, or from the journal. The default is
     /// measured in every run, which shows whether the machine has changed.
-    fn recall(self, harness: &mut Harness<'_>, evaluation: &Evaluation) -> Result<Option<Evaluation>, RunError> {
-        let Evaluation { toggles, source, key, builds, .. } = evaluation;
+    pub fn recall(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
+        let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
         let stop_above = self.stop_above(harness);
         let Some((known, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
         if is_earlier && self.candidate.is_default(harness.context.kernel)
@@ -166,7 +219,7 @@ impl Subject<'_> {
             ..known.clone()
         };
         // The record may be of a search with other objectives, or weights, and the same measurements.
-        objectives::set(&harness.context, &mut known, self.candidate, self.built);
+        objectives::set(&harness.context, &mut known, &self.candidate, &self.built);
         if is_new {
             harness.results.tried(key, toggles, source.as_ref());
         }
@@ -181,21 +234,19 @@ impl Subject<'_> {
     }
 
     /// Runs the jobs, cheapest first, until one shows that the candidate is out.
-    fn run(self, harness: &mut Harness<'_>, jobs: Jobs, evaluation: &mut Evaluation) -> Result<(), Halt> {
+    fn run(&self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<(), Halt> {
         let kernel = harness.kernel();
-        for build in &self.built.builds {
-            harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
-        }
-        let demand = jobs.demand;
+        let Jobs { checks, mut time, demand, after, more } = self.jobs.clone();
+        time.cutoff_ns = self.stop_above(harness);
         let in_full = evaluation.checked == Checked::InFull;
-        for (shape, job) in jobs.checks {
+        for (shape, job) in checks {
             let job = if in_full { job } else { first_look(job) };
             let check = Check { kernel, shape: &kernel.shapes[shape].name };
             evaluation.errors.push(check.run(harness, job, &mut evaluation.warnings)?);
         }
-        for (shape, job, after) in std::iter::once((kernel.search.shape, jobs.time, jobs.after)).chain(jobs.more) {
+        for (shape, job, after) in std::iter::once((kernel.search.shape, time, after)).chain(more) {
             let name = &kernel.shapes[shape].name;
-            let (timing, energy) = time(harness, name, job, &mut evaluation.warnings)?;
+            let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
             if timing.is_raced() {
                 // It is out of the race, whatever else is to be said of it.
                 evaluation.timing = Some(timing);

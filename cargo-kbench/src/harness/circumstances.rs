@@ -26,6 +26,7 @@ impl Context<'_> {
         let kernel = self.kernel;
         let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
         let program = (METHOD, env!("CARGO_PKG_VERSION"));
+        // What starts several workers says where they run: a run goes on elsewhere, on devices of the same model.
         (program, Some(self.device.clone()), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
     }
 

@@ -14,6 +14,7 @@ use crate::file;
 use crate::space::Variant;
 
 /// A kernel, its device and its files.
+#[derive(Clone)]
 pub struct Context<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,

@@ -31,6 +31,22 @@ pub enum RunError {
         /// Why, in the program's words.
         message: String,
     },
+    /// Workers that the table or the command line asks for and that there cannot be.
+    #[error("the workers of kernel `{kernel}`: {message}")]
+    Workers {
+        /// The kernel.
+        kernel: String,
+        /// Why.
+        message: String,
+    },
+    /// All workers of a search are lost.
+    #[error("no worker is left for kernel `{kernel}`: {message}; what was finished is kept, `--resume` goes on")]
+    NoWorkers {
+        /// The kernel.
+        kernel: String,
+        /// What became of each.
+        message: String,
+    },
     /// No architecture to compile for.
     #[error("{0}")]
     NoArch(String),

@@ -62,9 +62,10 @@ impl RunError {
             RunError::Executor(_)
             | RunError::Tool(_)
             | RunError::Unavailable { .. }
+            | RunError::NoWorkers { .. }
             | RunError::Sanitizer { .. }
             | RunError::Energy { .. } => Exit::Missing,
-            RunError::Reference { .. } | RunError::NoArch(_) => Exit::Usage,
+            RunError::Reference { .. } | RunError::Workers { .. } | RunError::NoArch(_) => Exit::Usage,
             RunError::Io(error) => Exit::of_file(error),
         }
     }

@@ -65,6 +65,22 @@ pub enum Notice {
     },
     /// The user ended the search; the best variants so far go to the finals.
     CutOff,
+    /// Several workers measure at the same time.
+    Workers {
+        /// How many.
+        count: usize,
+        /// The device's name.
+        device: String,
+    },
+    /// A worker of several is lost for now.
+    WorkerLost {
+        /// Which one.
+        worker: String,
+        /// Why.
+        why: String,
+        /// When it is started again; `None`: no more.
+        again: Option<Duration>,
+    },
 }
 
 /// How a harness is opened.
@@ -120,10 +136,11 @@ impl<'a> Harness<'a> {
         let busy_before = setup.compiler.busy();
         let mut builder = Builder::new(package, kernel, setup.compiler);
         let mut worker = Executor::new(WorkerOptions {
-            runner: kernel.runner.clone(),
+            runner: kernel.runner().to_vec(),
             tool: Vec::new(),
             device: device_kind(kernel.implementation.backend),
             index: setup.device,
+            path: kernel.workers.first().and_then(|workers| workers.path.clone()),
             cache: setup.work_directory.join("references"),
             mutation: opening.mutation,
         });
@@ -150,6 +167,21 @@ impl<'a> Harness<'a> {
             harness.references.of(&harness.context, &mut harness.worker, kernel, shape, &kernel.space.default)?;
         }
         Ok(harness)
+    }
+
+    /// The same kernel on another worker, which may measure at the same time. It keeps no journal and knows no results.
+    pub fn beside(&self, worker: Executor) -> Self {
+        Self {
+            context: self.context.clone(),
+            worker,
+            references: References::default(),
+            results: Results::default(),
+            sanitizers: self.sanitizers.clone(),
+            ceilings: None,
+            times: DeviceTimes::default(),
+            doing: self.doing.clone(),
+            busy_before: self.busy_before,
+        }
     }
 
     /// The kernel.

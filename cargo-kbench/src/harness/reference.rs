@@ -166,7 +166,7 @@ impl References {
     ) -> Result<&mut Program, RunError> {
         if !self.running.contains_key(&kernel.name) {
             let options = ProgramOptions {
-                runner: &kernel.runner,
+                runner: kernel.runner(),
                 command,
                 directory: &context.builder.package.directory,
                 device: &context.device,

@@ -23,7 +23,7 @@ impl Sanitizers {
             return Ok(tools);
         }
         for &tool in &gate.tools {
-            match compiler.sanitizer(tool, !kernel.runner.is_empty()) {
+            match compiler.sanitizer(tool, !kernel.runner().is_empty()) {
                 Ok(sanitizer) => tools.found.push((tool, sanitizer)),
                 Err(error) if gate.level == Level::Deny => return Err(RunError::Tool(error)),
                 Err(error) => tools.missing.push(format!("{} was not run: {error}", tool.name())),

@@ -1,10 +1,11 @@
 //! The strategy on a thread of its own, so that it thinks while the device measures.
 //!
-//! It is told outcomes in the order in which variants were asked for, and asks after each. What it asks for therefore depends on
-//! outcomes alone: the search tries the same variants in the same order as if it waited for the strategy each time.
+//! It is told outcomes as they come, and asks after each. With one worker they come in the order in which variants were asked for. What it
+//! asks for therefore depends on outcomes alone: the search tries the same variants in the same order as if it waited for the strategy each
+//! time.
 
 use std::cell::RefCell;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::pipeline::{Meanwhile, Pipeline};
 use crate::config::{self, BaselineKind, Kernel};
@@ -39,6 +40,8 @@ pub(super) struct Asker<'a, 'p> {
     pub(super) limits: &'a config::Search,
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) pipeline: &'a Pipeline<'p>,
+    /// How many measure at the same time.
+    pub(super) workers: usize,
     /// Asked for and not told.
     pub(super) pending: u64,
     /// Told.
@@ -57,8 +60,9 @@ fn budget(limits: &config::Search) -> u64 {
 }
 
 impl Asker<'_, '_> {
-    /// Asks until there is nothing more to ask for, or nobody to ask for it; gives why the search ended early.
-    pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &Sender<Asked>) -> Option<&'static str> {
+    /// Asks until there is nothing more to ask for, or nobody to ask for it; gives why the search ended early. `asked` is given each variant
+    /// and says whether it is still to be asked.
+    pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &dyn Fn(Asked) -> bool) -> Option<&'static str> {
         // What was received while the strategy looked for what is likely.
         let early = RefCell::new(None);
         while self.ask(asked) {
@@ -80,8 +84,9 @@ impl Asker<'_, '_> {
     }
 
     /// Has the compilers build what comes next; false once nothing is pending.
-    fn ask(&mut self, asked: &Sender<Asked>) -> bool {
-        let most = self.strategy.batch();
+    fn ask(&mut self, asked: &dyn Fn(Asked) -> bool) -> bool {
+        // Of several workers each has one that it measures, and one that is compiled meanwhile.
+        let most = self.strategy.batch().max(if self.workers > 1 { 2 * self.workers } else { 0 });
         let room = match self.pipeline.meanwhile() {
             // One comes for each that goes, so that there is always something to compile.
             Meanwhile::Compile => most.saturating_sub(self.pending as usize),
@@ -105,7 +110,7 @@ impl Asker<'_, '_> {
                 self.pipeline.want(variant);
             }
             for variant in variants {
-                if asked.send(Asked { variant, total }).is_err() {
+                if !asked(Asked { variant, total }) {
                     return false;
                 }
             }

@@ -13,7 +13,7 @@ use crate::evaluate::{BuildOutcome, try_build};
 use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
 use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError};
 use crate::interrupt;
-use crate::process::executor::ExecutorError;
+use crate::process::executor::{ExecutorError, WorkerOptions};
 pub use crate::record::conclusion::{CTRL_C, Spent};
 use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
@@ -27,6 +27,7 @@ mod conclusion;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
+pub mod pool;
 pub mod portfolio;
 mod proposals;
 pub mod proposer;
@@ -39,6 +40,7 @@ pub mod warm;
 pub use pipeline::Ahead;
 
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
+use pool::Pool;
 use proposals::Proposals;
 use search::{Search, Tried};
 
@@ -56,6 +58,8 @@ pub struct TuneOptions<'a> {
     pub proposed: &'a Path,
     /// The folder of elite.json, which names them relative to it.
     pub root: &'a Path,
+    /// How to start the workers; the first is the harness's own.
+    pub workers: &'a [WorkerOptions],
     /// What to try right after the default.
     pub warm: &'a WarmStart,
     /// What was begun before.
@@ -148,7 +152,14 @@ pub fn autotune(
         doing: &doing,
         finals: at_most,
     });
-    let mut compile = match search.run(harness, options.ahead, started, reporter) {
+    // Behind a runner one worker may be lost too, and come back.
+    let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
+    let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
+    let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
+    if let Some(pool) = pool {
+        pool.give_back(harness);
+    }
+    let mut compile = match searched {
         // The finals tell more than a journal does, and a second Ctrl-C ends them.
         Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
             interrupt::forget();

@@ -104,6 +104,8 @@ pub struct Pipeline<'a> {
     ended: &'a AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
+    /// Is called when a build has ended.
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Does `work` beside compilers, one a core; gives also where their time went. `took` is how long they took for it before. `ended` is true
@@ -128,7 +130,8 @@ pub fn run<R>(
         times: CompileTimes { threads: cores, ..CompileTimes::default() },
         last: Instant::now(),
     };
-    let pipeline = Pipeline { build, meanwhile, ended, state: Mutex::new(state), changed: Condvar::new() };
+    let (state, changed, listener) = (Mutex::new(state), Condvar::new(), OnceLock::new());
+    let pipeline = Pipeline { build, meanwhile, ended, state, changed, listener };
     let result = thread::scope(|scope| {
         let _closing = Closing(&pipeline);
         for _ in 0..cores {
@@ -259,9 +262,9 @@ impl Pipeline<'_> {
             if left == Some(Duration::ZERO) {
                 break None;
             }
-            // Where the cores are to be quiet afterwards, all that is wanted is built first.
-            let quiet = self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty();
-            if quiet && let Some(done) = state.built.remove(variant) {
+            if self.may_measure(&state)
+                && let Some(done) = state.built.remove(variant)
+            {
                 break Some(done);
             }
             let built = state.built.len() as u64;
@@ -275,6 +278,45 @@ impl Pipeline<'_> {
         state.awaited = false;
         drop(state);
         Some(done?.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// Has `listener` called when a build has ended.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    /// The place of the first of these wanted variants that is built, and its build; nothing is waited for.
+    pub fn take_first<'v>(
+        &self,
+        variants: impl IntoIterator<Item = &'v Variant>,
+    ) -> Option<(usize, Result<BuildOutcome, RunError>)> {
+        let mut state = self.lock();
+        if !self.may_measure(&state) {
+            return None;
+        }
+        let found = variants.into_iter().enumerate().find_map(|(at, variant)| Some((at, state.built.remove(variant)?)));
+        drop(state);
+        found.map(|(at, done)| (at, done.unwrap_or_else(|panic| resume_unwind(panic))))
+    }
+
+    /// Says whether a worker waits for a build; then all cores compile. Gives how many of those wanted are built, and of how many.
+    pub fn is_awaited(&self, awaited: bool) -> (u64, u64) {
+        let mut state = self.lock();
+        state.tick();
+        let began = awaited && !state.awaited;
+        state.awaited = awaited;
+        let built = state.built.len() as u64;
+        let progress = (built, built + (state.building.len() + state.wanted.len()) as u64);
+        drop(state);
+        if began {
+            self.changed.notify_all();
+        }
+        progress
+    }
+
+    /// Where the cores are to be quiet while something is measured, all that is wanted is built first.
+    fn may_measure(&self, state: &State) -> bool {
+        self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -322,6 +364,9 @@ impl Pipeline<'_> {
                 .push((variant.clone(), outcome.and_then(BuildOutcome::compile_time).unwrap_or(started.elapsed())));
             state.built.insert(variant, done);
             self.changed.notify_all();
+            if let Some(listener) = self.listener.get() {
+                listener();
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use kbench_runtime::threads;
 
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
+use super::pool::Pool;
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
@@ -32,7 +33,7 @@ pub(super) struct Tried {
 pub(super) struct Search<'a> {
     pub(super) kernel: &'a Kernel,
     /// The budget of the space: half of the whole where there is a proposer.
-    limits: config::Search,
+    pub(super) limits: config::Search,
     /// What it begins with beside the default.
     pub(super) warm: Vec<WarmVariant>,
     /// Until the search runs.
@@ -80,7 +81,8 @@ pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Va
     first
 }
 
-fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
+/// What the strategy learns of an evaluation.
+pub(super) fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
     let objectives = match &evaluation.objectives[..] {
         [first, second] => Some([first.told(), second.told()]),
         _ => None,
@@ -113,9 +115,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn run(
+    /// Searches on the harness's own worker, or on those of a pool.
+    pub(super) fn run<'h>(
         &mut self,
-        harness: &mut Harness<'_>,
+        harness: &mut Harness<'h>,
+        pool: Option<&mut Pool<'h>>,
         ahead: &Ahead,
         started: Instant,
         reporter: &mut dyn Reporter,
@@ -123,10 +127,26 @@ impl<'a> Search<'a> {
         let builder = harness.context.builder.until(&ahead.ended);
         let meanwhile = pipeline::meanwhile(self.kernel);
         let build = |variant: &Variant| try_build(&builder, &variant.into());
-        let (searched, times) = pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| {
-            self.run_beside(pipeline, harness, started, reporter)
-        })?;
+        let (searched, times) =
+            pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| match pool {
+                Some(pool) => self.run_on_pool(pipeline, harness, pool, started, reporter),
+                None => self.run_beside(pipeline, harness, started, reporter),
+            })?;
         searched.map(|()| times)
+    }
+
+    /// The strategy, to run on a thread of its own.
+    pub(super) fn asker<'p, 'b>(
+        &mut self,
+        limits: &'p config::Search,
+        pipeline: &'p Pipeline<'b>,
+        workers: usize,
+    ) -> Asker<'p, 'b>
+    where
+        'a: 'p,
+    {
+        let strategy = self.strategy.take().expect("a search runs once");
+        Asker { kernel: self.kernel, limits, strategy, pipeline, workers, pending: 0, evaluated: 0, stopped: None }
     }
 
     fn run_beside(
@@ -138,13 +158,11 @@ impl<'a> Search<'a> {
     ) -> Result<(), RunError> {
         let limits = self.limits.clone();
         let doing = harness.doing.clone();
-        let strategy = self.strategy.take().expect("a search runs once");
-        let (kernel, stopped) = (self.kernel, None);
-        let asker = Asker { kernel, limits: &limits, strategy, pipeline, pending: 0, evaluated: 0, stopped };
+        let asker = self.asker(&limits, pipeline, 1);
         let (to_try, asked) = mpsc::channel();
         let (told, learned) = mpsc::channel();
         thread::scope(|scope| {
-            let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &to_try))?;
+            let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &|asked| to_try.send(asked).is_ok()))?;
             // Ended by the asker, which gives its end of the channel away, or by what is out of time or went wrong.
             let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
                 self.total = total;
@@ -170,7 +188,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn deadline(&self, started: Instant) -> Option<Instant> {
+    /// When a budget of seconds ends.
+    pub(super) fn deadline(&self, started: Instant) -> Option<Instant> {
         self.limits.seconds.map(|limit| started + Duration::from_secs(limit))
     }
 

@@ -86,6 +86,9 @@ pub enum Event {
         protocol: u32,
         /// The device that was opened.
         device: DeviceInfo,
+        /// UUIDs of the CUDA devices that the worker sees, by index; empty for other kinds.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        visible: Vec<String>,
     },
     /// No device could be opened; the worker exits.
     NoDevice {
@@ -226,6 +229,14 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// Whether another device is of the same model, under a driver of the same version: their times may stand in one ranking.
+    pub fn is_same_model(&self, other: &Self) -> bool {
+        let model = |info: &Self| {
+            (info.kind, info.name.clone(), info.driver.clone(), info.compute_capability, info.multiprocessors)
+        };
+        model(self) == model(other)
+    }
+
     /// The properties of the model device of that index.
     pub fn fake(index: u32) -> Self {
         Self {

@@ -199,10 +199,10 @@ fn open(requests: &Requests, output: &mut impl Write) -> Result<(), WorkerError>
     };
     let opened = if protocol == VERSION {
         match device {
-            DeviceKind::Fake => return start(FakeDevice::open(index), mutation, cache, requests, output),
+            DeviceKind::Fake => return start(FakeDevice::open(index), Vec::new(), mutation, cache, requests, output),
             DeviceKind::Host if index == 0 => {
                 descendants::adopt_orphans();
-                return start(HostDevice::open(), mutation, cache, requests, output);
+                return start(HostDevice::open(), Vec::new(), mutation, cache, requests, output);
             }
             DeviceKind::Host => Err(format!("there is no host device {index}, only 0")),
             DeviceKind::Cuda => CudaDevice::open(index),
@@ -213,7 +213,7 @@ fn open(requests: &Requests, output: &mut impl Write) -> Result<(), WorkerError>
         ))
     };
     match opened {
-        Ok(device) => start(device, mutation, cache, requests, output),
+        Ok(device) => start(device, CudaDevice::visible(), mutation, cache, requests, output),
         Err(message) => {
             send(output, &Event::NoDevice { message: message.clone() })?;
             Err(WorkerError::NoDevice(message))
@@ -224,11 +224,13 @@ fn open(requests: &Requests, output: &mut impl Write) -> Result<(), WorkerError>
 /// Runs the jobs on a device, or on a device that an audit has given a fault.
 fn start<D: Device>(
     device: D,
+    visible: Vec<String>,
     mutation: Option<Mutation>,
     cache: Option<PathBuf>,
     requests: &Requests,
     output: &mut impl Write,
 ) -> Result<(), WorkerError> {
+    send(output, &Event::Hello { protocol: VERSION, device: device.info().clone(), visible })?;
     match mutation {
         None => serve_jobs(device, cache, requests, output),
         Some(mutation) => serve_jobs(MutantDevice::new(device, mutation), cache, requests, output),
@@ -251,7 +253,6 @@ fn serve_jobs<D: Device>(
     requests: &Requests,
     output: &mut impl Write,
 ) -> Result<(), WorkerError> {
-    send(output, &Event::Hello { protocol: VERSION, device: device.info().clone() })?;
     let mut session = Session::new(device, cache);
     while let Some(request) = next(requests)? {
         match handle(&mut session, request, output)? {

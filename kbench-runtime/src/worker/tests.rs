@@ -68,7 +68,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
 fn a_check_and_a_timing_over_the_wire() {
     let (status, events) = serve_lines(lines(&both(FakeCase::default())));
     assert_eq!(status, 0);
-    assert!(matches!(&events[0], Event::Hello { protocol: VERSION, device } if device.kind == DeviceKind::Fake));
+    assert!(matches!(&events[0], Event::Hello { protocol: VERSION, device, .. } if device.kind == DeviceKind::Fake));
     let seeds = events.iter().find_map(|event| match event {
         Event::Checked { id: 7, seeds } => Some(seeds),
         _ => None,

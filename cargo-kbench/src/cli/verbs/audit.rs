@@ -36,7 +36,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     for (package, kernel) in selected(&project, select) {
         let kernel = &overridden(kernel, measure)?;
         let variant = &variant(kernel, variant_args)?;
-        let setup = setup(&compiler, measure.device, &work_directory);
+        let setup = setup(&compiler, measure.device(), &work_directory);
         let audit = Audit { package, kernel, setup, variant };
         let mut observer = Printer { kernel, output, width: 0 };
         let outcome = match audit.run(&mut observer) {

@@ -50,6 +50,9 @@ pub struct TuneArgs {
     /// Do not begin with variants of earlier elites
     #[arg(long, conflicts_with = "from")]
     pub cold: bool,
+    /// How many workers measure at the same time, in place of the table's; by default one on every GPU of this machine
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: Option<u32>,
     /// Measure again what earlier runs measured
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
@@ -116,13 +119,14 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
-    let setup = setup(&compiler, measure.device, &work_directory);
+    let setup = setup(&compiler, measure.device(), &work_directory);
     let mut exit = Exit::Pass;
     for (package, kernel) in selected(&project, select) {
         let mut kernel = overridden(kernel, measure)?;
         tune.override_search(&mut kernel)?;
         let flags = flags_of_gate(select, tools, measure);
-        let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags };
+        let only = measure.device.is_some();
+        let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags, only };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
         let tuned = match tune.repeat {
             Some(runs) => tuning.repeatedly(&kernel, runs),
@@ -158,13 +162,15 @@ struct Tuning<'a> {
     output: Output,
     /// What a `gate` of the winner has to be told of this run.
     flags: &'a [String],
+    /// Whether the command line names the device.
+    only: bool,
 }
 
 /// The flags that say where things are and what is measured, for a `gate` of the same.
 fn flags_of_gate(select: &SelectArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let shapes = (!measure.shapes.is_empty()).then(|| measure.shapes.join(","));
-    let device = (measure.device != 0).then(|| measure.device.to_string());
+    let device = measure.device.map(|device| device.to_string());
     let flags = [
         ("--manifest-path", path(&select.manifest_path)),
         ("--target-dir", path(&select.target_dir)),
@@ -298,7 +304,9 @@ impl<'a> Tuning<'a> {
             TuneArgs { .. } => Recall::Variants,
         };
         let on_file = on_file.as_ref();
-        let options = TuneOptions { journal, recall, proposed: &proposed, root, warm: &warm, ahead, on_file };
+        let workers = tune::pool::plan(&harness, self.tune.workers.map(|workers| workers as usize), self.only)?;
+        let (workers, proposed, warm) = (&workers[..], &*proposed, &warm);
+        let options = TuneOptions { journal, recall, proposed, root, workers, warm, ahead, on_file };
         let tuned = tune::autotune(&mut harness, &options, &mut *self.output.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };

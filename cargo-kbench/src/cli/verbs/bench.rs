@@ -32,7 +32,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     for (package, kernel) in selected(&project, select) {
         let kernel = overridden(kernel, measure)?;
         let asked = variant(&kernel, &candidate.variant)?;
-        let setup = setup(&compiler, measure.device, &work_directory);
+        let setup = setup(&compiler, measure.device(), &work_directory);
         let opening = Opening { first: elite.is_none().then_some(&asked), ..Opening::default() };
         let mut harness = match Harness::open(setup, package, &kernel, opening) {
             Ok(harness) => harness,

@@ -20,7 +20,7 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     let elite = candidate.elite(&project)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
-    let setup = setup(&compiler, measure.device, &work_directory);
+    let setup = setup(&compiler, measure.device(), &work_directory);
     let mut exit = Exit::Pass;
     let kernels = selected(&project, select);
     let several = kernels.len() > 1;

@@ -4,7 +4,7 @@ use kbench_runtime::protocol::CacheMode;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Item, Node, Table};
-use super::super::{Search, StrategyName, Timing};
+use super::super::{Backend, Search, StrategyName, Timing, Workers};
 use super::baselines::command;
 use super::env::Env;
 use super::shapes;
@@ -52,6 +52,28 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
         shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
         proposer: table.get("proposer").and_then(|node| command(node, report)),
     }
+}
+
+/// The workers of a search, one entry for each way to start them. `runner` is the kernel's.
+pub(super) fn workers(kernel: &Table, runner: &[String], backend: Option<Backend>, report: &Report) -> Vec<Workers> {
+    let Some(node) = kernel.get("workers") else { return Vec::new() };
+    let nodes = if let Item::List(nodes) = &node.item { nodes.as_slice() } else { std::slice::from_ref(node) };
+    let tables: Vec<(&Node, &Table)> = nodes.iter().filter_map(|node| Some((node, node.table()?))).collect();
+    let workers = |&(_, table): &(&Node, &Table)| Workers {
+        runner: table.get("runner").map_or_else(|| runner.to_vec(), Node::texts),
+        count: table.get("count").map(|_| integer(table, "count", 1, report)),
+        path: table.text("path").map(str::to_owned),
+    };
+    let all: Vec<Workers> = tables.iter().map(workers).collect();
+    let here = |(_, workers): &(usize, &Workers)| workers.runner.is_empty();
+    let of_here: usize = all.iter().enumerate().filter(here).map(|(_, workers)| workers.count.unwrap_or(1)).sum();
+    if let (Some((at, _)), true) = (all.iter().enumerate().find(here), backend == Some(Backend::C) && of_here > 1) {
+        let diagnostic = Diagnostic::error("several workers for C kernels on one machine")
+            .at(&tables[at].0.place, format!("{of_here} without a `runner`"))
+            .help("kernels that run side by side disturb each other's times; keep one worker, or give a `runner` that separates them");
+        report.push(diagnostic);
+    }
+    all
 }
 
 /// A name that there is not was reported by the check of choices.

@@ -22,6 +22,22 @@ fn with_tensor(tensor: &str) -> String {
     Fixture::new(&table).diagnostics()
 }
 
+#[test]
+fn two_workers_for_c_kernels_need_a_runner_that_separates_them() {
+    const WORKERS: &str = "[package.metadata.kbench.kernels.k.workers]";
+    let in_c = MINIMAL.replace("k.cu", "k.c").replace("grid = \"ceil_div(N, TILE)\"\nblock = 128\n", "");
+    let with = |more: &str| Fixture::new(&format!("{in_c}{more}\n")).diagnostics();
+    let drawn = with(&format!("{WORKERS}\ncount = 2"));
+    assert!(drawn.contains("several workers for C kernels on one machine"), "{drawn}");
+    for workers in
+        ["count = 1", "count = 2\nrunner = [\"srun\"]", "runner = [\"ssh\", \"h\"]\npath = \"/opt/cargo-kbench\""]
+    {
+        assert_eq!(with(&format!("{WORKERS}\n{workers}")), "", "{workers}");
+    }
+    let drawn = with(&format!("{WORKERS}\ncount = 0"));
+    assert!(drawn.contains("`count` is too small"), "{drawn}");
+}
+
 /// A misspelt word at any level: one error with the suggestion, and nothing that would follow from the word's absence.
 #[test]
 fn a_misspelling_is_one_error() {

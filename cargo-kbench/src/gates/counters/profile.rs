@@ -99,7 +99,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
     let (tool, metrics, log) = if of_cpu {
         (Vec::new(), Vec::new(), None)
     } else {
-        let remote = !kernel.runner.is_empty();
+        let remote = !kernel.runner().is_empty();
         let ncu = match context.setup.compiler.ncu(remote) {
             Ok(ncu) => ncu,
             Err(error) => return Ok(Err(error.to_string())),

@@ -77,7 +77,7 @@ fn contents(path: &Path, tensor: Option<&str>, spec: &TensorSpec) -> Result<(), 
 
 /// A C kernel's tensors lie in the memory of this machine.
 fn memory(kernel: &Kernel, tensors: &[TensorSpec]) -> Option<String> {
-    if kernel.implementation.backend != Backend::C || !kernel.runner.is_empty() {
+    if kernel.implementation.backend != Backend::C || !kernel.runner().is_empty() {
         return None;
     }
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kbench_runtime::protocol::{
@@ -31,6 +33,8 @@ const BEYOND: Duration = Duration::from_secs(2);
 pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 /// Lines of a kernel's words beside its failure.
 const WORDS: usize = 20;
+/// Workers that one evaluation may cost: the variant is to blame for the last of them.
+const MOST_LOST: u32 = 2;
 /// How often a wait looks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
 
@@ -39,29 +43,86 @@ pub struct Executor {
     options: WorkerOptions,
     worker: Option<Worker>,
     info: Option<DeviceInfo>,
-    blobs: HashMap<String, PathBuf>,
+    /// See [`visible`](Self::visible).
+    visible: Vec<String>,
+    /// Shared by the executors of one harness.
+    blobs: Arc<Mutex<HashMap<String, PathBuf>>>,
     /// Hashes that the running worker has.
     sent: HashSet<String>,
     /// The limit of launches that it was told.
     limit: Option<Duration>,
+    /// Workers that the evaluation at hand has cost; `None` outside of one, where each job is counted for itself.
+    lost: Option<u32>,
+    /// Once it is true, a worker that is not open yet is not waited for.
+    ended: Arc<AtomicBool>,
 }
 
 impl Executor {
     /// A worker that is started when first needed.
     pub fn new(options: WorkerOptions) -> Self {
-        Self { options, worker: None, info: None, blobs: HashMap::new(), sent: HashSet::new(), limit: None }
+        Self {
+            options,
+            worker: None,
+            info: None,
+            visible: Vec::new(),
+            blobs: Arc::default(),
+            sent: HashSet::new(),
+            limit: None,
+            lost: None,
+            ended: Arc::default(),
+        }
+    }
+
+    /// Another worker that is sent the same files, and is started when first needed.
+    #[must_use]
+    pub fn beside(&self, options: WorkerOptions) -> Self {
+        Self { blobs: Arc::clone(&self.blobs), ..Self::new(options) }
     }
 
     /// Another worker for the same device and files, under a tool that watches it; an empty tool is none.
     #[must_use]
     pub fn under(&self, tool: Vec<String>) -> Self {
-        let options = WorkerOptions { tool, ..self.options.clone() };
-        Self { blobs: self.blobs.clone(), ..Self::new(options) }
+        self.beside(WorkerOptions { tool, ..self.options.clone() })
+    }
+
+    /// How its worker is started.
+    pub fn options(&self) -> &WorkerOptions {
+        &self.options
+    }
+
+    /// UUIDs of the CUDA devices where the worker runs, by index, once it was started.
+    pub fn visible(&self) -> &[String] {
+        &self.visible
+    }
+
+    /// The device, if it was opened before.
+    pub fn opened(&self) -> Option<&DeviceInfo> {
+        self.info.as_ref()
+    }
+
+    /// Once `ended` is true, a worker that is not open yet is not waited for.
+    pub fn until(&mut self, ended: Arc<AtomicBool>) {
+        self.ended = ended;
+    }
+
+    /// From here on an evaluation runs that has cost `lost` workers elsewhere; `None`: none runs.
+    pub fn evaluates(&mut self, lost: Option<u32>) {
+        self.lost = lost;
+        // One that ended meanwhile, ended of nothing that is measured from here on.
+        if self.worker.as_mut().is_some_and(Worker::has_ended) {
+            self.worker = None;
+        }
+    }
+
+    /// Workers that the evaluation at hand has cost.
+    pub fn lost(&self) -> u32 {
+        self.lost.unwrap_or(0)
     }
 
     /// Makes a file known under its hash, to be sent to a worker when a job first names it.
     pub fn add_blob(&mut self, hash: &str, path: &Path) {
-        self.blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());
+        let mut blobs = self.blobs.lock().expect("no panic while held");
+        blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());
     }
 
     /// The device, opened if it is not open.
@@ -169,15 +230,17 @@ impl Executor {
         worker.send(&hello);
         // Elsewhere there may be a queue to wait in; only the user knows for how long.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
-        match worker.wait(heard_in, &mut |_| patience) {
-            Ok(Event::Hello { protocol: protocol::VERSION, device }) => match &self.info {
-                Some(before) if *before != device => {
+        let ended = Arc::clone(&self.ended);
+        match worker.wait(heard_in, &mut |_| if ended.load(Ordering::Relaxed) { Duration::ZERO } else { patience }) {
+            Ok(Event::Hello { protocol: protocol::VERSION, device, visible }) => match &self.info {
+                Some(before) if !before.is_same_model(&device) => {
                     self.worker = None;
                     let (before, after) = (&before.name, &device.name);
                     Err(start_error(format!("it opened another device than before: {before}, now {after}")))
                 }
                 _ => {
                     self.info = Some(device);
+                    self.visible = visible;
                     Ok(Ok(()))
                 }
             },
@@ -217,19 +280,21 @@ impl Executor {
         request: &Request,
         timeout: Duration,
     ) -> Result<Event, ExecutorError> {
-        let mut was_lost = false;
+        let mut lost = self.lost();
         loop {
             self.device()?;
             let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
             let ended = self.attempt(blobs, id, request, timeout)?;
-            match ended {
-                JobEnd::Lost(_) if !was_lost => was_lost = true,
-                JobEnd::Died(_) if !fresh => {}
+            let is_own = fresh && matches!(ended, JobEnd::Died(_));
+            let (case, failure) = match ended {
                 JobEnd::Answered(event) => return Ok(event),
                 JobEnd::Failed(case, failure) => return Err(ExecutorError::Job { case, failure }),
-                JobEnd::Lost((case, failure)) | JobEnd::Died((case, failure)) => {
-                    return Err(ExecutorError::Job { case, failure });
-                }
+                JobEnd::Lost(of) | JobEnd::Died(of) => of,
+            };
+            lost += 1;
+            self.lost = self.lost.map(|_| lost);
+            if is_own || lost >= MOST_LOST {
+                return Err(ExecutorError::Job { case, failure });
             }
         }
     }
@@ -243,9 +308,10 @@ impl Executor {
                 continue;
             }
             let load_failed = |message| ExecutorError::Job { case: 0, failure: Failure::LoadFailed { message } };
-            let path = self.blobs.get(hash).ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
+            let path = self.blobs.lock().expect("no panic while held").get(hash).cloned();
+            let path = path.ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
             let unread = |error| ExecutorError::Machine(format!("could not read {}: {error}", path.display()));
-            let data = std::fs::read(path).map_err(unread)?;
+            let data = std::fs::read(&path).map_err(unread)?;
             worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
             self.sent.insert(hash.clone());
         }
@@ -276,7 +342,7 @@ impl Executor {
         let ended = match waited {
             Ok(event) if answer::job_of(&event) != Some(id) => {
                 let message = format!("an answer to another question: {event:?}").chars().take(200).collect();
-                JobEnd::Failed(0, Failure::Protocol { message })
+                JobEnd::Lost((0, Failure::Protocol { message }))
             }
             Ok(Event::Failed { failure: Failure::Machine { message }, .. }) => {
                 return Err(ExecutorError::Machine(message));

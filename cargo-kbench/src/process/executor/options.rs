@@ -46,6 +46,8 @@ pub struct WorkerOptions {
     pub device: DeviceKind,
     /// Index of the device.
     pub index: u32,
+    /// `cargo-kbench` where the worker runs; `None`: the path that it has here.
+    pub path: Option<String>,
     /// Folder for reference results.
     pub cache: PathBuf,
     /// What an audit makes it do wrong.
@@ -55,7 +57,10 @@ pub struct WorkerOptions {
 impl WorkerOptions {
     pub(super) fn command(&self) -> std::io::Result<Vec<OsString>> {
         let mut words: Vec<OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
-        words.push(std::env::current_exe()?.into_os_string());
+        words.push(match &self.path {
+            Some(path) => path.into(),
+            None => std::env::current_exe()?.into_os_string(),
+        });
         words.extend(["kbench".into(), "worker".into()]);
         Ok(words)
     }

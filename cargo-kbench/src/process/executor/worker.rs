@@ -70,7 +70,7 @@ pub(crate) enum Heard {
 pub(crate) enum WaitError {
     Interrupted,
     Failure(Failure),
-    /// Somebody else ended or stopped the process: nothing that it ran is to blame.
+    /// Somebody else ended or stopped the process, it is broken, or it is out of reach: what it ran need not be to blame.
     Lost(Failure),
 }
 
@@ -196,7 +196,7 @@ impl Worker {
             match self.events.recv_timeout(TICK) {
                 Ok(Err(cut)) => {
                     let message = format!("a line of more than {} bytes", cut.len());
-                    return Err(WaitError::Failure(Failure::Protocol { message }));
+                    return Err(WaitError::Lost(Failure::Protocol { message }));
                 }
                 Ok(Ok(line)) => match serde_json::from_slice(&line) {
                     Ok(event) => {
@@ -215,7 +215,7 @@ impl Worker {
                     Err(error) => {
                         let line = String::from_utf8_lossy(&line);
                         let message = format!("{error} in `{}`", line.chars().take(200).collect::<String>());
-                        return Err(WaitError::Failure(Failure::Protocol { message }));
+                        return Err(WaitError::Lost(Failure::Protocol { message }));
                     }
                 },
                 Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
@@ -249,20 +249,25 @@ impl Worker {
         let stderr = self.said(20);
         let Some(status) = ended else {
             let message = format!("the worker closed its output but went on: {stderr}");
-            return WaitError::Failure(Failure::Protocol { message });
+            return WaitError::Lost(Failure::Protocol { message });
         };
         let signal = status.signal().or_else(|| {
             // ssh, srun and shells report a signal as 128 + its number.
             status.code().filter(|&code| self.remote && code > 128).map(|code| code - 128)
         });
-        match signal {
-            Some(signal) => {
-                let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
-                let failure = Failure::Signal { signal, name };
-                if is_from_outside(&failure) { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
-            }
-            None => WaitError::Failure(Failure::Exited { code: status.code().unwrap_or(-1), stderr }),
+        if let Some(signal) = signal {
+            let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
+            let failure = Failure::Signal { signal, name };
+            return if is_from_outside(&failure) { WaitError::Lost(failure) } else { WaitError::Failure(failure) };
         }
+        let failure = Failure::Exited { code: status.code().unwrap_or(-1), stderr };
+        // A runner ends so where the network, the node or the allocation is gone.
+        if self.remote { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
+    }
+
+    /// Whether its process has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Ends the process group: TERM, grace, KILL. Then what has left the group.

@@ -6,18 +6,18 @@
 //! cap a heavy kernel settles at a lower clock; that alone is what it runs at, and only recorded.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{self, CUdevice};
+use cudarc::driver::sys::CUdevice;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 
-use super::error::check;
+use super::driver;
 use crate::device::{DisturbanceCheck, Energy};
 use crate::protocol::{Disturbance, SmClock};
 
@@ -72,7 +72,7 @@ impl Clocks {
         // Whoever needs it first opens it where no thread can be had.
         let _ = thread::Builder::new().spawn(|| NVML.get_or_init(open));
         let (since, judge) = (Instant::now(), Judge::default());
-        Self { bus_id: bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
+        Self { bus_id: driver::bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
     }
 
     pub(super) fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
@@ -184,14 +184,6 @@ impl Judge {
 
 fn open() -> Option<Nvml> {
     LIBRARIES.iter().find_map(|path| Nvml::builder().lib_path(OsStr::new(path)).init().ok())
-}
-
-/// `00000000:65:00.0`
-fn bus_id(device: CUdevice) -> Option<String> {
-    let mut text = [0u8; 32];
-    // SAFETY: the pointer is valid for writes of the length given.
-    check(unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), text.len() as i32, device) }).ok()?;
-    Some(CStr::from_bytes_until_nul(&text).ok()?.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

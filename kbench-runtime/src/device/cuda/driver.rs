@@ -113,6 +113,33 @@ pub(super) fn attribute(device: CUdevice, attribute: CUdevice_attribute) -> u32 
     }
 }
 
+/// The UUID of a device as `CUDA_VISIBLE_DEVICES` takes it.
+pub(super) fn uuid(device: CUdevice) -> Option<String> {
+    let mut uuid = sys::CUuuid_st { bytes: [0; 16] };
+    // SAFETY: the pointer is valid for writes.
+    check(unsafe { sys::cuDeviceGetUuid_v2(&raw mut uuid, device) }).ok()?;
+    Some(uuid_text(uuid.bytes.map(|byte| byte as u8)))
+}
+
+/// `GPU-` and the bytes in hex, in groups of 4, 2, 2, 2 and 6.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    use std::fmt::Write as _;
+    let mut text = "GPU".to_owned();
+    for (at, byte) in bytes.iter().enumerate() {
+        let dash = if matches!(at, 0 | 4 | 6 | 8 | 10) { "-" } else { "" };
+        let _ = write!(text, "{dash}{byte:02x}");
+    }
+    text
+}
+
+/// The PCI address of a device: `0000:65:00.0`.
+pub(super) fn bus_id(device: CUdevice) -> Option<String> {
+    let mut text = [0u8; 32];
+    // SAFETY: the pointer is valid for writes of the length given.
+    check(unsafe { sys::cuDeviceGetPCIBusId(text.as_mut_ptr().cast(), text.len() as i32, device) }).ok()?;
+    Some(CStr::from_bytes_until_nul(&text).ok()?.to_string_lossy().into_owned())
+}
+
 /// A device's name.
 pub(super) fn name(device: CUdevice) -> Result<String, CudaError> {
     let mut name = [0u8; 256];
@@ -230,5 +257,16 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: created by `new`, destroyed once. An error leaves nothing to do.
         let _ = unsafe { sys::cuEventDestroy_v2(self.raw) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_written_as_nvidia_smi_does() {
+        let bytes = std::array::from_fn(|at| (at * 16 + 1) as u8);
+        assert_eq!(uuid_text(bytes), "GPU-01112131-4151-6171-8191-a1b1c1d1e1f1");
     }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod mapping;
 mod memory;
 mod module;
+mod near;
 mod on_chip_poison;
 mod side_effects;
 mod staging;
@@ -76,6 +77,7 @@ impl CudaDevice {
         let driver = Driver::open()?;
         let device = Driver::device(index)?;
         let failed = |error: error::CudaError| format!("CUDA device {index} cannot be used: {}", error.words());
+        near::stay_near(device);
         let context = Context::retain(device).map_err(failed)?;
         let limits = DeviceLimits::query(device);
         let info = DeviceInfo {
@@ -115,6 +117,12 @@ impl CudaDevice {
 }
 
 impl CudaDevice {
+    /// UUIDs of the devices that this process sees, by index; none where one of them tells none.
+    pub fn visible() -> Vec<String> {
+        let uuids = (0..).map_while(|index| Driver::device(index).ok()).map(driver::uuid);
+        uuids.collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// What a copy of so many bytes goes by, if it is large.
     fn staging(&mut self, bytes: usize) -> Option<&mut Staging> {
         if bytes < staging::LARGE {

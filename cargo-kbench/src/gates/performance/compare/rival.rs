@@ -68,7 +68,7 @@ impl<'a> Rival<'a> {
 
     fn open(&self, context: &Context<'_>) -> Result<Program, Refusal> {
         Program::open(&ProgramOptions {
-            runner: &context.kernel.runner,
+            runner: context.kernel.runner(),
             command: &self.config.command,
             directory: &context.builder.package.directory,
             device: &context.device,

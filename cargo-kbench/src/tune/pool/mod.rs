@@ -1,0 +1,345 @@
+//! Several workers that measure at the same time. What each measures comes back to the one thread that keeps the journal and tells the
+//! strategy; variants that are the same program are measured once, and the finals are measured by one worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kbench_runtime::threads;
+
+use super::asker::{Asked, Learned};
+use super::pipeline::Pipeline;
+use super::search::{Search, Tried, learned};
+use crate::evaluate::{Prepared, Race, Subject, prepare};
+use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError};
+use crate::process::executor::WorkerOptions;
+use crate::record::evaluation::Evaluation;
+use station::{Backoff, Said, Station, Task};
+
+pub use plan::plan;
+
+mod plan;
+mod station;
+
+/// The workers of a search.
+pub(super) struct Pool<'a> {
+    stations: Vec<Station<'a>>,
+    backoff: Backoff,
+}
+
+impl<'a> Pool<'a> {
+    /// Workers that are started when the search begins; the first takes over the harness's own.
+    pub(super) fn new(harness: &mut Harness<'a>, workers: &[WorkerOptions]) -> Self {
+        let mut stations = Vec::new();
+        for (at, options) in workers.iter().enumerate() {
+            let mut executor = harness.worker.beside(options.clone());
+            let name = station::name(at, options, &harness.worker);
+            if at == 0 {
+                std::mem::swap(&mut executor, &mut harness.worker);
+            }
+            stations.push(Station::new(name, harness.beside(executor)));
+        }
+        Self { stations, backoff: Backoff::default() }
+    }
+
+    /// Gives the harness the worker that measures from here on, and the time of all: that of one on average.
+    pub(super) fn give_back(self, harness: &mut Harness<'a>) {
+        let count = self.stations.len() as u32;
+        let sum = |part: fn(&DeviceTimes) -> Duration| {
+            self.stations.iter().map(|station| part(&station.harness.times)).sum::<Duration>() / count
+        };
+        harness.times.verify += sum(|times| times.verify);
+        harness.times.time += sum(|times| times.time);
+        harness.times.tools += sum(|times| times.tools);
+        let mut stations = self.stations;
+        let open = stations.iter().position(|station| station.is_open);
+        let mut worker = stations.swap_remove(open.unwrap_or(0)).harness.worker;
+        worker.until(Arc::default());
+        if let Some(device) = worker.opened() {
+            harness.context.device = device.clone();
+        }
+        harness.worker = worker;
+    }
+}
+
+/// What the thread of the search hears.
+enum News {
+    /// The strategy asks for a variant.
+    Asked(Asked),
+    /// The strategy asks for no more.
+    AskedAll,
+    /// A build has ended.
+    Built,
+    /// What the station of this place says.
+    Said(usize, Said),
+    /// The thread of a station has panicked, which shows where it is joined.
+    Panicked,
+}
+
+/// Does something when it is dropped, by a panic too.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// The state of a search on a pool.
+struct Desk<'d> {
+    tasks: Vec<Sender<Box<Task>>>,
+    told: Option<Sender<Learned>>,
+    /// Asked for and not prepared.
+    asked: VecDeque<Asked>,
+    /// To be measured next.
+    ready: VecDeque<Box<Task>>,
+    /// Stations that can take a task.
+    idle: Vec<usize>,
+    /// What is measured, by its key, with others of the same key that wait for it.
+    running: HashMap<String, Vec<Subject>>,
+    /// For each station why it was given up.
+    given_up: Vec<Option<String>>,
+    asks: bool,
+    deadline: Option<Instant>,
+    names: &'d [String],
+}
+
+impl Search<'_> {
+    pub(super) fn run_on_pool<'h>(
+        &mut self,
+        pipeline: &Pipeline<'_>,
+        harness: &mut Harness<'h>,
+        pool: &mut Pool<'h>,
+        started: Instant,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        let limits = self.limits.clone();
+        let Pool { stations, backoff } = pool;
+        let (backoff, count) = (*backoff, stations.len());
+        let names: Vec<String> = stations.iter().map(|station| station.name.clone()).collect();
+        let asker = self.asker(&limits, pipeline, count);
+        let model = harness.context.device.clone();
+        let notify = harness.context.setup.notify;
+        if count > 1 {
+            notify(&Notice::Workers { count, device: model.name.clone() });
+        }
+        let (news, inbox) = mpsc::channel();
+        let (told, learned) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        let built = news.clone();
+        pipeline.listen(move || drop(built.send(News::Built)));
+        thread::scope(|scope| {
+            let mut tasks = Vec::new();
+            for (at, station) in stations.iter_mut().enumerate() {
+                let (sender, receiver) = mpsc::channel();
+                tasks.push(sender);
+                let (news, model, ended) = (news.clone(), &model, &ended);
+                threads::spawn_scoped(scope, move || {
+                    let _panicked = AtEnd(|| {
+                        if thread::panicking() {
+                            let _ = news.send(News::Panicked);
+                        }
+                    });
+                    let say = |said| drop(news.send(News::Said(at, said)));
+                    station.serve(model, backoff, ended, &receiver, &say);
+                })?;
+            }
+            let asker = threads::spawn_scoped(scope, move || {
+                let _all = AtEnd(|| drop(news.send(News::AskedAll)));
+                asker.run(&learned, &|asked| news.send(News::Asked(asked)).is_ok())
+            })?;
+            let mut desk = Desk {
+                tasks,
+                told: Some(told),
+                asked: VecDeque::new(),
+                ready: VecDeque::new(),
+                idle: Vec::new(),
+                running: HashMap::new(),
+                given_up: vec![None; count],
+                asks: true,
+                deadline: self.deadline(started),
+                names: &names,
+            };
+            let searched = self.serve_desk(&mut desk, pipeline, harness, &inbox, reporter);
+            ended.store(true, Ordering::Relaxed);
+            // Without these, asker and stations end.
+            drop(desk);
+            let stopped = asker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.stopped = self.stopped.or(stopped);
+            searched
+        })
+    }
+
+    fn serve_desk(
+        &mut self,
+        desk: &mut Desk<'_>,
+        pipeline: &Pipeline<'_>,
+        harness: &mut Harness<'_>,
+        inbox: &Receiver<News>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        // What ends the run; what is being measured by then is kept all the same.
+        let mut failed = None;
+        loop {
+            if failed.is_none() {
+                failed = self.hand_out(desk, pipeline, harness, reporter).err();
+            }
+            if failed.is_some() {
+                desk.stop();
+            }
+            if desk.is_over(failed.is_some()) {
+                return failed.map_or(Ok(()), Err);
+            }
+            let waits = !desk.idle.is_empty() && !desk.asked.is_empty();
+            let (done, total) = pipeline.is_awaited(waits);
+            if waits {
+                reporter.event(Event::Built { done, total });
+            }
+            let Some(news) = desk.hear(inbox, !self.tried.is_empty()) else {
+                // What runs is finished, nothing is begun.
+                self.stopped = Some("seconds");
+                desk.stop();
+                continue;
+            };
+            match news {
+                News::Asked(asked) => desk.asked.push_back(asked),
+                News::AskedAll => desk.asks = false,
+                News::Built => {}
+                News::Said(at, Said::Ready) => desk.idle.push(at),
+                News::Said(_, Said::Measured(task, evaluation)) => {
+                    if let Err(error) = self.measured(desk, &task.subject, *evaluation, harness, reporter) {
+                        failed = failed.or(Some(error));
+                    }
+                }
+                News::Said(at, Said::Lost { task, why, again }) => {
+                    desk.ready.extend(task);
+                    let worker = desk.names[at].clone();
+                    (harness.context.setup.notify)(&Notice::WorkerLost { worker, why: why.clone(), again });
+                    if again.is_none() {
+                        desk.given_up[at] = Some(why);
+                    }
+                    if desk.given_up.iter().all(Option::is_some) {
+                        let kernel = self.kernel.name.clone();
+                        failed = failed.or(Some(RunError::NoWorkers { kernel, message: desk.why_given_up() }));
+                    }
+                }
+                News::Said(at, Said::Failed(error)) => {
+                    desk.given_up[at] = Some(error.to_string());
+                    failed = failed.or(Some(error));
+                }
+                News::Panicked => return Ok(()),
+            }
+        }
+    }
+
+    /// Hands tasks to idle stations, as long as there are both.
+    fn hand_out(
+        &mut self,
+        desk: &mut Desk<'_>,
+        pipeline: &Pipeline<'_>,
+        harness: &mut Harness<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        while !desk.idle.is_empty() {
+            if let Some(task) = desk.ready.pop_front() {
+                desk.hand(task);
+                continue;
+            }
+            let Some((at, outcome)) = pipeline.take_first(desk.asked.iter().map(|asked| &asked.variant)) else { break };
+            let asked = desk.asked.remove(at).expect("taken from it");
+            self.total = asked.total;
+            let candidate = Candidate::from(&asked.variant);
+            match prepare(harness, &candidate, outcome?, Some(Race { bar: self.bar() }))? {
+                Prepared::Known(evaluation) => self.told(desk, &candidate, *evaluation, reporter),
+                Prepared::ToMeasure(subject) => desk.accept(*subject),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was measured, for all that are the same program.
+    fn measured(
+        &mut self,
+        desk: &mut Desk<'_>,
+        subject: &Subject,
+        evaluation: Evaluation,
+        harness: &mut Harness<'_>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        subject.keep(harness, &evaluation)?;
+        let twins = desk.running.remove(subject.key()).unwrap_or_default();
+        self.told(desk, subject.candidate(), evaluation, reporter);
+        for twin in twins {
+            match twin.recall(harness)? {
+                Some(known) => self.told(desk, twin.candidate(), known, reporter),
+                None => desk.accept(twin),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an evaluation and tells the strategy.
+    fn told(&mut self, desk: &Desk<'_>, candidate: &Candidate, evaluation: Evaluation, reporter: &mut dyn Reporter) {
+        let learned = learned(&candidate.variant, &evaluation);
+        self.keep(Tried { candidate: candidate.clone(), evaluation }, reporter);
+        if let Some(told) = &desk.told {
+            // An asker that is gone has panicked, and that is seen where it is joined.
+            let _ = told.send(learned);
+        }
+    }
+}
+
+impl Desk<'_> {
+    /// Whether nothing is left to wait for.
+    fn is_over(&self, failed: bool) -> bool {
+        let nothing_runs = self.running.is_empty() || self.given_up.iter().all(Option::is_some);
+        let nothing_comes = self.told.is_none() || !self.asks && self.asked.is_empty();
+        nothing_runs && (failed || nothing_comes)
+    }
+
+    /// Nothing is begun any more, and the strategy is not told what is finished.
+    fn stop(&mut self) {
+        self.told = None;
+        self.asked.clear();
+        for task in self.ready.drain(..) {
+            self.running.remove(task.subject.key());
+        }
+    }
+
+    /// The next news; `None` once the time is up. `may_end`: there is an evaluation, of the default.
+    fn hear(&self, inbox: &Receiver<News>, may_end: bool) -> Option<News> {
+        let deadline = self.deadline.filter(|_| self.told.is_some() && (may_end || !self.running.is_empty()));
+        let Some(deadline) = deadline else { return Some(inbox.recv().expect("the pipeline can send")) };
+        match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(news) => Some(news),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the pipeline can send"),
+        }
+    }
+
+    /// A subject is measured, unless the same program is: then it waits for that.
+    fn accept(&mut self, subject: Subject) {
+        if let Some(twins) = self.running.get_mut(subject.key()) {
+            twins.push(subject);
+            return;
+        }
+        self.running.insert(subject.key().to_owned(), Vec::new());
+        self.ready.push_back(Box::new(Task { subject, lost: 0 }));
+    }
+
+    fn hand(&mut self, task: Box<Task>) {
+        let at = self.idle.pop().expect("one is idle");
+        // One that cannot be sent to has panicked, and that is the next news.
+        let _ = self.tasks[at].send(task);
+    }
+
+    fn why_given_up(&self) -> String {
+        let whys = self.names.iter().zip(&self.given_up);
+        let whys: Vec<String> =
+            whys.map(|(name, why)| format!("{name}: {}", why.as_deref().unwrap_or_default())).collect();
+        whys.join("; ")
+    }
+}

@@ -1,0 +1,179 @@
+//! One worker of a pool, on a thread of its own: it is opened, evaluates what it is handed, and is started again where it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use kbench_runtime::protocol::DeviceInfo;
+
+use crate::evaluate::Subject;
+use crate::harness::{Harness, RunError};
+use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
+use crate::record::evaluation::Evaluation;
+
+/// Waits between attempts to start a worker that does not start, each twice as long as the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) first: Duration,
+    /// Attempts in a row before a worker is given up.
+    pub(super) attempts: u32,
+}
+
+impl Default for Backoff {
+    /// Half a minute in all.
+    fn default() -> Self {
+        Self { first: Duration::from_millis(250), attempts: 8 }
+    }
+}
+
+impl Backoff {
+    /// How long to wait after so many failures in a row; `None`: it is given up.
+    fn after(self, failures: u32) -> Option<Duration> {
+        (failures < self.attempts).then(|| self.first * 2u32.pow(failures.saturating_sub(1)))
+    }
+}
+
+/// An evaluation to be measured.
+pub(super) struct Task {
+    pub(super) subject: Subject,
+    /// Workers that it has cost.
+    pub(super) lost: u32,
+}
+
+/// What a station says.
+pub(super) enum Said {
+    /// It can take a task.
+    Ready,
+    /// It measured a task.
+    Measured(Box<Task>, Box<Evaluation>),
+    /// Its worker is lost, and what it worked on has to be measured elsewhere. It starts another after a while; `None`: no more.
+    Lost { task: Option<Box<Task>>, why: String, again: Option<Duration> },
+    /// The run cannot go on.
+    Failed(RunError),
+}
+
+/// See the module.
+pub(super) struct Station<'a> {
+    pub(super) name: String,
+    pub(super) harness: Harness<'a>,
+    /// Attempts to have a worker that failed in a row.
+    failures: u32,
+    /// Whether it can take a task.
+    pub(super) is_open: bool,
+}
+
+impl<'a> Station<'a> {
+    pub(super) fn new(name: String, harness: Harness<'a>) -> Self {
+        Self { name, harness, failures: 0, is_open: false }
+    }
+
+    /// Serves until there are no more tasks, or its worker is given up.
+    pub(super) fn serve(
+        &mut self,
+        model: &DeviceInfo,
+        backoff: Backoff,
+        ended: &Arc<AtomicBool>,
+        tasks: &Receiver<Box<Task>>,
+        say: &dyn Fn(Said),
+    ) {
+        self.harness.worker.until(Arc::clone(ended));
+        self.is_open = false;
+        let mut undone = None;
+        loop {
+            let why = if self.is_open {
+                say(Said::Ready);
+                let Ok(task) = tasks.recv() else { return };
+                match self.evaluate(*task) {
+                    Ok(said) => {
+                        self.failures = 0;
+                        say(said);
+                        continue;
+                    }
+                    Err((task, error)) => {
+                        self.is_open = false;
+                        undone = Some(task);
+                        error
+                    }
+                }
+            } else {
+                match self.open(model) {
+                    Ok(()) => {
+                        self.is_open = true;
+                        continue;
+                    }
+                    Err(error) => error,
+                }
+            };
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
+            if !is_of_worker(&why) {
+                return say(Said::Failed(why));
+            }
+            self.failures += 1;
+            let again = backoff.after(self.failures).filter(|_| !matches!(why, RunError::Workers { .. }));
+            say(Said::Lost { task: undone.take(), why: why.to_string(), again });
+            let Some(again) = again else { return };
+            // Nobody hands a task to a station that is not ready: this only hears that there will be no more.
+            if let Err(RecvTimeoutError::Disconnected) = tasks.recv_timeout(again) {
+                return;
+            }
+        }
+    }
+
+    /// Opens its worker's device, which has to be of the same model as the others.
+    fn open(&mut self, model: &DeviceInfo) -> Result<(), RunError> {
+        let device = self.harness.worker.device()?;
+        if !model.is_same_model(&device) {
+            let kernel = self.harness.kernel().name.clone();
+            let (name, driver) = (&device.name, &device.driver);
+            let message =
+                format!("{name} with driver {driver} where the others have {} with {}", model.name, model.driver);
+            return Err(RunError::Workers { kernel, message });
+        }
+        Ok(())
+    }
+
+    /// Measures a task. It comes back undone where this station has no worker any more.
+    fn evaluate(&mut self, mut task: Task) -> Result<Said, (Box<Task>, RunError)> {
+        self.harness.worker.evaluates(Some(task.lost));
+        let measured = task.subject.measure(&mut self.harness);
+        task.lost = self.harness.worker.lost();
+        self.harness.worker.evaluates(None);
+        match measured {
+            Ok(evaluation) => Ok(Said::Measured(Box::new(task), Box::new(evaluation))),
+            Err(error) => Err((Box::new(task), error)),
+        }
+    }
+}
+
+/// Whether an error is that of one worker, and others may fare better.
+fn is_of_worker(error: &RunError) -> bool {
+    let of_worker = |error: &ExecutorError| !matches!(error, ExecutorError::Interrupted | ExecutorError::Job { .. });
+    matches!(error, RunError::Workers { .. }) || matches!(error, RunError::Executor(error) if of_worker(error))
+}
+
+/// How a worker is named to users: its number, and where it runs.
+pub(super) fn name(at: usize, options: &WorkerOptions, executor: &Executor) -> String {
+    let place = match (&options.runner[..], executor.visible().get(options.index as usize)) {
+        ([], Some(uuid)) => format!(" ({uuid})"),
+        ([], None) => String::new(),
+        (runner, _) => format!(" (`{}`)", runner.join(" ")),
+    };
+    format!("worker {}{place}", at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_end() {
+        let backoff = Backoff::default();
+        let waits: Vec<Duration> = (1..).map_while(|failures| backoff.after(failures)).collect();
+        assert_eq!(waits.len(), 7);
+        assert!(waits.windows(2).all(|pair| pair[1] == 2 * pair[0]));
+        assert!(waits.iter().sum::<Duration>() > Duration::from_secs(30));
+    }
+}
