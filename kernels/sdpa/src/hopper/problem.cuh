@@ -46,7 +46,7 @@ struct Problem {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int row = item.first_row + warp_row + lane / 4 + 8 * half;
-            const float factor = scale / sums[half];
+            const float factor = __fdividef(scale, sums[half]);
 #pragma unroll
             for (int group = 0; group < tiles::kOutputGroups; ++group) {
                 store(tiles::output_group(outputs, group, half), factor, item, row, group * 16 + lane % 4 * 4);

@@ -98,6 +98,67 @@ __device__ __forceinline__ bool must_rescale(const Rows &rows, const float (&max
     return __any_sync(0xffffffffu, grown > kHeadroom || tile % kSumTiles == 0);
 }
 
+// Outputs lose in the same way as sums do where values have one sign: every 2048 keys they are added to totals in shared memory. As bfloat16,
+// for space; its rounding has no bias, and is a tenth of that of E4M3.
+constexpr int kTotalTiles = P_E4M3 ? 2048 / TILE_N / kSumTiles * kSumTiles : 1 << 30;
+
+// Of a warpgroup.
+struct Totals {
+    static constexpr int kVectors = HEAD_DIM / 16;
+    static constexpr int kBytes = P_E4M3 ? tiles::kWarpgroup * (kVectors * 16 + 8) : 0;
+
+    uint32_t address;  // of this thread's first vector; behind all vectors are the maxima that they are of
+
+    __device__ __forceinline__ explicit Totals(uint32_t shared) : address(shared + threadIdx.x % tiles::kWarpgroup * 16) {}
+
+    // Adds what outputs hold; `first`: to nothing.
+    __device__ __forceinline__ void add(Outputs &o, const Rows &rows, bool first) const {
+        if (!first) {
+            add_to(o, rows);
+        }
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+            asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address + i * tiles::kWarpgroup * 16), "r"(pack(o[8 * i], o[8 * i + 1])),
+                         "r"(pack(o[8 * i + 2], o[8 * i + 3])), "r"(pack(o[8 * i + 4], o[8 * i + 5])), "r"(pack(o[8 * i + 6], o[8 * i + 7]))
+                         : "memory");
+        }
+        hopper::store_shared(maxima(), make_float2(rows.max[0], rows.max[1]));
+#pragma unroll
+        for (int i = 0; i < kSumAt; ++i) {
+            o[i] = 0.0f;
+        }
+    }
+    // Adds the totals to outputs.
+    __device__ __forceinline__ void add_to(Outputs &o, const Rows &rows) const {
+        float2 max;
+        asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(max.x), "=f"(max.y) : "r"(maxima()) : "memory");
+        const float factor[2] = {exp2_fast((max.x - rows.max[0]) * rows.scale), exp2_fast((max.y - rows.max[1]) * rows.scale)};
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+            uint32_t x[4];
+            asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                         : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                         : "r"(address + i * tiles::kWarpgroup * 16)
+                         : "memory");
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                o[8 * i + 2 * j] = fmaf(__uint_as_float(x[j] << 16), factor[j & 1], o[8 * i + 2 * j]);
+                o[8 * i + 2 * j + 1] = fmaf(__uint_as_float(x[j] & 0xffff0000u), factor[j & 1], o[8 * i + 2 * j + 1]);
+            }
+        }
+    }
+
+private:
+    __device__ __forceinline__ uint32_t maxima() const {
+        return address + kVectors * tiles::kWarpgroup * 16 - threadIdx.x % tiles::kWarpgroup * 8;
+    }
+    __device__ __forceinline__ static uint32_t pack(float low, float high) {
+        uint32_t result;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+        return result;
+    }
+};
+
 __device__ __forceinline__ uint32_t pack_fp16(float low, float high) {
     uint32_t result;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));

@@ -25,7 +25,8 @@ constexpr int kPartStride = HEAD_DIM + 16;  // floats; two rows fill the 32 bank
 constexpr int kPartRows = kRows * kPartStride * 4;
 constexpr int kPart = kPartRows + kRows * 8;  // rows; a maximum and a sum each
 constexpr int kTiles = 2 * STAGES * kKeyTile + kValueTile;
-constexpr int kRegion = kTiles > kPart ? kTiles : kPart;
+constexpr int kTotalsAt = kTiles > kPart ? kTiles : kPart;
+constexpr int kRegion = kTotalsAt + softmax::Totals::kBytes;
 static_assert(kKeyTile % 1024 == 0 && kValueTile % 512 == 0, "regions keep the swizzle's alignment");
 
 __device__ __forceinline__ void sync_warpgroup(int group) { hopper::named_barrier_sync(1 + group, kWarpgroup); }
@@ -99,7 +100,7 @@ __device__ __forceinline__ void merge(const Problem &p, uint32_t shared, const I
             x.z = fmaf(weight, values[i].z, x.z);
             x.w = fmaf(weight, values[i].w, x.w);
         }
-        p.store(x, scales.value / sum, item, item.first_row + row, column);
+        p.store(x, __fdividef(scales.value, sum), item, item.first_row + row, column);
     }
 }
 
@@ -130,8 +131,9 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     softmax::Rows rows = {{-INFINITY, -INFINITY}, {}, scales.score};
     tiles::Outputs o;
     tiles::clear(o);
+    const softmax::Totals totals(region + kTotalsAt);
 #if P_E4M3
-    tiles::write_ones(values, threadIdx.x % kWarpgroup, kWarpgroup);
+    tiles::write_ones(values, 1, threadIdx.x % kWarpgroup, kWarpgroup);
 #endif
 
 #pragma unroll 1
@@ -164,6 +166,10 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
         if (softmax::must_rescale(rows, max, tile / kParts + 1)) {
             softmax::rescale(rows, o, max);
         }
+        const int turn = tile / kParts;
+        if (P_E4M3 && turn > 0 && turn % softmax::kTotalTiles == 0) {
+            totals.add(o, rows, turn == softmax::kTotalTiles);
+        }
         tiles::Probabilities probabilities;
         softmax::probabilities(probabilities, s, rows);
         wgmma::pin(probabilities);
@@ -180,6 +186,9 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
         stage ^= STAGES - 1;
     }
 
+    if (P_E4M3 && (tile - kParts) / kParts >= softmax::kTotalTiles) {
+        totals.add_to(o, rows);
+    }
     softmax::finish_sums(rows, o);
     if (kParts == 1) {
         p.store(o, rows.sum, scales.value, item, warp * 16);

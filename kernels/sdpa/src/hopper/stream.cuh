@@ -1,6 +1,6 @@
 // Keys and values stream through rings in shared memory: for sequences that keep a GPU busy.
 //
-// One warpgroup produces: a thread starts TMA copies, the other three warps make E4M3 values K-major (or fp16) for wgmma. WARPGROUPS
+// One warpgroup produces: threads of two warps start TMA copies, the other two warps make E4M3 values K-major (or fp16) for wgmma. WARPGROUPS
 // warpgroups of 64 query rows each compute. Tile t's scores and tile t - 1's outputs are started together; while the tensor cores work
 // on the latter, and on other warpgroups' tiles, the softmax of tile t runs.
 //
@@ -23,7 +23,7 @@ using tiles::kWarpgroup;
 constexpr int kThreads = (1 + WARPGROUPS) * kWarpgroup;
 constexpr int kItemRows = WARPGROUPS * kRows;
 constexpr int kRawStages = 3;
-constexpr int kPreparers = 3;  // warps
+constexpr int kPreparers = 2;  // warps
 // What a launch allocates is all there is to hand over: 168 registers a thread with three warpgroups, 128 with four.
 constexpr int kProducerRegisters = WARPGROUPS == 2 ? 40 : 56;
 constexpr int kConsumerRegisters = WARPGROUPS == 3 ? 152 : WARPGROUPS == 2 ? 232 : 240;
@@ -33,6 +33,7 @@ constexpr int kQueryTile = kItemRows * HEAD_DIM;
 constexpr int kKeysAt = kQueryTile;
 constexpr int kRawAt = kKeysAt + STAGES * kKeyTile;
 constexpr int kValuesAt = kRawAt + kRawStages * kKeyTile;
+constexpr int kTotalsAt = kValuesAt + STAGES * kValueTile;
 
 struct Barriers {
     uint64_t queries[2];             // full, empty
@@ -53,18 +54,24 @@ struct Rings {
     __device__ uint32_t raw_tile(int stage) const { return shared + kRawAt + stage * kKeyTile; }
     __device__ uint32_t value_tile(int stage) const { return shared + kValuesAt + stage * kValueTile; }
 
-    __device__ void init() const {
+    // The barriers of queries and keys, and those of values: each by the thread that copies these.
+    __device__ void init_keys() const {
         queries(0).init(1);
         queries(1).init(WARPGROUPS * 4);
         for (int stage = 0; stage < STAGES; ++stage) {
             keys(0, stage).init(1);
             keys(1, stage).init(WARPGROUPS * 4);
-            values(0, stage).init(kPreparers);
-            values(1, stage).init(WARPGROUPS * 4);
         }
+        hopper::fence_barrier_init();
+    }
+    __device__ void init_values() const {
         for (int stage = 0; stage < kRawStages; ++stage) {
             raw(0, stage).init(1);
             raw(1, stage).init(kPreparers);
+        }
+        for (int stage = 0; stage < STAGES; ++stage) {
+            values(0, stage).init(kPreparers);
+            values(1, stage).init(WARPGROUPS * 4);
         }
         hopper::fence_barrier_init();
     }
@@ -80,10 +87,9 @@ __device__ __forceinline__ void load_tile(uint32_t dst, const hopper::TensorMap 
     }
 }
 
-// One thread.
-__device__ __forceinline__ void copy(const Problem &p, const Rings &rings) {
+// One thread copies queries and keys, another one values: a copy takes its thread long to start.
+__device__ __forceinline__ void copy_keys(const Problem &p, const Rings &rings) {
     hopper::Ring<STAGES> keys;
-    hopper::Ring<kRawStages> raw;
     uint32_t queries_parity = 1;
     const int key_tiles = p.key_tiles();
 #pragma unroll 1
@@ -95,14 +101,24 @@ __device__ __forceinline__ void copy(const Problem &p, const Rings &rings) {
         load_tile(rings.shared, p.q, kItemRows, item.first_row, item.batch_head, rings.queries(0));
 #pragma unroll 1
         for (int tile = 0; tile < key_tiles; ++tile) {
-            const int key = first_key(tile, key_tiles);
             rings.keys(1, keys.stage).wait(keys.parity ^ 1);
             rings.keys(0, keys.stage).arrive_and_expect(kKeyTile);
-            load_tile(rings.key_tile(keys.stage), p.k, TILE_N, key, item.batch_head, rings.keys(0, keys.stage));
+            load_tile(rings.key_tile(keys.stage), p.k, TILE_N, first_key(tile, key_tiles), item.batch_head, rings.keys(0, keys.stage));
+            keys.advance();
+        }
+    }
+}
+__device__ __forceinline__ void copy_values(const Problem &p, const Rings &rings) {
+    hopper::Ring<kRawStages> raw;
+    const int key_tiles = p.key_tiles();
+#pragma unroll 1
+    for (Items<kItemRows> items(p); items.more(); items.advance()) {
+        const Item item = items.item();
+#pragma unroll 1
+        for (int tile = 0; tile < key_tiles; ++tile) {
             rings.raw(1, raw.stage).wait(raw.parity ^ 1);
             rings.raw(0, raw.stage).arrive_and_expect(kKeyTile);
-            load_tile(rings.raw_tile(raw.stage), p.v, TILE_N, key, item.batch_head, rings.raw(0, raw.stage));
-            keys.advance();
+            load_tile(rings.raw_tile(raw.stage), p.v, TILE_N, first_key(tile, key_tiles), item.batch_head, rings.raw(0, raw.stage));
             raw.advance();
         }
     }
@@ -112,7 +128,7 @@ __device__ __forceinline__ void copy(const Problem &p, const Rings &rings) {
 __device__ __forceinline__ void prepare(const Problem &p, const Rings &rings, int warp) {
     hopper::Ring<kRawStages> raw;
     hopper::Ring<STAGES> values;
-        const tiles::Preparer preparer(rings.raw_tile(0), rings.value_tile(0), warp, kPreparers);
+    const tiles::Preparer preparer(rings.raw_tile(0), rings.value_tile(0), warp, kPreparers);
     int tiles = 0;
     for (Items<kItemRows> items(p); items.more(); items.advance()) {
         tiles += p.key_tiles();
@@ -164,9 +180,11 @@ struct Consumer {
     tiles::Outputs o;
     tiles::Probabilities probabilities;
     softmax::Rows rows;
+    const softmax::Totals totals;
 
     __device__ __forceinline__ Consumer(const Rings &rings, int group)
-        : rings(rings), key_tiles(rings.key_tile(0)), value_tiles(rings.value_tile(0)), group(group) {}
+        : rings(rings), key_tiles(rings.key_tile(0)), value_tiles(rings.value_tile(0)), group(group),
+          totals(rings.shared + kTotalsAt + group * softmax::Totals::kBytes) {}
 
     __device__ __forceinline__ void start_scores(tiles::Scores &s) {
         rings.keys(0, keys.stage).wait(keys.parity);
@@ -192,6 +210,12 @@ struct Consumer {
         wgmma::pin(o);
         release(rings.values(1, values.stage));
         values.advance();
+    }
+    // Before the products of this tile.
+    __device__ __forceinline__ void total(int tile) {
+        if (P_E4M3 && tile % softmax::kTotalTiles == 0) {
+            totals.add(o, rows, tile == softmax::kTotalTiles);
+        }
     }
     __device__ __forceinline__ void first_max(tiles::Scores &s, int keys_left) {
         wgmma::pin(s);
@@ -228,6 +252,7 @@ struct Consumer {
         } else if (tile % softmax::kSumTiles == 0) {
             softmax::rescale(rows, o, rows.max);
         }
+        total(tile);
         release_keys();
         softmax::pack(probabilities, codes);
         wgmma::pin(probabilities);
@@ -242,6 +267,7 @@ struct Consumer {
         if (softmax::must_rescale(rows, max, tile)) {
             softmax::rescale(rows, o, max);
         }
+        total(tile);
         weigh(s);
     }
 #endif
@@ -286,6 +312,7 @@ struct Consumer {
         if (softmax::must_rescale(rows, max, tile)) {
             softmax::rescale(rows, o, max);
         }
+        total(tile);
     }
     __device__ __forceinline__ void finish(tiles::Scores &s) {
         weigh(s);
@@ -334,6 +361,9 @@ __device__ __forceinline__ void compute(const Problem &p, const Rings &rings, in
         tiles::load_queries(consumer.q, rings.shared, group * kRows + warp * 16, kItemRows);
         release(rings.queries(1));
         consumer.run(key_tiles, p.seq_len - (key_tiles - 1) * TILE_N);
+        if (P_E4M3 && key_tiles > softmax::kTotalTiles) {
+            consumer.totals.add_to(consumer.o, consumer.rows);
+        }
         softmax::finish_sums(consumer.rows, consumer.o);
         p.store(consumer.o, consumer.rows.sum, scales.value, item, group * kRows + warp * 16);
     }
@@ -344,28 +374,30 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     const Rings rings = {shared, &barriers};
     // The shuffle tells the compiler that a warp has one role.
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
-    // The first warp copies: it does not wait for the others, which wait for its barriers.
-    if (warp == 0) {
+    // The first two warps copy: they do not wait for the others, which wait for their barriers.
+    if (warp < 2) {
         if (threadIdx.x == 0) {
-            rings.init();
+            rings.init_keys();
+        } else if (threadIdx.x == 32) {
+            rings.init_values();
         }
         __syncwarp();
         hopper::named_barrier_arrive(1 + WARPGROUPS, kThreads);
     } else {
 #if P_E4M3
-        for (int stage = 0; stage < STAGES; ++stage) {
-            tiles::write_ones(rings.value_tile(stage), threadIdx.x - 32, kThreads - 32);
-        }
+        tiles::write_ones(rings.value_tile(0), STAGES, threadIdx.x - 64, kThreads - 64);
         hopper::fence_async();
 #endif
         hopper::named_barrier_sync(1 + WARPGROUPS, kThreads);
     }
     if (warp < 4) {
         hopper::release_registers<kProducerRegisters>();
-        if (warp > 0) {
-            prepare(p, rings, warp - 1);
+        if (warp >= 4 - kPreparers) {
+            prepare(p, rings, warp - (4 - kPreparers));
         } else if (threadIdx.x == 0) {
-            copy(p, rings);
+            copy_keys(p, rings);
+        } else if (threadIdx.x == 32) {
+            copy_values(p, rings);
         }
     } else {
         hopper::acquire_registers<kConsumerRegisters>();

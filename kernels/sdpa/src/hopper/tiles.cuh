@@ -99,7 +99,7 @@ __device__ __forceinline__ void start_outputs(Outputs &o, const Probabilities &p
 // places 4 l to 4 l + 3. Values are therefore stored with key 8 h + 2 l + e at place 4 l + 2 h + e; no probability moves between threads.
 // Of 16 dimensions, the even ones go to rows 0 to 7, the odd ones to rows 8 to 15: stores have no bank conflicts, and a thread
 // has four neighbouring outputs.
-// One of `warps` warps, each of which takes every so many-th unit of 32 keys and 16 dimensions.
+// One of `warps` warps, each of which takes every so many-th unit of 32 keys and 64 dimensions.
 struct Preparer {
     uint32_t from, to;
     int warp, warps;
@@ -108,28 +108,41 @@ struct Preparer {
         : from(raw + swizzled(threadIdx.x % 32, 0)), to(values + swizzled(threadIdx.x % 16, threadIdx.x % 32 / 16)), warp(warp), warps(warps) {}
 
     __device__ __forceinline__ void run(int raw, int values) const {
-        constexpr int kUnits = TILE_N / 32 * (HEAD_DIM / 16);
-#pragma unroll 4
-        for (int unit = warp; unit < kUnits; unit += warps) {
-            const int chunk = unit % 4, keys = unit / 4 % (TILE_N / 32), block = unit / (TILE_N / 8);
-            uint32_t m[4], t[4];
-            hopper::load_matrices_transposed(m, (from + raw + (block * TILE_N + keys * 32) * kBlockBytes) ^ chunk << 4);
+        constexpr int kChunks = kBlockBytes / 16;
+#pragma unroll 1
+        for (int unit = warp; unit < TILE_N / 32 * kDimBlocks; unit += warps) {
+            const int keys = unit % (TILE_N / 32), block = unit / (TILE_N / 32);
+            const uint32_t source = from + raw + (block * TILE_N + keys * 32) * kBlockBytes;
+            const uint32_t target = to + values + keys / 2 * kValueBlock + block * 64 * kBlockBytes;
+            // All loads before the first store: they would wait for one another.
+            uint32_t m[kChunks][4];
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                t[2 * half] = __byte_perm(m[2 * half], m[2 * half + 1], 0x6420);
-                t[2 * half + 1] = __byte_perm(m[2 * half], m[2 * half + 1], 0x7531);
+            for (int chunk = 0; chunk < kChunks; ++chunk) {
+                hopper::load_matrices_transposed(m[chunk], source ^ chunk << 4);
             }
-            hopper::store_matrices((to + values + keys / 2 * kValueBlock + (block * 4 + chunk) * 16 * kBlockBytes) ^ keys % 2 << 5, t);
+#pragma unroll
+            for (int chunk = 0; chunk < kChunks; ++chunk) {
+                uint32_t t[4];
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    t[2 * half] = __byte_perm(m[chunk][2 * half], m[chunk][2 * half + 1], 0x6420);
+                    t[2 * half + 1] = __byte_perm(m[chunk][2 * half], m[chunk][2 * half + 1], 0x7531);
+                }
+                hopper::store_matrices((target + chunk * 16 * kBlockBytes) ^ keys % 2 << 5, t);
+            }
         }
     }
 };
 
-// The rows behind the values: ones, then zeros.
-__device__ __forceinline__ void write_ones(uint32_t values, int thread, int threads) {
-    for (int i = thread; i < TILE_N / 64 * 8 * 16; i += threads) {
-        const int block = i / 128, word = i % 128;
-        const uint32_t one = word < 16 ? 0x38383838u : 0u;
-        asm volatile("st.shared.u32 [%0], %1;" ::"r"(values + block * kValueBlock + HEAD_DIM * kBlockBytes + word * 4), "r"(one)
+// The rows behind the values of `tiles` tiles: ones, then zeros.
+__device__ __forceinline__ void write_ones(uint32_t values, int tiles, int thread, int threads) {
+    constexpr int kVectors = 8 * kBlockBytes / 16;  // a block
+#pragma unroll 1
+    for (int i = thread; i < tiles * (TILE_N / 64) * kVectors; i += threads) {
+        const int vector = i % kVectors;
+        const uint32_t one = vector < kBlockBytes / 16 ? 0x38383838u : 0u;
+        asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(values + i / kVectors * kValueBlock + HEAD_DIM * kBlockBytes + vector * 16),
+                     "r"(one)
                      : "memory");
     }
 }
@@ -141,7 +154,7 @@ __device__ __forceinline__ uint32_t widen(uint32_t two_fp8) {
 
 // Of 16 dimensions, 4 l and 4 l + 1 go to columns 2 l and 2 l + 1, 4 l + 2 and 4 l + 3 to columns 8 + 2 l and 9 + 2 l: a thread then has
 // four neighbouring outputs.
-// One of `warps` warps, each of which takes every so many-th unit of 8 keys and 64 dimensions.
+// One of `warps` warps, each of which takes every so many-th unit of 32 keys and 64 dimensions.
 struct Preparer {
     uint32_t from, to;
     int warp, warps, second;  // bytes from a thread's first 8 values to the next
@@ -154,20 +167,27 @@ struct Preparer {
     }
 
     __device__ __forceinline__ void run(int raw, int values) const {
-        constexpr int kUnits = TILE_N / 8 * kDimBlocks;
-#pragma unroll 4
-        for (int unit = warp; unit < kUnits; unit += warps) {
-            uint32_t b[4];
-            asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                         : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
-                         : "r"(from + raw + unit * 512)
-                         : "memory");
+        constexpr int kParts = 4;
+#pragma unroll 1
+        for (int unit = warp; unit < TILE_N / 32 * kDimBlocks; unit += warps) {
+            // All loads before the first store: they would wait for one another.
+            uint32_t b[kParts][4];
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + values + unit * 1024 + half * second),
-                             "r"(widen(b[0] >> 16 * half & 0xffff)), "r"(widen(b[1] >> 16 * half & 0xffff)),
-                             "r"(widen(b[2] >> 16 * half & 0xffff)), "r"(widen(b[3] >> 16 * half & 0xffff))
+            for (int part = 0; part < kParts; ++part) {
+                asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                             : "=r"(b[part][0]), "=r"(b[part][1]), "=r"(b[part][2]), "=r"(b[part][3])
+                             : "r"(from + raw + (unit * kParts + part) * 512)
                              : "memory");
+            }
+#pragma unroll
+            for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to + values + (unit * kParts + part) * 1024 + half * second),
+                                 "r"(widen(b[part][0] >> 16 * half & 0xffff)), "r"(widen(b[part][1] >> 16 * half & 0xffff)),
+                                 "r"(widen(b[part][2] >> 16 * half & 0xffff)), "r"(widen(b[part][3] >> 16 * half & 0xffff))
+                                 : "memory");
+                }
             }
         }
     }
