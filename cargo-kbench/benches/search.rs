@@ -43,8 +43,16 @@ fn time(variant: &Variant) -> f64 {
 }
 
 fn run(candidates: &Candidates, strategy: StrategyName) {
-    let search =
-        Search { strategy, elite: 3, seed: 0, evaluations: Some(EVALUATIONS), seconds: None, shape: 0, proposer: None };
+    let search = Search {
+        strategy,
+        elite: 3,
+        seed: 0,
+        evaluations: Some(EVALUATIONS),
+        seconds: None,
+        shape: 0,
+        proposer: None,
+        partition: None,
+    };
     let mut strategy = search::strategy(candidates, &search);
     while let Some(variant) = strategy.ask(1).pop() {
         strategy.tell(&variant, Outcome::Measured(time(&variant)));

@@ -68,7 +68,16 @@ fn processor() -> f64 {
 /// Milliseconds from each outcome to the next variant, for each of [`AT`]; by the wall clock, and of a processor.
 fn run(candidates: &Candidates) -> Vec<Vec<[f64; 2]>> {
     let strategy = StrategyName::Auto;
-    let search = Search { strategy, elite: 3, seed: 0, evaluations: None, seconds: Some(1), shape: 0, proposer: None };
+    let search = Search {
+        strategy,
+        elite: 3,
+        seed: 0,
+        evaluations: None,
+        seconds: Some(1),
+        shape: 0,
+        proposer: None,
+        partition: None,
+    };
     let mut strategy: Box<dyn Strategy> = search::strategy(candidates, &search);
     let mut pending: VecDeque<Variant> = strategy.ask(strategy.batch()).into();
     let mut took = vec![Vec::new(); AT.len()];

@@ -181,6 +181,12 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// Registers, and bytes of shared memory, spills, stack and code, for the order of variants that tie. What is not known is 0.
+    pub fn standing(&self) -> [u64; 5] {
+        let spills = self.spill_stores.unwrap_or(0) + self.spill_loads.unwrap_or(0);
+        [self.registers, self.static_shared, Some(spills), self.stack, self.code_bytes].map(Option::unwrap_or_default)
+    }
+
     /// The most of each that any of several functions uses; of the threads that one was compiled for, the fewest.
     pub fn most(all: impl Iterator<Item = Self>) -> Self {
         all.reduce(|one, other| Self {

@@ -61,6 +61,8 @@ enum Verb {
     Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
+    /// Put the results of several searches together: parts of a space, other machines
+    Merge(verbs::merge::Args),
     /// Write the winner of elite.json as the default of the table into Cargo.toml
     Apply(verbs::apply::Args),
     /// Write code that launches the winners, to be committed with a program
@@ -160,6 +162,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Show(args) => verbs::show::run(args, output),
         Verb::Report(args) => verbs::report::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
+        Verb::Merge(args) => verbs::merge::run(args, output),
         Verb::Apply(args) => verbs::apply::run(args, output),
         Verb::Export(args) => verbs::export::run(args, output),
         Verb::Replay(args) => verbs::replay::run(args, output),

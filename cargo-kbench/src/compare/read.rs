@@ -206,7 +206,7 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     for record in records {
         match record {
             Record::Start(begun) => {
-                if !begun.resumed || begun.version != journal::VERSION {
+                if !begun.goes_on() {
                     all = Latest::default();
                 }
                 start = begun;

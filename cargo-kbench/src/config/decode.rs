@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use kbench_runtime::fingerprint;
+
 use super::check::{check, unknown_key};
 use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
@@ -184,7 +186,15 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
         work,
         runner,
         workers,
+        runner: table.get("runner").map(Node::texts).unwrap_or_default(),
+        table: fingerprint::of("table 1", &measured(table)),
     })
+}
+
+/// The entries that measurements depend on.
+fn measured(table: &Table) -> Vec<(&str, &Node)> {
+    let is_measured = |entry: &&Entry| !["search", "runner"].contains(&&*entry.key);
+    table.entries.iter().filter(is_measured).map(|entry| (&*entry.key, &entry.node)).collect()
 }
 
 fn work(table: &Table, env: &Env<'_>) -> Work {

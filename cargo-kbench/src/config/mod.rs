@@ -133,6 +133,8 @@ pub struct Kernel {
     pub runner: Vec<String>,
     /// The workers of a search; empty: by default.
     pub workers: Vec<Workers>,
+    /// Fingerprint of the table, inherited keys included, without the keys that change no measurement (`search`, `runner`).
+    pub table: String,
 }
 
 impl Kernel {

@@ -2,6 +2,8 @@
 
 use kbench_runtime::protocol::CacheMode;
 
+use crate::space::Partition;
+
 /// How a kernel is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
@@ -49,6 +51,8 @@ pub struct Search {
     pub shape: usize,
     /// The program, and its arguments, that hands in sources as variants; started in the package's folder.
     pub proposer: Option<Vec<String>>,
+    /// The part of the space that is searched; no key of the table: the command line says.
+    pub partition: Option<Partition>,
 }
 
 /// Workers that are started in the same way.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -103,6 +104,22 @@ impl Node {
                 Some(own) => own.node.inherit(&entry.node, kind.of_entry(&entry.key)),
                 None => inner.entries.push(Entry { inherited: true, ..entry.clone() }),
             }
+        }
+    }
+}
+
+impl Serialize for Node {
+    /// Its content without its place.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.item {
+            Item::Text(text) => serializer.serialize_str(text),
+            Item::Integer(int) => serializer.serialize_i64(*int),
+            Item::Float(float) => serializer.serialize_f64(*float),
+            Item::Bool(bool) => serializer.serialize_bool(*bool),
+            Item::List(nodes) => serializer.collect_seq(nodes),
+            // Pairs and no map: the order of toggles counts.
+            Item::Table(table) => serializer.collect_seq(table.entries.iter().map(|entry| (&entry.key, &entry.node))),
+            Item::Datetime | Item::Invalid(_) => serializer.serialize_unit(),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Run {
         for record in records {
             match record {
                 Some(Record::Start(start)) => {
-                    if !start.resumed || start.version != journal::VERSION {
+                    if !start.goes_on() {
                         run = Self { damaged: run.damaged, ..Self::default() };
                         places.clear();
                     }

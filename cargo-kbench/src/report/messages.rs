@@ -15,13 +15,13 @@ use crate::compare::resource_diff::ResourceDiff;
 use crate::config::StrategyName;
 use crate::doctor::{Examination, Need};
 use crate::profile::Profile;
-use crate::record::elite::PortfolioRecord;
+use crate::record::elite::{EliteEntry, PortfolioRecord};
 use crate::record::evaluation::{
     BuildRecord, Evaluation, ExternalRecord, GateName, Reason, Rejection, Sanitized, ShapeErrors, SourceRecord,
     TimingRecord,
 };
 use crate::replay::{Overall, Scores};
-use crate::space::Settings;
+use crate::space::{Partition, Settings};
 use crate::tune::Tuned;
 use crate::tune::repeat::Repeated;
 
@@ -167,6 +167,15 @@ pub enum Message<'a> {
     Tuned(&'a Tuned),
     /// `autotune --repeat`: the winners of all runs, measured interleaved.
     Repeated(&'a Repeated),
+    /// `merge`: the results of several searches at one shape on one device have been put together.
+    Merged {
+        /// Whether `elite.json` or the journal was changed.
+        changed: bool,
+        /// Parts of the space of which there is no result.
+        missing: &'a [Partition],
+        /// The entry of elite.json.
+        entry: &'a EliteEntry,
+    },
     /// `new`: a package has been written.
     Created {
         /// Its files.

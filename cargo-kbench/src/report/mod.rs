@@ -24,6 +24,7 @@ pub mod gate;
 pub mod json;
 mod live;
 pub mod log;
+pub mod merged;
 mod messages;
 pub mod objectives;
 pub mod output;

@@ -16,11 +16,11 @@ use crate::export::Export;
 use crate::gates::Trial;
 use crate::harness::{Builder, Reporter};
 use crate::profile::Profile;
-use crate::record::elite::PortfolioRecord;
+use crate::record::elite::{EliteEntry, PortfolioRecord};
 use crate::record::evaluation::Evaluation;
 use crate::replay::{Options, Overall, Replayed};
 use crate::report;
-use crate::space::Settings;
+use crate::space::{Partition, Settings};
 use crate::tune::Tuned;
 use crate::tune::repeat::Repeated;
 
@@ -70,6 +70,8 @@ pub enum Finding<'f> {
     FileDiff(&'f FileDiff, f64),
     /// A search: its kernel, the file with its elites, and the flags that a `gate` of the winner needs.
     Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
+    /// The results of several searches: their entry, the parts that are missing, and whether a file was changed.
+    Merged(&'f EliteEntry, &'f [Partition], bool),
     /// The fewest variants that serve all shapes.
     Portfolio(&'f PortfolioRecord),
     /// How sure a search is.
@@ -181,6 +183,7 @@ impl Output {
                 out!("{}", report::tuned::tuned(tuned, kernel, path, flags, verbosity));
             }
             Finding::Repeated(repeated) => out!("{}", report::repeated::repeated(repeated)),
+            Finding::Merged(entry, missing, _) => out!("{}", report::merged::merged(entry, missing)),
             Finding::Portfolio(portfolio) => out!("{}", report::portfolio::portfolio(portfolio)),
             Finding::AllReplayed(all, overall, options) => {
                 out!("{}", report::replay::table(all, overall, options));
@@ -227,6 +230,7 @@ fn show_json(finding: &Finding<'_>) {
         Finding::FileDiff(diff, _) => json::write(Message::Compared(diff)),
         Finding::Tuned(tuned, ..) => json::write(Message::Tuned(tuned)),
         Finding::Repeated(repeated) => json::write(Message::Repeated(repeated)),
+        Finding::Merged(entry, missing, changed) => json::write(Message::Merged { changed, missing, entry }),
         Finding::Portfolio(portfolio) => json::write(Message::Cover(portfolio)),
         Finding::Replayed(replayed, options) => json::replayed(replayed, options),
         Finding::AllReplayed(_, overall, options) => json::overall(overall, options),

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::space::{Layer, Settings, Solutions, Space, Toggle, Variant, VariantError};
+use crate::space::{Layer, Part, Partition, Settings, Solutions, Space, Toggle, Variant, VariantError};
 
 /// Most variants that are listed: some 10 MB of them, found in milliseconds.
 const LISTED: u128 = 1 << 17;
+
+/// Most variants that are walked through to list a part of them: some seconds.
+const WALKED: u128 = 1 << 24;
 
 /// Draws for a valid variant before a walk from the default finds one. One is enough where the whole space could be solved.
 const DRAWS: usize = 200;
@@ -19,6 +22,8 @@ const DRAWS: usize = 200;
 pub struct Candidates {
     space: Arc<Space>,
     valid: Valid,
+    /// The part of a space that is too large to list.
+    part: Option<Arc<Part>>,
     first: Arc<[Variant]>,
 }
 
@@ -37,19 +42,31 @@ struct List {
 impl Candidates {
     /// The valid variants of a space.
     pub fn new(space: &Space) -> Self {
+        Self::of_part(space, None)
+    }
+
+    /// The valid variants of a part of a space, and the default.
+    pub fn of_part(space: &Space, partition: Option<Partition>) -> Self {
         let solutions = space.solve();
-        let valid = if solutions.count().is_some_and(|count| count <= LISTED) {
-            Valid::List(Arc::new(List::new(solutions.list())))
-        } else {
-            Valid::Solved(Arc::new(solutions))
+        let most = partition.map_or(LISTED, |partition| (LISTED * u128::from(partition.of())).min(WALKED));
+        let is_listed = solutions.count().is_some_and(|count| count <= most);
+        let part = partition.map(|partition| partition.of_space(space));
+        let valid = match &part {
+            _ if !is_listed => Valid::Solved(Arc::new(solutions)),
+            None => Valid::List(Arc::new(List::new(solutions.list()))),
+            Some(part) => {
+                let belongs = |variant: &Variant| part.contains(variant) || *variant == space.default;
+                Valid::List(Arc::new(List::new(solutions.variants().filter(belongs).collect())))
+            }
         };
-        Self { space: Arc::new(space.clone()), valid, first: [space.default.clone()].into() }
+        let part = part.filter(|_| !is_listed).map(Arc::new);
+        Self { space: Arc::new(space.clone()), valid, part, first: [space.default.clone()].into() }
     }
 
     /// These variants of a space and no others, in this order; its constraints are ignored. The default says nothing, it is
     /// merely what the record has first.
     pub fn recorded(space: Space, variants: Vec<Variant>) -> Self {
-        Self { space: Arc::new(space), valid: Valid::List(Arc::new(List::new(variants))), first: [].into() }
+        Self { space: Arc::new(space), valid: Valid::List(Arc::new(List::new(variants))), part: None, first: [].into() }
     }
 
     /// With more variants that every search tries first; those that are no candidates, or already among the first, are left out.
@@ -86,8 +103,13 @@ impl Candidates {
     pub fn len(&self) -> Option<u128> {
         match &self.valid {
             Valid::List(list) => Some(list.variants.len() as u128),
-            Valid::Solved(solutions) => solutions.count(),
+            Valid::Solved(solutions) => solutions.count().filter(|_| self.part.is_none()),
         }
+    }
+
+    /// Whether a valid variant is in the part; the default is in every part.
+    fn is_in_part(&self, variant: &Variant) -> bool {
+        self.part.as_ref().is_none_or(|part| part.contains(variant) || *variant == self.space.default)
     }
 
     /// All, in a fixed order, where they are few.
@@ -110,7 +132,7 @@ impl Candidates {
     pub fn contains(&self, variant: &Variant) -> bool {
         match &self.valid {
             Valid::List(list) => list.positions.contains_key(variant),
-            Valid::Solved(solutions) => solutions.is_valid(variant),
+            Valid::Solved(solutions) => solutions.is_valid(variant) && self.is_in_part(variant),
         }
     }
 
@@ -131,7 +153,10 @@ impl Candidates {
                 let list = Arc::clone(list);
                 Box::new((0..list.variants.len()).map(move |at| list.variants[at].clone()))
             }
-            Valid::Solved(solutions) => Box::new((**solutions).clone().into_variants()),
+            Valid::Solved(solutions) => {
+                let candidates = self.clone();
+                Box::new((**solutions).clone().into_variants().filter(move |variant| candidates.is_in_part(variant)))
+            }
         }
     }
 
@@ -145,8 +170,13 @@ impl Candidates {
             }
             Valid::Solved(solutions) => solutions,
         };
-        if let Some(variant) = solutions.draw(rng, DRAWS) {
-            return Some(variant);
+        // Of several parts, as many draws more are of another part.
+        for _ in 0..self.part.as_ref().map_or(1, |part| DRAWS * part.partition().of() as usize) {
+            match solutions.draw(rng, DRAWS) {
+                Some(variant) if self.is_in_part(&variant) => return Some(variant),
+                Some(_) => {}
+                None => break,
+            }
         }
         let mut variant = self.space.default.clone();
         for _ in 0..self.space.toggles.len() {
@@ -163,7 +193,11 @@ impl Candidates {
     pub fn neighbours(&self, variant: &Variant) -> Vec<Variant> {
         let list = match &self.valid {
             Valid::List(list) => list,
-            Valid::Solved(solutions) => return solutions.neighbours(variant),
+            Valid::Solved(solutions) => {
+                let mut found = solutions.neighbours(variant);
+                found.retain(|neighbour| self.is_in_part(neighbour));
+                return found;
+            }
         };
         let mut found = Vec::new();
         let mut changed = variant.clone();
@@ -181,7 +215,10 @@ impl Candidates {
 
     /// Those that differ from `base` in toggles of `layer` only, `base` itself included.
     pub fn of_layer<'c>(&'c self, layer: Layer, base: &'c Variant) -> Box<dyn Iterator<Item = Variant> + 'c> {
-        let Some(list) = self.list() else { return Box::new(self.space.variants_of_layer(layer, base)) };
+        let Some(list) = self.list() else {
+            let variants = self.space.variants_of_layer(layer, base);
+            return Box::new(variants.filter(|variant| self.is_in_part(variant)));
+        };
         let same = move |variant: &&Variant| {
             let mut pairs = self.space.toggles.iter().zip(variant.0.iter().zip(&base.0));
             pairs.all(|(toggle, (value, of_base))| toggle.layer == layer || value == of_base)

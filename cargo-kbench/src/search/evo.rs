@@ -187,7 +187,16 @@ mod tests {
     }
 
     fn search(evaluations: Option<u64>, seed: u64) -> Search {
-        Search { strategy: StrategyName::Evo, elite: 3, seed, evaluations, seconds: None, shape: 0, proposer: None }
+        Search {
+            strategy: StrategyName::Evo,
+            elite: 3,
+            seed,
+            evaluations,
+            seconds: None,
+            shape: 0,
+            proposer: None,
+            partition: None,
+        }
     }
 
     /// Runs a search on a known landscape and returns what it asked for.

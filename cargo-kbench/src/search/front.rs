@@ -161,8 +161,16 @@ mod tests {
     /// What was tried, in order, and the variants that nothing tried dominates.
     fn run(strategy: StrategyName, seed: u64, batch: usize) -> (Vec<Variant>, Vec<[f64; 2]>) {
         let space = space();
-        let search =
-            Search { strategy, elite: 3, seed, evaluations: Some(100), seconds: None, shape: 0, proposer: None };
+        let search = Search {
+            strategy,
+            elite: 3,
+            seed,
+            evaluations: Some(100),
+            seconds: None,
+            shape: 0,
+            proposer: None,
+            partition: None,
+        };
         let mut front = strategy_for(2, &Candidates::new(&space), &search);
         let mut tried = Vec::new();
         loop {
@@ -230,8 +238,16 @@ mod tests {
             objectives(variant).map_or(Outcome::Failed(Failure::Launch), |[x, _]| Outcome::Measured(x))
         };
         for (name, strategy) in StrategyName::ALL {
-            let search =
-                Search { strategy, elite: 3, seed: 1, evaluations: Some(60), seconds: None, shape: 0, proposer: None };
+            let search = Search {
+                strategy,
+                elite: 3,
+                seed: 1,
+                evaluations: Some(60),
+                seconds: None,
+                shape: 0,
+                proposer: None,
+                partition: None,
+            };
             let trajectory = |wrong_first: bool| {
                 let mut strategy = super::strategy(&Candidates::new(&space), &search);
                 let mut tried = Vec::new();

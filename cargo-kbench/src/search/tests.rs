@@ -56,7 +56,7 @@ fn outcome(space: &Space, variant: &Variant) -> Outcome {
 }
 
 fn search(strategy: StrategyName, evaluations: Option<u64>, seed: u64) -> Search {
-    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0, proposer: None }
+    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0, proposer: None, partition: None }
 }
 
 /// Runs to the end in batches, telling each in the order that `arrange` makes.
@@ -237,6 +237,29 @@ fn a_space_too_large_to_list_is_searched() {
                 strategy.tell(&variant, Outcome::Measured(time(&variant)));
             }
         }
+    }
+}
+
+#[test]
+fn parts_of_a_space_divide_it_whether_it_is_listed_or_not() {
+    for (toggles, is_listed) in [(10, true), (18, true), (19, false)] {
+        let space = space((0..toggles).map(|at| toggle(&format!("T{at}"), Layer::Macro, &[0, 1])).collect(), &[]);
+        let parts = [1, 2].map(|part| Candidates::of_part(&space, Some(format!("{part}/2").parse().unwrap())));
+        let mut sizes = 0;
+        for candidates in &parts {
+            assert_eq!(candidates.list().is_some(), is_listed);
+            assert_eq!(candidates.first(), std::slice::from_ref(&space.default));
+            sizes += candidates.each().inspect(|variant| assert!(candidates.contains(variant))).count();
+            let mut rng = generator(0, 0);
+            for _ in 0..20 {
+                let drawn = candidates.sample(&mut rng).unwrap();
+                let held = parts.iter().filter(|part| part.contains(&drawn)).count();
+                assert_eq!(held, if drawn == space.default { 2 } else { 1 });
+                assert!(candidates.contains(&drawn));
+                assert!(candidates.neighbours(&drawn).iter().all(|variant| candidates.contains(variant)));
+            }
+        }
+        assert_eq!(sizes, (1 << toggles) + 1, "both have the default");
     }
 }
 

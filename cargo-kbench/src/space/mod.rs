@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::expr::{EvalError, Expr, Value};
 
 mod enumerate;
+mod partition;
 mod settings;
 mod solve;
 
 pub use enumerate::Counts;
+pub use partition::{Part, Partition};
 pub use settings::{Settings, VariantError};
 pub use solve::{Solutions, Variants};
 

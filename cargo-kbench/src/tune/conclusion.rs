@@ -13,7 +13,7 @@ use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
 use crate::harness::{Candidate, Harness};
 use crate::profile::ceilings::{Ceiling, Peak};
 use crate::record::conclusion::{CeilingRecord, Conclusion, RooflineRecord, WorkRecord};
-use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, SearchRecord};
+use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, Question, SearchRecord};
 use crate::record::evaluation::Judgement;
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
@@ -37,19 +37,20 @@ impl Search<'_> {
             .iter()
             .filter_map(|Tried { evaluation, .. }| {
                 let label = evaluation.label();
-                let timing = compared.entry(&label)?.timing.clone();
+                let compared_entry = compared.entry(&label)?;
                 let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
                     source: evaluation.source.clone(),
-                    timing,
+                    timing: compared_entry.timing.clone(),
                     more_timings,
                     objectives,
                     front: false,
                     speedups: BTreeMap::new(),
                     errors: evaluation.errors.clone(),
                     builds: evaluation.builds.clone(),
+                    program: compared_entry.program.clone(),
                 };
                 Some((label, elite))
             })
@@ -117,10 +118,10 @@ impl Search<'_> {
 
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
-        for Tried { candidate: Candidate { source, .. }, evaluation } in &self.tried {
+        for Tried { candidate: Candidate { variant, source }, evaluation } in &self.tried {
             if let Judgement::Rejected(rejection) = &evaluation.outcome {
                 let reason = format!("{}/{}", rejection.gate, rejection.code);
-                if source.is_none() {
+                if source.is_none() && !self.is_of_other_part(variant) {
                     *rejected.entry(reason.clone()).or_insert(0) += 1;
                 }
                 let example = || (evaluation.label(), rejection.message.clone());
@@ -145,7 +146,7 @@ impl Search<'_> {
                 seed: kernel.search.seed,
                 objectives: ObjectiveRecord::all(kernel),
                 space: space_size(kernel),
-                evaluated: self.evaluated,
+                evaluated: self.evaluated - u64::from(self.is_of_other_part(&kernel.space.default)),
                 recalled: self.recalled,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
@@ -154,9 +155,12 @@ impl Search<'_> {
                 tie: tie.map(|(_, tie)| tie),
                 warm_start: self.warm.clone(),
                 cut_off: self.stopped == Some(CTRL_C),
+                partition: kernel.search.partition,
+                runs: Vec::new(),
             },
             date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
+            question: self.question(),
         };
         Tuned {
             entry,
@@ -173,6 +177,19 @@ impl Search<'_> {
             seconds: 0.0,
             spent: Spent::default(),
         }
+    }
+}
+
+impl Search<'_> {
+    /// Whether a variant, as the default may, belongs to another part of the space than the one that is searched.
+    fn is_of_other_part(&self, variant: &Variant) -> bool {
+        let space = &self.kernel.space;
+        self.kernel.search.partition.is_some_and(|partition| !partition.of_space(space).contains(variant))
+    }
+
+    fn question(&self) -> Option<Question> {
+        let default = self.of_space(&self.kernel.space.default)?;
+        Some(Question::of(self.kernel.table.clone(), default))
     }
 }
 

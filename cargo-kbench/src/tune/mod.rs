@@ -231,6 +231,8 @@ pub fn start(kernel: &Kernel, device: &DeviceInfo, resumed: bool) -> journal::St
         timing: Some((&kernel.timing).into()),
         default: kernel.space.settings(&kernel.space.default),
         objectives: ObjectiveRecord::all(kernel),
+        table: kernel.table.clone(),
+        partition: kernel.search.partition,
         ..journal::Start::default()
     }
 }

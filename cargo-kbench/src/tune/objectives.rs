@@ -146,6 +146,7 @@ mod tests {
             speedups: BTreeMap::new(),
             errors: Vec::new(),
             builds: Vec::new(),
+            program: String::new(),
         };
         compared.entries.iter().map(|entry| (entry.name.clone(), variant(entry))).collect()
     }

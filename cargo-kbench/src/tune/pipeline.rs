@@ -155,7 +155,7 @@ pub struct Ahead {
 impl Ahead {
     /// The variants of the kernel's space.
     pub fn candidates(&self, kernel: &Kernel) -> Candidates {
-        self.candidates.get_or_init(|| Candidates::new(&kernel.space)).clone()
+        self.candidates.get_or_init(|| Candidates::of_part(&kernel.space, kernel.search.partition)).clone()
     }
 
     /// Ends what is compiled ahead.

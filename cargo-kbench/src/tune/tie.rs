@@ -2,7 +2,6 @@
 //! name the winner.
 
 use super::Tried;
-use crate::build::Resources;
 use crate::config::Kernel;
 use crate::gates::performance::{Compared, JudgedSpeedup, Verdict};
 use crate::harness::Candidate;
@@ -70,20 +69,16 @@ fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> St
     Standing {
         is_not_default: !(of_space && *variant == kernel.space.default),
         is_not_on_file: !(of_space && on_file.is_some_and(|on_file| on_file.same(&evaluation.toggles))),
-        resources: build.map_or([0; 5], |build| resources(&build.resources)),
+        resources: build.map_or([0; 5], |build| build.resources.standing()),
         is_proposed: !of_space,
         place: variant.0.iter().map(|value| *value as usize).collect(),
     }
 }
 
-fn resources(of: &Resources) -> [u64; 5] {
-    let spills = of.spill_stores.unwrap_or(0) + of.spill_loads.unwrap_or(0);
-    [of.registers, of.static_shared, Some(spills), of.stack, of.code_bytes].map(Option::unwrap_or_default)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::Resources;
     use crate::config::{self, LoadOptions, Project};
     use crate::record::evaluation::Evaluation;
     use crate::record::journal::ComparisonEntry;
@@ -152,8 +147,8 @@ mod tests {
             code_bytes: Some(17),
             ..Resources::default()
         };
-        assert_eq!(resources(&known), [3, 5, 18, 13, 17]);
-        assert_eq!(resources(&Resources::default()), [0; 5]);
+        assert_eq!(known.standing(), [3, 5, 18, 13, 17]);
+        assert_eq!(Resources::default().standing(), [0; 5]);
     }
 
     /// A kernel whose one toggle is `T` with three values, of which the second is the default.

@@ -12,7 +12,7 @@ use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Recall};
 use crate::report::{self, Finding, Output, Verbosity};
-use crate::space::Variant;
+use crate::space::{Partition, Variant};
 use crate::text;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, TuneOptions, per_shape, repeat};
@@ -68,6 +68,9 @@ pub struct TuneArgs {
     /// Strategy, in place of the table's
     #[arg(long, value_name = "NAME")]
     pub strategy: Option<StrategyName>,
+    /// Search only the variants of one part of the space, `2/4`; every variant is in one part. `merge` puts the results together
+    #[arg(long, value_name = "I/N", conflicts_with = "per_shape")]
+    pub partition: Option<Partition>,
     /// What is minimised, in place of the table's: one word or two (`p50,registers`)
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub objective: Vec<String>,
@@ -80,6 +83,13 @@ impl TuneArgs {
         search.evaluations = self.budget.or(search.evaluations);
         search.seconds = self.seconds.or(search.seconds);
         search.strategy = self.strategy.unwrap_or(search.strategy);
+        search.partition = self.partition;
+        if self.partition.is_some() && search.proposer.is_some() {
+            bail!(
+                "--partition: kernel `{}` has a proposer, whose sources belong to no part; tune it without",
+                kernel.name
+            );
+        }
         if self.objective.is_empty() {
             return Ok(());
         }

@@ -28,6 +28,7 @@ pub mod export;
 pub mod gate;
 pub mod list;
 pub mod man;
+pub mod merge;
 pub mod new;
 pub mod profile;
 pub mod replay;

@@ -51,6 +51,7 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
         seconds: limit("seconds"),
         shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
         proposer: table.get("proposer").and_then(|node| command(node, report)),
+        partition: None,
     }
 }
 

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::Timing;
 use crate::record::evaluation::{BuildRecord, ExternalRecord, ShapeErrors, SourceRecord, TimingRecord};
 use crate::record::objective::{ObjectiveRecord, ObjectiveValue};
-use crate::space::Settings;
+use crate::space::{Partition, Settings};
 
 mod elite_file;
+mod merge;
 mod portfolio;
 
 pub use elite_file::EliteFile;
+pub use merge::{Mismatch, merged};
 
 pub use portfolio::{LeftOut, MeasuredVariant, PortfolioRecord, ServedShape, distance};
 
@@ -51,6 +53,19 @@ pub struct EliteEntry {
     pub date: String,
     /// Version of cargo-kbench.
     pub kbench: String,
+    /// What the entry answers; none in files of versions that did not say. Only entries of the same question merge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+}
+
+/// What a search depends on beside its device and its own settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Fingerprint of the kernel's table, without the keys that change no measurement (`search`, `runner`).
+    pub table: String,
+    /// blake3 of the sources and headers of the default variant, one for each of its builds.
+    pub sources: Vec<String>,
 }
 
 /// A device.
@@ -118,6 +133,9 @@ pub struct EliteVariant {
     pub errors: Vec<ShapeErrors>,
     /// Commands, hashes and resources.
     pub builds: Vec<BuildRecord>,
+    /// Hash of machine code and launch: equal for identical code; empty in files of versions that did not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
 }
 
 impl EliteVariant {
@@ -186,6 +204,44 @@ pub struct SearchRecord {
     /// Whether the user ended the search before its budget did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_off: bool,
+    /// The part of the space that was searched, `2/4`; none where the whole space was. The default, which every part measures, counts
+    /// in `evaluated` and `rejected` only where it belongs to the part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
+    /// The searches whose results were merged into this entry; empty where it is the result of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<MergedRun>,
+}
+
+/// One of the searches whose results were merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergedRun {
+    /// The part of the space that it searched; none where it searched the whole space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
+    /// Strategy.
+    pub strategy: String,
+    /// Seed.
+    pub seed: u64,
+    /// Variants tried.
+    pub evaluated: u64,
+    /// Those among them that an earlier run measured.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recalled: u64,
+    /// Rejected variants by `gate/reason`.
+    pub rejected: BTreeMap<String, u64>,
+    /// Toggles that never changed machine code or launch.
+    pub dead_toggles: Vec<String>,
+    /// By how much its winner, measured twice, differed from itself.
+    pub noise_floor: Option<f64>,
+    /// Whether a variant was faster than the default for sure.
+    pub beats_default: bool,
+    /// Whether the user ended it before its budget did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
+    /// UTC, RFC 3339.
+    pub date: String,
 }
 
 /// A tie for the first place.

@@ -34,9 +34,12 @@ pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
             noise_floor: Some(0.004),
             tie: None,
             warm_start: vec![],
+            partition: None,
+            runs: vec![],
         },
         date: "2026-01-01T00:00:00Z".into(),
         kbench: "0.1.0".into(),
+        question: None,
     }
 }
 
@@ -92,6 +95,7 @@ fn an_infinite_ratio_is_read_again() {
         speedups: BTreeMap::from([("default".into(), infinite)]),
         errors: vec![],
         builds: vec![],
+        program: String::new(),
     });
     let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
     written.write(&path).unwrap();

@@ -12,6 +12,7 @@ use crate::file;
 use crate::text;
 
 mod line;
+pub mod merge;
 mod record;
 mod run_cache;
 

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use kbench_runtime::stats::Samples;
 use serde::{Deserialize, Serialize};
 
+use super::VERSION;
+
 use crate::record::conclusion::Conclusion;
 use crate::record::elite::TimingSettings;
 use crate::record::evaluation::{Evaluation, ExternalRecord, Rejection, ShapeErrors, SourceRecord, TimingRecord};
 use crate::record::objective::ObjectiveRecord;
-use crate::space::Settings;
+use crate::space::{Partition, Settings};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +78,22 @@ pub struct Start {
     /// What is minimised; p50 in records of versions that did not say.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
+    /// Fingerprint of the kernel's table, without the keys that change no measurement.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub table: String,
+    /// The part of the space that is searched; none where the whole space is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
+    /// Whether it is one of several runs of a merged journal, which count as one run together with what is before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
+}
+
+impl Start {
+    /// Whether what is before it in the journal belongs to the same run.
+    pub fn goes_on(&self) -> bool {
+        self.version == VERSION && (self.resumed || self.merged)
+    }
 }
 
 /// What a proposer handed in at once, and what was tried of it.

@@ -49,10 +49,10 @@ impl RunCache {
                 Some(Record::Start(start)) => {
                     if start.version != VERSION {
                         known = RunCache::default();
-                    } else if !start.resumed {
+                    } else if !start.goes_on() {
                         known.leave_behind();
                     }
-                    if !start.resumed || start.version != VERSION {
+                    if !start.goes_on() {
                         kept.earlier = places
                             .iter()
                             .filter(|(key, _)| known.earlier.contains(*key))

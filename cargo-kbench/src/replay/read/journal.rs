@@ -3,7 +3,7 @@
 
 use super::{Problem, sound};
 use crate::record::evaluation::{Evaluation, Judgement};
-use crate::record::journal::{Record, VERSION};
+use crate::record::journal::Record;
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;
@@ -19,7 +19,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     for line in bytes.split(|&byte| byte == b'\n') {
         // A line that is damaged or cut is passed over, as when a run is resumed.
         match serde_json::from_slice(line) {
-            Ok(Record::Start(start)) if !start.resumed || start.version != VERSION => rows.clear(),
+            Ok(Record::Start(start)) if !start.goes_on() => rows.clear(),
             // What a proposer handed in is no point of the space.
             Ok(Record::Evaluation(evaluation)) if evaluation.source.is_none() => {
                 let entry = entry(&evaluation)

@@ -1,0 +1,520 @@
+//! One entry from several: the results of searches of one question, as the parts of a space are.
+//!
+//! Every search measures the default beside its finalists, so variants of different searches are ranked by their speed-up over it.
+//! The order of the entries has no influence, an entry that is given twice counts once, and merged entries may be merged again.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kbench_runtime::stats::Speedup;
+use serde::Serialize;
+
+use super::{DeviceRecord, EliteEntry, EliteVariant, MergedRun, Question, SearchRecord, TieRecord, TieRule};
+use crate::config::DEFAULT;
+use crate::record::evaluation::Evaluation;
+use crate::record::objective::{self, ObjectiveValue};
+use crate::space::Settings;
+
+/// Why two entries cannot be merged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// One was written by a version that recorded no question.
+    #[error("one does not say to which table it belongs, since an older cargo-kbench wrote it; tune again")]
+    NoQuestion,
+    /// They were written by different versions.
+    #[error("cargo-kbench {0} wrote one and {1} the other; tune both with one version")]
+    Version(String, String),
+    /// They are of different kernels, shapes or devices.
+    #[error("they are of different kernels, shapes or devices")]
+    Subject,
+    /// The tables differ.
+    #[error("the table of the kernel was another one; tune both with one table")]
+    Table,
+    /// The sources differ.
+    #[error("the sources or headers of the kernel were others; tune both with the same sources")]
+    Sources,
+    /// The devices have one name and differ all the same.
+    #[error("devices of the name {name} differ: {one} and {other}; merge their results into different files")]
+    Device {
+        /// The name of both.
+        name: String,
+        /// What one has.
+        one: String,
+        /// What the other has.
+        other: String,
+    },
+    /// Something else differs that the times depend on.
+    #[error("the {0} differ; tune both with the same")]
+    Conditions(&'static str),
+}
+
+impl Question {
+    /// The question of a search whose default variant was evaluated so.
+    pub fn of(table: String, default: &Evaluation) -> Self {
+        Self { table, sources: default.builds.iter().map(|build| build.source_hash.clone()).collect() }
+    }
+}
+
+impl EliteEntry {
+    /// An error where this entry and another answer different questions.
+    pub fn check_same_question(&self, other: &Self) -> Result<(), Mismatch> {
+        let subject = |of: &Self| (of.package.clone(), of.kernel.clone(), of.shape.clone(), of.device.name.clone());
+        let (Some(question), Some(of_other)) = (&self.question, &other.question) else {
+            return Err(Mismatch::NoQuestion);
+        };
+        let conditions = [
+            ("sizes of the shape", self.dims == other.dims),
+            ("timing settings", self.timing == other.timing),
+            ("objectives", self.search.objectives == other.search.objectives),
+        ];
+        if subject(self) != subject(other) {
+            return Err(Mismatch::Subject);
+        } else if self.kbench != other.kbench {
+            return Err(Mismatch::Version(self.kbench.clone(), other.kbench.clone()));
+        } else if question.table != of_other.table {
+            return Err(Mismatch::Table);
+        } else if question.sources != of_other.sources {
+            return Err(Mismatch::Sources);
+        } else if self.device != other.device {
+            let name = self.device.name.clone();
+            return Err(Mismatch::Device { name, one: shown(&self.device), other: shown(&other.device) });
+        }
+        let different = conditions.into_iter().find(|(_, same)| !same);
+        different.map_or(Ok(()), |(what, _)| Err(Mismatch::Conditions(what)))
+    }
+
+    /// The searches behind this entry.
+    fn runs(&self) -> Vec<MergedRun> {
+        let search = &self.search;
+        if !search.runs.is_empty() {
+            return search.runs.clone();
+        }
+        let is_surely_faster =
+            |variant: &EliteVariant| variant.speedups.get(DEFAULT).is_some_and(|speedup| speedup.low > 1.0);
+        vec![MergedRun {
+            partition: search.partition,
+            strategy: search.strategy.clone(),
+            seed: search.seed,
+            evaluated: search.evaluated,
+            recalled: search.recalled,
+            rejected: search.rejected.clone(),
+            dead_toggles: search.dead_toggles.clone(),
+            noise_floor: search.noise_floor,
+            beats_default: self.elite.iter().any(is_surely_faster),
+            cut_off: search.cut_off,
+            date: self.date.clone(),
+        }]
+    }
+
+    fn default_toggles(&self) -> Option<&Settings> {
+        self.baselines.iter().find(|baseline| baseline.name == DEFAULT)?.toggles.as_ref()
+    }
+}
+
+/// Merges entries of one question. At most `elite` variants are kept, beside a front; `place` says where a variant stands in the space.
+pub fn merged(
+    entries: &[EliteEntry],
+    elite: usize,
+    place: &dyn Fn(&Settings) -> Vec<u16>,
+) -> Result<EliteEntry, Mismatch> {
+    let first = &entries[0];
+    entries.iter().try_for_each(|entry| first.check_same_question(entry))?;
+    if entries.iter().all(|entry| entry == first) {
+        return Ok(first.clone());
+    }
+    let mut runs = distinct(entries.iter().flat_map(EliteEntry::runs));
+    runs.sort_by(|a, b| (a.partition, &a.date).cmp(&(b.partition, &b.date)));
+    let default = entries.iter().find_map(EliteEntry::default_toggles).cloned();
+    let mut candidates: Vec<Candidate> = entries
+        .iter()
+        .flat_map(|entry| &entry.elite)
+        .map(|variant| Candidate::new(variant, &first.search, default.as_ref(), place))
+        .collect();
+    candidates.sort();
+    let mut best: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        if !best.iter().any(|better| better.is_same(&candidate)) {
+            best.push(candidate);
+        }
+    }
+    // What was measured beside the fastest stands beside the elite.
+    let fastest = best.first().map(|best| best.content.clone());
+    let has_fastest = |entry: &&EliteEntry| entry.elite.iter().any(|variant| Some(content(variant)) == fastest);
+    let beside = entries.iter().filter(has_fastest).min_by_key(|entry| text(&(&entry.baselines, &entry.unavailable)));
+    let beside = beside.unwrap_or(first);
+
+    let beats_default = runs.iter().any(|run| run.beats_default);
+    let tie = match first.search.objectives.len() {
+        2.. => {
+            let points: Vec<&[ObjectiveValue]> = best.iter().map(|best| &best.variant.objectives[..]).collect();
+            let mut on_front = objective::front(&points).into_iter();
+            best.retain(|_| on_front.next() == Some(true));
+            best.iter_mut().for_each(|best| best.variant.front = true);
+            None
+        }
+        _ if is_p50(&first.search) => finals(&mut best, elite, beats_default),
+        _ => {
+            best.truncate(elite);
+            None
+        }
+    };
+    for (at, best) in best.iter_mut().enumerate() {
+        best.variant.rank = at + 1;
+    }
+    let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
+    for (reason, count) in runs.iter().flat_map(|run| &run.rejected) {
+        *rejected.entry(reason.clone()).or_insert(0) += count;
+    }
+    // A toggle that one run knows nothing of is none that changes no code in all.
+    let dead_toggles = runs[0].dead_toggles.iter();
+    let dead_toggles = dead_toggles.filter(|toggle| runs.iter().all(|run| run.dead_toggles.contains(toggle)));
+    let strategies: BTreeSet<&str> = runs.iter().map(|run| run.strategy.as_str()).collect();
+    let mut warm_start = distinct(entries.iter().flat_map(|entry| entry.search.warm_start.clone()));
+    warm_start.sort_by_key(text);
+    Ok(EliteEntry {
+        elite: best.into_iter().map(|best| best.variant).collect(),
+        baselines: beside.baselines.clone(),
+        unavailable: beside.unavailable.clone(),
+        search: SearchRecord {
+            strategy: strategies.into_iter().collect::<Vec<_>>().join(", "),
+            seed: runs.iter().map(|run| run.seed).min().unwrap_or_default(),
+            evaluated: runs.iter().map(|run| run.evaluated).sum(),
+            recalled: runs.iter().map(|run| run.recalled).sum(),
+            rejected,
+            dead_toggles: dead_toggles.cloned().collect(),
+            noise_floor: runs.iter().filter_map(|run| run.noise_floor).reduce(f64::max),
+            tie,
+            warm_start,
+            proposer: entries.iter().filter_map(|entry| entry.search.proposer.clone()).min_by_key(text),
+            cut_off: runs.iter().any(|run| run.cut_off),
+            space: entries.iter().filter_map(|entry| entry.search.space).max(),
+            partition: None,
+            objectives: first.search.objectives.clone(),
+            runs: runs.clone(),
+        },
+        date: runs.iter().map(|run| run.date.clone()).max().unwrap_or_default(),
+        ..first.clone()
+    })
+}
+
+/// Leaves the finalists, the winner first: the default where nothing is faster for sure, else by resources and the place in the space
+/// among those that tie. The record of the tie, where there is one.
+fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool) -> Option<TieRecord> {
+    let ties = |candidate: &Candidate, fastest: &Candidate| {
+        if candidate.is_default { !beats_default } else { candidate.speedup.high >= fastest.speedup.low }
+    };
+    let default = best.iter().skip(elite).find(|candidate| candidate.is_default).cloned();
+    best.truncate(elite);
+    best.extend(default.filter(|_| !beats_default));
+    let mut tied: Vec<Candidate> = {
+        let fastest = best.first()?;
+        let others = best[1..].iter().filter(|candidate| ties(candidate, fastest));
+        std::iter::once(fastest).chain(others).cloned().collect()
+    };
+    tied.sort_by_key(Candidate::standing);
+    let at = best.iter().position(|candidate| candidate.content == tied[0].content)?;
+    best[..=at].rotate_right(1);
+    best.truncate(elite);
+    let [winner, second, ..] = &tied[..] else { return None };
+    let by = if winner.is_default {
+        TieRule::Default
+    } else if winner.resources == second.resources {
+        TieRule::Order
+    } else {
+        TieRule::Resources
+    };
+    Some(TieRecord { variants: tied.iter().map(|candidate| candidate.variant.label()).collect(), by })
+}
+
+/// A variant of one of the entries, and what decides about it.
+#[derive(Debug, Clone)]
+struct Candidate {
+    variant: EliteVariant,
+    is_default: bool,
+    /// Whether nothing says how it compares with the default: then it comes last.
+    is_apart: bool,
+    /// What is minimised.
+    value: f64,
+    /// Over the default; 1 of the default itself.
+    speedup: Speedup,
+    resources: [u64; 5],
+    place: Vec<u16>,
+    content: String,
+}
+
+impl Candidate {
+    fn new(
+        variant: &EliteVariant,
+        search: &SearchRecord,
+        default: Option<&Settings>,
+        place: &dyn Fn(&Settings) -> Vec<u16>,
+    ) -> Self {
+        let variant = EliteVariant { rank: 0, front: false, ..variant.clone() };
+        let is_default = variant.source.is_none() && default.is_some_and(|default| default.same(&variant.toggles));
+        let itself = Speedup { ratio: 1.0, low: 1.0, high: 1.0 };
+        let over_default = variant.speedups.get(DEFAULT).copied().or(is_default.then_some(itself));
+        let summary = &variant.timing.summary;
+        let (value, is_apart) = match (over_default, variant.objectives.first()) {
+            (Some(speedup), _) if is_p50(search) => (1.0 / speedup.ratio, false),
+            (_, Some(objective)) if !is_p50(search) => (objective.value, false),
+            _ => (summary.p50, true),
+        };
+        let by_time = Speedup { ratio: 1.0 / summary.p50, low: 1.0 / summary.p50_high, high: 1.0 / summary.p50_low };
+        let resources = variant.builds.iter().find(|build| build.shapes.contains(&variant.timing.shape));
+        Self {
+            is_default,
+            is_apart,
+            value,
+            speedup: over_default.unwrap_or(by_time),
+            resources: resources.map_or([0; 5], |build| build.resources.standing()),
+            place: if variant.source.is_none() { place(&variant.toggles) } else { vec![u16::MAX] },
+            content: content(&variant),
+            variant,
+        }
+    }
+
+    /// Whether both are the same variant or identical code.
+    fn is_same(&self, other: &Self) -> bool {
+        let (one, other) = (&self.variant, &other.variant);
+        !one.program.is_empty() && one.program == other.program || one.label() == other.label()
+    }
+
+    /// What decides a tie; less is better.
+    fn standing(&self) -> (bool, [u64; 5], Vec<u16>, String) {
+        (!self.is_default, self.resources, self.place.clone(), self.content.clone())
+    }
+}
+
+impl Ord for Candidate {
+    /// The better one first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let p50 = |of: &Self| of.variant.timing.summary.p50;
+        self.is_apart
+            .cmp(&other.is_apart)
+            .then(self.value.total_cmp(&other.value))
+            .then(p50(self).total_cmp(&p50(other)))
+            .then(other.is_default.cmp(&self.is_default))
+            .then_with(|| self.place.cmp(&other.place))
+            .then_with(|| self.content.cmp(&other.content))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Candidate {}
+
+fn is_p50(search: &SearchRecord) -> bool {
+    // Versions that did not say minimised p50.
+    search.objectives.len() < 2 && search.objectives.first().is_none_or(|objective| objective.name == "p50")
+}
+
+/// A variant without what depends on the others.
+fn content(variant: &EliteVariant) -> String {
+    text(&EliteVariant { rank: 0, front: false, ..variant.clone() })
+}
+
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+/// The items without repetitions, in an order of their own.
+fn distinct<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.map(|item| (text(&item), item)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+fn shown(device: &DeviceRecord) -> String {
+    let DeviceRecord { driver, multiprocessors, clock_khz, .. } = device;
+    format!("driver {driver}, {multiprocessors} multiprocessors, {clock_khz} kHz")
+}
+
+#[cfg(test)]
+mod tests {
+    use kbench_runtime::stats::Summary;
+    use proptest::prelude::*;
+
+    use super::super::tests::entry;
+    use super::*;
+    use crate::expr::Value;
+    use crate::record::elite::BaselineRecord;
+    use crate::record::evaluation::TimingRecord;
+    use crate::record::objective::ObjectiveRecord;
+
+    const ELITE: usize = 3;
+    const DEFAULT_TIME: f64 = 100.0;
+
+    fn settings(number: usize) -> Settings {
+        Settings(vec![("A".into(), Value::Int(number as i64))])
+    }
+
+    fn place(settings: &Settings) -> Vec<u16> {
+        match settings.0[0].1 {
+            Value::Int(number) => vec![number as u16],
+            _ => unreachable!("all values are integers"),
+        }
+    }
+
+    fn timing(time: f64) -> TimingRecord {
+        let summary = Summary::of(&[time * 0.99, time, time * 1.01]).unwrap();
+        TimingRecord { shape: "s".into(), summary, batch: 1, clock: "fake".into(), sampling: None }
+    }
+
+    fn variant(number: usize, time: f64) -> EliteVariant {
+        let ratio = DEFAULT_TIME / time;
+        let over_default = Speedup { ratio, low: ratio * 0.98, high: ratio * 1.02 };
+        EliteVariant {
+            rank: 0,
+            toggles: settings(number),
+            source: None,
+            timing: timing(time),
+            more_timings: Vec::new(),
+            objectives: Vec::new(),
+            front: false,
+            // Variant 0 is the default.
+            speedups: (number > 0).then(|| (DEFAULT.to_owned(), over_default)).into_iter().collect(),
+            errors: Vec::new(),
+            builds: Vec::new(),
+            // Some are identical code.
+            program: format!("{time}-{}", number % 3),
+        }
+    }
+
+    /// What a search of these variants finds; times are those of all variants.
+    fn part(number: u32, of: u32, variants: &[usize], times: &[f64]) -> EliteEntry {
+        let mut elite: Vec<EliteVariant> = Vec::new();
+        let mut ranked: Vec<usize> = variants.to_vec();
+        ranked.sort_by(|&a, &b| times[a].total_cmp(&times[b]).then((a != 0).cmp(&(b != 0))).then(a.cmp(&b)));
+        for found in ranked.iter().map(|&number| variant(number, times[number])) {
+            if elite.len() < ELITE && elite.iter().all(|other| other.program != found.program) {
+                elite.push(EliteVariant { rank: elite.len() + 1, ..found });
+            }
+        }
+        let mut entry = entry("k", "s", variants.len() as u64);
+        entry.elite = elite;
+        entry.question = Some(Question { table: "t".into(), sources: vec!["s".into()] });
+        entry.baselines = vec![BaselineRecord {
+            name: DEFAULT.into(),
+            toggles: Some(settings(0)),
+            timing: timing(DEFAULT_TIME),
+            objectives: Vec::new(),
+            external: None,
+        }];
+        entry.search.partition = Some(format!("{number}/{of}").parse().unwrap());
+        entry.search.rejected = BTreeMap::from([("compile/failed".into(), u64::from(number))]);
+        entry.search.noise_floor = Some(f64::from(number) / 1000.0);
+        entry
+    }
+
+    fn merge(entries: &[EliteEntry]) -> EliteEntry {
+        merged(entries, ELITE, &place).unwrap()
+    }
+
+    fn toggles(entry: &EliteEntry) -> Vec<String> {
+        entry.elite.iter().map(EliteVariant::label).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(
+            times in proptest::collection::vec(prop_oneof![Just(100u32), 60u32..140], 1..40),
+            seeds in proptest::collection::vec(any::<u32>(), 40),
+            of in 1u32..7,
+            order in proptest::collection::vec(any::<u32>(), 20),
+        ) {
+            let mut times: Vec<f64> = times.into_iter().map(f64::from).collect();
+            times[0] = DEFAULT_TIME;
+            let variants = |number: u32| -> Vec<usize> {
+                (0..times.len()).filter(|&variant| seeds[variant] % of == number - 1).collect()
+            };
+            let parts: Vec<EliteEntry> = (1..=of).map(|number| part(number, of, &variants(number), &times)).collect();
+            let at_once = merge(&parts);
+
+            let mut shuffled = parts.clone();
+            shuffled.sort_by_key(|part| order[part.search.partition.unwrap().part() as usize]);
+            prop_assert_eq!(&merge(&shuffled), &at_once);
+
+            // Two at a time, as a tree that the order decides, with one of them twice.
+            let mut left = shuffled.clone();
+            left.push(shuffled[0].clone());
+            for step in &order {
+                if left.len() < 2 {
+                    break;
+                }
+                let one = left.remove(*step as usize % left.len());
+                let other = left.remove(*step as usize / 7 % left.len());
+                left.push(merge(&[one, other]));
+            }
+            prop_assert_eq!(&merge(&left), &at_once);
+            prop_assert_eq!(&merge(&[at_once.clone(), parts[0].clone(), at_once.clone()]), &at_once);
+
+            // What one search of all finds.
+            let whole = part(1, 1, &(0..times.len()).collect::<Vec<_>>(), &times);
+            prop_assert_eq!(at_once.search.evaluated, whole.search.evaluated);
+            if at_once.search.tie.is_none() {
+                prop_assert_eq!(toggles(&at_once), toggles(&whole));
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_wins_unless_a_variant_of_any_part_is_faster_for_sure() {
+        let times = [100.0, 99.5, 99.0, 101.0, 98.5, 70.0];
+        let tie = merge(&[part(1, 2, &[0, 1, 3], &times), part(2, 2, &[2, 4], &times)]);
+        assert_eq!(toggles(&tie), ["A=0", "A=4", "A=2"]);
+        let record = tie.search.tie.as_ref().unwrap();
+        assert_eq!((record.by, record.variants[0].as_str()), (TieRule::Default, "A=0"));
+        let faster = merge(&[tie, part(1, 1, &[5], &times)]);
+        assert_eq!((toggles(&faster), faster.search.tie), (vec!["A=5".into(), "A=4".into(), "A=2".into()], None));
+        assert_eq!(faster.search.rejected["compile/failed"], 4);
+    }
+
+    #[test]
+    fn parts_of_a_front_merge_to_a_front() {
+        let of = |number: u32, points: &[(usize, f64, f64)]| {
+            let mut entry = part(number, 2, &[0], &[DEFAULT_TIME]);
+            let objective = |name: &str| ObjectiveRecord { name: name.into(), weights: BTreeMap::new() };
+            entry.search.objectives = ["p50", "registers"].map(objective).into();
+            let value = |name: &str, value| ObjectiveValue { name: name.into(), value, low: value, high: value };
+            let found = points.iter().map(|&(number, time, registers)| EliteVariant {
+                objectives: vec![value("p50", time), value("registers", registers)],
+                ..variant(number, time)
+            });
+            entry.elite = found.collect();
+            entry
+        };
+        let (one, other) = (of(1, &[(1, 10.0, 64.0), (2, 20.0, 32.0)]), of(2, &[(3, 15.0, 24.0), (5, 30.0, 16.0)]));
+        let front = merge(&[other.clone(), one.clone()]);
+        assert_eq!(toggles(&front), ["A=1", "A=3", "A=5"]);
+        assert!(front.elite.iter().all(|variant| variant.front));
+        assert_eq!(merge(&[one, front.clone(), other]), front);
+    }
+
+    #[test]
+    fn only_answers_to_one_question_merge() {
+        let one = part(1, 2, &[0, 1], &[100.0, 90.0]);
+        let refused = |change: fn(&mut EliteEntry)| {
+            let mut other = part(2, 2, &[0, 1], &[100.0, 90.0]);
+            change(&mut other);
+            let [ab, ba] =
+                [[one.clone(), other.clone()], [other, one.clone()]].map(|pair| merged(&pair, ELITE, &place));
+            assert_eq!(ab.is_err(), ba.is_err());
+            ab.unwrap_err()
+        };
+        assert_eq!(refused(|other| other.question = None), Mismatch::NoQuestion);
+        assert_eq!(refused(|other| other.kbench = "9".into()), Mismatch::Version("0.1.0".into(), "9".into()));
+        assert_eq!(refused(|other| other.shape = "t".into()), Mismatch::Subject);
+        assert_eq!(refused(|other| other.question.as_mut().unwrap().table.push('x')), Mismatch::Table);
+        assert_eq!(refused(|other| other.question.as_mut().unwrap().sources.clear()), Mismatch::Sources);
+        assert_eq!(refused(|other| other.timing.warmup += 1), Mismatch::Conditions("timing settings"));
+        assert!(matches!(refused(|other| other.device.driver.push('x')), Mismatch::Device { .. }));
+    }
+}

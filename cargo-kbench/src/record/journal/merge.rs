@@ -1,0 +1,131 @@
+//! The runs of journals, taken apart and put together: a merged journal holds the runs of all, each once, in an order of their own.
+
+use std::collections::BTreeMap;
+
+use super::{Record, Start, VERSION, line, records};
+use crate::record::conclusion::Conclusion;
+use crate::record::evaluation::Evaluation;
+
+/// One search, with the runs that resumed it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    records: Vec<Record>,
+}
+
+impl Search {
+    fn new(start: Start) -> Self {
+        // Alone it is what it was before it was merged.
+        Self { records: vec![Record::Start(Start { merged: false, ..start })] }
+    }
+
+    /// Its conditions.
+    pub fn start(&self) -> &Start {
+        match self.records.first() {
+            Some(Record::Start(start)) => start,
+            _ => unreachable!("a search begins with its start"),
+        }
+    }
+
+    /// Its records, the start first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The variants that it tried.
+    pub fn evaluations(&self) -> impl Iterator<Item = &Evaluation> {
+        self.records.iter().filter_map(|record| match record {
+            Record::Evaluation(evaluation) => Some(&**evaluation),
+            _ => None,
+        })
+    }
+
+    /// What it found of the default variant.
+    pub fn default(&self) -> Option<&Evaluation> {
+        let default = &self.start().default;
+        self.evaluations().find(|evaluation| evaluation.source.is_none() && evaluation.toggles.same(default))
+    }
+
+    /// Its end; none where it was cut off.
+    pub fn conclusion(&self) -> Option<&Conclusion> {
+        self.records.iter().rev().find_map(|record| match record {
+            Record::End { conclusion, .. } => conclusion.as_deref(),
+            _ => None,
+        })
+    }
+
+    /// The shape that it measured, where it got that far.
+    pub fn shape(&self) -> Option<&str> {
+        let of_evaluation = || self.evaluations().find_map(|evaluation| evaluation.timing.as_ref());
+        let concluded = self.conclusion().map(|conclusion| conclusion.entry.shape.as_str());
+        concluded.or_else(|| of_evaluation().map(|timing| timing.shape.as_str()))
+    }
+
+    /// Its text: equal for equal searches.
+    fn text(&self) -> Vec<u8> {
+        self.records.iter().filter_map(|record| line::encode(record).ok()).flatten().collect()
+    }
+}
+
+/// The searches of a journal that count: of each device those of the last run, which are several where it was merged. Also how many lines
+/// are damaged.
+pub fn searches(text: &[u8]) -> (Vec<Search>, usize) {
+    let mut runs: BTreeMap<String, Vec<Search>> = BTreeMap::new();
+    let (mut device, mut damaged) = (String::new(), 0);
+    for record in records(text) {
+        match record {
+            Some(Record::Start(start)) if start.version != VERSION => {
+                runs.clear();
+                device.clear();
+            }
+            Some(Record::Start(start)) if start.resumed || start.merged => {
+                device.clone_from(&start.device);
+                let searches = runs.entry(device.clone()).or_default();
+                match searches.last_mut() {
+                    Some(search) if start.resumed && !start.merged && search.evaluations().next().is_some() => {
+                        search.records.push(Record::Start(start));
+                    }
+                    _ => searches.push(Search::new(start)),
+                }
+            }
+            Some(Record::Start(start)) => {
+                device.clone_from(&start.device);
+                runs.insert(device.clone(), vec![Search::new(start)]);
+            }
+            Some(record) => {
+                if let Some(search) = runs.get_mut(&device).and_then(|searches| searches.last_mut()) {
+                    search.records.push(record);
+                }
+            }
+            None => damaged += 1,
+        }
+    }
+    let has_tried = |search: &Search| search.evaluations().next().is_some();
+    (runs.into_values().flatten().filter(has_tried).collect(), damaged)
+}
+
+/// The searches without repetitions, in an order that depends on nothing but them; `last` comes last.
+pub fn distinct(searches: impl IntoIterator<Item = Search>, is_last: impl Fn(&Search) -> bool) -> Vec<Search> {
+    let keyed = searches.into_iter().map(|search| ((is_last(&search), search.text()), search));
+    keyed.collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+/// The records of a journal of several searches, with the conclusion of all.
+pub fn merged(searches: &[Search], conclusion: Option<Conclusion>) -> Vec<Record> {
+    let time = searches.iter().map(|search| search.start().time).max().unwrap_or_default();
+    let whole = Start { time, resumed: false, partition: None, ..searches[0].start().clone() };
+    let mut all = vec![Record::Start(whole.clone())];
+    for search in searches {
+        all.push(Record::Start(Start { merged: true, ..search.start().clone() }));
+        all.extend(search.records[1..].iter().cloned());
+    }
+    let evaluations = searches.iter().map(|search| search.evaluations().count() as u64).sum();
+    all.push(Record::Start(Start { merged: true, ..whole }));
+    all.push(Record::End { evaluations, conclusion: conclusion.map(Box::new) });
+    all
+}
+
+/// Whether a journal ends with these records.
+pub fn ends_with(text: &[u8], records: &[Record]) -> bool {
+    let end: Vec<u8> = records.iter().filter_map(|record| line::encode(record).ok()).flatten().collect();
+    text.ends_with(&end)
+}
