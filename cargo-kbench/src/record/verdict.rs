@@ -20,6 +20,27 @@ pub enum Verdict {
     Inconclusive,
 }
 
+/// How close to 1 a speed-up counts as none.
+pub const SAME: f64 = 0.01;
+
+/// The verdict on an interval of a speed-up.
+pub fn verdict(speedup: &Speedup) -> Verdict {
+    verdict_within(speedup, SAME)
+}
+
+/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
+pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
+    if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
+        Verdict::Same
+    } else if speedup.low > 1.0 {
+        Verdict::Faster
+    } else if speedup.high < 1.0 {
+        Verdict::Slower
+    } else {
+        Verdict::Inconclusive
+    }
+}
+
 /// A speed-up with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JudgedSpeedup {

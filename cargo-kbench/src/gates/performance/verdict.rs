@@ -5,7 +5,7 @@ use kbench_runtime::stats::{Speedup, Summary};
 use super::compare::Compared;
 use crate::config::PerformanceBound;
 use crate::record::evaluation::{GateName, Reason, Rejection};
-pub use crate::record::verdict::{JudgedSpeedup, Verdict};
+pub use crate::record::verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
 
 impl JudgedSpeedup {
     /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
@@ -23,27 +23,6 @@ impl JudgedSpeedup {
             verdict => verdict,
         };
         Some(Self { speedup, verdict })
-    }
-}
-
-/// How close to 1 a speed-up counts as none.
-pub const SAME: f64 = 0.01;
-
-/// The verdict on an interval of a speed-up.
-pub fn verdict(speedup: &Speedup) -> Verdict {
-    verdict_within(speedup, SAME)
-}
-
-/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
-pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
-    if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
-        Verdict::Same
-    } else if speedup.low > 1.0 {
-        Verdict::Faster
-    } else if speedup.high < 1.0 {
-        Verdict::Slower
-    } else {
-        Verdict::Inconclusive
     }
 }
 

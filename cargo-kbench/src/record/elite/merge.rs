@@ -13,6 +13,7 @@ use super::{DeviceRecord, EliteEntry, EliteVariant, MergedRun, Question, SearchR
 use crate::config::DEFAULT;
 use crate::record::evaluation::Evaluation;
 use crate::record::objective::{self, ObjectiveValue};
+use crate::record::verdict::{Verdict, verdict};
 use crate::space::Settings;
 
 /// Why two entries cannot be merged.
@@ -89,8 +90,9 @@ impl EliteEntry {
         if !search.runs.is_empty() {
             return search.runs.clone();
         }
-        let is_surely_faster =
-            |variant: &EliteVariant| variant.speedups.get(DEFAULT).is_some_and(|speedup| speedup.low > 1.0);
+        let is_surely_faster = |variant: &EliteVariant| {
+            variant.speedups.get(DEFAULT).is_some_and(|speedup| is_faster(speedup, search.noise_floor))
+        };
         vec![MergedRun {
             partition: search.partition,
             strategy: search.strategy.clone(),
@@ -143,6 +145,7 @@ pub fn merged(
     let beside = entries.iter().filter(has_fastest).min_by_key(|entry| text(&(&entry.baselines, &entry.unavailable)));
     let beside = beside.unwrap_or(first);
 
+    let noise_floor = runs.iter().filter_map(|run| run.noise_floor).reduce(f64::max);
     let beats_default = runs.iter().any(|run| run.beats_default);
     let tie = match first.search.objectives.len() {
         2.. => {
@@ -152,7 +155,7 @@ pub fn merged(
             best.iter_mut().for_each(|best| best.variant.front = true);
             None
         }
-        _ if is_p50(&first.search) => finals(&mut best, elite, beats_default),
+        _ if is_p50(&first.search) => finals(&mut best, elite, beats_default, noise_floor),
         _ => {
             best.truncate(elite);
             None
@@ -182,7 +185,7 @@ pub fn merged(
             recalled: runs.iter().map(|run| run.recalled).sum(),
             rejected,
             dead_toggles: dead_toggles.cloned().collect(),
-            noise_floor: runs.iter().filter_map(|run| run.noise_floor).reduce(f64::max),
+            noise_floor,
             tie,
             warm_start,
             proposer: entries.iter().filter_map(|entry| entry.search.proposer.clone()).min_by_key(text),
@@ -199,9 +202,15 @@ pub fn merged(
 
 /// Leaves the finalists, the winner first: the default where nothing is faster for sure, else by resources and the place in the space
 /// among those that tie. The record of the tie, where there is one.
-fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool) -> Option<TieRecord> {
+fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool, noise_floor: Option<f64>) -> Option<TieRecord> {
     let ties = |candidate: &Candidate, fastest: &Candidate| {
-        if candidate.is_default { !beats_default } else { candidate.speedup.high >= fastest.speedup.low }
+        if candidate.is_default {
+            return !beats_default;
+        }
+        // Both over the default, though not of the same rounds: the interval of their ratio is wider than that of a comparison.
+        let (fastest, other) = (fastest.speedup, candidate.speedup);
+        let [ratio, low, high] = [fastest.ratio / other.ratio, fastest.low / other.high, fastest.high / other.low];
+        !is_faster(&Speedup { ratio, low, high }, noise_floor)
     };
     let default = best.iter().skip(elite).find(|candidate| candidate.is_default).cloned();
     best.truncate(elite);
@@ -312,6 +321,12 @@ impl PartialEq for Candidate {
 }
 
 impl Eq for Candidate {}
+
+/// Whether a speed-up is one for sure, as in a comparison.
+fn is_faster(speedup: &Speedup, noise_floor: Option<f64>) -> bool {
+    let is_noise = noise_floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
+    verdict(speedup) == Verdict::Faster && !is_noise
+}
 
 fn is_p50(search: &SearchRecord) -> bool {
     // Versions that did not say minimised p50.
