@@ -186,14 +186,13 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
         work,
         runner,
         workers,
-        runner: table.get("runner").map(Node::texts).unwrap_or_default(),
         table: fingerprint::of("table 1", &measured(table)),
     })
 }
 
 /// The entries that measurements depend on.
 fn measured(table: &Table) -> Vec<(&str, &Node)> {
-    let is_measured = |entry: &&Entry| !["search", "runner"].contains(&&*entry.key);
+    let is_measured = |entry: &&Entry| !["search", "runner", "workers"].contains(&&*entry.key);
     table.entries.iter().filter(is_measured).map(|entry| (&*entry.key, &entry.node)).collect()
 }
 

@@ -133,7 +133,7 @@ pub struct Kernel {
     pub runner: Vec<String>,
     /// The workers of a search; empty: by default.
     pub workers: Vec<Workers>,
-    /// Fingerprint of the table, inherited keys included, without the keys that change no measurement (`search`, `runner`).
+    /// Fingerprint of the table, inherited keys included, without the keys that change no measurement (`search`, `runner`, `workers`).
     pub table: String,
 }
 

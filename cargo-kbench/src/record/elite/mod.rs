@@ -62,7 +62,7 @@ pub struct EliteEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// Fingerprint of the kernel's table, without the keys that change no measurement (`search`, `runner`).
+    /// Fingerprint of the kernel's table, without the keys that change no measurement (`search`, `runner`, `workers`).
     pub table: String,
     /// blake3 of the sources and headers of the default variant, one for each of its builds.
     pub sources: Vec<String>,
