@@ -10,7 +10,7 @@ use crate::cli::SelectArgs;
 use crate::config::{Kernel, Package, Project};
 use crate::evaluate::dead_toggles;
 use crate::record::conclusion::Conclusion;
-use crate::record::elite::{self, EliteEntry, EliteFile, Mismatch, PortfolioRecord, Question};
+use crate::record::elite::{self, EliteEntry, EliteFile, EliteVariant, Mismatch, PortfolioRecord, Question};
 use crate::record::journal::merge::{self as searches, Search};
 use crate::record::journal::{self, Journal, Recall};
 use crate::report::{self, Finding, Output};
@@ -238,7 +238,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
         }
     }
     let records = (!all.is_empty()).then(|| {
-        let winner = entry.as_ref().and_then(|entry| entry.elite.first()).map(|winner| winner.label());
+        let winner = entry.as_ref().and_then(|entry| entry.elite.first()).map(EliteVariant::label);
         let is_of_winner = |search: &Search| {
             let conclusion = search.conclusion();
             let first = conclusion.and_then(|conclusion| conclusion.entry.elite.first());

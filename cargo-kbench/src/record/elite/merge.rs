@@ -152,7 +152,9 @@ pub fn merged(
             let points: Vec<&[ObjectiveValue]> = best.iter().map(|best| &best.variant.objectives[..]).collect();
             let mut on_front = objective::front(&points).into_iter();
             best.retain(|_| on_front.next() == Some(true));
-            best.iter_mut().for_each(|best| best.variant.front = true);
+            for best in &mut best {
+                best.variant.front = true;
+            }
             None
         }
         _ if is_p50(&first.search) => finals(&mut best, elite, beats_default, noise_floor),
