@@ -101,7 +101,9 @@ fn parts_merge_to_what_one_run_finds_in_any_order() {
             if at_once {
                 merge(folder, files);
             } else {
-                files.iter().for_each(|file| drop(merge(folder, &[file])));
+                for file in files {
+                    merge(folder, &[file]);
+                }
             }
             let merged = undated(&folder.join("elite.json"));
             if files == &elites && of > 1 {
