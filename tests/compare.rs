@@ -65,6 +65,27 @@ fn bench_takes_the_winner_of_elite_json() {
 }
 
 #[test]
+fn launch_modes_are_measured_and_not_compared_with_each_other() {
+    let package = package_with(MODEL, "");
+    let p50 = |file: &str, more: &[&str]| -> f64 {
+        assert_exit(package.path(), &[&["bench", "-q", "--iters", "20", "--save", file], more].concat(), 0);
+        let bench: Value = serde_json::from_slice(&fs::read(package.path().join(file)).unwrap()).unwrap();
+        bench["kernels"][0]["entries"][0]["timing"]["summary"]["p50"].as_f64().unwrap()
+    };
+    // The model device adds 4 µs to a launch on a stream, and 9 µs to a launch that the host waits for.
+    let graph = p50("graph.json", &[]);
+    for (mode, cost) in [("stream", 4e3), ("host", 9e3)] {
+        let file = format!("{mode}.json");
+        let added = p50(&file, &["--launch", mode]) - graph;
+        assert!((added - cost).abs() < 1e3, "{mode}: {added} ns");
+        let refused = assert_exit(package.path(), &["compare", "graph.json", &file], 2);
+        assert!(refused.contains(&format!("`timing.launch` is graph in OLD, {mode} in NEW")), "{refused}");
+    }
+    let shown = assert_exit(package.path(), &["bench", "--launch", "queue"], 2);
+    assert!(shown.contains("graph, stream, host"), "{shown}");
+}
+
+#[test]
 fn bench_speaks_json() {
     let package = package_with(MODEL, TABLE);
     let output = kbench(package.path(), &["bench", "--message-format", "json", "--iters", "20"]).output().unwrap();

@@ -54,6 +54,7 @@ const CASES: &[Case] = &[
     ("fault_in_sample", faults::fault_in_sample),
     ("known_duration", timing::known_duration),
     ("launch_cost", timing::launch_cost),
+    ("launch_modes", timing::launch_modes),
     ("cold_and_hot", timing::cold_and_hot),
     ("repeatability", timing::repeatability),
     ("placement", timing::placement),

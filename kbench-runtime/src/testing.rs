@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use crate::data::dtype::DType;
 use crate::device::Device;
 use crate::protocol::{
-    Arg, CacheMode, Case, CheckJob, CheckOptions, DeviceKind, Geometry, Launch, Number, Reference, Role, SeedReport,
-    Sequence, Source, TensorSpec, TimeJob, TimedCase,
+    Arg, CacheMode, Case, CheckJob, CheckOptions, DeviceKind, Geometry, Launch, LaunchMode, Number, Reference, Role,
+    SeedReport, Sequence, Source, TensorSpec, TimeJob, TimedCase,
 };
 use crate::verify::session::Session;
 
@@ -324,6 +324,7 @@ pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
         until: None,
         cutoff_ns: None,
         cache: CacheMode::Cold,
+        launch: LaunchMode::Graph,
         bad_above: 0.1,
         rank_only: false,
         announce: false,

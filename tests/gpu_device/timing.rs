@@ -1,7 +1,7 @@
 //! Whether samples mean what they say. Prints its figures.
 
 use kbench_runtime::gpu_device::{BoundArg, Device};
-use kbench_runtime::protocol::CacheMode;
+use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use super::{Gpu, blocks, int, pointer};
 
@@ -32,6 +32,29 @@ pub(super) fn launch_cost(gpu: &mut Gpu) {
     }
     println!();
     assert!(cold > 300.0 && cold < 20_000.0);
+}
+
+pub(super) fn launch_modes(gpu: &mut Gpu) {
+    let mut bound = gpu.bind("empty", &blocks(1, 32), &Vec::new()).expect("a launch");
+    let batch = gpu.batch(&mut bound);
+    let graph = gpu.p50(&mut bound, batch, CacheMode::Hot, 100);
+    let mut p50 = |mode| {
+        gpu.device.launch_as(mode);
+        [CacheMode::Cold, CacheMode::Hot].map(|cache| gpu.p50(&mut bound, 1, cache, 100))
+    };
+    let (stream, host) = (p50(LaunchMode::Stream), p50(LaunchMode::Host));
+    gpu.device.launch_as(LaunchMode::Graph);
+    let us = |samples: [f64; 2]| samples.map(|sample| sample / 1e3);
+    println!(
+        "  empty kernel: graph {:.2} us; cold and hot: stream {:.2?} us, host {:.2?} us",
+        graph / 1e3,
+        us(stream),
+        us(host)
+    );
+    for (stream, host) in stream.into_iter().zip(host) {
+        assert!(graph < stream && stream < 100_000.0, "a launch on an idle stream costs more than one in a graph");
+        assert!(graph < host && host < 1e6, "the host waits for the launch and its end");
+    }
 }
 
 pub(super) fn cold_and_hot(gpu: &mut Gpu) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use kbench_runtime::protocol::LaunchMode;
 
 use crate::config::Project;
 use crate::record::elite::EliteFile;
@@ -85,9 +86,17 @@ pub struct MeasureArgs {
     /// Untimed launches before the samples
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
+    /// What a sample on a GPU consists of, in place of the table's `timing.launch`: graph, stream or host
+    #[arg(long, value_name = "MODE", value_parser = launch_mode)]
+    pub launch: Option<LaunchMode>,
     /// Index of the device; 0 by default
     #[arg(long, value_name = "N")]
     pub device: Option<u32>,
+}
+
+fn launch_mode(word: &str) -> Result<LaunchMode, String> {
+    let found = LaunchMode::ALL.into_iter().find_map(|(name, mode)| (name == word).then_some(mode));
+    found.ok_or_else(|| format!("it is one of {}", LaunchMode::ALL.map(|(name, _)| name).join(", ")))
 }
 
 impl MeasureArgs {

@@ -26,7 +26,7 @@ pub enum Condition {
     Device,
     /// A shape of the same name with other sizes
     Dims,
-    /// Another state of the cache, or another clock
+    /// Another state of the cache, another way to launch, or another clock
     Timing,
 }
 
@@ -297,6 +297,11 @@ fn differences(old: &Measured, new: &Measured) -> Vec<(Condition, String)> {
     let cache = |measured: &Measured| measured.cache.clone().unwrap_or_else(|| "unknown".to_owned());
     if old.cache.is_none() || old.cache != new.cache {
         found.push((Condition::Timing, format!("the cache is {} in OLD, {} in NEW", cache(old), cache(new))));
+    }
+    if let (Some(old), Some(new)) = (old.launch, new.launch)
+        && old != new
+    {
+        found.push((Condition::Timing, format!("`timing.launch` is {} in OLD, {} in NEW", old.name(), new.name())));
     }
     if let (Ok(old), Ok(new)) = (&old.result, &new.result)
         && old.clock != new.clock

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
+use kbench_runtime::protocol::LaunchMode;
 use kbench_runtime::stats::Summary;
 use serde::Serialize;
 use serde_json::Value;
@@ -34,6 +35,8 @@ pub struct Measured {
     pub device: Device,
     /// State of the cache, `cold` or `hot`, where the file says.
     pub cache: Option<String>,
+    /// What a sample consisted of, where the file says.
+    pub launch: Option<LaunchMode>,
     /// `default`, `best`, the variant's toggles or the baseline's name.
     pub name: String,
     /// Whether it is a variant of the kernel, as opposed to a baseline.
@@ -121,6 +124,7 @@ fn of_bench(file: BenchFile) -> Vec<Measured> {
             dims: Some(entry.dims),
             device: entry.device.into(),
             cache: Some(entry.timing.cache),
+            launch: Some(entry.timing.launch),
             name: String::new(),
             is_variant: false,
             toggles: None,
@@ -155,6 +159,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
             dims: Some(entry.dims),
             device: entry.device.into(),
             cache: Some(entry.timing.cache),
+            launch: Some(entry.timing.launch),
             name: String::new(),
             is_variant: false,
             toggles: None,
@@ -288,6 +293,7 @@ fn started(start: &Start, label: &str, shape: &str) -> Measured {
         dims: start.shapes.get(shape).cloned(),
         device: Device { name: start.device.clone(), multiprocessors: None, driver: None },
         cache: start.timing.as_ref().map(|timing| timing.cache.clone()),
+        launch: start.timing.as_ref().map(|timing| timing.launch),
         name: if label == start.default.to_string() { DEFAULT.to_owned() } else { label.to_owned() },
         is_variant: false,
         toggles: None,

@@ -1,4 +1,4 @@
-use kbench_runtime::protocol::CacheMode;
+use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use super::*;
 use crate::expr::Value;
@@ -25,6 +25,7 @@ fn measured(name: &str, p50: f64) -> Measured {
         dims: Some(Sizes::from([("N".into(), 64)])),
         device: Device { name: "model".into(), multiprocessors: Some(4), driver: Some("1".into()) },
         cache: Some("cold".into()),
+        launch: Some(LaunchMode::Graph),
         name: name.into(),
         is_variant: true,
         toggles: Some(toggles(1)),
@@ -90,7 +91,7 @@ fn wide_samples_are_undecided() {
 #[test]
 fn other_conditions_are_refused_unless_allowed() {
     type Edit = fn(&mut Measured);
-    let edits: [(Condition, &str, Edit); 6] = [
+    let edits: [(Condition, &str, Edit); 7] = [
         (Condition::Device, "OLD is of model with 4 processors, NEW is of other with 4 processors", |m| {
             m.device.name = "other".into();
         }),
@@ -98,6 +99,7 @@ fn other_conditions_are_refused_unless_allowed() {
         (Condition::Dims, "OLD has N=64, NEW has N=65", |m| m.dims = Some(Sizes::from([("N".into(), 65)]))),
         (Condition::Dims, "NEW has unknown sizes", |m| m.dims = None),
         (Condition::Timing, "the cache is cold in OLD, hot in NEW", |m| m.cache = Some("hot".into())),
+        (Condition::Timing, "`timing.launch` is graph in OLD, host in NEW", |m| m.launch = Some(LaunchMode::Host)),
         (Condition::Timing, "the clock is fake in OLD, graph in NEW", |m| {
             m.result.as_mut().unwrap().clock = "graph".into();
         }),

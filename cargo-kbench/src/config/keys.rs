@@ -444,6 +444,12 @@ static SANITIZE: Keys = keys(
             "Which to run: memcheck, racecheck, initcheck, synccheck (CUDA), address, undefined (C); by default all",
         ),
         key("shapes", TEXTS, "Names of shapes; by default the one with the smallest product of dimensions"),
+        key(
+            "launch",
+            Choice(&["graph", "stream", "host"], &[]),
+            "What a sample on a GPU consists of: \"graph\", the time of the device alone, by default; \"stream\", one launch on an idle \
+             stream with the wait for it; \"host\", the launch and the wait for its end by the host's clock",
+        ),
         key("timeout_seconds", Integer(1), "Deadline of one launch under a tool; 120 by default"),
     ],
 );

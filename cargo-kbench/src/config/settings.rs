@@ -1,6 +1,6 @@
 //! How a kernel is measured and searched.
 
-use kbench_runtime::protocol::CacheMode;
+use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use crate::space::Partition;
 
@@ -17,6 +17,8 @@ pub struct Timing {
     pub max_seconds: f64,
     /// State of the cache before each sample; cold.
     pub cache: CacheMode,
+    /// What a sample on a GPU consists of; graph.
+    pub launch: LaunchMode,
     /// Deadline of one kernel launch or sample, in seconds; 30.
     pub timeout_seconds: u64,
 }
@@ -29,6 +31,7 @@ impl Default for Timing {
             precision: 0.005,
             max_seconds: 2.0,
             cache: CacheMode::Cold,
+            launch: LaunchMode::Graph,
             timeout_seconds: 30,
         }
     }

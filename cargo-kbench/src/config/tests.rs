@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::CacheMode;
+use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use super::*;
 use crate::expr::Value;
@@ -307,7 +307,8 @@ timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 
                 timeout_seconds: 9,
                 precision: 0.01,
                 max_seconds: 1.5,
-                cache: CacheMode::Cold
+                cache: CacheMode::Cold,
+                launch: LaunchMode::Graph
             }
         );
         assert_eq!(kernel.space.toggles[0].values.len(), 2);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kbench_runtime::protocol::{CacheMode, DeviceKind, TimeJob};
+use kbench_runtime::protocol::{CacheMode, DeviceKind, LaunchMode, TimeJob};
 
 use super::arch::arch_for;
 use super::{Harness, Notice, RunError};
@@ -99,6 +99,7 @@ impl Harness<'_> {
             cutoff_ns: None,
             // One launch after the other: what a copy leaves dirty in a cache, the next one writes back.
             cache: CacheMode::Hot,
+            launch: LaunchMode::Graph,
             bad_above: 0.0,
             rank_only: false,
             new_inputs: false,

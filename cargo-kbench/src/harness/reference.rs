@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
-    Arg, CacheMode, CheckJob, DeviceKind, Failure, Geometry, Launch, Reference, Role, Sequence, TensorSpec, TimeJob,
-    TimedCase,
+    Arg, CacheMode, CheckJob, DeviceKind, Failure, Geometry, Launch, LaunchMode, Reference, Role, Sequence, TensorSpec,
+    TimeJob, TimedCase,
 };
 use kbench_runtime::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
 use kbench_runtime::tensor::{self, Blobs};
@@ -299,7 +299,7 @@ impl References {
         let program = self.program(context, kernel, command)?;
         let dims: BTreeMap<String, i64> = shape.dims.iter().cloned().collect();
         let (seed, cache) = (asked.seed, CacheMode::Hot);
-        let problem = Problem { shape: &shape.name, dims, seed, warmup: 0, cache };
+        let problem = Problem { shape: &shape.name, dims, seed, warmup: 0, cache, launch: LaunchMode::Graph };
         program.prepare("reference", device, &problem, &inputs).map_err(refused)?;
         let mut outputs = reference::Outputs::new();
         for (index, bytes) in program.check().map_err(refused)? {

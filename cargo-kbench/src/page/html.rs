@@ -255,8 +255,12 @@ fn provenance(facts: &Facts, run: &Run) -> Vec<(String, String)> {
     all.push(("begun", date_of(facts.time)));
     if let Some(timing) = &run.start.timing {
         let precision = timing.precision.map_or_else(String::new, |share| format!(", precision {} %", share * 100.0));
-        let (warmup, iterations, cache) = (timing.warmup, timing.iterations, &timing.cache);
-        all.push(("timing", format!("cache {cache}, warm-up {warmup}, at least {iterations} samples{precision}")));
+        let (warmup, iterations, cache, launch) =
+            (timing.warmup, timing.iterations, &timing.cache, timing.launch.name());
+        all.push((
+            "timing",
+            format!("cache {cache}, launch {launch}, warm-up {warmup}, at least {iterations} samples{precision}"),
+        ));
     }
     all.push(("default", run.start.default.to_string()));
     let winner = run.conclusion.as_ref().and_then(|conclusion| conclusion.entry.elite.first());

@@ -145,6 +145,8 @@ pub struct Problem<'a> {
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: kbench_runtime::protocol::CacheMode,
+    /// What a sample on a GPU consists of.
+    pub launch: kbench_runtime::protocol::LaunchMode,
 }
 
 /// A running program; dropping it ends its process group.
@@ -227,11 +229,18 @@ impl Program {
             seed: problem.seed,
             warmup: problem.warmup,
             cache: problem.cache,
+            launch: problem.launch,
         };
         match self.ask(&Request::Prepare(prepare))? {
             Answer::Prepared { device: Some(theirs), .. } if theirs != device.name => {
                 let own = &device.name;
                 Err(Refusal::Unavailable(format!("it runs on {theirs}, the kernels on {own}")))
+            }
+            Answer::Prepared { launch, .. } if launch != problem.launch => {
+                let (theirs, own) = (launch.name(), problem.launch.name());
+                Err(Refusal::Unavailable(format!(
+                    "its samples are of launch \"{theirs}\", `timing.launch` is \"{own}\""
+                )))
             }
             Answer::Prepared { batch: 0, .. } => Err(Refusal::protocol("samples of 0 runs")),
             Answer::Prepared { clock, batch, versions, .. } => {

@@ -18,7 +18,7 @@ use super::{
     BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Region, Resolution, Sample, Write,
 };
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, LaunchMode, SmClock};
 
 /// The machine code of a fake kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,10 +118,21 @@ pub struct FakeDevice {
     joules: f64,
     /// Whether another process was at work since the last look.
     in_use: bool,
+    /// What a sample consists of.
+    launch: LaunchMode,
     /// The byte that fills on-chip memory.
     on_chip: Rc<Cell<u8>>,
     /// Loaded kernels, by the hash of their code.
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
+}
+
+/// Nanoseconds that a launch costs beside the time of its model.
+fn launch_cost(launch: LaunchMode) -> f64 {
+    match launch {
+        LaunchMode::Graph => 0.0,
+        LaunchMode::Stream => 4e3,
+        LaunchMode::Host => 9e3,
+    }
 }
 
 /// Memory of the model device.
@@ -159,6 +170,7 @@ impl FakeDevice {
             clocks: Vec::new(),
             joules: 0.0,
             in_use: false,
+            launch: LaunchMode::Graph,
             on_chip: Rc::default(),
             loaded: HashMap::new(),
         }
@@ -330,6 +342,10 @@ impl Device for FakeDevice {
         Ok(())
     }
 
+    fn launch_as(&mut self, mode: LaunchMode) {
+        self.launch = mode;
+    }
+
     fn sample_after(
         &mut self,
         writes: &[Write<Buffer>],
@@ -353,7 +369,7 @@ impl Device for FakeDevice {
         let deviation: f64 = StandardNormal.sample(&mut rng);
         let longer = if throttled { 2.0 } else { 1.0 } * if bound.kernel.from_memory.get() { 0.05 } else { 1.0 };
         let time = time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
-        let time = time.max(f64::MIN_POSITIVE);
+        let time = time.max(f64::MIN_POSITIVE) + launch_cost(self.launch);
         Ok(Sample {
             nanoseconds: if preempted { 3.0 * time } else { time },
             cpu_nanoseconds: Some(time),

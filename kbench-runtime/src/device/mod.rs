@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
-use crate::protocol::{CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, SideEffects, SmClock, TensorMap};
+use crate::protocol::{
+    CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LaunchMode, SideEffects, SmClock, TensorMap,
+};
 
 /// Size in bytes of each guard band: enough to catch a write some rows beyond the end of most tensors. A multiple of the alignment that
 /// [`Device::alloc`] promises, so that the tensors between guard bands are aligned too.
@@ -45,6 +47,9 @@ pub trait Device {
     /// Sets the longest time that a launch or a sample may take, for kernels that are loaded afterwards. Only for devices that can end a
     /// kernel alone; for other devices the driver ends the worker.
     fn limit(&mut self, _launch: Duration) {}
+
+    /// Sets what a sample consists of, for the samples that follow. Only for devices on which a launch costs more than its work.
+    fn launch_as(&mut self, _mode: LaunchMode) {}
 
     /// Loads machine code and finds the function of each launch in it.
     fn load(&mut self, code: &[u8], entries: &[&str], purpose: Purpose) -> Result<Self::Kernel, Failure>;

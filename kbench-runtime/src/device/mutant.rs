@@ -16,7 +16,7 @@ use crate::data::codec;
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, Mutation, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, LaunchMode, Mutation, SideEffects, SmClock};
 
 /// Most elements of a tail.
 const TAIL: usize = 16;
@@ -299,6 +299,10 @@ impl<D: Device> Device for MutantDevice<D> {
     }
 
     /// The samples are those of the kernel itself: it is the outputs that give a fault away. But for what comes from memory.
+    fn launch_as(&mut self, mode: LaunchMode) {
+        self.inner.launch_as(mode);
+    }
+
     fn sample_after(
         &mut self,
         writes: &[Write<D::Buffer>],

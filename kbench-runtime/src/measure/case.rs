@@ -10,7 +10,7 @@ use super::sampling::{InputChoice, SampleCounts};
 use crate::device::{Device, Write};
 use crate::inputs::tensor::Inputs;
 use crate::memory::kernel::{KernelMemory, Outputs};
-use crate::protocol::{CacheMode, Failure, Role, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase};
+use crate::protocol::{CacheMode, Failure, LaunchMode, Role, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase};
 use crate::verify::reference::{self, ReferenceInputs};
 use crate::verify::session::{OnStage, Resources, Session};
 
@@ -152,7 +152,11 @@ impl<D: Device> MeasuredCase<D> {
     pub fn choose_batch(&mut self, run: &mut Run<'_, D>) -> Result<(), Failure> {
         let (device, cache) = (&mut run.resources.device, run.job.cache);
         let shortest = device.shortest_sample()?;
-        if cache == CacheMode::Cold || self.memory.is_in_place() || shortest <= 0.0 {
+        if cache == CacheMode::Cold
+            || run.job.launch != LaunchMode::Graph
+            || self.memory.is_in_place()
+            || shortest <= 0.0
+        {
             return Ok(());
         }
         loop {

@@ -37,6 +37,7 @@ impl<D: Device> Session<D> {
             stage(Stage::Case(index));
             cases.push(self.prepare(timed, job, stage).map_err(CaseFailure::of(index))?);
         }
+        self.resources.device.launch_as(job.launch);
         let mut run = Run::new(&mut self.resources, job, stage);
         run.warm_up(&mut cases)?;
         let end = run.sample(&mut cases)?;

@@ -29,6 +29,9 @@
 //!
 //! All programs of a comparison are started before the first is asked to prepare: what takes long to load is best loaded at once.
 //!
+//! Where `timing.launch` is `stream` or `host`, `prepare` has `"launch":"stream"`, and `prepared` has to repeat it: a program that does not
+//! measure in that way is not measured.
+//!
 //! Instead of any answer, `{"type":"unavailable","message":"no module named torch"}` ends it without reproach. Silence ends
 //! it after `timing.timeout_seconds`; `{"type":"stage","stage":"inputs"}` before slow preparations buys ten minutes, and
 //! `{"type":"stage","stage":"timing"}` between launches starts the seconds anew.
@@ -38,7 +41,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheMode, DeviceInfo, Role, Stage};
+use super::{CacheMode, DeviceInfo, LaunchMode, Role, Stage};
 use crate::data::dtype::DType;
 
 /// The version of this protocol; both sides must agree exactly.
@@ -82,6 +85,9 @@ pub struct Prepare {
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: CacheMode,
+    /// What a sample on a GPU consists of.
+    #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
+    pub launch: LaunchMode,
 }
 
 /// A tensor: raw bytes in a file, row-major, little-endian.
@@ -127,6 +133,9 @@ pub enum Answer {
         /// The name of the device that it runs on, where it knows: refused if it is not the kernels'.
         #[serde(default)]
         device: Option<String>,
+        /// What its samples on a GPU consist of: refused unless they are what was asked for.
+        #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
+        launch: LaunchMode,
         /// Versions of what it measures, for the record.
         #[serde(default)]
         versions: BTreeMap<String, String>,

@@ -134,6 +134,9 @@ pub struct TimeJob {
     pub cutoff_ns: Option<f64>,
     /// State of the cache before each sample.
     pub cache: CacheMode,
+    /// What a sample on a GPU consists of.
+    #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
+    pub launch: LaunchMode,
     /// See [`CheckJob::bad_above`].
     pub bad_above: f64,
     /// Whether [`Stage::Case`](super::Stage::Case) is sent before each launch, to find the case that ends the worker. It disturbs the
@@ -163,6 +166,35 @@ pub enum CacheMode {
     Cold,
     /// The caches are as the launch before left them.
     Hot,
+}
+
+/// What a sample on a GPU consists of. A C kernel is called in each mode, and the sample is the time of the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaunchMode {
+    /// The time of the device: launches of a CUDA graph back to back, or one launch that the device does not wait for.
+    #[default]
+    Graph,
+    /// One launch on an idle stream between two events: the time of the device and the wait for the launch.
+    Stream,
+    /// One launch on an idle stream and the wait for its end, by the clock of the host.
+    Host,
+}
+
+impl LaunchMode {
+    /// Every mode with its name in the table.
+    pub const ALL: [(&'static str, Self); 3] = [("graph", Self::Graph), ("stream", Self::Stream), ("host", Self::Host)];
+
+    /// Whether this is [`LaunchMode::Graph`].
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub fn is_default(&self) -> bool {
+        *self == Self::Graph
+    }
+
+    /// The name in the table.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, mode)| *mode == self).expect("every mode has a name").0
+    }
 }
 
 /// A fault that an audit gives to a kernel, to see which gate notices.

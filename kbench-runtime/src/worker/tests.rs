@@ -4,7 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::protocol::{Bytes, CacheMode, RunJob, TimeJob, TimedCase};
+use crate::protocol::{Bytes, CacheMode, LaunchMode, RunJob, TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 
 fn hello(device: DeviceKind) -> Request {
@@ -49,6 +49,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         until: None,
         cutoff_ns: None,
         cache: CacheMode::Cold,
+        launch: LaunchMode::Graph,
         bad_above: 0.1,
         rank_only: false,
         new_inputs: true,

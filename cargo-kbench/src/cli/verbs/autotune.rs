@@ -186,6 +186,7 @@ fn flags_of_gate(select: &SelectArgs, tools: &ToolArgs, measure: &MeasureArgs) -
         ("--target-dir", path(&select.target_dir)),
         ("--nvcc", path(&tools.nvcc)),
         ("--shapes", shapes),
+        ("--launch", measure.launch.map(|launch| launch.name().to_owned())),
         ("--device", device),
     ];
     flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()

@@ -163,6 +163,9 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
     if let Some(iterations) = measure.iters {
         kernel.timing.iterations = iterations;
     }
+    if let Some(launch) = measure.launch {
+        kernel.timing.launch = launch;
+    }
     if let Some(warmup) = measure.warmup {
         kernel.timing.warmup = warmup;
     }

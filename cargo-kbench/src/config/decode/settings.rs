@@ -1,6 +1,6 @@
 //! How a kernel is measured, searched and compiled: plain values.
 
-use kbench_runtime::protocol::CacheMode;
+use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Item, Node, Table};
@@ -34,6 +34,10 @@ pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
         precision: number(table, "precision", default.precision),
         max_seconds: number(table, "max_seconds", default.max_seconds),
         cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },
+        launch: LaunchMode::ALL
+            .into_iter()
+            .find_map(|(name, mode)| (table.text("launch") == Some(name)).then_some(mode))
+            .unwrap_or_default(),
         timeout_seconds: integer(table, "timeout_seconds", default.timeout_seconds, report),
     }
 }

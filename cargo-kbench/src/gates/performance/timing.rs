@@ -56,6 +56,7 @@ pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
         }),
         cutoff_ns: None,
         cache: timing.cache,
+        launch: timing.launch,
         bad_above: bad_above(&kernel.gates.correctness),
         rank_only: false,
         new_inputs: false,

@@ -81,8 +81,8 @@ fn report(asked: (u64, Option<Pattern>), outputs: &[&TensorSpec], given: &SeedRe
 mod tests {
     use kbench_runtime::dtype::DType;
     use kbench_runtime::protocol::{
-        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, OutputReport, Reference, Sampling, Sequence, Source,
-        TimedCase,
+        CacheMode, Case, CheckOptions, DeviceKind, ErrorSizes, LaunchMode, OutputReport, Reference, Sampling, Sequence,
+        Source, TimedCase,
     };
 
     use super::*;
@@ -167,6 +167,7 @@ mod tests {
             rank_only: false,
             cutoff_ns: None,
             cache: CacheMode::Hot,
+            launch: LaunchMode::Graph,
             bad_above: 0.1,
             announce: false,
             energy: false,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind};
+use kbench_runtime::protocol::{CacheMode, DeviceInfo, DeviceKind, LaunchMode};
 use kbench_runtime::stats::Speedup;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ pub struct TimingSettings {
     pub max_seconds: Option<f64>,
     /// `cold` or `hot`.
     pub cache: String,
+    /// What a sample consisted of: `graph`, `stream` or `host`.
+    #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
+    pub launch: LaunchMode,
 }
 
 /// One of the best.
@@ -347,6 +350,7 @@ impl From<&Timing> for TimingSettings {
             precision: Some(timing.precision),
             max_seconds: Some(timing.max_seconds),
             cache: cache.to_owned(),
+            launch: timing.launch,
         }
     }
 }

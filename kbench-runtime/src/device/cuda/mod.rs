@@ -41,7 +41,7 @@ use self::staging::Staging;
 use self::timing::Timer;
 use super::{BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, LaunchMode, SideEffects, SmClock};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
@@ -282,6 +282,10 @@ impl Device for CudaDevice {
         self.look_around()
     }
 
+    fn launch_as(&mut self, mode: LaunchMode) {
+        self.timer.launch = mode;
+    }
+
     fn sample_after(
         &mut self,
         writes: &[Write<CudaBuffer>],
@@ -293,7 +297,11 @@ impl Device for CudaDevice {
     }
 
     fn clock(&self, bound: &CudaBound, batch: u32) -> &'static str {
-        if bound.has_graph(batch) { "cuda-graph" } else { "cuda-event" }
+        match self.timer.launch {
+            LaunchMode::Host => "monotonic",
+            LaunchMode::Graph if bound.has_graph(batch) => "cuda-graph",
+            LaunchMode::Graph | LaunchMode::Stream => "cuda-event",
+        }
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

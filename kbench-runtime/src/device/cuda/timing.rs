@@ -14,10 +14,12 @@
 //!
 //! - Cold: a memset of at least twice the L2 leaves nothing of the inputs there; one launch. The flush's own lines
 //!   are dirty, as in `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
+//! - Stream and host ([`LaunchMode`]): one launch on an idle stream, hot or cold; the device waits for the host, and that is part of the sample.
 //! - Hot: all launches of a batch are captured in one graph, which runs once untimed and once timed, the writes between the two. Consecutive launches
 //!   wait for each other, as they would on a stream; the gap between two nodes of a graph is part of a launch.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::CudaDevice;
 use super::driver::{Driver, Event, Stream};
@@ -26,7 +28,7 @@ use super::graph::Graph;
 use super::launch::CudaBound;
 use super::memory::{self, CudaBuffer};
 use crate::device::{Resolution, Sample, Write};
-use crate::protocol::{CacheMode, Failure};
+use crate::protocol::{CacheMode, Failure, LaunchMode};
 
 /// From here on the host's few microseconds do not matter any more (a thousandth), nor is there a need for a lead.
 const LONG: f64 = 5e6;
@@ -49,6 +51,8 @@ pub(super) struct Timer {
     flush_bytes: usize,
     flush: Option<CudaBuffer>,
     resolution: Option<Resolution>,
+    /// What a sample consists of.
+    pub(super) launch: LaunchMode,
 }
 
 impl Timer {
@@ -57,7 +61,16 @@ impl Timer {
         // Not under 64 MB: the flush must also last long enough to hide the host's work.
         let flush_bytes = (2 * cache_bytes as usize).max(64 << 20);
         let (start, stop) = (Event::new(stream.context())?, Event::new(stream.context())?);
-        Ok(Self { driver, stream: Rc::clone(stream), start, stop, flush_bytes, flush: None, resolution: None })
+        Ok(Self {
+            driver,
+            stream: Rc::clone(stream),
+            start,
+            stop,
+            flush_bytes,
+            flush: None,
+            resolution: None,
+            launch: LaunchMode::Graph,
+        })
     }
 
     /// Times nothing, a hundred times: the median is what two events cost, the smallest difference of two of them their step.
@@ -164,6 +177,9 @@ impl Timer {
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
         let hot = cache == CacheMode::Hot;
+        if self.launch != LaunchMode::Graph {
+            return self.sample_of_launch(writes, bound, hot);
+        }
         let batch = if hot { batch.max(1) } else { 1 };
         self.capture(bound, batch)?;
         let mode = usize::from(hot);
@@ -198,5 +214,35 @@ impl Timer {
             *flushes = (*flushes * 2).clamp(1, MOST_FLUSHES);
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// One launch on an idle stream, as [`LaunchMode::Stream`] or [`LaunchMode::Host`] defines it. The device waits for the host, as it
+    /// does for a program that launches one kernel.
+    fn sample_of_launch(
+        &mut self,
+        writes: &[Write<CudaBuffer>],
+        bound: &mut CudaBound,
+        hot: bool,
+    ) -> Result<Sample, Failure> {
+        let broken = |error: CudaError| error.failure("when taking a sample");
+        if hot {
+            bound.enqueue()?;
+        }
+        memory::enqueue(&self.stream, writes)?;
+        self.enqueue_flushes(u32::from(!hot))?;
+        self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
+        let nanoseconds = if self.launch == LaunchMode::Host {
+            let started = Instant::now();
+            bound.enqueue()?;
+            self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
+            started.elapsed().as_secs_f64() * 1e9
+        } else {
+            self.start.record(&self.stream).map_err(broken)?;
+            bound.enqueue()?;
+            self.stop.record(&self.stream).map_err(broken)?;
+            self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
+            self.driver.elapsed(&self.start, &self.stop).map_err(broken)?
+        };
+        Ok(Sample { nanoseconds, cpu_nanoseconds: None, preemptions: 0, waits: 0, exposed: false, disturbance: None })
     }
 }

@@ -98,6 +98,7 @@ impl<'a> Rival<'a> {
             seed: job.seed,
             warmup: job.warmup,
             cache: job.cache,
+            launch: job.launch,
         };
         let prepared = program.prepare(self.name, &context.device, &problem, inputs);
         prepared.map_err(|refusal| refused(refusal, &place.name))?;
