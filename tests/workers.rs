@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -63,6 +65,150 @@ fn several_workers_try_what_one_tries_and_name_the_same_winner() {
         assert_eq!(results(several.path()).keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         assert_eq!(winner(several.path()), winner(one.path()));
     }
+}
+
+/// A runner that notes each worker that is killed, in a file `killed` of the folder where the tool runs.
+const NOTED: &str = r#"
+[package.metadata.kbench.kernels.model.workers]
+runner = ["sh", "-c", "\"$@\"; status=$?; [ $status = 137 ] && echo one >> killed; exit $status", "sh"]
+count = 3
+"#;
+
+fn killed(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("killed")).unwrap_or_default().lines().count()
+}
+
+/// 256 variants whose figures all differ.
+fn many(model: &str) -> tempfile::TempDir {
+    let package = model::package_with(
+        &format!("time_ns = \"20000 - 1000 * A - 70 * B - 333 * C + 11 * D\"\n{model}"),
+        &format!("{ALL}\n{NOTED}"),
+    );
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(manifest, text.replace("[0, 1, 2, 3]", "[0, 1, 2, 3, 4, 5, 6, 7]")).unwrap();
+    package
+}
+
+#[test]
+fn no_kill_of_workers_and_drivers_loses_an_evaluation_or_counts_one_twice() {
+    let calm = many("");
+    assert!(autotune(calm.path(), &[]).status.success());
+    let expected = results(calm.path());
+    assert_eq!((expected.len(), killed(calm.path())), (256, 0));
+    assert!(expected.values().all(|result| result == expected.values().next().unwrap()), "all pass: {expected:?}");
+
+    // A fresh worker lives long enough for any evaluation, so that no variant is to blame for two.
+    let package = many("killed_after = \"100 + (37 * A + 101 * B + 53 * C + 19 * D) % 60\"\n");
+    for evaluations in [20, 60, 90, 150, 200] {
+        let mut driver = model::kbench(package.path(), &["autotune", "--iters", "10", "--resume"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while journal(package.path()).len() < evaluations && driver.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        driver.kill().unwrap();
+        driver.wait().unwrap();
+    }
+    let output = autotune(package.path(), &["--resume"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let killed = killed(package.path());
+    assert!(killed >= 50, "{killed} workers were killed");
+    assert_eq!(results(package.path()).keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert!(results(package.path()).values().all(|result| result.contains("passed")), "{:?}", results(package.path()));
+    assert_eq!(winner(package.path()), winner(calm.path()));
+}
+
+/// A table of workers: one that is sound and hears of no job before there is a file `go`, and one whose runner is this script, which has
+/// the worker's command as its arguments.
+fn beside(script: &str) -> String {
+    let waits = r#"{ read -r hello; echo "$hello"; until [ -e go ]; do sleep 0.05; done; cat; } | "$@""#;
+    let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
+    format!("{ALL}\n{workers}{}{workers}{}", runner(waits), runner(script))
+}
+
+fn runner(script: &str) -> String {
+    format!("runner = [\"sh\", \"-c\", '''{script}''', \"sh\"]\n")
+}
+
+#[test]
+fn a_worker_that_is_broken_costs_no_variant_its_result() {
+    let wrong =
+        "time_ns = \"20000 - 1000 * A - 700 * B - 333 * C + 11 * D\"\n[[fault]]\nwhen = \"A == 2\"\nkind = \"wrong\"\n";
+    let sound = model::package_with(wrong, ALL);
+    assert!(autotune(sound.path(), &[]).status.success());
+    for (name, script, why) in [
+        ("absent", "exit 7", "could not start the worker"),
+        ("garbage", r#""$@" | { read -r hello; echo "$hello"; echo nonsense; cat >/dev/null; }"#, "nonsense"),
+        ("an end", r#""$@" | head -n 3"#, ""),
+        (
+            "another device",
+            r#""$@" | sed -u 's/"name":"fake"/"name":"other"/'"#,
+            "other with driver 0 where the others",
+        ),
+        ("another protocol", r#""$@" | sed -u 's/"protocol":[0-9]*/"protocol":999/'"#, "it speaks protocol 999"),
+        ("no device", r#"read -r hello; echo '{"type":"no-device","message":"it fell off"}'"#, "it fell off"),
+    ] {
+        let package = model::package_with(wrong, &beside(script));
+        let mut run = model::kbench(package.path(), &["autotune", "--iters", "10"]);
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut is_said = false;
+        for line in BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap) {
+            if line.contains("Lost worker 2") {
+                is_said |= line.contains(why);
+                fs::write(package.path().join("go"), "").unwrap();
+            }
+            said += &format!("{line}\n");
+        }
+        assert!(run.wait().unwrap().success() && is_said, "{name}: {said}");
+        assert_eq!(results(package.path()), results(sound.path()), "{name}: {said}");
+        assert_eq!(winner(package.path()), winner(sound.path()), "{name}");
+    }
+}
+
+#[test]
+fn a_variant_that_costs_two_workers_is_blamed_and_costs_no_third() {
+    let package = many("killed_after = \"0 if A == 3 and C == 1 else 1000000\"\n");
+    let output = autotune(package.path(), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let results = results(package.path());
+    let blamed: Vec<&String> =
+        results.iter().filter(|(_, result)| !result.contains("passed")).map(|(key, _)| key).collect();
+    assert_eq!((results.len(), blamed.len()), (256, 16), "{results:?}");
+    for key in blamed {
+        assert!(key.contains("\"A\":3") && key.contains("\"C\":1"), "{key}");
+        assert_eq!(results[key], "\"signal\" none");
+    }
+    assert_eq!(killed(package.path()), 2 * 16);
+}
+
+#[test]
+fn where_no_worker_is_left_what_was_finished_is_kept_and_the_run_goes_on_elsewhere() {
+    // The first two starts are workers that end; after them there is no device any more.
+    let script = r#"echo start >> starts; if [ $(wc -l < starts) -le 2 ]; then exec "$@"; fi; read -r hello
+        echo '{"type":"no-device","message":"it fell off"}'"#;
+    let package = many("killed_after = \"100 + (37 * A + 101 * B + 53 * C + 19 * D) % 60\"\n");
+    let manifest = package.path().join("Cargo.toml");
+    let table = fs::read_to_string(&manifest).unwrap();
+    let falling = format!("[package.metadata.kbench.kernels.model.workers]\ncount = 2\n{}", runner(script));
+    fs::write(&manifest, table.replace(NOTED, &falling)).unwrap();
+    let output = autotune(package.path(), &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("no worker is left for kernel `model`"), "{}", said(&output));
+    assert!(said(&output).contains("it fell off; what was finished is kept, `--resume` goes on"), "{}", said(&output));
+    let finished = results(package.path());
+    assert!(!finished.is_empty() && finished.len() < 256, "{}", finished.len());
+
+    // Other machines, on which it goes on.
+    fs::write(&manifest, table).unwrap();
+    let output = autotune(package.path(), &["--resume"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let all = results(package.path());
+    assert_eq!(all.len(), 256);
+    assert!(finished.iter().all(|(key, result)| all[key] == *result));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! power_w = 300                          # an expression or a number; left out: the device's own
 //! delay_ms = 1                           # what a launch really takes
 //! beside_others = true                   # another process uses the device meanwhile
+//! killed_after = "50 + A"                # the worker is killed at a launch after so many of any kernels; left out: never
 //! resources = { registers = "32 * A" }   # any of the names of Resources
 //! [[fault]]
 //! when = "A == 3"                        # the first that is true counts
@@ -35,6 +36,7 @@ struct Model {
     delay_ms: u64,
     #[serde(default)]
     beside_others: bool,
+    killed_after: Option<toml::Value>,
     #[serde(default)]
     fault: Vec<Fault>,
     #[serde(default)]
@@ -60,6 +62,8 @@ struct Code<'a> {
     delay_ms: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     beside_others: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    killed_after: Option<u64>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
@@ -107,6 +111,7 @@ pub(super) fn build(unit: &Unit) -> Result<Built, CompileError> {
         fault,
         delay_ms: model.delay_ms,
         beside_others: model.beside_others,
+        killed_after: model.killed_after.as_ref().map(float).transpose().map_err(wrong)?.map(|after| after as u64),
     };
     let mut resources = BTreeMap::new();
     for (name, value) in &model.resources {

@@ -106,8 +106,11 @@ pub fn notice(notice: &Notice) {
         Notice::CutOff => status("Stopping", "the finals of the best so far; Ctrl-C again ends the run without them"),
         Notice::Ceilings { device } => status("Measuring", format_args!("the ceilings of {device}, once")),
         Notice::Workers { count, device } => status("Workers", format_args!("{count}, each with a {device}")),
+        Notice::WorkerLost { worker, why, again: Some(after) } if after.is_zero() => {
+            status("Lost", format_args!("{worker}: {why}; it is started again"));
+        }
         Notice::WorkerLost { worker, why, again: Some(after) } => {
-            status("Lost", format_args!("{worker}: {why}; started again in {:.1} s", after.as_secs_f64()));
+            status("Lost", format_args!("{worker}: {why}; it is started again in {:.1} s", after.as_secs_f64()));
         }
         Notice::WorkerLost { worker, why, again: None } => {
             status("Lost", format_args!("{worker}: {why}; the others go on without it"));

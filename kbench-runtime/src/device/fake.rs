@@ -54,6 +54,9 @@ pub struct Model {
     /// Threads that it uses: of several, processor time says nothing of the clock's.
     #[serde(default = "default_threads")]
     pub threads: u32,
+    /// Once the process has made so many launches, of any kernels, the next one of this kernel finds it killed as if from outside.
+    #[serde(default)]
+    pub killed_after: Option<u64>,
 }
 
 fn default_noise() -> f64 {
@@ -124,6 +127,8 @@ pub struct FakeDevice {
     on_chip: Rc<Cell<u8>>,
     /// Loaded kernels, by the hash of their code.
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
+    /// Launches of all kernels.
+    launches: Rc<Cell<u64>>,
 }
 
 /// Nanoseconds that a launch costs beside the time of its model.
@@ -144,6 +149,8 @@ pub struct Kernel {
     model: Model,
     seed: [u8; 32],
     launches: Rc<Cell<u64>>,
+    /// Launches of all kernels of the device.
+    of_device: Rc<Cell<u64>>,
     /// Whether the same code was loaded already.
     is_second: bool,
     on_chip: Rc<Cell<u8>>,
@@ -173,6 +180,7 @@ impl FakeDevice {
             launch: LaunchMode::Graph,
             on_chip: Rc::default(),
             loaded: HashMap::new(),
+            launches: Rc::default(),
         }
     }
 }
@@ -195,6 +203,11 @@ impl Bound {
     fn launch(&self) -> Result<(), Failure> {
         let launches = self.kernel.launches.get() + 1;
         self.kernel.launches.set(launches);
+        let of_device = self.kernel.of_device.get() + 1;
+        self.kernel.of_device.set(of_device);
+        if self.kernel.model.killed_after.is_some_and(|after| of_device > after) {
+            die(Signal::SIGKILL);
+        }
         let fault = self.kernel.model.fault;
         match fault {
             Some(Fault::LaunchRefused) => return Err(Failure::LaunchRefused { message: "a fake refusal".into() }),
@@ -269,7 +282,17 @@ impl Device for FakeDevice {
         let before = self.loaded.insert(seed, Rc::downgrade(&launches));
         let is_second = before.is_some_and(|before| before.upgrade().is_some());
         let on_chip = Rc::clone(&self.on_chip);
-        Ok(Kernel { model, seed, launches, is_second, on_chip, kept: Rc::default(), from_memory: Rc::default() })
+        let of_device = Rc::clone(&self.launches);
+        Ok(Kernel {
+            model,
+            seed,
+            launches,
+            of_device,
+            is_second,
+            on_chip,
+            kept: Rc::default(),
+            from_memory: Rc::default(),
+        })
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {

@@ -108,8 +108,9 @@ impl Executor {
     /// From here on an evaluation runs that has cost `lost` workers elsewhere; `None`: none runs.
     pub fn evaluates(&mut self, lost: Option<u32>) {
         self.lost = lost;
-        // One that ended meanwhile, ended of nothing that is measured from here on.
-        if self.worker.as_mut().is_some_and(Worker::has_ended) {
+        // One that ended meanwhile, ended of nothing that is measured from here on; and what cost a worker gets a fresh one, in which
+        // no earlier kernel has left anything.
+        if lost > Some(0) || self.worker.as_mut().is_some_and(Worker::has_ended) {
             self.worker = None;
         }
     }
@@ -286,6 +287,7 @@ impl Executor {
             let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
             let ended = self.attempt(blobs, id, request, timeout)?;
             let is_own = fresh && matches!(ended, JobEnd::Died(_));
+            let is_lost = matches!(ended, JobEnd::Lost(_));
             let (case, failure) = match ended {
                 JobEnd::Answered(event) => return Ok(event),
                 JobEnd::Failed(case, failure) => return Err(ExecutorError::Job { case, failure }),
@@ -295,6 +297,9 @@ impl Executor {
             self.lost = self.lost.map(|_| lost);
             if is_own || lost >= MOST_LOST {
                 return Err(ExecutorError::Job { case, failure });
+            }
+            if is_lost && self.lost.is_some() {
+                return Err(ExecutorError::Lost(failure));
             }
         }
     }

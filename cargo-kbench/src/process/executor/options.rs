@@ -19,6 +19,9 @@ pub enum ExecutorError {
         /// Why.
         message: String,
     },
+    /// Somebody else ended or stopped the worker, it is broken, or it is out of reach; what it evaluated can be evaluated elsewhere.
+    #[error("{0}")]
+    Lost(Failure),
     /// This machine has no process, memory or room for the job.
     #[error("{0}")]
     Machine(String),

@@ -100,6 +100,8 @@ struct Desk<'d> {
     idle: Vec<usize>,
     /// What is measured, by its key, with others of the same key that wait for it.
     running: HashMap<String, Vec<Subject>>,
+    /// For each station whether it has a worker.
+    is_open: Vec<bool>,
     /// For each station why it was given up.
     given_up: Vec<Option<String>>,
     asks: bool,
@@ -158,6 +160,7 @@ impl Search<'_> {
                 ready: VecDeque::new(),
                 idle: Vec::new(),
                 running: HashMap::new(),
+                is_open: vec![false; count],
                 given_up: vec![None; count],
                 asks: true,
                 deadline: self.deadline(started),
@@ -208,14 +211,21 @@ impl Search<'_> {
                 News::Asked(asked) => desk.asked.push_back(asked),
                 News::AskedAll => desk.asks = false,
                 News::Built => {}
-                News::Said(at, Said::Ready) => desk.idle.push(at),
+                News::Said(at, Said::Ready) => {
+                    desk.is_open[at] = true;
+                    desk.idle.push(at);
+                }
                 News::Said(_, Said::Measured(task, evaluation)) => {
                     if let Err(error) = self.measured(desk, &task.subject, *evaluation, harness, reporter) {
                         failed = failed.or(Some(error));
                     }
                 }
                 News::Said(at, Said::Lost { task, why, again }) => {
-                    desk.ready.extend(task);
+                    desk.is_open[at] = false;
+                    desk.ready.extend(task.map(|mut task| {
+                        task.not_at = Some(at);
+                        task
+                    }));
                     let worker = desk.names[at].clone();
                     (harness.context.setup.notify)(&Notice::WorkerLost { worker, why: why.clone(), again });
                     if again.is_none() {
@@ -243,10 +253,10 @@ impl Search<'_> {
         harness: &mut Harness<'_>,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        while !desk.idle.is_empty() {
-            if let Some(task) = desk.ready.pop_front() {
-                desk.hand(task);
-                continue;
+        loop {
+            while desk.hand() {}
+            if desk.idle.is_empty() {
+                break;
             }
             let Some((at, outcome)) = pipeline.take_first(desk.asked.iter().map(|asked| &asked.variant)) else { break };
             let asked = desk.asked.remove(at).expect("taken from it");
@@ -327,13 +337,23 @@ impl Desk<'_> {
             return;
         }
         self.running.insert(subject.key().to_owned(), Vec::new());
-        self.ready.push_back(Box::new(Task { subject, lost: 0 }));
+        self.ready.push_back(Box::new(Task { subject, lost: 0, not_at: None }));
     }
 
-    fn hand(&mut self, task: Box<Task>) {
-        let at = self.idle.pop().expect("one is idle");
+    /// Hands a task to an idle station, where there are both.
+    fn hand(&mut self) -> bool {
+        let is_alone = self.is_open.iter().filter(|is_open| **is_open).count() == 1;
+        let suits = |task: &Task, station: usize| is_alone || task.not_at != Some(station);
+        let pairs = self
+            .ready
+            .iter()
+            .enumerate()
+            .find_map(|(task, of)| Some((task, self.idle.iter().rposition(|&station| suits(of, station))?)));
+        let Some((task, idle)) = pairs else { return false };
+        let task = self.ready.remove(task).expect("found there");
         // One that cannot be sent to has panicked, and that is the next news.
-        let _ = self.tasks[at].send(task);
+        let _ = self.tasks[self.idle.remove(idle)].send(task);
+        true
     }
 
     fn why_given_up(&self) -> String {

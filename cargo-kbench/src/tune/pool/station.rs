@@ -12,7 +12,8 @@ use crate::harness::{Harness, RunError};
 use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::record::evaluation::Evaluation;
 
-/// Waits between attempts to start a worker that does not start, each twice as long as the one before.
+/// Waits between attempts of a worker that is lost again and again: none before the second attempt, then each twice as long as the one
+/// before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     pub(super) first: Duration,
@@ -21,16 +22,18 @@ pub(super) struct Backoff {
 }
 
 impl Default for Backoff {
-    /// Half a minute in all.
+    /// A minute in all.
     fn default() -> Self {
-        Self { first: Duration::from_millis(250), attempts: 8 }
+        Self { first: Duration::from_millis(250), attempts: 10 }
     }
 }
 
 impl Backoff {
     /// How long to wait after so many failures in a row; `None`: it is given up.
     fn after(self, failures: u32) -> Option<Duration> {
-        (failures < self.attempts).then(|| self.first * 2u32.pow(failures.saturating_sub(1)))
+        let doublings = failures.checked_sub(2);
+        (failures < self.attempts)
+            .then(|| doublings.map_or(Duration::ZERO, |doublings| self.first * 2u32.pow(doublings)))
     }
 }
 
@@ -39,6 +42,8 @@ pub(super) struct Task {
     pub(super) subject: Subject,
     /// Workers that it has cost.
     pub(super) lost: u32,
+    /// The place of the station that lost the last of them: another is tried next, for that one may be broken.
+    pub(super) not_at: Option<usize>,
 }
 
 /// What a station says.
@@ -112,7 +117,7 @@ impl<'a> Station<'a> {
                 return say(Said::Failed(why));
             }
             self.failures += 1;
-            let again = backoff.after(self.failures).filter(|_| !matches!(why, RunError::Workers { .. }));
+            let again = backoff.after(self.failures).filter(|_| !is_for_good(&why));
             say(Said::Lost { task: undone.take(), why: why.to_string(), again });
             let Some(again) = again else { return };
             // Nobody hands a task to a station that is not ready: this only hears that there will be no more.
@@ -154,6 +159,11 @@ fn is_of_worker(error: &RunError) -> bool {
     matches!(error, RunError::Workers { .. }) || matches!(error, RunError::Executor(error) if of_worker(error))
 }
 
+/// Whether another attempt has no chance.
+fn is_for_good(error: &RunError) -> bool {
+    matches!(error, RunError::Workers { .. } | RunError::Executor(ExecutorError::NoDevice(_)))
+}
+
 /// How a worker is named to users: its number, and where it runs.
 pub(super) fn name(at: usize, options: &WorkerOptions, executor: &Executor) -> String {
     let place = match (&options.runner[..], executor.visible().get(options.index as usize)) {
@@ -172,8 +182,8 @@ mod tests {
     fn waits_double_and_end() {
         let backoff = Backoff::default();
         let waits: Vec<Duration> = (1..).map_while(|failures| backoff.after(failures)).collect();
-        assert_eq!(waits.len(), 7);
-        assert!(waits.windows(2).all(|pair| pair[1] == 2 * pair[0]));
-        assert!(waits.iter().sum::<Duration>() > Duration::from_secs(30));
+        assert_eq!((waits.len(), waits[0]), (9, Duration::ZERO));
+        assert!(waits[1..].windows(2).all(|pair| pair[1] == 2 * pair[0]));
+        assert!(waits.iter().sum::<Duration>() > Duration::from_secs(60));
     }
 }
