@@ -161,7 +161,8 @@ fn a_worker_that_is_broken_costs_no_variant_its_result() {
                 is_said |= line.contains(why);
                 fs::write(package.path().join("go"), "").unwrap();
             }
-            said += &format!("{line}\n");
+            said.push_str(&line);
+            said.push('\n');
         }
         assert!(run.wait().unwrap().success() && is_said, "{name}: {said}");
         assert_eq!(results(package.path()), results(sound.path()), "{name}: {said}");
