@@ -1,6 +1,6 @@
 //! One variant side by side with the default and the baselines, and the file that keeps it for `compare`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{BaselineKind, DEFAULT};
 use crate::evaluate::{evaluate, try_build};
 use crate::file;
-use crate::gates::performance::{Entrant, JudgedSpeedup, compare};
+use crate::gates::performance::{Entrant, EntrantId, JudgedSpeedup, compare};
 use crate::harness::{Candidate, Harness, RunError};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
@@ -108,13 +108,13 @@ impl BenchFile {
 /// A kernel on an open device with what is known of its candidates.
 pub struct SideBySide<'a, 'b> {
     harness: &'b mut Harness<'a>,
-    tried: HashMap<String, Evaluation>,
+    tried: Vec<(Candidate, Evaluation)>,
 }
 
 impl<'a, 'b> SideBySide<'a, 'b> {
     /// On an open device.
     pub fn new(harness: &'b mut Harness<'a>) -> Self {
-        Self { harness, tried: HashMap::new() }
+        Self { harness, tried: Vec::new() }
     }
 
     /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each candidate has passed
@@ -129,7 +129,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             shape: place.name.clone(),
             dims: place.dims.iter().cloned().collect(),
             timing: (&kernel.timing).into(),
-            candidate: self.name(&Entrant::Candidate(candidate.clone())),
+            candidate: self.name(&candidate.clone().into()),
             entries: Vec::new(),
             unavailable: BTreeMap::new(),
             warnings: Vec::new(),
@@ -144,7 +144,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
         let mut right = Vec::new();
         for entrant in entrants {
-            let name = self.name(&entrant);
+            let name = self.name(&entrant.id());
             let judged = match &entrant {
                 Entrant::Baseline(index) => match &kernel.baselines[*index].kind {
                     BaselineKind::Variant(variant) => Some(variant.into()),
@@ -172,25 +172,25 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         let (right, names): (Vec<Entrant>, Vec<String>) = right.into_iter().unzip();
         let compared = compare(self.harness, shape, &right)?;
         entry.warnings.extend(compared.warnings.iter().cloned());
-        let label = candidate.label(kernel);
+        let asked = EntrantId::from(candidate.clone());
         for (entrant, name) in right.iter().zip(names) {
-            let measured_as = entrant.name(kernel);
-            let Some(measured) = compared.entry(&measured_as) else {
-                entry.unavailable.extend(compared.unavailable.get(&measured_as).map(|why| (name, why.clone())));
+            let id = entrant.id();
+            let Some(measured) = compared.entry(&id) else {
+                entry.unavailable.extend(compared.rejection(&id).map(|why| (name, why.clone())));
                 continue;
             };
-            let variant = match entrant {
-                Entrant::Candidate(candidate) => Some(&candidate.variant),
+            let of_kernel = match entrant {
+                Entrant::Candidate(candidate) => Some(candidate),
                 Entrant::Baseline(_) | Entrant::Again(_) => None,
             };
-            let tried = variant.and_then(|_| self.tried.get(&measured_as));
-            let builds = tried.map(|evaluation| &evaluation.builds);
+            let variant = of_kernel.map(|candidate| &candidate.variant);
+            let builds = of_kernel.and_then(|candidate| self.known(candidate)).map(|evaluation| &evaluation.builds);
             let (flops, bytes) = self.harness.context.point(shape, variant.unwrap_or(default)).work();
             let p50 = measured.timing.summary.p50;
             entry.entries.push(BenchRecord {
                 toggles: variant.map(|variant| kernel.space.settings(variant)),
                 timing: measured.timing.clone(),
-                speedup: JudgedSpeedup::of(&compared, &label, &measured_as).filter(|_| name != entry.candidate),
+                speedup: JudgedSpeedup::of(&compared, &asked, &id).filter(|_| id != asked),
                 // Operations a nanosecond are 10^9 a second.
                 tflops: flops.map(|flops| flops / p50 / 1e3),
                 gbytes: bytes.map(|bytes| bytes / p50),
@@ -204,22 +204,25 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         Ok(entry)
     }
 
-    fn name(&self, entrant: &Entrant) -> String {
+    fn name(&self, id: &EntrantId) -> String {
         let kernel = self.harness.kernel();
-        match entrant {
-            Entrant::Candidate(candidate) if candidate.is_default(kernel) => DEFAULT.to_owned(),
-            entrant => entrant.name(kernel),
+        match id {
+            EntrantId::Candidate(candidate) if candidate.is_default(kernel) => DEFAULT.to_owned(),
+            id => id.name(kernel),
         }
     }
 
     /// The verdict of the gates up to correctness on a candidate, asked once.
     fn evaluation(&mut self, candidate: &Candidate) -> Result<&Evaluation, RunError> {
-        let label = candidate.label(self.harness.kernel());
-        if !self.tried.contains_key(&label) {
+        if self.known(candidate).is_none() {
             let outcome = try_build(&self.harness.context.builder, candidate)?;
             let evaluation = evaluate(self.harness, candidate, outcome, None)?;
-            self.tried.insert(label.clone(), evaluation);
+            self.tried.push((candidate.clone(), evaluation));
         }
-        Ok(&self.tried[&label])
+        Ok(self.known(candidate).expect("evaluated above"))
+    }
+
+    fn known(&self, candidate: &Candidate) -> Option<&Evaluation> {
+        self.tried.iter().find(|(tried, _)| tried == candidate).map(|(_, evaluation)| evaluation)
     }
 }

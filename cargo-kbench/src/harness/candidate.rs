@@ -53,6 +53,8 @@ impl PartialEq for Candidate {
     }
 }
 
+impl Eq for Candidate {}
+
 impl From<&Variant> for Candidate {
     /// A variant of the kernel's own source.
     fn from(variant: &Variant) -> Self {

@@ -6,6 +6,7 @@ use super::style::{BAD, GOOD, NOTE, WARN};
 use super::{Verbosity, count, interval, place_and_message, sampling, time, title};
 use crate::build::Resources;
 use crate::config::Kernel;
+use crate::gates::performance::{EntrantId, Measured};
 use crate::gates::{Gate, Trial, asked};
 use crate::record::evaluation::{BuildRecord, GateName, ShapeErrors, TimingRecord};
 
@@ -73,7 +74,7 @@ fn gates(
 /// What was measured of a trial variant: together with the baselines where there are any, else alone.
 fn timings(trial: &Trial) -> Vec<(&str, &TimingRecord)> {
     let compared = trial.compared.iter().flat_map(|(_, compared)| &compared.entries);
-    let compared: Vec<_> = compared.map(|entry| (entry.name.as_str(), &entry.timing)).collect();
+    let compared: Vec<_> = compared.map(|Measured { entry, .. }| (entry.name.as_str(), &entry.timing)).collect();
     if !compared.is_empty() {
         return compared;
     }
@@ -143,14 +144,14 @@ fn quantization(errors: &ShapeErrors, kernel: &Kernel, verbosity: Verbosity) -> 
 }
 
 fn performance(trial: &Trial, kernel: &Kernel) -> String {
-    let label = &trial.candidate.label(kernel);
+    let candidate = EntrantId::from(trial.candidate.clone());
     let mut lines = Vec::new();
     for (shape, compared) in &trial.compared {
         let name = &kernel.shapes[*shape].name;
-        let Some(entry) = compared.entry(label) else { continue };
+        let Some(entry) = compared.entry(&candidate) else { continue };
         lines.push(format!("{name}: p50 {} ({})", time(entry.timing.summary.p50), interval(&entry.timing)));
-        for other in compared.entries.iter().filter(|entry| entry.name != *label) {
-            if let Ok(speedup) = compared.speedup(label, &other.name) {
+        for Measured { id, entry: other } in compared.entries.iter().filter(|measured| measured.id != candidate) {
+            if let Ok(speedup) = compared.speedup(&candidate, id) {
                 let (ratio, low, high) = (speedup.ratio, speedup.low, speedup.high);
                 lines.push(format!("  {ratio:.2}x over {} ({low:.3} to {high:.3})", other.name));
             }
@@ -158,7 +159,9 @@ fn performance(trial: &Trial, kernel: &Kernel) -> String {
                 lines.push(format!("    {}", super::external(external, &other.timing)));
             }
         }
-        lines.extend(compared.unavailable.iter().map(|(name, why)| format!("  {name} unavailable: {why}")));
+        lines.extend(
+            compared.unavailable_names(kernel).iter().map(|(name, why)| format!("  {name} unavailable: {why}")),
+        );
     }
     if lines.is_empty()
         && let Some(timing) = &trial.evaluation.timing

@@ -11,6 +11,7 @@ use crate::audit::{Audited, Report};
 use crate::config::{Kernel, Objective};
 use crate::export::{Export, File};
 use crate::gates::Trial;
+use crate::gates::performance::{EntrantId, Measured};
 use crate::harness::{Event, Reporter};
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::replay::{Options, Overall, Replayed, Step};
@@ -114,19 +115,19 @@ fn verdict_of<'a>(
 
 /// The comparisons behind a verdict.
 pub fn comparisons(kernel: &Kernel, trial: &Trial) {
-    let label = &trial.candidate.label(kernel);
+    let candidate = EntrantId::from(trial.candidate.clone());
     for (shape, compared) in &trial.compared {
-        let entries = compared.entries.iter().map(|entry| Compared {
+        let entries = compared.entries.iter().map(|Measured { id, entry }| Compared {
             name: &entry.name,
             timing: &entry.timing,
-            speedup_over: compared.speedup(label, &entry.name).ok().filter(|_| entry.name != *label),
+            speedup_over: compared.speedup(&candidate, id).ok().filter(|_| *id != candidate),
             external: entry.external.as_ref(),
         });
         write(Message::Comparison {
             of: of(kernel),
             shape: &kernel.shapes[*shape].name,
             entries: entries.collect(),
-            unavailable: &compared.unavailable,
+            unavailable: compared.unavailable_names(kernel),
         });
     }
 }

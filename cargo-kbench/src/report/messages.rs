@@ -114,7 +114,7 @@ pub enum Message<'a> {
         /// The variant, the default and the baselines.
         entries: Vec<Compared<'a>>,
         /// Baselines that could not be measured, each with the rejection.
-        unavailable: &'a BTreeMap<String, Rejection>,
+        unavailable: BTreeMap<String, &'a Rejection>,
     },
     /// `build`, `gate`: the verdict on one variant.
     Verdict(Box<Verdict<'a>>),

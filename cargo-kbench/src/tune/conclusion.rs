@@ -9,7 +9,7 @@ use super::search::{Search, Tried};
 use super::{CTRL_C, Spent, Tuned, objectives, space_size, tie};
 use crate::config::{DEFAULT, Level, Objective};
 use crate::evaluate::dead_toggles;
-use crate::gates::performance::{Compared, JudgedSpeedup, missed_limits};
+use crate::gates::performance::{Compared, EntrantId, JudgedSpeedup, Measured, missed_limits};
 use crate::harness::{Candidate, Harness};
 use crate::profile::ceilings::{Ceiling, Peak};
 use crate::record::conclusion::{CeilingRecord, Conclusion, RooflineRecord, WorkRecord};
@@ -30,15 +30,15 @@ impl Search<'_> {
     ) -> Tuned {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
-        let default_label = kernel.space.label(&kernel.space.default);
-        let shown = |label: &str| if label == default_label { DEFAULT.to_owned() } else { label.to_owned() };
+        let default = EntrantId::from(&kernel.space.default);
+        let shown = |id: &EntrantId| if *id == default { DEFAULT.to_owned() } else { id.name(kernel) };
 
-        let mut elite: Vec<(String, EliteVariant)> = finalists
+        let mut elite: Vec<(EntrantId, EliteVariant)> = finalists
             .iter()
-            .filter_map(|Tried { evaluation, .. }| {
-                let label = evaluation.label();
-                let compared_entry = compared.entry(&label)?;
-                let (objectives, more_timings) = self.final_values(&label, evaluation, compared, elsewhere)?;
+            .filter_map(|finalist| {
+                let (id, evaluation) = (finalist.id(), &finalist.evaluation);
+                let compared_entry = compared.entry(&id)?;
+                let (objectives, more_timings) = self.final_values(&id, evaluation, compared, elsewhere)?;
                 let elite = EliteVariant {
                     rank: 0,
                     toggles: evaluation.toggles.clone(),
@@ -52,7 +52,7 @@ impl Search<'_> {
                     builds: evaluation.builds.clone(),
                     program: compared_entry.program.clone(),
                 };
-                Some((label, elite))
+                Some((id, elite))
             })
             .collect();
         objectives::rank(&kernel.objectives, &mut elite, compared);
@@ -60,7 +60,7 @@ impl Search<'_> {
             .then(|| tie::winner(kernel, finalists, compared, on_file))
             .flatten();
         if let Some((winner, _)) = &tie
-            && let Some(at) = elite.iter().position(|(label, _)| label == winner)
+            && let Some(at) = elite.iter().position(|(id, _)| id == winner)
         {
             elite[..=at].rotate_right(1);
         }
@@ -68,48 +68,44 @@ impl Search<'_> {
             elite.truncate(kernel.search.elite);
         }
         let of_default = self.of_space(&kernel.space.default);
-        let of_default = of_default.and_then(|tried| self.final_values(&default_label, tried, compared, elsewhere));
-        let is_elite = |name: &str| elite.iter().any(|(label, _)| label == name);
-        let baselines: Vec<BaselineRecord> = compared
-            .entries()
-            .filter(|entry| entry.name == default_label || !is_elite(&entry.name))
-            .map(|entry| BaselineRecord {
-                name: shown(&entry.name),
-                toggles: (entry.name == default_label).then(|| kernel.space.settings(&kernel.space.default)),
+        let of_default = of_default.and_then(|tried| self.final_values(&default, tried, compared, elsewhere));
+        let is_elite = |id: &EntrantId| elite.iter().any(|(elite, _)| elite == id);
+        let others: Vec<&Measured> =
+            compared.measured().filter(|measured| measured.id == default || !is_elite(&measured.id)).collect();
+        let baselines: Vec<BaselineRecord> = others
+            .iter()
+            .map(|Measured { id, entry }| BaselineRecord {
+                name: shown(id),
+                toggles: (*id == default).then(|| kernel.space.settings(&kernel.space.default)),
                 timing: entry.timing.clone(),
                 objectives: of_default
                     .iter()
-                    .filter(|_| entry.name == default_label)
+                    .filter(|_| *id == default)
                     .flat_map(|(values, _)| values.clone())
                     .collect(),
                 external: entry.external.clone(),
             })
             .collect();
-        let others: Vec<String> = compared
-            .entries()
-            .map(|entry| entry.name.clone())
-            .filter(|name| *name == default_label || !is_elite(name))
-            .collect();
-        for (rank, (label, variant)) in elite.iter_mut().enumerate() {
+        for (rank, (winner, variant)) in elite.iter_mut().enumerate() {
             variant.rank = rank + 1;
             variant.speedups = others
                 .iter()
-                .filter(|name| *name != label)
-                .filter_map(|name| Some((shown(name), compared.speedup(label, name).ok()?)))
+                .filter(|other| other.id != *winner)
+                .filter_map(|other| Some((shown(&other.id), compared.speedup(winner, &other.id).ok()?)))
                 .collect();
         }
-        let winner = elite.first().map(|(label, _)| label.clone());
+        let winner = elite.first().map(|(id, _)| id.clone());
         let over_default = winner
             .as_ref()
-            .filter(|winner| **winner != default_label)
-            .and_then(|winner| JudgedSpeedup::of(compared, winner, &default_label));
+            .filter(|winner| **winner != default)
+            .and_then(|winner| JudgedSpeedup::of(compared, winner, &default));
         let over_second = winner
             .as_ref()
             .zip(elite.get(1))
             .and_then(|(winner, (second, _))| JudgedSpeedup::of(compared, winner, second));
         let mut warnings = compared.warnings.clone();
         if let Some(winner) = &winner {
-            let of_winner = finalists.iter().find(|finalist| finalist.evaluation.label() == *winner);
+            let of_winner = finalists.iter().find(|finalist| finalist.id() == *winner);
             warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
         }
         warnings.sort();
@@ -140,7 +136,7 @@ impl Search<'_> {
             timing: (&kernel.timing).into(),
             elite: elite.into_iter().map(|(_, variant)| variant).collect(),
             baselines,
-            unavailable: compared.unavailable.iter().map(|(name, why)| (shown(name), why.to_string())).collect(),
+            unavailable: compared.unavailable.iter().map(|(id, why)| (shown(id), why.to_string())).collect(),
             search: SearchRecord {
                 strategy: serde_name(kernel.search.strategy),
                 seed: kernel.search.seed,

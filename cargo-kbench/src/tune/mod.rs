@@ -185,13 +185,14 @@ pub fn autotune(
         reporter.event(finals(kernel, &entrants));
         let compared = compare(harness, kernel.search.shape, &entrants)?;
         let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
-        for Tried { evaluation, .. } in &finalists {
-            if let Some(rejection) = compared.unavailable.get(&evaluation.label()) {
-                harness.record(&Record::Revoked { key: evaluation.key.clone(), rejection: rejection.clone() })?;
-                search.revoke(&evaluation.key, rejection);
+        for finalist in &finalists {
+            if let Some(rejection) = compared.rejection(&finalist.id()) {
+                let key = finalist.evaluation.key.clone();
+                search.revoke(&key, rejection);
+                harness.record(&Record::Revoked { key, rejection: rejection.clone() })?;
             }
         }
-        let is_out = |finalist: &Tried| compared.unavailable.contains_key(&finalist.evaluation.label());
+        let is_out = |finalist: &Tried| compared.rejection(&finalist.id()).is_some();
         if finalists.is_empty() || !finalists.iter().all(is_out) {
             break (finalists, compared, elsewhere);
         }

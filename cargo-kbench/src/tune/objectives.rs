@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::search::{Search, Tried};
 use crate::config::Objective;
 use crate::evaluate::judge_alone;
-use crate::gates::performance::{Compared, Entrant, compare};
+use crate::gates::performance::{Compared, Entrant, EntrantId, compare};
 use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::EliteVariant;
 use crate::record::evaluation::{Evaluation, Rejection, TimingRecord};
@@ -77,7 +77,7 @@ impl Search<'_> {
     /// measured at every shape that counts.
     pub(super) fn final_values(
         &self,
-        label: &str,
+        id: &EntrantId,
         evaluation: &Evaluation,
         compared: &Compared,
         elsewhere: &Elsewhere,
@@ -89,7 +89,7 @@ impl Search<'_> {
             } else {
                 &elsewhere.iter().find(|(other, _)| *other == shape)?.1
             };
-            Some(&there.entry(label)?.timing)
+            Some(&there.entry(id)?.timing)
         };
         let mut values = Vec::new();
         for (at, objective) in kernel.objectives.iter().enumerate() {
@@ -107,15 +107,15 @@ impl Search<'_> {
 
 /// Orders what the finals measured by the first objective, and marks the front where there are two. Where that is the time at one
 /// shape, rounds decide: which of two modes a median falls on says little.
-pub(super) fn rank(objectives: &[Objective], elite: &mut [(String, EliteVariant)], compared: &Compared) {
+pub(super) fn rank(objectives: &[Objective], elite: &mut [(EntrantId, EliteVariant)], compared: &Compared) {
     let first = |variant: &EliteVariant| variant.objectives.first().map_or(f64::INFINITY, |value| value.value);
     let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
     elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
     // Beside the one that comes out first, which is then the one that its speed-up over the second is told of.
     let passes = if objectives.first() == Some(&Objective::P50) { 2 } else { 0 };
     for _ in 0..passes {
-        let Some(first) = elite.first().map(|(label, _)| label.clone()) else { break };
-        let time = |label: &str| compared.relative_time(label, &first).unwrap_or(f64::INFINITY);
+        let Some(first) = elite.first().map(|(id, _)| id.clone()) else { break };
+        let time = |id: &EntrantId| compared.relative_time(id, &first).unwrap_or(f64::INFINITY);
         elite.sort_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
     }
     if elite.iter().all(|(_, variant)| variant.objectives.len() == 2) {
@@ -131,10 +131,11 @@ pub(super) fn rank(objectives: &[Objective], elite: &mut [(String, EliteVariant)
 mod tests {
     use super::*;
     use crate::config::ResourceName;
+    use crate::gates::performance::Measured;
     use crate::record::journal::ComparisonEntry;
     use crate::space::Settings;
 
-    fn elite(compared: &Compared, value: impl Fn(&ComparisonEntry) -> f64) -> Vec<(String, EliteVariant)> {
+    fn elite(compared: &Compared, value: impl Fn(&ComparisonEntry) -> f64) -> Vec<(EntrantId, EliteVariant)> {
         let variant = |entry: &ComparisonEntry| EliteVariant {
             rank: 0,
             toggles: Settings::default(),
@@ -148,24 +149,24 @@ mod tests {
             builds: Vec::new(),
             program: String::new(),
         };
-        compared.entries.iter().map(|entry| (entry.name.clone(), variant(entry))).collect()
+        compared.entries.iter().map(|Measured { id, entry }| (id.clone(), variant(entry))).collect()
     }
 
     #[test]
     fn ranks_by_time_are_those_of_the_rounds_and_others_those_of_the_values() {
-        let entry = |name, late, added| ComparisonEntry::of_two_modes(name, late, added, 100);
-        let entries = vec![entry("slower", 48, 162.0), entry("faster", 52, 0.0), entry("slowest", 100, 400.0)];
-        let compared = Compared { entries, ..Compared::default() };
+        let [slower, faster, slowest] = [0, 1, 2].map(EntrantId::Baseline);
+        let entry = |id: &EntrantId, late, added| Measured::of_two_modes(id.clone(), late, added, 100);
+        let compared = Compared::of([entry(&slower, 48, 162.0), entry(&faster, 52, 0.0), entry(&slowest, 100, 400.0)]);
         let ranked = |objective: Objective, value: &dyn Fn(&ComparisonEntry) -> f64| {
             let mut elite = elite(&compared, value);
             rank(&[objective], &mut elite, &compared);
-            elite.into_iter().map(|(label, _)| label).collect::<Vec<_>>()
+            elite.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
         };
         let p50 = |entry: &ComparisonEntry| entry.timing.summary.p50;
-        assert!(p50(&compared.entries[0]) < p50(&compared.entries[1]));
-        assert_eq!(ranked(Objective::P50, &p50), ["faster", "slower", "slowest"]);
-        assert_eq!(ranked(Objective::Mean(vec![(0, 1.0)]), &p50), ["slower", "faster", "slowest"]);
+        assert!(p50(&compared.entries[0].entry) < p50(&compared.entries[1].entry));
+        assert_eq!(ranked(Objective::P50, &p50), [&faster, &slower, &slowest].map(Clone::clone));
+        assert_eq!(ranked(Objective::Mean(vec![(0, 1.0)]), &p50), [&slower, &faster, &slowest].map(Clone::clone));
         let registers = Objective::Resource(ResourceName::Registers);
-        assert_eq!(ranked(registers, &|entry| -p50(entry)), ["slowest", "faster", "slower"]);
+        assert_eq!(ranked(registers, &|entry| -p50(entry)), [slowest, faster, slower]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Kernel;
-use crate::gates::performance::{Compared, Entrant, compare, finals};
+use crate::gates::performance::{Compared, Entrant, EntrantId, compare, finals};
 use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::{LeftOut, MeasuredVariant, PortfolioRecord, ServedShape, distance};
 use crate::space::Variant;
@@ -35,7 +35,7 @@ pub fn portfolio(
 ) -> Result<Option<PortfolioRecord>, RunError> {
     let kernel = harness.kernel();
     let entrants: Vec<Entrant> = variants.iter().map(|variant| Entrant::Candidate(variant.into())).collect();
-    let labels: Vec<String> = variants.iter().map(|variant| kernel.space.label(variant)).collect();
+    let ids: Vec<EntrantId> = entrants.iter().map(Entrant::id).collect();
     let mut compared: Vec<Compared> = Vec::new();
     for &shape in shapes {
         reporter.event(finals(kernel, &entrants));
@@ -45,16 +45,15 @@ pub fn portfolio(
         }
         compared.push(at_shape);
     }
-    let p50 = |at: &Compared, label: &str| at.entry(label).map(|entry| entry.timing.summary.p50);
-    let fastest: Vec<String> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
-    let loss = |label: &str, at: usize| match compared[at].relative_time(label, &fastest[at]) {
+    let p50 = |at: &Compared, id: &EntrantId| at.entry(id).map(|entry| entry.timing.summary.p50);
+    let fastest: Vec<&EntrantId> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
+    let loss = |id: &EntrantId, at: usize| match compared[at].relative_time(id, fastest[at]) {
         // Machine code that is the same loses nothing, whatever the samples say.
-        Some(_) if compared[at].same_program(label, &fastest[at]) => 0.0,
+        Some(_) if compared[at].same_program(id, fastest[at]) => 0.0,
         Some(relative) => (relative - 1.0).max(0.0),
         None => f64::INFINITY,
     };
-    let losses: Vec<Vec<f64>> =
-        labels.iter().map(|label| (0..shapes.len()).map(|at| loss(label, at)).collect()).collect();
+    let losses: Vec<Vec<f64>> = ids.iter().map(|id| (0..shapes.len()).map(|at| loss(id, at)).collect()).collect();
     let chosen = portfolio::choose(&losses, LIMIT);
     let left_out = |at: usize| {
         let dims = |at: usize| kernel.shapes[shapes[at]].dims.as_slice();
@@ -67,10 +66,10 @@ pub fn portfolio(
     let served = |at: usize| {
         let of = |place: &usize| losses[chosen.variants[*place]][at];
         let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
-        let label = &labels[chosen.variants[variant]];
+        let id = &ids[chosen.variants[variant]];
         // How much longer it takes is by how much the fastest is faster.
-        let speedup = compared[at].speedup(&fastest[at], label).ok();
-        let speedup = speedup.filter(|_| !compared[at].same_program(label, &fastest[at]));
+        let speedup = compared[at].speedup(fastest[at], id).ok();
+        let speedup = speedup.filter(|_| !compared[at].same_program(id, fastest[at]));
         let shape = &kernel.shapes[shapes[at]];
         ServedShape {
             shape: shape.name.clone(),
@@ -83,9 +82,9 @@ pub fn portfolio(
             left_out: left_out(at),
         }
     };
-    let measured = |((variant, label), losses): ((&Variant, &String), &Vec<f64>)| {
+    let measured = |((variant, id), losses): ((&Variant, &EntrantId), &Vec<f64>)| {
         let each = || shapes.iter().map(|&shape| kernel.shapes[shape].name.clone());
-        let times = each().zip(&compared).filter_map(|(shape, at)| Some((shape, p50(at, label)?)));
+        let times = each().zip(&compared).filter_map(|(shape, at)| Some((shape, p50(at, id)?)));
         let losses = each().zip(losses.iter().copied()).filter(|(_, loss)| loss.is_finite());
         MeasuredVariant {
             toggles: kernel.space.settings(variant),
@@ -101,7 +100,7 @@ pub fn portfolio(
         variants: chosen.variants.iter().map(|&variant| kernel.space.settings(&variants[variant])).collect(),
         is_smallest: chosen.is_smallest,
         shapes: (0..shapes.len()).map(served).collect(),
-        measured: variants.iter().zip(&labels).zip(&losses).map(measured).collect(),
+        measured: variants.iter().zip(&ids).zip(&losses).map(measured).collect(),
         date: text::now(),
         kbench: env!("CARGO_PKG_VERSION").to_owned(),
     }))

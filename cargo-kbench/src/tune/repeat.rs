@@ -6,7 +6,7 @@ use kbench_runtime::float::Float;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::gates::performance::{Entrant, compare, finals};
+use crate::gates::performance::{Entrant, EntrantId, compare, finals};
 use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::EliteEntry;
 use crate::space::Settings;
@@ -78,22 +78,22 @@ pub fn conclude(
     let Some(fastest) = compared.fastest() else { return Ok(None) };
     let winner = |(toggles, variant)| {
         let toggles: &&Settings = toggles;
-        let label = kernel.space.label(variant);
-        let is_same = compared.same_program(&label, &fastest);
-        let regret = match compared.relative_time(&label, &fastest) {
+        let id = EntrantId::from(variant);
+        let is_same = compared.same_program(&id, fastest);
+        let regret = match compared.relative_time(&id, fastest) {
             Some(_) if is_same => 0.0,
             Some(relative) => (relative - 1.0).max(0.0),
             None => f64::INFINITY,
         };
         // How much longer it takes is by how much the fastest is faster.
-        let speedup = compared.speedup(&fastest, &label).ok().filter(|_| !is_same);
+        let speedup = compared.speedup(fastest, &id).ok().filter(|_| !is_same);
         RepeatedWinner {
             toggles: (*toggles).clone(),
             runs: runs
                 .iter()
                 .filter(|(_, entry)| entry.elite.first().is_some_and(|won| won.toggles == **toggles))
                 .count() as u64,
-            p50_ns: compared.entry(&label).map(|entry| entry.timing.summary.p50),
+            p50_ns: compared.entry(&id).map(|entry| entry.timing.summary.p50),
             regret,
             interval: speedup.map(|speedup| (speedup.low - 1.0, speedup.high - 1.0)),
         }

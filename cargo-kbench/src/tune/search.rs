@@ -14,7 +14,7 @@ use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
 use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone, try_build};
-use crate::gates::performance::Compared;
+use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::record::elite::WarmVariant;
 use crate::record::evaluation::{Evaluation, Rejection};
@@ -27,6 +27,13 @@ use crate::tune::warm::WarmStart;
 pub(super) struct Tried {
     pub(super) candidate: Candidate,
     pub(super) evaluation: Evaluation,
+}
+
+impl Tried {
+    /// Its identity in comparisons.
+    pub(super) fn id(&self) -> EntrantId {
+        self.candidate.clone().into()
+    }
 }
 
 /// The state of one search.
@@ -326,10 +333,9 @@ impl<'a> Search<'a> {
         reporter: &mut dyn Reporter,
     ) -> Result<Vec<Tried>, RunError> {
         let default = &self.kernel.space.default;
-        let label = self.kernel.space.label(default);
-        let is_one = finalists.iter().any(|finalist| finalist.evaluation.label() == label);
-        let best = compared.fastest_of(finalists.iter().map(|finalist| finalist.evaluation.label()));
-        let ties = best.is_some_and(|best| tie::is_tie(compared, &best, &label));
+        let is_one = finalists.iter().any(|finalist| finalist.candidate.is(default));
+        let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
+        let ties = compared.fastest_of(&ids).is_some_and(|best| tie::is_tie(compared, best, &default.into()));
         let at = self.tried.iter().position(|tried| tried.candidate.is(default));
         if let (Some(at), true) = (at, ties && !is_one && self.kernel.objectives == [Objective::P50]) {
             let Tried { candidate, evaluation } = &mut self.tried[at];

@@ -3,14 +3,14 @@
 
 use super::Tried;
 use crate::config::Kernel;
-use crate::gates::performance::{Compared, JudgedSpeedup, Verdict};
+use crate::gates::performance::{Compared, EntrantId, JudgedSpeedup, Verdict};
 use crate::harness::Candidate;
 use crate::record::elite::{TieRecord, TieRule};
 use crate::space::Settings;
 
 /// Whether a variant is not surely slower than the best.
-pub(super) fn is_tie(compared: &Compared, best: &str, name: &str) -> bool {
-    JudgedSpeedup::of(compared, best, name).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
+pub(super) fn is_tie(compared: &Compared, best: &EntrantId, other: &EntrantId) -> bool {
+    JudgedSpeedup::of(compared, best, other).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
 }
 
 /// What decides, in this order; less is better.
@@ -25,29 +25,38 @@ struct Standing {
     place: Vec<usize>,
 }
 
+/// A variant that ties with the fastest.
+struct Tied {
+    standing: Standing,
+    label: String,
+    id: EntrantId,
+}
+
 /// The winner among the variants that tie with the fastest, and the record of the tie; none where nothing ties with it.
 pub(super) fn winner(
     kernel: &Kernel,
     finalists: &[Tried],
     compared: &Compared,
     on_file: Option<&Settings>,
-) -> Option<(String, TieRecord)> {
-    let best = compared.fastest_of(finalists.iter().map(|finalist| finalist.evaluation.label()))?;
-    let mut tied: Vec<(Standing, String)> = finalists
-        .iter()
-        .map(|finalist| (standing(kernel, finalist, on_file), finalist.evaluation.label()))
-        .filter(|(_, label)| *label == best || is_tie(compared, &best, label))
-        .collect();
-    tied.sort();
-    decide(&tied)
+) -> Option<(EntrantId, TieRecord)> {
+    let ids: Vec<EntrantId> = finalists.iter().map(Tried::id).collect();
+    let best = compared.fastest_of(&ids)?;
+    let tied = finalists.iter().zip(&ids).filter(|(_, id)| *id == best || is_tie(compared, best, id));
+    let tied = tied.map(|(finalist, id)| Tied {
+        standing: standing(kernel, finalist, on_file),
+        label: finalist.evaluation.label(),
+        id: id.clone(),
+    });
+    decide(tied.collect())
 }
 
-/// The first of several in ascending order, and the rule that put it before the others.
-fn decide(tied: &[(Standing, String)]) -> Option<(String, TieRecord)> {
-    let [(first, winner), (second, _), ..] = tied else { return None };
-    // What would have won without the file is no other winner for being in it: the same command twice says the same.
-    let unfiled = |standing: &Standing| Standing { is_not_on_file: true, ..standing.clone() };
-    let without_file = tied.iter().min_by_key(|(standing, _)| unfiled(standing)).map(|(_, label)| label);
+/// The variant with the least standing, and the rule that put it before the others.
+fn decide(mut tied: Vec<Tied>) -> Option<(EntrantId, TieRecord)> {
+    tied.sort_by(|a, b| (&a.standing, &a.label).cmp(&(&b.standing, &b.label)));
+    let [Tied { standing: first, id: winner, .. }, Tied { standing: second, .. }, ..] = &tied[..] else { return None };
+    // The variant that would win without the file wins by the same rule with it: the same command twice says the same.
+    let unfiled = |tied: &&Tied| Standing { is_not_on_file: true, ..tied.standing.clone() };
+    let without_file = tied.iter().min_by_key(unfiled).map(|tied| &tied.id);
     let by = if first.is_not_default != second.is_not_default {
         TieRule::Default
     } else if without_file != Some(winner) {
@@ -57,8 +66,7 @@ fn decide(tied: &[(Standing, String)]) -> Option<(String, TieRecord)> {
     } else {
         TieRule::Order
     };
-    let variants = tied.iter().map(|(_, label)| label.clone()).collect();
-    Some((winner.clone(), TieRecord { variants, by }))
+    Some((winner.clone(), TieRecord { variants: tied.iter().map(|tied| tied.label.clone()).collect(), by }))
 }
 
 fn standing(kernel: &Kernel, finalist: &Tried, on_file: Option<&Settings>) -> Standing {
@@ -80,8 +88,8 @@ mod tests {
     use super::*;
     use crate::build::Resources;
     use crate::config::{self, LoadOptions, Project};
+    use crate::gates::performance::Measured;
     use crate::record::evaluation::Evaluation;
-    use crate::record::journal::ComparisonEntry;
     use crate::space::Variant;
 
     /// Neither the default nor on file, at the first place of the space.
@@ -97,12 +105,15 @@ mod tests {
 
     /// The winner, and the rule, whatever the order in which the variants are named.
     fn decided(standings: &[Standing]) -> (usize, TieRule) {
-        let mut tied: Vec<(Standing, String)> =
-            standings.iter().enumerate().map(|(at, standing)| (standing.clone(), at.to_string())).collect();
-        tied.sort();
-        let (winner, record) = decide(&tied).unwrap();
-        assert_eq!((record.variants.len(), &record.variants[0]), (standings.len(), &winner));
-        (winner.parse().unwrap(), record.by)
+        let tied = |(at, standing): (usize, &Standing)| Tied {
+            standing: standing.clone(),
+            label: at.to_string(),
+            id: EntrantId::Baseline(at),
+        };
+        let (winner, record) = decide(standings.iter().enumerate().map(tied).collect()).unwrap();
+        let winner = (0..standings.len()).find(|at| winner == EntrantId::Baseline(*at)).unwrap();
+        assert_eq!((record.variants.len(), &record.variants[0]), (standings.len(), &winner.to_string()));
+        (winner, record.by)
     }
 
     #[test]
@@ -120,8 +131,9 @@ mod tests {
         }
         let proposed = Standing { is_proposed: true, ..any() };
         assert_eq!(decided(&[proposed, last]), (1, TieRule::Order));
-        assert_eq!(decide(&[(any(), "alone".into())]), None);
-        assert_eq!(decide(&[]), None);
+        let alone = Tied { standing: any(), label: "alone".into(), id: EntrantId::Baseline(0) };
+        assert_eq!(decide(vec![alone]), None);
+        assert_eq!(decide(Vec::new()), None);
     }
 
     #[test]
@@ -192,12 +204,10 @@ mod tests {
         let finalists = [tried(0), tried(1), tried(2)];
         let of = |added: [f64; 3], on_file: Option<u16>| {
             let entries = finalists.iter().zip(added);
-            let entry = |(tried, added): (&Tried, f64)| {
-                ComparisonEntry::of_two_modes(&tried.evaluation.label(), 50, added, 100)
-            };
-            let compared = Compared { entries: entries.map(entry).collect(), ..Compared::default() };
+            let entry = |(tried, added): (&Tried, f64)| Measured::of_two_modes(tried.id(), 50, added, 100);
+            let compared = Compared::of(entries.map(entry));
             let on_file = on_file.map(|place| kernel.space.settings(&Variant(vec![place])));
-            winner(kernel, &finalists, &compared, on_file.as_ref()).map(|(winner, tie)| (winner, tie.by))
+            winner(kernel, &finalists, &compared, on_file.as_ref()).map(|(winner, tie)| (winner.name(kernel), tie.by))
         };
         let won = |label: &str, by| Some((label.to_owned(), by));
         assert_eq!(of([0.0, 1.0, 2.0], None), won("T=2", TieRule::Default));
@@ -209,13 +219,11 @@ mod tests {
 
     #[test]
     fn only_what_the_best_is_surely_faster_than_ties_not() {
-        let entry = ComparisonEntry::of_two_modes;
-        let compared = Compared {
-            entries: vec![entry("best", 50, 0.0, 100), entry("alike", 52, 1.0, 100), entry("slow", 50, 900.0, 100)],
-            ..Compared::default()
-        };
-        assert!(is_tie(&compared, "best", "alike") && !is_tie(&compared, "best", "slow"));
-        assert!(is_tie(&compared, "slow", "best"), "it is not slower");
-        assert!(!is_tie(&compared, "best", "unknown"));
+        let [best, alike, slow, unknown] = [0, 1, 2, 3].map(EntrantId::Baseline);
+        let entry = |id: &EntrantId, late, added| Measured::of_two_modes(id.clone(), late, added, 100);
+        let compared = Compared::of([entry(&best, 50, 0.0), entry(&alike, 52, 1.0), entry(&slow, 50, 900.0)]);
+        assert!(is_tie(&compared, &best, &alike) && !is_tie(&compared, &best, &slow));
+        assert!(is_tie(&compared, &slow, &best), "it is not slower");
+        assert!(!is_tie(&compared, &best, &unknown));
     }
 }

@@ -67,11 +67,10 @@ fn time_at(
         return Ok(timing.clone());
     }
     let entrant = Entrant::Candidate(candidate.clone());
-    let name = entrant.name(kernel);
     let mut compared = compare_uncounted(harness, shape, &[entrant])?;
-    match compared.unavailable.remove(&name) {
-        Some(rejection) => Err(rejection.into()),
-        None => Ok(compared.entries.remove(0).timing),
+    match compared.unavailable.pop() {
+        Some((_, rejection)) => Err(rejection.into()),
+        None => Ok(compared.entries.remove(0).entry.timing),
     }
 }
 

@@ -14,7 +14,7 @@ mod limits;
 mod timing;
 mod verdict;
 
-pub use compare::{Compared, Entrant, compare_uncounted};
+pub use compare::{Compared, Entrant, EntrantId, Measured, compare_uncounted};
 pub use impossible::Demand;
 pub use limits::missed_limits;
 pub use timing::{impossible, time, time_job};
@@ -65,16 +65,17 @@ impl Gate for Performance {
         }
         shapes.sort_unstable();
         shapes.dedup();
-        let label = trial.candidate.label(kernel);
-        let mut entrants = vec![Entrant::Candidate(trial.candidate.clone())];
+        let candidate = Entrant::Candidate(trial.candidate.clone());
+        let id = candidate.id();
+        let mut entrants = vec![candidate];
         entrants.extend((0..kernel.baselines.len()).map(Entrant::Baseline));
         let mut rejection = None;
         for shape in shapes {
             reporter.event(finals(kernel, &entrants));
             let compared = compare(harness, shape, &entrants)?;
-            rejection = compared.unavailable.get(&label).cloned().or(rejection);
+            rejection = compared.rejection(&id).cloned().or(rejection);
             for limit in kernel.gates.performance.iter().filter(|limit| limit.shape == shape) {
-                let finding = limits::judge_limit(kernel, shape, &limit.limit, &label, &compared);
+                let finding = limits::judge_limit(kernel, shape, &limit.limit, &id, &compared);
                 let finding = at_level(kernel.gates.performance_level, finding, &mut trial.evaluation.warnings);
                 rejection = rejection.or(finding);
             }

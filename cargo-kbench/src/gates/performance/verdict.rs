@@ -2,19 +2,19 @@
 
 use kbench_runtime::stats::{Speedup, Summary};
 
-use super::compare::Compared;
+use super::compare::{Compared, EntrantId};
 use crate::config::PerformanceBound;
 use crate::record::evaluation::{GateName, Reason, Rejection};
 pub use crate::record::verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
 
 impl JudgedSpeedup {
-    /// Of `name` over `other`; none where they were not measured together. Identical machine code is never faster or
+    /// Of `id` over `other`; none where they were not measured together. Identical machine code is never faster or
     /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison. A p50 that
     /// is not known decides nothing.
-    pub fn of(compared: &Compared, name: &str, other: &str) -> Option<Self> {
-        let speedup = compared.speedup(name, other).ok()?;
-        let same = compared.same_program(name, other);
-        let is_known = compared.is_known(name) && compared.is_known(other);
+    pub fn of(compared: &Compared, id: &EntrantId, other: &EntrantId) -> Option<Self> {
+        let speedup = compared.speedup(id, other).ok()?;
+        let same = compared.same_program(id, other);
+        let is_known = compared.is_known(id) && compared.is_known(other);
         let is_noise = || compared.noise_floor().is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
         let verdict = match verdict(&speedup) {
             _ if same => Verdict::Same,
@@ -69,7 +69,7 @@ mod tests {
     use kbench_runtime::protocol::{Disturbance, Sampling};
 
     use super::*;
-    use crate::record::journal::ComparisonEntry;
+    use crate::gates::performance::compare::{Measured, ONE, TWO};
 
     fn interval(low: f64, high: f64) -> Speedup {
         Speedup { low, ratio: f64::midpoint(low, high), high }
@@ -99,27 +99,27 @@ mod tests {
 
     #[test]
     fn machine_code_noise_and_what_is_not_known_decide_before_the_interval_does() {
-        let judged = |other: ComparisonEntry, again| {
-            JudgedSpeedup::of(&Compared::with_twins(vec![other], again), "one", "other").unwrap().verdict
+        let judged = |other: Measured, again| {
+            JudgedSpeedup::of(&Compared::with_twins(vec![other], again), &ONE, &TWO).unwrap().verdict
         };
-        let entry = |added| ComparisonEntry::of_two_modes("other", 50, added, 100);
+        let entry = |added| Measured::of_two_modes(TWO, 50, added, 100);
         // By 5 %, where identical machine code shows no difference, or one of 10 %.
         assert_eq!([judged(entry(450.0), 0.0), judged(entry(-450.0), 0.0)], [Verdict::Faster, Verdict::Slower]);
         assert_eq!([judged(entry(450.0), 900.0), judged(entry(-450.0), -900.0)], [Verdict::Inconclusive; 2]);
         assert_eq!(judged(entry(1800.0), 900.0), Verdict::Faster);
         assert_eq!(judged(entry(1.0), 900.0), Verdict::Same, "as small as it is");
-        let same = ComparisonEntry { program: "one".into(), ..entry(900.0) };
+        let same = entry(900.0).identical_to(&ONE);
         assert_eq!(judged(same, 0.0), Verdict::Same);
 
-        let unknown = |name: &str| {
+        let unknown = |id: &EntrantId| {
             let mut compared = Compared::with_twins(vec![entry(900.0)], 0.0);
-            let of = compared.entries.iter_mut().find(|entry| entry.name == name).unwrap();
+            let of = compared.entries.iter_mut().find(|measured| measured.id == *id).unwrap();
             let disturbed = [(Disturbance::InvoluntaryContextSwitch, 100)].into();
-            of.timing.sampling = Some(Sampling { disturbed, ..Sampling::default() });
-            JudgedSpeedup::of(&compared, "one", "other").unwrap().verdict
+            of.entry.timing.sampling = Some(Sampling { disturbed, ..Sampling::default() });
+            JudgedSpeedup::of(&compared, &ONE, &TWO).unwrap().verdict
         };
-        assert_eq!([unknown("one"), unknown("other")], [Verdict::Inconclusive; 2]);
-        assert!(JudgedSpeedup::of(&Compared::with_twins(vec![], 0.0), "one", "other").is_none());
+        assert_eq!([unknown(&ONE), unknown(&TWO)], [Verdict::Inconclusive; 2]);
+        assert!(JudgedSpeedup::of(&Compared::with_twins(vec![], 0.0), &ONE, &TWO).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimedCase;
 
 use super::super::impossible::Demand;
-use super::Entrant;
+use super::{Entrant, EntrantId};
 use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
 use crate::gates::correctness::{Check, check_job};
 use crate::harness::{Halt, Harness, Named, no_geometry};
@@ -13,6 +13,7 @@ use crate::space::Variant;
 
 /// See the module.
 pub(super) struct Contender<'k> {
+    pub id: EntrantId,
     pub name: String,
     pub role: EntryRole,
     pub kernel: &'k Kernel,
@@ -41,12 +42,13 @@ impl<'k> Contender<'k> {
         warnings: &mut Vec<String>,
     ) -> Result<Self, Halt> {
         let kernel = harness.kernel();
-        let name = entrant.name(kernel);
+        let (id, role) = (entrant.id(), entrant.role());
+        let name = id.name(kernel);
         let index = match entrant {
             Entrant::Candidate(candidate) | Entrant::Again(candidate) => {
                 let implementation = candidate.implementation(kernel);
                 let function = Function { kernel, implementation, variant: &candidate.variant, shape };
-                return function.build(harness, name, entrant.role());
+                return function.build(harness, id, name, role);
             }
             Entrant::Baseline(index) => *index,
         };
@@ -66,23 +68,24 @@ impl<'k> Contender<'k> {
             }
             BaselineKind::Command(_) => unreachable!("`{name}` is a program"),
         };
-        let contender = function.build(harness, name, entrant.role())?;
+        let contender = function.build(harness, id, name, role)?;
         // Beating a wrong function proves nothing.
         let TimedCase { case, reference } = contender.case.clone();
         let kernel = function.kernel;
         Check { kernel, shape: shape_name }.run(harness, check_job(kernel, case, reference), warnings)?;
         Ok(contender)
     }
-
-    pub fn is_same_variant(&self, other: &Self) -> bool {
-        let is_variant = |of: &Self| of.role != EntryRole::Baseline;
-        self.name == other.name && is_variant(self) && is_variant(other)
-    }
 }
 
 impl<'k> Function<'_, 'k> {
     /// Builds the function, with its reference.
-    fn build(self, harness: &mut Harness<'_>, name: String, role: EntryRole) -> Result<Contender<'k>, Halt> {
+    fn build(
+        self,
+        harness: &mut Harness<'_>,
+        id: EntrantId,
+        name: String,
+        role: EntryRole,
+    ) -> Result<Contender<'k>, Halt> {
         let Self { kernel, implementation, variant, shape } = self;
         let Harness { context, worker, references, .. } = harness;
         let built = context.builder.build_implementation(kernel, implementation, variant, &[shape])?;
@@ -94,6 +97,6 @@ impl<'k> Function<'_, 'k> {
         let demand = Demand::new(&case.tensors, point.work());
         let reference = references.of(context, worker, kernel, shape, variant)?;
         let program = fingerprint::of("program", &Named { built: &built.builds }.case(&case));
-        Ok(Contender { name, role, kernel, case: TimedCase { case, reference }, program, demand })
+        Ok(Contender { id, name, role, kernel, case: TimedCase { case, reference }, program, demand })
     }
 }

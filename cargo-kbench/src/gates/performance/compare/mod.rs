@@ -10,45 +10,20 @@ use rival::Rival;
 use super::timing::time_job;
 use crate::build::CompileError;
 use crate::config::Kernel;
-use crate::harness::{Candidate, Harness, Named, RunError, caught};
+use crate::harness::{Harness, Named, RunError, caught};
 use crate::record::evaluation::{GateName, Reason, Rejection};
-use crate::record::journal::{Comparison, EntryRole};
+use crate::record::journal::{Comparison, ComparisonEntry, EntryRole};
 
-pub use compared::Compared;
+#[cfg(test)]
+pub(super) use compared::tests::{ONE, TWO};
+pub use compared::{Compared, Measured};
+pub use entrant::{Entrant, EntrantId};
 
 mod compared;
 mod contender;
+mod entrant;
 mod measure;
 mod rival;
-
-/// What is timed in a comparison.
-#[derive(Debug, Clone)]
-pub enum Entrant {
-    /// A candidate.
-    Candidate(Candidate),
-    /// A candidate that is an entrant already, measured once more as if it were another: what is found between the two is noise.
-    Again(Candidate),
-    /// A baseline: an index into [`Kernel::baselines`].
-    Baseline(usize),
-}
-
-impl Entrant {
-    fn role(&self) -> EntryRole {
-        match self {
-            Entrant::Candidate(_) => EntryRole::Variant,
-            Entrant::Again(_) => EntryRole::Again,
-            Entrant::Baseline(_) => EntryRole::Baseline,
-        }
-    }
-
-    /// Its name in a comparison.
-    pub fn name(&self, kernel: &Kernel) -> String {
-        match self {
-            Entrant::Candidate(candidate) | Entrant::Again(candidate) => candidate.label(kernel),
-            Entrant::Baseline(index) => kernel.baselines[*index].name.clone(),
-        }
-    }
-}
 
 /// [`compare`](super::compare); its time is not counted as that of timing.
 pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
@@ -58,16 +33,15 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     let mut rivals: Vec<Rival<'_>> = Vec::new();
     for entrant in entrants {
         if let Entrant::Baseline(index) = entrant
-            && let Some(rival) = Rival::new(&kernel.baselines[*index])
+            && let Some(rival) = Rival::new(*index, &kernel.baselines[*index])
         {
             rivals.push(rival);
             continue;
         }
-        let name = entrant.name(kernel);
         match caught(Contender::new(harness, entrant, shape, &mut compared.warnings)) {
             Ok(Ok(contender)) => contenders.push(contender),
             Ok(Err(rejection)) => {
-                compared.unavailable.insert(name, rejection);
+                compared.unavailable.push((entrant.id(), rejection));
             }
             // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run. A full disk is.
             Err(
@@ -77,7 +51,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
             ) if matches!(entrant, Entrant::Baseline(_)) => {
                 let shape = &kernel.shapes[shape].name;
                 let why = Rejection::new(GateName::Compile, Reason::Reference, error.to_string(), Some(shape));
-                compared.unavailable.insert(name, why);
+                compared.unavailable.push((entrant.id(), why));
             }
             Err(error) => return Err(error),
         }
@@ -86,7 +60,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     while !contenders.is_empty() {
         let key = key(harness, &contenders, &rivals, shape)?;
         if let Some(known) = harness.results.comparison(&key) {
-            compared.entries.clone_from(&known.entries);
+            compared.entries = measured(&contenders, &rivals, known.entries.clone());
             compared.resumed = true;
             return Ok(compared);
         }
@@ -101,22 +75,28 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
         match caught(measurement.run(harness, &mut rivals, &mut compared.warnings))? {
             Ok(entries) => {
                 harness.results.keep_comparison(Comparison { key, entries: entries.clone() })?;
-                compared.entries = entries;
+                compared.entries = measured(&contenders, &rivals, entries);
                 return Ok(compared);
             }
             Err((Loser::Kernel(index), rejection)) => {
                 let loser = contenders.remove(index.min(contenders.len() - 1));
-                // Whatever it was measured as, it is the same variant that failed.
-                contenders.retain(|other| !other.is_same_variant(&loser));
-                compared.unavailable.insert(loser.name, rejection);
+                // A variant that is measured twice fails as a whole.
+                contenders.retain(|other| other.id != loser.id);
+                compared.unavailable.push((loser.id, rejection));
             }
             Err((Loser::Program(index), rejection)) => {
                 let loser = rivals.remove(index);
-                compared.unavailable.insert(loser.name.to_owned(), rejection);
+                compared.unavailable.push((loser.id(), rejection));
             }
         }
     }
     Ok(compared)
+}
+
+/// Entries with the identity of the entrants that they belong to: kernels, then programs, as the measurement gives them.
+fn measured(contenders: &[Contender<'_>], rivals: &[Rival<'_>], entries: Vec<ComparisonEntry>) -> Vec<Measured> {
+    let ids = contenders.iter().map(|contender| contender.id.clone()).chain(rivals.iter().map(Rival::id));
+    ids.zip(entries).map(|(id, entry)| Measured { id, entry }).collect()
 }
 
 /// What is compared is in the record, so it is looked at in every way.

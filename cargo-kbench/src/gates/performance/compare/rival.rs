@@ -1,6 +1,5 @@
 //! Baselines by `command`, measured in turn with the kernels.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kbench_runtime::fingerprint;
@@ -9,6 +8,7 @@ use kbench_runtime::reference::ReferenceInputs;
 use kbench_runtime::tensor::Blobs;
 
 use super::super::timing::time_job;
+use super::EntrantId;
 use crate::config::{self, BaselineKind, CorrectnessLimits};
 use crate::gates::launch::{failed, job_failed};
 use crate::gates::{at_level, correctness};
@@ -36,6 +36,7 @@ pub(super) fn turn(fewest: u32, taken: u32, next: u32) -> u32 {
 
 /// A program in a comparison.
 pub(super) struct Rival<'a> {
+    index: usize,
     pub name: &'a str,
     config: &'a config::ProgramBaseline,
     running: Option<(Program, SeedReport)>,
@@ -44,9 +45,13 @@ pub(super) struct Rival<'a> {
 
 impl<'a> Rival<'a> {
     /// The baseline, where it is a program.
-    pub fn new(baseline: &'a config::Baseline) -> Option<Self> {
+    pub fn new(index: usize, baseline: &'a config::Baseline) -> Option<Self> {
         let BaselineKind::Command(config) = &baseline.kind else { return None };
-        Some(Self { name: &baseline.name, config, running: None, samples: Vec::new() })
+        Some(Self { index, name: &baseline.name, config, running: None, samples: Vec::new() })
+    }
+
+    pub fn id(&self) -> EntrantId {
+        EntrantId::Baseline(self.index)
     }
 
     /// Takes a turn.
@@ -141,7 +146,7 @@ pub(super) fn start(
     rivals: &mut Vec<Rival<'_>>,
     shape: usize,
     inputs: &mut Option<Inputs>,
-    unavailable: &mut BTreeMap<String, Rejection>,
+    unavailable: &mut Vec<(EntrantId, Rejection)>,
 ) -> Result<(), RunError> {
     let mut opened = Vec::new();
     for rival in std::mem::take(rivals) {
@@ -156,7 +161,7 @@ pub(super) fn start(
         };
         match caught(started)? {
             Ok(()) => rivals.push(rival),
-            Err(rejection) => drop(unavailable.insert(rival.name.to_owned(), rejection)),
+            Err(rejection) => unavailable.push((rival.id(), rejection)),
         }
     }
     Ok(())

@@ -1,0 +1,60 @@
+//! Entrants of a comparison, and their identity.
+
+use crate::config::Kernel;
+use crate::harness::Candidate;
+use crate::record::journal::EntryRole;
+
+/// What is timed in a comparison.
+#[derive(Debug, Clone)]
+pub enum Entrant {
+    /// A candidate.
+    Candidate(Candidate),
+    /// A candidate that is an entrant already, measured once more as if it were another: a difference between the two is noise.
+    Again(Candidate),
+    /// A baseline: an index into [`Kernel::baselines`].
+    Baseline(usize),
+}
+
+/// Identity of an entrant: two are equal if they are the same variant of the same source, or the same baseline. Names take no part, so
+/// a baseline that is named like a variant is another entrant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntrantId {
+    /// A candidate, measured once or twice.
+    Candidate(Candidate),
+    /// A baseline: an index into [`Kernel::baselines`].
+    Baseline(usize),
+}
+
+impl Entrant {
+    /// Its identity.
+    pub fn id(&self) -> EntrantId {
+        match self {
+            Entrant::Candidate(candidate) | Entrant::Again(candidate) => EntrantId::Candidate(candidate.clone()),
+            Entrant::Baseline(index) => EntrantId::Baseline(*index),
+        }
+    }
+
+    pub(super) fn role(&self) -> EntryRole {
+        match self {
+            Entrant::Candidate(_) => EntryRole::Variant,
+            Entrant::Again(_) => EntryRole::Again,
+            Entrant::Baseline(_) => EntryRole::Baseline,
+        }
+    }
+}
+
+impl EntrantId {
+    /// Its name in messages and files.
+    pub fn name(&self, kernel: &Kernel) -> String {
+        match self {
+            EntrantId::Candidate(candidate) => candidate.label(kernel),
+            EntrantId::Baseline(index) => kernel.baselines[*index].name.clone(),
+        }
+    }
+}
+
+impl<C: Into<Candidate>> From<C> for EntrantId {
+    fn from(candidate: C) -> Self {
+        EntrantId::Candidate(candidate.into())
+    }
+}
