@@ -39,6 +39,7 @@ const CRATES: &[Crate] = &[
             "profile",
             "harness",
             "export",
+            "import",
             "gates",
             "evaluate",
             "tune",

@@ -36,6 +36,7 @@ pub mod expr;
 mod file;
 mod gates;
 mod harness;
+mod import;
 mod interrupt;
 mod page;
 mod process;

@@ -39,6 +39,8 @@ const EXIT_CODES: &str = "Exit codes: 0 pass; 1 a gate failed or no variant surv
 enum Verb {
     /// Create a package with a kernel, ready to gate and autotune
     New(verbs::new::Args),
+    /// Make a package of a Kernel Tuner script or of a tuning problem of Kernel Tuner, KTT or BAT (T1 JSON)
+    Import(verbs::import::Args),
     /// Check the table and print the search space, without compiling
     Check(SelectArgs),
     /// Compile variants and judge their resources (gate 1); needs no device
@@ -151,6 +153,7 @@ fn listen() -> anyhow::Result<()> {
 fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
     match verb {
         Verb::New(args) => verbs::new::run(args, output),
+        Verb::Import(args) => verbs::import::run(args, output),
         Verb::Check(select) => verbs::check::run(select, output),
         Verb::Build(args) => verbs::build::run(args, output),
         Verb::Gate(args) => verbs::gate::run(args, output),

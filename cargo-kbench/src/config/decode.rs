@@ -14,6 +14,8 @@ use crate::text::did_you_mean;
 use env::{Env, Need};
 use implementation::Slot;
 
+pub(crate) use settings::arch_flag;
+
 use gates::Parts;
 
 mod args;

@@ -33,6 +33,7 @@ mod tree;
 
 pub use baseline::{Baseline, BaselineKind, ProgramBaseline, Reference, ReferenceKind};
 pub use counters::Counters;
+pub(crate) use decode::arch_flag;
 pub use describe::{KeyDescription, describe_keys, find_keys};
 pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{

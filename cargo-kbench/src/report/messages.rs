@@ -14,6 +14,7 @@ use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
 use crate::config::StrategyName;
 use crate::doctor::{Examination, Need};
+use crate::import::Note;
 use crate::profile::Profile;
 use crate::record::elite::{EliteEntry, PortfolioRecord};
 use crate::record::evaluation::{
@@ -182,6 +183,15 @@ pub enum Message<'a> {
         files: &'a [PathBuf],
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
+    },
+    /// `import`: a package has been made from a file of another tuner.
+    Imported {
+        /// Its files.
+        files: &'a [PathBuf],
+        /// Manifest of the workspace that the package was added to.
+        member_of: Option<&'a Path>,
+        /// What was not carried over.
+        notes: &'a [Note],
     },
     /// `apply`: the winner of elite.json is the default of the table.
     Applied {

@@ -15,6 +15,7 @@ use crate::doctor::{Examination, Need};
 use crate::export::Export;
 use crate::gates::Trial;
 use crate::harness::{Builder, Reporter};
+use crate::import::Note;
 use crate::profile::Profile;
 use crate::record::elite::{EliteEntry, PortfolioRecord};
 use crate::record::evaluation::Evaluation;
@@ -84,6 +85,8 @@ pub enum Finding<'f> {
     Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
+    /// A package that was made from a file of another tuner: its files, the manifest that it was added to, and what is not in it.
+    Imported(&'f [std::path::PathBuf], Option<&'f Path>, &'f [Note]),
     /// A winner that is the default in a manifest now.
     Applied(&'f Kernel, &'f Settings, &'f Path, bool),
     /// An export of a package; where it was only checked, what is stale.
@@ -196,6 +199,7 @@ impl Output {
             Finding::Exported(package, export, stale) => {
                 out!("{}", report::export::exported(package, export, stale));
             }
+            Finding::Imported(_, _, notes) => notes.iter().for_each(|Note { place, what }| outln!("{place}: {what}")),
             // The table of all records has a row for each; files are named by status lines.
             Finding::Replayed(..) | Finding::Created(..) => {}
         }
@@ -237,6 +241,7 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Created(files, member_of) => {
             json::write(Message::Created { files, member_of });
         }
+        Finding::Imported(files, member_of, notes) => json::write(Message::Imported { files, member_of, notes }),
         Finding::Examined(found, needs) => json::write(Message::Examined { found, needs }),
         Finding::Applied(kernel, toggles, manifest, changed) => {
             json::write(Message::Applied { of: json::of(kernel), toggles, manifest, changed });

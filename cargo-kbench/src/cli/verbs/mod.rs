@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod gate;
+pub mod import;
 pub mod list;
 pub mod man;
 pub mod merge;

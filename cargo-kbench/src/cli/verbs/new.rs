@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::Exit;
 use crate::report::{self, Finding, Output};
 
-mod membership;
+pub(super) mod membership;
 
 /// What `new` can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -56,6 +56,12 @@ impl Template {
             ],
         }
     }
+
+    /// The files of a package with this name.
+    fn package(self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let filled = |text: &str| text.replace("{{name}}", name).replace("{{ident}}", &name.replace('-', "_"));
+        self.files().iter().map(|(path, text)| (path.into(), filled(text).into_bytes())).collect()
+    }
 }
 
 /// Arguments of `new`.
@@ -73,7 +79,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { path, template } = args;
     let here = std::env::current_dir()?;
     let target = folder(&here, path);
-    let written = create(&target, *template)?;
+    let written = create(&target, &template.package(&name_of(&target)))?;
     let joined = membership::join(&target)?;
     output.show(&Finding::Created(&written, joined.as_deref()));
     output.status("Created", format_args!("package `{}`", name_of(&target)));
@@ -91,7 +97,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 /// The folder that a path names, without `.` and `..` where they can be resolved by text.
-fn folder(here: &Path, path: &Path) -> PathBuf {
+pub(super) fn folder(here: &Path, path: &Path) -> PathBuf {
     let mut folder = PathBuf::new();
     for part in here.join(path).components() {
         match part {
@@ -103,7 +109,7 @@ fn folder(here: &Path, path: &Path) -> PathBuf {
     folder
 }
 
-fn name_of(target: &Path) -> String {
+pub(super) fn name_of(target: &Path) -> String {
     target.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -134,8 +140,8 @@ pub enum NewError {
     },
 }
 
-/// Writes a package to a folder that is new or empty, and returns its files. On an error nothing is left.
-pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewError> {
+/// Writes the files of a package to a folder that is new or empty, and returns their paths. On an error nothing is left.
+pub fn create(target: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<PathBuf>, NewError> {
     let name = name_of(target);
     if let Some(reason) = name_fault(&name) {
         return Err(NewError::Name { name, reason });
@@ -155,17 +161,14 @@ pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewErro
         fs::create_dir_all(target).map_err(io(target))?;
         // Written in a folder of its own and moved out of it, so that a package is there whole or not at all.
         let scratch = tempfile::Builder::new().prefix(".kbench-new-").tempdir_in(target).map_err(io(target))?;
-        for (path, text) in template.files() {
-            write(
-                &scratch.path().join(path),
-                &text.replace("{{name}}", &name).replace("{{ident}}", &name.replace('-', "_")),
-            )?;
+        for (path, bytes) in files {
+            write(&scratch.path().join(path), bytes)?;
         }
         for entry in fs::read_dir(scratch.path()).map_err(io(target))?.filter_map(Result::ok) {
             let to = target.join(entry.file_name());
             fs::rename(entry.path(), &to).map_err(io(&to))?;
         }
-        Ok(template.files().iter().map(|(path, _)| target.join(path)).collect())
+        Ok(files.iter().map(|(path, _)| target.join(path)).collect())
     };
     let written = written();
     if written.is_err() {
@@ -177,10 +180,10 @@ pub fn create(target: &Path, template: Template) -> Result<Vec<PathBuf>, NewErro
 }
 
 /// Writes a file and the folders that it lies in.
-fn write(path: &Path, text: &str) -> Result<(), NewError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), NewError> {
     let folder = path.parent().expect("a file lies in a folder");
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(path, text))
+        .and_then(|()| fs::write(path, bytes))
         .map_err(|error| NewError::Io { path: path.to_owned(), error })
 }
 
@@ -266,7 +269,7 @@ mod tests {
         for (template, _) in TEMPLATES {
             let parent = tempfile::tempdir().unwrap();
             let package = parent.path().join("my-kernel");
-            let written = create(&package, template).unwrap();
+            let written = create(&package, &template.package("my-kernel")).unwrap();
             let relative = written.iter().map(|path| path.strip_prefix(&package).unwrap().to_str().unwrap().to_owned());
             assert_eq!(files_below(&package), relative.collect::<Vec<_>>());
             for path in &written {
@@ -303,17 +306,17 @@ mod tests {
         let taken = parent.path().join("taken");
         fs::create_dir(&taken).unwrap();
         fs::write(taken.join("notes"), "mine").unwrap();
-        assert!(matches!(create(&taken, Template::C), Err(NewError::Exists(_))));
+        assert!(matches!(create(&taken, &Template::C.package("any")), Err(NewError::Exists(_))));
         assert_eq!(files_below(parent.path()), ["taken/notes"]);
         let file = taken.join("notes");
-        assert!(matches!(create(&file, Template::C), Err(NewError::Exists(_))));
+        assert!(matches!(create(&file, &Template::C.package("any")), Err(NewError::Exists(_))));
 
         let empty = parent.path().join("empty");
         fs::create_dir_all(empty.join(".git")).unwrap();
-        create(&empty, Template::C).unwrap();
+        create(&empty, &Template::C.package("any")).unwrap();
         assert!(empty.join("Cargo.toml").is_file() && empty.join(".git").is_dir());
         assert_eq!(fs::read_dir(&empty).unwrap().count(), 6, "and nothing else");
-        create(&parent.path().join("a/b/deep"), Template::C).unwrap();
+        create(&parent.path().join("a/b/deep"), &Template::C.package("any")).unwrap();
         assert!(parent.path().join("a/b/deep/src/matmul.c").is_file());
     }
 
@@ -321,11 +324,14 @@ mod tests {
     fn leaves_nothing_behind_on_an_error() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["fn", "9lives", "new/fn", "a b"] {
-            let result = create(&parent.path().join(name), Template::C);
+            let result = create(&parent.path().join(name), &Template::C.package("any"));
             assert!(matches!(result, Err(NewError::Name { .. })), "{name}");
         }
         fs::write(parent.path().join("file"), "").unwrap();
-        assert!(matches!(create(&parent.path().join("file/x/y"), Template::C), Err(NewError::Io { .. })));
+        assert!(matches!(
+            create(&parent.path().join("file/x/y"), &Template::C.package("any")),
+            Err(NewError::Io { .. })
+        ));
         assert_eq!(files_below(parent.path()), ["file"]);
     }
 

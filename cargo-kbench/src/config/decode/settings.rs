@@ -100,20 +100,25 @@ pub(super) fn arch(kernel: &Table, report: &Report) -> Vec<String> {
     node.texts()
 }
 
+/// The options of nvcc that ask for an architecture; the first two name just one.
+const ARCH_OPTIONS: [&str; 6] = ["arch", "gpu-architecture", "code", "gpu-code", "gencode", "generate-code"];
+
+/// The option that asks for an architecture, and its value unless that is the next flag.
+pub(crate) fn arch_flag(flag: &str) -> Option<(&str, Option<&str>)> {
+    let option = flag.strip_prefix('-').map(|flag| flag.strip_prefix('-').unwrap_or(flag))?;
+    let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+    ARCH_OPTIONS.contains(&name).then_some((name, value))
+}
+
 /// Flags of nvcc that ask for an architecture: this is what `arch` is for, and what is compiled is taken to be for it. One that says the
 /// same is harmless.
 pub(super) fn arch_flags(table: &Table, arch: &[String], report: &Report) {
-    const OPTIONS: [&str; 6] = ["arch", "gpu-architecture", "code", "gpu-code", "gencode", "generate-code"];
     let Some(Item::List(flags)) = table.get("flags").map(|node| &node.item) else { return };
     for (at, node) in flags.iter().enumerate() {
         let Some(flag) = node.text() else { continue };
-        let Some(option) = flag.strip_prefix('-').map(|flag| flag.strip_prefix('-').unwrap_or(flag)) else { continue };
-        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-        if !OPTIONS.contains(&name) {
-            continue;
-        }
+        let Some((name, value)) = arch_flag(flag) else { continue };
         let value = value.or_else(|| flags.get(at + 1).and_then(Node::text)).unwrap_or_default();
-        if OPTIONS[..2].contains(&name) && arch == [value] {
+        if ARCH_OPTIONS[..2].contains(&name) && arch == [value] {
             continue;
         }
         let label = match arch {

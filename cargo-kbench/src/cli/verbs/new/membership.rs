@@ -10,7 +10,7 @@ use crate::file;
 
 /// Adds a package to the `members` of the workspace above it, unless a pattern there has it or it is excluded. Returns the manifest that
 /// was changed.
-pub(super) fn join(package: &Path) -> Result<Option<PathBuf>, NewError> {
+pub(in super::super) fn join(package: &Path) -> Result<Option<PathBuf>, NewError> {
     let Some((manifest, mut document)) = workspace_above(package) else { return Ok(None) };
     let root = manifest.parent().unwrap_or(Path::new("."));
     let relative = package.strip_prefix(root).unwrap_or(package).to_string_lossy().replace('\\', "/");

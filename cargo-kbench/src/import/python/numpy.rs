@@ -1,0 +1,176 @@
+//! Functions of numpy that make arguments of kernels: what they return has a type and a shape, and no elements.
+
+use std::rc::Rc;
+
+use kbench_runtime::dtype::DType;
+
+use super::value::{Array, Contents, Number, Value};
+
+/// Arguments of a call.
+pub struct Arguments<'t> {
+    pub positional: Vec<Value<'t>>,
+    pub named: Vec<(String, Value<'t>)>,
+}
+
+impl<'t> Arguments<'t> {
+    pub fn get(&self, at: usize, name: &str) -> Option<&Value<'t>> {
+        let named = self.named.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        named.or_else(|| self.positional.get(at))
+    }
+}
+
+/// The element type that a value names: `numpy.float32`, `"float32"`, `float`.
+pub fn dtype(value: &Value<'_>) -> Option<DType> {
+    let name = match value {
+        Value::Name(name) => name.rsplit('.').next()?,
+        Value::Text(text) => text,
+        _ => return None,
+    };
+    Some(match name {
+        "float64" | "double" | "float" | "float_" => DType::F64,
+        "float32" | "single" => DType::F32,
+        "float16" | "half" => DType::F16,
+        "int8" | "byte" => DType::I8,
+        "int16" | "short" => DType::I16,
+        "int32" | "intc" => DType::I32,
+        "int64" | "int" | "int_" | "longlong" => DType::I64,
+        "uint8" | "ubyte" | "bool_" | "bool" => DType::U8,
+        "uint16" | "ushort" => DType::U16,
+        "uint32" | "uintc" => DType::U32,
+        "uint64" | "uint" | "ulonglong" => DType::U64,
+        _ => return None,
+    })
+}
+
+fn dims(value: &Value<'_>) -> Option<Vec<i64>> {
+    match value.items() {
+        Some(items) => items.iter().map(Value::integer).collect(),
+        None => value.integer().map(|length| vec![length]),
+    }
+}
+
+/// The call of a function of numpy; `None` where it is not known here.
+pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> {
+    let get = |at, name| arguments.get(at, name);
+    let asked = |at| get(at, "dtype").and_then(dtype);
+    let made = |dims, dtype, contents| Value::Array(Array { name: None, dtype, dims, contents });
+    let random = |contents| {
+        // `randn(2, 3)`, and `random((2, 3))`.
+        let sizes: Option<Vec<Vec<i64>>> = arguments.positional.iter().map(dims).collect();
+        let sizes = match get(usize::MAX, "size") {
+            Some(size) => dims(size)?,
+            None => sizes?.concat(),
+        };
+        Some(if sizes.is_empty() { Value::unknown("a random number") } else { made(sizes, DType::F64, contents) })
+    };
+    match function {
+        "zeros" | "empty" => Some(made(dims(get(0, "shape")?)?, asked(1).unwrap_or(DType::F64), Contents::Zeros)),
+        "ones" => Some(made(dims(get(0, "shape")?)?, asked(1).unwrap_or(DType::F64), Contents::Constant(1.0))),
+        "full" => {
+            let value = get(1, "fill_value")?.number()?.float();
+            Some(made(dims(get(0, "shape")?)?, asked(2).unwrap_or(DType::F64), Contents::Constant(value)))
+        }
+        "zeros_like" | "empty_like" | "ones_like" => {
+            let Value::Array(like) = get(0, "a")? else { return None };
+            let contents = if function == "ones_like" { Contents::Constant(1.0) } else { Contents::Zeros };
+            Some(made(like.dims.clone(), asked(1).unwrap_or(like.dtype), contents))
+        }
+        "arange" => {
+            let length = match (get(0, "start")?.number()?, get(1, "stop").and_then(Value::number), get(2, "step")) {
+                (Number::Int(end), None, None) => Some((end, DType::I64)),
+                (Number::Float(end), None, None) => Some((end.ceil() as i64, DType::F64)),
+                _ => None,
+            };
+            let (length, dtype) = length?;
+            Some(made(vec![length], asked(3).unwrap_or(dtype), Contents::Arange))
+        }
+        "random.randn" | "random.standard_normal" => random(Contents::Normal),
+        "random.rand" | "random.random" | "random.random_sample" => random(Contents::Uniform),
+        "random.normal" | "random.uniform" | "random.randint" => {
+            let contents = if function == "random.normal" { Contents::Normal } else { Contents::Computed };
+            let dtype = if function == "random.randint" { DType::I64 } else { DType::F64 };
+            Some(made(dims(get(2, "size")?)?, asked(3).unwrap_or(dtype), contents))
+        }
+        "array" | "asarray" | "ascontiguousarray" | "sort" | "absolute" | "abs" | "sin" | "cos" | "exp" | "sqrt" => {
+            match get(0, "object")? {
+                Value::Array(array) => {
+                    let contents = if function.contains("array") { array.contents } else { Contents::Computed };
+                    Some(made(array.dims.clone(), asked(1).unwrap_or(array.dtype), contents))
+                }
+                items => {
+                    // Nested lists of equal lengths.
+                    let mut dims = Vec::new();
+                    let mut first = items.clone();
+                    while let Some(items) = first.items() {
+                        dims.push(items.len() as i64);
+                        first = items.first()?.clone();
+                    }
+                    let dtype = match first.number()? {
+                        Number::Int(_) => DType::I64,
+                        Number::Float(_) => DType::F64,
+                    };
+                    if dims.is_empty() {
+                        return None;
+                    }
+                    Some(made(dims, asked(1).unwrap_or(dtype), Contents::Computed))
+                }
+            }
+        }
+        "prod" | "product" => {
+            let items = get(0, "a")?.items()?;
+            let mut product = 1i64;
+            for item in items {
+                product = product.checked_mul(item.integer()?)?;
+            }
+            Some(Value::Int(product))
+        }
+        "amin" | "amax" | "min" | "max" => {
+            let numbers: Option<Vec<Number>> = get(0, "a")?.items()?.iter().map(Value::number).collect();
+            let order = |left: &Number, right: &Number| left.float().total_cmp(&right.float());
+            let numbers = numbers?.into_iter();
+            let chosen = if function.ends_with("min") { numbers.min_by(order) } else { numbers.max_by(order) };
+            chosen.map(Number::value)
+        }
+        "ceil" | "floor" => {
+            let number = get(0, "x")?.number()?.float();
+            Some(Value::Float(if function == "ceil" { number.ceil() } else { number.floor() }))
+        }
+        _ => {
+            let dtype = dtype(&Value::Name(Rc::from(function)))?;
+            scalar(dtype, get(0, "x")?)
+        }
+    }
+}
+
+/// A number, or an array, as a type of numpy.
+pub fn scalar<'t>(dtype: DType, value: &Value<'t>) -> Option<Value<'t>> {
+    if let Value::Array(array) = value {
+        return Some(Value::Array(Array { dtype, ..array.clone() }));
+    }
+    let number = match value.number()? {
+        Number::Float(float) if !dtype.is_float() => Number::Int(float as i64),
+        Number::Int(int) if dtype.is_float() => Number::Float(int as f64),
+        number => number,
+    };
+    Some(Value::Scalar(dtype, number))
+}
+
+/// A method of an array.
+pub fn method<'t>(array: &Array, name: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> {
+    let changed = |dims| Some(Value::Array(Array { dims, ..array.clone() }));
+    match name {
+        "astype" => scalar(dtype(arguments.get(0, "dtype")?)?, &Value::Array(array.clone())),
+        "copy" => changed(array.dims.clone()),
+        "ravel" | "flatten" => changed(vec![array.dims.iter().product()]),
+        "reshape" => {
+            let sizes: Option<Vec<Vec<i64>>> = arguments.positional.iter().map(dims).collect();
+            let sizes = sizes?.concat();
+            let all: i64 = array.dims.iter().product();
+            let known: i64 = sizes.iter().filter(|&&size| size >= 0).product();
+            let left = if known > 0 { all / known } else { 0 };
+            changed(sizes.into_iter().map(|size| if size < 0 { left } else { size }).collect())
+        }
+        "transpose" => changed(array.dims.iter().rev().copied().collect()),
+        _ => None,
+    }
+}

@@ -1,0 +1,165 @@
+//! Operators of Python on values; an empty [`Value::Unknown`] where the result is not known.
+
+use super::evaluate::MOST_ITEMS;
+use super::value::{Array, Contents, Number, Value};
+
+fn unknown<'t>() -> Value<'t> {
+    Value::unknown("")
+}
+
+/// `left operator right`.
+pub fn binary<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Value<'t> {
+    if let (Some(left), Some(right)) = (left.number(), right.number()) {
+        return arithmetic(operator, left, right).map_or_else(unknown, Number::value);
+    }
+    match (operator, left, right) {
+        (_, Value::Unknown(_), _) => left.clone(),
+        (_, _, Value::Unknown(_)) => right.clone(),
+        (_, Value::Array(array), Value::Array(other)) => {
+            let dims = if other.dims.len() > array.dims.len() { &other.dims } else { &array.dims };
+            computed(array, dims)
+        }
+        (_, Value::Array(array), other) | (_, other, Value::Array(array)) if other.number().is_some() => {
+            computed(array, &array.dims)
+        }
+        ("+", Value::Text(left), Value::Text(right)) => Value::text(format!("{left}{right}")),
+        ("+", Value::Source(_) | Value::Text(_), Value::Source(_) | Value::Text(_)) => {
+            match (text_of(left), text_of(right)) {
+                (Some(left), Some(right)) => Value::text(left + &right),
+                _ => unknown(),
+            }
+        }
+        ("+", Value::List(left), Value::List(right)) => {
+            Value::list(left.borrow().iter().chain(right.borrow().iter()).cloned().collect())
+        }
+        ("+", Value::Tuple(left), Value::Tuple(right)) => {
+            Value::Tuple(left.iter().chain(right.iter()).cloned().collect())
+        }
+        ("*", Value::List(items), times) | ("*", times, Value::List(items)) => {
+            let items = items.borrow();
+            match times.integer().map(|times| times.max(0) as usize) {
+                Some(times) if times.saturating_mul(items.len()) <= MOST_ITEMS => {
+                    Value::list(std::iter::repeat_n(items.iter().cloned(), times).flatten().collect())
+                }
+                _ => unknown(),
+            }
+        }
+        ("%", Value::Text(format), values) => formatted(format, values).map_or_else(unknown, Value::text),
+        _ => unknown(),
+    }
+}
+
+fn computed<'t>(array: &Array, dims: &[i64]) -> Value<'t> {
+    Value::Array(Array { name: None, dtype: array.dtype, dims: dims.to_vec(), contents: Contents::Computed })
+}
+
+/// A text, or what is read from a file.
+fn text_of(value: &Value<'_>) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.to_string()),
+        Value::Source(path) => crate::file::read(path).ok(),
+        _ => None,
+    }
+}
+
+fn arithmetic(operator: &str, left: Number, right: Number) -> Option<Number> {
+    use Number::{Float, Int};
+    let float = |value: f64| value.is_finite().then_some(Float(value));
+    let (x, y) = (left.float(), right.float());
+    match (operator, left, right) {
+        ("+", Int(a), Int(b)) => a.checked_add(b).map(Int),
+        ("-", Int(a), Int(b)) => a.checked_sub(b).map(Int),
+        ("*", Int(a), Int(b)) => a.checked_mul(b).map(Int),
+        ("//", Int(a), Int(b)) => {
+            let quotient = a.checked_div(b)?;
+            Some(Int(if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient }))
+        }
+        ("%", Int(a), Int(b)) => {
+            let rest = a.checked_rem(b)?;
+            Some(Int(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }))
+        }
+        ("**", Int(a), Int(b)) if b >= 0 => a.checked_pow(u32::try_from(b).ok()?).map(Int),
+        ("<<", Int(a), Int(b)) => a.checked_mul(1i64.checked_shl(u32::try_from(b).ok()?)?).map(Int),
+        (">>", Int(a), Int(b)) => a.checked_shr(u32::try_from(b).ok()?).map(Int),
+        ("&", Int(a), Int(b)) => Some(Int(a & b)),
+        ("|", Int(a), Int(b)) => Some(Int(a | b)),
+        ("^", Int(a), Int(b)) => Some(Int(a ^ b)),
+        ("+", ..) => float(x + y),
+        ("-", ..) => float(x - y),
+        ("*", ..) => float(x * y),
+        ("/", ..) => float(x / y),
+        ("//", ..) => float((x / y).floor()),
+        ("%", ..) => float(x - y * (x / y).floor()),
+        ("**", ..) => float(x.powf(y)),
+        _ => None,
+    }
+}
+
+/// `left operator right` as a truth value, where it is known.
+pub fn compare<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Option<bool> {
+    let among = || {
+        if let (Some(part), Some(text)) = (left.as_text(), right.as_text()) {
+            return Some(text.contains(part));
+        }
+        let found: Option<Vec<bool>> = right.items()?.iter().map(|item| item.equals(left)).collect();
+        Some(found?.contains(&true))
+    };
+    match operator {
+        "==" | "is" => left.equals(right),
+        "!=" | "is not" => left.equals(right).map(|equal| !equal),
+        "in" => among(),
+        "not in" => among().map(|found| !found),
+        _ => {
+            let order = match (left.as_text(), right.as_text()) {
+                (Some(left), Some(right)) => left.cmp(right),
+                _ => left.number()?.float().partial_cmp(&right.number()?.float())?,
+            };
+            match operator {
+                "<" => Some(order.is_lt()),
+                "<=" => Some(order.is_le()),
+                ">" => Some(order.is_gt()),
+                ">=" => Some(order.is_ge()),
+                _ => None,
+            }
+        }
+    }
+}
+
+/// What `str` makes of a value.
+pub fn shown(value: &Value<'_>) -> Option<String> {
+    Some(match value {
+        Value::None => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Text(text) => text.to_string(),
+        Value::List(_) | Value::Tuple(_) => {
+            let items: Option<Vec<String>> = value.items()?.iter().map(shown).collect();
+            format!("[{}]", items?.join(", "))
+        }
+        _ => value.number()?.to_string(),
+    })
+}
+
+/// `"%d %s" % (1, "x")`.
+fn formatted(format: &str, values: &Value<'_>) -> Option<String> {
+    let values = match values {
+        Value::Tuple(values) => values.to_vec(),
+        value => vec![value.clone()],
+    };
+    let mut values = values.iter();
+    let mut text = String::new();
+    let mut rest = format.chars();
+    while let Some(next) = rest.next() {
+        if next != '%' {
+            text.push(next);
+            continue;
+        }
+        match rest.next()? {
+            '%' => text.push('%'),
+            'd' | 'i' => text += &values.next()?.integer()?.to_string(),
+            's' | 'r' => text += &shown(values.next()?)?,
+            _ => return None,
+        }
+    }
+    Some(text)
+}

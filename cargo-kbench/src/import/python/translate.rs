@@ -1,0 +1,145 @@
+//! A Python expression over tuning parameters as an expression of the table.
+
+use tree_sitter::Node;
+
+use super::evaluate::{named, unnamed};
+use super::interpret::Interpreter;
+use super::value::Value;
+
+/// What the names of an expression stand for.
+#[derive(Clone, Copy)]
+pub struct Names<'n> {
+    /// The tuning parameters.
+    pub parameters: &'n [String],
+    /// The dictionary of a `lambda`: `p["block_size_x"]` is `block_size_x`.
+    pub dictionary: Option<&'n str>,
+}
+
+impl<'t> Interpreter<'t> {
+    /// The expression as the table reads it, or why the table has nothing that is the same.
+    pub fn translate(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
+        let inner = |this: &mut Self, node| this.translate(node, names);
+        if let Some(parameter) = self.parameter(node, names) {
+            return Ok(parameter);
+        }
+        if !self.names_a_parameter(node, names) {
+            let value = self.eval(node);
+            return literal(&value).ok_or_else(|| match value {
+                Value::Unknown(why) => why.to_string(),
+                _ => format!("`{}` is no number", self.source(node)),
+            });
+        }
+        let parts = named(node);
+        match node.kind() {
+            "parenthesized_expression" => Ok(format!("({})", inner(self, parts[0])?)),
+            "not_operator" => Ok(format!("not {}", inner(self, parts[0])?)),
+            "unary_operator" => Ok(format!("-{}", inner(self, parts[0])?)),
+            "conditional_expression" => {
+                let [value, condition, other] = parts[..] else { return Err("it cannot be read".to_owned()) };
+                let (value, condition) = (inner(self, value)?, inner(self, condition)?);
+                Ok(format!("{value} if {condition} else {}", inner(self, other)?))
+            }
+            "binary_operator" | "boolean_operator" | "comparison_operator" => {
+                let operators: Vec<&str> = unnamed(node).into_iter().map(|operator| self.source(operator)).collect();
+                let mut text = inner(self, parts[0])?;
+                for (operator, part) in operators.into_iter().zip(&parts[1..]) {
+                    let operator = match operator {
+                        "is" => "==",
+                        "is not" => "!=",
+                        "@" | "<>" => return Err(format!("`{operator}` is no operator of the table")),
+                        operator => operator,
+                    };
+                    text += &format!(" {operator} {}", inner(self, *part)?);
+                }
+                Ok(text)
+            }
+            "list" | "tuple" => {
+                let items: Result<Vec<String>, String> = parts.into_iter().map(|part| inner(self, part)).collect();
+                Ok(format!("[{}]", items?.join(", ")))
+            }
+            "call" => self.translate_call(node, names),
+            _ => Err(format!("`{}` has no counterpart in the table", self.source(node))),
+        }
+    }
+
+    fn translate_call(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
+        let function = node.child_by_field_name("function").map_or("", |function| self.source(function));
+        let arguments = node.child_by_field_name("arguments").map(named).unwrap_or_default();
+        let short = function.rsplit('.').next().unwrap_or(function);
+        match (short, &arguments[..]) {
+            ("ceil" | "int" | "floor", [argument]) => {
+                let mut divided = *argument;
+                while divided.kind() == "parenthesized_expression" {
+                    divided = named(divided)[0];
+                }
+                let operator = divided.child_by_field_name("operator").map(|operator| self.source(operator));
+                if divided.kind() == "binary_operator" && operator == Some("/") {
+                    let [left, right] = named(divided)[..] else { return Err("it cannot be read".to_owned()) };
+                    let (left, right) = (self.translate(left, names)?, self.translate(right, names)?);
+                    return Ok(match short {
+                        "ceil" => format!("ceil_div({left}, {right})"),
+                        _ => format!("({} // {})", grouped(left), grouped(right)),
+                    });
+                }
+                if self.source(*argument).contains(['/', '.']) {
+                    return Err(format!("`{}` rounds, which the table does only after a division", self.source(node)));
+                }
+                Ok(grouped(self.translate(*argument, names)?))
+            }
+            ("min" | "max" | "abs" | "sqrt" | "log2", arguments) => {
+                let arguments: Result<Vec<String>, String> =
+                    arguments.iter().map(|argument| self.translate(*argument, names)).collect();
+                Ok(format!("{short}({})", arguments?.join(", ")))
+            }
+            _ => Err(format!("`{function}` is no function of the table")),
+        }
+    }
+
+    /// The parameter that a node is: `block_size_x`, `p["block_size_x"]` or `p.block_size_x`.
+    fn parameter(&self, node: Node<'t>, names: Names<'_>) -> Option<String> {
+        let is_dictionary = |node: Option<Node<'t>>| {
+            node.zip(names.dictionary).is_some_and(|(node, dictionary)| self.source(node) == dictionary)
+        };
+        let name = match node.kind() {
+            "identifier" => self.source(node).to_owned(),
+            "subscript" if is_dictionary(node.child_by_field_name("value")) => {
+                let index = node.child_by_field_name("subscript")?;
+                self.source(index).trim_matches(['"', '\'']).to_owned()
+            }
+            "attribute" if is_dictionary(node.child_by_field_name("object")) => {
+                self.source(node.child_by_field_name("attribute")?).to_owned()
+            }
+            _ => return None,
+        };
+        names.parameters.contains(&name).then_some(name)
+    }
+
+    fn names_a_parameter(&self, node: Node<'t>, names: Names<'_>) -> bool {
+        let mut open = vec![node];
+        while let Some(node) = open.pop() {
+            if self.parameter(node, names).is_some() {
+                return true;
+            }
+            open.extend(named(node));
+        }
+        false
+    }
+}
+
+/// An operand that binds as one, whatever stands beside it.
+fn grouped(text: String) -> String {
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') { text } else { format!("({text})") }
+}
+
+/// A value as it stands in an expression of the table.
+pub fn literal(value: &Value<'_>) -> Option<String> {
+    Some(match value {
+        Value::Bool(bool) => bool.to_string(),
+        Value::Text(text) if !text.contains(['\'', '\\']) => format!("'{text}'"),
+        Value::List(_) | Value::Tuple(_) => {
+            let items: Option<Vec<String>> = value.items()?.iter().map(literal).collect();
+            format!("[{}]", items?.join(", "))
+        }
+        _ => value.number()?.to_string(),
+    })
+}

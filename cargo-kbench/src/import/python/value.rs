@@ -1,0 +1,179 @@
+//! Values of a Python script that is read and never run.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use kbench_runtime::dtype::DType;
+use tree_sitter::Node;
+
+/// What an expression of the script stands for, as far as its text tells.
+#[derive(Debug, Clone)]
+pub enum Value<'t> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Rc<str>),
+    List(Rc<RefCell<Vec<Value<'t>>>>),
+    Tuple(Rc<[Value<'t>]>),
+    /// In the order of insertion, as in Python.
+    Dict(Rc<RefCell<Vec<(Value<'t>, Value<'t>)>>>),
+    /// A number with a type of numpy.
+    Scalar(DType, Number),
+    Array(Array),
+    /// An open file, and the text that was read from it.
+    File(PathBuf),
+    Source(PathBuf),
+    /// A module, a function of a module, or a builtin: its dotted name.
+    Name(Rc<str>),
+    /// A method that is not called yet.
+    Method(Rc<Value<'t>>, Rc<str>),
+    /// A `def` or a `lambda`.
+    Function(Node<'t>),
+    /// A value that only a run of the script tells, and why.
+    Unknown(Rc<str>),
+}
+
+/// An integer or a float.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+/// An array of numpy.
+#[derive(Debug, Clone)]
+pub struct Array {
+    /// The variable that it was assigned to.
+    pub name: Option<Rc<str>>,
+    pub dtype: DType,
+    pub dims: Vec<i64>,
+    pub contents: Contents,
+}
+
+/// What is known of an array's elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Contents {
+    /// `zeros` and `empty`: where outputs go.
+    Zeros,
+    Constant(f64),
+    Normal,
+    Uniform,
+    Arange,
+    /// Computed by the script.
+    Computed,
+}
+
+impl<'t> Value<'t> {
+    pub fn text(text: impl Into<Rc<str>>) -> Self {
+        Value::Text(text.into())
+    }
+
+    pub fn list(items: Vec<Value<'t>>) -> Self {
+        Value::List(Rc::new(RefCell::new(items)))
+    }
+
+    pub fn dict(entries: Vec<(Value<'t>, Value<'t>)>) -> Self {
+        Value::Dict(Rc::new(RefCell::new(entries)))
+    }
+
+    pub fn unknown(reason: impl Into<Rc<str>>) -> Self {
+        Value::Unknown(reason.into())
+    }
+
+    /// The elements of a list or a tuple, or the keys of a dictionary.
+    pub fn items(&self) -> Option<Vec<Value<'t>>> {
+        match self {
+            Value::List(items) => Some(items.borrow().clone()),
+            Value::Tuple(items) => Some(items.to_vec()),
+            Value::Dict(entries) => Some(entries.borrow().iter().map(|(key, _)| key.clone()).collect()),
+            _ => None,
+        }
+    }
+
+    pub fn number(&self) -> Option<Number> {
+        match *self {
+            Value::Bool(bool) => Some(Number::Int(bool.into())),
+            Value::Int(int) => Some(Number::Int(int)),
+            Value::Float(float) => Some(Number::Float(float)),
+            Value::Scalar(_, number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// An integer, or a float that is one.
+    pub fn integer(&self) -> Option<i64> {
+        match self.number()? {
+            Number::Int(int) => Some(int),
+            Number::Float(float) if float.fract() == 0.0 && float.abs() < 9e15 => Some(float as i64),
+            Number::Float(_) => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether Python takes it as true, where that is known.
+    pub fn truth(&self) -> Option<bool> {
+        Some(match self {
+            Value::None => false,
+            Value::Text(text) => !text.is_empty(),
+            Value::List(_) | Value::Tuple(_) | Value::Dict(_) => !self.items()?.is_empty(),
+            Value::Unknown(_) | Value::Array(_) => return None,
+            Value::File(_) | Value::Source(_) | Value::Name(_) | Value::Method(..) | Value::Function(_) => true,
+            _ => match self.number()? {
+                Number::Int(int) => int != 0,
+                Number::Float(float) => float != 0.0,
+            },
+        })
+    }
+
+    /// Whether two values are equal, where that is known.
+    pub fn equals(&self, other: &Value<'t>) -> Option<bool> {
+        if let (Some(left), Some(right)) = (self.number(), other.number()) {
+            return Some(left.float() == right.float());
+        }
+        Some(match (self, other) {
+            (Value::Unknown(_) | Value::Array(_), _) | (_, Value::Unknown(_) | Value::Array(_)) => return None,
+            (Value::None, Value::None) => true,
+            (Value::Text(left), Value::Text(right)) => left == right,
+            (Value::List(_), Value::List(_)) | (Value::Tuple(_), Value::Tuple(_)) => {
+                let (left, right) = (self.items()?, other.items()?);
+                let pairs = left.iter().zip(&right).map(|(left, right)| left.equals(right));
+                left.len() == right.len() && pairs.collect::<Option<Vec<bool>>>()?.into_iter().all(|equal| equal)
+            }
+            _ => false,
+        })
+    }
+}
+
+impl Number {
+    pub fn float(self) -> f64 {
+        match self {
+            Number::Int(int) => int as f64,
+            Number::Float(float) => float,
+        }
+    }
+
+    pub fn value<'t>(self) -> Value<'t> {
+        match self {
+            Number::Int(int) => Value::Int(int),
+            Number::Float(float) => Value::Float(float),
+        }
+    }
+}
+
+impl std::fmt::Display for Number {
+    /// As an expression of the table reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Number::Int(int) => write!(f, "{int}"),
+            Number::Float(float) => write!(f, "{float:?}"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `cargo kbench import`: files of other tuners become packages whose spaces are as large as there.
+
+use std::path::Path;
+
+use model::kbench;
+
+mod model;
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/import");
+
+/// Imports a file to `package` in a folder; returns what was said of it.
+fn imported(folder: &Path, file: &str) -> String {
+    let output = kbench(folder, &["import", &format!("{FILES}/{file}"), "package"]).output().unwrap();
+    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many variants each kernel of the package has, by `check`.
+fn counts(folder: &Path) -> Vec<(String, String)> {
+    let manifest = folder.join("package/Cargo.toml");
+    let args = ["check", "--message-format", "json", "--manifest-path", manifest.to_str().unwrap()];
+    let output = kbench(folder, &args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let messages = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    messages.map(|space| (space["kernel"].as_str().unwrap().to_owned(), space["valid"].to_string())).collect()
+}
+
+#[test]
+fn spaces_are_as_large_as_in_the_tuner_they_are_from() {
+    let cases: [(&str, &[(&str, &str)]); 9] = [
+        ("matmul.py", &[("matmul", "44")]),
+        ("pnpoly.py", &[("cn_pnpoly_host", "5456")]),
+        ("expdist.py", &[("ExpDist", "960"), ("reduce_cross_term", "32")]),
+        ("spmv.py", &[("spmv_kernel", "128")]),
+        ("vector_add.py", &[("vector_add", "30")]),
+        ("hotspot.py", &[("calculate_temp", "78755")]),
+        // As Python counts them.
+        ("convolution_milo.json", &[("convolution_kernel", "4362")]),
+        ("dedispersion_milo.json", &[("dedispersion_kernel", "11130")]),
+        ("nbody.json", &[("nbody_kernel", "1568")]),
+    ];
+    for (file, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        imported(folder.path(), file);
+        let found = counts(folder.path());
+        let found: Vec<(&str, &str)> = found.iter().map(|(name, count)| (name.as_str(), count.as_str())).collect();
+        assert_eq!(found, expected, "{file}");
+    }
+}
+
+#[test]
+fn what_was_imported_and_what_was_not() {
+    for file in ["matmul.py", "hotspot.py", "vector_add.py", "convolution_milo.json", "nbody.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = imported(folder.path(), file);
+        let manifest = std::fs::read_to_string(folder.path().join("package/Cargo.toml")).unwrap();
+        insta::assert_snapshot!(format!("import_{file}"), format!("{notes}\n---\n{manifest}"));
+    }
+}
+
+#[test]
+fn the_source_lies_beside_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    imported(folder.path(), "matmul.py");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("package/src").join(name)).unwrap();
+    for name in ["matmul.cu", "width.h"] {
+        assert_eq!(read(name), std::fs::read_to_string(format!("{FILES}/{name}")).unwrap());
+    }
+    insta::assert_snapshot!("import_reference", read("reference.c"));
+
+    let folder = tempfile::tempdir().unwrap();
+    imported(folder.path(), "vector_add.py");
+    let text = std::fs::read_to_string(folder.path().join("package/src/vector_add.cu")).unwrap();
+    assert!(text.contains("__global__ void vector_add(T *c, const T *a, const T *b, int n) {\n"), "{text}");
+}
+
+#[test]
+fn nothing_is_written_where_nothing_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [
+        ("a.txt", "tune_params", "neither a Python script (*.py) nor a tuning problem in the T1 format"),
+        ("b.py", "x = (1,\n", "line 1: this is not Python 3"),
+        ("c.py", "import os\n", "no call of `tune_kernel` can be found"),
+        (
+            "d.py",
+            "from kernel_tuner import tune_kernel\np = {'x': read()}\ntune_kernel('k', 'k.cu', 1, [], p)\n",
+            "line 3: the values of `x` are not literal: `read()` (line 2) is only known when the script runs",
+        ),
+        (
+            "e.py",
+            "from kernel_tuner import tune_kernel\ntune_kernel('k', 'k.cu', 1, [], {'x': [1]}, restrictions=['x > 1'])\n",
+            "no variant of `k` satisfies its restrictions",
+        ),
+        // Never run, and its loops are not followed without end.
+        ("f.py", "x = [i for i in range(10**12)]\nwhile True:\n    pass\n", "no call of `tune_kernel` can be found"),
+        ("g.json", r#"{"ConfigurationSpace": {}}"#, "not a tuning problem in the T1 format: missing field"),
+    ];
+    for (name, text, expected) in cases {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let output = kbench(folder.path(), &["import", file.to_str().unwrap(), "package"]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {error}");
+        assert!(error.contains(expected), "{name}: {error}");
+        assert!(!folder.path().join("package").exists());
+    }
+}

@@ -1,0 +1,1 @@
+// The kernel of a search of points in a polygon.

@@ -1,0 +1,1 @@
+// The host code of a search of points in a polygon.

@@ -1,0 +1,1 @@
+// A product of a sparse matrix and a vector.
