@@ -95,7 +95,7 @@ struct T1Argument {
     #[serde(rename = "Type")]
     type_name: String,
     memory_type: String,
-    /// `Constant` for a `__constant__` array, as benchmark_hub writes it.
+    /// `Constant` for a `__constant__` array, as `benchmark_hub` writes it.
     #[serde(default)]
     mem_type: Option<String>,
     #[serde(default)]
@@ -109,6 +109,9 @@ struct T1Argument {
     #[serde(default)]
     output: serde_json::Value,
 }
+
+/// Keys that say how a kernel is run or how a report is called, and nothing of the problem.
+const NO_PART: [&str; 7] = ["Stream", "BenchmarkName", "Device", "Profiling", "Misc", "General", "BenchmarkConfig"];
 
 /// The problem of a T1 file.
 pub fn problem(text: &str, path: &Path) -> Result<Problem, ImportError> {
@@ -219,8 +222,6 @@ pub fn problem(text: &str, path: &Path) -> Result<Problem, ImportError> {
         let what = "the reference outputs are left out: write what computes them in src/reference.c".to_owned();
         note("KernelSpecification.ReferenceArguments".to_owned(), what);
     }
-    // `Stream`, `Device` and `Profiling` say how the kernel is run, the names how a report is called.
-    const NO_PART: [&str; 7] = ["Stream", "BenchmarkName", "Device", "Profiling", "Misc", "General", "BenchmarkConfig"];
     for (prefix, keys) in [("", &rest), ("KernelSpecification.", &kernel.rest)] {
         for key in keys.keys().filter(|key| !NO_PART.contains(&key.as_str())) {
             note(format!("{prefix}{key}"), "is left out".to_owned());
@@ -243,7 +244,9 @@ pub fn problem(text: &str, path: &Path) -> Result<Problem, ImportError> {
         tolerance: None,
         notes: Vec::new(),
     };
-    notes.into_iter().for_each(|(place, what)| problem.note(place, what));
+    for (place, what) in notes {
+        problem.note(place, what);
+    }
     Ok(problem)
 }
 
@@ -315,12 +318,11 @@ fn element(name: &str) -> Option<(DType, i64)> {
         ("half", _) => Some((DType::F16, width()?)),
         ("float", _) => Some((DType::F32, width()?)),
         ("double", _) => Some((DType::F64, width()?)),
-        ("bool", "") => Some((DType::U8, 1)),
         ("int", "8") => Some((DType::I8, 1)),
         ("int", "16") => Some((DType::I16, 1)),
         ("int", "32" | "") => Some((DType::I32, 1)),
         ("int", "64") => Some((DType::I64, 1)),
-        ("uint", "8") => Some((DType::U8, 1)),
+        ("bool", "") | ("uint", "8") => Some((DType::U8, 1)),
         ("uint", "16") => Some((DType::U16, 1)),
         ("uint", "32" | "") => Some((DType::U32, 1)),
         ("uint", "64") => Some((DType::U64, 1)),

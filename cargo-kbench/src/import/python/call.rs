@@ -134,7 +134,7 @@ impl<'t> Interpreter<'t> {
                 Some(function) => numpy::call(function, &arguments).unwrap_or_else(unknown),
                 None => self.builtin(name, &arguments),
             },
-            Value::Method(object, name) => self.method(object, name, &arguments),
+            Value::Method(object, name) => method(object, name, &arguments),
             Value::Function(function) => self.user(*function, arguments),
             Value::Unknown(_) => function.clone(),
             _ => unknown(),
@@ -265,70 +265,71 @@ impl<'t> Interpreter<'t> {
         };
         value.unwrap_or_else(unknown)
     }
+}
 
-    fn method(&mut self, object: &Value<'t>, name: &str, arguments: &Arguments<'t>) -> Value<'t> {
-        let first = arguments.positional.first();
-        let value = match (object, name) {
-            (Value::File(path), "read") => Some(Value::Source(path.clone())),
-            (Value::File(_), "close") => Some(Value::None),
-            (Value::List(items), "append") => {
-                items.borrow_mut().extend(first.cloned());
-                Some(Value::None)
+/// `object.name(arguments)`.
+fn method<'t>(object: &Value<'t>, name: &str, arguments: &Arguments<'t>) -> Value<'t> {
+    let first = arguments.positional.first();
+    let value = match (object, name) {
+        (Value::File(path), "read") => Some(Value::Source(path.clone())),
+        (Value::File(_), "close") => Some(Value::None),
+        (Value::List(items), "append") => {
+            items.borrow_mut().extend(first.cloned());
+            Some(Value::None)
+        }
+        (Value::List(items), "extend") => {
+            let more = first.and_then(Value::items);
+            items.borrow_mut().extend(more.unwrap_or_else(|| vec![unknown()]));
+            Some(Value::None)
+        }
+        (Value::List(_) | Value::Dict(_), "copy") => match object {
+            Value::Dict(entries) => Some(Value::dict(entries.borrow().clone())),
+            _ => object.items().map(Value::list),
+        },
+        (Value::Dict(entries), "update") => {
+            let more = match first {
+                Some(Value::Dict(more)) => more.borrow().clone(),
+                _ => Vec::new(),
+            };
+            let named = arguments.named.iter().map(|(key, value)| (Value::text(key.as_str()), value.clone()));
+            for (key, value) in more.into_iter().chain(named) {
+                super::interpret::insert(&mut entries.borrow_mut(), key, value);
             }
-            (Value::List(items), "extend") => {
-                let more = first.and_then(Value::items);
-                items.borrow_mut().extend(more.unwrap_or_else(|| vec![unknown()]));
-                Some(Value::None)
-            }
-            (Value::List(_) | Value::Dict(_), "copy") => match object {
-                Value::Dict(entries) => Some(Value::dict(entries.borrow().clone())),
-                _ => object.items().map(Value::list),
-            },
-            (Value::Dict(entries), "update") => {
-                let more = match first {
-                    Some(Value::Dict(more)) => more.borrow().clone(),
-                    _ => Vec::new(),
-                };
-                let named = arguments.named.iter().map(|(key, value)| (Value::text(key.as_str()), value.clone()));
-                for (key, value) in more.into_iter().chain(named) {
-                    super::interpret::insert(&mut entries.borrow_mut(), key, value);
-                }
-                Some(Value::None)
-            }
-            (Value::Dict(_), "get") => first.map(|key| match (item(object, key), arguments.positional.get(1)) {
-                (Value::Unknown(_), Some(default)) => default.clone(),
-                (Value::Unknown(_), None) => Value::None,
-                (value, _) => value,
-            }),
-            (Value::Dict(_), "keys") => object.items().map(Value::list),
-            (Value::Dict(entries), "values") => {
-                Some(Value::list(entries.borrow().iter().map(|(_, value)| value.clone()).collect()))
-            }
-            (Value::Dict(entries), "items") => {
-                let pairs = entries.borrow();
-                Some(Value::list(pairs.iter().map(|(k, v)| Value::Tuple([k.clone(), v.clone()].into())).collect()))
-            }
-            (Value::Text(text), "lower") => Some(Value::text(text.to_lowercase())),
-            (Value::Text(text), "upper") => Some(Value::text(text.to_uppercase())),
-            (Value::Text(text), "strip") => Some(Value::text(text.trim())),
-            (Value::Text(text), "replace") => {
-                let to = arguments.positional.get(1).and_then(Value::as_text);
-                first.and_then(Value::as_text).zip(to).map(|(from, to)| Value::text(text.replace(from, to)))
-            }
-            (Value::Text(text), "join") => {
-                let items: Option<Vec<String>> =
-                    first.and_then(Value::items).and_then(|items| items.iter().map(shown).collect());
-                items.map(|items| Value::text(items.join(text)))
-            }
-            (Value::Array(array), _) => numpy::method(array, name, arguments),
-            (Value::Scalar(..), "item") => object.number().map(Number::value),
-            (Value::Scalar(..) | Value::Int(_) | Value::Float(_), "astype") => {
-                first.and_then(numpy::dtype).and_then(|dtype| numpy::scalar(dtype, object))
-            }
-            _ => None,
-        };
-        value.unwrap_or_else(unknown)
-    }
+            Some(Value::None)
+        }
+        (Value::Dict(_), "get") => first.map(|key| match (item(object, key), arguments.positional.get(1)) {
+            (Value::Unknown(_), Some(default)) => default.clone(),
+            (Value::Unknown(_), None) => Value::None,
+            (value, _) => value,
+        }),
+        (Value::Dict(_), "keys") => object.items().map(Value::list),
+        (Value::Dict(entries), "values") => {
+            Some(Value::list(entries.borrow().iter().map(|(_, value)| value.clone()).collect()))
+        }
+        (Value::Dict(entries), "items") => {
+            let pairs = entries.borrow();
+            Some(Value::list(pairs.iter().map(|(k, v)| Value::Tuple([k.clone(), v.clone()].into())).collect()))
+        }
+        (Value::Text(text), "lower") => Some(Value::text(text.to_lowercase())),
+        (Value::Text(text), "upper") => Some(Value::text(text.to_uppercase())),
+        (Value::Text(text), "strip") => Some(Value::text(text.trim())),
+        (Value::Text(text), "replace") => {
+            let to = arguments.positional.get(1).and_then(Value::as_text);
+            first.and_then(Value::as_text).zip(to).map(|(from, to)| Value::text(text.replace(from, to)))
+        }
+        (Value::Text(text), "join") => {
+            let items: Option<Vec<String>> =
+                first.and_then(Value::items).and_then(|items| items.iter().map(shown).collect());
+            items.map(|items| Value::text(items.join(text)))
+        }
+        (Value::Array(array), _) => numpy::method(array, name, arguments),
+        (Value::Scalar(..), "item") => object.number().map(Number::value),
+        (Value::Scalar(..) | Value::Int(_) | Value::Float(_), "astype") => {
+            first.and_then(numpy::dtype).and_then(|dtype| numpy::scalar(dtype, object))
+        }
+        _ => None,
+    };
+    value.unwrap_or_else(unknown)
 }
 
 fn range<'t>(from: i64, to: i64, step: i64) -> Option<Value<'t>> {

@@ -100,7 +100,9 @@ impl<'t> Interpreter<'t> {
                     }
                     _ => {
                         let value = self.unknown(target, "is assigned what only a run of the script tells");
-                        targets.into_iter().for_each(|target| self.assign(target, value.clone()));
+                        for target in targets {
+                            self.assign(target, value.clone());
+                        }
                     }
                 }
             }
@@ -254,7 +256,7 @@ impl<'t> Interpreter<'t> {
         for clause in named(node) {
             match clause.kind() {
                 "elif_clause" => {
-                    branches.push((clause.child_by_field_name("condition"), clause.child_by_field_name("consequence")))
+                    branches.push((clause.child_by_field_name("condition"), clause.child_by_field_name("consequence")));
                 }
                 "else_clause" => branches.push((None, clause.child_by_field_name("body"))),
                 _ => {}
@@ -356,7 +358,7 @@ impl<'t> Interpreter<'t> {
 }
 
 /// The names that a statement assigns.
-fn assigned<'t>(node: Node<'t>) -> Vec<Node<'t>> {
+fn assigned(node: Node<'_>) -> Vec<Node<'_>> {
     let mut found = Vec::new();
     let mut open = vec![node];
     while let Some(node) = open.pop() {

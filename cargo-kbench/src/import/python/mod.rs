@@ -97,7 +97,10 @@ pub fn values(text: &str) -> Result<Vec<expr::Value>, String> {
 
 /// A size, as in `ProblemSize[0] * max(filter_width)`.
 pub fn size(text: &str, lists: &[(String, Vec<i64>)]) -> Result<i64, String> {
-    value_of(text, lists, |value| value.integer())
+    fn integer(value: &Value<'_>) -> Option<i64> {
+        value.integer()
+    }
+    value_of(text, lists, integer)
 }
 
 /// A value as a toggle has it.

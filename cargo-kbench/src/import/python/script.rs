@@ -71,7 +71,7 @@ pub fn problems(text: &str, path: &Path) -> Result<Vec<Problem>, ImportError> {
         let mut problem = Reader { interpreter: &mut interpreter, call: &call, notes: Vec::new() }.problem()?;
         let same = problems.iter().filter(|other: &&Problem| other.entry == problem.entry).count();
         if same > 0 {
-            problem.name += &format!("_{}", same + 1);
+            problem.name = format!("{}_{}", problem.name, same + 1);
         }
         problems.push(problem);
     }

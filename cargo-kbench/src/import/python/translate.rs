@@ -49,7 +49,7 @@ impl<'t> Interpreter<'t> {
                         "@" | "<>" => return Err(format!("`{operator}` is no operator of the table")),
                         operator => operator,
                     };
-                    text += &format!(" {operator} {}", inner(self, *part)?);
+                    text = format!("{text} {operator} {}", inner(self, *part)?);
                 }
                 Ok(text)
             }

@@ -136,7 +136,7 @@ impl<'t> Value<'t> {
     /// Whether two values are equal, where that is known.
     pub fn equals(&self, other: &Value<'t>) -> Option<bool> {
         if let (Some(left), Some(right)) = (self.number(), other.number()) {
-            return Some(left.float() == right.float());
+            return Some(left.float().partial_cmp(&right.float())?.is_eq());
         }
         Some(match (self, other) {
             (Value::Unknown(_) | Value::Array(_), _) | (_, Value::Unknown(_) | Value::Array(_)) => return None,
