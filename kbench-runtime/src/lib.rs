@@ -34,7 +34,7 @@ pub mod protocol;
 mod verify;
 pub mod worker;
 
-pub use data::{dtype, fingerprint, float};
+pub use data::{codec, dtype, fingerprint, float};
 pub use inputs::{file, tensor};
 pub use measure::{statistics as stats, stopping};
 pub use process::{awake, descendants, threads};

@@ -292,6 +292,11 @@ pub fn defined_names(code: &Path) -> std::io::Result<Vec<String>> {
     names.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 
+/// A hash of what a cubin runs, without paths and notes of its compiler; none where it is no cubin.
+pub fn cubin_identity(bytes: &[u8]) -> Option<String> {
+    binary::cubin_identity(bytes, &[]).ok()
+}
+
 /// A path or the value of a variable, whether it is UTF-8 or not, for fingerprints.
 fn text(text: impl AsRef<OsStr>) -> Vec<u8> {
     text.as_ref().as_encoded_bytes().to_vec()

@@ -36,8 +36,16 @@ pub(super) struct Untranslated {
 
 /// The spelling of a language.
 pub(super) trait Dialect {
+    /// Words that nothing may be called.
+    fn keywords(&self) -> &'static [&'static str];
+    /// The size that a field holds.
+    fn size(&self, field: &str) -> String;
     /// An integer.
     fn int(&self, value: i64) -> String;
+    /// A number in floating point.
+    fn float(&self, value: f64) -> String {
+        format!("{value:?}")
+    }
     /// A call of a function that the language or the module has, which may fail where `fails`.
     fn call(&self, function: &'static str, arguments: &[String], fails: bool) -> String;
     /// An integer operation.
@@ -110,6 +118,12 @@ impl<'d> Translation<'d> {
         }
     }
 
+    /// A term as 1 where it is true, else 0.
+    pub(super) fn truth(&self, term: &Term) -> String {
+        let condition = Self::condition(term);
+        self.dialect.bool_as_int(&condition)
+    }
+
     fn call(&mut self, function: &'static str, arguments: &[String], fails: bool) -> String {
         self.called.insert(function);
         self.dialect.call(function, arguments, fails)
@@ -133,7 +147,7 @@ impl<'d> Translation<'d> {
         let atom = |text: String, kind| Term { text, kind, is_atom: true };
         Ok(match graph.nodes[id as usize] {
             Node::Constant(Scalar::Int(int)) => atom(self.dialect.int(int), Kind::Int),
-            Node::Constant(Scalar::Float(bits)) => atom(format!("{:?}", f64::from_bits(bits)), Kind::Real),
+            Node::Constant(Scalar::Float(bits)) => atom(self.dialect.float(f64::from_bits(bits)), Kind::Real),
             Node::Constant(Scalar::Str(_)) => return Err("is a string"),
             Node::Constant(Scalar::Error) => return Err("has no value"),
             Node::Variable(name) => {

@@ -13,11 +13,10 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
     let here = file::relative(folder, &package.directory);
     let here = here.display();
     let mut text = format!(
-        "{} {}\n//! Compiles the C beside this file; it needs the crate `cc`. In the package's build.rs:\n//!\n//! ```ignore\n\
+        "{}//! Compiles the C beside this file; it needs the crate `cc`. In the package's build.rs:\n//!\n//! ```ignore\n\
          //! #[path = \"{here}/build.rs\"]\n//! mod kernels;\n//!\n//! fn main() {{\n//!     kernels::compile();\n//! }}\n//! ```\n\n\
          /// Compiles each variant with the flags that it was measured with, in debug builds too.\npub fn compile() {{\n",
-        super::rust::MARK,
-        env!("CARGO_PKG_VERSION"),
+        super::mark("//"),
     );
     let mut watched = vec![here.to_string()];
     let mut linked: Vec<String> = vec!["cargo::rustc-link-lib=m".to_owned()];
@@ -29,6 +28,9 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
             let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
             // A source may include what lies beside it; the package's own folder also holds what is built.
             watched.push(parent.unwrap_or(&source).display().to_string());
+            if let Some(note) = planned.native_note() {
+                let _ = writeln!(text, "// {note}.");
+            }
             text.push_str("variant(&[");
             if planned.candidate.source.is_some() {
                 // What a proposed source includes lies beside the kernel's own.

@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::rust::MARK;
-use super::{Export, ExportError};
+use super::{Export, ExportError, Language, MARK};
 use crate::file;
-
-/// Extensions of what an export writes beside its module.
-const OURS: [&str; 5] = ["rs", "c", "inc", "cubin", "ptx"];
 
 impl Export {
     /// An error where the folder is not one of ours, or cannot be written to.
-    pub fn check_folder(folder: &Path) -> Result<(), ExportError> {
-        let module = folder.join("mod.rs");
+    pub fn check_folder(folder: &Path, language: Language) -> Result<(), ExportError> {
+        let module = folder.join(language.module());
+        let mark = format!("{} {MARK}", language.comment());
         if let Some(name) = names(folder)?.first()
-            && !std::fs::read_to_string(&module).is_ok_and(|text| text.starts_with(MARK))
+            && !std::fs::read_to_string(&module).is_ok_and(|text| text.starts_with(&mark))
         {
             return Err(ExportError::Foreign { folder: folder.to_owned(), name: name.display().to_string() });
         }
@@ -32,7 +29,8 @@ impl Export {
     /// Writes the files, the module last, and removes those of an earlier export that are none of them.
     pub fn write(&self) -> io::Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(|error| file::in_context(&self.folder, &error))?;
-        let (modules, rest): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.name == Path::new("mod.rs"));
+        let (modules, rest): (Vec<_>, Vec<_>) =
+            self.files.iter().partition(|file| file.name == Path::new(self.language.module()));
         for file in rest.into_iter().chain(modules) {
             let path = self.folder.join(&file.name);
             // Left alone where it is there: its age is part of what cargo looks at.
@@ -41,7 +39,9 @@ impl Export {
             }
         }
         for name in names(&self.folder)? {
-            let is_ours = name.extension().is_some_and(|extension| OURS.iter().any(|own| extension == *own));
+            let is_ours = name
+                .extension()
+                .is_some_and(|extension| self.language.extensions().iter().any(|own| extension == *own));
             if is_ours && self.files.iter().all(|file| file.name != name) {
                 let path = self.folder.join(&name);
                 std::fs::remove_file(&path).map_err(|error| file::in_context(&path, &error))?;
@@ -64,10 +64,11 @@ impl Export {
                 }
                 Err(error) => return Err(file::in_context(&path, &error)),
             };
-            if old == file.bytes {
+            if old == file.bytes || is_same_code(&file.name, &old, &file.bytes) {
                 continue;
             }
-            let (old, new) = (made_from(&old), made_from(&file.bytes));
+            let comment = format!("{} ", self.language.comment());
+            let (old, new) = (made_from(&old, &comment), made_from(&file.bytes, &comment));
             let changed: Vec<String> = new
                 .iter()
                 .filter(|(what, _)| old.contains_key(*what))
@@ -92,10 +93,26 @@ impl Export {
     }
 }
 
-/// The lines `// kernel: what: hash` of a module.
-fn made_from(text: &[u8]) -> BTreeMap<String, String> {
+/// Whether two files hold the same machine code: what a compiler notes beside it (paths, names of files) may differ.
+fn is_same_code(name: &Path, old: &[u8], new: &[u8]) -> bool {
+    let name = name.to_string_lossy();
+    let identity = |bytes: &[u8]| crate::build::cubin_identity(bytes);
+    let both = if name.ends_with(".cubin") {
+        (identity(old), identity(new))
+    } else if name.ends_with(".cubin.inc") {
+        let of = |text: &[u8]| identity(&super::c::decoded(text)?);
+        (of(old), of(new))
+    } else {
+        return false;
+    };
+    both.0.is_some() && both.0 == both.1
+}
+
+/// The lines `// kernel: what: hash` among the comments that begin a module.
+fn made_from(text: &[u8], comment: &str) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(text);
-    let lines = text.lines().take_while(|line| !line.starts_with("use ")).filter_map(|line| line.strip_prefix("// "));
+    let is_head = |line: &&str| line.is_empty() || line.starts_with(comment.trim());
+    let lines = text.lines().take_while(is_head).filter_map(|line| line.strip_prefix(comment));
     let parts = lines.filter_map(|line| {
         let mut parts = line.splitn(3, ": ");
         Some((format!("{}: {}", parts.next()?, parts.next()?), parts.next()?.to_owned()))
@@ -103,7 +120,7 @@ fn made_from(text: &[u8]) -> BTreeMap<String, String> {
     parts.collect()
 }
 
-/// The names of what lies in a folder, sorted; none where it is not there.
+/// The names of what lies in a folder, sorted, without Python's cache; none where it is not there.
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -112,6 +129,7 @@ fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let names: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(PathBuf::from(entry?.file_name()))).collect();
     let mut names = names.map_err(|error| file::in_context(folder, &error))?;
+    names.retain(|name| name != Path::new("__pycache__"));
     names.sort();
     Ok(names)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ExportError, File, names};
 use crate::build::{Artifact, Compiler, Unit};
-use crate::config::{Arg, Backend, Implementation, Kernel, Launch, Package, Shape};
+use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
 use crate::expr::{Expr, Template, Value};
 use crate::file;
 use crate::harness::{Builder, Candidate, Proposed, RunError};
@@ -102,6 +102,13 @@ impl Planned {
         self.unit.flags.get(own..).unwrap_or_default()
     }
 
+    /// What is to be known of a flag that compiles for the processor of whoever builds.
+    pub(super) fn native_note(&self) -> Option<String> {
+        let flag = self.unit.flags.iter().find(|flag| flag.ends_with("=native"))?;
+        (self.unit.backend == Backend::C)
+            .then(|| format!("{flag} compiles for the processor that builds the program: another one than was measured has other code"))
+    }
+
     /// Its toggles, its source where that is not the kernel's own, and the defines that it has for certain sizes.
     pub(super) fn label(&self, kernel: &Kernel) -> String {
         let named = |Condition { name, expr, value }: &Condition| match name {
@@ -124,9 +131,6 @@ pub(super) fn plan(
     root: &Path,
     archs: &[String],
 ) -> Result<Plan, ExportError> {
-    if kernel.implementation.args().any(|arg| matches!(arg, Arg::Offset { .. } | Arg::Struct { .. })) {
-        return Err(ExportError::unsupported(kernel, &"structs and addresses with an offset are not exported yet"));
-    }
     let entries: Vec<&EliteEntry> = elite
         .kernels
         .iter()
@@ -151,6 +155,9 @@ pub(super) fn plan(
     if entries.is_empty() {
         let message = format!("elite.json has no winner of `{}`: its default is exported", kernel.name);
         plan.warnings.push(message + "; `cargo kbench autotune` finds one");
+    }
+    if let Some(note) = plan.variants.iter().find_map(Planned::native_note) {
+        plan.warnings.push(format!("`{}`: {note}", kernel.name));
     }
     plan.compile(compiler, archs)?;
     plan.name_files(compiler)?;

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use super::{Exit, compiler, load, selected};
 use crate::cli::{SelectArgs, ToolArgs};
 use crate::config::Kernel;
-use crate::export::{self, Export, ExportError, Request};
+use crate::export::{self, Export, ExportError, Language, Request};
 use crate::report::{self, Finding, Output};
 
 /// Arguments of `export`.
@@ -19,9 +19,12 @@ pub struct Args {
     /// Where the tools are.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Folder to write to, relative to the package's
-    #[arg(long, value_name = "DIR", default_value = export::FOLDER)]
-    pub out: PathBuf,
+    /// Language of the program that is to launch the kernels
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t)]
+    pub lang: Language,
+    /// Folder to write to, relative to the package's; by default src/kbench, include/kbench or python/kbench
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Architectures to compile kernels in CUDA for; by default the table's, else those of elite.json
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub arch: Vec<String>,
@@ -42,12 +45,19 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         if kernels.is_empty() {
             continue;
         }
-        let folder = package.directory.join(&args.out);
+        let folder = package.directory.join(args.out.as_deref().unwrap_or(args.lang.folder()));
         if !args.check {
-            Export::check_folder(&folder).map_err(edge)?;
+            Export::check_folder(&folder, args.lang).map_err(edge)?;
         }
-        let request =
-            Request { project: &project, package, kernels: &kernels, compiler: &compiler, folder, archs: &args.arch };
+        let request = Request {
+            project: &project,
+            package,
+            kernels: &kernels,
+            compiler: &compiler,
+            language: args.lang,
+            folder,
+            archs: &args.arch,
+        };
         let export = export::export(&request).map_err(edge)?;
         let stale = if args.check { Some(export.stale()?) } else { None };
         match &stale {

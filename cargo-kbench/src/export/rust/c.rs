@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::parts::{Parts, rust_type};
+use super::dialect::Rust;
+use super::parts::{TAKEN, rust_type};
+use super::structs::{self, Given};
 use super::variants::choosing;
-use crate::config::Arg;
 use crate::export::ExportError;
 use crate::export::c_source::symbol;
+use crate::export::parts::Parts;
 use crate::export::plan::Plan;
 
 /// The text of the module, and the functions that it calls.
@@ -16,7 +18,7 @@ pub(super) fn module(
     plan: &Plan,
     module: String,
 ) -> Result<(String, BTreeSet<&'static str>), ExportError> {
-    let mut parts = Parts::new(plan, module);
+    let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
     let mut text = format!(
         "/// `{}`, checked at {}; at other sizes `launch` is as safe as the kernel is right there.\n\
          #[allow(clippy::too_many_arguments, clippy::many_single_char_names, clippy::similar_names)]\npub mod {} {{\n\
@@ -86,34 +88,28 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     }
     let mut scalars_of = Vec::new();
     for at in 0..plan.stages() {
-        scalars_of.push(parts.scalars(at, &mut text)?);
+        scalars_of.push(parts.numbers(at, &mut text)?);
     }
     for (variant, planned) in plan.variants.iter().enumerate() {
         let mut calls = String::new();
         for (at, (scalars, values)) in scalars_of.iter().enumerate() {
             let Some((entry, launch)) = planned.stage(kernel, at) else { continue };
             let name = symbol(package, kernel, variant, planned, entry);
-            let (mut declared, mut given) = (Vec::new(), Vec::new());
-            let mut scalar = scalars.iter();
-            for arg in &launch.args {
-                match arg {
-                    Arg::Tensor(tensor) => {
-                        let element = rust_type(parts.dtype(*tensor));
-                        let pointer = if parts.is_written(*tensor) { "*mut" } else { "*const" };
-                        declared.push(format!("{}: {pointer} {element}", parts.tensor(*tensor)));
-                        given.push(parts.tensor(*tensor).to_owned());
-                    }
-                    Arg::Scalar { dtype, .. } => {
-                        let name = scalar.next().expect("every scalar has a name");
-                        declared.push(format!("{name}: {}", dtype.name()));
-                        given.push(name.clone());
-                    }
-                    Arg::TensorMap { .. } | Arg::Symbol { .. } | Arg::Offset { .. } | Arg::Struct { .. } => {
-                        return Err(ExportError::unsupported(kernel, &"a C kernel has tensors and scalars only"));
-                    }
+            let mut given = Given::new(scalars);
+            for (place, arg) in launch.args.iter().enumerate() {
+                let name = structs::name(at, place);
+                let definition = structs::definitions(parts, arg, &name);
+                if !text.contains(&definition) {
+                    text.push_str(&definition);
                 }
+                given.add(parts, arg, &name);
             }
             if !externs.contains(&format!("fn {name}(")) {
+                let is_name = |value: &str| value.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
+                let of = |(at, (value, ty)): (usize, (&String, &String))| {
+                    if is_name(value) { format!("{value}: {ty}") } else { format!("argument_{at}: {ty}") }
+                };
+                let declared: Vec<String> = given.values.iter().zip(&given.types).enumerate().map(of).collect();
                 let _ = writeln!(externs, "fn {name}({});", declared.join(", "));
             }
             for tensor in &launch.zero {
@@ -124,7 +120,7 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
                 let comma = if scalars.len() == 1 { "," } else { "" };
                 let _ = writeln!(calls, "let ({}{comma}) = {values};", scalars.join(", "));
             }
-            let _ = writeln!(calls, "{name}({});", given.join(", "));
+            let _ = writeln!(calls, "{name}({});", given.values.join(", "));
         }
         let _ = writeln!(arms, "Variant::V{variant} => {{\n{calls}}}");
     }

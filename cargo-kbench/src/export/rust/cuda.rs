@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use kbench_runtime::dtype::DType;
-
-use super::parts::{Parts, rust_type};
+use super::dialect::Rust;
+use super::parts::{TAKEN, rust_type};
 use super::shared::Shared;
+use super::structs::{self, Given};
 use super::variants::choosing;
 use crate::config::Arg;
-use crate::export::ExportError;
+use crate::export::parts::Parts;
 use crate::export::plan::{Plan, Planned};
+use crate::export::{ExportError, arch_numbers, tensor_map_type};
 use crate::expr::Expr;
 
 /// The text of the module, the functions that it calls, and what it needs of the shared part.
 pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'static str>, Shared), ExportError> {
-    let mut parts = Parts::new(plan, module);
+    let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
     let mut shared = Shared { cuda: true, ..Shared::default() };
     let kernel = &plan.kernel;
     for planned in &plan.variants {
@@ -39,6 +40,7 @@ pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'
     let mut cudarc = vec!["CudaContext", "CudaStream", "LaunchConfig"];
     cudarc.extend(body.contains(".launch_builder(").then_some("PushKernelArg"));
     cudarc.push("sys");
+    cudarc.extend(body.contains("unsafe impl DeviceRepr").then_some("DeviceRepr"));
     if parts.tensors.iter().any(|(tensor, _)| !parts.is_written(*tensor)) {
         cudarc.push("DevicePtr");
     }
@@ -74,7 +76,7 @@ fn codes(plan: &Plan) -> String {
     for (variant, planned) in plan.variants.iter().enumerate() {
         let _ = writeln!(text, "Self::V{variant} => &[");
         let mut code = |arch: &str, kind: &str, symbols: &[String], file: &str| {
-            let (major, minor) = numbers(arch);
+            let (major, minor) = arch_numbers(arch);
             let _ = writeln!(
                 text,
                 "Code {{ arch: ({major}, {minor}), kind: Kind::{kind}, symbols: &{symbols:?}, bytes: include_bytes!({file:?}) }},",
@@ -91,13 +93,6 @@ fn codes(plan: &Plan) -> String {
         let _ = writeln!(text, "],");
     }
     text + "}\n}\n}\n\n"
-}
-
-/// `sm_90a` as 9 and 0.
-fn numbers(arch: &str) -> (u32, u32) {
-    let digits: String = arch.chars().filter(char::is_ascii_digit).collect();
-    let number: u32 = digits.parse().unwrap_or(0);
-    (number / 10, number % 10)
 }
 
 fn pick(parts: &Parts<'_>) -> String {
@@ -212,8 +207,8 @@ struct Stage {
     /// Its geometry.
     config: String,
     cluster: Option<String>,
-    /// Names of scalars, and the call that gives them.
-    scalars: (Vec<String>, Option<String>),
+    /// Names of numbers, and the call that gives them.
+    numbers: (Vec<String>, Option<String>),
     /// The call for each tensor map, by its place among the arguments.
     maps: Vec<(usize, String)>,
 }
@@ -257,10 +252,11 @@ fn stage(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<Stage, E
         } else {
             None
         };
-    let scalars = parts.scalars(at, text)?;
+    let numbers = parts.numbers(at, text)?;
     let mut maps = Vec::new();
     let first = plan.variants.iter().find_map(|planned| planned.stage(kernel, at));
     for (place, arg) in first.into_iter().flat_map(|(_, launch)| &launch.args).enumerate() {
+        text.push_str(&structs::definitions(parts, arg, &structs::name(at, place)));
         let Arg::TensorMap { tensor, r#box, .. } = arg else { continue };
         let name = format!("map_{}_{place}", parts.tensor(*tensor));
         let rank = r#box.len();
@@ -284,7 +280,7 @@ fn stage(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<Stage, E
         text.push_str(&map.text);
         maps.push((place, map.call));
     }
-    Ok(Stage { config: config.call, cluster, scalars, maps })
+    Ok(Stage { config: config.call, cluster, numbers, maps })
 }
 
 fn triple(parts: &mut Parts<'_>, planned: &Planned, exprs: &[Expr]) -> Result<String, ExportError> {
@@ -301,16 +297,23 @@ fn run(parts: &Parts<'_>, planned: &Planned, at: usize, stage: &Stage) -> String
     let Some((_, launch)) = planned.stage(kernel, at) else { return String::new() };
     let mut text = String::new();
     let mut given: Vec<String> = Vec::new();
-    let (names, call) = &stage.scalars;
+    let (names, call) = &stage.numbers;
     if let Some(call) = call {
         let _ = writeln!(text, "let ({}{}) = {call};", names.join(", "), if names.len() == 1 { "," } else { "" });
     }
-    let mut scalar = names.iter();
+    let mut values = Given::new(names);
     for (place, arg) in launch.args.iter().enumerate() {
         match arg {
-            Arg::Tensor(tensor) => given.push(parts.tensor(*tensor).to_owned()),
-            Arg::Scalar { .. } => given.extend(scalar.next().cloned()),
-            Arg::Offset { .. } | Arg::Struct { .. } => unreachable!("refused when it was planned"),
+            Arg::Tensor(_) | Arg::Scalar { .. } => {
+                values.add(parts, arg, "");
+                given.extend(values.values.pop());
+            }
+            Arg::Offset { .. } | Arg::Struct { .. } => {
+                values.add(parts, arg, &structs::name(at, place));
+                let name = format!("argument_{at}_{place}");
+                let _ = writeln!(text, "let {name} = {};", values.values.pop().unwrap_or_default());
+                given.push(name);
+            }
             Arg::TensorMap { tensor, swizzle, .. } => {
                 let name = format!("map_{at}_{place}");
                 let dtype = parts.dtype(*tensor);
@@ -323,7 +326,7 @@ fn run(parts: &Parts<'_>, planned: &Planned, at: usize, stage: &Stage) -> String
                     text,
                     "let {name} = tensor_map((sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_{}, {}), {}, {sizes}, \
                      sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_{swizzle})?;",
-                    data_type(dtype),
+                    tensor_map_type(dtype),
                     dtype.size(),
                     parts.tensor(*tensor)
                 );
@@ -374,19 +377,4 @@ fn run(parts: &Parts<'_>, planned: &Planned, at: usize, stage: &Stage) -> String
         );
     }
     text
-}
-
-fn data_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F64 => "FLOAT64",
-        DType::F32 => "FLOAT32",
-        DType::F16 => "FLOAT16",
-        DType::Bf16 => "BFLOAT16",
-        DType::F8e4m3 | DType::F8e5m2 | DType::I8 | DType::U8 => "UINT8",
-        DType::I16 | DType::U16 => "UINT16",
-        DType::I32 => "INT32",
-        DType::U32 => "UINT32",
-        DType::I64 => "INT64",
-        DType::U64 => "UINT64",
-    }
 }

@@ -1,14 +1,27 @@
 //! Terms in Rust, and the functions that they call.
 
 use crate::export::arithmetic::{Dialect, Kind, Term, bracketed};
+use crate::export::names;
 use crate::expr::graph::Arithmetic;
 
 /// Rust: integers are `i64`, and `?` leaves a function of `Option`.
 pub(super) struct Rust;
 
 impl Dialect for Rust {
+    fn keywords(&self) -> &'static [&'static str] {
+        names::RUST
+    }
+
+    fn size(&self, field: &str) -> String {
+        field.to_owned()
+    }
+
     fn int(&self, value: i64) -> String {
         literal(&value.to_string())
+    }
+
+    fn float(&self, value: f64) -> String {
+        literal(&format!("{value:?}"))
     }
 
     fn call(&self, function: &'static str, arguments: &[String], fails: bool) -> String {
@@ -62,16 +75,24 @@ fn receiver(term: &Term) -> String {
 /// A number with its digits in groups, as clippy wants long ones.
 pub(super) fn literal(number: &str) -> String {
     let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
-    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
-    let mut grouped = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) && whole.len() > 4 {
-            grouped.push('_');
-        }
-        grouped.push(digit);
+    if digits.contains('e') {
+        return number.to_owned();
     }
-    let fraction = fraction.map_or_else(String::new, |fraction| format!(".{fraction}"));
-    format!("{sign}{grouped}{fraction}")
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
+    // Threes from the point on, on both sides.
+    let grouped = |digits: &str, begin: usize| {
+        let mut grouped = String::new();
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (at + begin).is_multiple_of(3) && digits.len() > 4 {
+                grouped.push('_');
+            }
+            grouped.push(digit);
+        }
+        grouped
+    };
+    let whole = grouped(whole, 3 - whole.len() % 3);
+    let fraction = fraction.map_or_else(String::new, |fraction| format!(".{}", grouped(fraction, 0)));
+    format!("{sign}{whole}{fraction}")
 }
 
 /// The definition of a function that terms call.

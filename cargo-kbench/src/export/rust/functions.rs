@@ -132,3 +132,20 @@ fn shift_right(value: i64, bits: i64) -> Option<i64> {
 fn single(value: f64) -> f32 {
     value as f32
 }
+
+/// The bits of a number in a narrower format, rounded to the nearest, ties to even: its bits after the point, the bias of its exponent,
+/// its largest number, and what stands for larger ones.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+fn narrow(value: f64, [mantissa, bias, largest, above]: [u32; 4]) -> u32 {
+    let sign = (largest + 1).next_power_of_two();
+    if value.is_nan() {
+        return sign - 1;
+    }
+    let exponent = (value.abs().to_bits() >> 52) as i32 - 1023;
+    // Below the smallest normal number the steps stay as wide.
+    let exponent = exponent.max(1 - bias as i32);
+    let steps = (value.abs() * 2.0_f64.powi(mantissa as i32 - exponent)).round_ties_even();
+    let pattern = (((exponent + bias as i32 - 1) as u32) << mantissa).saturating_add(steps as u32);
+    let pattern = if pattern > largest { above } else { pattern };
+    if value.is_sign_negative() { sign | pattern } else { pattern }
+}

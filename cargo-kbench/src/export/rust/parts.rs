@@ -4,29 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::Role;
 
-use super::dialect::{self, Rust};
-use crate::config::{Arg, Kernel};
+use super::dialect;
+use crate::config::{Arg, Backend, Word};
 use crate::export::ExportError;
-use crate::export::arithmetic::{Term, Translation};
-use crate::export::names::snake;
-use crate::export::plan::{Plan, Planned};
+use crate::export::names::{self, snake};
+use crate::export::parts::{Number, Parts, narrow, numbers};
+use crate::export::plan::Planned;
 use crate::expr::Expr;
-
-/// Writes the parts of one kernel's module.
-pub(super) struct Parts<'p> {
-    pub(super) plan: &'p Plan,
-    /// The kernel's module.
-    pub(super) module: String,
-    /// Fields of `Dims`, in the order of the kernel's dimensions.
-    pub(super) fields: Vec<String>,
-    /// Tensors that a launch takes, in the order of the first launch that does: index and name.
-    pub(super) tensors: Vec<(usize, String)>,
-    /// Tensors that a launch has for itself.
-    pub(super) scratch: Vec<(usize, String)>,
-    pub(super) translation: Translation<'static>,
-}
 
 /// One function of sizes, or several where variants differ.
 pub(super) struct Function {
@@ -37,72 +22,12 @@ pub(super) struct Function {
 }
 
 /// Names of the module's own functions and arguments.
-const TAKEN: [&str; 6] = ["dims", "choice", "stream", "loaded", "functions", "sm_count"];
+pub(super) const TAKEN: [&str; 6] = ["dims", "choice", "stream", "loaded", "functions", "sm_count"];
 
-impl<'p> Parts<'p> {
-    pub(super) fn new(plan: &'p Plan, module: String) -> Self {
-        let fields = snake(&plan.dims(), &[]);
-        let mut used: Vec<usize> = Vec::new();
-        for planned in &plan.variants {
-            for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
-                for arg in &launch.args {
-                    for tensor in arg.tensors() {
-                        if !used.contains(&tensor) {
-                            used.push(tensor);
-                        }
-                    }
-                }
-            }
-        }
-        let tensors: Vec<&str> = used.iter().map(|&tensor| plan.kernel.tensors[tensor].name.as_str()).collect();
-        let named: Vec<(usize, String)> = used.iter().copied().zip(snake(&tensors, &TAKEN)).collect();
-        let is_scratch = |(tensor, _): &(usize, String)| plan.kernel.tensors[*tensor].role == Role::Scratch;
-        let (scratch, tensors) = named.into_iter().partition(is_scratch);
-        Self { plan, module, fields, tensors, scratch, translation: Translation::new(&Rust) }
-    }
-
-    pub(super) fn kernel(&self) -> &'p Kernel {
-        &self.plan.kernel
-    }
-
-    /// The functions that a text of translated terms calls.
-    pub(super) fn called(&self, text: &str) -> BTreeSet<&'static str> {
-        let is_called = |function: &&'static str| text.contains(&format!("{function}("));
-        self.translation.called.iter().copied().filter(is_called).collect()
-    }
-
-    /// The name of a tensor's variable.
-    pub(super) fn tensor(&self, index: usize) -> &str {
-        let mut all = self.tensors.iter().chain(&self.scratch);
-        &all.find(|(tensor, _)| *tensor == index).expect("every tensor of an argument is named").1
-    }
-
-    /// Whether a launch may write to a tensor.
-    pub(super) fn is_written(&self, index: usize) -> bool {
-        self.kernel().tensors[index].role != Role::In
-    }
-
-    pub(super) fn dtype(&self, index: usize) -> DType {
-        self.kernel().tensors[index].dtype
-    }
-
-    /// An expression at the toggles of a variant.
-    pub(super) fn term(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
-        let kernel = &self.plan.kernel;
-        let value = |name: &str| kernel.space.value(&planned.candidate.variant, name).cloned();
-        let fields: Vec<(&str, &String)> = self.plan.dims().into_iter().zip(&self.fields).collect();
-        let variable = |name: &str| {
-            let field = fields.iter().find(|(dim, _)| *dim == name).map(|(_, field)| (*field).clone());
-            field.or_else(|| (name == "SM_COUNT").then(|| "sm_count".to_owned()))
-        };
-        let term = self.translation.term(expr, &value, &variable);
-        term.map_err(|error| ExportError::unsupported(&self.plan.kernel, &error))
-    }
-
+impl Parts<'_> {
     /// An expression as an integer of a type.
     pub(super) fn integer(&mut self, planned: &Planned, expr: &Expr, of: &str) -> Result<String, ExportError> {
-        let term = self.term(planned, expr)?;
-        let int = self.translation.int(&term);
+        let int = self.int(planned, expr)?;
         let is_literal = int.bytes().all(|c| c.is_ascii_digit() || c == b'_');
         Ok(match of {
             "i64" => int,
@@ -135,31 +60,44 @@ impl<'p> Parts<'p> {
         Ok(if is_literal { product } else { format!("usize::try_from({product}).ok()?") })
     }
 
-    /// A scalar as an argument of its type.
-    pub(super) fn scalar(&mut self, planned: &Planned, dtype: DType, expr: &Expr) -> Result<String, ExportError> {
+    /// The type of a number of elements that is added to an address.
+    fn offset_type(&self) -> &'static str {
+        if self.kernel().implementation.backend == Backend::C { "usize" } else { "u64" }
+    }
+
+    /// A number as an argument of its type.
+    fn number(&mut self, planned: &Planned, number: Number<'_>) -> Result<String, ExportError> {
+        let (dtype, word, value) = match number {
+            Number::Offset { elements, .. } => return self.integer(planned, elements, self.offset_type()),
+            Number::Scalar { dtype, word, value } => (dtype, word, value),
+        };
+        if word == Some(Word::Bool) {
+            let truth = self.truth(planned, value)?;
+            return Ok(truth.replacen("i64::", "u8::", 1));
+        }
+        if let Some([mantissa, bias, largest, above]) = narrow(dtype) {
+            let real = self.real(planned, value)?;
+            self.translation.called.insert("narrow");
+            let bits = format!("narrow({real}, [{mantissa}, {bias}, {largest:#x}, {above:#x}])");
+            return Ok(format!("{}::try_from({bits}).ok()?", rust_type(dtype)));
+        }
         Ok(match dtype {
-            DType::F64 | DType::F32 => {
-                let term = self.term(planned, expr)?;
-                let real = self.translation.real(&term);
-                match dtype {
-                    DType::F64 => real,
-                    _ if real.parse::<f64>().is_ok() => dialect::literal(&real),
-                    _ => {
-                        self.translation.called.insert("single");
-                        format!("single({real})")
-                    }
+            DType::F64 => self.real(planned, value)?,
+            DType::F32 => {
+                let real = self.real(planned, value)?;
+                if let Ok(number) = real.replace('_', "").parse::<f64>() {
+                    dialect::literal(&format!("{:?}", number as f32))
+                } else {
+                    self.translation.called.insert("single");
+                    format!("single({real})")
                 }
             }
-            DType::F16 | DType::Bf16 | DType::F8e4m3 | DType::F8e5m2 => {
-                let what = format!("a scalar of type {dtype} cannot be passed by a Rust program");
-                return Err(ExportError::unsupported(&self.plan.kernel, &what));
-            }
-            _ => self.integer(planned, expr, dtype.name())?,
+            _ => self.integer(planned, value, dtype.name())?,
         })
     }
 
-    /// The names of the scalars of a launch, and the call that gives their values.
-    pub(super) fn scalars(
+    /// The names of the numbers of a launch, and the call that gives their values.
+    pub(super) fn numbers(
         &mut self,
         at: usize,
         text: &mut String,
@@ -167,30 +105,33 @@ impl<'p> Parts<'p> {
         let plan = self.plan;
         let kernel = &plan.kernel;
         let args = plan.variants.iter().find_map(|planned| Some(&planned.stage(kernel, at)?.1.args));
-        let of = |arg: &'_ Arg| match arg {
-            Arg::Scalar { dtype, value, .. } => Some((*dtype, value.text().to_owned())),
-            _ => None,
-        };
-        let (dtypes, texts): (Vec<_>, Vec<_>) = args.into_iter().flatten().filter_map(of).unzip();
-        if dtypes.is_empty() {
+        let (mut types, mut names) = (Vec::new(), Vec::new());
+        for number in args.map(|args| numbers(args)).unwrap_or_default() {
+            match number {
+                Number::Scalar { dtype, value, .. } => {
+                    types.push(rust_type(dtype).to_owned());
+                    names.push(value.text().to_owned());
+                }
+                Number::Offset { tensor, .. } => {
+                    types.push(self.offset_type().to_owned());
+                    names.push(format!("{}_offset", self.tensor(tensor)));
+                }
+            }
+        }
+        if types.is_empty() {
             return Ok((Vec::new(), None));
         }
         let tuple = |items: Vec<String>| format!("({}{})", items.join(", "), if items.len() == 1 { "," } else { "" });
         let name = if at == 0 { "scalars".to_owned() } else { format!("scalars_{at}") };
-        let returned = tuple(dtypes.iter().map(|dtype| rust_type(*dtype).to_owned()).collect());
-        let function =
-            self.function(&name, "Scalars in the order of the signature.", &returned, |parts, planned| {
-                let Some((_, launch)) = planned.stage(kernel, at) else { return Ok(String::new()) };
-                let mut values = Vec::new();
-                for arg in &launch.args {
-                    if let Arg::Scalar { dtype, value, .. } = arg {
-                        values.push(parts.scalar(planned, *dtype, value)?);
-                    }
-                }
-                Ok(tuple(values))
-            })?;
+        let doc = "Scalars and offsets in the order of the signature.";
+        let function = self.function(&name, doc, &tuple(types), |parts, planned| {
+            let Some((_, launch)) = planned.stage(kernel, at) else { return Ok(String::new()) };
+            let values: Result<Vec<String>, ExportError> =
+                numbers(&launch.args).into_iter().map(|number| parts.number(planned, number)).collect();
+            Ok(tuple(values?))
+        })?;
         text.push_str(&function.text);
-        Ok((self.scalar_names(&texts), Some(function.call)))
+        Ok((self.scalar_names(&names), Some(function.call)))
     }
 
     /// A function that gives the numbers of elements of tensors.
@@ -255,7 +196,7 @@ impl<'p> Parts<'p> {
         let is_name = |text: &str| text.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
         let names: Vec<&str> = texts.iter().map(|text| if is_name(text) { text.as_str() } else { "scalar" }).collect();
         let tensors = self.tensors.iter().chain(&self.scratch).map(|(_, name)| name.as_str());
-        snake(&names, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
+        snake(&names, names::RUST, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
     }
 
     /// A function of the sizes that gives `returned`; its value is what `value` says of a variant, in a function of `Option`. Nothing is
@@ -281,6 +222,10 @@ impl<'p> Parts<'p> {
                 Some((_, variants)) => variants.push(at),
                 None => bodies.push((body, vec![at])),
             }
+        }
+        // A launch that no variant makes.
+        if bodies.is_empty() {
+            return Ok(Function { text: String::new(), call: String::new() });
         }
         // A term that came to nothing leaves a name behind.
         let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
@@ -347,17 +292,6 @@ impl<'p> Parts<'p> {
             all(&|field| format!("i64::try_from(self.{field}).ok()?")),
         );
         text
-    }
-
-    /// What is said of the sizes that the gates checked.
-    pub(super) fn checked(&self) -> String {
-        let shapes = self.kernel().gates.correctness.shapes.iter().map(|&shape| &self.kernel().shapes[shape]);
-        let sizes: Vec<String> =
-            shapes.map(|shape| crate::text::dims(shape.dims.iter().map(|(name, size)| (name, size)))).collect();
-        let most = 6;
-        let shown = sizes[..sizes.len().min(most)].join("; ");
-        let more = if sizes.len() > most { format!("; and {} more", sizes.len() - most) } else { String::new() };
-        format!("{shown}{more}")
     }
 }
 

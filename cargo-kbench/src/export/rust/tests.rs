@@ -1,8 +1,12 @@
 //! The functions that exported modules define compute what the operators of the table do, and terms are what people would write.
 #![allow(dead_code)]
 
+use kbench_runtime::codec::encode_into;
+use kbench_runtime::dtype::DType;
+
 use super::dialect::Rust;
 use crate::export::arithmetic::Translation;
+use crate::export::parts;
 use crate::expr::{Expr, Value};
 
 include!("functions.rs");
@@ -35,6 +39,26 @@ fn functions_are_the_operators_of_the_table() {
 }
 
 #[test]
+fn narrow_numbers_are_rounded_as_tensors_are() {
+    let values = (-30..18).flat_map(|exponent| {
+        let near = move |at: i32| f64::from(at).mul_add(1.0 / 64.0, 1.0) * 2f64.powi(exponent);
+        (0..64).map(near).chain([2f64.powi(exponent) * (1.0 + 1.0 / 16.0 - 1e-9)])
+    });
+    for value in
+        values.chain([0.0, 65504.0, 65519.9, 65520.0, 448.0, 464.0, 1e300, f64::INFINITY, 3.4e38, 3.5e38, 1e-310])
+    {
+        for dtype in [DType::F16, DType::Bf16, DType::F8e4m3, DType::F8e5m2] {
+            for value in [value, -value] {
+                let mut bytes = [0; 4];
+                encode_into(dtype, &[value], &mut bytes[..dtype.size()]);
+                let own = narrow(value, parts::narrow(dtype).unwrap());
+                assert_eq!(own, u32::from_le_bytes(bytes), "{value:e} as {dtype}");
+            }
+        }
+    }
+}
+
+#[test]
 fn terms_are_what_people_would_write() {
     let mut translation = Translation::new(&Rust);
     let mut text = |text: &str| {
@@ -51,6 +75,8 @@ fn terms_are_what_people_would_write() {
         ("M / 2", "whole(divide(real(m), 2.0)?)?"),
         ("M > 1 and not N == 3", "i64::from((m > 1) && (!(n == 3)))"),
         ("100000 * M", "m.checked_mul(100_000)?"),
+        ("M + 12345.0", "whole((real(m)) + (12_345.0))?"),
+        ("M + 0.12345", "whole((real(m)) + (0.123_45))?"),
     ] {
         assert_eq!(text(table), rust, "{table}");
     }

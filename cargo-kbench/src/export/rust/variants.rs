@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::dialect;
-use super::parts::Parts;
+use crate::export::ExportError;
 use crate::export::arithmetic::Kind;
+use crate::export::parts::Parts;
 use crate::export::plan::Condition;
-use crate::export::{ExportError, names};
 use crate::expr::Value;
 
 impl Parts<'_> {
@@ -90,16 +90,6 @@ impl Parts<'_> {
             "/// Whether it was compiled for these sizes; none where they overflow.\n#[allow(clippy::unnecessary_wraps, clippy::unused_self)]\n\
              fn fits(self, dims: Dims) -> Option<bool> {{\n{body}\n"
         ))
-    }
-
-    /// Whether any variant is for certain sizes only.
-    pub(super) fn has_conditions(&self) -> bool {
-        self.plan.variants.iter().any(|planned| !planned.conditions.is_empty())
-    }
-
-    /// The environment variable that names a variant.
-    pub(super) fn variable(&self) -> String {
-        format!("KBENCH_VARIANT_{}", names::word(&self.kernel().name).to_uppercase())
     }
 
     /// The table of winners.

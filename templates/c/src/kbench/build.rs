@@ -12,6 +12,7 @@
 
 /// Compiles each variant with the flags that it was measured with, in debug builds too.
 pub fn compile() {
+    // -march=native compiles for the processor that builds the program: another one than was measured has other code.
     variant(
         &["-O3", "-march=native"],
         "src/kbench/matmul_v0.c",

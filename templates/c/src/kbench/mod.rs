@@ -310,7 +310,7 @@ pub mod matmul {
         unsafe { launch_raw(dims, a.as_ptr(), b.as_ptr(), c.as_mut_ptr()) }
     }
 
-    /// Scalars in the order of the signature.
+    /// Scalars and offsets in the order of the signature.
     #[allow(clippy::unnecessary_wraps)]
     fn scalars(dims: Dims) -> Option<(i32, i32, i32)> {
         let [m, n, k] = dims.sizes()?;

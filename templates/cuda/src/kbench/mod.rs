@@ -512,7 +512,7 @@ pub mod softmax {
         })
     }
 
-    /// Scalars in the order of the signature.
+    /// Scalars and offsets in the order of the signature.
     #[allow(clippy::unnecessary_wraps)]
     fn scalars(dims: Dims) -> Option<(i32,)> {
         let [_, c] = dims.sizes()?;

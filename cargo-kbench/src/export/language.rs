@@ -1,0 +1,52 @@
+//! The languages that an export is written in.
+
+use std::path::Path;
+
+/// A language of programs that launch kernels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// A Rust module over cudarc's types, or over slices
+    #[default]
+    Rust,
+    /// A header for C and C++ over the CUDA driver API, or over pointers
+    C,
+    /// A Python package over arrays of `cupy`
+    Python,
+}
+
+impl Language {
+    /// The folder in the package that an export is written to.
+    pub fn folder(self) -> &'static Path {
+        Path::new(match self {
+            Language::Rust => "src/kbench",
+            Language::C => "include/kbench",
+            Language::Python => "python/kbench",
+        })
+    }
+
+    /// The file that a program names, which says what the rest was made from.
+    pub(super) fn module(self) -> &'static str {
+        match self {
+            Language::Rust => "mod.rs",
+            Language::C => "kbench.h",
+            Language::Python => "__init__.py",
+        }
+    }
+
+    /// What begins a line that is a comment.
+    pub(super) fn comment(self) -> &'static str {
+        match self {
+            Language::Rust | Language::C => "//",
+            Language::Python => "#",
+        }
+    }
+
+    /// Extensions of the files that an export writes.
+    pub(super) fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Language::Rust => &["rs", "c", "inc", "cubin", "ptx"],
+            Language::C => &["h", "c", "inc", "sh"],
+            Language::Python => &["py", "cubin", "ptx"],
+        }
+    }
+}

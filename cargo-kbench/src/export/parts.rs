@@ -1,0 +1,168 @@
+//! A kernel as a language names it: sizes, tensors and expressions at the toggles of a variant. What is written with them is the
+//! language's.
+
+use std::collections::BTreeSet;
+
+use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Role;
+
+use super::ExportError;
+use super::arithmetic::{Dialect, Term, Translation};
+use super::names::{self, snake};
+use super::plan::{Plan, Planned};
+use crate::config::{Arg, Kernel, Word};
+use crate::expr::Expr;
+
+/// Writes the parts of one kernel.
+pub(super) struct Parts<'p> {
+    pub(super) plan: &'p Plan,
+    /// The kernel's module, or what begins its names where the language has no modules.
+    pub(super) module: String,
+    /// Fields of the sizes, in the order of the kernel's dimensions.
+    pub(super) fields: Vec<String>,
+    /// Tensors that a launch takes, in the order of the first launch that does: index and name.
+    pub(super) tensors: Vec<(usize, String)>,
+    /// Tensors that a launch has for itself.
+    pub(super) scratch: Vec<(usize, String)>,
+    pub(super) translation: Translation<'static>,
+    dialect: &'static dyn Dialect,
+}
+
+/// A number that a launch passes, by itself or in a struct.
+#[derive(Clone, Copy)]
+pub(super) enum Number<'a> {
+    /// A scalar.
+    Scalar { dtype: DType, word: Option<Word>, value: &'a Expr },
+    /// Elements of a tensor before the address that is passed.
+    Offset { tensor: usize, elements: &'a Expr },
+}
+
+/// The numbers among arguments, those in structs too, in the order of the signature.
+pub(super) fn numbers(args: &[Arg]) -> Vec<Number<'_>> {
+    let mut all = Vec::new();
+    for arg in args {
+        match arg {
+            Arg::Scalar { dtype, word, value } => {
+                all.push(Number::Scalar { dtype: *dtype, word: *word, value });
+            }
+            Arg::Offset { tensor, offset } => all.push(Number::Offset { tensor: *tensor, elements: offset }),
+            Arg::Struct { fields, .. } => all.extend(numbers(fields)),
+            Arg::Tensor(_) | Arg::TensorMap { .. } | Arg::Symbol { .. } => {}
+        }
+    }
+    all
+}
+
+impl<'p> Parts<'p> {
+    /// Names that are `taken` are given to no size and no tensor.
+    pub(super) fn new(plan: &'p Plan, module: String, dialect: &'static dyn Dialect, taken: &[&str]) -> Self {
+        let fields = snake(&plan.dims(), dialect.keywords(), &[]);
+        let mut used: Vec<usize> = Vec::new();
+        for planned in &plan.variants {
+            for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(&plan.kernel, at)) {
+                for arg in &launch.args {
+                    for tensor in arg.tensors() {
+                        if !used.contains(&tensor) {
+                            used.push(tensor);
+                        }
+                    }
+                }
+            }
+        }
+        let tensors: Vec<&str> = used.iter().map(|&tensor| plan.kernel.tensors[tensor].name.as_str()).collect();
+        let named: Vec<(usize, String)> =
+            used.iter().copied().zip(snake(&tensors, dialect.keywords(), taken)).collect();
+        let is_scratch = |(tensor, _): &(usize, String)| plan.kernel.tensors[*tensor].role == Role::Scratch;
+        let (scratch, tensors) = named.into_iter().partition(is_scratch);
+        Self { plan, module, fields, tensors, scratch, translation: Translation::new(dialect), dialect }
+    }
+
+    pub(super) fn kernel(&self) -> &'p Kernel {
+        &self.plan.kernel
+    }
+
+    /// The functions that a text of translated terms calls.
+    pub(super) fn called(&self, text: &str) -> BTreeSet<&'static str> {
+        let is_called = |function: &&'static str| text.contains(&format!("{function}("));
+        self.translation.called.iter().copied().filter(is_called).collect()
+    }
+
+    /// The name of a tensor's variable.
+    pub(super) fn tensor(&self, index: usize) -> &str {
+        let mut all = self.tensors.iter().chain(&self.scratch);
+        &all.find(|(tensor, _)| *tensor == index).expect("every tensor of an argument is named").1
+    }
+
+    /// Whether a launch may write to a tensor.
+    pub(super) fn is_written(&self, index: usize) -> bool {
+        self.kernel().tensors[index].role != Role::In
+    }
+
+    pub(super) fn dtype(&self, index: usize) -> DType {
+        self.kernel().tensors[index].dtype
+    }
+
+    /// An expression at the toggles of a variant.
+    pub(super) fn term(&mut self, planned: &Planned, expr: &Expr) -> Result<Term, ExportError> {
+        let kernel = &self.plan.kernel;
+        let value = |name: &str| kernel.space.value(&planned.candidate.variant, name).cloned();
+        let fields: Vec<(&str, &String)> = self.plan.dims().into_iter().zip(&self.fields).collect();
+        let variable = |name: &str| {
+            let field = fields.iter().find(|(dim, _)| *dim == name).map(|(_, field)| self.dialect.size(field));
+            field.or_else(|| (name == "SM_COUNT").then(|| "sm_count".to_owned()))
+        };
+        let term = self.translation.term(expr, &value, &variable);
+        term.map_err(|error| ExportError::unsupported(&self.plan.kernel, &error))
+    }
+
+    /// An expression as an integer.
+    pub(super) fn int(&mut self, planned: &Planned, expr: &Expr) -> Result<String, ExportError> {
+        let term = self.term(planned, expr)?;
+        Ok(self.translation.int(&term))
+    }
+
+    /// An expression in floating point.
+    pub(super) fn real(&mut self, planned: &Planned, expr: &Expr) -> Result<String, ExportError> {
+        let term = self.term(planned, expr)?;
+        Ok(self.translation.real(&term))
+    }
+
+    /// An expression as 1 where it is true, else 0.
+    pub(super) fn truth(&mut self, planned: &Planned, expr: &Expr) -> Result<String, ExportError> {
+        let term = self.term(planned, expr)?;
+        Ok(self.translation.truth(&term))
+    }
+
+    /// Whether any variant is for certain sizes only.
+    pub(super) fn has_conditions(&self) -> bool {
+        self.plan.variants.iter().any(|planned| !planned.conditions.is_empty())
+    }
+
+    /// The environment variable that names a variant.
+    pub(super) fn variable(&self) -> String {
+        format!("KBENCH_VARIANT_{}", names::word(&self.kernel().name).to_uppercase())
+    }
+
+    /// What is said of the sizes that the gates checked.
+    pub(super) fn checked(&self) -> String {
+        let shapes = self.kernel().gates.correctness.shapes.iter().map(|&shape| &self.kernel().shapes[shape]);
+        let sizes: Vec<String> =
+            shapes.map(|shape| crate::text::dims(shape.dims.iter().map(|(name, size)| (name, size)))).collect();
+        let most = 6;
+        let shown = sizes[..sizes.len().min(most)].join("; ");
+        let more = if sizes.len() > most { format!("; and {} more", sizes.len() - most) } else { String::new() };
+        format!("{shown}{more}")
+    }
+}
+
+/// The bits of a format narrower than `f32`: those after the point, the exponent's bias, the largest finite number's pattern, and the
+/// pattern of what is larger: infinity, or the largest number where CUDA's conversion saturates. None of a type that a language has.
+pub(super) fn narrow(dtype: DType) -> Option<[u32; 4]> {
+    match dtype {
+        DType::F16 => Some([10, 15, 0x7bff, 0x7c00]),
+        DType::Bf16 => Some([7, 127, 0x7f7f, 0x7f80]),
+        DType::F8e4m3 => Some([3, 7, 0x7e, 0x7e]),
+        DType::F8e5m2 => Some([2, 15, 0x7b, 0x7b]),
+        _ => None,
+    }
+}
