@@ -128,3 +128,32 @@ fn a_repeated_search_keeps_the_fastest_winner_and_says_what_a_run_would_lose() {
     let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
     assert_eq!(elite["kernels"][0]["elite"][0]["toggles"], winners[0]["toggles"], "the best of all runs is kept");
 }
+
+#[test]
+fn a_search_ends_where_a_variant_reaches_the_share_of_the_ceiling() {
+    let more = "stop = { roofline = 0.9 }\n[package.metadata.kbench.kernels.model.work]\nflops = '100 * N'";
+    let package = package("noise = 0\ntime_ns = '20000 - 2000 * A'\n", &format!("strategy = 'exhaustive'\n{more}"));
+    let (entry, said) = tuned(package.path(), &[]);
+    assert_eq!(entry["search"]["evaluated"], 4, "{said}");
+    assert!(said.contains("`search.stop.roofline` was not judged") && !said.contains("Headroom"), "{said}");
+    // 25600 operations in 16000 ns, with A = 2, are 91 % of this; with A = 3 they are 104 %.
+    let folder = package.path().join("target/kbench/ceilings");
+    let device = &entry["device"];
+    let ceilings = serde_json::json!({
+        "method": 1, "device": device, "date": "2026-01-01T00:00:00Z",
+        "ceilings": [{ "peak": "fp32", "rate": 1.75e9, "how": "a test" }],
+    });
+    let name = format!("{}-{}.json", device["name"].as_str().unwrap(), device["driver"].as_str().unwrap());
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), ceilings.to_string()).unwrap();
+    for workers in ["1", "2"] {
+        let (entry, said) = tuned(package.path(), &["--fresh", "--cold", "--workers", workers]);
+        assert!(said.contains("stopped by `search.stop.roofline`"), "{workers}: {said}");
+        let evaluated = entry["search"]["evaluated"].as_u64().unwrap();
+        // What another worker measures meanwhile is kept.
+        assert!(evaluated == 3 || workers == "2" && evaluated == 4, "{workers}: {said}");
+        let share = if winner(&entry) == 2 { "91.4" } else { "104.5" };
+        let headroom = format!("Headroom {share} % of the ceiling: fp32 1.8 GFLOP/s (a test)");
+        assert!(said.contains(&headroom), "{workers}: {said}");
+    }
+}

@@ -51,6 +51,7 @@ fn run(candidates: &Candidates, strategy: StrategyName) {
         seconds: None,
         shape: 0,
         proposer: None,
+        roofline: None,
         partition: None,
     };
     let mut strategy = search::strategy(candidates, &search);

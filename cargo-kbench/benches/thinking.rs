@@ -76,6 +76,7 @@ fn run(candidates: &Candidates) -> Vec<Vec<[f64; 2]>> {
         seconds: Some(1),
         shape: 0,
         proposer: None,
+        roofline: None,
         partition: None,
     };
     let mut strategy: Box<dyn Strategy> = search::strategy(candidates, &search);

@@ -566,6 +566,7 @@ static SEARCH: Keys = keys(
             Within(&BUDGET),
             "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
         ),
+        key("stop", Within(&STOP), "When the best variant is good enough for the search to end"),
         key("shape", Text, "The shape that the objective is measured on; by default the first"),
         key(
             "objective",
@@ -589,6 +590,15 @@ static OBJECTIVE: Keys = whole(
         "mean",
         Map("shape", &Number(0.0)),
         "The geometric mean of p50 over shapes, with these weights: { small = 1, large = 2 }",
+    )],
+);
+
+static STOP: Keys = keys(
+    "stop",
+    &[key(
+        "roofline",
+        Number(0.0),
+        "Share of the nearest measured ceiling, such as 0.95, that the best variant reaches by `work` and p50; at most 1",
     )],
 );
 

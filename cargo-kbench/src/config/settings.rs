@@ -50,6 +50,8 @@ pub struct Search {
     pub evaluations: Option<u64>,
     /// Most seconds; `None` is no limit.
     pub seconds: Option<u64>,
+    /// Share of the nearest ceiling at which the search ends, above 0 and at most 1; `None` is no limit.
+    pub roofline: Option<f64>,
     /// Index into [`Kernel::shapes`](super::Kernel::shapes) of the shape that the objective is measured on; the first by default.
     pub shape: usize,
     /// The program, and its arguments, that hands in sources as variants; started in the package's folder.

@@ -8,7 +8,7 @@ use super::effects::Interaction;
 use super::facts::{Facts, Finalist, Winner};
 use super::plots::{self, Figure, ink};
 use crate::config::DEFAULT;
-use crate::record::conclusion::CTRL_C;
+use crate::record::conclusion::{CTRL_C, ROOFLINE};
 use crate::record::run::Run;
 use crate::record::verdict::{JudgedSpeedup, Verdict};
 use crate::report::{self, objectives};
@@ -188,6 +188,9 @@ pub(super) fn sentences(facts: &Facts) -> Vec<String> {
     }
     all.extend(facts.stopped.as_ref().map(|budget| match budget.as_str() {
         CTRL_C => "The user ended the search before its budget did.".to_owned(),
+        ROOFLINE => {
+            "The search ended since a variant reached the share of the ceiling that the table states.".to_owned()
+        }
         budget => format!("The search was stopped by its budget of {budget}."),
     }));
     all

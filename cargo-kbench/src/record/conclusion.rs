@@ -10,6 +10,9 @@ use crate::record::verdict::JudgedSpeedup;
 /// The user ended the search.
 pub const CTRL_C: &str = "Ctrl-C";
 
+/// The best variant reached the share of a ceiling that `search.stop.roofline` states.
+pub const ROOFLINE: &str = "roofline";
+
 /// The end of a search that ended by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
@@ -25,7 +28,7 @@ pub struct Conclusion {
     pub missed_fails: bool,
     /// Warnings of the gates about the winner, and of the search.
     pub warnings: Vec<String>,
-    /// The budget that ended the search early, or [`CTRL_C`]; none if the search ended by itself.
+    /// The budget that ended the search early, [`ROOFLINE`] or [`CTRL_C`]; none if the search ended by itself.
     pub stopped: Option<String>,
     /// Wall time in seconds.
     pub seconds: f64,

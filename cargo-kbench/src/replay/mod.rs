@@ -95,6 +95,7 @@ fn run(recorded: &Recorded, options: &Options, seed: u64) -> Run {
         seconds: None,
         shape: 0,
         proposer: None,
+        roofline: None,
         partition: None,
     };
     let mut strategy = search::strategy(&recorded.candidates, &search);

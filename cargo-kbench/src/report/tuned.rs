@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, objectives, sampling, time, title};
 use crate::config::{DEFAULT, Kernel, Level};
 use crate::gates::performance::{JudgedSpeedup, Verdict};
-use crate::record::conclusion::CTRL_C;
+use crate::record::conclusion::{CTRL_C, ROOFLINE};
 use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
 use crate::record::evaluation::TimingRecord;
 use crate::space::Layer;
@@ -162,7 +162,11 @@ pub fn tuned(
         );
     }
     if let Some(why) = tuned.stopped {
-        let why = if why == CTRL_C { why.to_owned() } else { format!("the budget of {why}") };
+        let why = match why {
+            CTRL_C => why.to_owned(),
+            ROOFLINE => "`search.stop.roofline`".to_owned(),
+            budget => format!("the budget of {budget}"),
+        };
         let _ =
             writeln!(text, "{WARN}stopped{WARN:#} by {why}: {} of {} tried", search.evaluated, space_size_of(kernel));
     }
@@ -179,6 +183,9 @@ pub fn tuned(
     let confidence =
         if objectives::is_other(entry) { objectives::confidence(entry) } else { confidence(tuned, kernel) };
     let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {confidence}", "Confidence");
+    if let Some(headroom) = &tuned.headroom {
+        let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {headroom}", "Headroom");
+    }
     if let Some(front) = objectives::front(entry) {
         let _ = writeln!(text, "{GOOD}{:>12}{GOOD:#} {front}", "Front");
     }

@@ -195,6 +195,7 @@ mod tests {
             seconds: None,
             shape: 0,
             proposer: None,
+            roofline: None,
             partition: None,
         }
     }

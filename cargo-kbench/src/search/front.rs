@@ -169,6 +169,7 @@ mod tests {
             seconds: None,
             shape: 0,
             proposer: None,
+            roofline: None,
             partition: None,
         };
         let mut front = strategy_for(2, &Candidates::new(&space), &search);
@@ -246,6 +247,7 @@ mod tests {
                 seconds: None,
                 shape: 0,
                 proposer: None,
+                roofline: None,
                 partition: None,
             };
             let trajectory = |wrong_first: bool| {

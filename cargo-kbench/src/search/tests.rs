@@ -56,7 +56,17 @@ fn outcome(space: &Space, variant: &Variant) -> Outcome {
 }
 
 fn search(strategy: StrategyName, evaluations: Option<u64>, seed: u64) -> Search {
-    Search { strategy, elite: 3, seed, evaluations, seconds: None, shape: 0, proposer: None, partition: None }
+    Search {
+        strategy,
+        elite: 3,
+        seed,
+        evaluations,
+        seconds: None,
+        shape: 0,
+        proposer: None,
+        roofline: None,
+        partition: None,
+    }
 }
 
 /// Runs to the end in batches, telling each in the order that `arrange` makes.

@@ -165,6 +165,7 @@ impl Search<'_> {
             missed,
             warnings,
             examples,
+            headroom: None,
             identical_code: self.identical_code,
             recalled: self.recalled,
             resumed: self.resumed,

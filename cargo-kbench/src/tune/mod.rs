@@ -24,6 +24,7 @@ use crate::tune::warm::WarmStart;
 
 mod asker;
 mod conclusion;
+pub mod headroom;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
@@ -39,6 +40,7 @@ pub mod warm;
 
 pub use pipeline::Ahead;
 
+use headroom::Headroom;
 use pipeline::{CompileTimes, Meanwhile, Pipeline};
 use pool::Pool;
 use proposals::Proposals;
@@ -83,6 +85,8 @@ pub struct Tuned {
     pub warnings: Vec<String>,
     /// Examples of rejections: for each `gate/reason` the first variant's label and message.
     pub examples: BTreeMap<String, (String, String)>,
+    /// How near the winner is to the roofline, where `work` is in the table and the ceilings of the device are known.
+    pub headroom: Option<Headroom>,
     /// Variants whose measurement another's served.
     #[serde(rename = "twins")]
     pub identical_code: u64,
@@ -92,7 +96,7 @@ pub struct Tuned {
     pub resumed: u64,
     /// Whether it measured the finals too.
     pub finals_resumed: bool,
-    /// Why the search ended early: its budget of `seconds` or `evaluations`, or `Ctrl-C`. None if it ended by itself.
+    /// Why the search ended early: its budget of `seconds` or `evaluations`, the `roofline` of `search.stop`, or `Ctrl-C`. None if it ended by itself.
     pub stopped: Option<&'static str>,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -144,6 +148,9 @@ pub fn autotune(
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
     // The elite, the default, the winner once more, and the baselines.
     let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
+    if kernel.search.roofline.is_some() {
+        search.aim(harness.ceilings()?);
+    }
     let doing = harness.doing.clone();
     reporter.event(Event::Started {
         kernel,
@@ -202,6 +209,7 @@ pub fn autotune(
     if let Some(why) = harness.results.discarded() {
         tuned.warnings.push(format!("cached measurements discarded: the machine changed: {why}"));
     }
+    tuned.warnings.extend(search.aimless.clone());
     if damaged > 0 {
         tuned.warnings.push(journal::damage(damaged));
     }
@@ -215,6 +223,10 @@ pub fn autotune(
         tuned.entry.search.evaluated -= rounds.record.evaluated;
         tuned.entry.search.proposer = Some(rounds.record);
     }
+    tuned.headroom = tuned.entry.elite.first().and_then(|winner| {
+        let candidate = candidates.iter().find(|tried| tried.evaluation.label() == winner.label())?;
+        Headroom::of(&harness.context, &harness.known_ceilings()?, &candidate.candidate, &winner.timing)
+    });
     let conclusion = Some(Box::new(tuned.on_record(harness, &candidates)));
     harness.record(&Record::End { evaluations: search.evaluated, conclusion })?;
     Ok(tuned)

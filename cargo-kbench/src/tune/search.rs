@@ -16,10 +16,13 @@ use crate::config::{self, Kernel, Objective};
 use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone, try_build};
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
+use crate::profile::ceilings::Ceilings;
+use crate::record::conclusion::ROOFLINE;
 use crate::record::elite::WarmVariant;
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
+use crate::tune::headroom::Headroom;
 use crate::tune::warm::WarmStart;
 
 /// A candidate with its record.
@@ -54,6 +57,12 @@ pub(super) struct Search<'a> {
     /// All that was tried, in that order; proposals after the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
+    /// The share of the nearest ceiling, in percent, at which the search ends, and the ceilings.
+    aim: Option<(f64, Ceilings)>,
+    /// Number of tried variants that were compared with that share.
+    aimed: usize,
+    /// Why a share that the table states cannot be judged.
+    pub(super) aimless: Option<String>,
     /// Why the search ended early.
     pub(super) stopped: Option<&'static str>,
 }
@@ -118,6 +127,9 @@ impl<'a> Search<'a> {
             resumed: 0,
             tried: Vec::new(),
             best: None,
+            aim: None,
+            aimed: 0,
+            aimless: None,
             stopped: None,
         }
     }
@@ -182,6 +194,9 @@ impl<'a> Search<'a> {
                     return Err(None);
                 };
                 let learned = self.evaluate(harness, &variant, outcome, reporter)?;
+                if self.has_arrived(harness) {
+                    return Err(None);
+                }
                 // An asker that is gone has panicked, and says so below.
                 told.send(learned).map_err(|_| None)
             });
@@ -193,6 +208,30 @@ impl<'a> Search<'a> {
                 Ok(()) | Err(None) => Ok(()),
             }
         })
+    }
+
+    /// Has the search end where a variant reaches the table's share of the nearest ceiling. The inner error is why there is none.
+    pub(super) fn aim(&mut self, ceilings: Result<Ceilings, String>) {
+        match (self.kernel.search.roofline, ceilings) {
+            (Some(share), Ok(ceilings)) => self.aim = Some((100.0 * share, ceilings)),
+            (Some(_), Err(why)) => self.aimless = Some(format!("`search.stop.roofline` was not judged: {why}")),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether a variant that was tried since the last call reaches the share of a ceiling at which the search ends.
+    pub(super) fn has_arrived(&mut self, harness: &Harness<'_>) -> bool {
+        let Some((share, ceilings)) = &self.aim else { return false };
+        let arrives = |Tried { candidate, evaluation }: &Tried| {
+            let timing = evaluation.timing.as_ref().filter(|_| evaluation.rejection().is_none())?;
+            Headroom::of(&harness.context, ceilings, candidate, timing).filter(|headroom| headroom.percent >= *share)
+        };
+        let has_arrived = self.tried[self.aimed..].iter().any(|tried| arrives(tried).is_some());
+        self.aimed = self.tried.len();
+        if has_arrived {
+            self.stopped = Some(ROOFLINE);
+        }
+        has_arrived
     }
 
     /// When a budget of seconds ends.

@@ -53,10 +53,23 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
         seed: integer(table, "seed", 0, report),
         evaluations: limit("evaluations"),
         seconds: limit("seconds"),
+        roofline: roofline(table, kernel, report),
         shape: table.get("shape").and_then(|node| shapes::find(node, env, report)).unwrap_or(0),
         proposer: table.get("proposer").and_then(|node| command(node, report)),
         partition: None,
     }
+}
+
+/// `stop.roofline`, which is told by `work`.
+fn roofline(search: &Table, kernel: &Table, report: &Report) -> Option<f64> {
+    let node = search.get("stop").and_then(Node::table)?.get("roofline")?;
+    let share = node.number()?;
+    if share <= 0.0 || share > 1.0 {
+        report.error(&node.place, "`roofline` is a share of a ceiling: above 0 and at most 1", "");
+    } else if kernel.get("work").is_none() {
+        report.error(&node.place, "the share of a ceiling follows from `work`, which the kernel does not state", "");
+    }
+    Some(share)
 }
 
 /// The workers of a search, one entry for each way to start them. `runner` is the kernel's.

@@ -190,7 +190,7 @@ impl Search<'_> {
             if failed.is_none() {
                 failed = self.hand_out(desk, pipeline, harness, reporter).err();
             }
-            if failed.is_some() {
+            if failed.is_some() || self.has_arrived(harness) {
                 desk.stop();
             }
             if desk.is_over(failed.is_some()) {

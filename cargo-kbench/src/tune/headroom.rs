@@ -1,0 +1,77 @@
+//! How near a variant is to the roofline of its device, and whether that ends a search.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::config::{Backend, Kernel};
+use crate::harness::{Candidate, Context};
+use crate::profile::ceilings::Ceilings;
+use crate::profile::{Roofline, Share};
+use crate::record::evaluation::TimingRecord;
+
+/// A larger share in percent is not near a ceiling but beyond it: caches served the bytes, or `work` says too much.
+const BEYOND: f64 = 105.0;
+
+/// The place of a variant below the nearest ceiling.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Headroom {
+    /// Share of the ceiling in percent, at most 105.
+    pub percent: f64,
+    /// The ceiling: what was measured, its rate, and how.
+    pub ceiling: String,
+}
+
+impl fmt::Display for Headroom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} % of the ceiling: {}", self.percent, self.ceiling)
+    }
+}
+
+impl Headroom {
+    /// The place of a candidate with this time. `None` where `work` is not in the table, and where no ceiling applies: that of a CPU is one
+    /// of a single core, and does not apply to a kernel that ran on several.
+    pub fn of(
+        context: &Context<'_>,
+        ceilings: &Ceilings,
+        candidate: &Candidate,
+        timing: &TimingRecord,
+    ) -> Option<Self> {
+        let kernel: &Kernel = context.kernel;
+        let is_alone = timing.sampling.as_ref().is_some_and(|sampling| sampling.core.is_some());
+        if kernel.implementation.backend == Backend::C && !is_alone {
+            return None;
+        }
+        let work = context.point(kernel.search.shape, &candidate.variant).work();
+        let roofline = Roofline::of(kernel, work, timing.summary.p50, ceilings, None).ok()?;
+        nearest(&[roofline.compute, roofline.memory])
+    }
+}
+
+/// The largest share that is not beyond its ceiling.
+fn nearest(shares: &[Option<Share>]) -> Option<Headroom> {
+    let shares = shares.iter().flatten().filter(|share| share.percent <= BEYOND);
+    let nearest = shares.max_by(|one, other| one.percent.total_cmp(&other.percent))?;
+    Some(Headroom { percent: nearest.percent, ceiling: nearest.ceiling.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::ceilings::{Ceiling, Peak};
+
+    #[test]
+    fn a_share_beyond_its_ceiling_is_no_headroom() {
+        let share = |peak, percent| {
+            let ceiling = Ceiling { peak, rate: 2e11, how: "x".into() };
+            Some(Share { ceiling, percent, because: String::new() })
+        };
+        let shown = |shares: &[Option<Share>]| nearest(shares).map(|headroom| headroom.to_string());
+        let both = [share(Peak::Fp32, 40.04), share(Peak::Copy, 140.0)];
+        assert_eq!(shown(&both).as_deref(), Some("40.0 % of the ceiling: fp32 200.0 GFLOP/s (x)"));
+        let near = [share(Peak::Fp32, 40.0), share(Peak::Copy, 104.0)];
+        assert_eq!(shown(&near).as_deref(), Some("104.0 % of the ceiling: copy 200 GB/s (x)"));
+        assert_eq!(shown(&[None, share(Peak::Copy, 106.0)]), None);
+    }
+}
