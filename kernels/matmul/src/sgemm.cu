@@ -16,11 +16,10 @@
 // rows have registers of different parity; FMAs go up and down the columns of a thread's elements in turn, so that each shares an
 // operand with the one before; and the sums are copied before they are stored (see `store_tile`).
 //
-// kbench passes every macro with -D. COPY_AT says when the copies of a later step are issued: 0 right behind the barrier that
-// frees their slot, 1 to 3 in that quarter of the step after it, when the warps are no longer side by side.
+// kbench passes every macro with -D.
 
 #if !defined(BLOCK_M) || !defined(BLOCK_N) || !defined(BLOCK_K) || !defined(THREAD_M) || !defined(THREAD_N) || \
-    !defined(STAGES) || !defined(SPLIT_K) || !defined(COPY_AT)
+    !defined(STAGES) || !defined(SPLIT_K)
 #error "every toggle must be given on the command line"
 #endif
 
@@ -41,7 +40,7 @@ constexpr int kVectors = THREAD_N / 4;
 static_assert(kThreadRows % kWarpRows == 0 && kThreadCols % kWarpCols == 0, "whole warps");
 static_assert(THREAD_M % 4 == 0 && THREAD_N % 4 == 0 && BLOCK_K % 4 == 0, "128-bit loads, an even number of fragments");
 static_assert(THREAD_M * kVectors % SPLIT_K == 0, "each CTA of a cluster adds up as much");
-static_assert(STAGES >= 3 && COPY_AT >= 0 && COPY_AT < 4, "one step is read, one is on its way and one is free");
+static_assert(STAGES >= 3, "one step is read, one is on its way and one is free");
 
 // Keeps a value in a register: the compiler would rather compute it again in each step.
 __device__ __forceinline__ void keep(unsigned &x) { asm volatile("" : "+r"(x)); }
@@ -87,12 +86,7 @@ struct Copies {
 #pragma unroll
             for (int i = 0; i < kCount; ++i) {
                 const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
-                const float *here = from + static_cast<long long>(down) * stride;
-                if constexpr (COPY_AT != 0) {
-                    // One instruction that depends on no other copy's; left alone, the compiler adds up a chain.
-                    asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(here) : "r"(stride), "r"(4 * down), "l"(from));
-                }
-                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross), here + right, true);
+                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross), from + static_cast<long long>(down) * stride + right, true);
             }
         } else {
 #pragma unroll 1
@@ -154,20 +148,15 @@ __device__ __forceinline__ void accumulate(float (&sum)[THREAD_M][THREAD_N], uns
         unsigned next = slot;
 #pragma unroll
         for (int kk = 0; kk < BLOCK_K; ++kk) {
-            if (COPY_AT != 0 && kk == BLOCK_K / 4 * COPY_AT) {
-                copy_next(free_slot);
-            }
             if (kk == BLOCK_K - 1) {
-                asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - (COPY_AT == 0 ? 3 : 2)) : "memory");
+                asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 3) : "memory");
                 // The next step's slabs have arrived for all, and all have read this step's.
                 __syncthreads();
                 next = slot == kLastSlot ? 0 : slot + kSlotBytes;
             }
             load_fragments((kk + 1) % 2, next, (kk + 1) % BLOCK_K);
             if (kk == BLOCK_K - 1) {
-                if (COPY_AT == 0) {
-                    copy_next(free_slot);
-                }
+                copy_next(free_slot);
                 free_slot = slot;
             }
 #pragma unroll

@@ -130,8 +130,7 @@ struct Totals {
     }
     // Adds the totals to outputs.
     __device__ __forceinline__ void add_to(Outputs &o, const Rows &rows) const {
-        float2 max;
-        asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(max.x), "=f"(max.y) : "r"(maxima()) : "memory");
+        const float2 max = hopper::load_shared2(maxima());
         const float factor[2] = {exp2_fast((max.x - rows.max[0]) * rows.scale), exp2_fast((max.y - rows.max[1]) * rows.scale)};
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {

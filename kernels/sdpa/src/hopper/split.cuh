@@ -41,21 +41,6 @@ __device__ __forceinline__ void copy_tile(uint32_t dst, const uint8_t *src, int 
     hopper::copy_commit();
 }
 
-// Straight from global memory: each element is used by one thread of a warpgroup only.
-__device__ __forceinline__ void load_queries(tiles::Queries &q, const uint8_t *head, int row, int seq_len) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int step = 0; step < tiles::kDimSteps; ++step) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-            const int at = row + lane / 4 + (r & 1) * 8;
-            q[step][r] = at < seq_len ? __ldg(reinterpret_cast<const uint32_t *>(head + static_cast<size_t>(at) * HEAD_DIM + step * 32 +
-                                                                                 (r >> 1) * 16 + lane % 4 * 4))
-                                      : 0;
-        }
-    }
-}
-
 __device__ __forceinline__ void write_part(uint32_t part, const tiles::Outputs &o, const softmax::Rows &rows) {
     const int lane = threadIdx.x % 32, first = threadIdx.x % kWarpgroup / 32 * 16 + lane / 4;
 #pragma unroll
@@ -126,7 +111,7 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     int tile = rank * WARPGROUPS + group, stage = 0;
     copy(tile, 0);
     tiles::Queries q;
-    load_queries(q, p.queries + head, item.first_row + warp * 16, p.seq_len);
+    tiles::load_queries(q, p.queries + head, item.first_row + warp * 16, p.seq_len);
     const Scales scales = p.scales(item);
     softmax::Rows rows = {{-INFINITY, -INFINITY}, {}, scales.score};
     tiles::Outputs o;

@@ -5,9 +5,11 @@
 // on the latter, and on other warpgroups' tiles, the softmax of tile t runs.
 //
 // Work items are the query tiles of WARPGROUPS * 64 rows of all heads. With PERSISTENT, a CTA takes every gridDim.x-th, and its producers run on into
-// the next item while its consumers finish one.
+// the next item while its consumers finish one. A single warpgroup with a single item loads its queries straight from memory: nothing hides a copy.
 
 #pragma once
+
+#define COPY_QUERIES (PERSISTENT || WARPGROUPS > 1)
 
 #include "problem.cuh"
 #include "softmax.cuh"
@@ -29,7 +31,7 @@ constexpr int kProducerRegisters = WARPGROUPS == 2 ? 40 : 56;
 constexpr int kConsumerRegisters = WARPGROUPS == 3 ? 152 : WARPGROUPS == 2 ? 232 : 240;
 
 // Shared memory; the table computes the same sum.
-constexpr int kQueryTile = kItemRows * HEAD_DIM;
+constexpr int kQueryTile = COPY_QUERIES * kItemRows * HEAD_DIM;
 constexpr int kKeysAt = kQueryTile;
 constexpr int kRawAt = kKeysAt + STAGES * kKeyTile;
 constexpr int kValuesAt = kRawAt + kRawStages * kKeyTile;
@@ -54,6 +56,8 @@ struct Rings {
     __device__ uint32_t raw_tile(int stage) const { return shared + kRawAt + stage * kKeyTile; }
     __device__ uint32_t value_tile(int stage) const { return shared + kValuesAt + stage * kValueTile; }
 
+    // Until the copying threads have made the barriers.
+    __device__ void wait_for_init() const { hopper::named_barrier_sync(1 + WARPGROUPS, kThreads); }
     // The barriers of queries and keys, and those of values: each by the thread that copies these.
     __device__ void init_keys() const {
         queries(0).init(1);
@@ -90,15 +94,19 @@ __device__ __forceinline__ void load_tile(uint32_t dst, const hopper::TensorMap 
 // One thread copies queries and keys, another one values: a copy takes its thread long to start.
 __device__ __forceinline__ void copy_keys(const Problem &p, const Rings &rings) {
     hopper::Ring<STAGES> keys;
+#if COPY_QUERIES
     uint32_t queries_parity = 1;
+#endif
     const int key_tiles = p.key_tiles();
 #pragma unroll 1
     for (Items<kItemRows> items(p); items.more(); items.advance()) {
         const Item item = items.item();
+#if COPY_QUERIES
         rings.queries(1).wait(queries_parity);
         queries_parity ^= 1;
         rings.queries(0).arrive_and_expect(kQueryTile);
         load_tile(rings.shared, p.q, kItemRows, item.first_row, item.batch_head, rings.queries(0));
+#endif
 #pragma unroll 1
         for (int tile = 0; tile < key_tiles; ++tile) {
             rings.keys(1, keys.stage).wait(keys.parity ^ 1);
@@ -126,6 +134,11 @@ __device__ __forceinline__ void copy_values(const Problem &p, const Rings &rings
 
 // kPreparers warps.
 __device__ __forceinline__ void prepare(const Problem &p, const Rings &rings, int warp) {
+#if P_E4M3
+    tiles::write_ones(rings.value_tile(0), STAGES, warp * 32 + threadIdx.x % 32, kPreparers * 32);
+    hopper::fence_async();
+#endif
+    rings.wait_for_init();
     hopper::Ring<kRawStages> raw;
     hopper::Ring<STAGES> values;
     const tiles::Preparer preparer(rings.raw_tile(0), rings.value_tile(0), warp, kPreparers);
@@ -344,10 +357,18 @@ struct Consumer {
 };
 
 __device__ __forceinline__ void compute(const Problem &p, const Rings &rings, int group) {
-    const int warp = threadIdx.x / 32 % 4;
+    const int row = group * kRows + threadIdx.x / 32 % 4 * 16;  // the warp's first one in an item
     const int key_tiles = p.key_tiles();
+    hopper::acquire_registers<kConsumerRegisters>();
     Consumer consumer(rings, group);
+#if COPY_QUERIES
     uint32_t queries_parity = 0;
+#else
+    // On their way while barriers are made.
+    const Item only = Items<kItemRows>(p).item();
+    tiles::load_queries(consumer.q, p.queries + static_cast<size_t>(only.batch_head) * p.seq_len * HEAD_DIM, only.first_row + row, p.seq_len);
+#endif
+    rings.wait_for_init();
     if (group == WARPGROUPS - 1) {
         pass_turn(group);
     }
@@ -356,16 +377,18 @@ __device__ __forceinline__ void compute(const Problem &p, const Rings &rings, in
         const Scales scales = p.scales(item);
         consumer.rows = {{}, {}, scales.score};
         tiles::clear(consumer.o);
+#if COPY_QUERIES
         rings.queries(0).wait(queries_parity);
         queries_parity ^= 1;
-        tiles::load_queries(consumer.q, rings.shared, group * kRows + warp * 16, kItemRows);
+        tiles::load_queries(consumer.q, rings.shared, row, kItemRows);
         release(rings.queries(1));
+#endif
         consumer.run(key_tiles, p.seq_len - (key_tiles - 1) * TILE_N);
         if (P_E4M3 && key_tiles > softmax::kTotalTiles) {
             consumer.totals.add_to(consumer.o, consumer.rows);
         }
         softmax::finish_sums(consumer.rows, consumer.o);
-        p.store(consumer.o, consumer.rows.sum, scales.value, item, group * kRows + warp * 16);
+        p.store(consumer.o, consumer.rows.sum, scales.value, item, row);
     }
 }
 
@@ -374,34 +397,27 @@ __device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
     const Rings rings = {shared, &barriers};
     // The shuffle tells the compiler that a warp has one role.
     const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
-    // The first two warps copy: they do not wait for the others, which wait for their barriers.
-    if (warp < 2) {
-        if (threadIdx.x == 0) {
-            rings.init_keys();
-        } else if (threadIdx.x == 32) {
-            rings.init_values();
-        }
-        __syncwarp();
-        hopper::named_barrier_arrive(1 + WARPGROUPS, kThreads);
-    } else {
-#if P_E4M3
-        tiles::write_ones(rings.value_tile(0), STAGES, threadIdx.x - 64, kThreads - 64);
-        hopper::fence_async();
-#endif
-        hopper::named_barrier_sync(1 + WARPGROUPS, kThreads);
-    }
-    if (warp < 4) {
-        hopper::release_registers<kProducerRegisters>();
-        if (warp >= 4 - kPreparers) {
-            prepare(p, rings, warp - (4 - kPreparers));
-        } else if (threadIdx.x == 0) {
-            copy_keys(p, rings);
-        } else if (threadIdx.x == 32) {
-            copy_values(p, rings);
-        }
-    } else {
-        hopper::acquire_registers<kConsumerRegisters>();
+    if (warp >= 4) {
         compute(p, rings, warp / 4 - 1);
+        return;
+    }
+    hopper::release_registers<kProducerRegisters>();
+    if (warp >= 4 - kPreparers) {
+        prepare(p, rings, warp - (4 - kPreparers));
+        return;
+    }
+    // Two warps copy. They do not wait for the others, which wait for their barriers.
+    if (threadIdx.x == 0) {
+        rings.init_keys();
+    } else if (threadIdx.x == 32) {
+        rings.init_values();
+    }
+    __syncwarp();
+    hopper::named_barrier_arrive(1 + WARPGROUPS, kThreads);
+    if (threadIdx.x == 0) {
+        copy_keys(p, rings);
+    } else if (threadIdx.x == 32) {
+        copy_values(p, rings);
     }
 }
 

@@ -62,6 +62,21 @@ __device__ __forceinline__ void load_queries(Queries &q, uint32_t tile, int firs
     }
 }
 
+// Straight from global memory: each element is used by one thread of a warpgroup only.
+__device__ __forceinline__ void load_queries(Queries &q, const uint8_t *head, int row, int seq_len) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int step = 0; step < kDimSteps; ++step) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+            const int at = row + lane / 4 + (r & 1) * 8;
+            q[step][r] = at < seq_len ? __ldg(reinterpret_cast<const uint32_t *>(head + static_cast<size_t>(at) * HEAD_DIM + step * 32 +
+                                                                                 (r >> 1) * 16 + lane % 4 * 4))
+                                      : 0;
+        }
+    }
+}
+
 // Starts scores = queries keys^T.
 __device__ __forceinline__ void start_scores(Scores &s, const Queries &q, Keys keys) {
 #pragma unroll
