@@ -1,4 +1,4 @@
-//! What users read, on the model device.
+//! The output of every verb, on the model device. Above 400 lines: one test for each output.
 
 use std::fs;
 

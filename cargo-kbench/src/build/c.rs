@@ -1,4 +1,5 @@
-//! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …).
+//! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …). Above 400 lines: the shim and its
+//! compilation depend on each other.
 //!
 //! What is compiled is a generated file, the shim: a prototype made of the declared arguments, `kbench_entry`, which unpacks an
 //! array of pointers, then the user's source by `#include`. So a declaration that disagrees with the definition is the C

@@ -1,4 +1,5 @@
-//! From the table to the protocol: expressions at one shape and variant become numbers.
+//! From the table to the protocol: expressions at one shape and variant become numbers. Above 400 lines: one type, one method for each
+//! part of a job.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -215,7 +215,7 @@ impl FileDiff {
                     && speedup.is_some_and(|speedup| 1.0 / speedup.ratio > 1.0 + threshold);
                 reasons.insert(0, basis);
                 for (which, time) in [("OLD", old), ("NEW", new)] {
-                    if time.recalled {
+                    if time.cached {
                         reasons.push(format!("recalled in {which}"));
                     }
                 }

@@ -70,7 +70,7 @@ pub struct Time {
     /// The samples, where the file has them.
     pub samples: Vec<f64>,
     /// Whether it is an earlier run's.
-    pub recalled: bool,
+    pub cached: bool,
 }
 
 /// Reads a file of any of the three kinds; also gives how many lines of a journal are damaged.
@@ -108,7 +108,7 @@ impl From<DeviceRecord> for Device {
 }
 
 fn time(timing: TimingRecord, samples: Vec<f64>) -> Time {
-    Time { clock: timing.clock, summary: timing.summary, samples, recalled: false }
+    Time { clock: timing.clock, summary: timing.summary, samples, cached: false }
 }
 
 fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
@@ -220,8 +220,8 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                 let label = evaluation.label();
                 let result = match (evaluation.outcome, evaluation.timing) {
                     (Judgement::Passed, Some(timing)) => {
-                        let recalled = evaluation.recalled;
-                        Ok((timing.shape.clone(), Time { recalled, ..time(timing, Vec::new()) }))
+                        let cached = evaluation.cached;
+                        Ok((timing.shape.clone(), Time { cached, ..time(timing, Vec::new()) }))
                     }
                     (Judgement::Passed, None) => continue,
                     (Judgement::Rejected(why), _) => Err(why.to_string()),

@@ -4,7 +4,7 @@ use super::*;
 use crate::expr::Value;
 use crate::record::elite::TimingSettings;
 use crate::record::evaluation::{Evaluation, GateName, Judgement, Reason, Rejection, TimingRecord};
-use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Recall, Record, Start};
+use crate::record::journal::{Comparison, ComparisonEntry, EntryRole, Journal, Record, Reuse, Start};
 
 const THRESHOLD: f64 = 0.01;
 
@@ -30,7 +30,7 @@ fn measured(name: &str, p50: f64) -> Measured {
         is_variant: true,
         toggles: Some(toggles(1)),
         build: None,
-        result: Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, recalled: false }),
+        result: Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, cached: false }),
     }
 }
 
@@ -82,7 +82,7 @@ fn wide_samples_are_undecided() {
         let mut measured = measured("x", 1.0);
         let samples: Vec<f64> = (0..50).map(|i| 1000.0 + f64::from((i * 37 + seed) % 101)).collect();
         measured.result =
-            Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, recalled: false });
+            Ok(Time { clock: "fake".into(), summary: Summary::of(&samples).unwrap(), samples, cached: false });
         measured
     };
     assert_eq!(row(wide(0), wide(5)).verdict, Some(Verdict::Inconclusive));
@@ -164,7 +164,7 @@ fn variants_meet_by_their_values_and_the_best_whichever_it_is() {
 fn a_journal_is_read_as_the_run_and_those_it_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
-    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+    let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();
     let timing = |p50| TimingRecord {
         shape: "s".into(),
         summary: Summary::of(&samples(p50)).unwrap(),

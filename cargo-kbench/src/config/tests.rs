@@ -1,4 +1,4 @@
-//! Whole manifests, loaded as a user's are, by cargo and without it.
+//! Whole manifests, loaded as a user's are, by cargo and without it. Above 400 lines: the modules below share its fixture.
 
 use std::fs;
 use std::path::Path;

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use kbench_runtime::stats::percentile;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -45,7 +46,7 @@ pub fn measure() -> Noise {
 
 fn of(mut times: Vec<f64>) -> Noise {
     times.sort_by(f64::total_cmp);
-    let at = |part: f64| times.get(((times.len().max(1) - 1) as f64 * part).round() as usize).copied().unwrap_or(0.0);
+    let at = |part: f64| if times.is_empty() { 0.0 } else { percentile(&times, part) };
     let p50 = at(0.5);
     let slow = times.iter().filter(|time| **time > DISTURBED * p50).count();
     Noise {

@@ -30,7 +30,7 @@ const RACE_RECALLED: f64 = 1.2;
 #[derive(Debug, Clone, Copy)]
 pub struct Race {
     /// Nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and its
-    /// [record says so](Evaluation::is_raced).
+    /// [record says so](Evaluation::is_cut_short).
     pub bar: Option<f64>,
 }
 
@@ -109,7 +109,7 @@ pub fn prepare(
             evaluation.builds = built.records(kernel);
             match caught(Subject::new(harness, candidate, built, evaluation.clone(), race))? {
                 Ok(subject) => {
-                    return Ok(match subject.recall(harness)? {
+                    return Ok(match subject.cached(harness)? {
                         Some(known) => Prepared::Known(Box::new(known)),
                         None => Prepared::ToMeasure(Box::new(subject)),
                     });
@@ -199,7 +199,7 @@ impl Subject {
 
     /// The known evaluation of a candidate with this key: of one with the same machine code in this run, or from the journal. The default is
     /// measured in every run, which shows whether the machine has changed.
-    pub fn recall(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
+    pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
         let stop_above = self.stop_above(harness);
         let Some((known, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
@@ -214,8 +214,8 @@ impl Subject {
             source: source.clone(),
             builds: builds.clone(),
             identical_code: harness.results.identical_code(key, toggles, source.as_ref()),
-            recalled: known.recalled || is_earlier,
-            resumed: !is_earlier && !known.recalled && is_new,
+            cached: known.cached || is_earlier,
+            resumed: !is_earlier && !known.cached && is_new,
             ..known.clone()
         };
         // The record may be of a search with other objectives, or weights, and the same measurements.
@@ -247,7 +247,7 @@ impl Subject {
         for (shape, job, after) in std::iter::once((kernel.search.shape, time, after)).chain(more) {
             let name = &kernel.shapes[shape].name;
             let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
-            if timing.is_raced() {
+            if timing.is_cut_short() {
                 // It is out of the race, whatever else is to be said of it.
                 evaluation.timing = Some(timing);
                 return Ok(());
@@ -303,7 +303,7 @@ fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>, wanted:
     }
     let margin = if is_earlier { RACE_RECALLED } else { 1.0 };
     let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
-    !known.is_raced() || stop_above.is_some_and(slower)
+    !known.is_cut_short() || stop_above.is_some_and(slower)
 }
 
 #[cfg(test)]
@@ -320,20 +320,20 @@ mod tests {
         let summary = Summary::of(&[100.0; 10]).unwrap();
         let mut known = Evaluation::new(Settings::default(), Vec::new());
         assert!(serves(&known, false, None, Checked::OneSeed), "a rejection stays one");
-        let mut timed = |raced| {
-            let sampling = Some(Sampling { cut_short: raced, ..Sampling::default() });
+        let mut timed = |cut_short| {
+            let sampling = Some(Sampling { cut_short, ..Sampling::default() });
             let (shape, clock) = ("s".into(), "fake".into());
             known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
             known.clone()
         };
-        let (full, raced) = (timed(false), timed(true));
-        assert!(raced.is_raced() && !full.is_raced());
+        let (full, cut_short) = (timed(false), timed(true));
+        assert!(cut_short.is_cut_short() && !full.is_cut_short());
         for bar in [None, Some(90.0), Some(110.0)] {
             assert!(serves(&full, false, bar, Checked::InFull) && serves(&full, true, bar, Checked::InFull));
-            assert_eq!(serves(&raced, false, bar, Checked::OneSeed), bar == Some(90.0), "{bar:?}");
-            assert!(!serves(&raced, true, bar, Checked::OneSeed), "not slow enough for that");
+            assert_eq!(serves(&cut_short, false, bar, Checked::OneSeed), bar == Some(90.0), "{bar:?}");
+            assert!(!serves(&cut_short, true, bar, Checked::OneSeed), "not slow enough for that");
         }
-        assert!(serves(&raced, true, Some(80.0), Checked::OneSeed));
+        assert!(serves(&cut_short, true, Some(80.0), Checked::OneSeed));
 
         let once = Evaluation { checked: Checked::OneSeed, ..full };
         assert!(serves(&once, false, None, Checked::OneSeed) && !serves(&once, false, None, Checked::InFull));

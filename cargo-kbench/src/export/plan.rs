@@ -1,4 +1,5 @@
-//! What is exported of a kernel, in whatever language: variants with their code, and what elite.json says of them.
+//! The contents of an export, in any language: variants with their code, and their records in elite.json. Above 400 lines: one pass
+//! from records to a plan.
 
 use kbench_runtime::fingerprint;
 use rayon::prelude::*;

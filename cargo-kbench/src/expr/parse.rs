@@ -1,4 +1,5 @@
-//! Text to [`Bytecode`]: tokens by winnow, then recursive descent that emits instructions as it goes.
+//! Text to [`Bytecode`]: tokens by winnow, then recursive descent that emits instructions as it goes. Above 400 lines: the whole grammar,
+//! one method for each level of precedence.
 
 use std::ops::Range;
 

@@ -37,7 +37,7 @@ impl Results {
         found
     }
 
-    /// Adds an evaluation that this run measured or recalled.
+    /// Adds an evaluation that this run measured or took from the cache.
     pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
         self.known.add(evaluation, is_default);
     }

@@ -10,7 +10,7 @@ use super::effects::{Effects, effects};
 use crate::build::Resources;
 use crate::config::DEFAULT;
 use crate::expr::Value;
-use crate::record::conclusion::Conclusion;
+use crate::record::conclusion::{Conclusion, Stopped};
 use crate::record::elite::{EliteVariant, TieRule};
 use crate::record::evaluation::{Evaluation, GateName, Reason, TimingRecord};
 use crate::record::objective::ObjectiveValue;
@@ -54,7 +54,7 @@ pub struct Facts {
     /// Warnings.
     pub warnings: Vec<String>,
     /// The budget that ended the search early, where one did.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
     /// Variants by what came of them.
     pub counts: Counts,
     /// Rejections by gate and reason, in the order of the gates.
@@ -81,7 +81,7 @@ pub struct Counts {
     /// Variants with the machine code and launch of another, whose measurement serves both.
     pub twins: usize,
     /// Variants that an earlier run measured.
-    pub recalled: usize,
+    pub cached: usize,
 }
 
 /// The winner.
@@ -251,7 +251,7 @@ impl Facts {
             missed_fails: conclusion.is_some_and(|conclusion| conclusion.missed_fails),
             warnings: conclusion
                 .map_or_else(Vec::new, |conclusion| conclusion.warnings.iter().map(|warning| said(warning)).collect()),
-            stopped: conclusion.and_then(|conclusion| conclusion.stopped.clone()),
+            stopped: conclusion.and_then(|conclusion| conclusion.stopped),
             counts: Counts {
                 space: conclusion.and_then(|conclusion| conclusion.entry.search.space),
                 tried: variants.len(),
@@ -259,7 +259,7 @@ impl Facts {
                 stopped: of_fate(Fate::Stopped),
                 rejected: of_fate(Fate::Rejected),
                 twins: variants.iter().filter(|variant| variant.twin.is_some()).count(),
-                recalled: run.evaluations.iter().filter(|evaluation| evaluation.recalled).count(),
+                cached: run.evaluations.iter().filter(|evaluation| evaluation.cached).count(),
             },
             rejected: rejected(&variants),
             effects: effects(&own),
@@ -287,7 +287,7 @@ fn tried(number: usize, evaluation: &Evaluation) -> Tried {
     };
     let fate = match rejection {
         Some(_) => Fate::Rejected,
-        None if evaluation.is_raced() => Fate::Stopped,
+        None if evaluation.is_cut_short() => Fate::Stopped,
         None => Fate::Measured,
     };
     Tried {

@@ -8,7 +8,7 @@ use super::effects::Interaction;
 use super::facts::{Facts, Finalist, Winner};
 use super::plots::{self, Figure, ink};
 use crate::config::DEFAULT;
-use crate::record::conclusion::{CTRL_C, ROOFLINE};
+use crate::record::conclusion::Stopped;
 use crate::record::run::Run;
 use crate::record::verdict::{JudgedSpeedup, Verdict};
 use crate::report::{self, objectives};
@@ -147,7 +147,7 @@ pub(super) fn counts(facts: &Facts) -> String {
         (of.stopped, "stopped early"),
         (of.rejected, "rejected"),
         (of.twins, "with the code of another"),
-        (of.recalled, "measured by an earlier run"),
+        (of.cached, "measured by an earlier run"),
     ];
     parts.extend(more.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
     parts.join(", ")
@@ -186,12 +186,10 @@ pub(super) fn sentences(facts: &Facts) -> Vec<String> {
             ));
         }
     }
-    all.extend(facts.stopped.as_ref().map(|budget| match budget.as_str() {
-        CTRL_C => "The user ended the search before its budget did.".to_owned(),
-        ROOFLINE => {
-            "The search ended since a variant reached the share of the ceiling that the table states.".to_owned()
-        }
-        budget => format!("The search was stopped by its budget of {budget}."),
+    all.extend(facts.stopped.map(|why| match why {
+        Stopped::CtrlC => "The user ended the search before its budget did.".to_owned(),
+        Stopped::Evaluations => "The search was stopped by its budget of evaluations.".to_owned(),
+        Stopped::Seconds => "The search was stopped by its budget of seconds.".to_owned(),
     }));
     all
 }
@@ -280,7 +278,7 @@ fn provenance(facts: &Facts, run: &Run) -> Vec<(String, String)> {
         all.push(("resources", build.resources.to_string()));
     }
     if run.damaged > 0 {
-        all.push(("journal", crate::record::journal::damage(run.damaged)));
+        all.push(("journal", crate::record::journal::damaged_lines(run.damaged)));
     }
     all.into_iter().map(|(name, value)| (name.to_owned(), printable(&value).into_owned())).collect()
 }

@@ -82,7 +82,7 @@ pub fn text(facts: &Facts, run: &Run, at: usize, is_verbose: bool) -> String {
     if let Some(twin) = &variant.twin {
         line("same code as", twin);
     }
-    if evaluation.recalled {
+    if evaluation.cached {
         line("measured", "by an earlier run");
     }
     for timing in evaluation.timing.iter().chain(&evaluation.more_timings) {

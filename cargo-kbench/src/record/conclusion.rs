@@ -7,11 +7,20 @@ use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::verdict::JudgedSpeedup;
 
-/// The user ended the search.
-pub const CTRL_C: &str = "Ctrl-C";
-
-/// The best variant reached the share of a ceiling that `search.stop.roofline` states.
-pub const ROOFLINE: &str = "roofline";
+/// Why a search ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stopped {
+    /// The user ended it.
+    #[serde(rename = "Ctrl-C")]
+    CtrlC,
+    /// The number of evaluations in its budget.
+    Evaluations,
+    /// The best variant reached the share of a ceiling that `search.stop.roofline` states.
+    Roofline,
+    /// The seconds in its budget.
+    Seconds,
+}
 
 /// The end of a search that ended by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +37,8 @@ pub struct Conclusion {
     pub missed_fails: bool,
     /// Warnings of the gates about the winner, and of the search.
     pub warnings: Vec<String>,
-    /// The budget that ended the search early, [`ROOFLINE`] or [`CTRL_C`]; none if the search ended by itself.
-    pub stopped: Option<String>,
+    /// Why the search ended early; none if it ended by itself.
+    pub stopped: Option<Stopped>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// Its parts.

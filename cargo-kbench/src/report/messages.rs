@@ -1,4 +1,4 @@
-//! The messages of `--message-format json`, and their schema.
+//! The messages of `--message-format json`, and their schema. Above 400 lines: one enum has all messages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,8 @@ pub enum Message<'a> {
     /// `audit`: all mutants of a kernel have been judged.
     Audited(Audit<'a>),
     /// `autotune --per-shape`: the fewest variants that serve all shapes.
-    Cover(&'a PortfolioRecord),
+    #[serde(rename = "cover")]
+    Portfolio(&'a PortfolioRecord),
     /// `compare`: the differences between two files.
     Compared(&'a FileDiff),
     /// `build --against`: the resources that changed, of one kernel and architecture.

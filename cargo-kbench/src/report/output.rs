@@ -235,7 +235,7 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Tuned(tuned, ..) => json::write(Message::Tuned(tuned)),
         Finding::Repeated(repeated) => json::write(Message::Repeated(repeated)),
         Finding::Merged(entry, missing, changed) => json::write(Message::Merged { changed, missing, entry }),
-        Finding::Portfolio(portfolio) => json::write(Message::Cover(portfolio)),
+        Finding::Portfolio(portfolio) => json::write(Message::Portfolio(portfolio)),
         Finding::Replayed(replayed, options) => json::replayed(replayed, options),
         Finding::AllReplayed(_, overall, options) => json::overall(overall, options),
         Finding::Created(files, member_of) => {

@@ -91,11 +91,11 @@ impl Terminal {
                 (Some(_), _) if evaluation.identical_code.is_some() => {
                     format!("{values} (same machine code as a variant before)")
                 }
-                (Some(p50), _) if evaluation.is_raced() => {
-                    let when = if evaluation.recalled { " (by an earlier run)" } else { "" };
+                (Some(p50), _) if evaluation.is_cut_short() => {
+                    let when = if evaluation.cached { " (by an earlier run)" } else { "" };
                     format!("about {}, stopped: clearly slower than the best{when}", time(p50))
                 }
-                (Some(_), _) if evaluation.recalled => format!("{values} (by an earlier run)"),
+                (Some(_), _) if evaluation.cached => format!("{values} (by an earlier run)"),
                 (Some(_), _) if evaluation.resumed => format!("{values} (by the run that is resumed)"),
                 (Some(_), _) => values,
                 (None, Some(rejection)) => {

@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, objectives, sampling, time, title};
 use crate::config::{DEFAULT, Kernel, Level};
 use crate::gates::performance::{JudgedSpeedup, Verdict};
-use crate::record::conclusion::{CTRL_C, ROOFLINE};
+use crate::record::conclusion::Stopped;
 use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
 use crate::record::evaluation::TimingRecord;
 use crate::space::Layer;
@@ -125,10 +125,10 @@ pub fn tuned(
             count(tuned.identical_code, "variant")
         );
     }
-    if tuned.recalled > 0 {
-        let recalled = count(tuned.recalled, "variant");
+    if tuned.cached > 0 {
+        let cached = count(tuned.cached, "variant");
         let _ =
-            writeln!(text, "{NOTE}recalled{NOTE:#} {recalled} that earlier runs measured; --fresh measures them again");
+            writeln!(text, "{NOTE}recalled{NOTE:#} {cached} that earlier runs measured; --fresh measures them again");
     }
     if tuned.resumed > 0 || tuned.finals_resumed {
         let variants = count(tuned.resumed, "variant");
@@ -163,9 +163,10 @@ pub fn tuned(
     }
     if let Some(why) = tuned.stopped {
         let why = match why {
-            CTRL_C => why.to_owned(),
-            ROOFLINE => "`search.stop.roofline`".to_owned(),
-            budget => format!("the budget of {budget}"),
+            Stopped::CtrlC => "Ctrl-C",
+            Stopped::Evaluations => "the budget of evaluations",
+            Stopped::Seconds => "the budget of seconds",
+            Stopped::Roofline => "`search.stop.roofline`",
         };
         let _ =
             writeln!(text, "{WARN}stopped{WARN:#} by {why}: {} of {} tried", search.evaluated, space_size_of(kernel));

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::pipeline::{Meanwhile, Pipeline};
 use crate::config::{self, BaselineKind, Kernel};
+use crate::record::conclusion::Stopped;
 use crate::search::{Outcome, Resources, Strategy};
 use crate::space::Variant;
 
@@ -47,7 +48,7 @@ pub(super) struct Asker<'a, 'p> {
     /// Told.
     pub(super) evaluated: u64,
     /// Why the search ended early.
-    pub(super) stopped: Option<&'static str>,
+    pub(super) stopped: Option<Stopped>,
 }
 
 /// Most variants that will be tried.
@@ -62,7 +63,7 @@ fn budget(limits: &config::Search) -> u64 {
 impl Asker<'_, '_> {
     /// Asks until there is nothing more to ask for, or nobody to ask for it; gives why the search ended early. `asked` is given each variant
     /// and says whether it is still to be asked.
-    pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &dyn Fn(Asked) -> bool) -> Option<&'static str> {
+    pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &dyn Fn(Asked) -> bool) -> Option<Stopped> {
         // What was received while the strategy looked for what is likely.
         let early = RefCell::new(None);
         while self.ask(asked) {
@@ -100,7 +101,7 @@ impl Asker<'_, '_> {
         };
         let left = self.left();
         if left == 0 && self.strategy.remaining() > 0 {
-            self.stopped = Some("evaluations");
+            self.stopped = Some(Stopped::Evaluations);
         } else if room > 0 {
             let variants = self.strategy.ask(room.min(left as usize));
             self.pending += variants.len() as u64;

@@ -6,7 +6,7 @@ use kbench_runtime::protocol::DeviceInfo;
 use serde::Serialize;
 
 use super::search::{Search, Tried};
-use super::{CTRL_C, Spent, Tuned, objectives, space_size, tie};
+use super::{Spent, Stopped, Tuned, objectives, space_size, tie};
 use crate::config::{DEFAULT, Level, Objective};
 use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, EntrantId, JudgedSpeedup, Measured, missed_limits};
@@ -143,14 +143,14 @@ impl Search<'_> {
                 objectives: ObjectiveRecord::all(kernel),
                 space: space_size(kernel),
                 evaluated: self.evaluated - u64::from(self.is_of_other_part(&kernel.space.default)),
-                recalled: self.recalled,
+                cached: self.cached,
                 rejected,
                 dead_toggles: dead_toggles(&kernel.space, &tried),
                 proposer: None,
                 noise_floor: compared.noise_floor(),
                 tie: tie.map(|(_, tie)| tie),
                 warm_start: self.warm.clone(),
-                cut_off: self.stopped == Some(CTRL_C),
+                cut_off: self.stopped == Some(Stopped::CtrlC),
                 partition: kernel.search.partition,
                 runs: Vec::new(),
             },
@@ -167,7 +167,7 @@ impl Search<'_> {
             examples,
             headroom: None,
             identical_code: self.identical_code,
-            recalled: self.recalled,
+            cached: self.cached,
             resumed: self.resumed,
             finals_resumed: compared.resumed,
             stopped: self.stopped,
@@ -213,7 +213,7 @@ impl Tuned {
             missed: self.missed.clone(),
             missed_fails: kernel.gates.performance_level == Level::Deny,
             warnings: self.warnings.clone(),
-            stopped: self.stopped.map(str::to_owned),
+            stopped: self.stopped,
             seconds: self.seconds,
             spent: self.spent,
             roofline: ceilings

@@ -14,10 +14,10 @@ use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, samplin
 use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError};
 use crate::interrupt;
 use crate::process::executor::{ExecutorError, WorkerOptions};
-pub use crate::record::conclusion::{CTRL_C, Spent};
+pub use crate::record::conclusion::{Spent, Stopped};
 use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
-use crate::record::journal::{self, Journal, Recall, Record};
+use crate::record::journal::{self, Journal, Record, Reuse};
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
 use crate::tune::warm::WarmStart;
@@ -54,8 +54,8 @@ const MATTERS: f64 = 0.05;
 pub struct TuneOptions<'a> {
     /// Where the journal is.
     pub journal: &'a Path,
-    /// What the journal knows and need not be measured again.
-    pub recall: Recall,
+    /// The measurements of earlier runs to use.
+    pub reuse: Reuse,
     /// Where sources of a proposer are kept.
     pub proposed: &'a Path,
     /// The folder of elite.json, which names them relative to it.
@@ -91,13 +91,14 @@ pub struct Tuned {
     #[serde(rename = "twins")]
     pub identical_code: u64,
     /// Variants that an earlier run measured.
-    pub recalled: u64,
+    #[serde(rename = "recalled")]
+    pub cached: u64,
     /// Variants that the run which is resumed measured.
     pub resumed: u64,
     /// Whether it measured the finals too.
     pub finals_resumed: bool,
-    /// Why the search ended early: its budget of `seconds` or `evaluations`, the `roofline` of `search.stop`, or `Ctrl-C`. None if it ended by itself.
-    pub stopped: Option<&'static str>,
+    /// Why the search ended early; none if it ended by itself.
+    pub stopped: Option<Stopped>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// Where it went.
@@ -140,9 +141,9 @@ pub fn autotune(
     let kernel = harness.kernel();
     let device = &harness.context.device.clone();
     harness.pursue_objectives()?;
-    let (mut journal, known) = Journal::open(options.journal, options.recall)?;
+    let (mut journal, known) = Journal::open(options.journal, options.reuse)?;
     let damaged = known.damaged;
-    journal.start(start(kernel, device, options.recall == Recall::Run))?;
+    journal.start(start(kernel, device, options.reuse == Reuse::Run))?;
     harness.results = Results::new(journal, known);
 
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
@@ -170,13 +171,13 @@ pub fn autotune(
         // The finals tell more than a journal does, and a second Ctrl-C ends them.
         Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
             interrupt::forget();
-            search.stopped = Some(CTRL_C);
+            search.stopped = Some(Stopped::CtrlC);
             (harness.context.setup.notify)(&Notice::CutOff);
             CompileTimes::default()
         }
         searched => searched?,
     };
-    let rounds = if search.stopped == Some(CTRL_C) {
+    let rounds = if search.stopped == Some(Stopped::CtrlC) {
         None
     } else {
         Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?
@@ -211,7 +212,7 @@ pub fn autotune(
     }
     tuned.warnings.extend(search.aimless.clone());
     if damaged > 0 {
-        tuned.warnings.push(journal::damage(damaged));
+        tuned.warnings.push(journal::damaged_lines(damaged));
     }
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
@@ -274,7 +275,7 @@ fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
     entrants.push(Entrant::Again(best.candidate.clone()));
     let default = &search.kernel.space.default;
     // A finalist with the same machine code stands for it.
-    if search.survived(default) && !finalists.iter().any(|finalist| search.is_twin(finalist, default)) {
+    if search.survived(default) && !finalists.iter().any(|finalist| search.is_identical(finalist, default)) {
         entrants.push(Entrant::Candidate(default.into()));
     }
     entrants.extend((0..search.kernel.baselines.len()).map(Entrant::Baseline));

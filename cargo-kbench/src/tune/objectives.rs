@@ -40,7 +40,7 @@ impl Search<'_> {
                 let evaluation = &self.tried[index].evaluation;
                 evaluation.objectives.len() == 2
                     && evaluation.rejection().is_none()
-                    && !evaluation.is_raced()
+                    && !evaluation.is_cut_short()
                     && keys.insert(evaluation.key.clone())
             });
             let points: Vec<&[ObjectiveValue]> =

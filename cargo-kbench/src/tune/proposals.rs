@@ -21,6 +21,7 @@ use crate::harness::{Builder, Candidate, Event, Harness, Proposed, Reporter, Run
 use crate::interrupt::is_interrupted;
 use crate::process::executor::{ExecutorError, PATIENCE};
 use crate::process::program::Refusal;
+use crate::record::conclusion::Stopped;
 use crate::record::elite::ProposerRecord;
 use crate::record::evaluation::SourceRecord;
 use crate::record::journal::{Record, Round};
@@ -98,7 +99,7 @@ impl<'r> Proposals<'r> {
             let (code, message) = refusal.reason().ok_or(ExecutorError::Interrupted)?;
             // Without time it had no chance to answer.
             if self.out_of_time(kernel) {
-                search.stopped = Some("seconds");
+                search.stopped = Some(Stopped::Seconds);
             } else {
                 self.record.failed = Some(format!("{code}: {message}"));
             }
@@ -135,7 +136,7 @@ impl<'r> Proposals<'r> {
         loop {
             let left = left(search);
             if left == 0 || self.out_of_time(kernel) {
-                search.stopped = Some(if left == 0 { "evaluations" } else { "seconds" });
+                search.stopped = Some(if left == 0 { Stopped::Evaluations } else { Stopped::Seconds });
                 return Ok(None);
             }
             let number = self.record.rounds + 1;
@@ -285,7 +286,7 @@ impl<'r> Proposals<'r> {
             let reporter = &mut *self.reporter;
             let evaluation = evaluate(harness, proposal, outcome, Some(Race { bar }))?;
             let is_better = |p50: f64| bar.is_none_or(|bar| p50 < bar);
-            let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_raced();
+            let may_win = evaluation.p50().is_some_and(is_better) && !evaluation.is_cut_short();
             let mut trial = Trial::new(proposal.clone(), evaluation);
             if may_win {
                 trial.run([&Sanitize as &dyn Gate], harness, reporter)?;
@@ -308,7 +309,7 @@ impl<'r> Proposals<'r> {
                 p50_low_ns: timing.map(|summary| summary.p50_low),
                 p50_high_ns: timing.map(|summary| summary.p50_high),
                 objectives: evaluation.objectives.clone(),
-                raced: evaluation.is_raced(),
+                cut_short: evaluation.is_cut_short(),
                 identical_code: evaluation.identical_code.is_some(),
                 rank: rank.map(|rank| rank + 1),
                 resources: search.resources(&evaluation),
@@ -362,7 +363,7 @@ fn verdict(name: String, hash: String, status: Status) -> Verdict {
         p50_low_ns: None,
         p50_high_ns: None,
         objectives: Vec::new(),
-        raced: false,
+        cut_short: false,
         identical_code: false,
         rank: None,
         resources: None,

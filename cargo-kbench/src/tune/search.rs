@@ -17,7 +17,7 @@ use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone, try_b
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
-use crate::record::conclusion::ROOFLINE;
+use crate::record::conclusion::Stopped;
 use crate::record::elite::WarmVariant;
 use crate::record::evaluation::{Evaluation, Rejection};
 use crate::search::{self, Candidates};
@@ -52,7 +52,7 @@ pub(super) struct Search<'a> {
     pub(super) total: u64,
     pub(super) evaluated: u64,
     pub(super) identical_code: u64,
-    pub(super) recalled: u64,
+    pub(super) cached: u64,
     pub(super) resumed: u64,
     /// All that was tried, in that order; proposals after the variants of the space.
     pub(super) tried: Vec<Tried>,
@@ -64,7 +64,7 @@ pub(super) struct Search<'a> {
     /// Why a share that the table states cannot be judged.
     pub(super) aimless: Option<String>,
     /// Why the search ended early.
-    pub(super) stopped: Option<&'static str>,
+    pub(super) stopped: Option<Stopped>,
 }
 
 /// The budget of the space.
@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
             warm: warm.records.clone(),
             evaluated: 0,
             identical_code: 0,
-            recalled: 0,
+            cached: 0,
             resumed: 0,
             tried: Vec::new(),
             best: None,
@@ -190,7 +190,7 @@ impl<'a> Search<'a> {
                 doing.set(Step::Compiling);
                 let progress = |done, total| reporter.event(Event::Built { done, total });
                 let Some(outcome) = pipeline.take(&variant, deadline, progress).transpose()? else {
-                    self.stopped = Some("seconds");
+                    self.stopped = Some(Stopped::Seconds);
                     return Err(None);
                 };
                 let learned = self.evaluate(harness, &variant, outcome, reporter)?;
@@ -229,7 +229,7 @@ impl<'a> Search<'a> {
         let has_arrived = self.tried[self.aimed..].iter().any(|tried| arrives(tried).is_some());
         self.aimed = self.tried.len();
         if has_arrived {
-            self.stopped = Some(ROOFLINE);
+            self.stopped = Some(Stopped::Roofline);
         }
         has_arrived
     }
@@ -260,7 +260,7 @@ impl<'a> Search<'a> {
             return None;
         }
         let finished = self.tried.iter().map(|tried| &tried.evaluation);
-        let finished = finished.filter(|evaluation| evaluation.identical_code.is_none() && !evaluation.is_raced());
+        let finished = finished.filter(|evaluation| evaluation.identical_code.is_none() && !evaluation.is_cut_short());
         let mut p50s: Vec<f64> = finished.filter_map(Evaluation::p50).collect();
         p50s.sort_unstable_by(f64::total_cmp);
         p50s.get(self.kernel.search.elite - 1).copied()
@@ -271,7 +271,7 @@ impl<'a> Search<'a> {
         let evaluation = &tried.evaluation;
         self.evaluated += 1;
         self.identical_code += u64::from(evaluation.identical_code.is_some());
-        self.recalled += u64::from(evaluation.recalled);
+        self.cached += u64::from(evaluation.cached);
         self.resumed += u64::from(evaluation.resumed);
         let label = evaluation.label();
         let value =
@@ -301,7 +301,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether something tried is a variant of the space, or the same program.
-    pub(super) fn is_twin(&self, tried: &Tried, other: &Variant) -> bool {
+    pub(super) fn is_identical(&self, tried: &Tried, other: &Variant) -> bool {
         tried.candidate.is(other) || self.of_space(other).is_some_and(|other| other.key == tried.evaluation.key)
     }
 
@@ -328,7 +328,7 @@ impl<'a> Search<'a> {
             let evaluation = &self.tried[index].evaluation;
             [evaluation.objective(), evaluation.p50()].map(|value| value.unwrap_or(f64::INFINITY))
         };
-        let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_raced();
+        let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_cut_short();
         let mut ranked: Vec<usize> =
             (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
         // Stable: of candidates with identical code the one tried first stands for all.

@@ -1,4 +1,5 @@
-//! This machine's CPU: kernels are shared objects, called through a generated shim.
+//! This machine's CPU: kernels are shared objects, called through a generated shim. Above 400 lines: it implements the whole `Device`
+//! trait.
 //!
 //! Each function of a kernel has a shim, `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's
 //! address: for a tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.

@@ -192,7 +192,7 @@ fn sampling_goes_on_until_the_median_is_known() {
 }
 
 #[test]
-fn a_hurry_takes_fewer_samples_of_what_takes_long() {
+fn rank_only_takes_fewer_samples_of_a_long_kernel() {
     let samples = |time_ns: f64| {
         let timing = model(&format!(r#"{{"time_ns":{time_ns}}}"#), |job| job.rank_only = true);
         assert!(timing.sampling.converged);

@@ -10,12 +10,12 @@ use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile};
-use crate::record::journal::{Journal, Recall};
+use crate::record::journal::{Journal, Reuse};
 use crate::report::{self, Finding, Output, Verbosity};
 use crate::space::{Partition, Variant};
 use crate::text;
 use crate::tune::warm::{self, WarmStart};
-use crate::tune::{self, Ahead, TuneOptions, per_shape, repeat};
+use crate::tune::{self, Ahead, Stopped, TuneOptions, per_shape, repeat};
 
 /// Arguments of `autotune`.
 #[derive(Debug, clap::Args)]
@@ -262,7 +262,7 @@ impl<'a> Tuning<'a> {
             }
         }
         let mut harness = self.open(kernel, None)?;
-        let (mut journal, known) = Journal::open(&folder.join("repeat.jsonl"), Recall::Nothing)?;
+        let (mut journal, known) = Journal::open(&folder.join("repeat.jsonl"), Reuse::Nothing)?;
         journal.start(tune::start(kernel, &harness.context.device, false))?;
         harness.results = Results::new(journal, known);
         let repeated = repeat::conclude(&mut harness, &found, &mut *self.output.reporter(kernel))?;
@@ -309,15 +309,15 @@ impl<'a> Tuning<'a> {
         let shape = &kernel.shapes[kernel.search.shape];
         let on_file = EliteFile::read(&path)?.winner(&kernel.package, &kernel.name, &device.name, &shape.name);
         let (proposed, root) = (self.project.own_directory().join("proposed"), path.parent().unwrap_or(&path));
-        let recall = match self.tune {
-            TuneArgs { resume: true, .. } => Recall::Run,
-            TuneArgs { fresh: true, .. } => Recall::Nothing,
-            TuneArgs { .. } => Recall::Variants,
+        let reuse = match self.tune {
+            TuneArgs { resume: true, .. } => Reuse::Run,
+            TuneArgs { fresh: true, .. } => Reuse::Nothing,
+            TuneArgs { .. } => Reuse::Variants,
         };
         let on_file = on_file.as_ref();
         let workers = tune::pool::plan(&harness, self.tune.workers.map(|workers| workers as usize), self.only)?;
         let (workers, proposed, warm) = (&workers[..], &*proposed, &warm);
-        let options = TuneOptions { journal, recall, proposed, root, workers, warm, ahead, on_file };
+        let options = TuneOptions { journal, reuse, proposed, root, workers, warm, ahead, on_file };
         let tuned = tune::autotune(&mut harness, &options, &mut *self.output.reporter(kernel))?;
         let survived = !tuned.entry.elite.is_empty();
         let kept = if survived { EliteFile::change(&path, |file| file.insert(tuned.entry.clone())) } else { Ok(()) };
@@ -329,7 +329,7 @@ impl<'a> Tuning<'a> {
         kept?;
         let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
         let exit = match tuned.stopped {
-            Some(tune::CTRL_C) => Exit::Interrupted,
+            Some(Stopped::CtrlC) => Exit::Interrupted,
             _ if survived && !misses => Exit::Pass,
             _ => Exit::Failed,
         };
@@ -344,8 +344,8 @@ impl<'a> Tuning<'a> {
         winners: &[Variant],
     ) -> Result<Exit, RunError> {
         let mut harness = self.open(kernel, None)?;
-        let recall = if self.tune.resume { Recall::Run } else { Recall::Nothing };
-        let (mut journal, known) = Journal::open(&self.journal(kernel), recall)?;
+        let reuse = if self.tune.resume { Reuse::Run } else { Reuse::Nothing };
+        let (mut journal, known) = Journal::open(&self.journal(kernel), reuse)?;
         journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
         harness.results = Results::new(journal, known);
         let portfolio = per_shape::portfolio(&mut harness, shapes, union, winners, &mut *self.output.reporter(kernel))?;

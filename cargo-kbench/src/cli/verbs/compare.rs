@@ -31,7 +31,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let read = |path: &Path| -> anyhow::Result<Vec<compare::Measured>> {
         let (measured, damaged) = compare::read(path)?;
         if damaged > 0 {
-            report::status("Warning", format_args!("{}: {}", path.display(), journal::damage(damaged)));
+            report::status("Warning", format_args!("{}: {}", path.display(), journal::damaged_lines(damaged)));
         }
         Ok(measured)
     };

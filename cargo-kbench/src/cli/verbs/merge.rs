@@ -12,7 +12,7 @@ use crate::evaluate::dead_toggles;
 use crate::record::conclusion::Conclusion;
 use crate::record::elite::{self, EliteEntry, EliteFile, EliteVariant, Mismatch, PortfolioRecord, Question};
 use crate::record::journal::merge::{self as searches, Search};
-use crate::record::journal::{self, Journal, Recall};
+use crate::record::journal::{self, Journal, Reuse};
 use crate::report::{self, Finding, Output};
 use crate::space::{Partition, Settings, Variant};
 
@@ -46,9 +46,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let elite_path = project.elite_path();
     EliteFile::check(&elite_path)?;
     let mut all: BTreeMap<Key, Results> = BTreeMap::new();
-    let mut covers = Vec::new();
+    let mut portfolios = Vec::new();
     for path in &args.files {
-        read(path, &kernels, &mut all, &mut covers).with_context(|| path.display().to_string())?;
+        read(path, &kernels, &mut all, &mut portfolios).with_context(|| path.display().to_string())?;
     }
     if all.is_empty() {
         bail!("nothing to merge: the files hold no finished measurement");
@@ -70,7 +70,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             let text = std::fs::read(&journal).unwrap_or_default();
             if !searches::ends_with(&text, &records) {
                 changed = true;
-                let (mut journal, _) = Journal::open(&journal, Recall::Nothing)?;
+                let (mut journal, _) = Journal::open(&journal, Reuse::Nothing)?;
                 records.iter().try_for_each(|record| journal.append(record))?;
             }
         }
@@ -79,8 +79,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             None => output.status("Merged", format_args!("{}; no variant survived", journal.display())),
         }
     }
-    if !covers.is_empty() {
-        EliteFile::change(&elite_path, |file| insert_later(file, covers))?;
+    if !portfolios.is_empty() {
+        EliteFile::change(&elite_path, |file| insert_later(file, portfolios))?;
     }
     output.status("Finished", format_args!("{}", elite_path.display()));
     Ok(Exit::Pass)
@@ -91,7 +91,7 @@ fn read(
     path: &Path,
     kernels: &[(&Package, &Kernel)],
     all: &mut BTreeMap<Key, Results>,
-    covers: &mut Vec<PortfolioRecord>,
+    portfolios: &mut Vec<PortfolioRecord>,
 ) -> anyhow::Result<()> {
     let text = std::fs::read(path)?;
     let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
@@ -106,9 +106,9 @@ fn read(
             let key = (package.clone(), kernel.clone(), shape.clone(), device.name.clone());
             all.entry(key).or_default().entries.push((path.to_owned(), entry));
         }
-        for cover in file.covers {
-            kernel(kernels, &cover.package, &cover.kernel)?;
-            covers.push(cover);
+        for portfolio in file.portfolios {
+            kernel(kernels, &portfolio.package, &portfolio.kernel)?;
+            portfolios.push(portfolio);
         }
         return Ok(());
     }
@@ -118,7 +118,7 @@ fn read(
         bail!("{why}");
     }
     if damaged > 0 {
-        report::status("Warning", format_args!("{}: {}", path.display(), journal::damage(damaged)));
+        report::status("Warning", format_args!("{}: {}", path.display(), journal::damaged_lines(damaged)));
     }
     for search in found {
         let start = search.start();
@@ -185,8 +185,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
     results.entries.extend(concluded.collect::<Vec<_>>());
     let question =
         |search: &Search| search.default().map(|default| Question::of(search.start().table.clone(), default));
-    for pair in results.entries.windows(2) {
-        let [(path, one), (other_path, other)] = pair else { unreachable!("windows of two") };
+    for ((path, one), (other_path, other)) in results.entries.iter().zip(results.entries.iter().skip(1)) {
         let paths = || format!("{} and {}", path.display(), other_path.display());
         one.check_same_question(other).with_context(paths)?;
     }
@@ -270,7 +269,7 @@ fn concluded_as(searches: &[Search], entry: EliteEntry) -> Option<Conclusion> {
     let mut warnings: Vec<String> = all().flat_map(|conclusion| conclusion.warnings.clone()).collect();
     warnings.sort();
     warnings.dedup();
-    let stopped = all().filter_map(|conclusion| conclusion.stopped.clone()).min();
+    let stopped = all().filter_map(|conclusion| conclusion.stopped).min();
     let seconds = all().map(|conclusion| conclusion.seconds).sum();
     Some(Conclusion { entry, over_second: None, warnings, stopped, seconds, ..last })
 }
@@ -292,14 +291,15 @@ fn missing(entry: &EliteEntry) -> Vec<Partition> {
 }
 
 /// Of each kernel and device the portfolio that was measured last.
-fn insert_later(file: &mut EliteFile, covers: Vec<PortfolioRecord>) {
-    for cover in covers {
+fn insert_later(file: &mut EliteFile, portfolios: Vec<PortfolioRecord>) {
+    for portfolio in portfolios {
         let is_later = |other: &PortfolioRecord| {
-            (&other.package, &other.kernel, &other.device.name) == (&cover.package, &cover.kernel, &cover.device.name)
-                && other.date >= cover.date
+            (&other.package, &other.kernel, &other.device.name)
+                == (&portfolio.package, &portfolio.kernel, &portfolio.device.name)
+                && other.date >= portfolio.date
         };
-        if !file.covers.iter().any(is_later) {
-            file.insert_portfolio(cover);
+        if !file.portfolios.iter().any(is_later) {
+            file.insert_portfolio(portfolio);
         }
     }
 }

@@ -19,8 +19,8 @@ pub struct EliteFile {
     /// One entry for each kernel, device and shape that was tuned.
     pub kernels: Vec<EliteEntry>,
     /// One for each kernel and device that was tuned shape by shape.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub covers: Vec<PortfolioRecord>,
+    #[serde(default, rename = "covers", skip_serializing_if = "Vec::is_empty")]
+    pub portfolios: Vec<PortfolioRecord>,
 }
 
 impl EliteFile {
@@ -30,7 +30,7 @@ impl EliteFile {
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { version: VERSION, kernels: Vec::new(), covers: Vec::new() });
+                return Ok(Self { version: VERSION, kernels: Vec::new(), portfolios: Vec::new() });
             }
             Err(error) => return Err(in_context(path, &error)),
         };
@@ -74,11 +74,11 @@ impl EliteFile {
 
     /// Replaces what is known of the same kernel on the same device, or adds it.
     pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
-        self.covers.retain(|other| {
+        self.portfolios.retain(|other| {
             (&other.package, &other.kernel, &other.device.name)
                 != (&portfolio.package, &portfolio.kernel, &portfolio.device.name)
         });
-        self.covers.push(portfolio);
+        self.portfolios.push(portfolio);
     }
 
     /// Changes the file at `path`, one process at a time.

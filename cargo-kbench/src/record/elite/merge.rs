@@ -1,4 +1,4 @@
-//! One entry from several: the results of searches of one question, as the parts of a space are.
+//! One entry from several: the results of searches of one question, as the parts of a space are. Above 400 lines because of its unit tests.
 //!
 //! Every search measures the default beside its finalists, so variants of different searches are ranked by their speed-up over it.
 //! The order of the entries has no influence, an entry that is given twice counts once, and merged entries may be merged again.
@@ -98,7 +98,7 @@ impl EliteEntry {
             strategy: search.strategy.clone(),
             seed: search.seed,
             evaluated: search.evaluated,
-            recalled: search.recalled,
+            cached: search.cached,
             rejected: search.rejected.clone(),
             dead_toggles: search.dead_toggles.clone(),
             noise_floor: search.noise_floor,
@@ -184,7 +184,7 @@ pub fn merged(
             strategy: strategies.into_iter().collect::<Vec<_>>().join(", "),
             seed: runs.iter().map(|run| run.seed).min().unwrap_or_default(),
             evaluated: runs.iter().map(|run| run.evaluated).sum(),
-            recalled: runs.iter().map(|run| run.recalled).sum(),
+            cached: runs.iter().map(|run| run.cached).sum(),
             rejected,
             dead_toggles: dead_toggles.cloned().collect(),
             noise_floor,

@@ -185,8 +185,8 @@ pub struct SearchRecord {
     pub evaluated: u64,
     /// Those among them that an earlier run measured, with the same machine code and under the same circumstances. The times of
     /// elite and baselines are always this run's.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub recalled: u64,
+    #[serde(default, rename = "recalled", skip_serializing_if = "is_zero")]
+    pub cached: u64,
     /// Rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
@@ -230,8 +230,8 @@ pub struct MergedRun {
     /// Variants tried.
     pub evaluated: u64,
     /// Those among them that an earlier run measured.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub recalled: u64,
+    #[serde(default, rename = "recalled", skip_serializing_if = "is_zero")]
+    pub cached: u64,
     /// Rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.

@@ -26,7 +26,7 @@ pub(crate) fn entry(kernel: &str, shape: &str, evaluated: u64) -> EliteEntry {
             objectives: vec![],
             space: Some(64),
             evaluated,
-            recalled: 0,
+            cached: 0,
             rejected: BTreeMap::new(),
             dead_toggles: vec![],
             proposer: None,
@@ -97,7 +97,7 @@ fn an_infinite_ratio_is_read_again() {
         builds: vec![],
         program: String::new(),
     });
-    let written = EliteFile { version: VERSION, kernels: vec![entry], covers: vec![] };
+    let written = EliteFile { version: VERSION, kernels: vec![entry], portfolios: vec![] };
     written.write(&path).unwrap();
     assert_eq!(EliteFile::read(&path).unwrap(), written);
 }

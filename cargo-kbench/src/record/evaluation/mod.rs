@@ -36,8 +36,8 @@ pub struct Evaluation {
     #[serde(rename = "twin")]
     pub identical_code: Option<Settings>,
     /// Whether an earlier run measured it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub recalled: bool,
+    #[serde(default, rename = "recalled", skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
     /// Whether the run that is resumed measured it; not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
@@ -72,7 +72,7 @@ impl Evaluation {
             key: String::new(),
             outcome: Judgement::Passed,
             identical_code: None,
-            recalled: false,
+            cached: false,
             resumed: false,
             warnings,
             builds: Vec::new(),
@@ -104,9 +104,9 @@ impl Evaluation {
         }
     }
 
-    /// Whether its time is that of a lost race: see [`TimingRecord::is_raced`].
-    pub fn is_raced(&self) -> bool {
-        self.timing.as_ref().is_some_and(TimingRecord::is_raced)
+    /// Whether sampling ended early: see [`TimingRecord::is_cut_short`].
+    pub fn is_cut_short(&self) -> bool {
+        self.timing.as_ref().is_some_and(TimingRecord::is_cut_short)
     }
 
     /// It passed the whole check, with these errors; `warnings` are all there are.
@@ -370,7 +370,7 @@ impl TimingRecord {
 
     /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy
     /// where not to look, and nobody else anything.
-    pub fn is_raced(&self) -> bool {
+    pub fn is_cut_short(&self) -> bool {
         self.sampling.as_ref().is_some_and(|sampling| sampling.cut_short)
     }
 }

@@ -36,14 +36,14 @@ impl Drop for Journal {
     }
 }
 
-/// What a run takes over from those before it.
+/// The measurements of earlier runs that a run uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recall {
-    /// Nothing.
+pub enum Reuse {
+    /// None.
     Nothing,
-    /// What earlier runs measured.
+    /// Times of variants, under the same circumstances.
     Variants,
-    /// That, and all that the last run, and those it resumed, finished: this one is the rest of it.
+    /// All records of the run that is resumed, and of the runs that it resumed.
     Run,
 }
 
@@ -51,10 +51,9 @@ pub enum Recall {
 const LARGE: usize = 1 << 20;
 
 impl Journal {
-    /// Opens or creates the journal at `path`; waits for nobody: a second run on it is an error.
-    ///
-    /// Returns what is to be recalled. A cut last line, as left by a kill, is dropped.
-    pub fn open(path: &Path, recall: Recall) -> io::Result<(Self, RunCache)> {
+    /// Opens or creates the journal at `path`, with the measurements to use again. A journal that another run has open is an error. A
+    /// last line that a kill cut off is dropped.
+    pub fn open(path: &Path, reuse: Reuse) -> io::Result<(Self, RunCache)> {
         let in_context = |error: io::Error| file::in_context(path, &error);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(in_context)?;
@@ -87,7 +86,7 @@ impl Journal {
             file.seek(SeekFrom::End(0)).map_err(in_context)?;
         }
         text.truncate(whole);
-        let (known, kept) = RunCache::parse(&text, recall);
+        let (known, kept) = RunCache::parse(&text, reuse);
         if kept.is_worth_it(text.len()) {
             // One that cannot be shortened costs time, nothing else.
             file = compact(path, &text, &kept).unwrap_or(file);
@@ -162,8 +161,8 @@ fn compact(path: &Path, text: &[u8], kept: &Kept) -> io::Result<File> {
     Ok(file)
 }
 
-/// How to say that lines are none.
-pub fn damage(lines: usize) -> String {
+/// The message about damaged lines of a journal.
+pub fn damaged_lines(lines: usize) -> String {
     format!("{} of the journal are damaged and were passed over", text::count(lines, "line"))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Comparison, Kept, Recall, Record, Round, SanitizedRun, VERSION, line, lines};
+use super::{Comparison, Kept, Record, Reuse, Round, SanitizedRun, VERSION, line, lines};
 use crate::record::evaluation::{Evaluation, Reason, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
@@ -37,9 +37,9 @@ pub struct RunCache {
 impl RunCache {
     /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over. Also says which
     /// lines later runs need.
-    pub(super) fn parse(text: &[u8], recall: Recall) -> (Self, Kept) {
+    pub(super) fn parse(text: &[u8], reuse: Reuse) -> (Self, Kept) {
         let (mut known, mut kept) = (RunCache::default(), Kept::default());
-        if recall == Recall::Nothing {
+        if reuse == Reuse::Nothing {
             return (known, kept);
         }
         let mut default = Settings::default();
@@ -82,7 +82,7 @@ impl RunCache {
                 None => known.damaged += 1,
             }
         }
-        if recall == Recall::Variants {
+        if reuse == Reuse::Variants {
             known.leave_behind();
         }
         kept.earlier.sort_by_key(|place| place.start);
@@ -94,7 +94,7 @@ impl RunCache {
     fn leave_behind(&mut self) {
         let RunCache { evaluations, revoked, damaged, comparisons, earlier, .. } = std::mem::take(self);
         (self.evaluations, self.damaged) = (evaluations, damaged);
-        let is_new = |key: &String, evaluation: &Evaluation| !evaluation.recalled && !earlier.contains(key);
+        let is_new = |key: &String, evaluation: &Evaluation| !evaluation.cached && !earlier.contains(key);
         let in_use = |timing: Option<&TimingRecord>| timing.is_some_and(TimingRecord::is_in_use);
         let was_in_use = self.evaluations.iter().any(|(key, of)| is_new(key, of) && in_use(of.timing.as_ref()))
             || comparisons.values().flat_map(|comparison| &comparison.entries).any(|entry| entry.timing.is_in_use());
@@ -104,11 +104,11 @@ impl RunCache {
         self.earlier = self.evaluations.keys().cloned().collect();
     }
 
-    /// Adds what this run measured or recalled.
+    /// Adds an evaluation that this run measured or took from the cache.
     pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
         let was_earlier = self.earlier.remove(&evaluation.key);
         let tells = was_earlier || is_default && !self.earlier.is_empty();
-        if !evaluation.recalled && tells {
+        if !evaluation.cached && tells {
             let before = self.evaluations.get(&evaluation.key).filter(|_| was_earlier);
             let change = machine_change(before, &evaluation, is_default);
             if change != MachineChange::No {

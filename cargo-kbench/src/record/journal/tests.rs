@@ -24,16 +24,16 @@ fn a_resumed_run_knows_what_the_runs_before_it_finished() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/journal.jsonl");
     let write = |resumed, key| {
-        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+        let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();
         journal.start(Start { resumed, ..Start::default() }).unwrap();
         journal.append(&evaluation(key)).unwrap();
     };
     write(false, "a");
     write(true, "b");
-    assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "b"]);
-    assert_eq!(keys(&Journal::open(&path, Recall::Nothing).unwrap().1), Vec::<&str>::new());
+    assert_eq!(keys(&Journal::open(&path, Reuse::Run).unwrap().1), ["a", "b"]);
+    assert_eq!(keys(&Journal::open(&path, Reuse::Nothing).unwrap().1), Vec::<&str>::new());
     write(false, "c");
-    assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["c"]);
+    assert_eq!(keys(&Journal::open(&path, Reuse::Run).unwrap().1), ["c"]);
 }
 
 /// A variant that was timed, at so many nanoseconds.
@@ -48,18 +48,18 @@ fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
 }
 
 /// What is known after these runs; the default is that of a fresh record, which all have.
-fn after(runs: &[Vec<Record>], recall: Recall) -> RunCache {
+fn after(runs: &[Vec<Record>], reuse: Reuse) -> RunCache {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let default = Settings(vec![("A".into(), crate::expr::Value::Int(1))]);
     for records in runs {
-        let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+        let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();
         journal.start(Start { default: default.clone(), ..Start::default() }).unwrap();
         for record in records {
             journal.append(record).unwrap();
         }
     }
-    Journal::open(&path, recall).unwrap().1
+    Journal::open(&path, reuse).unwrap().1
 }
 
 fn passed(evaluation: Evaluation) -> Record {
@@ -75,8 +75,8 @@ fn how_far_a_variant_was_checked_is_known() {
         warnings: vec!["w".to_owned()],
     };
     let runs = [vec![once("once"), once("finalist"), in_full("finalist"), in_full("nobody")]];
-    for recall in [Recall::Run, Recall::Variants] {
-        let known = after(&runs, recall);
+    for reuse in [Reuse::Run, Reuse::Variants] {
+        let known = after(&runs, reuse);
         assert_eq!(keys(&known), ["finalist", "once"]);
         let of = |key| known.evaluation(key).unwrap().0;
         assert_eq!((of("once").checked, of("once").errors.len()), (Checked::OneSeed, 0));
@@ -108,22 +108,22 @@ fn any_run_knows_variants_that_were_measured_to_the_end() {
         vec![passed(timed("raced", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],
         vec![settled("revoked once"), rejected("later rejected"), rejected("rejected"), evaluation("untimed")],
     ];
-    let known = after(&runs, Recall::Variants);
+    let known = after(&runs, Reuse::Variants);
     assert_eq!(keys(&known), ["raced", "revoked once", "settled"]);
     assert!(keys(&known).iter().all(|key| known.evaluation(key).unwrap().1), "all are earlier runs'");
     assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 0));
-    let known = after(&runs, Recall::Run);
+    let known = after(&runs, Reuse::Run);
     let all = ["later rejected", "raced", "rejected", "revoked once", "settled", "untimed"];
     assert_eq!(keys(&known), all);
     assert_eq!(all.map(|key| known.evaluation(key).unwrap().1), [false, true, false, false, true, false]);
-    assert_eq!(keys(&after(&runs, Recall::Nothing)), [""; 0]);
+    assert_eq!(keys(&after(&runs, Reuse::Nothing)), [""; 0]);
 }
 
 #[test]
 fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
     let earlier = || vec![passed(timed("a", 100.0, true, false)), passed(timed("default", 100.0, true, false))];
     let anew = |p50| {
-        let mut known = after(&[earlier()], Recall::Variants);
+        let mut known = after(&[earlier()], Reuse::Variants);
         known.add(timed("default", p50, true, false), true);
         known
     };
@@ -131,14 +131,14 @@ fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
     assert_eq!((keys(&same), &same.machine_changed), (vec!["a", "default"], &None));
     let slower = anew(103.0);
     assert_eq!((keys(&slower), slower.machine_changed.as_deref()), (vec!["default"], Some(" takes 3 % longer now")));
-    let mut changed = after(&[earlier()], Recall::Variants);
+    let mut changed = after(&[earlier()], Reuse::Variants);
     changed.add(timed("another default", 100.0, true, false), true);
     assert_eq!((keys(&changed), &changed.machine_changed), (vec!["another default"], &None));
-    let mut recalled = after(&[earlier()], Recall::Variants);
-    recalled.add(Evaluation { recalled: true, ..timed("a", 100.0, true, false) }, false);
-    assert_eq!((keys(&recalled), recalled.evaluation("a").unwrap().1), (vec!["a", "default"], false));
+    let mut cached = after(&[earlier()], Reuse::Variants);
+    cached.add(Evaluation { cached: true, ..timed("a", 100.0, true, false) }, false);
+    assert_eq!((keys(&cached), cached.evaluation("a").unwrap().1), (vec!["a", "default"], false));
     // The run that is resumed had found that already.
-    let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Recall::Run);
+    let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Reuse::Run);
     assert_eq!(keys(&resumed), ["default"]);
     let mut first = RunCache::default();
     first.add(timed("default", 100.0, true, false), true);
@@ -149,14 +149,14 @@ fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
 fn damage_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
-    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+    let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();
     for record in [passed(timed("a", 100.0, true, false)), passed(timed("b", 100.0, true, false))] {
         journal.append(&record).unwrap();
     }
     drop(journal);
     let text = std::fs::read_to_string(&path).unwrap().replace("\"key\":\"a\"", "\"key\":\"a");
     std::fs::write(&path, format!("{text}\nno record\n")).unwrap();
-    let (_, known) = Journal::open(&path, Recall::Variants).unwrap();
+    let (_, known) = Journal::open(&path, Reuse::Variants).unwrap();
     assert_eq!((keys(&known), known.damaged), (vec!["b"], 2));
 }
 
@@ -164,7 +164,7 @@ fn damage_is_counted() {
 fn a_cut_last_line_is_dropped_and_the_next_one_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
-    let (mut journal, _) = Journal::open(&path, Recall::Nothing).unwrap();
+    let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();
     journal.start(Start::default()).unwrap();
     journal.append(&evaluation("a")).unwrap();
     journal.append(&evaluation("b")).unwrap();
@@ -172,26 +172,26 @@ fn a_cut_last_line_is_dropped_and_the_next_one_is_whole() {
     let whole = std::fs::read(&path).unwrap();
     for cut in 1..40 {
         std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        let (mut journal, known) = Journal::open(&path, Recall::Run).unwrap();
+        let (mut journal, known) = Journal::open(&path, Reuse::Run).unwrap();
         assert_eq!(keys(&known), ["a"]);
         journal.append(&evaluation("c")).unwrap();
         drop(journal);
-        assert_eq!(keys(&Journal::open(&path, Recall::Run).unwrap().1), ["a", "c"]);
+        assert_eq!(keys(&Journal::open(&path, Reuse::Run).unwrap().1), ["a", "c"]);
     }
 }
 
 #[test]
-fn a_journal_does_not_grow_with_what_is_recalled() {
+fn a_journal_does_not_grow_with_cached_evaluations() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let long = |key: String| Evaluation { warnings: vec!["x".repeat(4096)], ..timed(&key, 100.0, true, false) };
     let run = |last: u32| {
-        let (mut journal, known) = Journal::open(&path, Recall::Variants).unwrap();
+        let (mut journal, known) = Journal::open(&path, Reuse::Variants).unwrap();
         let default = Settings(vec![("A".into(), crate::expr::Value::Int(1))]);
         journal.start(Start { default, ..Start::default() }).unwrap();
         for number in 0..100 {
-            let recalled = known.evaluation(&number.to_string()).is_some();
-            journal.append(&passed(Evaluation { recalled, ..long(number.to_string()) })).unwrap();
+            let cached = known.evaluation(&number.to_string()).is_some();
+            journal.append(&passed(Evaluation { cached, ..long(number.to_string()) })).unwrap();
         }
         journal.append(&passed(long(format!("only {last}")))).unwrap();
         (known.evaluations.len(), std::fs::metadata(&path).unwrap().len())
@@ -202,7 +202,7 @@ fn a_journal_does_not_grow_with_what_is_recalled() {
     assert!(lengths.iter().all(|(_, bytes)| *bytes < 6 * once), "{lengths:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     // The last run is there in full, for the rest of it.
-    let (_, known) = Journal::open(&path, Recall::Run).unwrap();
+    let (_, known) = Journal::open(&path, Reuse::Run).unwrap();
     assert!(!known.evaluation("only 11").unwrap().1 && known.evaluation("only 3").unwrap().1);
     assert_eq!(known.damaged, 0);
 }
@@ -211,7 +211,7 @@ fn a_journal_does_not_grow_with_what_is_recalled() {
 fn two_runs_do_not_share_a_journal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
-    let _first = Journal::open(&path, Recall::Nothing).unwrap();
-    let error = Journal::open(&path, Recall::Run).err().unwrap().to_string();
+    let _first = Journal::open(&path, Reuse::Nothing).unwrap();
+    let error = Journal::open(&path, Reuse::Run).err().unwrap().to_string();
     assert!(error.contains("another kbench is running"), "{error}");
 }

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rand_chacha::ChaCha8Rng;
 
+use kbench_runtime::stats::percentile;
+
 use super::{Candidates, Outcome, Resources, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
@@ -177,7 +179,7 @@ impl Auto {
         // Stable, so that the order of asking breaks ties.
         order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
         let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
-        let clip = quantile(&passed, CLIP)?;
+        let clip = (!passed.is_empty()).then(|| percentile(&passed, CLIP))?;
         let mut y: Vec<f64> = logs.iter().map(|log| log.map_or(clip, |log| log.min(clip))).collect();
         let mean = y.iter().sum::<f64>() / y.len() as f64;
         let spread = (y.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / y.len() as f64).sqrt();
@@ -303,14 +305,6 @@ impl Strategy for Auto {
     fn remaining(&self) -> u64 {
         self.planned - self.asked.len() as u64
     }
-}
-
-/// Of ascending values, between neighbours in proportion; `None` of none.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let place = share * (sorted.len().checked_sub(1)?) as f64;
-    let below = sorted[place.floor() as usize];
-    let above = sorted[place.ceil() as usize];
-    Some(below + place.fract() * (above - below))
 }
 
 #[cfg(test)]

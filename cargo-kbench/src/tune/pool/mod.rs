@@ -16,6 +16,7 @@ use super::search::{Search, Tried, learned};
 use crate::evaluate::{Prepared, Race, Subject, prepare};
 use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError};
 use crate::process::executor::WorkerOptions;
+use crate::record::conclusion::Stopped;
 use crate::record::evaluation::Evaluation;
 use station::{Backoff, Said, Station, Task};
 
@@ -203,7 +204,7 @@ impl Search<'_> {
             }
             let Some(news) = desk.hear(inbox, !self.tried.is_empty()) else {
                 // What runs is finished, nothing is begun.
-                self.stopped = Some("seconds");
+                self.stopped = Some(Stopped::Seconds);
                 desk.stop();
                 continue;
             };
@@ -280,12 +281,12 @@ impl Search<'_> {
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         subject.keep(harness, &evaluation)?;
-        let twins = desk.running.remove(subject.key()).unwrap_or_default();
+        let identical = desk.running.remove(subject.key()).unwrap_or_default();
         self.told(desk, subject.candidate(), evaluation, reporter);
-        for twin in twins {
-            match twin.recall(harness)? {
-                Some(known) => self.told(desk, twin.candidate(), known, reporter),
-                None => desk.accept(twin),
+        for subject in identical {
+            match subject.cached(harness)? {
+                Some(known) => self.told(desk, subject.candidate(), known, reporter),
+                None => desk.accept(subject),
             }
         }
         Ok(())
@@ -332,8 +333,8 @@ impl Desk<'_> {
 
     /// A subject is measured, unless the same program is: then it waits for that.
     fn accept(&mut self, subject: Subject) {
-        if let Some(twins) = self.running.get_mut(subject.key()) {
-            twins.push(subject);
+        if let Some(identical) = self.running.get_mut(subject.key()) {
+            identical.push(subject);
             return;
         }
         self.running.insert(subject.key().to_owned(), Vec::new());

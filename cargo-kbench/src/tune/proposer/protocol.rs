@@ -207,7 +207,8 @@ pub struct Verdict {
     /// What the table wants to be least: the first is what ranks.
     pub objectives: Vec<ObjectiveValue>,
     /// Whether sampling ended early, because it was clearly slower than the elite.
-    pub raced: bool,
+    #[serde(rename = "raced")]
+    pub cut_short: bool,
     /// Whether the machine code is that of a variant before, whose time this is.
     #[serde(rename = "twin")]
     pub identical_code: bool,

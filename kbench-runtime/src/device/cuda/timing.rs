@@ -183,7 +183,9 @@ impl Timer {
         let batch = if hot { batch.max(1) } else { 1 };
         self.capture(bound, batch)?;
         let mode = usize::from(hot);
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             if !hot {
                 // Before the flush, which leaves nothing of them in the cache.
                 memory::enqueue(&self.stream, writes)?;
@@ -213,7 +215,6 @@ impl Timer {
             let flushes = &mut bound.timing.flushes[mode];
             *flushes = (*flushes * 2).clamp(1, MOST_FLUSHES);
         }
-        unreachable!("the last attempt returns")
     }
 
     /// One launch on an idle stream, as [`LaunchMode::Stream`] or [`LaunchMode::Host`] defines it. The device waits for the host, as it

@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    fn quiet(_: usize) -> f64 {
+    fn undisturbed(_: usize) -> f64 {
         12e3
     }
 
@@ -180,7 +180,7 @@ mod tests {
     fn an_honest_clock_is_believed() {
         for truth in [500.0, 25e3, 1e6, 1e9] {
             for computes in [0.0, 0.5, 1.0] {
-                assert!(Kernel { truth, computes, claim: honest, way: quiet }.is_believed(), "{truth}");
+                assert!(Kernel { truth, computes, claim: honest, way: undisturbed }.is_believed(), "{truth}");
                 // A machine on which every way is long, and one on which some are.
                 assert!(Kernel { truth, computes, claim: honest, way: |_| 3e6 }.is_believed(), "{truth}");
                 let way = |sample: usize| if sample.is_multiple_of(3) { 15e3 } else { 4e6 };
@@ -218,18 +218,18 @@ mod tests {
         for truth in [50e3, 250e3, 1e9] {
             for part in [0.1, 0.5] {
                 let claim = |_| part;
-                assert!(!Kernel { truth, computes: 1.0, claim, way: quiet }.is_believed(), "{truth} {part}");
+                assert!(!Kernel { truth, computes: 1.0, claim, way: undisturbed }.is_believed(), "{truth} {part}");
                 assert!(!Kernel { truth, computes: 1.0, claim, way: |_| 3e6 }.is_believed(), "{truth} {part}");
                 // Forging the larger part of the samples, so that the median is forged.
                 let claim = |sample: usize| if sample % 5 < 3 { part } else { 1.0 };
-                assert!(!Kernel { truth, computes: 1.0, claim, way: quiet }.is_believed(), "{truth} {part}");
+                assert!(!Kernel { truth, computes: 1.0, claim, way: undisturbed }.is_believed(), "{truth} {part}");
             }
         }
         // One that waits more than it computes.
-        assert!(!Kernel { truth: 250e3, computes: 0.1, claim: |_| 0.1, way: quiet }.is_believed());
+        assert!(!Kernel { truth: 250e3, computes: 0.1, claim: |_| 0.1, way: undisturbed }.is_believed());
         // Too short for the judge to see: `docs/gates.md` says so.
-        assert!(Kernel { truth: 4e3, computes: 1.0, claim: |_| 0.1, way: quiet }.is_believed());
-        assert!(Kernel { truth: 40e3, computes: 0.1, claim: |_| 0.1, way: quiet }.is_believed());
+        assert!(Kernel { truth: 4e3, computes: 1.0, claim: |_| 0.1, way: undisturbed }.is_believed());
+        assert!(Kernel { truth: 40e3, computes: 0.1, claim: |_| 0.1, way: undisturbed }.is_believed());
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_says_more_than_passed_is_not() {
-        assert!(!Kernel { truth: 25e3, computes: 1.0, claim: |_| 2.0, way: quiet }.is_believed());
+        assert!(!Kernel { truth: 25e3, computes: 1.0, claim: |_| 2.0, way: undisturbed }.is_believed());
     }
 
     fn ns(nanoseconds: u64) -> Duration {
