@@ -30,7 +30,7 @@ pub fn run(facts: &Facts) -> String {
         row.push(summary.map_or_else(String::new, |summary| summary.n.to_string()));
         row.push(variant.gate.map_or_else(String::new, |gate| gate.to_string()));
         row.push(variant.reason.map_or_else(String::new, |reason| reason.to_string()));
-        row.extend([&variant.message, &variant.twin].map(|text| text.clone().unwrap_or_default()));
+        row.extend([&variant.message, &variant.identical_code].map(|text| text.clone().unwrap_or_default()));
         row.extend(
             resources.iter().map(|resource| resource.values[at].map_or_else(String::new, |used| used.to_string())),
         );

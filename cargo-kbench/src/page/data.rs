@@ -33,7 +33,8 @@ pub struct Data<'f> {
     reason: Vec<i32>,
     message: Vec<Option<&'f str>>,
     /// Index of the variant with the same machine code, -1 where there is none.
-    twin: Vec<i32>,
+    #[serde(rename = "twin")]
+    identical_code: Vec<i32>,
     resources: Vec<Resource>,
     /// By the name of a plot, the variants of its marks.
     marks: BTreeMap<&'static str, &'f [usize]>,
@@ -114,9 +115,9 @@ impl<'f> Data<'f> {
             gates: gates.iter().map(GateName::to_string).collect(),
             reasons: reasons.iter().map(Reason::to_string).collect(),
             message: variants.iter().map(|variant| variant.message.as_deref()).collect(),
-            twin: variants
+            identical_code: variants
                 .iter()
-                .map(|variant| index(variant.twin.as_deref().and_then(|twin| places.get(twin).copied())))
+                .map(|variant| index(variant.identical_code.as_deref().and_then(|other| places.get(other).copied())))
                 .collect(),
             resources: resources(facts),
             marks: figures

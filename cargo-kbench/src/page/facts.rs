@@ -79,8 +79,10 @@ pub struct Counts {
     /// Rejected by a gate.
     pub rejected: usize,
     /// Variants with the machine code and launch of another, whose measurement serves both.
-    pub twins: usize,
+    #[serde(rename = "twins")]
+    pub identical_code: usize,
     /// Variants that an earlier run measured.
+    #[serde(rename = "recalled")]
     pub cached: usize,
 }
 
@@ -176,7 +178,8 @@ pub struct Tried {
     /// In words.
     pub message: Option<String>,
     /// The variant whose machine code it has.
-    pub twin: Option<String>,
+    #[serde(rename = "twin")]
+    pub identical_code: Option<String>,
     /// Warnings of gates.
     pub warnings: Vec<String>,
     /// What its code uses at the shape of the search.
@@ -258,7 +261,7 @@ impl Facts {
                 measured: of_fate(Fate::Measured),
                 stopped: of_fate(Fate::Stopped),
                 rejected: of_fate(Fate::Rejected),
-                twins: variants.iter().filter(|variant| variant.twin.is_some()).count(),
+                identical_code: variants.iter().filter(|variant| variant.identical_code.is_some()).count(),
                 cached: run.evaluations.iter().filter(|evaluation| evaluation.cached).count(),
             },
             rejected: rejected(&variants),
@@ -303,7 +306,7 @@ fn tried(number: usize, evaluation: &Evaluation) -> Tried {
             Some(shape) => said(&format!("at {shape}: {}", rejection.message)),
             None => said(&rejection.message),
         }),
-        twin: evaluation.identical_code.as_ref().map(|twin| said(&twin.to_string())),
+        identical_code: evaluation.identical_code.as_ref().map(|other| said(&other.to_string())),
         warnings: evaluation.warnings.iter().map(|warning| said(warning)).collect(),
         resources: evaluation.builds.iter().find(serves).map(|build| build.resources),
     }

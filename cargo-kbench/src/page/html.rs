@@ -146,7 +146,7 @@ pub(super) fn counts(facts: &Facts) -> String {
     let more = [
         (of.stopped, "stopped early"),
         (of.rejected, "rejected"),
-        (of.twins, "with the code of another"),
+        (of.identical_code, "with the code of another"),
         (of.cached, "measured by an earlier run"),
     ];
     parts.extend(more.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));

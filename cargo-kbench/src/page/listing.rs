@@ -157,7 +157,7 @@ fn all(facts: &Facts) -> Vec<Column> {
         column("gate", &|tried| text(tried.gate?.to_string())),
         column("reason", &|tried| text(tried.reason?.to_string())),
         column("message", &|tried| text(tried.message.clone()?)),
-        column("same_code_as", &|tried| text(tried.twin.clone()?)),
+        column("same_code_as", &|tried| text(tried.identical_code.clone()?)),
     ];
     for toggle in columns(facts) {
         let values = variants.iter().map(|tried| tried.toggles.get(&toggle.name).cloned()).collect();

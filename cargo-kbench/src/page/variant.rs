@@ -79,8 +79,8 @@ pub fn text(facts: &Facts, run: &Run, at: usize, is_verbose: bool) -> String {
     if let Some(source) = &evaluation.source {
         line("source", &format!("{} in {}", source, source.path.display()));
     }
-    if let Some(twin) = &variant.twin {
-        line("same code as", twin);
+    if let Some(other) = &variant.identical_code {
+        line("same code as", other);
     }
     if evaluation.cached {
         line("measured", "by an earlier run");
