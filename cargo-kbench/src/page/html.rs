@@ -190,6 +190,9 @@ pub(super) fn sentences(facts: &Facts) -> Vec<String> {
         Stopped::CtrlC => "The user ended the search before its budget did.".to_owned(),
         Stopped::Evaluations => "The search was stopped by its budget of evaluations.".to_owned(),
         Stopped::Seconds => "The search was stopped by its budget of seconds.".to_owned(),
+        Stopped::Roofline => {
+            "The search ended since a variant reached the share of the ceiling that the table states.".to_owned()
+        }
     }));
     all
 }
