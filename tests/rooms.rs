@@ -38,6 +38,7 @@ const CRATES: &[Crate] = &[
             "record",
             "profile",
             "harness",
+            "bundle",
             "export",
             "import",
             "gates",

@@ -13,6 +13,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("audit", include_str!("../docs/audit.md")),
     ("results", include_str!("../docs/results.md")),
     ("merge", include_str!("../docs/merge.md")),
+    ("bundle", include_str!("../docs/bundle.md")),
     ("report", include_str!("../docs/report.md")),
     ("export", include_str!("../docs/export.md")),
     ("ci", include_str!("../docs/ci.md")),

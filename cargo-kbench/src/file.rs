@@ -63,6 +63,21 @@ pub fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(in_context(&path, &io::Error::other("links that lead round in a circle")))
 }
 
+/// The path without `.` and `..`, by text alone.
+pub fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -25,6 +25,7 @@
 
 mod audit;
 mod build;
+mod bundle;
 pub mod cli;
 mod compare;
 pub mod config;

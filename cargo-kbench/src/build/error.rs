@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Why a unit could not be compiled. Which of them is the user's code and which the machine's: [`is_variants_own`].
 ///
 /// [`is_variants_own`]: CompileError::is_variants_own
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum CompileError {
     /// A compiler that is needed is not there (exit code 3 territory).
     #[error("{what}; {help}")]
@@ -126,11 +126,18 @@ pub enum CompileError {
         /// The file.
         path: PathBuf,
     },
+    /// A bundle stands for the compilers and has no such unit.
+    #[error("the bundle does not carry {what}; write a bundle of this table, with `--arch` for this GPU")]
+    NotCarried {
+        /// The unit.
+        what: String,
+    },
     /// A file could not be read or written: a missing source, a full disk, a cache that is not ours.
     #[error("could not {action} `{}`: {error}", path.display())]
+    #[serde(skip)]
     Io {
         /// What was attempted: `read`, `write`.
-        action: &'static str,
+        action: String,
         /// The file.
         path: PathBuf,
         /// The system's words.
@@ -158,10 +165,22 @@ impl CompileError {
             )
     }
 
+    /// The same error once more.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Io { action, path, error } => Self::Io {
+                action: action.clone(),
+                path: path.clone(),
+                error: io::Error::new(error.kind(), error.to_string()),
+            },
+            other => serde_json::to_value(other).and_then(serde_json::from_value).expect("plain data"),
+        }
+    }
+
     /// For `map_err`: what was attempted on which file.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CompileError {
         let path = path.to_owned();
-        move |error| CompileError::Io { action, path, error }
+        move |error| CompileError::Io { action: action.to_owned(), path, error }
     }
 }
 

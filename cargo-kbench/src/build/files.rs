@@ -104,7 +104,7 @@ pub(super) fn read_whole(path: &Path) -> Result<String, CompileError> {
         return Ok(text);
     }
     let error = io::Error::new(io::ErrorKind::StorageFull, "its end is missing, as on a full disk");
-    Err(CompileError::Io { action: "read", path: path.to_owned(), error })
+    Err(CompileError::Io { action: "read".to_owned(), path: path.to_owned(), error })
 }
 
 /// The prerequisites in a dependency file in make's syntax (`-MD`), absolute, in order, each once.

@@ -9,13 +9,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use kbench_runtime::fingerprint;
 
 use crate::config::Backend;
 use cache::{Cache, Record};
+use carried::Carried;
 use files::{Files, Since};
 use inputs::Inputs;
 use locks::Locks;
@@ -27,6 +28,7 @@ mod artifact;
 mod binary;
 mod c;
 mod cache;
+pub mod carried;
 mod cubin;
 mod cuda;
 mod entry;
@@ -105,6 +107,8 @@ const NO_PANIC: &str = "nothing panics while it is held";
 pub struct CompilerOptions {
     /// `--nvcc`.
     pub nvcc: Option<PathBuf>,
+    /// What a bundle has compiled: no compiler is looked for.
+    pub carried: Option<Arc<Carried>>,
 }
 
 /// The compilers of this machine, and the cache. One for a run: it reads each source and header once, and so sees one
@@ -157,20 +161,24 @@ impl Compiler {
 
     /// The same, given up once `ended` is true.
     pub fn compile_until(&self, unit: &Unit, ended: &AtomicBool) -> Result<Artifact, CompileError> {
-        let (toolchain, compiler, extension) = match unit.backend {
+        if let Some(carried) = &self.options.carried {
+            return carried.find(unit);
+        }
+        let (toolchain, compiler) = match unit.backend {
             Backend::C => {
                 let cc = self.cc()?;
-                (cc.toolchain(unit, &self.files)?, cc.version.clone(), "so")
+                (cc.toolchain(unit, &self.files)?, cc.version.clone())
             }
             Backend::Cuda => {
                 let nvcc = self.nvcc()?;
-                (nvcc.toolchain(unit, &self.files)?, nvcc.version.clone(), "cubin")
+                (nvcc.toolchain(unit, &self.files)?, nvcc.version.clone())
             }
             Backend::Fake => {
                 let (key, inputs) = (String::new(), Inputs::default());
-                (Toolchain { key, inputs, is_tracked: true }, "fake".to_owned(), "json")
+                (Toolchain { key, inputs, is_tracked: true }, "fake".to_owned())
             }
         };
+        let extension = carried::extension(unit.backend);
         let source = self.files.hash(&unit.source).map_err(CompileError::io("read", &unit.source))?;
         let named = &toolchain.inputs.files;
         let named: Vec<_> = named.iter().map(|(path, hash)| (text(path), hash)).collect();

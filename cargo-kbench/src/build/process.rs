@@ -135,7 +135,7 @@ impl Invocation {
         let words = || io::Error::other(said.trim().to_owned());
         let of_machine = said.lines().any(names_machine_error).then(words);
         if let Some(error) = of_machine.or_else(|| room(temporary).err()) {
-            return Err(CompileError::Io { action: "compile in", path: temporary.to_owned(), error });
+            return Err(CompileError::Io { action: "compile in".to_owned(), path: temporary.to_owned(), error });
         }
         if let Some(signal) = status.signal().or_else(|| signal_of_a_child(&said)) {
             return Err(CompileError::Killed { command, signal });
@@ -151,7 +151,7 @@ impl Invocation {
             };
         }
         let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
-        CompileError::Io { action: "run a compiler in", path: path.to_owned(), error }
+        CompileError::Io { action: "run a compiler in".to_owned(), path: path.to_owned(), error }
     }
 }
 

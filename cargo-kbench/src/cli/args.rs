@@ -63,6 +63,14 @@ pub struct SelectArgs {
     pub target_dir: Option<PathBuf>,
 }
 
+/// A bundle in place of a package.
+#[derive(Debug, Clone, Args)]
+pub struct BundleArgs {
+    /// Take kernels from a file that `cargo kbench bundle` wrote: needs no compiler and no sources. Results are written to this folder
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["package", "manifest_path"])]
+    pub bundle: Option<PathBuf>,
+}
+
 /// Where the tools are.
 #[derive(Debug, Clone, Args)]
 pub struct ToolArgs {
@@ -138,6 +146,9 @@ pub struct TrialArgs {
     /// Which kernels.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// In place of a package.
+    #[command(flatten)]
+    pub bundle: BundleArgs,
     /// Where the tools are.
     #[command(flatten)]
     pub tools: ToolArgs,

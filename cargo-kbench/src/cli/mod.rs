@@ -10,7 +10,7 @@ use self::verbs::{Exit, Printed, exit_of};
 use crate::interrupt::interrupt;
 use crate::report::{self, Output};
 
-pub use args::{MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
+pub use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
 
 mod args;
 pub mod verbs;
@@ -63,6 +63,8 @@ enum Verb {
     Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
+    /// Write a kernel and all that its search compiles to one file, for machines without compilers and sources
+    Bundle(verbs::bundle::Args),
     /// Put the results of several searches together: parts of a space, other machines
     Merge(verbs::merge::Args),
     /// Write the winner of elite.json as the default of the table into Cargo.toml
@@ -165,6 +167,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
         Verb::Show(args) => verbs::show::run(args, output),
         Verb::Report(args) => verbs::report::run(args, output),
         Verb::Autotune(args) => verbs::autotune::run(args, output),
+        Verb::Bundle(args) => verbs::bundle::run(args, output),
         Verb::Merge(args) => verbs::merge::run(args, output),
         Verb::Apply(args) => verbs::apply::run(args, output),
         Verb::Export(args) => verbs::export::run(args, output),

@@ -2,7 +2,7 @@
 
 use kbench_runtime::dtype::DType;
 
-use super::{CorrectnessLimits, Implementation, Place};
+use super::{CorrectnessLimits, Implementation, Kernel, PerformanceBound, Place};
 use crate::space::Variant;
 
 /// What outputs are compared with.
@@ -45,6 +45,24 @@ pub enum BaselineKind {
     Implementation(Box<Implementation>),
     /// `{ command = […] }`: a program.
     Command(ProgramBaseline),
+}
+
+impl Kernel {
+    /// Leaves out baselines that are programs, and limits over them. Gives their names.
+    pub fn leave_out_programs(&mut self) -> Vec<String> {
+        let is_program = |baseline: &Baseline| matches!(baseline.kind, BaselineKind::Command(_));
+        let kept: Vec<usize> = (0..self.baselines.len()).filter(|&index| !is_program(&self.baselines[index])).collect();
+        let place = |index: usize| kept.iter().position(|&kept| kept == index);
+        self.gates.performance.retain_mut(|limit| match &mut limit.limit {
+            PerformanceBound::MaxP50Us(_) => true,
+            PerformanceBound::MinSpeedup { over, .. } => place(*over).map(|at| *over = at).is_some(),
+        });
+        let naive = &mut self.gates.correctness.naive;
+        *naive = naive.and_then(place);
+        let (programs, kept) = std::mem::take(&mut self.baselines).into_iter().partition(is_program);
+        self.baselines = kept;
+        programs.into_iter().map(|baseline: Baseline| baseline.name).collect()
+    }
 }
 
 /// A program that is measured beside the kernel.

@@ -104,6 +104,12 @@ impl<'a> Builder<'a> {
         Builder { kernel, ..self.clone() }
     }
 
+    /// The same for a device of so many multiprocessors.
+    #[must_use]
+    pub fn on_multiprocessors(&self, multiprocessors: u32) -> Self {
+        Self { multiprocessors, ..self.clone() }
+    }
+
     /// Whether what to compile for is known without a device.
     pub fn is_settled(&self) -> bool {
         self.kernel.implementation.backend != Backend::Cuda || self.kernel.arch.len() == 1

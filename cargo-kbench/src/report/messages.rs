@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::Audited;
+use crate::bundle::KernelRecord;
 use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
@@ -169,6 +170,15 @@ pub enum Message<'a> {
     Tuned(&'a Tuned),
     /// `autotune --repeat`: the winners of all runs, measured interleaved.
     Repeated(&'a Repeated),
+    /// `bundle`: a bundle has been written.
+    Bundled {
+        /// The file.
+        path: &'a Path,
+        /// Bytes of the file.
+        bytes: u64,
+        /// The kernels that can be searched with it.
+        kernels: &'a [KernelRecord],
+    },
     /// `merge`: the results of several searches at one shape on one device have been put together.
     Merged {
         /// Whether `elite.json` or the journal was changed.

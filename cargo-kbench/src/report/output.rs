@@ -7,6 +7,7 @@ use super::messages::{Message, Status};
 use super::terminal::Terminal;
 use super::{Verbosity, json, out, outln};
 use crate::audit::{Audited, Report};
+use crate::bundle::KernelRecord;
 use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
@@ -87,6 +88,8 @@ pub enum Finding<'f> {
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
     /// A package that was made from a file of another tuner: its files, the manifest that it was added to, and what is not in it.
     Imported(&'f [std::path::PathBuf], Option<&'f Path>, &'f [Note]),
+    /// A bundle: its file, its size and what it can search.
+    Bundled(&'f Path, u64, &'f [KernelRecord]),
     /// A winner that is the default in a manifest now.
     Applied(&'f Kernel, &'f Settings, &'f Path, bool),
     /// An export of a package; where it was only checked, what is stale.
@@ -192,6 +195,14 @@ impl Output {
                 out!("{}", report::replay::table(all, overall, options));
             }
             Finding::Examined(found, needs) => out!("{}", report::doctor::examined(found, needs)),
+            Finding::Bundled(path, bytes, kernels) => {
+                for KernelRecord { package, kernel, archs, variants } in kernels {
+                    let title = crate::text::kernel_name(package, kernel);
+                    let archs = if archs.is_empty() { String::new() } else { format!(" for {}", archs.join(", ")) };
+                    outln!("{title}: {}{archs}", report::count(*variants, "variant"));
+                }
+                outln!("{}: {:.1} MB", path.display(), bytes as f64 / 1e6);
+            }
             Finding::Applied(kernel, toggles, manifest, changed) => {
                 let how = if changed { "is the default in" } else { "was the default already in" };
                 outln!("{}: {toggles} {how} {}", report::title(kernel), manifest.display());
@@ -243,6 +254,7 @@ fn show_json(finding: &Finding<'_>) {
         }
         Finding::Imported(files, member_of, notes) => json::write(Message::Imported { files, member_of, notes }),
         Finding::Examined(found, needs) => json::write(Message::Examined { found, needs }),
+        Finding::Bundled(path, bytes, kernels) => json::write(Message::Bundled { path, bytes, kernels }),
         Finding::Applied(kernel, toggles, manifest, changed) => {
             json::write(Message::Applied { of: json::of(kernel), toggles, manifest, changed });
         }

@@ -5,8 +5,8 @@ use std::thread;
 
 use anyhow::bail;
 
-use super::{Exit, compiler, load, overridden, selected, setup, skip};
-use crate::cli::{MeasureArgs, SelectArgs, ToolArgs};
+use super::{Exit, overridden, selected, setup, skip, subject};
+use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::record::elite::{EliteEntry, EliteFile};
@@ -23,6 +23,9 @@ pub struct Args {
     /// Which kernels.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// In place of a package.
+    #[command(flatten)]
+    pub bundle: BundleArgs,
     /// Where the tools are.
     #[command(flatten)]
     pub tools: ToolArgs,
@@ -117,8 +120,9 @@ impl TuneArgs {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { select, tools, measure, tune } = args;
-    let project = load(select)?;
+    let Args { select, bundle, tools, measure, tune } = args;
+    let subject = subject(select, bundle)?;
+    let (project, select) = (&subject.project, &subject.select);
     // A file that cannot be added to is better known before the search than after it.
     EliteFile::check(&project.elite_path())?;
     let mut from = Vec::new();
@@ -127,16 +131,16 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         std::fs::metadata(path).map_err(|error| anyhow::anyhow!("--from {}: {error}", path.display()))?;
         from.extend(EliteFile::read(path)?.kernels);
     }
-    let compiler = compiler(&project, tools);
+    let compiler = subject.compiler(tools);
     let work_directory = project.work_directory();
     let setup = setup(&compiler, measure.device(), &work_directory);
     let mut exit = Exit::Pass;
-    for (package, kernel) in selected(&project, select) {
+    for (package, kernel) in selected(project, select) {
         let mut kernel = overridden(kernel, measure)?;
         tune.override_search(&mut kernel)?;
-        let flags = flags_of_gate(select, tools, measure);
+        let flags = flags_of_gate(&args.select, bundle, tools, measure);
         let only = measure.device.is_some();
-        let tuning = Tuning { project: &project, package, setup, tune, output, flags: &flags, only };
+        let tuning = Tuning { project, package, setup, tune, output, flags: &flags, only };
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
         let tuned = match tune.repeat {
             Some(runs) => tuning.repeatedly(&kernel, runs),
@@ -177,12 +181,13 @@ struct Tuning<'a> {
 }
 
 /// The flags that say where things are and what is measured, for a `gate` of the same.
-fn flags_of_gate(select: &SelectArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
+fn flags_of_gate(select: &SelectArgs, bundle: &BundleArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let shapes = (!measure.shapes.is_empty()).then(|| measure.shapes.join(","));
     let device = measure.device.map(|device| device.to_string());
     let flags = [
         ("--manifest-path", path(&select.manifest_path)),
+        ("--bundle", path(&bundle.bundle)),
         ("--target-dir", path(&select.target_dir)),
         ("--nvcc", path(&tools.nvcc)),
         ("--shapes", shapes),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::candidate::plan;
-use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
+use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::compare::bench::{BenchFile, SideBySide};
 use crate::harness::{Harness, Opening};
@@ -22,14 +22,15 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { trial: TrialArgs { select, tools, candidate, measure }, save } = args;
-    let project = load(select)?;
-    let elite = candidate.elite(&project)?;
-    let compiler = compiler(&project, tools);
+    let Args { trial: TrialArgs { select, bundle, tools, candidate, measure }, save } = args;
+    let subject = subject(select, bundle)?;
+    let (project, select) = (&subject.project, &subject.select);
+    let elite = candidate.elite(project)?;
+    let compiler = subject.compiler(tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
     let mut entries = Vec::new();
-    for (package, kernel) in selected(&project, select) {
+    for (package, kernel) in selected(project, select) {
         let kernel = overridden(kernel, measure)?;
         let asked = variant(&kernel, &candidate.variant)?;
         let setup = setup(&compiler, measure.device(), &work_directory);
@@ -44,7 +45,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let device = harness.context.device.clone();
         let timed = |shape: &usize| !kernel.shapes[*shape].check_only;
         let shapes: Vec<usize> = harness.context.builder.shapes().iter().copied().filter(timed).collect();
-        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
+        let plan = plan(elite.as_ref(), &asked, project, &kernel, &device, &shapes)?;
         let mut side_by_side = SideBySide::new(&mut harness);
         for (shape, candidate) in plan {
             let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);

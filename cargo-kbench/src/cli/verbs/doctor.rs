@@ -30,7 +30,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let work_directory = project.as_ref().map_or_else(|| scratch.path().to_owned(), config::Project::work_directory);
     let compiler = match &project {
         Some(project) => compiler(project, tools),
-        None => Compiler::new(&work_directory, CompilerOptions { nvcc: tools.nvcc.clone() }),
+        None => {
+            Compiler::new(&work_directory, CompilerOptions { nvcc: tools.nvcc.clone(), ..CompilerOptions::default() })
+        }
     };
     output.status("Examining", if *no_noise { "this machine" } else { "this machine; its noise takes 5 s" });
     // The disk that matters is that of the target directory, not of temporary files.

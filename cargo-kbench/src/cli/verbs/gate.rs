@@ -1,7 +1,7 @@
 //! `cargo kbench gate`: one variant through every gate.
 
 use super::candidate::plan;
-use super::{Exit, compiler, fallback_arch, load, overridden, selected, setup, skip, variant};
+use super::{Exit, fallback_arch, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::evaluate::{self, try_build};
@@ -15,20 +15,21 @@ use crate::space::Variant;
 
 /// Runs the verb.
 pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
-    let TrialArgs { select, tools, candidate, measure } = args;
-    let project = load(select)?;
-    let elite = candidate.elite(&project)?;
-    let compiler = compiler(&project, tools);
+    let TrialArgs { select, bundle, tools, candidate, measure } = args;
+    let subject = subject(select, bundle)?;
+    let (project, select) = (&subject.project, &subject.select);
+    let elite = candidate.elite(project)?;
+    let compiler = subject.compiler(tools);
     let work_directory = project.work_directory();
     let setup = setup(&compiler, measure.device(), &work_directory);
     let mut exit = Exit::Pass;
-    let kernels = selected(&project, select);
+    let kernels = selected(project, select);
     let several = kernels.len() > 1;
     let (mut passed, mut total) = (0, 0);
     for (package, kernel) in kernels {
         let kernel = overridden(kernel, measure)?;
         let asked = Asked { variant: variant(&kernel, &candidate.variant)?, elite: elite.as_ref() };
-        let of_kernel = match gate(&project, package, &kernel, setup, &asked, output)? {
+        let of_kernel = match gate(project, package, &kernel, setup, &asked, output)? {
             Ok(of_kernel) => of_kernel,
             Err(error) => skip(&kernel, error)?,
         };

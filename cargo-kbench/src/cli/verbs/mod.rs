@@ -2,11 +2,14 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 
+use crate::build::carried::Carried;
 use crate::build::{Compiler, CompilerOptions};
-use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
+use crate::bundle::{self as bundles, Bundle};
+use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
 use crate::harness::{RunError, Setup};
 
@@ -18,6 +21,7 @@ pub mod audit;
 pub mod autotune;
 pub mod bench;
 pub mod build;
+pub mod bundle;
 mod candidate;
 pub mod check;
 pub mod compare;
@@ -67,19 +71,33 @@ fn load(select: &SelectArgs) -> anyhow::Result<Project> {
         target_dir: select.target_dir.clone(),
         ..LoadOptions::default()
     };
-    let mut project = match config::load(&options) {
+    let mut project = loaded(&options)?;
+    check_names(&project, select)?;
+    if !select.kernel.is_empty() {
+        // Baselines may name kernels that were not asked for, so they stay in their package.
+        project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
+    }
+    Ok(project)
+}
+
+fn loaded(options: &LoadOptions) -> anyhow::Result<Project> {
+    match config::load(options) {
         Ok((project, warnings)) => {
             for warning in warnings {
                 crate::report::drawn(&warning);
             }
-            project
+            Ok(project)
         }
         Err(LoadError::Config(errors)) => {
             errors.diagnostics.iter().for_each(crate::report::drawn);
-            return Err(Printed.into());
+            Err(Printed.into())
         }
-        Err(error) => return Err(error.into()),
-    };
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// An error where there is no kernel of a name that was asked for.
+fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     for name in &select.kernel {
         if !project.packages.iter().flat_map(|package| &package.kernels).any(|kernel| kernel.name == *name) {
             let all: Vec<&str> = project
@@ -91,11 +109,7 @@ fn load(select: &SelectArgs) -> anyhow::Result<Project> {
             return Err(anyhow!("no kernel `{name}`; there is {}", all.join(", ")));
         }
     }
-    if !select.kernel.is_empty() {
-        // Baselines may name kernels that were not asked for, so they stay in their package.
-        project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
-    }
-    Ok(project)
+    Ok(())
 }
 
 /// The kernels that were asked for, with their packages.
@@ -104,8 +118,76 @@ fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, 
     pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
 }
 
+/// What a verb works on: a package's kernels, or those of a bundle.
+struct Subject {
+    project: Project,
+    /// The arguments, with the kernels that a bundle holds.
+    select: SelectArgs,
+    carried: Option<Arc<Carried>>,
+}
+
+impl Subject {
+    fn compiler(&self, tools: &ToolArgs) -> Compiler {
+        let options = CompilerOptions { nvcc: tools.nvcc.clone(), carried: self.carried.clone() };
+        Compiler::new(&self.project.work_directory(), options)
+    }
+}
+
+/// Reads the configuration, or unpacks a bundle.
+fn subject(select: &SelectArgs, args: &BundleArgs) -> anyhow::Result<Subject> {
+    let Some(path) = &args.bundle else {
+        return Ok(Subject { project: load(select)?, select: select.clone(), carried: None });
+    };
+    let here = std::env::current_dir()?;
+    let target = here.join(select.target_dir.as_deref().unwrap_or(Path::new("target")));
+    let work = target.join("kbench");
+    let bundle = Bundle::open(path, &work.join("bundles"), &work).with_context(|| path.display().to_string())?;
+    let options = LoadOptions {
+        manifest_path: Some(bundle.root.join("Cargo.toml")),
+        packages: bundle.kernels.iter().map(|kernel| kernel.package.clone()).collect(),
+        target_dir: Some(target),
+        directory: Some(bundle.root.clone()),
+        // There need be none.
+        cargo: Some(bundle.root.join("no-cargo").into()),
+    };
+    let mut project = loaded(&options)?;
+    let mut select = select.clone();
+    if select.kernel.is_empty() {
+        select.kernel = bundle.kernels.iter().map(|kernel| kernel.kernel.clone()).collect();
+    }
+    for package in &mut project.packages {
+        if !bundles::is_within(&package.directory, &bundle.root) {
+            return Err(anyhow!("{}: package `{}` lies outside of it", path.display(), package.name));
+        }
+        let carried: Vec<_> = bundle.kernels.iter().filter(|kernel| kernel.package == package.name).collect();
+        for kernel in &mut package.kernels {
+            if let Some(carried) = carried.iter().find(|carried| carried.kernel == kernel.name) {
+                kernel.arch.clone_from(&carried.archs);
+            } else if select.kernel.contains(&kernel.name) {
+                return Err(anyhow!("{} does not hold kernel `{}`", path.display(), kernel.name));
+            }
+            // Nothing that a stranger's table names is started.
+            kernel.runner.clear();
+            kernel.workers.clear();
+            kernel.search.proposer = None;
+            let programs = kernel.leave_out_programs();
+            if !programs.is_empty() && select.kernel.contains(&kernel.name) {
+                let names = crate::text::list(&programs);
+                crate::report::status("Note", format_args!("{}: no baseline {names}, a program", kernel.name));
+            }
+        }
+        for kernel in package.kernels.iter().filter(|kernel| select.kernel.contains(&kernel.name)) {
+            bundles::suitable(kernel, package, &bundle.root).with_context(|| path.display().to_string())?;
+        }
+    }
+    check_names(&project, &select)?;
+    // Results belong to who runs it.
+    project.root = here;
+    Ok(Subject { project, select, carried: Some(bundle.carried) })
+}
+
 fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
-    Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone() })
+    Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone(), ..CompilerOptions::default() })
 }
 
 /// What the evaluations of a verb share.

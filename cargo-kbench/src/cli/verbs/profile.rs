@@ -1,7 +1,7 @@
 //! `cargo kbench profile`: what limits one variant of each kernel.
 
 use super::candidate::plan;
-use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
+use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::{MeasureArgs, TrialArgs};
 use crate::config::Kernel;
 use crate::evaluate::{evaluate, try_build};
@@ -13,13 +13,14 @@ use crate::report::{self, Finding, Output};
 
 /// Runs the verb.
 pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
-    let TrialArgs { select, tools, candidate, measure } = args;
-    let project = load(select)?;
-    let elite = candidate.elite(&project)?;
-    let compiler = compiler(&project, tools);
+    let TrialArgs { select, bundle, tools, candidate, measure } = args;
+    let subject = subject(select, bundle)?;
+    let (project, select) = (&subject.project, &subject.select);
+    let elite = candidate.elite(project)?;
+    let compiler = subject.compiler(tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;
-    for (package, kernel) in selected(&project, select) {
+    for (package, kernel) in selected(project, select) {
         let kernel = narrowed(overridden(kernel, measure)?, measure);
         let asked = variant(&kernel, &candidate.variant)?;
         let setup = setup(&compiler, measure.device(), &work_directory);
@@ -33,7 +34,7 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
         };
         let device = harness.context.device.clone();
         let shapes = harness.context.builder.shapes().to_vec();
-        let plan = plan(elite.as_ref(), &asked, &project, &kernel, &device, &shapes)?;
+        let plan = plan(elite.as_ref(), &asked, project, &kernel, &device, &shapes)?;
         let mut tried: Option<(Candidate, Evaluation)> = None;
         for (shape, candidate) in plan {
             let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);

@@ -3,12 +3,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::super::load::LoadError;
 use super::{Member, Workspace};
+use crate::file::normalized;
 
 pub(super) fn workspace(manifest: &Path, directory: &Path) -> Result<Workspace, LoadError> {
     let own = read(manifest)?;
@@ -36,7 +37,7 @@ fn root(manifest: &Path, own: &Table) -> Result<PathBuf, LoadError> {
     }
     let directory = manifest.parent().unwrap_or(Path::new("."));
     if let Some(path) = own.get("package").and_then(|package| package.get("workspace")).and_then(Value::as_str) {
-        return Ok(normalize(&directory.join(path).join("Cargo.toml")));
+        return Ok(normalized(&directory.join(path).join("Cargo.toml")));
     }
     for ancestor in directory.ancestors().skip(1) {
         let candidate = ancestor.join("Cargo.toml");
@@ -53,7 +54,7 @@ fn members(root: &Path, table: &Table) -> Result<Vec<Member>, LoadError> {
         let list = table.get("workspace").and_then(|workspace| workspace.get(key)).and_then(Value::as_array);
         list.map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
     };
-    let excluded: Vec<PathBuf> = list("exclude").iter().map(|path| normalize(&directory.join(path))).collect();
+    let excluded: Vec<PathBuf> = list("exclude").iter().map(|path| normalized(&directory.join(path))).collect();
     let mut folders = vec![directory.to_owned()];
     for pattern in list("members") {
         for folder in expand(directory, pattern) {
@@ -86,22 +87,7 @@ fn member(manifest: &Path, root: &Table) -> Result<Option<Member>, LoadError> {
 fn expand(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     let directory = glob::Pattern::escape(&directory.to_string_lossy());
     let Ok(paths) = glob::glob(&format!("{directory}/{pattern}")) else { return Vec::new() };
-    paths.filter_map(Result::ok).filter(|path| path.is_dir()).map(|folder| normalize(&folder)).collect()
-}
-
-/// Without `.` and `..`, by text alone.
-fn normalize(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                normal.pop();
-            }
-            other => normal.push(other),
-        }
-    }
-    normal
+    paths.filter_map(Result::ok).filter(|path| path.is_dir()).map(|folder| normalized(&folder)).collect()
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -111,7 +97,7 @@ fn variable(name: &str) -> Option<OsString> {
 /// The target directory that variables or configuration name, as cargo finds it from `directory`.
 fn target_directory(directory: &Path, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     if let Some(target) = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR")) {
-        return Some(normalize(&directory.join(target)));
+        return Some(normalized(&directory.join(target)));
     }
     let home = variable("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(Path::new(&variable("HOME")?).join(".cargo")));
@@ -125,7 +111,7 @@ fn configured_target(folder: &Path) -> Option<PathBuf> {
     let text = ["config", "config.toml"].iter().find_map(|name| fs::read_to_string(folder.join(name)).ok())?;
     let config: Table = text.parse().ok()?;
     let target = config.get("build")?.get("target-dir")?.as_str()?;
-    Some(normalize(&folder.parent()?.join(target)))
+    Some(normalized(&folder.parent()?.join(target)))
 }
 
 #[cfg(test)]
@@ -134,7 +120,7 @@ mod tests {
 
     #[test]
     fn paths_lose_their_detours() {
-        assert_eq!(normalize(Path::new("/a/./b/../c")), Path::new("/a/c"));
+        assert_eq!(normalized(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! Compilations that were made elsewhere: units by a key without any path of the machine that compiled them, with their outcomes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kbench_runtime::fingerprint;
+use serde::{Deserialize, Serialize};
+
+use super::cache::Record;
+use super::{Artifact, CompileError, Unit};
+use crate::config::Backend;
+
+/// What a unit was compiled to, or why it was not.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Machine code.
+    Code {
+        /// The compiler's version line.
+        compiler: String,
+        /// What is kept beside the code.
+        record: Record,
+    },
+    /// The compiler refused the unit.
+    Refused(CompileError),
+}
+
+impl Outcome {
+    /// What to carry of a compilation. An error that is none of the unit's own is given back.
+    pub fn of(compiled: Result<&Artifact, CompileError>) -> Result<Self, CompileError> {
+        match compiled {
+            Ok(artifact) => Ok(Self::Code {
+                compiler: artifact.compiler.clone(),
+                record: Record {
+                    hash: artifact.hash.clone(),
+                    identity: artifact.identity.clone(),
+                    functions: artifact.functions.clone(),
+                    command: artifact.command.clone(),
+                    link: artifact.link.clone(),
+                    source_hash: artifact.source_hash.clone(),
+                    messages: artifact.messages.clone(),
+                    // How long it took is no part of what was made.
+                    took: Duration::ZERO,
+                },
+            }),
+            Err(error) if error.is_variants_own() => Ok(Self::Refused(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The hash of the machine code.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Code { record, .. } => Some(&record.hash),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// The extension of the machine code of a backend.
+pub fn extension(backend: Backend) -> &'static str {
+    match backend {
+        Backend::C => "so",
+        Backend::Cuda => "cubin",
+        Backend::Fake => "json",
+    }
+}
+
+/// What stands for a unit on every machine. Paths count from the innermost of these folders.
+pub fn key(unit: &Unit, folders: &[&Path]) -> String {
+    let place = |path: &Path| {
+        let within = |(at, folder): (usize, &&Path)| Some((at, path.strip_prefix(folder).ok()?.to_owned()));
+        let (at, path) = folders.iter().enumerate().find_map(within).unwrap_or((folders.len(), path.to_owned()));
+        PathBuf::from(at.to_string()).join(path)
+    };
+    let mut unit = Unit { source: place(&unit.source), directory: place(&unit.directory), ..unit.clone() };
+    for (at, folder) in folders.iter().enumerate().filter_map(|(at, folder)| Some((at, folder.to_str()?))) {
+        unit.flags.iter_mut().for_each(|flag| *flag = flag.replace(folder, &format!("${at}")));
+    }
+    fingerprint::of("carried 1", &unit)
+}
+
+/// The outcomes that are there in place of compilers.
+#[derive(Debug)]
+pub struct Carried {
+    /// Where the machine code lies, by hash and extension.
+    pub code: PathBuf,
+    /// Where the package is, and then what this tool generates.
+    pub folders: [PathBuf; 2],
+    /// By key.
+    pub units: BTreeMap<String, Outcome>,
+}
+
+impl Carried {
+    /// What a unit was compiled to. Its code was checked when it was unpacked, and is checked again here.
+    pub(super) fn find(&self, unit: &Unit) -> Result<Artifact, CompileError> {
+        let key = key(unit, &[&self.folders[0], &self.folders[1]]);
+        let (compiler, record) = match self.units.get(&key) {
+            Some(Outcome::Code { compiler, record }) => (compiler.clone(), record.clone()),
+            Some(Outcome::Refused(error)) => return Err(error.again()),
+            None => {
+                let entries: Vec<&str> = unit.entries.iter().map(|entry| entry.name.as_str()).collect();
+                let macros: Vec<String> = unit.macros.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let arch = unit.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"));
+                return Err(CompileError::NotCarried {
+                    what: format!("`{}`{arch} with {}", entries.join(", "), macros.join(" ")),
+                });
+            }
+        };
+        let code = self.code.join(format!("{}.{}", record.hash, extension(unit.backend)));
+        let bytes = fs::read(&code).map_err(CompileError::io("read", &code))?;
+        if fingerprint::of_bytes(&bytes) != record.hash {
+            return Err(CompileError::Changed { path: code });
+        }
+        let Record { hash, identity, functions, command, link, source_hash, messages, took } = record;
+        // A record that names other functions than the unit has would be asked for them later.
+        let same = functions.len() == unit.entries.len()
+            && functions.iter().zip(&unit.entries).all(|(function, entry)| function.entry == entry.name);
+        if !same {
+            return Err(CompileError::Changed { path: code });
+        }
+        Ok(Artifact {
+            code,
+            hash,
+            identity,
+            functions,
+            command,
+            link,
+            compiler,
+            source_hash,
+            messages,
+            cached: true,
+            took,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Entry;
+
+    fn unit(root: &str) -> Unit {
+        let root = Path::new(root);
+        Unit {
+            backend: Backend::C,
+            source: root.join("p/src/k.c"),
+            entries: vec![Entry::new("k", Vec::new())],
+            flags: vec![format!("-I{}/p/include", root.display())],
+            macros: vec![("A".into(), "1".into())],
+            constants: Vec::new(),
+            arch: None,
+            directory: root.join("p"),
+        }
+    }
+
+    #[test]
+    fn a_key_names_no_folder_of_the_machine_and_everything_else() {
+        let of = |root: &str, change: fn(&mut Unit)| {
+            let mut unit = unit(root);
+            change(&mut unit);
+            key(&unit, &[Path::new(root), Path::new("/made")])
+        };
+        assert_eq!(of("/home/me", |_| {}), of("/tmp/bundle", |_| {}));
+        let changes: [fn(&mut Unit); 5] = [
+            |unit| unit.macros[0].1 = "2".into(),
+            |unit| unit.flags.push("-O1".into()),
+            |unit| unit.entries[0].name = "l".into(),
+            |unit| unit.source = "/elsewhere/p/src/k.c".into(),
+            |unit| unit.source = "/made/p/src/k.c".into(),
+        ];
+        let mut keys: Vec<String> = changes.into_iter().map(|change| of("/home/me", change)).collect();
+        keys.push(of("/home/me", |_| {}));
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), changes.len() + 1);
+    }
+
+    #[test]
+    fn what_is_not_carried_is_named_and_ends_the_run() {
+        let folders = ["/home/me".into(), "/made".into()];
+        let carried = Carried { code: "/nowhere".into(), folders, units: BTreeMap::new() };
+        let error = carried.find(&unit("/home/me")).unwrap_err();
+        assert!(!error.is_variants_own());
+        assert_eq!(
+            error.to_string(),
+            "the bundle does not carry `k` with A=1; write a bundle of this table, with `--arch` for this GPU"
+        );
+    }
+}

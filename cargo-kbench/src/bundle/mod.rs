@@ -1,0 +1,152 @@
+//! Bundles: one file with a table, everything that a search of it compiles, and its input files, for machines without compilers,
+//! cargo or the sources.
+//!
+//! A bundle is a gzipped tar archive. Its first entry, `bundle.json`, is the [`Manifest`], which lists every other entry with its
+//! size and hash, in the order of the archive:
+//!
+//! ```text
+//! bundle.json
+//! code/<hash>.cubin       machine code (.so, .json)
+//! package/…               manifests, input files, and an empty file in place of each source
+//! ```
+//!
+//! Whoever reads one believes nothing of it: see `read.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use crate::build::carried::Outcome;
+
+mod read;
+mod units;
+mod write;
+
+pub use read::Bundle;
+pub use units::{Unsuitable, suitable};
+pub use write::{Contents, write};
+
+pub use units::is_within;
+
+/// What a manifest calls itself.
+const FORMAT: &str = "kbench-bundle";
+/// The version of the format.
+const VERSION: u32 = 1;
+/// The name of the manifest in the archive.
+const MANIFEST: &str = "bundle.json";
+/// The folder of machine code in the archive.
+const CODE: &str = "code";
+/// The folder of the packages in the archive.
+const PACKAGE: &str = "package";
+/// Bytes of all files at most.
+const MOST_BYTES: u64 = 4 << 30;
+/// Bytes of the manifest at most.
+const MOST_MANIFEST: u64 = 256 << 20;
+/// Files at most.
+const MOST_FILES: usize = 1 << 20;
+
+/// What a bundle holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// [`FORMAT`].
+    format: String,
+    /// [`VERSION`].
+    version: u32,
+    /// The version of cargo-kbench that wrote it.
+    kbench: String,
+    /// The kernels that can be searched.
+    kernels: Vec<KernelRecord>,
+    /// What C code was compiled for; none where there is none.
+    host: Option<HostRecord>,
+    /// The other entries of the archive, in this order.
+    files: Vec<FileRecord>,
+    /// The outcome of every compilation, by the unit's key.
+    units: BTreeMap<String, Outcome>,
+}
+
+/// A kernel of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KernelRecord {
+    /// Cargo package.
+    pub package: String,
+    /// Kernel.
+    pub kernel: String,
+    /// Architectures that it was compiled for; none for C.
+    pub archs: Vec<String>,
+    /// Variants that were compiled or refused by the compiler.
+    pub variants: u64,
+}
+
+/// A processor and system that C code runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostRecord {
+    /// `x86_64`.
+    arch: String,
+    /// `linux`.
+    os: String,
+    /// Features of the processor that the code may use; empty where it was compiled for any processor of the architecture.
+    features: BTreeSet<String>,
+}
+
+/// An entry of the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRecord {
+    /// Its path in the archive.
+    path: String,
+    /// Its size.
+    bytes: u64,
+    /// blake3 of its contents.
+    hash: String,
+}
+
+impl HostRecord {
+    /// This machine.
+    fn here() -> Self {
+        let (arch, os) = (std::env::consts::ARCH.to_owned(), std::env::consts::OS.to_owned());
+        Self { arch, os, features: features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) }
+    }
+
+    /// Why code for this host does not run on another.
+    fn refused_on(&self, other: &Self) -> Option<String> {
+        if (&self.arch, &self.os) != (&other.arch, &other.os) {
+            let [of, here] = [self, other].map(|host| format!("{} on {}", host.arch, host.os));
+            return Some(format!("its C code is for {of}, this is {here}"));
+        }
+        let missing: Vec<&str> = self.features.difference(&other.features).map(String::as_str).collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "its C code was compiled for a processor with {}, which this one does not have; write the bundle without \
+                 `-march=native`, or on such a machine",
+                missing.join(", ")
+            )
+        })
+    }
+}
+
+/// The features of the first processor that change which instructions a compiler may use.
+fn features(cpuinfo: &str) -> BTreeSet<String> {
+    /// How the names of sets of instructions begin; the other flags tell of the system.
+    const BEGIN: [&str; 21] = [
+        "sse", "ssse", "pni", "avx", "fma", "bmi", "aes", "sha", "gfni", "vaes", "vpclmul", "pclmul", "f16c", "movbe",
+        "popcnt", "adx", "rdseed", "rdrand", "amx", "movdir", "abm",
+    ];
+    let first = cpuinfo.split("\n\n").next().unwrap_or_default();
+    let mut features = BTreeSet::new();
+    for (name, words) in first.lines().filter_map(|line| line.split_once(':')) {
+        let is_of = |word: &&str| match name.trim() {
+            "flags" => BEGIN.iter().any(|begin| word.starts_with(begin)),
+            "Features" => true,
+            _ => false,
+        };
+        features.extend(words.split_whitespace().filter(is_of).map(str::to_owned));
+    }
+    features
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Reading a bundle, as a file that anybody may have written: nothing is unpacked but what its manifest lists, to paths below one
+//! folder, with the sizes and hashes that the manifest says.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::read::GzDecoder;
+use kbench_runtime::fingerprint;
+
+use super::{
+    CODE, FORMAT, FileRecord, HostRecord, KernelRecord, MANIFEST, MOST_BYTES, MOST_FILES, MOST_MANIFEST, Manifest,
+    PACKAGE, VERSION,
+};
+use crate::build::carried::{Carried, Outcome};
+
+/// Bytes after the last entry at most.
+const MOST_PADDING: u64 = 1 << 20;
+
+/// Why a bundle is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// It is no bundle, or a damaged one.
+    #[error("no bundle, or a damaged one: {0}")]
+    Damaged(String),
+    /// Another version wrote it.
+    #[error("cargo-kbench {0} wrote it, and this is {this}; use one version for both", this = env!("CARGO_PKG_VERSION"))]
+    Version(String),
+    /// Its code does not run here.
+    #[error("{0}")]
+    Host(String),
+    /// What it was unpacked to before is not what it holds.
+    #[error("`{}` is not what the bundle holds; remove it", .0.display())]
+    Unpacked(PathBuf),
+    /// The system refuses.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A bundle that was unpacked.
+#[derive(Debug)]
+pub struct Bundle {
+    /// What it can search.
+    pub kernels: Vec<KernelRecord>,
+    /// Its compilations.
+    pub carried: Arc<Carried>,
+    /// The folder that stands for the root of the workspace.
+    pub root: PathBuf,
+}
+
+impl Bundle {
+    /// Checks and unpacks a bundle into a folder below `folder` that its contents name; `work` is where this tool generates files.
+    pub fn open(path: &Path, folder: &Path, work: &Path) -> Result<Self, BundleError> {
+        let damaged = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::StorageFull => {
+                BundleError::Io(crate::file::in_context(path, &error))
+            }
+            _ => BundleError::Damaged(error.to_string()),
+        };
+        let file = File::open(path).map_err(damaged)?;
+        if !file.metadata()?.is_file() {
+            return Err(BundleError::Damaged("not an ordinary file".to_owned()));
+        }
+        fs::create_dir_all(folder)?;
+        let scratch = tempfile::Builder::new().prefix("unpacking-").tempdir_in(folder)?;
+        let (manifest, name) = unpack(file, scratch.path()).map_err(|error| match error {
+            BundleError::Io(error) => damaged(error),
+            other => other,
+        })?;
+        let unpacked = folder.join(&name[..32]);
+        let scratch = scratch.keep();
+        if fs::rename(&scratch, &unpacked).is_err() {
+            // It was unpacked before.
+            fs::remove_dir_all(&scratch)?;
+            let is_whole = |file: &FileRecord| {
+                fs::read(unpacked.join(&file.path)).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == file.hash)
+            };
+            if !manifest.files.iter().all(is_whole) {
+                return Err(BundleError::Unpacked(unpacked));
+            }
+        }
+        let root = unpacked.join(PACKAGE);
+        let folders = [root.clone(), work.to_owned()];
+        let carried = Arc::new(Carried { code: unpacked.join(CODE), folders, units: manifest.units });
+        Ok(Self { kernels: manifest.kernels, carried, root })
+    }
+}
+
+/// Unpacks into an empty folder; gives the manifest and its hash.
+fn unpack(file: impl Read, folder: &Path) -> Result<(Manifest, String), BundleError> {
+    let damaged = |message: String| BundleError::Damaged(message);
+    // Blocks of 512 bytes: a header, and at most one that is not full, for each file.
+    let most = MOST_BYTES + MOST_MANIFEST + 1024 * (MOST_FILES as u64 + 2);
+    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)).take(most));
+    let mut entries = archive.entries()?.raw(true);
+    let mut next = |expected: &str| -> Result<_, BundleError> {
+        let entry = entries.next().ok_or_else(|| damaged(format!("`{expected}` is missing")))??;
+        let is_file = entry.header().entry_type() == tar::EntryType::Regular;
+        if !is_file || entry.path_bytes() != expected.as_bytes() {
+            return Err(damaged(format!("`{expected}` is not where it is expected")));
+        }
+        Ok(entry)
+    };
+    let entry = next(MANIFEST)?;
+    let text = read_exactly(entry, None, MOST_MANIFEST)?;
+    let manifest = parse(&text)?;
+    for record in &manifest.files {
+        let bytes = read_exactly(next(&record.path)?, Some(record.bytes), MOST_BYTES)?;
+        if fingerprint::of_bytes(&bytes) != record.hash {
+            return Err(damaged(format!("`{}` has another hash than the manifest says", record.path)));
+        }
+        let path = folder.join(&record.path);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        // New: no entry replaces another.
+        File::options().write(true).create_new(true).open(&path)?.write_all(&bytes)?;
+    }
+    if entries.next().is_some() {
+        return Err(damaged("it holds more than its manifest lists".to_owned()));
+    }
+    // The checksum of what was compressed stands at the end, after the padding of the archive.
+    let padding = io::copy(&mut archive.into_inner().take(MOST_PADDING + 1), &mut io::sink())?;
+    if padding > MOST_PADDING {
+        return Err(damaged("it goes on after its end".to_owned()));
+    }
+    Ok((manifest, fingerprint::of_bytes(&text)))
+}
+
+fn read_exactly(mut entry: tar::Entry<'_, impl Read>, bytes: Option<u64>, most: u64) -> Result<Vec<u8>, BundleError> {
+    let size = entry.header().entry_size()?;
+    if size > most || bytes.is_some_and(|bytes| bytes != size) {
+        return Err(BundleError::Damaged(format!("an entry of {size} bytes")));
+    }
+    // What a header says is no reason to ask for memory.
+    let mut read = Vec::new();
+    entry.read_to_end(&mut read)?;
+    if read.len() as u64 != size {
+        return Err(BundleError::Damaged("it is cut off".to_owned()));
+    }
+    Ok(read)
+}
+
+/// The manifest, if all that it says can be.
+fn parse(text: &[u8]) -> Result<Manifest, BundleError> {
+    let damaged = |message: String| BundleError::Damaged(message);
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+    let text_of = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    if text_of("format") != FORMAT {
+        return Err(damaged("it says of itself that it is something else".to_owned()));
+    }
+    if value.get("version") != Some(&VERSION.into()) || text_of("kbench") != env!("CARGO_PKG_VERSION") {
+        return Err(BundleError::Version(text_of("kbench").to_owned()));
+    }
+    let manifest: Manifest = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+    if let Some(why) = manifest.host.as_ref().and_then(|host| host.refused_on(&HostRecord::here())) {
+        return Err(BundleError::Host(why));
+    }
+    if manifest.files.len() > MOST_FILES {
+        return Err(damaged(format!("{} files", manifest.files.len())));
+    }
+    let mut total = 0u64;
+    let mut code = BTreeSet::new();
+    for FileRecord { path, bytes, hash } in &manifest.files {
+        total = total.saturating_add(*bytes);
+        if !is_below(path, PACKAGE) && !is_below(path, CODE) {
+            return Err(damaged(format!("the path `{}`", path.escape_debug())));
+        }
+        if let Some((name, _)) = path.strip_prefix(CODE).and_then(|rest| rest.strip_prefix('/')?.split_once('.')) {
+            if name != hash {
+                return Err(damaged(format!("`{path}` is not named by its hash")));
+            }
+            code.insert(hash.as_str());
+        }
+    }
+    if total > MOST_BYTES {
+        return Err(damaged(format!("{total} bytes")));
+    }
+    match manifest.units.values().filter_map(Outcome::code).find(|hash| !code.contains(hash)) {
+        Some(hash) => Err(damaged(format!("the machine code {} is missing", hash.escape_debug()))),
+        None => Ok(manifest),
+    }
+}
+
+/// Whether a path leads to something below a folder and is written in the one way that there is.
+fn is_below(path: &str, folder: &str) -> bool {
+    let mut components = Path::new(path).components();
+    let is_normal = |component: &Component<'_>| matches!(component, Component::Normal(_));
+    components.clone().all(|component| is_normal(&component))
+        && components.next() == Some(Component::Normal(folder.as_ref()))
+        && components.next().is_some()
+        && components.as_path().components().all(|component| is_normal(&component))
+        && Path::new(path).components().collect::<PathBuf>().to_str() == Some(path)
+        && !path.contains(['\0', '\\'])
+}
