@@ -57,8 +57,10 @@ fn exported(package: &Path) -> Vec<(String, String)> {
     let entries = std::fs::read_dir(package.join("src/kbench")).unwrap().map(|entry| entry.unwrap().path());
     let mut texts: Vec<(String, String)> = entries
         .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let lines = text.lines().filter(|line| !line.starts_with("// matmul: "));
+            let bytes = std::fs::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            let is_hash = |line: &&str| ["// matmul: ", "// sdpa: "].iter().any(|begin| line.starts_with(begin));
+            let lines = text.lines().filter(|line| !is_hash(line));
             let text = lines.flat_map(|line| line.chars()).filter(|c| !c.is_whitespace() && *c != ',').collect();
             (path.file_name().unwrap().to_str().unwrap().to_owned(), text)
         })
@@ -76,6 +78,36 @@ fn a_new_cuda_package_builds_and_its_table_is_valid() {
     assert_success(cargo(&package, &["test", "--offline"]));
     let shown = assert_success(kbench(&package, &["check"]));
     assert!(shown.contains("cuda"), "{shown}");
+}
+
+#[test]
+fn a_new_sdpa_package_builds_and_says_what_is_missing_where_there_is_no_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_success(kbench(folder.path(), &["new", "fresh", "--template", "sdpa"]));
+    let package = folder.path().join("fresh");
+    pin(&package);
+    assert_success(cargo(&package, &["test", "--offline"]));
+    assert!(assert_success(kbench(&package, &["check"])).contains("sdpa"));
+    let carried = exported(&package);
+    if std::env::var_os("NVCC").is_some() {
+        assert_success(kbench(&package, &["build"]));
+        // Other versions of nvcc make other machine code.
+        let texts =
+            |all: Vec<(String, String)>| all.into_iter().filter(|(name, _)| name.ends_with(".rs")).collect::<Vec<_>>();
+        assert_success(kbench(&package, &["export"]));
+        assert_eq!(texts(exported(&package)), texts(carried));
+    } else {
+        println!("skipped: no nvcc in $NVCC");
+    }
+    if Path::new("/proc/driver/nvidia").exists() {
+        return println!("skipped: there is a GPU");
+    }
+    for verb in ["gate", "autotune"] {
+        let output = kbench(&package, &[verb]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("NVIDIA driver") || text.contains("nvcc was not found"), "{text}");
+    }
 }
 
 /// As `cargo new` does it; the package is then found from its own folder, and builds.

@@ -17,50 +17,76 @@ pub enum Template {
     C,
     /// A row softmax in CUDA
     Cuda,
+    /// Attention in FP8 for Hopper GPUs, in CUDA
+    Sdpa,
 }
 
 impl Template {
-    /// Its files: path in the package and text, in which `{{name}}` stands for the package's name and `{{ident}}` for the same as
+    /// Its files: path in the package and contents; in text `{{name}}` stands for the package's name and `{{ident}}` for the same as
     /// part of an identifier.
     ///
     /// Embedded, so that an installed binary needs nothing beside it. The names in the folder end in `.tmpl` where cargo
     /// or git would take the file for its own: `cargo package` leaves out folders that hold a Cargo.toml.
-    fn files(self) -> &'static [(&'static str, &'static str)] {
+    fn files(self) -> &'static [(&'static str, &'static [u8])] {
         match self {
             Template::C => &[
-                (".gitignore", include_str!("../../../templates/c/gitignore.tmpl")),
-                ("Cargo.toml", include_str!("../../../templates/c/Cargo.toml.tmpl")),
-                ("README.md", include_str!("../../../templates/c/README.md.tmpl")),
-                ("build.rs", include_str!("../../../templates/c/build.rs")),
-                ("src/kbench/build.rs", include_str!("../../../templates/c/src/kbench/build.rs")),
-                ("src/kbench/matmul_v0.c", include_str!("../../../templates/c/src/kbench/matmul_v0.c")),
-                ("src/kbench/mod.rs", include_str!("../../../templates/c/src/kbench/mod.rs")),
-                ("src/main.rs", include_str!("../../../templates/c/src/main.rs")),
-                ("src/matmul.c", include_str!("../../../templates/c/src/matmul.c")),
-                ("src/naive.c", include_str!("../../../templates/c/src/naive.c")),
-                ("src/reference.c", include_str!("../../../templates/c/src/reference.c")),
+                (".gitignore", include_bytes!("../../../templates/c/gitignore.tmpl")),
+                ("Cargo.toml", include_bytes!("../../../templates/c/Cargo.toml.tmpl")),
+                ("README.md", include_bytes!("../../../templates/c/README.md.tmpl")),
+                ("build.rs", include_bytes!("../../../templates/c/build.rs")),
+                ("src/kbench/build.rs", include_bytes!("../../../templates/c/src/kbench/build.rs")),
+                ("src/kbench/matmul_v0.c", include_bytes!("../../../templates/c/src/kbench/matmul_v0.c")),
+                ("src/kbench/mod.rs", include_bytes!("../../../templates/c/src/kbench/mod.rs")),
+                ("src/main.rs", include_bytes!("../../../templates/c/src/main.rs")),
+                ("src/matmul.c", include_bytes!("../../../templates/c/src/matmul.c")),
+                ("src/naive.c", include_bytes!("../../../templates/c/src/naive.c")),
+                ("src/reference.c", include_bytes!("../../../templates/c/src/reference.c")),
             ],
             Template::Cuda => &[
-                (".gitignore", include_str!("../../../templates/cuda/gitignore.tmpl")),
-                ("Cargo.toml", include_str!("../../../templates/cuda/Cargo.toml.tmpl")),
-                ("README.md", include_str!("../../../templates/cuda/README.md.tmpl")),
-                ("src/kbench/mod.rs", include_str!("../../../templates/cuda/src/kbench/mod.rs")),
+                (".gitignore", include_bytes!("../../../templates/cuda/gitignore.tmpl")),
+                ("Cargo.toml", include_bytes!("../../../templates/cuda/Cargo.toml.tmpl")),
+                ("README.md", include_bytes!("../../../templates/cuda/README.md.tmpl")),
+                ("src/kbench/mod.rs", include_bytes!("../../../templates/cuda/src/kbench/mod.rs")),
                 (
                     "src/kbench/softmax_v0.sm_80.ptx",
-                    include_str!("../../../templates/cuda/src/kbench/softmax_v0.sm_80.ptx"),
+                    include_bytes!("../../../templates/cuda/src/kbench/softmax_v0.sm_80.ptx"),
                 ),
-                ("src/main.rs", include_str!("../../../templates/cuda/src/main.rs")),
-                ("src/naive.cu", include_str!("../../../templates/cuda/src/naive.cu")),
-                ("src/reference.c", include_str!("../../../templates/cuda/src/reference.c")),
-                ("src/softmax.cu", include_str!("../../../templates/cuda/src/softmax.cu")),
+                ("src/main.rs", include_bytes!("../../../templates/cuda/src/main.rs")),
+                ("src/naive.cu", include_bytes!("../../../templates/cuda/src/naive.cu")),
+                ("src/reference.c", include_bytes!("../../../templates/cuda/src/reference.c")),
+                ("src/softmax.cu", include_bytes!("../../../templates/cuda/src/softmax.cu")),
+            ],
+            Template::Sdpa => &[
+                (".gitignore", include_bytes!("../../../templates/sdpa/gitignore.tmpl")),
+                ("Cargo.toml", include_bytes!("../../../templates/sdpa/Cargo.toml.tmpl")),
+                ("README.md", include_bytes!("../../../templates/sdpa/README.md.tmpl")),
+                ("src/hopper.cu", include_bytes!("../../../templates/sdpa/src/hopper.cu")),
+                ("src/hopper/async.cuh", include_bytes!("../../../templates/sdpa/src/hopper/async.cuh")),
+                ("src/hopper/problem.cuh", include_bytes!("../../../templates/sdpa/src/hopper/problem.cuh")),
+                ("src/hopper/softmax.cuh", include_bytes!("../../../templates/sdpa/src/hopper/softmax.cuh")),
+                ("src/hopper/split.cuh", include_bytes!("../../../templates/sdpa/src/hopper/split.cuh")),
+                ("src/hopper/stream.cuh", include_bytes!("../../../templates/sdpa/src/hopper/stream.cuh")),
+                ("src/hopper/tiles.cuh", include_bytes!("../../../templates/sdpa/src/hopper/tiles.cuh")),
+                ("src/hopper/wgmma.cuh", include_bytes!("../../../templates/sdpa/src/hopper/wgmma.cuh")),
+                ("src/kbench/mod.rs", include_bytes!("../../../templates/sdpa/src/kbench/mod.rs")),
+                (
+                    "src/kbench/sdpa_v0.sm_90a.cubin",
+                    include_bytes!("../../../templates/sdpa/src/kbench/sdpa_v0.sm_90a.cubin"),
+                ),
+                ("src/main.rs", include_bytes!("../../../templates/sdpa/src/main.rs")),
+                ("src/reference.cu", include_bytes!("../../../templates/sdpa/src/reference.cu")),
             ],
         }
     }
 
     /// The files of a package with this name.
     fn package(self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
-        let filled = |text: &str| text.replace("{{name}}", name).replace("{{ident}}", &name.replace('-', "_"));
-        self.files().iter().map(|(path, text)| (path.into(), filled(text).into_bytes())).collect()
+        let filled = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+            Ok(text) => text.replace("{{name}}", name).replace("{{ident}}", &name.replace('-', "_")).into_bytes(),
+            // Machine code.
+            Err(_) => bytes.to_owned(),
+        };
+        self.files().iter().map(|(path, bytes)| (path.into(), filled(bytes))).collect()
     }
 }
 

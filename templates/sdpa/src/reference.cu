@@ -1,0 +1,1 @@
+../../../kernels/sdpa/src/reference.cu
