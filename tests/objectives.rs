@@ -59,6 +59,44 @@ fn a_mean_over_shapes_names_what_no_single_shape_would() {
     assert_eq!(best("objective = { mean = { small = 1, large = 100 } }\nshape = 'small'"), 0);
 }
 
+/// A launch does A + 1 steps: the more it does the longer it takes, and the less time each step does.
+const STEPS: &str = r#"
+time_ns = "1000 * (3 + A) + 10 * B + 20 * D"
+noise = 0.0001
+"#;
+
+#[test]
+fn a_throughput_counts_what_a_launch_does() {
+    let best = |objective: &str, work: &str| {
+        let package = package(STEPS, &format!("strategy = 'exhaustive'\nobjective = '{objective}'"));
+        let manifest = package.path().join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let text = text.replace("entry = \"model\"\nargs", &format!("entry = \"model\"\nwork = {work}\nargs"));
+        fs::write(&manifest, text).unwrap();
+        tuned(package.path(), &[])
+    };
+    let of = |entry: &Value| variants(entry, false)[0];
+    assert_eq!(of(&best("p50", "{ flops = \"N * (A + 1)\" }")), [0, 0, 0]);
+    let entry = best("throughput", "{ flops = \"N * (A + 1)\" }");
+    assert_eq!(of(&entry), [3, 0, 0]);
+    let winner = &entry["elite"][0];
+    let p50 = winner["timing"]["summary"]["p50"].as_f64().unwrap();
+    let value = winner["objectives"][0]["value"].as_f64().unwrap();
+    assert!((value * 256.0 * 4.0 / p50 - 1.0).abs() < 1e-9, "{winner}");
+    // Bytes where there are no flops; what is the same for all variants changes nothing.
+    assert_eq!(of(&best("throughput", "{ bytes = \"N * (A + 1)\" }")), [3, 0, 0]);
+    assert_eq!(of(&best("throughput", "{ flops = \"N\", bytes = \"N * (A + 1)\" }")), [0, 0, 0]);
+}
+
+#[test]
+fn a_throughput_needs_work() {
+    let package = package(STEPS, "objective = 'throughput'");
+    let output = kbench(package.path(), &["check"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("a throughput follows from `work`"), "{text}");
+}
+
 #[test]
 fn the_elite_of_a_mean_says_what_it_was_made_of() {
     let package = package(TWO_MINDS, "objective = { mean = { large = 3, small = 1 } }");

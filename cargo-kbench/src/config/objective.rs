@@ -11,6 +11,8 @@ pub enum Objective {
     P50,
     /// The weighted geometric mean of p50 over shapes: indices into [`super::Kernel::shapes`], and weights above 0.
     Mean(Vec<(usize, f64)>),
+    /// p50 at the search's shape over what a launch does there by `work`, where toggles change how much that is.
+    Throughput,
     /// Joules a launch at the search's shape.
     Energy,
     /// What the compiler's output uses at the search's shape.
@@ -34,8 +36,9 @@ pub enum ResourceName {
 
 impl Objective {
     /// Those that a word of the table stands for.
-    pub const WORDS: [(&'static str, Objective); 7] = [
+    pub const WORDS: [(&'static str, Objective); 8] = [
         ("p50", Objective::P50),
+        ("throughput", Objective::Throughput),
         ("energy", Objective::Energy),
         ("registers", Objective::Resource(ResourceName::Registers)),
         ("shared_bytes", Objective::Resource(ResourceName::SharedBytes)),
@@ -52,7 +55,9 @@ impl Objective {
         use ResourceName::{CodeBytes, Registers, SharedBytes, SpillBytes, StackBytes};
         match self {
             Self::Resource(Registers | SharedBytes | SpillBytes) => backend != Backend::C,
-            Self::P50 | Self::Mean(_) | Self::Energy | Self::Resource(StackBytes | CodeBytes) => true,
+            Self::P50 | Self::Mean(_) | Self::Throughput | Self::Energy | Self::Resource(StackBytes | CodeBytes) => {
+                true
+            }
         }
     }
 

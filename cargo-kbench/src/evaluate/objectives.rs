@@ -47,8 +47,12 @@ pub(super) fn set(context: &Context<'_>, evaluation: &mut Evaluation, candidate:
         let timings = evaluation.timing.iter().chain(&evaluation.more_timings);
         timings.filter(|timing| timing.shape == *name).map(|timing| &timing.summary).next()
     };
+    let work = || {
+        let (flops, bytes) = context.point(kernel.search.shape, &candidate.variant).work();
+        flops.or(bytes)
+    };
     let value = |objective: &Objective| {
-        ObjectiveValue::of_times(objective, kernel.search.shape, time)
+        ObjectiveValue::of_times(objective, kernel.search.shape, time, work)
             .or_else(|| ObjectiveValue::of_energy(objective, evaluation.energy.as_ref()))
             .or_else(|| resources.iter().find(|value| value.name == objective.name()).cloned())
             .ok_or_else(|| objective.name())

@@ -15,7 +15,7 @@ use crate::config::{Kernel, Objective, ResourceName};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveRecord {
-    /// Its name in the table: `p50`, `mean`, `energy`, or a resource.
+    /// Its name in the table: `p50`, `mean`, `throughput`, `energy`, or a resource.
     pub name: String,
     /// Weights by shape, of a mean.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -28,7 +28,7 @@ pub struct ObjectiveRecord {
 pub struct ObjectiveValue {
     /// The objective's name.
     pub name: String,
-    /// Nanoseconds (`p50`, `mean`), joules a launch (`energy`), registers or bytes.
+    /// Nanoseconds (`p50`, `mean`), nanoseconds a floating-point operation or a byte (`throughput`), joules a launch (`energy`), registers or bytes.
     #[serde(with = "Float")]
     pub value: f64,
     /// Lower end of its 95 % interval; what is counted has none.
@@ -72,13 +72,20 @@ impl ObjectiveValue {
         Self { name: objective.name().to_owned(), value: summary.p50, low: summary.p50_low, high: summary.p50_high }
     }
 
-    /// An objective that is made of times, `None` of any other and where a time is missing.
+    /// An objective that is made of times, `None` of any other and where a time is missing. `work`: what a launch does at `shape`.
     pub fn of_times<'t>(
         objective: &Objective,
         shape: usize,
         time: impl Fn(usize) -> Option<&'t Summary>,
+        work: impl Fn() -> Option<f64>,
     ) -> Option<Self> {
         match objective {
+            Objective::Throughput => {
+                let (summary, work) = (time(shape)?, work().filter(|work| *work > 0.0)?);
+                let each = |time: f64| time / work;
+                let (value, low, high) = (each(summary.p50), each(summary.p50_low), each(summary.p50_high));
+                Some(Self { name: objective.name().to_owned(), value, low, high })
+            }
             Objective::P50 => Some(Self::of(objective, time(shape)?)),
             Objective::Mean(weights) => {
                 let summaries: Option<Vec<_>> =
@@ -173,14 +180,25 @@ mod tests {
         let mean = |weights: &[(usize, f64)], times: [f64; 2]| {
             let summaries = times.map(summary);
             let mean = Objective::Mean(weights.to_vec());
-            ObjectiveValue::of_times(&mean, 0, |shape| summaries.get(shape)).unwrap()
+            ObjectiveValue::of_times(&mean, 0, |shape| summaries.get(shape), || None).unwrap()
         };
         let even = mean(&[(0, 1.0), (1, 1.0)], [10.0, 1000.0]);
         assert!((even.value - 100.0).abs() < 1e-9 && even.low < even.value && even.value < even.high, "{even:?}");
         // Half the time at the small shape is worth twice the time at the large one.
         assert!((mean(&[(0, 1.0), (1, 1.0)], [5.0, 2000.0]).value - even.value).abs() < 1e-9);
         assert!(mean(&[(0, 1.0), (1, 2.0)], [5.0, 2000.0]).value > mean(&[(0, 1.0), (1, 2.0)], [10.0, 1000.0]).value);
-        assert_eq!(ObjectiveValue::of_times(&Objective::Mean(vec![(2, 1.0)]), 0, |_| None), None);
+        assert_eq!(ObjectiveValue::of_times(&Objective::Mean(vec![(2, 1.0)]), 0, |_| None, || None), None);
+    }
+
+    #[test]
+    fn a_throughput_is_the_time_of_what_is_done() {
+        let of = |time: f64, work: Option<f64>| {
+            let summary = summary(time);
+            ObjectiveValue::of_times(&Objective::Throughput, 0, |_| Some(&summary), || work)
+        };
+        let [one, two] = [of(10.0, Some(100.0)).unwrap(), of(15.0, Some(200.0)).unwrap()];
+        assert!(two.value < one.value && one.low < one.value && one.value < one.high, "{one:?} {two:?}");
+        assert_eq!((of(10.0, None), of(10.0, Some(0.0))), (None, None));
     }
 
     #[test]

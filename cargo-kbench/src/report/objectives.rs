@@ -10,9 +10,20 @@ pub fn shown(name: &str, value: f64) -> String {
     match name {
         "p50" | "mean" => time(value),
         "energy" => joules(value),
+        "throughput" => rate(value),
         "registers" => format!("{value}"),
         _ => format!("{value} B"),
     }
+}
+
+/// Work a second, from nanoseconds for each operation or byte.
+fn rate(nanoseconds: f64) -> String {
+    let (value, unit) = match 1e9 / nanoseconds {
+        rate if rate >= 1e12 => (rate / 1e12, "T"),
+        rate if rate >= 1e9 => (rate / 1e9, "G"),
+        rate => (rate / 1e6, "M"),
+    };
+    format!("{} {unit}/s", super::figures(value))
 }
 
 fn joules(joules: f64) -> String {

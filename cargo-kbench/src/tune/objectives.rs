@@ -93,10 +93,15 @@ impl Search<'_> {
         };
         let mut values = Vec::new();
         for (at, objective) in kernel.objectives.iter().enumerate() {
-            let of_times = ObjectiveValue::of_times(objective, kernel.search.shape, |shape| {
-                timing(shape).map(|timing| &timing.summary)
-            });
-            let is_of_times = matches!(objective.name(), "p50" | "mean");
+            // What a launch does is the same in the search and here.
+            let work = || Some(evaluation.timing.as_ref()?.summary.p50 / evaluation.objectives.get(at)?.value);
+            let of_times = ObjectiveValue::of_times(
+                objective,
+                kernel.search.shape,
+                |shape| timing(shape).map(|timing| &timing.summary),
+                work,
+            );
+            let is_of_times = matches!(objective.name(), "p50" | "mean" | "throughput");
             let of_search = || evaluation.objectives.get(at).filter(|_| !is_of_times).cloned();
             values.push(of_times.or_else(of_search)?);
         }

@@ -30,6 +30,9 @@ pub(super) fn objectives(
     let mut objectives: Vec<Objective> = Vec::new();
     for node in nodes {
         let Some(objective) = objective(node, env, backend, report) else { continue };
+        if objective == Objective::Throughput && kernel.get("work").is_none() {
+            report.error(&node.place, "a throughput follows from `work`, which the kernel does not state", "");
+        }
         if objectives.iter().any(|other| other.name() == objective.name()) {
             report.error(&node.place, format!("the objective `{objective}` twice"), "name each once");
         }

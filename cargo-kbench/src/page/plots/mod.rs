@@ -133,6 +133,7 @@ fn shower(objective: &str) -> fn(f64) -> String {
     match objective {
         "p50" | "mean" => time,
         "energy" => |joules| report::objectives::shown("energy", joules),
+        "throughput" => |time| report::objectives::shown("throughput", time),
         _ => |count| format!("{count:.0}"),
     }
 }
@@ -143,6 +144,7 @@ fn axis_label(objective: &str) -> String {
         "p50" => "time of a launch (p50)".to_owned(),
         "mean" => "weighted mean of times".to_owned(),
         "energy" => "energy of a launch".to_owned(),
+        "throughput" => "work a second".to_owned(),
         other => other.to_owned(),
     }
 }
