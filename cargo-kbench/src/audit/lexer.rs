@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What a token is.
+/// A token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An identifier or a keyword.

@@ -32,7 +32,7 @@ pub struct Audited {
     pub source: Option<std::path::PathBuf>,
 }
 
-/// What became of a mutant.
+/// Fate of a mutant.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Fate {
@@ -62,7 +62,7 @@ pub enum Fate {
     },
 }
 
-/// What an audit found.
+/// Result of an audit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The kernel's package.
@@ -83,7 +83,7 @@ pub struct Report {
     pub deadline: u64,
 }
 
-/// What an audit comes to.
+/// Numbers of an audit.
 #[derive(Debug, Clone)]
 pub enum AuditOutcome {
     /// The mutants have run.

@@ -28,7 +28,7 @@ pub struct Mutant {
     pub name: String,
     /// What is wrong with it.
     pub what: String,
-    /// How it is made.
+    /// Command or method that makes it.
     pub make: Make,
 }
 

@@ -1,4 +1,4 @@
-//! What object files say: which of them run the same code, and what they define.
+//! Object files: equality of their code, and their symbols.
 //!
 //! The *identity* of a binary is a hash of everything that can change what it does, and of nothing else: sections that
 //! are loaded, and in a cubin the symbols that the loader resolves. Left out are notes (a build id; in a cubin

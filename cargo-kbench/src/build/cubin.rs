@@ -1,4 +1,4 @@
-//! What a cubin says of its kernels.
+//! Properties of kernels in a cubin.
 //!
 //! Kernels are function symbols with `STO_CUDA_ENTRY` in `st_other`. `.nv.info` and `.nv.info.<kernel>` hold attributes:
 //! a byte for the form, a byte for the kind, two bytes of value, and in the form `SVAL` as many more bytes as the value

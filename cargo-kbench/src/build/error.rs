@@ -11,9 +11,9 @@ pub enum CompileError {
     /// A compiler that is needed is not there (exit code 3 territory).
     #[error("{what}; {help}")]
     NoCompiler {
-        /// What is missing.
+        /// The missing piece.
         what: String,
-        /// What to do about it.
+        /// The advice.
         help: String,
     },
     /// The compiler refused the source.
@@ -117,7 +117,7 @@ pub enum CompileError {
     Model {
         /// The model.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
     /// A file was edited while it was compiled, so nobody knows which of its contents the machine code has.

@@ -76,7 +76,7 @@ const PROGRAM_FOLDERS: [&str; 2] = ["GCC_EXEC_PREFIX", "COMPILER_PATH"];
 /// For compilations that nothing ends.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// What a backend makes of a unit.
+/// Result of compiling a unit.
 struct Built {
     code: Vec<u8>,
     identity: String,

@@ -16,7 +16,7 @@ use super::error::CompileError;
 use crate::interrupt::is_interrupted;
 use crate::process::executor::PATIENCE;
 
-/// How often a compiler is looked at.
+/// Interval between two checks of a compiler.
 const TICK: Duration = Duration::from_millis(2);
 
 /// One run of a compiler.
@@ -184,7 +184,7 @@ fn room(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder)?.write_all(&BYTES)
 }
 
-/// How it ended; `None` where it took too long. Ends it, with all that it started, then, after an interrupt, and once it is unwanted.
+/// Exit status; `None` after the deadline. At the deadline, after an interrupt and once it is unwanted, its process group is killed.
 fn wait(child: &mut Child, unwanted: &AtomicBool, limit: Duration) -> io::Result<Option<ExitStatus>> {
     let until = Instant::now() + limit;
     loop {

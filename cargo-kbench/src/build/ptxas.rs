@@ -1,4 +1,4 @@
-//! What `ptxas -v` says.
+//! Output of `ptxas -v`.
 //!
 //! One group of lines for each entry function, in any order, on stderr:
 //!

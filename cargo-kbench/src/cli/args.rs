@@ -9,7 +9,7 @@ use crate::config::Project;
 use crate::record::elite::EliteFile;
 use crate::report::{Format, Output, Verbosity};
 
-/// What every verb prints, and how.
+/// Output options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Say more: every rejection in full, with the compiler's output; -vv also logs each step to stderr

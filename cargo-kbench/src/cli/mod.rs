@@ -15,7 +15,7 @@ pub use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialA
 mod args;
 pub mod verbs;
 
-/// What cargo calls: `cargo-kbench kbench …`.
+/// The command line as cargo passes it: `cargo-kbench kbench …`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo", bin_name = "cargo", styles = clap_cargo::style::CLAP_STYLING)]
 enum Cargo {

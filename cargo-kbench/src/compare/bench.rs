@@ -48,7 +48,7 @@ pub struct BenchEntry {
     pub shape: String,
     /// Its sizes.
     pub dims: BTreeMap<String, i64>,
-    /// How times were taken.
+    /// Settings of timing.
     pub timing: TimingSettings,
     /// The name of the variant that was asked for.
     pub candidate: String,
@@ -56,7 +56,7 @@ pub struct BenchEntry {
     pub entries: Vec<BenchRecord>,
     /// What was not, and why.
     pub unavailable: BTreeMap<String, Rejection>,
-    /// What gates at level `warn` found.
+    /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
     /// UTC, RFC 3339.
     pub date: String,

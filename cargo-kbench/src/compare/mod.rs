@@ -33,14 +33,14 @@ pub enum Condition {
 /// Sizes of a shape by name.
 pub type Sizes = BTreeMap<String, i64>;
 
-/// What two files come to.
+/// Difference of two files.
 #[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct FileDiff {
     /// What both have.
     pub rows: Vec<Row>,
-    /// What only the old one has.
+    /// Variants of the old side only.
     pub only_old: Vec<Only>,
-    /// What only the new one has.
+    /// Variants of the new side only.
     pub only_new: Vec<Only>,
 }
 

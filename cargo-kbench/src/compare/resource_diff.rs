@@ -192,7 +192,7 @@ impl ResourceFile {
     }
 }
 
-/// What changed for one kernel and architecture.
+/// Changes of one kernel and architecture.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ResourceDiff {
     /// Cargo package.
@@ -213,7 +213,7 @@ pub struct ResourceDiff {
     pub unchanged: usize,
 }
 
-/// What changed for one variant.
+/// Changes of one variant.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct VariantDiff {
     /// Its toggles.
@@ -221,11 +221,11 @@ pub struct VariantDiff {
     /// Anything that is worse outweighs what is better.
     #[serde(rename = "drift")]
     pub change: Change,
-    /// What changed: `registers 40 → 44`.
+    /// The change: `registers 40 → 44`.
     pub changes: Vec<String>,
 }
 
-/// What a change is.
+/// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {

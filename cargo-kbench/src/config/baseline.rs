@@ -1,14 +1,14 @@
-//! What outputs are compared with, and what times are compared with.
+//! References, which outputs are compared with, and baselines, which times are compared with.
 
 use kbench_runtime::dtype::DType;
 
 use super::{CorrectnessLimits, Implementation, Kernel, PerformanceBound, Place};
 use crate::space::Variant;
 
-/// What outputs are compared with.
+/// The reference that outputs are compared with.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    /// What it is. Every floating-point tensor is handed to it as `precision`.
+    /// A function or a program. It gets every floating-point tensor as `precision`.
     pub kind: ReferenceKind,
     /// `F64` (default) or `F32`.
     pub precision: DType,
@@ -25,7 +25,7 @@ pub enum ReferenceKind {
     Command(Vec<String>),
 }
 
-/// What a kernel is timed against.
+/// A baseline that a kernel is timed against.
 #[derive(Debug, Clone)]
 pub struct Baseline {
     /// Its name: the key in `baselines`.

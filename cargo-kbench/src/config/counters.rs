@@ -9,7 +9,7 @@ use super::{Backend, Level};
 pub struct Counters {
     /// Severity; `Allow` where the table does not mention it.
     pub level: Level,
-    /// How many of the conditions must hold.
+    /// Number of conditions that must hold.
     pub quantifier: Quantifier,
     /// The conditions.
     pub conditions: Vec<Condition>,
@@ -23,7 +23,7 @@ impl Default for Counters {
     }
 }
 
-/// How many conditions must hold.
+/// Number of conditions that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantifier {
     /// One or more.
@@ -65,7 +65,7 @@ impl Relation {
     /// All of them, longer symbols first.
     pub const ALL: [Self; 4] = [Self::AtLeast, Self::AtMost, Self::Above, Self::Below];
 
-    /// How the table writes it.
+    /// The operator as the table writes it.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::AtLeast => ">=",
@@ -91,7 +91,7 @@ pub const ROOFLINE_COMPUTE: &str = "roofline__compute";
 /// The share of the measured copy bandwidth, in percent.
 pub const ROOFLINE_MEMORY: &str = "roofline__memory";
 
-/// What is known of C kernels.
+/// Metrics of C kernels.
 pub const OF_C: [&str; 7] = [
     ROOFLINE_COMPUTE,
     ROOFLINE_MEMORY,

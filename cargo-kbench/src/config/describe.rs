@@ -9,7 +9,7 @@ use super::keys::{KERNEL, Key, Keys, Kind, PACKAGE_KERNELS};
 pub struct KeyDescription {
     /// Path from the kernel's table, such as `gates.correctness.max_rms_err`. A name of the user's choice is in angle brackets.
     pub path: String,
-    /// What the value is: "a number, at least 0".
+    /// Description of the value: "a number, at least 0".
     pub kind: String,
     /// Meaning, unit and default of the key.
     pub meaning: &'static str,

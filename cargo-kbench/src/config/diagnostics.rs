@@ -13,11 +13,11 @@ use crate::text::{count, printable, steers};
 /// A manifest that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Where it is; absolute.
+    /// Absolute path of the file.
     pub path: PathBuf,
-    /// Its path as users are shown it.
+    /// Path in messages.
     pub shown: String,
-    /// What it says.
+    /// The message.
     pub text: String,
 }
 
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-/// How bad a [`Diagnostic`] is.
+/// Severity of a [`Diagnostic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// Nothing runs.
@@ -58,13 +58,13 @@ pub enum Severity {
 /// One mistake, where it is, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
-    /// What is wrong: a lowercase fragment.
+    /// The mistake: a lowercase fragment.
     pub message: String,
     /// Where, with what to say there; the first is what it is about, the others help to understand it.
     pub places: Vec<(Place, String)>,
-    /// What to do.
+    /// The remedy.
     pub help: Vec<String>,
 }
 
@@ -105,7 +105,7 @@ impl Diagnostic {
         }
     }
 
-    /// As rustc would draw it, without a newline at the end; with ANSI colours if `color`.
+    /// The drawing in rustc's style, without a newline at the end; with ANSI colours if `color`.
     pub fn render(&self, color: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -146,7 +146,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// How many of them are errors.
+    /// Number of errors among them.
     pub fn count(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
@@ -165,7 +165,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Where everything that reads a manifest leaves what it finds, so that one mistake hides no other.
+/// Collects the diagnostics of everything that reads a manifest, so that one mistake hides no other.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
@@ -207,7 +207,7 @@ impl Report {
         self.push(Diagnostic::error(message).at(place, label));
     }
 
-    /// How many errors were found so far, repeated ones included: to know whether a part was free of them.
+    /// Number of errors so far, repeated ones included. Callers compare two values to learn whether a part was free of errors.
     pub(super) fn errors(&self) -> usize {
         self.errors.get()
     }

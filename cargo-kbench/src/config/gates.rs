@@ -1,10 +1,10 @@
-//! What each gate asks.
+//! The limits of each gate.
 
 use kbench_runtime::protocol::Pattern;
 
 use super::{Backend, Counters};
 
-/// How severe a failed gate is, in cargo's words.
+/// Severity of a failed gate, in cargo's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -76,7 +76,7 @@ pub struct CorrectnessLimits {
     pub max_total_err: Option<f64>,
     /// A baseline whose own errors limit those of the kernel: an index into [`Kernel::baselines`](super::Kernel::baselines).
     pub naive: Option<usize>,
-    /// How many times the errors of `naive` are allowed; 2.
+    /// Largest ratio of the kernel's errors to those of `naive`; 2.
     pub max_naive_ratio: f64,
     /// Share of elements whose absolute error exceeds `max_abs_err`, 0 by default; above 0, `max_abs_err` alone does not reject.
     pub max_bad_fraction: f64,
@@ -131,7 +131,7 @@ impl Default for Sanitize {
     }
 }
 
-/// What watches a kernel while it runs.
+/// A sanitizer that watches a kernel while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SanitizeTool {
@@ -150,7 +150,7 @@ pub enum SanitizeTool {
 }
 
 impl SanitizeTool {
-    /// Those of a backend, in the order they are run.
+    /// The tools of a backend, in the order they are run.
     pub fn of(backend: Backend) -> &'static [Self] {
         match backend {
             Backend::Cuda => &[Self::Memcheck, Self::Racecheck, Self::Initcheck, Self::Synccheck],
@@ -177,11 +177,11 @@ impl SanitizeTool {
 pub struct PerformanceLimit {
     /// Index into [`Kernel::shapes`](super::Kernel::shapes).
     pub shape: usize,
-    /// What is limited.
+    /// The limited quantity.
     pub limit: PerformanceBound,
 }
 
-/// What a [`PerformanceLimit`] limits.
+/// The quantity that a [`PerformanceLimit`] limits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PerformanceBound {
     /// `max_p50_us`: the upper end of the interval of p50 must not exceed it, in microseconds.

@@ -190,7 +190,7 @@ impl Launch {
 pub struct Flag {
     /// The flag.
     pub text: Template,
-    /// Where this is false, the flag is left out.
+    /// Condition; the flag is left out if it is false.
     pub when: Option<Expr>,
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Choice(&'static [&'static str], &'static [&'static str]),
     /// A string, or a number that stands for itself.
     Expression,
-    /// The same, or infinity, or no number.
+    /// A string, a number, an infinity or NaN.
     AnyNumber,
     /// An integer, a float, a boolean or a string.
     ToggleValue,
@@ -47,7 +47,7 @@ pub(super) enum Kind {
 /// The keys of a table.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// What the table describes, for messages: "a kernel".
+    /// Noun for the table in messages: "a kernel".
     pub(super) noun: &'static str,
     pub(super) list: &'static [Key],
     /// Whether a table of an inner manifest replaces that of an outer one whole: its keys exclude each other.

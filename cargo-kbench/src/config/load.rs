@@ -14,7 +14,7 @@ use super::tree::{self, Entry, Node, Table};
 use super::{Package, Project};
 use crate::text::{did_you_mean, list};
 
-/// What to load. The default is what cargo would take in the current directory.
+/// Packages to load. The default is cargo's choice in the current directory.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// `--manifest-path`.

@@ -106,7 +106,7 @@ pub struct Kernel {
     pub name: String,
     /// The name of its package.
     pub package: String,
-    /// How it is built and launched.
+    /// Its function: source, flags and launches.
     pub implementation: Implementation,
     /// Architectures to compile for (`sm_90a`); empty: the GPU that is there.
     pub arch: Vec<String>,
@@ -116,19 +116,19 @@ pub struct Kernel {
     pub tensors: Vec<Tensor>,
     /// Toggles, layers, constraints and the default variant.
     pub space: Space,
-    /// What its outputs are compared with.
+    /// The reference that its outputs are compared with.
     pub reference: Reference,
-    /// What it is timed against.
+    /// The baselines that it is timed against.
     pub baselines: Vec<Baseline>,
     /// Limits.
     pub gates: Gates,
-    /// How it is measured.
+    /// Settings of timing.
     pub timing: Timing,
-    /// How it is searched.
+    /// Settings of the search.
     pub search: Search,
-    /// What the search minimises: one objective, or two for a front.
+    /// Objectives of the search: one, or two for a front.
     pub objectives: Vec<Objective>,
-    /// What one launch does, for rates.
+    /// Operations and bytes of one launch, for rates.
     pub work: Work,
     /// Command prefix that starts the worker elsewhere; empty: here.
     pub runner: Vec<String>,
@@ -173,7 +173,7 @@ pub struct Shape {
     pub check_only: bool,
 }
 
-/// What one launch does.
+/// Operations and bytes of one launch.
 #[derive(Debug, Clone, Default)]
 pub struct Work {
     /// Floating-point operations.

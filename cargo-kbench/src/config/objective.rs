@@ -1,4 +1,4 @@
-//! What a search minimises.
+//! The objective of a search.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ pub enum Objective {
     Throughput,
     /// Joules a launch at the search's shape.
     Energy,
-    /// What the compiler's output uses at the search's shape.
+    /// A resource of the build at the search's shape.
     Resource(ResourceName),
 }
 
-/// What a compiler's output can use little of.
+/// A resource of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceName {
     /// Registers of a thread (CUDA).
@@ -35,7 +35,7 @@ pub enum ResourceName {
 }
 
 impl Objective {
-    /// Those that a word of the table stands for.
+    /// The objectives that a word of the table names.
     pub const WORDS: [(&'static str, Objective); 8] = [
         ("p50", Objective::P50),
         ("throughput", Objective::Throughput),

@@ -1,10 +1,10 @@
-//! How a kernel is measured and searched.
+//! Settings of timing and search.
 
 use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use crate::space::Partition;
 
-/// How a kernel is measured.
+/// Settings of timing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
     /// Untimed launches first; 20.
@@ -17,7 +17,7 @@ pub struct Timing {
     pub max_seconds: f64,
     /// State of the cache before each sample; cold.
     pub cache: CacheMode,
-    /// What a sample on a GPU consists of; graph.
+    /// Launch mode of a sample on a GPU; graph.
     pub launch: LaunchMode,
     /// Deadline of one kernel launch or sample, in seconds; 30.
     pub timeout_seconds: u64,
@@ -37,12 +37,12 @@ impl Default for Timing {
     }
 }
 
-/// How a kernel is searched.
+/// Settings of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
     /// The strategy's name; `auto`.
     pub strategy: StrategyName,
-    /// How many of the best are kept; 3.
+    /// Number of the best variants that are kept; 3.
     pub elite: usize,
     /// Seed of the strategy.
     pub seed: u64,
@@ -65,7 +65,7 @@ pub struct Search {
 pub struct Workers {
     /// Command prefix that starts each of them; empty: here.
     pub runner: Vec<String>,
-    /// How many; `None` is one behind a runner, and one a GPU without a runner.
+    /// Number of workers; `None` is one behind a runner, and one a GPU without a runner.
     pub count: Option<usize>,
     /// `cargo-kbench` where they run; `None` is the path that it has here.
     pub path: Option<String>,

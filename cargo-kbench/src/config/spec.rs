@@ -1,4 +1,4 @@
-//! What `-p` names: a package ID specification or a pattern, as cargo reads them.
+//! Arguments of `-p`: a package ID specification or a pattern, as cargo reads them.
 
 use std::path::{Path, PathBuf};
 

@@ -20,13 +20,13 @@ pub struct Tensor {
     pub place: Place,
     /// Sizes, outermost first.
     pub dims: Vec<Expr>,
-    /// How the kernel uses it.
+    /// Its role in the kernel: read, written, both, or scratch.
     pub role: Role,
-    /// Where its first contents come from.
+    /// Source of its initial contents.
     pub init: Init,
 }
 
-/// Where a tensor's first contents come from.
+/// Source of a tensor's initial contents.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {
     /// `{ normal = { mean, std } }`; the default of a floating-point input (mean 0, std 1).

@@ -79,7 +79,7 @@ impl Node {
         self.elements().iter().filter_map(Node::text).map(str::to_owned).collect()
     }
 
-    /// What it is, in a sentence.
+    /// Its kind, in a sentence.
     pub(super) fn describe(&self) -> &'static str {
         match self.item {
             Item::Text(_) => "a string",

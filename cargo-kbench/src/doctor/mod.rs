@@ -1,4 +1,4 @@
-//! What this machine has of the things that kbench can use, what each missing one would bring, and the command that gets it.
+//! Tools and devices of this machine that kbench can use; for each missing one its benefit, and the command that installs it.
 
 use std::fs;
 use std::path::Path;
@@ -65,7 +65,7 @@ impl Piece {
     }
 }
 
-/// How a piece was found.
+/// Whether and where a piece was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -77,16 +77,16 @@ pub enum State {
     Missing,
 }
 
-/// What was found of one piece.
+/// State of one piece.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Check {
     /// The piece.
     pub piece: Piece,
-    /// How it was found.
+    /// State of the piece.
     pub state: State,
     /// Version and place, or what is wrong.
     pub found: String,
-    /// What the piece would bring, or what its state costs; empty if it is good.
+    /// Benefit of the piece, or cost of its state; empty if its state is good.
     pub effect: String,
     /// The command or the change that mends it; empty if it is good.
     pub fix: String,
@@ -106,7 +106,7 @@ impl Check {
     }
 }
 
-/// What a machine has.
+/// Tools and devices of a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Examination {
     /// The pieces.

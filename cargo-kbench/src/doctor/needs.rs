@@ -1,4 +1,4 @@
-//! What the tables of packages need of a machine.
+//! Needs of packages' tables.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub struct Need {
     pub kernel: String,
     /// The piece.
     pub piece: Piece,
-    /// What needs it.
+    /// Keys of the table that need it.
     pub by: String,
     /// Whether the machine has it.
     pub is_met: bool,

@@ -7,7 +7,7 @@ use kbench_runtime::stats::percentile;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How long is measured.
+/// Duration of the measurement.
 const SPAN: Duration = Duration::from_secs(5);
 
 /// Length of a sample, about.

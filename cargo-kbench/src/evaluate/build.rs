@@ -22,7 +22,7 @@ pub struct BuildFailure {
 pub struct BuildOutcome {
     /// The binaries, or why there are none to go on with.
     pub result: Result<Built, BuildFailure>,
-    /// What gates at level `warn` found.
+    /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
 }
 

@@ -41,7 +41,7 @@ pub enum ApplyError {
     Stale {
         /// The kernel.
         kernel: String,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
     /// The manifest has no such kernel.

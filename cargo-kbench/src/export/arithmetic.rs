@@ -18,7 +18,7 @@ pub(super) struct Term {
     is_atom: bool,
 }
 
-/// What a term is.
+/// A term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Int,

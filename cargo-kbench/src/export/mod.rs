@@ -42,7 +42,7 @@ pub enum ExportError {
     Elite {
         /// The kernel.
         kernel: String,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
     /// A kernel that cannot be exported.
@@ -50,7 +50,7 @@ pub enum ExportError {
     Unsupported {
         /// The kernel.
         kernel: String,
-        /// What is in the way.
+        /// The obstacle.
         why: String,
     },
     /// The folder is not ours.
@@ -99,7 +99,7 @@ pub struct Export {
     pub warnings: Vec<String>,
 }
 
-/// What to export.
+/// Variants to export.
 pub struct Request<'a> {
     /// The project.
     pub project: &'a Project,

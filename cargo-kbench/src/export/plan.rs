@@ -32,7 +32,7 @@ pub(super) struct Plan {
 pub(super) struct Planned {
     pub(super) candidate: Candidate,
     pub(super) is_default: bool,
-    /// What is compiled, without its architecture.
+    /// Input of a compilation, without the architecture.
     pub(super) unit: Unit,
     /// The function of each launch of the table, where this variant makes the launch.
     pub(super) stages: Vec<Option<String>>,

@@ -112,7 +112,7 @@ pub enum EvalError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The fault.
     pub message: String,
     /// The bytes of the text that are wrong; empty at its end.
     pub range: Range<usize>,

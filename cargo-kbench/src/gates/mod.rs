@@ -112,7 +112,7 @@ pub fn asked(kernel: &Kernel) -> impl Iterator<Item = &'static dyn Gate> {
     GATES.into_iter().filter(|gate| gate.is_asked(kernel))
 }
 
-/// What a finding means at a gate's level: a rejection, a warning, or nothing.
+/// The consequence of a finding at a gate's level: a rejection, a warning, or nothing.
 pub fn at_level(level: Level, finding: Option<Rejection>, warnings: &mut Vec<String>) -> Option<Rejection> {
     match level {
         Level::Deny => finding,

@@ -17,7 +17,7 @@ use crate::space::Variant;
 pub struct Build {
     /// Indices into [`Kernel::shapes`].
     pub shapes: Vec<usize>,
-    /// What the compiler made.
+    /// The compiled artifact.
     pub artifact: Artifact,
 }
 
@@ -57,7 +57,7 @@ impl Built {
     }
 }
 
-/// What turns variants of one kernel into binaries.
+/// Compiles variants of one kernel.
 #[derive(Clone)]
 pub struct Builder<'a> {
     /// The kernel.
@@ -66,7 +66,7 @@ pub struct Builder<'a> {
     pub package: &'a Package,
     /// The compiler.
     pub compiler: &'a Compiler,
-    /// What is compiled for; `None` for C.
+    /// Target architecture; `None` for C.
     pub arch: Option<String>,
     /// Multiprocessors of the device; 1 where none is open.
     pub(super) multiprocessors: u32,
@@ -125,7 +125,7 @@ impl<'a> Builder<'a> {
         Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
     }
 
-    /// What the compiler is given of a function at a shape. A reference gets every floating-point tensor as `precision`.
+    /// The compiler's input for a function at a shape. A reference gets every floating-point tensor as `precision`.
     pub fn unit(
         &self,
         kernel: &Kernel,

@@ -1,4 +1,4 @@
-//! What is tried: a variant of the kernel's own source, or of one that a proposer handed in.
+//! A candidate: a variant of the kernel's own source, or of a proposed source.
 
 use std::io;
 use std::path::Path;

@@ -18,7 +18,7 @@ use crate::text;
 const SAMPLES: u32 = 30;
 
 impl Harness<'_> {
-    /// What this device can do at most; the inner error is why that is not known.
+    /// Ceilings of this device; the inner error is the reason why they are not known.
     pub fn ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
         if self.ceilings.is_none() {
             self.ceilings = Some(self.find_ceilings()?);

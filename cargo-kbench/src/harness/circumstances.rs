@@ -1,4 +1,4 @@
-//! What measurements depend on beside their jobs, and jobs as fingerprints name them.
+//! Conditions of measurements beside their jobs, and the form of jobs in fingerprints.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ const THREADS: [&str; 8] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_
 const LIBRARIES: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"];
 
 impl Context<'_> {
-    /// What measurements depend on beside their jobs.
+    /// Conditions of measurements beside their jobs.
     pub fn circumstances(&self) -> impl Serialize {
         let kernel = self.kernel;
         let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
@@ -38,7 +38,7 @@ impl Context<'_> {
     }
 }
 
-/// What threads and libraries of a C kernel depend on: variables, and the cores that this process may use.
+/// Conditions of threads and libraries of a C kernel: environment variables, and the cores that this process may use.
 fn surroundings() -> (BTreeMap<Vec<u8>, Vec<u8>>, Option<String>) {
     let bytes = |text: &OsStr| text.as_encoded_bytes().to_vec();
     let variables = std::env::vars_os().filter(|(name, _)| counts(name));

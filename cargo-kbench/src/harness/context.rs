@@ -1,4 +1,4 @@
-//! What all evaluations of a kernel share and none changes.
+//! Immutable context of all evaluations of a kernel.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Context<'a> {
     pub device: DeviceInfo,
     /// Hashes of the tensor files of the kernel and of those that are its baselines.
     pub files: HashMap<PathBuf, String>,
-    /// What evaluations measure.
+    /// Objectives that evaluations measure.
     pub objectives: Vec<Objective>,
     /// The compiler and the folder.
     pub setup: Setup<'a>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What is done with a variant.
+/// Activity on a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// It is waited for a compiler.
@@ -26,7 +26,7 @@ impl Doing {
         self.0.store(step as u8, Ordering::Relaxed);
     }
 
-    /// What is done now.
+    /// The current activity.
     pub fn step(&self) -> Step {
         Self::STEPS[usize::from(self.0.load(Ordering::Relaxed))]
     }

@@ -44,7 +44,7 @@ pub enum RunError {
     NoWorkers {
         /// The kernel.
         kernel: String,
-        /// What became of each.
+        /// Reason for each worker.
         message: String,
     },
     /// No architecture to compile for.
@@ -106,7 +106,7 @@ impl<R> From<io::Error> for Halt<R> {
     }
 }
 
-/// Where the rejection of a variant becomes data: the inner error is the rejection, the outer one ends the run.
+/// Turns the rejection of a variant into data: the inner error is the rejection, the outer one ends the run.
 pub fn caught<T, R>(result: Result<T, Halt<R>>) -> Result<Result<T, R>, RunError> {
     match result {
         Ok(value) => Ok(Ok(value)),

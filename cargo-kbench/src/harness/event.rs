@@ -1,4 +1,4 @@
-//! What happens while kernels are built and measured, for reporters.
+//! Events while kernels are built and measured, for reporters.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub enum Event<'a> {
         device: Option<&'a DeviceInfo>,
         /// Most variants that will be tried.
         total: u64,
-        /// What is done with them.
+        /// The current activity.
         doing: &'a Doing,
-        /// How long the finals may take.
+        /// Longest duration of the finals.
         finals: Duration,
     },
     /// Some of a batch have been compiled.
@@ -49,30 +49,30 @@ pub enum Event<'a> {
     Proposed {
         /// Which round, from 1.
         round: u64,
-        /// How many will be tried.
+        /// Number of variants that will be tried.
         proposals: usize,
     },
     /// A variant ran under the sanitizers.
     Sanitized {
         /// Its label.
         label: &'a str,
-        /// What they said.
+        /// Findings of the sanitizers.
         sanitized: &'a Sanitized,
     },
     /// A variant was profiled for the counters gate.
     Profiled {
         /// Its label.
         label: &'a str,
-        /// What was found.
+        /// The finding.
         judged: &'a CounterFindings,
     },
     /// The finalists are measured together.
     Finals {
-        /// How many, baselines included.
+        /// Number of entrants, baselines included.
         entrants: usize,
         /// Number of programs among them.
         programs: usize,
-        /// How long that may take.
+        /// Longest duration.
         at_most: Duration,
     },
 }
@@ -83,13 +83,13 @@ pub trait Reporter: Send {
     fn event(&mut self, event: Event<'_>);
 }
 
-/// What the counters gate found of a variant.
+/// Result of the counters gate for a variant.
 #[derive(Debug, Clone, Default)]
 pub struct CounterFindings {
     /// Why it is rejected.
     pub rejection: Option<Rejection>,
-    /// What it found at level `warn`.
+    /// Findings at level `warn`.
     pub warnings: Vec<String>,
-    /// What it judged, a profile a shape.
+    /// The profiles that it judged, one for each shape.
     pub profiles: Vec<Profile>,
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::RunError;
 use crate::process::executor::ExecutorError;
 
-/// How the process ends. Ordered by what a run of several kernels reports: a failed gate outweighs a missing device.
+/// Exit status of the process. A run of several kernels reports the greatest: a failed gate outweighs a missing device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 0: all gates passed.

@@ -67,7 +67,7 @@ pub enum Notice {
     CutOff,
     /// Several workers measure at the same time.
     Workers {
-        /// How many.
+        /// Number of them.
         count: usize,
         /// The device's name.
         device: String,
@@ -83,7 +83,7 @@ pub enum Notice {
     },
 }
 
-/// How a harness is opened.
+/// Settings of a harness.
 #[derive(Debug, Default)]
 pub struct Opening<'v> {
     /// The variant that is built first, where it is known: compilers begin with it while the device opens.
@@ -104,13 +104,13 @@ pub struct Harness<'a> {
     pub results: Results,
     /// The sanitizers that the table asks for.
     pub sanitizers: Sanitizers,
-    /// What the device can do at most, asked for once; the error is why that is not known.
+    /// Ceilings of the device, measured once; the error is the reason why they are not known.
     ceilings: Option<Result<Ceilings, String>>,
     /// The device's time by its use.
     pub times: DeviceTimes,
-    /// What is done now.
+    /// The current activity.
     pub doing: Doing,
-    /// How long the compiler had been busy before.
+    /// Time of compilation before this kernel.
     busy_before: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What outputs are compared with: references, which are functions or programs, and naive implementations.
+//! References that outputs are compared with, which are functions or programs, and naive implementations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -23,9 +23,9 @@ use crate::space::Variant;
 /// The references of a kernel and of its baselines.
 #[derive(Default)]
 pub struct References {
-    /// Those that are functions.
+    /// References that are functions.
     compiled: Vec<(Unit, Artifact)>,
-    /// Those that are programs and run, by kernel.
+    /// Running references that are programs, by kernel.
     running: HashMap<String, Program>,
     /// Their results, in the folder where the worker looks for them.
     results: Option<Results>,
@@ -33,7 +33,7 @@ pub struct References {
     answers: HashMap<String, String>,
 }
 
-/// What this process adds to the identities of programs that state none.
+/// Salt of this process for the identities of programs that state none.
 fn this_process() -> u64 {
     static DRAWN: OnceLock<u64> = OnceLock::new();
     *DRAWN.get_or_init(|| RandomState::new().hash_one(std::process::id()))
@@ -329,7 +329,7 @@ fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
     }
 }
 
-/// What stands for the launch of a program.
+/// Placeholder for the launch of a program.
 fn program_sequence(kernel: &Kernel) -> Sequence {
     let taken = |index: &usize| kernel.tensors[*index].role != Role::Scratch;
     let launch = Launch {

@@ -92,7 +92,7 @@ impl Results {
         self.known.machine_changed.as_deref()
     }
 
-    /// What proposers handed in before the run that is resumed was cut off.
+    /// Proposals of the run that is resumed.
     pub fn rounds(&self) -> &[Round] {
         &self.known.rounds
     }

@@ -8,7 +8,7 @@ use crate::config::{Kernel, Level, SanitizeTool};
 /// The sanitizers of a kernel's table.
 #[derive(Debug, Clone, Default)]
 pub struct Sanitizers {
-    /// Those that were found.
+    /// Sanitizers that were found.
     pub found: Vec<(SanitizeTool, Sanitizer)>,
     /// Why the others are missing.
     pub missing: Vec<String>,

@@ -44,7 +44,7 @@ pub enum ImportError {
     Python {
         /// From 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
     /// The script tunes nothing.
@@ -55,7 +55,7 @@ pub enum ImportError {
     Call {
         /// Where it stands.
         place: String,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
     /// The restrictions leave nothing.

@@ -144,7 +144,7 @@ pub struct Rejected {
     pub message: String,
 }
 
-/// What came of a variant.
+/// Outcome of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
@@ -165,7 +165,7 @@ pub struct Tried {
     pub variant: String,
     /// Its toggles.
     pub toggles: Settings,
-    /// What came of it.
+    /// The result.
     pub fate: Fate,
     /// Its first objective, of one that passed; of one that was stopped early an estimate.
     pub value: Option<f64>,

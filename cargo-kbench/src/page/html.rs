@@ -173,7 +173,7 @@ fn cards(facts: &Facts, winner: &Winner) -> Vec<Card> {
     cards
 }
 
-/// How sure the result is, in words.
+/// Confidence of the result, in words.
 pub(super) fn sentences(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(winner) = &facts.winner {

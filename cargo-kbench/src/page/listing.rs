@@ -9,7 +9,7 @@ use crate::expr::{Expr, Value};
 use crate::report::{objectives, table::Table, time};
 use crate::text::{count, did_you_mean, list};
 
-/// What is listed.
+/// Filters and order of the list.
 #[derive(Debug, Default)]
 pub struct Query<'q> {
     /// The condition that a variant has to fulfil.
@@ -45,7 +45,7 @@ pub enum QueryError {
     Condition {
         /// The condition.
         text: String,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }

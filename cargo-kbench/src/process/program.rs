@@ -88,7 +88,7 @@ impl Inputs {
         &self.specs
     }
 
-    /// What the program `name` is told of them.
+    /// Descriptions of the tensors for the program `name`.
     fn tensors(&self, name: &str) -> Vec<Tensor> {
         let specs = self.specs.iter().zip(&self.files).enumerate();
         specs
@@ -106,7 +106,7 @@ impl Inputs {
     }
 }
 
-/// How to start a program.
+/// Settings of a program.
 #[derive(Debug)]
 pub struct ProgramOptions<'a> {
     /// Command prefix that starts the worker where the device is; the program runs behind it too.
@@ -145,7 +145,7 @@ pub struct Problem<'a> {
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: kbench_runtime::protocol::CacheMode,
-    /// What a sample on a GPU consists of.
+    /// Launch mode of a sample on a GPU.
     pub launch: kbench_runtime::protocol::LaunchMode,
 }
 

@@ -13,7 +13,7 @@ const TENSOR_BOUND: f64 = 50.0;
 /// From here on another pipe of the SM, or a cache, is.
 const PIPE_BOUND: f64 = 60.0;
 
-/// What limits a kernel.
+/// Bottleneck of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limiter {
@@ -38,7 +38,7 @@ impl fmt::Display for Limiter {
     }
 }
 
-/// What limits a kernel, and what to do about it.
+/// Bottleneck of a kernel, and the advice for it.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Diagnosis {
     /// The limit.

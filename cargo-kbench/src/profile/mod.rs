@@ -85,7 +85,7 @@ impl Counted {
         self.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
     }
 
-    /// What ncu says of the launches of these functions.
+    /// Metrics of the launches of these functions, from ncu.
     pub fn of_launches(entries: &[String], launches: Vec<Vec<Metric>>) -> Self {
         let by = "ncu".to_owned();
         let launches = entries.iter().zip(launches);
@@ -153,7 +153,7 @@ pub struct Profile {
     #[serde(serialize_with = "or_unavailable")]
     #[schemars(with = "Available<Roofline>")]
     pub roofline: Result<Roofline, String>,
-    /// What limits it.
+    /// The bottleneck.
     pub diagnosis: Diagnosis,
 }
 

@@ -1,4 +1,4 @@
-//! How a search ended, as the last line of its journal records it.
+//! End of a search: the last line of its journal.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ pub struct CeilingRecord {
     pub how: String,
 }
 
-/// Where the wall time of a search went, in seconds.
+/// Parts of the wall time of a search, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spent {
     /// Compiling, all threads together; most of it beside the rest, some of it before.

@@ -1,4 +1,4 @@
-//! What is kept of a run: evaluations, the journal and `elite.json`.
+//! Records of a run: evaluations, the journal and `elite.json`.
 
 pub mod conclusion;
 pub mod elite;

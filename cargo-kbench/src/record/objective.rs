@@ -1,4 +1,4 @@
-//! What the objectives of a variant come to, and which of several variants form the front.
+//! Values of the objectives of a variant, and the front of several variants.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct ObjectiveRecord {
     pub weights: BTreeMap<String, f64>,
 }
 
-/// What an objective of a variant comes to. Lower is better.
+/// Value of an objective of a variant. Lower is better.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveValue {
@@ -56,7 +56,7 @@ impl ObjectiveRecord {
 }
 
 impl ObjectiveValue {
-    /// What a strategy is told: above 0, though a count may be 0.
+    /// Value for a strategy: above 0, though a count may be 0.
     pub fn told(&self) -> f64 {
         if self.is_count() { self.value + 1.0 } else { self.value }
     }

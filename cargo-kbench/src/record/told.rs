@@ -1,4 +1,4 @@
-//! What a search strategy is told of an evaluation.
+//! Result of an evaluation for a search strategy.
 
 use super::evaluation::{Evaluation, GateName, Judgement};
 use crate::build;

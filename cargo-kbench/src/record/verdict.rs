@@ -5,7 +5,7 @@ use std::fmt;
 use kbench_runtime::stats::Speedup;
 use serde::{Deserialize, Serialize};
 
-/// What a comparison of two kernels says.
+/// Verdict of a comparison of two kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -20,7 +20,7 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// How close to 1 a speed-up counts as none.
+/// Largest difference from 1 of a speed-up that counts as none.
 pub const SAME: f64 = 0.01;
 
 /// The verdict on an interval of a speed-up.
@@ -46,7 +46,7 @@ pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
 pub struct JudgedSpeedup {
     /// By the rounds' ratios, with its interval.
     pub speedup: Speedup,
-    /// What it means.
+    /// The verdict.
     pub verdict: Verdict,
 }
 

@@ -18,7 +18,7 @@ pub use read::{ReadError, read};
 pub use recorded::{Entry, Recorded};
 pub use scores::{Overall, Scores};
 
-/// How to replay.
+/// Settings of a replay.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The strategy.

@@ -40,7 +40,7 @@ pub enum Problem {
     Format {
         /// What it looked like.
         format: &'static str,
-        /// What is wrong.
+        /// The fault.
         error: serde_json::Error,
     },
     /// A configuration has neither a time nor a failure.

@@ -26,7 +26,7 @@ pub struct Recorded {
 /// One configuration's record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entry {
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
     /// What it cost to try, in milliseconds: compiling, checking, all samples, the tuner's own time. `None` where the
     /// record does not say.

@@ -1,4 +1,4 @@
-//! How good runs were.
+//! Scores of runs.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub const CHECKPOINTS: [usize; 4] = [25, 50, 100, 200];
 /// The evaluations that P200 averages over.
 const WINDOW: std::ops::RangeInclusive<usize> = 10..=200;
 
-/// What the runs on one record come to.
+/// Scores of the runs on one record.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Scores {
     /// The record's name.
@@ -48,7 +48,7 @@ pub struct Reached {
     pub share: f64,
 }
 
-/// What the runs on all records come to.
+/// Scores of the runs on all records.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Overall {
     /// G@k: best over optimum, the geometric mean over records and seeds.

@@ -32,7 +32,7 @@ pub fn mutant(audited: &Audited, width: usize) -> String {
     text
 }
 
-/// What a killed mutant was told, for those who want to know.
+/// The rejection of a killed mutant.
 pub fn message(audited: &Audited) -> Option<&str> {
     match &audited.fate {
         Fate::Killed { rejection, .. } => Some(&rejection.message),

@@ -14,7 +14,7 @@ use crate::space::Variant;
 
 /// Variants that were built for one architecture.
 pub struct Builds<'b> {
-    /// What built them.
+    /// The compiler.
     pub builder: &'b Builder<'b>,
     /// The variants.
     pub variants: &'b [Variant],

@@ -7,7 +7,7 @@ use super::style::{BAD, GOOD, WARN};
 use super::{hanging, time};
 use crate::doctor::{Examination, Need, Piece, State};
 
-/// What a machine has, and what is missing for the kernels that were asked for.
+/// Tools and devices of a machine, and those that the selected kernels need and that are missing.
 pub fn examined(found: &Examination, needs: Option<&[Need]>) -> String {
     let mut text = String::new();
     for check in &found.checks {

@@ -1,4 +1,4 @@
-//! What `export` has written or compared.
+//! Text of `export`: files written, or the result of a comparison with existing files.
 
 use std::fmt::Write as _;
 

@@ -15,7 +15,7 @@ pub fn gated(trial: &Trial, kernel: &Kernel, verbosity: Verbosity) -> String {
     gates(trial, kernel, &trial.candidate.label(kernel), asked(kernel), verbosity)
 }
 
-/// The same where no device was found.
+/// Text of the gates where no device was found.
 pub fn without_device(trial: &Trial, kernel: &Kernel, label: &str) -> String {
     let before_device = asked(kernel).take_while(|gate| gate.name() <= GateName::Resources);
     gates(trial, kernel, label, before_device, Verbosity::Normal)
@@ -71,7 +71,7 @@ fn gates(
     text
 }
 
-/// What was measured of a trial variant: together with the baselines where there are any, else alone.
+/// Times of a trial variant: from the comparison with the baselines, or of the variant alone if there are no baselines.
 fn timings(trial: &Trial) -> Vec<(&str, &TimingRecord)> {
     let compared = trial.compared.iter().flat_map(|(_, compared)| &compared.entries);
     let compared: Vec<_> = compared.map(|Measured { entry, .. }| (entry.name.as_str(), &entry.timing)).collect();

@@ -49,7 +49,7 @@ pub enum Message<'a> {
         /// The machine.
         #[serde(flatten)]
         found: &'a Examination,
-        /// What the kernels need; none if no package was asked for.
+        /// Needs of the kernels; none if no package was selected.
         needs: Option<&'a [Need]>,
     },
     /// `check`: the search space of a kernel.
@@ -347,7 +347,7 @@ pub struct Compared<'a> {
     pub timing: &'a TimingRecord,
     /// Speed-up of the gated variant over this one; none for the variant itself.
     pub speedup_over: Option<Speedup>,
-    /// How a program was measured; none for a kernel.
+    /// Measurement of a program; none for a kernel.
     pub external: Option<&'a ExternalRecord>,
 }
 
@@ -384,7 +384,7 @@ pub struct MutantCounts {
     pub equivalent_or_stillborn: usize,
 }
 
-/// How a strategy was replayed.
+/// Settings of a replay.
 #[derive(Serialize, JsonSchema)]
 pub struct ReplayOptions {
     /// The strategy.

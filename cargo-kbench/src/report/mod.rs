@@ -1,4 +1,4 @@
-//! What users read: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
+//! Output for users: status lines in cargo's manner on stderr, results on stdout, or JSON lines.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -41,7 +41,7 @@ pub mod tuned;
 
 pub use output::{Finding, Format, Output};
 
-/// How much to say.
+/// Verbosity of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Results and errors.
@@ -176,7 +176,7 @@ pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
 }
 
-/// How a program was measured, and what it is.
+/// Command, versions and measurement of a program.
 pub fn external(external: &ExternalRecord, timing: &TimingRecord) -> String {
     let versions = external.versions.iter().map(|(name, version)| format!("{name} {version}"));
     let errors = &external.errors;
@@ -205,7 +205,7 @@ fn place_and_message(rejection: &Rejection) -> String {
     }
 }
 
-/// What compilers warned of, each text once.
+/// Warnings of compilers, each text once.
 pub fn compiler_messages(builds: &[BuildRecord]) -> Vec<&str> {
     let mut messages: Vec<&str> =
         builds.iter().map(|build| build.messages.trim()).filter(|said| !said.is_empty()).collect();
@@ -214,7 +214,7 @@ pub fn compiler_messages(builds: &[BuildRecord]) -> Vec<&str> {
     messages
 }
 
-/// How a kernel is named to the user: `package/kernel`, or one word where both are the same.
+/// Name of a kernel in messages: `package/kernel`, or one word where both are the same.
 pub fn title(kernel: &Kernel) -> String {
     kernel_name(&kernel.package, &kernel.name)
 }

@@ -82,7 +82,7 @@ pub fn is_other(entry: &EliteEntry) -> bool {
     entry.search.objectives.first().is_some_and(|objective| objective.name != "p50")
 }
 
-/// By how much the winner wins in the first objective: against the default and the second, by their intervals.
+/// The winner's advantage in the first objective over the default and the second, by their intervals.
 pub fn confidence(entry: &EliteEntry) -> String {
     let first = |values: &[ObjectiveValue]| values.first().cloned();
     let Some(winner) = entry.elite.first().and_then(|winner| first(&winner.objectives)) else { return String::new() };
@@ -109,7 +109,7 @@ pub fn confidence(entry: &EliteEntry) -> String {
     parts.join("; ")
 }
 
-/// What the front is, where there are two objectives.
+/// Table of the front, where there are two objectives.
 pub fn front(entry: &EliteEntry) -> Option<String> {
     let [first, second] = &entry.search.objectives[..] else { return None };
     let on_front = entry.elite.iter().filter(|variant| variant.front).count();

@@ -26,7 +26,7 @@ use crate::space::{Partition, Settings};
 use crate::tune::Tuned;
 use crate::tune::repeat::Repeated;
 
-/// How results are written.
+/// Format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -35,7 +35,7 @@ pub enum Format {
     Json,
 }
 
-/// Where results and progress go, chosen once from the command line.
+/// Destination of results and progress, chosen once from the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: Format,
@@ -48,7 +48,7 @@ pub enum Finding<'f> {
     Space(&'f Kernel),
     /// The builds of variants, for one architecture.
     Builds(&'f report::builds::Builds<'f>),
-    /// How the resources of a kernel's variants changed.
+    /// Changes of the resources of a kernel's variants.
     ResourceDiff(&'f ResourceDiff),
     /// A candidate that went through the gates.
     Gated(&'f Kernel, &'f Trial),
@@ -58,7 +58,7 @@ pub enum Finding<'f> {
     Passed(u32, u32),
     /// A variant beside the default and the baselines.
     SideBySide(&'f BenchEntry),
-    /// What limits a variant.
+    /// The bottleneck of a variant.
     Profile(&'f Profile),
     /// A variant that was not profiled, since a gate rejected it.
     NotProfiled(&'f Kernel, &'f Evaluation),
@@ -68,7 +68,7 @@ pub enum Finding<'f> {
     Audited(&'f Report),
     /// A kernel that does not pass its own gates, so that an audit would tell nothing.
     Unfit(&'f Kernel, &'f Evaluation),
-    /// What changed from one file to another; which difference counts as a regression.
+    /// Changes from one file to another, and the smallest difference that counts as a regression.
     FileDiff(&'f FileDiff, f64),
     /// A search: its kernel, the file with its elites, and the flags that a `gate` of the winner needs.
     Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
@@ -76,13 +76,13 @@ pub enum Finding<'f> {
     Merged(&'f EliteEntry, &'f [Partition], bool),
     /// The fewest variants that serve all shapes.
     Portfolio(&'f PortfolioRecord),
-    /// How sure a search is.
+    /// Confidence of a search: results of several seeds.
     Repeated(&'f Repeated),
     /// The runs of a strategy on one record.
     Replayed(&'f Replayed, &'f Options),
     /// The runs on all records.
     AllReplayed(&'f [Replayed], &'f Overall, &'f Options),
-    /// What the machine has, and what the kernels need, if any were asked for.
+    /// Tools and devices of the machine, and the needs of the selected kernels.
     Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
@@ -102,7 +102,7 @@ impl Output {
         Self { format, verbosity }
     }
 
-    /// How much is written.
+    /// Verbosity.
     pub fn verbosity(self) -> Verbosity {
         self.verbosity
     }
@@ -112,7 +112,7 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Whoever is told what happens while a kernel is built, gated or searched.
+    /// The reporter of events while a kernel is built, gated or searched.
     pub fn reporter<'k>(self, kernel: &'k Kernel) -> Box<dyn Reporter + 'k> {
         match self.format {
             Format::Json => Box::new(json::Json::new(kernel)),

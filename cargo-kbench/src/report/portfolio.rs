@@ -1,4 +1,4 @@
-//! How few variants serve all shapes, for people.
+//! Text of a portfolio: the fewest variants that serve all shapes.
 
 use std::fmt::Write as _;
 
@@ -64,7 +64,7 @@ pub fn portfolio(portfolio: &PortfolioRecord) -> String {
     text
 }
 
-/// What it would cost to have one variant only.
+/// The loss with a single variant for all shapes.
 fn alone(portfolio: &PortfolioRecord) -> String {
     let worst = |variant: &MeasuredVariant| -> Option<f64> {
         let losses: Option<Vec<f64>> =

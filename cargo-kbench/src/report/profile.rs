@@ -9,7 +9,7 @@ use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 use crate::record::evaluation::SourceRecord;
 use crate::text::{dims, kernel_name};
 
-/// What is shown of every launch, where there are several.
+/// Metrics of every launch, where there are several.
 const SHOWN: [&str; 4] = [DURATION, "sm__throughput", "dram__throughput", "sm__pipe_tensor_cycles_active"];
 
 /// The variant, its measured time, the counters, its place below the ceilings, and what to try.

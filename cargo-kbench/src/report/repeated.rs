@@ -1,4 +1,4 @@
-//! How sure a search is, for people.
+//! Text of a repeated search.
 
 use std::fmt::Write as _;
 

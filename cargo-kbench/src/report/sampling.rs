@@ -11,11 +11,11 @@ use crate::record::evaluation::TimingRecord;
 const MANY_DISCARDED: f64 = 0.2;
 const MANY_KEPT: f64 = 0.05;
 
-/// What makes a record less certain than it looks.
+/// A reason why a record is less certain than it looks.
 struct Finding {
     /// Which of the findings there are, in the order in which they are told.
     kind: u8,
-    /// How bad it is among those of its kind.
+    /// Severity among reasons of the same kind.
     weight: f64,
     text: String,
 }

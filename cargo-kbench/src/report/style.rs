@@ -13,13 +13,13 @@ use crate::text::printable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style(char);
 
-/// What passed or won.
+/// Style of a pass or a winner.
 pub const GOOD: Style = Style('\u{fdd0}');
-/// What deserves a look.
+/// Style of a warning.
 pub const WARN: Style = Style('\u{fdd1}');
-/// What failed.
+/// Style of a failure.
 pub const BAD: Style = Style('\u{fdd2}');
-/// What is worth knowing.
+/// Style of a note.
 pub const NOTE: Style = Style('\u{fdd3}');
 /// Ends each of them.
 const END: char = '\u{fdd4}';
@@ -57,7 +57,7 @@ pub fn ansi(text: &str) -> String {
     shown + rest
 }
 
-/// The same without colours.
+/// The text without colours.
 pub fn plain(text: &str) -> String {
     printable(text).replace(is_mark, "")
 }

@@ -9,7 +9,7 @@ use crate::text::{printable, width_of, wrapped};
 /// The least room for the last column beside the others.
 const LEAST_ROOM: usize = 20;
 
-/// How far a cell below its row is indented.
+/// Indentation of a cell below its row.
 const BELOW: usize = 4;
 /// Lines that the last column may take beside the others.
 const MOST_LINES: usize = 2;

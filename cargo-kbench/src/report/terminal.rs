@@ -16,7 +16,7 @@ use crate::record::evaluation::{BuildRecord, Evaluation, Rejection};
 pub struct Terminal {
     verbosity: Verbosity,
     bar: Option<ProgressBar>,
-    /// What stands below the bar of a search.
+    /// Lines below the bar of a search.
     live: Live,
     fancy: bool,
     /// Several variants; what one alone is warned of stands in its verdict.
@@ -25,9 +25,9 @@ pub struct Terminal {
     objective: &'static str,
     /// The bar is one of compilations.
     compiling: bool,
-    /// What was rejected how, with the first label: the same is said once.
+    /// Rejections so far, with the first label; each is printed once.
     rejected: BTreeMap<String, String>,
-    /// What compilers warned of so far.
+    /// Warnings of compilers so far.
     warned: BTreeSet<String>,
 }
 
@@ -47,7 +47,7 @@ impl Terminal {
         }
     }
 
-    /// What compilers warned of, where that is new.
+    /// New warnings of compilers.
     fn warn_of(&mut self, label: &str, builds: &[BuildRecord]) {
         for said in super::compiler_messages(builds) {
             if self.warned.insert(said.to_owned()) {

@@ -28,7 +28,7 @@ fn space_size_of(kernel: &Kernel) -> String {
     tune::space_size(kernel).map_or_else(|| "a space too large to count".to_owned(), |size| count(size, "variant"))
 }
 
-/// Where a search's wall time went, on one line.
+/// Parts of a search's wall time, on one line.
 pub fn spent(spent: &Spent) -> String {
     let cores = spent.utilisation.map_or_else(String::new, |part| format!(" with {:.0} % of the cores", 100.0 * part));
     let where_any =
@@ -227,7 +227,7 @@ fn proposed(proposer: &ProposerRecord) -> String {
     format!("{} in {}: {passed} passed{refused}", count(*evaluated, "source"), count(*rounds, "round"))
 }
 
-/// By how much the winner wins, with which confidence.
+/// The winner's speed-ups and their confidence.
 fn confidence(tuned: &Tuned, kernel: &Kernel) -> String {
     let mut parts = Vec::new();
     match &tuned.over_default {

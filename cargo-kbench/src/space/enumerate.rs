@@ -1,4 +1,4 @@
-//! What a space comes to: how many points, and which.
+//! Number and contents of a space.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::solve::{EFFORT, Solutions, Variants};
 use super::{Layer, Space, Variant};
 use crate::expr::Expr;
 
-/// How many points a space has.
+/// Numbers of points of a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Points of the full product of all values.

@@ -42,7 +42,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// How a value reaches the code.
+/// Path of a value into the code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reach {
     /// As a preprocessor macro.
@@ -63,7 +63,7 @@ pub struct Toggle {
     pub values: Vec<Value>,
     /// Its layer.
     pub layer: Layer,
-    /// How its value reaches the code.
+    /// Path of its value into the code.
     pub reach: Reach,
 }
 

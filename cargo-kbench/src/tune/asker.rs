@@ -26,7 +26,7 @@ pub(super) struct Asked {
     pub(super) total: u64,
 }
 
-/// What came of a variant.
+/// Outcome of a variant.
 pub(super) struct Learned {
     pub(super) variant: Variant,
     pub(super) resources: Option<Resources>,

@@ -1,4 +1,4 @@
-//! What a search found, from its finals: ranks, speed-ups, confidence, and the entry for elite.json.
+//! Result of a search, from its finals: ranks, speed-ups, confidence, and the entry for elite.json.
 
 use std::collections::BTreeMap;
 

@@ -49,28 +49,28 @@ use search::{Search, Tried};
 /// Seconds of a build or of waiting for one that matter.
 const MATTERS: f64 = 0.05;
 
-/// How to autotune.
+/// Settings of `autotune`.
 #[derive(Debug, Clone)]
 pub struct TuneOptions<'a> {
-    /// Where the journal is.
+    /// Path of the journal.
     pub journal: &'a Path,
     /// The measurements of earlier runs to use.
     pub reuse: Reuse,
-    /// Where sources of a proposer are kept.
+    /// Folder of proposed sources.
     pub proposed: &'a Path,
     /// The folder of elite.json, which names them relative to it.
     pub root: &'a Path,
-    /// How to start the workers; the first is the harness's own.
+    /// Settings of the workers; the first is the harness's own.
     pub workers: &'a [WorkerOptions],
-    /// What to try right after the default.
+    /// Variants to try right after the default.
     pub warm: &'a WarmStart,
-    /// What was begun before.
+    /// Builds that were begun before.
     pub ahead: &'a Ahead,
     /// The winner that elite.json names for this kernel, device and shape, where it is no proposal.
     pub on_file: Option<&'a Settings>,
 }
 
-/// What tuning a kernel found.
+/// Result of tuning a kernel.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Tuned {
     /// The entry for elite.json; its `elite` is empty where no variant survived.
@@ -81,7 +81,7 @@ pub struct Tuned {
     pub over_second: Option<JudgedSpeedup>,
     /// Performance limits at the search's shape that the winner misses.
     pub missed: Vec<Rejection>,
-    /// What gates at level `warn` found of the winner.
+    /// Findings of gates at level `warn` about the winner.
     pub warnings: Vec<String>,
     /// Examples of rejections: for each `gate/reason` the first variant's label and message.
     pub examples: BTreeMap<String, (String, String)>,
@@ -101,7 +101,7 @@ pub struct Tuned {
     pub stopped: Option<Stopped>,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Where it went.
+    /// Parts of the wall time.
     pub spent: Spent,
 }
 
@@ -267,7 +267,7 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
     }
 }
 
-/// Who takes part in the finals: the finalists, the best of them once more, the default and the baselines.
+/// Entrants of the finals: the finalists, the best of them once more, the default and the baselines.
 fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
     let Some(best) = finalists.first() else { return Vec::new() };
     let mut entrants: Vec<Entrant> =

@@ -10,7 +10,7 @@ use crate::space::Variant;
 use crate::text;
 use crate::tune::portfolio;
 
-/// What a shape may lose to its fastest variant: less than that is seldom worth another binary.
+/// Largest loss of a shape to its fastest variant: a smaller loss is seldom worth another binary.
 pub const LIMIT: f64 = 0.02;
 
 /// The shapes that `autotune --per-shape` tunes: those that gates check or measure. Others are not known to be right.

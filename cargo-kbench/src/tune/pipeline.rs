@@ -20,7 +20,7 @@ use crate::process::executor::ExecutorError;
 use crate::search::Candidates;
 use crate::space::Variant;
 
-/// What the compilers do while something is measured.
+/// Use of the compilers during measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meanwhile {
     /// They go on, on all cores but the one that drives the device.
@@ -29,7 +29,7 @@ pub enum Meanwhile {
     Rest,
 }
 
-/// Where the compilers' time went.
+/// Parts of the compilers' time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CompileTimes {
     /// Threads that compile.
@@ -40,7 +40,7 @@ pub struct CompileTimes {
     pub busy_while_waited: Duration,
 }
 
-/// How far compilers stand back where others want their cores.
+/// Niceness of compilers.
 const NICE: i32 = 10;
 
 /// A build, or the panic that it ended in.
@@ -51,7 +51,7 @@ struct State {
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
-    /// How long compiling took, whenever it was compiled.
+    /// Duration of the compilation, whether in this run or before.
     took: Vec<(Variant, Duration)>,
     /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
     compiles: bool,
@@ -94,7 +94,7 @@ impl State {
     }
 }
 
-/// What builds a variant, on many threads.
+/// Builds variants on many threads.
 pub type Build<'a> = dyn Fn(&Variant) -> Result<BuildOutcome, RunError> + Sync + 'a;
 
 /// Compilers at work.
@@ -143,7 +143,7 @@ pub fn run<R>(
     Ok((result, times))
 }
 
-/// What a search begins with while its device opens, and who is to end with it.
+/// Builds that begin while the device opens, and the thread that ends with the search.
 #[derive(Debug, Default)]
 pub struct Ahead {
     /// The variants to choose from: the space is solved once.
@@ -213,7 +213,7 @@ impl Drop for Closing<'_, '_> {
 }
 
 impl Pipeline<'_> {
-    /// What the compilers do while something is measured.
+    /// Use of the compilers during measurements.
     pub fn meanwhile(&self) -> Meanwhile {
         self.meanwhile
     }

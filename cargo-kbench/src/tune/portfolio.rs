@@ -41,14 +41,14 @@ pub fn choose(losses: &[Vec<f64>], limit: f64) -> Chosen {
     Chosen { variants: greedy(losses, limit), is_smallest: shapes == 0 }
 }
 
-/// What shapes lose to their best variant if only these are there: the worst, and the sum.
+/// Losses of the shapes to their best variants with only these variants: the worst, and the sum.
 pub fn cost(losses: &[Vec<f64>], set: &[usize]) -> (f64, f64) {
     let shapes = losses.first().map_or(0, Vec::len);
     let at = |shape: usize| set.iter().map(|&variant| losses[variant][shape]).fold(f64::INFINITY, f64::min);
     (0..shapes).map(at).fold((0.0, 0.0), |(worst, sum), loss| (worst.max(loss), sum + loss))
 }
 
-/// Of those left the variant that serves most shapes which none serves yet, and so on.
+/// Repeatedly takes the variant that serves most of the unserved shapes.
 fn greedy(losses: &[Vec<f64>], limit: f64) -> Vec<usize> {
     let mut open: Vec<usize> = (0..losses.first().map_or(0, Vec::len)).collect();
     let mut chosen = Vec::new();

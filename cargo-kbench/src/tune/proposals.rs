@@ -41,11 +41,11 @@ pub(super) struct Proposals<'r> {
     told: usize,
     /// Hashes of sources with their variants.
     seen: HashSet<(String, Variant)>,
-    /// Where the time went.
+    /// Parts of the time.
     thinking: Duration,
 }
 
-/// What rounds came to, beside what the search learned.
+/// Record of the rounds, beside the evaluations in the search.
 pub(super) struct Rounds {
     pub(super) record: ProposerRecord,
     /// Time spent waiting for the proposer.
@@ -176,7 +176,7 @@ impl<'r> Proposals<'r> {
         }
     }
 
-    /// What is known now.
+    /// State of the search.
     fn round(
         &mut self,
         round: u64,

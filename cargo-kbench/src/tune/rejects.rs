@@ -1,4 +1,4 @@
-//! What a proposer is told of rejections: some of each reason, and not too much of what tools wrote.
+//! Rejections for a proposer: some of each reason, with shortened output of tools.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const REJECTS_ALIKE: usize = 3;
 /// Most bytes of what a compiler or a sanitizer wrote that are told.
 const OUTPUT: usize = 8192;
 
-/// Of what was rejected, some for each reason.
+/// Some rejections for each reason.
 pub(super) fn rejects(tried: &[Tried]) -> Vec<protocol::Reject> {
     let mut alike = BTreeMap::new();
     let rejects = tried.iter().filter_map(|tried| {

@@ -1,4 +1,4 @@
-//! How sure a search is: the same search with several seeds, and its winners in one comparison.
+//! Confidence of a search: the same search with several seeds, and all winners in one comparison.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::harness::{Harness, Reporter, RunError};
 use crate::record::elite::EliteEntry;
 use crate::space::Settings;
 
-/// What several runs of one search found.
+/// Results of several runs of one search.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Repeated {
     /// Cargo package.

@@ -44,7 +44,7 @@ pub(super) struct Search<'a> {
     pub(super) kernel: &'a Kernel,
     /// The budget of the space: half of the whole where there is a proposer.
     pub(super) limits: config::Search,
-    /// What it begins with beside the default.
+    /// Variants that the search tries first, beside the default.
     pub(super) warm: Vec<WarmVariant>,
     /// Until the search runs.
     strategy: Option<Box<dyn search::Strategy>>,
@@ -87,7 +87,7 @@ fn strategy(
     search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
 }
 
-/// What a search asks for first, where nothing did well elsewhere; if these are fewer than `n`, also what is likely.
+/// The first variants of a search without a warm start; if these are fewer than `n`, also likely next variants.
 pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
     let limits = limits(kernel);
     let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
@@ -97,7 +97,7 @@ pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Va
     first
 }
 
-/// What the strategy learns of an evaluation.
+/// Result of an evaluation for the strategy.
 pub(super) fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
     let objectives = match &evaluation.objectives[..] {
         [first, second] => Some([first.told(), second.told()]),
@@ -316,7 +316,7 @@ impl<'a> Search<'a> {
         of_default.map_or(Ok(()), |tried| complete(harness, &tried.candidate, &mut tried.evaluation))
     }
 
-    /// What the compiler said of a variant, at the search's shape.
+    /// Resources of a variant at the search's shape, from the compiler.
     pub(super) fn resources(&self, evaluation: &Evaluation) -> Option<Resources> {
         let shape = &self.kernel.shapes[self.kernel.search.shape].name;
         evaluation.builds.iter().find(|build| build.shapes.contains(shape)).map(|build| build.resources)

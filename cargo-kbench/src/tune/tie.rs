@@ -13,7 +13,7 @@ pub(super) fn is_tie(compared: &Compared, best: &EntrantId, other: &EntrantId) -
     JudgedSpeedup::of(compared, best, other).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
 }
 
-/// What decides, in this order; less is better.
+/// Criteria of a tie, in this order; less is better.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
     is_not_default: bool,

@@ -71,7 +71,7 @@ fn default_power() -> f64 {
     100.0
 }
 
-/// What can be wrong with a fake kernel.
+/// Faults of a fake kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
@@ -121,7 +121,7 @@ pub struct FakeDevice {
     joules: f64,
     /// Whether another process was at work since the last look.
     in_use: bool,
-    /// What a sample consists of.
+    /// Launch mode of a sample.
     launch: LaunchMode,
     /// The byte that fills on-chip memory.
     on_chip: Rc<Cell<u8>>,

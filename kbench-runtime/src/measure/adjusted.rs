@@ -31,7 +31,7 @@ pub(super) struct AdjustedSample {
     pub on_new_inputs: bool,
     /// Whether the device may have waited for the host during the sample.
     pub exposed: bool,
-    /// What disturbed the sample and was not removed.
+    /// Disturbance of the sample that was not removed.
     pub disturbance: Option<Disturbance>,
 }
 

@@ -99,7 +99,7 @@ impl SampleCounts {
     }
 }
 
-/// How sampling ended.
+/// End of sampling.
 pub(super) struct SamplingEnd {
     pub stopping: Stopping,
     /// Whether the ratios of several cases are known precisely enough.
@@ -107,7 +107,7 @@ pub(super) struct SamplingEnd {
     /// Whether sampling was cut short because the case is clearly slower than the cutoff.
     pub cut_short: bool,
     pub sm_clock: Option<SmClock>,
-    /// What else used the device.
+    /// Other processes on the device.
     pub in_use: Option<String>,
 }
 

@@ -67,7 +67,7 @@ impl<'a, const N: usize> From<&'a [f64; N]> for Samples<'a> {
     }
 }
 
-/// What a set of samples comes to, in the unit of the samples.
+/// Summary of samples, in the unit of the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// Number of samples.

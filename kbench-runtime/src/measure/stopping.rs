@@ -44,7 +44,7 @@ pub struct Stopping {
     next: usize,
 }
 
-/// What a look at the samples came to.
+/// Result of a look at the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// More are needed.
@@ -74,12 +74,12 @@ impl Stopping {
         self.next = self.least;
     }
 
-    /// How many samples there will be at least.
+    /// Smallest number of samples.
     pub fn fewest(&self) -> u32 {
         self.least as u32
     }
 
-    /// How many samples there will be at the next look.
+    /// Number of samples at the next look.
     pub fn next(&self) -> usize {
         self.next
     }

@@ -24,9 +24,9 @@ pub struct TensorSpec {
     pub dtype: DType,
     /// Sizes, outermost first, row-major.
     pub dims: Vec<u64>,
-    /// How the kernel uses it.
+    /// Its role in the kernel: read, written, both, or scratch.
     pub role: Role,
-    /// Where its first contents come from.
+    /// Source of its initial contents.
     pub source: Source,
 }
 
@@ -42,7 +42,7 @@ impl TensorSpec {
     }
 }
 
-/// How a kernel uses a tensor.
+/// Role of a tensor in a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -64,7 +64,7 @@ impl Role {
     }
 }
 
-/// Where a tensor's first contents come from.
+/// Source of a tensor's initial contents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -146,7 +146,7 @@ impl Sequence {
     }
 }
 
-/// How to launch one function of a blob.
+/// Launch of one function of a blob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
     /// The symbol in the machine code.

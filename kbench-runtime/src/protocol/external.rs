@@ -47,7 +47,7 @@ use crate::data::dtype::DType;
 /// The version of this protocol; both sides must agree exactly.
 pub const VERSION: u32 = 1;
 
-/// What the driver asks of the program.
+/// Requests of the driver to the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
@@ -70,7 +70,7 @@ pub enum Request {
     },
 }
 
-/// What is to be measured.
+/// Shape, sizes and settings of the measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepare {
     /// The shape's name.
@@ -85,7 +85,7 @@ pub struct Prepare {
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: CacheMode,
-    /// What a sample on a GPU consists of.
+    /// Launch mode of a sample on a GPU.
     #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
     pub launch: LaunchMode,
 }
@@ -99,7 +99,7 @@ pub struct Tensor {
     pub dtype: DType,
     /// Sizes, outermost first.
     pub dims: Vec<u64>,
-    /// How the kernel uses it.
+    /// Its role in the kernel: read, written, both, or scratch.
     pub role: Role,
     /// Where its contents are, bit for bit what the kernel gets. Not to be written.
     pub input: Option<PathBuf>,
@@ -107,7 +107,7 @@ pub struct Tensor {
     pub output: Option<PathBuf>,
 }
 
-/// What the program answers.
+/// Answers of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Answer {

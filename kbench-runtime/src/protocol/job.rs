@@ -134,7 +134,7 @@ pub struct TimeJob {
     pub cutoff_ns: Option<f64>,
     /// State of the cache before each sample.
     pub cache: CacheMode,
-    /// What a sample on a GPU consists of.
+    /// Launch mode of a sample on a GPU.
     #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
     pub launch: LaunchMode,
     /// See [`CheckJob::bad_above`].
@@ -202,7 +202,7 @@ impl LaunchMode {
 pub struct Mutation {
     /// The blobs whose kernels have it.
     pub blobs: Vec<String>,
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
     /// The outputs with which it is wrong: indices into [`Case::tensors`], and element types.
     pub outputs: Vec<(usize, DType)>,

@@ -31,7 +31,7 @@ pub const VERSION: u32 = 2;
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What the driver tells the worker.
+/// Requests of the driver to the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
@@ -76,7 +76,7 @@ pub enum Request {
     },
 }
 
-/// What the worker tells the driver.
+/// Events of the worker for the driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {

@@ -153,7 +153,7 @@ pub struct Timing {
     pub clock: String,
     /// The check after the last sample, and of the outputs that the last sample itself left.
     pub after: SeedReport,
-    /// How the samples were taken.
+    /// Settings and course of sampling.
     pub sampling: Sampling,
     /// Set if the kernel does less work when its outputs are right already: the samples are not times of its full work.
     #[serde(default)]

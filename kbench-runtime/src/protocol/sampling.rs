@@ -1,4 +1,4 @@
-//! How samples are taken until there are enough, and what stands beside them in every record.
+//! Sampling until there are enough samples, and the data beside them in every record.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Convergence {
     pub max_samples: u32,
 }
 
-/// How the samples of one case were taken.
+/// Settings and course of sampling of one case.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Sampling {
     /// State of the cache before each sample.
@@ -127,7 +127,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl SmClock {
-    /// What readings come to; none of none.
+    /// Summary of readings; none without readings.
     pub(crate) fn of(readings: &mut [u32], max_mhz: u32, reasons: Vec<String>) -> Option<SmClock> {
         readings.sort_unstable();
         let min_mhz = *readings.first()?;

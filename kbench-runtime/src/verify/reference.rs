@@ -36,7 +36,7 @@ pub struct ReferenceInputs {
     pub seed: u64,
     /// Pattern of the inputs; `None` for random inputs.
     pub pattern: Option<Pattern>,
-    /// How the inputs differ from the kernel's.
+    /// View of the inputs: rounded, exact or original.
     pub view: View,
 }
 

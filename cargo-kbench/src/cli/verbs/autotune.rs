@@ -32,12 +32,12 @@ pub struct Args {
     /// What is overridden.
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// How to search.
+    /// Settings of the search.
     #[command(flatten)]
     pub tune: TuneArgs,
 }
 
-/// How to search.
+/// Settings of the search.
 #[derive(Debug, Clone, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // each is a flag
 pub struct TuneArgs {
@@ -158,7 +158,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// What a search found.
+/// Result of a search.
 struct Found {
     /// The entry for elite.json; its `elite` is empty where nothing survived.
     entry: EliteEntry,

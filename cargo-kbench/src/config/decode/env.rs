@@ -1,4 +1,4 @@
-//! Where expressions are valid: their names resolve, and they have a proper value at every shape.
+//! Validation of expressions: their names resolve, and they have a proper value at every shape.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ pub(super) struct Env<'r> {
     report: &'r Report,
 }
 
-/// What an expression's value must be.
+/// Required kind of an expression's value.
 #[derive(Clone, Copy)]
 pub(super) enum Need {
     /// A number of blocks; the device's multiprocessors are known.
@@ -224,7 +224,7 @@ impl Need {
         }
     }
 
-    /// What it expects instead, if it does not accept the value.
+    /// The expected kind, if the value is refused.
     fn accepts(self, value: &Value) -> Result<(), String> {
         let u32_max = i64::from(u32::MAX);
         let within = |least: i64, most: i64, what: String| match value.as_integer() {

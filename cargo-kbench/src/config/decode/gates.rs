@@ -8,7 +8,7 @@ use super::names::find;
 use super::tensors::Tensors;
 use super::{correctness, counters, sanitize, shapes};
 
-/// What gates refer to, beside shapes and toggles.
+/// Names that gates refer to, beside shapes and toggles.
 pub(super) struct Parts<'p> {
     /// `None` where the implementation was reported.
     pub(super) backend: Option<Backend>,

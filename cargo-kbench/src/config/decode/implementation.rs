@@ -12,7 +12,7 @@ use super::tensors::Tensors;
 use crate::expr::{Expr, Template};
 use crate::space::{Variant, macro_text};
 
-/// What an implementation is decoded for.
+/// The use of an implementation: kernel, reference or baseline.
 #[derive(Clone, Copy)]
 pub(super) struct Slot<'s> {
     /// "kernel", "reference" or "baseline".

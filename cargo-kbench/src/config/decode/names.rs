@@ -1,4 +1,4 @@
-//! What may be called what.
+//! Rules for names.
 
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::Node;

@@ -1,4 +1,4 @@
-//! What the search minimises: one objective, or two for a front.
+//! Objectives of the search: one, or two for a front.
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::objective::Objective;

@@ -1,4 +1,4 @@
-//! How a kernel is measured, searched and compiled: plain values.
+//! Settings of timing, search and compilation: plain values.
 
 use kbench_runtime::protocol::{CacheMode, LaunchMode};
 

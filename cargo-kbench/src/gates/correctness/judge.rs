@@ -12,7 +12,7 @@ use crate::text::number;
 /// Looks for one kind of fault in one report.
 type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
 
-/// What reports are judged by.
+/// Limits for reports.
 struct Judge<'a> {
     limits: &'a CorrectnessLimits,
     tensors: &'a [Tensor],

@@ -30,7 +30,7 @@ const CPU_OPERATIONS: f64 = 32.0;
 const GPU_MEMORY: f64 = 25e9;
 const CPU_MEMORY: f64 = 25e9;
 
-/// What a launch has to do.
+/// Operations and bytes that a launch needs at least.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// Operations, where the table says.

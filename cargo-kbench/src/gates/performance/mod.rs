@@ -92,14 +92,14 @@ pub fn compare(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) ->
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, |harness| compare_uncounted(harness, shape, entrants))
 }
 
-/// That entrants are measured together, and how long that may take.
+/// The event that entrants are measured together, with the longest duration of sampling.
 pub fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
     let programs = entrants.iter().filter(is_program).count();
     Event::Finals { entrants: entrants.len(), programs, at_most: sampling(kernel, entrants.len()) }
 }
 
-/// How long the samples of a number of entrants may take.
+/// Longest duration of sampling of a number of entrants.
 pub fn sampling(kernel: &Kernel, entrants: usize) -> Duration {
     Duration::try_from_secs_f64(kernel.timing.max_seconds * entrants as f64).unwrap_or(Duration::MAX)
 }

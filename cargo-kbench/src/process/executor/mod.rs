@@ -35,7 +35,7 @@ pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 const WORDS: usize = 20;
 /// Workers that one evaluation may cost: the variant is to blame for the last of them.
 const MOST_LOST: u32 = 2;
-/// How often a wait looks for [an interrupt](crate::interrupt).
+/// Interval between two checks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
 
 /// A supervised worker.
@@ -395,7 +395,7 @@ enum JobEnd {
     Lost((usize, Failure)),
 }
 
-/// How long a worker may be silent in a stage.
+/// Longest silence of a worker in a stage.
 fn patience(stage: Option<Stage>, timeout: Duration) -> Duration {
     if stage.is_some_and(Stage::runs_kernel) { timeout } else { PATIENCE }
 }

@@ -1,4 +1,4 @@
-//! How a worker is started, and why a job has no result.
+//! Settings of a worker, and errors of jobs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub enum ExecutorError {
     },
 }
 
-/// How to start a worker.
+/// Settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
     /// Command prefix; empty: here.

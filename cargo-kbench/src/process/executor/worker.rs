@@ -22,13 +22,13 @@ use serde::de::DeserializeOwned;
 use super::{ExecutorError, TICK, line, tool};
 use crate::interrupt::is_interrupted;
 
-/// How long a worker may take to end after TERM, before KILL.
+/// Time between TERM and KILL.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// Lines that are read before anyone waits for them.
 const LINES_AHEAD: usize = 64;
 
-/// How long a worker that beats may be silent, whatever it is doing, and from when on its silence is not a kernel's.
+/// Longest silence of a worker with a heartbeat, and the number of missed beats after which a silence is not the kernel's fault.
 const SILENCE: Duration = Duration::from_secs(5);
 const MISSED_BEATS: u32 = 4;
 
@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     pub(super) case: usize,
 }
 
-/// What a line is to who waits for an answer.
+/// Meaning of a line for the wait.
 pub(crate) enum Heard {
     /// It goes on, in this stage.
     Stage(Stage),

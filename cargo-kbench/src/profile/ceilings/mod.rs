@@ -14,7 +14,7 @@ pub(crate) mod micro;
 /// Counted up where the way of measuring changes.
 pub const METHOD: u32 = 1;
 
-/// What is measured.
+/// The measured quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peak {

@@ -25,7 +25,7 @@ pub use portfolio::{LeftOut, MeasuredVariant, PortfolioRecord, ServedShape, dist
 /// The version of the file.
 pub const VERSION: u32 = 1;
 
-/// What tuning one kernel on one device at one shape found.
+/// Result of tuning one kernel on one device at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EliteEntry {
@@ -39,7 +39,7 @@ pub struct EliteEntry {
     pub shape: String,
     /// Its sizes.
     pub dims: BTreeMap<String, i64>,
-    /// How times were taken.
+    /// Settings of timing.
     pub timing: TimingSettings,
     /// The best variants, best first, measured together with each other and the baselines.
     pub elite: Vec<EliteVariant>,
@@ -53,12 +53,12 @@ pub struct EliteEntry {
     pub date: String,
     /// Version of cargo-kbench.
     pub kbench: String,
-    /// What the entry answers; none in files of versions that did not say. Only entries of the same question merge.
+    /// The question that the entry answers; none in files of versions that did not say. Only entries of the same question merge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
 }
 
-/// What a search depends on beside its device and its own settings.
+/// Conditions of a search beside its device and its own settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
@@ -86,7 +86,7 @@ pub struct DeviceRecord {
     pub clock_khz: u32,
 }
 
-/// How times were taken.
+/// Settings of timing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimingSettings {
@@ -102,7 +102,7 @@ pub struct TimingSettings {
     pub max_seconds: Option<f64>,
     /// `cold` or `hot`.
     pub cache: String,
-    /// What a sample consisted of: `graph`, `stream` or `host`.
+    /// Launch mode of a sample: `graph`, `stream` or `host`.
     #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
     pub launch: LaunchMode,
 }
@@ -160,10 +160,10 @@ pub struct BaselineRecord {
     pub toggles: Option<Settings>,
     /// Its time.
     pub timing: TimingRecord,
-    /// What the default variant comes to, in the order of the search's objectives.
+    /// Values of the default variant, in the order of the search's objectives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<ObjectiveValue>,
-    /// Where it is a baseline by `command`.
+    /// Record of the program, if it is a baseline by `command`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRecord>,
 }
@@ -176,7 +176,7 @@ pub struct SearchRecord {
     pub strategy: String,
     /// Seed.
     pub seed: u64,
-    /// What was minimised; p50 in files of versions that did not say.
+    /// Objectives; p50 in files of versions that did not say.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
     /// Valid variants in the space; none where they are too many to count.
@@ -201,7 +201,7 @@ pub struct SearchRecord {
     /// Variants of earlier elites, tried right after the default, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_start: Vec<WarmVariant>,
-    /// What a proposer handed in; none where the table names none.
+    /// Record of the proposer; none where the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
     /// Whether the user ended the search before its budget did.
@@ -229,14 +229,14 @@ pub struct MergedRun {
     pub seed: u64,
     /// Variants tried.
     pub evaluated: u64,
-    /// Those among them that an earlier run measured.
+    /// Number of those that an earlier run measured.
     #[serde(default, rename = "recalled", skip_serializing_if = "is_zero")]
     pub cached: u64,
     /// Rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
     pub dead_toggles: Vec<String>,
-    /// By how much its winner, measured twice, differed from itself.
+    /// Relative difference between two measurements of its winner.
     pub noise_floor: Option<f64>,
     /// Whether a variant was faster than the default for sure.
     pub beats_default: bool,
@@ -257,7 +257,7 @@ pub struct TieRecord {
     pub by: TieRule,
 }
 
-/// What chooses among variants that tie.
+/// Rule that chooses among variants that tie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TieRule {
@@ -302,7 +302,7 @@ pub struct WarmVariant {
     pub rank: usize,
 }
 
-/// What came of a proposer.
+/// Record of a proposer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProposerRecord {
@@ -316,7 +316,7 @@ pub struct ProposerRecord {
     pub refused: u64,
     /// Rejected proposals by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
-    /// What ended it, `hang: …`, where it was not its own decision or the budget.
+    /// Failure that ended it, `hang: …`; none if it ended by itself or by the budget.
     pub failed: Option<String>,
 }
 

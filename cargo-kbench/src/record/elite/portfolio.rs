@@ -1,4 +1,4 @@
-//! How few variants serve several shapes, as elite.json records it.
+//! Record of a portfolio in elite.json: the fewest variants that serve several shapes.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct PortfolioRecord {
     pub kernel: String,
     /// The device that everything here was measured on.
     pub device: DeviceRecord,
-    /// What a shape may lose to its fastest variant, as a share of the latter's time.
+    /// Largest loss of a shape to its fastest variant, as a share of the latter's time.
     pub limit: f64,
     /// The fewest variants of which one keeps the limit at each shape.
     #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
@@ -51,7 +51,7 @@ pub struct ServedShape {
     pub loss: f64,
     /// The 95 % interval of that, from paired rounds; none of the fastest one itself, and of too few samples.
     pub interval: Option<(f64, f64)>,
-    /// What serves it by the rule of exported programs, had it not been tuned.
+    /// The variant that exported programs would choose for this shape if it had not been tuned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
 }
@@ -62,7 +62,7 @@ pub struct ServedShape {
 pub struct LeftOut {
     /// The other shape whose sizes are nearest.
     pub nearest: String,
-    /// What the winner there loses here, as [`ServedShape::loss`]; none where it could not be measured.
+    /// Loss of that shape's winner at this shape, as [`ServedShape::loss`]; none where it could not be measured.
     pub loss: Option<f64>,
 }
 

@@ -30,7 +30,7 @@ pub struct Evaluation {
     /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
     /// one measurement serves both: identical code within a run, or the journal's record. Empty where the variant did not get that far.
     pub key: String,
-    /// What came of it.
+    /// The result.
     pub outcome: Judgement,
     /// The toggles of the variant whose measurement this is, where machine code and launch are the same.
     #[serde(rename = "twin")]
@@ -41,13 +41,13 @@ pub struct Evaluation {
     /// Whether the run that is resumed measured it; not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// What gates at level `warn` found.
+    /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
     /// The builds, one for each set of macros that the shapes need.
     pub builds: Vec<BuildRecord>,
     /// Errors of its outputs, one entry a shape checked.
     pub errors: Vec<ShapeErrors>,
-    /// How far it was checked.
+    /// Extent of the check.
     #[serde(default)]
     pub checked: Checked,
     /// Its time, where it got that far.
@@ -58,7 +58,7 @@ pub struct Evaluation {
     /// Joules a launch, each sample over a stretch of launches back to back, where that is an objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<Summary>,
-    /// What it comes to, in the order of the table's objectives.
+    /// Values of the table's objectives, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<ObjectiveValue>,
 }
@@ -158,7 +158,7 @@ impl fmt::Display for SourceRecord {
     }
 }
 
-/// How far a variant was checked.
+/// Extent of the check of a variant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checked {
@@ -169,7 +169,7 @@ pub enum Checked {
     InFull,
 }
 
-/// What came of a variant.
+/// Outcome of a variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
@@ -179,12 +179,12 @@ pub enum Judgement {
     Rejected(Rejection),
 }
 
-/// What the sanitizers said of a variant.
+/// Result of the sanitizers for a variant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Sanitized {
     /// Why it is rejected.
     pub rejection: Option<Rejection>,
-    /// What tools warn of, what they found at level `warn`, and which are missing.
+    /// Warnings of tools, findings at level `warn`, and missing tools.
     pub warnings: Vec<String>,
     /// The runs, `memcheck at small`.
     pub runs: Vec<String>,
@@ -210,7 +210,7 @@ pub struct BuildRecord {
     /// The functions that are launched, with what each uses.
     #[serde(default)]
     pub functions: Vec<Function>,
-    /// What the compiler warned of; not kept.
+    /// Warnings of the compiler; not kept.
     #[serde(skip)]
     pub messages: String,
 }
@@ -237,7 +237,7 @@ pub struct ShapeErrors {
     /// `rms(error) / rms(reference)` of the naive implementation, where the table names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub naive_rms_err: Option<f64>,
-    /// What quantising the inputs makes of the result, where they are quantised.
+    /// Error of the result due to quantised inputs, where they are quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationErrors>,
     /// Patterns of the inputs that passed too. Errors are those of random inputs alone.
@@ -342,9 +342,9 @@ pub struct TimingRecord {
     pub summary: Summary,
     /// Launches a sample.
     pub batch: u32,
-    /// What was read: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
+    /// Name of the clock: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
-    /// How the samples were taken; none in records of versions that did not say.
+    /// Settings and course of sampling; none in records of versions that did not say.
     #[serde(default)]
     pub sampling: Option<Sampling>,
 }
@@ -380,7 +380,7 @@ impl TimingRecord {
 pub struct ExternalRecord {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// What it says it measured.
+    /// The clock and versions that the program states.
     pub versions: BTreeMap<String, String>,
     /// Samples that it and the kernels took in turn at first; turns grow where more samples are needed.
     pub turn: u32,

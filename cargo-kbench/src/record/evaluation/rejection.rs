@@ -21,7 +21,7 @@ pub enum GateName {
     Launch,
     /// Gate 2.
     Correctness,
-    /// What sanitizers say of one more run.
+    /// Findings of sanitizers in one more run.
     Sanitize,
     /// Gate 3.
     Performance,
@@ -192,7 +192,7 @@ pub struct Rejection {
     pub message: String,
     /// The shape it showed on.
     pub shape: Option<String>,
-    /// What the compiler or the sanitizer wrote.
+    /// Output of the compiler or the sanitizer.
     pub output: Option<String>,
 }
 

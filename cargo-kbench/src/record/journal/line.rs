@@ -4,10 +4,10 @@ use kbench_runtime::fingerprint;
 
 use super::Record;
 
-/// What stands between a record's fields and its checksum.
+/// Separator between a record's fields and its checksum.
 const FIELD: &[u8] = b",\"sum\":\"";
 
-/// How the line of an evaluation begins.
+/// First bytes of the line of an evaluation.
 const EVALUATION: &[u8] = b"{\"record\":\"evaluation\",";
 
 /// Digits of the checksum.

@@ -39,7 +39,7 @@ impl Search {
         })
     }
 
-    /// What it found of the default variant.
+    /// Its evaluation of the default variant.
     pub fn default(&self) -> Option<&Evaluation> {
         let default = &self.start().default;
         self.evaluations().find(|evaluation| evaluation.source.is_none() && evaluation.toggles.same(default))

@@ -129,9 +129,9 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
 /// The parts of a journal that later runs need.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Of earlier runs, the last line of each variant that still counts.
+    /// The last valid line of each variant of earlier runs.
     earlier: Vec<Range<usize>>,
-    /// Where the last run begins, with those that resumed it.
+    /// Start of the last run, with the runs that resumed it.
     last_run: usize,
 }
 

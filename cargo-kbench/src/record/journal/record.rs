@@ -53,7 +53,7 @@ pub enum Record {
     },
 }
 
-/// What a run works on. What follows it in the journal was measured under these conditions.
+/// Subject and conditions of a run. The following records of the journal were measured under these conditions.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Start {
     /// The version of the lines.
@@ -69,13 +69,13 @@ pub struct Start {
     /// The sizes of each shape.
     #[serde(default)]
     pub shapes: BTreeMap<String, BTreeMap<String, i64>>,
-    /// How times are taken.
+    /// Settings of timing.
     #[serde(default)]
     pub timing: Option<TimingSettings>,
     /// The default variant.
     #[serde(default)]
     pub default: Settings,
-    /// What is minimised; p50 in records of versions that did not say.
+    /// Objectives; p50 in records of versions that did not say.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
     /// Fingerprint of the kernel's table, without the keys that change no measurement.
@@ -96,7 +96,7 @@ impl Start {
     }
 }
 
-/// What a proposer handed in at once, and what was tried of it.
+/// Proposals of one round, and those of them that were tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
@@ -113,7 +113,7 @@ pub struct Round {
 pub struct Comparison {
     /// Hash of the job.
     pub key: String,
-    /// What was measured, in the job's order.
+    /// Entries, in the job's order.
     pub entries: Vec<ComparisonEntry>,
 }
 
@@ -122,7 +122,7 @@ pub struct Comparison {
 pub struct ComparisonEntry {
     /// The variant's label, or the baseline's name.
     pub name: String,
-    /// What it was measured as.
+    /// Role in the comparison.
     #[serde(default)]
     pub role: EntryRole,
     /// Hash of machine code and launch, or of a command: equal for identical code.
@@ -131,15 +131,15 @@ pub struct ComparisonEntry {
     pub timing: TimingRecord,
     /// Nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
-    /// By how much they may be too long, in the mean: what context switches may have added.
+    /// Mean time in nanoseconds that context switches may have added to a sample.
     #[serde(default)]
     pub slack: f64,
-    /// Where it is a baseline by `command`.
+    /// Record of the program, if it is a baseline by `command`.
     #[serde(default)]
     pub external: Option<ExternalRecord>,
 }
 
-/// What an entry of a [`Comparison`] was measured as.
+/// Role of an entry of a [`Comparison`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryRole {
@@ -172,9 +172,9 @@ impl ComparisonEntry {
 pub struct SanitizedRun {
     /// Hash of the job and the tool's command; empty where the variant did not get that far.
     pub key: String,
-    /// What it found, whatever the gate's level.
+    /// Findings, whatever the gate's level.
     pub finding: Option<Rejection>,
-    /// What it only warns of.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a run takes over from those before it, and what it adds.
+//! Measurements that a run takes from earlier runs and adds itself.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -7,10 +7,10 @@ use super::{Comparison, Kept, Record, Reuse, Round, SanitizedRun, VERSION, line,
 use crate::record::evaluation::{Evaluation, Reason, ShapeErrors, TimingRecord};
 use crate::space::Settings;
 
-/// By how much a p50 that is measured anew may differ from the one recorded. If it is more, the machine is not what it was.
+/// Largest relative difference of a new p50 from the recorded one. A larger difference means that the machine changed.
 const TOLERANCE: f64 = 0.02;
 
-/// What is known before a run, and what it adds.
+/// Measurements of earlier runs and of this run.
 ///
 /// Of runs that this one does not resume only variants are known that passed and were measured to the end, and only as long as those
 /// that are measured again, the default first of all, take the time that they took.
@@ -26,7 +26,7 @@ pub struct RunCache {
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
     pub sanitized: HashMap<String, SanitizedRun>,
-    /// What proposers handed in, in that order.
+    /// Proposals, in order.
     pub rounds: Vec<Round>,
     /// Lines that are no record.
     pub damaged: usize,

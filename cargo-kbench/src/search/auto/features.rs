@@ -1,4 +1,4 @@
-//! What the models see of a variant: numbers from 0 to 1.
+//! Features of a variant: numbers from 0 to 1.
 //!
 //! Each toggle with two or more values gives its value, half by rank and half by logarithm: sizes act by ratio, but not only.
 //! Each pair of sizes gives its product, since a kernel's work and memory go by products of sizes. Sizes that are not all
@@ -83,7 +83,7 @@ impl Features {
         Self { features, scales }
     }
 
-    /// How many.
+    /// Number of them.
     pub fn len(&self) -> usize {
         self.features.len()
     }

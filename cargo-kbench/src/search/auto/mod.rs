@@ -90,7 +90,7 @@ pub struct Observation {
     resources: Option<Resources>,
 }
 
-/// What the models are to predict.
+/// Targets of the models.
 pub struct Targets {
     /// For each observation the logarithm of its time, clipped, standardized; lower is better.
     pub y: Vec<f64>,

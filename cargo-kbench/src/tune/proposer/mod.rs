@@ -73,7 +73,7 @@ impl Proposer {
 }
 
 impl protocol::Kernel {
-    /// What a proposer is told of a kernel whose source has this text.
+    /// Description of a kernel for a proposer; `text` is the kernel's source.
     pub fn of(kernel: &Kernel, source: &str) -> Self {
         let space = &kernel.space;
         let texts = |exprs: &[Expr]| exprs.iter().map(|expr| expr.text().to_owned()).collect();

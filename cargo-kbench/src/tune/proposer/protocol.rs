@@ -40,7 +40,7 @@ pub const MOST: usize = 64;
 /// Most bytes of a source.
 pub const LONGEST: usize = 1 << 18;
 
-/// What the driver says.
+/// Messages of the driver.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
@@ -48,15 +48,15 @@ pub enum Request {
     Hello {
         /// [`VERSION`] of the driver.
         protocol: u32,
-        /// What is tuned.
+        /// The kernel that is tuned.
         kernel: Box<Kernel>,
-        /// What it runs on.
+        /// The device.
         #[schemars(with = "BTreeMap<String, serde_json::Value>")]
         device: Box<DeviceInfo>,
     },
     /// Propose now.
     Round(Box<Round>),
-    /// What came of a proposal.
+    /// Result of a proposal.
     Verdict(Box<Verdict>),
 }
 
@@ -71,7 +71,7 @@ pub struct Kernel {
     pub backend: String,
     /// The function that a proposal must define, with the parameters that it has in `text`.
     pub entry: String,
-    /// Where the source is. What it includes by name, a proposal may too.
+    /// Path of the source. A proposal may include the same files by name.
     pub source: PathBuf,
     /// Its text.
     pub text: String,
@@ -90,7 +90,7 @@ pub struct Kernel {
     pub defines: BTreeMap<String, String>,
     /// Macros, each with its values. A proposal is compiled with one value of each.
     pub toggles: Vec<Toggle>,
-    /// What combinations of values must satisfy.
+    /// Constraints on combinations of values.
     pub constraints: Vec<String>,
     /// The default variant.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
@@ -127,7 +127,7 @@ pub struct Toggle {
     pub values: Vec<crate::expr::Value>,
 }
 
-/// What is known when a round begins.
+/// State of the search when a round begins.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
@@ -139,7 +139,7 @@ pub struct Round {
     pub elite: Vec<Elite>,
     /// Variants that were rejected since the last round, a few for each reason.
     pub rejects: Vec<Reject>,
-    /// What limits the best, as `cargo kbench profile` says it; none where there is no best.
+    /// Bottleneck of the best variant, in the words of `cargo kbench profile`; none where there is no best variant.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub profile: Option<Profile>,
 }
@@ -160,7 +160,7 @@ pub struct Elite {
     pub p50_low_ns: f64,
     /// The upper end.
     pub p50_high_ns: f64,
-    /// What the table wants to be least: the first is what ranks.
+    /// Values of the table's objectives; variants are ranked by the first.
     pub objectives: Vec<ObjectiveValue>,
     /// Registers, shared memory, spills, code size.
     pub resources: Resources,
@@ -178,7 +178,7 @@ pub struct Reject {
     pub rejection: Rejection,
 }
 
-/// What came of a proposal.
+/// Result of a proposal.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Verdict {
     /// The round of the proposal.
@@ -187,7 +187,7 @@ pub struct Verdict {
     pub name: String,
     /// blake3 of its source.
     pub hash: String,
-    /// What came of it.
+    /// The result.
     pub status: Status,
     /// The toggles that it was tried with; none where it was refused.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
@@ -204,7 +204,7 @@ pub struct Verdict {
     pub p50_low_ns: Option<f64>,
     /// The upper end.
     pub p50_high_ns: Option<f64>,
-    /// What the table wants to be least: the first is what ranks.
+    /// Values of the table's objectives; variants are ranked by the first.
     pub objectives: Vec<ObjectiveValue>,
     /// Whether sampling ended early, because it was clearly slower than the elite.
     #[serde(rename = "raced")]
@@ -218,7 +218,7 @@ pub struct Verdict {
     pub resources: Option<Resources>,
 }
 
-/// What came of a proposal, in a word.
+/// Status of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -246,7 +246,7 @@ pub enum Refused {
     Budget,
 }
 
-/// What the program answers.
+/// Answers of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Answer {

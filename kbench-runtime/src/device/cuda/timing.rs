@@ -51,7 +51,7 @@ pub(super) struct Timer {
     flush_bytes: usize,
     flush: Option<CudaBuffer>,
     resolution: Option<Resolution>,
-    /// What a sample consists of.
+    /// Launch mode of a sample.
     pub(super) launch: LaunchMode,
 }
 

@@ -20,7 +20,7 @@ pub(super) const MOST_BYTES: usize = 1 << 16;
 /// Most descriptors of one frame: what Linux takes.
 const MOST_DESCRIPTORS: usize = 253;
 
-/// What the judge asks of a kernel process.
+/// Requests of the judge to a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Command {
     /// Loads the shared objects of the descriptors in order; the last one is the kernel. With the function of each call.
@@ -45,7 +45,7 @@ pub(super) enum Command {
     Spin { nanoseconds: u64 },
 }
 
-/// What a sample finds in the caches.
+/// State of the caches before a sample.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Caches {
     /// Nothing of the arguments.
@@ -61,7 +61,7 @@ pub(super) struct Stretch {
     pub memory: usize,
     /// Bytes from its start.
     pub offset: usize,
-    /// How many.
+    /// Number of bytes.
     pub bytes: usize,
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Argument {
     Struct { bytes: Vec<u8>, pointers: Vec<(usize, Stretch)> },
 }
 
-/// What a kernel process answers.
+/// Answers of a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// It did.

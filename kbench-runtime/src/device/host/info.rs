@@ -1,4 +1,4 @@
-//! What the system says of this machine's CPU.
+//! Properties of this machine's CPU, from the system.
 
 use crate::protocol::{DeviceInfo, DeviceKind};
 

@@ -134,7 +134,7 @@ fn serve(channel: &Channel) -> std::io::Result<()> {
     }
 }
 
-/// What a kernel process holds.
+/// State of a kernel process.
 #[derive(Default)]
 struct State {
     loaded: Option<Loaded>,

@@ -1,4 +1,4 @@
-//! How many independent samples correlated ones are worth.
+//! Effective number of independent samples of correlated ones.
 //!
 //! Noise comes in stretches: another process runs for a second, a clock stays low for a while. Samples of one stretch say the
 //! same thing, and an interval that counts each of them is too narrow. With the autocorrelations ρ(k), n samples know a mean as
@@ -8,7 +8,7 @@
 /// The fewest that any number of samples is worth: a resample of fewer has no middle half.
 const FEWEST: usize = 4;
 
-/// How many independent samples these are worth, in the order taken: all of them where nothing connects neighbours.
+/// Effective number of independent samples of these, in the order taken: all of them if neighbours are not correlated.
 pub fn independent(samples: &[f64]) -> usize {
     let n = samples.len();
     let ranks = ranks(samples);

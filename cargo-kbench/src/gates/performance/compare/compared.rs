@@ -58,7 +58,8 @@ impl Compared {
         program(id).is_some() && program(id) == program(other)
     }
 
-    /// By how much entries with the same machine code differed: the farthest end of any interval between two of them, 0.004 for
+    /// Largest relative difference between entries with the same machine code: the farthest end of any interval between two of them,
+    /// 0.004 for
     /// 0.4 %. `None` where no two are the same. Less than this between two others means nothing.
     pub fn noise_floor(&self) -> Option<f64> {
         let entries: Vec<&ComparisonEntry> = self.entries.iter().map(|measured| &measured.entry).collect();

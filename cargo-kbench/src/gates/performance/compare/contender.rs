@@ -20,7 +20,7 @@ pub(super) struct Contender<'k> {
     pub case: TimedCase,
     /// Hash of the case with machine code in place of the binary.
     pub program: String,
-    /// What a launch has to do.
+    /// Operations and bytes that a launch needs at least.
     pub demand: Demand,
 }
 

@@ -4,7 +4,7 @@ use crate::config::Kernel;
 use crate::harness::Candidate;
 use crate::record::journal::EntryRole;
 
-/// What is timed in a comparison.
+/// An entrant of a comparison.
 #[derive(Debug, Clone)]
 pub enum Entrant {
     /// A candidate.

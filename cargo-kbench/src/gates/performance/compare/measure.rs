@@ -28,7 +28,7 @@ pub(super) enum Loser {
 type Lost = Halt<(Loser, Rejection)>;
 
 impl Halt {
-    /// The same of an entrant of a comparison.
+    /// The error with the entrant of a comparison that caused it.
     fn of(self, loser: Loser) -> Lost {
         match self {
             Halt::Variant(rejection) => Halt::Variant((loser, rejection)),

@@ -217,7 +217,7 @@ fn check(
     at_level(limits.level, finding, &mut Vec::new()).map_or(Ok(report), |rejection| Err(rejection.into()))
 }
 
-/// What a program's errors are judged by.
+/// Limits of a program's errors.
 fn limits<'a>(program: &'a config::ProgramBaseline, kernel: &'a CorrectnessLimits) -> &'a CorrectnessLimits {
     program.correctness.as_ref().unwrap_or(kernel)
 }
