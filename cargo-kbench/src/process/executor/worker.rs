@@ -24,6 +24,8 @@ use crate::interrupt::is_interrupted;
 
 /// Time between TERM and KILL.
 const GRACE: Duration = Duration::from_millis(200);
+/// The same of a runner, at the end of its input and again after TERM: one that is killed may leave an allocation behind.
+const RUNNERS_GRACE: Duration = Duration::from_secs(3);
 
 /// Lines that are read before anyone waits for them.
 const LINES_AHEAD: usize = 64;
@@ -41,7 +43,7 @@ pub(crate) struct Worker {
     /// The value of its [`MARK`].
     mark: String,
     /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
-    requests: Sender<Vec<u8>>,
+    requests: Option<Sender<Vec<u8>>>,
     /// Lines, and what there is of one that was too long.
     events: Receiver<Result<Vec<u8>, Vec<u8>>>,
     stderr: Arc<Mutex<VecDeque<String>>>,
@@ -140,7 +142,7 @@ impl Worker {
         Ok(Self {
             child,
             mark,
-            requests,
+            requests: Some(requests),
             events,
             stderr,
             stderr_reader: Some(stderr_reader),
@@ -156,7 +158,7 @@ impl Worker {
         let mut line = serde_json::to_vec(request).expect("plain data");
         line.push(b'\n');
         // The thread has gone where the worker has.
-        let _ = self.requests.send(line);
+        let _ = self.requests.as_ref().map(|requests| requests.send(line));
     }
 
     /// Waits for the answer. `deadline` gives the patience in a stage (`None`: before any).
@@ -270,12 +272,17 @@ impl Worker {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Ends the process group: TERM, grace, KILL. Then what has left the group.
+    /// Ends the process group: the end of its input where it is behind a runner, TERM, grace, KILL. Then what has left the group.
     fn end(&mut self) {
         let group = Pid::from_raw(self.child.id() as i32);
+        self.requests = None;
+        let grace = if self.remote { RUNNERS_GRACE } else { GRACE };
+        if self.remote && matches!(self.child.try_wait(), Ok(None)) {
+            wait_for(&mut self.child, grace);
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = killpg(group, Signal::SIGTERM);
-            wait_for(&mut self.child, GRACE);
+            wait_for(&mut self.child, grace);
         }
         // The leader may be gone while others of its group live.
         let _ = killpg(group, Signal::SIGKILL);
