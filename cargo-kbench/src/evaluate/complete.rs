@@ -4,7 +4,7 @@ use super::build::try_build;
 use super::jobs::Jobs;
 use crate::gates::correctness::Check;
 use crate::harness::{Candidate, Halt, Harness, RunError, caught};
-use crate::record::evaluation::{Checked, Evaluation, ShapeErrors};
+use crate::record::evaluation::{Checked, Evaluation, Rejection, ShapeErrors};
 use crate::record::journal::Record;
 
 /// Checks a candidate on all that the search's first look left out. One that fails is rejected.
@@ -18,9 +18,32 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
         evaluation.check_is(known.errors, known.warnings);
         return Ok(());
     }
+    let examined = examine(harness, candidate, evaluation)?;
+    keep_examined(harness, evaluation, examined)
+}
+
+/// What the rest of a check found: the errors and warnings of the whole, or why the candidate is out.
+pub type Examined = Result<(Vec<ShapeErrors>, Vec<String>), Rejection>;
+
+/// Runs the rest of a check. Neither the journal nor what is known of other candidates matters here: any harness of the same kernel will do.
+pub fn examine(
+    harness: &mut Harness<'_>,
+    candidate: &Candidate,
+    evaluation: &Evaluation,
+) -> Result<Examined, RunError> {
     let mut warnings = evaluation.warnings.clone();
-    match caught(check_in_full(harness, candidate, &mut warnings))? {
-        Ok(errors) => {
+    let errors = caught(check_in_full(harness, candidate, &mut warnings))?;
+    Ok(errors.map(|errors| (errors, warnings)))
+}
+
+/// Keeps what the rest of a check found.
+pub fn keep_examined(
+    harness: &mut Harness<'_>,
+    evaluation: &mut Evaluation,
+    examined: Examined,
+) -> Result<(), RunError> {
+    match examined {
+        Ok((errors, warnings)) => {
             harness.results.checked(&evaluation.key, &errors, &warnings);
             let (key, errors_of, warnings_of) = (evaluation.key.clone(), errors.clone(), warnings.clone());
             harness.record(&Record::Checked { key, errors: errors_of, warnings: warnings_of })?;

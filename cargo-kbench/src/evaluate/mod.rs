@@ -14,7 +14,7 @@ use crate::record::evaluation::{Checked, Evaluation};
 use crate::record::journal::Record;
 
 pub use build::{BuildFailure, BuildOutcome, try_build};
-pub use complete::complete;
+pub use complete::{complete, examine, keep_examined};
 pub use dead::dead_toggles;
 
 mod build;

@@ -164,8 +164,10 @@ pub fn autotune(
     let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
     let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
     let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
-    if let Some(pool) = pool {
+    if let Some(mut pool) = pool {
+        let examined = if searched.is_ok() { pool.examine(&mut search, harness) } else { Ok(()) };
         pool.give_back(harness);
+        examined?;
     }
     let mut compile = match searched {
         // The finals tell more than a journal does, and a second Ctrl-C ends them.

@@ -19,7 +19,7 @@ use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
 use crate::record::conclusion::Stopped;
 use crate::record::elite::WarmVariant;
-use crate::record::evaluation::{Evaluation, Rejection};
+use crate::record::evaluation::{Checked, Evaluation, Rejection};
 use crate::search::{self, Candidates};
 use crate::space::Variant;
 use crate::tune::headroom::Headroom;
@@ -349,6 +349,25 @@ impl<'a> Search<'a> {
             }
         }
         best
+    }
+
+    /// Places of the default and of the finalists to be, as far as they have to be checked in full.
+    pub(super) fn to_examine(&self, harness: &Harness<'_>) -> Vec<usize> {
+        let default = self.tried.iter().position(|tried| tried.candidate.is(&self.kernel.space.default));
+        let mut keys: Vec<&str> = Vec::new();
+        let mut places = Vec::new();
+        for place in self.ranked().into_iter().take_while(|_| self.kernel.objectives.len() == 1).chain(default) {
+            let evaluation = &self.tried[place].evaluation;
+            let is_known =
+                harness.results.evaluation(&evaluation.key).is_some_and(|(known, _)| known.checked == Checked::InFull);
+            if (keys.len() < self.limits.elite || Some(place) == default) && !keys.contains(&&*evaluation.key) {
+                keys.push(&evaluation.key);
+                if !is_known && evaluation.checked != Checked::InFull && evaluation.rejection().is_none() {
+                    places.push(place);
+                }
+            }
+        }
+        places
     }
 
     /// Whether a variant may be in the finals.

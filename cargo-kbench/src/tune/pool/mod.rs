@@ -1,10 +1,11 @@
 //! Several workers that measure at the same time. What each measures comes back to the one thread that keeps the journal and tells the
 //! strategy; variants that are the same program are measured once, and the finals are measured by one worker.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use kbench_runtime::threads;
 use super::asker::{Asked, Learned};
 use super::pipeline::Pipeline;
 use super::search::{Search, Tried, learned};
-use crate::evaluate::{Prepared, Race, Subject, prepare};
+use crate::evaluate::{Prepared, Race, Subject, examine, keep_examined, prepare};
 use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError};
 use crate::process::executor::WorkerOptions;
 use crate::record::conclusion::Stopped;
@@ -46,6 +47,42 @@ impl<'a> Pool<'a> {
         Self { stations, backoff: Backoff::default() }
     }
 
+    /// Checks the default and the finalists to be in full, on all workers. One that is lost leaves its part to the finals.
+    pub(super) fn examine(&mut self, search: &mut Search<'_>, harness: &mut Harness<'a>) -> Result<(), RunError> {
+        let places = search.to_examine(harness);
+        let queue = Mutex::new(places.iter());
+        let next = || queue.lock().expect("no panic while held").next().copied();
+        let tried = &search.tried;
+        let examined = thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for station in self.stations.iter_mut().filter(|station| station.is_open) {
+                threads.push(threads::spawn_scoped(scope, || {
+                    let mut examined = Vec::new();
+                    while let Some(place) = next() {
+                        let Tried { candidate, evaluation } = &tried[place];
+                        let result = examine(&mut station.harness, candidate, evaluation);
+                        let goes_on = result.is_ok();
+                        examined.push((place, result));
+                        if !goes_on {
+                            break;
+                        }
+                    }
+                    examined
+                })?);
+            }
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok::<_, RunError>(joined.flatten().collect::<BTreeMap<usize, _>>())
+        })?;
+        for (place, result) in examined {
+            match result {
+                Ok(examined) => keep_examined(harness, &mut search.tried[place].evaluation, examined)?,
+                Err(error) if station::is_of_worker(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the harness the worker that measures from here on, and the time of all: that of one on average.
     pub(super) fn give_back(self, harness: &mut Harness<'a>) {
         let count = self.stations.len() as u32;
@@ -57,8 +94,7 @@ impl<'a> Pool<'a> {
         harness.times.tools += sum(|times| times.tools);
         let mut stations = self.stations;
         let open = stations.iter().position(|station| station.is_open);
-        let mut worker = stations.swap_remove(open.unwrap_or(0)).harness.worker;
-        worker.until(Arc::default());
+        let worker = stations.swap_remove(open.unwrap_or(0)).harness.worker;
         if let Some(device) = worker.opened() {
             harness.context.device = device.clone();
         }
@@ -134,7 +170,7 @@ impl Search<'_> {
         let ended = Arc::new(AtomicBool::new(false));
         let built = news.clone();
         pipeline.listen(move || drop(built.send(News::Built)));
-        thread::scope(|scope| {
+        let searched = thread::scope(|scope| {
             let mut tasks = Vec::new();
             for (at, station) in stations.iter_mut().enumerate() {
                 let (sender, receiver) = mpsc::channel();
@@ -171,10 +207,15 @@ impl Search<'_> {
             ended.store(true, Ordering::Relaxed);
             // Without these, asker and stations end.
             drop(desk);
-            let stopped = asker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let stopped = asker.join().unwrap_or_else(|panic| resume_unwind(panic));
             self.stopped = self.stopped.or(stopped);
             searched
-        })
+        });
+        for station in stations {
+            // In the finals it may be started again.
+            station.harness.worker.until(Arc::default());
+        }
+        searched
     }
 
     fn serve_desk(

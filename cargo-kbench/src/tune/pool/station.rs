@@ -154,7 +154,7 @@ impl<'a> Station<'a> {
 }
 
 /// Whether an error is that of one worker, and others may fare better.
-fn is_of_worker(error: &RunError) -> bool {
+pub(super) fn is_of_worker(error: &RunError) -> bool {
     let of_worker = |error: &ExecutorError| !matches!(error, ExecutorError::Interrupted | ExecutorError::Job { .. });
     matches!(error, RunError::Workers { .. }) || matches!(error, RunError::Executor(error) if of_worker(error))
 }
