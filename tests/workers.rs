@@ -171,6 +171,59 @@ fn a_worker_that_is_broken_costs_no_variant_its_result() {
 }
 
 #[test]
+fn devices_of_two_models_are_searched_apart() {
+    // The second and the third worker have another device than the first.
+    let other = r#""$@" | sed -u 's/"name":"fake"/"name":"other"/'"#;
+    let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
+    let wrong = "time_ns = \"20000 - 1000 * A - 700 * B - 333 * C + 11 * D\"\n";
+    // The first worker measures once all were seen: a search that has ended hears of no other model.
+    let waits = r#"{ read -r hello; echo "$hello"; until [ -e go ]; do sleep 0.05; done; cat; } | "$@""#;
+    let table = format!("{ALL}\n{workers}{}{workers}count = 2\n{}", runner(waits), runner(other));
+    let package = model::package_with(wrong, &table);
+    let mut run = model::kbench(package.path(), &["autotune", "--iters", "10"]);
+    let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut others) = (String::new(), 0);
+    for line in BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap) {
+        others += usize::from(line.contains("other with driver 0 where the others have fake with 0"));
+        if others == 2 {
+            fs::write(package.path().join("go"), "").unwrap();
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    assert!(run.wait().unwrap().success(), "{said}");
+    assert!(said.contains("Splitting 2 workers") && said.contains("Workers 2, each with a other"), "{said}");
+    let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+    let entries = elite["kernels"].as_array().unwrap();
+    let devices: BTreeMap<&str, &Value> = entries
+        .iter()
+        .map(|entry| (entry["device"]["name"].as_str().unwrap(), &entry["search"]["evaluated"]))
+        .collect();
+    assert_eq!(devices.keys().collect::<Vec<_>>(), [&"fake", &"other"]);
+    assert!(devices.values().all(|evaluated| **evaluated == 64), "{devices:?}");
+}
+
+#[test]
+fn a_worker_that_is_slower_than_the_others_is_reported_and_measures_no_finals() {
+    let slow = r#"echo "$1" >> slow; KBENCH_FAKE_SLOWNESS=1.1 exec "$@""#;
+    let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
+    let table = format!("{ALL}\n{workers}{}{workers}count = 2\nrunner = [\"env\"]\n", runner(slow));
+    // The first worker is the slow one: by its times nothing that it measured would be in the finals.
+    let package =
+        model::package_with("time_ns = \"20000 - 1000 * A - 700 * B - 333 * C + 11 * D\"\ndelay_ms = 1\n", &table);
+    let output = autotune(package.path(), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &said(&output);
+    assert!(text.contains("worker 1") && text.contains("% slower than the others on"), "{text}");
+    let elite: Value = serde_json::from_slice(&fs::read(package.path().join("elite.json")).unwrap()).unwrap();
+    let best = &elite["kernels"][0]["elite"][0];
+    assert_eq!(best["toggles"], serde_json::json!({ "A": 3, "B": 3, "C": 1, "D": 0 }));
+    // 20000 - 3000 - 2100 - 333
+    let p50 = best["timing"]["p50"].as_f64().or(best["timing"]["summary"]["p50"].as_f64()).unwrap();
+    assert!((p50 / 14_567.0 - 1.0).abs() < 0.02, "{p50}");
+}
+
+#[test]
 fn a_variant_that_costs_two_workers_is_blamed_and_costs_no_third() {
     let package = many("killed_after = \"0 if A == 3 and C == 1 else 1000000\"\n");
     let output = autotune(package.path(), &[]);

@@ -1,7 +1,7 @@
 //! One candidate on its way: built, checked and timed, unless that is known already; then through the gates that are left.
 
 use kbench_runtime::fingerprint;
-use kbench_runtime::protocol::CheckJob;
+use kbench_runtime::protocol::{CheckJob, TimeJob};
 
 use jobs::Jobs;
 
@@ -269,6 +269,17 @@ impl Subject {
         }
         Ok(())
     }
+}
+
+/// The timing of a candidate at the search's shape, to compare workers by; `None` where it cannot be built.
+pub fn yardstick_job(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Option<TimeJob>, RunError> {
+    let Ok(built) = try_build(&harness.context.builder, candidate)?.result else { return Ok(None) };
+    let jobs = caught(Jobs::new(harness, candidate, &built))?;
+    for build in &built.builds {
+        harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
+    }
+    // As many samples as the table asks for and no more: a round is to be short.
+    Ok(jobs.ok().map(|jobs| TimeJob { rank_only: true, until: None, ..jobs.time }))
 }
 
 /// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.

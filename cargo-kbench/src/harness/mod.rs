@@ -90,6 +90,8 @@ pub struct Opening<'v> {
     pub first: Option<&'v Variant>,
     /// The change that the worker makes to the kernel's work, for an audit.
     pub mutation: Option<Mutation>,
+    /// How to start the worker; `None`: as the table says.
+    pub worker: Option<WorkerOptions>,
 }
 
 /// One kernel with all that is needed to try its variants, on an open device.
@@ -135,7 +137,7 @@ impl<'a> Harness<'a> {
     ) -> Result<Self, RunError> {
         let busy_before = setup.compiler.busy();
         let mut builder = Builder::new(package, kernel, setup.compiler);
-        let mut worker = Executor::new(WorkerOptions {
+        let by_table = WorkerOptions {
             runner: kernel.runner().to_vec(),
             tool: Vec::new(),
             device: device_kind(kernel.implementation.backend),
@@ -143,7 +145,8 @@ impl<'a> Harness<'a> {
             path: kernel.workers.first().and_then(|workers| workers.path.clone()),
             cache: setup.work_directory.join("references"),
             mutation: opening.mutation,
-        });
+        };
+        let mut worker = Executor::new(opening.worker.unwrap_or(by_table));
         let device = open_beside_compilers(&mut worker, &builder, opening.first)?;
         builder.fit(&device)?;
         let sanitizers = Sanitizers::find(kernel, setup.compiler)?;

@@ -173,6 +173,7 @@ impl Search<'_> {
             stopped: self.stopped,
             seconds: 0.0,
             spent: Spent::default(),
+            elsewhere: Vec::new(),
         }
     }
 }

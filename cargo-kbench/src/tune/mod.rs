@@ -103,6 +103,9 @@ pub struct Tuned {
     pub seconds: f64,
     /// Parts of the wall time.
     pub spent: Spent,
+    /// How to start workers that took no part because their device is of another model.
+    #[serde(skip)]
+    pub elsewhere: Vec<WorkerOptions>,
 }
 
 /// Compiles variants on all cores, without a device.
@@ -164,10 +167,19 @@ pub fn autotune(
     let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
     let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
     let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
+    let (mut of_workers, mut other_models) = (Vec::new(), Vec::new());
     if let Some(mut pool) = pool {
-        let examined = if searched.is_ok() { pool.examine(&mut search, harness) } else { Ok(()) };
+        other_models = pool.elsewhere();
+        let compared = if searched.is_ok() {
+            pool.calibrate(&mut search, harness).and_then(|warnings| {
+                of_workers = warnings;
+                pool.examine(&mut search, harness)
+            })
+        } else {
+            Ok(())
+        };
         pool.give_back(harness);
-        examined?;
+        compared?;
     }
     let mut compile = match searched {
         // The finals tell more than a journal does, and a second Ctrl-C ends them.
@@ -216,6 +228,8 @@ pub fn autotune(
     if damaged > 0 {
         tuned.warnings.push(journal::damaged_lines(damaged));
     }
+    tuned.warnings.extend(of_workers);
+    tuned.elsewhere = other_models;
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
     tuned.spent = spent(tuned.seconds, thinking, harness.compiled(), &compile, &harness.times);

@@ -1,6 +1,6 @@
 //! The state of a search: ask, build, evaluate, tell; and who is in the finals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ pub(super) struct Search<'a> {
     aimed: usize,
     /// Why a share that the table states cannot be judged.
     pub(super) aimless: Option<String>,
+    /// How much slower than others the worker is that measured the variant of a key, where it is off: `1.05` is 5 % slower.
+    pub(super) slowness: HashMap<String, f64>,
     /// Why the search ended early.
     pub(super) stopped: Option<Stopped>,
 }
@@ -130,6 +132,7 @@ impl<'a> Search<'a> {
             aim: None,
             aimed: 0,
             aimless: None,
+            slowness: HashMap::new(),
             stopped: None,
         }
     }
@@ -326,7 +329,10 @@ impl<'a> Search<'a> {
     fn ranked(&self) -> Vec<usize> {
         let rank = |index: usize| {
             let evaluation = &self.tried[index].evaluation;
-            [evaluation.objective(), evaluation.p50()].map(|value| value.unwrap_or(f64::INFINITY))
+            let slowness = self.slowness.get(&evaluation.key).copied().unwrap_or(1.0);
+            let of_objective = if self.kernel.objectives == [Objective::P50] { slowness } else { 1.0 };
+            [(evaluation.objective(), of_objective), (evaluation.p50(), slowness)]
+                .map(|(value, slowness)| value.map_or(f64::INFINITY, |value| value / slowness))
         };
         let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_cut_short();
         let mut ranked: Vec<usize> =

@@ -129,6 +129,8 @@ pub struct FakeDevice {
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
     /// Launches of all kernels.
     launches: Rc<Cell<u64>>,
+    /// What its times are multiplied with: `KBENCH_FAKE_SLOWNESS` in the environment.
+    slowness: f64,
 }
 
 /// Nanoseconds that a launch costs beside the time of its model.
@@ -181,6 +183,7 @@ impl FakeDevice {
             on_chip: Rc::default(),
             loaded: HashMap::new(),
             launches: Rc::default(),
+            slowness: std::env::var("KBENCH_FAKE_SLOWNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0),
         }
     }
 }
@@ -391,7 +394,7 @@ impl Device for FakeDevice {
         self.in_use |= bound.kernel.model.beside_others;
         let deviation: f64 = StandardNormal.sample(&mut rng);
         let longer = if throttled { 2.0 } else { 1.0 } * if bound.kernel.from_memory.get() { 0.05 } else { 1.0 };
-        let time = time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
+        let time = self.slowness * time_ns * longer * (1.0 + noise * deviation + drift * (number - 1) as f64);
         let time = time.max(f64::MIN_POSITIVE) + launch_cost(self.launch);
         Ok(Sample {
             nanoseconds: if preempted { 3.0 * time } else { time },

@@ -9,6 +9,7 @@ use super::{Exit, overridden, selected, setup, skip, subject};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
+use crate::process::executor::WorkerOptions;
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Reuse};
 use crate::report::{self, Finding, Output, Verbosity};
@@ -164,6 +165,8 @@ struct Found {
     entry: EliteEntry,
     /// [`Exit::Failed`] where nothing survived, or the winner misses a limit that is denied.
     exit: Exit,
+    /// How to start workers of another model.
+    elsewhere: Vec<WorkerOptions>,
 }
 
 /// What all searches of a run share.
@@ -266,7 +269,7 @@ impl<'a> Tuning<'a> {
                 return Ok(exit);
             }
         }
-        let mut harness = self.open(kernel, None)?;
+        let mut harness = self.open(kernel, None, None)?;
         let (mut journal, known) = Journal::open(&folder.join("repeat.jsonl"), Reuse::Nothing)?;
         journal.start(tune::start(kernel, &harness.context.device, false))?;
         harness.results = Results::new(journal, known);
@@ -282,11 +285,35 @@ impl<'a> Tuning<'a> {
 
     /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
     fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
+        let mut found = self.search_one_model(kernel, journal, from, but, None)?;
+        // Times of different models are never ranked together: each has a search, a journal and an entry of its own.
+        let mut models = 1;
+        while !found.elsewhere.is_empty() && found.exit != Exit::Interrupted {
+            models += 1;
+            let journal = journal.with_extension(format!("model-{models}.jsonl"));
+            let workers = report::count(found.elsewhere.len() as u64, "worker");
+            self.output
+                .status("Splitting", format_args!("{workers} with another model of the device, a search of their own"));
+            let other = self.search_one_model(kernel, &journal, from, but, Some(&found.elsewhere))?;
+            (found.elsewhere, found.exit) = (other.elsewhere, found.exit.max(other.exit));
+        }
+        Ok(found)
+    }
+
+    /// Searches with workers whose devices are of one model; `None` are those of the table.
+    fn search_one_model(
+        self,
+        kernel: &Kernel,
+        journal: &Path,
+        from: &[&EliteEntry],
+        but: &[&str],
+        workers: Option<&[WorkerOptions]>,
+    ) -> Result<Found, RunError> {
         let ahead = Ahead::default();
         let builder = Builder::new(self.package, kernel, self.setup.compiler);
         thread::scope(|scope| {
             ahead.compile(scope, &builder);
-            let elite = self.search_with(kernel, journal, from, but, &ahead);
+            let elite = self.search_with(kernel, journal, from, but, workers, &ahead);
             ahead.end();
             elite
         })
@@ -298,9 +325,11 @@ impl<'a> Tuning<'a> {
         journal: &Path,
         from: &[&EliteEntry],
         but: &[&str],
+        workers: Option<&[WorkerOptions]>,
         ahead: &Ahead,
     ) -> Result<Found, RunError> {
-        let mut harness = self.open(kernel, Some(&kernel.space.default))?;
+        let first = workers.and_then(<[_]>::first).cloned();
+        let mut harness = self.open(kernel, Some(&kernel.space.default), first)?;
         let device = harness.context.device.clone();
         let path = self.project.elite_path();
         let warm = if self.tune.cold {
@@ -320,7 +349,10 @@ impl<'a> Tuning<'a> {
             TuneArgs { .. } => Reuse::Variants,
         };
         let on_file = on_file.as_ref();
-        let workers = tune::pool::plan(&harness, self.tune.workers.map(|workers| workers as usize), self.only)?;
+        let workers = match workers {
+            Some(workers) => workers.to_vec(),
+            None => tune::pool::plan(&harness, self.tune.workers.map(|workers| workers as usize), self.only)?,
+        };
         let (workers, proposed, warm) = (&workers[..], &*proposed, &warm);
         let options = TuneOptions { journal, reuse, proposed, root, workers, warm, ahead, on_file };
         let tuned = tune::autotune(&mut harness, &options, &mut *self.output.reporter(kernel))?;
@@ -338,7 +370,7 @@ impl<'a> Tuning<'a> {
             _ if survived && !misses => Exit::Pass,
             _ => Exit::Failed,
         };
-        Ok(Found { entry: tuned.entry, exit })
+        Ok(Found { entry: tuned.entry, exit, elsewhere: tuned.elsewhere })
     }
 
     fn portfolio(
@@ -348,7 +380,7 @@ impl<'a> Tuning<'a> {
         union: &[Variant],
         winners: &[Variant],
     ) -> Result<Exit, RunError> {
-        let mut harness = self.open(kernel, None)?;
+        let mut harness = self.open(kernel, None, None)?;
         let reuse = if self.tune.resume { Reuse::Run } else { Reuse::Nothing };
         let (mut journal, known) = Journal::open(&self.journal(kernel), reuse)?;
         journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
@@ -360,11 +392,16 @@ impl<'a> Tuning<'a> {
         Ok(Exit::Pass)
     }
 
-    fn open<'k>(self, kernel: &'k Kernel, first: Option<&Variant>) -> Result<Harness<'k>, RunError>
+    fn open<'k>(
+        self,
+        kernel: &'k Kernel,
+        first: Option<&Variant>,
+        worker: Option<WorkerOptions>,
+    ) -> Result<Harness<'k>, RunError>
     where
         'a: 'k,
     {
-        Harness::open(self.setup, self.package, kernel, Opening { first, ..Opening::default() })
+        Harness::open(self.setup, self.package, kernel, Opening { first, worker, ..Opening::default() })
     }
 
     fn journal_folder(self, kernel: &Kernel) -> PathBuf {

@@ -14,15 +14,18 @@ use kbench_runtime::threads;
 use super::asker::{Asked, Learned};
 use super::pipeline::Pipeline;
 use super::search::{Search, Tried, learned};
-use crate::evaluate::{Prepared, Race, Subject, examine, keep_examined, prepare};
-use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError};
+use crate::evaluate::{Prepared, Race, Subject, examine, keep_examined, prepare, yardstick_job};
+use crate::gates::performance::time;
+use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError, caught};
 use crate::process::executor::WorkerOptions;
 use crate::record::conclusion::Stopped;
 use crate::record::evaluation::Evaluation;
+use calibration::{Calibration, ROUNDS};
 use station::{Backoff, Said, Station, Task};
 
 pub use plan::plan;
 
+mod calibration;
 mod plan;
 mod station;
 
@@ -30,6 +33,10 @@ mod station;
 pub(super) struct Pool<'a> {
     stations: Vec<Station<'a>>,
     backoff: Backoff,
+    /// Which station measured the variant of a key.
+    measured_by: HashMap<String, usize>,
+    /// How fast they are, once that was measured.
+    calibration: Option<Calibration>,
 }
 
 impl<'a> Pool<'a> {
@@ -44,7 +51,66 @@ impl<'a> Pool<'a> {
             }
             stations.push(Station::new(name, harness.beside(executor)));
         }
-        Self { stations, backoff: Backoff::default() }
+        Self { stations, backoff: Backoff::default(), measured_by: HashMap::new(), calibration: None }
+    }
+
+    /// Has all workers time the default, or the best where the default is out, in rounds. One that is off by more than the noise floor is
+    /// in no finals, and what it measured is ranked by its time on that variant. Gives what is to be said of that.
+    pub(super) fn calibrate(
+        &mut self,
+        search: &mut Search<'_>,
+        harness: &mut Harness<'a>,
+    ) -> Result<Vec<String>, RunError> {
+        let default = &search.kernel.space.default;
+        let yardstick = if search.survived(default) {
+            Candidate::from(default)
+        } else if let Some(best) = search.best_distinct().first() {
+            best.candidate.clone()
+        } else {
+            return Ok(Vec::new());
+        };
+        if self.stations.iter().filter(|station| station.is_open).count() < 2 {
+            return Ok(Vec::new());
+        }
+        let Some(job) = yardstick_job(harness, &yardstick)? else { return Ok(Vec::new()) };
+        let mut times = vec![Vec::new(); self.stations.len()];
+        for _ in 0..ROUNDS {
+            thread::scope(|scope| {
+                let mut threads = Vec::new();
+                for (station, times) in self.stations.iter_mut().zip(&mut times).filter(|(station, _)| station.is_open)
+                {
+                    let job = job.clone();
+                    threads.push(threads::spawn_scoped(scope, move || {
+                        let kernel = station.harness.kernel();
+                        let shape = &kernel.shapes[kernel.search.shape].name;
+                        match caught(time(&mut station.harness, shape, job, &mut Vec::new())) {
+                            Ok(timed) => times.extend(timed.ok().map(|(timing, _)| timing.summary.p50)),
+                            Err(error) if station::is_of_worker(&error) => station.is_open = false,
+                            Err(error) => return Err(error),
+                        }
+                        Ok(())
+                    })?);
+                }
+                threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            })?;
+        }
+        let calibration = Calibration::of(&times);
+        let mut warnings = Vec::new();
+        for (at, station) in self.stations.iter().enumerate() {
+            let Some(ratio) = calibration.is_off(at) else { continue };
+            let measured = self.measured_by.iter().filter(|(_, by)| **by == at);
+            search.slowness.extend(measured.map(|(key, _)| (key.clone(), ratio)));
+            let (by, how) = ((ratio - 1.0).abs() * 100.0, if ratio > 1.0 { "slower" } else { "faster" });
+            warnings.push(format!(
+                "{} is {by:.1} % {how} than the others on {}, beyond the noise floor of {:.1} %: its times were corrected for \
+                 the choice of finalists, and it measured no finals",
+                station.name,
+                search.kernel.space.label(&yardstick.variant),
+                calibration.noise_floor * 100.0,
+            ));
+        }
+        self.calibration = Some(calibration);
+        Ok(warnings)
     }
 
     /// Checks the default and the finalists to be in full, on all workers. One that is lost leaves its part to the finals.
@@ -83,6 +149,12 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
+    /// How to start the workers whose device is of another model than the others'.
+    pub(super) fn elsewhere(&self) -> Vec<WorkerOptions> {
+        let others = self.stations.iter().filter(|station| station.is_other_model);
+        others.map(|station| station.harness.worker.options().clone()).collect()
+    }
+
     /// Gives the harness the worker that measures from here on, and the time of all: that of one on average.
     pub(super) fn give_back(self, harness: &mut Harness<'a>) {
         let count = self.stations.len() as u32;
@@ -93,8 +165,11 @@ impl<'a> Pool<'a> {
         harness.times.time += sum(|times| times.time);
         harness.times.tools += sum(|times| times.tools);
         let mut stations = self.stations;
-        let open = stations.iter().position(|station| station.is_open);
-        let worker = stations.swap_remove(open.unwrap_or(0)).harness.worker;
+        let is_off = |at| self.calibration.as_ref().is_some_and(|calibration| calibration.is_off(at).is_some());
+        let open = |at: &usize| stations[*at].is_open;
+        let best = (0..stations.len()).find(|at| open(at) && !is_off(*at));
+        let best = best.or_else(|| (0..stations.len()).find(open)).unwrap_or(0);
+        let worker = stations.swap_remove(best).harness.worker;
         if let Some(device) = worker.opened() {
             harness.context.device = device.clone();
         }
@@ -137,6 +212,8 @@ struct Desk<'d> {
     idle: Vec<usize>,
     /// What is measured, by its key, with others of the same key that wait for it.
     running: HashMap<String, Vec<Subject>>,
+    /// Which station measured the variant of a key.
+    measured_by: &'d mut HashMap<String, usize>,
     /// For each station whether it has a worker.
     is_open: Vec<bool>,
     /// For each station why it was given up.
@@ -156,7 +233,7 @@ impl Search<'_> {
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         let limits = self.limits.clone();
-        let Pool { stations, backoff } = pool;
+        let Pool { stations, backoff, measured_by, .. } = pool;
         let (backoff, count) = (*backoff, stations.len());
         let names: Vec<String> = stations.iter().map(|station| station.name.clone()).collect();
         let asker = self.asker(&limits, pipeline, count);
@@ -197,6 +274,7 @@ impl Search<'_> {
                 ready: VecDeque::new(),
                 idle: Vec::new(),
                 running: HashMap::new(),
+                measured_by,
                 is_open: vec![false; count],
                 given_up: vec![None; count],
                 asks: true,
@@ -257,7 +335,8 @@ impl Search<'_> {
                     desk.is_open[at] = true;
                     desk.idle.push(at);
                 }
-                News::Said(_, Said::Measured(task, evaluation)) => {
+                News::Said(at, Said::Measured(task, evaluation)) => {
+                    desk.measured_by.insert(task.subject.key().to_owned(), at);
                     if let Err(error) = self.measured(desk, &task.subject, *evaluation, harness, reporter) {
                         failed = failed.or(Some(error));
                     }

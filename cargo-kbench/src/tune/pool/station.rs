@@ -66,11 +66,13 @@ pub(super) struct Station<'a> {
     failures: u32,
     /// Whether it can take a task.
     pub(super) is_open: bool,
+    /// Whether its device is of another model than the others'.
+    pub(super) is_other_model: bool,
 }
 
 impl<'a> Station<'a> {
     pub(super) fn new(name: String, harness: Harness<'a>) -> Self {
-        Self { name, harness, failures: 0, is_open: false }
+        Self { name, harness, failures: 0, is_open: false, is_other_model: false }
     }
 
     /// Serves until there are no more tasks, or its worker is given up.
@@ -131,6 +133,7 @@ impl<'a> Station<'a> {
     fn open(&mut self, model: &DeviceInfo) -> Result<(), RunError> {
         let device = self.harness.worker.device()?;
         if !model.is_same_model(&device) {
+            self.is_other_model = true;
             let kernel = self.harness.kernel().name.clone();
             let (name, driver) = (&device.name, &device.driver);
             let message =
