@@ -205,9 +205,11 @@ fn devices_of_two_models_are_searched_apart() {
 
 #[test]
 fn a_worker_that_is_slower_than_the_others_is_reported_and_measures_no_finals() {
-    let slow = r#"echo "$1" >> slow; KBENCH_FAKE_SLOWNESS=1.1 exec "$@""#;
+    // It hears of no job before the other one does, which therefore takes part.
+    let slow = r#"{ read -r hello; echo "$hello"; until [ -e go ]; do sleep 0.05; done; cat; } | KBENCH_FAKE_SLOWNESS=1.1 "$@""#;
+    let other = r#"{ read -r hello; echo "$hello"; read -r job; touch go; echo "$job"; cat; } | "$@""#;
     let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
-    let table = format!("{ALL}\n{workers}{}{workers}count = 2\nrunner = [\"env\"]\n", runner(slow));
+    let table = format!("{ALL}\n{workers}{}{workers}{}", runner(slow), runner(other));
     // The first worker is the slow one: by its times nothing that it measured would be in the finals.
     let package =
         model::package_with("time_ns = \"20000 - 1000 * A - 700 * B - 333 * C + 11 * D\"\ndelay_ms = 1\n", &table);

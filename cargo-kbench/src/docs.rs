@@ -14,6 +14,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("results", include_str!("../docs/results.md")),
     ("merge", include_str!("../docs/merge.md")),
     ("bundle", include_str!("../docs/bundle.md")),
+    ("clusters", include_str!("../docs/clusters.md")),
     ("report", include_str!("../docs/report.md")),
     ("export", include_str!("../docs/export.md")),
     ("ci", include_str!("../docs/ci.md")),

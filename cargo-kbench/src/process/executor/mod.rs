@@ -222,7 +222,8 @@ impl Executor {
             protocol: protocol::VERSION,
             device: self.options.device,
             index: self.options.index,
-            cache: Some(self.options.cache.clone()),
+            // Where the executable lies elsewhere, so do the folders.
+            cache: self.options.path.is_none().then(|| self.options.cache.clone()),
             mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);

@@ -27,8 +27,8 @@ const GRACE: Duration = Duration::from_millis(200);
 /// The same of a runner, at the end of its input and again after TERM: one that is killed may leave an allocation behind.
 const RUNNERS_GRACE: Duration = Duration::from_secs(3);
 
-/// Lines that are read before anyone waits for them.
-const LINES_AHEAD: usize = 64;
+/// Lines that are read before anyone waits for them: few, for a worker that is broken may write long ones.
+const LINES_AHEAD: usize = 4;
 
 /// Longest silence of a worker with a heartbeat, and the number of missed beats after which a silence is not the kernel's fault.
 const SILENCE: Duration = Duration::from_secs(5);
