@@ -363,6 +363,9 @@ impl Search<'_> {
                 }
                 News::Panicked => return Ok(()),
             }
+            if desk.told.is_some() && self.has_arrived(harness) {
+                desk.stop();
+            }
         }
     }
 
