@@ -15,6 +15,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("merge", include_str!("../docs/merge.md")),
     ("bundle", include_str!("../docs/bundle.md")),
     ("clusters", include_str!("../docs/clusters.md")),
+    ("costs", include_str!("../docs/costs.md")),
     ("report", include_str!("../docs/report.md")),
     ("export", include_str!("../docs/export.md")),
     ("ci", include_str!("../docs/ci.md")),
