@@ -60,7 +60,7 @@ fn the_command_line_replaces_how_the_table_searches() {
     assert_eq!((&search["evaluated"], &search["strategy"]), (&3.into(), &"random".into()));
     for (flags, said) in [
         (["--budget", "0"], "0 is not in 1.."),
-        (["--objective", "speed"], "`speed`: it is one of `p50`, `energy`"),
+        (["--objective", "speed"], "`speed`: it is one of `p50`, `throughput`"),
         (["--objective", "p50,p50"], "`p50`: it is named twice"),
     ] {
         let shown = of(&flags);
