@@ -1,5 +1,7 @@
 //! `cargo kbench export --lang c` and `--lang python`, and in Rust what a signature may hold: structs, addresses with an offset, narrow
 //! floats. Headers compile without a warning as C and as C++, and what they say of a launch is what the Python package says.
+//!
+//! Above 400 lines: the programs that launch the exports stand beside the tests.
 
 use std::fs;
 use std::path::Path;

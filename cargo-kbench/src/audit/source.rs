@@ -1,5 +1,7 @@
 //! Mutants of a kernel's source: one barrier dropped, one step of a loop over tiles, one initialisation of shared memory, or 0 in
 //! place of a neutral element. Headers are not mutated.
+//!
+//! Above 400 lines: one function for each kind of mutant.
 
 mod neutral;
 

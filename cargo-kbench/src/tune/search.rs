@@ -1,4 +1,6 @@
 //! The state of a search: ask, build, evaluate, tell; and who is in the finals.
+//!
+//! Above 400 lines: the state of a search and all that changes it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc;

@@ -1,4 +1,6 @@
 //! The calls of `tune_kernel` of a Kernel Tuner script as tuning problems.
+//!
+//! Above 400 lines: the whole reading of a script, one method for each kind of call.
 
 use std::path::Path;
 
