@@ -6,7 +6,10 @@
 //! variants with equal identities have identical code: a toggle between them reached the compiler and changed nothing.
 
 use kbench_runtime::fingerprint;
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind, SymbolFlags, SymbolKind};
+use object::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionFlags, SectionKind, SymbolFlags,
+    SymbolKind,
+};
 
 /// `SHF_ALLOC`: the section is in memory at run time.
 const ALLOCATED: u64 = 2;
@@ -143,6 +146,18 @@ fn without_path_hashes(name: &str) -> String {
         }
     }
     name
+}
+
+/// The symbol whose address a variable is initialised with.
+pub(super) fn pointed_to(bytes: &[u8], variable: &str) -> object::Result<Option<String>> {
+    let file = object::File::parse(bytes)?;
+    let Some(variable) = file.symbols().find(|symbol| symbol.name() == Ok(variable)) else { return Ok(None) };
+    let Some(index) = variable.section_index() else { return Ok(None) };
+    let section = file.section_by_index(index)?;
+    let target = section.relocations().find(|(offset, _)| *offset == variable.address() - section.address());
+    let Some((_, relocation)) = target else { return Ok(None) };
+    let RelocationTarget::Symbol(index) = relocation.target() else { return Ok(None) };
+    Ok(Some(file.symbol_by_index(index)?.name()?.to_owned()))
 }
 
 /// What the function table of an object file says of `entry`.

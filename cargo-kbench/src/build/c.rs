@@ -1,5 +1,5 @@
-//! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …). Above 400 lines: the shim and its
-//! compilation depend on each other.
+//! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …; for C++ `$CXX`, `c++`, …). Above 400
+//! lines: the shim and its compilation depend on each other.
 //!
 //! What is compiled is a generated file, the shim: a prototype made of the declared arguments, `kbench_entry`, which unpacks an
 //! array of pointers, then the user's source by `#include`. So a declaration that disagrees with the definition is the C
@@ -8,6 +8,9 @@
 //! Nothing of the shim meets the user's names. It includes no header, which would take feature macros (`#define _GNU_SOURCE`)
 //! their effect and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the macro behind it. It
 //! stands before the source and therefore sees none of the source's macros, and toggles are undefined while it is read.
+//!
+//! In C++ the user's source comes first, and the caller after it: names are mangled there, functions overloaded, entries instances of
+//! templates. Arguments of classes that convert to the declared types alone stand in for the prototype.
 //!
 //! All functions are hidden except `kbench_entry`. The dynamic loader would otherwise prefer libc's `truncate` to the kernel's,
 //! and the compiler could not inline a function without `static`, since another library might replace it.
@@ -27,7 +30,7 @@ use super::binary::{self, Definition};
 use super::cache::Cache;
 use super::error::CompileError;
 use super::files::Files;
-use super::generated::{self, Language};
+use super::generated::{self, ENTRY_ADDRESS, Language};
 use super::inputs::Inputs;
 use super::process::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
@@ -39,6 +42,7 @@ const ENTRY: &str = "kbench_entry";
 /// The C compiler.
 #[derive(Debug)]
 pub(super) struct Cc {
+    language: Language,
     build: cc::Build,
     tool: cc::Tool,
     /// Where it is, links followed: two compilers may have one version line.
@@ -58,24 +62,34 @@ pub(super) struct Cc {
 
 impl Cc {
     /// Finds the compiler; `scratch` is a folder for the cc crate, which writes nothing there yet.
-    pub(super) fn find(scratch: &Path) -> Result<Self, CompileError> {
+    pub(super) fn find(scratch: &Path, language: Language) -> Result<Self, CompileError> {
         let no_compiler = |what: String| CompileError::NoCompiler {
             what,
-            help: "install a C compiler (gcc or clang), or name one in $CC".to_owned(),
+            help: match language {
+                Language::C => "install a C compiler (gcc or clang), or name one in $CC".to_owned(),
+                Language::Cpp => "install a C++ compiler (g++ or clang++), or name one in $CXX".to_owned(),
+            },
         };
         // Everything that the crate would take from a build script's environment is said here.
         let target = target_triple();
         let mut build = cc::Build::new();
         build.target(&target).host(&target).opt_level(3).debug(false).pic(true).warnings(false);
         build.out_dir(scratch).inherit_rustflags(false);
-        build.cargo_metadata(false).cargo_warnings(false).cargo_debug(false).cargo_output(false);
+        build
+            .cpp(language == Language::Cpp)
+            .cargo_metadata(false)
+            .cargo_warnings(false)
+            .cargo_debug(false)
+            .cargo_output(false);
         build.emit_rerun_if_env_changed(false);
         let tool = build.try_get_compiler().map_err(|error| no_compiler(error.to_string()))?;
         let version = version_line(tool.path(), |line| !line.is_empty()).map_err(|error| {
             let name = tool.path().display();
             no_compiler(match error.kind() {
-                io::ErrorKind::NotFound => format!("the C compiler `{name}` was not found"),
-                _ => format!("the C compiler `{name}` does not run: {error}"),
+                io::ErrorKind::NotFound => {
+                    format!("the {} compiler `{name}` was not found", language.name().to_uppercase())
+                }
+                _ => format!("the {} compiler `{name}` does not run: {error}", language.name().to_uppercase()),
             })
         })?;
         let path = nvcc::which(tool.path()).and_then(|path| fs::canonicalize(path).ok()).unwrap_or_default();
@@ -85,7 +99,7 @@ impl Cc {
         let programs =
             programs.iter().filter_map(|name| nvcc::which(name)).map(|path| program::identity(&path)).collect();
         let (searches, stack_usage, assembler_lists, lists_links) = Default::default();
-        Ok(Self { build, tool, path, version, programs, searches, stack_usage, assembler_lists, lists_links })
+        Ok(Self { language, build, tool, path, version, programs, searches, stack_usage, assembler_lists, lists_links })
     }
 
     /// Whether it is clang, or behaves like it.
@@ -149,9 +163,9 @@ impl Cc {
             if full {
                 command.arg("-I").arg(&unit.directory).args(flags);
             } else {
-                command.env("CPATH", "").env("C_INCLUDE_PATH", "");
+                command.env("CPATH", "").env("C_INCLUDE_PATH", "").env("CPLUS_INCLUDE_PATH", "");
             }
-            command.args(["-E", "-v", "-x", "c", "/dev/null", "-o", "/dev/null"]);
+            command.args(["-E", "-v", "-x", self.language.name(), "/dev/null", "-o", "/dev/null"]);
             command
         };
         self.searches.of(&unit.flags, &unit.directory, work, [&|| ask(&[], false), &|| ask(&unit.flags, true)])
@@ -199,7 +213,7 @@ impl Cc {
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
     ) -> Result<Built, CompileError> {
-        let source = cache.store_shim(&shim(unit)?, "c")?;
+        let source = cache.store_shim(&shim(unit)?, if self.language == Language::C { "c" } else { "cpp" })?;
         let [object, depfile, assembled, stack, library] =
             ["kernel.o", "kernel.d", "assembled.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
         let mut compile = self.base(&unit.directory, &unit.flags);
@@ -207,7 +221,7 @@ impl Cc {
         if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
             compile.arg("-fstack-usage");
         }
-        for entry in &unit.entries {
+        for entry in unit.entries.iter().filter(|_| self.language == Language::C) {
             // The entry may have the name of a function that the compiler knows.
             compile.arg(format!("-fno-builtin-{}", entry.name));
         }
@@ -222,11 +236,19 @@ impl Cc {
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
         let code = read(&object)?;
-        for Entry { name, .. } in &unit.entries {
+        let mut symbols = Vec::new();
+        for (at, Entry { name, .. }) in unit.entries.iter().enumerate() {
+            if self.language == Language::Cpp {
+                // A name in C++ is a symbol of the compiler's choice; a static function may have none.
+                let symbol = parsed(binary::pointed_to(&code, &entry_address(at)), &object)?;
+                symbols.push(symbol.unwrap_or_default());
+                continue;
+            }
             if let Definition::Undefined { mut candidates } = parsed(binary::definition(&code, name), &object)? {
                 candidates.retain(|name| !name.trim_start_matches('_').starts_with(ENTRY));
                 return Err(CompileError::EntryNotFound { entry: name.clone(), candidates });
             }
+            symbols.push(name.clone());
         }
 
         let mut link = self.base(&unit.directory, &unit.flags);
@@ -251,8 +273,8 @@ impl Cc {
         // With `-flto` there is none.
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
         let mut functions = Vec::new();
-        for (at, Entry { name, .. }) in unit.entries.iter().enumerate() {
-            let code_bytes = match parsed(binary::definition(&code, name), &library)? {
+        for (at, (Entry { name, .. }, symbol)) in unit.entries.iter().zip(&symbols).enumerate() {
+            let code_bytes = match parsed(binary::definition(&code, symbol), &library)? {
                 Definition::Defined { code_bytes } => code_bytes,
                 Definition::Undefined { .. } | Definition::Unknown => None,
             };
@@ -306,7 +328,9 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && !name.is_empty()
     };
-    if let Some(Entry { name, .. }) = unit.entries.iter().find(|entry| !identifier(&entry.name)) {
+    let language = Language::of(&unit.source);
+    let wrong = |entry: &&Entry| language == Language::C && !identifier(&entry.name);
+    if let Some(Entry { name, .. }) = unit.entries.iter().find(wrong) {
         return Err(unsupported(format!("`{name}` is no name of a C function")));
     }
     let source = absolute(&unit.source)?;
@@ -314,7 +338,12 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
         .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
     let params = || unit.entries.iter().flat_map(|entry| &entry.signature);
     if params().any(|param| *param == Param::TensorMap) {
-        return Err(unsupported("a C kernel takes no tensor map".to_owned()));
+        return Err(unsupported("a function of the host takes no tensor map".to_owned()));
+    }
+    if language == Language::Cpp {
+        let head = "/* Written by cargo kbench: the source, and how it is called. */\n";
+        let constants = generated::constants(&unit.constants, language);
+        return Ok(format!("{head}{constants}#include \"{source}\"\n{}", cpp::callers(&unit.entries)));
     }
     // `-DENTRY=…` renames the function in the source, and here too.
     let is_entry = |name: &String| unit.entries.iter().any(|entry| entry.name == *name);
@@ -458,5 +487,6 @@ fn cpu_features() -> String {
     lines.filter(|line| wanted.iter().any(|name| line.starts_with(name))).collect::<Vec<_>>().join("\n")
 }
 
+mod cpp;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 //! `EIATTR_REQNTID` and `EIATTR_KPARAM_INFO`. NVIDIA does not promise any of this, so whatever cannot be read is `None`
 //! and the figures of `ptxas -v` stand in.
 
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolFlags, SymbolKind};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolFlags, SymbolKind};
 
 const STO_CUDA_ENTRY: u8 = 0x10;
 const FORM_SVAL: u8 = 0x04;
@@ -60,18 +60,6 @@ pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
         });
     }
     Ok(kernels)
-}
-
-/// The symbol whose address a variable is initialised with.
-pub(super) fn pointed_to(bytes: &[u8], variable: &str) -> object::Result<Option<String>> {
-    let file = object::File::parse(bytes)?;
-    let Some(variable) = file.symbols().find(|symbol| symbol.name() == Ok(variable)) else { return Ok(None) };
-    let Some(index) = variable.section_index() else { return Ok(None) };
-    let section = file.section_by_index(index)?;
-    let target = section.relocations().find(|(offset, _)| *offset == variable.address() - section.address());
-    let Some((_, relocation)) = target else { return Ok(None) };
-    let RelocationTarget::Symbol(index) = relocation.target() else { return Ok(None) };
-    Ok(Some(file.symbol_by_index(index)?.name()?.to_owned()))
 }
 
 /// The architecture that the code is for, as 90 for `sm_90`; without the `a` or `f`, which the header does not hold.

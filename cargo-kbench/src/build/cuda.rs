@@ -238,7 +238,7 @@ impl Nvcc {
         let mut functions = Vec::new();
         for (at, entry) in unit.entries.iter().enumerate() {
             let kernel = if entry.is_instance() {
-                let symbol = cubin::pointed_to(&code, &entry_address(at)).map_err(understood)?;
+                let symbol = binary::pointed_to(&code, &entry_address(at)).map_err(understood)?;
                 let named = |kernel: &&Kernel| Some(&kernel.symbol) == symbol.as_ref();
                 let candidates = || kernels.iter().map(|kernel| kernel.symbol.clone()).collect();
                 let missing = || CompileError::EntryNotFound { entry: entry.name.clone(), candidates: candidates() };

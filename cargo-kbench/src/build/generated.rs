@@ -22,6 +22,21 @@ pub enum Language {
     Cpp,
 }
 
+impl Language {
+    /// The languages' names for `-x`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::C => "c",
+            Self::Cpp => "c++",
+        }
+    }
+
+    /// The language of a source for the host, by its extension.
+    pub(super) fn of(source: &Path) -> Self {
+        if crate::config::is_cpp(source) { Self::Cpp } else { Self::C }
+    }
+}
+
 /// Constants, a line each.
 pub fn constants(constants: &[Constant], language: Language) -> String {
     let line = |Constant { name, ty, value }: &Constant| match (language, *ty) {

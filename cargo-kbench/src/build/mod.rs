@@ -18,6 +18,7 @@ use crate::config::Backend;
 use cache::{Cache, Record};
 use carried::Carried;
 use files::{Files, Since};
+use generated::Language;
 use inputs::Inputs;
 use locks::Locks;
 
@@ -123,6 +124,7 @@ pub struct Compiler {
     unkept: Mutex<HashMap<String, (Record, PathBuf)>>,
     environment: Vec<(&'static str, Option<Vec<u8>>)>,
     cc: OnceLock<Result<c::Cc, Missing>>,
+    cxx: OnceLock<Result<c::Cc, Missing>>,
     nvcc: OnceLock<Result<cuda::Nvcc, Missing>>,
     locks: Locks,
     busy: Mutex<Duration>,
@@ -148,6 +150,7 @@ impl Compiler {
             unkept: Mutex::default(),
             environment: environment.into(),
             cc: OnceLock::new(),
+            cxx: OnceLock::new(),
             nvcc: OnceLock::new(),
             locks: Locks::default(),
             busy: Mutex::default(),
@@ -166,7 +169,7 @@ impl Compiler {
         }
         let (toolchain, compiler) = match unit.backend {
             Backend::C => {
-                let cc = self.cc()?;
+                let cc = self.cc(Language::of(&unit.source))?;
                 (cc.toolchain(unit, &self.files)?, cc.version.clone())
             }
             Backend::Cuda => {
@@ -228,7 +231,7 @@ impl Compiler {
 
     /// Version line of the C compiler.
     pub fn c_compiler(&self) -> Result<&str, CompileError> {
-        Ok(&self.cc()?.version)
+        Ok(&self.cc(Language::C)?.version)
     }
 
     /// Path and version line of nvcc.
@@ -249,7 +252,7 @@ impl Compiler {
         let work = self.cache.work_folder()?;
         let (began, started) = (Instant::now(), SystemTime::now());
         let built = match unit.backend {
-            Backend::C => self.cc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
+            Backend::C => self.cc(Language::of(&unit.source))?.build(unit, &self.cache, work.path(), ended, tracked)?,
             Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
             Backend::Fake => fake::build(unit)?,
         };
@@ -283,10 +286,10 @@ impl Compiler {
         Ok((record, code))
     }
 
-    fn cc(&self) -> Result<&c::Cc, CompileError> {
+    fn cc(&self, language: Language) -> Result<&c::Cc, CompileError> {
         // The crate's probes are swept with what interrupted compilers leave.
-        let find = || c::Cc::find(&self.work_directory.join("cache/tmp"));
-        once(&self.cc, find)
+        let find = || c::Cc::find(&self.work_directory.join("cache/tmp"), language);
+        once(if language == Language::C { &self.cc } else { &self.cxx }, find)
     }
 
     fn nvcc(&self) -> Result<&cuda::Nvcc, CompileError> {

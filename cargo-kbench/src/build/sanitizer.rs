@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::CompileError;
+use super::generated::Language;
 use super::{Artifact, Compiler, binary, nvcc};
 use crate::config::SanitizeTool;
 
@@ -34,7 +35,7 @@ impl Compiler {
     }
 
     fn c_sanitizer(&self, tool: SanitizeTool) -> Result<Sanitizer, CompileError> {
-        let cc = self.cc()?;
+        let cc = self.cc(Language::C)?;
         let (name, gcc, clang) = match tool {
             SanitizeTool::Address => ("address", "asan", "asan"),
             _ => ("undefined", "ubsan", "ubsan_standalone"),

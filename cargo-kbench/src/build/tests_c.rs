@@ -569,3 +569,82 @@ fn constants_are_no_macros() {
     let CompileError::Failed { stderr, .. } = package.fail(&package.unit()) else { panic!() };
     assert!(stderr.contains("FACTOR"), "{stderr}");
 }
+
+#[test]
+fn functions_in_cpp() {
+    let package = Package::new();
+    package.write(
+        "src/k.cpp",
+        "#include <algorithm>\n#include <vector>\n\
+         namespace ns {\n\
+         template <typename T, int BLOCK, bool WIDE = false>\n\
+         void kernel(const T *in, T *out, int n) {\n\
+             std::vector<T> copy(in, in + n);\n\
+             for (int i = 0; i < n; i += BLOCK)\n\
+                 for (int j = i; j < std::min(i + BLOCK, n); j++) out[j] = copy[j] + BLOCK * LEVEL; }\n\
+         int plain(float *in, float *out, int n) { if (n) out[0] = in[0]; return n; }\n\
+         void sized(float *in, double *out, int n) { if (n) out[0] = in[0]; }\n\
+         void longer(float *in, float *out, long n) { if (n) out[0] = in[0]; }\n\
+         }\n\
+         static void hidden(const void *in, float *out, const int &n) { if (n) out[0] = *(const float *)in; }\n\
+         extern \"C\" void simple(const float *__restrict__ in, float *out, int n) { if (n) out[0] = in[0]; }\n",
+    );
+    let unit = |entry: &str| {
+        let constants = vec![Constant { name: "LEVEL".into(), ty: "int", value: "3".into() }];
+        let entries = vec![Entry::new(entry, signature())];
+        Unit { source: package.path().join("src/k.cpp"), entries, constants, ..package.unit() }
+    };
+    for entry in ["ns::kernel<float, 8>", "ns::kernel<float, 8, (LEVEL > 2)>", "ns::plain", "hidden", "simple"] {
+        let artifact = package.compile(&unit(entry));
+        assert_eq!(artifact.functions[0].symbol, "kbench_entry");
+        let code_bytes = artifact.functions[0].resources.code_bytes;
+        assert!(entry == "hidden" || code_bytes.is_some_and(|bytes| bytes > 0), "{entry}");
+        assert!(package.compile(&unit(entry)).cached, "{entry}");
+    }
+    assert_ne!(
+        package.compile(&unit("ns::kernel<float, 8>")).identity,
+        package.compile(&unit("ns::kernel<float, 16>")).identity
+    );
+    for (entry, said) in [
+        ("ns::kernel<double, 8>", "args:1:"),
+        ("ns::sized", "args:2:"),
+        ("ns::longer", "args:3:"),
+        ("ns::kernal<float, 8>", "entry:1:"),
+        ("ns::kernel<float, 8, 9, 10>", "entry:1:"),
+        ("absent", "entry:1:"),
+    ] {
+        let CompileError::Failed { stderr, .. } = package.fail(&unit(entry)) else { panic!("{entry}") };
+        assert!(stderr.contains(said), "{entry}: {stderr}");
+    }
+}
+
+#[test]
+fn several_functions_in_cpp_and_all_kinds_of_arguments() {
+    let package = Package::new();
+    package.write(
+        "src/k.cpp",
+        "struct view { float *data; int length; };\n\
+         template <int N> void first(view in, bool up, char sign, float *part) { if (up) part[0] = in.data[0] * N * sign; }\n\
+         void second(const float *part, float *out) { out[0] = part[0]; }\n\
+         void either(float *part, const view &in) { part[0] = in.length; }\n",
+    );
+    let tensor = |writable| Param::Tensor { dtype: DType::F32, writable };
+    let structure = |ty: &str, bytes| Param::Struct { bytes, ty: Some(ty.to_owned()) };
+    let unit = |ty: &str, bytes| Unit {
+        source: package.path().join("src/k.cpp"),
+        entries: vec![
+            Entry::new("first<4>", vec![structure(ty, bytes), Param::Bool, Param::Char, tensor(None)]),
+            Entry::new("second", vec![tensor(None), tensor(Some(true))]),
+            Entry::new("either", vec![tensor(None), structure("view", bytes)]),
+        ],
+        ..package.unit()
+    };
+    let artifact = package.compile(&unit("struct view", 16));
+    let symbols: Vec<&str> = artifact.functions.iter().map(|function| function.symbol.as_str()).collect();
+    assert_eq!(symbols, ["kbench_entry", "kbench_entry_1", "kbench_entry_2"]);
+    assert!(artifact.functions.iter().all(|function| function.resources.code_bytes.is_some()));
+    let CompileError::Failed { stderr, .. } = package.fail(&unit("view", 24)) else { panic!() };
+    assert!(stderr.contains("argument 1 of first<4>: the table declares 24 bytes for `view`"), "{stderr}");
+    let CompileError::Failed { stderr, .. } = package.fail(&unit("absent", 16)) else { panic!() };
+    assert!(stderr.contains("args:1:"), "{stderr}");
+}

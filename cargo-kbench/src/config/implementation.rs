@@ -1,6 +1,6 @@
 //! Functions in a source file: how they are built and launched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kbench_runtime::dtype::DType;
 
@@ -17,6 +17,14 @@ pub enum Backend {
     C,
     /// No compiler: `source` is a TOML model of times and faults, for tests of everything around it.
     Fake,
+}
+
+/// Of sources in C++ for the host.
+pub const CPP_EXTENSIONS: [&str; 5] = ["cpp", "cc", "cxx", "c++", "C"];
+
+/// Whether a source for the host is C++, by its extension.
+pub fn is_cpp(source: &Path) -> bool {
+    source.extension().is_some_and(|extension| CPP_EXTENSIONS.iter().any(|cpp| extension == *cpp))
 }
 
 /// Functions of a source file and how to launch them.

@@ -128,7 +128,7 @@ const FLAGS: Kind = List(&Kind::TextOr(&FLAG));
 const VALUES: Kind = Map("toggle", &Kind::ListOr(&ToggleValue, &RANGE));
 const DEFINES: Kind = Map("macro", &Expression);
 
-const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C compiler and this machine's CPU; \
+const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C or C++ compiler and this machine's CPU; \
                            by default what the source's extension says";
 const SOURCE_DOC: &str = "Source file, relative to this manifest; {TOGGLE} chooses among files";
 const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, a C++ name, or an instance of a template with toggles and \

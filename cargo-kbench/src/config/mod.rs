@@ -39,7 +39,7 @@ pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
 };
-pub use implementation::{Arg, Backend, Flag, Implementation, Launch, Layout, Word};
+pub use implementation::{Arg, Backend, CPP_EXTENSIONS, Flag, Implementation, Launch, Layout, Word, is_cpp};
 pub use load::{LoadError, LoadOptions, load};
 pub use objective::{Objective, ResourceName};
 pub use schema::schema;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::plan::{Plan, Planned};
 use super::{ExportError, File, names};
 use crate::build::{self, Compiler, Entry, Unit};
-use crate::config::{Kernel, Package};
+use crate::config::{Kernel, Package, is_cpp};
 use crate::file;
 use crate::harness::RunError;
 
@@ -73,6 +73,10 @@ fn included(plan: &Plan, planned: &Planned, folder: &Path) -> PathBuf {
 fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<String, ExportError> {
     let (kernel, planned) = (&plan.kernel, &plan.variants[variant]);
     let Unit { macros, constants, entries, .. } = &planned.unit;
+    if is_cpp(&planned.unit.source) {
+        let why = "an export holds CUDA and C, and its source is C++; compile the winner with the flags and macros in elite.json";
+        return Err(ExportError::unsupported(kernel, &why));
+    }
     let unsupported = || ExportError::unsupported(kernel, &"the path of its source cannot stand in a C #include");
     let include = build::generated::quoted(include).ok_or_else(unsupported)?;
     let mut text =

@@ -115,7 +115,7 @@ fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'
     }
     let ty = table.text("type").map(str::to_owned);
     match &ty {
-        Some(name) if !name.split(' ').all(is_identifier) => {
+        Some(name) if !name.split(' ').flat_map(|word| word.split("::")).all(is_identifier) => {
             let place = &table.get("type")?.place;
             slot.report.error(place, format!("`{name}` is no type"), "expected a name, as in `view` or `struct view`");
         }

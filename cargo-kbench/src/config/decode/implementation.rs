@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Backend, Flag, Implementation};
+use super::super::{Backend, Flag, Implementation, is_cpp};
 use super::env::{Env, Need};
 use super::launches::{launches, several};
 use super::names::check_macro;
@@ -52,7 +52,7 @@ pub(super) fn stated_backend(table: &Table) -> Option<Backend> {
         None => match Path::new(table.text("source")?).extension()?.to_str()? {
             "cu" => Some(Backend::Cuda),
             "c" => Some(Backend::C),
-            _ => None,
+            _ => is_cpp(Path::new(table.text("source")?)).then_some(Backend::C),
         },
     }
 }

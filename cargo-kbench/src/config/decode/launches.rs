@@ -1,16 +1,19 @@
 //! The launches of an implementation: one, from the table itself, or several, from the tables in `launches`.
 
+use std::path::Path;
+
 use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::KERNEL;
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Backend, Launch, Layout, Word};
+use super::super::{Arg, Backend, CPP_EXTENSIONS, Launch, Layout, Word, is_cpp};
 use super::args::{args, places};
 use super::env::Need;
 use super::implementation::Slot;
 use super::names::{find, is_identifier};
 use crate::expr::{Brackets, Expr, Template};
+use crate::text::list;
 
 /// Keys that only mean something on a GPU.
 const GEOMETRY: [&str; 5] = ["grid", "block", "cluster", "dynamic_shared", "cooperative"];
@@ -32,7 +35,9 @@ pub(super) fn launches(table: &Table, backend: Option<Backend>, slot: &Slot<'_>)
         if let (Some(args), Some(node), false) = (&args, table.get("args"), the_kernels) {
             all_outputs_are_written(node, args, "it is not among these arguments", slot);
         }
-        return launch(table, args, backend, &slot.entry.key_place, slot).map(|launch| vec![launch]);
+        let launch = launch(table, args, backend, &slot.entry.key_place, slot);
+        names_of_c(table, backend, table.get("entry"), slot);
+        return launch.map(|launch| vec![launch]);
     };
     says_one_launch_too(table, entry, slot);
     let nodes = entry.node.elements();
@@ -52,6 +57,7 @@ pub(super) fn launches(table: &Table, backend: Option<Backend>, slot: &Slot<'_>)
     if slot.report.errors() > before || launches.len() < nodes.len() {
         return None;
     }
+    names_of_c(table, backend, nodes.iter().filter_map(|node| node.table()?.get("entry")), slot);
     let args = launches.iter().flat_map(|launch| &launch.args);
     all_outputs_are_written(&entry.node, args, "no launch has it among its `args`", slot);
     same_signature(nodes, &launches, slot);
@@ -143,6 +149,28 @@ impl Launch {
             self.zero.push(tensor);
         }
         self
+    }
+}
+
+/// The functions of a source in C have no names of C++.
+fn names_of_c<'n>(
+    table: &Table,
+    backend: Option<Backend>,
+    entries: impl IntoIterator<Item = &'n Node>,
+    slot: &Slot<'_>,
+) {
+    let (Some(Backend::C), Some(source)) = (backend, table.text("source")) else { return };
+    let path = Path::new(source);
+    if is_cpp(path) {
+        return;
+    }
+    for node in entries {
+        if let Some(entry) = node.text().filter(|entry| entry.contains(['<', ':'])) {
+            let message = format!("`{entry}` is a name in C++, and `{source}` is C");
+            let known = list(&CPP_EXTENSIONS.map(|extension| format!(".{extension}")));
+            let diagnostic = Diagnostic::error(message).at(&node.place, "expected a C identifier");
+            slot.report.push(diagnostic.help(format!("sources in C++ end in {known}")));
+        }
     }
 }
 

@@ -1056,6 +1056,12 @@ fn functions() {
 }
 
 #[test]
+fn a_name_in_cpp_needs_a_source_in_cpp() {
+    let reference = "{ source = \"ref.c\", entry = \"k_ref\" }";
+    insta::assert_snapshot!(changed(reference, "{ source = \"ref.c\", entry = \"ns::k_ref<float>\" }"), @"");
+}
+
+#[test]
 fn the_architecture_is_no_flag() {
     let with_flags = |arch: &str, flags: &str| changed("block = 128", &format!("block = 128\n{arch}\nflags = {flags}"));
     insta::assert_snapshot!(with_flags("arch = [\"sm_80\"]", "[\"-O3\", \"-arch=sm_90\"]"), @r#"

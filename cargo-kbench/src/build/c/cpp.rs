@@ -1,0 +1,73 @@
+//! How a C++ function of the host is called: by callers after its source, whose arguments convert to the declared types alone.
+
+use std::fmt::Write as _;
+
+use super::super::generated::{ENTRY_FILE, entry_address};
+use super::super::{Entry, Param};
+use super::{c_type, caller};
+
+/// The classes of arguments. A deleted conversion keeps the compiler from a second one, from `float` to `double` say.
+const TYPES: &str = "\
+namespace kbench_types {
+template <class T> struct output {
+    void *address;
+    operator T *() const { return static_cast<T *>(address); }
+    operator void *() const { return address; }
+    template <class Other> operator Other() const = delete;
+};
+template <class T> struct input {
+    void *address;
+    operator const T *() const { return static_cast<const T *>(address); }
+    operator T *() const { return static_cast<T *>(address); }
+    operator const void *() const { return address; }
+    operator void *() const { return address; }
+    template <class Other> operator Other() const = delete;
+};
+template <class T> struct scalar {
+    const void *address;
+    operator T() const { return *static_cast<const T *>(address); }
+    template <class Other> operator Other() const = delete;
+};
+}
+";
+
+/// After a C++ source: each entry by its address, and the function that calls it. A parameter's mistake is at the line of its number in
+/// a file named `args`.
+pub(super) fn callers(entries: &[Entry]) -> String {
+    let mut text = format!("#line 1 \"kbench\"\n{TYPES}");
+    for (at, entry) in entries.iter().enumerate() {
+        let (name, address, caller) = (&entry.name, entry_address(at), caller(at));
+        let _ = writeln!(text, "#line 1 \"{ENTRY_FILE}\"\nauto *{address} = &{name};");
+        let _ = writeln!(
+            text,
+            "extern \"C\" __attribute__((__visibility__(\"default\"))) void {caller}(void **kbench_args)\n\
+             {{ (void)kbench_args; (void){address}(\n#line 1 \"args\""
+        );
+        let last = entry.signature.len().saturating_sub(1);
+        for (index, param) in entry.signature.iter().enumerate() {
+            let comma = if index < last { "," } else { "" };
+            let _ = writeln!(text, "kbench_types::{}{{kbench_args[{index}]}}{comma}", class(param));
+        }
+        text += "); }\n";
+        for (index, param) in entry.signature.iter().enumerate() {
+            if let Param::Struct { bytes, ty: Some(ty) } = param {
+                let said = format!("argument {} of {name}: the table declares {bytes} bytes for `{ty}`", index + 1);
+                let _ = writeln!(text, "static_assert(sizeof({ty}) == {bytes}, {said:?});");
+            }
+        }
+    }
+    text
+}
+
+/// The class of an argument.
+fn class(param: &Param) -> String {
+    match param {
+        Param::Tensor { dtype, writable: Some(true) } => format!("output<{}>", c_type(*dtype)),
+        Param::Tensor { dtype, .. } => format!("input<{}>", c_type(*dtype)),
+        Param::Scalar(dtype) => format!("scalar<{}>", c_type(*dtype)),
+        Param::Bool => "scalar<bool>".to_owned(),
+        Param::Char => "scalar<char>".to_owned(),
+        Param::Struct { ty, .. } => format!("scalar<{}>", ty.as_ref().expect("the table says it")),
+        Param::TensorMap => unreachable!("refused before"),
+    }
+}
