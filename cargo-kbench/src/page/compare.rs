@@ -47,6 +47,7 @@ pub fn document(diff: &FileDiff, (old, new): (&str, &str), format: Format) -> St
         Format::Csv => as_csv(&lines),
         Format::Json => serde_json::to_string_pretty(diff).expect("texts and numbers") + "\n",
         Format::Junit => as_junit(&lines),
+        Format::T4 | Format::Cachefile => unreachable!("refused before"),
     }
 }
 

@@ -15,6 +15,7 @@ mod junit;
 mod listing;
 mod markdown;
 mod plots;
+mod tuner;
 mod variant;
 
 pub use listing::{Query, QueryError};
@@ -34,6 +35,10 @@ pub enum Format {
     Json,
     /// `JUnit` XML, for a server of continuous integration
     Junit,
+    /// Results in the T4 format of the auto-tuning community
+    T4,
+    /// A cachefile of Kernel Tuner
+    Cachefile,
 }
 
 /// A document about a run.
@@ -68,6 +73,16 @@ impl<'r> Document<'r> {
     /// Comma-separated values.
     pub fn csv(&self) -> String {
         csv::run(&self.facts)
+    }
+
+    /// T4 results.
+    pub fn t4(&self) -> String {
+        tuner::t4(&self.facts)
+    }
+
+    /// A cachefile of Kernel Tuner.
+    pub fn cachefile(&self) -> String {
+        tuner::cachefile(&self.facts)
     }
 
     /// What the run is of: kernel, shape and device.

@@ -36,6 +36,9 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if let Some([old, new]) = args.compare.as_deref() {
+        if matches!(args.format, Format::T4 | Format::Cachefile) {
+            return Err(anyhow!("T4 and cachefiles hold one search; `--compare` writes html, md, csv, json or junit"));
+        }
         return side_by_side(old, new, &args.allow, args.format);
     }
     let runs = recorded(&args.select)?;
@@ -59,10 +62,12 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Pass);
     }
     let text = match args.format {
-        Format::Csv if documents.len() > 1 => {
+        Format::Csv | Format::T4 | Format::Cachefile if documents.len() > 1 => {
             return Err(anyhow!("the variants of several searches do not fit one table; name one with -p or --kernel"));
         }
         Format::Csv => documents[0].csv(),
+        Format::T4 => documents[0].t4(),
+        Format::Cachefile => documents[0].cachefile(),
         Format::Json => page::json(&documents),
         Format::Junit => page::junit(&documents),
         Format::Md | Format::Html => documents.iter().map(Document::markdown).collect(),

@@ -26,6 +26,8 @@ struct ResultOf {
 /// In milliseconds.
 #[derive(Deserialize)]
 struct Times {
+    /// The schema calls it `compilation_time`, some files do not.
+    #[serde(alias = "compilation_time")]
     compilation: Option<f64>,
     #[serde(default)]
     framework: f64,
