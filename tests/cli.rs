@@ -241,6 +241,22 @@ fn budgets_stop_a_search() {
     assert_shown!(shown(package.path(), &["autotune", "-q"]));
 }
 
+#[test]
+fn a_search_is_planned_and_narrowed() {
+    let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nstrategy = \"exhaustive\"");
+    let told = |more: &[&str]| shown(package.path(), &[&["autotune", "--toggle", "A=1,2", "--toggle", "B=3"], more].concat());
+    assert_shown!(told(&["--dry-run"]));
+    assert!(!package.path().join("elite.json").exists());
+    let searched = told(&[]);
+    assert!(searched.contains(" A=1 B=3 C=") && !searched.contains("A=0") && !searched.contains("B=0"), "{searched}");
+    let planned = told(&["--dry-run"]);
+    assert!(planned.contains("the last search took") && planned.contains("at most 8 variants"), "{planned}");
+    let refused = kbench(package.path(), &["autotune", "--toggle", "A=9"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(error.contains("--toggle of kernel `model`: `A` has no value `9`"), "{error}");
+}
+
 /// 2^56 points, most of them valid: counted, not walked through.
 #[test]
 fn check_counts_a_space_that_is_too_large_to_list() {

@@ -195,6 +195,18 @@ pub enum Message<'a> {
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
     },
+    /// `autotune --dry-run`: what a search would try.
+    Planned {
+        /// The kernel.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// The variants that are tried first.
+        first: &'a [Settings],
+        /// The most variants that are tried; none where they cannot be counted.
+        most: Option<u64>,
+        /// Seconds that they may take, by the last search and the budget; none where neither says.
+        seconds: Option<f64>,
+    },
     /// `import`: a package has been made from a file of another tuner.
     Imported {
         /// Its files.

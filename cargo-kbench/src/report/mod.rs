@@ -28,6 +28,7 @@ pub mod merged;
 mod messages;
 pub mod objectives;
 pub mod output;
+pub mod plan;
 pub mod portfolio;
 pub mod profile;
 mod repeated;

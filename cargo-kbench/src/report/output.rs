@@ -23,7 +23,7 @@ use crate::record::evaluation::Evaluation;
 use crate::replay::{Options, Overall, Replayed};
 use crate::report;
 use crate::space::{Partition, Settings};
-use crate::tune::Tuned;
+use crate::tune::{Plan, Tuned};
 use crate::tune::repeat::Repeated;
 
 /// Format of results.
@@ -74,6 +74,8 @@ pub enum Finding<'f> {
     Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
     /// The results of several searches: their entry, the parts that are missing, and whether a file was changed.
     Merged(&'f EliteEntry, &'f [Partition], bool),
+    /// What a search would try.
+    Planned(&'f Kernel, &'f Plan),
     /// The fewest variants that serve all shapes.
     Portfolio(&'f PortfolioRecord),
     /// Confidence of a search: results of several seeds.
@@ -211,6 +213,7 @@ impl Output {
                 out!("{}", report::export::exported(package, export, stale));
             }
             Finding::Imported(_, _, notes) => notes.iter().for_each(|Note { place, what }| outln!("{place}: {what}")),
+            Finding::Planned(_, plan) => out!("{}", report::plan::planned(plan)),
             // The table of all records has a row for each; files are named by status lines.
             Finding::Replayed(..) | Finding::Created(..) => {}
         }
@@ -246,6 +249,9 @@ fn show_json(finding: &Finding<'_>) {
         Finding::Tuned(tuned, ..) => json::write(Message::Tuned(tuned)),
         Finding::Repeated(repeated) => json::write(Message::Repeated(repeated)),
         Finding::Merged(entry, missing, changed) => json::write(Message::Merged { changed, missing, entry }),
+        Finding::Planned(kernel, Plan { first, most, seconds, .. }) => {
+            json::write(Message::Planned { of: json::of(kernel), first, most: *most, seconds: *seconds });
+        }
         Finding::Portfolio(portfolio) => json::write(Message::Portfolio(portfolio)),
         Finding::Replayed(replayed, options) => json::replayed(replayed, options),
         Finding::AllReplayed(_, overall, options) => json::overall(overall, options),

@@ -13,7 +13,7 @@ mod solve;
 
 pub use enumerate::Counts;
 pub use partition::{Part, Partition};
-pub use settings::{Settings, VariantError};
+pub use settings::{OnlyValues, Settings, VariantError};
 pub use solve::{Solutions, Variants};
 
 /// The layer of a toggle: the seed's two-layer traverse sweeps macro first.

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Space, Toggle, Variant, macro_text};
-use crate::expr::Value;
+use crate::expr::{Expr, Value};
 use crate::text::{did_you_mean, list};
 
 /// Values of toggles by name, in the space's order; a table in JSON and TOML.
@@ -108,6 +109,9 @@ pub enum VariantError {
         /// Its values.
         known: Vec<String>,
     },
+    /// Values of which no combination satisfies the constraints.
+    #[error("no variant has these values")]
+    Nothing,
     /// A variant outside the space.
     #[error("`{label}` does not satisfy `{constraint}`")]
     Violates {
@@ -179,10 +183,65 @@ impl Space {
         }
     }
 
+    /// The space in which toggles have only these values, as people write them. A default outside of it moves into it: to the first of the
+    /// values, or where these satisfy no constraint, to the first variant there is.
+    pub fn narrowed(&self, only: &[OnlyValues]) -> Result<Self, VariantError> {
+        let mut narrowed = self.clone();
+        for OnlyValues { toggle: name, values } in only {
+            let at = self.toggle(name).ok_or_else(|| self.unknown_toggle(name))?;
+            let toggle = &self.toggles[at];
+            let index = |value: &String| {
+                let index = toggle.values.iter().position(|known| is_written(known, value));
+                index.ok_or_else(|| VariantError::UnknownValue {
+                    toggle: name.clone(),
+                    value: value.clone(),
+                    known: toggle.values.iter().map(Value::to_string).collect(),
+                })
+            };
+            let indices: Vec<usize> = values.iter().map(index).collect::<Result<_, _>>()?;
+            let literals: Vec<String> = indices.iter().map(|&index| literal(&toggle.values[index])).collect();
+            let constraint = format!("{name} in [{}]", literals.join(", "));
+            narrowed.constraints.push(Expr::parse(&constraint).expect("a name and literals"));
+            if !indices.contains(&(narrowed.default.0[at] as usize)) {
+                narrowed.default.0[at] = indices[0] as u16;
+            }
+        }
+        if !narrowed.is_valid(&narrowed.default) {
+            let first = narrowed.solve().variants().next();
+            narrowed.default = first.ok_or(VariantError::Nothing)?;
+        }
+        Ok(narrowed)
+    }
+
     fn unknown_toggle(&self, name: &str) -> VariantError {
         let known: Vec<String> = self.toggles.iter().map(|toggle| toggle.name.clone()).collect();
         let suggestion = did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned);
         VariantError::UnknownToggle { name: name.to_owned(), suggestion, known }
+    }
+}
+
+/// A value as expressions read it.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+        other => other.to_string(),
+    }
+}
+
+/// Some of the values of a toggle, as people write them: `TILE=64,128`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlyValues {
+    toggle: String,
+    values: Vec<String>,
+}
+
+impl FromStr for OnlyValues {
+    type Err = VariantError;
+
+    fn from_str(text: &str) -> Result<Self, VariantError> {
+        let (toggle, values) = text.split_once('=').ok_or_else(|| VariantError::NoValue(text.to_owned()))?;
+        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+        Ok(Self { toggle: toggle.trim().to_owned(), values })
     }
 }
 

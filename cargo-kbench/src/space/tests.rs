@@ -174,3 +174,42 @@ fn a_variant_is_read_as_it_is_printed() {
     assert_eq!(error("T=int int"), "expected `TOGGLE=value`, found `int`");
     assert_eq!(error("T=int x F=-O2"), "expected `TOGGLE=value`, found `x`");
 }
+
+#[test]
+fn a_space_is_narrowed_to_some_values_and_its_default_moves_into_it() {
+    let space = example();
+    let narrowed = |texts: &[&str]| {
+        let only: Vec<OnlyValues> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        space.narrowed(&only)
+    };
+    let label = |space: &Space| space.label(&space.default);
+    let whole = space.solve().count();
+    for (only, count, default) in [
+        (&["TILE_M=64,128"][..], whole, "USE_WARP_SPECIALIZATION=0 TILE_M=64 NUM_PRODUCER_WARPS=1 FAST=false MODE=rn"),
+        (&["TILE_M=128"], Some(12), "USE_WARP_SPECIALIZATION=0 TILE_M=128 NUM_PRODUCER_WARPS=1 FAST=false MODE=rn"),
+        (
+            &["MODE=rz", "FAST=1", "TILE_M=64"],
+            Some(3),
+            "USE_WARP_SPECIALIZATION=0 TILE_M=64 NUM_PRODUCER_WARPS=1 FAST=true MODE=rz",
+        ),
+        // Two producer warps need warp specialization.
+        (
+            &["NUM_PRODUCER_WARPS=2"],
+            Some(8),
+            "USE_WARP_SPECIALIZATION=1 TILE_M=64 NUM_PRODUCER_WARPS=2 FAST=false MODE=rn",
+        ),
+    ] {
+        let narrowed = narrowed(only).unwrap();
+        assert_eq!(narrowed.solve().count(), count, "{only:?}");
+        assert_eq!(label(&narrowed), default, "{only:?}");
+    }
+    for (only, error) in [
+        ("TILE=64", "no toggle `TILE`; there are "),
+        ("TILE_M=64,96", "`TILE_M` has no value `96`; its values are `64` and `128`"),
+    ] {
+        assert!(narrowed(&[only]).unwrap_err().to_string().starts_with(error), "{only}");
+    }
+    let nothing = narrowed(&["NUM_PRODUCER_WARPS=2", "USE_WARP_SPECIALIZATION=0"]);
+    assert_eq!(nothing.unwrap_err(), VariantError::Nothing);
+    assert!("TILE_M".parse::<OnlyValues>().is_err());
+}

@@ -28,6 +28,7 @@ pub mod headroom;
 mod objectives;
 pub mod per_shape;
 mod pipeline;
+mod plan;
 pub mod pool;
 pub mod portfolio;
 mod proposals;
@@ -39,6 +40,7 @@ mod tie;
 pub mod warm;
 
 pub use pipeline::Ahead;
+pub use plan::Plan;
 
 use headroom::Headroom;
 use pipeline::{CompileTimes, Meanwhile, Pipeline};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use super::{Exit, overridden, selected, setup, skip, subject};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
@@ -12,11 +12,12 @@ use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
 use crate::process::executor::WorkerOptions;
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Reuse};
+use crate::record::run::Run;
 use crate::report::{self, Finding, Output, Verbosity};
-use crate::space::{Partition, Variant};
+use crate::space::{OnlyValues, Partition, Variant};
 use crate::text;
 use crate::tune::warm::{self, WarmStart};
-use crate::tune::{self, Ahead, Stopped, TuneOptions, per_shape, repeat};
+use crate::tune::{self, Ahead, Plan, Stopped, TuneOptions, per_shape, repeat};
 
 /// Arguments of `autotune`.
 #[derive(Debug, clap::Args)]
@@ -75,6 +76,12 @@ pub struct TuneArgs {
     /// Search only the variants of one part of the space, `2/4`; every variant is in one part. `merge` puts the results together
     #[arg(long, value_name = "I/N", conflicts_with = "per_shape")]
     pub partition: Option<Partition>,
+    /// Search only some values of a toggle (repeatable)
+    #[arg(long, value_name = "K=V,W")]
+    pub toggle: Vec<OnlyValues>,
+    /// Say what would be tried and how long it may take, and measure nothing
+    #[arg(long, conflicts_with_all = ["repeat", "per_shape"])]
+    pub dry_run: bool,
     /// What is minimised, in place of the table's: one word or two (`p50,registers`)
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub objective: Vec<String>,
@@ -88,6 +95,11 @@ impl TuneArgs {
         search.seconds = self.seconds.or(search.seconds);
         search.strategy = self.strategy.unwrap_or(search.strategy);
         search.partition = self.partition;
+        if !self.toggle.is_empty() {
+            let narrowed = kernel.space.narrowed(&self.toggle);
+            kernel.space = narrowed.map_err(|error| anyhow!("--toggle of kernel `{}`: {error}", kernel.name))?;
+        }
+        let search = &kernel.search;
         if self.partition.is_some() && search.proposer.is_some() {
             bail!(
                 "--partition: kernel `{}` has a proposer, whose sources belong to no part; tune it without",
@@ -142,6 +154,10 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let flags = flags_of_gate(&args.select, bundle, tools, measure);
         let only = measure.device.is_some();
         let tuning = Tuning { project, package, setup, tune, output, flags: &flags, only };
+        if tune.dry_run {
+            tuning.plan(&kernel)?;
+            continue;
+        }
         let from: Vec<&EliteEntry> = from.iter().filter(|entry| entry.kernel == kernel.name).collect();
         let tuned = match tune.repeat {
             Some(runs) => tuning.repeatedly(&kernel, runs),
@@ -201,6 +217,15 @@ fn flags_of_gate(select: &SelectArgs, bundle: &BundleArgs, tools: &ToolArgs, mea
 }
 
 impl<'a> Tuning<'a> {
+    /// Says what a search of the kernel would try.
+    fn plan(self, kernel: &Kernel) -> anyhow::Result<()> {
+        let journal = self.journal(kernel);
+        let last = if journal.is_file() { Some(Run::read(&journal)?) } else { None };
+        self.output.show(&Finding::Space(kernel));
+        self.output.show(&Finding::Planned(kernel, &Plan::new(kernel, last.as_ref())));
+        Ok(())
+    }
+
     /// Tunes a kernel for the shape of its search.
     fn whole(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
         let journal = self.journal(kernel);
