@@ -29,6 +29,9 @@ pub struct Unit {
     pub constants: Vec<Constant>,
     /// `sm_90a`; only for CUDA, and needed there.
     pub arch: Option<String>,
+    /// Headers that the table holds, file names and texts: compilers look for headers there first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
     /// The package's folder: where compilers run, and where they look for headers (`-I`).
     #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,

@@ -225,6 +225,9 @@ impl Cc {
             // The entry may have the name of a function that the compiler knows.
             compile.arg(format!("-fno-builtin-{}", entry.name));
         }
+        if let Some(folder) = cache.store_headers(&unit.headers)? {
+            compile.arg("-I").arg(folder);
+        }
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
         let command = compile.recorded(work);

@@ -174,7 +174,22 @@ impl Cache {
         Ok(path)
     }
 
-    /// The folder of [`Cache::store_shim`]: its files are never dependencies, their contents are in the key.
+    /// A folder with the headers that a table holds, named by their contents; `None` where there is none.
+    pub(super) fn store_headers(&self, headers: &[(String, String)]) -> Result<Option<PathBuf>, CompileError> {
+        if headers.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.shims().join(&fingerprint::of("headers", &headers)[..16]);
+        for (name, text) in headers {
+            let path = folder.join(name);
+            if !fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+                self.write(&path, text.as_bytes())?;
+            }
+        }
+        Ok(Some(folder))
+    }
+
+    /// The folder of [`Cache::store_shim`] and [`Cache::store_headers`]: its files are never dependencies, their contents are in the key.
     pub(super) fn shims(&self) -> PathBuf {
         self.root.join("shims")
     }

@@ -153,7 +153,7 @@ impl Nvcc {
             let source = cache.store_shim(text, "cu")?;
             // At a line of ours, not of what it includes.
             let ours = format!("{}(", source.display());
-            match self.compile(unit, &source, work, ended, tracked) {
+            match self.compile(unit, &source, cache, work, ended, tracked) {
                 Err(CompileError::Failed { stderr, .. }) if stderr.contains(&ours) => {
                     if let Some(found) = signature::asserted(&stderr) {
                         return Err(mismatch(found));
@@ -163,7 +163,7 @@ impl Nvcc {
             }
         }
         let source = generated_source(unit, cache)?;
-        let built = self.compile(unit, &source, work, ended, tracked).map_err(refused)?;
+        let built = self.compile(unit, &source, cache, work, ended, tracked).map_err(refused)?;
         if asserting.is_some() {
             // In a namespace, or beside another function of this name: the assertions do not find it.
             let mut unasserted = self.unasserted.lock().expect(NO_PANIC);
@@ -191,7 +191,11 @@ impl Nvcc {
         let output = work.join("kernel.ptx");
         let mut compile = Invocation::new(&self.path, &unit.directory);
         compile.env("TMPDIR", work);
-        compile.arg("-ptx").arg(format!("-arch={arch}")).arg("-I").arg(&unit.directory);
+        compile.arg("-ptx").arg(format!("-arch={arch}"));
+        if let Some(folder) = cache.store_headers(&unit.headers)? {
+            compile.arg("-I").arg(folder);
+        }
+        compile.arg("-I").arg(&unit.directory);
         compile.args(&unit.flags).macros(&unit.macros).arg("-o").arg(&output).arg(&source);
         compile.run(work, &super::NEVER).map_err(refused)?;
         fs::read(&output).map_err(CompileError::io("read", &output))
@@ -202,6 +206,7 @@ impl Nvcc {
         &self,
         unit: &Unit,
         source: &Path,
+        cache: &Cache,
         work: &Path,
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
@@ -214,6 +219,9 @@ impl Nvcc {
         // nvcc's own temporary files: gone with the folder, also when it is interrupted.
         compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
+        if let Some(folder) = cache.store_headers(&unit.headers)? {
+            compile.arg("-I").arg(folder);
+        }
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         let path = depfile.to_string_lossy();
         if path.contains(['"', '\\']) {
@@ -253,7 +261,7 @@ impl Nvcc {
         let symbols: Vec<&str> = functions.iter().map(|function| function.symbol.as_str()).collect();
         let depfile_text = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
-        dependencies.retain(|path| path == &unit.source || path != source);
+        dependencies.retain(|path| path == &unit.source || (path != source && !path.starts_with(cache.shims())));
         let traced = tracked.and_then(|_| self.search_path(unit, arch, work)?.trace(&dependencies));
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());

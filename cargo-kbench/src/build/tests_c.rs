@@ -65,6 +65,7 @@ impl Package {
             flags: vec![],
             macros: vec![],
             constants: vec![],
+            headers: vec![],
             arch: None,
             entries: vec![Entry::new("kernel", signature())],
             directory: self.path().to_owned(),
@@ -647,4 +648,27 @@ fn several_functions_in_cpp_and_all_kinds_of_arguments() {
     assert!(stderr.contains("argument 1 of first<4>: the table declares 24 bytes for `view`"), "{stderr}");
     let CompileError::Failed { stderr, .. } = package.fail(&unit("absent", 16)) else { panic!() };
     assert!(stderr.contains("args:1:"), "{stderr}");
+}
+
+#[test]
+fn headers_of_the_table_are_found_first_and_are_part_of_the_key() {
+    let package = Package::new();
+    package.write("include/lib/scale.h", "#error \"the real one\"\n");
+    package.write(
+        "src/k.c",
+        "#include <lib/scale.h>\n#include \"absent.h\"\n\
+         void kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = in[i] * SCALE + ABSENT; }\n",
+    );
+    let unit = |scale: &str| {
+        let headers = [("lib/scale.h", scale), ("absent.h", "#define ABSENT 0\n")];
+        let headers = headers.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+        Unit { headers, flags: vec!["-Iinclude".into()], ..package.unit() }
+    };
+    let two = package.compile(&unit("#define SCALE 2\n"));
+    assert!(package.compile(&unit("#define SCALE 2\n")).cached);
+    let three = package.compile(&unit("#define SCALE 3\n"));
+    assert!(!three.cached);
+    assert_ne!(two.identity, three.identity);
+    let CompileError::Failed { stderr, .. } = package.fail(&Unit { headers: vec![], ..unit("") }) else { panic!() };
+    assert!(stderr.contains("the real one"), "{stderr}");
 }

@@ -70,6 +70,7 @@ impl Package {
             flags: vec!["-std=c++17".into(), "-Iinclude".into()],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             constants: vec![],
+            headers: vec![],
             arch: Some("sm_90a".into()),
             directory: self.folder.path().to_owned(),
         }

@@ -42,6 +42,8 @@ pub struct Implementation {
     pub flags: Vec<Flag>,
     /// Macros beside the toggles, from expressions over dims and toggles.
     pub defines: Vec<(String, Expr)>,
+    /// Headers that the table holds: file names and texts.
+    pub headers: Vec<(String, String)>,
     /// The launches that together are one run, in order; at least one.
     pub launches: Vec<Launch>,
 }

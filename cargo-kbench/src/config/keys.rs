@@ -127,6 +127,7 @@ const SIZES: Kind = OneOrMore(&Expression);
 const FLAGS: Kind = List(&Kind::TextOr(&FLAG));
 const VALUES: Kind = Map("toggle", &Kind::ListOr(&ToggleValue, &RANGE));
 const DEFINES: Kind = Map("macro", &Expression);
+const HEADERS: Kind = Map("header", &Text);
 
 const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C or C++ compiler and this machine's CPU; \
                            by default what the source's extension says";
@@ -136,6 +137,7 @@ const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, a C++ name,
 const FLAGS_DOC: &str = "Compiler flags: strings, in which {TOGGLE} is an expression (\"-maxrregcount={REGS}\"), or \
                          { flag = \"--use_fast_math\", when = \"FAST\" }";
 const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
+const HEADERS_DOC: &str = "Headers given here, by file name: they are found before all others, stubs for what a source includes and does not need";
 const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles and SM_COUNT";
 const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
 const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
@@ -165,6 +167,7 @@ pub(super) static KERNEL: Keys = keys(
         key("arch", TEXTS, "Architectures to compile for (\"sm_90a\"); by default that of the GPU that is there"),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
+        key("headers", HEADERS, HEADERS_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),
         key("cluster", SIZES, CLUSTER_DOC),
@@ -361,6 +364,7 @@ static REFERENCE: Keys = keys(
         key("entry", Text, ENTRY_DOC),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
+        key("headers", HEADERS, HEADERS_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),
         key("cluster", SIZES, CLUSTER_DOC),
@@ -389,6 +393,7 @@ pub(super) static BASELINE: Keys = whole(
         key("entry", Text, ENTRY_DOC),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
+        key("headers", HEADERS, HEADERS_DOC),
         key("grid", SIZES, GRID_DOC),
         key("block", SIZES, BLOCK_DOC),
         key("cluster", SIZES, CLUSTER_DOC),

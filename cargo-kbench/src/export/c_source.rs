@@ -77,6 +77,10 @@ fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<
         let why = "an export holds CUDA and C, and its source is C++; compile the winner with the flags and macros in elite.json";
         return Err(ExportError::unsupported(kernel, &why));
     }
+    if !planned.unit.headers.is_empty() {
+        let why = "an export holds no `headers` of the table; write them as files and name their folder in `flags`";
+        return Err(ExportError::unsupported(kernel, &why));
+    }
     let unsupported = || ExportError::unsupported(kernel, &"the path of its source cannot stand in a C #include");
     let include = build::generated::quoted(include).ok_or_else(unsupported)?;
     let mut text =

@@ -148,6 +148,7 @@ impl<'a> Builder<'a> {
             flags: point.flags(implementation)?,
             macros,
             constants,
+            headers: implementation.headers.clone(),
             arch: self.arch.clone().filter(|_| implementation.backend == Backend::Cuda),
             directory: self.package.directory.clone(),
         })

@@ -9,6 +9,7 @@ fn unit(signature: Vec<Param>) -> Unit {
         flags: vec![],
         macros: vec![],
         constants: vec![],
+        headers: vec![],
         arch: None,
         directory: "/p".into(),
     }

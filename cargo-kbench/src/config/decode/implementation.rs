@@ -1,6 +1,6 @@
 //! Functions in a source file: a kernel, its reference, an inline baseline.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Item, Node, Table};
@@ -29,6 +29,7 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
     let source = table.get("source").and_then(|node| source_of(node, slot));
     let flags = flags(table, slot);
     let defines = defines(table, slot);
+    let headers = headers(table, slot);
     let launches = launches(table, backend, slot);
     let (source, source_of) = source?;
     Some(Implementation {
@@ -38,6 +39,7 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
         source_root: table.get("source")?.place.source.directory().to_owned(),
         flags,
         defines,
+        headers,
         launches: launches?,
     })
 }
@@ -151,6 +153,22 @@ fn defines(table: &Table, slot: &Slot<'_>) -> Vec<(String, Expr)> {
     defines
 }
 
+fn headers(table: &Table, slot: &Slot<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for header in table.entries_of("headers") {
+        let path = Path::new(&header.key);
+        let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if header.key.is_empty() || !is_inside || header.key.contains(['\n', '\r', '"']) {
+            let message = format!("`{}` cannot name a header", header.key.escape_debug());
+            slot.report.error(&header.key_place, message, "expected a relative path, as in `#include`");
+        }
+        if let Some(text) = header.node.text() {
+            headers.push((header.key.clone(), text.to_owned()));
+        }
+    }
+    headers
+}
+
 /// The table of a reference or a baseline, with what it leaves out taken from its kernel's. On another backend
 /// only arguments and macros mean the same. A launch is taken over whole or not at all, except that a grid or a block
 /// alone may be replaced.
@@ -175,6 +193,7 @@ pub(super) fn with_kernel_defaults(own: &Table, kernel: &Table, flags_too: bool)
     if backend == kernel_backend {
         if flags_too {
             take("flags");
+            take("headers");
         }
         if !one_launch {
             return table;

@@ -1056,6 +1056,12 @@ fn functions() {
 }
 
 #[test]
+fn headers_have_paths_inside_their_folder() {
+    let headers = "block = 128\nheaders = { \"lib/a.h\" = \"\", \"../b.h\" = \"\", \"/c.h\" = \"\", \"d.h\" = 1 }";
+    insta::assert_snapshot!(changed("block = 128", headers), @"");
+}
+
+#[test]
 fn a_name_in_cpp_needs_a_source_in_cpp() {
     let reference = "{ source = \"ref.c\", entry = \"k_ref\" }";
     insta::assert_snapshot!(changed(reference, "{ source = \"ref.c\", entry = \"ns::k_ref<float>\" }"), @"");

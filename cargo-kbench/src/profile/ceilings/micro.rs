@@ -191,6 +191,7 @@ impl Micro {
             flags: flags.clone(),
             macros: macros.to_vec(),
             constants: Vec::new(),
+            headers: Vec::new(),
             arch: arch.map(str::to_owned),
             directory: source.parent().map(PathBuf::from).unwrap_or_default(),
         };
