@@ -113,3 +113,58 @@ constant = { FACTOR = [1, 4] }
     // Eight of the kernel, one of its reference.
     assert_eq!(entries, 9, "a compilation for each command");
 }
+
+/// A .npy file of so many floats.
+fn npy(count: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count},), }}");
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend((0..count).flat_map(|at| (at as f32 / 64.0).to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn a_program_writes_an_input_once() {
+    let source = "void twice(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }\n";
+    let table = "entry = \"twice\"\nargs = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]";
+    let folder = package("made", ("twice.c", source), table, "macro = { A = [0] }");
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let manifest = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap();
+    let x = "x = { dtype = \"f32\", dims = [\"N\"]";
+    let command = |words: &str| manifest.replace(x, &format!("{x}, init = {{ command = {words} }}"));
+    write("Cargo.toml", command("[\"sh\", \"make.sh\", \"{N // 2}\"]").as_bytes());
+    write("data.npy", &npy(4096));
+    write("make.sh", b"echo \"$1\" >> ran\ncp data.npy \"$2\"\n");
+    let gate = || kbench(folder.path(), &["gate", "-q"]).output().unwrap();
+    let ran = || fs::read_to_string(folder.path().join("ran")).unwrap();
+    for _ in 0..2 {
+        let output = gate();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(ran(), "2048\n");
+    }
+    // Another program is another input.
+    write("make.sh", b"echo again >> ran\ncp data.npy \"$2\"\n");
+    assert!(gate().status.success());
+    assert_eq!(ran(), "2048\nagain\n");
+
+    for (script, said) in [
+        ("echo 'no data here' >&2; exit 3", "failed: exit status: 3\n  no data here"),
+        ("true", "has not written the file that its last argument names"),
+    ] {
+        write("make.sh", script.as_bytes());
+        let output = gate();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(said) && error.contains("`x` at shape `only`"), "{error}");
+    }
+    write("data.npy", &npy(100));
+    write("make.sh", b"cp data.npy \"$2\"\n");
+    let output = gate();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+
+    write("Cargo.toml", command("[\"sh\", \"make.sh\", \"{A}\"]").as_bytes());
+    let output = kbench(folder.path(), &["check"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("`A` is a toggle, and inputs are the same for all variants"), "{error}");
+}

@@ -310,6 +310,12 @@ impl Point<'_> {
                 let value = self.eval("constant", expr)?.as_float();
                 Ok(Source::Constant(value.ok_or_else(|| resolve_error("constant", expr, "it is no number"))?))
             }
+            Init::Command { tensor, .. } => {
+                let shapes = &self.kernel.shapes;
+                let file = shapes.iter().position(|shape| shape.name == self.shape.name).and_then(|at| init.file(at));
+                let hash = file.and_then(|(path, _)| files.get(path)).cloned().unwrap_or_default();
+                Ok(Source::File { hash, tensor: tensor.clone() })
+            }
             Init::Offsets(last) => Ok(Source::Offsets { last: self.unsigned("offsets", last, 0)? }),
             init => Ok(init.source(files)),
         }

@@ -20,6 +20,9 @@ pub enum Unsuitable {
         "its reference is a program (`{0}`), which a bundle does not carry; name a function in C or CUDA as `reference`"
     )]
     Reference(String),
+    /// A program writes an input.
+    #[error("a program writes its input `{0}`, which a bundle does not carry; name the file that it writes as `init`")]
+    Input(String),
     /// It has too many variants.
     #[error("it has more than {0} variants, too many to compile each; leave values of toggles out")]
     Variants(usize),
@@ -38,6 +41,9 @@ pub enum Unsuitable {
 pub fn suitable(kernel: &Kernel, package: &Package, root: &Path) -> Result<(), Unsuitable> {
     if let ReferenceKind::Command(command) = &kernel.reference.kind {
         return Err(Unsuitable::Reference(command.join(" ")));
+    }
+    if let Some(tensor) = kernel.tensors.iter().find(|tensor| matches!(tensor.init, Init::Command { .. })) {
+        return Err(Unsuitable::Input(tensor.name.clone()));
     }
     let outside = files(package).into_iter().map(|(path, _)| path).find(|path| !is_within(path, root));
     outside.map_or(Ok(()), |path| Err(Unsuitable::Outside(path.display().to_string())))

@@ -292,6 +292,12 @@ static INIT: Keys = whole(
         ),
         key("offsets", Expression, "Where rows of random lengths begin (CSR): 0 first, this at the end"),
         key("file", Text, "A .npy or .safetensors file, relative to this manifest"),
+        key(
+            "command",
+            TEXTS,
+            "A program that writes a .npy file, or a .safetensors file where `tensor` is said; {N} is an expression over dimensions, the \
+             path of the file is the last argument. It runs once for each shape, until the command or a file that it names changes",
+        ),
         key("tensor", Text, "The tensor's name in a .safetensors file"),
     ],
 );

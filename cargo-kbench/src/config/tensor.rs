@@ -1,13 +1,13 @@
 //! Declared tensors and their first contents.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{Role, Source};
 
 use super::Place;
-use crate::expr::Expr;
+use crate::expr::{Expr, Template};
 
 /// A declared tensor.
 #[derive(Debug, Clone)]
@@ -70,6 +70,15 @@ pub enum Init {
         /// Name in a `.safetensors` file.
         tensor: Option<String>,
     },
+    /// `{ command = ["python3", "make.py", "{N}"] }`: a program writes the contents, once for each shape.
+    Command {
+        /// The program and its arguments, with expressions over dimensions; the path of the file comes last.
+        command: Vec<Template>,
+        /// Name in the `.safetensors` file that it writes; `None`: it writes a `.npy` file.
+        tensor: Option<String>,
+        /// What it has written, by shape in the table's order; empty before it ran.
+        made: Vec<PathBuf>,
+    },
     /// `quantize = { from, scale }`.
     Quantize {
         /// Index of the tensor with the values.
@@ -86,6 +95,15 @@ pub enum Init {
 }
 
 impl Init {
+    /// The file with the contents at a shape, and the tensor's name in it.
+    pub fn file(&self, shape: usize) -> Option<(&Path, Option<&str>)> {
+        match self {
+            Init::File { path, tensor } => Some((path, tensor.as_deref())),
+            Init::Command { made, tensor, .. } => Some((made.get(shape)?, tensor.as_deref())),
+            _ => None,
+        }
+    }
+
     /// The same for the worker. Of contents that depend on sizes, which only a point has, the kind alone is right. `files` holds the hash of
     /// each tensor file; one that is not in it has an empty hash.
     pub fn source(&self, files: &HashMap<PathBuf, String>) -> Source {
@@ -100,6 +118,7 @@ impl Init {
             Init::File { path, tensor } => {
                 Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
             }
+            Init::Command { tensor, .. } => Source::File { hash: String::new(), tensor: tensor.clone() },
             Init::Quantize { from, scale, scale_dims } => {
                 Source::Quantize { from: *from, scale: *scale, scale_dims: scale_dims.clone() }
             }

@@ -66,11 +66,16 @@ pub(super) fn files(package: &Package, kernel: &Kernel) -> Result<HashMap<PathBu
     });
     let mut files = HashMap::new();
     for tensor in std::iter::once(kernel).chain(baselines).flat_map(|kernel| &kernel.tensors) {
-        if let Init::File { path, .. } = &tensor.init
-            && !files.contains_key(path)
-        {
-            let bytes = std::fs::read(path).map_err(|error| file::in_context(path, &error))?;
-            files.insert(path.clone(), fingerprint::of_bytes(&bytes));
+        let paths: &[PathBuf] = match &tensor.init {
+            Init::File { path, .. } => std::slice::from_ref(path),
+            Init::Command { made, .. } => made,
+            _ => &[],
+        };
+        for path in paths {
+            if !files.contains_key(path) {
+                let bytes = std::fs::read(path).map_err(|error| file::in_context(path, &error))?;
+                files.insert(path.clone(), fingerprint::of_bytes(&bytes));
+            }
         }
     }
     Ok(files)

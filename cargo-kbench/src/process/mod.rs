@@ -1,4 +1,5 @@
-//! The programs that kbench starts: the worker, programs that measure.
+//! The programs that kbench starts: the worker, programs that measure, and programs that write inputs.
 
 pub mod executor;
+pub mod inputs;
 pub mod program;

@@ -2,7 +2,7 @@
 
 use kbench_runtime::protocol::DeviceInfo;
 
-use super::{Exit, compiler, load, overridden, selected, setup, skip, variant};
+use super::{Exit, compiler, load_to_run, overridden, selected, setup, skip, variant};
 use crate::audit::plan::Mutant;
 use crate::audit::{Audit, AuditOutcome, Audited, Observer};
 use crate::cli::{MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
@@ -29,7 +29,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, variant: variant_args, measure } = args;
-    let project = load(select)?;
+    let project = load_to_run(select)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;

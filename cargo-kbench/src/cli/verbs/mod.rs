@@ -14,6 +14,7 @@ use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Pr
 use crate::harness::{RunError, Setup};
 
 use crate::interrupt::is_interrupted;
+use crate::process::inputs;
 use crate::space::Variant;
 
 pub mod apply;
@@ -112,6 +113,20 @@ fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same for verbs that run kernels: what programs of the table write as inputs is there.
+fn load_to_run(select: &SelectArgs) -> anyhow::Result<Project> {
+    let mut project = load(select)?;
+    let work_directory = project.work_directory();
+    let tell = |what: &str| crate::report::status("Making", what);
+    for package in &mut project.packages {
+        for kernel in &mut package.kernels {
+            inputs::make(kernel, &package.directory, &work_directory, &tell)
+                .with_context(|| format!("kernel `{}`", kernel.name))?;
+        }
+    }
+    Ok(project)
+}
+
 /// The kernels that were asked for, with their packages.
 fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
     let pairs = project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
@@ -133,8 +148,12 @@ impl Subject {
     }
 }
 
-/// Reads the configuration, or unpacks a bundle.
-fn subject(select: &SelectArgs, args: &BundleArgs) -> anyhow::Result<Subject> {
+/// Reads the configuration with `load`, or unpacks a bundle.
+fn subject(
+    select: &SelectArgs,
+    args: &BundleArgs,
+    load: fn(&SelectArgs) -> anyhow::Result<Project>,
+) -> anyhow::Result<Subject> {
     let Some(path) = &args.bundle else {
         return Ok(Subject { project: load(select)?, select: select.clone(), carried: None });
     };

@@ -102,13 +102,13 @@ fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Rep
     let table = node.table()?;
     let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| entry.key != "tensor").collect();
     let [entry] = kinds[..] else {
-        let message = "`init` says one of normal, uniform, integers, arange, constant, offsets and file";
+        let message = "`init` says one of normal, uniform, integers, arange, constant, offsets, file and command";
         report.error(&node.place, message, format!("this says {}", kinds.len()));
         return None;
     };
     let number = |key: &str, default: f64| entry.node.table()?.get(key).map_or(Some(default), Node::number);
-    if let Some(extra) = table.entry("tensor").filter(|_| entry.key != "file") {
-        report.error(&extra.key_place, "`tensor` belongs to a `file`", "");
+    if let Some(extra) = table.entry("tensor").filter(|_| !["file", "command"].contains(&&*entry.key)) {
+        report.error(&extra.key_place, "`tensor` belongs to a `file` or a `command`", "");
     }
     let init = match entry.key.as_str() {
         "normal" => Init::Normal { mean: number("mean", 0.0)?, std: number("std", 1.0)? },
@@ -131,9 +131,30 @@ fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Rep
             Init::Offsets(env.expr(&entry.node, "offsets", Need::Scalar(dtype))?)
         }
         "file" => file(&entry.node, table, report)?,
+        "command" => command(&entry.node, table, env, report)?,
         _ => return None,
     };
     suits(&init, dtype, elements, &entry.node, report).then_some(init)
+}
+
+/// A program that writes the contents. What it writes is of the problem and not of the variant.
+fn command(node: &Node, table: &Table, env: &Env<'_>, report: &Report) -> Option<Init> {
+    let mut command = Vec::new();
+    for word in node.elements() {
+        let template = env.template(word, "command")?;
+        let names: Vec<&str> = template.exprs().flat_map(|(expr, _)| expr.names()).collect();
+        if let Some(toggle) = names.into_iter().find(|name| env.has_toggle(name)) {
+            let message = format!("`{toggle}` is a toggle, and inputs are the same for all variants");
+            report.error(&word.place, message, "expected dimensions alone");
+            return None;
+        }
+        command.push(template);
+    }
+    if command.is_empty() {
+        report.error(&node.place, "`command` is empty", "expected a program and its arguments");
+        return None;
+    }
+    Some(Init::Command { command, tensor: table.text("tensor").map(str::to_owned), made: Vec::new() })
 }
 
 fn file(node: &Node, table: &Table, report: &Report) -> Option<Init> {

@@ -41,8 +41,9 @@ fn at(point: &Point<'_>) -> Vec<String> {
     let Ok(tensors) = point.tensors(&HashMap::new()) else { return misfits };
     misfits.extend(memory(kernel, &tensors));
     for (tensor, spec) in kernel.tensors.iter().zip(&tensors) {
-        if let Init::File { path, tensor } = &tensor.init
-            && let Err(why) = contents(path, tensor.as_deref(), spec)
+        let shape = kernel.shapes.iter().position(|shape| shape.name == point.shape.name);
+        if let Some((path, name)) = shape.and_then(|shape| tensor.init.file(shape))
+            && let Err(why) = contents(path, name, spec)
         {
             misfits.push(format!("`{}` from {}: {why}", spec.name, path.display()));
         }

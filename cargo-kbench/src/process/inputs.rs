@@ -1,0 +1,171 @@
+//! Inputs that programs of the table write: once for each shape, kept until the command or a file that it names changes.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use kbench_runtime::fingerprint;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::config::{Init, Kernel, Shape};
+use crate::expr::{Template, Value};
+use crate::file;
+use crate::interrupt::is_interrupted;
+
+/// Why a program has not written an input.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A file of ours.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// An expression among its arguments.
+    #[error("the command of `{tensor}` at shape `{shape}`: {why}")]
+    Argument {
+        /// The tensor.
+        tensor: String,
+        /// The shape.
+        shape: String,
+        /// Why.
+        why: String,
+    },
+    /// The program.
+    #[error("the command of `{tensor}` at shape `{shape}`, `{command}`, {why}")]
+    Program {
+        /// The tensor.
+        tensor: String,
+        /// The shape.
+        shape: String,
+        /// The program and its arguments.
+        command: String,
+        /// What it did.
+        why: String,
+    },
+}
+
+/// Has the programs of a kernel of a package write its inputs, those that are not there; `tell` hears of each.
+pub fn make(
+    kernel: &mut Kernel,
+    package: &Path,
+    work_directory: &Path,
+    tell: &dyn Fn(&str),
+) -> Result<(), InputError> {
+    let folder = work_directory.join("inputs");
+    let shapes = &kernel.shapes;
+    for tensor in &mut kernel.tensors {
+        let Init::Command { command, tensor: named, made } = &mut tensor.init else { continue };
+        let extension = if named.is_some() { "safetensors" } else { "npy" };
+        *made = Vec::new();
+        for shape in shapes {
+            let words = words(command, shape).map_err(|why| {
+                let (tensor, shape) = (tensor.name.clone(), shape.name.clone());
+                InputError::Argument { tensor, shape, why }
+            })?;
+            let path = folder.join(format!("{}.{extension}", key(&words, package)?));
+            if !path.is_file() {
+                tell(&format!("`{}` at shape `{}`: {}", tensor.name, shape.name, words.join(" ")));
+                write(&words, package, &folder, &path, extension).map_err(|error| match error {
+                    Failed::Io(error) => InputError::Io(error),
+                    Failed::Program(why) => {
+                        let (tensor, shape) = (tensor.name.clone(), shape.name.clone());
+                        InputError::Program { tensor, shape, command: words.join(" "), why }
+                    }
+                })?;
+            }
+            made.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The program and its arguments at a shape.
+fn words(command: &[Template], shape: &Shape) -> Result<Vec<String>, String> {
+    let size = |name: &str| shape.dims.iter().find(|(dim, _)| dim == name).map(|(_, size)| Value::Int(*size));
+    let word = |template: &Template| template.fill(&|expr| expr.eval(&size), ToString::to_string);
+    command.iter().map(word).collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+/// What an input depends on: the words, and the contents of files among them.
+fn key(words: &[String], package: &Path) -> io::Result<String> {
+    let mut files = Vec::new();
+    for word in words {
+        let path = package.join(word);
+        if path.is_file() {
+            files.push((word, fingerprint::of_bytes(&fs::read(&path).map_err(|error| file::in_context(&path, &error))?)));
+        }
+    }
+    Ok(fingerprint::of("input of a command 1", &(words, files))[..32].to_owned())
+}
+
+enum Failed {
+    Io(io::Error),
+    Program(String),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Runs the program in the package's folder, and keeps the file where it succeeds.
+fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension: &str) -> Result<(), Failed> {
+    fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
+    let scratch = tempfile::Builder::new().prefix(".input-").tempdir_in(folder)?;
+    let written = scratch.path().join(format!("input.{extension}"));
+    let mut log = tempfile::tempfile_in(scratch.path())?;
+    // A path with a slash is one in the package, as in a shell.
+    let own = package.join(&words[0]);
+    let program = if words[0].contains('/') && own.is_file() { own } else { PathBuf::from(&words[0]) };
+    let child = Command::new(&program)
+        .args(&words[1..])
+        .arg(&written)
+        .current_dir(package)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log.try_clone()?)
+        .process_group(0)
+        .spawn();
+    let mut child = child.map_err(|error| Failed::Program(format!("does not run: {error}")))?;
+    let status = ended(&mut child)?;
+    let Some(status) = status else { return Err(Failed::Program("was ended by Ctrl-C".to_owned())) };
+    if !status.success() {
+        return Err(Failed::Program(format!("failed: {status}{}", said(&mut log)?)));
+    }
+    if !written.is_file() {
+        return Err(Failed::Program(format!("has not written the file that its last argument names{}", said(&mut log)?)));
+    }
+    fs::rename(&written, path).map_err(|error| file::in_context(path, &error))?;
+    Ok(())
+}
+
+/// Waits for the end of a program; on Ctrl-C ends it with all that it has started, and returns `None`.
+fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if is_interrupted() {
+            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The last lines that a program wrote.
+fn said(log: &mut File) -> io::Result<String> {
+    const LINES: usize = 10;
+    let mut text = Vec::new();
+    log.seek(SeekFrom::Start(0))?;
+    log.read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    Ok(last.iter().map(|line| format!("\n  {line}")).collect())
+}
