@@ -244,7 +244,8 @@ fn budgets_stop_a_search() {
 #[test]
 fn a_search_is_planned_and_narrowed() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.search]\nstrategy = \"exhaustive\"");
-    let told = |more: &[&str]| shown(package.path(), &[&["autotune", "--toggle", "A=1,2", "--toggle", "B=3"], more].concat());
+    let told =
+        |more: &[&str]| shown(package.path(), &[&["autotune", "--toggle", "A=1,2", "--toggle", "B=3"], more].concat());
     assert_shown!(told(&["--dry-run"]));
     assert!(!package.path().join("elite.json").exists());
     let searched = told(&[]);

@@ -30,7 +30,7 @@ use super::binary::{self, Definition};
 use super::cache::Cache;
 use super::error::CompileError;
 use super::files::Files;
-use super::generated::{self, ENTRY_ADDRESS, Language};
+use super::generated::{self, Language, entry_address};
 use super::inputs::Inputs;
 use super::process::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};

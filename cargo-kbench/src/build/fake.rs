@@ -171,6 +171,7 @@ mod tests {
             flags: vec![],
             macros: macros.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             constants: vec![],
+            headers: vec![],
             arch: None,
             directory: folder.path().to_owned(),
         })

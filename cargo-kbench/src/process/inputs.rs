@@ -48,12 +48,7 @@ pub enum InputError {
 }
 
 /// Has the programs of a kernel of a package write its inputs, those that are not there; `tell` hears of each.
-pub fn make(
-    kernel: &mut Kernel,
-    package: &Path,
-    work_directory: &Path,
-    tell: &dyn Fn(&str),
-) -> Result<(), InputError> {
+pub fn make(kernel: &mut Kernel, package: &Path, work_directory: &Path, tell: &dyn Fn(&str)) -> Result<(), InputError> {
     let folder = work_directory.join("inputs");
     let shapes = &kernel.shapes;
     for tensor in &mut kernel.tensors {
@@ -95,7 +90,10 @@ fn key(words: &[String], package: &Path) -> io::Result<String> {
     for word in words {
         let path = package.join(word);
         if path.is_file() {
-            files.push((word, fingerprint::of_bytes(&fs::read(&path).map_err(|error| file::in_context(&path, &error))?)));
+            files.push((
+                word,
+                fingerprint::of_bytes(&fs::read(&path).map_err(|error| file::in_context(&path, &error))?),
+            ));
         }
     }
     Ok(fingerprint::of("input of a command 1", &(words, files))[..32].to_owned())
@@ -137,7 +135,10 @@ fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension
         return Err(Failed::Program(format!("failed: {status}{}", said(&mut log)?)));
     }
     if !written.is_file() {
-        return Err(Failed::Program(format!("has not written the file that its last argument names{}", said(&mut log)?)));
+        return Err(Failed::Program(format!(
+            "has not written the file that its last argument names{}",
+            said(&mut log)?
+        )));
     }
     fs::rename(&written, path).map_err(|error| file::in_context(path, &error))?;
     Ok(())

@@ -23,8 +23,8 @@ use crate::record::evaluation::Evaluation;
 use crate::replay::{Options, Overall, Replayed};
 use crate::report;
 use crate::space::{Partition, Settings};
-use crate::tune::{Plan, Tuned};
 use crate::tune::repeat::Repeated;
+use crate::tune::{Plan, Tuned};
 
 /// Format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -38,8 +38,7 @@ mod tests {
 
     #[test]
     fn what_users_read() {
-        let first: Vec<Settings> =
-            [16, 32].map(|size| Settings(vec![("SIZE".to_owned(), Value::Int(size))])).to_vec();
+        let first: Vec<Settings> = [16, 32].map(|size| Settings(vec![("SIZE".to_owned(), Value::Int(size))])).to_vec();
         let plan = Plan { first, most: Some(1200), seconds: Some(96.4), last: Some((25, 2.01)) };
         let by_budget = Plan { last: None, seconds: Some(60.0), first: Vec::new(), ..plan.clone() };
         let unknown = Plan { seconds: None, most: None, ..by_budget.clone() };

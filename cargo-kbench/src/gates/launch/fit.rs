@@ -8,7 +8,7 @@ use kbench_runtime::file;
 use kbench_runtime::protocol::{Geometry, TensorSpec};
 
 use crate::build::resolve::Point;
-use crate::config::{Arg, Backend, Init, Kernel, Launch};
+use crate::config::{Arg, Backend, Kernel, Launch};
 use crate::expr::{Expr, Value};
 use crate::gates::resources::launchable;
 
