@@ -2,6 +2,7 @@
 //!
 //! Variants of a proposer's source are left out: the formats know a configuration by its parameters alone.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::facts::{Facts, Fate, Tried};
@@ -59,9 +60,31 @@ fn invalidity(tried: &Tried) -> &'static str {
     }
 }
 
+/// A cachefile.
+#[derive(Serialize)]
+struct Cachefile<'f> {
+    schema_version: &'static str,
+    device_name: &'f str,
+    kernel_name: &'f str,
+    problem_size: Vec<&'f i64>,
+    tune_params_keys: Vec<&'f str>,
+    tune_params: Map<String, Value>,
+    objective: &'f str,
+    cache: InOrder,
+}
+
+/// A map whose entries are in the order in which they were tried.
+struct InOrder(Vec<(String, Value)>);
+
+impl Serialize for InOrder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
 /// Kernel Tuner's cachefile, version 1.1.0 of its schema. What each step of an evaluation cost is not on record: these times are 0.
 pub fn cachefile(facts: &Facts) -> String {
-    let mut cache = Map::new();
+    let mut cache = InOrder(Vec::new());
     for tried in configurations(facts) {
         let mut entry = Map::new();
         let mut key = Vec::new();
@@ -87,7 +110,7 @@ pub fn cachefile(facts: &Facts) -> String {
             entry.insert(step.to_owned(), json!(0));
         }
         entry.insert("timestamp".to_owned(), json!(date_of(facts.time)));
-        cache.insert(key.join(","), Value::Object(entry));
+        cache.0.push((key.join(","), Value::Object(entry)));
     }
     let first = facts.variants.first().map_or(&[][..], |first| &first.toggles.0);
     let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
@@ -100,16 +123,16 @@ pub fn cachefile(facts: &Facts) -> String {
             }
         }
     }
-    let file = json!({
-        "schema_version": "1.1.0",
-        "device_name": facts.device,
-        "kernel_name": facts.kernel,
-        "problem_size": facts.dims.values().collect::<Vec<_>>(),
-        "tune_params_keys": names,
-        "tune_params": values,
-        "objective": objective(facts),
-        "cache": cache,
-    });
+    let file = Cachefile {
+        schema_version: "1.1.0",
+        device_name: &facts.device,
+        kernel_name: &facts.kernel,
+        problem_size: facts.dims.values().collect(),
+        tune_params_keys: names,
+        tune_params: values,
+        objective: objective(facts),
+        cache,
+    };
     serde_json::to_string_pretty(&file).expect("texts and numbers") + "\n"
 }
 

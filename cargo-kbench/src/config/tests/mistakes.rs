@@ -897,7 +897,7 @@ fn tensors_and_arguments() {
        |                                                                   ^^^^^^^^^^^^^^^^^^^^^ `low` must be less than `high`
     "#);
     insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }"), @r#"
-    error: `init` says one of normal, uniform, integers, arange, constant, offsets and file
+    error: `init` says one of normal, uniform, integers, arange, constant, offsets, file and command
       --> Cargo.toml:12:55
        |
     12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }, x = { dtype = "f32", dims = ["N"] }, y = { dt...
@@ -1058,13 +1058,39 @@ fn functions() {
 #[test]
 fn headers_have_paths_inside_their_folder() {
     let headers = "block = 128\nheaders = { \"lib/a.h\" = \"\", \"../b.h\" = \"\", \"/c.h\" = \"\", \"d.h\" = 1 }";
-    insta::assert_snapshot!(changed("block = 128", headers), @"");
+    insta::assert_snapshot!(changed("block = 128", headers), @r#"
+    error: `../b.h` cannot name a header
+      --> Cargo.toml:10:29
+       |
+    10 | headers = { "lib/a.h" = "", "../b.h" = "", "/c.h" = "", "d.h" = 1 }
+       |                             ^^^^^^^^ expected a relative path, as in `#include`
+
+    error: `/c.h` cannot name a header
+      --> Cargo.toml:10:44
+       |
+    10 | headers = { "lib/a.h" = "", "../b.h" = "", "/c.h" = "", "d.h" = 1 }
+       |                                            ^^^^^^ expected a relative path, as in `#include`
+
+    error: `d.h` must be a string
+      --> Cargo.toml:10:65
+       |
+    10 | headers = { "lib/a.h" = "", "../b.h" = "", "/c.h" = "", "d.h" = 1 }
+       |                                                                 ^ this is an integer
+    "#);
 }
 
 #[test]
 fn a_name_in_cpp_needs_a_source_in_cpp() {
     let reference = "{ source = \"ref.c\", entry = \"k_ref\" }";
-    insta::assert_snapshot!(changed(reference, "{ source = \"ref.c\", entry = \"ns::k_ref<float>\" }"), @"");
+    insta::assert_snapshot!(changed(reference, "{ source = \"ref.c\", entry = \"ns::k_ref<float>\" }"), @r#"
+    error: `ns::k_ref<float>` is a name in C++, and `ref.c` is C
+      --> Cargo.toml:14:41
+       |
+    14 | reference = { source = "ref.c", entry = "ns::k_ref<float>" }
+       |                                         ^^^^^^^^^^^^^^^^^^ expected a C identifier
+       |
+       = help: sources in C++ end in `.cpp`, `.cc`, `.cxx`, `.c++` and `.C`
+    "#);
 }
 
 #[test]
