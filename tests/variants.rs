@@ -161,7 +161,9 @@ fn a_program_writes_an_input_once() {
     write("data.npy", &npy(100));
     write("make.sh", b"cp data.npy \"$2\"\n");
     let output = gate();
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("`x`: the file's shape is [100], the tensor's [4096]"), "{error}");
 
     write("Cargo.toml", command("[\"sh\", \"make.sh\", \"{A}\"]").as_bytes());
     let output = kbench(folder.path(), &["check"]).output().unwrap();
