@@ -187,14 +187,20 @@ mod tests {
     fn replay_reads_what_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let (facts, path) = (facts(), folder.path().join("run.json"));
-        let wrong = |t4: bool| if t4 { Failure::Correctness } else { Failure::Launch };
-        for (text, is_t4) in [(t4(&facts), true), (cachefile(&facts), false)] {
+        for (text, wrong) in [(t4(&facts), Failure::Correctness), (cachefile(&facts), Failure::Launch)] {
             std::fs::write(&path, text).unwrap();
             let recorded = replay::read(&path).unwrap();
-            let outcomes: Vec<Outcome> = recorded.entries.iter().map(|entry| entry.outcome).collect();
-            let failed = [Failure::Compile, Failure::Resources, Failure::Launch, wrong(is_t4)].map(Outcome::Failed);
-            let expected: Vec<Outcome> = [2.0, 3.5].map(Outcome::Measured).into_iter().chain(failed).collect();
-            assert_eq!(outcomes, expected);
+            let outcome = |size: i64, method: &str| {
+                let method = expr::Value::Str(method.to_owned());
+                let settings = [("SIZE", expr::Value::Int(size)), ("METHOD", method)];
+                let settings = Settings(settings.map(|(name, value)| (name.to_owned(), value)).to_vec());
+                let variant = recorded.candidates.variant(&settings).unwrap();
+                recorded.entries[recorded.candidates.position(&variant).unwrap()].outcome
+            };
+            assert_eq!(recorded.entries.len(), 6, "what a proposer handed in is no configuration");
+            assert_eq!([outcome(1, "a"), outcome(2, "a")], [2.0, 3.5].map(Outcome::Measured));
+            let failed = [outcome(4, "a"), outcome(1, "b"), outcome(2, "b"), outcome(4, "b")];
+            assert_eq!(failed, [Failure::Compile, Failure::Resources, Failure::Launch, wrong].map(Outcome::Failed));
         }
     }
 
