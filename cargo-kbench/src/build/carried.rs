@@ -151,6 +151,7 @@ mod tests {
             flags: vec![format!("-I{}/p/include", root.display())],
             macros: vec![("A".into(), "1".into())],
             constants: Vec::new(),
+            headers: Vec::new(),
             arch: None,
             directory: root.join("p"),
         }
