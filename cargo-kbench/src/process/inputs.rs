@@ -168,5 +168,5 @@ fn said(log: &mut File) -> io::Result<String> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LINES)..];
-    Ok(last.iter().map(|line| format!("\n  {line}")).collect())
+    Ok(last.iter().flat_map(|line| ["\n  ", line]).collect())
 }
