@@ -12,7 +12,7 @@ use super::cache::Record;
 use super::{Artifact, CompileError, Unit};
 use crate::config::Backend;
 
-/// What a unit was compiled to, or why it was not.
+/// The outcome of a compilation: machine code, or the refusal of the compiler.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -20,7 +20,7 @@ pub enum Outcome {
     Code {
         /// The compiler's version line.
         compiler: String,
-        /// What is kept beside the code.
+        /// The record that the compile cache keeps beside the code.
         record: Record,
     },
     /// The compiler refused the unit.
@@ -28,7 +28,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What to carry of a compilation. An error that is none of the unit's own is given back.
+    /// The outcome to carry of a compilation. An error that is not about the unit is returned.
     pub fn of(compiled: Result<&Artifact, CompileError>) -> Result<Self, CompileError> {
         match compiled {
             Ok(artifact) => Ok(Self::Code {
@@ -68,7 +68,7 @@ pub fn extension(backend: Backend) -> &'static str {
     }
 }
 
-/// What stands for a unit on every machine. Paths count from the innermost of these folders.
+/// The key of a unit, which is the same on every machine. Paths are relative to the innermost of these folders.
 pub fn key(unit: &Unit, folders: &[&Path]) -> String {
     let place = |path: &Path| {
         let within = |(at, folder): (usize, &&Path)| Some((at, path.strip_prefix(folder).ok()?.to_owned()));
@@ -85,16 +85,16 @@ pub fn key(unit: &Unit, folders: &[&Path]) -> String {
 /// The outcomes that are there in place of compilers.
 #[derive(Debug)]
 pub struct Carried {
-    /// Where the machine code lies, by hash and extension.
+    /// Folder of the machine code; a file is named by hash and extension.
     pub code: PathBuf,
-    /// Where the package is, and then what this tool generates.
+    /// Folder of the package, and folder of the files that this tool generates.
     pub folders: [PathBuf; 2],
-    /// By key.
+    /// Outcomes by key.
     pub units: BTreeMap<String, Outcome>,
 }
 
 impl Carried {
-    /// What a unit was compiled to. Its code was checked when it was unpacked, and is checked again here.
+    /// The outcome of a unit. Its code was checked when it was unpacked, and is checked again here.
     pub(super) fn find(&self, unit: &Unit) -> Result<Artifact, CompileError> {
         let key = key(unit, &[&self.folders[0], &self.folders[1]]);
         let (compiler, record) = match self.units.get(&key) {
