@@ -103,8 +103,7 @@ pub struct MeasureArgs {
 }
 
 fn launch_mode(word: &str) -> Result<LaunchMode, String> {
-    let found = LaunchMode::ALL.into_iter().find_map(|(name, mode)| (name == word).then_some(mode));
-    found.ok_or_else(|| format!("it is one of {}", LaunchMode::ALL.map(|(name, _)| name).join(", ")))
+    LaunchMode::named(word).ok_or_else(|| format!("it is one of {}", LaunchMode::ALL.map(|(name, _)| name).join(", ")))
 }
 
 impl MeasureArgs {

@@ -159,6 +159,11 @@ pub fn time(nanoseconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A share in percent, one decimal.
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
 /// Three significant digits.
 pub fn figures(rate: f64) -> String {
     let decimals = match rate {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{GOOD, WARN, count, time};
+use super::{GOOD, WARN, count, percent, time};
 use crate::record::elite::{LeftOut, MeasuredVariant, PortfolioRecord};
 use crate::text::{dims, kernel_name};
 
@@ -79,8 +79,4 @@ fn alone(portfolio: &PortfolioRecord) -> String {
         Some((loss, toggles)) => format!("; one alone loses up to {}, with {toggles}", percent(loss)),
         None => "; none alone runs at all of them".to_owned(),
     }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
 }

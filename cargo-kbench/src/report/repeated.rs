@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
-use super::{GOOD, WARN, count, time};
+use super::{GOOD, WARN, count, percent, time};
 use crate::text::kernel_name;
 use crate::tune::repeat::{Repeated, RepeatedWinner};
 
@@ -17,7 +17,7 @@ pub fn repeated(repeated: &Repeated) -> String {
         table.row(vec![
             runs.to_string(),
             p50_ns.map_or_else(|| "failed".to_owned(), time),
-            percent(*regret),
+            loss(*regret),
             interval.map_or_else(String::new, |(low, high)| format!("{} to {}", percent(low), percent(high))),
             toggles.to_string(),
         ]);
@@ -38,14 +38,15 @@ pub fn repeated(repeated: &Repeated) -> String {
         count(winners.len() as u64, "different winner"),
         count(all, "run"),
         count(changed, "time"),
-        percent(mean),
-        percent(worst)
+        loss(mean),
+        loss(worst)
     );
     text
 }
 
-fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.1} %", 100.0 * share) } else { "none".to_owned() }
+/// A loss; `none` where it has no bound.
+fn loss(share: f64) -> String {
+    if share.is_finite() { percent(share) } else { "none".to_owned() }
 }
 
 #[cfg(test)]

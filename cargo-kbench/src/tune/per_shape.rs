@@ -47,12 +47,7 @@ pub fn portfolio(
     }
     let p50 = |at: &Compared, id: &EntrantId| at.entry(id).map(|entry| entry.timing.summary.p50);
     let fastest: Vec<&EntrantId> = compared.iter().map(|at| at.fastest().expect("checked above")).collect();
-    let loss = |id: &EntrantId, at: usize| match compared[at].relative_time(id, fastest[at]) {
-        // Machine code that is the same loses nothing, whatever the samples say.
-        Some(_) if compared[at].same_program(id, fastest[at]) => 0.0,
-        Some(relative) => (relative - 1.0).max(0.0),
-        None => f64::INFINITY,
-    };
+    let loss = |id: &EntrantId, at: usize| compared[at].loss(id, fastest[at]);
     let losses: Vec<Vec<f64>> = ids.iter().map(|id| (0..shapes.len()).map(|at| loss(id, at)).collect()).collect();
     let chosen = portfolio::choose(&losses, LIMIT);
     let left_out = |at: usize| {
@@ -67,18 +62,13 @@ pub fn portfolio(
         let of = |place: &usize| losses[chosen.variants[*place]][at];
         let variant = (0..chosen.variants.len()).min_by(|a, b| of(a).total_cmp(&of(b))).expect("one at least");
         let id = &ids[chosen.variants[variant]];
-        // How much longer it takes is by how much the fastest is faster.
-        let speedup = compared[at].speedup(fastest[at], id).ok();
-        let speedup = speedup.filter(|_| !compared[at].same_program(id, fastest[at]));
         let shape = &kernel.shapes[shapes[at]];
         ServedShape {
             shape: shape.name.clone(),
             dims: shape.dims.iter().cloned().collect(),
             variant,
             loss: of(&variant),
-            interval: speedup
-                .map(|speedup| (speedup.low - 1.0, speedup.high - 1.0))
-                .filter(|ends| ends.0.is_finite() && ends.1.is_finite()),
+            interval: compared[at].loss_interval(id, fastest[at]),
             left_out: left_out(at),
         }
     };

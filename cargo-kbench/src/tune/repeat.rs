@@ -79,14 +79,6 @@ pub fn conclude(
     let winner = |(toggles, variant)| {
         let toggles: &&Settings = toggles;
         let id = EntrantId::from(variant);
-        let is_same = compared.same_program(&id, fastest);
-        let regret = match compared.relative_time(&id, fastest) {
-            Some(_) if is_same => 0.0,
-            Some(relative) => (relative - 1.0).max(0.0),
-            None => f64::INFINITY,
-        };
-        // How much longer it takes is by how much the fastest is faster.
-        let speedup = compared.speedup(fastest, &id).ok().filter(|_| !is_same);
         RepeatedWinner {
             toggles: (*toggles).clone(),
             runs: runs
@@ -94,8 +86,8 @@ pub fn conclude(
                 .filter(|(_, entry)| entry.elite.first().is_some_and(|won| won.toggles == **toggles))
                 .count() as u64,
             p50_ns: compared.entry(&id).map(|entry| entry.timing.summary.p50),
-            regret,
-            interval: speedup.map(|speedup| (speedup.low - 1.0, speedup.high - 1.0)),
+            regret: compared.loss(&id, fastest),
+            interval: compared.loss_interval(&id, fastest),
         }
     };
     let mut winners: Vec<RepeatedWinner> = toggles.iter().zip(&variants).map(winner).collect();

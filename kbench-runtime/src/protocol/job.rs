@@ -191,6 +191,11 @@ impl LaunchMode {
         *self == Self::Graph
     }
 
+    /// The mode of a name.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(name, mode)| (name == word).then_some(mode))
+    }
+
     /// The name in the table.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, mode)| *mode == self).expect("every mode has a name").0

@@ -294,10 +294,7 @@ impl<'a> Tuning<'a> {
                 return Ok(exit);
             }
         }
-        let mut harness = self.open(kernel, None, None)?;
-        let (mut journal, known) = Journal::open(&folder.join("repeat.jsonl"), Reuse::Nothing)?;
-        journal.start(tune::start(kernel, &harness.context.device, false))?;
-        harness.results = Results::new(journal, known);
+        let mut harness = self.open_recorded(kernel, &folder.join("repeat.jsonl"), Reuse::Nothing)?;
         let repeated = repeat::conclude(&mut harness, &found, &mut *self.output.reporter(kernel))?;
         let Some(repeated) = repeated else { return Ok(Exit::Failed) };
         self.output.show(&Finding::Repeated(&repeated));
@@ -405,16 +402,25 @@ impl<'a> Tuning<'a> {
         union: &[Variant],
         winners: &[Variant],
     ) -> Result<Exit, RunError> {
-        let mut harness = self.open(kernel, None, None)?;
         let reuse = if self.tune.resume { Reuse::Run } else { Reuse::Nothing };
-        let (mut journal, known) = Journal::open(&self.journal(kernel), reuse)?;
-        journal.start(tune::start(kernel, &harness.context.device, self.tune.resume))?;
-        harness.results = Results::new(journal, known);
+        let mut harness = self.open_recorded(kernel, &self.journal(kernel), reuse)?;
         let portfolio = per_shape::portfolio(&mut harness, shapes, union, winners, &mut *self.output.reporter(kernel))?;
         let Some(portfolio) = portfolio else { return Ok(Exit::Failed) };
         self.output.show(&Finding::Portfolio(&portfolio));
         EliteFile::change(&self.project.elite_path(), |file| file.insert_portfolio(portfolio))?;
         Ok(Exit::Pass)
+    }
+
+    /// Opens the device for a comparison after searches, which a journal records.
+    fn open_recorded<'k>(self, kernel: &'k Kernel, path: &Path, reuse: Reuse) -> Result<Harness<'k>, RunError>
+    where
+        'a: 'k,
+    {
+        let mut harness = self.open(kernel, None, None)?;
+        let (mut journal, known) = Journal::open(path, reuse)?;
+        journal.start(tune::start(kernel, &harness.context.device, reuse == Reuse::Run))?;
+        harness.results = Results::new(journal, known);
+        Ok(harness)
     }
 
     fn open<'k>(

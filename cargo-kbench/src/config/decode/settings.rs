@@ -34,10 +34,7 @@ pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {
         precision: number(table, "precision", default.precision),
         max_seconds: number(table, "max_seconds", default.max_seconds),
         cache: if table.text("cache") == Some("hot") { CacheMode::Hot } else { CacheMode::Cold },
-        launch: LaunchMode::ALL
-            .into_iter()
-            .find_map(|(name, mode)| (table.text("launch") == Some(name)).then_some(mode))
-            .unwrap_or_default(),
+        launch: table.text("launch").and_then(LaunchMode::named).unwrap_or_default(),
         timeout_seconds: integer(table, "timeout_seconds", default.timeout_seconds, report),
     }
 }

@@ -91,6 +91,25 @@ impl Compared {
         Some(Speedup::ratio_of(&one.samples, &other.samples).unwrap_or(by_p50))
     }
 
+    /// The loss of an entry: its time over that of the fastest one, less 1; 0 at least. Machine code that is the same loses nothing, whatever
+    /// the samples say. Infinite where one was not measured.
+    pub fn loss(&self, id: &EntrantId, fastest: &EntrantId) -> f64 {
+        match self.relative_time(id, fastest) {
+            Some(_) if self.same_program(id, fastest) => 0.0,
+            Some(relative) => (relative - 1.0).max(0.0),
+            None => f64::INFINITY,
+        }
+    }
+
+    /// The 95 % interval of a [loss](Self::loss), from paired rounds. `None` for the same machine code, too few samples, and an end that is
+    /// not finite.
+    pub fn loss_interval(&self, id: &EntrantId, fastest: &EntrantId) -> Option<(f64, f64)> {
+        // An entry takes longer than the fastest one by the speed-up of the fastest one over it.
+        let speedup = self.speedup(fastest, id).ok().filter(|_| !self.same_program(id, fastest))?;
+        let ends = (speedup.low - 1.0, speedup.high - 1.0);
+        (ends.0.is_finite() && ends.1.is_finite()).then_some(ends)
+    }
+
     /// The fastest entry, by its time over that of the one with the least p50.
     pub fn fastest(&self) -> Option<&EntrantId> {
         self.fastest_of(self.measured().map(|measured| &measured.id))
