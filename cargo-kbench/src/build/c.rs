@@ -32,7 +32,7 @@ use super::error::CompileError;
 use super::files::Files;
 use super::generated::{self, Language, entry_address};
 use super::inputs::Inputs;
-use super::process::{Invocation, version_line};
+use super::invocation::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
 use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
 

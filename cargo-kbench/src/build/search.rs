@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::CompileError;
-use super::process::Invocation;
+use super::invocation::Invocation;
 
 /// The folders that one choice of flags has searched.
 #[derive(Debug, Default)]

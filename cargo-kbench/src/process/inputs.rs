@@ -1,21 +1,17 @@
 //! Inputs that programs of the table write: once for each shape, kept until the command or a file that it names changes.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::process::CommandExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 use kbench_runtime::fingerprint;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 
 use crate::config::{Init, Kernel, Shape};
 use crate::expr::{Template, Value};
 use crate::file;
-use crate::interrupt::is_interrupted;
+use crate::process::group::{Finish, GRACE, Output, ProcessGroup};
 
 /// Why a program has not written an input.
 #[derive(Debug, thiserror::Error)]
@@ -115,58 +111,35 @@ fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension
     fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
     let scratch = tempfile::Builder::new().prefix(".input-").tempdir_in(folder)?;
     let written = scratch.path().join(format!("input.{extension}"));
-    let mut log = tempfile::tempfile_in(scratch.path())?;
     // A path with a slash is one in the package, as in a shell.
     let own = package.join(&words[0]);
     let program = if words[0].contains('/') && own.is_file() { own } else { PathBuf::from(&words[0]) };
-    let child = Command::new(&program)
-        .args(&words[1..])
-        .arg(&written)
-        .current_dir(package)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?)
-        .process_group(0)
-        .spawn();
-    let mut child = child.map_err(|error| Failed::Program(format!("does not run: {error}")))?;
-    let status = ended(&mut child)?;
-    let Some(status) = status else { return Err(Failed::Program("was ended by Ctrl-C".to_owned())) };
+    let mut command = Command::new(&program);
+    command.args(&words[1..]).arg(&written).current_dir(package);
+    let mut output = Output::new()?;
+    output.capture(&mut command)?;
+    let started = ProcessGroup::spawn(&mut command, GRACE);
+    let mut program = started.map_err(|error| Failed::Program(format!("does not run: {error}")))?;
+    let Finish::Exited(status) = program.finish(Duration::MAX, || false)? else {
+        return Err(Failed::Program("was ended by Ctrl-C".to_owned()));
+    };
     if !status.success() {
-        return Err(Failed::Program(format!("failed: {status}{}", said(&mut log)?)));
+        return Err(Failed::Program(format!("failed: {status}{}", last_lines(&output.text()?))));
     }
     if !written.is_file() {
         return Err(Failed::Program(format!(
             "has not written the file that its last argument names{}",
-            said(&mut log)?
+            last_lines(&output.text()?)
         )));
     }
     fs::rename(&written, path).map_err(|error| file::in_context(path, &error))?;
     Ok(())
 }
 
-/// Waits for the end of a program; on Ctrl-C ends it with all that it has started, and returns `None`.
-fn ended(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if is_interrupted() {
-            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-            child.wait()?;
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// The last lines that a program wrote.
-fn said(log: &mut File) -> io::Result<String> {
+fn last_lines(text: &str) -> String {
     const LINES: usize = 10;
-    let mut text = Vec::new();
-    log.seek(SeekFrom::Start(0))?;
-    log.read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LINES)..];
-    Ok(last.iter().flat_map(|line| ["\n  ", line]).collect())
+    last.iter().flat_map(|line| ["\n  ", line]).collect()
 }

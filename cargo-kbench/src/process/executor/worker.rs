@@ -3,28 +3,25 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufReader, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kbench_runtime::awake::Awake;
 use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
-use kbench_runtime::{descendants, threads};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use kbench_runtime::threads;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ExecutorError, TICK, line, tool};
 use crate::interrupt::is_interrupted;
+use crate::process::group::{Finish, GRACE, ProcessGroup};
 
-/// Time between TERM and KILL.
-const GRACE: Duration = Duration::from_millis(200);
-/// The same of a runner, at the end of its input and again after TERM: one that is killed may leave an allocation behind.
+/// Time that a runner has at the end of its input, and again between TERM and KILL: one that is killed may leave an allocation behind.
 const RUNNERS_GRACE: Duration = Duration::from_secs(3);
 
 /// Lines that are read before anyone waits for them: few, for a worker that is broken may write long ones.
@@ -34,14 +31,9 @@ const LINES_AHEAD: usize = 4;
 const SILENCE: Duration = Duration::from_secs(5);
 const MISSED_BEATS: u32 = 4;
 
-/// In the environment of a worker and of all that it starts, with a value of its own.
-const MARK: &str = "KBENCH_WORKER";
-
 /// A running process that speaks JSON lines, in a process group of its own. Dropping it ends it, with all that it started.
 pub(crate) struct Worker {
-    child: Child,
-    /// The value of its [`MARK`].
-    mark: String,
+    group: ProcessGroup,
     /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
     requests: Option<Sender<Vec<u8>>>,
     /// Lines, and what there is of one that was too long.
@@ -85,22 +77,14 @@ impl Worker {
         remote: bool,
         longest: u64,
     ) -> std::io::Result<Self> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let mark = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(&words[0]);
-        command.env(MARK, &mark);
-        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(directory) = directory {
             command.current_dir(directory);
         }
-        let mut child = command.spawn()?;
-        tracing::debug!(pid = child.id(), ?command, "process started");
-        let group = Pid::from_raw(child.id() as i32);
-        let given_up = |error| {
-            let _ = killpg(group, Signal::SIGKILL);
-            error
-        };
-        let mut stdin = child.stdin.take().expect("piped");
+        let mut group = ProcessGroup::spawn(&mut command, if remote { RUNNERS_GRACE } else { GRACE })?;
+        tracing::debug!(pid = group.id(), ?command, "process started");
+        let (mut stdin, stdout, stderr_pipe) = group.pipes();
         let (requests, lines) = mpsc::channel::<Vec<u8>>();
         threads::spawn(move || {
             for line in lines {
@@ -109,9 +93,7 @@ impl Worker {
                     break;
                 }
             }
-        })
-        .map_err(given_up)?;
-        let stdout = child.stdout.take().expect("piped");
+        })?;
         // A few lines ahead of whoever waits for them: what writes more has to wait, and fills no memory.
         let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
         threads::spawn(move || {
@@ -122,13 +104,11 @@ impl Worker {
                     break;
                 }
             }
-        })
-        .map_err(given_up)?;
+        })?;
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr);
-        let pipe = child.stderr.take().expect("piped");
         let stderr_reader = threads::spawn(move || {
-            let mut pipe = BufReader::new(pipe);
+            let mut pipe = BufReader::new(stderr_pipe);
             // A line that is too long goes on in the next.
             while let Some(line) = line::read(&mut pipe, line::LONGEST) {
                 let mut tail = tail.lock().expect("no panic while held");
@@ -137,11 +117,9 @@ impl Worker {
                 }
                 tail.push_back(String::from_utf8_lossy(&line.unwrap_or_else(|cut| cut)).into_owned());
             }
-        })
-        .map_err(given_up)?;
+        })?;
         Ok(Self {
-            child,
-            mark,
+            group,
             requests: Some(requests),
             events,
             stderr,
@@ -169,7 +147,7 @@ impl Worker {
     ) -> Result<E, WaitError> {
         let asked = Instant::now();
         let answer = self.answer(heard_in, deadline);
-        let (pid, seconds, stage) = (self.child.id(), asked.elapsed().as_secs_f64(), self.stage);
+        let (pid, seconds, stage) = (self.group.id(), asked.elapsed().as_secs_f64(), self.stage);
         match &answer {
             Ok(_) => tracing::debug!(pid, seconds, "process answered"),
             Err(WaitError::Interrupted) => tracing::debug!(pid, seconds, ?stage, "interrupted"),
@@ -223,7 +201,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
                 Err(RecvTimeoutError::Timeout) => {
                     // Something that it started may hold the other end of the pipe open. What it wrote itself is read first.
-                    if matches!(self.child.try_wait(), Ok(Some(_))) {
+                    if self.group.status().is_some() {
                         let ended = *ended.get_or_insert_with(Instant::now);
                         if ended.elapsed() > GRACE {
                             return Err(self.post_mortem());
@@ -246,7 +224,7 @@ impl Worker {
 
     /// Why the worker closed its stdout.
     fn post_mortem(&mut self) -> WaitError {
-        let ended = wait_for(&mut self.child, Duration::from_secs(5));
+        let ended = self.group.wait_for(Duration::from_secs(5));
         self.end();
         let stderr = self.said(20);
         let Some(status) = ended else {
@@ -269,25 +247,16 @@ impl Worker {
 
     /// Whether its process has ended.
     pub(super) fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+        self.group.status().is_some()
     }
 
-    /// Ends the process group: the end of its input where it is behind a runner, TERM, grace, KILL. Then what has left the group.
+    /// Ends the process group, of a runner after the end of its input.
     fn end(&mut self) {
-        let group = Pid::from_raw(self.child.id() as i32);
         self.requests = None;
-        let grace = if self.remote { RUNNERS_GRACE } else { GRACE };
-        if self.remote && matches!(self.child.try_wait(), Ok(None)) {
-            wait_for(&mut self.child, grace);
+        if self.remote {
+            self.group.wait_for(RUNNERS_GRACE);
         }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = killpg(group, Signal::SIGTERM);
-            wait_for(&mut self.child, grace);
-        }
-        // The leader may be gone while others of its group live.
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.child.wait();
-        descendants::end_marked(MARK, &self.mark);
+        self.group.end();
     }
 
     /// Forgets what it wrote to its stderr so far.
@@ -307,17 +276,13 @@ impl Worker {
     }
 
     /// Waits for its end, and ends it at the deadline.
-    pub(super) fn ended(&mut self, timeout: Duration) -> Result<Option<std::process::ExitStatus>, ExecutorError> {
-        let until = Instant::now() + timeout;
-        loop {
-            if is_interrupted() {
-                return Err(ExecutorError::Interrupted);
-            }
-            let ended = wait_for(&mut self.child, TICK);
-            if ended.is_some() || Instant::now() >= until {
-                self.end();
-                return Ok(ended);
-            }
+    pub(super) fn ended(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, ExecutorError> {
+        let finish = self.group.finish(timeout, || false).map_err(|error| ExecutorError::Machine(error.to_string()))?;
+        self.end();
+        match finish {
+            Finish::Exited(status) => Ok(Some(status)),
+            Finish::TooLong => Ok(None),
+            Finish::Interrupted => Err(ExecutorError::Interrupted),
         }
     }
 
@@ -342,19 +307,6 @@ pub(super) fn is_from_outside(failure: &Failure) -> bool {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
-        tracing::debug!(pid = self.child.id(), "process ended");
-    }
-}
-
-fn wait_for(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
-    let until = Instant::now() + limit;
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
+        tracing::debug!(pid = self.group.id(), "process ended");
     }
 }

@@ -1,23 +1,19 @@
-//! Running a compiler and keeping what it said.
+//! One run of a compiler, and the error that its output means.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::error::CompileError;
 use crate::interrupt::is_interrupted;
 use crate::process::executor::PATIENCE;
-
-/// Interval between two checks of a compiler.
-const TICK: Duration = Duration::from_millis(2);
+use crate::process::group::{Finish, GRACE, Output, ProcessGroup};
 
 /// One run of a compiler.
 #[derive(Debug, Clone)]
@@ -95,52 +91,40 @@ impl Invocation {
     }
 
     fn run_to_end(&self, temporary: &Path, unwanted: &AtomicBool, limit: Duration) -> Result<String, CompileError> {
-        if unwanted.load(Ordering::Relaxed) {
+        let is_unwanted = || unwanted.load(Ordering::Relaxed);
+        if is_unwanted() {
             return Err(CompileError::Unwanted);
         }
-        let in_memory = CompileError::io("keep what is said by", Path::new(&self.program));
-        let file = words().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
-        let (stdout, stderr, mut file) = file.map_err(in_memory)?;
-        let mut child = Command::new(&self.program)
-            .args(&self.args)
-            .env("LC_ALL", "C")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .process_group(0)
-            .spawn()
-            .map_err(|error| self.not_started(error))?;
-        let ended = wait(&mut child, unwanted, limit).map_err(CompileError::io("wait for a compiler in", temporary))?;
-        let mut said = Vec::new();
-        let read = file.rewind().and_then(|()| file.read_to_end(&mut said));
-        read.map_err(CompileError::io("read a compiler's words in", temporary))?;
-        let said = String::from_utf8_lossy(&said).into_owned();
-        if unwanted.load(Ordering::Relaxed) {
-            return Err(CompileError::Unwanted);
-        }
-        let Some(status) = ended else {
-            return Err(CompileError::TooLong { command: self.recorded(temporary), seconds: limit.as_secs() });
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).env("LC_ALL", "C").current_dir(&self.directory);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let output = Output::new().and_then(|output| output.capture(&mut command).map(|()| output));
+        let mut output = output.map_err(CompileError::io("keep the output of", Path::new(&self.program)))?;
+        let mut compiler = ProcessGroup::spawn(&mut command, GRACE).map_err(|error| self.not_started(error))?;
+        let finish = compiler.finish(limit, is_unwanted);
+        let finish = finish.map_err(CompileError::io("wait for a compiler in", temporary))?;
+        let said = output.text().map_err(CompileError::io("read the output of a compiler in", temporary))?;
+        let command = || self.recorded(temporary);
+        let status = match finish {
+            _ if is_unwanted() => return Err(CompileError::Unwanted),
+            Finish::Exited(status) if status.success() => return Ok(said),
+            Finish::TooLong => return Err(CompileError::TooLong { command: command(), seconds: limit.as_secs() }),
+            Finish::Exited(status) if !is_interrupted() => status,
+            // Ended by the user, who wants no verdict.
+            Finish::Exited(_) | Finish::Interrupted => {
+                return Err(CompileError::Killed { command: command(), signal: Signal::SIGINT as i32 });
+            }
         };
-        if status.success() {
-            return Ok(said);
-        }
-        let command = self.recorded(temporary);
-        // Ended by us: whoever interrupts the run wants no verdict.
-        if is_interrupted() {
-            return Err(CompileError::Killed { command, signal: Signal::SIGINT as i32 });
-        }
-        // A full disk is not the source's fault, whether or not there was room for a word about it.
+        // A full disk is not the source's fault, whether or not there was room for a message about it.
         let words = || io::Error::other(said.trim().to_owned());
         let of_machine = said.lines().any(names_machine_error).then(words);
         if let Some(error) = of_machine.or_else(|| room(temporary).err()) {
             return Err(CompileError::Io { action: "compile in".to_owned(), path: temporary.to_owned(), error });
         }
         if let Some(signal) = status.signal().or_else(|| signal_of_a_child(&said)) {
-            return Err(CompileError::Killed { command, signal });
+            return Err(CompileError::Killed { command: command(), signal });
         }
-        Err(CompileError::Failed { command, status: status.to_string(), stderr: said })
+        Err(CompileError::Failed { command: command(), status: status.to_string(), stderr: said })
     }
 
     fn not_started(&self, error: io::Error) -> CompileError {
@@ -152,18 +136,6 @@ impl Invocation {
         }
         let path = if self.directory.is_dir() { Path::new(&self.program) } else { &self.directory };
         CompileError::Io { action: "run a compiler in".to_owned(), path: path.to_owned(), error }
-    }
-}
-
-/// A file for what a compiler says. On Linux it is memory: a disk that is full must not swallow the words that say so.
-fn words() -> io::Result<std::fs::File> {
-    #[cfg(target_os = "linux")]
-    {
-        Ok(rustix::fs::memfd_create("kbench-words", rustix::fs::MemfdFlags::CLOEXEC)?.into())
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        tempfile::tempfile()
     }
 }
 
@@ -182,23 +154,6 @@ fn room(folder: &Path) -> io::Result<()> {
     /// Zeros may take no room.
     static BYTES: [u8; 64 << 10] = [0xa5; 64 << 10];
     tempfile::tempfile_in(folder)?.write_all(&BYTES)
-}
-
-/// Exit status; `None` after the deadline. At the deadline, after an interrupt and once it is unwanted, its process group is killed.
-fn wait(child: &mut Child, unwanted: &AtomicBool, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let until = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        let interrupted = is_interrupted() || unwanted.load(Ordering::Relaxed);
-        if interrupted || Instant::now() >= until {
-            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-            let status = child.wait()?;
-            return Ok(interrupted.then_some(status));
-        }
-        thread::sleep(TICK);
-    }
 }
 
 /// Compiler drivers outlive their passes: nvcc says `'cicc' died due to signal 9 (Kill signal)`, gcc
@@ -236,8 +191,12 @@ fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::build::NEVER;
+
+    const TICK: Duration = Duration::from_millis(2);
 
     fn shell(script: &str) -> Invocation {
         let mut invocation = Invocation::new("sh", Path::new("/"));
