@@ -258,6 +258,31 @@ fn a_search_is_planned_and_narrowed() {
     assert!(error.contains("--toggle of kernel `model`: `A` has no value `9`"), "{error}");
 }
 
+#[test]
+fn a_space_may_depend_on_the_device() {
+    let constraints = "constraints = [\"A * 65536 <= MAX_SHARED\", \"B <= SM_COUNT\"]";
+    let package = package_with(MODEL, "");
+    let manifest = package.path().join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("toggles.micro", &format!("toggles.{constraints}\ntoggles.micro"))).unwrap();
+    let count = |more: &[&str]| {
+        let output = kbench(package.path(), &[&["check", "--message-format", "json"], more].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["valid"].as_u64().unwrap()
+    };
+    // 4 x 4 x 2 x 2 points; 227 KiB hold A = 3, 64 KiB A = 1.
+    assert_eq!(count(&[]), 64);
+    assert_eq!(count(&["--device-model", "sm_90a"]), 64);
+    assert_eq!(count(&["--device-model", "sm_75"]), 32);
+    let told = shown(package.path(), &["check", "--device-model", "sm_75"]);
+    assert!(told.contains("sm_75, T4: SM_COUNT=40 MAX_SHARED=65536; the table depends on it"), "{told}");
+    let refused = shown(package.path(), &["check", "--device-model", "sm_20"]);
+    assert!(refused.contains("no limits of `sm_20` are known; those of `sm_70`"), "{refused}");
+    // The model device has one multiprocessor.
+    let told = shown(package.path(), &["autotune", "-q", "--strategy", "exhaustive"]);
+    assert!(told.contains("exit 0") && !told.contains("B=2") && !told.contains("B=3"), "{told}");
+}
+
 /// 2^56 points, most of them valid: counted, not walked through.
 #[test]
 fn check_counts_a_space_that_is_too_large_to_list() {

@@ -32,6 +32,9 @@ pub enum Unsuitable {
     /// What is compiled depends on the GPU's size.
     #[error("its macros depend on the number of multiprocessors, which only the GPU tells; use a toggle instead")]
     Multiprocessors,
+    /// The variants depend on the GPU.
+    #[error("its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a bundle may meet any GPU; write numbers")]
+    Device,
     /// A file lies where it cannot be carried from.
     #[error("`{0}` lies outside of the workspace; move it into the workspace")]
     Outside(String),
@@ -44,6 +47,9 @@ pub fn suitable(kernel: &Kernel, package: &Package, root: &Path) -> Result<(), U
     }
     if let Some(tensor) = kernel.tensors.iter().find(|tensor| matches!(tensor.init, Init::Command { .. })) {
         return Err(Unsuitable::Input(tensor.name.clone()));
+    }
+    if kernel.device.is_some() {
+        return Err(Unsuitable::Device);
     }
     let outside = files(package).into_iter().map(|(path, _)| path).find(|path| !is_within(path, root));
     outside.map_or(Ok(()), |path| Err(Unsuitable::Outside(path.display().to_string())))

@@ -42,7 +42,7 @@ enum Verb {
     /// Make a package of a Kernel Tuner script or of a tuning problem of Kernel Tuner, KTT or BAT (T1 JSON)
     Import(verbs::import::Args),
     /// Check the table and print the search space, without compiling
-    Check(SelectArgs),
+    Check(verbs::check::Args),
     /// Compile variants and judge their resources (gate 1); needs no device
     Build(verbs::build::Args),
     /// Run one variant through the gates: resources, correctness, performance
@@ -156,7 +156,7 @@ fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {
     match verb {
         Verb::New(args) => verbs::new::run(args, output),
         Verb::Import(args) => verbs::import::run(args, output),
-        Verb::Check(select) => verbs::check::run(select, output),
+        Verb::Check(args) => verbs::check::run(args, output),
         Verb::Build(args) => verbs::build::run(args, output),
         Verb::Gate(args) => verbs::gate::run(args, output),
         Verb::Bench(args) => verbs::bench::run(args, output),

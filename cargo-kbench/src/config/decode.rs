@@ -9,8 +9,9 @@ use super::check::{check, unknown_key};
 use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
 use super::tree::{Entry, Item, Node, Table};
-use super::{Backend, Kernel, Package, Work};
+use super::{Backend, DeviceModel, Kernel, Package, Work};
 use crate::text::did_you_mean;
+use device::Device;
 use env::{Env, Need};
 use implementation::Slot;
 
@@ -22,6 +23,7 @@ mod args;
 mod baselines;
 mod correctness;
 mod counters;
+mod device;
 mod env;
 mod gates;
 mod implementation;
@@ -43,6 +45,8 @@ pub(super) struct Input<'i> {
     pub(super) place: &'i Place,
     /// The workspace's table.
     pub(super) workspace: Option<&'i Node>,
+    /// The device that expressions are read for; by default one of the architecture of the table.
+    pub(super) device: Option<&'i DeviceModel>,
 }
 
 /// Decodes a package; without errors in the report it is whole.
@@ -72,7 +76,7 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
             entry
         })
         .collect();
-    let decoded = kernels.iter().filter_map(|entry| kernel(entry, &kernels, input.name, report)).collect();
+    let decoded = kernels.iter().filter_map(|entry| kernel(entry, &kernels, input, report)).collect();
     Package { name: input.name.to_owned(), directory: input.directory.clone(), kernels: decoded }
 }
 
@@ -132,7 +136,7 @@ pub(super) fn workspace(table: &Node, place: &Place, report: &Report) {
     }
 }
 
-fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> Option<Kernel> {
+fn kernel(entry: &Entry, siblings: &[Entry], input: &Input<'_>, report: &Report) -> Option<Kernel> {
     let before = report.errors();
     names::check_name("kernel", &entry.key, &entry.key_place, report);
     let mut entry = entry.clone();
@@ -141,9 +145,10 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     let table = entry.node.table()?;
 
     let toggle_names = toggles::names(table);
-    let space = toggles::space(table, report);
+    let device = device_of(table, input.device);
+    let space = toggles::space(table, &device, report);
     let shapes = shapes::shapes(table, &toggle_names, report);
-    let env = Env::new(shapes, toggle_names, space, before, report);
+    let env = Env::new(shapes, toggle_names, space, before, &device, report);
 
     let tensors = tensors::tensors(table, &env, report);
     let slot = Slot { noun: "kernel", entry, env: &env, tensors: &tensors, report };
@@ -171,14 +176,16 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
     }
     let (implementation, reference) = (implementation?, reference?);
     tensors::warn_unused(&tensors, &implementation, &reference, &baselines, report);
+    let (shapes, space) = (env.shapes, env.space?);
+    let device = device.into_model();
     Some(Kernel {
         name: entry.key.clone(),
-        package: package.to_owned(),
+        package: input.name.to_owned(),
         implementation,
         arch,
-        shapes: env.shapes,
+        shapes,
         tensors: tensors.list,
-        space: env.space?,
+        space,
         reference,
         baselines,
         gates: gates?,
@@ -188,8 +195,18 @@ fn kernel(entry: &Entry, siblings: &[Entry], package: &str, report: &Report) -> 
         work,
         runner,
         workers,
+        device,
         table: fingerprint::of("table 1", &measured(table)),
     })
+}
+
+/// The device that a kernel's expressions are read for: the one that is there, else one of the first architecture of the table.
+fn device_of(table: &Table, there: Option<&DeviceModel>) -> Device {
+    const FALLBACK: &str = "sm_90";
+    let first = table.get("arch").map(Node::texts).unwrap_or_default().into_iter().next();
+    let of_table = || first.and_then(|arch| DeviceModel::of_arch(&arch));
+    let model = there.cloned().or_else(of_table).or_else(|| DeviceModel::of_arch(FALLBACK));
+    Device::new(model.expect("it has a model"), implementation::stated_backend(table) != Some(Backend::C))
 }
 
 /// The entries that measurements depend on.

@@ -138,7 +138,7 @@ const FLAGS_DOC: &str = "Compiler flags: strings, in which {TOGGLE} is an expres
                          { flag = \"--use_fast_math\", when = \"FAST\" }";
 const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
 const HEADERS_DOC: &str = "Headers given here, by file name: they are found before all others, stubs for what a source includes and does not need";
-const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles and SM_COUNT";
+const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles, SM_COUNT, MAX_SHARED and WARP";
 const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
 const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
 const SHARED_DOC: &str = "Bytes of dynamic shared memory";

@@ -11,7 +11,7 @@ use super::diagnostics::{ConfigErrors, Diagnostic, Place, Report, Source};
 use super::manifest::{self, Member};
 use super::spec::Spec;
 use super::tree::{self, Entry, Node, Table};
-use super::{Package, Project};
+use super::{DeviceModel, Package, Project};
 use crate::text::{did_you_mean, list};
 
 /// Packages to load. The default is cargo's choice in the current directory.
@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub target_dir: Option<PathBuf>,
     /// The folder to start from; the current directory by default.
     pub directory: Option<PathBuf>,
+    /// The device that expressions are read for; by default one of the architecture of each kernel.
+    pub device: Option<DeviceModel>,
     /// The cargo executable; `$CARGO` or `cargo` by default. Where there is none, manifests are read directly.
     pub cargo: Option<OsString>,
 }
@@ -89,7 +91,7 @@ pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadErr
     let workspace = manifest::workspace(&manifest, &directory, &cargo)?;
     let selection = select(&workspace.members, options, &here, &manifest)?;
     let root = if same_file(&workspace.root, &manifest) { here } else { loader.read(&workspace.root)? };
-    let packages = loader.packages(&workspace.members, &selection, &root)?;
+    let packages = loader.packages(&workspace.members, &selection, &root, options.device.as_ref())?;
     let target_directory = match &options.target_dir {
         Some(target) => directory.join(target),
         None => workspace.target_directory,
@@ -221,7 +223,13 @@ impl Loader<'_> {
         Ok(self.stop_at_errors()?.report.finish())
     }
 
-    fn packages(&self, members: &[Member], selection: &Selection, root: &Manifest) -> Result<Vec<Package>, LoadError> {
+    fn packages(
+        &self,
+        members: &[Member],
+        selection: &Selection,
+        root: &Manifest,
+        device: Option<&DeviceModel>,
+    ) -> Result<Vec<Package>, LoadError> {
         let defaults = root.tables(&self.report).workspace;
         if let Some(defaults) = defaults {
             decode::workspace(&defaults.node, &defaults.key_place, &self.report);
@@ -242,6 +250,7 @@ impl Loader<'_> {
                 table: &table.node,
                 place: &table.key_place,
                 workspace: defaults.map(|defaults| &defaults.node),
+                device,
             };
             packages.push(decode::package(&input, &self.report));
         }

@@ -17,6 +17,7 @@ mod check;
 pub mod counters;
 mod decode;
 mod describe;
+mod device;
 pub mod diagnostics;
 mod gates;
 mod implementation;
@@ -35,6 +36,7 @@ pub use baseline::{Baseline, BaselineKind, ProgramBaseline, Reference, Reference
 pub use counters::Counters;
 pub(crate) use decode::arch_flag;
 pub use describe::{KeyDescription, describe_keys, find_keys};
+pub use device::{DEVICE_NAMES, DeviceModel};
 pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
@@ -134,6 +136,8 @@ pub struct Kernel {
     pub runner: Vec<String>,
     /// The workers of a search; empty: by default.
     pub workers: Vec<Workers>,
+    /// The device that its expressions were read for, where one of them names `SM_COUNT` or `MAX_SHARED`: on another device its space may be another.
+    pub device: Option<DeviceModel>,
     /// Fingerprint of the table, inherited keys included, without the keys that change no measurement (`search`, `runner`, `workers`).
     pub table: String,
 }

@@ -126,6 +126,10 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
     let scratch = project.own_directory().join("export").join(&package.name);
     let mut plans = Vec::new();
     for kernel in *kernels {
+        if kernel.device.is_some() {
+            let why = "its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a program may meet any device; write numbers";
+            return Err(ExportError::unsupported(kernel, &why));
+        }
         let archs = if archs.is_empty() { archs_of(kernel, &elite)? } else { archs.to_vec() };
         plans.push(plan::plan(package, kernel, compiler, &elite, root, &archs)?);
     }

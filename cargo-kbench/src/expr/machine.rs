@@ -115,6 +115,30 @@ pub(super) struct Bytecode {
 const INLINE_STACK: usize = 16;
 
 impl Bytecode {
+    /// The same with numbers in place of some names.
+    pub(super) fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
+        let mut names = Vec::new();
+        let places: Vec<Result<Op, usize>> = self
+            .names
+            .iter()
+            .map(|named| match value(&named.0) {
+                Some(Value::Int(int)) => Ok(Op::Int(int)),
+                Some(Value::Float(float)) => Ok(Op::Float(float)),
+                Some(Value::Bool(bool)) => Ok(Op::Bool(bool)),
+                Some(Value::Str(text)) => Ok(Op::Str(text)),
+                None => {
+                    names.push(named.clone());
+                    Err(names.len() - 1)
+                }
+            })
+            .collect();
+        let op = |op: &Op| match op {
+            Op::Name(index) => places[*index].clone().unwrap_or_else(Op::Name),
+            other => other.clone(),
+        };
+        Self { ops: self.ops.iter().map(op).collect(), ranges: self.ranges.clone(), names }
+    }
+
     /// The value, where `value` knows that of a name by its index.
     pub(super) fn run<'v>(
         &'v self,

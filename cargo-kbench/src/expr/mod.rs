@@ -136,6 +136,12 @@ impl Expr {
         &self.text
     }
 
+    /// The same with values in place of some names; the text stays as it is.
+    #[must_use]
+    pub fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
+        Self { program: self.program.bound(value), ..self.clone() }
+    }
+
     /// The names it uses, each once, in order of first use.
     pub fn names(&self) -> Vec<&str> {
         self.program.names.iter().map(|(name, _)| name.as_str()).collect()

@@ -92,6 +92,16 @@ impl Template {
         Ok(template)
     }
 
+    /// The same with values in place of some names.
+    #[must_use]
+    pub fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
+        let part = |part: &Part| match part {
+            Part::Text(text) => Part::Text(text.clone()),
+            Part::Expr(expr, begin) => Part::Expr(expr.bound(value), *begin),
+        };
+        Self { parts: self.parts.iter().map(part).collect(), text: self.text.clone() }
+    }
+
     /// The text as written.
     pub fn text(&self) -> &str {
         &self.text

@@ -246,6 +246,20 @@ impl<'a> Harness<'a> {
     }
 }
 
+/// The device that a kernel would run on.
+pub fn device(kernel: &Kernel, index: u32, work_directory: &Path) -> Result<DeviceInfo, RunError> {
+    let mut worker = Executor::new(WorkerOptions {
+        runner: kernel.runner().to_vec(),
+        tool: Vec::new(),
+        device: device_kind(kernel.implementation.backend),
+        index,
+        path: kernel.workers.first().and_then(|workers| workers.path.clone()),
+        cache: work_directory.join("references"),
+        mutation: None,
+    });
+    Ok(worker.device()?)
+}
+
 /// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
 /// their cache then; an error of theirs shows again where the same is built for use.
 fn open_beside_compilers(

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::style::WARN;
-use crate::config::{Backend, BaselineKind, Kernel, Level, Objective, Search, StrategyName};
+use crate::config::{Backend, BaselineKind, DeviceModel, Kernel, Level, Objective, Search, StrategyName};
 use crate::gates::asked;
 use crate::gates::launch::fit;
 use crate::space::Counts;
@@ -24,6 +24,9 @@ pub fn summary(kernel: &Kernel) -> String {
     rows.list("removed by", removed.iter().zip(&kernel.space.constraints), |(removed, constraint)| {
         format!("{removed:>width$}  {constraint}")
     });
+    if let Some(DeviceModel { name, sm_count, max_shared }) = &kernel.device {
+        rows.add("device", format!("{name}: SM_COUNT={sm_count} MAX_SHARED={max_shared}; the table depends on it"));
+    }
     let names = kernel.shapes.iter().map(|shape| shape.name.len()).max().unwrap_or(0);
     rows.list("shapes", &kernel.shapes, |shape| format!("{:names$}  {}", shape.name, super::sizes(shape)));
     rows.list("baselines", &kernel.baselines, |baseline| {

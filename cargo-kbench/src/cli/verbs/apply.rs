@@ -1,6 +1,6 @@
 //! `cargo kbench apply`: the winner of elite.json becomes the default of the table.
 
-use super::{Exit, load, selected};
+use super::{Exit, load_for_results, selected};
 use crate::cli::SelectArgs;
 use crate::export::apply::{applied, winner};
 use crate::file;
@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let project = load(&args.select)?;
+    let project = load_for_results(&args.select)?;
     let elite = EliteFile::read(&project.elite_path())?;
     let selected = selected(&project, &args.select);
     // All of them, or none: a winner that is missing is known before the first manifest is changed.

@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{anyhow, bail};
 
-use super::{Exit, load, load_to_run, overridden, selected, setup, skip, subject};
+use super::{Exit, overridden, selected, setup, skip, subject};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
@@ -134,7 +134,7 @@ impl TuneArgs {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, bundle, tools, measure, tune } = args;
-    let subject = subject(select, bundle, if tune.dry_run { load } else { load_to_run })?;
+    let subject = subject(select, bundle, (!tune.dry_run).then(|| measure.device()))?;
     let (project, select) = (&subject.project, &subject.select);
     // A file that cannot be added to is better known before the search than after it.
     EliteFile::check(&project.elite_path())?;

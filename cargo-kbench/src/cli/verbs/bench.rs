@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::candidate::plan;
-use super::{Exit, load_to_run, overridden, selected, setup, skip, subject, variant};
+use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::compare::bench::{BenchFile, SideBySide};
 use crate::harness::{Harness, Opening};
@@ -23,7 +23,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { trial: TrialArgs { select, bundle, tools, candidate, measure }, save } = args;
-    let subject = subject(select, bundle, load_to_run)?;
+    let subject = subject(select, bundle, Some(measure.device()))?;
     let (project, select) = (&subject.project, &subject.select);
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);

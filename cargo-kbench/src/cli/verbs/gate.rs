@@ -1,7 +1,7 @@
 //! `cargo kbench gate`: one variant through every gate.
 
 use super::candidate::plan;
-use super::{Exit, fallback_arch, load_to_run, overridden, selected, setup, skip, subject, variant};
+use super::{Exit, fallback_arch, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::evaluate::{self, try_build};
@@ -16,7 +16,7 @@ use crate::space::Variant;
 /// Runs the verb.
 pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     let TrialArgs { select, bundle, tools, candidate, measure } = args;
-    let subject = subject(select, bundle, load_to_run)?;
+    let subject = subject(select, bundle, Some(measure.device()))?;
     let (project, select) = (&subject.project, &subject.select);
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);

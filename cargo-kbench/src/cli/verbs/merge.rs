@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{Exit, load, selected};
+use super::{Exit, load_for_results, selected};
 use crate::cli::SelectArgs;
 use crate::config::{Kernel, Package, Project};
 use crate::evaluate::dead_toggles;
@@ -41,7 +41,7 @@ type Key = (String, String, String, String);
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let project = load(&args.select)?;
+    let project = load_for_results(&args.select)?;
     let kernels = selected(&project, &args.select);
     let elite_path = project.elite_path();
     EliteFile::check(&elite_path)?;

@@ -10,8 +10,8 @@ use crate::build::carried::Carried;
 use crate::build::{Compiler, CompilerOptions};
 use crate::bundle::{self as bundles, Bundle};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
-use crate::config::{self, Kernel, LoadError, LoadOptions, Objective, Package, Project};
-use crate::harness::{RunError, Setup};
+use crate::config::{self, DeviceModel, Diagnostic, Kernel, LoadError, LoadOptions, Objective, Package, Project};
+use crate::harness::{self, RunError, Setup};
 
 use crate::interrupt::is_interrupted;
 use crate::process::inputs;
@@ -66,29 +66,50 @@ pub struct Printed;
 
 /// Reads the configuration; prints its warnings, or all of its errors.
 fn load(select: &SelectArgs) -> anyhow::Result<Project> {
+    load_for(select, None)
+}
+
+/// The same for verbs that read results: a space that depends on the device takes the variants of every device.
+fn load_for_results(select: &SelectArgs) -> anyhow::Result<Project> {
+    let mut project = load(select)?;
+    let kernels = project.packages.iter_mut().flat_map(|package| &mut package.kernels);
+    kernels.filter(|kernel| kernel.device.is_some()).for_each(|kernel| kernel.space.constraints.clear());
+    Ok(project)
+}
+
+/// The same for a device, where expressions name its properties.
+fn load_for(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Project> {
+    Ok(warned(read(select, device)?))
+}
+
+fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Loaded> {
     let options = LoadOptions {
         manifest_path: select.manifest_path.clone(),
         packages: select.package.clone(),
         target_dir: select.target_dir.clone(),
+        device,
         ..LoadOptions::default()
     };
-    let mut project = loaded(&options)?;
+    let (mut project, warnings) = loaded(&options)?;
     check_names(&project, select)?;
     if !select.kernel.is_empty() {
         // Baselines may name kernels that were not asked for, so they stay in their package.
         project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
     }
-    Ok(project)
+    Ok((project, warnings))
 }
 
-fn loaded(options: &LoadOptions) -> anyhow::Result<Project> {
+/// A project and the warnings about its tables.
+type Loaded = (Project, Vec<Diagnostic>);
+
+fn warned((project, warnings): Loaded) -> Project {
+    warnings.iter().for_each(crate::report::drawn);
+    project
+}
+
+fn loaded(options: &LoadOptions) -> anyhow::Result<Loaded> {
     match config::load(options) {
-        Ok((project, warnings)) => {
-            for warning in warnings {
-                crate::report::drawn(&warning);
-            }
-            Ok(project)
-        }
+        Ok(loaded) => Ok(loaded),
         Err(LoadError::Config(errors)) => {
             errors.diagnostics.iter().for_each(crate::report::drawn);
             Err(Printed.into())
@@ -113,9 +134,9 @@ fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same for verbs that run kernels: what programs of the table write as inputs is there.
-fn load_to_run(select: &SelectArgs) -> anyhow::Result<Project> {
-    let mut project = load(select)?;
+/// Reads the configuration for verbs that run kernels: for the device of this index, and with the inputs that programs of the table write.
+fn load_to_run(select: &SelectArgs, index: u32) -> anyhow::Result<Project> {
+    let mut project = warned(for_device(select, index, |device| read(select, device))?);
     let work_directory = project.work_directory();
     let tell = |what: &str| crate::report::status("Making", what);
     for package in &mut project.packages {
@@ -125,6 +146,20 @@ fn load_to_run(select: &SelectArgs) -> anyhow::Result<Project> {
         }
     }
     Ok(project)
+}
+
+/// Reads tables, and reads them again for the device of this index where an expression of a kernel names properties of the device.
+fn for_device(
+    select: &SelectArgs,
+    index: u32,
+    read: impl Fn(Option<DeviceModel>) -> anyhow::Result<Loaded>,
+) -> anyhow::Result<Loaded> {
+    let loaded = read(None)?;
+    let project = &loaded.0;
+    let dependent = selected(project, select).into_iter().find(|(_, kernel)| kernel.device.is_some());
+    let Some((_, kernel)) = dependent else { return Ok(loaded) };
+    let device = harness::device(kernel, index, &project.work_directory())?;
+    read(Some((&device).into()))
 }
 
 /// The kernels that were asked for, with their packages.
@@ -148,14 +183,11 @@ impl Subject {
     }
 }
 
-/// Reads the configuration with `load`, or unpacks a bundle.
-fn subject(
-    select: &SelectArgs,
-    args: &BundleArgs,
-    load: fn(&SelectArgs) -> anyhow::Result<Project>,
-) -> anyhow::Result<Subject> {
+/// Reads the configuration, or unpacks a bundle; `device` is the index of the device that kernels run on, if they run.
+fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyhow::Result<Subject> {
     let Some(path) = &args.bundle else {
-        return Ok(Subject { project: load(select)?, select: select.clone(), carried: None });
+        let project = device.map_or_else(|| load(select), |index| load_to_run(select, index))?;
+        return Ok(Subject { project, select: select.clone(), carried: None });
     };
     let here = std::env::current_dir()?;
     let target = here.join(select.target_dir.as_deref().unwrap_or(Path::new("target")));
@@ -168,8 +200,9 @@ fn subject(
         directory: Some(bundle.root.clone()),
         // There need be none.
         cargo: Some(bundle.root.join("no-cargo").into()),
+        device: None,
     };
-    let mut project = loaded(&options)?;
+    let mut project = warned(loaded(&options)?);
     let mut select = select.clone();
     if select.kernel.is_empty() {
         select.kernel = bundle.kernels.iter().map(|kernel| kernel.kernel.clone()).collect();

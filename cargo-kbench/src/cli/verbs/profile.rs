@@ -1,7 +1,7 @@
 //! `cargo kbench profile`: what limits one variant of each kernel.
 
 use super::candidate::plan;
-use super::{Exit, load_to_run, overridden, selected, setup, skip, subject, variant};
+use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::{MeasureArgs, TrialArgs};
 use crate::config::Kernel;
 use crate::evaluate::{evaluate, try_build};
@@ -14,7 +14,7 @@ use crate::report::{self, Finding, Output};
 /// Runs the verb.
 pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     let TrialArgs { select, bundle, tools, candidate, measure } = args;
-    let subject = subject(select, bundle, load_to_run)?;
+    let subject = subject(select, bundle, Some(measure.device()))?;
     let (project, select) = (&subject.project, &subject.select);
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);

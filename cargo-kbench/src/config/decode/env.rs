@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use kbench_runtime::dtype::DType;
 
-use super::super::Shape;
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::{Item, Node};
+use super::super::{DEVICE_NAMES, Shape};
+use super::device::Device;
 use super::names::SM_COUNT;
 use super::shapes::Shapes;
 use crate::expr::{EvalError, Expr, ParseError, Template, Value};
@@ -21,6 +22,7 @@ pub(super) struct Env<'r> {
     /// Whether all of them are right, so that values can be computed: a mistake in a shape is reported once, not
     /// again by every expression over it.
     complete: bool,
+    device: &'r Device,
     report: &'r Report,
 }
 
@@ -53,10 +55,11 @@ impl<'r> Env<'r> {
         toggles: Vec<String>,
         space: Option<Space>,
         errors_before: usize,
+        device: &'r Device,
         report: &'r Report,
     ) -> Self {
         let complete = space.is_some() && report.errors() == errors_before;
-        Self { shapes: shapes.shapes, dims: shapes.dims, toggles, space, complete, report }
+        Self { shapes: shapes.shapes, dims: shapes.dims, toggles, space, complete, device, report }
     }
 
     /// The shapes of the table.
@@ -74,7 +77,8 @@ impl<'r> Env<'r> {
 
     /// An expression that has a proper value at every shape with the default variant. `name` is its key.
     pub(super) fn expr(&self, node: &Node, name: &str, need: Need) -> Option<Expr> {
-        let expr = parse(node, self.report)?;
+        let is_grid = matches!(need, Need::Grid);
+        let expr = self.device.bind(&parse(node, self.report)?, &|name| self.is_own(name), is_grid);
         self.check(&expr, node, 0, name, need)?;
         Some(expr)
     }
@@ -95,6 +99,7 @@ impl<'r> Env<'r> {
             self.report.error(&place_in(node, error.range), error.message, format!("in this `{name}`"));
         };
         let template = template.map_err(wrong).ok()?;
+        let template = template.bound(&|name| if self.is_own(name) { None } else { self.device.value(name) });
         let mut whole = true;
         for (expr, begin) in template.exprs() {
             whole &= self.check(expr, node, begin, name, Need::Value).is_some();
@@ -119,17 +124,22 @@ impl<'r> Env<'r> {
         node.elements().iter().filter_map(|node| self.expr(node, name, need)).collect()
     }
 
+    /// Whether it is a dimension or a toggle.
+    fn is_own(&self, name: &str) -> bool {
+        self.dims.iter().chain(&self.toggles).any(|known| known == name)
+    }
+
     fn knows(&self, name: &str, need: Need) -> bool {
         // Without shapes, which is an error by itself, every name may be a dimension.
         (self.dims.is_empty() && self.shapes.is_empty())
-            || self.dims.iter().chain(&self.toggles).any(|known| known == name)
+            || self.is_own(name)
             || (name == SM_COUNT && matches!(need, Need::Grid))
     }
 
     fn unknown_name(&self, name: &str, place: &Place, need: Need) {
         let diagnostic = Diagnostic::error(format!("unknown name `{name}`"));
-        if name == SM_COUNT {
-            self.report.push(diagnostic.at(place, "known in `grid` only"));
+        if DEVICE_NAMES.contains(&name) {
+            self.report.push(diagnostic.at(place, "a property of a GPU, and this kernel runs on the host"));
             return;
         }
         let sm_count = matches!(need, Need::Grid).then_some(SM_COUNT);

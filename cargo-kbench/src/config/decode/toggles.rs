@@ -2,6 +2,7 @@
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Item, Node, Table};
+use super::device::Device;
 use super::env::{parse, place_in};
 use super::names::check_macro;
 use crate::expr::{Expr, Value};
@@ -30,7 +31,7 @@ pub(super) fn names(table: &Table) -> Vec<String> {
 }
 
 /// The space, if everything about it is right.
-pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
+pub(super) fn space(table: &Table, device: &Device, report: &Report) -> Option<Space> {
     let before = report.errors();
     let mut toggles: Vec<Toggle> = Vec::new();
     for (entry, of, layer, reach) in entries(table) {
@@ -52,7 +53,7 @@ pub(super) fn space(table: &Table, report: &Report) -> Option<Space> {
     if report.errors() > before || entries(table).any(|(entry, ..)| unread(entry)) {
         return None;
     }
-    let constraints = constraints(table, &toggles, report);
+    let constraints = constraints(table, &toggles, device, report);
     let mut space = Space { default: Variant(vec![0; toggles.len()]), toggles, constraints: Vec::new() };
     let settings = table.get("toggles").and_then(Node::table).map_or(&[][..], |toggles| toggles.entries_of("default"));
     if let Some(default) = variant(settings, &space, report) {
@@ -176,7 +177,7 @@ fn value(node: &Node) -> Option<Value> {
     }
 }
 
-fn constraints<'t>(table: &'t Table, toggles: &[Toggle], report: &Report) -> Vec<(&'t Node, Expr)> {
+fn constraints<'t>(table: &'t Table, toggles: &[Toggle], device: &Device, report: &Report) -> Vec<(&'t Node, Expr)> {
     let Some(node) = table.get("toggles").and_then(Node::table).and_then(|toggles| toggles.get("constraints")) else {
         return Vec::new();
     };
@@ -186,6 +187,7 @@ fn constraints<'t>(table: &'t Table, toggles: &[Toggle], report: &Report) -> Vec
     let mut constraints = Vec::new();
     for node in nodes {
         let Some(expr) = parse(node, report) else { continue };
+        let expr = device.bind(&expr, &|name| toggles.iter().any(|toggle| toggle.name == name), false);
         for (name, range) in expr.names_at() {
             if toggles.iter().any(|toggle| toggle.name == name) {
                 continue;

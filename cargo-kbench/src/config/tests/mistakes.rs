@@ -541,12 +541,15 @@ fn expressions() {
       = help: integers have 64 bits; a float literal (`4.0 * …`) computes with floats
     "#);
     insta::assert_snapshot!(changed("ceil_div(N, TILE)", "min(N, SM_COUNT) * 2"), @"");
-    insta::assert_snapshot!(changed("block = 128", "block = \"32 * SM_COUNT\""), @r#"
-    error: unknown name `SM_COUNT`
-     --> Cargo.toml:9:15
+    insta::assert_snapshot!(changed("block = 128", "block = \"4 * WARP * (SM_COUNT > 1) * (MAX_SHARED > 1)\""), @"");
+    // The expressions of a kernel on the host know no GPU.
+    let in_c = MINIMAL.replace("k.cu", "k.c").replace("grid = \"ceil_div(N, TILE)\"\nblock = 128\n", "");
+    insta::assert_snapshot!(Fixture::new(&in_c.replace("value = \"N\"", "value = \"WARP * N\"")).diagnostics(), @r#"
+    error: unknown name `WARP`
+     --> Cargo.toml:8:46
       |
-    9 | block = "32 * SM_COUNT"
-      |               ^^^^^^^^ known in `grid` only
+    8 | args = ["x", "y", { scalar = "i32", value = "WARP * N" }]
+      |                                              ^^^^ a property of a GPU, and this kernel runs on the host
     "#);
     insta::assert_snapshot!(changed("block = 128", "block = [1, 2, 3, 4]"), @r#"
     error: `block` has one to three sizes: x, y and z
