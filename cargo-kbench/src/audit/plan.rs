@@ -114,7 +114,7 @@ impl Plan {
                 self.add(name, what, Make::Wrapper { fault, outputs: outputs.clone(), input: None });
             }
         }
-        let inputs = places(kernel, &[Role::In, Role::Inout]);
+        let inputs = places(kernel, &[Role::In, Role::Inout, Role::Clobbered]);
         match inputs.iter().find(|input| can_be_new(&input.tensor.init)).filter(|_| !outputs.is_empty()) {
             Some(input) => self.add(
                 "memoised",

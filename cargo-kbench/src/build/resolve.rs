@@ -391,8 +391,13 @@ fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes:
         Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
             let tensor = &kernel.tensors[*tensor];
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
-            let is_input = tensor.role == protocol::Role::In;
-            Some(Param::Tensor { dtype, writable: if is_input { Some(false) } else { writes.then_some(true) } })
+            let writable = match tensor.role {
+                protocol::Role::In => Some(false),
+                // The kernel may write it, and a reference need not.
+                protocol::Role::Clobbered => None,
+                _ => writes.then_some(true),
+            };
+            Some(Param::Tensor { dtype, writable })
         }
         Arg::Scalar { word: Some(Word::Bool), .. } => Some(Param::Bool),
         Arg::Scalar { word: Some(Word::Char), .. } => Some(Param::Char),

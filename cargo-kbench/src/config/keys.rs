@@ -269,6 +269,11 @@ static TENSOR: Keys = keys(
         required("dtype", DTYPE, "Element type"),
         required("dims", SIZES, "Sizes, outermost first: expressions over dimensions and toggles; [] is one element"),
         key("role", Choice(&["in", "out", "inout", "scratch"], &[]), "How the kernel uses it; \"in\" by default"),
+        key(
+            "clobber",
+            Bool,
+            "Whether the kernel may spoil this input: it is restored before each launch, outside of the time",
+        ),
         key("init", Within(&INIT), "Where its first contents come from"),
         key("quantize", Within(&QUANTIZE), "Quantised from another tensor: value = round(from / scale)"),
     ],

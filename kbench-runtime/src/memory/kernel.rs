@@ -166,14 +166,14 @@ impl<D: Device> KernelMemory<D> {
 
     /// Whether the kernel overwrites tensors that it reads, so that their contents must be restored before each launch.
     pub fn is_in_place(&self) -> bool {
-        self.tensors().any(|(_, spec)| spec.role == Role::Inout)
+        self.tensors().any(|(_, spec)| spec.role.is_in_place())
     }
 
     /// Uploads the inputs of one seed and writes nothing else. The only method that works on memory
     /// [without guard bands](Pool::without_guard_bands).
     pub fn upload_inputs(&self, device: &mut D, inputs: &Inputs) -> Result<(), Failure> {
         self.set_symbols(device, inputs)?;
-        let is_read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| matches!(spec.role, Role::In | Role::Inout);
+        let is_read = |(_, spec, _): &(usize, &TensorSpec, &D::Buffer)| spec.role.is_read();
         for (index, spec, buffer) in self.buffers().filter(is_read) {
             upload(device, buffer, self.guard, spec, inputs[index].as_ref().map(|data| &data[..]))?;
         }
@@ -234,7 +234,7 @@ impl<D: Device> KernelMemory<D> {
                     let [before, after] = guard_bands(&buffer, bytes, poison.bands);
                     device.write(&[before, contents, after])?;
                 }
-                Role::Inout => {
+                Role::Inout | Role::Clobbered => {
                     device.write(&guard_bands(buffer, spec.bytes(), poison.bands))?;
                     upload(device, buffer, GUARD, spec, inputs[index].as_ref().map(|data| &data[..]))?;
                 }
@@ -258,7 +258,7 @@ impl<D: Device> KernelMemory<D> {
             match spec.role {
                 Role::In => {}
                 Role::Out | Role::Scratch => writes.push(Write::Fill { buffer: to, offset, bytes, byte: NAN }),
-                Role::Inout => {
+                Role::Inout | Role::Clobbered => {
                     let copy = copy_of(device, pool, spec, &Contents::new(inputs, index))?;
                     writes.push(Write::Copy { from: copy.buffer.clone(), from_offset: offset, to, offset, bytes });
                     initial.push(copy);

@@ -53,6 +53,8 @@ pub enum Role {
     Out,
     /// Read and written; restored before every checked launch.
     Inout,
+    /// Read, and left in any state; restored before every checked launch.
+    Clobbered,
     /// Written and read by the kernel alone; contents mean nothing. Poisoned before every checked launch.
     Scratch,
 }
@@ -61,6 +63,16 @@ impl Role {
     /// Whether the tensor is an output, which is compared with the reference's.
     pub fn is_output(self) -> bool {
         matches!(self, Role::Out | Role::Inout)
+    }
+
+    /// Whether the kernel reads what was there before the launch.
+    pub fn is_read(self) -> bool {
+        matches!(self, Role::In | Role::Inout | Role::Clobbered)
+    }
+
+    /// Whether the kernel overwrites what it reads, so that the contents must be restored before each launch.
+    pub fn is_in_place(self) -> bool {
+        matches!(self, Role::Inout | Role::Clobbered)
     }
 }
 

@@ -140,8 +140,7 @@ impl Launch {
         }
         for node in table.get("zero").map(Node::elements).unwrap_or_default() {
             let Some(tensor) = find(node, "tensor", slot.tensors.names(), slot.report) else { continue };
-            let is_input =
-                slot.tensors.list.get(tensor).is_some_and(|tensor| matches!(tensor.role, Role::In | Role::Inout));
+            let is_input = slot.tensors.list.get(tensor).is_some_and(|tensor| tensor.role.is_read());
             if is_input {
                 let name = node.text().unwrap_or_default();
                 slot.report.error(&node.place, format!("`{name}` is an input"), "only outputs and scratch are zeroed");

@@ -80,7 +80,13 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
         Some(_) => return None,
     };
     let dims = env.exprs(table.get("dims")?, "dims", Need::Dimension);
-    let has_contents = matches!(role, Role::In | Role::Inout);
+    let clobber = table.get("clobber").and_then(Node::bool).unwrap_or(false);
+    if let (Some(key), true) = (table.entry("clobber"), role != Role::In) {
+        let message = format!("`{}` is no input that may be spoiled", entry.key);
+        report.error(&key.key_place, message, "`clobber` belongs to a tensor with role \"in\"");
+    }
+    let role = if clobber && role == Role::In { Role::Clobbered } else { role };
+    let has_contents = role.is_read();
     for key in ["init", "quantize"] {
         if let Some(init) = table.entry(key).filter(|_| !has_contents) {
             let message = format!("`{}` is written by the kernel: it has no `{key}`", entry.key);
@@ -264,7 +270,7 @@ fn wire(index: usize, entry: &Entry, entries: &[Entry], tensors: &mut [Tensor], 
         report.error(&scale_node.place, format!("`{}` receives the scales of two tensors", tensors[scale].name), "");
         return;
     }
-    if !tensors[scale].dtype.is_float() || tensors[scale].role != Role::In {
+    if !tensors[scale].dtype.is_float() || !matches!(tensors[scale].role, Role::In | Role::Clobbered) {
         report.error(&scale_node.place, "cannot put scales in this tensor", "expected a floating-point input");
     }
     if let Some(scale_dims) = scale_dims(scale_node, &tensors[scale], &tensors[from], report) {

@@ -1083,6 +1083,12 @@ fn headers_have_paths_inside_their_folder() {
 }
 
 #[test]
+fn only_an_input_may_be_spoiled() {
+    insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", clobber = true"), @"");
+    insta::assert_snapshot!(changed("x = { dtype = \"f32\"", "x = { clobber = true, dtype = \"f32\""), @"");
+}
+
+#[test]
 fn a_name_in_cpp_needs_a_source_in_cpp() {
     let reference = "{ source = \"ref.c\", entry = \"k_ref\" }";
     insta::assert_snapshot!(changed(reference, "{ source = \"ref.c\", entry = \"ns::k_ref<float>\" }"), @r#"

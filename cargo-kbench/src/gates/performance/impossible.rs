@@ -48,8 +48,8 @@ impl Demand {
             tensors.iter().filter(|spec| wanted(spec.role)).map(|spec| spec.bytes() as f64).sum()
         };
         let written = sum(|role| matches!(role, Role::Out | Role::Inout));
-        let all = sum(|role| role != Role::Scratch) + sum(|role| role == Role::Inout);
-        let read = tensors.iter().filter(|spec| matches!(spec.role, Role::In | Role::Inout));
+        let all = sum(|role| role != Role::Scratch) + sum(Role::is_in_place);
+        let read = tensors.iter().filter(|spec| spec.role.is_read());
         Self {
             flops,
             bytes: bytes.map_or(written, |bytes| bytes.min(all)),
