@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::KERNEL;
