@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::KERNEL;
 use super::super::tree::{Entry, Node, Table};
