@@ -85,7 +85,7 @@ const STAGES: &str = r#"
 [package.metadata.kbench.kernels.total]
 backend = "c"
 source = "kernels/total.c"
-tensors.x = { dtype = "f32", dims = ["N"] }
+tensors.x = { dtype = "f32", dims = ["N"], clobber = true }
 tensors.part = { dtype = "f32", dims = ["PARTS"], role = "scratch" }
 tensors.sum = { dtype = "f32", dims = [1], role = "out" }
 shapes = { only = { N = 1000 } }
@@ -208,7 +208,7 @@ fn main() {
 
     let x: Vec<f32> = (0..1000u16).map(|i| f32::from(i % 10)).collect();
     let mut sum = [f32::NAN];
-    total::launch(total::Dims { n: 1000 }, &x, &mut sum).unwrap();
+    total::launch(total::Dims { n: 1000 }, &mut x.clone(), &mut sum).unwrap();
     assert!((sum[0] - 4500.0).abs() < 1e-3, "{sum:?}");
 
     let mut values = [1; 16];
@@ -286,6 +286,8 @@ fn a_program_launches_the_winners_that_were_exported() {
     let mut doc = cargo(package, &["doc", "--offline", "--quiet", "--no-deps", "--document-private-items"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     succeed(doc);
+    let module = fs::read_to_string(package.join("src/kbench/mod.rs")).unwrap();
+    assert!(module.contains("The contents of `x` are lost."), "{module}");
     // What cargo and rustfmt do to the package does not make the export stale.
     let before = files(package);
     succeed(cargo(package, &["fmt"]));
@@ -383,6 +385,21 @@ fn what_cannot_be_exported_is_an_error_that_leaves_everything_as_it_was() {
     let (code, shown) = export(package, &["--out", "src/other"]);
     assert_eq!(code, Some(2), "{shown}");
     assert!(shown.contains("`BY` has no value `1`") && shown.contains("tune it again"), "{shown}");
+
+    // A type that Rust cannot pass, and a table that only a device completes.
+    fs::remove_file(package.join("elite.json")).unwrap();
+    fs::write(package.join("Cargo.toml"), MANIFEST.replace("{ scalar = \"u8\"", "{ scalar = \"f16\"")).unwrap();
+    fs::write(package.join("kernels/in_place.c"), "void add(unsigned short *values, _Float16 by) { *values += by; }")
+        .unwrap();
+    let (code, shown) = export(package, &["--out", "src/other"]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("`in-place`") && shown.contains("takes an f16 by value, a type that Rust lacks"), "{shown}");
+    let of_any_device = CUDA_MANIFEST.replace("TILE if N > 100 else 32", "32 * min(SM_COUNT, 4)");
+    let folder = cuda_package();
+    fs::write(folder.path().join("Cargo.toml"), of_any_device).unwrap();
+    let (code, shown) = export(folder.path(), &["--kernel", "mapped"]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("`mapped`") && shown.contains("SM_COUNT outside of `grid`"), "{shown}");
 }
 
 /// Every part of a launch in two kernels.

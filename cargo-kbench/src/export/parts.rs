@@ -12,6 +12,7 @@ use super::names::{self, snake};
 use super::plan::{Plan, Planned};
 use crate::config::{Arg, Kernel, Word};
 use crate::expr::Expr;
+use crate::text::list;
 
 /// Writes the parts of one kernel.
 pub(super) struct Parts<'p> {
@@ -96,6 +97,22 @@ impl<'p> Parts<'p> {
     /// Whether a launch may write to a tensor.
     pub(super) fn is_written(&self, index: usize) -> bool {
         self.kernel().tensors[index].role != Role::In
+    }
+
+    /// What a launch does with a tensor.
+    pub(super) fn access(&self, index: usize) -> &'static str {
+        match self.kernel().tensors[index].role {
+            Role::In => "read",
+            Role::Clobbered => "read and spoiled",
+            Role::Out | Role::Inout | Role::Scratch => "written",
+        }
+    }
+
+    /// A sentence about the inputs whose contents a launch does not keep; empty where there are none.
+    pub(super) fn spoiled(&self) -> String {
+        let is_spoiled = |(index, _): &&(usize, String)| self.kernel().tensors[*index].role == Role::Clobbered;
+        let names: Vec<&str> = self.tensors.iter().filter(is_spoiled).map(|(_, name)| name.as_str()).collect();
+        if names.is_empty() { String::new() } else { format!(" The contents of {} are lost.", list(&names)) }
     }
 
     pub(super) fn dtype(&self, index: usize) -> DType {

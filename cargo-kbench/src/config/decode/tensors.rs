@@ -82,7 +82,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
     let dims = env.exprs(table.get("dims")?, "dims", Need::Dimension);
     let clobber = table.get("clobber").and_then(Node::bool).unwrap_or(false);
     if let (Some(key), true) = (table.entry("clobber"), role != Role::In) {
-        let message = format!("`{}` is no input that may be spoiled", entry.key);
+        let message = format!("`{}` is not an input", entry.key);
         report.error(&key.key_place, message, "`clobber` belongs to a tensor with role \"in\"");
     }
     let role = if clobber && role == Role::In { Role::Clobbered } else { role };

@@ -1084,7 +1084,13 @@ fn headers_have_paths_inside_their_folder() {
 
 #[test]
 fn only_an_input_may_be_spoiled() {
-    insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", clobber = true"), @"");
+    insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", clobber = true"), @r#"
+    error: `y` is not an input
+      --> Cargo.toml:12:99
+       |
+    12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out", clobber = true } }
+       |                                                                                                   ^^^^^^^ `clobber` belongs to a tensor with role "in"
+    "#);
     insta::assert_snapshot!(changed("x = { dtype = \"f32\"", "x = { clobber = true, dtype = \"f32\""), @"");
 }
 

@@ -186,7 +186,7 @@ fn launch(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     })?;
     let (mut taken, mut passed) = (String::new(), String::new());
     for (index, tensor) in &parts.tensors {
-        let access = if parts.is_written(*index) { "written" } else { "read" };
+        let access = parts.access(*index);
         let _ = write!(taken, ",\n    /* {}, {access} */ CUdeviceptr {tensor}", parts.dtype(*index));
         let _ = write!(passed, ", {tensor}");
     }

@@ -80,7 +80,7 @@ pub(super) fn functions(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let body = indented(&body, "    ");
     let what: Vec<String> = (parts.tensors.iter())
         .map(|(index, name)| {
-            let access = if parts.is_written(*index) { "written" } else { "read" };
+            let access = parts.access(*index);
             format!("    {name}: {} ({}), {access}\n", numpy_type(parts.dtype(*index)), parts.dtype(*index))
         })
         .collect();

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use kbench_runtime::dtype::DType;
+
 use super::dialect::Rust;
 use super::parts::{TAKEN, rust_type};
 use super::structs::{self, Given};
 use super::variants::choosing;
 use crate::export::ExportError;
 use crate::export::c_source::symbol;
-use crate::export::parts::Parts;
+use crate::export::parts::{Number, Parts, numbers};
 use crate::export::plan::Plan;
 
 /// The text of the module, and the functions that it calls.
@@ -18,6 +20,13 @@ pub(super) fn module(
     plan: &Plan,
     module: String,
 ) -> Result<(String, BTreeSet<&'static str>), ExportError> {
+    let args = plan.kernel.implementation.launches.iter().flat_map(|launch| numbers(&launch.args));
+    if args.into_iter().any(|number| matches!(number, Number::Scalar { dtype: DType::F16, .. })) {
+        // As 16 bits they would travel in another register than the kernel reads.
+        let why =
+            "it takes an f16 by value, a type that Rust lacks; take an f32 or a pointer, or export with `--lang c`";
+        return Err(ExportError::unsupported(&plan.kernel, &why));
+    }
     let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
     let mut text = format!(
         "/// `{}`, checked at {}; at other sizes `launch` is as safe as the kernel is right there.\n\
@@ -67,11 +76,12 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     let checks = checks.join("\n");
     let _ = writeln!(
         text,
-        "/// Runs the variant that [`pick`] chooses.\n///\n/// # Errors\n///\n/// Where a slice has not the length that the sizes ask for, or \
+        "/// Runs the variant that [`pick`] chooses.{spoiled}\n///\n/// # Errors\n///\n/// Where a slice has not the length that the sizes ask for, or \
          [`pick`] fails.\npub fn launch(dims: Dims{slices}) -> Result<(), Error> {{\n{choice}let [{names}] = {lengths};\n{checks}\n\
          // SAFETY: each slice has the elements that the kernel reads or writes at these sizes.\n\
          unsafe {{ launch_raw(dims{passed}) }}\n}}\n",
         choice = if lengths.call.contains("choice.") { "let choice = pick(dims)?;\n" } else { "" },
+        spoiled = parts.spoiled(),
         names = names.join(", "),
         lengths = lengths.call,
     );

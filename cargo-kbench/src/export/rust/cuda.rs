@@ -143,7 +143,7 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     };
     let _ = writeln!(
         text,
-        "/// Launches the variant that [`pick`] chooses, on a stream.\n///\n/// # Errors\n///\n/// Where an argument has not the length \
+        "/// Launches the variant that [`pick`] chooses, on a stream.{spoiled}\n///\n/// # Errors\n///\n/// Where an argument has not the length \
          that the sizes ask for, [`pick`] fails, or the driver does.\n\
          pub fn launch(stream: &Arc<CudaStream>, dims: Dims{slices}) -> Result<(), Error> {{\n{needed}\
          let [{}] = {};\n{checks}{pointers}\
@@ -151,6 +151,7 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
          unsafe {{ launch_raw(stream, dims{passed}) }}\n}}\n",
         names.join(", "),
         lengths.call,
+        spoiled = parts.spoiled(),
     );
     let mut before = parts.needed_lengths(&lengths.call);
     for (index, name) in parts.bind_scratch(&mut text, &mut before)? {
