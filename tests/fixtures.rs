@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 
-use verdicts::{expected, fixtures, kbench};
+use verdicts::{expected, fixtures, kbench, kbench_with};
 
 mod verdicts;
 
@@ -96,6 +96,19 @@ fn a_variant_that_random_inputs_pass_does_not_win() {
     let of_small = &elite[0]["errors"][0];
     assert_eq!(of_small["seeds"], 2);
     assert_eq!(of_small["patterns"].as_array().map(Vec::len), Some(13), "checked in full: {of_small}");
+}
+
+#[test]
+fn a_baseline_computes_the_same_as_the_variant() {
+    // `two` is right beside two sums alone.
+    for (parts, measured) in [("PARTS=2", ["plain", "two"].as_slice()), ("PARTS=8", &["plain"])] {
+        let run = kbench_with("gate", [&"c-partial-sums".to_owned()], &["--variant", parts]);
+        run.assert_exit(0);
+        let compared = run.message("comparison");
+        let entries = compared["entries"].as_array().expect("a list");
+        let names: Vec<_> = entries[1..].iter().map(|entry| entry["name"].as_str().expect("a name")).collect();
+        assert_eq!(names, measured, "{compared}");
+    }
 }
 
 /// Whether nvcc can be found without a search of the whole machine.

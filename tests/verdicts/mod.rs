@@ -69,6 +69,11 @@ pub fn expected(prefix: &str) -> BTreeMap<String, Expected> {
 
 /// Runs `cargo-kbench kbench VERB` once over `packages`, with nothing cached from earlier runs.
 pub fn kbench<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>) -> Run {
+    kbench_with(verb, packages, &[])
+}
+
+/// The same with more arguments.
+pub fn kbench_with<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>, more: &[&str]) -> Run {
     // In the workspace, so that elite.json is this run's own.
     let folder = fixtures().join("target");
     fs::create_dir_all(&folder).expect("a folder can be made");
@@ -80,6 +85,7 @@ pub fn kbench<'a>(verb: &str, packages: impl IntoIterator<Item = &'a String>) ->
     for package in packages {
         command.args(["-p", package]);
     }
+    command.args(more);
     let output = command.output().expect("the tool can be run");
     let stdout = String::from_utf8(output.stdout).expect("stdout is UTF-8");
     let mut verdicts = BTreeMap::<String, Value>::new();

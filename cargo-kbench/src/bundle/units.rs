@@ -130,7 +130,7 @@ pub(super) fn units(builder: &Builder<'_>, variants: &[Variant]) -> Vec<Unit> {
                 }
                 BaselineKind::Implementation(function) => {
                     for variant in std::iter::once(default).chain(variants) {
-                        let variant = kernel.space.with_named(variant, &function.names());
+                        let variant = kernel.beside(function, variant);
                         add(builder.unit(kernel, function, shape, &variant, None));
                     }
                 }

@@ -1,8 +1,9 @@
 //! References, which outputs are compared with, and baselines, which times are compared with.
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::Role;
 
-use super::{CorrectnessLimits, Implementation, Kernel, PerformanceBound, Place};
+use super::{CorrectnessLimits, Implementation, Kernel, PerformanceBound, Place, Tensor};
 use crate::space::Variant;
 
 /// The reference that outputs are compared with.
@@ -48,6 +49,18 @@ pub enum BaselineKind {
 }
 
 impl Kernel {
+    /// The variant at which another function over the kernel's tensors runs beside `variant`, to compute the same: toggles that the
+    /// function or the problem names are those of `variant`, the others those of the default.
+    pub fn beside(&self, function: &Implementation, variant: &Variant) -> Variant {
+        let mut names = function.names();
+        let tensors = self.tensors.iter().filter(|tensor| tensor.role != Role::Scratch);
+        names.extend(tensors.flat_map(Tensor::names));
+        if let ReferenceKind::Function(reference) = &self.reference.kind {
+            names.extend(reference.names());
+        }
+        self.space.with_named(variant, &names)
+    }
+
     /// Leaves out baselines that are programs, and limits over them. Gives their names.
     pub fn leave_out_programs(&mut self) -> Vec<String> {
         let is_program = |baseline: &Baseline| matches!(baseline.kind, BaselineKind::Command(_));

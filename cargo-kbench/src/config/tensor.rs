@@ -26,6 +26,17 @@ pub struct Tensor {
     pub init: Init,
 }
 
+impl Tensor {
+    /// Every name in its sizes and contents.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let init = match &self.init {
+            Init::Computed(expr) | Init::Offsets(expr) => Some(expr),
+            _ => None,
+        };
+        self.dims.iter().chain(init).flat_map(Expr::names)
+    }
+}
+
 /// Source of a tensor's initial contents.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {

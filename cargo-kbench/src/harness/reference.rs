@@ -99,8 +99,7 @@ impl References {
         Ok(Reference { sequence, precision, program: false, identity: artifact.identity })
     }
 
-    /// The launches of the baseline that is named as naive, at a shape. Where a function's arguments, launch or defines name toggles,
-    /// they are those of `variant`, as a reference's are; it is compiled with the default of the others.
+    /// The launches of the baseline that is named as naive, at a shape; of a function, [beside](Kernel::beside) `variant`.
     pub fn naive(
         context: &Context<'_>,
         worker: &mut Executor,
@@ -111,9 +110,7 @@ impl References {
         let Some(index) = kernel.gates.correctness.naive else { return Ok(None) };
         let (implementation, variant): (&Implementation, Variant) = match &kernel.baselines[index].kind {
             BaselineKind::Variant(naive) => (&kernel.implementation, naive.clone()),
-            BaselineKind::Implementation(implementation) => {
-                (implementation, kernel.space.with_named(variant, &implementation.names()))
-            }
+            BaselineKind::Implementation(implementation) => (implementation, kernel.beside(implementation, variant)),
             BaselineKind::Kernel(_) | BaselineKind::Command(_) => unreachable!("refused with the table"),
         };
         let name = &kernel.baselines[index].name;

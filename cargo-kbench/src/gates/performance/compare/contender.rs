@@ -34,11 +34,13 @@ struct Function<'f, 'k> {
 }
 
 impl<'k> Contender<'k> {
-    /// Builds an entrant, and checks it if it is a baseline: a candidate passed the check at this shape before.
+    /// Builds an entrant, and checks it if it is a baseline: a candidate passed the check at this shape before. A function by `source` runs
+    /// beside `variant`.
     pub fn new(
         harness: &mut Harness<'k>,
         entrant: &Entrant,
         shape: usize,
+        variant: &Variant,
         warnings: &mut Vec<String>,
     ) -> Result<Self, Halt> {
         let kernel = harness.kernel();
@@ -55,10 +57,12 @@ impl<'k> Contender<'k> {
         let Baseline { kind, .. } = &kernel.baselines[index];
         let shape_name = &kernel.shapes[shape].name;
         let own = &kernel.implementation;
+        let beside;
         let function = match kind {
             BaselineKind::Variant(variant) => Function { kernel, implementation: own, variant, shape },
             BaselineKind::Implementation(implementation) => {
-                Function { kernel, implementation, variant: &kernel.space.default, shape }
+                beside = kernel.beside(implementation, variant);
+                Function { kernel, implementation, variant: &beside, shape }
             }
             BaselineKind::Kernel(other) => {
                 let package = harness.context.builder.package;

@@ -31,6 +31,12 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     let mut compared = Compared::default();
     let mut contenders: Vec<Contender<'_>> = Vec::new();
     let mut rivals: Vec<Rival<'_>> = Vec::new();
+    // The variant that is judged, or leads a search.
+    let first = entrants.iter().find_map(|entrant| match entrant {
+        Entrant::Candidate(candidate) => Some(&candidate.variant),
+        Entrant::Again(_) | Entrant::Baseline(_) => None,
+    });
+    let first = first.unwrap_or(&kernel.space.default);
     for entrant in entrants {
         if let Entrant::Baseline(index) = entrant
             && let Some(rival) = Rival::new(*index, &kernel.baselines[*index])
@@ -38,7 +44,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
             rivals.push(rival);
             continue;
         }
-        match caught(Contender::new(harness, entrant, shape, &mut compared.warnings)) {
+        match caught(Contender::new(harness, entrant, shape, first, &mut compared.warnings)) {
             Ok(Ok(contender)) => contenders.push(contender),
             Ok(Err(rejection)) => {
                 compared.unavailable.push((entrant.id(), rejection));
