@@ -94,6 +94,8 @@ pub struct Bound {
     index: usize,
     /// The memory of its tensors, in the order in which the process has it.
     buffers: Vec<Buffer>,
+    /// The tensors among its arguments.
+    passed: Vec<Stretch>,
     launches: Launches,
     /// Samples whose clock is still to be judged.
     window: Window,
@@ -123,6 +125,15 @@ impl Bound {
             }
             other => Err(odd(&other)),
         }
+    }
+
+    /// Drops the tensors among its arguments from all caches.
+    fn flush(&self) {
+        let ranges = self
+            .passed
+            .iter()
+            .map(|stretch| (self.buffers[stretch.memory].at(stretch.offset, stretch.bytes), stretch.bytes));
+        caches::flush(&ranges.collect::<Vec<_>>());
     }
 
     /// What writes of this process have left in the caches of its core, and the kernel would have found in its own.
@@ -256,6 +267,7 @@ impl Device for HostDevice {
             Stretch { memory, offset: *offset, bytes: *bytes }
         };
         let mut calls = Vec::new();
+        let mut passed = Vec::new();
         for launch in launches {
             let mut arguments = Vec::new();
             for arg in &launch.args {
@@ -271,6 +283,11 @@ impl Device for HostDevice {
                     }
                 });
             }
+            for stretch in arguments.iter().flat_map(Argument::stretches) {
+                if !passed.contains(&stretch) {
+                    passed.push(stretch);
+                }
+            }
             calls.push(Call { arguments, zero: launch.zero.iter().map(&mut stretch).collect() });
         }
         let sizes = buffers.iter().map(|buffer| buffer.0.bytes).collect();
@@ -278,7 +295,7 @@ impl Device for HostDevice {
         kernel.process.ask(&Command::Bind { sizes, calls, watched: self.watched }, &[], &descriptors)?;
         let index = kernel.bound.replace(kernel.bound.get() + 1);
         let process = Rc::clone(&kernel.process);
-        Ok(Bound { process, index, buffers, launches: Launches::default(), window: Window::default() })
+        Ok(Bound { process, index, buffers, passed, launches: Launches::default(), window: Window::default() })
     }
 
     fn run(&mut self, bound: &Bound) -> Result<(), Failure> {
@@ -320,8 +337,8 @@ impl Device for HostDevice {
     }
 
     fn forget(&mut self, bound: &Bound) -> Result<(), Failure> {
-        let core = self.pinning.choose(&bound.launches);
-        bound.process.ask(&Command::Forget { core }, &[], &[]).map(drop)
+        bound.process.pin(self.pinning.choose(&bound.launches));
+        bound.process.ask(&Command::Forget, &[], &[]).map(drop)
     }
 
     fn sample_after_pause(

@@ -3,6 +3,9 @@
 /// Bytes of a cache line; 64 where it is more, which only costs time.
 const LINE: usize = 64;
 
+/// Whether a flush in one process reaches the caches of every core and process that has the memory.
+pub(super) const FLUSHES_EVERYWHERE: bool = cfg!(target_arch = "x86_64");
+
 /// Drops what the ranges hold from every level of the cache. Exact, and its cost grows with the ranges, not with the cache.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn flush(ranges: &[(*mut u8, usize)]) {

@@ -33,22 +33,29 @@ pub(super) enum Command {
     Run { bound: usize, times: u32 },
     /// Launches once and counts meanwhile.
     Count { bound: usize },
-    /// Makes ready for a sample: pins the thread, and flushes what the arguments hold or fetches stretches of memory into the caches.
-    Prepare { bound: usize, core: Option<u32>, cache: Caches },
+    /// Makes the caches ready for a sample.
+    Prepare { bound: usize, cache: Caches },
     /// Takes a sample over `batch` launches. With `lead`, an untimed launch and so many nanoseconds come before.
     Sample { bound: usize, batch: u32, lead: Option<u64> },
-    /// Has a core forget the branches that it has learned.
-    Forget { core: Option<u32> },
-    /// Pins the thread of a process without a kernel for one spin.
-    Pin { core: Option<u32> },
+    /// Has the core forget the branches that it has learned.
+    Forget,
+    /// Does nothing: a process that was stopped takes longer for its first command.
+    Wake,
     /// Spins for a time, and answers as for a sample.
     Spin { nanoseconds: u64 },
+}
+
+impl Command {
+    /// Whether the thread that calls the kernel stays on its core: it does during a sample and before one.
+    pub fn is_for_a_sample(&self) -> bool {
+        matches!(self, Self::Prepare { .. } | Self::Sample { .. } | Self::Forget | Self::Wake | Self::Spin { .. })
+    }
 }
 
 /// State of the caches before a sample.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Caches {
-    /// Nothing of the arguments.
+    /// Nothing of the arguments. Only where the judge cannot flush them itself.
     Flushed,
     /// What was there, and what the judge has just written: as if this process had written it.
     Holding(Vec<Stretch>),
@@ -83,6 +90,17 @@ pub(super) enum Argument {
     Scalar(Vec<u8>),
     /// A struct's bytes, and the addresses in it with the byte where each lies.
     Struct { bytes: Vec<u8>, pointers: Vec<(usize, Stretch)> },
+}
+
+impl Argument {
+    /// The memory whose addresses are in it.
+    pub fn stretches(&self) -> Vec<Stretch> {
+        match self {
+            Self::Pointer(stretch) => vec![*stretch],
+            Self::Scalar(_) => Vec::new(),
+            Self::Struct { pointers, .. } => pointers.iter().map(|(_, stretch)| *stretch).collect(),
+        }
+    }
 }
 
 /// Answers of a kernel process.

@@ -142,7 +142,7 @@ impl CorePinning {
         Self {
             since: Instant::now(),
             cores: stat::cores(),
-            allowed: threads::allowed(),
+            allowed: threads::allowed(threads::SELF),
             core: Cell::new(None),
             others: Vec::new(),
         }
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_kernel_of_one_thread_is_given_a_core_and_one_of_several_is_not() {
-        let allowed = threads::allowed().unwrap();
+        let allowed = threads::allowed(threads::SELF).unwrap();
         let pinning = CorePinning::new();
         let launches = Launches::default();
         assert_eq!(pinning.choose(&launches), None, "never seen");

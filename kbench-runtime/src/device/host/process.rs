@@ -19,7 +19,7 @@ use nix::libc;
 use super::channel::{Answer, Answered, Argument, Caches, Call, Channel, Command, Frame, Stretch};
 use super::environment::Environment;
 use super::memory::{ALIGN, GUARD_PAGES, Mapping};
-use super::threads::{self, Pinned};
+use super::threads;
 use super::{caches, counters, guard_pages};
 use crate::protocol::Failure;
 
@@ -138,17 +138,11 @@ fn serve(channel: &Channel) -> std::io::Result<()> {
 #[derive(Default)]
 struct State {
     loaded: Option<Loaded>,
-    /// During a sample, where its thread is to stay on one core.
-    pinned: Option<Pinned>,
 }
 
 impl State {
     fn obey(&mut self, frame: Frame<Command>) -> Answered {
         let Frame { value, bytes, descriptors, .. } = frame;
-        if !matches!(value, Command::Sample { .. } | Command::Spin { .. }) {
-            // Only now: to free its threads is no part of a sample.
-            self.pinned = None;
-        }
         match value {
             Command::Load { entries } => {
                 for code in descriptors {
@@ -175,23 +169,15 @@ impl State {
                 let counted = loaded.in_environment(|| counters::around(|| loaded.call(bound)));
                 return Ok(Answer::Counted(counted));
             }
-            Command::Prepare { bound, core, cache } => {
-                // From before the flush on: another core has other caches.
-                let pinned = core.map(Pinned::to);
-                self.loaded()?.bound(bound)?.prepare(&cache);
-                self.pinned = pinned;
-            }
+            Command::Prepare { bound, cache } => self.loaded()?.bound(bound)?.prepare(&cache),
             Command::Sample { bound, batch, lead } => {
                 let loaded = self.loaded()?;
                 let bound = loaded.bound(bound)?;
                 let ((clock, processor), used) = threads::used(false, || loaded.sample(bound, batch, lead));
                 return Ok(Answer::Sampled { clock, processor, used });
             }
-            Command::Forget { core } => {
-                let _pinned = core.map(Pinned::to);
-                caches::forget_branches();
-            }
-            Command::Pin { core } => self.pinned = core.map(Pinned::to),
+            Command::Forget => caches::forget_branches(),
+            Command::Wake => {}
             Command::Spin { nanoseconds } => {
                 let ((clock, processor), used) = threads::used(false, || timed(|| spin(nanoseconds)));
                 return Ok(Answer::Sampled { clock, processor, used });

@@ -4,7 +4,7 @@ use super::channel::{Answer, Caches, Command};
 use super::clock::{self, Claim, Window};
 use super::supervisor::{Process, not_started};
 use super::threads::Used;
-use super::{Bound, Buffer, HostDevice, odd, write};
+use super::{Bound, Buffer, HostDevice, caches, odd, write};
 use crate::device::{Sample, Write};
 use crate::protocol::{CacheMode, Disturbance, Failure};
 
@@ -42,12 +42,19 @@ impl HostDevice {
         lead: Option<u64>,
     ) -> Result<Sampled, Failure> {
         write(writes);
-        let cache = match cache {
-            CacheMode::Cold => Caches::Flushed,
-            CacheMode::Hot => Caches::Holding(bound.written(writes)),
+        let prepare = |cache| Command::Prepare { bound: bound.index, cache };
+        let prepare = match cache {
+            CacheMode::Cold if caches::FLUSHES_EVERYWHERE => {
+                // Here, while the kernel's process is stopped: a flush takes long enough for other threads of it to compute ahead.
+                bound.flush();
+                Command::Wake
+            }
+            CacheMode::Cold => prepare(Caches::Flushed),
+            CacheMode::Hot => prepare(Caches::Holding(bound.written(writes))),
         };
-        let prepare = Command::Prepare { bound: bound.index, core: self.pinning.choose(&bound.launches), cache };
-        let sampled = measured(&bound.process, &prepare, &Command::Sample { bound: bound.index, batch, lead })?;
+        bound.process.pin(self.pinning.choose(&bound.launches));
+        let sample = Command::Sample { bound: bound.index, batch, lead };
+        let sampled = measured(&bound.process, &prepare, &sample)?;
         bound.launches.note(&sampled.used);
         sampled.claim.check()?;
         Ok(sampled)
@@ -60,9 +67,9 @@ impl HostDevice {
             None => Process::start(None).map_err(|error| not_started(&error))?,
         };
         let process = self.spinning.insert(process);
-        let pin = Command::Pin { core: self.pinning.choose(&bound.launches) };
+        process.pin(self.pinning.choose(&bound.launches));
         let nanoseconds = nanoseconds.min(clock::LONGEST_SPIN);
-        Ok(measured(process, &pin, &Command::Spin { nanoseconds })?.claim)
+        Ok(measured(process, &Command::Wake, &Command::Spin { nanoseconds })?.claim)
     }
 
     /// Takes samples until a window of them shows no forged clock.

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use super::channel::{Answer, Answered, Channel, Command};
 use super::process::MARK;
+use super::threads::Pinned;
 use crate::process::awake::Awake;
 use crate::process::descendants;
 use crate::protocol::{Failure, Stage};
@@ -40,6 +41,8 @@ pub(super) struct Process {
     is_stopped: Cell<bool>,
     /// What a command may take; `None`: as long as it likes.
     limit: Option<Duration>,
+    /// While it takes samples, where its first thread is to stay on one core.
+    pinned: RefCell<Option<Pinned>>,
     /// Why there is no process any more.
     ended: RefCell<Option<Failure>>,
     /// Lists its threads, and what the first of them has started.
@@ -80,6 +83,7 @@ impl Process {
             number: Cell::new(0),
             is_stopped: Cell::new(false),
             limit,
+            pinned: RefCell::default(),
             ended: RefCell::default(),
             threads: File::open(format!("/proc/{pid}/task")).ok(),
             children: File::open(format!("/proc/{pid}/task/{pid}/children")).ok(),
@@ -92,6 +96,21 @@ impl Process {
         let result = turn(&Turn { process: self });
         self.stop();
         result
+    }
+
+    /// Keeps its first thread, which calls the kernel, on one core until another command than for a sample. Done from here, while it is
+    /// stopped: it could work ahead meanwhile.
+    pub fn pin(&self, core: Option<u32>) {
+        let threads = self.threads();
+        let mut pinned = self.pinned.borrow_mut();
+        let stays = |pinned: &Pinned| Some(pinned.core) == core && pinned.threads >= threads;
+        if self.ended.borrow().is_some() || pinned.as_ref().is_some_and(stays) {
+            return;
+        }
+        if let Some(pinned) = pinned.take() {
+            pinned.free(self.pid, threads);
+        }
+        *pinned = core.map(|core| Pinned::to(core, self.pid, threads));
     }
 
     /// One command.
@@ -256,6 +275,10 @@ impl Turn<'_> {
         let process = self.process;
         if let Some(failure) = &*process.ended.borrow() {
             return Err(failure.clone());
+        }
+        if !command.is_for_a_sample() {
+            // Only now: to free its threads is no part of a sample.
+            process.pin(None);
         }
         let number = process.number.get() + 1;
         process.number.set(number);

@@ -1,4 +1,4 @@
-//! The threads of the process that calls: their processor time, how often they lost a core, and the cores that they may use.
+//! Threads: the processor time of those of the process that calls, how often they lost a core, and the cores that a thread may use.
 //!
 //! Where the system is not Linux nothing is measured and nothing is pinned.
 
@@ -40,43 +40,43 @@ pub(super) fn used<R>(count_threads: bool, launch: impl FnOnce() -> R) -> (R, Us
     (result, used)
 }
 
-/// This thread on one core, until it is dropped.
+/// The first thread of a process on one core.
+#[derive(Debug)]
 pub(super) struct Pinned {
+    /// The core.
+    pub core: u32,
+    /// How many threads the process had.
+    pub threads: usize,
+    /// The cores that the thread may use otherwise.
     #[cfg(target_os = "linux")]
     before: Option<nix::sched::CpuSet>,
-    #[cfg(target_os = "linux")]
-    tasks: Option<usize>,
 }
 
 #[cfg(target_os = "linux")]
 impl Pinned {
-    pub fn to(core: u32) -> Self {
-        let (before, only) = (allowed(), only(core));
-        let tasks = tasks();
-        match (before, only) {
-            (Some(before), Some(only)) if confine(&only) => Self { before: Some(before), tasks },
-            _ => Self { before: None, tasks },
-        }
+    pub fn to(core: u32, process: nix::unistd::Pid, threads: usize) -> Self {
+        let before = allowed(process).filter(|_| only(core).is_some_and(|only| confine(process, &only)));
+        Self { core, threads, before }
     }
-}
 
-#[cfg(target_os = "linux")]
-impl Drop for Pinned {
-    fn drop(&mut self) {
+    /// Ends it, now that the process has so many threads.
+    pub fn free(self, process: nix::unistd::Pid, threads: usize) {
         let Some(before) = &self.before else { return };
-        confine(before);
-        if tasks() > self.tasks {
+        confine(process, before);
+        if threads > self.threads {
             // A kernel that uses threads only now and then: those that it has just started share the core.
-            free_all(before);
+            free_all(process, before);
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Pinned {
-    pub fn to(_core: u32) -> Self {
-        Self {}
+    pub fn to(core: u32, _process: nix::unistd::Pid, threads: usize) -> Self {
+        Self { core, threads }
     }
+
+    pub fn free(self, _process: nix::unistd::Pid, _threads: usize) {}
 }
 
 #[cfg(target_os = "linux")]
@@ -91,7 +91,7 @@ mod linux {
     use nix::unistd::Pid;
 
     /// The calling thread.
-    const SELF: Pid = Pid::from_raw(0);
+    pub const SELF: Pid = Pid::from_raw(0);
 
     pub fn thread_time() -> u64 {
         nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID)
@@ -118,18 +118,18 @@ mod linux {
         Some(std::fs::read_dir("/proc/self/task").ok()?.count())
     }
 
-    /// The cores that this thread may use.
-    pub fn allowed() -> Option<CpuSet> {
-        sched_getaffinity(SELF).ok()
+    /// The cores that a thread may use.
+    pub fn allowed(thread: Pid) -> Option<CpuSet> {
+        sched_getaffinity(thread).ok()
     }
 
-    pub fn confine(cores: &CpuSet) -> bool {
-        sched_setaffinity(SELF, cores).is_ok()
+    pub fn confine(thread: Pid, cores: &CpuSet) -> bool {
+        sched_setaffinity(thread, cores).is_ok()
     }
 
-    /// Gives every thread of this process these cores.
-    pub fn free_all(cores: &CpuSet) {
-        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    /// Gives every thread of a process these cores.
+    pub fn free_all(process: Pid, cores: &CpuSet) {
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
         for task in tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()) {
             // One that has ended meanwhile needs nothing.
             let _ = sched_setaffinity(Pid::from_raw(task), cores);
@@ -179,19 +179,19 @@ mod tests {
 
     #[test]
     fn a_thread_is_pinned_no_longer_than_asked_and_what_it_starts_is_freed() {
-        let before = allowed().unwrap();
+        let before = allowed(SELF).unwrap();
         let core = current().unwrap();
-        let pinned = Pinned::to(core);
+        let pinned = Pinned::to(core, nix::unistd::gettid(), 1);
         let cores = |set: nix::sched::CpuSet| (0..CORES).filter(|core| set.is_set(*core).unwrap()).collect::<Vec<_>>();
-        assert_eq!(cores(allowed().unwrap()), [core as usize]);
+        assert_eq!(cores(allowed(SELF).unwrap()), [core as usize]);
         let (tell, end) = std::sync::mpsc::channel::<()>();
         let (say, said) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             end.recv().unwrap();
-            say.send(allowed().unwrap()).unwrap();
+            say.send(allowed(SELF).unwrap()).unwrap();
         });
-        drop(pinned);
-        assert_eq!(allowed().unwrap(), before);
+        pinned.free(nix::unistd::gettid(), 2);
+        assert_eq!(allowed(SELF).unwrap(), before);
         tell.send(()).unwrap();
         assert_eq!(said.recv().unwrap(), before);
         thread.join().unwrap();

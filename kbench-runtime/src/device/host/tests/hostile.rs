@@ -81,6 +81,16 @@ void counts_descriptors(void **args) {
 static void work(void) { struct timespec start, now; syscall(228, 1, &start);
     do syscall(228, 1, &now); while ((now.tv_sec - start.tv_sec) * 1000000000L + now.tv_nsec - start.tv_nsec < 2500000); }
 void honest(void **args) { DONE(args); work(); }
+/* how long before the launch a thread has seen the first byte of args[1] change, in nanoseconds */
+static volatile char *watched; static volatile char last; static volatile double seen;
+static double now(void) { struct timespec at; clock_gettime(CLOCK_MONOTONIC, &at); return at.tv_sec * 1e9 + at.tv_nsec; }
+static void *watch(void *unused) { (void)unused; for (;;) { char byte = *watched; if (byte != last) { seen = now(); last = byte; } } }
+void sees_ahead(void **args) {
+    double before = 0; pthread_t thread;
+    if (watched) { if (last == *watched) before = now() - seen; }
+    else { watched = args[1]; last = *watched; pthread_create(&thread, 0, watch, 0); }
+    *(double *)args[0] = before;
+}
 "#;
 
 /// A kernel whose clock runs ten times too slow: it defines `clock_gettime` for its whole process.
@@ -238,6 +248,29 @@ fn a_process_in_a_session_of_its_own_ends_with_the_launch() {
     assert!(daemon > 1, "{daemon}");
     let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
+}
+
+/// A flush takes long. The least of many samples: on a busy machine a thread may wait for a core as long.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_thread_sees_inputs_before_the_caches_are_flushed() {
+    let mut device = HostDevice::open();
+    let kernel = device.load(library(), &["sees_ahead"], Purpose::Kernel).unwrap();
+    let args = [8, 128 << 20].map(|bytes| Region { tensor: 0, buffer: device.alloc(bytes).unwrap(), offset: 0, bytes });
+    let [output, input] = args.each_ref().map(|region| region.buffer.clone());
+    let launch = BoundLaunch::new(Geometry::default(), args.map(BoundArg::Pointer).to_vec());
+    let mut bound = device.bind(&kernel, &[launch]).unwrap();
+    device.run(&bound).unwrap();
+    let start = Instant::now();
+    bound.flush();
+    let flush = start.elapsed().as_nanos() as f64;
+    let ahead = (1..33).map(|byte| {
+        device.fill(&input, 0, 1, byte).unwrap();
+        device.sample(&mut bound, 1, CacheMode::Cold).unwrap();
+        left(&mut device, &output)
+    });
+    let least = ahead.fold(f64::INFINITY, f64::min);
+    assert!(least < 0.5 * flush, "{least} ns, and a flush takes {flush} ns");
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
