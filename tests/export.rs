@@ -278,6 +278,7 @@ fn a_program_launches_the_winners_that_were_exported() {
     };
     assert_eq!(named("v0"), "V0: an environment variable names it\n");
     assert_eq!(named("v1"), "no variant was compiled for these sizes; export the kernel with a shape like them\n");
+    assert_eq!(named("default"), "V0: it is the default\n");
     assert!(named("fast").contains("KBENCH_VARIANT_SCALE=fast names no variant"));
 
     let pedantic =

@@ -229,6 +229,9 @@ fn programs_in_c_cpp_and_rust_launch_the_winner_of_a_c_kernel() {
         let mut named = command("./program", package, &[]);
         named.env("KBENCH_VARIANT_WEIGH", "fast");
         assert!(succeed(named).contains("names no variant"));
+        let mut default = command("./program", package, &[]);
+        default.env("KBENCH_VARIANT_WEIGH", "default");
+        assert!(succeed(default).contains("since it is the default"));
     }
 
     // The same in Rust.
@@ -245,6 +248,9 @@ fn programs_in_c_cpp_and_rust_launch_the_winner_of_a_c_kernel() {
         // One variant is for one width, and the program has both.
         assert!(run(named).1.contains("NoVariant"));
     }
+    let mut default = command(cargo, package, &["run", "--offline", "--quiet"]);
+    default.env("KBENCH_VARIANT_WEIGH", "default");
+    succeed(default);
     let pedantic =
         ["clippy", "--offline", "--quiet", "--", "-W", "clippy::pedantic", "-W", "missing_docs", "-D", "warnings"];
     succeed(command(cargo, package, &pedantic));

@@ -588,7 +588,7 @@ static SEARCH: Keys = keys(
             "objective",
             OneOrMore(&ChoiceOr(OBJECTIVES, &OBJECTIVE)),
             "What is minimised: \"p50\" by default; a mean of p50 over shapes, \"energy\", or a resource; \"throughput\" is maximised, \
-             `work` over p50; of two, the front is found",
+             `work` over p50; { command = [PROGRAM, …] } is a number that a program of yours prints; of two, the front is found",
         ),
         key(
             "proposer",
@@ -603,11 +603,30 @@ const OBJECTIVES: &[&str] =
 
 static OBJECTIVE: Keys = whole(
     "an objective",
-    &[key(
-        "mean",
-        Map("shape", &Number(0.0)),
-        "The geometric mean of p50 over shapes, with these weights: { small = 1, large = 2 }",
-    )],
+    &[
+        key(
+            "mean",
+            Map("shape", &Number(0.0)),
+            "The geometric mean of p50 over shapes, with these weights: { small = 1, large = 2 }",
+        ),
+        key(
+            "command",
+            TEXTS,
+            "A program of yours, and its arguments, that launches the exported kernels and prints one number, its last line. It runs in the \
+             package's folder, in turn with the default variant and with the variant that is measured",
+        ),
+        key("better", Choice(&["lower", "higher"], &[]), "Which numbers of command are better; \"lower\" by default"),
+        key(
+            "lang",
+            Choice(&["rust", "c", "python"], &[]),
+            "The language of the export for command; \"rust\" by default",
+        ),
+        key(
+            "out",
+            Text,
+            "The folder of the export for command, in the package's; by default that of `cargo kbench export`",
+        ),
+    ],
 );
 
 static STOP: Keys = keys(

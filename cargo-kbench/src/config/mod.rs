@@ -22,6 +22,7 @@ pub mod diagnostics;
 mod gates;
 mod implementation;
 mod keys;
+mod language;
 mod load;
 mod manifest;
 mod objective;
@@ -42,8 +43,9 @@ pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
 };
 pub use implementation::{Arg, Backend, CPP_EXTENSIONS, Flag, Implementation, Launch, Layout, Word, is_cpp};
+pub use language::Language;
 pub use load::{LoadError, LoadOptions, load};
-pub use objective::{Objective, ResourceName};
+pub use objective::{Application, Better, Objective, ResourceName};
 pub use schema::schema;
 pub use settings::{Search, StrategyName, Timing, Workers};
 pub use tensor::{Init, Tensor};

@@ -1,8 +1,11 @@
 //! The objective of a search.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::Backend;
+use serde::Serialize;
+
+use super::{Backend, Language};
 
 /// One of the objectives.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,34 @@ pub enum Objective {
     Energy,
     /// A resource of the build at the search's shape.
     Resource(ResourceName),
+    /// The number that a program of the user tells, over the one that the program tells with the default variant; the inverse where more
+    /// is better.
+    Application(Application),
+}
+
+/// A program of the user that launches the exported kernels and measures itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Application {
+    /// The program and its arguments, started in the package's folder.
+    pub command: Vec<String>,
+    /// Which numbers are better.
+    pub better: Better,
+    /// The language of the export.
+    #[serde(skip)]
+    pub language: Language,
+    /// The folder of the export, relative to the package's.
+    pub out: PathBuf,
+}
+
+/// The direction of a number that a program tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Better {
+    /// A lower number is better, such as seconds.
+    #[default]
+    Lower,
+    /// A higher number is better, such as tokens a second.
+    Higher,
 }
 
 /// A resource of a build.
@@ -50,6 +81,9 @@ impl Objective {
     /// The key under `objective` that a mean of shapes has.
     pub const MEAN: &'static str = "mean";
 
+    /// The key under `objective` that a program of the user has.
+    pub const COMMAND: &'static str = "command";
+
     /// Whether kernels of a backend have it.
     pub fn is_of(&self, backend: Backend) -> bool {
         use ResourceName::{CodeBytes, Registers, SharedBytes, SpillBytes, StackBytes};
@@ -58,13 +92,17 @@ impl Objective {
             Self::P50 | Self::Mean(_) | Self::Throughput | Self::Energy | Self::Resource(StackBytes | CodeBytes) => {
                 true
             }
+            Self::Application(_) => backend != Backend::Fake,
         }
     }
 
     /// Its name in the table.
     pub fn name(&self) -> &'static str {
         let word = Self::WORDS.iter().find(|(_, objective)| objective == self);
-        word.map_or(Self::MEAN, |(name, _)| name)
+        match self {
+            Self::Application(_) => Self::COMMAND,
+            _ => word.map_or(Self::MEAN, |(name, _)| name),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub use build::{BuildFailure, BuildOutcome, try_build};
 pub use complete::{complete, examine, keep_examined};
 pub use dead::dead_toggles;
 
+mod application;
 mod build;
 mod complete;
 mod dead;
@@ -65,7 +66,7 @@ pub fn judge_alone(
     let mut trial = Trial::new(candidate.clone(), evaluation.clone());
     trial.run(GATES.into_iter().filter(|gate| !gate.is_joint()), harness, reporter)?;
     *evaluation = trial.evaluation;
-    Ok(())
+    application::measure_again(harness, candidate, evaluation)
 }
 
 /// Checks a built candidate and times it at the search's shape. What is known already is not run again.
@@ -204,6 +205,7 @@ impl Subject {
         let stop_above = self.stop_above(harness);
         let Some((known, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
         if is_earlier && self.candidate.is_default(harness.context.kernel)
+            || is_earlier && known.rejection().is_none() && application::is_wanted(&harness.context.objectives)
             || !serves(known, is_earlier, stop_above, self.wanted())
         {
             return Ok(None);
@@ -261,6 +263,7 @@ impl Subject {
                 Check { kernel, shape: name }.run_after(harness, after)?;
             }
         }
+        application::measure(harness, &self.candidate, evaluation)?;
         // What races is judged in the finals: a search measures no ceilings.
         if let (Some(timing), None) = (&evaluation.timing, self.race)
             && let Some(rejection) = impossible(harness, &demand, timing)?

@@ -2,6 +2,7 @@
 
 use kbench_runtime::protocol::Geometry;
 
+use super::application;
 use crate::config::Objective;
 use crate::harness::{Built, Candidate, Context, no_geometry};
 use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection};
@@ -54,6 +55,7 @@ pub(super) fn set(context: &Context<'_>, evaluation: &mut Evaluation, candidate:
     let value = |objective: &Objective| {
         ObjectiveValue::of_times(objective, kernel.search.shape, time, work)
             .or_else(|| ObjectiveValue::of_energy(objective, evaluation.energy.as_ref()))
+            .or_else(|| application::value_of(objective, evaluation.application.as_ref(), candidate.is_default(kernel)))
             .or_else(|| resources.iter().find(|value| value.name == objective.name()).cloned())
             .ok_or_else(|| objective.name())
     };

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kbench_runtime::dtype::DType;
+use kbench_runtime::protocol::DeviceInfo;
 
 use crate::build::Compiler;
-use crate::config::{Backend, Kernel, Package, Project};
-use crate::harness::RunError;
+use crate::config::{Backend, Kernel, Package};
+use crate::harness::{Candidate, RunError};
 use crate::record::elite::EliteFile;
 use plan::Plan;
+pub use replaced::Replaced;
+
+pub use crate::config::Language;
 
 pub mod apply;
 mod arithmetic;
@@ -22,14 +26,12 @@ mod build_script;
 mod c;
 mod c_source;
 mod folder;
-mod language;
 mod names;
 mod parts;
 mod plan;
 mod python;
+mod replaced;
 mod rust;
-
-pub use language::Language;
 
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +103,10 @@ pub struct Export {
 
 /// Variants to export.
 pub struct Request<'a> {
-    /// The project.
-    pub project: &'a Project,
+    /// elite.json.
+    pub elite_path: &'a Path,
+    /// A folder for the files that are compiled on the way.
+    pub scratch: PathBuf,
     /// The package.
     pub package: &'a Package,
     /// Its kernels that were asked for.
@@ -115,15 +119,26 @@ pub struct Request<'a> {
     pub folder: PathBuf,
     /// Architectures for all kernels in CUDA; none: those of the table, else those that elite.json has winners for.
     pub archs: &'a [String],
+    /// The variant of one kernel that takes the place of its winners.
+    pub only: Option<Only<'a>>,
+}
+
+/// A variant that is exported as the winner at every shape.
+#[derive(Clone, Copy)]
+pub struct Only<'a> {
+    /// The kernel's name.
+    pub kernel: &'a str,
+    /// The variant.
+    pub candidate: &'a Candidate,
+    /// The device that it runs on.
+    pub device: &'a DeviceInfo,
 }
 
 /// Makes an export; nothing is written to its folder yet.
 pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
-    let Request { project, package, kernels, compiler, language, folder, archs } = request;
-    let elite_path = project.elite_path();
-    let elite = EliteFile::read(&elite_path)?;
-    let root = elite_path.parent().unwrap_or(&elite_path);
-    let scratch = project.own_directory().join("export").join(&package.name);
+    let Request { elite_path, scratch, package, kernels, compiler, language, folder, archs, only } = request;
+    let elite = EliteFile::read(elite_path)?;
+    let root = elite_path.parent().unwrap_or(elite_path);
     let mut plans = Vec::new();
     for kernel in *kernels {
         if kernel.device.is_some() {
@@ -131,7 +146,10 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
             return Err(ExportError::unsupported(kernel, &why));
         }
         let archs = if archs.is_empty() { archs_of(kernel, &elite)? } else { archs.to_vec() };
-        plans.push(plan::plan(package, kernel, compiler, &elite, root, &archs)?);
+        plans.push(match only {
+            Some(only) if only.kernel == kernel.name => plan::plan_only(package, kernel, compiler, *only, &archs)?,
+            _ => plan::plan(package, kernel, compiler, &elite, root, &archs)?,
+        });
     }
     let in_c: Vec<&Plan> = plans.iter().filter(|plan| plan.kernel.implementation.backend == Backend::C).collect();
     let mut files = match language {
@@ -140,7 +158,7 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
         Language::Python => python::files(package, &plans)?,
     };
     for plan in &in_c {
-        files.extend(c_source::files(package, plan, compiler, folder, &scratch)?);
+        files.extend(c_source::files(package, plan, compiler, folder, scratch)?);
     }
     if !in_c.is_empty() {
         files.push(match language {
@@ -159,6 +177,11 @@ pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
         variants: plans.iter().map(|plan| plan.variants.len()).sum(),
         warnings: plans.into_iter().flat_map(|plan| plan.warnings).collect(),
     })
+}
+
+/// The environment variable that names a variant of a kernel in a program that launches an export.
+pub fn variable(kernel: &Kernel) -> String {
+    format!("KBENCH_VARIANT_{}", names::word(&kernel.name).to_uppercase())
 }
 
 /// The first line of a file, in comments that begin with `comment`. It tells a folder of ours from others.

@@ -8,7 +8,7 @@ use kbench_runtime::protocol::Role;
 
 use super::ExportError;
 use super::arithmetic::{Dialect, Term, Translation};
-use super::names::{self, snake};
+use super::names::snake;
 use super::plan::{Plan, Planned};
 use crate::config::{Arg, Kernel, Word};
 use crate::expr::Expr;
@@ -157,7 +157,7 @@ impl<'p> Parts<'p> {
 
     /// The environment variable that names a variant.
     pub(super) fn variable(&self) -> String {
-        format!("KBENCH_VARIANT_{}", names::word(&self.kernel().name).to_uppercase())
+        super::variable(self.kernel())
     }
 
     /// What is said of the sizes that the gates checked.

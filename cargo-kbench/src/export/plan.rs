@@ -5,13 +5,13 @@ use kbench_runtime::fingerprint;
 use rayon::prelude::*;
 use std::path::Path;
 
-use super::{ExportError, File, names};
+use super::{ExportError, File, Only, names};
 use crate::build::{Artifact, Compiler, Unit};
 use crate::config::{Backend, Implementation, Kernel, Launch, Package, Shape};
 use crate::expr::{Expr, Template, Value};
 use crate::file;
 use crate::harness::{Builder, Candidate, Proposed, RunError};
-use crate::record::elite::{EliteEntry, EliteFile};
+use crate::record::elite::{DeviceRecord, EliteEntry, EliteFile};
 use crate::space::Variant;
 
 /// One kernel.
@@ -137,19 +137,7 @@ pub(super) fn plan(
         .iter()
         .filter(|entry| entry.package == kernel.package && entry.kernel == kernel.name && !entry.elite.is_empty())
         .collect();
-    let mut plan = Plan {
-        kernel: kernel.clone(),
-        variants: Vec::new(),
-        tuned: Vec::new(),
-        made_from: Vec::new(),
-        warnings: Vec::new(),
-    };
-    for shape in 0..kernel.shapes.len() {
-        if !kernel.shapes[shape].check_only {
-            let default = plan.variant(package, compiler, (&kernel.space.default).into(), shape)?;
-            plan.variants[default].is_default = true;
-        }
-    }
+    let mut plan = Plan::of_default(package, kernel, compiler)?;
     for entry in &entries {
         plan.winner(package, compiler, entry, root)?;
     }
@@ -167,7 +155,51 @@ pub(super) fn plan(
     Ok(plan)
 }
 
+/// Plans a kernel with one variant that wins at every shape on a device, beside the default, and compiles both.
+pub(super) fn plan_only(
+    package: &Package,
+    kernel: &Kernel,
+    compiler: &Compiler,
+    only: Only<'_>,
+    archs: &[String],
+) -> Result<Plan, ExportError> {
+    let mut plan = Plan::of_default(package, kernel, compiler)?;
+    for (shape, Shape { dims, check_only, .. }) in kernel.shapes.iter().enumerate() {
+        if !check_only {
+            let variant = plan.variant(package, compiler, only.candidate.clone(), shape)?;
+            plan.tuned.push(Tuned {
+                device: only.device.name.clone(),
+                compute_capability: DeviceRecord::from(only.device).compute_capability,
+                dims: dims.iter().map(|(_, size)| *size).collect(),
+                variant,
+            });
+        }
+    }
+    plan.compile(compiler, archs)?;
+    plan.name_files(compiler)?;
+    plan.trace(&[]);
+    Ok(plan)
+}
+
 impl Plan {
+    /// The default of a kernel at each shape that is timed.
+    fn of_default(package: &Package, kernel: &Kernel, compiler: &Compiler) -> Result<Self, ExportError> {
+        let mut plan = Self {
+            kernel: kernel.clone(),
+            variants: Vec::new(),
+            tuned: Vec::new(),
+            made_from: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for shape in 0..kernel.shapes.len() {
+            if !kernel.shapes[shape].check_only {
+                let default = plan.variant(package, compiler, (&kernel.space.default).into(), shape)?;
+                plan.variants[default].is_default = true;
+            }
+        }
+        Ok(plan)
+    }
+
     /// The number of launches in the table's order, which a variant makes all or some of.
     pub(super) fn stages(&self) -> usize {
         self.kernel.implementation.launches.len()

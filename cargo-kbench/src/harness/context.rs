@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub files: HashMap<PathBuf, String>,
     /// Objectives that evaluations measure.
     pub objectives: Vec<Objective>,
+    /// elite.json, whose winners of other kernels an objective's program launches; empty where no objective is pursued.
+    pub elite_path: PathBuf,
     /// The compiler and the folder.
     pub setup: Setup<'a>,
 }

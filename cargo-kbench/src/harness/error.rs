@@ -68,6 +68,14 @@ pub enum RunError {
         /// Why.
         message: String,
     },
+    /// The objective is a program of the user, which gives no number.
+    #[error("the objective `command` of kernel `{kernel}`: {message}")]
+    Application {
+        /// The kernel.
+        kernel: String,
+        /// Why.
+        message: String,
+    },
     /// A file.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -65,7 +65,10 @@ impl RunError {
             | RunError::NoWorkers { .. }
             | RunError::Sanitizer { .. }
             | RunError::Energy { .. } => Exit::Missing,
-            RunError::Reference { .. } | RunError::Workers { .. } | RunError::NoArch(_) => Exit::Usage,
+            RunError::Reference { .. }
+            | RunError::Application { .. }
+            | RunError::Workers { .. }
+            | RunError::NoArch(_) => Exit::Usage,
             RunError::Io(error) => Exit::of_file(error),
         }
     }

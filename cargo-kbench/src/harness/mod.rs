@@ -1,7 +1,7 @@
 //! One kernel on an open device: what builds its variants, the worker that runs them, references, files, and results that are
 //! known already. A harness runs what it is asked to run and judges nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -154,7 +154,15 @@ impl<'a> Harness<'a> {
         for (path, hash) in &files {
             worker.add_blob(hash, path);
         }
-        let context = Context { kernel, builder, device, files, objectives: vec![Objective::P50], setup };
+        let context = Context {
+            kernel,
+            builder,
+            device,
+            files,
+            objectives: vec![Objective::P50],
+            elite_path: PathBuf::new(),
+            setup,
+        };
         let mut harness = Self {
             context,
             worker,
@@ -192,8 +200,9 @@ impl<'a> Harness<'a> {
         self.context.kernel
     }
 
-    /// Has evaluations measure all that the kernel's objectives need; an error where the device cannot.
-    pub fn pursue_objectives(&mut self) -> Result<(), RunError> {
+    /// Has evaluations measure all that the kernel's objectives need; an error where the device cannot. `root` is the folder of elite.json.
+    pub fn pursue_objectives(&mut self, root: &Path) -> Result<(), RunError> {
+        self.context.elite_path = root.join("elite.json");
         let kernel = self.kernel();
         if kernel.objectives.contains(&Objective::Energy)
             && let Err(message) = self.worker.meter()?

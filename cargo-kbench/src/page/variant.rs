@@ -91,6 +91,11 @@ pub fn text(facts: &Facts, run: &Run, at: usize, is_verbose: bool) -> String {
     if evaluation.objectives.iter().any(|value| value.name != "p50") {
         line("objectives", &objectives::all(&evaluation.objectives));
     }
+    if let Some(application) = &evaluation.application {
+        let [own, default] = application.medians();
+        let rounds = count(application.variant.len(), "round");
+        line("program", &format!("median {own} with the variant and {default} with the default, {rounds}"));
+    }
     if let Some(finalist) = finalist(facts, run, evaluation) {
         let rank = finalist.rank.map_or_else(String::new, |rank| format!("rank {rank}; "));
         line("finals", &format!("{rank}{}", time(&finalist.timing)));

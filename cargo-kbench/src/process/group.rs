@@ -149,8 +149,13 @@ impl Output {
 
     /// Has a program write both of its streams to the file.
     pub(crate) fn capture(&self, command: &mut Command) -> io::Result<()> {
-        command.stdin(Stdio::null()).stdout(self.0.try_clone()?).stderr(self.0.try_clone()?);
+        command.stdin(Stdio::null()).stdout(self.stream()?).stderr(self.stream()?);
         Ok(())
+    }
+
+    /// One stream of a program.
+    pub(crate) fn stream(&self) -> io::Result<Stdio> {
+        self.0.try_clone().map(Stdio::from)
     }
 
     /// The text that was written.

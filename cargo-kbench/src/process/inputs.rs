@@ -111,10 +111,7 @@ fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension
     fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
     let scratch = tempfile::Builder::new().prefix(".input-").tempdir_in(folder)?;
     let written = scratch.path().join(format!("input.{extension}"));
-    // A path with a slash is one in the package, as in a shell.
-    let own = package.join(&words[0]);
-    let program = if words[0].contains('/') && own.is_file() { own } else { PathBuf::from(&words[0]) };
-    let mut command = Command::new(&program);
+    let mut command = Command::new(in_package(&words[0], package));
     command.args(&words[1..]).arg(&written).current_dir(package);
     let mut output = Output::new()?;
     output.capture(&mut command)?;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use kbench_runtime::float::Float;
 use kbench_runtime::protocol::Geometry;
-use kbench_runtime::stats::Summary;
+use kbench_runtime::stats::{self, Speedup, Summary};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::Resources;
-use crate::config::{Kernel, Objective, ResourceName};
+use crate::config::{Better, Kernel, Objective, ResourceName};
 
 /// An objective, for records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -99,13 +99,20 @@ impl ObjectiveValue {
                 let high = mean(|summary| summary.p50_high).max(value);
                 Some(Self { name: objective.name().to_owned(), value, low: low.min(value), high })
             }
-            Objective::Energy | Objective::Resource(_) => None,
+            Objective::Energy | Objective::Resource(_) | Objective::Application(_) => None,
         }
     }
 
     /// Energy from its measured windows; `None` of any other objective.
     pub fn of_energy(objective: &Objective, energy: Option<&Summary>) -> Option<Self> {
         (*objective == Objective::Energy).then(|| Some(Self::of(objective, energy?)))?
+    }
+
+    /// The cost of a program of the user, over that of the default variant; `None` of any other objective.
+    pub fn of_application(objective: &Objective, runs: Option<&ApplicationRecord>) -> Option<Self> {
+        let (Objective::Application(application), Some(runs)) = (objective, runs) else { return None };
+        let Speedup { ratio, low, high } = runs.cost(application.better)?;
+        Some(Self { name: objective.name().to_owned(), value: ratio, low, high })
     }
 
     /// A resource; `None` of any other objective, and where the compiler does not say.
@@ -125,6 +132,34 @@ impl ObjectiveValue {
     /// Whether this is less than another for sure.
     pub fn is_clearly_below(&self, other: &Self) -> bool {
         self.high < other.low
+    }
+}
+
+/// Numbers that a program of the user printed, in rounds: one with the variant, one with the default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ApplicationRecord {
+    /// The numbers with the variant.
+    pub variant: Vec<f64>,
+    /// The numbers with the default variant, of the same rounds.
+    pub default: Vec<f64>,
+}
+
+impl ApplicationRecord {
+    /// The median with the variant, and that with the default.
+    pub fn medians(&self) -> [f64; 2] {
+        [&self.variant, &self.default].map(|numbers| {
+            let mut sorted = numbers.clone();
+            sorted.sort_by(f64::total_cmp);
+            stats::percentile(&sorted, 0.5)
+        })
+    }
+
+    /// The cost of the variant over that of the default, with its 95 % interval; below 1 the variant is better.
+    pub fn cost(&self, better: Better) -> Option<Speedup> {
+        match better {
+            Better::Lower => Speedup::of(&self.variant[..], &self.default[..]),
+            Better::Higher => Speedup::of(&self.default[..], &self.variant[..]),
+        }
     }
 }
 

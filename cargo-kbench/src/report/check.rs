@@ -3,7 +3,9 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::style::WARN;
-use crate::config::{Backend, BaselineKind, DeviceModel, Kernel, Level, Objective, Search, StrategyName};
+use crate::config::{
+    Application, Backend, BaselineKind, Better, DeviceModel, Kernel, Level, Objective, Search, StrategyName,
+};
 use crate::gates::asked;
 use crate::gates::launch::fit;
 use crate::space::Counts;
@@ -72,6 +74,10 @@ fn objectives(kernel: &Kernel) -> String {
         Objective::Mean(weights) => {
             let parts = weights.iter().map(|(shape, weight)| format!("{weight} x {}", kernel.shapes[*shape].name));
             format!("geometric mean of p50 over {}", parts.collect::<Vec<_>>().join(", "))
+        }
+        Objective::Application(Application { command, better, .. }) => {
+            let better = if *better == Better::Higher { "higher" } else { "lower" };
+            format!("the number of `{}`, {better} is better", command.join(" "))
         }
         other => other.name().to_owned(),
     };

@@ -1,7 +1,7 @@
 //! Objectives for people.
 
 use super::{count, time};
-use crate::config::DEFAULT;
+use crate::config::{DEFAULT, Objective};
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant};
 use crate::record::objective::ObjectiveValue;
 
@@ -12,6 +12,7 @@ pub fn shown(name: &str, value: f64) -> String {
         "energy" => joules(value),
         "throughput" => rate(value),
         "registers" => format!("{value}"),
+        "command" => format!("{value:.3}"),
         _ => format!("{value} B"),
     }
 }
@@ -93,7 +94,14 @@ pub fn confidence(entry: &EliteEntry) -> String {
             let ratio = winner.value / default.value;
             let (low, high) = (winner.low / default.high, winner.high / default.low);
             let clear = if winner.is_clearly_below(&default) { "" } else { ", which may be noise" };
-            if winner.is_count() {
+            if winner.name == Objective::COMMAND {
+                let (low, high) = (winner.low, winner.high);
+                let clear = if winner.is_clearly_below(&default) { "" } else { ", which may be noise" };
+                format!(
+                    "costs {:.3} of the default ({low:.3} to {high:.3}) by the program of `objective`{clear}",
+                    winner.value
+                )
+            } else if winner.is_count() {
                 format!("{ratio:.2} of the {} of the default", winner.name)
             } else {
                 format!("{ratio:.3} of the {} of the default ({low:.3} to {high:.3}){clear}", winner.name)

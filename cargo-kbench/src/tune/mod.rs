@@ -145,7 +145,7 @@ pub fn autotune(
     let started = Instant::now();
     let kernel = harness.kernel();
     let device = &harness.context.device.clone();
-    harness.pursue_objectives()?;
+    harness.pursue_objectives(options.root)?;
     let (mut journal, known) = Journal::open(options.journal, options.reuse)?;
     let damaged = known.damaged;
     journal.start(start(kernel, device, options.reuse == Reuse::Run))?;

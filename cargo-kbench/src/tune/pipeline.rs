@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use kbench_runtime::threads;
 
 use super::{MATTERS, search};
-use crate::config::{Backend, Kernel};
+use crate::config::{Backend, Kernel, Objective};
 use crate::evaluate::{BuildOutcome, try_build};
 use crate::harness::{Builder, RunError};
 use crate::interrupt::is_interrupted;
@@ -193,7 +193,9 @@ impl Ahead {
 
 /// What compilers do while a kernel is measured.
 pub fn meanwhile(kernel: &Kernel) -> Meanwhile {
-    if kernel.implementation.backend == Backend::C { Meanwhile::Rest } else { Meanwhile::Compile }
+    let is_application = |objective: &Objective| matches!(objective, Objective::Application(_));
+    let uses_cores = kernel.implementation.backend == Backend::C || kernel.objectives.iter().any(is_application);
+    if uses_cores { Meanwhile::Rest } else { Meanwhile::Compile }
 }
 
 /// Of this thread and the compilers that it starts. The worker, which the device waits for, goes first.

@@ -107,7 +107,7 @@ impl TuneArgs {
             );
         }
         if self.objective.is_empty() {
-            return Ok(());
+            return self.check_application(kernel);
         }
         if self.objective.len() > 2 {
             bail!("--objective: a search has one objective or two");
@@ -128,6 +128,24 @@ impl TuneArgs {
         }
         kernel.objectives = objectives;
         Ok(())
+    }
+}
+
+impl TuneArgs {
+    /// An error where a program of the user is the objective and cannot measure what the command line asks for.
+    fn check_application(&self, kernel: &Kernel) -> anyhow::Result<()> {
+        if !kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
+            return Ok(());
+        }
+        let flag = match self {
+            TuneArgs { per_shape: true, .. } => "--per-shape",
+            TuneArgs { repeat: Some(_), .. } => "--repeat",
+            _ => return Ok(()),
+        };
+        bail!(
+            "{flag}: the objective of kernel `{}` is a program, which has one number for all shapes and runs; name another with --objective",
+            kernel.name
+        );
     }
 }
 

@@ -50,13 +50,15 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             Export::check_folder(&folder, args.lang).map_err(edge)?;
         }
         let request = Request {
-            project: &project,
+            elite_path: &project.elite_path(),
+            scratch: project.own_directory().join("export").join(&package.name),
             package,
             kernels: &kernels,
             compiler: &compiler,
             language: args.lang,
             folder,
             archs: &args.arch,
+            only: None,
         };
         let export = export::export(&request).map_err(edge)?;
         let stale = if args.check { Some(export.stale()?) } else { None };

@@ -222,6 +222,10 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyho
             kernel.runner.clear();
             kernel.workers.clear();
             kernel.search.proposer = None;
+            if kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
+                kernel.objectives = vec![Objective::P50];
+                crate::report::status("Note", format_args!("{}: objective `p50` in place of a program", kernel.name));
+            }
             let programs = kernel.leave_out_programs();
             if !programs.is_empty() && select.kernel.contains(&kernel.name) {
                 let names = crate::text::list(&programs);

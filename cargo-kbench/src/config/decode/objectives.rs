@@ -1,9 +1,11 @@
 //! Objectives of the search: one, or two for a front.
 
+use std::path::{Component, PathBuf};
+
 use super::super::diagnostics::{Diagnostic, Report};
-use super::super::objective::Objective;
+use super::super::objective::{Application, Better, Objective};
 use super::super::tree::{Entry, Item, Node, Table};
-use super::super::{Backend, Search};
+use super::super::{Backend, Language, Search};
 use super::env::Env;
 use super::names::find_name;
 
@@ -29,7 +31,7 @@ pub(super) fn objectives(
     }
     let mut objectives: Vec<Objective> = Vec::new();
     for node in nodes {
-        let Some(objective) = objective(node, env, backend, report) else { continue };
+        let Some(objective) = objective(node, kernel, env, backend, report) else { continue };
         if objective == Objective::Throughput && kernel.get("work").is_none() {
             report.error(&node.place, "a throughput follows from `work`, which the kernel does not state", "");
         }
@@ -48,9 +50,29 @@ pub(super) fn objectives(
     objectives
 }
 
-fn objective(node: &Node, env: &Env<'_>, backend: Option<Backend>, report: &Report) -> Option<Objective> {
+fn objective(
+    node: &Node,
+    kernel: &Table,
+    env: &Env<'_>,
+    backend: Option<Backend>,
+    report: &Report,
+) -> Option<Objective> {
     if let Some(table) = node.table() {
-        return mean(node, table, env, report);
+        return match table.get(Objective::COMMAND) {
+            Some(command) => {
+                for key in ["runner", "workers"] {
+                    if let Some(node) = kernel.get(key) {
+                        report.error(
+                            &node.place,
+                            format!("`{key}` beside an objective with `command`"),
+                            "the program runs here",
+                        );
+                    }
+                }
+                Some(Objective::Application(application(table, command, backend, report)))
+            }
+            None => mean(node, table, env, report),
+        };
     }
     // A word that there is not was reported by the check of choices.
     let (_, objective) = Objective::WORDS.into_iter().find(|(word, _)| node.text() == Some(*word))?;
@@ -62,9 +84,15 @@ fn objective(node: &Node, env: &Env<'_>, backend: Option<Backend>, report: &Repo
 
 fn mean(node: &Node, table: &Table, env: &Env<'_>, report: &Report) -> Option<Objective> {
     let Some(weights) = table.get(Objective::MEAN) else {
-        report.error(&node.place, "an objective without a name", "expected `mean = { SHAPE = WEIGHT, … }`");
+        let expected = "expected `mean = { SHAPE = WEIGHT, … }` or `command = [PROGRAM, …]`";
+        report.error(&node.place, "an objective without a name", expected);
         return None;
     };
+    for key in ["better", "lang", "out"] {
+        if let Some(node) = table.get(key) {
+            report.error(&node.place, format!("`{key}` belongs to an objective with `command`"), "");
+        }
+    }
     let entries = &weights.table()?.entries;
     if entries.is_empty() {
         report.error(&weights.place, "a mean of no shapes", "expected `mean = { SHAPE = WEIGHT, … }`");
@@ -80,4 +108,36 @@ fn mean(node: &Node, table: &Table, env: &Env<'_>, report: &Report) -> Option<Ob
     let mut weights: Vec<(usize, f64)> = entries.iter().filter_map(weight).collect();
     weights.sort_by_key(|&(shape, _)| shape);
     Some(Objective::Mean(weights))
+}
+
+/// A program of the user: `command`, and how its number and the export are to be taken.
+fn application(table: &Table, command: &Node, backend: Option<Backend>, report: &Report) -> Application {
+    if let Some(mean) = table.get(Objective::MEAN) {
+        report.error(&mean.place, "`mean` and `command` in one objective", "name each in a table of its own");
+    }
+    if backend == Some(Backend::Fake) {
+        report.error(&command.place, "a kernel of the fake device has no code to export", "");
+    }
+    let words = command.texts();
+    if words.is_empty() {
+        report.error(&command.place, "a command without a program", "expected `command = [PROGRAM, …]`");
+    }
+    let better = if table.text("better") == Some("higher") { Better::Higher } else { Better::Lower };
+    let language = Language::NAMES.iter().find(|(name, _)| table.text("lang") == Some(*name));
+    let language = language.map_or_else(Language::default, |(_, language)| *language);
+    let out = table.get("out");
+    let folder = out.and_then(Node::text).map_or_else(|| language.folder().to_owned(), PathBuf::from);
+    let is_inside = folder.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if let (Some(out), false) = (out, is_inside && folder.components().any(|part| matches!(part, Component::Normal(_))))
+    {
+        report.error(
+            &out.place,
+            "the folder of an export lies below the package's",
+            "expected a relative path without `..`",
+        );
+    }
+    if let (Some(lang), Language::Python, Some(Backend::C)) = (table.get("lang"), language, backend) {
+        report.error(&lang.place, "a kernel in C has no export in Python", "expected \"rust\" or \"c\"");
+    }
+    Application { command: words, better, language, out: folder }
 }

@@ -1483,7 +1483,50 @@ fn objectives() {
       --> Cargo.toml:15:36
        |
     15 | search.objective = [{ mean = {} }, {}]
-       |                                    ^^ expected `mean = { SHAPE = WEIGHT, … }`
+       |                                    ^^ expected `mean = { SHAPE = WEIGHT, … }` or `command = [PROGRAM, …]`
+    "#);
+    insta::assert_snapshot!(
+        with("search.objective = { command = [], mean = {}, lang = 'python', out = '../x', better = 'more' }\nrunner = ['ssh']"),
+        @r#"
+    error: a command without a program
+      --> Cargo.toml:15:32
+       |
+    15 | search.objective = { command = [], mean = {}, lang = 'python', out = '../x', better = 'more' }
+       |                                ^^ expected `command = [PROGRAM, …]`
+
+    error: `mean` and `command` in one objective
+      --> Cargo.toml:15:43
+       |
+    15 | search.objective = { command = [], mean = {}, lang = 'python', out = '../x', better = 'more' }
+       |                                           ^^ name each in a table of its own
+
+    error: the folder of an export lies below the package's
+      --> Cargo.toml:15:70
+       |
+    15 | search.objective = { command = [], mean = {}, lang = 'python', out = '../x', better = 'more' }
+       |                                                                      ^^^^^^ expected a relative path without `..`
+
+    error: `more` is no value of `better`
+      --> Cargo.toml:15:87
+       |
+    15 | search.objective = { command = [], mean = {}, lang = 'python', out = '../x', better = 'more' }
+       |                                                                                       ^^^^^^
+       |
+       = help: there are `lower` and `higher`
+
+    error: `runner` beside an objective with `command`
+      --> Cargo.toml:16:10
+       |
+    16 | runner = ['ssh']
+       |          ^^^^^^^ the program runs here
+    "#
+    );
+    insta::assert_snapshot!(with("search.objective = { mean = { small = 1 }, lang = 'c' }"), @r#"
+    error: `lang` belongs to an objective with `command`
+      --> Cargo.toml:15:51
+       |
+    15 | search.objective = { mean = { small = 1 }, lang = 'c' }
+       |                                                   ^^^
     "#);
     insta::assert_snapshot!(with("search.objective = []"), @r#"
     error: a search has one objective or two

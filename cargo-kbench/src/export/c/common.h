@@ -7,7 +7,7 @@ enum {
     KBENCH_SIZES = -1,
     /* No variant was compiled for these sizes. */
     KBENCH_NO_VARIANT = -2,
-    /* An environment variable names no variant; they are called v0, v1 and so on. */
+    /* An environment variable names no variant; they are called v0, v1 and so on, and default. */
     KBENCH_UNKNOWN_VARIANT = -3,
     /* Memory for scratch tensors ran out. */
     KBENCH_MEMORY = -4,
@@ -35,7 +35,7 @@ typedef struct {
     kbench_rule rule;
 } kbench_choice;
 
-/* What is known of the device, and the variant that an environment variable names; -1 where none does. */
+/* What is known of the device, and the variant that an environment variable names; -1 where none does, -2 where it says default. */
 typedef struct {
     char name[256];
     /* "9.0"; empty for a CPU. */
@@ -58,7 +58,7 @@ static inline const char *kbench_message(int status)
     case 0: return "no error";
     case KBENCH_SIZES: return "the kernel has no launch for these sizes";
     case KBENCH_NO_VARIANT: return "no variant was compiled for these sizes; export the kernel with a shape like them";
-    case KBENCH_UNKNOWN_VARIANT: return "an environment variable names no variant; they are called v0, v1 and so on";
+    case KBENCH_UNKNOWN_VARIANT: return "an environment variable names no variant; they are called v0, v1 and so on, and default";
     case KBENCH_MEMORY: return "no memory for scratch tensors";
     case KBENCH_NO_CODE: return "no code for this device";
     default: return "the CUDA driver failed";
@@ -77,7 +77,7 @@ static inline const char *kbench_rule_text(kbench_rule rule)
     }
 }
 
-/* The variant that a variable names, v0 and so on; -1 where it is not set. */
+/* The variant that a variable names, v0 and so on; -1 where it is not set, -2 where it says default. */
 static inline int kbench_named(const char *variable, int variants, int *named)
 {
     const char *value = getenv(variable);
@@ -85,6 +85,10 @@ static inline int kbench_named(const char *variable, int variants, int *named)
     char name[16];
     *named = -1;
     if (value == NULL) return 0;
+    if (strcmp(value, "default") == 0) {
+        *named = -2;
+        return 0;
+    }
     for (at = 0; at < variants; at++) {
         snprintf(name, sizeof name, "v%d", at);
         if (strcmp(name, value) == 0) {
@@ -117,7 +121,7 @@ static inline int kbench_pick(const kbench_device *device, const kbench_tuned *t
         choice->rule = KBENCH_VARIABLE;
         return usable[device->named] ? 0 : KBENCH_NO_VARIANT;
     }
-    for (by_arch = 0; by_arch < 2; by_arch++) {
+    for (by_arch = 0; by_arch < 2 && device->named != -2; by_arch++) {
         double least = 0;
         best = -1;
         for (at = 0; at < winners; at++) {

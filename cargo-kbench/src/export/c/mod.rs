@@ -74,7 +74,7 @@ const DOC: &str = "\
  * 3. the winner on another device of the architecture, at the nearest sizes;
  * 4. the default of the table.
  *
- * A variable `KBENCH_VARIANT_<KERNEL>`, which `NAME_load` reads, names a variant instead. A function returns 0 where it succeeds;
+ * A variable `KBENCH_VARIANT_<KERNEL>`, which `NAME_load` reads, names a variant instead, or `default`. A function returns 0 where it succeeds;
  * `kbench_message` has words for the rest. A loaded kernel may be used by several threads. */
 ";
 

@@ -80,7 +80,7 @@ Each kernel is a module with `Dims`, `launch`, and `pick`, which tells the varia
 3. the winner on another device of the architecture, at the nearest sizes;
 4. the default of the table.
 
-A variable `KBENCH_VARIANT_<KERNEL>` names a variant instead.
+A variable `KBENCH_VARIANT_<KERNEL>` names a variant instead, or `default`.
 \"\"\"
 
 ";

@@ -203,10 +203,10 @@ class Kernel:
     def pick(self, loaded, sizes, fits):
         """The variant for these sizes on a device, among those that `fits` says are compiled for them."""
         named = os.environ.get(self.variable)
-        if named is not None:
+        if named is not None and named != "default":
             names = [f"v{variant}" for variant in range(len(self.variants))]
             if named not in names:
-                raise Error(f"{self.variable}={named} names no variant; they are called v0, v1 and so on")
+                raise Error(f"{self.variable}={named} names no variant; they are called v0, v1 and so on, and default")
             if fits(names.index(named)):
                 return Choice(names.index(named), "an environment variable names it")
             raise self._no_variant()
@@ -215,7 +215,7 @@ class Kernel:
             (lambda device, arch: arch == loaded.arch, "it won on another device of this architecture"),
         ):
             found = [(_distance(at, sizes), at, variant) for device, arch, at, variant in self.tuned
-                     if here(device, arch) and fits(variant)]
+                     if named is None and here(device, arch) and fits(variant)]
             if found:
                 _, at, variant = min(found, key=lambda row: row[0])
                 same = at == sizes and here(loaded.name, None)

@@ -37,7 +37,7 @@ pub(super) fn module(
         parts.module
     );
     let body = [parts.dims(), parts.variants()?, parts.tuned(), pick(&parts), launches(package, &mut parts)?].concat();
-    let shared = ["Choice", "Error", "Rule", "Tuned", "has_length", "named", "processor", "winner"];
+    let shared = ["Choice", "Error", "Named", "Rule", "Tuned", "has_length", "named", "processor", "winner"];
     let called = parts.called(&body);
     let shared: Vec<&str> = shared.into_iter().chain(called.iter().copied()).collect();
     let _ = writeln!(text, "use super::{{{}}};\n\n{body}}}\n", shared.join(", "));

@@ -116,16 +116,29 @@ fn winner<const N: usize, V: Copy>(
     Some(Choice { variant: tuned.variant, rule: Rule::OtherDevice })
 }
 
-/// The variant that a variable names, where it is set.
+/// What a variable says of the choice.
+enum Named<V> {
+    /// Nothing: the variable is not set.
+    Free,
+    /// `default`: the default of the table.
+    Default,
+    /// This variant.
+    Variant(Choice<V>),
+}
+
+/// What a variable says of the choice.
 fn named<V: Copy>(
     variable: &'static str,
     cell: &'static OnceLock<Option<String>>,
     all: &[(V, &'static str)],
-) -> Result<Option<Choice<V>>, Error> {
-    let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else { return Ok(None) };
+) -> Result<Named<V>, Error> {
+    let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else { return Ok(Named::Free) };
+    if value == "default" {
+        return Ok(Named::Default);
+    }
     let found = all.iter().find(|(_, name)| name == value);
     let (variant, _) = found.ok_or_else(|| Error::UnknownVariant { variable, value: value.clone() })?;
-    Ok(Some(Choice { variant: *variant, rule: Rule::Variable }))
+    Ok(Named::Variant(Choice { variant: *variant, rule: Rule::Variable }))
 }
 
 /// Checks the length of an argument.

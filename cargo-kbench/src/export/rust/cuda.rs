@@ -49,7 +49,7 @@ pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'
     }
     let mut used =
         vec!["Choice", "Code", "Contexts", "Device", "Error", "Kind", "Rule", "Tuned", "code_for", "has_length"];
-    used.extend(["named", "winner"]);
+    used.extend(["Named", "named", "winner"]);
     used.extend(shared.clusters.then_some("launch_in_clusters"));
     used.extend(shared.tensor_maps.then_some("tensor_map"));
     used.extend(shared.symbols.then_some("copy_to_symbol"));

@@ -72,6 +72,6 @@ const DOC: &str = "\
 //! 3. the winner on another device of the architecture, at the nearest sizes;
 //! 4. the default of the table.
 //!
-//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead.
+//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead, or `default`.
 
 ";

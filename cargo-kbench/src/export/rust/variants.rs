@@ -125,9 +125,10 @@ pub(super) fn choosing(parts: &Parts<'_>, device: &str, arch: &str, first: &str)
     };
     format!(
         "static NAMED: OnceLock<Option<String>> = OnceLock::new();\n{first}\
-         if let Some(choice) = named({:?}, &NAMED, &Variant::ALL)? {{\n{check}return Ok(choice);\n}}\n\
+         let tuned: &[_] = match named({:?}, &NAMED, &Variant::ALL)? {{\n\
+         Named::Variant(choice) => {{\n{check}return Ok(choice);\n}}\nNamed::Default => &[],\nNamed::Free => &TUNED,\n}};\n\
          let default = || Variant::DEFAULTS.{default}.map(|variant| Choice {{ variant, rule: Rule::Default }});\n\
-         winner(&TUNED, ({device}, {arch}), dims.array(), {usable}).or_else(default).ok_or(Error::NoVariant)\n",
+         winner(tuned, ({device}, {arch}), dims.array(), {usable}).or_else(default).ok_or(Error::NoVariant)\n",
         parts.variable(),
     )
 }

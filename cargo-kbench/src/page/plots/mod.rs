@@ -134,6 +134,7 @@ fn shower(objective: &str) -> fn(f64) -> String {
         "p50" | "mean" => time,
         "energy" => |joules| report::objectives::shown("energy", joules),
         "throughput" => |time| report::objectives::shown("throughput", time),
+        "command" => |cost| report::objectives::shown("command", cost),
         _ => |count| format!("{count:.0}"),
     }
 }
@@ -145,6 +146,7 @@ fn axis_label(objective: &str) -> String {
         "mean" => "weighted mean of times".to_owned(),
         "energy" => "energy of a launch".to_owned(),
         "throughput" => "work a second".to_owned(),
+        "command" => "cost by the program, over the default's".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::{Function, Resources};
-use crate::record::objective::ObjectiveValue;
+use crate::record::objective::{ApplicationRecord, ObjectiveValue};
 use crate::space::Settings;
 
 mod rejection;
@@ -58,6 +58,9 @@ pub struct Evaluation {
     /// Joules a launch, each sample over a stretch of launches back to back, where that is an objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<Summary>,
+    /// Numbers of the user's program, where that is an objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationRecord>,
     /// Values of the table's objectives, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objectives: Vec<ObjectiveValue>,
@@ -81,6 +84,7 @@ impl Evaluation {
             timing: None,
             more_timings: Vec::new(),
             energy: None,
+            application: None,
             objectives: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use kbench_runtime::protocol::DeviceKind;
 
-use crate::config::Workers;
+use crate::config::{Objective, Workers};
 use crate::harness::{Harness, RunError};
 use crate::process::executor::WorkerOptions;
 
@@ -12,6 +12,14 @@ pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<V
     let kernel = harness.kernel();
     let first = harness.worker.options();
     let refused = |message: String| Err(RunError::Workers { kernel: kernel.name.clone(), message });
+    if kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
+        return match asked {
+            Some(2..) => {
+                refused("the program of `objective` runs once at a time, so that one worker measures".to_owned())
+            }
+            _ => Ok(vec![first.clone()]),
+        };
+    }
     let mut entries = kernel.workers.clone();
     if entries.is_empty() {
         entries.push(Workers { runner: kernel.runner.clone(), ..Workers::default() });

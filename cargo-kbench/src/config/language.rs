@@ -1,4 +1,4 @@
-//! The languages that an export is written in.
+//! The languages of programs that an export is written for.
 
 use std::path::Path;
 
@@ -15,6 +15,9 @@ pub enum Language {
 }
 
 impl Language {
+    /// The languages by their names in the table and on the command line.
+    pub const NAMES: [(&'static str, Language); 3] = [("rust", Self::Rust), ("c", Self::C), ("python", Self::Python)];
+
     /// The folder in the package that an export is written to.
     pub fn folder(self) -> &'static Path {
         Path::new(match self {
@@ -25,7 +28,7 @@ impl Language {
     }
 
     /// The file that a program names, which says what the rest was made from.
-    pub(super) fn module(self) -> &'static str {
+    pub(crate) fn module(self) -> &'static str {
         match self {
             Language::Rust => "mod.rs",
             Language::C => "kbench.h",
@@ -34,7 +37,7 @@ impl Language {
     }
 
     /// What begins a line that is a comment.
-    pub(super) fn comment(self) -> &'static str {
+    pub(crate) fn comment(self) -> &'static str {
         match self {
             Language::Rust | Language::C => "//",
             Language::Python => "#",
@@ -42,7 +45,7 @@ impl Language {
     }
 
     /// Extensions of the files that an export writes.
-    pub(super) fn extensions(self) -> &'static [&'static str] {
+    pub(crate) fn extensions(self) -> &'static [&'static str] {
         match self {
             Language::Rust => &["rs", "c", "inc", "cubin", "ptx"],
             Language::C => &["h", "c", "inc", "sh"],
