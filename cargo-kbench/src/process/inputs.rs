@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::config::{Init, Kernel, Shape};
 use crate::expr::{Template, Value};
 use crate::file;
 use crate::process::group::{Finish, GRACE, Output, ProcessGroup};
+use crate::process::in_package;
 
 /// Why a program has not written an input.
 #[derive(Debug, thiserror::Error)]
