@@ -29,7 +29,7 @@ const FINALS: Rounds = Rounds { least: 12, most: 24 };
 const NARROW: f64 = 0.01;
 
 /// The objective of the context that is a program of the user.
-fn of<'c>(objectives: &'c [Objective]) -> Option<&'c Application> {
+fn of(objectives: &[Objective]) -> Option<&Application> {
     objectives.iter().find_map(|objective| match objective {
         Objective::Application(application) => Some(application),
         _ => None,
@@ -172,7 +172,7 @@ fn in_rounds(
     let mut record = ApplicationRecord { variant: Vec::new(), default: Vec::new() };
     while record.variant.len() < rounds.most {
         // In turn, so that a drift favours neither.
-        let (variant, default) = if record.variant.len() % 2 == 0 {
+        let (variant, default) = if record.variant.len().is_multiple_of(2) {
             let default = of_default()?;
             (of_variant()?, default)
         } else {
