@@ -1,7 +1,6 @@
-//! Every key of the table: its name, its type and what it means. This one list finds unknown keys and wrong types,
-//! knows which tables inherit, and is what the JSON schema is generated from.
-//!
-//! Longer than 400 lines: it is one table, a line a key.
+//! Every key of the table: name, type and documentation. This list is the source for errors about unknown keys and wrong
+//! types, for the inheritance of tables, and for the JSON schema.
+//! Longer than 400 lines: the file is one table with a line for each key.
 
 use super::keys::Kind::{
     Any, AnyNumber, Bool, Choice, ChoiceOr, Expression, Integer, List, Map, Number, OneOrMore, Text, ToggleValue,
@@ -12,9 +11,9 @@ use super::keys::Kind::{
 #[derive(Debug)]
 pub(super) enum Kind {
     Bool,
-    /// An integer of at least this much.
+    /// An integer of at least this value.
     Integer(i64),
-    /// A number of at least this much.
+    /// A number of at least this value.
     Number(f64),
     Text,
     /// One of these words; those of the second list are accepted and never suggested.
@@ -26,11 +25,11 @@ pub(super) enum Kind {
     /// An integer, a float, a boolean or a string.
     ToggleValue,
     List(&'static Kind),
-    /// One, or an array of them.
+    /// One value of this kind, or an array of them.
     OneOrMore(&'static Kind),
     /// A table with these keys.
     Within(&'static Keys),
-    /// A table with keys of the user's choice; what such a key names.
+    /// A table with keys of the user's choice; the noun for such a key.
     Map(&'static str, &'static Kind),
     /// A string, or a table with these keys.
     TextOr(&'static Keys),
@@ -130,23 +129,22 @@ const DEFINES: Kind = Map("macro", &Expression);
 const HEADERS: Kind = Map("header", &Text);
 
 const BACKEND_DOC: &str = "Compiler and device: \"cuda\" is nvcc and a GPU, \"c\" the C or C++ compiler and this machine's CPU; \
-                           by default what the source's extension says";
+                           by default chosen by the source's extension";
 const SOURCE_DOC: &str = "Source file, relative to this manifest; {TOGGLE} chooses among files";
 const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, a C++ name, or an instance of a template with toggles and \
                          dimensions in it, \"ns::kernel<float, TILE>\"; {TOGGLE} chooses among functions";
 const FLAGS_DOC: &str = "Compiler flags: strings, in which {TOGGLE} is an expression (\"-maxrregcount={REGS}\"), or \
                          { flag = \"--use_fast_math\", when = \"FAST\" }";
 const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
-const HEADERS_DOC: &str = "Headers given here, by file name: they are found before all others, stubs for what a source includes and does not need";
+const HEADERS_DOC: &str = "Texts of headers, by file name, which compilers find before all others: stubs for headers that a source includes and does not need";
 const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles, SM_COUNT, MAX_SHARED and WARP";
 const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
 const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
 const SHARED_DOC: &str = "Bytes of dynamic shared memory";
 const COOPERATIVE_DOC: &str = "Cooperative launch, for grid-wide synchronisation";
-const ARGS_DOC: &str = "Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols";
+const ARGS_DOC: &str = "Arguments in the order of the signature: names of tensors, scalars, tensor maps and symbols";
 
-const LAUNCHES_DOC: &str =
-    "Several launches that are one run, in order on one stream, in place of `entry`, `grid`, `block` and `args`";
+const LAUNCHES_DOC: &str = "Several launches that together are one run, in order on one stream, in place of `entry`, `grid`, `block` and `args`";
 const LAUNCHES: Kind = List(&Within(&LAUNCH));
 
 const CONSTRAINTS_DOC: &str = "Expressions over toggles that must be true. Operators, from the weakest to the tightest, as in Python: \
@@ -154,7 +152,7 @@ const CONSTRAINTS_DOC: &str = "Expressions over toggles that must be true. Opera
                                + -; * / // %; sign, !; **. / keeps fractions, // rounds down. Functions: ceil_div, min, max, \
                                sqrt, abs, log2, is_power_of_two";
 
-/// A package's table: the kernels, and defaults of theirs.
+/// The key of a package's table that holds the kernels.
 pub(super) static PACKAGE_KERNELS: Key =
     key("kernels", Map("kernel", &Within(&KERNEL)), "The kernels of this package, by name");
 
@@ -164,7 +162,11 @@ pub(super) static KERNEL: Keys = keys(
         key("backend", BACKEND, BACKEND_DOC),
         required("source", Text, SOURCE_DOC),
         key("entry", Text, ENTRY_DOC),
-        key("arch", TEXTS, "Architectures to compile for (\"sm_90a\"); by default that of the GPU that is there"),
+        key(
+            "arch",
+            TEXTS,
+            "Architectures to compile for (\"sm_90a\"); by default the architecture of this machine's GPU",
+        ),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
         key("headers", HEADERS, HEADERS_DOC),
@@ -175,19 +177,23 @@ pub(super) static KERNEL: Keys = keys(
         key("cooperative", Bool, COOPERATIVE_DOC),
         key("args", ARGS, ARGS_DOC),
         key("launches", LAUNCHES, LAUNCHES_DOC),
-        key("work", Within(&WORK), "What one launch does, for TFLOP/s, GB/s and the roofline"),
+        key("work", Within(&WORK), "Operations and bytes of one run, for TFLOP/s, GB/s and the roofline"),
         required(
             "shapes",
             Map("shape", &Map("dimension", &Integer(1))),
             "Named problem sizes: a table of dimensions each; the first is the default",
         ),
         required("tensors", Map("tensor", &Within(&TENSOR)), "Named tensors"),
-        key("toggles", Within(&TOGGLES), "What to choose from: macros, constants, sizes of the launch"),
-        required("reference", Within(&REFERENCE), "What the outputs are compared with: itself a function"),
-        key("baselines", Map("baseline", &Within(&BASELINE)), "What the kernel is timed against, by name"),
-        key("gates", Within(&GATES), "Limits"),
-        key("timing", Within(&TIMING), "How the kernel is measured"),
-        key("search", Within(&SEARCH), "How the best toggles are searched for"),
+        key("toggles", Within(&TOGGLES), "Toggles with their values: macros, constants, sizes of the launch"),
+        required("reference", Within(&REFERENCE), "Function or program that computes the right outputs"),
+        key(
+            "baselines",
+            Map("baseline", &Within(&BASELINE)),
+            "Kernels, functions and programs whose times the kernel is compared with, by name",
+        ),
+        key("gates", Within(&GATES), "Limits of the gates, and their severity"),
+        key("timing", Within(&TIMING), "Settings of the time measurement"),
+        key("search", Within(&SEARCH), "Settings of `autotune`: strategy, objective, budget"),
         key("runner", TEXTS, "Command prefix that starts the worker elsewhere: [\"srun\", \"--gpus=1\"]"),
         key(
             "workers",
@@ -203,10 +209,14 @@ static WORKERS: Keys = whole(
         key(
             "runner",
             TEXTS,
-            "Command prefix that starts each of them: [\"ssh\", \"gpu1\"]; by default the kernel's `runner`",
+            "Command prefix that starts each worker: [\"ssh\", \"gpu1\"]; by default the kernel's `runner`",
         ),
-        key("count", Integer(1), "How many there are; by default one behind a runner, and one a GPU without a runner"),
-        key("path", Text, "Path of `cargo-kbench` where they run; by default the path that it has here"),
+        key(
+            "count",
+            Integer(1),
+            "Number of workers; by default one with a runner, and one for each GPU without a runner",
+        ),
+        key("path", Text, "Path of `cargo-kbench` on the workers' machine; by default its path on this machine"),
     ],
 );
 
@@ -220,7 +230,11 @@ static LAUNCH: Keys = whole(
         key("dynamic_shared", Expression, SHARED_DOC),
         key("cooperative", Bool, COOPERATIVE_DOC),
         required("args", ARGS, ARGS_DOC),
-        key("when", Expression, "Condition over dimensions and toggles; the launch is left out where it is false"),
+        key(
+            "when",
+            Expression,
+            "Condition over dimensions and toggles; the launch is left out where the condition is false",
+        ),
         key(
             "zero",
             TEXTS,
@@ -231,14 +245,21 @@ static LAUNCH: Keys = whole(
 
 static WORK: Keys = keys(
     "work",
-    &[key("flops", Expression, "Floating-point operations"), key("bytes", Expression, "Bytes moved at least")],
+    &[
+        key("flops", Expression, "Floating-point operations of one run"),
+        key("bytes", Expression, "Bytes that one run moves at least"),
+    ],
 );
 
 static FLAG: Keys = whole(
     "a flag",
     &[
-        required("flag", Text, "The flag; {TOGGLE} in it is an expression"),
-        required("when", Expression, "An expression; the flag is left out where it is false"),
+        required("flag", Text, "The flag, in which {TOGGLE} is an expression"),
+        required(
+            "when",
+            Expression,
+            "Condition over dimensions and toggles; the flag is left out where the condition is false",
+        ),
     ],
 );
 
@@ -248,16 +269,20 @@ pub(super) static ARG: Keys = whole(
         key("scalar", SCALAR, "A scalar of this type; \"bool\" and \"char\" are those of C"),
         key("value", Expression, "The scalar's value: an expression over dimensions and toggles"),
         key("tensor_map", Text, "A TMA tensor map over this tensor"),
-        key("dims", SIZES, "Sizes as the tensor map sees them, outermost first; by default the tensor's"),
+        key("dims", SIZES, "Sizes in the tensor map, outermost first; by default the tensor's"),
         key("box", SIZES, "Box sizes of the tensor map, outermost first"),
         key("swizzle", Integer(0), "Swizzle of the tensor map in bytes: 0, 32, 64 or 128"),
-        key("symbol", Text, "A __constant__ or __device__ symbol that a tensor is copied to; not in the signature"),
+        key(
+            "symbol",
+            Text,
+            "A __constant__ or __device__ symbol that a tensor is copied to before the run; not in the signature",
+        ),
         key(
             "tensor",
             Text,
-            "The tensor that is copied to the symbol; or, with `offset`, that is passed from an element on",
+            "The tensor that is copied to `symbol`; with `offset`, the tensor whose element's address is passed",
         ),
-        key("offset", Expression, "Elements of the tensor before the address that is passed"),
+        key("offset", Expression, "Number of elements of the tensor before the passed address"),
         key("struct", List(&ARG_OR_TENSOR), "A struct by value, laid out as C does: tensors, scalars and structs"),
         key("type", Text, "The struct's type in the source, \"struct view\"; needed in C"),
     ],
@@ -268,13 +293,17 @@ static TENSOR: Keys = keys(
     &[
         required("dtype", DTYPE, "Element type"),
         required("dims", SIZES, "Sizes, outermost first: expressions over dimensions and toggles; [] is one element"),
-        key("role", Choice(&["in", "out", "inout", "scratch"], &[]), "How the kernel uses it; \"in\" by default"),
+        key(
+            "role",
+            Choice(&["in", "out", "inout", "scratch"], &[]),
+            "Use of the tensor by the kernel; \"in\" by default",
+        ),
         key(
             "clobber",
             Bool,
-            "Whether the kernel may spoil this input: it is restored before each launch, outside of the time",
+            "Whether the kernel may spoil this input: the contents are restored before each launch, outside of the measured time",
         ),
-        key("init", Within(&INIT), "Where its first contents come from"),
+        key("init", Within(&INIT), "Source of the contents before a launch"),
         key("quantize", Within(&QUANTIZE), "Quantised from another tensor: value = round(from / scale)"),
     ],
 );
@@ -293,22 +322,28 @@ static INIT: Keys = whole(
         key(
             "constant",
             AnyNumber,
-            "The same value everywhere: a number, inf, -inf, nan, or an expression over dimensions and toggles",
+            "Value of all elements: a number, inf, -inf, nan, or an expression over dimensions and toggles",
         ),
-        key("offsets", Expression, "Where rows of random lengths begin (CSR): 0 first, this at the end"),
+        key(
+            "offsets",
+            Expression,
+            "Starts of rows of random lengths (CSR): ascending integers, the first 0, the last the value of this expression",
+        ),
         key("file", Text, "A .npy or .safetensors file, relative to this manifest"),
         key(
             "command",
             TEXTS,
-            "A program that writes a .npy file, or a .safetensors file where `tensor` is said; {N} is an expression over dimensions, the \
-             path of the file is the last argument. It runs once for each shape, until the command or a file that it names changes",
+            "A program that writes a .npy file, or a .safetensors file where `tensor` is given; {N} is an expression over dimensions, and the \
+             path of the file is the last argument. The program runs once for each shape, and again after the command or a file that it names changed",
         ),
         key("tensor", Text, "The tensor's name in a .safetensors file"),
     ],
 );
 
-static NORMAL: Keys =
-    whole("normal", &[key("mean", Number(f64::MIN), "Mean; 0"), key("std", Number(0.0), "Standard deviation; 1")]);
+static NORMAL: Keys = whole(
+    "normal",
+    &[key("mean", Number(f64::MIN), "Mean; 0 by default"), key("std", Number(0.0), "Standard deviation; 1 by default")],
+);
 
 static UNIFORM: Keys = whole(
     "uniform",
@@ -322,22 +357,33 @@ static INTEGERS: Keys = whole(
 
 static ARANGE: Keys = whole(
     "arange",
-    &[key("start", Number(f64::MIN), "First value; 0"), key("step", Number(f64::MIN), "Difference of neighbours; 1")],
+    &[
+        key("start", Number(f64::MIN), "First value; 0 by default"),
+        key("step", Number(f64::MIN), "Difference of neighbours; 1 by default"),
+    ],
 );
 
 static QUANTIZE: Keys = whole(
     "quantize",
     &[
         required("from", Text, "The tensor with the values"),
-        required("scale", Text, "The tensor that receives the scales; its dims say how fine they are"),
+        required("scale", Text, "The tensor that receives the scales; one scale for each of its elements"),
     ],
 );
 
 static TOGGLES: Keys = keys(
     "toggles",
     &[
-        key("macro", VALUES, "Structure, swept first: macros and their values, an array or a range"),
-        key("micro", VALUES, "Details, swept for the best structures: macros and their values, an array or a range"),
+        key(
+            "macro",
+            VALUES,
+            "Macros that change the structure of the kernel, with their values as an array or a range; the strategy \"evo\" searches them first",
+        ),
+        key(
+            "micro",
+            VALUES,
+            "Macros that change details, with their values as an array or a range; the strategy \"evo\" searches them for the best structures",
+        ),
         key(
             "constant",
             VALUES,
@@ -346,7 +392,7 @@ static TOGGLES: Keys = keys(
         key(
             "launch",
             VALUES,
-            "What is no macro: it reaches the kernel only where grid, block, arguments, flags, entry, … name it",
+            "Values that are not compiled in: they reach the kernel only where grid, block, arguments, flags, entry, … name them",
         ),
         key("default", Map("toggle", &ToggleValue), "The default variant; by default the first value of each toggle"),
         key("constraints", TEXTS, CONSTRAINTS_DOC),
@@ -357,12 +403,12 @@ static RANGE: Keys = whole(
     "a range",
     &[
         key("from", Integer(i64::MIN), "The first value"),
-        key("to", Integer(i64::MIN), "The greatest value that there may be; it is one if the steps end there"),
+        key("to", Integer(i64::MIN), "The upper end, which is a value itself if the steps reach it"),
         key("step", Integer(1), "Difference of neighbours; 1 by default"),
         key(
             "powers_of_two",
             List(&Integer(1)),
-            "All powers of two from the first number to the second, in place of the rest",
+            "All powers of two from the first number to the second, in place of the other keys",
         ),
     ],
 );
@@ -383,7 +429,11 @@ static REFERENCE: Keys = keys(
         key("cooperative", Bool, COOPERATIVE_DOC),
         key("args", ARGS, "Its arguments; by default those of the kernel"),
         key("launches", LAUNCHES, LAUNCHES_DOC),
-        key("precision", Choice(&["f64", "f32"], &[]), "What every floating-point tensor is handed to it as; \"f64\""),
+        key(
+            "precision",
+            Choice(&["f64", "f32"], &[]),
+            "Type in which the reference gets every floating-point tensor; \"f64\" by default",
+        ),
         key("command", TEXTS, "A program and its arguments, in place of a function; started in the package's folder"),
     ],
 );
@@ -400,7 +450,11 @@ pub(super) static BASELINE: Keys = whole(
         key("command", TEXTS, "A program that speaks kbench's baseline protocol; started in the package's folder"),
         key("correctness", Within(&PROGRAM), "Limits of a program's errors; by default those of the kernel"),
         key("backend", BACKEND, BACKEND_DOC),
-        key("source", Text, "Another function over the same tensors; what it leaves out is the kernel's own"),
+        key(
+            "source",
+            Text,
+            "Source file of another function over the same tensors; keys that are left out are those of the kernel",
+        ),
         key("entry", Text, ENTRY_DOC),
         key("flags", FLAGS, FLAGS_DOC),
         key("defines", DEFINES, DEFINES_DOC),
@@ -418,19 +472,23 @@ pub(super) static BASELINE: Keys = whole(
 static GATES: Keys = keys(
     "gates",
     &[
-        key("resources", Within(&RESOURCES), "Gate 1: what the compiler's output uses"),
+        key(
+            "resources",
+            Within(&RESOURCES),
+            "Gate 1: limits on registers, memory, code size and occupancy of the compiled kernel",
+        ),
         key("correctness", Within(&CORRECTNESS), "Gate 2: errors against the reference"),
         key("performance", List(&Within(&PERFORMANCE)), "Gate 3: times and speed-ups"),
         key("performance_level", LEVEL, "Severity of gate 3; \"deny\" by default"),
         key(
             "counters",
             ChoiceOr(LEVELS, &COUNTERS),
-            "Gate 4: hardware counters, of what passed so far: a level, or a table; not run by default",
+            "Gate 4: conditions on hardware counters, for variants that passed the other gates: a level, or a table; off by default",
         ),
         key(
             "sanitize",
             ChoiceOr(LEVELS, &SANITIZE),
-            "Runs under sanitizers, of what passed so far: a level, or a table; not run by default",
+            "Launches under sanitizers, for variants that passed gates 1 to 3: a level, or a table; off by default",
         ),
     ],
 );
@@ -443,10 +501,10 @@ static COUNTERS: Keys = keys(
             "any",
             TEXTS,
             "Conditions of which one must hold: \"dram__throughput < 50\". Metrics are ncu's (CUDA), perf__ (C) and roofline__; \
-             by default [\"sm__pipe_tensor_cycles_active >= 50\", \"dram__throughput < 50\"], in C the same of roofline__",
+             by default [\"sm__pipe_tensor_cycles_active >= 50\", \"dram__throughput < 50\"], in C the same conditions on roofline__",
         ),
         key("all", TEXTS, "Conditions that must all hold"),
-        key("shapes", TEXTS, "Names of shapes; by default that of the search"),
+        key("shapes", TEXTS, "Names of shapes; by default the shape of the search"),
     ],
 );
 
@@ -457,16 +515,10 @@ static SANITIZE: Keys = keys(
         key(
             "tools",
             List(&Choice(&["memcheck", "racecheck", "initcheck", "synccheck", "address", "undefined"], &[])),
-            "Which to run: memcheck, racecheck, initcheck, synccheck (CUDA), address, undefined (C); by default all",
+            "Tools to run: memcheck, racecheck, initcheck, synccheck (CUDA), address, undefined (C); by default all",
         ),
         key("shapes", TEXTS, "Names of shapes; by default the one with the smallest product of dimensions"),
-        key(
-            "launch",
-            Choice(&["graph", "stream", "host"], &[]),
-            "What a sample on a GPU consists of: \"graph\", the time of the device alone, by default; \"stream\", one launch on an idle \
-             stream with the wait for it; \"host\", the launch and the wait for its end by the host's clock",
-        ),
-        key("timeout_seconds", Integer(1), "Deadline of one launch under a tool; 120 by default"),
+        key("timeout_seconds", Integer(1), "Deadline of one launch under a tool in seconds; 120 by default"),
     ],
 );
 
@@ -475,10 +527,10 @@ static RESOURCES: Keys = keys(
     &[
         key("level", LEVEL, "Severity; \"deny\" by default"),
         key("max_registers", Integer(0), "Registers of a thread (CUDA)"),
-        key("max_shared_bytes", Integer(0), "Static plus dynamic shared memory of a block (CUDA)"),
-        key("max_spill_bytes", Integer(0), "Spill stores plus spill loads (CUDA)"),
-        key("max_stack_bytes", Integer(0), "Stack frame"),
-        key("max_code_bytes", Integer(0), "Machine code of the entry function"),
+        key("max_shared_bytes", Integer(0), "Static plus dynamic shared memory of a block in bytes (CUDA)"),
+        key("max_spill_bytes", Integer(0), "Spill stores plus spill loads in bytes (CUDA)"),
+        key("max_stack_bytes", Integer(0), "Stack frame of a thread in bytes"),
+        key("max_code_bytes", Integer(0), "Machine code of the entry function in bytes"),
         key("min_occupancy", Number(0.0), "Theoretical occupancy, 0 to 1 (CUDA)"),
     ],
 );
@@ -497,14 +549,14 @@ static CORRECTNESS: Keys = keys(
             Number(0.0),
             "Absolute mean signed error over mean absolute error, beyond chance; 0 to 1",
         ),
-        key("max_quantization_err", Number(0.0), "Largest absolute error that quantising the inputs makes by itself"),
+        key("max_quantization_err", Number(0.0), "Largest absolute error that quantising the inputs causes by itself"),
         key(
             "max_total_err",
             Number(0.0),
             "Largest absolute error against the reference on the values before quantising",
         ),
         key("naive", Text, "A baseline in the kernel's own precision whose errors limit those of the kernel"),
-        key("max_naive_ratio", Number(1.0), "How many times the errors of naive are allowed; 2 by default"),
+        key("max_naive_ratio", Number(1.0), "Largest ratio of the kernel's errors to those of `naive`; 2 by default"),
         key(
             "patterns",
             List(&Choice(
@@ -525,12 +577,12 @@ static CORRECTNESS: Keys = keys(
                 ],
                 &[],
             )),
-            "Inputs beside random ones, at the cheapest shape; by default all, [] is none",
+            "Input patterns beside random inputs, at the cheapest shape; by default all, [] for none",
         ),
         key(
             "sizes",
             Map("dimension", &Kind::ChoiceOrList(&["any"], &Integer(1))),
-            "More sizes of a dimension to check, from the smallest shape: a list, or \"any\"",
+            "More sizes of a dimension to check, with the other dimensions of the smallest shape: a list, or \"any\"",
         ),
         key("seeds", Integer(1), "Number of seeds; 5 by default"),
         key("shapes", TEXTS, "Names of shapes; all by default"),
@@ -552,7 +604,7 @@ static PROGRAM: Keys = whole(
 static PERFORMANCE: Keys = whole(
     "a performance limit",
     &[
-        key("shape", Text, "Where it is measured; by default the shape of the search"),
+        key("shape", Text, "Shape of the limit; by default the shape of the search"),
         key("max_p50_us", Number(0.0), "Largest median time in microseconds"),
         key("min_speedup", Number(0.0), "Smallest ratio of the baseline's time to the kernel's"),
         key("over", Text, "The baseline of min_speedup"),
@@ -562,12 +614,22 @@ static PERFORMANCE: Keys = whole(
 static TIMING: Keys = keys(
     "timing",
     &[
-        key("warmup", Integer(0), "Untimed launches first; 20 by default"),
-        key("iterations", Integer(1), "Samples at least; 100 by default"),
-        key("precision", Number(0.0), "Sampling ends once p50 is known to within this share of it; 0.005 by default"),
-        key("max_seconds", Number(0.0), "Most seconds of sampling, for each kernel; 2 by default"),
+        key("warmup", Integer(0), "Number of untimed launches before the first sample; 20 by default"),
+        key("iterations", Integer(1), "Smallest number of samples; 100 by default"),
+        key(
+            "precision",
+            Number(0.0),
+            "Width of the confidence interval of p50, as a share of p50, at which sampling ends; 0.005 by default",
+        ),
+        key("max_seconds", Number(0.0), "Longest time of sampling, in seconds, for each kernel; 2 by default"),
         key("cache", Choice(&["cold", "hot"], &[]), "State of the cache before each sample; \"cold\" by default"),
-        key("timeout_seconds", Integer(1), "Deadline of one launch or sample; 30 by default"),
+        key(
+            "launch",
+            Choice(&["graph", "stream", "host"], &[]),
+            "Meaning of a sample on a GPU: \"graph\", the time of the device alone, by default; \"stream\", one launch on an idle stream between \
+             two events; \"host\", the launch and the wait for its end by the host's clock",
+        ),
+        key("timeout_seconds", Integer(1), "Deadline of one launch or sample in seconds; 30 by default"),
     ],
 );
 
@@ -575,25 +637,25 @@ static SEARCH: Keys = keys(
     "search",
     &[
         key("strategy", STRATEGY, "The strategy; \"auto\" by default"),
-        key("elite", Integer(1), "How many of the best are kept; 3 by default"),
+        key("elite", Integer(1), "Number of best variants in elite.json; 3 by default"),
         key("seed", Integer(0), "Seed of the strategy; 0 by default"),
         key(
             "budget",
             Within(&BUDGET),
-            "When to stop; by default a strategy that has no end of its own stops after 200 evaluations",
+            "Largest number of evaluations or seconds; by default a strategy without an end of its own stops after 200 evaluations",
         ),
-        key("stop", Within(&STOP), "When the best variant is good enough for the search to end"),
-        key("shape", Text, "The shape that the objective is measured on; by default the first"),
+        key("stop", Within(&STOP), "Condition on the best variant that ends the search"),
+        key("shape", Text, "The shape at which the objective is measured; by default the first"),
         key(
             "objective",
             OneOrMore(&ChoiceOr(OBJECTIVES, &OBJECTIVE)),
-            "What is minimised: \"p50\" by default; a mean of p50 over shapes, \"energy\", or a resource; \"throughput\" is maximised, \
-             `work` over p50; { command = [PROGRAM, …] } is a number that a program of yours prints; of two, the front is found",
+            "The minimised quantity: \"p50\" by default, a mean of p50 over shapes, \"energy\", or a resource; \"throughput\" (`work` over p50) \
+             is maximised; { command = [PROGRAM, …] } is a number that your program prints; two objectives give a Pareto front",
         ),
         key(
             "proposer",
             TEXTS,
-            "A program, and its arguments, that hands in new sources as variants; half of the budget is kept for them",
+            "A program, with its arguments, that proposes new sources as variants; half of the budget is reserved for them",
         ),
     ],
 );
@@ -612,8 +674,8 @@ static OBJECTIVE: Keys = whole(
         key(
             "command",
             TEXTS,
-            "A program of yours, and its arguments, that launches the exported kernels and prints one number, its last line. It runs in the \
-             package's folder, in turn with the default variant and with the variant that is measured",
+            "Your program, with its arguments, which launches the exported kernels and prints one number as its last line. It runs in the \
+             package's folder, in turn with the default variant and with the measured variant",
         ),
         key("better", Choice(&["lower", "higher"], &[]), "Which numbers of command are better; \"lower\" by default"),
         key(
@@ -640,5 +702,8 @@ static STOP: Keys = keys(
 
 static BUDGET: Keys = keys(
     "budget",
-    &[key("evaluations", Integer(1), "Most variants evaluated"), key("seconds", Integer(1), "Most seconds")],
+    &[
+        key("evaluations", Integer(1), "Largest number of evaluated variants"),
+        key("seconds", Integer(1), "Longest time of the search in seconds"),
+    ],
 );

@@ -281,7 +281,7 @@ members = [\"demo\", \"plain\"]
 [workspace.metadata.kbench]
 flags = [\"-O3\"]
 runner = [\"srun\"]
-timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 1.5 }
+timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 1.5, launch = \"stream\" }
 ";
     let folder = tempfile::tempdir().unwrap();
     fs::rename(fixture.path(), folder.path().join("demo")).unwrap();
@@ -308,7 +308,7 @@ timing = { iterations = 8, timeout_seconds = 9, precision = 0.01, max_seconds = 
                 precision: 0.01,
                 max_seconds: 1.5,
                 cache: CacheMode::Cold,
-                launch: LaunchMode::Graph
+                launch: LaunchMode::Stream
             }
         );
         assert_eq!(kernel.space.toggles[0].values.len(), 2);
