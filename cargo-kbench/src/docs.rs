@@ -42,7 +42,7 @@ pub fn sections(page: &'static str) -> impl Iterator<Item = (&'static str, &'sta
     })
 }
 
-/// The sections of a page that have a heading of their own for each name: reason codes, or metrics.
+/// The section of a page under a heading, such as a reason code or a metric.
 pub fn section(page: &str, heading: &str) -> Option<&'static str> {
     sections(self::page(page)?).find(|(found, _)| *found == heading).map(|(_, text)| text)
 }

@@ -1,4 +1,4 @@
-//! Whole files: read with their name in the error, written beside their place and renamed.
+//! Whole files: errors name the file, and files are written under a temporary name in the same folder and renamed.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,14 +11,14 @@ pub fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(|error| in_context(path, &error))
 }
 
-/// Bytes that are free where a path lies; `None` if the system does not say.
+/// Free space in bytes on the file system of a path; `None` if the system does not report it.
 pub fn room(path: &Path) -> Option<u64> {
     let folder = path.ancestors().find(|folder| folder.is_dir())?;
     let statistics = rustix::fs::statvfs(folder).ok()?;
     Some(statistics.f_bavail * statistics.f_frsize)
 }
 
-/// Reads a file that others wrote: an ordinary one, and no more than `most` bytes. A FIFO would be waited for without end.
+/// Reads a file from outside: a regular file of at most `most` bytes. Reading a FIFO could block forever.
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = std::fs::File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
@@ -40,7 +40,7 @@ pub fn invalid(path: &Path, message: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {message}", path.display()))
 }
 
-/// Checks the version that a file says it has.
+/// Checks the version number in a file.
 pub fn check_version(path: &Path, value: &Value, version: u32) -> io::Result<()> {
     match value.get("version").and_then(Value::as_u64) {
         Some(found) if found == u64::from(version) => Ok(()),
@@ -49,9 +49,9 @@ pub fn check_version(path: &Path, value: &Value, version: u32) -> io::Result<()>
     }
 }
 
-/// The path with links followed; the last of them may lead to a file that is not there yet.
+/// The path with links followed; the target of the last link may be missing.
 pub fn followed(path: &Path) -> io::Result<PathBuf> {
-    /// As many as Linux follows.
+    /// Largest number of links, as in Linux.
     const LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -63,7 +63,7 @@ pub fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(in_context(&path, &io::Error::other("links that lead round in a circle")))
 }
 
-/// The path without `.` and `..`, by text alone.
+/// The path without `.` and `..`, by its text alone.
 pub fn normalized(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -82,14 +82,14 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The way from a folder to a file, both absolute.
+/// The relative path from a folder to a file, both given as absolute paths.
 pub fn relative(path: &Path, folder: &Path) -> PathBuf {
     let shared = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
     let up = folder.components().skip(shared).map(|_| Component::ParentDir);
     up.chain(path.components().skip(shared)).collect()
 }
 
-/// An error where a file cannot be replaced or made: told before the work whose result it is to hold.
+/// Returns an error if a file cannot be replaced or created, so that the error comes before the work.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     let path = followed(path)?;
     let check = || -> io::Result<()> {
@@ -101,16 +101,16 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     check().map_err(|error| in_context(&path, &error))
 }
 
-/// The right to change a file, which one process has at a time. The lock's file lies beside it and goes with the lock.
+/// An exclusive lock for changes to a file. The lock file lies beside the file and is removed with the lock.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    /// Locked while it is open.
+    /// The lock file, which is locked while it is open.
     _file: std::fs::File,
 }
 
 impl Lock {
-    /// Waits for its turn.
+    /// Waits for the lock.
     pub fn of(path: &Path) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
@@ -118,9 +118,9 @@ impl Lock {
         loop {
             let open = std::fs::File::options().write(true).create(true).truncate(false).open(&path);
             let file = open.map_err(|error| in_context(&path, &error))?;
-            // Where the file system has no locks: go on, as cargo does.
+            // On a file system without locks the run continues, as cargo does.
             let _ = file.lock();
-            // Whoever held it may have removed it meanwhile: then this lock excludes nobody.
+            // The previous holder may have removed the lock file: then this lock excludes no other process.
             if is_file_at(&file, &path) {
                 return Ok(Self { path, _file: file });
             }
@@ -134,20 +134,20 @@ impl Drop for Lock {
     }
 }
 
-/// Whether an open file is the one that has this path now.
+/// Whether an open file is the present file at a path.
 pub fn is_file_at(file: &std::fs::File, path: &Path) -> bool {
     let id = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata(), std::fs::metadata(path)), (Ok(open), Ok(there)) if id(&open) == id(&there))
 }
 
-/// Writes a file whole or not at all. Links are followed: what they lead to is replaced.
+/// Writes a file completely or leaves the old one. Links are followed: their target is replaced.
 pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let path = &followed(path)?;
     let write = || -> io::Result<()> {
         let mut file = temporary(path)?;
         file.write_all(text)?;
         file.as_file().sync_all()?;
-        // tempfile makes private files; this one is for everyone the folder is for.
+        // tempfile creates private files; this file gets the permissions of an ordinary one.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -159,7 +159,8 @@ pub fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     write().map_err(|error| in_context(path, &error))
 }
 
-/// A file beside a place, to be renamed to it. Its name says whose it is and which process writes it; what killed ones left goes.
+/// A temporary file in the folder of `path`, to be renamed to it. Its name contains the file's name and the writing
+/// process. Temporary files of killed processes are removed.
 fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let prefix = format!(".{}.kbench-", path.file_name().unwrap_or_default().display());
     remove_abandoned(folder_of(path), &prefix);
@@ -168,7 +169,8 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// Removes temporary files whose writers were killed.
 fn remove_abandoned(folder: &Path, prefix: &str) {
-    /// A writer may be on another machine that shares the folder; none takes this long.
+    /// Age after which a temporary file counts as abandoned: its writer may run on another machine that shares the
+    /// folder.
     const WRITING: std::time::Duration = std::time::Duration::from_secs(2);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();

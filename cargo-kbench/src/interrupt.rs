@@ -1,4 +1,4 @@
-//! Ctrl-C: set once by the signal handler, and looked at by every wait and by every long computation.
+//! Ctrl-C: the signal handler sets a flag, and every wait and every long computation tests it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,12 +9,12 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Forgets that the user pressed Ctrl-C: what was found so far is finished, and the next Ctrl-C ends that too.
+/// Clears the flag, so that the results so far can be completed; the next Ctrl-C ends that work too.
 pub fn forget() {
     INTERRUPTED.store(false, Ordering::Relaxed);
 }
 
-/// Records that the user pressed Ctrl-C; true if that was so already.
+/// Records Ctrl-C; returns true if the flag was set already.
 pub fn interrupt() -> bool {
     INTERRUPTED.swap(true, Ordering::Relaxed)
 }

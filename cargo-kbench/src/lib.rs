@@ -1,12 +1,13 @@
 //! `cargo kbench`: compile, gate and autotune the kernels declared in Cargo.toml.
 //!
-//! A run goes one way, room by room: [`config`] reads the table, [`space`] holds the toggles, [`search`] asks for variants, `build`
-//! compiles them, `harness` runs them in a worker process, `gates` judge them in their order, `evaluate` leads one candidate through
-//! all of that, `tune` searches, `record` keeps the journal and elite.json, and `report` prints. `export` writes code that launches winners, `profile` finds the limiting factor
-//! of a variant, `audit` looks for faults that the gates miss, `compare` measures side by side and compares two states of a kernel,
-//! and [`replay`] runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
+//! A run passes the rooms in one direction: [`config`] reads the table, [`space`] holds the toggles, [`search`] chooses
+//! variants, `build` compiles them, `harness` runs them in a worker process, `gates` judge them in a fixed order,
+//! `evaluate` takes one candidate through these rooms, `tune` searches, `record` keeps the journal and elite.json, and
+//! `report` prints. `export` writes code that launches winners, `profile` finds the bottleneck of a variant, `audit`
+//! looks for faults that the gates miss, `compare` measures side by side and compares two states of a kernel, and
+//! [`replay`] runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
 //!
-//! The executable calls [`cli::main`]. Strategies can be used without it:
+//! The executable calls [`cli::main`]. A program can use the strategies without it:
 //!
 //! ```
 //! use cargo_kbench::config::{LoadOptions, load};

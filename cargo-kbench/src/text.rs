@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The candidate that `word` was probably meant to be.
 pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    // A third of the word may be wrong; and the wrong case never counts as a difference.
+    // Up to a third of the word may differ; upper and lower case count as equal.
     let most = (word.chars().count() / 3).max(1);
     let lower = word.to_lowercase();
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        // A name of one letter is near to every other.
+        // A name of one letter is near to every other name.
         .filter(|&(distance, candidate)| distance <= most && distance < lower.chars().count() && candidate != word)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
@@ -32,23 +32,23 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// A kernel's name with its package's, unless they are the same.
+/// Name of a kernel, with the name of its package if the two differ.
 pub fn kernel_name(package: &str, kernel: &str) -> String {
     if package == kernel { kernel.to_owned() } else { format!("{package}/{kernel}") }
 }
 
-/// Sizes by name.
+/// Sizes by name, as one text.
 pub fn dims<'d>(dims: impl IntoIterator<Item = (&'d String, &'d i64)>) -> String {
     dims.into_iter().map(|(name, size)| format!("{name}={size}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Columns of a terminal that a line takes.
+/// Number of terminal columns of a line.
 pub fn width_of(line: &str) -> usize {
     line.chars().count()
 }
 
-/// A text in lines of at most so many columns, broken between words; a word that is longer is broken where it has to be. Spaces at its
-/// start begin every line.
+/// A text in lines of at most `width` columns, broken between words; a word that is longer than a line is broken.
+/// Spaces at the start of the text begin every line.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let trimmed = text.trim_start_matches(' ');
     let indent = text.len() - trimmed.len();
@@ -79,8 +79,8 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Whether a character would do something to a terminal instead of being shown: control characters except the end of a line and the
-/// tabulator, and what reorders or hides text.
+/// Whether a terminal would interpret a character and not show it: control characters except line feed and tab, and
+/// characters that reorder or hide text.
 pub fn steers(c: char) -> bool {
     let is_hidden = matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}');
     let reorders = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e0000}'..='\u{e007f}');
@@ -103,19 +103,20 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// A measured number, as short as tells it from its neighbours: 17 digits at most, however large or small it is.
+/// A measured number with as few digits as distinguish it from its neighbours: at most 17, for any magnitude.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let is_plain = size == 0.0 || !size.is_finite() || (1e-5..1e16).contains(&size);
     if is_plain { format!("{value}") } else { format!("{value:e}") }
 }
 
-/// This moment as `2026-11-28T08:45:01Z`. A clock that is set to before 1970 or after 9999 gives the nearest second that can be written.
+/// The present time as `2026-11-28T08:45:01Z`. A clock before 1970 or after 9999 gives the nearest second that can be
+/// written.
 pub fn now() -> String {
     date(SystemTime::now())
 }
 
-/// A moment in seconds since the epoch, as [`now`] writes it.
+/// A time in seconds since the epoch, in the format of [`now`].
 pub fn date_of(seconds: u64) -> String {
     date(UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40)))
 }
@@ -127,7 +128,7 @@ fn date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(LAST)).to_string()
 }
 
-/// Digits in groups of three: 10,240.
+/// Digits in groups of three, such as 10,240.
 pub fn grouped(number: u128) -> String {
     let digits = number.to_string();
     let mut text = String::new();

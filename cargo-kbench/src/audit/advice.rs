@@ -1,4 +1,4 @@
-//! Which limit would have rejected a survivor.
+//! The limit that would have rejected a survivor.
 
 use kbench_runtime::protocol::Fault;
 
@@ -7,10 +7,10 @@ use super::toothless;
 use crate::config::{CorrectnessLimits, Kernel};
 use crate::record::evaluation::{Evaluation, ShapeErrors};
 
-/// How much larger than the kernel's own a mutant's error must be for a limit to stand between the two.
+/// Smallest ratio of a mutant's error to the kernel's own at which a limit is proposed between the two.
 const ROOM: f64 = 1.1;
 
-/// Most limits that are proposed.
+/// Largest number of proposed limits.
 const MOST: usize = 2;
 
 /// A limit between the kernel's own errors and those of a mutant.
@@ -18,13 +18,13 @@ const MOST: usize = 2;
 pub struct Gap {
     /// The key of the table.
     pub limit: &'static str,
-    /// What it is now.
+    /// The present value of the limit; none if the table has none.
     pub now: Option<f64>,
-    /// The kernel's own error, the largest of all shapes.
+    /// The largest error of the kernel itself over all shapes.
     pub own: f64,
-    /// The mutant's.
+    /// The error of the mutant.
     pub mutants: f64,
-    /// The shape where that is.
+    /// The shape of the mutant's error.
     pub shape: String,
 }
 
@@ -33,7 +33,7 @@ impl Gap {
         if self.own > 0.0 { self.mutants / self.own } else { f64::INFINITY }
     }
 
-    /// A round number between the two, in the middle of their exponents.
+    /// A round number between the two errors, in the middle of their exponents.
     pub fn proposal(&self) -> f64 {
         if self.own <= 0.0 {
             return self.mutants / 2.0;
@@ -45,7 +45,7 @@ impl Gap {
     }
 }
 
-/// The limits that tell a mutant from the kernel, widest gap first.
+/// The limits that distinguish a mutant from the kernel, widest gap first.
 pub fn gaps(limits: &CorrectnessLimits, own: &[ShapeErrors], mutant: &[ShapeErrors]) -> Vec<Gap> {
     type Error = fn(&ShapeErrors) -> f64;
     let errors: [(&'static str, Option<f64>, Error); 4] = [
@@ -63,12 +63,13 @@ pub fn gaps(limits: &CorrectnessLimits, own: &[ShapeErrors], mutant: &[ShapeErro
             (gap.mutants > 0.0 && gap.width() > ROOM).then_some(gap)
         })
         .collect();
-    // Stable: of equals the one that scales with the output comes first.
+    // The sort is stable: of equal gaps the limit that scales with the output comes first.
     gaps.sort_by(|a, b| b.width().total_cmp(&a.width()));
     gaps
 }
 
-/// The one limit that rejects every survivor that a limit can reject, and how many these are; none where they are fewer than two.
+/// The one limit that rejects every survivor that a limit can reject, and the number of these survivors; none if fewer
+/// than two.
 pub fn remedy(own: &[ShapeErrors], survivors: &[&[ShapeErrors]]) -> Option<(Gap, usize)> {
     let none = CorrectnessLimits::default();
     let of_each: Vec<Vec<Gap>> =
@@ -84,7 +85,7 @@ pub fn remedy(own: &[ShapeErrors], survivors: &[&[ShapeErrors]]) -> Option<(Gap,
     Some((widest, of_each.len()))
 }
 
-/// What to tell the user of a mutant that passed every gate.
+/// Advice to the user about a mutant that passed every gate.
 pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation: &Evaluation) -> Vec<String> {
     let limits = &kernel.gates.correctness;
     let mut lines = Vec::new();
@@ -175,7 +176,7 @@ mod tests {
     fn errors_as_large_as_the_kernels_own_leave_no_room() {
         let own = [errors("small", 1.0)];
         assert_eq!(gaps(&CorrectnessLimits::default(), &own, &[errors("small", 1.05)]), []);
-        // An exact kernel leaves room for any error.
+        // Every limit above 0 distinguishes an exact kernel from a mutant.
         let exact = [errors("small", 0.0)];
         assert_eq!(gaps(&CorrectnessLimits::default(), &exact, &own).len(), 3);
     }

@@ -1,4 +1,5 @@
-//! As much of C and C++ as it takes to find statements: tokens without comments, preprocessor lines in one piece.
+//! A lexer for the part of C and C++ that is needed to find statements: tokens without comments, and preprocessor lines
+//! in one piece.
 
 use std::ops::Range;
 
@@ -20,16 +21,16 @@ pub enum Kind {
 /// A token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token<'s> {
-    /// What it is.
+    /// Kind of the token.
     pub kind: Kind,
-    /// Its text.
+    /// Text of the token.
     pub text: &'s str,
-    /// Where it starts in the source, in bytes.
+    /// Offset of the token's first byte in the source.
     pub start: usize,
 }
 
 impl Token<'_> {
-    /// Its bytes in the source.
+    /// Byte range of the token in the source.
     pub fn range(&self) -> Range<usize> {
         self.start..self.start + self.text.len()
     }
@@ -41,7 +42,7 @@ const OPERATORS: [&str; 24] = [
     "++", "--", "->", "::", "<<", ">>",
 ];
 
-/// The tokens of a source. What is no C, an open string say, ends at its line or at the end of the source.
+/// The tokens of a source. Invalid C, such as an open string, ends at its line or at the end of the source.
 pub fn lex(source: &str) -> Vec<Token<'_>> {
     let bytes = source.as_bytes();
     let mut tokens = Vec::new();
@@ -93,7 +94,7 @@ pub fn lex(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Letters of any script count as such.
+/// Whether a byte belongs to a word; letters of any script do.
 fn is_word(byte: u8) -> bool {
     byte == b'_' || byte == b'$' || byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
@@ -130,12 +131,12 @@ fn quoted_end(source: &str, start: usize) -> usize {
     while at < bytes.len() && bytes[at] != b'\n' {
         match bytes[at] {
             byte if byte == bytes[start] => return at + 1,
-            // Whatever follows, a line break included, is no end.
+            // The next byte, a line break included, is escaped and does not end the literal.
             b'\\' => at += 2,
             _ => at += 1,
         }
     }
-    // An escape may have led into the middle of a character.
+    // The escape may end within a character.
     let mut end = at.min(source.len());
     while !source.is_char_boundary(end) {
         end += 1;

@@ -1,9 +1,11 @@
-//! The audit: mutants of the user's own kernel through the user's own gates. What survives says what the gates do not see.
+//! The audit: mutants of the user's kernel run through the gates of its table. A surviving mutant is a fault that the
+//! gates miss.
 //!
-//! [`plan`] lists the mutants, [`source`] makes those of the source, [`run`] puts each through the gates, [`advice`] says which
-//! limit would have rejected a survivor. Wrapper mutants are made in the worker: `kbench-runtime/src/device/mutant.rs`.
+//! [`plan`] lists the mutants, [`source`] makes those of the source, [`run`] puts each through the gates, [`advice`]
+//! names the limit that would have rejected a survivor. Wrapper mutants are made in the worker:
+//! `kbench-runtime/src/device/mutant.rs`.
 //!
-//! Limits on resources and speed are not in force: whatever they kill, they kill by chance.
+//! Limits on resources and speed are not applied, since they kill mutants by chance.
 
 use serde::Serialize;
 
@@ -19,16 +21,16 @@ pub mod source;
 
 pub use run::{Audit, Observer};
 
-/// One mutant and what became of it.
+/// One mutant and its fate.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Audited {
-    /// Its name, the first word of which says its kind.
+    /// Name of the mutant; the first word is its kind.
     pub name: String,
-    /// What is wrong with it.
+    /// Description of the fault.
     pub what: String,
-    /// What became of it.
+    /// Fate of the mutant.
     pub fate: Fate,
-    /// The changed source, of a source mutant.
+    /// File with the changed source, for a source mutant.
     pub source: Option<std::path::PathBuf>,
 }
 
@@ -38,26 +40,27 @@ pub struct Audited {
 pub enum Fate {
     /// A gate rejected it.
     Killed {
-        /// With this.
+        /// Gate, reason and message.
         rejection: Rejection,
-        /// Whether that gate is in force in the table. A sanitizer is asked about dropped barriers either way.
+        /// Whether the table has that gate at level `deny`. Racecheck also runs on dropped barriers if the table does
+        /// not ask for it.
         in_force: bool,
     },
     /// Every gate passed it.
     Survived {
-        /// What would have rejected it.
+        /// Limits that would have rejected the mutant, in words.
         advice: Vec<String>,
-        /// Its errors.
+        /// Errors of the mutant, one entry for each shape.
         errors: Vec<ShapeErrors>,
     },
-    /// It is no fault: the same program, or the same results everywhere.
+    /// The mutant is no fault: the same program, or the same results on all inputs.
     Equivalent {
-        /// Why.
+        /// Reason, in words.
         why: String,
     },
-    /// There is nothing to run.
+    /// The mutant could not be made or compiled.
     Stillborn {
-        /// Why.
+        /// Reason, in words.
         why: String,
     },
 }
@@ -65,35 +68,35 @@ pub enum Fate {
 /// Result of an audit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The kernel's package.
+    /// Cargo package of the kernel.
     pub package: String,
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: String,
-    /// The device's name.
+    /// Name of the device.
     pub device: String,
-    /// The variant that was mutated.
+    /// The mutated variant.
     pub variant: Settings,
-    /// Its own errors.
+    /// Errors of the unchanged variant, one entry for each shape.
     pub errors: Vec<ShapeErrors>,
-    /// The mutants.
+    /// The mutants with their fates.
     pub mutants: Vec<Audited>,
-    /// Mutants that there are none of, and why.
+    /// Kinds of mutants that this kernel has none of, with the reason.
     pub absent: Vec<String>,
     /// Seconds without a sign of life after which a mutant counts as hung.
     pub deadline: u64,
 }
 
-/// Numbers of an audit.
+/// Outcome of an audit.
 #[derive(Debug, Clone)]
 pub enum AuditOutcome {
     /// The mutants have run.
     Done(Report),
-    /// The kernel itself does not pass, so that nothing can be said of its mutants.
+    /// The kernel itself fails a gate, so that the fate of a mutant would have no meaning.
     Unfit(Box<Evaluation>),
 }
 
 impl Report {
-    /// Mutants by what became of them: killed, survived, neither.
+    /// Numbers of mutants: killed, survived, neither.
     pub fn counts(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for mutant in &self.mutants {
@@ -106,7 +109,7 @@ impl Report {
         counts
     }
 
-    /// The limit that would have killed several survivors at once, and how many.
+    /// The one limit that would have killed several survivors, and the number of these survivors.
     pub fn remedy(&self) -> Option<(advice::Gap, usize)> {
         let survivors: Vec<&[ShapeErrors]> = self
             .mutants
@@ -119,7 +122,7 @@ impl Report {
         advice::remedy(&self.errors, &survivors)
     }
 
-    /// Mutants that only a gate killed which the table does not deny.
+    /// Number of mutants that were killed only by a gate whose level in the table is not `deny`.
     pub fn killed_out_of_force(&self) -> usize {
         self.mutants.iter().filter(|mutant| matches!(mutant.fate, Fate::Killed { in_force: false, .. })).count()
     }

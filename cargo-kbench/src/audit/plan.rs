@@ -15,47 +15,47 @@ use crate::gates::correctness::{WORST_ELEMENT, usual_rms_err};
 use crate::record::evaluation::ShapeErrors;
 use crate::space::Variant;
 
-/// Most swapped toggles.
+/// Largest number of swapped toggles.
 const SWAPS: usize = 6;
 
-/// Variants that are looked at for one that swaps a toggle.
+/// Number of variants that are searched for one that swaps a toggle.
 const LOOKED_AT: usize = 10_000;
 
-/// A mutant before it is made.
+/// A planned mutant.
 #[derive(Debug, Clone)]
 pub struct Mutant {
-    /// Its name.
+    /// Name of the mutant.
     pub name: String,
-    /// What is wrong with it.
+    /// Description of the fault.
     pub what: String,
-    /// Command or method that makes it.
+    /// Way to make the mutant.
     pub make: Make,
 }
 
 /// How a mutant is made.
 #[derive(Debug, Clone)]
 pub enum Make {
-    /// The worker spoils what the kernel did.
+    /// The worker spoils the results of each launch.
     Wrapper {
-        /// How.
+        /// The fault that the worker makes.
         fault: Fault,
-        /// The outputs that are spoilt: indices of tensors, and types.
+        /// The spoilt outputs: indices of tensors, with their types.
         outputs: Vec<(usize, DType)>,
-        /// The input that is.
+        /// Index of the spoilt input, for a fault that spoils an input.
         input: Option<usize>,
     },
     /// Another source.
     Source(SourceMutant),
-    /// The code of one variant, launched as another.
+    /// The code of one variant, launched with the geometry of another.
     Toggles(Variant),
 }
 
-/// The mutants, and why there are none of some kinds.
+/// The mutants of a kernel, and the reasons why some kinds have none.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// Those to run.
+    /// The mutants to run.
     pub mutants: Vec<Mutant>,
-    /// Kinds that there are none of.
+    /// Kinds without a mutant, with the reason.
     pub absent: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ struct Place<'k> {
     tensor: &'k crate::config::Tensor,
 }
 
-/// Every mutant of a variant whose own errors are these.
+/// Every mutant of a variant with the errors `own`.
 pub fn plan(kernel: &Kernel, variant: &Variant, own: &[ShapeErrors]) -> std::io::Result<Plan> {
     let mut plan = Plan::default();
     plan.wrappers(kernel);
@@ -135,10 +135,10 @@ impl Plan {
         }
     }
 
-    /// Each launch of the variant left out in turn, where there are several.
+    /// One mutant for each launch of a variant with several: that launch left out.
     fn launches(&mut self, kernel: &Kernel, variant: &Variant) {
         let shape = &kernel.shapes[kernel.search.shape];
-        // Which launches are made does not depend on the device.
+        // The choice of launches does not depend on the device.
         let point = Point { kernel, shape, variant, multiprocessors: 1 };
         let launches = point.launches(&kernel.implementation).unwrap_or_default();
         if launches.len() < 2 {
@@ -150,7 +150,8 @@ impl Plan {
         }
     }
 
-    /// Errors just over each limit in force: by its own errors more, so that they cannot hide it.
+    /// Mutants with an error just over each limit in force. The kernel's own errors are added, so that they cannot hide
+    /// the mutant's.
     fn off(&mut self, kernel: &Kernel, own: &[ShapeErrors]) {
         let limits = &kernel.gates.correctness;
         let places = places(kernel, &[Role::Out, Role::Inout]);
@@ -166,7 +167,7 @@ impl Plan {
         }
     }
 
-    /// A model's outputs are 0, whatever its inputs are: what changes only other values is no fault there.
+    /// Removes mutants that only change values, for a model: the outputs of a model are 0 for all inputs.
     fn leave_models_alone(&mut self, kernel: &Kernel) {
         if kernel.implementation.backend != Backend::Fake {
             return;
@@ -196,7 +197,7 @@ impl Plan {
         let (path, entries) = resolved.map_err(std::io::Error::other)?;
         let path = &path;
         let named = |error: std::io::Error| file::in_context(path, &error);
-        // What is no UTF-8 stands in comments and strings.
+        // Bytes that are not UTF-8 occur in comments and strings only.
         let text = String::from_utf8_lossy(&std::fs::read(path).map_err(named)?).into_owned();
         let entries: Vec<&str> = entries.iter().map(|entry| plain_name(entry)).collect();
         let made = source::mutants(&text, &std::path::absolute(path)?, &entries);
@@ -254,7 +255,7 @@ impl Plan {
     }
 }
 
-/// Whether a tensor's contents are drawn element by element.
+/// Whether the contents of a tensor are drawn element by element.
 fn can_be_new(init: &Init) -> bool {
     matches!(init, Init::Normal { .. } | Init::Uniform { .. } | Init::Integers { .. } | Init::Quantize { .. })
 }
@@ -265,7 +266,7 @@ fn plain_name(entry: &str) -> &str {
     name.rsplit("::").next().unwrap_or(name).trim_start()
 }
 
-/// Whether the code of one variant has the functions that the other launches.
+/// Whether the code of `one` has the functions that `other` launches.
 fn same_functions(kernel: &Kernel, one: &Variant, other: &Variant) -> bool {
     kernel.shapes.iter().all(|shape| {
         let names = |variant| {
@@ -276,18 +277,19 @@ fn same_functions(kernel: &Kernel, one: &Variant, other: &Variant) -> bool {
     })
 }
 
-/// What grid, block, shared memory, arguments and tensors depend on.
+/// Names in the expressions of grid, block, shared memory, arguments and tensors.
 fn names_in_launch(kernel: &Kernel) -> Vec<String> {
     let mut exprs = kernel.implementation.launch_exprs();
     exprs.extend(kernel.tensors.iter().flat_map(|tensor| &tensor.dims));
     exprs.into_iter().flat_map(Expr::names).map(str::to_owned).collect()
 }
 
-/// For each limit that holds for an output of type `dtype`: its name, what is off by just over it, and that fault.
+/// For each limit that holds for an output of type `dtype`: name of the limit, description, and the fault that just
+/// exceeds the limit.
 fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> Vec<(&'static str, String, Fault)> {
     let worst = |of: fn(&ShapeErrors) -> f64| own.iter().map(of).fold(0.0, f64::max);
     let (max, mean, rms) = (worst(|own| own.max_abs_err), worst(|own| own.mean_abs_err), worst(|own| own.rms_err));
-    // A hundredth more, for what the sums round.
+    // One percent more, for rounding in sums.
     let over = |limit: f64, own: f64| (limit + own) * 1.01;
     let mut off = Vec::new();
     if !dtype.is_float() && limits.max_abs_err.is_none() {
@@ -327,7 +329,7 @@ fn just_over(limits: &CorrectnessLimits, dtype: DType, own: &[ShapeErrors]) -> V
     off
 }
 
-/// Where the changed source of a mutant is kept: the same place for the same text.
+/// File for the changed source of a mutant; equal texts have equal paths.
 pub fn source_file(folder: &Path, kernel: &Kernel, mutant: &Mutant, text: &str) -> std::path::PathBuf {
     let hash = fingerprint::of_bytes(text.as_bytes());
     let extension =
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(names(&none, DType::I32), [("one-element", Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 })]);
         let made = names(&none, DType::F32);
         assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one-element", "scale"]);
-        // A limit on the mean alone leaves the rms unlimited, and one element bounded by the type.
+        // A limit on the mean alone does not limit the rms error; the type limits one element.
         let mean = CorrectnessLimits { max_mean_err: Some(0.1), ..none };
         let made = names(&mean, DType::F32);
         assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one-element", "mean"]);

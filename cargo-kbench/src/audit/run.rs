@@ -1,4 +1,4 @@
-//! Each mutant through the gates.
+//! Runs each mutant through the gates.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,25 +21,25 @@ use crate::record::evaluation::{Evaluation, GateName, ShapeErrors};
 use crate::space::Variant;
 use crate::text::count;
 
-/// Most samples and warm-ups of a mutant: enough for what is checked after them.
+/// Largest number of samples, and of warm-up launches, of a mutant: enough for the checks after timing.
 const ITERATIONS: u32 = 20;
 const WARMUP: u32 = 5;
 
-/// Most source mutants of a kind.
+/// Largest number of source mutants of a kind.
 const MOST: usize = 8;
 
 /// Shortest deadline, in seconds.
 const SHORTEST: u64 = 2;
 
-/// Whoever wants to see mutants as they end.
+/// Receives mutants as they end.
 pub trait Observer {
-    /// All of them, before any is built. Some of the source's will turn out to change nothing.
+    /// Called once with all mutants, before any is built. Some source mutants will turn out to change nothing.
     fn planned(&mut self, device: &DeviceInfo, mutants: &[Mutant]);
-    /// One of them, so many of so many.
+    /// Called for each mutant, with the number of finished mutants and the number of all.
     fn audited(&mut self, audited: &Audited, done: usize, total: usize);
 }
 
-/// What is audited, and with what.
+/// An audit: the kernel, the variant and the machine.
 #[derive(Clone, Copy)]
 pub struct Audit<'a> {
     /// The kernel's package.
@@ -52,16 +52,16 @@ pub struct Audit<'a> {
     pub variant: &'a Variant,
 }
 
-/// The kernel as it is, seen to pass.
+/// The unchanged kernel, which passed the gates.
 struct Own<'a> {
     kernel: Kernel,
     built: Built,
     evaluation: Evaluation,
-    /// What the builder knows of the device.
+    /// Builder that knows the limits of the device.
     builder: Builder<'a>,
 }
 
-/// A mutant's build: none where the kernel's own serves.
+/// Build of a mutant; none if the kernel's own build serves.
 type Build = Option<Result<(Kernel, BuildOutcome), String>>;
 
 impl Audit<'_> {
@@ -81,7 +81,7 @@ impl Audit<'_> {
         let built = outcome.result.as_ref().ok().cloned();
         let began = Instant::now();
         let evaluation = evaluate(&mut harness, &candidate, outcome, None)?;
-        // A mutant that is silent for longer than all checks and samples of the kernel took, twice, hangs.
+        // Deadline of a mutant: twice the time of the kernel's own checks and samples.
         let deadline = (2 * began.elapsed().as_secs() + 1).clamp(SHORTEST, kernel.timing.timeout_seconds.max(SHORTEST));
         let Some(built) = built.filter(|_| evaluation.rejection().is_none()) else {
             return Ok(AuditOutcome::Unfit(Box::new(evaluation)));
@@ -105,7 +105,7 @@ impl Audit<'_> {
         }))
     }
 
-    /// Opens the device for a kernel; a mutation has the worker change what the kernel did.
+    /// Opens the device for a kernel. With a mutation, the worker spoils the results of each launch.
     fn open<'b>(&'b self, kernel: &'b Kernel, mutation: Option<Mutation>) -> Result<Harness<'b>, RunError> {
         Harness::open(self.setup, self.package, kernel, Opening { mutation, ..Opening::default() })
     }
@@ -121,7 +121,8 @@ impl Audit<'_> {
             if let (Make::Source(changed), Some(Ok((_, outcome)))) = (&mutant.make, &build) {
                 let number = &mut of_kind[changed.lack as usize];
                 if let Ok(built) = &outcome.result {
-                    // What is not compiled in changes nothing, and two changes may come to the same.
+                    // A change to code that is not compiled in has no effect, and two changes may give the same
+                    // program.
                     if codes.iter().any(|code| built.same_code(code)) {
                         unchanged += 1;
                         continue;
@@ -159,7 +160,7 @@ impl Audit<'_> {
         Ok(audited)
     }
 
-    /// Builds a mutant that has code of its own; gives the changed source, where there is one.
+    /// Builds a mutant that has code of its own. Returns the changed source too, for a source mutant.
     fn build(&self, own: &Own<'_>, mutant: &Mutant) -> Result<(Option<PathBuf>, Build), RunError> {
         if is_interrupted() {
             return Err(ExecutorError::Interrupted.into());
@@ -170,7 +171,7 @@ impl Audit<'_> {
             Make::Source(changed) => {
                 let path =
                     plan::source_file(&self.setup.work_directory.join("audit"), &own.kernel, mutant, &changed.text);
-                // Left alone where it is there: its age is part of what the compile cache looks at.
+                // An existing file is not written again: the compile cache looks at its age.
                 if std::fs::read(&path).ok().as_deref() != Some(changed.text.as_bytes()) {
                     std::fs::create_dir_all(path.parent().expect("it is in a folder"))?;
                     std::fs::write(&path, &changed.text)?;
@@ -185,7 +186,7 @@ impl Audit<'_> {
             return Err(ExecutorError::Interrupted.into());
         }
         let build = match &outcome.result {
-            // A change that does not compile is no mutant.
+            // A change that does not compile gives no mutant.
             Err(failure) if source.is_some() && failure.rejection.gate == GateName::Compile => {
                 Err(format!("it does not compile: {}", failure.rejection.message))
             }
@@ -250,7 +251,7 @@ impl Audit<'_> {
         Ok(Fate::Survived { advice, errors: evaluation.errors })
     }
 
-    /// The errors of another variant, launched as it should be.
+    /// Errors of another variant with its own launch.
     fn errors_of(&self, own: &Own<'_>, variant: &Variant) -> Result<Vec<ShapeErrors>, RunError> {
         let mut harness = self.open(&own.kernel, None)?;
         let candidate = Candidate::from(variant);
@@ -258,8 +259,8 @@ impl Audit<'_> {
         Ok(evaluate(&mut harness, &candidate, outcome, None)?.errors)
     }
 
-    /// Runs a changed source under the sanitizers that the table denies; without a barrier, under racecheck in any case, since what
-    /// is right without it may be so by chance.
+    /// Runs a changed source under the sanitizers that the table denies. A source without a barrier runs under
+    /// racecheck in any case, since its results may be right by chance.
     fn sanitize(&self, kernel: &Kernel, lacks_barrier: bool) -> Result<Watched, RunError> {
         let table = &self.kernel.gates.sanitize;
         let denied = if table.level == Level::Deny { &*table.tools } else { &[] };
@@ -297,15 +298,15 @@ impl Audit<'_> {
     }
 }
 
-/// What sanitizers said.
+/// Result of the sanitizers.
 enum Watched {
-    /// They found something.
+    /// A sanitizer found an error.
     Killed(Fate),
-    /// They found nothing, in words.
+    /// No sanitizer found an error; a description of the runs.
     Passed(String),
 }
 
-/// Whether the kernel must bear inputs of either sign, so that a reduction must not start from 0.
+/// Whether inputs of both signs occur, so that a reduction must not start from 0.
 fn has_both_signs(kernel: &Kernel) -> bool {
     kernel.tensors.iter().any(|tensor| {
         let source = tensor.init.source(&std::collections::HashMap::new());
@@ -313,7 +314,7 @@ fn has_both_signs(kernel: &Kernel) -> bool {
     })
 }
 
-/// The checked shape that is cheapest under a tool, judged by its sizes.
+/// The checked shape with the smallest product of sizes, which is the cheapest under a sanitizer.
 fn smallest(kernel: &Kernel) -> usize {
     let size = |shape: &&usize| kernel.shapes[**shape].dims.iter().map(|&(_, size)| size as f64).product::<f64>();
     let shapes = &kernel.gates.correctness.shapes;

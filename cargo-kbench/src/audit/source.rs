@@ -10,27 +10,27 @@ use std::path::Path;
 
 use super::lexer::{Kind, Token, closing, lex};
 
-/// Most candidates of each kind. Which of them are compiled in, only the compiler knows.
+/// Largest number of candidates of each kind. Only the compiler knows which of them are compiled in.
 pub const CANDIDATES: usize = 32;
 
-/// What a mutant lacks.
+/// The part that a mutant's source lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// A barrier, a fence, or a wait for copies.
     Barrier,
     /// One step of a loop over tiles.
     Tile,
-    /// The neutral element of a maximum, a minimum or a product: it starts from 0.
+    /// The neutral element of a maximum, a minimum or a product: the reduction starts from 0.
     Neutral,
     /// The initialisation of a `__shared__` variable.
     Initialisation,
 }
 
 impl Lack {
-    /// All of them, in the order they are run.
+    /// All kinds, in the order in which they run.
     pub const ALL: [Self; 4] = [Self::Tile, Self::Barrier, Self::Neutral, Self::Initialisation];
 
-    /// The first part of the names of its mutants.
+    /// First part of the names of mutants of this kind.
     pub fn name(self) -> &'static str {
         match self {
             Self::Barrier => "dropped-barrier",
@@ -40,7 +40,7 @@ impl Lack {
         }
     }
 
-    /// What was looked for, where there is none.
+    /// Description of the code that was searched for, for a message that there is none.
     pub fn sought(self) -> &'static str {
         match self {
             Self::Barrier => "barrier",
@@ -54,17 +54,17 @@ impl Lack {
 /// A changed source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceMutant {
-    /// What it lacks.
+    /// The missing part.
     pub lack: Lack,
-    /// The line of the change, from 1.
+    /// Line of the change, from 1.
     pub line: usize,
-    /// For the user: what was changed.
+    /// Description of the change for the user.
     pub what: String,
-    /// The whole source with the change, its lines where they were.
+    /// The whole source with the change; all lines keep their numbers.
     pub text: String,
 }
 
-/// Functions and methods whose call, as a statement, is nothing but a barrier or a wait.
+/// Functions and methods whose call, as a statement, only waits or is only a barrier.
 const BARRIERS: [&str; 10] = [
     "__syncthreads",
     "__syncwarp",
@@ -78,10 +78,10 @@ const BARRIERS: [&str; 10] = [
     "producer_acquire",
 ];
 
-/// Ends of names that people give to such functions of their own.
+/// Endings of user-defined names of such functions.
 const ENDINGS: [&str; 6] = ["_wait", "_wait_all", "_wait_prior", "_wait_group", "_wait_parity", "_barrier"];
 
-/// The same among PTX instructions.
+/// Barriers and waits among PTX instructions.
 const INSTRUCTIONS: [&str; 9] = [
     "bar.sync",
     "bar.warp.sync",
@@ -94,21 +94,21 @@ const INSTRUCTIONS: [&str; 9] = [
     "wgmma.fence",
 ];
 
-/// Words in the names of variables that count tiles by one; in the plural, of their bounds.
+/// Words in the names of variables that count tiles by one; bounds have the plural.
 const TILES: [&str; 5] = ["tile", "block", "chunk", "stage", "slab"];
 
-/// A change: what stands in these bytes instead.
+/// A change: the byte range and its new text.
 struct Change {
     lack: Lack,
     range: Range<usize>,
     to: String,
     what: String,
-    /// Lower goes first where there are too many.
+    /// Priority; changes with a low rank are kept if there are too many.
     rank: usize,
 }
 
-/// The mutants of the source at `path`, of which only the kernels `entries` are launched. Loops with a named step come first, as the
-/// likeliest to be over tiles.
+/// The mutants of the source at `path`, of which only the kernels `entries` are launched. Loops with a named step come
+/// first, since they are the most likely loops over tiles.
 pub fn mutants(source: &str, path: &Path, entries: &[&str]) -> Vec<SourceMutant> {
     let tokens = lex(source);
     let foreign = other_kernels(&tokens, entries);
@@ -137,7 +137,7 @@ impl Change {
         let before = &source[..self.range.start];
         let lines = source[self.range.clone()].matches('\n').count();
         let path = path.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']));
-        // Messages and `assert` name the original.
+        // Messages of the compiler and `assert` name the original file.
         let head = path.map_or_else(String::new, |path| format!("#line 1 \"{path}\"\n"));
         let after = &source[self.range.end..];
         SourceMutant {
@@ -155,13 +155,13 @@ fn other_kernels(tokens: &[Token<'_>], entries: &[&str]) -> Vec<Range<usize>> {
         entries.iter().any(|entry| {
             let plain = entry.rsplit("::").next().unwrap_or(entry);
             let plain = plain.split(['<', '(']).next().unwrap_or(plain).trim();
-            // A mangled name ends with the parameters, and holds the plain one.
+            // A mangled name contains the plain name and ends with the parameters.
             name == plain || entry.contains(&format!("{}{name}", name.len()))
         })
     };
     let mut bodies = Vec::new();
     for (at, _) in tokens.iter().enumerate().filter(|(_, token)| token.text == "__global__") {
-        // The name is the word ahead of the last brackets before the body: attributes may have brackets too.
+        // The name precedes the last brackets before the body; attributes may have brackets too.
         let mut name = "";
         let mut next = at + 1;
         while let Some(token) = tokens.get(next) {
@@ -190,14 +190,14 @@ fn other_kernels(tokens: &[Token<'_>], entries: &[&str]) -> Vec<Range<usize>> {
     bodies
 }
 
-/// The text of some tokens on one line, and not too much of it.
+/// The text of a range on one line, shortened if it is long.
 fn shown(source: &str, range: Range<usize>) -> String {
     let words: Vec<&str> = source[range].split_whitespace().collect();
     let text = words.join(" ");
     if text.chars().count() <= 48 { text } else { format!("{}…", text.chars().take(47).collect::<String>()) }
 }
 
-/// A statement at `index` that is a barrier, without it.
+/// The change that drops the statement at `index`, if the statement is a barrier.
 fn barrier(source: &str, tokens: &[Token<'_>], index: usize) -> Option<Change> {
     let token = &tokens[index];
     let (range, end) = match token.kind {
@@ -243,14 +243,14 @@ fn starts_statement(tokens: &[Token<'_>], index: usize) -> bool {
         || matches!(tokens[index - 1].text, ";" | "{" | "}" | ")" | ":" | "else" | "do")
 }
 
-/// The statement of the tokens `first` to `last`, dropped.
+/// The change that drops the statement of the tokens `first` to `last`.
 fn dropped(source: &str, tokens: &[Token<'_>], lack: Lack, first: usize, last: usize) -> Change {
     let range = tokens[first].start..tokens[last].range().end;
     let what = format!("drops `{}`", shown(source, range.clone()));
     Change { lack, range, to: "(void)0".to_owned(), what, rank: 0 }
 }
 
-/// Where the brackets of a call open, past template arguments.
+/// Index of the opening bracket of a call, behind template arguments.
 fn after_template(tokens: &[Token<'_>], at: usize) -> Option<usize> {
     if tokens.get(at)?.text != "<" {
         return Some(at);
@@ -260,7 +260,7 @@ fn after_template(tokens: &[Token<'_>], at: usize) -> Option<usize> {
     Some(close + 1)
 }
 
-/// The first token of `a.b->c::name`, with `[…]` and `(…)` anywhere in it.
+/// Index of the first token of `a.b->c::name`, in which any part may have `[…]` and `(…)`.
 fn callee_start(tokens: &[Token<'_>], name: usize) -> usize {
     let mut start = name;
     while start > 0 && matches!(tokens[start - 1].text, "." | "->" | "::") {
@@ -279,14 +279,14 @@ fn callee_start(tokens: &[Token<'_>], name: usize) -> usize {
     start
 }
 
-/// How a loop's variable moves: by `step`, up or down.
+/// Change of a loop's variable: by `step`, up or down.
 struct Update {
     variable: String,
     step: String,
     down: bool,
 }
 
-/// A `for` at `index` over tiles, one step short.
+/// The change that makes the `for` over tiles at `index` one step shorter.
 fn tile(source: &str, tokens: &[Token<'_>], index: usize) -> Option<Change> {
     if tokens[index].text != "for" || tokens.get(index + 1)?.text != "(" {
         return None;
@@ -307,7 +307,7 @@ fn tile(source: &str, tokens: &[Token<'_>], index: usize) -> Option<Change> {
     }
 }
 
-/// Parts of a range of tokens between separators outside of brackets.
+/// Parts of a token range between separators outside of brackets.
 fn split(tokens: &[Token<'_>], range: Range<usize>, separator: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = range.start;
@@ -350,7 +350,7 @@ fn update(source: &str, tokens: &[Token<'_>], part: Range<usize>) -> Option<Upda
     }
 }
 
-/// The bound of the condition, moved by one step towards the start.
+/// The change that moves the bound of the condition by one step towards the start.
 fn ends_early(source: &str, tokens: &[Token<'_>], condition: Range<usize>, update: &Update) -> Option<Change> {
     let is_comparison = |text: &str| matches!(text, "<" | "<=" | ">" | ">=" | "!=");
     let mut comparisons = condition.clone().filter(|&at| is_comparison(tokens[at].text));
@@ -371,7 +371,7 @@ fn ends_early(source: &str, tokens: &[Token<'_>], condition: Range<usize>, updat
     };
     let whole = shown(source, bytes(tokens, &condition));
     let (variable, lower) = (update.variable.to_lowercase(), whole.to_lowercase());
-    // A tile's own extent is that of a loop over its elements.
+    // The extent of a tile is the bound of a loop over its elements, not of a loop over tiles.
     let counts_tiles = TILES.iter().any(|word| variable.contains(word) || lower.contains(&format!("{word}s")))
         && !lower.contains("size");
     let literal = update.step.chars().all(|c| c.is_ascii_digit());
@@ -392,7 +392,7 @@ fn ends_early(source: &str, tokens: &[Token<'_>], condition: Range<usize>, updat
     })
 }
 
-/// A loop whose body moves its variable, begun one step later.
+/// The change that starts a loop one step later, for a loop whose body moves its variable.
 fn starts_late(
     source: &str,
     tokens: &[Token<'_>],

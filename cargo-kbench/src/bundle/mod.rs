@@ -1,5 +1,5 @@
-//! Bundles: one file with a table, everything that a search of it compiles, and its input files, for machines without compilers,
-//! cargo or the sources.
+//! Bundles: one file with a table, the machine code of all its variants, and its input files, for machines without
+//! compilers, cargo or the sources.
 //!
 //! A bundle is a gzipped tar archive. Its first entry, `bundle.json`, is the [`Manifest`], which lists every other entry with its
 //! size and hash, in the order of the archive:
@@ -10,7 +10,7 @@
 //! package/…               manifests, input files, and an empty file in place of each source
 //! ```
 //!
-//! Whoever reads one believes nothing of it: see `read.rs`.
+//! The reader trusts no part of a bundle: see `read.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,24 +29,24 @@ pub use write::{Contents, write};
 
 pub use units::is_within;
 
-/// What a manifest calls itself.
+/// Name of the format in the manifest.
 const FORMAT: &str = "kbench-bundle";
-/// The version of the format.
+/// Version of the format.
 const VERSION: u32 = 1;
-/// The name of the manifest in the archive.
+/// Name of the manifest in the archive.
 const MANIFEST: &str = "bundle.json";
-/// The folder of machine code in the archive.
+/// Folder of machine code in the archive.
 const CODE: &str = "code";
-/// The folder of the packages in the archive.
+/// Folder of the packages in the archive.
 const PACKAGE: &str = "package";
-/// Bytes of all files at most.
+/// Largest size of all files together, in bytes.
 const MOST_BYTES: u64 = 4 << 30;
-/// Bytes of the manifest at most.
+/// Largest size of the manifest in bytes.
 const MOST_MANIFEST: u64 = 256 << 20;
-/// Files at most.
+/// Largest number of files.
 const MOST_FILES: usize = 1 << 20;
 
-/// What a bundle holds.
+/// Contents of a bundle.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
@@ -54,11 +54,11 @@ struct Manifest {
     format: String,
     /// [`VERSION`].
     version: u32,
-    /// The version of cargo-kbench that wrote it.
+    /// Version of cargo-kbench that wrote the bundle.
     kbench: String,
     /// The kernels that can be searched.
     kernels: Vec<KernelRecord>,
-    /// What C code was compiled for; none where there is none.
+    /// Host that C code was compiled for; none if the bundle has no C code.
     host: Option<HostRecord>,
     /// The other entries of the archive, in this order.
     files: Vec<FileRecord>,
@@ -74,9 +74,9 @@ pub struct KernelRecord {
     pub package: String,
     /// Kernel.
     pub kernel: String,
-    /// Architectures that it was compiled for; none for C.
+    /// Architectures of the compiled code; none for C.
     pub archs: Vec<String>,
-    /// Variants that were compiled or refused by the compiler.
+    /// Number of variants that were compiled or that the compiler refused.
     pub variants: u64,
 }
 
@@ -84,11 +84,11 @@ pub struct KernelRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HostRecord {
-    /// `x86_64`.
+    /// Architecture of the processor, such as `x86_64`.
     arch: String,
-    /// `linux`.
+    /// Operating system, such as `linux`.
     os: String,
-    /// Features of the processor that the code may use; empty where it was compiled for any processor of the architecture.
+    /// Features of the processor that the code may use; empty if the code runs on any processor of the architecture.
     features: BTreeSet<String>,
 }
 
@@ -96,11 +96,11 @@ struct HostRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileRecord {
-    /// Its path in the archive.
+    /// Path in the archive.
     path: String,
-    /// Its size.
+    /// Size in bytes.
     bytes: u64,
-    /// blake3 of its contents.
+    /// blake3 hash of the contents.
     hash: String,
 }
 
@@ -111,7 +111,7 @@ impl HostRecord {
         Self { arch, os, features: features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) }
     }
 
-    /// Why code for this host does not run on another.
+    /// Reason why code for this host does not run on another; none if it runs.
     fn refused_on(&self, other: &Self) -> Option<String> {
         if (&self.arch, &self.os) != (&other.arch, &other.os) {
             let [of, here] = [self, other].map(|host| format!("{} on {}", host.arch, host.os));
@@ -128,9 +128,9 @@ impl HostRecord {
     }
 }
 
-/// The features of the first processor that change which instructions a compiler may use.
+/// The processor features that select instructions of a compiler, from the first processor of `cpuinfo`.
 fn features(cpuinfo: &str) -> BTreeSet<String> {
-    /// How the names of sets of instructions begin; the other flags tell of the system.
+    /// Prefixes of the names of instruction sets; other flags describe the system.
     const BEGIN: [&str; 21] = [
         "sse", "ssse", "pni", "avx", "fma", "bmi", "aes", "sha", "gfni", "vaes", "vpclmul", "pclmul", "f16c", "movbe",
         "popcnt", "adx", "rdseed", "rdrand", "amx", "movdir", "abm",

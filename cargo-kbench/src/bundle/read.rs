@@ -1,5 +1,5 @@
-//! Reading a bundle, as a file that anybody may have written: nothing is unpacked but what its manifest lists, to paths below one
-//! folder, with the sizes and hashes that the manifest says.
+//! Reads a bundle as an untrusted file: only files that the manifest lists are unpacked, to paths below one folder,
+//! with the sizes and hashes of the manifest.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,42 +16,43 @@ use super::{
 };
 use crate::build::carried::{Carried, Outcome};
 
-/// Bytes after the last entry at most.
+/// Largest number of bytes after the last entry.
 const MOST_PADDING: u64 = 1 << 20;
 
-/// Why a bundle is refused.
+/// Reason why a bundle is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// It is no bundle, or a damaged one.
+    /// The file is not a bundle, or is damaged.
     #[error("no bundle, or a damaged one: {0}")]
     Damaged(String),
-    /// Another version wrote it.
+    /// Another version of cargo-kbench wrote the bundle.
     #[error("cargo-kbench {0} wrote it, and this is {this}; use one version for both", this = env!("CARGO_PKG_VERSION"))]
     Version(String),
-    /// Its code does not run here.
+    /// The machine code does not run on this host.
     #[error("{0}")]
     Host(String),
-    /// What it was unpacked to before is not what it holds.
+    /// The folder of an earlier unpacking does not have the contents of the bundle.
     #[error("`{}` is not what the bundle holds; remove it", .0.display())]
     Unpacked(PathBuf),
-    /// The system refuses.
+    /// An error of the system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A bundle that was unpacked.
+/// An unpacked bundle.
 #[derive(Debug)]
 pub struct Bundle {
-    /// What it can search.
+    /// The kernels that can be searched.
     pub kernels: Vec<KernelRecord>,
-    /// Its compilations.
+    /// Outcomes of the compilations.
     pub carried: Arc<Carried>,
-    /// The folder that stands for the root of the workspace.
+    /// The folder in place of the workspace's root.
     pub root: PathBuf,
 }
 
 impl Bundle {
-    /// Checks and unpacks a bundle into a folder below `folder` that its contents name; `work` is where this tool generates files.
+    /// Checks a bundle and unpacks it below `folder`, into a folder named by its contents. `work` is the folder for
+    /// generated files.
     pub fn open(path: &Path, folder: &Path, work: &Path) -> Result<Self, BundleError> {
         let damaged = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::StorageFull => {
@@ -72,7 +73,7 @@ impl Bundle {
         let unpacked = folder.join(&name[..32]);
         let scratch = scratch.keep();
         if fs::rename(&scratch, &unpacked).is_err() {
-            // It was unpacked before.
+            // The bundle was unpacked before.
             fs::remove_dir_all(&scratch)?;
             let is_whole = |file: &FileRecord| {
                 fs::read(unpacked.join(&file.path)).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == file.hash)
@@ -88,10 +89,10 @@ impl Bundle {
     }
 }
 
-/// Unpacks into an empty folder; gives the manifest and its hash.
+/// Unpacks into an empty folder. Returns the manifest and its hash.
 fn unpack(file: impl Read, folder: &Path) -> Result<(Manifest, String), BundleError> {
     let damaged = |message: String| BundleError::Damaged(message);
-    // Blocks of 512 bytes: a header, and at most one that is not full, for each file.
+    // A tar archive has blocks of 512 bytes: a header for each file, and at most one partial block.
     let most = MOST_BYTES + MOST_MANIFEST + 1024 * (MOST_FILES as u64 + 2);
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)).take(most));
     let mut entries = archive.entries()?.raw(true);
@@ -113,13 +114,13 @@ fn unpack(file: impl Read, folder: &Path) -> Result<(Manifest, String), BundleEr
         }
         let path = folder.join(&record.path);
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        // New: no entry replaces another.
+        // `create_new`: no entry replaces another.
         File::options().write(true).create_new(true).open(&path)?.write_all(&bytes)?;
     }
     if entries.next().is_some() {
         return Err(damaged("it holds more than its manifest lists".to_owned()));
     }
-    // The checksum of what was compressed stands at the end, after the padding of the archive.
+    // The checksum of the compressed data follows the padding of the archive.
     let padding = io::copy(&mut archive.into_inner().take(MOST_PADDING + 1), &mut io::sink())?;
     if padding > MOST_PADDING {
         return Err(damaged("it goes on after its end".to_owned()));
@@ -132,7 +133,7 @@ fn read_exactly(mut entry: tar::Entry<'_, impl Read>, bytes: Option<u64>, most: 
     if size > most || bytes.is_some_and(|bytes| bytes != size) {
         return Err(BundleError::Damaged(format!("an entry of {size} bytes")));
     }
-    // What a header says is no reason to ask for memory.
+    // Memory is not allocated by the size in a header.
     let mut read = Vec::new();
     entry.read_to_end(&mut read)?;
     if read.len() as u64 != size {
@@ -141,7 +142,7 @@ fn read_exactly(mut entry: tar::Entry<'_, impl Read>, bytes: Option<u64>, most: 
     Ok(read)
 }
 
-/// The manifest, if all that it says can be.
+/// The manifest, if all its values are allowed.
 fn parse(text: &[u8]) -> Result<Manifest, BundleError> {
     let damaged = |message: String| BundleError::Damaged(message);
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
@@ -182,7 +183,7 @@ fn parse(text: &[u8]) -> Result<Manifest, BundleError> {
     }
 }
 
-/// Whether a path leads to something below a folder and is written in the one way that there is.
+/// Whether a path leads to a file below a folder and is in normal form.
 fn is_below(path: &str, folder: &str) -> bool {
     let mut components = Path::new(path).components();
     let is_normal = |component: &Component<'_>| matches!(component, Component::Normal(_));

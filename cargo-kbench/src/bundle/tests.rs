@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::read::BundleError;
 use super::*;
 
-/// An archive as a stranger may write it: entries with their types, in any order.
+/// An archive with any entries, types and order.
 fn archive(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
     let compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(compressed);
     for (name, kind, bytes) in entries {
         let mut header = tar::Header::new_ustar();
-        // Not by `set_path`, which refuses what a stranger does not.
+        // `set_path` would refuse such names.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(*kind);
         header.set_size(bytes.len() as u64);
@@ -51,8 +51,8 @@ fn bundle(manifest: &Value, files: &[(&str, &[u8])]) -> Vec<u8> {
     archive(&entries)
 }
 
-/// Opens what is in these bytes; gives also every file below the folder that the bundle was to stay in, and whether anything lies
-/// beside that folder.
+/// The result of opening these bytes, every file below the bundle's folder, and whether a file was written beside that
+/// folder.
 fn opened(bytes: &[u8]) -> (Result<Bundle, BundleError>, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.bundle");
@@ -132,7 +132,7 @@ fn links_and_what_is_not_listed_are_refused() {
         "more than its manifest lists",
     );
     refused(&archive(&[("package/x", regular, b"x"), first]), "is not where it is expected");
-    // The same path twice, in the list too, and a file that is a folder of another.
+    // The same path twice, also in the list, and a file that is a folder of another.
     let twice: [(&str, &[u8]); 2] = [("package/x", b"x"), ("package/x", b"x")];
     refused(&bundle(&manifest(&twice), &twice), "damaged");
     let nested: [(&str, &[u8]); 2] = [("package/x", b"x"), ("package/x/y", b"x")];
@@ -178,7 +178,8 @@ fn features_are_those_that_compilers_use() {
 }
 
 proptest! {
-    /// Whatever was changed in a bundle, it is refused or still what it was; nothing lies outside the folder, and nothing panics.
+    /// A changed bundle is refused or has its original contents; no file is written outside the folder, and no change
+    /// causes a panic.
     #[test]
     fn broken_bundles_do_no_harm(
         contents in proptest::collection::vec(any::<u8>(), 0..2000),
@@ -198,7 +199,7 @@ proptest! {
             }
         };
         if inside {
-            // The archive in the compressed file: the checksum of the latter says nothing then.
+            // The checksum of the compressed file does not cover these changes.
             let mut plain = Vec::new();
             std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut plain).unwrap();
             change(&mut plain);

@@ -1,4 +1,4 @@
-//! What a search of a kernel compiles, and whether a bundle can carry the kernel.
+//! The compilations that a search of a kernel needs, and whether a bundle can carry the kernel.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::harness::Builder;
 use crate::profile::ceilings::micro;
 use crate::space::Variant;
 
-/// Why a bundle cannot carry a kernel.
+/// Reason why a bundle cannot carry a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
-    /// Its reference is a program.
+    /// The reference is a program.
     #[error(
         "its reference is a program (`{0}`), which a bundle does not carry; name a function in C or CUDA as `reference`"
     )]
@@ -23,19 +23,19 @@ pub enum Unsuitable {
     /// A program writes an input.
     #[error("a program writes its input `{0}`, which a bundle does not carry; name the file that it writes as `init`")]
     Input(String),
-    /// It has too many variants.
+    /// The space has more variants than a bundle can hold.
     #[error("it has more than {0} variants, too many to compile each; leave values of toggles out")]
     Variants(usize),
-    /// It is for a GPU that nobody named.
+    /// The kernel is for a GPU, and neither the table nor a flag names an architecture.
     #[error("its table says no `arch`; say `--arch sm_90a`")]
     Arch,
-    /// What is compiled depends on the GPU's size.
+    /// A macro depends on the number of multiprocessors.
     #[error("its macros depend on the number of multiprocessors, which only the GPU tells; use a toggle instead")]
     Multiprocessors,
-    /// The variants depend on the GPU.
+    /// The set of variants depends on the GPU.
     #[error("its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a bundle may meet any GPU; write numbers")]
     Device,
-    /// A file lies where it cannot be carried from.
+    /// A file lies outside of the workspace.
     #[error("`{0}` lies outside of the workspace; move it into the workspace")]
     Outside(String),
 }
@@ -61,7 +61,7 @@ pub fn is_within(path: &Path, root: &Path) -> bool {
         && file::normalized(path).starts_with(file::normalized(root))
 }
 
-/// Files that the table of a package names, whose contents are inputs or not.
+/// Files that the table of a package names, and whether their contents are inputs.
 pub(super) fn files(package: &Package) -> Vec<(std::path::PathBuf, bool)> {
     let mut files = Vec::new();
     for kernel in &package.kernels {
@@ -104,7 +104,7 @@ pub(super) fn units(builder: &Builder<'_>, variants: &[Variant]) -> Vec<Unit> {
     let (kernel, package) = (builder.kernel, builder.package);
     let mut units: Vec<Unit> = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    // A unit that cannot be resolved rejects the variant on the device as it does here.
+    // A unit that cannot be resolved rejects the variant on the device too.
     let mut add = |unit: Result<Unit, ResolveError>| {
         if let Ok(unit) = unit
             && seen.insert(kbench_runtime::fingerprint::of("unit", &unit))
@@ -155,7 +155,7 @@ pub(super) fn ceilings(backend: Backend, arch: Option<&str>, folder: &Path) -> V
     let number: u32 = arch.and_then(|arch| arch.trim_end_matches('a').strip_prefix("sm_")?.parse().ok()).unwrap_or(0);
     let (kind, arch) = match backend {
         Backend::Cuda => {
-            // As on the device: its own architecture, whatever the table says.
+            // The device's own architecture, as in a search on the device.
             let own = format!("sm_{number}");
             (DeviceKind::Cuda, Some(if number >= 90 { format!("{own}a") } else { own }))
         }

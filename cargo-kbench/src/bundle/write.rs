@@ -21,16 +21,16 @@ use crate::interrupt::is_interrupted;
 use crate::profile::ceilings::micro;
 use crate::space::Variant;
 
-/// Variants of a kernel at most.
+/// Largest number of variants of a kernel.
 const MOST_VARIANTS: usize = 20_000;
 
-/// What goes into a bundle.
+/// Contents of a bundle to write.
 pub struct Contents<'a> {
     project: &'a Project,
     compiler: &'a Compiler,
     kernels: Vec<KernelRecord>,
     units: BTreeMap<String, Outcome>,
-    /// Machine code by its name in the archive.
+    /// Machine code, by name in the archive.
     code: BTreeMap<String, PathBuf>,
     /// Packages, by their folders.
     packages: BTreeMap<PathBuf, &'a Package>,
@@ -39,7 +39,7 @@ pub struct Contents<'a> {
 }
 
 impl<'a> Contents<'a> {
-    /// Nothing yet.
+    /// Empty contents.
     pub fn new(project: &'a Project, compiler: &'a Compiler) -> Self {
         Self {
             project,
@@ -53,12 +53,12 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// What the bundle can search.
+    /// The kernels that the bundle can search.
     pub fn kernels(&self) -> &[KernelRecord] {
         &self.kernels
     }
 
-    /// Compiles all that a search of a kernel needs, for each architecture.
+    /// Compiles everything that a search of a kernel needs, for each architecture.
     pub fn add(&mut self, package: &'a Package, kernel: &Kernel, archs: &[String]) -> anyhow::Result<()> {
         let variants: Vec<Variant> = kernel.space.variants().take(MOST_VARIANTS + 1).collect();
         if variants.len() > MOST_VARIANTS {
@@ -143,7 +143,7 @@ impl<'a> Contents<'a> {
             let manifest = folder.join("Cargo.toml");
             entries.insert(name(&manifest)?, Entry::File(manifest));
             for (path, is_input) in files(package) {
-                // The table names its sources, and nothing reads them any more.
+                // An empty file takes the place of a source: the table names it and nothing reads it.
                 let entry = if is_input { Entry::File(path.clone()) } else { Entry::Empty };
                 entries.insert(name(&path)?, entry);
             }
@@ -152,7 +152,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// What stands behind a name in the archive.
+/// Contents of an archive entry.
 enum Entry {
     File(PathBuf),
     Empty,
@@ -167,7 +167,7 @@ impl Entry {
     }
 }
 
-/// Writes a bundle. The same contents make the same bytes.
+/// Writes a bundle and returns its size in bytes. Equal contents give equal bytes.
 pub fn write(contents: &Contents<'_>, path: &Path) -> anyhow::Result<u64> {
     let entries = contents.entries()?;
     let mut records = Vec::new();
@@ -195,7 +195,7 @@ pub fn write(contents: &Contents<'_>, path: &Path) -> anyhow::Result<u64> {
     debug_assert!(serde_json::from_slice::<Manifest>(&manifest).is_ok());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::NamedTempFile::new_in(folder).with_context(|| folder.display().to_string())?;
-    // Neither a time nor a name of this machine.
+    // The header contains no time and no user name.
     let compressed = GzBuilder::new().mtime(0).write(std::io::BufWriter::new(&temporary), Compression::default());
     let mut archive = tar::Builder::new(compressed);
     append(&mut archive, MANIFEST, &manifest)?;

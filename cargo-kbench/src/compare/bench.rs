@@ -1,4 +1,4 @@
-//! One variant side by side with the default and the baselines, and the file that keeps it for `compare`.
+//! Measures one variant side by side with the default and the baselines, and writes the file for `compare`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,10 +16,10 @@ use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord
 use crate::space::Settings;
 use crate::text;
 
-/// What the file calls itself.
+/// Name of the format in the file.
 pub const FORMAT: &str = "kbench-bench";
 
-/// The version of the file.
+/// Version of the format.
 pub const VERSION: u32 = 1;
 
 /// The whole file.
@@ -42,23 +42,23 @@ pub struct BenchEntry {
     pub package: String,
     /// Kernel.
     pub kernel: String,
-    /// The device that everything here was measured on.
+    /// The device of all measurements.
     pub device: DeviceRecord,
-    /// Shape.
+    /// Name of the shape.
     pub shape: String,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
     /// Settings of timing.
     pub timing: TimingSettings,
-    /// The name of the variant that was asked for.
+    /// Name of the requested variant.
     pub candidate: String,
-    /// What was measured, the candidate first.
+    /// The measured kernels, the requested variant first.
     pub entries: Vec<BenchRecord>,
-    /// What was not, and why.
+    /// Kernels without a measurement, with the reason.
     pub unavailable: BTreeMap<String, Rejection>,
     /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
-    /// UTC, RFC 3339.
+    /// Date of the measurement, UTC, RFC 3339.
     pub date: String,
     /// Version of cargo-kbench.
     pub kbench: String,
@@ -68,26 +68,26 @@ pub struct BenchEntry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BenchRecord {
-    /// The variant's label, `default`, or the baseline's name.
+    /// Label of the variant, `default`, or name of the baseline.
     pub name: String,
-    /// A variant's toggles; none for a baseline.
+    /// Toggles of a variant; none for a baseline.
     pub toggles: Option<Settings>,
-    /// Its time.
+    /// Median time with its interval.
     pub timing: TimingRecord,
-    /// Speed-up of the candidate over it; none for the candidate itself.
+    /// Speed-up of the candidate over this kernel; none for the candidate itself.
     pub speedup: Option<JudgedSpeedup>,
-    /// 10^12 floating-point operations a second, where the table says how many there are.
+    /// 10^12 floating-point operations a second; none if the table states no operations.
     pub tflops: Option<f64>,
-    /// 10^9 bytes a second, where the table says how many are moved.
+    /// 10^9 bytes a second; none if the table states no bytes.
     pub gbytes: Option<f64>,
-    /// A variant's binary at this shape.
+    /// Binary of a variant at this shape; none for a baseline.
     pub build: Option<BuildRecord>,
-    /// Nanoseconds a launch; sample i of every entry was taken in the same round.
+    /// Samples in nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
 }
 
 impl BenchEntry {
-    /// Why there is no number of the candidate.
+    /// Reason why the candidate has no time.
     pub fn rejection(&self) -> Option<&Rejection> {
         self.unavailable.get(&self.candidate)
     }
@@ -99,26 +99,26 @@ impl BenchFile {
         Self { format: FORMAT.to_owned(), version: VERSION, kernels }
     }
 
-    /// Writes the file whole or not at all.
+    /// Writes the file completely or leaves the old one.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         file::write(path, (serde_json::to_string(self)? + "\n").as_bytes())
     }
 }
 
-/// A kernel on an open device with what is known of its candidates.
+/// A kernel on an open device, with the evaluations of its candidates.
 pub struct SideBySide<'a, 'b> {
     harness: &'b mut Harness<'a>,
     tried: Vec<(Candidate, Evaluation)>,
 }
 
 impl<'a, 'b> SideBySide<'a, 'b> {
-    /// On an open device.
+    /// Side-by-side measurements on an open device.
     pub fn new(harness: &'b mut Harness<'a>) -> Self {
         Self { harness, tried: Vec::new() }
     }
 
-    /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each candidate has passed
-    /// the gates up to correctness before; what has not is named, and not measured.
+    /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each kernel has to
+    /// pass the gates up to correctness first; a kernel that fails is named and not measured.
     pub fn measure(&mut self, shape: usize, candidate: &Candidate) -> Result<BenchEntry, RunError> {
         let kernel = self.harness.kernel();
         let place = &kernel.shapes[shape];
@@ -165,7 +165,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
                 None => right.push((entrant, name)),
             }
             if entry.rejection().is_some() {
-                // The others were wanted only to stand beside it.
+                // The other kernels are measured only for comparison with the candidate.
                 return Ok(entry);
             }
         }
@@ -191,7 +191,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
                 toggles: variant.map(|variant| kernel.space.settings(variant)),
                 timing: measured.timing.clone(),
                 speedup: JudgedSpeedup::of(&compared, &asked, &id).filter(|_| id != asked),
-                // Operations a nanosecond are 10^9 a second.
+                // Operations a nanosecond are 10^9 operations a second.
                 tflops: flops.map(|flops| flops / p50 / 1e3),
                 gbytes: bytes.map(|bytes| bytes / p50),
                 build: builds
@@ -212,7 +212,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
         }
     }
 
-    /// The verdict of the gates up to correctness on a candidate, asked once.
+    /// The evaluation of a candidate by the gates up to correctness, which is made once.
     fn evaluation(&mut self, candidate: &Candidate) -> Result<&Evaluation, RunError> {
         if self.known(candidate).is_none() {
             let outcome = try_build(&self.harness.context.builder, candidate)?;

@@ -1,4 +1,5 @@
-//! `cargo kbench compare`: what became faster or slower from one file to another, and what can be said of why.
+//! `cargo kbench compare`: lists the kernels that became faster or slower from one file to another, with the known
+//! reasons.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,7 +20,7 @@ pub mod resource_diff;
 #[cfg(test)]
 mod tests;
 
-/// A condition that may differ where the user allows it.
+/// A difference of conditions that the user can allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Condition {
     /// Another device
@@ -36,7 +37,7 @@ pub type Sizes = BTreeMap<String, i64>;
 /// Difference of two files.
 #[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct FileDiff {
-    /// What both have.
+    /// Variants and baselines that both files have.
     pub rows: Vec<Row>,
     /// Variants of the old side only.
     pub only_old: Vec<Only>,
@@ -51,23 +52,23 @@ pub struct Row {
     pub kernel: String,
     /// The shape.
     pub shape: String,
-    /// The new file's device.
+    /// The device of the new file.
     pub device: String,
-    /// Variant or baseline.
+    /// Name of the variant or baseline.
     pub name: String,
-    /// A variant's toggles in the new file.
+    /// Toggles of the variant in the new file.
     pub toggles: Option<Settings>,
-    /// Nanoseconds in the old file.
+    /// Median in nanoseconds in the old file.
     pub old: Summary,
-    /// Nanoseconds in the new file; none where a gate rejected it.
+    /// Median in nanoseconds in the new file; none if a gate rejected the variant.
     pub new: Option<Summary>,
     /// Old p50 over new p50 with its interval.
     pub speedup: Option<Speedup>,
-    /// What the interval says.
+    /// Verdict by the interval.
     pub verdict: Option<Verdict>,
-    /// Whether it is surely slower, and by more than the threshold; or rejected.
+    /// Whether the variant is certainly slower by more than the threshold, or rejected.
     pub regression: bool,
-    /// What the verdict rests on, and what else changed.
+    /// Basis of the verdict, and other changes, in words.
     pub reasons: Vec<String>,
 }
 
@@ -80,19 +81,20 @@ pub struct Only {
     pub shape: String,
     /// The device.
     pub device: String,
-    /// Variant or baseline.
+    /// Name of the variant or baseline.
     pub name: String,
-    /// Nanoseconds.
+    /// Median in nanoseconds.
     pub p50: f64,
 }
 
-/// By how much a variant must be slower to count as a regression, where the user does not say.
+/// Default threshold of a regression, as a share of the old time.
 pub const THRESHOLD: f64 = 0.01;
 
-/// By how much two runs of one program on one machine may differ and still be called the same: memory lies elsewhere, clocks differ.
+/// Largest difference that two runs of one program on one machine may have as `same`, as a share: addresses and clocks
+/// differ between runs.
 const MACHINE: f64 = 0.05;
 
-/// Compares two files' contents. The error lists what cannot be compared, and how to compare it all the same.
+/// Compares the contents of two files. The error lists the differences of conditions and the flag that allows them.
 pub fn compare(
     old: &[Measured],
     new: &[Measured],
@@ -163,7 +165,7 @@ impl FileDiff {
             _ => true,
         };
         if before.name == BEST && same_toggles {
-            // It has a row of its own.
+            // The best variant has a row of its own.
             return;
         }
         let Ok(old) = &before.result else { return self.only_new.extend(only(after)) };
@@ -190,7 +192,7 @@ impl FileDiff {
                 let (speedup, basis) = speedup(old, new);
                 let verdict = match speedup {
                     None => Verdict::Inconclusive,
-                    // What two runs of one program show is the machine.
+                    // A difference between two runs of one program is due to the machine.
                     Some(speedup) if is_same_program(before, after) => {
                         if (speedup.ratio - 1.0).abs() <= threshold.max(MACHINE) {
                             Verdict::Same
@@ -236,12 +238,12 @@ impl FileDiff {
         self.rows.push(row);
     }
 
-    /// So many rows have this verdict.
+    /// Number of rows with a verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == Some(verdict)).count()
     }
 
-    /// The rows that are worse than the threshold allows.
+    /// Number of rows that are slower than the threshold allows, or rejected.
     pub fn regressions(&self) -> usize {
         self.rows.iter().filter(|row| row.regression).count()
     }
@@ -255,7 +257,8 @@ fn is_same_program(old: &Measured, new: &Measured) -> bool {
     same_toggles && same_code && old.device.driver == new.device.driver && differences(old, new).is_empty()
 }
 
-/// By how much programs that are the same differ between the two runs: the farthest end of any interval. None where there are none.
+/// Largest difference between the two runs of equal programs, by the farthest end of an interval; none if no programs
+/// are equal.
 fn noise_floor(old: &[&Measured], new: &[&Measured]) -> Option<f64> {
     let pairs = old.iter().flat_map(|old| new.iter().map(move |new| (old, new)));
     let same = pairs.filter(|(old, new)| same_name(old, new) && is_same_program(old, new));
@@ -264,27 +267,27 @@ fn noise_floor(old: &[&Measured], new: &[&Measured]) -> Option<f64> {
     speedups.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
 }
 
-/// The speed-up from old to new and what it was taken from.
+/// The speed-up from old to new, and its basis in words.
 fn speedup(old: &Time, new: &Time) -> (Option<Speedup>, String) {
     let paired = Speedup::unpaired(&old.samples, &new.samples);
     let samples = format!("{} and {} samples", old.samples.len(), new.samples.len());
     let (old, new) = (&old.summary, &new.summary);
     if let Some(Speedup { ratio, low, high }) = paired {
-        // Samples that may be too long lower the ends of the medians' intervals.
+        // Samples that may be too long widen the intervals of the medians at their lower ends.
         let (low, high) = (low.min(old.p50_low / new.p50), high.max(old.p50 / new.p50_low));
         return (Some(Speedup { ratio, low, high }), samples);
     }
     if !(old.p50_low > 0.0 && new.p50_low > 0.0) {
         return (None, "a time of 0 has no ratio".to_owned());
     }
-    // As far apart and as near as the two intervals allow.
+    // The interval of the ratio uses the opposite ends of the two intervals.
     let speedup =
         Speedup { ratio: old.p50 / new.p50, low: old.p50_low / new.p50_high, high: old.p50_high / new.p50_low };
     let apart = old.p50_low > new.p50_high || new.p50_low > old.p50_high;
     (Some(speedup), format!("intervals {}", if apart { "apart" } else { "overlap" }))
 }
 
-/// What differs in the conditions of two measurements.
+/// Conditions that differ between two measurements.
 fn differences(old: &Measured, new: &Measured) -> Vec<(Condition, String)> {
     let mut found = Vec::new();
     if !same_device(&old.device, &new.device) {
@@ -311,7 +314,7 @@ fn differences(old: &Measured, new: &Measured) -> Vec<(Condition, String)> {
     found
 }
 
-/// What differs in the code of two builds.
+/// Differences between the code of two builds, in words.
 fn code_changes(old: &BuildRecord, new: &BuildRecord) -> Vec<String> {
     if old.binary_hash == new.binary_hash {
         return vec!["same binary".to_owned()];
@@ -337,13 +340,13 @@ fn code_changes(old: &BuildRecord, new: &BuildRecord) -> Vec<String> {
     changes
 }
 
-/// A device's name says most; where both files know more, that counts too.
+/// Whether two devices are the same, by name, and by the other properties if both files have them.
 fn same_device(old: &Device, new: &Device) -> bool {
     let cores = old.multiprocessors.zip(new.multiprocessors);
     old.name == new.name && cores.is_none_or(|(old, new)| old == new)
 }
 
-/// Under which names something is found: two that [`same_name`] accepts have one in common.
+/// The names by which an entry is found. Two entries that [`same_name`] accepts share one of them.
 fn names(measured: &Measured) -> Vec<String> {
     let sorted = measured.toggles.as_ref().map(|toggles| {
         let mut settings: Vec<String> = toggles.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -353,7 +356,7 @@ fn names(measured: &Measured) -> Vec<String> {
     [measured.name.clone()].into_iter().chain(sorted).collect()
 }
 
-/// Places in a list by [names].
+/// Indices in a list by [names].
 fn places_by_name(list: &[&Measured]) -> HashMap<String, Vec<usize>> {
     let mut places: HashMap<String, Vec<usize>> = HashMap::new();
     for (place, measured) in list.iter().enumerate() {

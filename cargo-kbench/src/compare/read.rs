@@ -1,4 +1,4 @@
-//! What elite.json, journals and bench files say was measured, in one form.
+//! The measurements of elite.json, journals and bench files in one form.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,42 +19,42 @@ use crate::record::journal::{self, EntryRole, Record, Start};
 use crate::space::Settings;
 use crate::text::kernel_name;
 
-/// The name of the best variant, whichever it is.
+/// The name that stands for the best variant.
 pub const BEST: &str = "best";
 
 /// One variant or baseline at one shape on one device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// Package and kernel, as users read them.
+    /// Package and kernel, as printed for users.
     pub kernel: String,
-    /// The shape's name.
+    /// Name of the shape.
     pub shape: String,
-    /// Its sizes, where the file says.
+    /// Sizes of the shape; none if the file has none.
     pub dims: Option<Sizes>,
     /// The device.
     pub device: Device,
-    /// State of the cache, `cold` or `hot`, where the file says.
+    /// State of the cache, `cold` or `hot`; none if the file does not name it.
     pub cache: Option<String>,
-    /// What a sample consisted of, where the file says.
+    /// Meaning of a sample; none if the file does not name it.
     pub launch: Option<LaunchMode>,
-    /// `default`, `best`, the variant's toggles or the baseline's name.
+    /// `default`, `best`, toggles of the variant, or name of the baseline.
     pub name: String,
-    /// Whether it is a variant of the kernel, as opposed to a baseline.
+    /// Whether the entry is a variant of the kernel and not a baseline.
     pub is_variant: bool,
-    /// A variant's toggles, where the file says.
+    /// Toggles of a variant; none if the file does not name them.
     pub toggles: Option<Settings>,
-    /// A variant's binary at this shape.
+    /// Binary of a variant at this shape.
     pub build: Option<BuildRecord>,
-    /// Its time, or why there is none.
+    /// Measured time, or the reason why there is none.
     pub result: Result<Time, String>,
 }
 
-/// A device, as far as the file says.
+/// A device, with the properties that the file has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Device {
-    /// Its name.
+    /// Name of the device.
     pub name: String,
-    /// Streaming multiprocessors, or logical cores.
+    /// Number of streaming multiprocessors, or of logical cores.
     pub multiprocessors: Option<u32>,
     /// CUDA driver version, or operating system.
     pub driver: Option<String>,
@@ -63,17 +63,17 @@ pub struct Device {
 /// A measured time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Time {
-    /// What was read.
+    /// Clock of the measurement.
     pub clock: String,
-    /// What the samples come to.
+    /// Median with its interval, in nanoseconds.
     pub summary: Summary,
-    /// The samples, where the file has them.
+    /// Samples in nanoseconds; empty if the file has none.
     pub samples: Vec<f64>,
-    /// Whether it is an earlier run's.
+    /// Whether the time comes from an earlier run.
     pub cached: bool,
 }
 
-/// Reads a file of any of the three kinds; also gives how many lines of a journal are damaged.
+/// Reads a file of any of the three kinds. Returns the number of damaged lines of a journal too.
 pub fn read(path: &Path) -> io::Result<(Vec<Measured>, usize)> {
     let text = file::read(path)?;
     let invalid = |error: serde_json::Error| file::invalid(path, error);
@@ -175,7 +175,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
                 name: if is_default(&variant) { DEFAULT.to_owned() } else { variant.label() },
                 build: build_for(&variant.builds, &common.shape),
                 is_variant: true,
-                // Toggles of another source are others: it goes by its name.
+                // Toggles of a proposed source are not those of the table: such an entry is found by its name.
                 toggles: Some(variant.toggles).filter(|_| variant.source.is_none()),
                 result: Ok(time(variant.timing, Vec::new())),
                 ..common.clone()
@@ -204,7 +204,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
     all
 }
 
-/// The last run and the runs that it resumed; of what was measured twice, the later.
+/// The last run and the runs that it resumed; of two measurements of a variant, the later.
 fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     let mut start = Start::default();
     let mut all = Latest::default();
@@ -242,11 +242,11 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
                 }
             }
             Record::Comparison(comparison) => {
-                // What was measured twice for the noise floor has its place once.
+                // An entry that was measured twice for the noise floor appears once.
                 for entry in comparison.entries.into_iter().filter(|entry| entry.role != EntryRole::Again) {
                     let new = started(&start, &entry.name, &entry.timing.shape);
                     let result = Ok(time(entry.timing, entry.samples));
-                    // A variant was evaluated before it was compared; a baseline was not.
+                    // A variant was evaluated before its comparison; a baseline was not.
                     let measured = match all.get(&new) {
                         Some(old) => Measured { result, ..old.clone() },
                         None => Measured { result, ..new },
@@ -276,7 +276,7 @@ fn of_journal(records: impl Iterator<Item = Record>) -> Vec<Measured> {
     all
 }
 
-/// Finalists, which were measured together, come before all others.
+/// Sort key of an entry: finalists, which were measured together, come before all others.
 fn rank(measured: &Measured) -> Option<(bool, f64)> {
     let time = measured.result.as_ref().ok()?;
     Some((time.samples.is_empty(), time.summary.p50))
@@ -302,7 +302,7 @@ fn started(start: &Start, label: &str, shape: &str) -> Measured {
     }
 }
 
-/// The last of what was measured under each name, shape and device, in the order in which they first came.
+/// The last measurement for each name, shape and device, in the order of first appearance.
 #[derive(Default)]
 struct Latest {
     entries: Vec<Measured>,
@@ -311,7 +311,7 @@ struct Latest {
 
 impl Latest {
     fn key(of: &Measured) -> [String; 3] {
-        // A journal knows devices by their names alone.
+        // A journal has only the names of devices.
         [of.name.clone(), of.shape.clone(), of.device.name.clone()]
     }
 

@@ -1,4 +1,5 @@
-//! What every variant uses, as a file to commit, and what changed since: a check of a pull request that needs no device.
+//! The resources of every variant as a file to commit, and the changes since: a check of a pull request that needs no
+//! device.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,7 +32,7 @@ pub struct ResourceFile {
     pub kernels: Vec<KernelUsage>,
 }
 
-/// What the variants of a kernel use when compiled for one architecture.
+/// Resources of the variants of a kernel, compiled for one architecture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KernelUsage {
@@ -39,15 +40,15 @@ pub struct KernelUsage {
     pub package: String,
     /// Kernel.
     pub kernel: String,
-    /// `sm_90a`; the CPU's architecture for C.
+    /// Architecture, such as `sm_90a`; for C the architecture of the CPU.
     pub arch: String,
-    /// The compiler's version line; empty where nothing compiled.
+    /// Version line of the compiler; empty if no variant compiled.
     pub compiler: String,
-    /// Usage by toggles, sorted by name.
+    /// Resources by toggles, sorted by name.
     pub variants: BTreeMap<String, Usage>,
 }
 
-/// What one variant uses: the most of its builds, and the least occupancy. What is left out does not apply.
+/// Resources of one variant: the largest values of its builds, and the smallest occupancy. Absent values do not apply.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Usage {
@@ -66,16 +67,16 @@ pub struct Usage {
     /// Theoretical occupancy, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occupancy: Option<f64>,
-    /// Bytes of machine code; not judged.
+    /// Machine code in bytes, which is not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u64>,
-    /// Why there is nothing to look at: `gate/reason`.
+    /// Gate and reason of a rejected variant: `gate/reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
 }
 
 impl Usage {
-    /// What a built variant uses.
+    /// The resources of a built variant.
     pub fn of(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Self {
         let builds = || built.iter().flat_map(|built| &built.builds);
         let resources = || builds().map(|build| build.artifact.resources());
@@ -109,7 +110,7 @@ impl KernelUsage {
         let compiler = outcomes.iter().filter_map(built).flat_map(|built| built.builds).next();
         let variants = variants.iter().zip(outcomes).map(|(variant, outcome)| {
             let mut usage = Usage::of(builder, variant, built(outcome).as_ref());
-            // Four digits, so that the file does not depend on how a quotient is rounded.
+            // Four digits, so that the file does not depend on the rounding of a quotient.
             usage.occupancy = usage.occupancy.map(|occupancy| (occupancy * 1e4).round() / 1e4);
             if let Err(failure) = &outcome.result
                 && failure.built.is_none()
@@ -136,7 +137,7 @@ fn arch(kernel: &Kernel, builder: &Builder<'_>) -> String {
     }
 }
 
-/// A variant's toggles sorted by name, so that the order of the table does not matter.
+/// The toggles of a variant, sorted by name, so that the order in the table does not matter.
 fn key(space: &Space, variant: &Variant) -> String {
     let mut words: Vec<String> = space.get(variant).map(|(name, value)| format!("{name}={value}")).collect();
     words.sort_unstable();
@@ -161,7 +162,7 @@ impl ResourceFile {
         serde_json::from_value(value).map_err(|error| file::invalid(path, error))
     }
 
-    /// Writes the file whole or not at all.
+    /// Writes the file completely or leaves the old one.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         file::write(path, self.text()?.as_bytes())
     }
@@ -203,25 +204,25 @@ pub struct ResourceDiff {
     pub arch: String,
     /// Old and new version line, where they differ.
     pub compiler: Option<(String, String)>,
-    /// Variants that changed.
+    /// The changed variants.
     pub variants: Vec<VariantDiff>,
-    /// Variants that the file does not have.
+    /// Variants that are missing in the file.
     pub added: Vec<String>,
     /// Variants that only the file has.
     pub removed: Vec<String>,
-    /// Variants that use what they used.
+    /// Number of unchanged variants.
     pub unchanged: usize,
 }
 
 /// Changes of one variant.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct VariantDiff {
-    /// Its toggles.
+    /// Toggles of the variant.
     pub variant: String,
-    /// Anything that is worse outweighs what is better.
+    /// Kind of the change; worse resources outweigh better ones.
     #[serde(rename = "drift")]
     pub change: Change,
-    /// The change: `registers 40 → 44`.
+    /// The changed resources, such as `registers 40 → 44`.
     pub changes: Vec<String>,
 }
 
@@ -229,16 +230,16 @@ pub struct VariantDiff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Of the size of the code, or from or to nothing known.
+    /// Only the size of the code changed, or a value appeared or disappeared.
     Neutral,
-    /// It uses less, or occupies more.
+    /// The variant uses less, or has a higher occupancy.
     Better,
-    /// It uses more, occupies less, or does not build any more.
+    /// The variant uses more, has a lower occupancy, or no longer builds.
     Worse,
 }
 
 impl ResourceDiff {
-    /// From the file's entry, if it has one, to today's, if there is one.
+    /// The difference between the entry of the file and the present one; either may be missing.
     pub fn between(old: Option<&KernelUsage>, new: Option<&KernelUsage>) -> Self {
         let Some(named) = new.or(old) else { return Self::default() };
         let nothing = BTreeMap::new();
@@ -267,7 +268,7 @@ impl ResourceDiff {
         diff
     }
 
-    /// Number of variants that changed so.
+    /// Number of variants with this kind of change.
     pub fn count(&self, change: Change) -> usize {
         self.variants.iter().filter(|variant| variant.change == change).count()
     }

@@ -143,7 +143,7 @@ fn a_variant_that_is_rejected_now_is_a_regression() {
     assert!(row.regression && row.verdict.is_none() && row.reasons[0].contains("rejected now: correctness/wrong"));
     let compared = compare(&[broken.clone()], &[measured("x", 1.0)], &[], THRESHOLD).unwrap();
     assert_eq!((compared.rows.len(), compared.only_new.len()), (0, 1));
-    // A baseline may be missing for reasons of its own.
+    // A baseline may be missing for other reasons.
     broken.is_variant = false;
     let compared = compare(&[measured("x", 1.0)], &[broken], &[], THRESHOLD).unwrap();
     assert_eq!((compared.regressions(), compared.only_old.len()), (0, 1));

@@ -42,7 +42,7 @@ pub enum Piece {
     GpuUse,
     /// Load of the processor.
     CpuUse,
-    /// Free room for the compile cache and results.
+    /// Free space for the compile cache and results.
     Disk,
 }
 
@@ -71,7 +71,7 @@ impl Piece {
 pub enum State {
     /// It works.
     Good,
-    /// It works, and something about it makes results worse.
+    /// It works with a restriction that makes results worse.
     Poor,
     /// It is missing, or it does not work.
     Missing,
@@ -84,11 +84,11 @@ pub struct Check {
     pub piece: Piece,
     /// State of the piece.
     pub state: State,
-    /// Version and place, or what is wrong.
+    /// Version and place of the piece, or the error.
     pub found: String,
     /// Benefit of the piece, or cost of its state; empty if its state is good.
     pub effect: String,
-    /// The command or the change that mends it; empty if it is good.
+    /// The command or the change that repairs the state; empty if the state is good.
     pub fix: String,
 }
 
@@ -124,7 +124,8 @@ impl Examination {
     }
 }
 
-/// Looks at this machine. `work_directory` is `<target>/kbench`. The noise is measured for 5 s if asked for.
+/// Examines this machine. `work_directory` is `<target>/kbench`. `measure_noise` adds a measurement of noise, which
+/// takes 5 s.
 pub fn examine(compiler: &Compiler, work_directory: &Path, measure_noise: bool) -> Examination {
     let (gpus, why) = gpus(work_directory);
     let mut checks = vec![cc(compiler), nvcc(compiler), gpu(&gpus, &why), ncu(compiler)];
@@ -160,7 +161,7 @@ fn nvcc(compiler: &Compiler) -> Check {
     }
 }
 
-/// The GPUs that a worker can open, and why it can open no more.
+/// The GPUs that a worker can open, and the error that ended the search for more.
 fn gpus(work_directory: &Path) -> (Vec<DeviceInfo>, String) {
     let mut gpus = Vec::new();
     loop {
@@ -234,7 +235,7 @@ fn ncu(compiler: &Compiler) -> Check {
     }
 }
 
-/// Whether the driver permits counters to root only, and this is another user.
+/// Whether the driver permits counters to root only and the user is not root.
 fn is_restricted() -> bool {
     let params = fs::read_to_string("/proc/driver/nvidia/params").unwrap_or_default();
     params.lines().any(|line| line == "RmProfilingAdminOnly: 1") && !rustix::process::geteuid().is_root()
@@ -350,14 +351,14 @@ fn disk(work_directory: &Path) -> Option<Check> {
     Some(Check::not(Piece::Disk, State::Poor, found, effect, "free some room, or name another --target-dir"))
 }
 
-/// What a program prints, if it succeeds and prints anything.
+/// Output of a program, if the program succeeds and prints anything.
 fn printed(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }
 
-/// What is missing, without the places that were searched.
+/// The first part of an error, without the places that were searched.
 fn briefly(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default().trim_start_matches("`gates.sanitize`: ");
     line.split(';').next().unwrap_or_default().to_owned()

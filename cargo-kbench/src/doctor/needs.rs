@@ -15,13 +15,13 @@ pub struct Need {
     pub kernel: String,
     /// The piece.
     pub piece: Piece,
-    /// Keys of the table that need it.
+    /// Keys of the table that need the piece.
     pub by: String,
-    /// Whether the machine has it.
+    /// Whether the machine has the piece.
     pub is_met: bool,
 }
 
-/// What the gates of a kernel that deny need.
+/// The pieces that the gates at level `deny` of a kernel need.
 pub fn needs(package: &str, kernel: &Kernel, found: &Examination) -> Vec<Need> {
     let is_cuda = kernel.implementation.backend == Backend::Cuda;
     let gates = &kernel.gates;

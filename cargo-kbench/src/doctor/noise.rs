@@ -10,10 +10,10 @@ use serde::Serialize;
 /// Duration of the measurement.
 const SPAN: Duration = Duration::from_secs(5);
 
-/// Length of a sample, about.
+/// Approximate length of a sample.
 const SAMPLE: Duration = Duration::from_millis(1);
 
-/// A sample of more than this multiple of the median was disturbed.
+/// Multiple of the median above which a sample counts as disturbed.
 const DISTURBED: f64 = 1.5;
 
 /// Times of the same work on one core.
@@ -23,7 +23,7 @@ pub struct Noise {
     pub samples: usize,
     /// Median in nanoseconds.
     pub p50_ns: f64,
-    /// By how much the 95th percentile exceeds the median, as a share of the median.
+    /// Excess of the 95th percentile over the median, as a share of the median.
     pub spread: f64,
     /// Share of the samples that took more than 1.5 times the median.
     pub disturbed: f64,
@@ -32,7 +32,7 @@ pub struct Noise {
 /// Measures for 5 s, or until Ctrl-C.
 pub fn measure() -> Noise {
     let mut rounds = 1000;
-    // As many rounds as take a sample's time.
+    // The number of rounds that take the time of a sample.
     while time(rounds) < SAMPLE {
         rounds *= 2;
     }

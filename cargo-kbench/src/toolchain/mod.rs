@@ -1,6 +1,7 @@
 //! CUDA's compiler in the user's cache folder, from Python wheels: for machines without a toolkit, or without a GPU.
 //!
-//! pip downloads, checks the hashes and unpacks, so that an index or a proxy of the user's own is used as it is for Python.
+//! pip downloads, checks the hashes and unpacks, so that an index or a proxy that the user configured for Python is
+//! used.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,13 +20,14 @@ const PINS: &str = include_str!("cuda-13.0.txt");
 /// Name of the folder of these packages.
 const NAME: &str = "cuda-13.0";
 
-/// Name of the file that says which packages a folder holds. Written last, so that a folder with it is complete.
+/// Name of the file that lists the packages of a folder. The file is written last, so that a folder with it is
+/// complete.
 const MARKER: &str = "pins.txt";
 
 /// Version of CUDA, major and minor, that a driver must support to run what this toolchain compiles.
 pub const CUDA: (u32, u32) = (13, 0);
 
-/// Why a toolchain was not installed or removed.
+/// Reason why a toolchain was not installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
     /// There is no home folder.
@@ -34,12 +36,12 @@ pub enum ToolchainError {
     /// Neither pip nor uv.
     #[error("pip is missing; install Python 3 with pip (Debian: `apt-get install python3-pip`), or uv")]
     NoPip,
-    /// pip ended with an error, which it has written.
+    /// pip ended with an error, which pip printed.
     #[error("{program} could not install the packages: {status}")]
     Pip {
         /// The program.
         program: &'static str,
-        /// How it ended.
+        /// Exit status.
         status: std::process::ExitStatus,
     },
     /// The user pressed Ctrl-C.
@@ -50,7 +52,7 @@ pub enum ToolchainError {
     Io(#[from] io::Error),
 }
 
-/// What `install` did.
+/// Result of `install`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Installed {
     /// The packages were there already.
@@ -76,13 +78,13 @@ pub fn install() -> Result<(PathBuf, Installed), ToolchainError> {
     install_in(&cache, &run_pip)
 }
 
-/// `fetch` fills an empty folder with the packages of a list.
+/// Installs into a folder; `fetch` fills an empty folder with the packages of a list.
 fn install_in(
     cache: &Path,
     fetch: &dyn Fn(&Path, &Path) -> Result<(), ToolchainError>,
 ) -> Result<(PathBuf, Installed), ToolchainError> {
     let folder = cache.join(NAME);
-    // Two at a time would download twice, and remove each other's temporary folder.
+    // A second process would download the same files, and each would remove the temporary folder of the other.
     let lock = cache.join("lock");
     let lock = File::create(&lock).map_err(|error| in_context(&lock, &error))?;
     lock.lock()?;
@@ -90,7 +92,7 @@ fn install_in(
         return Ok((folder, Installed::Before));
     }
     let temporary = cache.join(format!("{NAME}.tmp"));
-    // That of a run that was killed.
+    // The temporary folder of a killed run.
     remove(&temporary)?;
     fs::create_dir_all(&temporary).map_err(|error| in_context(&temporary, &error))?;
     let pins = temporary.join(MARKER);
@@ -138,7 +140,7 @@ fn run_pip(folder: &Path, pins: &Path) -> Result<(), ToolchainError> {
         command.args(["--disable-pip-version-check", "--root-user-action", "ignore"]);
     }
     command.arg("--target").arg(folder).arg("-r").arg(pins).stdin(Stdio::null());
-    // What it says is progress; stdout is for results.
+    // pip prints progress to stdout; here stdout is for results.
     command.stdout(io::stderr().as_fd().try_clone_to_owned()?);
     tracing::debug!(?command, "installing");
     let status = command.status()?;
@@ -149,7 +151,7 @@ fn run_pip(folder: &Path, pins: &Path) -> Result<(), ToolchainError> {
     }
 }
 
-/// Removes a folder; false if there was none.
+/// Removes a folder; returns false if there was none.
 fn remove(folder: &Path) -> Result<bool, ToolchainError> {
     match fs::remove_dir_all(folder) {
         Ok(()) => Ok(true),
@@ -186,7 +188,7 @@ mod tests {
         let (again, second) = install_in(cache.path(), &fetch).unwrap();
         assert_eq!((again, second, runs.get()), (folder.clone(), Installed::Before, 1));
 
-        // Packages of an older kbench, or a folder that is not whole, are replaced.
+        // Packages of an older kbench, or an incomplete folder, are replaced.
         fs::write(folder.join(MARKER), "older").unwrap();
         fs::write(folder.join("stray"), "").unwrap();
         assert_eq!(install_in(cache.path(), &fetch).unwrap().1, Installed::Now);

@@ -1,9 +1,9 @@
-//! Where reductions and shared memory start from: 0 in place of the neutral element of a maximum, a minimum or a product, and
-//! `__shared__` variables that are not initialised.
+//! Mutants of initial values: 0 in place of the neutral element of a maximum, a minimum or a product, and `__shared__`
+//! variables without their initialisation.
 
 use super::{Change, Kind, Lack, Token, closing, dropped, shown, starts_statement};
 
-/// Largest values, and infinity: the neutral elements of a minimum, and with a minus of a maximum.
+/// Largest values and infinity: the neutral elements of a minimum, and with a minus sign of a maximum.
 const LARGEST: [&str; 12] = [
     "INFINITY",
     "HUGE_VAL",
@@ -19,16 +19,16 @@ const LARGEST: [&str; 12] = [
     "INT64_MAX",
 ];
 
-/// The smallest integers, for which no minus is written.
+/// The smallest integers, which are written without a minus sign.
 const SMALLEST: [&str; 4] = ["INT_MIN", "LLONG_MIN", "INT32_MIN", "INT64_MIN"];
 
-/// From here on a negative constant stands for minus infinity.
+/// Smallest absolute value of a negative constant that counts as minus infinity.
 const AS_GOOD_AS_INFINITE: f64 = 1e5;
 
-/// Types that count: 1 is where a stride starts, not a product.
+/// Integer types: there 1 is the first value of a stride, not of a product.
 const INTEGERS: [&str; 9] = ["int", "unsigned", "long", "short", "char", "size_t", "ptrdiff_t", "int32_t", "uint32_t"];
 
-/// The neutral element that starts at `index`, replaced by 0.
+/// The change that replaces the neutral element at `index` by 0.
 pub(super) fn neutral(source: &str, tokens: &[Token<'_>], index: usize) -> Option<Change> {
     let end = extreme(tokens, index).or_else(|| factor(tokens, index))?;
     let range = tokens[index].start..tokens[end].range().end;
@@ -36,7 +36,7 @@ pub(super) fn neutral(source: &str, tokens: &[Token<'_>], index: usize) -> Optio
     Some(Change { lack: Lack::Neutral, range, to: "0".to_owned(), what, rank: 0 })
 }
 
-/// The last token of a smallest or largest value that is assigned, chosen or returned.
+/// Index of the last token of a smallest or largest value that is assigned, chosen or returned.
 fn extreme(tokens: &[Token<'_>], index: usize) -> Option<usize> {
     let before = tokens[index.checked_sub(1)?].text;
     if !matches!(before, "=" | "?" | ":" | "," | "(" | "{" | "return") {
@@ -57,18 +57,18 @@ fn extreme(tokens: &[Token<'_>], index: usize) -> Option<usize> {
         Kind::Word => limits(tokens, at, &["lowest", "max", "min", "infinity"]),
         _ => None,
     }?;
-    // An operand of something larger is no neutral element.
+    // An operand of a larger expression is not a neutral element.
     let after = tokens.get(end + 1)?.text;
     matches!(after, ";" | "," | ")" | "}" | ":").then_some(end)
 }
 
-/// A name that people give to minus infinity.
+/// Whether a name stands for minus infinity by convention.
 fn says_minus_infinity(word: &str) -> bool {
     let word: String = word.to_lowercase().chars().filter(|c| *c != '_').collect();
     word.ends_with("neginf") || word.ends_with("minusinf") || word.ends_with("neginfinity")
 }
 
-/// The last token of `std::numeric_limits<T>::name()`.
+/// Index of the last token of `std::numeric_limits<T>::name()`.
 fn limits(tokens: &[Token<'_>], start: usize, names: &[&str]) -> Option<usize> {
     let mut at = start;
     while tokens.get(at + 1)?.text == "::" {
@@ -103,7 +103,7 @@ fn factor(tokens: &[Token<'_>], index: usize) -> Option<usize> {
     multiplied.then_some(index)
 }
 
-/// The value of a literal; hexadecimal ones are bits, no numbers.
+/// The value of a literal; none for a hexadecimal one, which is a bit pattern.
 fn number(text: &str) -> Option<f64> {
     let digits = text.trim_end_matches(['f', 'F', 'l', 'L', 'u', 'U']);
     digits.replace('\'', "").parse().ok()
@@ -119,7 +119,7 @@ pub(super) fn shared_variables<'s>(tokens: &[Token<'s>]) -> Vec<&'s str> {
             match tokens[next].text {
                 "(" | "[" | "{" => next = closing(tokens, next).unwrap_or(end),
                 _ => {
-                    // A name stands ahead of its sizes, a comma or the end.
+                    // A name stands before its sizes, a comma or the end.
                     let after = tokens.get(next + 1).map_or("", |token| token.text);
                     if tokens[next].kind == Kind::Word && matches!(after, "[" | "," | ";" | "=") {
                         names.push(tokens[next].text);
@@ -132,7 +132,8 @@ pub(super) fn shared_variables<'s>(tokens: &[Token<'s>]) -> Vec<&'s str> {
     names
 }
 
-/// A statement at `index` that sets a `__shared__` variable, or an element of one, to a constant, dropped.
+/// The change that drops the statement at `index`, if it sets a `__shared__` variable or an element of one to a
+/// constant.
 pub(super) fn initialisation(source: &str, tokens: &[Token<'_>], index: usize, shared: &[&str]) -> Option<Change> {
     if !shared.contains(&tokens[index].text) || !starts_statement(tokens, index) {
         return None;
@@ -148,7 +149,7 @@ pub(super) fn initialisation(source: &str, tokens: &[Token<'_>], index: usize, s
     }
     let end = (at..tokens.len()).find(|&at| tokens[at].text == ";")?;
     let value = &tokens[at + 1..end];
-    // Names of constants and of types are capitals; variables are not.
+    // Names of constants and types are written in capitals, names of variables are not.
     let is_constant = |token: &Token<'_>| match token.kind {
         Kind::Number => true,
         Kind::Word => {

@@ -6,7 +6,7 @@ fn of(source: &str) -> Vec<(usize, String, String)> {
     made.iter().map(|mutant| (mutant.line, mutant.what.clone(), text(mutant))).collect()
 }
 
-/// The one mutant's change: what of its line is new.
+/// The new text in the changed line of the only mutant.
 fn one(source: &str) -> String {
     let made = of(source);
     assert_eq!(made.len(), 1, "{made:?}");
@@ -139,7 +139,7 @@ fn the_shipped_kernels_have_barriers_and_tiles() {
     }
 }
 
-/// The changes of one kind.
+/// The changes of one kind: line and text.
 fn of_lack(lack: Lack, source: &str) -> Vec<(usize, String)> {
     let made = mutants(source, Path::new("/k.cu"), &["k"]);
     made.into_iter().filter(|mutant| mutant.lack == lack).map(|mutant| (mutant.line, mutant.what)).collect()

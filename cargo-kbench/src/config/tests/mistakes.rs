@@ -198,7 +198,7 @@ fn tables() {
     5 | kernel.k.source = 'k.cu'
       |        ^
       |
-      = help: `reference`: What the outputs are compared with: itself a function
+      = help: `reference`: Function or program that computes the right outputs
 
     error: a kernel needs `entry`
      --> Cargo.toml:5:8
@@ -214,7 +214,7 @@ fn tables() {
     5 | kernel.k.source = 'k.cu'
       |        ^
       |
-      = help: `args`: Arguments in the order of the signature: names of tensors, scalars, tensor maps; and symbols
+      = help: `args`: Arguments in the order of the signature: names of tensors, scalars, tensor maps and symbols
 
     error: a CUDA kernel needs `grid`
      --> Cargo.toml:5:8
@@ -346,7 +346,7 @@ fn keys() {
     16 | something = 1
        | ^^^^^^^^^
        |
-       = help: its keys are `warmup`, `iterations`, `precision`, `max_seconds`, `cache` and `timeout_seconds`
+       = help: its keys are `warmup`, `iterations`, `precision`, `max_seconds`, `cache`, `launch` and `timeout_seconds`
     "#);
     insta::assert_snapshot!(with("[package.metadata.kbench.timing]\nwarm-up = 1"), @r#"
     error: unknown key `warm-up` in timing
@@ -362,7 +362,7 @@ fn keys() {
     5 | [package.metadata.kbench.kernels.k]
       |                                  ^
       |
-      = help: `reference`: What the outputs are compared with: itself a function
+      = help: `reference`: Function or program that computes the right outputs
     "#);
     insta::assert_snapshot!(changed("source = \"k.cu\"\n", ""), @r#"
     error: a kernel needs `source`
