@@ -280,31 +280,36 @@ impl Point<'_> {
 
     /// The kernel's tensors. `files` holds the blob of each tensor file.
     pub fn tensors(&self, files: &HashMap<PathBuf, String>) -> Result<Vec<TensorSpec>, ResolveError> {
-        self.kernel
-            .tensors
-            .iter()
-            .map(|tensor| {
-                let dims: Vec<u64> =
-                    tensor.dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?;
-                let bytes = dims.iter().try_fold(tensor.dtype.size() as u64, |bytes, dim| bytes.checked_mul(*dim));
-                if bytes.is_none_or(|bytes| bytes > i64::MAX as u64)
-                    && let Some(dim) = tensor.dims.first()
-                {
-                    return Err(resolve_error(&tensor.name, dim, "no memory is that large"));
+        let mut specs: Vec<TensorSpec> = Vec::new();
+        for tensor in &self.kernel.tensors {
+            let dims: Vec<u64> =
+                tensor.dims.iter().map(|dim| self.unsigned("dims", dim, 1)).collect::<Result<_, _>>()?;
+            let bytes = dims.iter().try_fold(tensor.dtype.size() as u64, |bytes, dim| bytes.checked_mul(*dim));
+            let wrong = |why: &str| tensor.dims.first().map(|dim| resolve_error(&tensor.name, dim, why));
+            if bytes.is_none_or(|bytes| bytes > i64::MAX as u64)
+                && let Some(error) = wrong("no memory is that large")
+            {
+                return Err(error);
+            }
+            let source = self.contents(&tensor.init, dims.len(), files)?;
+            if let Source::Derived(derived) = &source {
+                let why = match derived.dims(&specs[derived.from[0]].dims) {
+                    Ok(made) if made == dims => None,
+                    Ok(made) => Some(format!("its contents have the sizes {made:?}")),
+                    Err(why) => Some(why),
+                };
+                if let Some(error) = why.and_then(|why| wrong(&why)) {
+                    return Err(error);
                 }
-                Ok(TensorSpec {
-                    name: tensor.name.clone(),
-                    dtype: tensor.dtype,
-                    dims,
-                    role: tensor.role,
-                    source: self.contents(&tensor.init, files)?,
-                })
-            })
-            .collect()
+            }
+            let (name, dtype, role) = (tensor.name.clone(), tensor.dtype, tensor.role);
+            specs.push(TensorSpec { name, dtype, dims, role, source });
+        }
+        Ok(specs)
     }
 
     /// Where the contents of a tensor come from here.
-    fn contents(&self, init: &Init, files: &HashMap<PathBuf, String>) -> Result<Source, ResolveError> {
+    fn contents(&self, init: &Init, axes: usize, files: &HashMap<PathBuf, String>) -> Result<Source, ResolveError> {
         match init {
             Init::Computed(expr) => {
                 let value = self.eval("constant", expr)?.as_float();
@@ -315,6 +320,10 @@ impl Point<'_> {
                 let file = shapes.iter().position(|shape| shape.name == self.shape.name).and_then(|at| init.file(at));
                 let hash = file.and_then(|(path, _)| files.get(path)).cloned().unwrap_or_default();
                 Ok(Source::File { hash, tensor: tensor.clone() })
+            }
+            Init::Derived(derivation) => {
+                let size = |name: &str, expr: &Expr| self.unsigned(name, expr, i64::from(name == "view"));
+                Ok(Source::Derived(derivation.resolved(axes, size)?))
             }
             Init::Offsets(last) => Ok(Source::Offsets { last: self.unsigned("offsets", last, 0)? }),
             init => Ok(init.source(files)),

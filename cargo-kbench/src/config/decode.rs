@@ -23,6 +23,7 @@ mod args;
 mod baselines;
 mod correctness;
 mod counters;
+mod derived;
 mod device;
 mod env;
 mod gates;

@@ -337,6 +337,26 @@ static INIT: Keys = whole(
              path of the file is the last argument. The program runs once for each shape, and again after the command or a file that it names changed",
         ),
         key("tensor", Text, "The tensor's name in a .safetensors file"),
+        key(
+            "from",
+            OneOrMore(&Text),
+            "Derived from another tensor, or from several, stacked along a new first axis; converted to this dtype",
+        ),
+        key("view", SIZES, "The sizes that the elements of `from` are viewed as; by default their own"),
+        key(
+            "axes",
+            List(&Integer(0)),
+            "Which axis of the view each axis is, [1, 0] transposes; by default all in order",
+        ),
+        key("border", Within(&BORDER), "A border around the contents of `from`"),
+    ],
+);
+
+static BORDER: Keys = whole(
+    "border",
+    &[
+        required("width", SIZES, "Elements at either end of each axis, or one width for all axes"),
+        key("value", AnyNumber, "The value there; 0"),
     ],
 );
 

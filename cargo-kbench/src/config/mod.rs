@@ -48,7 +48,7 @@ pub use load::{LoadError, LoadOptions, load};
 pub use objective::{Application, Better, Objective, ResourceName};
 pub use schema::schema;
 pub use settings::{Search, StrategyName, Timing, Workers};
-pub use tensor::{Init, Tensor};
+pub use tensor::{Derivation, Init, Tensor};
 
 /// The name that the default variant has among the baselines; no baseline of the table may have it.
 pub const DEFAULT: &str = "default";

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use kbench_runtime::dtype::DType;
-use kbench_runtime::protocol::{Role, Source};
+use kbench_runtime::protocol::{Derived, Role, Source};
 
 use super::Place;
 use crate::expr::{Expr, Template};
@@ -29,9 +29,10 @@ pub struct Tensor {
 impl Tensor {
     /// Every name in its sizes and contents.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let init = match &self.init {
-            Init::Computed(expr) | Init::Offsets(expr) => Some(expr),
-            _ => None,
+        let init: Vec<&Expr> = match &self.init {
+            Init::Computed(expr) | Init::Offsets(expr) => vec![expr],
+            Init::Derived(derivation) => derivation.view.iter().chain(&derivation.width).collect(),
+            _ => Vec::new(),
         };
         self.dims.iter().chain(init).flat_map(Expr::names)
     }
@@ -99,10 +100,42 @@ pub enum Init {
         /// For each dimension of the scale tensor, the dimension of `from` with the same expression.
         scale_dims: Vec<usize>,
     },
+    /// `{ from = "x", axes = [1, 0] }`.
+    Derived(Derivation),
     /// Written by another tensor's `quantize`.
     Scale,
     /// An output or scratch.
     None,
+}
+
+/// How contents are made of those of other tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Derivation {
+    /// Indices of the tensors; several are stacked along a new first axis.
+    pub from: Vec<usize>,
+    /// The sizes that the elements are viewed as; empty: their own.
+    pub view: Vec<Expr>,
+    /// For each axis the axis of the view that it is; empty: all in order.
+    pub axes: Vec<usize>,
+    /// The width of the border, for each axis or one for all; empty: none.
+    pub width: Vec<Expr>,
+    /// The value of the border.
+    pub border: f64,
+    /// Whether all of the elements are drawn one by one.
+    pub drawn: bool,
+}
+
+impl Derivation {
+    /// The same for the worker, with values for the expressions; `axes` is the number of axes of the result.
+    pub fn resolved<E>(&self, axes: usize, mut size: impl FnMut(&str, &Expr) -> Result<u64, E>) -> Result<Derived, E> {
+        let view = self.view.iter().map(|expr| size("view", expr)).collect::<Result<_, E>>()?;
+        let mut width = self.width.iter().map(|expr| size("width", expr)).collect::<Result<Vec<_>, E>>()?;
+        if let [one] = width[..] {
+            width = vec![one; axes];
+        }
+        let Self { from, axes, border, drawn, .. } = self.clone();
+        Ok(Derived { from, view, axes, width, border, drawn })
+    }
 }
 
 impl Init {
@@ -126,6 +159,10 @@ impl Init {
             Init::Constant(value) => Source::Constant(*value),
             Init::Computed(_) => Source::Constant(0.0),
             Init::Offsets(_) => Source::Offsets { last: 0 },
+            Init::Derived(derivation) => {
+                let sizes = derivation.resolved(0, |_, _| Ok::<_, std::convert::Infallible>(0));
+                Source::Derived(sizes.unwrap_or_else(|never| match never {}))
+            }
             Init::File { path, tensor } => {
                 Source::File { hash: files.get(path).cloned().unwrap_or_default(), tensor: tensor.clone() }
             }

@@ -1,6 +1,7 @@
 //! The first contents of tensors: random, in a pattern or from files.
 
 pub mod cache;
+pub mod derived;
 pub mod file;
 pub mod pattern;
 pub mod tensor;

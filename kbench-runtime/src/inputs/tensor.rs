@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::data::codec::{self, CHUNK};
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
+use crate::inputs::derived::derive;
 use crate::inputs::pattern::Transform;
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
@@ -47,6 +48,14 @@ pub fn generate_pattern(
                 inputs[index] = Some(Arc::new(values.into()));
                 inputs[*scale] = Some(Arc::new(scales.into()));
             }
+            Source::Derived(derived) => {
+                let missing = || Failure::Inputs {
+                    message: format!("`{}`: what it is derived from has no contents yet", spec.name),
+                };
+                let of = |&from: &usize| Some((specs.get(from)?, &inputs.get(from)?.as_ref()?[..]));
+                let from: Option<Vec<_>> = derived.from.iter().map(of).collect();
+                inputs[index] = Some(Arc::new(derive(spec, derived, &from.ok_or_else(missing)?)?.into()));
+            }
             source => {
                 let transform = pattern.and_then(|pattern| Transform::new(pattern, spec, seed, changed));
                 changed += usize::from(transform.is_some());
@@ -69,7 +78,7 @@ pub fn bytes(inputs: &Inputs) -> usize {
     inputs.iter().flatten().map(|data| data.len()).sum()
 }
 
-fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
+pub(super) fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
     let bytes = spec.dims.iter().try_fold(spec.dtype.size() as u64, |size, dim| size.checked_mul(*dim));
     let too_large = Failure::OutOfMemory { bytes: bytes.unwrap_or(u64::MAX) };
     let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Err(too_large) };
@@ -160,6 +169,7 @@ fn fresh(
                 Source::Offsets { .. }
                 | Source::File { .. }
                 | Source::Quantize { .. }
+                | Source::Derived(_)
                 | Source::Scale
                 | Source::None => {
                     unreachable!("handled by the callers")

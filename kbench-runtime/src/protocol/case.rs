@@ -132,10 +132,30 @@ pub enum Source {
         /// all other dimensions of `from` are reduced (absmax).
         scale_dims: Vec<usize>,
     },
+    /// Made of other tensors of the case.
+    Derived(Derived),
     /// Written by the [`Source::Quantize`] of another tensor.
     Scale,
     /// Nothing: an output or scratch.
     None,
+}
+
+/// Contents that are made of those of other tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Derived {
+    /// Indices of tensors of the same sizes, which come before this one. Several are stacked along a new first axis.
+    pub from: Vec<usize>,
+    /// The sizes that the elements are viewed as; empty: their own.
+    pub view: Vec<u64>,
+    /// For each axis the axis of the view that it is; empty: all in order.
+    pub axes: Vec<usize>,
+    /// For each axis the elements at either end that are border; empty: none.
+    pub width: Vec<u64>,
+    /// The value of the border.
+    #[serde(with = "Float")]
+    pub border: f64,
+    /// Whether all of the elements are drawn one by one, so that any order of them has as much meaning as this one.
+    pub drawn: bool,
 }
 
 /// Machine code, and the launches of its functions that together are one run of the kernel: in order, on one stream.

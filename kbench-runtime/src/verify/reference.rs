@@ -15,13 +15,14 @@ use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
 use crate::device::{Device, Purpose};
+use crate::inputs::derived::derive;
 use crate::inputs::pattern;
 use crate::inputs::tensor::{GENERATION, Inputs};
 use crate::memory::kernel::KernelMemory;
 use crate::memory::outputs::OutputCache;
 use crate::memory::poison::{FINITE, NAN, Poison};
 use crate::memory::pool::Pool;
-use crate::protocol::{Arg, DeviceInfo, Failure, Pattern, Reference, Role, Sequence, Source, TensorSpec};
+use crate::protocol::{Arg, Derived, DeviceInfo, Failure, Pattern, Reference, Role, Sequence, Source, TensorSpec};
 
 /// Prefix of the identities of references whose results are valid within one process only, and of the keys of these results.
 pub const TRANSIENT: &str = "passing-";
@@ -64,20 +65,42 @@ pub fn is_quantized(tensors: &[TensorSpec], sequence: &Sequence) -> bool {
     let mut quantized = tensors
         .iter()
         .enumerate()
-        .filter(|(index, spec)| takes(sequence, *index) && matches!(spec.source, Source::Quantize { .. }))
+        .filter(|(index, _)| takes(sequence, *index) && is_of_quantized(tensors, *index))
         .map(|(_, spec)| spec.dtype.is_float())
         .peekable();
     quantized.peek().is_some() && quantized.all(|is_float| is_float)
 }
 
+/// Whether a tensor is quantised, or derived from one that is.
+fn is_of_quantized(tensors: &[TensorSpec], index: usize) -> bool {
+    match &tensors[index].source {
+        Source::Quantize { .. } => true,
+        // One that comes later has no contents, which was told.
+        Source::Derived(derived) => derived.from.iter().any(|&from| from < index && is_of_quantized(tensors, from)),
+        _ => false,
+    }
+}
+
+/// Whether only the kernel may read a tensor: scratch, or an input derived from others that no further one is made of.
+fn is_kernels_own(tensors: &[TensorSpec], index: usize) -> bool {
+    let is_source = |spec: &TensorSpec| match &spec.source {
+        Source::Quantize { from, .. } => *from == index,
+        Source::Derived(derived) => derived.from.contains(&index),
+        _ => false,
+    };
+    let TensorSpec { role, source, .. } = &tensors[index];
+    let is_derived = matches!(source, Source::Derived(_)) && !role.is_output();
+    *role == Role::Scratch || is_derived && !tensors.iter().any(is_source)
+}
+
 /// The key of a result: a fingerprint of everything that it depends on. The device counts for machine code only. Raise the version of the
 /// fingerprint whenever the same reference could give other results, or none.
 pub fn key(reference: &Reference, tensors: &[TensorSpec], of: ReferenceInputs, device: &DeviceInfo) -> String {
-    // The kernel's own scratch may depend on its toggles; the reference's result does not.
+    // What only the kernel takes may depend on its toggles; the reference's result does not.
     let tensors: Vec<Option<&TensorSpec>> = tensors
         .iter()
         .enumerate()
-        .map(|(index, spec)| (spec.role != Role::Scratch || takes(&reference.sequence, index)).then_some(spec))
+        .map(|(index, spec)| (!is_kernels_own(tensors, index) || takes(&reference.sequence, index)).then_some(spec))
         .collect();
     let device = (!reference.program).then_some((&device.name, &device.driver));
     let generation = (GENERATION, pattern::GENERATION);
@@ -107,30 +130,63 @@ pub fn wide_specs(reference: &Reference, tensors: &[TensorSpec]) -> Vec<TensorSp
 
 /// The inputs of a reference, in its types; `None` for tensors that it does not take.
 pub fn wide_inputs(reference: &Reference, tensors: &[TensorSpec], inputs: &Inputs, view: View) -> Inputs {
-    let quantized_with = |scale: usize| {
-        tensors.iter().any(|spec| matches!(spec.source, Source::Quantize { scale: other, .. } if other == scale))
-    };
-    let wide = |index: usize| {
-        let spec = &tensors[index];
-        let to = if spec.dtype.is_float() { reference.precision } else { spec.dtype };
-        let converted = |index: usize| {
-            let (from, input) = (tensors[index].dtype, inputs[index].as_ref()?);
-            Some(if from == to { Arc::clone(input) } else { Arc::new(codec::convert(from, to, input).into()) })
-        };
-        match (view, &spec.source) {
-            (View::Unquantized, Source::Quantize { from, .. }) => converted(*from),
-            (View::Unquantized, Source::Scale) if quantized_with(index) => {
+    let wide = Wide { precision: reference.precision, tensors, inputs, view };
+    let taken = |index: usize| takes(&reference.sequence, index).then(|| wide.of(index)).flatten();
+    (0..tensors.len()).map(taken).collect()
+}
+
+/// Inputs with floating-point tensors in one precision.
+struct Wide<'a> {
+    precision: DType,
+    tensors: &'a [TensorSpec],
+    inputs: &'a Inputs,
+    view: View,
+}
+
+impl Wide<'_> {
+    fn dtype(&self, index: usize) -> DType {
+        let own = self.tensors[index].dtype;
+        if own.is_float() { self.precision } else { own }
+    }
+
+    fn of(&self, index: usize) -> Option<Arc<Bytes>> {
+        let (spec, to) = (&self.tensors[index], self.dtype(index));
+        match (self.view, &spec.source) {
+            (View::Unquantized, Source::Quantize { from, .. }) => self.converted(*from, to),
+            (View::Unquantized, Source::Scale) if self.is_scale(index) => {
                 Some(Arc::new(codec::encode(to, &vec![1.0; spec.elements()]).into()))
             }
+            (View::Unquantized, Source::Derived(derived)) if is_of_quantized(self.tensors, index) => {
+                self.derived(index, derived)
+            }
             (View::Perturbed(by), _) if spec.dtype.is_float() => {
-                let mut values = codec::decode(spec.dtype, inputs[index].as_ref()?);
+                let mut values = codec::decode(spec.dtype, self.inputs[index].as_ref()?);
                 perturb(spec.dtype, &mut values, by);
                 Some(Arc::new(codec::encode(to, &values).into()))
             }
-            _ => converted(index),
+            _ => self.converted(index, to),
         }
-    };
-    (0..tensors.len()).map(|index| takes(&reference.sequence, index).then(|| wide(index)).flatten()).collect()
+    }
+
+    /// The contents of a tensor in another type.
+    fn converted(&self, index: usize, to: DType) -> Option<Arc<Bytes>> {
+        let (from, input) = (self.tensors[index].dtype, self.inputs[index].as_ref()?);
+        Some(if from == to { Arc::clone(input) } else { Arc::new(codec::convert(from, to, input).into()) })
+    }
+
+    /// Whether a tensor is quantised with these scales.
+    fn is_scale(&self, index: usize) -> bool {
+        let mut sources = self.tensors.iter().map(|spec| &spec.source);
+        sources.any(|source| matches!(source, Source::Quantize { scale, .. } if *scale == index))
+    }
+
+    /// A tensor derived from others as they are in this view.
+    fn derived(&self, index: usize, derived: &Derived) -> Option<Arc<Bytes>> {
+        let spec = |index: usize| TensorSpec { dtype: self.dtype(index), ..self.tensors[index].clone() };
+        let from = derived.from.iter().map(|&from| Some((spec(from), self.of(from)?))).collect::<Option<Vec<_>>>()?;
+        let from: Vec<(&TensorSpec, &[u8])> = from.iter().map(|(spec, bytes)| (spec, &bytes[..])).collect();
+        Some(Arc::new(derive(&spec(index), derived, &from).ok()?.into()))
+    }
 }
 
 /// Changes every value by a relative error, up or down, and flushes subnormal values to zero in types in which compilers and GPUs flush them

@@ -188,6 +188,20 @@ impl<'r> Env<'r> {
         shapes.filter_map(|shape| Some((shape, size(shape)?))).collect()
     }
 
+    /// All shapes, those that are checked alone too; none where values cannot be computed.
+    pub(super) fn all_shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter().filter(|_| self.complete)
+    }
+
+    /// Sizes at a shape with the default variant; `None` where one has no value, which was told.
+    pub(super) fn sizes(&self, shape: &Shape, exprs: &[Expr]) -> Option<Vec<u64>> {
+        let size = |expr: &Expr| {
+            let size = expr.eval(&|name| self.value(shape, name)).ok()?.as_integer()?;
+            u64::try_from(size).ok()
+        };
+        exprs.iter().map(size).collect()
+    }
+
     /// Whether a condition is false at every shape with every variant. A space that is too large to tell counts as one where it is true.
     pub(super) fn is_never_true(&self, condition: &Expr) -> bool {
         let known = condition.names().iter().all(|name| self.knows(name, Need::Truth));

@@ -5,7 +5,8 @@ use kbench_runtime::protocol::Role;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Baseline, BaselineKind, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
+use super::super::{Baseline, BaselineKind, Derivation, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
+use super::derived;
 use super::env::{Env, Need, integer_range};
 use super::implementation::source;
 use super::names::find;
@@ -34,7 +35,7 @@ impl Tensors {
 
 pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors {
     let before = report.errors();
-    let entries = in_order(table.entries_of("tensors"));
+    let entries = derived::in_order(table.entries_of("tensors"), report);
     let mut tensors: Vec<Tensor> = entries.iter().filter_map(|entry| tensor(entry, env, report)).collect();
     let whole = tensors.len() == entries.len();
     if whole {
@@ -42,6 +43,9 @@ pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors 
             if let Some(quantize) = entry.node.table().and_then(|table| table.entry("quantize")) {
                 wire(index, quantize, &entries, &mut tensors, report);
             }
+        }
+        for index in 0..entries.len() {
+            derived::wire(index, &entries, &mut tensors, env, report);
         }
     }
     if report.errors() == before
@@ -53,19 +57,6 @@ pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors 
         report.push(diagnostic.help("say `role = \"out\"` or `role = \"inout\"` of what the kernel computes"));
     }
     Tensors { list: tensors, whole, entries }
-}
-
-/// The table's order, except that a tensor stands after the one it is quantised from: that is the order they are
-/// made in.
-fn in_order(entries: &[Entry]) -> Vec<Entry> {
-    let position = |name: &str| entries.iter().position(|entry| entry.key == name);
-    let rank = |index: usize, entry: &Entry| {
-        let from = entry.node.table().and_then(|table| table.get("quantize")?.table()?.text("from").and_then(position));
-        (from.map_or(index, |from| from.max(index)), from.is_some())
-    };
-    let mut order: Vec<(usize, &Entry)> = entries.iter().enumerate().collect();
-    order.sort_by_key(|(index, entry)| rank(*index, entry));
-    order.into_iter().map(|(_, entry)| entry.clone()).collect()
 }
 
 fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
@@ -106,15 +97,19 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
 fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Report) -> Option<Init> {
     let elements = &env.elements(dims);
     let table = node.table()?;
-    let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| entry.key != "tensor").collect();
+    let is_beside = |entry: &&Entry| entry.key == "tensor" || derived::BESIDE.contains(&&*entry.key);
+    let kinds: Vec<&Entry> = table.entries.iter().filter(|entry| !is_beside(entry)).collect();
     let [entry] = kinds[..] else {
-        let message = "`init` says one of normal, uniform, integers, arange, constant, offsets, file and command";
+        let message = "`init` says one of normal, uniform, integers, arange, constant, offsets, file, command and from";
         report.error(&node.place, message, format!("this says {}", kinds.len()));
         return None;
     };
     let number = |key: &str, default: f64| entry.node.table()?.get(key).map_or(Some(default), Node::number);
     if let Some(extra) = table.entry("tensor").filter(|_| !["file", "command"].contains(&&*entry.key)) {
         report.error(&extra.key_place, "`tensor` belongs to a `file` or a `command`", "");
+    }
+    if let Some(extra) = derived::BESIDE.iter().find_map(|key| table.entry(key)).filter(|_| entry.key != "from") {
+        report.error(&extra.key_place, format!("`{}` belongs to `from`", extra.key), "");
     }
     let init = match entry.key.as_str() {
         "normal" => Init::Normal { mean: number("mean", 0.0)?, std: number("std", 1.0)? },
@@ -138,6 +133,7 @@ fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Rep
         }
         "file" => file(&entry.node, table, report)?,
         "command" => command(&entry.node, table, env, report)?,
+        "from" => derived::derivation(table, env, report)?,
         _ => return None,
     };
     suits(&init, dtype, elements, &entry.node, report).then_some(init)
@@ -218,7 +214,9 @@ fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, rep
         Init::Integers { low, high } if !fits(*low as f64) || !fits(*high as f64) => {
             Some(format!("{dtype} holds {}", range()))
         }
-        Init::Constant(value) if !fits(*value) => Some(format!("{dtype} cannot hold {}", number(*value))),
+        Init::Constant(value) | Init::Derived(Derivation { border: value, .. }) if !fits(*value) => {
+            Some(format!("{dtype} cannot hold {}", number(*value)))
+        }
         Init::Arange { start, step } if !fits(*start) || !dtype.is_float() && step.fract() != 0.0 => {
             Some(format!("{dtype} cannot hold steps of {} from {}", number(*step), number(*start)))
         }
@@ -327,9 +325,10 @@ pub(super) fn warn_unused(
         arg.tensors().into_iter().for_each(|tensor| used[tensor] = true);
     }
     for tensor in &tensors.list {
-        if let Init::Quantize { from, scale, .. } = tensor.init {
-            used[from] = true;
-            used[scale] = true;
+        match &tensor.init {
+            Init::Quantize { from, scale, .. } => [*from, *scale].into_iter().for_each(|tensor| used[tensor] = true),
+            Init::Derived(derivation) => derivation.from.iter().for_each(|&tensor| used[tensor] = true),
+            _ => {}
         }
     }
     for (entry, _) in tensors.entries.iter().zip(used).filter(|(_, used)| !used) {

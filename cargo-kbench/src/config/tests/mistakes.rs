@@ -1083,6 +1083,101 @@ fn headers_have_paths_inside_their_folder() {
 }
 
 #[test]
+fn derived_tensors_have_the_sizes_of_their_contents() {
+    let with = |init: &str| with_tensor(&format!("t = {{ dtype = \"f16\", dims = [\"N\", 2], init = {{ {init} }} }}"));
+    insta::assert_snapshot!(with("from = [\"x\", \"x\"], axes = [1, 0]"), @"");
+    insta::assert_snapshot!(with("from = \"x\", view = [\"N // 2\", 2], border = { width = [\"N // 4\", 0], value = -inf }"), @"");
+    insta::assert_snapshot!(with("from = [\"x\", \"x\"]"), @r#"
+    error: the sizes of `t` are not those of its contents
+      --> Cargo.toml:12:41
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = ["x", "x"] } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype =...
+       |                                         ^^^^^^^^ [1024, 2] at shape `small`, and the contents have [2, 1024]
+       |
+       = help: `axes = [1, 0]` transposes, `view` splits and joins axes, `border` adds to both ends
+    "#);
+    insta::assert_snapshot!(with("from = [\"x\", \"x\"], axes = [1, 1]"), @r#"
+    error: `axes` is not an order of the 2 axes
+      --> Cargo.toml:12:86
+       |
+    12 | ..., 2], init = { from = ["x", "x"], axes = [1, 1] } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role...
+       |                                             ^^^^^^ expected each of the numbers 0 to 1 once
+    "#);
+    insta::assert_snapshot!(with("from = \"x\", view = [\"N // 3\", 2]"), @r#"
+    error: `view` has 682 elements, `from` 1024
+      --> Cargo.toml:12:79
+       |
+    12 | ..."N", 2], init = { from = "x", view = ["N // 3", 2] } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], r...
+       |                                         ^^^^^^^^^^^^^ at shape `small` with the default variant
+    "#);
+    insta::assert_snapshot!(with("from = \"x\", view = [\"N\", 1], border = { width = [1, 2, 3] }"), @r#"
+    error: `width` has 3 widths
+      --> Cargo.toml:12:108
+       |
+    12 | ...iew = ["N", 1], border = { width = [1, 2, 3] } } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role ...
+       |                                       ^^^^^^^^^ expected one width, or one for each of the 2 axes
+    "#);
+    insta::assert_snapshot!(with("from = \"x\", view = [\"N // 2\", 2], border = { width = 0, value = 1e9 }"), @r#"
+    error: this `init` does not suit the tensor
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = "x", view = ["N // 2", 2], border = { width = 0, value = 1e9 } } }...
+       |                                                                   ^^^ f16 cannot hold 1000000000
+    "#);
+    insta::assert_snapshot!(with("from = \"z\""), @r#"
+    error: no tensor `z`
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = "z" } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32",...
+       |                                                                   ^^^
+       |
+       = help: there are `t`, `x` and `y`
+    "#);
+    insta::assert_snapshot!(with("from = \"y\""), @r#"
+    error: `y` has no contents
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = "y" } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32",...
+       |                                                                   ^^^ expected an input
+    "#);
+    insta::assert_snapshot!(with("from = \"t\""), @r#"
+    error: `t` is made of itself
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = "t" } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32",...
+       |                                                                   ^^^ `t` needs it first
+    "#);
+    insta::assert_snapshot!(with("from = []"), @r#"
+    error: `from` is empty
+      --> Cargo.toml:12:67
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = [] } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", ...
+       |                                                                   ^^ expected one tensor or several
+    "#);
+    insta::assert_snapshot!(with("constant = 1, axes = [0, 1]"), @r#"
+    error: `axes` belongs to `from`
+      --> Cargo.toml:12:74
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { constant = 1, axes = [0, 1] } }, x = { dtype = "f32", dims = ["N"] }, y =...
+       |                                                                          ^^^^
+    "#);
+    insta::assert_snapshot!(with("view = [\"N\", 2]"), @r#"
+    error: `init` says one of normal, uniform, integers, arange, constant, offsets, file, command and from
+      --> Cargo.toml:12:58
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { view = ["N", 2] } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "...
+       |                                                          ^^^^^^^^^^^^^^^^^^^ this says 0
+    "#);
+    insta::assert_snapshot!(with("from = \"x\", constant = 1"), @r#"
+    error: `init` says one of normal, uniform, integers, arange, constant, offsets, file, command and from
+      --> Cargo.toml:12:58
+       |
+    12 | tensors = { t = { dtype = "f16", dims = ["N", 2], init = { from = "x", constant = 1 } }, x = { dtype = "f32", dims = ["N"] }, y = { ...
+       |                                                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this says 2
+    "#);
+}
+
+#[test]
 fn only_an_input_may_be_spoiled() {
     insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", clobber = true"), @r#"
     error: `y` is not an input

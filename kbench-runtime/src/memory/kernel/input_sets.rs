@@ -148,12 +148,13 @@ impl<D: Device> KernelMemory<D> {
 /// The number of bytes that a tensor is rotated by for the inputs of that number: a multiple of the element size above 0 and below the
 /// size of the tensor. `None` if its contents are not drawn element by element, or if it has one element.
 fn rotation(spec: &TensorSpec, index: usize, number: u64) -> Option<usize> {
-    let drawn = match spec.source {
+    let drawn = match &spec.source {
         Source::Normal { .. }
         | Source::Uniform { .. }
         | Source::Integers { .. }
         | Source::Quantize { .. }
         | Source::Scale => true,
+        Source::Derived(derived) => derived.drawn,
         Source::Arange { .. } | Source::Constant(_) | Source::Offsets { .. } | Source::File { .. } | Source::None => {
             false
         }

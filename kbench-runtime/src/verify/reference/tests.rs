@@ -67,6 +67,11 @@ fn a_launch_takes_the_tensors_of_its_arguments() {
     assert_eq!([0, 1, 2, 3, 4].map(|tensor| takes(&sequence, tensor)), [false, true, true, true, false]);
 }
 
+fn derived(from: usize) -> Source {
+    let (view, axes, width) = (Vec::new(), vec![0], Vec::new());
+    Source::Derived(Derived { from: vec![from], view, axes, width, border: 0.0, drawn: true })
+}
+
 #[test]
 fn a_view_changes_the_inputs_of_a_reference() {
     let specs = [
@@ -75,20 +80,24 @@ fn a_view_changes_the_inputs_of_a_reference() {
         tensor(DType::F32, Role::In, Source::Scale),
         tensor(DType::F32, Role::In, Source::Scale),
         tensor(DType::F8e4m3, Role::In, Source::Quantize { from: 0, scale: 2, scale_dims: vec![] }),
+        tensor(DType::F8e4m3, Role::In, derived(4)),
+        tensor(DType::F16, Role::In, derived(0)),
     ];
     let values = |value: f64| vec![value; 64];
     let input = |index: usize, value| Some(Arc::new(Bytes::from(codec::encode(specs[index].dtype, &values(value)))));
-    let inputs: Inputs = [3.0, 100.0, 0.5, 0.25, 6.0].into_iter().enumerate().map(|(at, v)| input(at, v)).collect();
+    let inputs: Inputs =
+        [3.0, 100.0, 0.5, 0.25, 6.0, 6.0, 7.0].into_iter().enumerate().map(|(at, v)| input(at, v)).collect();
     let (_, mut reference) = FakeCase::default().case();
-    reference.sequence.launches[0].args = (0..5).map(Arg::Tensor).collect();
+    reference.sequence.launches[0].args = (0..7).map(Arg::Tensor).collect();
     let seen = |view| -> Vec<Vec<f64>> {
         let wide = wide_inputs(&reference, &specs, &inputs, view);
         let types = wide_specs(&reference, &specs);
         wide.iter().zip(types).map(|(data, spec)| codec::decode(spec.dtype, data.as_ref().unwrap())).collect()
     };
-    assert_eq!(seen(View::Given), [3.0, 100.0, 0.5, 0.25, 6.0].map(values));
-    // The quantised tensor has its original values and a scale of 1; a scale without a quantised tensor stays.
-    assert_eq!(seen(View::Unquantized), [3.0, 100.0, 1.0, 0.25, 3.0].map(values));
+    assert_eq!(seen(View::Given), [3.0, 100.0, 0.5, 0.25, 6.0, 6.0, 7.0].map(values));
+    // The quantised tensor has its original values and a scale of 1, and so has what is derived from it; a scale without a quantised tensor
+    // stays, and what is derived from other tensors too.
+    assert_eq!(seen(View::Unquantized), [3.0, 100.0, 1.0, 0.25, 3.0, 3.0, 7.0].map(values));
     let perturbed = seen(View::Perturbed(0.125));
     assert_eq!(perturbed[1], values(100.0), "integers are exact");
     assert!(perturbed[0].iter().all(|&seen| seen == 3.0 * 1.125 || seen == 3.0 * 0.875), "{perturbed:?}");
