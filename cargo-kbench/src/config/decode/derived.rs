@@ -49,7 +49,10 @@ fn place(index: usize, entries: &[Entry], state: &mut [State], order: &mut Vec<u
         let own = entries.iter().position(|entry| Some(entry.key.as_str()) == node.text());
         let quantised = entries.iter().filter(scales).filter_map(|of| entries.iter().position(|e| e.key == of.key));
         for from in own.into_iter().chain(quantised.collect::<Vec<_>>()) {
-            if state[from] == State::Open {
+            // That a tensor is quantised from itself is told where it is wired.
+            let is_told =
+                from == index && entries[index].node.table().is_some_and(|table| table.get("quantize").is_some());
+            if state[from] == State::Open && !is_told {
                 let message = format!("`{}` is made of itself", entries[index].key);
                 report.push(
                     Diagnostic::error(message).at(&node.place, format!("`{}` needs it first", entries[from].key)),

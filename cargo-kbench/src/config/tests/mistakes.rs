@@ -900,7 +900,7 @@ fn tensors_and_arguments() {
        |                                                                   ^^^^^^^^^^^^^^^^^^^^^ `low` must be less than `high`
     "#);
     insta::assert_snapshot!(with_tensor("t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }"), @r#"
-    error: `init` says one of normal, uniform, integers, arange, constant, offsets, file and command
+    error: `init` says one of normal, uniform, integers, arange, constant, offsets, file, command and from
       --> Cargo.toml:12:55
        |
     12 | tensors = { t = { dtype = 'f32', dims = ['N'], init = { normal = {}, constant = 1 } }, x = { dtype = "f32", dims = ["N"] }, y = { dt...
