@@ -43,6 +43,21 @@ fn bench_prints_a_variant_beside_the_default_and_the_baselines() {
 }
 
 #[test]
+fn bench_shows_a_second_clock_and_the_time_on_zeros_if_asked() {
+    let package = package_with(MODEL, "");
+    let shown = assert_exit(package.path(), &["bench", "-v", "--save", "bench.json"], 0);
+    // The second clock of the model runs 1 % fast, and its time depends on no values.
+    assert!(
+        shown
+            .contains("control fake 20.00 µs and fake-fast 20.20 µs a launch (1.0 % apart), 100 launches back to back"),
+        "{shown}"
+    );
+    assert!(shown.contains("the time on inputs of zeros") && shown.contains("no difference is known"), "{shown}");
+    assert_exit(package.path(), &["compare", "bench.json", "bench.json"], 0);
+    assert!(!assert_exit(package.path(), &["bench"], 0).contains("control"));
+}
+
+#[test]
 fn bench_has_no_number_of_a_wrong_kernel() {
     let package = package_with(MODEL, TABLE);
     insta::assert_snapshot!(shown(package.path(), &["bench", "--variant", "A=2,B=3", "--save", "bench.json"]));
@@ -81,6 +96,15 @@ fn launch_modes_are_measured_and_not_compared_with_each_other() {
         let refused = assert_exit(package.path(), &["compare", "graph.json", &file], 2);
         assert!(refused.contains(&format!("`timing.launch` is graph in OLD, {mode} in NEW")), "{refused}");
     }
+    // A report tells how the winner of one mode does under the other.
+    assert_exit(package.path(), &["autotune", "-q"], 0);
+    assert!(!assert_exit(package.path(), &["report", "--format", "md"], 0).contains("launch mode"));
+    assert_exit(package.path(), &["autotune", "-q", "--launch", "stream"], 0);
+    let shown = assert_exit(package.path(), &["report", "--format", "md"], 0);
+    assert!(
+        shown.contains("With launch mode graph the winner takes 0.") && shown.contains("variants in both"),
+        "{shown}"
+    );
     let shown = assert_exit(package.path(), &["bench", "--launch", "queue"], 2);
     assert!(shown.contains("graph, stream, host"), "{shown}");
 }

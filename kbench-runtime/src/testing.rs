@@ -329,6 +329,7 @@ pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
         rank_only: false,
         announce: false,
         energy: false,
+        second_clock: false,
         new_inputs: true,
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{BaselineKind, DEFAULT};
 use crate::evaluate::{evaluate, try_build};
 use crate::file;
-use crate::gates::performance::{Entrant, EntrantId, JudgedSpeedup, compare};
+use crate::gates::performance::{Controls, Entrant, EntrantId, JudgedSpeedup, compare, controls};
 use crate::harness::{Candidate, Harness, RunError};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
@@ -58,6 +58,9 @@ pub struct BenchEntry {
     pub unavailable: BTreeMap<String, Rejection>,
     /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
+    /// The controls of the candidate's time; only with `-v`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls: Option<Controls>,
     /// Date of the measurement, UTC, RFC 3339.
     pub date: String,
     /// Version of cargo-kbench.
@@ -118,8 +121,14 @@ impl<'a, 'b> SideBySide<'a, 'b> {
     }
 
     /// Measures `candidate`, the default and the baselines at a shape, one sample of each in turn. Each kernel has to
-    /// pass the gates up to correctness first; a kernel that fails is named and not measured.
-    pub fn measure(&mut self, shape: usize, candidate: &Candidate) -> Result<BenchEntry, RunError> {
+    /// pass the gates up to correctness first; a kernel that fails is named and not measured. With `with_controls` the
+    /// [`Controls`] of the candidate are measured too.
+    pub fn measure(
+        &mut self,
+        shape: usize,
+        candidate: &Candidate,
+        with_controls: bool,
+    ) -> Result<BenchEntry, RunError> {
         let kernel = self.harness.kernel();
         let place = &kernel.shapes[shape];
         let mut entry = BenchEntry {
@@ -133,6 +142,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             entries: Vec::new(),
             unavailable: BTreeMap::new(),
             warnings: Vec::new(),
+            controls: None,
             date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -200,6 +210,12 @@ impl<'a, 'b> SideBySide<'a, 'b> {
                 samples: measured.samples.clone(),
                 name,
             });
+        }
+        if with_controls {
+            match controls(self.harness, shape, candidate)? {
+                Ok(controls) => entry.controls = Some(controls),
+                Err(why) => entry.warnings.push(format!("no second clock and no inputs of zeros: {why}")),
+            }
         }
         Ok(entry)
     }

@@ -105,6 +105,7 @@ impl Harness<'_> {
             new_inputs: false,
             announce: false,
             energy: false,
+            second_clock: false,
         };
         let timing = match self.worker.time(job, self.context.timeout()) {
             Ok(mut timings) if timings.len() == 1 => timings.remove(0),

@@ -32,6 +32,15 @@ pub enum Event<'a> {
         /// Number of variants to build.
         total: u64,
     },
+    /// The state of several workers has changed.
+    Workers {
+        /// Number of workers that measure a variant.
+        busy: usize,
+        /// Number of workers that are open.
+        open: usize,
+        /// Number of workers.
+        total: usize,
+    },
     /// A variant was tried.
     Evaluated {
         /// Its record.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use kbench_runtime::protocol::LaunchMode;
 use kbench_runtime::stats::Speedup;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::record::conclusion::{Conclusion, Stopped};
 use crate::record::elite::{EliteVariant, TieRule};
 use crate::record::evaluation::{Evaluation, GateName, Reason, TimingRecord};
 use crate::record::objective::ObjectiveValue;
-use crate::record::run::Run;
+use crate::record::run::{OtherLaunch, Run};
 use crate::record::verdict::JudgedSpeedup;
 use crate::space::Settings;
 use crate::text::{kernel_name, printable};
@@ -59,6 +60,9 @@ pub struct Facts {
     pub counts: Counts,
     /// Rejections by gate and reason, in the order of the gates.
     pub rejected: Vec<Rejected>,
+    /// The winner under other launch modes, by earlier runs under these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub launches: Vec<Transfer>,
     /// What each toggle does; none where too few variants were measured.
     pub effects: Option<Effects>,
     /// All variants in the order in which they were tried.
@@ -84,6 +88,21 @@ pub struct Counts {
     /// Variants that an earlier run measured.
     #[serde(rename = "recalled")]
     pub cached: usize,
+}
+
+/// The winner of a run under the launch mode of an earlier run of the same problem. Losses are shares: 0.03 is 3 % longer.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Transfer {
+    /// The launch mode of the earlier run.
+    pub mode: LaunchMode,
+    /// Variants that both runs measured to the end.
+    pub variants: usize,
+    /// Time of this run's winner over that of the fastest of these variants under the other mode, less 1.
+    pub loss_there: f64,
+    /// The fastest of these variants under the other mode.
+    pub winner_there: String,
+    /// Time of that variant over that of the fastest one under this run's mode, less 1.
+    pub loss_here: f64,
 }
 
 /// The winner.
@@ -265,6 +284,7 @@ impl Facts {
                 cached: run.evaluations.iter().filter(|evaluation| evaluation.cached).count(),
             },
             rejected: rejected(&variants),
+            launches: transfers(run),
             effects: effects(&own),
             variants,
         }
@@ -280,6 +300,33 @@ impl Facts {
     pub fn fails(&self) -> bool {
         self.winner.is_none() || self.missed_fails && !self.missed.is_empty()
     }
+}
+
+/// The winner under the launch modes of earlier runs, as far as both runs measured it.
+fn transfers(run: &Run) -> Vec<Transfer> {
+    let Some(winner) = run.conclusion.as_ref().and_then(|conclusion| conclusion.entry.elite.first()) else {
+        return Vec::new();
+    };
+    let (winner, here) = (winner.label(), run.p50());
+    let transfer = |other: &OtherLaunch| {
+        let there = &other.p50;
+        let both: Vec<&String> = here.keys().filter(|label| there.contains_key(*label)).collect();
+        let fastest = |times: &BTreeMap<String, f64>| {
+            both.iter()
+                .copied()
+                .min_by(|a, b| times[*a].total_cmp(&times[*b]))
+                .map(|label| (label.clone(), times[label]))
+        };
+        let ((winner_there, best_there), (_, best_here)) = (fastest(there)?, fastest(&here)?);
+        Some(Transfer {
+            mode: other.mode,
+            variants: both.len(),
+            loss_there: there.get(&winner)? / best_there - 1.0,
+            loss_here: here[&winner_there] / best_here - 1.0,
+            winner_there: said(&winner_there),
+        })
+    };
+    run.other_launches.iter().filter_map(transfer).collect()
 }
 
 fn tried(number: usize, evaluation: &Evaluation) -> Tried {

@@ -5,7 +5,7 @@ use kbench_runtime::fingerprint;
 
 use super::data::Data;
 use super::effects::Interaction;
-use super::facts::{Facts, Finalist, Winner};
+use super::facts::{Facts, Finalist, Transfer, Winner};
 use super::plots::{self, Figure, ink};
 use crate::config::DEFAULT;
 use crate::record::conclusion::Stopped;
@@ -193,6 +193,15 @@ pub(super) fn sentences(facts: &Facts) -> Vec<String> {
         Stopped::Roofline => {
             "The search ended since a variant reached the share of the ceiling that the table states.".to_owned()
         }
+    }));
+    all.extend(facts.launches.iter().map(|Transfer { mode, variants, loss_there, loss_here, .. }| {
+        let (there, here) = (100.0 * loss_there, 100.0 * loss_here);
+        format!(
+            "With launch mode {} the winner takes {there:.1} % longer than the fastest variant there, which takes {here:.1} % longer than the \
+             fastest here; by the times of two searches, {} in both.",
+            mode.name(),
+            count(*variants, "variant")
+        )
     }));
     all
 }

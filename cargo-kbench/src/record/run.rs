@@ -1,11 +1,14 @@
 //! A whole run, as its journal tells it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 
+use kbench_runtime::protocol::LaunchMode;
+
 use crate::file;
 use crate::record::conclusion::Conclusion;
+use crate::record::elite::TimingSettings;
 use crate::record::evaluation::Evaluation;
 use crate::record::journal::{self, Comparison, Record, Start};
 
@@ -20,8 +23,21 @@ pub struct Run {
     pub comparisons: Vec<Comparison>,
     /// The end; none of a run that was cut off.
     pub conclusion: Option<Conclusion>,
+    /// Earlier runs of the same problem under other launch modes: the last run of each mode.
+    pub other_launches: Vec<OtherLaunch>,
     /// Lines of the journal that are damaged.
     pub damaged: usize,
+}
+
+/// An earlier run under another launch mode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherLaunch {
+    /// Its launch mode.
+    pub mode: LaunchMode,
+    /// p50 in nanoseconds of each variant that was measured to the end, by label.
+    pub p50: BTreeMap<String, f64>,
+    /// The conditions of that run.
+    start: Start,
 }
 
 impl Run {
@@ -42,7 +58,9 @@ impl Run {
             match record {
                 Some(Record::Start(start)) => {
                     if !start.goes_on() {
-                        run = Self { damaged: run.damaged, ..Self::default() };
+                        let mut other_launches = std::mem::take(&mut run.other_launches);
+                        other_launches.extend(OtherLaunch::of(&run));
+                        run = Self { damaged: run.damaged, other_launches, ..Self::default() };
                         places.clear();
                     }
                     run.start = start;
@@ -70,7 +88,32 @@ impl Run {
                 None => run.damaged += 1,
             }
         }
+        run.keep_comparable_launches();
         run
+    }
+
+    /// Keeps, of the earlier runs, the last one of each other launch mode at the same problem.
+    fn keep_comparable_launches(&mut self) {
+        let problem = |start: &Start| {
+            let settings =
+                start.timing.clone().map(|timing| TimingSettings { launch: LaunchMode::default(), ..timing });
+            (start.kernel.clone(), start.device.clone(), start.shapes.clone(), settings)
+        };
+        let own = self.start.timing.as_ref().map(|timing| timing.launch);
+        let mut kept: Vec<OtherLaunch> = Vec::new();
+        for other in std::mem::take(&mut self.other_launches).into_iter().rev() {
+            let is_new = Some(other.mode) != own && kept.iter().all(|known| known.mode != other.mode);
+            if is_new && problem(&other.start) == problem(&self.start) {
+                kept.push(other);
+            }
+        }
+        self.other_launches = kept;
+    }
+
+    /// p50 in nanoseconds of each variant that passed and was measured to the end, by label.
+    pub fn p50(&self) -> BTreeMap<String, f64> {
+        let measured = self.evaluations.iter().filter(|evaluation| !evaluation.is_cut_short());
+        measured.filter_map(|evaluation| Some((evaluation.label(), evaluation.p50()?))).collect()
     }
 
     /// The evaluations that one measurement serves.
@@ -88,11 +131,21 @@ impl Run {
     }
 }
 
+impl OtherLaunch {
+    /// A run that is over; none where it measured nothing.
+    fn of(run: &Run) -> Option<Self> {
+        let (mode, p50) = (run.start.timing.as_ref()?.launch, run.p50());
+        (!p50.is_empty()).then(|| Self { mode, p50, start: run.start.clone() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::expr::Value;
-    use crate::record::evaluation::{GateName, Judgement, Reason, Rejection};
+    use kbench_runtime::stats::Summary;
+
+    use crate::record::evaluation::{GateName, Judgement, Reason, Rejection, TimingRecord};
     use crate::space::Settings;
 
     fn tried(a: i64, key: &str) -> Record {
@@ -126,6 +179,47 @@ mod tests {
         let run = run([start(false), tried(1, ""), tried(2, "x"), start(true), tried(1, "y")]);
         assert_eq!(labels(&run), ["A=1", "A=2"]);
         assert_eq!(run.evaluations[0].key, "y");
+    }
+
+    #[test]
+    fn the_last_run_under_each_other_launch_mode_is_kept() {
+        let begin = |launch, iterations| {
+            let timing = TimingSettings {
+                warmup: 1,
+                iterations,
+                precision: None,
+                max_seconds: None,
+                cache: "hot".into(),
+                launch,
+            };
+            let start =
+                Start { version: journal::VERSION, kernel: "p/k".into(), timing: Some(timing), ..Start::default() };
+            Record::Start(start)
+        };
+        let timed = |a: i64, nanoseconds: f64| {
+            let Record::Evaluation(mut evaluation) = tried(a, "x") else { unreachable!() };
+            let summary = Summary::of(&[nanoseconds; 10]).unwrap();
+            let (shape, clock) = ("s".into(), "fake".into());
+            evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling: None });
+            Record::Evaluation(evaluation)
+        };
+        use LaunchMode::{Graph, Host, Stream};
+        let run = run([
+            begin(Stream, 10),
+            timed(1, 50.0),
+            begin(Stream, 10),
+            timed(1, 40.0),
+            begin(Host, 99),
+            timed(1, 90.0),
+            begin(Graph, 10),
+            timed(1, 10.0),
+            begin(Graph, 10),
+            timed(2, 20.0),
+        ]);
+        let others: Vec<_> = run.other_launches.iter().map(|other| (other.mode, other.p50["A=1"])).collect();
+        // Other settings than the launch mode make another problem.
+        assert_eq!(others, [(Stream, 40.0)]);
+        assert_eq!(run.p50(), BTreeMap::from([("A=2".to_owned(), 20.0)]));
     }
 
     #[test]

@@ -2,13 +2,31 @@
 
 use std::fmt::Write as _;
 
+use kbench_runtime::protocol::TwoClocks;
+use kbench_runtime::stats::Speedup;
+
 use super::table::Table;
-use super::{Verbosity, WARN, figures, interval, rejection, sampling, speedup_interval, time};
+use super::{NOTE, Verbosity, WARN, figures, interval, rejection, sampling, speedup_interval, time};
 use crate::compare::bench::{BenchEntry, BenchRecord};
 use crate::text::{dims, kernel_name};
 
 /// A column that is there only where the table says what a launch does.
 type Rate = fn(&BenchRecord) -> Option<f64>;
+
+/// `cuda-event 12.30 µs and globaltimer 12.33 µs a launch (0.2 % apart), 162 launches back to back`.
+fn clocks(clocks: &TwoClocks) -> String {
+    let TwoClocks { first, first_ns, second, second_ns, launches } = clocks;
+    let apart = 100.0 * (second_ns / first_ns - 1.0).abs();
+    let (one, other) = (time(*first_ns), time(*second_ns));
+    format!("{first} {one} and {second} {other} a launch ({apart:.1} % apart), {launches} launches back to back")
+}
+
+/// `1.021x the time on zeros (1.018x to 1.024x): the kernel's time depends on values`.
+fn over_zeros(speedup: &Speedup) -> String {
+    let depends = !(speedup.low..=speedup.high).contains(&1.0);
+    let words = if depends { "the time depends on the values" } else { "no difference is known" };
+    format!("{:.3}x the time on inputs of zeros ({}): {words}", speedup.ratio, speedup_interval(speedup))
+}
 
 /// A table of what was measured together, the candidate first.
 pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
@@ -58,6 +76,12 @@ pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
     let timings: Vec<_> = entry.entries.iter().map(|record| (record.name.as_str(), &record.timing)).collect();
     for line in sampling::lines(&timings, entry.timing.precision.unwrap_or_default(), verbosity) {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {line}");
+    }
+    if let Some(controls) = &entry.controls {
+        let lines = [controls.clocks.as_ref().map(clocks), controls.over_zeros.as_ref().map(over_zeros)];
+        for line in lines.into_iter().flatten() {
+            let _ = writeln!(text, "{NOTE}control{NOTE:#} {line}");
+        }
     }
     for warning in &entry.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");

@@ -64,7 +64,7 @@ impl Reporter for Json<'_> {
                     write(Message::Profile { variant: Some(label), profile });
                 }
             }
-            Event::Built { .. } | Event::Finals { .. } => {}
+            Event::Built { .. } | Event::Workers { .. } | Event::Finals { .. } => {}
         }
     }
 }

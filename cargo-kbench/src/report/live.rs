@@ -18,6 +18,8 @@ const INDENT: usize = 13;
 pub struct Live {
     /// Number of variants compiled and to compile, while the device waits for them.
     compiled: Option<(u64, u64)>,
+    /// Number of workers that measure, that are open, and of all, where there are several.
+    workers: Option<(usize, usize, usize)>,
     /// Label and value of the best variant.
     best: Option<(String, f64)>,
     /// Value of the best variant after each evaluation since the first that passed.
@@ -30,6 +32,11 @@ impl Live {
     /// Sets how many variants are compiled.
     pub fn compiled(&mut self, done: u64, total: u64) {
         self.compiled = (done < total).then_some((done, total));
+    }
+
+    /// Sets how many of several workers measure and how many are open.
+    pub fn workers(&mut self, busy: usize, open: usize, total: usize) {
+        self.workers = Some((busy, open, total));
     }
 
     /// Adds an evaluation. `best` is the label and value of the best variant so far.
@@ -48,7 +55,11 @@ impl Live {
             printable(&format!("best {} {label}", objectives::shown(objective, *value))).into_owned()
         });
         let compiled = self.compiled.map(|(done, total)| format!("compiled {done} of {total}"));
-        let parts = [Some(sparkline(&self.values)), compiled, self.reasons()];
+        let workers = self.workers.map(|(busy, open, total)| match total - open {
+            0 => format!("{busy} of {total} workers busy"),
+            lost => format!("{busy} of {total} workers busy, {lost} not open"),
+        });
+        let parts = [Some(sparkline(&self.values)), workers, compiled, self.reasons()];
         let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
         let below = (!parts.is_empty()).then(|| parts.join("  "));
         let lines = best.chain(below).map(|line| {
@@ -116,6 +127,10 @@ mod tests {
              best 1.000 µs A=1 \\u{1b}[2J
              ██▆▁▁▁  compiled 3 of 5  3 rejected: correctness/wrong 2, resources/spills 1";
         assert_eq!(live.lines("p50", 100), expected);
+        live.workers(2, 3, 4);
+        let busy = live.lines("p50", 100);
+        assert!(busy.contains("██▆▁▁▁  2 of 4 workers busy, 1 not open  compiled 3 of 5"), "{busy}");
+        live.workers = None;
         live.compiled(5, 5);
         let narrow = "
              best 1.000 µs A=1 \\u{1b}[2J

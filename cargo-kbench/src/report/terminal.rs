@@ -141,6 +141,12 @@ impl Reporter for Terminal {
                 }
                 _ => {}
             },
+            Event::Workers { busy, open, total } => {
+                if let Some(bar) = &self.bar {
+                    self.live.workers(busy, open, total);
+                    bar.set_message(self.live.lines(self.objective, super::stderr_width()));
+                }
+            }
             Event::Evaluated { evaluation, label, done, total, best } => {
                 self.evaluated(evaluation, label, (done, total), best);
             }

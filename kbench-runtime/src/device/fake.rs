@@ -18,7 +18,7 @@ use super::{
     BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Region, Resolution, Sample, Write,
 };
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, LaunchMode, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Disturbance, Failure, LaunchMode, SmClock, TwoClocks};
 
 /// The machine code of a fake kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -408,6 +408,13 @@ impl Device for FakeDevice {
 
     fn clock(&self, _bound: &Bound, _batch: u32) -> &'static str {
         "fake"
+    }
+
+    /// The second clock of the model runs 1 % fast.
+    fn two_clocks(&mut self, bound: &Bound, launches: u32) -> Result<Option<TwoClocks>, Failure> {
+        let first_ns = bound.kernel.model.time_ns;
+        let (first, second) = ("fake".to_owned(), "fake-fast".to_owned());
+        Ok(Some(TwoClocks { first, first_ns, second, second_ns: 1.01 * first_ns, launches }))
     }
 
     fn energy(&mut self) -> Result<Energy, String> {

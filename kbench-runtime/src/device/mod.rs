@@ -11,6 +11,7 @@ use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::protocol::{
     CacheMode, Counts, DeviceInfo, Disturbance, Failure, Geometry, LaunchMode, SideEffects, SmClock, TensorMap,
+    TwoClocks,
 };
 
 /// Size in bytes of each guard band: enough to catch a write some rows beyond the end of most tensors. A multiple of the alignment that
@@ -159,6 +160,11 @@ pub trait Device {
     /// Reads the energy counter. The error says why the device has none.
     fn energy(&mut self) -> Result<Energy, String> {
         Err("the worker reads no energy counter of this device".to_owned())
+    }
+
+    /// Times `launches` launches back to back by the clock of the samples and by another one. `None` if the device has no other clock.
+    fn two_clocks(&mut self, _bound: &Self::Bound, _launches: u32) -> Result<Option<TwoClocks>, Failure> {
+        Ok(None)
     }
 
     /// The resolution of the clock, measured.

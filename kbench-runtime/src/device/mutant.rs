@@ -16,7 +16,7 @@ use crate::data::codec;
 use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::data::fingerprint;
-use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, LaunchMode, Mutation, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, LaunchMode, Mutation, SideEffects, SmClock, TwoClocks};
 
 /// Most elements of a tail.
 const TAIL: usize = 16;
@@ -352,6 +352,10 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn energy(&mut self) -> Result<Energy, String> {
         self.inner.energy()
+    }
+
+    fn two_clocks(&mut self, bound: &Self::Bound, launches: u32) -> Result<Option<TwoClocks>, Failure> {
+        self.inner.two_clocks(&bound.inner, launches)
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {

@@ -10,7 +10,9 @@ use super::sampling::{InputChoice, SampleCounts};
 use crate::device::{Device, Write};
 use crate::inputs::tensor::Inputs;
 use crate::memory::kernel::{KernelMemory, Outputs};
-use crate::protocol::{CacheMode, Failure, LaunchMode, Role, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase};
+use crate::protocol::{
+    CacheMode, Failure, LaunchMode, Role, SkipsWork, Stage, TensorSpec, TimeJob, TimedCase, TwoClocks,
+};
 use crate::verify::reference::{self, ReferenceInputs};
 use crate::verify::session::{OnStage, Resources, Session};
 
@@ -63,6 +65,8 @@ pub(super) struct MeasuredCase<D: Device> {
     pub memory_faults: MemoryFaults,
     /// Joules a launch, one figure for each window.
     pub joules: Vec<f64>,
+    /// Launches by two clocks.
+    pub two_clocks: Option<TwoClocks>,
 }
 
 impl<D: Device> Session<D> {
@@ -122,6 +126,7 @@ impl<D: Device> Session<D> {
             back_to_back: None,
             memory_faults: MemoryFaults::default(),
             joules: Vec::new(),
+            two_clocks: None,
         })
     }
 }

@@ -21,15 +21,20 @@ const READINGS: u32 = 50;
 const STILL: Duration = Duration::from_secs(2);
 
 impl<D: Device> MeasuredCase<D> {
+    /// The median of the samples in nanoseconds a launch; 0 where there are none.
+    pub(super) fn typical(&self) -> f64 {
+        let mut samples = times(&self.samples);
+        samples.sort_unstable_by(f64::total_cmp);
+        samples.get(samples.len() / 2).copied().unwrap_or(0.0)
+    }
+
     /// Joules a launch in consecutive windows, as many as an interval of their median needs. A first window warms the device up and is
     /// not returned.
     pub(super) fn energy(&mut self, run: &mut Run<'_, D>) -> Result<Vec<f64>, Failure> {
         let device = &mut run.resources.device;
         let unknown = |message: String| Failure::Unsupported { message };
         let writes = if self.memory.is_in_place() { &self.writes[self.set()][..] } else { &[] };
-        let mut samples = times(&self.samples);
-        samples.sort_unstable_by(f64::total_cmp);
-        let launch = samples.get(samples.len() / 2).map_or(1.0, |nanoseconds| nanoseconds.max(1.0));
+        let launch = self.typical().max(1.0);
 
         let mut last = device.energy().map_err(unknown)?;
         let window = last.window;

@@ -13,6 +13,9 @@ use crate::device::Device;
 use crate::protocol::{Sampling, Stage, TimeJob, TimedCase, Timing};
 use crate::verify::session::{OnStage, Session};
 
+/// Nanoseconds of launches that are timed by two clocks together: their steps, and what the clocks themselves cost, are small parts of it.
+const BY_TWO_CLOCKS: f64 = 2e6;
+
 impl<D: Device> Session<D> {
     /// Times every case of a job.
     ///
@@ -79,6 +82,13 @@ impl<D: Device> Run<'_, D> {
             self.heartbeat.announce(index);
             case.joules = case.energy(self).map_err(CaseFailure::of(index))?;
         }
+        for (index, case) in cases.iter_mut().enumerate().filter(|_| self.job.second_clock && !end.cut_short) {
+            self.heartbeat.enter(Stage::Timing);
+            self.heartbeat.announce(index);
+            let launches = (BY_TWO_CLOCKS / case.typical().max(1.0)).clamp(1.0, 1000.0) as u32;
+            let device = &mut self.resources.device;
+            case.two_clocks = device.two_clocks(&case.memory.bound, launches).map_err(CaseFailure::of(index))?;
+        }
         let ended_on_new = cases.iter().any(|case| matches!(case.inputs, InputChoice::New(_)));
         for (index, case) in cases.iter_mut().enumerate().filter(|_| ended_on_new) {
             case.memory.select_set(&mut self.resources.device, 0).map_err(CaseFailure::of(index))?;
@@ -100,7 +110,7 @@ impl<D: Device> Run<'_, D> {
                 continue;
             }
             // Energy is measured over launches back to back, without poison before each.
-            if !alone || self.job.energy || ended_on_new {
+            if !alone || self.job.energy || self.job.second_clock || ended_on_new {
                 let set = sampling::draw(case.sets.len(), &mut self.rng);
                 let device = &mut self.resources.device;
                 let sampled = case.take(device, self.job.cache, alone, InputChoice::Set(set));
@@ -160,6 +170,7 @@ impl<D: Device> Run<'_, D> {
             memoises: case.memoises,
             back_to_back: case.back_to_back,
             energy: std::mem::take(&mut case.joules),
+            second_clock: case.two_clocks.take(),
         };
         // Unloading runs the kernel's destructors.
         (self.heartbeat.every())(Stage::Launch);

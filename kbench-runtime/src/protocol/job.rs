@@ -146,6 +146,9 @@ pub struct TimeJob {
     /// Whether the energy of a launch is measured after the samples.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub energy: bool,
+    /// Whether launches are also timed by a second clock of the device, after the samples.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_clock: bool,
 }
 
 /// One of the cases of a [`TimeJob`].

@@ -168,6 +168,24 @@ pub struct Timing {
     /// [`TimeJob::energy`](super::TimeJob::energy) asked for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energy: Vec<f64>,
+    /// Launches by two clocks. `None` unless [`TimeJob::second_clock`](super::TimeJob::second_clock) asked for it and the device has two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_clock: Option<TwoClocks>,
+}
+
+/// The time of the same launches back to back by two clocks, each less the time that it shows around no launch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TwoClocks {
+    /// Name of the clock of the samples: `cuda-event`.
+    pub first: String,
+    /// Nanoseconds a launch by this clock, the median of some readings.
+    pub first_ns: f64,
+    /// Name of the other clock: `globaltimer`.
+    pub second: String,
+    /// Nanoseconds a launch by the other clock, in the same readings.
+    pub second_ns: f64,
+    /// Number of launches of a reading.
+    pub launches: u32,
 }
 
 /// Evidence that a kernel skips work when the result is in its outputs already.

@@ -55,6 +55,7 @@ fn both(case: FakeCase<'_>) -> Vec<Request> {
         new_inputs: true,
         announce: false,
         energy: false,
+        second_clock: false,
     };
     vec![
         hello(DeviceKind::Fake),

@@ -7,7 +7,7 @@ use super::{Exit, overridden, selected, setup, skip, subject, variant};
 use crate::cli::TrialArgs;
 use crate::compare::bench::{BenchFile, SideBySide};
 use crate::harness::{Harness, Opening};
-use crate::report::{self, Finding, Output};
+use crate::report::{self, Finding, Output, Verbosity};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         for (shape, candidate) in plan {
             let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);
             output.status("Measuring", format_args!("{title} at {name} on {}", device.name));
-            match side_by_side.measure(shape, &candidate) {
+            match side_by_side.measure(shape, &candidate, output.verbosity() >= Verbosity::Verbose) {
                 Ok(entry) => {
                     output.show(&Finding::SideBySide(&entry));
                     exit = exit.max(if entry.rejection().is_some() { Exit::Failed } else { Exit::Pass });

@@ -9,12 +9,14 @@ use crate::record::evaluation::GateName;
 use crate::text::list;
 
 mod compare;
+mod controls;
 mod impossible;
 mod limits;
 mod timing;
 mod verdict;
 
 pub use compare::{Compared, Entrant, EntrantId, Measured, compare_uncounted};
+pub use controls::{Controls, controls};
 pub use impossible::Demand;
 pub use limits::missed_limits;
 pub use timing::{impossible, time, time_job};

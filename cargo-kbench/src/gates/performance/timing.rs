@@ -62,6 +62,7 @@ pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
         new_inputs: false,
         announce: false,
         energy: false,
+        second_clock: false,
     }
 }
 

@@ -171,6 +171,7 @@ mod tests {
             bad_above: 0.1,
             announce: false,
             energy: false,
+            second_clock: false,
             new_inputs: false,
         };
         let timing = |seed| Timing {
@@ -184,6 +185,7 @@ mod tests {
             memoises: None,
             back_to_back: None,
             energy: Vec::new(),
+            second_clock: None,
         };
         for (seed, is_right) in [(0, true), (1, true), (2, false)] {
             assert_eq!(time(&job, &[timing(seed)]).is_ok(), is_right, "{seed}");

@@ -306,6 +306,7 @@ impl Search<'_> {
     ) -> Result<(), RunError> {
         // What ends the run; what is being measured by then is kept all the same.
         let mut failed = None;
+        let mut shown = (0, 0);
         loop {
             if failed.is_none() {
                 failed = self.hand_out(desk, pipeline, harness, reporter).err();
@@ -315,6 +316,13 @@ impl Search<'_> {
             }
             if desk.is_over(failed.is_some()) {
                 return failed.map_or(Ok(()), Err);
+            }
+            let total = desk.is_open.len();
+            let open = desk.is_open.iter().filter(|open| **open).count();
+            let state @ (busy, open) = (open.saturating_sub(desk.idle.len()), open);
+            if total > 1 && state != shown {
+                shown = state;
+                reporter.event(Event::Workers { busy, open, total });
             }
             let waits = !desk.idle.is_empty() && !desk.asked.is_empty();
             let (done, total) = pipeline.is_awaited(waits);

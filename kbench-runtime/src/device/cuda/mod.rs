@@ -9,6 +9,7 @@ mod clocks;
 mod digest;
 mod driver;
 mod error;
+mod global_timer;
 mod graph;
 mod image;
 mod launch;
@@ -32,6 +33,7 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use self::clocks::Clocks;
 use self::digest::Digester;
 use self::driver::{Context, Driver, Stream};
+use self::global_timer::GlobalTimer;
 use self::limits::DeviceLimits;
 use self::mapping::Mapper;
 use self::memory::MappedBuffer;
@@ -41,7 +43,7 @@ use self::staging::Staging;
 use self::timing::Timer;
 use super::{BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Range, Resolution, Sample, Write};
 use crate::data::digest::{digest, key};
-use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, LaunchMode, SideEffects, SmClock};
+use crate::protocol::{CacheMode, DeviceInfo, DeviceKind, Failure, LaunchMode, SideEffects, SmClock, TwoClocks};
 
 pub use self::launch::CudaBound;
 pub use self::memory::CudaBuffer;
@@ -331,6 +333,15 @@ impl Device for CudaDevice {
         let waited = self.stream.synchronize();
         launched?;
         waited.map_err(|error| error.failure("in the kernel"))
+    }
+
+    fn two_clocks(&mut self, bound: &CudaBound, launches: u32) -> Result<Option<TwoClocks>, Failure> {
+        let timer = GlobalTimer::new(self.driver, &self.context, &self.stream, &self.limits)?;
+        let times = timer.time(bound, launches);
+        if times.is_err() {
+            let _ = self.stream.synchronize();
+        }
+        times.map(Some)
     }
 
     fn energy(&mut self) -> Result<Energy, String> {

@@ -12,7 +12,7 @@ use crate::record::journal::EntryRole;
 use crate::space::Variant;
 
 /// See the module.
-pub(super) struct Contender<'k> {
+pub(in crate::gates::performance) struct Contender<'k> {
     pub id: EntrantId,
     pub name: String,
     pub role: EntryRole,

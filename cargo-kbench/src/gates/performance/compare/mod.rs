@@ -3,7 +3,7 @@
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimeJob;
 
-use contender::Contender;
+pub(super) use contender::Contender;
 use measure::{Loser, Measurement};
 use rival::Rival;
 

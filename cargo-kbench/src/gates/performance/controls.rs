@@ -1,0 +1,78 @@
+//! Controls of a time: the same launches by a second clock of the device, and the time on inputs of zeros. Neither is judged.
+//!
+//! A kernel whose work does not depend on values still takes longer on random numbers than on zeros where the GPU is at its limit of power: bits
+//! that change take energy.
+
+use kbench_runtime::protocol::{Case, Source, TimeJob, TimedCase, Timing, TwoClocks};
+use kbench_runtime::stats::{Samples, Speedup};
+use serde::{Deserialize, Serialize};
+
+use super::compare::{Contender, Entrant};
+use super::timing::time_job;
+use crate::gates::launch::job_failed;
+use crate::harness::{Candidate, Halt, Harness, RunError, caught};
+use crate::record::evaluation::Rejection;
+
+/// The controls of one variant at one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Controls {
+    /// The time of launches by two clocks; none where the device has one.
+    pub clocks: Option<TwoClocks>,
+    /// The time on the table's inputs over the time on zeros, from paired rounds; none where no input is a floating-point number.
+    pub over_zeros: Option<Speedup>,
+}
+
+/// Measures the controls of a candidate that passed the gates up to correctness at a shape. The inner error is the reason why there are none.
+pub fn controls(
+    harness: &mut Harness<'_>,
+    shape: usize,
+    candidate: &Candidate,
+) -> Result<Result<Controls, Rejection>, RunError> {
+    caught(measure(harness, shape, candidate))
+}
+
+fn measure(harness: &mut Harness<'_>, shape: usize, candidate: &Candidate) -> Result<Controls, Halt> {
+    let kernel = harness.kernel();
+    let entrant = Entrant::Candidate(candidate.clone());
+    let contender = Contender::new(harness, &entrant, shape, &candidate.variant, &mut Vec::new())?;
+    let zeros = with_zeros(&contender.case.case);
+    let mut cases = vec![contender.case.clone()];
+    cases.extend(zeros.map(|case| TimedCase { case, reference: contender.case.reference.clone() }));
+    let job = TimeJob { second_clock: true, ..time_job(kernel, cases) };
+    let shape_name = &kernel.shapes[shape].name;
+    for timed in &job.cases {
+        harness.refer_timed(kernel, shape_name, timed, &job)?;
+    }
+    let timed = harness.worker.time(job, harness.context.timeout());
+    let mut timings = timed.map_err(|error| job_failed(kernel, error, shape_name))?.into_iter();
+    let own = timings.next();
+    let over_zeros =
+        own.as_ref().zip(timings.next()).and_then(|(own, zeros)| Speedup::of(samples(own), samples(&zeros)));
+    Ok(Controls { clocks: own.and_then(|own| own.second_clock), over_zeros })
+}
+
+fn samples(timing: &Timing) -> Samples<'_> {
+    Samples { times: &timing.samples, slack: timing.slack }
+}
+
+/// The case with zeros in place of the floating-point numbers that it reads; none where it reads none.
+fn with_zeros(case: &Case) -> Option<Case> {
+    let mut zeros = case.clone();
+    let mut changed = false;
+    for tensor in zeros.tensors.iter_mut().filter(|tensor| tensor.dtype.is_float()) {
+        let is_number = matches!(
+            tensor.source,
+            Source::Normal { .. }
+                | Source::Uniform { .. }
+                | Source::Arange { .. }
+                | Source::Constant(_)
+                | Source::File { .. }
+        );
+        if is_number && tensor.source != Source::Constant(0.0) {
+            tensor.source = Source::Constant(0.0);
+            changed = true;
+        }
+    }
+    changed.then_some(zeros)
+}
