@@ -45,8 +45,8 @@ void is_clean(void **args) {
     if (limit.rlim_cur > 0 && getcwd(folder, sizeof folder) && strcmp(folder, "/proc") && mask != 0777 && getenv("PATH") &&
         alarm(0) == 0 && getpriority(PRIO_PROCESS, 0) < 19) DONE(args);
 }
-/* a thread that goes on after the launch, and does the work then */
-static void *late(void *at) { for (volatile long i = 0; i < 20000000; i++) {} *(volatile double *)at = 1; return 0; }
+/* a thread that goes on after the launch, and does the work then: so late that the judge has stopped it, on a busy machine too */
+static void *late(void *at) { while (clock() < CLOCKS_PER_SEC / 2) {} *(volatile double *)at = 1; return 0; }
 void works_later(void **args) { pthread_t thread; pthread_create(&thread, 0, late, args[0]); }
 void forks_to_work_later(void **args) { if (fork() == 0) { late(args[0]); _exit(0); } }
 /* a spinning process in a session of its own, whose id is left in args[0] */
@@ -197,7 +197,7 @@ fn nothing_goes_on_after_a_launch() {
     for entry in ["works_later", "forks_to_work_later"] {
         let (bound, buffer) = bind(&mut device, library(), entry);
         device.run(&bound).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(left(&mut device, &buffer), 0.0, "{entry}");
     }
 }
