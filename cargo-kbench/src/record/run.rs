@@ -143,6 +143,7 @@ impl OtherLaunch {
 mod tests {
     use super::*;
     use crate::expr::Value;
+    use LaunchMode::{Graph, Host, Stream};
     use kbench_runtime::stats::Summary;
 
     use crate::record::evaluation::{GateName, Judgement, Reason, Rejection, TimingRecord};
@@ -203,7 +204,6 @@ mod tests {
             evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling: None });
             Record::Evaluation(evaluation)
         };
-        use LaunchMode::{Graph, Host, Stream};
         let run = run([
             begin(Stream, 10),
             timed(1, 50.0),
