@@ -6,9 +6,22 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+/// Most bytes of a file that is read whole.
+pub const LARGEST: u64 = 4 << 30;
+
 /// Reads a text file.
 pub fn read(path: &Path) -> io::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| in_context(path, &error))
+    read_text(path).map_err(|error| in_context(path, &error))
+}
+
+/// The same without the name in the error.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// Reads a file that a user or a program names.
+pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, LARGEST)
 }
 
 /// Free space in bytes on the file system of a path; `None` if the system does not report it.
@@ -28,7 +41,7 @@ pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
     if metadata.len() > most {
         let message = format!("{} bytes where at most {most} were expected", metadata.len());
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let mut contents = Vec::new();
     file.take(most).read_to_end(&mut contents)?;

@@ -12,6 +12,7 @@ use super::manifest::{self, Member};
 use super::spec::Spec;
 use super::tree::{self, Entry, Node, Table};
 use super::{DeviceModel, Package, Project};
+use crate::file;
 use crate::text::{did_you_mean, list};
 
 /// Packages to load. The default is cargo's choice in the current directory.
@@ -204,7 +205,7 @@ struct Loader<'d> {
 
 impl Loader<'_> {
     fn read(&self, path: &Path) -> Result<Manifest, LoadError> {
-        let text = fs::read_to_string(path).map_err(|error| LoadError::Read(path.to_owned(), error))?;
+        let text = file::read_text(path).map_err(|error| LoadError::Read(path.to_owned(), error))?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let shown = path.strip_prefix(self.directory).unwrap_or(&path).display().to_string();
         let source = Arc::new(Source { path, shown, text });

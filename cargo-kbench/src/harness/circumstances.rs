@@ -10,15 +10,16 @@ use kbench_runtime::reference::TRANSIENT;
 use serde::Serialize;
 
 use super::{Build, Context};
+use crate::file;
 
 /// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
 const METHOD: u32 = 9;
 
-/// Prefixes of the variables by which libraries choose how many threads they start, and where.
-const THREADS: [&str; 8] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_"];
+/// Prefixes of the variables by which libraries choose how many threads they start, and where, and how they allocate memory.
+const OF_LIBRARIES: [&str; 9] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "MALLOC_"];
 
 /// Variables that decide which libraries a kernel runs with, and how.
-const LIBRARIES: [&str; 3] = ["LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES"];
+const LOADER: [&str; 5] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_BIND_NOW", "GLIBC_TUNABLES"];
 
 impl Context<'_> {
     /// Conditions of measurements beside their jobs.
@@ -33,7 +34,7 @@ impl Context<'_> {
     /// The hashes of the files of the package that a command names, `None` for words that name none.
     pub fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
         let directory: &Path = &self.builder.package.directory;
-        let file = |word: &String| std::fs::read(directory.join(word)).ok();
+        let file = |word: &String| file::read_bytes(&directory.join(word)).ok();
         command.iter().map(|word| Some(fingerprint::of_bytes(&file(word)?))).collect()
     }
 }
@@ -52,7 +53,7 @@ fn surroundings() -> (BTreeMap<Vec<u8>, Vec<u8>>, Option<String>) {
 /// Whether a variable changes how a C kernel runs.
 fn counts(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    LIBRARIES.contains(&&*name) || THREADS.iter().any(|prefix| name.starts_with(prefix))
+    LOADER.contains(&&*name) || OF_LIBRARIES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Jobs with the identity of machine code in place of its bytes, since names and notes in the bytes may differ where the code is identical.
@@ -112,7 +113,9 @@ mod tests {
 
     #[test]
     fn which_variables_count() {
-        for name in ["OMP_NUM_THREADS", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LD_PRELOAD"] {
+        for name in
+            ["OMP_NUM_THREADS", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX", "LD_PRELOAD", "LD_AUDIT"]
+        {
             assert!(counts(OsStr::new(name)), "{name}");
         }
         for name in ["PATH", "HOME", "LD_PRELOADED", "XOMP_NUM_THREADS"] {

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::RunError;
+use crate::build::CompileError;
 use crate::process::executor::ExecutorError;
 
 /// Exit status of the process. A run of several kernels reports the greatest: a failed gate outweighs a missing device.
@@ -38,11 +39,12 @@ impl Exit {
         if is_error { Exit::Usage } else { Exit::Pass }
     }
 
-    /// After an error of a file: one that is damaged or not there is for the user to mend, one that cannot be read or written may be the
-    /// machine's.
+    /// After an error of a file: one that is damaged, no file or not there is for the user to mend, one that cannot be read or written may
+    /// be the machine's.
     pub fn of_file(error: &io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
         match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::NotFound => Exit::Usage,
+            InvalidData | InvalidInput | IsADirectory | NotADirectory | NotFound => Exit::Usage,
             _ => Exit::Missing,
         }
     }
@@ -59,6 +61,7 @@ impl RunError {
     pub fn exit(&self) -> Exit {
         match self {
             RunError::Executor(ExecutorError::Interrupted) => Exit::Interrupted,
+            RunError::Tool(CompileError::Io { error, .. }) | RunError::Io(error) => Exit::of_file(error),
             RunError::Executor(_)
             | RunError::Tool(_)
             | RunError::Unavailable { .. }
@@ -69,7 +72,6 @@ impl RunError {
             | RunError::Application { .. }
             | RunError::Workers { .. }
             | RunError::NoArch(_) => Exit::Usage,
-            RunError::Io(error) => Exit::of_file(error),
         }
     }
 }
@@ -83,6 +85,8 @@ mod tests {
         let exit = |kind: io::ErrorKind| RunError::from(io::Error::from(kind)).exit();
         assert_eq!(exit(io::ErrorKind::InvalidData), Exit::Usage);
         assert_eq!(exit(io::ErrorKind::NotFound), Exit::Usage);
+        assert_eq!(exit(io::ErrorKind::IsADirectory), Exit::Usage);
+        assert_eq!(exit(io::ErrorKind::NotADirectory), Exit::Usage);
         assert_eq!(exit(io::ErrorKind::StorageFull), Exit::Missing);
         assert_eq!(exit(io::ErrorKind::PermissionDenied), Exit::Missing);
         assert_eq!(RunError::from(ExecutorError::Interrupted).exit().code(), 130);

@@ -89,7 +89,7 @@ fn key(words: &[String], package: &Path) -> io::Result<String> {
         if path.is_file() {
             files.push((
                 word,
-                fingerprint::of_bytes(&fs::read(&path).map_err(|error| file::in_context(&path, &error))?),
+                fingerprint::of_bytes(&file::read_bytes(&path).map_err(|error| file::in_context(&path, &error))?),
             ));
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::recorded::{Entry, Recorded};
+use crate::file;
 use crate::space::Settings;
 
 mod cachefile;
@@ -80,12 +81,12 @@ pub fn read(path: &Path) -> Result<Recorded, ReadError> {
 }
 
 fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
-    let bytes = std::fs::read(path)?;
+    let bytes = file::read_bytes(path)?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }
     let mut text = Vec::new();
-    let read = flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut text);
+    let read = flate2::read::MultiGzDecoder::new(bytes.as_slice()).take(file::LARGEST).read_to_end(&mut text);
     read.map_err(|error| io::Error::new(error.kind(), format!("cannot be unpacked, it may be cut: {error}")))?;
     Ok(text)
 }

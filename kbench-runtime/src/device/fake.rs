@@ -328,6 +328,7 @@ impl Device for FakeDevice {
     fn write(&mut self, writes: &[Write<Buffer>]) -> Result<(), Failure> {
         for write in writes {
             match write {
+                Write::Vary { .. } => {}
                 Write::Fill { buffer, offset, bytes, byte } => self.fill(buffer, *offset, *bytes, *byte)?,
                 Write::Copy { from, from_offset, to, offset, bytes } => {
                     let from = &from.borrow()[*from_offset..][..*bytes];

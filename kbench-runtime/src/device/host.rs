@@ -22,6 +22,7 @@ mod sample;
 mod supervisor;
 mod symbols;
 mod threads;
+mod vary;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -139,7 +140,9 @@ impl Bound {
     /// What writes of this process have left in the caches of its core, and the kernel would have found in its own.
     fn written(&self, writes: &[Write<Buffer>]) -> Vec<Stretch> {
         let stretch = |write: &Write<Buffer>| {
-            let (Write::Fill { buffer, offset, bytes, .. } | Write::Copy { to: buffer, offset, bytes, .. }) = write;
+            let (Write::Fill { buffer, offset, bytes, .. }
+            | Write::Copy { to: buffer, offset, bytes, .. }
+            | Write::Vary { buffer, offset, bytes, .. }) = write;
             let memory = self.buffers.iter().position(|other| Rc::ptr_eq(&other.0, &buffer.0))?;
             Some(Stretch { memory, offset: *offset, bytes: *bytes })
         };
@@ -159,6 +162,11 @@ fn write(writes: &[Write<Buffer>]) {
             Write::Copy { from, from_offset, to, offset, bytes } => unsafe {
                 from.at(*from_offset, *bytes).copy_to(to.at(*offset, *bytes), *bytes);
             },
+            Write::Vary { buffer, offset, bytes, dtype, number } => {
+                // SAFETY: the range is inside the memory, and no kernel runs meanwhile: their processes are stopped.
+                let elements = unsafe { std::slice::from_raw_parts_mut(buffer.at(*offset, *bytes), *bytes) };
+                vary::vary(elements, *dtype, *number);
+            }
         }
     }
 }
@@ -368,6 +376,7 @@ impl Device for HostDevice {
     }
 
     fn resolution(&mut self) -> Result<Resolution, Failure> {
+        clock::check()?;
         Ok(self.resolution)
     }
 

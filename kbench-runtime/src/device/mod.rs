@@ -282,6 +282,19 @@ pub enum Write<B> {
         /// Length in bytes.
         bytes: usize,
     },
+    /// Gives each number of a tensor a value close to its own, so that it is new. A GPU leaves the values as they are.
+    Vary {
+        /// The buffer.
+        buffer: B,
+        /// Offset in bytes from the start of the buffer.
+        offset: usize,
+        /// Length in bytes.
+        bytes: usize,
+        /// Type of the numbers.
+        dtype: DType,
+        /// Another one gives other values.
+        number: u64,
+    },
 }
 
 /// One sample.

@@ -15,26 +15,26 @@ use crate::protocol::{Failure, Role, TensorSpec};
 /// Size in bytes of all idle buffers that a pool keeps.
 const IDLE: usize = 2 << 30;
 
-/// The contents of a tensor: the inputs that it belongs to, its index, and the number of bytes that it is rotated by.
+/// The contents of a tensor: the inputs that it belongs to, its index, and the number of the new inputs that were made of them.
 #[derive(Debug, Clone)]
 pub struct Contents {
     inputs: Arc<Inputs>,
     index: usize,
-    rotated: usize,
+    new: Option<u64>,
 }
 
 impl Contents {
     /// The contents of the `index`-th tensor.
     pub fn new(inputs: &Arc<Inputs>, index: usize) -> Self {
-        Self { inputs: Arc::clone(inputs), index, rotated: 0 }
+        Self { inputs: Arc::clone(inputs), index, new: None }
     }
 
-    /// The same contents rotated to the left by a number of bytes.
-    pub fn rotated(self, rotated: usize) -> Self {
-        Self { rotated, ..self }
+    /// These contents as changed for the new inputs of a number.
+    pub fn changed(self, number: u64) -> Self {
+        Self { new: Some(number), ..self }
     }
 
-    /// The bytes before the rotation, if the tensor has contents.
+    /// The bytes before the change, if the tensor has contents.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.inputs[self.index].as_ref().map(|data| &data[..])
     }
@@ -44,7 +44,7 @@ impl Contents {
             (Some(data), Some(others)) => Arc::ptr_eq(data, others) || data == others,
             (data, others) => data.is_none() && others.is_none(),
         };
-        self.rotated == other.rotated && equal
+        self.new == other.new && equal
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Exit, load_for_results, selected};
 use crate::cli::SelectArgs;
 use crate::config::{Kernel, Package, Project};
 use crate::evaluate::dead_toggles;
+use crate::file;
 use crate::record::conclusion::Conclusion;
 use crate::record::elite::{self, EliteEntry, EliteFile, EliteVariant, Mismatch, PortfolioRecord, Question};
 use crate::record::journal::merge::{self as searches, Search};
@@ -93,7 +94,7 @@ fn read(
     all: &mut BTreeMap<Key, Results>,
     portfolios: &mut Vec<PortfolioRecord>,
 ) -> anyhow::Result<()> {
-    let text = std::fs::read(path)?;
+    let text = file::read_bytes(path)?;
     let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
     if value.is_some_and(|value| value.get("kernels").is_some()) {
         let file = EliteFile::read(path)?;

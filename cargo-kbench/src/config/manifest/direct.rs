@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::super::load::LoadError;
 use super::{Member, Workspace};
-use crate::file::normalized;
+use crate::file::{self, normalized};
 
 pub(super) fn workspace(manifest: &Path, directory: &Path) -> Result<Workspace, LoadError> {
     let own = read(manifest)?;
@@ -27,7 +27,7 @@ pub(super) fn workspace(manifest: &Path, directory: &Path) -> Result<Workspace, 
 }
 
 fn read(manifest: &Path) -> Result<Table, LoadError> {
-    let text = fs::read_to_string(manifest).map_err(|error| LoadError::Read(manifest.to_owned(), error))?;
+    let text = file::read_text(manifest).map_err(|error| LoadError::Read(manifest.to_owned(), error))?;
     text.parse().map_err(|error: toml::de::Error| LoadError::Cargo(format!("{}: {error}", manifest.display())))
 }
 

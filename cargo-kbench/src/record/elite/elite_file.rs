@@ -27,7 +27,7 @@ impl EliteFile {
     /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
     /// never overwritten unread.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read(path) {
+        let text = match file::read_bytes(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self { version: VERSION, kernels: Vec::new(), portfolios: Vec::new() });

@@ -117,7 +117,7 @@ pub(super) fn enqueue(stream: &Stream, writes: &[Write<CudaBuffer>]) -> Result<(
     for write in writes {
         match write {
             Write::Fill { buffer, offset, bytes, byte } => buffer.enqueue_fill(stream, *offset, *bytes, *byte)?,
-            Write::Copy { bytes: 0, .. } => {}
+            Write::Copy { bytes: 0, .. } | Write::Vary { .. } => {}
             Write::Copy { from, from_offset, to, offset, bytes } => {
                 let (from, to) = (from.range(*from_offset, *bytes)?, to.range(*offset, *bytes)?);
                 // SAFETY: both ranges are inside their allocations, which are freed only after the device is idle.

@@ -36,6 +36,49 @@ pub(super) const PAUSES: [Duration; 4] =
 /// Longest time to spin, in nanoseconds. From some milliseconds on the way back no longer depends on it.
 pub(super) const LONGEST_SPIN: u64 = 20_000_000;
 
+/// Furthest that two readings of one clock may be apart, in nanoseconds.
+const APART: i128 = 1_000_000;
+
+/// Checks that this process's clock is the system's. A library that the user preloads may define another one, for the kernel's process too.
+///
+/// # Errors
+///
+/// `Machine`: it is not.
+pub(super) fn check() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::libc;
+        let nanoseconds = |read: &dyn Fn(*mut libc::timespec)| {
+            let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            read(&raw mut at);
+            i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)
+        };
+        let system = || {
+            nanoseconds(&|at| {
+                // SAFETY: the call writes one `timespec`.
+                unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, at) };
+            })
+        };
+        let own = || {
+            nanoseconds(&|at| {
+                // SAFETY: as above.
+                unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, at) };
+            })
+        };
+        check_readings(system(), own(), system())?;
+    }
+    Ok(())
+}
+
+/// Checks a reading of this process's clock between two of the system's.
+fn check_readings(before: i128, own: i128, after: i128) -> Result<(), Failure> {
+    if (before - APART..=after + APART).contains(&own) {
+        return Ok(());
+    }
+    let message = "the clock of this process is not the system's; preload no library that changes it".to_owned();
+    Err(Failure::Machine { message })
+}
+
 /// A command that was timed twice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim {
@@ -258,6 +301,15 @@ mod tests {
         assert!(!forged(11_900, 2_003), "the wait was within the sample");
         assert!(forged(200, 2_003), "its own processor time says otherwise");
         assert!(forged(2_000, 11_900), "another thread of its own had the core");
+    }
+
+    #[test]
+    fn the_clock_of_this_process_must_be_the_systems() {
+        assert_eq!(check(), Ok(()));
+        assert_eq!(check_readings(5_000_000, 5_000_100, 5_000_300), Ok(()));
+        for own in [3_999_999, 6_000_301] {
+            assert!(matches!(check_readings(5_000_000, own, 5_000_300), Err(Failure::Machine { .. })), "{own}");
+        }
     }
 
     #[test]

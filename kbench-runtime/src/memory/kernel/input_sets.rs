@@ -89,8 +89,9 @@ impl<D: Device> KernelMemory<D> {
     }
 
     /// Fills the tensors that the kernel reads with inputs that are new in every element: the inputs that the memory was
-    /// [prepared](KernelMemory::prepare) for, each tensor rotated by a number of elements that depends on `number`. Only tensors that are
-    /// drawn element by element are rotated: other contents may have a meaning as a whole. [`KernelMemory::select_set`] undoes it.
+    /// [prepared](KernelMemory::prepare) for, each tensor rotated by a number of elements that depends on `number`, and floating-point numbers
+    /// varied. Only tensors that are drawn element by element are changed: other contents may have a meaning as a whole.
+    /// [`KernelMemory::select_set`] undoes it.
     pub fn rotate_inputs(&mut self, device: &mut D, inputs: &Arc<Inputs>, number: u64) -> Result<(), Failure> {
         for (index, spec) in self.tensors.iter().enumerate() {
             let Some(rotated) = rotation(spec, index, number) else {
@@ -99,7 +100,7 @@ impl<D: Device> KernelMemory<D> {
                 continue;
             };
             let Some(pooled) = &self.buffers[index] else { continue };
-            let contents = Contents::new(inputs, index).rotated(rotated);
+            let contents = Contents::new(inputs, index).changed(number);
             // Another case may have rotated it. Tensors that are read and written get their contents by `rotated_writes`.
             if spec.role != Role::In || pooled.holds(&contents) {
                 continue;
@@ -112,6 +113,7 @@ impl<D: Device> KernelMemory<D> {
             } else {
                 continue;
             }
+            device.write(variation(spec, &pooled.buffer, number).as_slice())?;
             pooled.set_contents(contents);
         }
         self.select_symbols(device, 0)?;
@@ -138,7 +140,9 @@ impl<D: Device> KernelMemory<D> {
         let written = self.buffers().filter(|(_, spec, _)| spec.role != Role::In);
         let each =
             written.zip(writes).flat_map(|((index, spec, to), write)| match (write, rotation(spec, index, number)) {
-                (Write::Copy { from, .. }, Some(rotated)) => rotated_copy(spec, from, to, rotated).to_vec(),
+                (Write::Copy { from, .. }, Some(rotated)) => {
+                    rotated_copy(spec, from, to, rotated).into_iter().chain(variation(spec, to, number)).collect()
+                }
                 _ => vec![write.clone()],
             });
         each.collect()
@@ -163,6 +167,13 @@ fn rotation(spec: &TensorSpec, index: usize, number: u64) -> Option<usize> {
     // Consecutive numbers rotate by one more element, so that no rotation comes twice before every other one has come.
     let place = number.wrapping_add(index as u64 * 0x9e37_79b9) % places as u64;
     Some((1 + place as usize) * spec.dtype.size())
+}
+
+/// The write that varies a tensor whose numbers are drawn from a range of floating-point numbers.
+fn variation<B: Clone>(spec: &TensorSpec, buffer: &B, number: u64) -> Option<Write<B>> {
+    let varies = matches!(spec.source, Source::Normal { .. } | Source::Uniform { .. });
+    let (offset, bytes, dtype) = (GUARD, spec.bytes(), spec.dtype);
+    varies.then(|| Write::Vary { buffer: buffer.clone(), offset, bytes, dtype, number })
 }
 
 /// The two writes that copy a tensor rotated.
