@@ -1,14 +1,21 @@
-//! What the driver costs beside compiling and measuring: evaluations a second and memory, on the model device, whose kernels take no time.
+//! What the driver costs beside compiling and measuring: evaluations a second and memory, with workers whose kernels take no time.
 //!
 //! Ignored, since it measures: run it alone, built for release, on a machine with nothing else to do.
 
-use std::fs;
-use std::process::Stdio;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, Write as _};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use kbench_runtime::protocol::{
+    CheckJob, DeviceInfo, Event, OutputReport, RelatedErrors, Request, Role, Sampling, SeedReport, Stage, TensorSpec,
+    TimedCase, Timing, VERSION,
+};
 
 mod model;
 
-/// 10^7 variants.
 const TABLE: &str = "
 [package.metadata.kbench.kernels.model.search]
 strategy = \"random\"
@@ -18,47 +25,182 @@ iterations = 1
 max_seconds = 0.01
 ";
 
+/// 10^7 variants, all of which are different programs.
+const MODEL: &str = "time_ns = \"11000000 - 100000 * A - 1000 * B - 10 * C - D\"\nnoise = 0";
+
+/// Runs the test [`answers_at_once`] as a worker. The pipe that the protocol goes through is descriptor 3: what the test harness itself prints
+/// must not be part of it.
+const RUNNER: &str =
+    r#"runner = ["sh", "-c", 'exec "$KBENCH_COSTS_WORKER" answers_at_once --exact --ignored 3>&1 >/dev/null', "sh"]"#;
+
 #[test]
 #[ignore = "measures"]
 fn evaluations_a_second_and_memory() {
-    for workers in [1, 10, 100, 1000] {
-        let package = model::package_with("time_ns = \"20000 - 1000 * A - 700 * B + C + D\"\nnoise = 0", TABLE);
-        let manifest = package.path().join("Cargo.toml");
-        let values =
-            |count: usize| format!("[{}]", (0..count).map(|value| value.to_string()).collect::<Vec<_>>().join(", "));
-        let table = fs::read_to_string(&manifest).unwrap();
-        let table = table
-            .replace("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", &format!("A = {}, B = {}", values(100), values(100)))
-            .replace("C = [0, 1], D = [0, 1]", &format!("C = {}, D = {}", values(100), values(10)))
-            .replace("gates.correctness.seeds = 2", "gates.correctness = { seeds = 1, patterns = [] }");
-        fs::write(&manifest, table).unwrap();
-        let evaluations = 2000 + 10 * workers;
-        let args = ["autotune", "-q", "--budget", &evaluations.to_string(), "--workers", &workers.to_string()];
-        let mut command = model::kbench(package.path(), &args);
-        let started = Instant::now();
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut most = 0;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            most = most.max(kilobytes.unwrap_or(0u64));
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        assert!(status.success());
-        let journal = fs::read_to_string(package.path().join("target/kbench/journal/model/model.jsonl")).unwrap();
-        let lines = journal.lines().filter(|line| line.contains("\"record\":\"evaluation\""));
-        let (count, bytes) = lines.fold((0, 0), |(count, bytes), line| (count + 1, bytes + line.len()));
-        assert_eq!(count, evaluations);
-        println!(
-            "{workers} workers: {:.0} evaluations a second, {:.1} MB at most, {} bytes an evaluation in the journal",
-            f64::from(count) / seconds,
-            most as f64 / 1000.0,
-            bytes / evaluations as usize
-        );
+    println!(
+        "| workers | evaluations | evaluations a second | processor time an evaluation | driver's memory at most |"
+    );
+    for (workers, evaluations, runner) in [
+        (1, 2000, ""),
+        (10, 4000, ""),
+        (100, 8000, ""),
+        (1, 10_000, RUNNER),
+        (10, 20_000, RUNNER),
+        (100, 30_000, RUNNER),
+        (1000, 50_000, RUNNER),
+    ] {
+        measure(workers, evaluations, runner);
     }
+}
+
+fn measure(workers: usize, evaluations: usize, runner: &str) {
+    let package = model::package_with(MODEL, TABLE);
+    let manifest = package.path().join("Cargo.toml");
+    let values =
+        |count: usize| format!("[{}]", (0..count).map(|value| value.to_string()).collect::<Vec<_>>().join(", "));
+    let table = fs::read_to_string(&manifest).unwrap();
+    let table = table
+        .replace("A = [0, 1, 2, 3], B = [0, 1, 2, 3]", &format!("A = {}, B = {}", values(100), values(100)))
+        .replace("C = [0, 1], D = [0, 1]", &format!("C = {}, D = {}", values(100), values(10)))
+        .replace("gates.correctness.seeds = 2", "gates.correctness = { seeds = 1, patterns = [] }")
+        .replace("shapes.only", &format!("{runner}\nshapes.only"));
+    fs::write(&manifest, table).unwrap();
+    let journal = package.path().join("target/kbench/journal/model/model.jsonl");
+    // All variants are compiled before: compiling is no cost of the driver.
+    let (status, _, _) = run(package.path(), evaluations, 4, &journal);
+    assert!(status.success());
+    fs::remove_file(&journal).unwrap();
+    fs::remove_file(package.path().join("elite.json")).unwrap();
+
+    let before = children_seconds();
+    let (status, most, lengths) = run(package.path(), evaluations, workers, &journal);
+    assert!(status.success());
+    let seconds = children_seconds() - before;
+    let text = fs::read_to_string(&journal).unwrap();
+    let mut ends = Vec::new();
+    let mut place = 0;
+    for line in text.split_inclusive('\n') {
+        place += line.len();
+        if line.contains("\"record\":\"evaluation\"") {
+            ends.push(place);
+        }
+    }
+    assert_eq!(ends.len(), evaluations);
+    // From the first look at which there was an evaluation on record to the first at which all were.
+    let done = |length: usize| ends.partition_point(|end| *end <= length);
+    let (began, first) = lengths.iter().map(|(at, length)| (at, done(*length))).find(|(_, done)| *done > 0).unwrap();
+    let ended = lengths.iter().find(|(_, length)| done(*length) == evaluations).map_or(began, |(at, _)| at);
+    let rate = (evaluations - first) as f64 / ended.saturating_sub(*began).as_secs_f64();
+    let kind = if runner.is_empty() { "model device" } else { "answers at once" };
+    println!(
+        "| {workers} ({kind}) | {evaluations} | {rate:.0} | {:.2} ms | {:.1} MB | {} bytes an evaluation in the journal; whole run {:.1} s",
+        1e3 * seconds / evaluations as f64,
+        most as f64 / 1000.0,
+        text.len() / evaluations,
+        lengths.last().map_or(0.0, |(at, _)| at.as_secs_f64()),
+    );
+}
+
+/// Runs a search: its status, kilobytes of the driver at most, and the length of the journal at many moments since the start.
+fn run(folder: &Path, evaluations: usize, workers: usize, journal: &Path) -> (ExitStatus, u64, Vec<(Duration, usize)>) {
+    let args = ["autotune", "-q", "--budget", &evaluations.to_string(), "--workers", &workers.to_string()];
+    let mut command = model::kbench(folder, &args);
+    command.env("KBENCH_COSTS_WORKER", std::env::current_exe().unwrap());
+    let started = Instant::now();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut most, mut lengths) = (0, Vec::new());
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        most = most.max(kilobytes.unwrap_or(0u64));
+        let length = fs::metadata(journal).map_or(0, |metadata| metadata.len() as usize);
+        lengths.push((started.elapsed(), length));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    (status, most, lengths)
+}
+
+/// Processor time of all children that have ended, and of theirs.
+fn children_seconds() -> f64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
+}
+
+/// A worker that runs nothing: it answers each job at once, a check without findings and times as the model says.
+#[test]
+#[ignore = "a worker of the other test"]
+fn answers_at_once() {
+    let Ok(mut events) = File::options().write(true).open("/dev/fd/3") else { return };
+    let mut times: HashMap<String, f64> = HashMap::new();
+    for line in io::stdin().lock().lines() {
+        let mut answers = Vec::new();
+        match serde_json::from_str(&line.unwrap()).unwrap() {
+            Request::Hello { device: _, .. } => {
+                answers.push(Event::Hello { protocol: VERSION, device: DeviceInfo::fake(0), visible: Vec::new() });
+            }
+            Request::Blob { hash, data } => {
+                let code: serde_json::Value = serde_json::from_slice(&data.0).unwrap();
+                times.insert(hash, code["time_ns"].as_f64().unwrap());
+            }
+            Request::Check(job) => {
+                answers.push(Event::Stage { id: job.id, stage: Stage::Launch });
+                answers.push(Event::Checked { id: job.id, seeds: checked(&job) });
+            }
+            Request::Time(job) => {
+                let iterations = job.iterations.max(1) as usize;
+                let timing = |TimedCase { case, .. }: &TimedCase| Timing {
+                    samples: vec![times[&case.sequence.blob]; iterations],
+                    slack: 0.0,
+                    batch: 1,
+                    clock: "model".into(),
+                    after: report(job.seed, &case.tensors),
+                    sampling: Sampling::default(),
+                    skips_work: None,
+                    memoises: None,
+                    back_to_back: None,
+                    energy: Vec::new(),
+                    second_clock: None,
+                };
+                answers.push(Event::Stage { id: job.id, stage: Stage::Timing });
+                answers.push(Event::Timed { id: job.id, timings: job.cases.iter().map(timing).collect() });
+            }
+            other => panic!("{other:?}"),
+        }
+        for answer in answers {
+            let mut line = serde_json::to_vec(&answer).unwrap();
+            line.push(b'\n');
+            events.write_all(&line).unwrap();
+        }
+    }
+}
+
+fn checked(job: &CheckJob) -> Vec<SeedReport> {
+    job.asked().map(|(seed, pattern)| SeedReport { pattern, ..report(seed, &job.case.tensors) }).collect()
+}
+
+/// No findings, on any output.
+fn report(seed: u64, tensors: &[TensorSpec]) -> SeedReport {
+    let outputs = tensors.iter().filter(|spec| matches!(spec.role, Role::Out | Role::Inout));
+    let output = |spec: &TensorSpec| OutputReport {
+        tensor: spec.name.clone(),
+        elements: spec.elements() as u64,
+        unwritten: 0,
+        first_unwritten: None,
+        nonfinite: 0,
+        max_abs_err: 0.0,
+        max_abs_err_at: 0,
+        output_at: 0.0,
+        reference_at: 0.0,
+        mean_abs_err: 0.0,
+        bias: 0.0,
+        rms_err: 0.0,
+        rms_ref: 1.0,
+        bad: 0,
+        related: RelatedErrors::default(),
+    };
+    SeedReport { outputs: outputs.map(output).collect(), ..SeedReport::new(seed) }
 }

@@ -171,6 +171,28 @@ fn a_worker_that_is_broken_costs_no_variant_its_result() {
 }
 
 #[test]
+fn a_first_worker_that_does_not_open_leaves_the_run_to_the_others() {
+    let sound = model::package_with(model::MODEL, ALL);
+    assert!(autotune(sound.path(), &[]).status.success());
+    let workers = "[[package.metadata.kbench.kernels.model.workers]]\n";
+    let table = format!("{ALL}\n{workers}{}{workers}{}", runner("exit 7"), runner("exec \"$@\""));
+    let package = model::package_with(model::MODEL, &table);
+    let output = autotune(package.path(), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("Workers 2, each with a fake"), "{}", said(&output));
+    assert_eq!(results(package.path()), results(sound.path()), "{}", said(&output));
+    assert_eq!(winner(package.path()), winner(sound.path()));
+
+    let none = model::package_with(
+        model::MODEL,
+        &format!("{ALL}\n{workers}{}{workers}{}", runner("exit 7"), runner("exit 8")),
+    );
+    let output = autotune(none.path(), &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("could not start the worker `sh -c exit 7"), "{}", said(&output));
+}
+
+#[test]
 fn devices_of_two_models_are_searched_apart() {
     // The second and the third worker have another device than the first.
     let other = r#""$@" | sed -u 's/"name":"fake"/"name":"other"/'"#;

@@ -249,11 +249,14 @@ impl Compiler {
         ended: &AtomicBool,
         tracked: Option<&Inputs>,
     ) -> Result<(Record, PathBuf), CompileError> {
-        let work = self.cache.work_folder()?;
         let (began, started) = (Instant::now(), SystemTime::now());
+        let work = || self.cache.work_folder();
         let built = match unit.backend {
-            Backend::C => self.cc(Language::of(&unit.source))?.build(unit, &self.cache, work.path(), ended, tracked)?,
-            Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work.path(), ended, tracked)?,
+            Backend::C => {
+                let cc = self.cc(Language::of(&unit.source))?;
+                cc.build(unit, &self.cache, work()?.path(), ended, tracked)?
+            }
+            Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work()?.path(), ended, tracked)?,
             Backend::Fake => fake::build(unit)?,
         };
         // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.

@@ -23,7 +23,7 @@ pub use sanitizers::Sanitizers;
 use crate::build::Compiler;
 use crate::build::resolve::device_kind;
 use crate::config::{Backend, Kernel, Objective, Package, ReferenceKind};
-use crate::process::executor::{Executor, WorkerOptions};
+use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::profile::ceilings::Ceilings;
 use crate::record::journal::Record;
 use crate::space::Variant;
@@ -90,8 +90,8 @@ pub struct Opening<'v> {
     pub first: Option<&'v Variant>,
     /// The change that the worker makes to the kernel's work, for an audit.
     pub mutation: Option<Mutation>,
-    /// How to start the worker; `None`: as the table says.
-    pub worker: Option<WorkerOptions>,
+    /// How to start the worker: the first of these that opens a device serves. None: as the table says.
+    pub workers: Vec<WorkerOptions>,
 }
 
 /// One kernel with all that is needed to try its variants, on an open device.
@@ -137,17 +137,14 @@ impl<'a> Harness<'a> {
     ) -> Result<Self, RunError> {
         let busy_before = setup.compiler.busy();
         let mut builder = Builder::new(package, kernel, setup.compiler);
-        let by_table = WorkerOptions {
-            runner: kernel.runner().to_vec(),
-            tool: Vec::new(),
-            device: device_kind(kernel.implementation.backend),
-            index: setup.device,
-            path: kernel.workers.first().and_then(|workers| workers.path.clone()),
-            cache: setup.work_directory.join("references"),
-            mutation: opening.mutation,
-        };
-        let mut worker = Executor::new(opening.worker.unwrap_or(by_table));
-        let device = open_beside_compilers(&mut worker, &builder, opening.first)?;
+        let mut choices = opening.workers;
+        if choices.is_empty() {
+            choices.extend(workers_of_table(setup, kernel).into_iter().take(1));
+        }
+        for choice in &mut choices {
+            choice.mutation.clone_from(&opening.mutation);
+        }
+        let (mut worker, device) = open_beside_compilers(choices, &builder, opening.first)?;
         builder.fit(&device)?;
         let sanitizers = Sanitizers::find(kernel, setup.compiler)?;
         let files = context::files(package, kernel)?;
@@ -269,13 +266,31 @@ pub fn device(kernel: &Kernel, index: u32, work_directory: &Path) -> Result<Devi
     Ok(worker.device()?)
 }
 
-/// Opens the device while the compilers make what is needed first, if they need not know the device. What they make lies in
-/// their cache then; an error of theirs shows again where the same is built for use.
+/// How to start a worker of each kind that the table has.
+pub fn workers_of_table(setup: Setup<'_>, kernel: &Kernel) -> Vec<WorkerOptions> {
+    let options = |runner: &[String], path: Option<&String>| WorkerOptions {
+        runner: runner.to_vec(),
+        tool: Vec::new(),
+        device: device_kind(kernel.implementation.backend),
+        index: setup.device,
+        path: path.cloned(),
+        cache: setup.work_directory.join("references"),
+        mutation: None,
+    };
+    if kernel.workers.is_empty() {
+        return vec![options(&kernel.runner, None)];
+    }
+    kernel.workers.iter().map(|workers| options(&workers.runner, workers.path.as_ref())).collect()
+}
+
+/// Opens the first worker that can be opened, while the compilers make what is needed first, if they need not know the device. What they make
+/// lies in their cache then; an error of theirs shows again where the same is built for use. Where no worker can be opened, the error is that
+/// of the first.
 fn open_beside_compilers(
-    worker: &mut Executor,
+    choices: Vec<WorkerOptions>,
     builder: &Builder<'_>,
     first: Option<&Variant>,
-) -> Result<DeviceInfo, RunError> {
+) -> Result<(Executor, DeviceInfo), RunError> {
     let kernel = builder.kernel;
     let default = &kernel.space.default;
     let is_known = builder.is_settled();
@@ -288,7 +303,16 @@ fn open_beside_compilers(
             let unit = builder.unit(kernel, function, kernel.search.shape, default, precision);
             let _ = threads::spawn_scoped(scope, || unit.map(|unit| builder.compiler.compile(&unit)));
         }
-        Ok(worker.device()?)
+        let mut refused = None;
+        for options in choices {
+            let mut worker = Executor::new(options);
+            match worker.device() {
+                Ok(device) => return Ok((worker, device)),
+                Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        Err(refused.expect("there is a worker").into())
     })
 }
 

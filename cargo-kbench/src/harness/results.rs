@@ -87,6 +87,11 @@ impl Results {
         Ok(())
     }
 
+    /// The runs under sanitizers that are known.
+    pub fn all_sanitized(&self) -> impl Iterator<Item = &SanitizedRun> {
+        self.known.sanitized.values()
+    }
+
     /// Why results of earlier runs do not count, where they do not.
     pub fn discarded(&self) -> Option<&str> {
         self.known.machine_changed.as_deref()

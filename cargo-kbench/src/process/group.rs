@@ -34,6 +34,8 @@ pub(crate) struct ProcessGroup {
     /// Time between TERM and KILL.
     grace: Duration,
     is_over: bool,
+    /// Whether it was ended, with all that it started.
+    is_ended: bool,
 }
 
 /// How a wait for the exit of a program ended.
@@ -53,7 +55,7 @@ impl ProcessGroup {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let leader = command.env(MARK, &mark).process_group(0).spawn()?;
-        Ok(Self { leader, mark, grace, is_over: false })
+        Ok(Self { leader, mark, grace, is_over: false, is_ended: false })
     }
 
     /// Number of the first process, which is also the number of the group.
@@ -109,16 +111,41 @@ impl ProcessGroup {
 
     /// Ends the group: TERM, the grace, KILL. Then what has left the group.
     pub(crate) fn end(&mut self) {
-        self.is_over = true;
-        let group = Pid::from_raw(self.leader.id() as i32);
-        if self.status().is_none() {
-            let _ = killpg(group, Signal::SIGTERM);
-            self.wait_for(self.grace);
+        Self::end_all(&mut [self]);
+    }
+
+    /// Ends groups at the same time. A group that was ended before is left alone.
+    pub(crate) fn end_all(groups: &mut [&mut Self]) {
+        let mut groups: Vec<&mut Self> =
+            groups.iter_mut().map(|group| &mut **group).filter(|group| !group.is_ended).collect();
+        for group in &mut groups {
+            (group.is_over, group.is_ended) = (true, true);
+            if group.status().is_none() {
+                let _ = killpg(group.pid(), Signal::SIGTERM);
+            }
         }
-        // The leader may be gone while others of its group live.
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.leader.wait();
-        descendants::end_marked(MARK, &self.mark);
+        Self::wait_for_all(&mut groups, |group| group.grace);
+        for group in &mut groups {
+            // The leader may be gone while others of its group live.
+            let _ = killpg(group.pid(), Signal::SIGKILL);
+            let _ = group.leader.wait();
+        }
+        let marks: Vec<&str> = groups.iter().map(|group| &*group.mark).collect();
+        if !marks.is_empty() {
+            descendants::end_marked(MARK, &marks);
+        }
+    }
+
+    /// Waits until all have exited, for each as long as `limit` says.
+    pub(crate) fn wait_for_all(groups: &mut [&mut Self], limit: fn(&Self) -> Duration) {
+        let began = Instant::now();
+        while groups.iter_mut().any(|group| began.elapsed() < limit(group) && group.status().is_none()) {
+            thread::sleep(TICK);
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.leader.id() as i32)
     }
 }
 

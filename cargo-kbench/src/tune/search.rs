@@ -59,6 +59,8 @@ pub(super) struct Search<'a> {
     /// All that was tried, in that order; proposals after the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
+    /// Places of the fastest that were timed to the end, fastest first: as many as there are finalists.
+    fastest: Vec<usize>,
     /// The share of the nearest ceiling, in percent, at which the search ends, and the ceilings.
     aim: Option<(f64, Ceilings)>,
     /// Number of tried variants that were compared with that share.
@@ -131,6 +133,7 @@ impl<'a> Search<'a> {
             resumed: 0,
             tried: Vec::new(),
             best: None,
+            fastest: Vec::new(),
             aim: None,
             aimed: 0,
             aimless: None,
@@ -260,15 +263,33 @@ impl<'a> Search<'a> {
 
     /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
     /// this time count.
-    pub(super) fn bar(&self) -> Option<f64> {
+    pub(super) fn bar(&mut self) -> Option<f64> {
         if self.kernel.objectives != [Objective::P50] {
             return None;
         }
-        let finished = self.tried.iter().map(|tried| &tried.evaluation);
-        let finished = finished.filter(|evaluation| evaluation.identical_code.is_none() && !evaluation.is_cut_short());
-        let mut p50s: Vec<f64> = finished.filter_map(Evaluation::p50).collect();
-        p50s.sort_unstable_by(f64::total_cmp);
-        p50s.get(self.kernel.search.elite - 1).copied()
+        if self.fastest.iter().any(|&place| self.finished(place).is_none()) {
+            // One of them was rejected since.
+            self.fastest.clear();
+            for place in 0..self.tried.len() {
+                self.rank(place);
+            }
+        }
+        self.fastest.get(self.kernel.search.elite - 1).and_then(|&place| self.finished(place))
+    }
+
+    /// p50 of what was timed to the end and passed so far; of the same programs only the first counts.
+    fn finished(&self, place: usize) -> Option<f64> {
+        let evaluation = &self.tried[place].evaluation;
+        evaluation.p50().filter(|_| evaluation.identical_code.is_none() && !evaluation.is_cut_short())
+    }
+
+    /// Adds what was tried to the fastest, if it is one of them.
+    fn rank(&mut self, place: usize) {
+        let Some(p50) = self.finished(place) else { return };
+        let slower = |&other: &usize| self.finished(other).is_some_and(|other| other > p50);
+        let at = self.fastest.partition_point(|other| !slower(other));
+        self.fastest.insert(at, place);
+        self.fastest.truncate(self.kernel.search.elite);
     }
 
     /// Keeps what was tried, and tells of it.
@@ -293,6 +314,7 @@ impl<'a> Search<'a> {
             best: self.best.as_ref().map(|(label, value)| (label.as_str(), *value)),
         });
         self.tried.push(tried);
+        self.rank(self.tried.len() - 1);
     }
 
     /// Variants of the space that were tried.

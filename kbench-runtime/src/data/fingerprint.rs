@@ -54,18 +54,17 @@ fn encode(value: &Value, into: &mut Vec<u8>) {
             }
         }
         Value::Map(entries) => {
-            let encoded = |value: &Value| {
+            // No encoded key is the beginning of another: entries sort as their keys do.
+            let encoded = |(key, value): &(Value, Value)| {
                 let mut bytes = Vec::new();
+                encode(key, &mut bytes);
                 encode(value, &mut bytes);
                 bytes
             };
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (encoded(key), encoded(value))).collect();
-            entries.sort();
+            let mut entries: Vec<_> = entries.iter().map(encoded).collect();
+            entries.sort_unstable();
             sized(b'm', entries.len(), into);
-            for (key, value) in entries {
-                into.extend(key);
-                into.extend(value);
-            }
+            into.extend(entries.concat());
         }
         // serde has no tags and no other kinds.
         _ => into.push(b'n'),

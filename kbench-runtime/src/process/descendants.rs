@@ -5,9 +5,7 @@
 //! environment has a mark ([`end_marked`]). Both need Linux.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -96,16 +94,22 @@ pub(crate) fn pids(text: &str) -> Vec<Pid> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// Ends every process whose environment contained `name=value` when its program started.
-pub fn end_marked(name: &str, value: &str) {
+/// Ends every process whose environment contained `name` with one of `values` when its program started.
+pub fn end_marked(name: &str, values: &[&str]) {
     /// Passes over all processes: the first finds them, the next ones find those that were starting a program or another process.
     const PASSES: u32 = 20;
-    let mark = format!("{name}={value}");
+    let values: BTreeSet<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+    let is_marked = |environment: &[u8]| {
+        environment.split(|byte| *byte == 0).any(|entry| {
+            let value = entry.strip_prefix(name.as_bytes()).and_then(|entry| entry.strip_prefix(b"="));
+            value.is_some_and(|value| values.contains(value))
+        })
+    };
     for _ in 0..PASSES {
         let mut is_done = true;
         for process in processes() {
             match environment(process) {
-                Environment::Known(text) if has_entry(&text, &mark) => {
+                Environment::Known(text) if is_marked(&text) => {
                     let _ = kill(process, Signal::SIGKILL);
                     is_done = false;
                 }
@@ -162,10 +166,6 @@ fn read_at_once(path: &str) -> std::io::Result<Vec<u8>> {
     }
 }
 
-fn has_entry(environment: &[u8], mark: &str) -> bool {
-    environment.split(|byte| *byte == 0).any(|entry| OsStr::from_bytes(entry) == OsStr::new(mark))
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::{BufRead as _, BufReader};
@@ -213,7 +213,7 @@ mod tests {
         for _ in 0..10 {
             let (mut shell, inner) = shell(&start, "busy-with-exec");
             shell.wait().unwrap();
-            end_marked("KBENCH_TEST_MARK", "busy-with-exec");
+            end_marked("KBENCH_TEST_MARK", &["busy-with-exec"]);
             assert!(is_gone(&inner));
         }
     }
@@ -222,9 +222,9 @@ mod tests {
     fn a_process_without_living_ancestors_is_found_by_its_mark() {
         let (mut shell, inner) = shell("(setsid sleep 1000 & echo $!) &", "alone-with-it");
         shell.wait().unwrap();
-        end_marked("KBENCH_TEST_MARK", "another");
+        end_marked("KBENCH_TEST_MARK", &["another", "alone"]);
         assert!(std::fs::exists(format!("/proc/{inner}")).unwrap());
-        end_marked("KBENCH_TEST_MARK", "alone-with-it");
+        end_marked("KBENCH_TEST_MARK", &["another", "alone-with-it"]);
         assert!(is_gone(&inner));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{anyhow, bail};
 use super::{Exit, overridden, selected, setup, skip, subject};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
 use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
-use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup};
+use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup, workers_of_table};
 use crate::process::executor::WorkerOptions;
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Reuse};
@@ -368,8 +368,8 @@ impl<'a> Tuning<'a> {
         workers: Option<&[WorkerOptions]>,
         ahead: &Ahead,
     ) -> Result<Found, RunError> {
-        let first = workers.and_then(<[_]>::first).cloned();
-        let mut harness = self.open(kernel, Some(&kernel.space.default), first)?;
+        let choices = workers.map_or_else(|| workers_of_table(self.setup, kernel), <[_]>::to_vec);
+        let mut harness = self.open(kernel, Some(&kernel.space.default), choices)?;
         let device = harness.context.device.clone();
         let path = self.project.elite_path();
         let warm = if self.tune.cold {
@@ -434,7 +434,7 @@ impl<'a> Tuning<'a> {
     where
         'a: 'k,
     {
-        let mut harness = self.open(kernel, None, None)?;
+        let mut harness = self.open(kernel, None, Vec::new())?;
         let (mut journal, known) = Journal::open(path, reuse)?;
         journal.start(tune::start(kernel, &harness.context.device, reuse == Reuse::Run))?;
         harness.results = Results::new(journal, known);
@@ -445,12 +445,12 @@ impl<'a> Tuning<'a> {
         self,
         kernel: &'k Kernel,
         first: Option<&Variant>,
-        worker: Option<WorkerOptions>,
+        workers: Vec<WorkerOptions>,
     ) -> Result<Harness<'k>, RunError>
     where
         'a: 'k,
     {
-        Harness::open(self.setup, self.package, kernel, Opening { first, worker, ..Opening::default() })
+        Harness::open(self.setup, self.package, kernel, Opening { first, workers, ..Opening::default() })
     }
 
     fn journal_folder(self, kernel: &Kernel) -> PathBuf {

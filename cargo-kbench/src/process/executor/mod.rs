@@ -185,6 +185,13 @@ impl Executor {
         }
     }
 
+    /// Ends the workers of many, all at the same time.
+    pub fn end_all<'e>(executors: impl IntoIterator<Item = &'e mut Self>) {
+        let executors: Vec<&mut Self> = executors.into_iter().collect();
+        let mut workers: Vec<Worker> = executors.into_iter().filter_map(|executor| executor.worker.take()).collect();
+        worker::end_all(&mut workers.iter_mut().collect::<Vec<_>>());
+    }
+
     /// A number that nobody can foresee.
     fn id() -> u64 {
         RandomState::new().build_hasher().finish()

@@ -39,7 +39,7 @@ pub enum ExecutorError {
 }
 
 /// Settings of a worker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorkerOptions {
     /// Command prefix; empty: here.
     pub runner: Vec<String>,

@@ -252,11 +252,7 @@ impl Worker {
 
     /// Ends the process group, of a runner after the end of its input.
     fn end(&mut self) {
-        self.requests = None;
-        if self.remote {
-            self.group.wait_for(RUNNERS_GRACE);
-        }
-        self.group.end();
+        end_all(&mut [self]);
     }
 
     /// Forgets what it wrote to its stderr so far.
@@ -302,6 +298,16 @@ impl Worker {
 /// Whether a process was ended by a signal that it does not get for what it does: by a user, or for want of memory.
 pub(super) fn is_from_outside(failure: &Failure) -> bool {
     matches!(failure, Failure::Signal { signal, .. } if [Signal::SIGKILL as i32, Signal::SIGTERM as i32].contains(signal))
+}
+
+/// Ends workers at the same time; those behind a runner have a moment at the end of their input.
+pub(super) fn end_all(workers: &mut [&mut Worker]) {
+    for worker in &mut *workers {
+        worker.requests = None;
+    }
+    let remote = workers.iter_mut().filter(|worker| worker.remote).map(|worker| &mut worker.group);
+    ProcessGroup::wait_for_all(&mut remote.collect::<Vec<_>>(), |_| RUNNERS_GRACE);
+    ProcessGroup::end_all(&mut workers.iter_mut().map(|worker| &mut worker.group).collect::<Vec<_>>());
 }
 
 impl Drop for Worker {

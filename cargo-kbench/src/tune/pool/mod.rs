@@ -1,11 +1,11 @@
 //! Several workers that measure at the same time. What each measures comes back to the one thread that keeps the journal and tells the
 //! strategy; variants that are the same program are measured once, and the finals are measured by one worker.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use kbench_runtime::threads;
 use super::asker::{Asked, Learned};
 use super::pipeline::Pipeline;
 use super::search::{Search, Tried, learned};
-use crate::evaluate::{Prepared, Race, Subject, examine, keep_examined, prepare, yardstick_job};
+use crate::evaluate::{Prepared, Race, Subject, prepare, yardstick_job};
 use crate::gates::performance::time;
 use crate::harness::{Candidate, DeviceTimes, Event, Harness, Notice, Reporter, RunError, caught};
-use crate::process::executor::WorkerOptions;
+use crate::process::executor::{Executor, WorkerOptions};
 use crate::record::conclusion::Stopped;
 use crate::record::evaluation::Evaluation;
 use calibration::{Calibration, ROUNDS};
@@ -26,6 +26,7 @@ use station::{Backoff, Said, Station, Task};
 pub use plan::plan;
 
 mod calibration;
+mod examine;
 mod plan;
 mod station;
 
@@ -113,42 +114,6 @@ impl<'a> Pool<'a> {
         Ok(warnings)
     }
 
-    /// Checks the default and the finalists to be in full, on all workers. One that is lost leaves its part to the finals.
-    pub(super) fn examine(&mut self, search: &mut Search<'_>, harness: &mut Harness<'a>) -> Result<(), RunError> {
-        let places = search.to_examine(harness);
-        let queue = Mutex::new(places.iter());
-        let next = || queue.lock().expect("no panic while held").next().copied();
-        let tried = &search.tried;
-        let examined = thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for station in self.stations.iter_mut().filter(|station| station.is_open) {
-                threads.push(threads::spawn_scoped(scope, || {
-                    let mut examined = Vec::new();
-                    while let Some(place) = next() {
-                        let Tried { candidate, evaluation } = &tried[place];
-                        let result = examine(&mut station.harness, candidate, evaluation);
-                        let goes_on = result.is_ok();
-                        examined.push((place, result));
-                        if !goes_on {
-                            break;
-                        }
-                    }
-                    examined
-                })?);
-            }
-            let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            Ok::<_, RunError>(joined.flatten().collect::<BTreeMap<usize, _>>())
-        })?;
-        for (place, result) in examined {
-            match result {
-                Ok(examined) => keep_examined(harness, &mut search.tried[place].evaluation, examined)?,
-                Err(error) if station::is_of_worker(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// How to start the workers whose device is of another model than the others'.
     pub(super) fn elsewhere(&self) -> Vec<WorkerOptions> {
         let others = self.stations.iter().filter(|station| station.is_other_model);
@@ -170,6 +135,7 @@ impl<'a> Pool<'a> {
         let best = (0..stations.len()).find(|at| open(at) && !is_off(*at));
         let best = best.or_else(|| (0..stations.len()).find(open)).unwrap_or(0);
         let worker = stations.swap_remove(best).harness.worker;
+        Executor::end_all(stations.iter_mut().map(|station| &mut station.harness.worker));
         if let Some(device) = worker.opened() {
             harness.context.device = device.clone();
         }

@@ -59,5 +59,9 @@ pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<V
             workers.push(WorkerOptions { index, ..options.clone() });
         }
     }
+    // The first of the table may be one that does not open.
+    if let Some(at) = workers.iter().position(|worker| worker == first) {
+        workers[..=at].rotate_right(1);
+    }
     Ok(workers)
 }

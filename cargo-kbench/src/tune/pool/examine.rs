@@ -1,0 +1,76 @@
+//! What the finals need of each finalist alone, found by all workers at the same time.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::Mutex;
+use std::thread;
+
+use kbench_runtime::threads;
+
+use super::{Pool, station};
+use crate::evaluate::{examine, keep_examined};
+use crate::gates::Gate as _;
+use crate::gates::sanitize::{Sanitize, run_tools};
+use crate::harness::{Harness, RunError};
+use crate::tune::search::{Search, Tried};
+
+impl<'a> Pool<'a> {
+    /// Checks the default and the finalists to be in full, on all workers, and runs the finalists under sanitizers. A worker that is lost
+    /// leaves its part to the finals.
+    pub(in crate::tune) fn examine(
+        &mut self,
+        search: &mut Search<'_>,
+        harness: &mut Harness<'a>,
+    ) -> Result<(), RunError> {
+        let places = search.to_examine(harness);
+        let finalists: Vec<String> = search.best_distinct().iter().map(|tried| tried.evaluation.key.clone()).collect();
+        let queue = Mutex::new(places.iter());
+        let next = &|| queue.lock().expect("no panic while held").next().copied();
+        let tried = &search.tried;
+        let sanitizes = Sanitize.is_asked(harness.kernel());
+        let examined = thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for station in self.stations.iter_mut().filter(|station| station.is_open) {
+                for run in harness.results.all_sanitized() {
+                    station.harness.results.keep_sanitized(run.clone())?;
+                }
+                let finalists = &finalists;
+                threads.push(threads::spawn_scoped(scope, move || {
+                    let mut examined = Vec::new();
+                    while let Some(place) = next() {
+                        let Tried { candidate, evaluation } = &tried[place];
+                        let result = examine(&mut station.harness, candidate, evaluation);
+                        let passed = matches!(result, Ok(Ok(_)));
+                        let goes_on = result.is_ok();
+                        examined.push((place, result));
+                        if sanitizes && passed && finalists.contains(&evaluation.key) {
+                            // What a tool could not do is said where the finals ask for it once more.
+                            let _ = station
+                                .harness
+                                .counted_as(|times| &mut times.tools, |harness| run_tools(harness, candidate));
+                        }
+                        if !goes_on {
+                            break;
+                        }
+                    }
+                    examined
+                })?);
+            }
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok::<_, RunError>(joined.flatten().collect::<BTreeMap<usize, _>>())
+        })?;
+        for (place, result) in examined {
+            match result {
+                Ok(examined) => keep_examined(harness, &mut search.tried[place].evaluation, examined)?,
+                Err(error) if station::is_of_worker(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for run in self.stations.iter().flat_map(|station| station.harness.results.all_sanitized()) {
+            if harness.results.sanitized(&run.key).is_none() {
+                harness.results.keep_sanitized(run.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
