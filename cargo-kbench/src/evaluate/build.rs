@@ -1,4 +1,4 @@
-//! The gates that need no device: compiling a candidate and judging its resources. Runs on many threads.
+//! The gates that need no device: compiles a candidate and judges its resources. Runs on many threads.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::harness::{Builder, Built, Candidate, RunError, caught, no_geometry};
 use crate::record::evaluation::Rejection;
 use crate::space::Variant;
 
-/// A variant that could not be built, or was built and failed gate 1.
+/// A variant that did not compile, or that failed gate 1.
 #[derive(Debug, Clone)]
 pub struct BuildFailure {
-    /// Why.
+    /// The rejection.
     pub rejection: Rejection,
-    /// What was built all the same.
+    /// Binaries of a variant that compiled.
     pub built: Option<Built>,
 }
 
-/// What came of building a variant and judging gate 1.
+/// Outcome of the compilation of a variant and of gate 1.
 #[derive(Debug, Clone)]
 pub struct BuildOutcome {
-    /// The binaries, or why there are none to go on with.
+    /// The binaries, or the failure.
     pub result: Result<Built, BuildFailure>,
     /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
 }
 
 impl BuildOutcome {
-    /// How long its compilations took, whenever they were; `None` where one failed.
+    /// Time of the compilations, also of cached ones; `None` if one failed.
     pub fn compile_time(&self) -> Option<Duration> {
         let built = self.result.as_ref().map_or_else(|failure| failure.built.as_ref(), Some)?;
         Some(built.builds.iter().map(|build| build.artifact.took).sum())
@@ -47,7 +47,7 @@ pub fn try_build(builder: &Builder<'_>, candidate: &Candidate) -> Result<BuildOu
     Ok(BuildOutcome { result, warnings })
 }
 
-/// The resources at every shape.
+/// Judges the resources at every shape.
 fn judge(builder: &Builder<'_>, variant: &Variant, built: &Built, warnings: &mut Vec<String>) -> Option<Rejection> {
     let kernel = builder.kernel;
     let limits = &kernel.gates.resources;

@@ -1,4 +1,4 @@
-//! The rest of the check of a candidate that may win: a search looks at one seed of each shape before it times one.
+//! The rest of the check of a candidate that may win: a search checks one seed of each shape before it times a variant.
 
 use super::build::try_build;
 use super::jobs::Jobs;
@@ -7,12 +7,12 @@ use crate::harness::{Candidate, Halt, Harness, RunError, caught};
 use crate::record::evaluation::{Checked, Evaluation, Rejection, ShapeErrors};
 use crate::record::journal::Record;
 
-/// Checks a candidate on all that the search's first look left out. One that fails is rejected.
+/// Runs the checks that the search left out. A candidate that fails is rejected.
 pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &mut Evaluation) -> Result<(), RunError> {
     if evaluation.checked == Checked::InFull || evaluation.rejection().is_some() {
         return Ok(());
     }
-    // The check of a candidate with the same machine code serves.
+    // The check of a candidate with the same machine code counts for this one.
     let known = harness.results.evaluation(&evaluation.key).map(|(known, _)| known.clone());
     if let Some(known) = known.filter(|known| known.checked == Checked::InFull) {
         evaluation.check_is(known.errors, known.warnings);
@@ -22,10 +22,11 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
     keep_examined(harness, evaluation, examined)
 }
 
-/// What the rest of a check found: the errors and warnings of the whole, or why the candidate is out.
+/// Result of the rest of a check: errors and warnings of the whole check, or the rejection.
 pub type Examined = Result<(Vec<ShapeErrors>, Vec<String>), Rejection>;
 
-/// Runs the rest of a check. Neither the journal nor what is known of other candidates matters here: any harness of the same kernel will do.
+/// Runs the rest of a check. The result does not depend on the journal or on other candidates: any harness of the same
+/// kernel can run it.
 pub fn examine(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
@@ -36,7 +37,7 @@ pub fn examine(
     Ok(errors.map(|errors| (errors, warnings)))
 }
 
-/// Keeps what the rest of a check found.
+/// Records the result of the rest of a check.
 pub fn keep_examined(
     harness: &mut Harness<'_>,
     evaluation: &mut Evaluation,

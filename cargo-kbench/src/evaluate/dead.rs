@@ -1,11 +1,12 @@
-//! Toggles that do nothing.
+//! Toggles without an effect.
 
 use std::collections::HashMap;
 
 use crate::space::{Space, Variant};
 
-/// Toggles that changed neither machine code nor launch in any pair of `tried` (variant and evaluation key, empty where
-/// the compiler or gate 1 refused it) that differs in nothing else. A toggle without such a pair is not named: nothing is known of it.
+/// Toggles that changed neither machine code nor launch in any pair of `tried` (variant and evaluation key, which is
+/// empty if the compiler or gate 1 refused the variant) that differs in nothing else. A toggle without such a pair is
+/// not returned.
 pub fn dead_toggles(space: &Space, tried: &[(Variant, String)]) -> Vec<String> {
     let keys: HashMap<&Variant, &String> = tried.iter().map(|(variant, key)| (variant, key)).collect();
     let dead = |toggle: usize| {
@@ -15,11 +16,11 @@ pub fn dead_toggles(space: &Space, tried: &[(Variant, String)]) -> Vec<String> {
                 let mut other = variant.clone();
                 other.0[toggle] = value;
                 let other_key = keys.get(&other).filter(|_| other != *variant)?;
-                // Two that got no key say nothing; one with and one without differ.
+                // A pair without keys has no information; a pair with one key counts as different.
                 (!key.is_empty() || !other_key.is_empty()).then(|| *other_key == key)
             })
         });
-        // At least one pair, and all alike.
+        // At least one pair, and all pairs equal.
         pairs.next().is_some_and(|same| same && pairs.all(|same| same))
     };
     (0..space.toggles.len()).filter(|&toggle| dead(toggle)).map(|toggle| space.toggles[toggle].name.clone()).collect()
@@ -49,7 +50,7 @@ mod tests {
         };
         let all = tried(&[([0, 0, 0], "a"), ([1, 0, 0], "b"), ([0, 1, 0], "a"), ([1, 1, 0], "b")]);
         assert_eq!(dead_toggles(&space, &all), ["DEAD"]);
-        // One differing pair is enough to live, and so is a value with which nothing builds.
+        // One differing pair suffices, and so does a value with which no variant builds.
         let live = tried(&[([0, 0, 0], "a"), ([0, 1, 0], "a"), ([1, 0, 0], "b"), ([1, 1, 0], "c"), ([0, 0, 1], "")]);
         assert_eq!(dead_toggles(&space, &live), Vec::<String>::new());
         let refused = tried(&[([0, 0, 0], "a"), ([0, 1, 0], ""), ([1, 0, 0], ""), ([1, 1, 0], "")]);

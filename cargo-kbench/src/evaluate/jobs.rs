@@ -7,21 +7,21 @@ use crate::gates::correctness::{check_job, tolerance};
 use crate::gates::performance::{Demand, time_job};
 use crate::harness::{Built, Candidate, Halt, Harness, References, no_geometry};
 
-/// Seeds of a shape that is only checked: there are many of them, and their sizes are what matters.
+/// Number of seeds for a shape that is only checked: such shapes are numerous and are checked for their sizes.
 const CHECK_ONLY_SEEDS: usize = 2;
 
-/// See the module.
+/// The jobs of one evaluation.
 #[derive(Clone)]
 pub(super) struct Jobs {
     /// Checks before timing, cheapest first, with the indices of their shapes.
     pub checks: Vec<(usize, CheckJob)>,
     /// The timing at the search's shape.
     pub time: TimeJob,
-    /// What a launch at the search's shape has to do.
+    /// The work of a launch at the search's shape.
     pub demand: Demand,
     /// The check after timing, on inputs that the kernel has not seen.
     pub after: CheckJob,
-    /// The same at other shapes that an objective is a mean over.
+    /// Timings and checks at the other shapes of a mean objective.
     pub more: Vec<(usize, TimeJob, CheckJob)>,
 }
 
@@ -61,9 +61,9 @@ impl Jobs {
             }
             checks.push((shape, job));
         }
-        // Cheapest first: a wrong variant should cost little.
+        // Cheapest first, so that a wrong variant is rejected early.
         checks.sort_by_key(|(_, job)| job.case.tensors.iter().map(TensorSpec::bytes).sum::<usize>());
-        // What patterns find, they find at any shape.
+        // A fault that patterns expose appears at any shape.
         if let Some((_, job)) = checks.iter_mut().find(|(shape, _)| !kernel.shapes[*shape].check_only) {
             job.options.patterns.clone_from(&limits.patterns);
             job.options.tolerance = Some(tolerance(limits, &kernel.tensors));

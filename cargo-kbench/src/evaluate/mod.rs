@@ -1,4 +1,5 @@
-//! One candidate on its way: built, checked and timed, unless that is known already; then through the gates that are left.
+//! Evaluation of one candidate: it is built, checked and timed, unless a record exists, and then judged by the
+//! remaining gates.
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{CheckJob, TimeJob};
@@ -24,18 +25,18 @@ mod dead;
 mod jobs;
 mod objectives;
 
-/// How much slower than needed the loser of an earlier run's race must be not to race again.
+/// Ratio to the cutoff above which a variant that an earlier run stopped early is not measured again.
 const RACE_RECALLED: f64 = 1.2;
 
-/// A search's measuring: as many samples as tell a median, the finals take the rest.
+/// A timing for a search: few samples, enough for the rank of the median.
 #[derive(Debug, Clone, Copy)]
 pub struct Race {
-    /// Nanoseconds that the variant has to beat. One whose p50 lies clearly above is not measured to the end, and its
-    /// [record says so](Evaluation::is_cut_short).
+    /// Time in nanoseconds to beat. Sampling of a variant whose p50 is clearly above ends early, and its [record says
+    /// so](Evaluation::is_cut_short).
     pub bar: Option<f64>,
 }
 
-/// Builds a candidate and runs it through every gate that the table asks for, in their order.
+/// Builds a candidate and runs it through every gate that the table asks for, in order.
 pub fn gate(harness: &mut Harness<'_>, candidate: Candidate, reporter: &mut dyn Reporter) -> Result<Trial, RunError> {
     let doing = harness.doing.clone();
     doing.set(Step::Compiling);
@@ -54,8 +55,8 @@ pub fn gate(harness: &mut Harness<'_>, candidate: Candidate, reporter: &mut dyn 
     Ok(trial)
 }
 
-/// Checks in full a candidate that a search evaluated and that may win, and runs it through the gates that judge it alone. Its
-/// evaluation is changed where one rejects it.
+/// Checks in full a candidate that a search evaluated and that may win, and runs it through the gates that judge a
+/// single candidate. A rejection changes its evaluation.
 pub fn judge_alone(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
@@ -69,9 +70,8 @@ pub fn judge_alone(
     application::measure_again(harness, candidate, evaluation)
 }
 
-/// Checks a built candidate and times it at the search's shape. What is known already is not run again.
-///
-/// In a race it is measured only until its place is known.
+/// Checks a built candidate and times it at the search's shape. Recorded results are reused. In a search, sampling ends
+/// once the rank is known.
 pub fn evaluate(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
@@ -87,11 +87,11 @@ pub fn evaluate(
     Ok(measured)
 }
 
-/// What is known of a built candidate before it is run.
+/// State of a built candidate before it runs.
 pub enum Prepared {
-    /// All: its evaluation, which is on record.
+    /// An evaluation that is on record.
     Known(Box<Evaluation>),
-    /// It has to be measured.
+    /// A candidate that has to be measured.
     ToMeasure(Box<Subject>),
 }
 
@@ -127,18 +127,18 @@ pub fn prepare(
     Ok(Prepared::Known(Box::new(evaluation)))
 }
 
-/// A candidate that is built and to be measured.
+/// A built candidate that is to be measured.
 pub struct Subject {
     candidate: Candidate,
     built: Built,
     race: Option<Race>,
     jobs: Jobs,
-    /// What is on record of it so far.
+    /// The evaluation so far.
     evaluation: Evaluation,
 }
 
 impl Subject {
-    /// The jobs of a candidate and the key of its evaluation. A rejection here is one that needs no measurement.
+    /// The jobs of a candidate and the key of its evaluation. A rejection here needs no measurement.
     fn new(
         harness: &mut Harness<'_>,
         candidate: &Candidate,
@@ -148,11 +148,11 @@ impl Subject {
     ) -> Result<Self, Halt> {
         objectives::of_resources(&harness.context, candidate, &built)?;
         let mut jobs = Jobs::new(harness, candidate, &built)?;
-        // What races is looked at in the finals.
+        // Times of a search are judged in the finals.
         for job in jobs.times_mut() {
             (job.rank_only, job.new_inputs) = (race.is_some(), race.is_none());
         }
-        // The same key whatever there is to beat: see `serves`.
+        // The key does not depend on the time to beat: see `serves`.
         evaluation.key = key(harness, &jobs, &built, &evaluation.warnings)?;
         for build in &built.builds {
             harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
@@ -160,7 +160,7 @@ impl Subject {
         Ok(Self { candidate: candidate.clone(), built, race, jobs, evaluation })
     }
 
-    /// The key of its evaluation; another candidate has the same one if it is the same program.
+    /// Key of the evaluation; another candidate has the same key if it is the same program.
     pub fn key(&self) -> &str {
         &self.evaluation.key
     }
@@ -170,18 +170,19 @@ impl Subject {
         &self.candidate
     }
 
-    /// Nanoseconds above which timing stops. Another objective than p50 may be worth a longer time.
+    /// Time in nanoseconds above which sampling ends. None for another objective than p50, which may be better at a
+    /// longer time.
     fn stop_above(&self, harness: &Harness<'_>) -> Option<f64> {
         self.race.and_then(|race| race.bar).filter(|_| harness.context.objectives == [Objective::P50])
     }
 
-    /// A search checks in full what may win, before it counts.
+    /// The extent of the check: a search checks a variant in full only if the variant may win.
     fn wanted(&self) -> Checked {
         if self.race.is_some() { Checked::OneSeed } else { Checked::InFull }
     }
 
-    /// Measures the candidate. Neither the journal nor what is known of other candidates matters here: any harness of the same kernel
-    /// will do.
+    /// Measures the candidate. The result does not depend on the journal or on other candidates: any harness of the
+    /// same kernel can measure.
     pub fn measure(&self, harness: &mut Harness<'_>) -> Result<Evaluation, RunError> {
         let mut evaluation = Evaluation { checked: self.wanted(), ..self.evaluation.clone() };
         if let Err(rejection) = caught(self.run(harness, &mut evaluation))? {
@@ -191,15 +192,15 @@ impl Subject {
         Ok(evaluation)
     }
 
-    /// Keeps what was measured, in the journal and for other candidates with the same key.
+    /// Records the measurement in the journal and for other candidates with the same key.
     pub fn keep(&self, harness: &mut Harness<'_>, measured: &Evaluation) -> Result<(), RunError> {
         harness.results.tried(&measured.key, &measured.toggles, measured.source.as_ref());
         harness.results.add(measured.clone(), self.candidate.is_default(harness.kernel()));
         harness.record(&Record::Evaluation(Box::new(measured.clone())))
     }
 
-    /// The known evaluation of a candidate with this key: of one with the same machine code in this run, or from the journal. The default is
-    /// measured in every run, which shows whether the machine has changed.
+    /// The recorded evaluation of a candidate with this key: of the same machine code in this run, or from the journal.
+    /// The default is measured in every run, which shows whether the machine has changed.
     pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
         let stop_above = self.stop_above(harness);
@@ -220,12 +221,12 @@ impl Subject {
             resumed: !is_earlier && !known.cached && is_new,
             ..known.clone()
         };
-        // The record may be of a search with other objectives, or weights, and the same measurements.
+        // The record may be of a search with other objectives or weights and the same measurements.
         objectives::set(&harness.context, &mut known, &self.candidate, &self.built);
         if is_new {
             harness.results.tried(key, toggles, source.as_ref());
         }
-        // What a run that is resumed recorded stands already.
+        // The journal already has the records of a run that is resumed.
         if !is_new || is_earlier {
             harness.record(&Record::Evaluation(Box::new(known.clone())))?;
         }
@@ -235,7 +236,7 @@ impl Subject {
         Ok(Some(known))
     }
 
-    /// Runs the jobs, cheapest first, until one shows that the candidate is out.
+    /// Runs the jobs, cheapest first, until one rejects the candidate.
     fn run(&self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<(), Halt> {
         let kernel = harness.kernel();
         let Jobs { checks, mut time, demand, after, more } = self.jobs.clone();
@@ -250,7 +251,7 @@ impl Subject {
             let name = &kernel.shapes[shape].name;
             let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
             if timing.is_cut_short() {
-                // It is out of the race, whatever else is to be said of it.
+                // The variant is stopped as too slow, whatever other findings there are.
                 evaluation.timing = Some(timing);
                 return Ok(());
             }
@@ -264,7 +265,7 @@ impl Subject {
             }
         }
         application::measure(harness, &self.candidate, evaluation)?;
-        // What races is judged in the finals: a search measures no ceilings.
+        // Times of a search are judged in the finals: a search measures no ceilings.
         if let (Some(timing), None) = (&evaluation.timing, self.race)
             && let Some(rejection) = impossible(harness, &demand, timing)?
         {
@@ -274,18 +275,19 @@ impl Subject {
     }
 }
 
-/// The timing of a candidate at the search's shape, to compare workers by; `None` where it cannot be built.
+/// The timing job of a candidate at the search's shape, for comparisons of workers; `None` if the candidate does not
+/// build.
 pub fn yardstick_job(harness: &mut Harness<'_>, candidate: &Candidate) -> Result<Option<TimeJob>, RunError> {
     let Ok(built) = try_build(&harness.context.builder, candidate)?.result else { return Ok(None) };
     let jobs = caught(Jobs::new(harness, candidate, &built))?;
     for build in &built.builds {
         harness.worker.add_blob(&build.artifact.hash, &build.artifact.code);
     }
-    // As many samples as the table asks for and no more: a round is to be short.
+    // Exactly the table's number of samples, so that a round is short.
     Ok(jobs.ok().map(|jobs| TimeJob { rank_only: true, until: None, ..jobs.time }))
 }
 
-/// Everything the record depends on. `warnings` are what was found of the build, by limits of this table.
+/// Key of everything that the record depends on. `warnings` are findings on the build by limits of this table.
 fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String]) -> Result<String, RunError> {
     let kernel = harness.kernel();
     let answers = harness.counted_as(
@@ -309,8 +311,9 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
     Ok(fingerprint::of("evaluation", &(circumstances, jobs, &kernel.gates.correctness, warnings)))
 }
 
-/// Whether a record is as good as a new one would be. That of a lost race is, as long as it would be lost again: by a wide margin, if it
-/// is another run's, where a few samples in a bad moment must not count for ever.
+/// Whether a record can replace a new measurement. The record of a variant that was stopped early can, as long as the
+/// variant would be stopped again: by a wide margin for the record of another run, since a few samples may have been
+/// disturbed.
 fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>, wanted: Checked) -> bool {
     if known.rejection().is_none() && known.checked < wanted {
         return false;

@@ -8,7 +8,7 @@ use crate::harness::{Built, Candidate, Context, no_geometry};
 use crate::record::evaluation::{Evaluation, GateName, Reason, Rejection};
 use crate::record::objective::ObjectiveValue;
 
-/// The values of those objectives that are resources: known before the device runs anything.
+/// The values of objectives that are resources, which are known before the launch.
 pub(super) fn of_resources(
     context: &Context<'_>,
     candidate: &Candidate,
@@ -35,7 +35,7 @@ pub(super) fn of_resources(
     Ok(values)
 }
 
-/// Sets the values of a candidate that passed; one that lacks any of them is rejected.
+/// Sets the values of a candidate that passed; a candidate without one of the values is rejected.
 pub(super) fn set(context: &Context<'_>, evaluation: &mut Evaluation, candidate: &Candidate, built: &Built) {
     evaluation.objectives.clear();
     if evaluation.rejection().is_some() {

@@ -1,4 +1,4 @@
-//! The rules of arithmetic, comparisons and functions, for the machine and for the solver of spaces alike.
+//! The rules of arithmetic, comparisons and functions, shared by the machine and the solver of spaces.
 
 use std::cmp::Ordering;
 
@@ -117,7 +117,7 @@ fn integers<'v>(operator: Arithmetic, left: i64, right: i64) -> Result<Operand<'
             None => None,
         },
         Arithmetic::FloorDivide => floor_div(left, right),
-        // -1 divides everything, but i64::MIN % -1 overflows in hardware.
+        // -1 divides every integer, but i64::MIN % -1 overflows in hardware.
         Arithmetic::Remainder if right == -1 => Some(0),
         Arithmetic::Remainder => {
             let remainder = left % right;
@@ -131,7 +131,7 @@ fn integers<'v>(operator: Arithmetic, left: i64, right: i64) -> Result<Operand<'
         Arithmetic::ShiftLeft | Arithmetic::ShiftRight if right < 0 => return Err(Trouble::NegativeShift),
         Arithmetic::ShiftLeft if left == 0 => Some(0),
         Arithmetic::ShiftLeft => (right < 64).then(|| left << right).filter(|shifted| shifted >> right == left),
-        // All bits beyond the last are that of the sign.
+        // A shift beyond the last bit leaves copies of the sign.
         Arithmetic::ShiftRight => Some(left >> right.min(63)),
     };
     result.map(Operand::Int).ok_or(Trouble::Overflow)
@@ -165,7 +165,7 @@ fn floor_div(left: i64, right: i64) -> Option<i64> {
 fn order(left: Number, right: Number) -> Ordering {
     match (left, right) {
         (Number::Int(left), Number::Int(right)) => left.cmp(&right),
-        // Neither is ever NaN.
+        // Neither operand is ever NaN.
         _ => left.float().partial_cmp(&right.float()).unwrap_or(Ordering::Equal),
     }
 }

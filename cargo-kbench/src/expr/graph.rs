@@ -1,8 +1,8 @@
 //! Constraints as one graph of operators, for a solver that binds names one at a time.
 //!
-//! A node appears once, however often it is written; names with one value are constants, and what has only constants
-//! below it is one too. Values are small and compare by bits, so that equal partial results can be recognised.
-//! Every rule of arithmetic is the machine's.
+//! A node appears once for any number of occurrences; names with one value are constants, and so are nodes with only
+//! constants below. Values are small and compare by bits, so that equal partial results are recognised. The rules of
+//! arithmetic are those of the machine.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,20 @@ pub(crate) use super::arithmetic::{Arithmetic, Comparison, Function};
 use super::machine::{Op, Operand};
 use super::{Expr, Value};
 
-/// A partial result. Booleans are 1 and 0: no operator tells them apart.
+/// A partial result. Booleans are 1 and 0: no operator distinguishes them from integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Scalar {
     Int(i64),
     /// The bits of a float.
     Float(u64),
-    /// The number of a string in its [`Graph`].
+    /// Number of a string in its [`Graph`].
     Str(u32),
     /// No value: an overflow, a division by zero, a string in arithmetic, …
     Error,
 }
 
 impl Scalar {
-    /// Whether it counts as true; `None` for what is neither.
+    /// The truth value; `None` for a string or an error.
     pub(crate) fn truth(self) -> Option<bool> {
         match self {
             Scalar::Int(int) => Some(int != 0),
@@ -137,22 +137,22 @@ impl Binary {
     }
 }
 
-/// The index of a node; greater than those of the nodes below it.
+/// Index of a node; greater than the indices of the nodes below.
 pub(crate) type NodeId = u32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Node {
     Constant(Scalar),
-    /// A name, by whatever number its owner has for it.
+    /// A name, by the number that its owner assigned.
     Variable(u32),
     Unary(Unary, NodeId),
     Binary(Binary, NodeId, NodeId),
-    /// A condition, the value where it is true, and the one where it is false.
+    /// A condition, the value if it is true, and the value if it is false.
     Select(NodeId, NodeId, NodeId),
 }
 
 impl Node {
-    /// The nodes right below.
+    /// The operands of a node.
     pub(crate) fn children(self) -> impl Iterator<Item = NodeId> {
         let children = match self {
             Node::Constant(_) | Node::Variable(_) => [None, None, None],
@@ -164,7 +164,7 @@ impl Node {
     }
 }
 
-/// Nodes, those below before those above.
+/// Nodes; operands come before the nodes that use them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
@@ -172,14 +172,14 @@ pub(crate) struct Graph {
     strings: HashMap<String, u32>,
 }
 
-/// A conditional that waits for its alternative, which ends before this instruction.
+/// A conditional whose alternative is not read yet; the alternative ends before this instruction.
 struct Conditional {
     end: usize,
     condition: NodeId,
     value: NodeId,
 }
 
-/// A left side that waits for the rest of its `and`, `or` or chain of comparisons, which ends before this instruction.
+/// A left operand whose `and`, `or` or chain of comparisons is not complete; it ends before this instruction.
 struct Open {
     end: usize,
     operator: Binary,
@@ -201,7 +201,7 @@ impl Graph {
         Scalar::Str(*self.strings.entry(text.to_owned()).or_insert(next))
     }
 
-    /// The node, or the constant that it comes to.
+    /// The node, or the constant that it evaluates to.
     pub(crate) fn add(&mut self, node: Node) -> NodeId {
         let constant = |id: NodeId| match self.nodes[id as usize] {
             Node::Constant(scalar) => Some(scalar),
@@ -231,7 +231,7 @@ impl Graph {
         })
     }
 
-    /// The nodes of an expression, where `name` gives those of its names; returns the topmost.
+    /// Adds the nodes of an expression and returns the topmost; `name` gives the nodes of names.
     pub(crate) fn expression(&mut self, expr: &Expr, name: impl Fn(&str) -> Node) -> NodeId {
         let names: Vec<NodeId> = expr.names().into_iter().map(|text| self.add(name(text))).collect();
         let mut stack: Vec<NodeId> = Vec::new();
@@ -265,7 +265,7 @@ impl Graph {
                         .rev()
                         .fold(first, |left, right| self.add(Node::Binary(Binary::Call(*function), left, right)))
                 }
-                // All elements are compared, as the machine does: `|` evaluates both sides.
+                // All elements are compared, as in the machine: `|` evaluates both sides.
                 Op::Member(count) => {
                     let elements: Vec<NodeId> = (0..*count).map(|_| pop()).collect();
                     let value = pop();
@@ -317,8 +317,8 @@ impl Graph {
         stack.pop().expect("an expression has a value")
     }
 
-    /// Joins `last` with what waits for it, in the order in which it was written: `a and b and c` is
-    /// `a and (b and c)`, which is true, false or an error for the same reasons.
+    /// Joins `last` with the open operands, in the order of the text: `a and b and c` is `a and (b and c)`, which is
+    /// true, false or an error in the same cases.
     fn close(&mut self, open: &mut Vec<Open>, end: usize, last: NodeId) -> NodeId {
         let mut node = last;
         while let Some(part) = open.pop_if(|part| part.end == end) {

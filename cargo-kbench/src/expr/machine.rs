@@ -1,12 +1,12 @@
-//! The compiled form of an expression: a flat program for a stack machine. Flat, because constraints are evaluated
-//! millions of times while a space is enumerated, and because nothing then recurses on what a user wrote.
+//! The compiled form of an expression: a flat program for a stack machine. A flat program is fast, since constraints
+//! are evaluated millions of times while a space is enumerated, and its evaluation does not recurse on the user's text.
 
 use std::ops::Range;
 
 use super::arithmetic::{self, Arithmetic, Comparison, Function, Number, call, compare, negate};
 use super::{EvalError, Value};
 
-/// One instruction. Jumps are absolute.
+/// One instruction. Jump targets are absolute.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Op {
     Int(i64),
@@ -21,25 +21,25 @@ pub(super) enum Op {
     Not,
     Arithmetic(Arithmetic),
     Compare(Comparison),
-    /// A comparison that is followed by another: keeps its right side, or leaves `false` and jumps.
+    /// A comparison that is followed by another: keeps its right operand, or leaves `false` and jumps.
     Chain(Comparison, usize),
     /// `and`: leaves `false` and jumps, or drops its left side.
     JumpIfFalse(usize),
     /// `or`: leaves `true` and jumps, or drops its left side.
     JumpIfTrue(usize),
-    /// The right side of `and` and `or`, as a boolean.
+    /// Converts the right side of `and` and `or` to a boolean.
     Truth,
     /// A call with this many arguments.
     Call(Function, usize),
-    /// `in`: whether the operand below a list of this many is equal to one of them.
+    /// `in`: whether the operand below a list of this length is equal to one of its elements.
     Member(usize),
-    /// The condition of a conditional: drops it, and jumps to the alternative where it is false.
+    /// The condition of a conditional: drops it, and jumps to the alternative if it is false.
     Branch(usize),
     /// The end of a conditional's first value: jumps over the alternative.
     Jump(usize),
 }
 
-/// A value on the stack; borrows strings, so that it is free to copy.
+/// A value on the stack, which borrows strings and is cheap to copy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Operand<'v> {
     Bool(bool),
@@ -86,7 +86,7 @@ impl<'v> Operand<'v> {
     }
 }
 
-/// Why an instruction has no result; becomes an [`EvalError`] with the text it was compiled from.
+/// Reason why an instruction has no result; becomes an [`EvalError`] with the text of the instruction.
 pub(super) enum Trouble {
     Overflow,
     DivisionByZero,
@@ -105,17 +105,17 @@ pub(super) enum Trouble {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Bytecode {
     pub(super) ops: Vec<Op>,
-    /// For each instruction, the text that it is the end of.
+    /// Text range of each instruction.
     pub(super) ranges: Vec<Range<usize>>,
-    /// The names used, with their first use.
+    /// The names, with the range of their first use.
     pub(super) names: Vec<(String, Range<usize>)>,
 }
 
-/// Stack slots that need no allocation; more than any expression that people write.
+/// Stack slots without an allocation; more than typical expressions need.
 const INLINE_STACK: usize = 16;
 
 impl Bytecode {
-    /// The same with numbers in place of some names.
+    /// The same program with numbers in place of some names.
     pub(super) fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
         let mut names = Vec::new();
         let places: Vec<Result<Op, usize>> = self
@@ -139,13 +139,13 @@ impl Bytecode {
         Self { ops: self.ops.iter().map(op).collect(), ranges: self.ranges.clone(), names }
     }
 
-    /// The value, where `value` knows that of a name by its index.
+    /// Evaluates the program; `value` gives the value of a name by its index.
     pub(super) fn run<'v>(
         &'v self,
         text: &str,
         value: &dyn Fn(usize) -> Option<&'v Value>,
     ) -> Result<Operand<'v>, (EvalError, Range<usize>)> {
-        // Each instruction pushes one operand at most.
+        // Each instruction pushes at most one operand.
         let result = if self.ops.len() <= INLINE_STACK {
             self.run_on(&mut [Operand::Bool(false); INLINE_STACK], value)
         } else {
@@ -232,7 +232,7 @@ impl Bytecode {
         Ok(stack[0])
     }
 
-    /// `None` for a name without a value.
+    /// The error at an instruction; `trouble` is `None` for a name without a value.
     fn error(&self, text: &str, at: usize, trouble: Option<&Trouble>) -> EvalError {
         let part = &text[self.ranges[at].clone()];
         match trouble {

@@ -5,8 +5,8 @@
 //! that is what existing search spaces are written in:
 //!
 //! - `a & b == c` is `(a & b) == c`; in C it is `a & (b == c)`.
-//! - `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
-//!   remainder is ever lost silently; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
+//! `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
+//! remainder is lost; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
 //! - `-2 ** 2` is -4, and `2 ** 3 ** 2` is `2 ** 9`. A negative exponent gives a float.
 //! - Comparisons chain: `32 <= X * Y <= 1024`. `x in [1, 2]` and `x not in (1, 2)` do not.
 //! - `not` binds more weakly than comparisons, `!` more tightly than arithmetic, as in the language each is from.
@@ -34,7 +34,7 @@ mod template;
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// `true`, `false`; counts as 1 and 0 in arithmetic.
+    /// `true` or `false`; 1 and 0 in arithmetic.
     Bool(bool),
     /// An integer.
     Int(i64),
@@ -45,9 +45,9 @@ pub enum Value {
 }
 
 impl Value {
-    /// As an integer: integers, booleans (1 and 0) and floats without a fraction.
+    /// The value as an integer: integers, booleans (1 and 0) and floats without a fraction.
     pub fn as_integer(&self) -> Option<i64> {
-        // Above 2^53 neighbouring integers share a float, so "which integer is it" has no answer.
+        // Above 2^53 several integers share a float, so that the integer is not determined.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         match *self {
             Value::Bool(bool) => Some(i64::from(bool)),
@@ -57,7 +57,7 @@ impl Value {
         }
     }
 
-    /// As a float: anything but a string.
+    /// The value as a float; none for a string.
     pub fn as_float(&self) -> Option<f64> {
         match *self {
             Value::Bool(bool) => Some(f64::from(u8::from(bool))),
@@ -67,7 +67,7 @@ impl Value {
         }
     }
 
-    /// Whether it counts as true: `true` and numbers other than 0. A string is neither.
+    /// Whether the value counts as true: `true` and numbers other than 0. None for a string.
     pub fn truth(&self) -> Option<bool> {
         match *self {
             Value::Bool(bool) => Some(bool),
@@ -78,20 +78,20 @@ impl Value {
     }
 }
 
-/// As users write it; strings without quotes.
+/// Writes the value as users do; strings without quotes.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Bool(bool) => f.pad(if *bool { "true" } else { "false" }),
             Value::Int(int) => f.pad(&int.to_string()),
-            // `{:?}` keeps the point of 8.0, so that a float stays one when it is read again.
+            // `{:?}` keeps the point of 8.0, so that the text is read as a float again.
             Value::Float(float) => f.pad(&format!("{float:?}")),
             Value::Str(text) => f.pad(text),
         }
     }
 }
 
-/// Why an expression has no value.
+/// Reason why an expression has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EvalError {
     /// An integer left the range of `i64`.
@@ -103,18 +103,18 @@ pub enum EvalError {
     /// A name that has no value here.
     #[error("unknown name `{0}`")]
     UnknownName(String),
-    /// A string in arithmetic, the square root of a negative number, …
+    /// A string in arithmetic, the square root of a negative number, and so on.
     #[error("{0}")]
     Type(String),
 }
 
-/// Why a text is no expression, and where in it.
+/// Reason why a text is not an expression, with the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ParseError {
-    /// The fault.
+    /// Description of the error.
     pub message: String,
-    /// The bytes of the text that are wrong; empty at its end.
+    /// Byte range of the error; empty at the end of the text.
     pub range: Range<usize>,
 }
 
@@ -136,35 +136,35 @@ impl Expr {
         &self.text
     }
 
-    /// The same with values in place of some names; the text stays as it is.
+    /// The same expression with values in place of some names; the text stays the same.
     #[must_use]
     pub fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
         Self { program: self.program.bound(value), ..self.clone() }
     }
 
-    /// The names it uses, each once, in order of first use.
+    /// The names in the expression, each once, in order of first use.
     pub fn names(&self) -> Vec<&str> {
         self.program.names.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The names it uses, with the place of each one's first use in the text.
+    /// The names in the expression, with the range of each name's first use.
     pub fn names_at(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
         self.program.names.iter().map(|(name, range)| (name.as_str(), range.clone()))
     }
 
-    /// Its value where `lookup` gives names theirs.
+    /// The value; `lookup` gives the values of names.
     pub fn eval(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Result<Value, EvalError> {
         self.eval_at(lookup).map_err(|(error, _)| error)
     }
 
-    /// As [`eval`](Self::eval); an error comes with the bytes of the text that it is about.
+    /// Evaluates as [`eval`](Self::eval); an error has the byte range of the faulty part.
     pub fn eval_at(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Result<Value, (EvalError, Range<usize>)> {
         let values: Vec<Option<Value>> = self.program.names.iter().map(|(name, _)| lookup(name)).collect();
         self.program.run(&self.text, &|name| values[name].as_ref()).map(Operand::into_value)
     }
 
-    /// Whether it is true, where `value` knows the value of a name by the name's index in [`names`](Self::names).
-    /// This is the fast way for a constraint that is evaluated many times: nothing is allocated or compared by name.
+    /// Whether the expression is true; `value` gives the value of a name by the name's index in [`names`](Self::names).
+    /// Faster than `eval` for a constraint that is evaluated many times: it allocates nothing and compares no names.
     pub fn is_true<'v>(&'v self, value: &dyn Fn(usize) -> Option<&'v Value>) -> Result<bool, EvalError> {
         let result = self.program.run(&self.text, value).map_err(|(error, _)| error)?;
         result.truth().ok_or_else(|| EvalError::Type(format!("`{}` is a string, neither true nor false", self.text)))

@@ -13,13 +13,13 @@ use super::ParseError;
 use super::arithmetic::{Arithmetic, Comparison, Function};
 use super::machine::{Bytecode, Op};
 
-/// How deep parentheses, calls and unary operators may nest; the parser recurses that far.
+/// Largest depth of nested parentheses, calls and unary operators, which is the depth of the parser's recursion.
 const MAX_DEPTH: usize = 64;
 
-/// Words that are no names.
+/// Reserved words.
 const WORDS: [&str; 8] = ["and", "or", "not", "in", "if", "else", "true", "false"];
 
-/// The functions, with the least and the most arguments of each.
+/// The functions, with the smallest and the largest number of arguments.
 const FUNCTIONS: [(&str, Function, usize, usize); 7] = [
     ("ceil_div", Function::CeilDiv, 2, 2),
     ("min", Function::Min, 2, usize::MAX),
@@ -30,7 +30,7 @@ const FUNCTIONS: [(&str, Function, usize, usize); 7] = [
     ("is_power_of_two", Function::IsPowerOfTwo, 1, 1),
 ];
 
-/// Whether a name is not free for dimensions and toggles.
+/// Whether a name cannot be that of a dimension or toggle.
 pub(crate) fn is_reserved(name: &str) -> bool {
     WORDS.contains(&name) || FUNCTIONS.iter().any(|(function, ..)| *function == name)
 }
@@ -72,7 +72,7 @@ impl Token<'_> {
 }
 
 type Input<'t> = LocatingSlice<&'t str>;
-/// Winnow's own error says nothing that we do not: which token failed, and where, is known here.
+/// The error has no content: the caller knows the failed token and its place.
 type Lexed<T> = Result<T, ()>;
 
 fn tokenize(text: &str) -> Result<Vec<(Token<'_>, Range<usize>)>, ParseError> {
@@ -102,7 +102,7 @@ fn tokenize(text: &str) -> Result<Vec<(Token<'_>, Range<usize>)>, ParseError> {
     }
 }
 
-/// `None` for a number that does not fit its type.
+/// The next token; `None` for a number that does not fit its type.
 fn token<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
     alt((number, name.map(|name| Some(Token::Name(name))), string.map(|text| Some(Token::Str(text))), symbol))
         .parse_next(input)
@@ -123,7 +123,7 @@ fn name<'t>(input: &mut Input<'t>) -> Lexed<&'t str> {
     (one_of(letter), take_while(0.., move |c: char| letter(c) || c.is_ascii_digit())).take().parse_next(input)
 }
 
-/// A backslash keeps the next character from ending the string.
+/// A string literal; a backslash escapes the next character.
 fn string(input: &mut Input<'_>) -> Lexed<String> {
     let quote: char = one_of(['\'', '"']).parse_next(input)?;
     let character = alt((preceded('\\', any), none_of([quote, '\\'])));
@@ -137,11 +137,11 @@ fn symbol<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
     alt((doubled, comparison, one)).map(|symbol| Some(Token::Symbol(symbol))).parse_next(input)
 }
 
-/// Emits code while it descends; each method returns where the text of its part starts.
+/// Emits code while it descends; each method returns the start of its text.
 struct Compiler<'t> {
     tokens: Vec<(Token<'t>, Range<usize>)>,
     at: usize,
-    /// Length of the text: where an error at its end stands.
+    /// Length of the text, which is the place of an error at its end.
     end: usize,
     depth: usize,
     program: Bytecode,
@@ -168,8 +168,8 @@ impl<'t> Compiler<'t> {
         Ok(start)
     }
 
-    /// Puts the instructions of a condition, the last ones, before those of the value that it follows in the text, with a branch
-    /// between them; returns where that is.
+    /// Moves the instructions of a condition, which were emitted last, before those of the value that the condition
+    /// follows in the text, with a branch between them; returns the index of the branch.
     fn condition_first(&mut self, value: usize, condition: usize, condition_start: usize) -> usize {
         self.emit(Op::Branch(usize::MAX), condition_start);
         let Bytecode { ops, ranges, .. } = &mut self.program;
@@ -263,7 +263,7 @@ impl<'t> Compiler<'t> {
         Some(operator)
     }
 
-    /// Takes `in`, or `not in`: whether it is negated.
+    /// Takes `in` or `not in`; returns whether it is negated.
     fn take_in(&mut self) -> Option<bool> {
         let negated = matches!(self.tokens.get(self.at), Some((Token::Name("not"), _)));
         match self.tokens.get(self.at + usize::from(negated)) {
@@ -273,7 +273,7 @@ impl<'t> Compiler<'t> {
         Some(negated)
     }
 
-    /// What follows `in`, `[1, 2]` or `(1, 2)`; returns how many elements it has.
+    /// Parses the list after `in`, `[1, 2]` or `(1, 2)`; returns the number of elements.
     fn list(&mut self) -> Result<usize, ParseError> {
         let closing = if self.take_any(&["("]).is_some() {
             ")"
@@ -286,7 +286,8 @@ impl<'t> Compiler<'t> {
         Ok(count)
     }
 
-    /// One value or more with commas between, and perhaps one at the end; returns how many.
+    /// Parses one or more values with commas between them and an optional comma at the end; returns the number of
+    /// values.
     fn elements(&mut self, closing: &str) -> Result<usize, ParseError> {
         let mut count = 0;
         loop {
@@ -350,7 +351,7 @@ impl<'t> Compiler<'t> {
         self.power()
     }
 
-    /// Binds more tightly than a sign before it, and more weakly than one after it.
+    /// `**` binds more tightly than a sign before it, and more weakly than one after it.
     fn power(&mut self) -> Parsed {
         let start = self.primary()?;
         if self.take_any(&["**"]).is_some() {
@@ -392,7 +393,7 @@ impl<'t> Compiler<'t> {
         Ok(start)
     }
 
-    /// The arguments of a call, after its opening parenthesis.
+    /// Parses the arguments of a call, after its opening parenthesis.
     fn call(&mut self, name: &'t str, range: Range<usize>) -> Result<(), ParseError> {
         let Some(&(_, function, least, most)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
             let known: Vec<&str> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
@@ -432,7 +433,7 @@ impl<'t> Compiler<'t> {
         })
     }
 
-    /// Takes the next token if it is one of these words or symbols; returns where it starts.
+    /// Takes the next token if it is one of these words or symbols; returns the start of the token.
     fn take_any(&mut self, words: &[&str]) -> Option<usize> {
         match self.tokens.get(self.at) {
             Some((Token::Name(text) | Token::Symbol(text), range)) if words.contains(text) => {

@@ -56,7 +56,7 @@ impl Template {
         Ok(Self { text: text.to_owned(), parts })
     }
 
-    /// A text without expressions, whatever braces it has.
+    /// A text without expressions, with any braces.
     pub fn plain(text: String) -> Self {
         Self { parts: vec![Part::Text(text.clone())], text }
     }
@@ -92,7 +92,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The same with values in place of some names.
+    /// The same template with values in place of some names.
     #[must_use]
     pub fn bound(&self, value: &dyn Fn(&str) -> Option<Value>) -> Self {
         let part = |part: &Part| match part {
@@ -107,7 +107,7 @@ impl Template {
         &self.text
     }
 
-    /// Its expressions, each with the byte of the text where it begins.
+    /// The expressions, each with the byte offset of its start in the text.
     pub fn exprs(&self) -> impl Iterator<Item = (&Expr, usize)> {
         self.parts.iter().filter_map(|part| match part {
             Part::Text(_) => None,
@@ -115,7 +115,7 @@ impl Template {
         })
     }
 
-    /// The names of its expressions inside of template arguments.
+    /// The names in expressions inside template arguments.
     pub fn template_arguments(&self) -> Vec<&str> {
         let (mut brackets, mut names) = (Brackets::default(), Vec::new());
         for part in &self.parts {
@@ -148,7 +148,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// The brackets of a C++ name that are open: `<` is one where it follows a name, which outside of parentheses is everywhere.
+/// The open brackets of a C++ name: `<` is a bracket after a name, which outside of parentheses is everywhere.
 #[derive(Debug, Default)]
 pub struct Brackets(Vec<char>);
 
@@ -162,7 +162,7 @@ impl Brackets {
         }
     }
 
-    /// Whether none is open.
+    /// Whether no bracket is open.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

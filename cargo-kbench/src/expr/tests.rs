@@ -164,7 +164,7 @@ fn names_are_in_order_of_first_use() {
     assert_eq!(expr.names_at().nth(1), Some(("a", 4..5)));
 }
 
-/// A tree that is printed and evaluated by the obvious recursion, to compare with.
+/// A tree that is printed, and evaluated by simple recursion, for comparison.
 #[derive(Debug, Clone)]
 enum Tree {
     Leaf(i64),
@@ -174,13 +174,13 @@ enum Tree {
     Unary(&'static str, Box<Tree>),
     Call(&'static str, Box<Tree>),
     Power(Box<Tree>, u32),
-    /// With `not` or without.
+    /// `not in` if the flag is true, otherwise `in`.
     Member(bool, Box<Tree>, Vec<Tree>),
     /// A condition and the two values.
     Conditional(Box<Tree>, Box<Tree>, Box<Tree>),
 }
 
-/// The operators of two operands that are printed between them, from the weakest level of precedence to the tightest.
+/// The binary operators, from the weakest level of precedence to the tightest.
 const LEVELS: [&[&str]; 10] =
     [&["or"], &["and"], &["not"], &["==", ">"], &["|"], &["^"], &["&"], &["<<", ">>"], &["+", "-"], &["*", "//", "%"]];
 const CONDITIONAL: usize = 0;
@@ -203,7 +203,7 @@ impl Tree {
         }
     }
 
-    /// With all its parentheses, or only with those that precedence needs where an operand of at least this level may stand.
+    /// Prints with all parentheses, or only with those that precedence needs for an operand of at least level `least`.
     fn print(&self, all: bool, least: usize) -> String {
         let own = self.level();
         let of = |tree: &Tree, least: usize| tree.print(all, least);
@@ -232,7 +232,7 @@ impl Tree {
         if needed { format!("({text})") } else { text }
     }
 
-    /// `None` where there is no value.
+    /// The value; `None` if there is none.
     fn value(&self) -> Option<i64> {
         match self {
             Tree::Leaf(int) => Some(*int),
@@ -319,7 +319,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    /// Both with all parentheses and with only those that the stated precedence needs: the text means the tree.
+    /// The text with all parentheses and the text with only the necessary ones have the value of the tree.
     #[test]
     fn agrees_with_the_obvious_evaluation(tree in tree()) {
         for all in [true, false] {

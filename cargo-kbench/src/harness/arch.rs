@@ -1,17 +1,17 @@
-//! Which architecture to compile for.
+//! The architecture to compile for.
 
 use kbench_runtime::protocol::{DeviceInfo, DeviceKind};
 
 use super::RunError;
 
-/// Which of the listed architectures to compile for a device; without a list, the device's own.
+/// The listed architecture for a device; without a list, the device's own.
 pub(super) fn arch_for(listed: &[String], device: &DeviceInfo) -> Result<String, RunError> {
     let Some((major, minor)) = device.compute_capability.filter(|_| device.kind == DeviceKind::Cuda) else {
         return Err(RunError::NoArch(format!("{} has no compute capability", device.name)));
     };
     let own = format!("sm_{major}{minor}");
     if listed.is_empty() {
-        // The architecture-specific target runs on exactly this device and knows all its instructions.
+        // The architecture-specific target runs on exactly this device and has all its instructions.
         return Ok(if major >= 9 { format!("{own}a") } else { own });
     }
     let exact = listed.iter().find(|arch| **arch == format!("{own}a")).or(listed.iter().find(|arch| **arch == own));

@@ -1,4 +1,4 @@
-//! Compiling variants: needs no device, and runs on many threads.
+//! Compiles variants: needs no device, and runs on many threads.
 
 use std::sync::atomic::AtomicBool;
 
@@ -29,12 +29,12 @@ pub struct Built {
 }
 
 impl Built {
-    /// The build for a shape, one of those that it was built for.
+    /// The build for a shape, which must be one of the built shapes.
     pub fn artifact(&self, shape: usize) -> &Artifact {
         &self.builds.iter().find(|build| build.shapes.contains(&shape)).expect("built for every shape asked").artifact
     }
 
-    /// Whether the same code runs at every shape, whatever it was compiled from.
+    /// Whether the same code runs at every shape, even if the sources differ.
     pub fn same_code(&self, other: &Self) -> bool {
         let shapes = || self.builds.iter().flat_map(|build| &build.shapes);
         shapes().all(|&shape| self.artifact(shape).identity == other.artifact(shape).identity)
@@ -68,10 +68,10 @@ pub struct Builder<'a> {
     pub compiler: &'a Compiler,
     /// Target architecture; `None` for C.
     pub arch: Option<String>,
-    /// Multiprocessors of the device; 1 where none is open.
+    /// Number of multiprocessors of the device; 1 if no device is open.
     pub(super) multiprocessors: u32,
     shapes: Vec<usize>,
-    /// Whether what is compiled is for nothing by now.
+    /// Flag that makes compilations unwanted.
     ended: Option<&'a AtomicBool>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
         Self { kernel, package, compiler, arch: kernel.arch.first().cloned(), multiprocessors: 1, shapes, ended: None }
     }
 
-    /// The same; what it compiles is given up once `ended` is true.
+    /// The same builder; its compilations are ended once `ended` is true.
     pub fn until<'b>(&self, ended: &'b AtomicBool) -> Builder<'b>
     where
         'a: 'b,
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
         Builder { ended: Some(ended), ..self.clone() }
     }
 
-    /// The same for a changed kernel of the same package, on the same device.
+    /// The same builder for a changed kernel of the same package, on the same device.
     pub fn of<'b>(&self, kernel: &'b Kernel) -> Builder<'b>
     where
         'a: 'b,
@@ -104,23 +104,23 @@ impl<'a> Builder<'a> {
         Builder { kernel, ..self.clone() }
     }
 
-    /// The same for a device of so many multiprocessors.
+    /// The same builder for a device with `multiprocessors` multiprocessors.
     #[must_use]
     pub fn on_multiprocessors(&self, multiprocessors: u32) -> Self {
         Self { multiprocessors, ..self.clone() }
     }
 
-    /// Whether what to compile for is known without a device.
+    /// Whether the target is known without a device.
     pub fn is_settled(&self) -> bool {
         self.kernel.implementation.backend != Backend::Cuda || self.kernel.arch.len() == 1
     }
 
-    /// The shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
+    /// Shapes that are checked or measured: indices into [`Kernel::shapes`], ascending.
     pub fn shapes(&self) -> &[usize] {
         &self.shapes
     }
 
-    /// The place where a kernel's expressions have values.
+    /// The point at which the expressions of a kernel are evaluated.
     pub fn point<'b>(&self, kernel: &'b Kernel, shape: usize, variant: &'b Variant) -> Point<'b> {
         Point { kernel, shape: &kernel.shapes[shape], variant, multiprocessors: self.multiprocessors }
     }
@@ -137,7 +137,7 @@ impl<'a> Builder<'a> {
         let point = self.point(kernel, shape, variant);
         let (mut macros, mut constants) = (point.macros(implementation)?, point.constants(implementation));
         if precision.is_some() {
-            // A reference knows the problem, not the variant: its macros are its own defines.
+            // A reference has its own defines; the toggles of the variant are no macros there.
             macros.retain(|(name, _)| implementation.defines.iter().any(|(define, _)| define == name));
             constants.clear();
         }
@@ -154,7 +154,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Compiles any function over the tensors of a kernel, once for all shapes that need the same code.
+    /// Compiles any function over the tensors of a kernel, once for all shapes with the same code.
     pub fn build_implementation(
         &self,
         kernel: &Kernel,
@@ -186,7 +186,7 @@ impl<'a> Builder<'a> {
         Ok(Built { builds: builds.into_iter().map(|(_, build)| build).collect() })
     }
 
-    /// The function and geometry of each launch of a variant at a shape, where it has them.
+    /// Function and geometry of each launch of a variant at a shape; none if an expression has no value.
     pub fn geometries(&self, variant: &Variant, shape: usize) -> Option<Vec<(String, Geometry)>> {
         self.point(self.kernel, shape, variant).geometries(&self.kernel.implementation).ok()
     }
@@ -203,11 +203,11 @@ pub fn no_geometry(error: &ResolveError, shape: &str) -> Rejection {
     Rejection::new(GateName::Compile, Reason::Geometry, error.to_string(), Some(shape))
 }
 
-/// A compiler's refusal as a rejection.
+/// The rejection for a compiler's error.
 pub fn compile_rejection(error: &CompileError, implementation: &Implementation, shape: &str) -> Rejection {
     let (gate, reason, output) = match error {
         CompileError::ParameterType { entry, index, declared, .. } => {
-            // The table's text and the name differ where toggles stand in it.
+            // The text of the table differs from the name if it contains toggles.
             let named = implementation.launches.iter().find(|launch| launch.entry.text() == *entry);
             let launch = named.or(implementation.launches.first().filter(|_| implementation.launches.len() == 1));
             let places = launch.into_iter().flat_map(|launch| launch.args.iter().zip(&launch.places));
@@ -220,9 +220,9 @@ pub fn compile_rejection(error: &CompileError, implementation: &Implementation, 
         _ => (GateName::Compile, Reason::CompileFailed, None),
     };
     let message = match error {
-        // What the compiler wrote is shown below the line, not in it.
+        // The compiler's output is shown below the line, not in it.
         CompileError::Failed { stderr, .. } => {
-            // A linker says what is wrong before it says that there was an error.
+            // A linker prints the cause before the message that there was an error.
             let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
             let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
             first.unwrap_or("the compiler failed and said nothing").trim().to_owned()

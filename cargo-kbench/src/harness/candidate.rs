@@ -11,27 +11,27 @@ use crate::file;
 use crate::record::evaluation::SourceRecord;
 use crate::space::Variant;
 
-/// A variant and its source: all that tells it from others of the same kernel.
+/// A variant and its source, which together distinguish it from others of the same kernel.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     /// The toggles.
     pub variant: Variant,
-    /// The source, where it is not the kernel's own.
+    /// A proposed source; none for the kernel's own.
     pub source: Option<Arc<Proposed>>,
 }
 
 impl Candidate {
-    /// The function that it is built from.
+    /// The function to build.
     pub fn implementation<'a>(&'a self, kernel: &'a Kernel) -> &'a Implementation {
         self.source.as_ref().map_or(&kernel.implementation, |source| &source.implementation)
     }
 
-    /// The record of its source, where that is not the kernel's own.
+    /// Record of the proposed source; none for the kernel's own.
     pub fn source_record(&self) -> Option<SourceRecord> {
         self.source.as_ref().map(|source| source.record.clone())
     }
 
-    /// Its name: its toggles, and its source where that is not the kernel's own.
+    /// Label: toggles, and the name of a proposed source.
     pub fn label(&self, kernel: &Kernel) -> String {
         SourceRecord::label(self.source_record().as_ref(), &kernel.space.label(&self.variant))
     }
@@ -62,22 +62,22 @@ impl From<&Variant> for Candidate {
     }
 }
 
-/// A source that a proposer handed in. Everything but the source is the kernel's: arguments, launch, flags, gates.
+/// A source that a proposer sent. Arguments, launch, flags and gates are the kernel's.
 #[derive(Debug, Clone)]
 pub struct Proposed {
-    /// Its name, hash and file.
+    /// Name, hash and file of the source.
     pub record: SourceRecord,
     /// The kernel's function in that file.
     pub implementation: Implementation,
 }
 
 impl Proposed {
-    /// Keeps a source as `folder/<hash>.<extension>`; its record names the file relative to `root`.
+    /// Writes a source to `folder/<hash>.<extension>`; its record names the file relative to `root`.
     pub fn keep(kernel: &Kernel, name: &str, text: &str, folder: &Path, root: &Path) -> io::Result<Self> {
         let hash = fingerprint::of_bytes(text.as_bytes());
         let extension = kernel.implementation.source.extension().unwrap_or_default();
         let path = folder.join(&hash).with_extension(extension);
-        // Left alone where it is there: its age is part of what the compile cache looks at.
+        // An existing file is not written again: the compile cache looks at its age.
         if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
             std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
             file::write(&path, text.as_bytes())?;
@@ -86,7 +86,7 @@ impl Proposed {
         Ok(Self { record, implementation: kernel.implementation.in_source(path) })
     }
 
-    /// The source of a record below `root`. A file that is gone, or is not what was measured, is an error.
+    /// The source of a record below `root`. A missing or changed file is an error.
     pub fn find(kernel: &Kernel, record: &SourceRecord, root: &Path) -> io::Result<Self> {
         let path = root.join(&record.path);
         let text = std::fs::read(&path).map_err(|error| file::in_context(&path, &error))?;

@@ -1,4 +1,4 @@
-//! The ceilings of the open device: from their file, or measured by the worker like any kernel.
+//! The ceilings of the open device: from their file, or measured by the worker as a kernel is.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::profile::ceilings::{Ceiling, Ceilings, METHOD};
 use crate::record::elite::DeviceRecord;
 use crate::text;
 
-/// Samples of each, of which the best counts.
+/// Number of samples of each ceiling, of which the fastest counts.
 const SAMPLES: u32 = 30;
 
 impl Harness<'_> {
@@ -26,7 +26,7 @@ impl Harness<'_> {
         Ok(self.ceilings.clone().expect("just set"))
     }
 
-    /// The ceilings of this device that were measured already.
+    /// Ceilings of this device that an earlier run measured.
     pub fn known_ceilings(&self) -> Option<Ceilings> {
         if let Some(known) = &self.ceilings {
             return known.clone().ok();
@@ -42,7 +42,7 @@ impl Harness<'_> {
         if let Some(kept) = Ceilings::load(&folder, &device) {
             return Ok(Ok(kept));
         }
-        // The device's own architecture, whatever the table compiles for.
+        // The device's own architecture, not that of the table.
         let arch = (info.kind == DeviceKind::Cuda).then(|| arch_for(&[], &info)).transpose()?;
         let all = micro::all(&info, arch.as_deref());
         if all.is_empty() {
@@ -62,7 +62,7 @@ impl Harness<'_> {
         Ok(Ok(measured))
     }
 
-    /// Bytes or operations a second.
+    /// Measures a ceiling, in bytes or operations a second.
     fn ceiling(
         &mut self,
         micro: &Micro,
@@ -97,7 +97,7 @@ impl Harness<'_> {
             iterations: SAMPLES,
             until: None,
             cutoff_ns: None,
-            // One launch after the other: what a copy leaves dirty in a cache, the next one writes back.
+            // Launches follow each other: the next launch writes back what a copy leaves dirty in a cache.
             cache: CacheMode::Hot,
             launch: LaunchMode::Graph,
             bad_above: 0.0,

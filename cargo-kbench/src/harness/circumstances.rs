@@ -12,13 +12,14 @@ use serde::Serialize;
 use super::{Build, Context};
 use crate::file;
 
-/// Counted up where the way of checking or measuring changes, so that no older record stands for a new one.
+/// Version of the method of checks and measurements; increase it when the method changes, so that older records are not
+/// reused.
 const METHOD: u32 = 9;
 
 /// Prefixes of the variables by which libraries choose how many threads they start, and where, and how they allocate memory.
 const OF_LIBRARIES: [&str; 9] = ["OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "VECLIB_", "MALLOC_"];
 
-/// Variables that decide which libraries a kernel runs with, and how.
+/// Variables that select libraries and their settings.
 const LOADER: [&str; 5] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_BIND_NOW", "GLIBC_TUNABLES"];
 
 impl Context<'_> {
@@ -27,11 +28,11 @@ impl Context<'_> {
         let kernel = self.kernel;
         let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
         let program = (METHOD, env!("CARGO_PKG_VERSION"));
-        // What starts several workers says where they run: a run goes on elsewhere, on devices of the same model.
+        // Commands that start several workers are left out: a run may continue elsewhere, on devices of the same model.
         (program, Some(self.device.clone()), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
     }
 
-    /// The hashes of the files of the package that a command names, `None` for words that name none.
+    /// Hashes of the package's files that a command names; `None` for words that are not files.
     pub fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
         let directory: &Path = &self.builder.package.directory;
         let file = |word: &String| file::read_bytes(&directory.join(word)).ok();
@@ -39,12 +40,12 @@ impl Context<'_> {
     }
 }
 
-/// Conditions of threads and libraries of a C kernel: environment variables, and the cores that this process may use.
+/// Conditions of a C kernel: environment variables for threads and libraries, and the allowed cores of this process.
 fn surroundings() -> (BTreeMap<Vec<u8>, Vec<u8>>, Option<String>) {
     let bytes = |text: &OsStr| text.as_encoded_bytes().to_vec();
     let variables = std::env::vars_os().filter(|(name, _)| counts(name));
     let variables = variables.map(|(name, value)| (bytes(&name), bytes(&value))).collect();
-    // `0-3,8`; only Linux says.
+    // A list such as `0-3,8`; only Linux has it.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     (variables, cores.map(|cores| cores.trim().to_owned()))
@@ -56,7 +57,8 @@ fn counts(name: &OsStr) -> bool {
     LOADER.contains(&&*name) || OF_LIBRARIES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Jobs with the identity of machine code in place of its bytes, since names and notes in the bytes may differ where the code is identical.
+/// Jobs with the identity of machine code in place of its bytes, since names and notes in the bytes may differ for
+/// identical code.
 pub struct Named<'a> {
     /// The builds of the variant.
     pub built: &'a [Build],
@@ -70,14 +72,14 @@ impl Named<'_> {
         }
     }
 
-    /// A case.
+    /// A case with identities.
     pub fn case(&self, case: &Case) -> Case {
         let mut case = case.clone();
         self.sequence(&mut case.sequence);
         case
     }
 
-    /// A check.
+    /// A check with identities.
     pub fn check(&self, job: &CheckJob) -> CheckJob {
         let mut job = CheckJob { case: self.case(&job.case), ..job.clone() };
         unnamed(&mut job.reference);
@@ -87,7 +89,7 @@ impl Named<'_> {
         job
     }
 
-    /// A timing.
+    /// A timing with identities.
     pub fn time(&self, job: &TimeJob) -> TimeJob {
         let mut job = job.clone();
         for timed in &mut job.cases {
@@ -98,8 +100,8 @@ impl Named<'_> {
     }
 }
 
-/// A reference has an identity of its own beside its bytes. One that is for this process alone names nothing: what its results are
-/// stands for it.
+/// Removes the bytes of a reference, which has an identity of its own. A reference by a program without an identity is
+/// replaced by its results.
 fn unnamed(reference: &mut Reference) {
     reference.sequence.blob.clear();
     if reference.identity.starts_with(TRANSIENT) {

@@ -33,7 +33,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The place where the kernel's expressions have values.
+    /// The point at which the kernel's expressions are evaluated.
     pub fn point<'b>(&'b self, shape: usize, variant: &'b Variant) -> Point<'b> {
         self.builder.point(self.kernel, shape, variant)
     }
@@ -48,7 +48,7 @@ impl Context<'_> {
         Duration::from_secs(self.kernel.timing.timeout_seconds)
     }
 
-    /// The other shapes that evaluations are timed at.
+    /// The other shapes at which evaluations are timed.
     pub fn mean_shapes(&self) -> impl Iterator<Item = usize> + '_ {
         let wanted = self.objectives.iter().any(|objective| matches!(objective, Objective::Mean(_)));
         self.kernel.mean_shapes().filter(move |_| wanted)

@@ -1,4 +1,4 @@
-//! The step that a harness is at, for reporters that show it.
+//! The current step of a harness, for reporters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Activity on a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is waited for a compiler.
+    /// The harness waits for a compiler.
     Compiling,
-    /// Gate 2.
+    /// Gate 2 runs.
     Checking,
-    /// The clock.
+    /// The kernel is timed.
     Timing,
 }
 
-/// The step of a harness; clones share it.
+/// The current step of a harness; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Doing(Arc<AtomicU8>);
 
 impl Doing {
     const STEPS: [Step; 3] = [Step::Compiling, Step::Checking, Step::Timing];
 
-    /// Says what is done from here on.
+    /// Sets the current step.
     pub fn set(&self, step: Step) {
         self.0.store(step as u8, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The two ways in which an evaluation ends early: the variant is out, or the run of its kernel ends.
+//! The two early ends of an evaluation: the variant is rejected, or the run of its kernel ends.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::build::CompileError;
 use crate::process::executor::ExecutorError;
 use crate::record::evaluation::Rejection;
 
-/// Why the run of a kernel ends.
+/// Reason why the run of a kernel ends.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// No device, no worker, or Ctrl-C.
@@ -20,7 +20,7 @@ pub enum RunError {
     Reference {
         /// The kernel.
         kernel: String,
-        /// Why, in the compiler's words.
+        /// Reason, with the compiler's message.
         message: String,
     },
     /// The reference is a program that cannot run here.
@@ -28,15 +28,15 @@ pub enum RunError {
     Unavailable {
         /// The kernel.
         kernel: String,
-        /// Why, in the program's words.
+        /// Reason, with the program's message.
         message: String,
     },
-    /// Workers that the table or the command line asks for and that there cannot be.
+    /// The table or the command line asks for workers that are not possible.
     #[error("the workers of kernel `{kernel}`: {message}")]
     Workers {
         /// The kernel.
         kernel: String,
-        /// Why.
+        /// Reason.
         message: String,
     },
     /// All workers of a search are lost.
@@ -50,22 +50,22 @@ pub enum RunError {
     /// No architecture to compile for.
     #[error("{0}")]
     NoArch(String),
-    /// A sanitizer that is there and does not work here.
+    /// A sanitizer is installed and does not work on this machine.
     #[error("the sanitizer {tool} does not work: {message}")]
     Sanitizer {
-        /// Its name in the table.
+        /// Name of the sanitizer in the table.
         tool: &'static str,
-        /// Why.
+        /// Reason.
         message: String,
     },
-    /// The objective is energy, and the device cannot tell it.
+    /// The objective is energy, and the device cannot measure it.
     #[error("the objective `energy` of kernel `{kernel}` cannot be measured on {device}: {message}")]
     Energy {
         /// The kernel.
         kernel: String,
         /// The device's name.
         device: String,
-        /// Why.
+        /// Reason.
         message: String,
     },
     /// The objective is a program of the user, which gives no number.
@@ -76,15 +76,15 @@ pub enum RunError {
         /// Why.
         message: String,
     },
-    /// A file.
+    /// An error of a file.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Why an evaluation goes no further. `R` is what is known of a variant that is out.
+/// Reason why an evaluation ends early. `R` describes the rejected variant.
 #[derive(Debug)]
 pub enum Halt<R = Rejection> {
-    /// The variant is out, and the run goes on with others.
+    /// The variant is rejected; the run continues with others.
     Variant(R),
     /// The run of the kernel ends.
     Run(RunError),
@@ -114,7 +114,7 @@ impl<R> From<io::Error> for Halt<R> {
     }
 }
 
-/// Turns the rejection of a variant into data: the inner error is the rejection, the outer one ends the run.
+/// Converts the rejection of a variant to data: the inner error is the rejection, the outer one ends the run.
 pub fn caught<T, R>(result: Result<T, Halt<R>>) -> Result<Result<T, R>, RunError> {
     match result {
         Ok(value) => Ok(Ok(value)),

@@ -9,7 +9,7 @@ use crate::config::Kernel;
 use crate::profile::Profile;
 use crate::record::evaluation::{Evaluation, Rejection, Sanitized};
 
-/// Something that happens.
+/// An event.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// Work on a kernel begins.
@@ -18,14 +18,14 @@ pub enum Event<'a> {
         kernel: &'a Kernel,
         /// The device, once one is open.
         device: Option<&'a DeviceInfo>,
-        /// Most variants that will be tried.
+        /// Largest number of variants that will be tried.
         total: u64,
         /// The current activity.
         doing: &'a Doing,
         /// Longest duration of the finals.
         finals: Duration,
     },
-    /// Some of a batch have been compiled.
+    /// Some variants of a batch have been compiled.
     Built {
         /// Number of variants built.
         done: u64,
@@ -43,36 +43,36 @@ pub enum Event<'a> {
     },
     /// A variant was tried.
     Evaluated {
-        /// Its record.
+        /// Record of the evaluation.
         evaluation: &'a Evaluation,
-        /// Its label.
+        /// Label of the variant.
         label: &'a str,
-        /// Variants tried so far.
+        /// Number of variants tried so far.
         done: u64,
-        /// Most that will be tried.
+        /// Largest number of variants that will be tried.
         total: u64,
-        /// Label of the best so far, and its first objective.
+        /// Label of the best variant so far, and the value of its first objective.
         best: Option<(&'a str, f64)>,
     },
     /// A proposer handed in sources.
     Proposed {
-        /// Which round, from 1.
+        /// Number of the round, from 1.
         round: u64,
         /// Number of variants that will be tried.
         proposals: usize,
     },
     /// A variant ran under the sanitizers.
     Sanitized {
-        /// Its label.
+        /// Label of the variant.
         label: &'a str,
         /// Findings of the sanitizers.
         sanitized: &'a Sanitized,
     },
     /// A variant was profiled for the counters gate.
     Profiled {
-        /// Its label.
+        /// Label of the variant.
         label: &'a str,
-        /// The finding.
+        /// Findings of the gate.
         judged: &'a CounterFindings,
     },
     /// The finalists are measured together.
@@ -86,19 +86,19 @@ pub enum Event<'a> {
     },
 }
 
-/// Is told what happens.
+/// Receives events.
 pub trait Reporter: Send {
-    /// Something happened.
+    /// Receives an event.
     fn event(&mut self, event: Event<'_>);
 }
 
 /// Result of the counters gate for a variant.
 #[derive(Debug, Clone, Default)]
 pub struct CounterFindings {
-    /// Why it is rejected.
+    /// The rejection, if there is one.
     pub rejection: Option<Rejection>,
     /// Findings at level `warn`.
     pub warnings: Vec<String>,
-    /// The profiles that it judged, one for each shape.
+    /// The judged profiles, one for each shape.
     pub profiles: Vec<Profile>,
 }

@@ -7,7 +7,8 @@ use super::RunError;
 use crate::build::CompileError;
 use crate::process::executor::ExecutorError;
 
-/// Exit status of the process. A run of several kernels reports the greatest: a failed gate outweighs a missing device.
+/// Exit status of the process. A run of several kernels returns the largest: a failed gate takes precedence over a
+/// missing device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 0: all gates passed.

@@ -1,5 +1,5 @@
-//! One kernel on an open device: what builds its variants, the worker that runs them, references, files, and results that are
-//! known already. A harness runs what it is asked to run and judges nothing.
+//! One kernel on an open device: the builder of its variants, the worker that runs them, references, files, and
+//! recorded results. A harness runs jobs and judges nothing.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -49,13 +49,13 @@ pub struct Setup<'a> {
     pub compiler: &'a Compiler,
     /// Index of the device.
     pub device: u32,
-    /// `<target>/kbench`: reference results, ceilings and files for programs are kept there.
+    /// `<target>/kbench`, the folder of reference results, ceilings and files for programs.
     pub work_directory: &'a Path,
-    /// Hears of work that takes a while and that nobody asked for.
+    /// Receives notices about work that takes a while and that the user did not request.
     pub notify: fn(&Notice),
 }
 
-/// Work that takes a while and that nobody asked for.
+/// Work that takes a while and that the user did not request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The ceilings of a device are measured, once for all later runs.
@@ -67,18 +67,18 @@ pub enum Notice {
     CutOff,
     /// Several workers measure at the same time.
     Workers {
-        /// Number of them.
+        /// Number of workers.
         count: usize,
         /// The device's name.
         device: String,
     },
-    /// A worker of several is lost for now.
+    /// One of several workers is lost.
     WorkerLost {
-        /// Which one.
+        /// Name of the worker.
         worker: String,
-        /// Why.
+        /// Reason.
         why: String,
-        /// When it is started again; `None`: no more.
+        /// Time until its restart; `None` if it is not started again.
         again: Option<Duration>,
     },
 }
@@ -86,49 +86,49 @@ pub enum Notice {
 /// Settings of a harness.
 #[derive(Debug, Default)]
 pub struct Opening<'v> {
-    /// The variant that is built first, where it is known: compilers begin with it while the device opens.
+    /// The first variant to build, if it is known: compilers start with it while the device opens.
     pub first: Option<&'v Variant>,
-    /// The change that the worker makes to the kernel's work, for an audit.
+    /// The change to the kernel's results that the worker makes, for an audit.
     pub mutation: Option<Mutation>,
     /// How to start the worker: the first of these that opens a device serves. None: as the table says.
     pub workers: Vec<WorkerOptions>,
 }
 
-/// One kernel with all that is needed to try its variants, on an open device.
+/// A kernel on an open device, with everything that is needed to evaluate its variants.
 pub struct Harness<'a> {
     /// The kernel, its device and its files.
     pub context: Context<'a>,
-    /// The worker that runs its variants.
+    /// The worker that runs the variants.
     pub worker: Executor,
     /// The references of the kernel and of its baselines.
     pub references: References,
-    /// Results that are known already, and the journal.
+    /// Recorded results, and the journal.
     pub results: Results,
     /// The sanitizers that the table asks for.
     pub sanitizers: Sanitizers,
     /// Ceilings of the device, measured once; the error is the reason why they are not known.
     ceilings: Option<Result<Ceilings, String>>,
-    /// The device's time by its use.
+    /// Time of the device by activity.
     pub times: DeviceTimes,
     /// The current activity.
     pub doing: Doing,
-    /// Time of compilation before this kernel.
+    /// Time of compilations before this kernel.
     busy_before: Duration,
 }
 
-/// The time of a device and its worker, by its use.
+/// Time of a device and its worker by activity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeviceTimes {
-    /// Checks of variants, references and inputs included.
+    /// Time of checks, references and inputs included.
     pub verify: Duration,
-    /// Timing, and checks after it.
+    /// Time of timing, and of checks after it.
     pub time: Duration,
-    /// Sanitizers and profilers.
+    /// Time of sanitizers and profilers.
     pub tools: Duration,
 }
 
 impl<'a> Harness<'a> {
-    /// Opens the device of a kernel, settles what to compile for, finds the sanitizers, and builds the reference.
+    /// Opens the device of a kernel, determines the architecture, finds the sanitizers, and builds the reference.
     pub fn open(
         setup: Setup<'a>,
         package: &'a Package,
@@ -177,7 +177,8 @@ impl<'a> Harness<'a> {
         Ok(harness)
     }
 
-    /// The same kernel on another worker, which may measure at the same time. It keeps no journal and knows no results.
+    /// The same kernel on another worker, which may measure at the same time. The new harness has no journal and no
+    /// recorded results.
     pub fn beside(&self, worker: Executor) -> Self {
         Self {
             context: self.context.clone(),
@@ -211,12 +212,12 @@ impl<'a> Harness<'a> {
         Ok(())
     }
 
-    /// Has a reference by `command` give the results that a check needs, unless they are known: see [`References::of_check`].
+    /// Runs a reference by `command` for a check, unless its results are recorded: see [`References::of_check`].
     pub fn refer_check(&mut self, kernel: &Kernel, shape: &str, job: &CheckJob) -> Result<Vec<String>, RunError> {
         self.references.of_check(&self.context, kernel, shape, job)
     }
 
-    /// The same for a case of a timing, on both sets of its inputs.
+    /// Runs a reference by `command` for a case of a timing, on both sets of its inputs.
     pub fn refer_timed(
         &mut self,
         kernel: &Kernel,
@@ -227,12 +228,13 @@ impl<'a> Harness<'a> {
         self.references.of_timed(&self.context, kernel, shape, timed, job)
     }
 
-    /// Time spent compiling for this harness, all threads together.
+    /// Time of compilations for this harness, summed over all threads.
     pub fn compiled(&self) -> Duration {
         self.context.setup.compiler.busy().saturating_sub(self.busy_before)
     }
 
-    /// Does work whose time counts as `part` of the device's, except what the work itself counts as another part.
+    /// Runs a closure whose time counts as `part` of the device's, without the time that the closure counts as another
+    /// part.
     pub fn counted_as<R>(
         &mut self,
         part: fn(&mut DeviceTimes) -> &mut Duration,
@@ -246,13 +248,13 @@ impl<'a> Harness<'a> {
         result
     }
 
-    /// Appends a record, where a journal is kept.
+    /// Appends a record to the journal, if there is one.
     pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
         self.results.record(record)
     }
 }
 
-/// The device that a kernel would run on.
+/// The device of a kernel.
 pub fn device(kernel: &Kernel, index: u32, work_directory: &Path) -> Result<DeviceInfo, RunError> {
     let mut worker = Executor::new(WorkerOptions {
         runner: kernel.runner().to_vec(),
@@ -317,7 +319,7 @@ fn open_beside_compilers(
 }
 
 impl Builder<'_> {
-    /// Compiles for this device from here on.
+    /// Sets the device as the target of compilations.
     fn fit(&mut self, device: &DeviceInfo) -> Result<(), RunError> {
         if self.kernel.implementation.backend == Backend::Cuda {
             self.arch = Some(arch::arch_for(&self.kernel.arch, device)?);

@@ -1,4 +1,4 @@
-//! References that outputs are compared with, which are functions or programs, and naive implementations.
+//! References, which compute the right outputs as functions or programs, and naive implementations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -27,9 +27,9 @@ pub struct References {
     compiled: Vec<(Unit, Artifact)>,
     /// Running references that are programs, by kernel.
     running: HashMap<String, Program>,
-    /// Their results, in the folder where the worker looks for them.
+    /// Results of these programs, in the folder where the worker looks for them.
     results: Option<Results>,
-    /// Fingerprints of results by key, of programs that state no identity.
+    /// Fingerprints of results by key, for programs that state no identity.
     answers: HashMap<String, String>,
 }
 
@@ -39,7 +39,7 @@ fn this_process() -> u64 {
     *DRAWN.get_or_init(|| RandomState::new().hash_one(std::process::id()))
 }
 
-/// That a reference is written for the other precision, drawn at the line of the table that says or leaves out which it is.
+/// The advice that a reference is written for the other precision, with the place in the table that sets the precision.
 fn other_precision(kernel: &Kernel, implementation: &Implementation) -> String {
     let (passed, takes, help) = match kernel.reference.precision {
         DType::F32 => ("float", "double", "leave `precision = \"f32\"` out, or write the reference in float"),
@@ -53,8 +53,8 @@ fn other_precision(kernel: &Kernel, implementation: &Implementation) -> String {
 }
 
 impl References {
-    /// The reference of a kernel at a shape, built if it is not. Where its arguments, launch or defines name toggles, they are those
-    /// of `variant`.
+    /// The reference of a kernel at a shape, built on first use. Toggles in its arguments, launch or defines have the
+    /// values of `variant`.
     pub fn of(
         &mut self,
         context: &Context<'_>,
@@ -84,7 +84,7 @@ impl References {
                 if !error.is_variants_own() {
                     return RunError::Tool(error);
                 }
-                // Whether it is right but for the precision, the compiler knows.
+                // The compiler decides whether the reference is right in the other precision.
                 let other = if precision == DType::F64 { DType::F32 } else { DType::F64 };
                 let unit = context.builder.unit(kernel, implementation, shape, variant, Some(other));
                 let is_other = unit.is_ok_and(|unit| context.builder.compiler.compile(&unit).is_ok());
@@ -126,9 +126,9 @@ impl References {
         sequence.map(Some).map_err(|error| failed(&error))
     }
 
-    /// What a program's results depend on beside its tensors: the command, the files of the package that it names, what it is told of the
-    /// shape, and what it states of itself. What it imports only it knows: the results of a program that states nothing are this
-    /// process's own.
+    /// Everything beside the tensors that a program's results depend on: the command, the files of the package that it
+    /// names, the description of the shape, and the identity that the program states. Without an identity the results
+    /// are valid in this process only, since imports of the program are unknown.
     fn program_identity(
         &mut self,
         context: &Context<'_>,
@@ -154,7 +154,7 @@ impl References {
         })
     }
 
-    /// The program that is a kernel's reference, started if it does not run.
+    /// The program of a kernel's reference, started on first use.
     fn program(
         &mut self,
         context: &Context<'_>,
@@ -175,8 +175,8 @@ impl References {
         Ok(self.running.get_mut(&kernel.name).expect("inserted above"))
     }
 
-    /// Has a program give the results that a check needs, unless they are known. Nothing to do for a function. Gives fingerprints of
-    /// the results where the program states no identity: then they are what tells it from another.
+    /// Runs the program for a check, unless its results are recorded; does nothing for a function. Returns fingerprints
+    /// of the results if the program states no identity: they replace the identity.
     pub fn of_check(
         &mut self,
         context: &Context<'_>,
@@ -201,7 +201,7 @@ impl References {
         self.refer(context, kernel, shape, tensors, reference, &asked)
     }
 
-    /// The same for a case of a timing, on both sets of its inputs.
+    /// Runs the program for a case of a timing, on both sets of its inputs.
     pub fn of_timed(
         &mut self,
         context: &Context<'_>,
@@ -215,7 +215,7 @@ impl References {
         self.refer(context, kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
 
-    /// The same for anything.
+    /// Runs the program for any set of inputs.
     pub fn refer(
         &mut self,
         context: &Context<'_>,
@@ -250,14 +250,14 @@ impl References {
                 answers.push(self.answer(&key));
             }
         }
-        // The worker is about to look for them.
+        // The worker will look for these results next.
         if let Some(results) = &mut self.results {
             results.finish_writes();
         }
         Ok(answers)
     }
 
-    /// The fingerprint of a result that is known.
+    /// The fingerprint of a recorded result.
     fn answer(&mut self, key: &str) -> String {
         if let Some(answer) = self.answers.get(key) {
             return answer.clone();
@@ -312,7 +312,7 @@ impl References {
     }
 }
 
-/// Why there is no result of a program.
+/// The error if a program has no result.
 fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
     let kernel = kernel.name.clone();
     match refusal {
@@ -326,7 +326,7 @@ fn refused(kernel: &Kernel, at: &str, refusal: Refusal) -> RunError {
     }
 }
 
-/// Placeholder for the launch of a program.
+/// Placeholder for the launches of a program.
 fn program_sequence(kernel: &Kernel) -> Sequence {
     let taken = |index: &usize| kernel.tensors[*index].role != Role::Scratch;
     let launch = Launch {

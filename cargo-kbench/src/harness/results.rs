@@ -1,4 +1,4 @@
-//! Results that are known already: of this run, of the run that it resumes, and of earlier ones.
+//! Recorded results: of this run, of the run that it resumes, and of earlier runs.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::record::evaluation::{Evaluation, ShapeErrors, SourceRecord};
 use crate::record::journal::{Comparison, Journal, Record, Round, RunCache, SanitizedRun};
 use crate::space::Settings;
 
-/// The results of a run by the keys of what they depend on, and the journal that keeps them.
+/// The results of a run by the keys of their evaluations, and the journal.
 #[derive(Default)]
 pub struct Results {
     known: RunCache,
@@ -17,12 +17,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// Keeps a journal, and begins with what was read from it.
+    /// Results with a journal and the records that were read from it.
     pub fn new(journal: Journal, known: RunCache) -> Self {
         Self { known, first: HashMap::new(), journal: Some(journal) }
     }
 
-    /// Appends a record, where a journal is kept.
+    /// Appends a record to the journal, if there is one.
     pub fn record(&mut self, record: &Record) -> Result<(), RunError> {
         if let Some(journal) = &mut self.journal {
             journal.append(record)?;
@@ -37,12 +37,12 @@ impl Results {
         found
     }
 
-    /// Adds an evaluation that this run measured or took from the cache.
+    /// Adds an evaluation that this run measured or recalled.
     pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
         self.known.add(evaluation, is_default);
     }
 
-    /// The variant with this key passed the whole check.
+    /// Records that the variant with this key passed the whole check.
     pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
         self.known.checked(key, errors, warnings);
     }
@@ -52,13 +52,13 @@ impl Results {
         self.first.contains_key(key)
     }
 
-    /// The toggles of the first candidate of this run with this key, if that is another one.
+    /// The toggles of the first candidate of this run with this key, if that is another candidate.
     pub fn identical_code(&self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) -> Option<Settings> {
         let (first, of) = self.first.get(key)?;
         ((first, of.as_ref()) != (toggles, source)).then(|| first.clone())
     }
 
-    /// A candidate of this run has this key.
+    /// Records the key of a candidate of this run.
     pub fn tried(&mut self, key: &str, toggles: &Settings, source: Option<&SourceRecord>) {
         self.first.insert(key.to_owned(), (toggles.clone(), source.cloned()));
     }
@@ -68,7 +68,7 @@ impl Results {
         self.known.comparisons.get(key)
     }
 
-    /// Keeps a comparison.
+    /// Records a comparison.
     pub fn keep_comparison(&mut self, comparison: Comparison) -> Result<(), RunError> {
         self.record(&Record::Comparison(Box::new(comparison.clone())))?;
         self.known.comparisons.insert(comparison.key.clone(), comparison);
@@ -80,7 +80,7 @@ impl Results {
         self.known.sanitized.get(key)
     }
 
-    /// Keeps a run under a sanitizer.
+    /// Records a run under a sanitizer.
     pub fn keep_sanitized(&mut self, run: SanitizedRun) -> Result<(), RunError> {
         self.record(&Record::Sanitized(Box::new(run.clone())))?;
         self.known.sanitized.insert(run.key.clone(), run);
@@ -92,7 +92,7 @@ impl Results {
         self.known.sanitized.values()
     }
 
-    /// Why results of earlier runs do not count, where they do not.
+    /// Reason why results of earlier runs are discarded, if they are.
     pub fn discarded(&self) -> Option<&str> {
         self.known.machine_changed.as_deref()
     }

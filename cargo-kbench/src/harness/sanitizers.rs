@@ -10,12 +10,12 @@ use crate::config::{Kernel, Level, SanitizeTool};
 pub struct Sanitizers {
     /// Sanitizers that were found.
     pub found: Vec<(SanitizeTool, Sanitizer)>,
-    /// Why the others are missing.
+    /// Reason for each missing sanitizer.
     pub missing: Vec<String>,
 }
 
 impl Sanitizers {
-    /// Finds the tools. At level `deny` a missing one is an error, so that the run ends before anything is measured.
+    /// Finds the sanitizers. At level `deny` a missing one is an error, so that the run ends before any measurement.
     pub(super) fn find(kernel: &Kernel, compiler: &Compiler) -> Result<Self, RunError> {
         let gate = &kernel.gates.sanitize;
         let mut tools = Self::default();

@@ -1,6 +1,7 @@
 //! Tuning problems of other tuners as packages: Kernel Tuner's scripts, and the T1 format that Kernel Tuner, KTT and BAT share.
 //!
-//! A script is read as text with a Python parser and never run. What the package has not, or has otherwise, is said note by note.
+//! A script is read as text with a Python parser and never run. A note names each item that the package lacks or has in
+//! another form.
 
 use std::path::{Path, PathBuf};
 
@@ -13,57 +14,57 @@ mod problem;
 mod python;
 mod t1;
 
-/// A package that was made from a file: its files, and what is not in them.
+/// A package that was made from a file: its files, and the items that were not carried over.
 #[derive(Debug)]
 pub struct Imported {
-    /// A name for the package.
+    /// Name for the package.
     pub name: String,
-    /// Paths in the package, and contents.
+    /// Paths in the package, with contents.
     pub files: Vec<(PathBuf, Vec<u8>)>,
-    /// What was not carried over, in the order of the file.
+    /// Items that were not carried over, in the order of the file.
     pub notes: Vec<Note>,
 }
 
-/// Why nothing was imported.
+/// Reason why nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file is neither.
+    /// The file is neither a script nor a T1 file.
     #[error(
         "neither a Python script (*.py) nor a tuning problem in the T1 format, JSON with `ConfigurationSpace` and \
          `KernelSpecification`"
     )]
     Unknown,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It is JSON, and breaks the format.
+    /// The file is JSON that violates the T1 format.
     #[error("not a tuning problem in the T1 format: {0}")]
     T1(serde_json::Error),
-    /// It is no Python.
+    /// The file is not valid Python.
     #[error("line {line}: {what}")]
     Python {
-        /// From 1.
+        /// Line of the error, from 1.
         line: usize,
-        /// The fault.
+        /// Error of the parser.
         what: &'static str,
     },
-    /// The script tunes nothing.
+    /// The script does not call `tune_kernel`.
     #[error("no call of `tune_kernel` can be found; name the script that calls it")]
     NoCall,
-    /// A part without which there is no table.
+    /// A call lacks a part that a table needs.
     #[error("{place}: {what}; write it as a literal and try again")]
     Call {
-        /// Where it stands.
+        /// Place of the call in the file.
         place: String,
-        /// The fault.
+        /// The missing part.
         what: String,
     },
-    /// The restrictions leave nothing.
+    /// No variant satisfies the restrictions.
     #[error("no variant of `{0}` satisfies its restrictions")]
     Empty(String),
 }
 
-/// Reads a file of another tuner. The package is called like its first kernel unless a name is given.
+/// Reads a file of another tuner. The package gets the name of its first kernel unless a name is given.
 pub fn import(path: &Path, name: Option<&str>) -> Result<Imported, ImportError> {
     let text = file::read(path)?;
     let problems = if path.extension().is_some_and(|suffix| suffix == "py") {

@@ -1,4 +1,5 @@
-//! The files of a package for tuning problems: a manifest with their tables, their sources, and a place for their references.
+//! The files of a package for tuning problems: a manifest with their tables, their sources, and a file for their
+//! references.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,7 +60,7 @@ fn manifest(name: &str, origin: &str, notes: &[Note], tables: &str) -> String {
     text + tables
 }
 
-/// Leaves out flags that ask for an architecture: kbench compiles for the GPU that is there, or for `arch`.
+/// Removes flags that select an architecture: kbench compiles for the present GPU, or for `arch`.
 fn leave_out_archs(problem: &mut Problem) {
     let mut flags = std::mem::take(&mut problem.flags).into_iter();
     while let Some(flag) = flags.next() {
@@ -78,7 +79,7 @@ fn leave_out_archs(problem: &mut Problem) {
     }
 }
 
-/// Puts the source of a problem among the files, with what it includes; returns its path.
+/// Adds the source of a problem and the files that it includes; returns the path of the source.
 fn add_source(problem: &mut Problem, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> String {
     let suffix = if problem.is_host { "c" } else { "cu" };
     let own = format!("src/{}.{suffix}", problem.name);
@@ -105,7 +106,7 @@ fn add_source(problem: &mut Problem, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> 
     }
 }
 
-/// Adds a file of a folder to `src`, and those that it includes by a relative path.
+/// Adds a file of a folder to `src`, and the files that it includes by a relative path.
 fn add_file(folder: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) -> std::io::Result<()> {
     let place = Path::new("src").join(name);
     if files.contains_key(&place) {
@@ -115,7 +116,7 @@ fn add_file(folder: &Path, name: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) 
     let included: Vec<PathBuf> = text.lines().filter_map(included).map(|path| within(name, path)).collect();
     files.insert(place, text.into_bytes());
     for path in included {
-        // One that is not there may be on the compiler's include path; the compiler will say.
+        // A missing file may be on the compiler's include path; otherwise the compiler reports it.
         let is_inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if is_inside && folder.join(&path).is_file() {
             add_file(folder, &path, files)?;
@@ -130,7 +131,7 @@ fn included(line: &str) -> Option<&str> {
     rest.strip_prefix('"')?.split('"').next()
 }
 
-/// A path that a file names, relative to the folder of the first.
+/// A path in a file, relative to the folder of the first file.
 fn within(file: &Path, path: &str) -> PathBuf {
     file.parent().map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
 }
@@ -151,7 +152,7 @@ fn toggle_value(value: &Value) -> String {
     }
 }
 
-/// The table of a problem.
+/// Writes the table of a problem.
 fn table(text: &mut String, problem: &Problem, space: &Space, source: &str) {
     let kernel = format!("package.metadata.kbench.kernels.{}", problem.name);
     let dimension = |number: &str| by_dimensions(number, &problem.sizes);
@@ -255,7 +256,7 @@ fn key(name: &str) -> String {
     if plain { name.to_owned() } else { quoted(name) }
 }
 
-/// The problem's sizes that are numbers, and their names.
+/// The sizes of the problem that are numbers, with their names.
 fn known_sizes(sizes: &[Size]) -> Vec<(i64, &'static str)> {
     let known = sizes.iter().zip(DIMENSIONS).filter_map(|(size, name)| match size {
         Size::Number(number) if *number > 1 => Some((*number, name)),
@@ -264,7 +265,7 @@ fn known_sizes(sizes: &[Size]) -> Vec<(i64, &'static str)> {
     known.collect()
 }
 
-/// A number that is one of the problem's sizes, or the product of all, by the dimensions' names.
+/// A number by the names of dimensions, if it is one of the problem's sizes or the product of all.
 fn by_dimensions(number: &str, sizes: &[Size]) -> String {
     let known = known_sizes(sizes);
     let Ok(number) = number.parse::<i64>() else { return number.to_owned() };
@@ -278,7 +279,7 @@ fn by_dimensions(number: &str, sizes: &[Size]) -> String {
     number.to_string()
 }
 
-/// The sizes of a tensor by the dimensions' names; a tensor that is as large as the problem has one dimension each.
+/// The sizes of a tensor by the names of dimensions; a tensor of the problem's size has one dimension for each size.
 fn tensor_dims(dims: &[String], sizes: &[Size]) -> Vec<String> {
     let known = known_sizes(sizes);
     if dims.len() > 1 && dims.iter().map(|size| size.parse().ok()).eq(known.iter().map(|(size, _)| Some(*size))) {
@@ -291,7 +292,7 @@ fn reference_name(problem: &Problem) -> String {
     format!("{}_reference", problem.name.replace('-', "_"))
 }
 
-/// A function without a body: the compiler says where to write it.
+/// Writes a function without a body: the compiler's error names the place to write it.
 fn reference(text: &mut String, problem: &Problem) {
     let parameters: Vec<String> = problem
         .arguments

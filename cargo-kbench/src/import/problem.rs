@@ -1,4 +1,4 @@
-//! A tuning problem of another tuner, in the terms that all their formats share.
+//! A tuning problem of another tuner, in the terms that all formats share.
 
 use std::path::PathBuf;
 
@@ -7,23 +7,23 @@ use kbench_runtime::dtype::DType;
 use crate::expr::{Expr, Value};
 use crate::space::{Layer, Reach, Solutions, Space, Toggle, Variant};
 
-/// Something of the file that the package has not, or has otherwise.
+/// An item of the file that the package lacks or has in another form.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Note {
-    /// Where it stands in the file.
+    /// Place in the file.
     pub place: String,
-    /// What it is.
+    /// Description of the item.
     pub what: String,
 }
 
-/// Where a kernel's code is.
+/// Source of a kernel's code.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Code {
     /// In a file.
     File(PathBuf),
     /// In the file itself.
     Text(String),
-    /// Only a run tells.
+    /// A value that only a run of the script computes.
     Unknown,
 }
 
@@ -33,26 +33,26 @@ pub struct Problem {
     pub name: String,
     pub entry: String,
     pub code: Code,
-    /// More files of the code.
+    /// More source files.
     pub more: Vec<PathBuf>,
-    /// A function of the host.
+    /// Whether the kernel is a function of the host.
     pub is_host: bool,
     pub flags: Vec<String>,
     pub parameters: Vec<Parameter>,
-    /// Expressions of the table.
+    /// Constraints, as expressions of the table.
     pub constraints: Vec<String>,
     pub sizes: Vec<Size>,
     pub grid: [String; 3],
     pub block: [String; 3],
-    /// Bytes, as an expression.
+    /// Dynamic shared memory in bytes, as an expression.
     pub dynamic_shared: Option<String>,
     pub arguments: Vec<Argument>,
-    /// Largest error that an output may have.
+    /// Largest error of an output.
     pub tolerance: Option<f64>,
     pub notes: Vec<Note>,
 }
 
-/// A parameter, its values, and the one that the file names as its default.
+/// A parameter with its values and the default that the file names.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     pub name: String,
@@ -60,7 +60,7 @@ pub struct Parameter {
     pub default: Option<Value>,
 }
 
-/// One of the problem's sizes: a number becomes a dimension of the shape.
+/// A size of the problem: a number becomes a dimension of the shape.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Size {
     Number(i64),
@@ -79,14 +79,14 @@ pub enum Argument {
 pub struct Tensor {
     pub name: String,
     pub dtype: DType,
-    /// Numbers, or expressions of the table.
+    /// Sizes: numbers, or expressions of the table.
     pub dims: Vec<String>,
     pub role: &'static str,
-    /// The value of `init`, where it is not the default.
+    /// The value of `init`; none for the default.
     pub init: Option<String>,
 }
 
-/// The dimensions that sizes of problems get.
+/// Names of the dimensions for sizes of problems.
 pub const DIMENSIONS: [&str; 3] = ["PROBLEM_X", "PROBLEM_Y", "PROBLEM_Z"];
 
 impl Size {
@@ -98,7 +98,7 @@ impl Size {
     }
 }
 
-/// The grid of a problem: its size along each axis over the product of the divisors.
+/// The grid of a problem: the size along each axis over the product of the divisors.
 pub fn grid(sizes: &[Size], divisors: &[Vec<String>; 3]) -> [String; 3] {
     std::array::from_fn(|axis| match (sizes.get(axis), &divisors[axis][..]) {
         (None, _) => "1".to_owned(),
@@ -112,7 +112,8 @@ impl Problem {
         self.notes.push(Note { place: place.into(), what: what.into() });
     }
 
-    /// The space, with the default that the file names where it is valid, else the first valid variant. `None` where there is none.
+    /// The space, with the default of the file if it is valid, otherwise the first valid variant. `None` if no variant
+    /// is valid.
     pub fn space(&self) -> Option<Space> {
         let toggle = |parameter: &Parameter| Toggle {
             name: parameter.name.clone(),
@@ -136,7 +137,7 @@ impl Problem {
     }
 }
 
-/// A name for the kernel of a function: what stands before template arguments, without namespaces.
+/// Name of the kernel of a function, without namespaces and template arguments.
 pub fn name_of(entry: &str) -> String {
     let plain = entry.split('<').next().unwrap_or(entry).rsplit("::").next().unwrap_or(entry);
     let name: String = plain.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();

@@ -75,7 +75,7 @@ struct KernelSpecification {
     rest: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Expressions, by axis.
+/// Expressions by axis.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase")]
 struct Axes {
@@ -110,7 +110,7 @@ struct T1Argument {
     output: serde_json::Value,
 }
 
-/// Keys that say how a kernel is run or how a report is called, and nothing of the problem.
+/// Keys that control the run or the report and are not part of the problem.
 const NO_PART: [&str; 7] = ["Stream", "BenchmarkName", "Device", "Profiling", "Misc", "General", "BenchmarkConfig"];
 
 /// The problem of a T1 file.
@@ -261,7 +261,7 @@ fn plain(value: &serde_json::Value) -> Option<Value> {
     }
 }
 
-/// An argument of the kernel, and what of it is otherwise.
+/// An argument of the kernel, with a note if it differs from the file.
 fn argument(given: &T1Argument, at: usize, lists: &[(String, Vec<i64>)]) -> Result<(Argument, Option<String>), String> {
     let name = given.name.clone().unwrap_or_else(|| format!("argument_{}", at + 1));
     let (dtype, width) =
@@ -295,7 +295,7 @@ fn argument(given: &T1Argument, at: usize, lists: &[(String, Vec<i64>)]) -> Resu
         _ if role == "out" => (None, None),
         Some("Constant") if dtype.is_float() => (Some(format!("{{ constant = {value:?} }}")), None),
         Some("Constant") => (Some(format!("{{ constant = {} }}", value as i64)), None),
-        // Random numbers up to the value.
+        // Random numbers from 0 to the value.
         Some("Random") if dtype.is_float() && value > 0.0 => {
             (Some(format!("{{ uniform = {{ low = 0.0, high = {value:?} }} }}")), None)
         }
@@ -309,7 +309,7 @@ fn argument(given: &T1Argument, at: usize, lists: &[(String, Vec<i64>)]) -> Resu
     Ok((if is_symbol { Argument::Symbol { symbol: name, tensor } } else { Argument::Tensor(tensor) }, remark))
 }
 
-/// An element type of T1 and how many of it make one element: `float4` is four `f32`.
+/// An element type of T1, as an element type of the table and the number of its components: `float4` is four `f32`.
 fn element(name: &str) -> Option<(DType, i64)> {
     let at = name.find(|c: char| c.is_ascii_digit()).unwrap_or(name.len());
     let (base, digits) = name.split_at(at);

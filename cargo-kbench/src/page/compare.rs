@@ -26,7 +26,7 @@ struct Page<'d> {
     version: &'static str,
 }
 
-/// A row as every format shows it.
+/// A row with the texts that all formats show.
 struct Line {
     place: String,
     name: String,
@@ -38,7 +38,7 @@ struct Line {
     reasons: String,
 }
 
-/// The document; `old` and `new` name the files.
+/// The document in a format; `old` and `new` name the files.
 pub fn document(diff: &FileDiff, (old, new): (&str, &str), format: Format) -> String {
     let lines: Vec<Line> = diff.rows.iter().map(line).collect();
     match format {

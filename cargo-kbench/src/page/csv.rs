@@ -1,4 +1,4 @@
-//! The variants of a run as comma-separated values: a line each.
+//! The variants of a run as comma-separated values, one line for each.
 
 use super::data::{columns, resources};
 use super::facts::Facts;

@@ -1,4 +1,4 @@
-//! The variants as the script of the page reads them: a column for each property, so that 10,000 variants take little room.
+//! The variants for the script of the page: one column for each property, so that 10,000 variants take little space.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::expr::Value;
 use crate::record::evaluation::{GateName, Reason};
 use crate::text::printable;
 
-/// The data of the script.
+/// Data of the script.
 #[derive(Debug, Serialize)]
 pub struct Data<'f> {
     objective: &'f str,
@@ -24,30 +24,30 @@ pub struct Data<'f> {
     fate: Vec<u8>,
     value: Vec<Option<f64>>,
     gates: Vec<String>,
-    /// The last gate that every variant which was not rejected has passed.
+    /// Index of the last gate that every variant which is not rejected has passed.
     passed: usize,
-    /// Index into `gates`, -1 where none rejected it.
+    /// Index into `gates`, -1 if no gate rejected the variant.
     gate: Vec<i32>,
     reasons: Vec<String>,
-    /// Index into `reasons`, -1 where there is none.
+    /// Index into `reasons`, -1 if the variant has none.
     reason: Vec<i32>,
     message: Vec<Option<&'f str>>,
-    /// Index of the variant with the same machine code, -1 where there is none.
+    /// Index of the variant with the same machine code, -1 if there is none.
     #[serde(rename = "twin")]
     identical_code: Vec<i32>,
     resources: Vec<Resource>,
-    /// By the name of a plot, the variants of its marks.
+    /// Variants of the marks of each plot, by name of the plot.
     marks: BTreeMap<&'static str, &'f [usize]>,
 }
 
 /// A toggle.
 #[derive(Debug, Serialize)]
 pub struct Column {
-    /// Its name.
+    /// Name of the toggle.
     pub name: String,
-    /// Its values in ascending order.
+    /// Values in ascending order.
     pub values: Vec<String>,
-    /// Index into `values` by variant, -1 where a variant has none.
+    /// Index into `values` by variant, -1 if a variant has none.
     pub levels: Vec<i32>,
 }
 
@@ -66,17 +66,17 @@ impl Column {
 /// A resource.
 #[derive(Debug, Serialize)]
 pub struct Resource {
-    /// Its name.
+    /// Name of the resource.
     pub name: &'static str,
-    /// Its amount, by variant.
+    /// Amount by variant.
     pub values: Vec<Option<u64>>,
 }
 
-/// The gates that a search judges every variant by; others judge finalists alone.
+/// Gates that a search applies to every variant; other gates judge finalists only.
 const OF_ALL: [GateName; 4] = [GateName::Compile, GateName::Resources, GateName::Launch, GateName::Correctness];
 
 impl<'f> Data<'f> {
-    /// The data of a run with its plots.
+    /// Data of a run with its plots.
     pub fn of(facts: &'f Facts, figures: &'f [Figure]) -> Self {
         let variants = &facts.variants;
         let is_shown =
@@ -128,14 +128,14 @@ impl<'f> Data<'f> {
         }
     }
 
-    /// JSON that may stand in a `script` element: nothing in it ends the element.
+    /// JSON for a `script` element, without a text that ends the element.
     pub fn script(&self) -> String {
         let text = serde_json::to_string(self).expect("strings and numbers");
         text.replace('<', "\\u003c")
     }
 }
 
-/// Six digits: more than any sample has.
+/// Rounds to six digits, more than any sample has.
 fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }

@@ -1,8 +1,10 @@
-//! What each toggle does to the time: main effects and interactions, by least squares on the logarithm of the measured values.
+//! Effect of each toggle on the time: main effects and interactions, by least squares on the logarithm of the measured
+//! values.
 //!
-//! The model is a product of one factor per toggle value. A search does not try values evenly, so a plain mean over the variants with
-//! a value would mix the effect of that value with those of its companions; the fit of all factors at once does not. Interactions are
-//! the part of the residuals that a table of two toggles explains. Nothing of this decides anything: it describes what was measured.
+//! The model is a product of one factor for each toggle value. A search does not try values evenly, so a plain mean
+//! over the variants with a value would mix the effect of that value with those of other toggles; the simultaneous fit
+//! of all factors does not. Interactions are the part of the residuals that a table of two toggles explains. Effects
+//! describe the measurements; no decision depends on them.
 
 use serde::Serialize;
 
@@ -10,26 +12,27 @@ use super::facts::said;
 use crate::expr::Value;
 use crate::space::Settings;
 
-/// Sweeps of the fit: each improves one toggle after the other, and far fewer suffice.
+/// Number of sweeps of the fit, each of which improves one toggle after the other; far fewer suffice.
 const SWEEPS: usize = 60;
 
-/// Variants that the factor of an interaction is shrunk towards 1 by, so that one variant does not make an interaction.
+/// Number of variants by which the factor of an interaction is shrunk towards 1, so that one variant does not make an
+/// interaction.
 const SHRINK: f64 = 0.5;
 
-/// Interactions that are kept at most.
+/// Largest number of interactions.
 const MOST_PAIRS: usize = 5;
 
-/// Share of the variation below which an interaction is not worth a table.
+/// Smallest share of the variation for which an interaction gets a table.
 const LEAST_SHARE: f64 = 0.005;
 
 /// The effects in a set of variants.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Effects {
-    /// Variants that they rest on.
+    /// Number of variants in the fit.
     pub variants: usize,
     /// Share of the variation of the logarithm that the main effects explain, 0 to 1.
     pub explained: f64,
-    /// Per toggle, that with the largest share first.
+    /// Effects of the toggles, largest share first.
     pub toggles: Vec<ToggleEffect>,
     /// The strongest interactions, strongest first.
     pub interactions: Vec<Interaction>,
@@ -38,11 +41,11 @@ pub struct Effects {
 /// The effect of a toggle.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ToggleEffect {
-    /// Its name.
+    /// Name of the toggle.
     pub toggle: String,
-    /// Variance of its factors' logarithm over that of the values.
+    /// Variance of the logarithms of the toggle's factors over that of the values, 0 to 1.
     pub share: f64,
-    /// Its values in ascending order.
+    /// Values in ascending order.
     pub values: Vec<ValueEffect>,
 }
 
@@ -51,9 +54,9 @@ pub struct ToggleEffect {
 pub struct ValueEffect {
     /// The value.
     pub value: String,
-    /// By how much a variant with it takes longer than one with the best value of the toggle, all else equal: 1 for the best.
+    /// Time of a variant with this value over the time with the toggle's best value, all else equal: 1 for the best.
     pub factor: f64,
-    /// Variants with it.
+    /// Number of variants with this value.
     pub variants: usize,
 }
 
@@ -62,17 +65,17 @@ pub struct ValueEffect {
 pub struct Interaction {
     /// The two toggles; the first labels the rows.
     pub toggles: (String, String),
-    /// Share of the variation that their table explains beyond the main effects.
+    /// Share of the variation that the table of the two toggles explains beyond the main effects, 0 to 1.
     pub share: f64,
-    /// The values of the first.
+    /// Values of the first toggle.
     pub rows: Vec<String>,
-    /// The values of the second.
+    /// Values of the second toggle.
     pub columns: Vec<String>,
-    /// By what factor variants with both take longer than the main effects say; none where no variant has both.
+    /// Time of variants with both values over the time that the main effects predict; none if no variant has both.
     pub factors: Vec<Vec<Option<f64>>>,
 }
 
-/// A toggle as the fit sees it.
+/// A toggle in the fit.
 struct Factor {
     name: String,
     values: Vec<Value>,
@@ -81,13 +84,13 @@ struct Factor {
     effects: Vec<f64>,
 }
 
-/// The effects in variants with these values; `None` where there are too few to say anything.
+/// The effects in a set of variants with their values; `None` if there are too few variants.
 pub fn effects(variants: &[(&Settings, f64)]) -> Option<Effects> {
     let (first, _) = variants.first()?;
     let mut factors: Vec<Factor> =
         first.0.iter().map(|(name, _)| factor(name, variants)).filter(|factor| factor.values.len() > 1).collect();
     let parameters: usize = factors.iter().map(|factor| factor.values.len() - 1).sum();
-    // With no more variants than factors, the fit would repeat the variants.
+    // A fit with as many factors as variants would reproduce the variants.
     if factors.is_empty() || variants.len() < parameters + 3 {
         return None;
     }
@@ -136,7 +139,7 @@ fn squares(residuals: &[f64]) -> f64 {
     residuals.iter().map(|residual| residual * residual).sum()
 }
 
-/// A number per level, from the sum and the count of the residuals there.
+/// A number for each level, from the sum and the count of the residuals there.
 fn means(levels: usize, of: &[usize], residuals: &[f64], mean: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     let mut sums = vec![(0.0, 0.0); levels];
     for (&level, residual) in of.iter().zip(residuals) {
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn a_product_of_factors_is_found_though_values_are_tried_unevenly() {
         let mut space = space(|a, b, _| 100.0 * 2f64.powi(a as i32) * 1.1f64.powi(b as i32));
-        // As a search does: hardly any variant with A=3, and none of them with B=0.
+        // An uneven sample, as a search makes: hardly any variant with A=3, and none of them with B=0.
         space.retain(|(settings, _)| {
             settings.get("A") != Some(&Value::Int(3)) || settings.get("B") == Some(&Value::Int(2))
         });

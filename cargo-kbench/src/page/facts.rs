@@ -1,4 +1,4 @@
-//! The facts of a run that every format tells.
+//! The facts of a run that all formats show.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::record::verdict::JudgedSpeedup;
 use crate::space::Settings;
 use crate::text::{kernel_name, printable};
 
-/// The version of the JSON form.
+/// Version of the JSON format.
 pub const VERSION: u32 = 1;
 
 /// A run.
@@ -28,64 +28,64 @@ pub const VERSION: u32 = 1;
 pub struct Facts {
     /// Version of this format.
     pub version: u32,
-    /// Package and kernel, as users read them.
+    /// Package and kernel, as printed for users.
     pub kernel: String,
     /// Name of the device.
     pub device: String,
-    /// The shape that variants were measured at; none where nothing was measured.
+    /// Shape of the measurements; none if no variant was measured.
     pub shape: Option<String>,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
-    /// When the run began, seconds since the epoch.
+    /// Start of the run, in seconds since the epoch.
     pub time: u64,
-    /// What `value` of a variant is: the first objective, `p50` in nanoseconds unless the table says otherwise.
+    /// Name of the first objective, which `value` of a variant holds: `p50` in nanoseconds by default.
     pub objective: String,
     /// Whether the run ended by itself.
     pub ended: bool,
-    /// The winner; none where no variant survived or the run was cut off before its finals.
+    /// The winner; none if no variant survived or the run was cut off before its finals.
     pub winner: Option<Winner>,
     /// Winner, runners-up, default and baselines, measured in turn.
     pub finals: Vec<Finalist>,
-    /// Baselines that could not be measured, and why.
+    /// Baselines without a measurement, with the reason.
     pub unavailable: BTreeMap<String, String>,
-    /// Performance limits that the winner misses.
+    /// Performance limits that the winner misses, in words.
     pub missed: Vec<String>,
-    /// Whether they fail the run.
+    /// Whether a missed limit fails the run.
     pub missed_fails: bool,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// The budget that ended the search early, where one did.
+    /// The budget that ended the search early; none if no budget did.
     pub stopped: Option<Stopped>,
-    /// Variants by what came of them.
+    /// Numbers of variants by outcome.
     pub counts: Counts,
-    /// Rejections by gate and reason, in the order of the gates.
+    /// Numbers of rejections by gate and reason, in the order of the gates.
     pub rejected: Vec<Rejected>,
     /// The winner under other launch modes, by earlier runs under these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub launches: Vec<Transfer>,
-    /// What each toggle does; none where too few variants were measured.
+    /// Effects of the toggles; none if too few variants were measured.
     pub effects: Option<Effects>,
-    /// All variants in the order in which they were tried.
+    /// All variants in the order of their evaluation.
     pub variants: Vec<Tried>,
 }
 
 /// Numbers of variants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Counts {
-    /// Valid variants of the space, where they can be counted.
+    /// Number of valid variants of the space; none if they cannot be counted.
     pub space: Option<u64>,
-    /// Variants tried.
+    /// Number of tried variants.
     pub tried: usize,
-    /// Measured to the end.
+    /// Number of variants that were measured to the end.
     pub measured: usize,
-    /// Stopped early since they were clearly slower than the best.
+    /// Number of variants whose sampling was stopped since they were clearly slower than the best.
     pub stopped: usize,
-    /// Rejected by a gate.
+    /// Number of variants that a gate rejected.
     pub rejected: usize,
-    /// Variants with the machine code and launch of another, whose measurement serves both.
+    /// Number of variants with the machine code and launch of another, whose measurement serves both.
     #[serde(rename = "twins")]
     pub identical_code: usize,
-    /// Variants that an earlier run measured.
+    /// Number of variants that an earlier run measured.
     #[serde(rename = "recalled")]
     pub cached: usize,
 }
@@ -108,58 +108,58 @@ pub struct Transfer {
 /// The winner.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Winner {
-    /// Its toggles, and its source where that is not the kernel's own.
+    /// Toggles, and the source if a proposer wrote it.
     pub variant: String,
-    /// Whether it is the default.
+    /// Whether the winner is the default.
     pub is_default: bool,
-    /// What its objectives come to.
+    /// Values of the objectives.
     pub objectives: Vec<ObjectiveValue>,
-    /// Against the default.
+    /// Speed-up over the default.
     pub over_default: Option<JudgedSpeedup>,
-    /// Against the runner-up.
+    /// Speed-up over the runner-up.
     pub over_second: Option<JudgedSpeedup>,
-    /// By how much identical code differed in the finals: 0.004 for 0.4 %.
+    /// Difference of identical code in the finals: 0.004 for 0.4 %.
     pub noise_floor: Option<f64>,
-    /// All variants that no measurement tells apart from the fastest, the winner first; empty where it wins alone.
+    /// All variants that no measurement distinguishes from the fastest, the winner first; empty if there is only one.
     pub tie: Vec<String>,
-    /// What chose among them.
+    /// Rule that chose the winner of a tie.
     pub tie_by: Option<TieRule>,
 }
 
 /// A variant or baseline of the finals.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Finalist {
-    /// 1 is the best; none of the default and baselines.
+    /// Rank from 1; none for the default and baselines.
     pub rank: Option<usize>,
-    /// Toggles, `default` or the name of the baseline.
+    /// Toggles, `default` or name of the baseline.
     pub name: String,
     /// The toggles of a variant.
     pub toggles: Option<Settings>,
-    /// Whether it is one of the variants that no measurement tells apart from the fastest.
+    /// Whether the variant is one of those that no measurement distinguishes from the fastest.
     pub ties: bool,
-    /// Its time in nanoseconds.
+    /// Median time with its interval, in nanoseconds.
     pub timing: TimingRecord,
-    /// Speed-up of this one over the default and each baseline.
+    /// Speed-ups of this entry over the default and each baseline.
     pub speedups: BTreeMap<String, Speedup>,
-    /// What its objectives come to.
+    /// Values of the objectives.
     pub objectives: Vec<ObjectiveValue>,
-    /// Its samples in nanoseconds, those of one place of every finalist from one round.
+    /// Samples in nanoseconds; sample i of every finalist was taken in the same round.
     #[serde(skip)]
     pub samples: Vec<f64>,
 }
 
-/// Variants rejected for one reason.
+/// Variants that were rejected for one reason.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Rejected {
     /// The gate.
     pub gate: GateName,
     /// The reason.
     pub reason: Reason,
-    /// Variants.
+    /// Number of variants.
     pub variants: usize,
-    /// One of them.
+    /// Toggles of one of these variants.
     pub example: String,
-    /// What the gate said of that one.
+    /// Message of the gate for that variant.
     pub message: String,
 }
 
@@ -167,50 +167,50 @@ pub struct Rejected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// It passed, and its time was measured to the end.
+    /// The variant passed, and was measured to the end.
     Measured,
-    /// It passed so far; sampling ended early because it is clearly slower than the best.
+    /// The variant passed so far; sampling ended early because it is clearly slower than the best.
     Stopped,
-    /// A gate rejected it.
+    /// A gate rejected the variant.
     Rejected,
 }
 
-/// A variant that was tried.
+/// A tried variant.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Tried {
-    /// Its place in the run, from 1.
+    /// Number of the variant in the run, from 1.
     pub number: usize,
-    /// Its toggles, and its source where that is not the kernel's own.
+    /// Toggles, and the source if a proposer wrote it.
     pub variant: String,
-    /// Its toggles.
+    /// Toggles.
     pub toggles: Settings,
-    /// The result.
+    /// Outcome.
     pub fate: Fate,
-    /// Its first objective, of one that passed; of one that was stopped early an estimate.
+    /// Value of the first objective of a variant that passed; an estimate if sampling stopped early.
     pub value: Option<f64>,
-    /// Its time where it was measured.
+    /// Median time with its interval; none if the variant was not measured.
     pub timing: Option<TimingRecord>,
-    /// The gate that rejected it.
+    /// The gate that rejected the variant.
     pub gate: Option<GateName>,
-    /// Why.
+    /// Reason code of the rejection.
     pub reason: Option<Reason>,
-    /// In words.
+    /// Message of the rejection.
     pub message: Option<String>,
-    /// The variant whose machine code it has.
+    /// Label of the variant with the same machine code.
     #[serde(rename = "twin")]
     pub identical_code: Option<String>,
-    /// Warnings of gates.
+    /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
-    /// What its code uses at the shape of the search.
+    /// Resources of the code at the shape of the search.
     pub resources: Option<Resources>,
 }
 
-/// Puts values of a toggle in ascending order.
+/// Sorts values of a toggle in ascending order.
 pub(super) fn sort(values: &mut [Value]) {
     values.sort_by(order);
 }
 
-/// The order of values: numbers first, then words by the alphabet.
+/// Order of values: numbers first, then words by the alphabet.
 pub(super) fn order(a: &Value, b: &Value) -> Ordering {
     let number = |value: &Value| match value {
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
@@ -225,7 +225,7 @@ pub(super) fn order(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-/// A foreign text as it can be shown.
+/// A text from outside, with characters escaped that cannot be shown.
 pub(super) fn said(text: &str) -> String {
     printable(text).into_owned()
 }
@@ -296,7 +296,7 @@ impl Facts {
         format!("{}{shape} on {}", self.kernel, self.device)
     }
 
-    /// Whether the run fails, as the exit code of `autotune` says.
+    /// Whether the run fails, as in the exit code of `autotune`.
     pub fn fails(&self) -> bool {
         self.winner.is_none() || self.missed_fails && !self.missed.is_empty()
     }
@@ -374,7 +374,7 @@ fn winner(conclusion: &Conclusion, default: &Settings) -> Option<Winner> {
     })
 }
 
-/// The rows of the finals: elite first, then the default and baselines, each group by its time.
+/// Rows of the finals: elite first, then the default and baselines, each group by time.
 fn finals(run: &Run) -> Vec<Finalist> {
     let samples = |name: &str| {
         let entries = run.finals().map_or(&[][..], |comparison| &comparison.entries);

@@ -1,4 +1,4 @@
-//! The page. askama escapes every text; what is marked safe was made here, by plotters or by `serde_json`.
+//! The page. askama escapes every text; texts that are marked safe were made here, by plotters or by `serde_json`.
 
 use askama::Template;
 use kbench_runtime::fingerprint;
@@ -19,7 +19,8 @@ use crate::text::{count, date_of, dims, printable};
 #[template(path = "report.html")]
 struct Page<'f> {
     facts: &'f Facts,
-    /// Names what may run in the page. It depends on all of the page's data, so that no text in the page can contain it.
+    /// Nonce of the scripts that may run. It is a hash of all data of the page, so that no text in the page can contain
+    /// it.
     nonce: String,
     style: &'static str,
     ink: &'static str,
@@ -29,9 +30,9 @@ struct Page<'f> {
     counts: String,
     cards: Vec<Card>,
     sentences: Vec<String>,
-    /// The names of the speed-up columns.
+    /// Names of the speed-up columns.
     over: Vec<String>,
-    /// The names of the objectives that the finals have besides p50.
+    /// Names of the objectives of the finals other than p50.
     objectives: Vec<String>,
     finals: Vec<Row>,
     figures_of_finals: Vec<&'f Figure>,
@@ -48,7 +49,7 @@ struct Card {
     label: String,
 }
 
-/// A cell: what it is sorted by, and its text.
+/// A cell: its sort key, and its text.
 type Cell = (String, String);
 
 /// A row of the finals.
@@ -72,7 +73,7 @@ struct Pair {
     title: String,
     corner: String,
     columns: Vec<String>,
-    /// The value of the row, and for each column a class and a text.
+    /// Value of the row, and a class and a text for each column.
     rows: Vec<(String, Vec<(&'static str, String)>)>,
 }
 
@@ -91,7 +92,7 @@ fn pair(of: &Interaction) -> Pair {
     }
 }
 
-/// The class of a factor: three shades each way.
+/// Class of a factor: three shades for slower and three for faster.
 fn shade(factor: f64) -> &'static str {
     match factor {
         factor if factor > 1.25 => "slow3",
@@ -247,7 +248,7 @@ fn row(at: usize, row: &Finalist, over: &[String], others: &[String]) -> Row {
     }
 }
 
-/// Everything that the numbers depend on.
+/// Rows of the section Provenance.
 fn provenance(facts: &Facts, run: &Run) -> Vec<(String, String)> {
     let mut all: Vec<(&str, String)> = vec![("kernel", facts.kernel.clone()), ("device", facts.device.clone())];
     if let Some(entry) = run.conclusion.as_ref().map(|conclusion| &conclusion.entry) {

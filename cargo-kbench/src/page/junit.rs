@@ -1,20 +1,23 @@
-//! Runs as `JUnit` XML, for servers of continuous integration: a suite for each run, a case for its result and for each variant.
+//! Runs as `JUnit` XML, for servers of continuous integration: a suite for each run, a case for its result and for each
+//! variant.
 //!
-//! A rejected variant is a skipped case: that a search meets some is no failure. The case `winner` fails where the run does.
+//! A rejected variant is a skipped case, since rejections are part of every search. The case `winner` fails if the run
+//! fails.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::facts::{Facts, Fate, Tried};
 use crate::report;
 
-/// The runs.
+/// The runs as one document.
 pub fn runs(all: &[&Facts]) -> String {
     let mut report = Report::new("cargo kbench");
     report.add_test_suites(all.iter().map(|facts| suite(facts)));
     text(&report)
 }
 
-/// XML. What XML cannot hold is left out; so is the number of skipped cases of all suites, which the schema of Jenkins does not know.
+/// The report as XML. Characters that XML cannot hold are left out, and so is the number of skipped cases of all
+/// suites, which the schema of Jenkins does not know.
 pub(super) fn text(report: &Report) -> String {
     let text = report.to_string().unwrap_or_else(|error| unreachable!("a text grows: {error}"));
     let skipped = report.test_suites.iter().map(|suite| suite.skipped).sum::<usize>();

@@ -1,4 +1,4 @@
-//! The variants of a run as a table of a terminal: filtered, sorted, with the columns that were asked for.
+//! The variants of a run as a table for a terminal, filtered and sorted, with selected columns.
 
 use std::cmp::Ordering;
 
@@ -9,22 +9,22 @@ use crate::expr::{Expr, Value};
 use crate::report::{objectives, table::Table, time};
 use crate::text::{count, did_you_mean, list};
 
-/// Filters and order of the list.
+/// Filter, order and columns of a list.
 #[derive(Debug, Default)]
 pub struct Query<'q> {
     /// The condition that a variant has to fulfil.
     pub condition: Option<&'q str>,
-    /// The column to sort by; the order of the search where none is named.
+    /// The column to sort by; by default the order of the search.
     pub sort: Option<&'q str>,
-    /// Whether the largest come first.
+    /// Whether the largest values come first.
     pub reverse: bool,
-    /// The columns before that of the variant; the usual ones where none is named.
+    /// The columns before the variant; by default the usual ones.
     pub columns: &'q [String],
-    /// Rows at most.
+    /// Largest number of rows.
     pub limit: Option<usize>,
 }
 
-/// Why a listing cannot be made.
+/// Reason why a listing cannot be made.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum QueryError {
     /// A name that is no column.
@@ -50,16 +50,16 @@ pub enum QueryError {
     },
 }
 
-/// The columns that are shown where none is asked for.
+/// Default columns.
 const USUAL: [&str; 5] = ["number", "outcome", "value", "gate", "reason"];
 
-/// A column: the value of each variant, as conditions and sorting see it.
+/// A column: the value of each variant, for conditions and sorting.
 struct Column {
     name: String,
     values: Vec<Option<Value>>,
 }
 
-/// The table, and below it how many rows there are.
+/// The table, with the number of rows below it.
 pub fn table(facts: &Facts, query: &Query<'_>) -> Result<String, QueryError> {
     let all = self::all(facts);
     let named = |name: &str| {
@@ -76,7 +76,7 @@ pub fn table(facts: &Facts, query: &Query<'_>) -> Result<String, QueryError> {
         let columns: Vec<&Column> = condition.names().into_iter().map(named).collect::<Result<_, _>>()?;
         let mut kept = Vec::new();
         for at in rows {
-            // A condition on what a variant does not have does not hold.
+            // A condition on a property that a variant lacks is false.
             let has_all = columns.iter().all(|column| column.values[at].is_some());
             let holds = || condition.is_true(&|name| columns[name].values[at].as_ref());
             if has_all && holds().map_err(|error| failed(error.to_string()))? {
@@ -109,7 +109,7 @@ pub fn table(facts: &Facts, query: &Query<'_>) -> Result<String, QueryError> {
     Ok(format!("{}\n\n{table}\n{} of {total}{more}\n", facts.title(), rows.len()))
 }
 
-/// The column of the first objective goes by the objective's name.
+/// Header of a column; that of the value is the name of the first objective.
 fn head(facts: &Facts, name: &str) -> String {
     if name == "value" { facts.objective.clone() } else { name.to_owned() }
 }
@@ -126,7 +126,7 @@ fn cell(facts: &Facts, at: usize, column: &Column) -> String {
     }
 }
 
-/// What has no value comes last, whichever way.
+/// Order of two cells. A cell without a value comes last in both directions.
 fn order(a: Option<&Value>, b: Option<&Value>, reverse: bool) -> Ordering {
     let (Some(a), Some(b)) = (a, b) else { return b.is_some().cmp(&a.is_some()) };
     let order = super::facts::order(a, b);

@@ -1,4 +1,4 @@
-//! A run in Markdown, for pull requests. Texts of others stand in code spans, where nothing of them has a meaning.
+//! A run in Markdown, for pull requests. Texts from outside stand in code spans, where they are not interpreted.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::facts::{Facts, Fate};
 use super::html;
 use crate::report;
 
-/// The run.
+/// The run as Markdown.
 pub fn run(facts: &Facts) -> String {
     let mut text = format!("### {}\n\n", code(&facts.title()));
     match &facts.winner {
@@ -72,7 +72,7 @@ fn finals(text: &mut String, facts: &Facts) {
     text.push('\n');
 }
 
-/// A code span: its fence is longer than every row of backticks inside.
+/// A code span, whose fence is longer than every row of backticks inside.
 pub fn code(text: &str) -> String {
     let text = text.replace(['\n', '\r'], " ");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
@@ -86,7 +86,7 @@ pub fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
-/// `passed` or the reason, of a variant.
+/// Name of the outcome of a variant.
 pub fn fate(fate: Fate) -> &'static str {
     match fate {
         Fate::Measured => "measured",

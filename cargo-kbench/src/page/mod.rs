@@ -54,12 +54,12 @@ impl<'r> Document<'r> {
         Self { run, facts: Facts::of(run) }
     }
 
-    /// The page: one file that needs no other.
+    /// The page as one file that needs no other.
     pub fn html(&self) -> String {
         html::page(&self.facts, self.run)
     }
 
-    /// The plots: a file name and an SVG each.
+    /// The plots: file name and SVG of each.
     pub fn plots(&self) -> Vec<(String, String)> {
         let figures = plots::all(&self.facts, self.run);
         figures.iter().map(|figure| (format!("{}.svg", figure.name), figure.file())).collect()
@@ -85,7 +85,7 @@ impl<'r> Document<'r> {
         tuner::cachefile(&self.facts)
     }
 
-    /// What the run is of: kernel, shape and device.
+    /// Title of the run: kernel, shape and device.
     pub fn title(&self) -> String {
         self.facts.title()
     }
@@ -95,7 +95,7 @@ impl<'r> Document<'r> {
         listing::table(&self.facts, query)
     }
 
-    /// Everything that is known of the variant that a number or toggles name.
+    /// All records of the variant that a number or toggles name.
     pub fn variant(&self, name: &str, is_verbose: bool) -> Result<String, NameError> {
         let at = variant::find(&self.facts, name)?;
         Ok(variant::text(&self.facts, self.run, at, is_verbose))
@@ -153,7 +153,7 @@ mod tests {
         let run = Run { start, evaluations: (0..10_000).map(evaluation).collect(), ..Run::default() };
         let page = Document::new(&run).html();
         assert!(page.len() < 10_000_000, "{}", page.len());
-        // All of them, in the plot of the search.
+        // All variants, in the plot of the search.
         assert_eq!(page.matches("class=\"f p3 m\"").count() + page.matches("<polygon").count(), 10_000);
     }
 

@@ -1,6 +1,6 @@
 //! A run in the formats of Kernel Tuner and of the auto-tuning community: T4 results and a cachefile. Times are in milliseconds there.
 //!
-//! Variants of a proposer's source are left out: the formats know a configuration by its parameters alone.
+//! Variants of a proposed source are left out: in these formats a configuration is its parameters.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -14,12 +14,12 @@ fn configurations(facts: &Facts) -> impl Iterator<Item = &Tried> {
     facts.variants.iter().filter(|tried| tried.variant == printable(&tried.toggles.to_string()))
 }
 
-/// The name of the objective: the time is called `time` there.
+/// Name of the objective; these formats call the time `time`.
 fn objective(facts: &Facts) -> &str {
     if facts.objective == "p50" { "time" } else { &facts.objective }
 }
 
-/// The time in milliseconds: what was measured, or the estimate of one that was stopped early.
+/// Time in milliseconds: measured, or the estimate for a variant that was stopped early.
 fn time(facts: &Facts, tried: &Tried) -> Option<f64> {
     let measured = tried.timing.as_ref().map(|timing| timing.summary.p50);
     measured.or(tried.value.filter(|_| facts.objective == "p50")).map(|nanoseconds| nanoseconds / 1e6)
@@ -47,7 +47,7 @@ pub fn t4(facts: &Facts) -> String {
     serde_json::to_string_pretty(&file).expect("texts and numbers") + "\n"
 }
 
-/// Why a variant does not count, in the words of T4.
+/// Reason why a variant is invalid, by T4's names.
 fn invalidity(tried: &Tried) -> &'static str {
     match (tried.gate, tried.reason) {
         (None, _) => "correct",
@@ -55,7 +55,7 @@ fn invalidity(tried: &Tried) -> &'static str {
         (Some(GateName::Compile), _) => "compile",
         (Some(GateName::Launch), _) => "runtime",
         (Some(GateName::Correctness | GateName::Sanitize), _) => "correctness",
-        // Limits of the table: resources, times and counters.
+        // The other gates have limits of the table: on resources, times and counters.
         (Some(_), _) => "constraints",
     }
 }
@@ -73,7 +73,7 @@ struct Cachefile<'f> {
     cache: InOrder,
 }
 
-/// A map whose entries are in the order in which they were tried.
+/// A map that keeps the order of evaluation.
 struct InOrder(Vec<(String, Value)>);
 
 impl Serialize for InOrder {
@@ -82,7 +82,8 @@ impl Serialize for InOrder {
     }
 }
 
-/// Kernel Tuner's cachefile, version 1.1.0 of its schema. What each step of an evaluation cost is not on record: these times are 0.
+/// Kernel Tuner's cachefile, version 1.1.0 of its schema. The journal has no times of the steps of an evaluation: they
+/// are 0.
 pub fn cachefile(facts: &Facts) -> String {
     let mut cache = InOrder(Vec::new());
     for tried in configurations(facts) {

@@ -1,4 +1,4 @@
-//! Everything that is known of one variant, for a terminal.
+//! All records of one variant, for a terminal.
 
 use std::fmt::Write as _;
 
@@ -8,30 +8,30 @@ use crate::record::run::Run;
 use crate::report::{self, hanging, objectives};
 use crate::text::{count, printable};
 
-/// Variants that are named where a name fits several.
+/// Number of variants that are named as examples if a name fits several.
 const EXAMPLES: usize = 3;
 
-/// Why no variant is meant.
+/// Reason why a name selects no variant.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No variant of the run.
+    /// No variant of the run has this name.
     #[error("no variant `{0}` in this search; `cargo kbench list` lists its variants")]
     Unknown(String),
-    /// More than one.
+    /// Several variants have this name.
     #[error(
         "{number} variants have `{name}`, such as {examples}; name more toggles, or the number that `cargo kbench list` shows"
     )]
     Several {
-        /// What was asked for.
+        /// The given name.
         name: String,
-        /// How many fit.
+        /// Number of variants that fit.
         number: usize,
-        /// Some of them.
+        /// Names of some of them.
         examples: String,
     },
 }
 
-/// The place of the variant that a number or toggles name.
+/// Index of the variant that a number or toggles name.
 pub fn find(facts: &Facts, name: &str) -> Result<usize, NameError> {
     let variants = &facts.variants;
     if let Some(at) = name.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
@@ -57,7 +57,7 @@ pub fn find(facts: &Facts, name: &str) -> Result<usize, NameError> {
     }
 }
 
-/// The variant at a place.
+/// The records of the variant at an index.
 pub fn text(facts: &Facts, run: &Run, at: usize, is_verbose: bool) -> String {
     let (variant, evaluation) = (&facts.variants[at], &run.evaluations[at]);
     let mut text = format!("{}: variant {} of {}\n\n", facts.title(), variant.number, facts.variants.len());
@@ -135,7 +135,7 @@ pub fn text(facts: &Facts, run: &Run, at: usize, is_verbose: bool) -> String {
     text
 }
 
-/// The row of the finals that is this variant: the default goes by that name there.
+/// The row of the finals for this variant; the default has the name `default` there.
 fn finalist<'f>(facts: &'f Facts, run: &Run, evaluation: &Evaluation) -> Option<&'f super::facts::Finalist> {
     let label = said(&evaluation.label());
     let is_default = evaluation.source.is_none() && evaluation.toggles.same(&run.start.default);

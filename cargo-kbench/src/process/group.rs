@@ -1,4 +1,4 @@
-//! A program in a process group of its own: its start, its deadline, the interrupt, TERM and KILL.
+//! A program in a process group of its own: start, deadline, interrupt, TERM and KILL.
 //!
 //! Every program that may run for long is started here: the worker, programs that measure, propose or write inputs, and compilers. A
 //! short question, such as `nvcc --version`, stays in the group of the terminal, where Ctrl-C ends it.
@@ -22,14 +22,15 @@ use crate::interrupt::is_interrupted;
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// Interval between two checks of a process.
 const TICK: Duration = Duration::from_millis(2);
-/// In the environment of each program and of all that it starts, with a value of its own.
+/// Variable in the environment of each program and of all that it starts, with a value for each program.
 const MARK: &str = "KBENCH_PROCESS";
 
-/// A running program. Dropping it ends it, with all that it started, unless [`finish`](Self::finish) saw its exit.
+/// A running program. Dropping it ends the program and all that it started, unless [`finish`](Self::finish) saw its
+/// exit.
 #[derive(Debug)]
 pub(crate) struct ProcessGroup {
     leader: Child,
-    /// The value of its [`MARK`].
+    /// Value of [`MARK`] for this program.
     mark: String,
     /// Time between TERM and KILL.
     grace: Duration,
@@ -41,11 +42,11 @@ pub(crate) struct ProcessGroup {
 /// How a wait for the exit of a program ended.
 #[derive(Debug)]
 pub(crate) enum Finish {
-    /// It exited by itself.
+    /// The program exited by itself.
     Exited(ExitStatus),
-    /// It was ended: the user pressed Ctrl-C, or its result is no longer wanted.
+    /// The program was ended: the user pressed Ctrl-C, or its result is no longer wanted.
     Interrupted,
-    /// It was ended at the deadline.
+    /// The program was ended at the deadline.
     TooLong,
 }
 
@@ -74,7 +75,7 @@ impl ProcessGroup {
         self.leader.try_wait().ok().flatten()
     }
 
-    /// Exit status, if the program exits within `limit`. It goes on otherwise.
+    /// Exit status, if the program exits within `limit`; otherwise the program continues.
     pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + limit;
         loop {
@@ -93,7 +94,8 @@ impl ProcessGroup {
         let mut waited = Awake::start();
         let finish = loop {
             if let Some(status) = self.leader.try_wait()? {
-                // What it leaves running on purpose, such as the server of a compiler cache, may stay.
+                // Processes that the program leaves running on purpose, such as the server of a compiler cache, may
+                // stay.
                 self.is_over = true;
                 return Ok(Finish::Exited(status));
             }
@@ -109,7 +111,7 @@ impl ProcessGroup {
         Ok(finish)
     }
 
-    /// Ends the group: TERM, the grace, KILL. Then what has left the group.
+    /// Ends the group with TERM, the grace period and KILL; then ends processes that left the group.
     pub(crate) fn end(&mut self) {
         Self::end_all(&mut [self]);
     }
@@ -157,7 +159,8 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// A file for both output streams of a program. On Linux it is in memory: a full disk must not swallow the message that says so.
+/// A file for both output streams of a program. On Linux it is in memory: a full disk must not suppress the message
+/// about it.
 #[derive(Debug)]
 pub(crate) struct Output(File);
 
@@ -174,7 +177,7 @@ impl Output {
         }
     }
 
-    /// Has a program write both of its streams to the file.
+    /// Connects both streams of a program to the file.
     pub(crate) fn capture(&self, command: &mut Command) -> io::Result<()> {
         command.stdin(Stdio::null()).stdout(self.stream()?).stderr(self.stream()?);
         Ok(())
@@ -219,7 +222,7 @@ mod tests {
     fn assert_gone(file: &Path) {
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
-        // A process that nobody waits for may stay a zombie.
+        // A process that nobody waits for may remain as a zombie.
         while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
             assert!(Instant::now() < until, "process {pid} goes on");
             thread::sleep(TICK);

@@ -1,4 +1,5 @@
-//! Inputs that programs of the table write: once for each shape, kept until the command or a file that it names changes.
+//! Inputs that programs of the table write: once for each shape, kept until the command or a file that it names
+//! changes.
 
 use std::fs;
 use std::io;
@@ -14,23 +15,23 @@ use crate::file;
 use crate::process::group::{Finish, GRACE, Output, ProcessGroup};
 use crate::process::in_package;
 
-/// Why a program has not written an input.
+/// Reason why a program has not written an input.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// A file of ours.
+    /// An error of a file of cargo-kbench.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// An expression among its arguments.
+    /// An expression among the arguments has no value.
     #[error("the command of `{tensor}` at shape `{shape}`: {why}")]
     Argument {
         /// The tensor.
         tensor: String,
         /// The shape.
         shape: String,
-        /// Why.
+        /// Reason.
         why: String,
     },
-    /// The program.
+    /// The program failed.
     #[error("the command of `{tensor}` at shape `{shape}`, `{command}`, {why}")]
     Program {
         /// The tensor.
@@ -39,12 +40,12 @@ pub enum InputError {
         shape: String,
         /// The program and its arguments.
         command: String,
-        /// What it did.
+        /// Description of the failure.
         why: String,
     },
 }
 
-/// Has the programs of a kernel of a package write its inputs, those that are not there; `tell` hears of each.
+/// Runs the programs that write the inputs of a kernel, if the inputs are missing; `tell` gets a message for each.
 pub fn make(kernel: &mut Kernel, package: &Path, work_directory: &Path, tell: &dyn Fn(&str)) -> Result<(), InputError> {
     let folder = work_directory.join("inputs");
     let shapes = &kernel.shapes;
@@ -81,7 +82,7 @@ fn words(command: &[Template], shape: &Shape) -> Result<Vec<String>, String> {
     command.iter().map(word).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
-/// What an input depends on: the words, and the contents of files among them.
+/// The key of an input: the words, and the contents of files among them.
 fn key(words: &[String], package: &Path) -> io::Result<String> {
     let mut files = Vec::new();
     for word in words {

@@ -1,4 +1,4 @@
-//! From numbers to what limits a kernel, and what to try next.
+//! The bottleneck of a kernel by its counters or the roofline, and advice.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{Counted, Roofline};
 
-/// From here on, in percent of its peak, DRAM is the limit.
+/// DRAM throughput in percent of its peak from which on a kernel is memory-bound.
 const DRAM_BOUND: f64 = 70.0;
-/// From here on the tensor cores are.
+/// Activity of the tensor cores in percent from which on a kernel is compute-bound.
 const TENSOR_BOUND: f64 = 50.0;
-/// From here on another pipe of the SM, or a cache, is.
+/// Throughput of another pipe of the SM, or of a cache, in percent of its peak, from which on it is the bottleneck.
 const PIPE_BOUND: f64 = 60.0;
 
 /// Bottleneck of a kernel.
@@ -21,9 +21,9 @@ pub enum Limiter {
     Compute,
     /// Bandwidth: of DRAM, or of a cache.
     Memory,
-    /// Neither: it waits.
+    /// Neither: warps wait.
     Latency,
-    /// There is nothing to tell it by.
+    /// There are neither counters nor a roofline.
     Unknown,
 }
 
@@ -41,19 +41,19 @@ impl fmt::Display for Limiter {
 /// Bottleneck of a kernel, and the advice for it.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Diagnosis {
-    /// The limit.
+    /// The bottleneck.
     pub limiter: Limiter,
-    /// `counters`, `roofline`, or nothing.
+    /// Source of the diagnosis: `counters`, `roofline` or none.
     pub by: Option<&'static str>,
-    /// The numbers behind it.
+    /// The numbers of the diagnosis, in words.
     pub because: String,
-    /// What to try next.
+    /// Advice.
     pub next: String,
 }
 
-/// The rules, the first that fits: DRAM above 70 % of its peak is memory-bound; tensor cores active 50 % of the time, or another
-/// pipe of the SM 60 %, compute-bound; a cache above 60 % memory-bound; neither is latency-bound. Without counters the same of
-/// the shares of the measured ceilings.
+/// The first rule that applies: DRAM above 70 % of its peak is memory-bound; tensor cores active 50 % of the time, or
+/// another pipe of the SM at 60 %, compute-bound; a cache above 60 % memory-bound; otherwise latency-bound. Without
+/// counters the same rules apply to the shares of the measured ceilings.
 pub fn diagnose(counters: &Result<Counted, String>, roofline: &Result<Roofline, String>) -> Diagnosis {
     if let Ok(counted) = counters
         && let Some(diagnosis) = by_counters(counted)
@@ -86,7 +86,7 @@ fn by_counters(counted: &Counted) -> Option<Diagnosis> {
             .to_owned();
         return diagnosis(Limiter::Compute, because, next);
     }
-    // The caches first: the SM's busiest pipe may be the one that waits for them.
+    // Caches come first: the busiest pipe of the SM may be the one that waits for them.
     let (cache, name, advice) = if l1 >= l2 {
         (l1, "L1 and shared memory", "keep more in registers, use wider accesses, and remove bank conflicts")
     } else {
@@ -108,7 +108,7 @@ fn by_counters(counted: &Counted) -> Option<Diagnosis> {
     diagnosis(Limiter::Latency, because, waiting(counted))
 }
 
-/// What a kernel waits for that nothing limits.
+/// The cause of the waits of a latency-bound kernel.
 fn waiting(counted: &Counted) -> String {
     if let Some(waves) = counted.value("launch__waves_per_multiprocessor").filter(|&waves| waves < 1.0) {
         return format!(
@@ -195,7 +195,7 @@ mod tests {
         let (limiter, next) = of(&[("dram__throughput", 2.0), ("sm__throughput", 40.0), ("l1tex__throughput", 90.0)]);
         assert!(limiter == Limiter::Memory && next.contains("bank conflicts"), "{next}");
         assert_eq!(of(&[("dram__throughput", 2.0), ("lts__throughput", 75.0)]).0, Limiter::Memory);
-        // As sdpa is at its mission shape on an H200.
+        // Numbers of sdpa at its mission shape on an H200.
         let quiet = [(TENSOR, 16.3), ("dram__throughput", 2.7), ("sm__throughput", 28.6)];
         assert_eq!(of(&quiet).0, Limiter::Latency);
         let with = |metric| of(&[quiet[0], quiet[1], quiet[2], metric]).1;

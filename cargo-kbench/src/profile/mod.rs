@@ -1,5 +1,5 @@
-//! What limits one variant at one shape: hardware counters where they can be had, the roofline where the table says what a launch
-//! does, and what to try next.
+//! The bottleneck of one variant at one shape: hardware counters if they can be read, the roofline if the table has
+//! `work`, and advice.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ mod diagnosis;
 pub mod ncu;
 mod roofline;
 
-/// Metrics that are always asked of ncu, as the table would name them: what [`diagnose`] looks at.
+/// Metrics of every profile, by the names of the table: the input of [`diagnose`].
 pub const METRICS: [&str; 18] = [
     "sm__pipe_tensor_cycles_active",
     "dram__throughput",
@@ -40,46 +40,47 @@ pub const METRICS: [&str; 18] = [
     DURATION,
 ];
 
-/// How long the launch took under the profiler. Never a measurement of the kernel: caches, clocks and replays are the profiler's.
+/// Time of the launch under the profiler, in nanoseconds. It is not a measurement of the kernel: the profiler changes
+/// caches and clocks and replays launches.
 pub const DURATION: &str = "gpu__time_duration";
 
 /// One number of a profiler.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Metric {
-    /// Its full name.
+    /// Full name.
     pub name: String,
-    /// Its value in its base unit.
+    /// Value in the base unit of the metric.
     pub value: f64,
-    /// The unit; empty where it is a count.
+    /// Unit; empty for a count.
     pub unit: String,
 }
 
-/// What counted, and what.
+/// Counters of a launch.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Counted {
-    /// `ncu`, or `perf_event`.
+    /// Profiler: `ncu` or `perf_event`.
     pub by: String,
-    /// The numbers, in the order asked for. Of several launches, those of the one that takes the longest.
+    /// The metrics, in the requested order. Of several launches, those of the longest.
     pub metrics: Vec<Metric>,
-    /// The function of that launch, where ncu saw several.
+    /// Function of the longest launch, if ncu saw several launches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch: Option<String>,
-    /// The numbers of every launch, in order, where ncu saw several.
+    /// Metrics of every launch, in order, if ncu saw several launches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub launches: Vec<LaunchCounts>,
 }
 
-/// The numbers of one of several launches.
+/// Metrics of one of several launches.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct LaunchCounts {
-    /// The function.
+    /// Function of the launch.
     pub entry: String,
-    /// The numbers, in the order asked for.
+    /// The metrics, in the requested order.
     pub metrics: Vec<Metric>,
 }
 
 impl Counted {
-    /// The number of a metric, by its short or full name.
+    /// Value of a metric, by its short or full name.
     pub fn value(&self, name: &str) -> Option<f64> {
         let name = full_name(name);
         self.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
@@ -123,7 +124,7 @@ impl Counted {
     }
 }
 
-/// What is known of one variant at one shape.
+/// Profile of one variant at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Profile {
     /// Cargo package.
@@ -134,22 +135,22 @@ pub struct Profile {
     pub device: DeviceRecord,
     /// Shape.
     pub shape: String,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
     /// The variant.
     pub toggles: Settings,
-    /// Its source, where that is not the kernel's own.
+    /// The source, if a proposer wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
-    /// Its measured time, without a profiler.
+    /// Median time with its interval, measured without a profiler.
     pub timing: TimingRecord,
-    /// State of the cache before each sample of it: `cold` or `hot`.
+    /// State of the cache before each sample: `cold` or `hot`.
     pub cache: String,
-    /// The counters, or why there are none.
+    /// The counters, or the reason why there are none.
     #[serde(serialize_with = "or_unavailable")]
     #[schemars(with = "Available<Counted>")]
     pub counters: Result<Counted, String>,
-    /// Its place below the measured ceilings, or why it has none.
+    /// The roofline, or the reason why there is none.
     #[serde(serialize_with = "or_unavailable")]
     #[schemars(with = "Available<Roofline>")]
     pub roofline: Result<Roofline, String>,
@@ -173,20 +174,21 @@ fn or_unavailable<T: Serialize, S: Serializer>(value: &Result<T, String>, serial
     .serialize(serializer)
 }
 
-/// Where a number was taken from.
+/// Source of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The counters.
     Counters,
-    /// The roofline, because the table asks for it or there are no counters.
+    /// The roofline, if the table names it or there are no counters.
     Roofline,
 }
 
 impl Profile {
-    /// The number that a condition is about; the error is why there is none.
+    /// The value of a condition's metric; the error is the reason why there is none.
     ///
-    /// Without counters the roofline stands in for what it estimates: the share of the tensor peak for the activity of the tensor
-    /// pipe, the share of the peak for that of the SM, the share of the copy bandwidth for the throughput of DRAM.
+    /// Without counters the roofline estimates three metrics: its share of the tensor peak replaces the activity of the
+    /// tensor pipe, its share of the peak replaces that of the SM, and its share of the copy bandwidth replaces the
+    /// throughput of DRAM.
     pub fn value(&self, condition: &Condition) -> Result<(f64, Source), String> {
         let share = |pick: fn(&Roofline) -> Option<&Share>, key: &str| match &self.roofline {
             Ok(roofline) => pick(roofline)

@@ -1,14 +1,15 @@
-//! What ncu writes: messages after `==`, then a table of comma-separated values whose second row holds the units.
+//! Parser of ncu's output: messages after `==`, then a table of comma-separated values whose second row holds the
+//! units.
 
 use std::collections::HashMap;
 
 use super::Metric;
 
-/// Reads the numbers of each launch that was profiled, in order; the error is why there are none. `wanted` are full names; those that
-/// ncu does not give are left out.
+/// The metrics of each profiled launch, in order; the error is the reason why there are none. `wanted` are full names;
+/// metrics that ncu does not print are left out.
 pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Vec<Metric>>, String> {
     let mut lines = log.lines();
-    // The last one: ncu writes when the kernel has ended, whatever that printed.
+    // The last table: ncu prints it after the kernel ended, so that output of the kernel comes before.
     let header = lines.by_ref().enumerate().filter(|(_, line)| line.starts_with("\"ID\",")).last();
     let Some((at, header)) = header else { return Err(failure(log)) };
     let mut rows = log.lines().skip(at + 1).filter(|line| line.starts_with('"')).map(fields);
@@ -31,7 +32,7 @@ pub fn parse(log: &str, wanted: &[String]) -> Result<Vec<Vec<Metric>>, String> {
     Ok(launches)
 }
 
-/// Why there is no table, in ncu's words where it has some.
+/// Reason why there is no table, with ncu's message if it printed one.
 fn failure(log: &str) -> String {
     if log.contains("ERR_NVGPUCTRPERM") {
         return "reading GPU counters needs a permission here (ERR_NVGPUCTRPERM): run as root, or load the driver with \
@@ -48,13 +49,13 @@ fn failure(log: &str) -> String {
     }
 }
 
-/// `1,596,416` or `16.30`; none where there is no number (`n/a`, `nan`, a name).
+/// The number of a field such as `1,596,416` or `16.30`; none for `n/a`, `nan` or a name.
 fn number(text: &str) -> Option<f64> {
     let digits: String = text.chars().filter(|&c| c != ',').collect();
     digits.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// The fields of a line in which every one is quoted; a quote inside is doubled.
+/// The fields of a line in which every field is quoted; a quote inside a field is doubled.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = Vec::new();
     let mut field = String::new();
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
     use crate::config::counters::full_name;
 
-    /// What ncu 2025.3 wrote on an H200, fewer columns of it; three launches.
+    /// Output of ncu 2025.3 on an H200 with fewer columns; three launches.
     const LOG: &str = include_str!("samples/ncu_h200.csv");
 
     fn parse(log: &str, names: &[&str]) -> Result<Vec<(f64, String)>, String> {
@@ -128,7 +129,7 @@ mod tests {
         let none = "==PROF== Connected to process 1\n==WARNING== No kernels were profiled.\n";
         assert_eq!(parse(none, &[]).unwrap_err(), "ncu: No kernels were profiled.");
         assert_eq!(parse("", &[]).unwrap_err(), "ncu wrote no numbers");
-        // Cut off in the middle.
+        // Output that ends within the table.
         let cut: String = LOG.lines().take(4).collect::<Vec<_>>().join("\n");
         assert!(parse(&cut, &["dram__throughput"]).is_err());
     }

@@ -1,4 +1,4 @@
-//! The roofline: what a launch does by the table's `work`, over its measured time, against the measured ceilings.
+//! The roofline: `work` of the table over the measured time, against the measured ceilings.
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Role;
@@ -8,21 +8,21 @@ use super::Counted;
 use crate::config::{Arg, Backend, Kernel};
 use crate::profile::ceilings::{Ceiling, Ceilings, Peak};
 
-/// A tensor pipe that is active for less than this share of the time, in percent, is not what a kernel computes with.
+/// Activity of the tensor pipe in percent below which the kernel's arithmetic counts as other arithmetic.
 const TENSOR_IN_USE: f64 = 1.0;
 
-/// A kernel's place below the ceilings.
+/// Rates of a kernel, and shares of the ceilings.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Roofline {
     /// 10^12 floating-point operations a second.
     pub tflops: Option<f64>,
     /// 10^9 bytes a second.
     pub gbytes: Option<f64>,
-    /// Arithmetic intensity: operations a byte.
+    /// Arithmetic intensity in operations per byte.
     pub intensity: Option<f64>,
-    /// Of the peak of arithmetic.
+    /// Share of the peak of arithmetic.
     pub compute: Option<Share>,
-    /// Of the copy bandwidth.
+    /// Share of the copy bandwidth.
     pub memory: Option<Share>,
 }
 
@@ -33,12 +33,12 @@ pub struct Share {
     pub ceiling: Ceiling,
     /// The share in percent.
     pub percent: f64,
-    /// Why this ceiling is the one.
+    /// Reason for the choice of the ceiling.
     pub because: String,
 }
 
 impl Roofline {
-    /// The place of a launch that took `nanoseconds`; the error is what is missing.
+    /// The roofline of a launch that took `nanoseconds`; the error names the missing input.
     pub fn of(
         kernel: &Kernel,
         work: (Option<f64>, Option<f64>),
@@ -57,7 +57,7 @@ impl Roofline {
         };
         let (peak, because) = compute_peak(kernel, counted);
         Ok(Self {
-            // Operations a nanosecond are 10^9 a second.
+            // Operations a nanosecond are 10^9 operations a second.
             tflops: flops.map(|flops| flops / nanoseconds / 1e3),
             gbytes: bytes.map(|bytes| bytes / nanoseconds),
             intensity: flops.zip(bytes).map(|(flops, bytes)| flops / bytes),
@@ -66,21 +66,21 @@ impl Roofline {
         })
     }
 
-    /// The ceiling that it is nearest to: that is the roof above its intensity.
+    /// The ceiling with the largest share, which limits a kernel of this intensity.
     pub fn nearest(&self) -> Option<&Share> {
         let shares = [&self.compute, &self.memory].into_iter().flatten();
         shares.max_by(|a, b| a.percent.total_cmp(&b.percent))
     }
 
-    /// Whether it is held against the peak of tensor cores.
+    /// Whether the rate of operations is compared with the peak of tensor cores.
     pub fn uses_tensor_cores(&self) -> bool {
         let peak = self.compute.as_ref().map(|share| share.ceiling.peak);
         matches!(peak, Some(Peak::TensorF16 | Peak::TensorF8))
     }
 }
 
-/// Which arithmetic a kernel's operations are held against, and why: what the counters saw, or else the narrowest floating-point
-/// type among its inputs.
+/// The peak for the kernel's operations, and the reason: the arithmetic that the counters saw, otherwise the narrowest
+/// floating-point type among the inputs.
 fn compute_peak(kernel: &Kernel, counted: Option<&Counted>) -> (Peak, &'static str) {
     if kernel.implementation.backend == Backend::C {
         return (Peak::Fp32, "one core");

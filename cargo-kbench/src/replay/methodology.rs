@@ -1,16 +1,16 @@
-//! The performance score of the auto-tuning methodology (Willemsen et al., FGCS 2024): how far a strategy is ahead of random search
-//! over time, in a window that the space's own difficulty sets.
+//! The performance score of the auto-tuning methodology (Willemsen et al., FGCS 2024): the lead of a strategy over
+//! random search in time, in a window that depends on the difficulty of the space.
 
 use super::{Recorded, Run};
 
-/// Points of time that the score averages over.
+/// Number of points of time in the average of the score.
 const POINTS: usize = 1000;
 
-/// The window, by how far random search has come from the median to the optimum.
+/// Start of the window, as the share of the distance from the median to the optimum that random search has covered.
 const START: f64 = 0.01;
 const END: f64 = 0.95;
 
-/// The score; `None` where the record does not say what evaluations cost.
+/// The score; `None` if the record has no costs of evaluations.
 pub fn score(recorded: &Recorded, runs: &[Run]) -> Option<f64> {
     let costs: Vec<f64> = recorded.entries.iter().map(|entry| entry.cost).collect::<Option<_>>()?;
     let descending: Vec<f64> = recorded.times.iter().rev().copied().collect();
@@ -47,7 +47,7 @@ pub fn score(recorded: &Recorded, runs: &[Run]) -> Option<f64> {
     let each = ranks.iter().zip(&points).map(|(rank, &time)| {
         let value = descending[(rank / runs.len() as f64).round() as usize];
         let base = baseline.at(time);
-        // Beyond rounding: in a small space random search is there before the window ends.
+        // The margin is for rounding: in a small space random search may reach the optimum before the window ends.
         if base - optimum > 1e-9 * optimum {
             (value - base) / (optimum - base)
         } else {
@@ -62,7 +62,7 @@ fn median(sorted: &[f64]) -> f64 {
     if sorted.len().is_multiple_of(2) { f64::midpoint(sorted[half - 1], sorted[half]) } else { sorted[half] }
 }
 
-/// What random search has found by a time: a monotone cubic through its expected rank after each number of evaluations.
+/// Best value of random search by time: a monotone cubic through the expected rank after each number of evaluations.
 struct Baseline {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -76,7 +76,7 @@ impl Baseline {
         let x: Vec<f64> = (1..=last.max(2)).map(|m| m as f64 * cost).collect();
         let rank = |m: usize| ((m * (n + 1)) as f64 / (m + 1) as f64).round() as usize;
         let y: Vec<f64> = (1..=last.max(2)).map(|m| descending[rank(m).min(n - 1)]).collect();
-        // Fritsch and Carlson: the harmonic mean of the neighbouring slopes keeps it monotone.
+        // Fritsch and Carlson: the harmonic mean of the neighbouring slopes keeps the curve monotone.
         let steps: Vec<f64> = y.windows(2).map(|pair| (pair[1] - pair[0]) / cost).collect();
         let mut slope = vec![0.0; y.len()];
         slope[0] = steps[0];

@@ -1,6 +1,6 @@
-//! Replays recorded, brute-forced spaces: a strategy asks, the record answers.
+//! Replays recorded, brute-forced spaces: a strategy chooses, the record has the results.
 //!
-//! Every run builds its strategy anew, so that nothing that one run learned helps the next.
+//! Every run has a new strategy, so that no run learns from another.
 
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ pub use scores::{Overall, Scores};
 pub struct Options {
     /// The strategy.
     pub strategy: StrategyName,
-    /// Runs, with the seeds 0, 1, ….
+    /// Number of runs, with the seeds 0, 1, ….
     pub seeds: u64,
-    /// Evaluations a run.
+    /// Number of evaluations of a run.
     pub budget: u64,
 }
 
@@ -37,7 +37,7 @@ impl Options {
     }
 }
 
-/// How many of the best are kept by a strategy that keeps an elite: the table's default.
+/// Number of best variants that a strategy with an elite keeps: the default of the table.
 const ELITE: usize = 3;
 
 /// A record with the runs on it.
@@ -47,12 +47,12 @@ pub struct Replayed {
     pub recorded: Recorded,
     /// The runs, by seed.
     pub runs: Vec<Run>,
-    /// What they come to.
+    /// Scores of the runs.
     pub scores: Scores,
 }
 
 impl Replayed {
-    /// Replays and scores.
+    /// Replays a record and scores the runs.
     pub fn new(recorded: Recorded, options: &Options) -> Self {
         let runs = replay(&recorded, options);
         let scores = scores::score(&recorded, &runs, options.budget);
@@ -63,9 +63,9 @@ impl Replayed {
 /// One run on a recorded space.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Its seed.
+    /// Seed of the strategy.
     pub seed: u64,
-    /// What was tried, in order.
+    /// The evaluations in order.
     pub trajectory: Vec<Step>,
     /// Wall time of the strategy and the look-ups, in seconds.
     pub seconds: f64,
@@ -74,13 +74,13 @@ pub struct Run {
 /// One evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// The configuration's place in the sorted record.
+    /// Index of the configuration in the sorted record.
     pub configuration: usize,
-    /// Its time in the record's unit; `None` where it failed.
+    /// Time in the record's unit; `None` if the configuration failed.
     pub time: Option<f64>,
 }
 
-/// Replays one record, a seed a core.
+/// Runs of one record, several seeds at the same time on several cores.
 pub fn replay(recorded: &Recorded, options: &Options) -> Vec<Run> {
     (0..options.seeds).into_par_iter().map(|seed| run(recorded, options, seed)).collect()
 }
@@ -111,7 +111,7 @@ fn run(recorded: &Recorded, options: &Options, seed: u64) -> Run {
 }
 
 impl Run {
-    /// The best so far after each evaluation; a failure counts as `worst`.
+    /// The best time so far after each evaluation; a failure counts as `worst`.
     pub fn best(&self, worst: f64) -> impl Iterator<Item = f64> + '_ {
         self.trajectory.iter().scan(worst, move |best, step| {
             *best = best.min(step.time.unwrap_or(worst));

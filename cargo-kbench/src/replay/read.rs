@@ -13,7 +13,7 @@ mod cachefile;
 mod journal;
 mod t4;
 
-/// Why a file is no record, with its path.
+/// An error of a file, with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct ReadError {
@@ -21,41 +21,41 @@ pub struct ReadError {
     problem: Problem,
 }
 
-/// Why a file is no record.
+/// Reason why a file is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It cannot be read or unpacked.
+    /// The file cannot be read or unpacked.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is neither JSON nor a journal.
+    /// The file is neither JSON nor a journal.
     #[error("not a record: expected a Kernel Tuner cachefile, a T4 results file or a kbench journal ({0})")]
     Json(serde_json::Error),
-    /// It is JSON of something else.
+    /// The file is JSON of an unknown format.
     #[error(
         "not a record: a Kernel Tuner cachefile has `tune_params_keys` and `cache`, a T4 file has `results`, a kbench journal \
          lines with `record`; this has none of them"
     )]
     Unknown,
-    /// It breaks its format.
+    /// The file violates its format.
     #[error("not a {format}: {error}")]
     Format {
-        /// What it looked like.
+        /// Name of the format.
         format: &'static str,
-        /// The fault.
+        /// Error of the parser.
         error: serde_json::Error,
     },
     /// A configuration has neither a time nor a failure.
     #[error("configuration {row} ({settings}) has neither a time above 0 nor a failure")]
     Outcome {
-        /// Its place, from 0.
+        /// Index of the configuration, from 0.
         row: usize,
         /// The configuration.
         settings: Settings,
     },
-    /// A configuration has other parameters than the first.
+    /// A configuration has other parameters than the first one.
     #[error("configuration {row} ({settings}) has other parameters than the first one")]
     Parameters {
-        /// Its place, from 0.
+        /// Index of the configuration, from 0.
         row: usize,
         /// The configuration.
         settings: Settings,
@@ -63,15 +63,15 @@ pub enum Problem {
     /// A configuration is recorded twice.
     #[error("configuration {0} is recorded twice; a record to replay has each once")]
     Twice(Settings),
-    /// There is none.
+    /// The record has no configuration.
     #[error("no configuration is recorded")]
     Empty,
-    /// None has a time.
+    /// No configuration has a time.
     #[error("no recorded configuration has a time: there is nothing to search for")]
     NoTime,
 }
 
-/// Reads a record; what it is shows in the content.
+/// Reads a record; its content determines the format.
 pub fn read(path: &Path) -> Result<Recorded, ReadError> {
     let bytes = unpacked(path).map_err(|error| ReadError { path: path.to_owned(), problem: error.into() })?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
@@ -91,7 +91,7 @@ fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The keys that tell the formats apart; values are passed over.
+/// The keys that distinguish the formats; values are skipped.
 #[derive(Deserialize)]
 struct Probe {
     tune_params_keys: Option<serde::de::IgnoredAny>,
@@ -107,7 +107,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     let (probe, bytes) = match serde_json::from_slice::<Probe>(bytes) {
         Ok(probe) => (probe, bytes),
         Err(error) if error.is_eof() => {
-            // Kernel Tuner closes its file when tuning ends; until then the last entry is followed by a comma.
+            // Kernel Tuner closes its file at the end of tuning; an open file ends with a comma.
             closed = cachefile::closed(bytes);
             (serde_json::from_slice(&closed).map_err(|_| Problem::Json(error))?, closed.as_slice())
         }
@@ -120,7 +120,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     }
 }
 
-/// A time that counts: finite and above 0.
+/// A valid time: finite and above 0.
 fn sound(time: f64) -> Option<f64> {
     (time.is_finite() && time > 0.0).then_some(time)
 }

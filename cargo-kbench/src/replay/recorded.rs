@@ -1,4 +1,4 @@
-//! A recorded space: every configuration with what came of it.
+//! A recorded space: every configuration with its outcome.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,33 +10,33 @@ use crate::space::{Layer, Reach, Settings, Space, Toggle, Variant};
 use super::ELITE;
 use super::read::Problem;
 
-/// See the module.
+/// A recorded space.
 #[derive(Debug)]
 pub struct Recorded {
-    /// The file's name.
+    /// Name of the file.
     pub name: String,
     /// The configurations, sorted by value indices.
     pub candidates: Candidates,
-    /// What came of each.
+    /// Outcome and cost of each configuration.
     pub entries: Vec<Entry>,
-    /// The times of those that passed, ascending, in the record's unit.
+    /// Times of the configurations that passed, ascending, in the record's unit.
     pub times: Vec<f64>,
 }
 
 /// One configuration's record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entry {
-    /// The result.
+    /// Outcome.
     pub outcome: Outcome,
-    /// What it cost to try, in milliseconds: compiling, checking, all samples, the tuner's own time. `None` where the
-    /// record does not say.
+    /// Cost of the evaluation in milliseconds: compilation, checks, all samples and the tuner's own time. `None` if the
+    /// record has no costs.
     pub cost: Option<f64>,
 }
 
 impl Recorded {
-    /// A space of these configurations. Its toggles are in the first one's order, their values ascending (texts in the order that
-    /// they are met), so that the same data gives the same space from every format. Records know no layers: toggles with more
-    /// than two values are structure.
+    /// A space of these configurations. Its toggles are in the order of the first configuration, their values ascending
+    /// (texts in order of first appearance), so that the same data gives the same space from every format. Records have
+    /// no layers: toggles with more than two values are macro toggles.
     pub(super) fn new(name: String, rows: &[(Settings, Entry)]) -> Result<Self, Problem> {
         let Some((first, _)) = rows.first() else { return Err(Problem::Empty) };
         let mut toggles: Vec<Toggle> = first
@@ -97,7 +97,7 @@ impl Recorded {
         Ok(Self { name, candidates: Candidates::recorded(space, variants), entries, times })
     }
 
-    /// The toggles of the best, best first.
+    /// The toggles of the best configurations, best first.
     pub fn elite(&self) -> Vec<Settings> {
         let time = |at: &usize| self.entries[*at].outcome.objective().unwrap_or(f64::INFINITY);
         let mut best: Vec<usize> = (0..self.entries.len()).collect();
@@ -106,7 +106,7 @@ impl Recorded {
         best.into_iter().take(ELITE).map(|at| self.candidates.settings(&list[at])).collect()
     }
 
-    /// Has every run begin with these, as far as they are recorded.
+    /// Starts every run with these configurations, if the record has them.
     pub fn begin_with(&mut self, settings: &[Settings]) {
         let variants: Vec<Variant> =
             settings.iter().filter_map(|settings| self.candidates.variant(settings).ok()).collect();
@@ -124,7 +124,7 @@ impl Recorded {
     }
 }
 
-/// Numbers ascending; texts after them, in the order they have.
+/// Order of values: numbers ascending, then texts in their present order.
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a.as_float(), b.as_float()) {
         (Some(a), Some(b)) => a.total_cmp(&b),

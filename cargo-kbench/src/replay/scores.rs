@@ -5,65 +5,67 @@ use serde::Serialize;
 use super::methodology;
 use super::{Recorded, Replayed, Run};
 
-/// The numbers of evaluations that [`Scores::best`] is for.
+/// Numbers of evaluations in [`Scores::best`].
 pub const CHECKPOINTS: [usize; 4] = [25, 50, 100, 200];
 
-/// The evaluations that P200 averages over.
+/// Numbers of evaluations in the average of P200.
 const WINDOW: std::ops::RangeInclusive<usize> = 10..=200;
 
 /// Scores of the runs on one record.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Scores {
-    /// The record's name.
+    /// Name of the record.
     pub name: String,
-    /// Configurations, failed ones included.
+    /// Number of configurations, failed ones included.
     pub configurations: usize,
-    /// Those that passed.
+    /// Number of configurations that passed.
     pub passed: usize,
-    /// The best time, in the record's unit.
+    /// Best time in the record's unit.
     pub optimum: f64,
-    /// Best over optimum after so many evaluations, the geometric mean over seeds; `None` beyond the budget.
+    /// Best over optimum after each number of evaluations, geometric mean over seeds; `None` beyond the budget.
     pub best: Vec<(usize, Option<f64>)>,
-    /// Evaluations until within 5 %.
+    /// Number of evaluations until within 5 % of the optimum.
     pub to_5: Reached,
-    /// Evaluations until within 1 %.
+    /// Number of evaluations until within 1 % of the optimum.
     pub to_1: Reached,
-    /// How much of random search's distance from the optimum is saved, the mean over 10 to 200 evaluations (or to the budget):
-    /// random search is 0, the optimum at once 1. `None` where the budget is smaller, or nothing is left to save.
+    /// Share of random search's distance from the optimum that is saved, mean over 10 to 200 evaluations (or to the
+    /// budget): 0 for random search, 1 for the optimum at once. `None` if the budget is smaller, or random search has
+    /// no distance left.
     pub p200: Option<f64>,
-    /// The performance score of the auto-tuning methodology; `None` where the record does not say what evaluations cost.
+    /// The performance score of the auto-tuning methodology; `None` if the record has no costs of evaluations.
     pub p: Option<f64>,
-    /// Evaluations that failed, the mean over seeds.
+    /// Number of failed evaluations, mean over seeds.
     pub failed: f64,
-    /// Microseconds of the strategy an evaluation, the mean over seeds, several of which may run at once.
+    /// Time of the strategy for one evaluation in microseconds, mean over seeds, several of which may run at the same
+    /// time.
     pub micros: f64,
 }
 
-/// Evaluations until a goal.
+/// Number of evaluations until a goal.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Reached {
-    /// The median over seeds; `None` where half of them did not get there.
+    /// Median over seeds; `None` if half of them did not reach the goal.
     pub median: Option<usize>,
-    /// The share of seeds that got there.
+    /// Share of the seeds that reached the goal.
     pub share: f64,
 }
 
 /// Scores of the runs on all records.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Overall {
-    /// G@k: best over optimum, the geometric mean over records and seeds.
+    /// Best over optimum after each number of evaluations, geometric mean over records and seeds.
     pub best: Vec<(usize, Option<f64>)>,
-    /// Evaluations until within 5 %, over all runs.
+    /// Number of evaluations until within 5 % of the optimum, over all runs.
     pub to_5: Reached,
-    /// Evaluations until within 1 %, over all runs.
+    /// Number of evaluations until within 1 % of the optimum, over all runs.
     pub to_1: Reached,
-    /// The mean of the records' P200; `None` where one has none.
+    /// Mean of the records' P200; `None` if a record has none.
     pub p200: Option<f64>,
-    /// The mean of the records' P; `None` where one has none.
+    /// Mean of the records' P; `None` if a record has none.
     pub p: Option<f64>,
-    /// Evaluations that failed, the mean over all runs.
+    /// Number of failed evaluations, mean over all runs.
     pub failed: f64,
-    /// Microseconds of the strategy an evaluation.
+    /// Time of the strategy for one evaluation in microseconds.
     pub micros: f64,
 }
 
@@ -103,7 +105,7 @@ pub fn score(recorded: &Recorded, runs: &[Run], budget: u64) -> Scores {
     }
 }
 
-/// Sums up several records.
+/// Scores over several records.
 pub fn overall(records: &[Replayed]) -> Overall {
     let scores: Vec<&Scores> = records.iter().map(|replayed| &replayed.scores).collect();
     let goal = |share: f64| {
@@ -146,20 +148,20 @@ fn reached(curves: &[Vec<f64>], limit: f64) -> Reached {
     Reached::of(curves.iter().map(|curve| curve.iter().position(|&best| best <= limit).map(|at| at + 1)).collect())
 }
 
-/// The best after `k` evaluations; it is kept after a strategy stops.
+/// The best time after `k` evaluations, which is constant after a strategy stops.
 fn after(curve: &[f64], k: usize, worst: f64) -> f64 {
     curve.get(k - 1).or(curve.last()).copied().unwrap_or(worst)
 }
 
-/// For k from 0 to `last`, the expected best of k draws without replacement from all configurations, exactly; a failed one
-/// counts as the worst time.
+/// For k from 0 to `last`, the exact expected best of k draws without replacement from all configurations; a failed
+/// configuration counts as the worst time.
 fn random_baseline(recorded: &Recorded, last: usize) -> Vec<f64> {
     let n = recorded.entries.len();
     let sorted: Vec<f64> =
         recorded.times.iter().copied().chain(std::iter::repeat_n(recorded.worst(), n - recorded.times.len())).collect();
     (0..=last)
         .map(|k| {
-            // S_j, the chance that none of the j best is drawn.
+            // S_j, the probability that none of the j best is drawn.
             let mut none = 1.0;
             let mut expected = 0.0;
             for (j, time) in sorted.iter().enumerate() {

@@ -1,4 +1,4 @@
-// What is compared is exact by construction.
+// Compared floats are exact by construction.
 #![allow(clippy::float_cmp)]
 
 use std::io::Write as _;
@@ -11,7 +11,8 @@ use crate::search::Failure;
 
 const NAMES: [&str; 4] = ["X", "Y", "UNROLL", "FAST"];
 
-/// A made-up kernel: 8 x 5 x 4 x 2 configurations with X * Y <= 1024; what needs too much fails in two ways.
+/// An artificial kernel: 8 x 5 x 4 x 2 configurations with X * Y <= 1024; configurations with too large products fail
+/// in two ways.
 fn rows() -> Vec<([i64; 4], Result<f64, &'static str>)> {
     let mut rows = Vec::new();
     for x in [16, 32, 48, 64, 96, 128, 192, 256] {
@@ -128,7 +129,7 @@ fn every_format_gives_the_same_space() {
 #[test]
 fn a_cachefile_that_kernel_tuner_has_not_closed_is_read() {
     let text = cachefile().to_string();
-    // Keys are sorted: the cache comes first here, so it is moved to the end, as Kernel Tuner writes it.
+    // Keys are sorted, so `cache` comes first here; Kernel Tuner writes it last.
     let cache = serde_json::to_string(&cachefile()["cache"]).unwrap();
     let rest = text.replacen(&format!("\"cache\":{cache},"), "", 1);
     let open = format!("{},\"cache\":{},\n", rest.trim_end_matches('}'), cache.trim_end_matches('}').to_owned() + "}");
@@ -156,7 +157,7 @@ fn files_that_are_no_record_are_refused() {
     assert!(missing.starts_with("/nowhere/record.json: "), "{missing}");
 }
 
-/// Four variants of a run that was cut in its fourth, and was resumed.
+/// Four variants of a run that was interrupted in its fourth, and resumed.
 #[test]
 fn a_journal_is_read() {
     use crate::record::evaluation::{Evaluation, Judgement, Reason, Rejection};

@@ -1,4 +1,4 @@
-//! `cargo kbench audit`: mutants as they end, and what they come to.
+//! Text of `audit`: mutants as they end, and a summary.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use super::{BAD, GOOD, NOTE, WARN, count};
 use crate::audit::{Audited, Fate, Report};
 use crate::text::kernel_name;
 
-/// Columns for the gate, its code and the shape.
+/// Width in columns of the gate, the code and the shape.
 const BY: usize = 42;
 
-/// One mutant; `width` is that of the longest name. What would have killed a survivor stands below it.
+/// Line of a mutant; `width` is the length of the longest name. Advice about a survivor follows below the line.
 pub fn mutant(audited: &Audited, width: usize) -> String {
     let (style, word, by) = match &audited.fate {
         Fate::Killed { rejection, .. } => {
@@ -40,7 +40,7 @@ pub fn message(audited: &Audited) -> Option<&str> {
     }
 }
 
-/// The last lines.
+/// The last lines: numbers of mutants, and the limit that rejects the survivors.
 pub fn summary(report: &Report) -> String {
     let [killed, survived, neither] = report.counts();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Progress bars: what is done now, how much of it is left, and until when.
+//! Progress bars: current activity, remaining work, and remaining time.
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
@@ -8,13 +8,13 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressState, Progre
 
 use crate::harness::{Doing, Step};
 
-/// Columns of a bar.
+/// Width of a bar in columns.
 const WIDTH: usize = 24;
 
-/// The bars of this process, so that lines from anywhere are written above them.
+/// The bars of this process, so that other lines are written above them.
 static SHOWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Takes the bars off the terminal while `write` writes to stderr.
+/// Hides the bars while `write` writes to stderr.
 pub fn above<R>(write: impl FnOnce() -> R) -> R {
     SHOWN.suspend(write)
 }
@@ -29,8 +29,8 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a constant")
 }
 
-/// A search of `total` variants. The time left includes the finals, at their longest. The message has lines of its own: see
-/// [`Live`](super::live::Live).
+/// Bar of a search of `total` variants. The remaining time includes the longest duration of the finals. The message has
+/// lines of its own: see [`Live`](super::live::Live).
 pub fn search(total: u64, doing: &Doing, finals: Duration) -> ProgressBar {
     let style = style("{doing:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {left} left{msg}")
         .with_key("doing", word(doing))
@@ -40,19 +40,19 @@ pub fn search(total: u64, doing: &Doing, finals: Duration) -> ProgressBar {
     started(ProgressBar::new(total), style)
 }
 
-/// One variant.
+/// Bar of one variant.
 pub fn single(doing: &Doing) -> ProgressBar {
     let style = style("{doing:>12.cyan.bold} {elapsed}").with_key("doing", word(doing));
     started(ProgressBar::new_spinner(), style)
 }
 
-/// Variants that are compiled and nothing more.
+/// Bar of variants that are only compiled.
 pub fn compilation(total: u64) -> ProgressBar {
     let style = style("{prefix:>12.cyan.bold} [{bar:24}] {pos}/{len} {elapsed}, {eta} left");
     started(ProgressBar::new(total).with_prefix("Compiling"), style)
 }
 
-/// A comparison that may take so long.
+/// Bar of a comparison of at most `at_most`.
 pub fn comparison(at_most: Duration) -> ProgressBar {
     let style = style("{prefix:>12.cyan.bold} [{share}] {elapsed} of at most {most}")
         .with_key("share", move |state: &ProgressState, text: &mut dyn Write| {

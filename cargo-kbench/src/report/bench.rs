@@ -1,4 +1,4 @@
-//! `cargo kbench bench`: kernels side by side.
+//! Text of `bench`: kernels side by side.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::{NOTE, Verbosity, WARN, figures, interval, rejection, sampling, speed
 use crate::compare::bench::{BenchEntry, BenchRecord};
 use crate::text::{dims, kernel_name};
 
-/// A column that is there only where the table says what a launch does.
+/// Value of a column that exists only if the table has `work`.
 type Rate = fn(&BenchRecord) -> Option<f64>;
 
 /// `cuda-event 12.30 µs and globaltimer 12.33 µs a launch (0.2 % apart), 162 launches back to back`.
@@ -28,7 +28,7 @@ fn over_zeros(speedup: &Speedup) -> String {
     format!("{:.3}x the time on inputs of zeros ({}): {words}", speedup.ratio, speedup_interval(speedup))
 }
 
-/// A table of what was measured together, the candidate first.
+/// A table of kernels that were measured together, the candidate first.
 pub fn side_by_side(entry: &BenchEntry, verbosity: Verbosity) -> String {
     let mut text = format!(
         "{} at {} ({}) on {}\n",

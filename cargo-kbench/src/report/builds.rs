@@ -1,4 +1,4 @@
-//! The builds of variants: a table of their resources, and what compilers said, each once.
+//! The builds of variants: a table of their resources, and each message of the compilers once.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,13 +18,13 @@ pub struct Builds<'b> {
     pub builder: &'b Builder<'b>,
     /// The variants.
     pub variants: &'b [Variant],
-    /// The outcome of each.
+    /// Outcome of each variant.
     pub outcomes: &'b [BuildOutcome],
-    /// Whether the table is shown, and not only how many passed.
+    /// Whether the table is shown, or only the number of variants that passed.
     pub table: bool,
 }
 
-/// The record of each variant, and why it was rejected.
+/// Record of each variant, with its rejection.
 pub fn evaluations<'b>(builds: &'b Builds<'_>) -> impl Iterator<Item = (Evaluation, Option<&'b Rejection>)> {
     let kernel = builds.builder.kernel;
     builds.variants.iter().zip(builds.outcomes).map(move |(variant, outcome)| {
@@ -35,7 +35,7 @@ pub fn evaluations<'b>(builds: &'b Builds<'_>) -> impl Iterator<Item = (Evaluati
     })
 }
 
-/// The binaries of an outcome, and why it was rejected.
+/// The binaries of an outcome, and its rejection.
 fn parts(outcome: &BuildOutcome) -> (Option<&Built>, Option<&Rejection>) {
     match &outcome.result {
         Ok(built) => (Some(built), None),
@@ -43,7 +43,7 @@ fn parts(outcome: &BuildOutcome) -> (Option<&Built>, Option<&Rejection>) {
     }
 }
 
-/// The table, each rejection once, and how many variants passed.
+/// The table, each rejection once, and the number of variants that passed.
 pub fn shown(builds: &Builds<'_>, verbose: bool) -> String {
     let kernel = builds.builder.kernel;
     let mut table = Table::new(["gate 1"]);
@@ -86,11 +86,11 @@ pub fn shown(builds: &Builds<'_>, verbose: bool) -> String {
     text + &format!("{of}{passed} of {} pass gate 1\n", builds.variants.len())
 }
 
-/// What is said of variants, each once, with those that it is said of.
+/// Messages about variants, each once, with the labels of its variants.
 #[derive(Default)]
 struct Said {
     places: HashMap<(String, String), usize>,
-    /// What, the compiler's output, and the labels.
+    /// Message, output of the compiler, and labels.
     all: Vec<(String, String, Vec<String>)>,
 }
 
@@ -103,7 +103,7 @@ impl Said {
         self.all[at].2.push(label.to_owned());
     }
 
-    /// A line for each; the first has its output, which says most, the others where all is to be said.
+    /// A line for each message. The first has the compiler's output; with `verbose` all have.
     fn shown(&self, verbose: bool) -> String {
         let mut text = String::new();
         let first = self.all.first().map(|(what, output, _)| (what, output));
@@ -120,7 +120,7 @@ impl Said {
     }
 }
 
-/// The columns between verdict and variant.
+/// Columns between verdict and variant.
 fn columns(kernel: &Kernel) -> &'static [&'static str] {
     match kernel.implementation.backend {
         Backend::Cuda => &["registers", "shared B", "spills B", "stack B", "code B", "occupancy", "variant"],
@@ -128,7 +128,7 @@ fn columns(kernel: &Kernel) -> &'static [&'static str] {
     }
 }
 
-/// The largest values over the builds of a variant; occupancy the smallest.
+/// The largest values over the builds of a variant, and the smallest occupancy.
 fn cells(builder: &Builder<'_>, variant: &Variant, built: Option<&Built>) -> Vec<String> {
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let Usage { registers, spills, shared, stack, occupancy, code, .. } = Usage::of(builder, variant, built);

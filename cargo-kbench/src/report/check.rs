@@ -1,4 +1,4 @@
-//! `cargo kbench check`: what a kernel's table says, without compiling anything.
+//! Text of `check`: summary of a kernel's table. Nothing is compiled.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -11,7 +11,7 @@ use crate::gates::launch::fit;
 use crate::space::Counts;
 use crate::text::grouped;
 
-/// The kernel's space, shapes and gates as aligned text, a newline at its end.
+/// Space, shapes and gates of the kernel as aligned text, with a newline at the end.
 pub fn summary(kernel: &Kernel) -> String {
     let counts = kernel.space.counts();
     let mut rows = Rows::default();
@@ -97,7 +97,7 @@ fn budget(search: &Search) -> String {
     }
 }
 
-/// Lines of two columns; the first is empty where it repeats.
+/// Lines of two columns; the first is empty if it repeats.
 #[derive(Default)]
 struct Rows(Vec<(&'static str, String)>);
 
@@ -145,7 +145,7 @@ fn space(counts: &Counts) -> String {
     }
 }
 
-/// The gates that the table asks for and limits, in the order they are run.
+/// The gates that the table asks for, with their limits, in the order in which they run.
 fn gates(kernel: &Kernel) -> Vec<String> {
     asked(kernel)
         .filter_map(|gate| {

@@ -1,4 +1,4 @@
-//! `cargo kbench compare`: what became faster or slower.
+//! Text of `compare`.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::{BAD, GOOD, count, listed, speedup_interval, time};
 use crate::compare::{FileDiff, Only, Row};
 use crate::gates::performance::Verdict;
 
-/// A table for each kernel and shape, then what only one file has, then the sum.
+/// A table for each kernel and shape, then the entries of one file only, then the totals.
 pub fn compared(compared: &FileDiff, threshold: f64, verbose: bool) -> String {
     let mut text = String::new();
     let place = |row: &Row| (row.kernel.clone(), row.shape.clone(), row.device.clone());
@@ -46,7 +46,7 @@ pub fn compared(compared: &FileDiff, threshold: f64, verbose: bool) -> String {
         compared.rows.len(),
         verdicts.join(", "),
         count(regressions as u64, "regression"),
-        // A fraction that was a percentage: without the digits that the division left.
+        // A fraction that was a percentage, rounded to remove digits of the division.
         (threshold * 1e8).round() / 1e6
     );
     text

@@ -1,4 +1,4 @@
-//! The result of `doctor`: a line a piece.
+//! Text of `doctor`: a line for each piece.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use super::style::{BAD, GOOD, WARN};
 use super::{hanging, time};
 use crate::doctor::{Examination, Need, Piece, State};
 
-/// Tools and devices of a machine, and those that the selected kernels need and that are missing.
+/// Tools and devices of a machine, and the missing ones that the selected kernels need.
 pub fn examined(found: &Examination, needs: Option<&[Need]>) -> String {
     let mut text = String::new();
     for check in &found.checks {

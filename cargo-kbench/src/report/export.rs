@@ -7,7 +7,7 @@ use super::style::WARN;
 use crate::export::Export;
 use crate::text::grouped;
 
-/// What was written, how large it is, and what the user should know; or whether what is there is current.
+/// The written files with their sizes and warnings; or, with `stale`, whether the existing files are current.
 pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) -> String {
     let mut text = String::new();
     for warning in &export.warnings {

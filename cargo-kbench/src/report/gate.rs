@@ -1,4 +1,4 @@
-//! The result of `gate`: a line a gate.
+//! Text of `gate`: a line for each gate.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::gates::performance::{EntrantId, Measured};
 use crate::gates::{Gate, Trial, asked};
 use crate::record::evaluation::{BuildRecord, GateName, ShapeErrors, TimingRecord};
 
-/// The result of gating one variant: a line a gate.
+/// Result of one variant: a line for each gate.
 pub fn gated(trial: &Trial, kernel: &Kernel, verbosity: Verbosity) -> String {
     gates(trial, kernel, &trial.candidate.label(kernel), asked(kernel), verbosity)
 }
@@ -45,7 +45,7 @@ fn gates(
             },
         };
         let start = format!("  {:<12} {style}{word:<4}{style:#}  ", name.to_string());
-        // What is wrong is one line, for those who look for it in a file.
+        // An error is one line, so that a search in a log finds it.
         let lines =
             facts.lines().map(|line| if word == "FAIL" { line.to_owned() } else { super::hanging(&start, line) });
         let facts = lines.collect::<Vec<_>>().join(&format!("\n{:21}", ""));
@@ -88,7 +88,7 @@ fn facts(gate: GateName, trial: &Trial, kernel: &Kernel, verbosity: Verbosity) -
         GateName::Compile => evaluation.builds.first().map_or_else(String::new, |build| build.compiler.clone()),
         GateName::Resources => {
             let of = |build: &BuildRecord| {
-                // Those that are only checked are legion; a build of their own is worth a word.
+                // Shapes that are only checked are numerous; only a build of their own is mentioned.
                 let mut names: Vec<&str> = build.shapes.iter().map(String::as_str).collect();
                 if names.iter().any(|name| !is_check_only(kernel, name)) {
                     names.retain(|name| !is_check_only(kernel, name));
@@ -132,7 +132,7 @@ fn errors(errors: &ShapeErrors) -> String {
     )
 }
 
-/// What quantising the inputs makes of the result: said where it is judged, or where the user wants to know all.
+/// Effect of quantised inputs on the result: shown if a limit judges it, or with `-v`.
 fn quantization(errors: &ShapeErrors, kernel: &Kernel, verbosity: Verbosity) -> Option<String> {
     let limits = &kernel.gates.correctness;
     let judged = limits.max_quantization_err.or(limits.max_total_err).is_some();

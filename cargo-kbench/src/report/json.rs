@@ -19,12 +19,13 @@ use crate::text;
 
 /// Writes one message.
 pub fn write(message: Message<'_>) {
-    // By way of a value, whose keys are sorted.
+    // A value sorts its keys.
     let line = serde_json::to_value(Line { version: VERSION, message }).expect("plain data");
     outln!("{}", escaped(&line.to_string()));
 }
 
-/// JSON in which no character steers a terminal: those beyond ASCII stand in strings only, where JSON has an escape for each.
+/// JSON without characters that a terminal interprets: characters beyond ASCII occur in strings only, where JSON has an
+/// escape for each.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -74,12 +75,13 @@ pub fn of(kernel: &Kernel) -> Of<'_> {
     Of { package: &kernel.package, kernel: &kernel.name }
 }
 
-/// The verdict on one variant.
+/// Writes the verdict on one variant.
 pub fn verdict(kernel: &Kernel, evaluation: &Evaluation, status: Status, rejection: Option<&Rejection>) {
     write(Message::Verdict(Box::new(verdict_of(kernel, evaluation, status, rejection))));
 }
 
-/// The verdict on a variant that went through all gates, with the gates that judged nothing; the last message of `gate` for a kernel.
+/// Writes the verdict on a variant that went through all gates, with the gates that judged nothing; the last message of
+/// `gate` for a kernel.
 pub fn gated(kernel: &Kernel, trial: &Trial) {
     let rejection = trial.evaluation.rejection();
     let status = if rejection.is_some() { Status::Fail } else { Status::Pass };
@@ -113,7 +115,7 @@ fn verdict_of<'a>(
     }
 }
 
-/// The comparisons behind a verdict.
+/// Writes the comparisons behind a verdict.
 pub fn comparisons(kernel: &Kernel, trial: &Trial) {
     let candidate = EntrantId::from(trial.candidate.clone());
     for (shape, compared) in &trial.compared {
@@ -132,12 +134,12 @@ pub fn comparisons(kernel: &Kernel, trial: &Trial) {
     }
 }
 
-/// One mutant of an audit, as it ends.
+/// Writes one mutant of an audit, as it ends.
 pub fn mutant(kernel: &Kernel, audited: &Audited, done: usize, total: usize) {
     write(Message::Mutant { of: of(kernel), done, total, audited });
 }
 
-/// The numbers of an audit; its mutants have each had a message.
+/// Writes the numbers of an audit; each mutant has had a message.
 pub fn audited(report: &Report) {
     let [killed, survived, equivalent_or_stillborn] = report.counts();
     let killed_by_gates_not_in_force = report.killed_out_of_force();
@@ -152,7 +154,7 @@ pub fn audited(report: &Report) {
     }));
 }
 
-/// The runs on a record, each with its trajectory.
+/// Writes the runs on a record, each with its trajectory.
 pub fn replayed(replayed: &Replayed, options: &Options) {
     let candidates = &replayed.recorded.candidates;
     let list = candidates.list().unwrap_or_default();
@@ -170,7 +172,7 @@ pub fn replayed(replayed: &Replayed, options: &Options) {
     });
 }
 
-/// The runs on all records.
+/// Writes the runs on all records.
 pub fn overall(overall: &Overall, options: &Options) {
     write(Message::ReplayedAll { options: replay_options(options), overall });
 }
@@ -179,7 +181,7 @@ fn replay_options(options: &Options) -> ReplayOptions {
     ReplayOptions { strategy: options.name(), seeds: options.seeds, budget: options.budget }
 }
 
-/// The search space of a kernel.
+/// Writes the search space of a kernel.
 pub fn space(kernel: &Kernel) {
     let (space, search) = (&kernel.space, &kernel.search);
     write(Message::Space(Space {
@@ -195,7 +197,7 @@ pub fn space(kernel: &Kernel) {
     }));
 }
 
-/// An export.
+/// Writes an export.
 pub fn exported(package: &str, export: &Export, stale: Option<&[String]>) {
     write(Message::Exported(Exported {
         package,

@@ -1,4 +1,5 @@
-//! The lines below the bar of a search: the best variant, how the best time fell, and how many variants were rejected why.
+//! The lines below the bar of a search: the best variant, the course of the best time, and the number of rejected
+//! variants by reason.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +7,14 @@ use super::objectives;
 use crate::record::evaluation::Evaluation;
 use crate::text::printable;
 
-/// Most columns of the sparkline.
+/// Largest width of the sparkline in columns.
 const COLUMNS: usize = 24;
-/// The levels of the sparkline, lowest value first.
+/// Levels of the sparkline, lowest value first.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Columns before the text of a line: those of cargo's verbs and a space.
+/// Columns before the text of a line: width of cargo's verbs and a space.
 const INDENT: usize = 13;
 
-/// The state of a search, as far as it is shown below its bar.
+/// State of a search for the lines below its bar.
 #[derive(Debug, Default)]
 pub struct Live {
     /// Number of variants compiled and to compile, while the device waits for them.
@@ -81,8 +82,8 @@ impl Live {
     }
 }
 
-/// A bar for each value, on a logarithmic scale from the least to the greatest. More values than [`COLUMNS`] share columns, each of
-/// which shows its last value. Empty for fewer than two values, and where a value has no logarithm.
+/// A bar for each value, on a logarithmic scale from the smallest to the largest. More values than [`COLUMNS`] share
+/// columns, each of which shows its last value. Empty for fewer than two values, and if a value has no logarithm.
 fn sparkline(values: &[f64]) -> String {
     if values.len() < 2 || values.iter().any(|value| !value.is_finite() || *value <= 0.0) {
         return String::new();

@@ -1,4 +1,4 @@
-//! The log: what the tool does step by step, on stderr, for bug reports.
+//! The log on stderr, for bug reports: each step of the tool.
 
 use std::io::{self, Write};
 
@@ -11,12 +11,12 @@ use super::style;
 /// The variable that sets the filter, such as `debug` or `cargo_kbench::build=debug`.
 pub const VARIABLE: &str = "KBENCH_LOG";
 
-/// A filter in [`VARIABLE`] that cannot be read.
+/// A filter in [`VARIABLE`] with a mistake.
 #[derive(Debug, thiserror::Error)]
 #[error("{VARIABLE}: {0}; use a level such as `debug`, or `cargo_kbench::build=debug`")]
 pub struct LogError(#[from] ParseError);
 
-/// Starts the log of this process, where [`VARIABLE`] or `-vv` (`is_verbose`) asks for a log. The variable outweighs the flag.
+/// Starts the log of this process if [`VARIABLE`] or `-vv` (`is_verbose`) asks for one. The variable takes precedence.
 pub fn start(is_verbose: bool) -> Result<(), LogError> {
     let filter = match std::env::var(VARIABLE).ok().filter(|filter| !filter.is_empty()) {
         Some(filter) => filter,
@@ -38,7 +38,7 @@ pub(super) fn is_on() -> bool {
     tracing::level_filters::LevelFilter::current() != tracing::level_filters::LevelFilter::OFF
 }
 
-/// Stderr, with characters that steer a terminal escaped: commands and keys come from tables.
+/// Stderr, with characters escaped that a terminal interprets: commands and keys come from tables.
 struct Lines;
 
 impl Write for Lines {

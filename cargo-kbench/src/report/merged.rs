@@ -1,4 +1,4 @@
-//! The results of several searches, put together.
+//! Text of `merge`.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::record::elite::EliteEntry;
 use crate::space::Partition;
 use crate::text::kernel_name;
 
-/// The merged entry as a table, and which parts of the space are missing.
+/// The merged entry as a table, and the missing parts of the space.
 pub fn merged(entry: &EliteEntry, missing: &[Partition]) -> String {
     let mut text = String::new();
     let search = &entry.search;

@@ -44,7 +44,7 @@ pub struct Line<'a> {
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Message<'a> {
-    /// `doctor`: what the machine has.
+    /// `doctor`: tools and devices of the machine.
     Examined {
         /// The machine.
         #[serde(flatten)]
@@ -54,14 +54,14 @@ pub enum Message<'a> {
     },
     /// `check`: the search space of a kernel.
     Space(Space<'a>),
-    /// A kernel is gated or searched from now on.
+    /// The gates or the search of a kernel begin.
     Started {
         /// The kernel.
         #[serde(flatten)]
         of: Of<'a>,
-        /// The device; none where variants are built only.
+        /// The device; none if variants are only built.
         device: Option<&'a DeviceInfo>,
-        /// Most variants that will be evaluated.
+        /// Largest number of variants that will be evaluated.
         total: u64,
     },
     /// `autotune`, `gate`: a variant has been evaluated.
@@ -69,9 +69,9 @@ pub enum Message<'a> {
         /// The kernel.
         #[serde(flatten)]
         of: Of<'a>,
-        /// Number of variants evaluated.
+        /// Number of evaluated variants.
         done: u64,
-        /// Most variants that will be evaluated.
+        /// Largest number of variants that will be evaluated.
         total: u64,
         /// The evaluation.
         evaluation: &'a Evaluation,
@@ -97,9 +97,9 @@ pub enum Message<'a> {
         #[serde(flatten)]
         sanitized: &'a Sanitized,
     },
-    /// The limiting factor of a variant at one shape.
+    /// The bottleneck of a variant at one shape.
     Profile {
-        /// Label of the variant, where a gate asked for the profile.
+        /// Label of the variant, if a gate asked for the profile.
         #[serde(skip_serializing_if = "Option::is_none")]
         variant: Option<&'a str>,
         /// The profile.
@@ -115,7 +115,7 @@ pub enum Message<'a> {
         shape: &'a str,
         /// The variant, the default and the baselines.
         entries: Vec<Compared<'a>>,
-        /// Baselines that could not be measured, each with the rejection.
+        /// Baselines without a measurement, each with the rejection.
         unavailable: BTreeMap<String, &'a Rejection>,
     },
     /// `build`, `gate`: the verdict on one variant.
@@ -127,7 +127,7 @@ pub enum Message<'a> {
         /// The kernel.
         #[serde(flatten)]
         of: Of<'a>,
-        /// Number of mutants judged.
+        /// Number of judged mutants.
         done: usize,
         /// Number of mutants.
         total: usize,
@@ -137,12 +137,12 @@ pub enum Message<'a> {
     },
     /// `audit`: all mutants of a kernel have been judged.
     Audited(Audit<'a>),
-    /// `autotune --per-shape`: the fewest variants that serve all shapes.
+    /// `autotune --per-shape`: the smallest set of variants that serves all shapes.
     #[serde(rename = "cover")]
     Portfolio(&'a PortfolioRecord),
     /// `compare`: the differences between two files.
     Compared(&'a FileDiff),
-    /// `build --against`: the resources that changed, of one kernel and architecture.
+    /// `build --against`: the changed resources of one kernel and architecture.
     Drift(&'a ResourceDiff),
     /// `replay`: the runs of a strategy on one record.
     Replayed {
@@ -154,7 +154,7 @@ pub enum Message<'a> {
         scores: &'a Scores,
         /// Variants that each run begins with.
         warm_start: Vec<Settings>,
-        /// The runs, one a seed.
+        /// The runs, one for each seed.
         runs: Vec<ReplayRun>,
     },
     /// `replay`: the runs on all records.
@@ -174,61 +174,61 @@ pub enum Message<'a> {
     Bundled {
         /// The file.
         path: &'a Path,
-        /// Bytes of the file.
+        /// Size of the file in bytes.
         bytes: u64,
         /// The kernels that can be searched with it.
         kernels: &'a [KernelRecord],
     },
-    /// `merge`: the results of several searches at one shape on one device have been put together.
+    /// `merge`: the results of several searches at one shape on one device have been merged.
     Merged {
         /// Whether `elite.json` or the journal was changed.
         changed: bool,
-        /// Parts of the space of which there is no result.
+        /// Parts of the space without a result.
         missing: &'a [Partition],
         /// The entry of elite.json.
         entry: &'a EliteEntry,
     },
     /// `new`: a package has been written.
     Created {
-        /// Its files.
+        /// Files of the package.
         files: &'a [PathBuf],
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
     },
-    /// `autotune --dry-run`: what a search would try.
+    /// `autotune --dry-run`: the plan of a search.
     Planned {
         /// The kernel.
         #[serde(flatten)]
         of: Of<'a>,
         /// The variants that are tried first.
         first: &'a [Settings],
-        /// The most variants that are tried; none where they cannot be counted.
+        /// Largest number of variants that are tried; none if they cannot be counted.
         most: Option<u64>,
-        /// Seconds that they may take, by the last search and the budget; none where neither says.
+        /// Estimate of the time in seconds, by the last search and the budget; none if neither gives one.
         seconds: Option<f64>,
     },
     /// `import`: a package has been made from a file of another tuner.
     Imported {
-        /// Its files.
+        /// Files of the package.
         files: &'a [PathBuf],
         /// Manifest of the workspace that the package was added to.
         member_of: Option<&'a Path>,
-        /// What was not carried over.
+        /// Items that were not carried over.
         notes: &'a [Note],
     },
-    /// `apply`: the winner of elite.json is the default of the table.
+    /// `apply`: the winner of elite.json has become the default of the table.
     Applied {
         /// The kernel.
         #[serde(flatten)]
         of: Of<'a>,
-        /// Its toggles.
+        /// Toggles of the winner.
         toggles: &'a Settings,
         /// The manifest.
         manifest: &'a Path,
         /// Whether the manifest was changed.
         changed: bool,
     },
-    /// `export`: code that launches a package's winners has been written, or compared with what is there.
+    /// `export`: code that launches a package's winners has been written, or compared with the existing files.
     Exported(Exported<'a>),
 }
 
@@ -239,7 +239,7 @@ pub struct Exported<'a> {
     pub package: &'a str,
     /// The folder.
     pub folder: &'a Path,
-    /// Its files.
+    /// Files of the export.
     pub files: Vec<ExportedFile<'a>>,
     /// Number of variants.
     pub variants: usize,
@@ -252,9 +252,9 @@ pub struct Exported<'a> {
 /// A file of an export.
 #[derive(Serialize, JsonSchema)]
 pub struct ExportedFile<'a> {
-    /// Its name in the folder.
+    /// Name in the folder.
     pub name: &'a Path,
-    /// Bytes.
+    /// Size in bytes.
     pub bytes: usize,
 }
 
@@ -273,7 +273,7 @@ pub struct Space<'a> {
     /// The kernel.
     #[serde(flatten)]
     pub of: Of<'a>,
-    /// Number of valid variants; none where there are too many to count.
+    /// Number of valid variants; none if there are too many to count.
     pub valid: Option<u64>,
     /// The default variant.
     pub default: Settings,
@@ -291,12 +291,12 @@ pub struct Space<'a> {
     pub warnings: Vec<String>,
 }
 
-/// Limits of a search; none is no limit.
+/// Limits of a search; none means no limit.
 #[derive(Serialize, JsonSchema)]
 pub struct Budget {
-    /// Most variants evaluated.
+    /// Largest number of evaluated variants.
     pub evaluations: Option<u64>,
-    /// Most seconds.
+    /// Longest time of the search in seconds.
     pub seconds: Option<u64>,
 }
 
@@ -304,11 +304,11 @@ pub struct Budget {
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It passed every gate that was run.
+    /// The variant passed every gate that ran.
     Pass,
-    /// A gate rejected it.
+    /// A gate rejected the variant.
     Fail,
-    /// It passed gate 1; the other gates need a device.
+    /// The variant passed gate 1; the other gates need a device.
     Skip,
 }
 
@@ -320,20 +320,20 @@ pub struct Verdict<'a> {
     pub of: Of<'a>,
     /// The variant.
     pub variant: &'a Settings,
-    /// The source, where a proposer wrote it.
+    /// The source, if a proposer wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'a SourceRecord>,
     /// Whether the variant passed.
     pub status: Status,
-    /// The gate that rejected it.
+    /// The gate that rejected the variant.
     pub gate: Option<GateName>,
     /// The reason code.
     pub code: Option<Reason>,
-    /// The shape at which it was rejected.
+    /// The shape of the rejection.
     pub shape: Option<&'a str>,
-    /// The reason in words.
+    /// Message of the rejection.
     pub message: Option<&'a str>,
-    /// Output of the tool that rejected it.
+    /// Output of the tool that rejected the variant.
     pub output: Option<&'a str>,
     /// Findings of gates at level `warn`.
     pub warnings: &'a [String],
@@ -341,11 +341,11 @@ pub struct Verdict<'a> {
     pub builds: &'a [BuildRecord],
     /// Warnings of the compilers.
     pub compiler_messages: Vec<&'a str>,
-    /// Errors of its outputs, one entry a shape.
+    /// Errors of the outputs, one entry for each shape.
     pub errors: &'a [ShapeErrors],
-    /// Its time at the shape of the search.
+    /// Median time with its interval at the shape of the search.
     pub timing: Option<&'a TimingRecord>,
-    /// Gates that were run and judged nothing, each with the reason; only where all gates were run.
+    /// Gates that ran and judged nothing, each with the reason; only if all gates ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unjudged: Option<BTreeMap<GateName, String>>,
 }
@@ -355,7 +355,7 @@ pub struct Verdict<'a> {
 pub struct Compared<'a> {
     /// The variant's label, `default`, or the baseline's name.
     pub name: &'a str,
-    /// Its time.
+    /// Median time with its interval.
     pub timing: &'a TimingRecord,
     /// Speed-up of the gated variant over this one; none for the variant itself.
     pub speedup_over: Option<Speedup>,
@@ -371,9 +371,9 @@ pub struct Audit<'a> {
     pub of: Of<'a>,
     /// Name of the device.
     pub device: &'a str,
-    /// The variant that was mutated.
+    /// The mutated variant.
     pub variant: &'a Settings,
-    /// Its own errors.
+    /// Errors of the unchanged variant, one entry for each shape.
     pub errors: &'a [ShapeErrors],
     /// Numbers of mutants.
     pub mutants: MutantCounts,
@@ -386,13 +386,13 @@ pub struct Audit<'a> {
 /// Numbers of mutants by fate.
 #[derive(Serialize, JsonSchema)]
 pub struct MutantCounts {
-    /// Rejected by a gate.
+    /// Mutants that a gate rejected.
     pub killed: usize,
-    /// Of these, rejected by gates that the table does not ask for.
+    /// Killed mutants that only gates outside of the table rejected.
     pub killed_by_gates_not_in_force: usize,
-    /// Passed by every gate.
+    /// Mutants that passed every gate.
     pub survived: usize,
-    /// Not faults, or not runnable.
+    /// Mutants that are no faults, or cannot run.
     pub equivalent_or_stillborn: usize,
 }
 
@@ -403,16 +403,16 @@ pub struct ReplayOptions {
     pub strategy: &'static str,
     /// Number of runs, with the seeds 0, 1, ….
     pub seeds: u64,
-    /// Most evaluations a run.
+    /// Largest number of evaluations of a run.
     pub budget: u64,
 }
 
 /// One run of a replay.
 #[derive(Serialize, JsonSchema)]
 pub struct ReplayRun {
-    /// Its seed.
+    /// Seed.
     pub seed: u64,
-    /// Seconds that the strategy took.
+    /// Time of the strategy in seconds.
     pub seconds: f64,
     /// The evaluations in order.
     pub trajectory: Vec<ReplayStep>,
@@ -423,7 +423,7 @@ pub struct ReplayRun {
 pub struct ReplayStep {
     /// The variant.
     pub toggles: Settings,
-    /// Its time in the record's unit; none where it failed.
+    /// Time in the record's unit; none if the variant failed.
     pub time: Option<f64>,
 }
 

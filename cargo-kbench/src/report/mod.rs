@@ -47,13 +47,13 @@ pub use output::{Finding, Format, Output};
 pub enum Verbosity {
     /// Results and errors.
     Quiet,
-    /// And progress.
+    /// Results, errors and progress.
     Normal,
-    /// And each rejection in full.
+    /// Also each rejection in full.
     Verbose,
 }
 
-/// `print!` for results: a reader that has gone, as `head` does, is no reason to panic.
+/// `print!` for results: a reader that has closed its end, such as `head`, causes no panic.
 macro_rules! out {
     ($($arg:tt)*) => { $crate::report::write_result(format_args!($($arg)*)) };
 }
@@ -65,7 +65,7 @@ macro_rules! outln {
 
 pub(crate) use {out, outln};
 
-/// Writes a result to stdout. A result that cannot be written, on a full disk say, ends the process with its exit code.
+/// Writes a result to stdout. A failed write, such as on a full disk, ends the process with its exit code.
 pub(crate) fn write_result(text: fmt::Arguments<'_>) {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(style::ansi(&text.to_string()).as_bytes()).and_then(|()| stdout.flush()) {
@@ -77,31 +77,32 @@ pub(crate) fn write_result(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Columns of the terminal that results go to: `COLUMNS` says, or the terminal; 80 where there is none.
+/// Width of the terminal for results, in columns: `COLUMNS`, or the width of the terminal, or 80.
 pub fn width() -> usize {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     said.or_else(terminal).filter(|&width| width > 0).unwrap_or(80)
 }
 
-/// Columns of the terminal that progress goes to; 80 where there is none.
+/// Width of the terminal for progress, in columns; 80 if there is no terminal.
 fn stderr_width() -> usize {
     terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
-/// A line of two columns whose second is wrapped in the terminal's width, each further line below the second column.
+/// A line of two columns whose second is wrapped to the width of the terminal, with further lines below the second
+/// column.
 pub fn hanging(start: &str, text: &str) -> String {
     let indent = crate::text::width_of(&style::plain(start));
     let lines = crate::text::wrapped(text, width().saturating_sub(indent).max(30));
     lines.join(&format!("\n{:indent$}", ""))
 }
 
-/// Writes a status line: a verb right-aligned in cargo's twelve columns, and what it is about.
+/// Writes a status line: a verb, right-aligned in cargo's twelve columns, and a message.
 pub fn status(verb: &str, message: impl Display) {
     line(format_args!("{GOOD}{verb:>12}{GOOD:#} {message}"));
 }
 
-/// Writes what takes a while though nobody asked for it.
+/// Writes a notice about work that takes a while and that the user did not request.
 pub fn notice(notice: &Notice) {
     match notice {
         Notice::CutOff => status("Stopping", "the finals of the best so far; Ctrl-C again ends the run without them"),
@@ -129,7 +130,7 @@ fn line(text: impl Display) {
     bars::above(|| anstream::eprintln!("{}", style::ansi(&text.to_string())));
 }
 
-/// Writes what clap says of the command line: help, the version or a mistake, which quotes arguments.
+/// Writes the output of clap: help, the version or a mistake, which quotes arguments.
 pub fn usage(said: &clap::Error) -> io::Result<()> {
     let plain = said.render().to_string();
     match printable(&plain) {
@@ -143,7 +144,7 @@ pub fn drawn(diagnostic: &Diagnostic) {
     anstream::eprintln!("{}\n", diagnostic.render(true));
 }
 
-/// A duration in the unit that suits it, four significant digits.
+/// A duration in a suitable unit, with four significant digits.
 pub fn time(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
         ns if ns < 1e3 => (ns, "ns"),
@@ -159,12 +160,12 @@ pub fn time(nanoseconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// A share in percent, one decimal.
+/// A share in percent, with one decimal.
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// Three significant digits.
+/// A number with three significant digits.
 pub fn figures(rate: f64) -> String {
     let decimals = match rate {
         rate if rate < 1e-3 => return format!("{rate:.2e}"),
@@ -177,7 +178,7 @@ pub fn figures(rate: f64) -> String {
     format!("{rate:.decimals$}")
 }
 
-/// The interval of p50.
+/// The interval of p50, as text.
 pub fn interval(timing: &TimingRecord) -> String {
     format!("{} to {}", time(timing.summary.p50_low), time(timing.summary.p50_high))
 }
@@ -194,7 +195,7 @@ pub fn external(external: &ExternalRecord, timing: &TimingRecord) -> String {
         .join("; ")
 }
 
-/// The interval of a speed-up.
+/// The interval of a speed-up, as text.
 pub fn speedup_interval(speedup: &Speedup) -> String {
     format!("{:.3} to {:.3}", speedup.low, speedup.high)
 }
@@ -225,21 +226,21 @@ pub fn title(kernel: &Kernel) -> String {
     kernel_name(&kernel.package, &kernel.name)
 }
 
-/// A command as it can be pasted into a shell.
+/// A command that can be pasted into a shell.
 pub fn command<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    // Only a NUL has no quotes, and no argument of this process holds one.
+    // Only a NUL cannot be quoted, and no argument of this process holds one.
     shlex::try_join(words).unwrap_or_default()
 }
 
-/// A shape's sizes, `M=64 N=64`.
+/// The sizes of a shape, such as `M=64 N=64`.
 pub fn sizes(shape: &Shape) -> String {
     dims(shape.dims.iter().map(|(name, size)| (name, size)))
 }
 
-/// Writes a line for each item; of many only the first, and how many more there are.
+/// Writes a line for each item; of many items only the first, and the number of the others.
 pub(crate) fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: impl Fn(&T) -> String) {
     const MOST: usize = 10;
-    // One line that stands for one item says nothing that the item would not.
+    // A line in place of a single item would save nothing.
     let shown = if verbose || items.len() <= MOST + 1 { items.len() } else { MOST };
     for item in &items[..shown] {
         text.push_str(&line(item));
@@ -250,7 +251,7 @@ pub(crate) fn listed<T>(text: &mut String, items: &[T], verbose: bool, line: imp
     }
 }
 
-/// `1 variant`, `2 variants`.
+/// A number with its noun: `1 variant`, `2 variants`.
 pub fn count(n: u64, noun: &str) -> String {
     crate::text::count(n as usize, noun)
 }

@@ -1,11 +1,11 @@
-//! Objectives for people.
+//! Values of objectives as text.
 
 use super::{count, time};
 use crate::config::{DEFAULT, Objective};
 use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant};
 use crate::record::objective::ObjectiveValue;
 
-/// A value of that objective, with its unit.
+/// A value of an objective, with its unit.
 pub fn shown(name: &str, value: f64) -> String {
     match name {
         "p50" | "mean" => time(value),
@@ -17,7 +17,7 @@ pub fn shown(name: &str, value: f64) -> String {
     }
 }
 
-/// Work a second, from nanoseconds for each operation or byte.
+/// Work in a second, from nanoseconds for each operation or byte.
 fn rate(nanoseconds: f64) -> String {
     let (value, unit) = match 1e9 / nanoseconds {
         rate if rate >= 1e12 => (rate / 1e12, "T"),
@@ -34,11 +34,11 @@ fn joules(joules: f64) -> String {
         joules if joules < 1.0 => (joules * 1e3, "mJ"),
         joules => (joules, "J"),
     };
-    // Windows of a counter tell no more than three digits.
+    // A window of a power counter is exact to three digits.
     format!("{} {unit}", super::figures(value))
 }
 
-/// All values of a variant: `p50 12.30 µs, energy 3.21 mJ`; of p50 alone without its name.
+/// All values of a variant: `p50 12.30 µs, energy 3.21 mJ`; p50 alone has no name.
 pub fn all(values: &[ObjectiveValue]) -> String {
     match values {
         [only] if only.name == "p50" => time(only.value),
@@ -49,7 +49,7 @@ pub fn all(values: &[ObjectiveValue]) -> String {
     }
 }
 
-/// The columns that a search adds to its table: what is not p50, which is there in any case.
+/// The columns for objectives other than p50.
 pub fn columns(entry: &EliteEntry) -> Vec<String> {
     let mut columns = Vec::new();
     for value in others(entry.elite.first().map_or(&[], |best| &best.objectives[..])) {
@@ -61,7 +61,7 @@ pub fn columns(entry: &EliteEntry) -> Vec<String> {
     columns
 }
 
-/// The cells of these columns; empty ones where there are no values.
+/// The cells of these columns; empty if a variant has no values.
 pub fn cells(values: &[ObjectiveValue], columns: usize) -> Vec<String> {
     let mut cells = Vec::new();
     for value in others(values) {
@@ -78,7 +78,7 @@ fn others(values: &[ObjectiveValue]) -> impl Iterator<Item = &ObjectiveValue> {
     values.iter().filter(|value| value.name != "p50")
 }
 
-/// Whether the first objective is another than p50.
+/// Whether the first objective is not p50.
 pub fn is_other(entry: &EliteEntry) -> bool {
     entry.search.objectives.first().is_some_and(|objective| objective.name != "p50")
 }
@@ -129,7 +129,7 @@ pub fn front(entry: &EliteEntry) -> Option<String> {
     ))
 }
 
-/// The mark of a variant on the front.
+/// Mark of a variant on the front.
 pub fn mark(variant: &EliteVariant) -> &'static str {
     if variant.front { "*" } else { "" }
 }

@@ -1,4 +1,5 @@
-//! The one place where a format is chosen: what verbs and searches find goes in, a terminal's text or JSON lines come out.
+//! The only place that chooses a format: results of verbs and searches come in, text for a terminal or JSON lines go
+//! out.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -29,7 +30,7 @@ use crate::tune::{Plan, Tuned};
 /// Format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for a terminal.
     Human,
     /// JSON lines.
     Json,
@@ -44,7 +45,7 @@ pub struct Output {
 
 /// A result of a verb.
 pub enum Finding<'f> {
-    /// A kernel's table.
+    /// The table of a kernel.
     Space(&'f Kernel),
     /// The builds of variants, for one architecture.
     Builds(&'f report::builds::Builds<'f>),
@@ -54,7 +55,7 @@ pub enum Finding<'f> {
     Gated(&'f Kernel, &'f Trial),
     /// A variant that went through the gates that need no device, for an architecture if there are several.
     WithoutDevice(&'f Kernel, &'f Trial, Option<&'f str>),
-    /// The number of kernels that passed, and of all.
+    /// Number of kernels that passed, and number of all.
     Passed(u32, u32),
     /// A variant beside the default and the baselines.
     SideBySide(&'f BenchEntry),
@@ -66,19 +67,19 @@ pub enum Finding<'f> {
     Mutant(&'f Kernel, &'f Audited, (usize, usize), usize),
     /// An audit.
     Audited(&'f Report),
-    /// A kernel that does not pass its own gates, so that an audit would tell nothing.
+    /// A kernel that fails its own gates, so that an audit is impossible.
     Unfit(&'f Kernel, &'f Evaluation),
-    /// Changes from one file to another, and the smallest difference that counts as a regression.
+    /// Differences of two files, and the smallest difference that counts as a regression.
     FileDiff(&'f FileDiff, f64),
     /// A search: its kernel, the file with its elites, and the flags that a `gate` of the winner needs.
     Tuned(&'f Tuned, &'f Kernel, &'f Path, &'f [String]),
-    /// The results of several searches: their entry, the parts that are missing, and whether a file was changed.
+    /// Merged results of several searches: their entry, the missing parts, and whether a file was changed.
     Merged(&'f EliteEntry, &'f [Partition], bool),
-    /// What a search would try.
+    /// The plan of a search.
     Planned(&'f Kernel, &'f Plan),
-    /// The fewest variants that serve all shapes.
+    /// The smallest set of variants that serves all shapes.
     Portfolio(&'f PortfolioRecord),
-    /// Confidence of a search: results of several seeds.
+    /// Results of one search with several seeds.
     Repeated(&'f Repeated),
     /// The runs of a strategy on one record.
     Replayed(&'f Replayed, &'f Options),
@@ -88,13 +89,14 @@ pub enum Finding<'f> {
     Examined(&'f Examination, Option<&'f [Need]>),
     /// A package that was written: its files, and the manifest that it was added to.
     Created(&'f [std::path::PathBuf], Option<&'f Path>),
-    /// A package that was made from a file of another tuner: its files, the manifest that it was added to, and what is not in it.
+    /// A package that was made from a file of another tuner: its files, the manifest that it was added to, and the
+    /// notes.
     Imported(&'f [std::path::PathBuf], Option<&'f Path>, &'f [Note]),
-    /// A bundle: its file, its size and what it can search.
+    /// A bundle: its file, its size in bytes and its kernels.
     Bundled(&'f Path, u64, &'f [KernelRecord]),
-    /// A winner that is the default in a manifest now.
+    /// A winner that became the default of a manifest.
     Applied(&'f Kernel, &'f Settings, &'f Path, bool),
-    /// An export of a package; where it was only checked, what is stale.
+    /// An export of a package; after `--check` the stale files.
     Exported(&'f str, &'f Export, Option<&'f [String]>),
 }
 
@@ -122,12 +124,12 @@ impl Output {
         }
     }
 
-    /// Writes a status line for people, unless they want results only.
+    /// Writes a status line, if the format is text and not quiet.
     pub fn status(self, verb: &str, what: impl Display) {
         self.status_from(Verbosity::Normal, verb, what);
     }
 
-    /// Writes a status line for people who want at least that much.
+    /// Writes a status line, if the format is text with at least this verbosity.
     pub fn status_from(self, verbosity: Verbosity, verb: &str, what: impl Display) {
         if self.format == Format::Human && self.verbosity >= verbosity {
             report::status(verb, what);
@@ -148,7 +150,7 @@ impl Output {
         match *finding {
             Finding::Space(kernel) => {
                 let summary = report::check::summary(kernel);
-                // What was not counted any more is not too much to count.
+                // A count that was not finished does not mean that there are too many variants.
                 if !crate::interrupt::is_interrupted() {
                     out!("{summary}");
                 }
@@ -214,7 +216,7 @@ impl Output {
             }
             Finding::Imported(_, _, notes) => notes.iter().for_each(|Note { place, what }| outln!("{place}: {what}")),
             Finding::Planned(_, plan) => out!("{}", report::plan::planned(plan)),
-            // The table of all records has a row for each; files are named by status lines.
+            // The table of all records has a row for each record; status lines name the files.
             Finding::Replayed(..) | Finding::Created(..) => {}
         }
     }
@@ -265,13 +267,13 @@ fn show_json(finding: &Finding<'_>) {
             json::write(Message::Applied { of: json::of(kernel), toggles, manifest, changed });
         }
         Finding::Exported(package, export, stale) => json::exported(package, export, stale),
-        // Each kernel had its verdict.
+        // Each kernel has had its verdict.
         Finding::Passed(..) => {}
     }
 }
 
 impl Builder<'_> {
-    /// ` for sm_90a`, where there is an architecture.
+    /// ` for sm_90a`; empty without an architecture.
     pub(super) fn target(&self) -> String {
         self.arch.as_ref().map_or_else(String::new, |arch| format!(" for {arch}"))
     }

@@ -1,4 +1,4 @@
-//! What a search would do.
+//! Text of `autotune --dry-run`.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Text of a portfolio: the fewest variants that serve all shapes.
+//! Text of a portfolio: the smallest set of variants that serves all shapes.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::{GOOD, WARN, count, percent, time};
 use crate::record::elite::{LeftOut, MeasuredVariant, PortfolioRecord};
 use crate::text::{dims, kernel_name};
 
-/// A table of the shapes with what serves each, and one line that sums it up.
+/// A table of the shapes with the variant of each, and a summary.
 pub fn portfolio(portfolio: &PortfolioRecord) -> String {
     let mut text = format!(
         "{} at {} on {}\n\n",

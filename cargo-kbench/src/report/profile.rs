@@ -1,4 +1,4 @@
-//! `cargo kbench profile`: what limits a kernel.
+//! Text of `profile`: the bottleneck of a kernel.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use crate::profile::{Counted, DURATION, Profile, Roofline, Share};
 use crate::record::evaluation::SourceRecord;
 use crate::text::{dims, kernel_name};
 
-/// Metrics of every launch, where there are several.
+/// Metrics that are shown for each of several launches.
 const SHOWN: [&str; 4] = [DURATION, "sm__throughput", "dram__throughput", "sm__pipe_tensor_cycles_active"];
 
-/// The variant, its measured time, the counters, its place below the ceilings, and what to try.
+/// The variant, its measured time, the counters, the shares of the ceilings, and advice.
 pub fn profiled(profile: &Profile) -> String {
     let mut text = format!(
         "{} at {} ({}) on {}\n\n",
@@ -111,7 +111,7 @@ fn of_ceiling(share: &Share) -> String {
     format!("{:.1} % of {}; {}", share.percent, share.ceiling, share.because)
 }
 
-/// Whole numbers in groups of three, others with two decimals.
+/// Whole numbers in groups of three digits, others with two decimals.
 fn value(value: f64) -> String {
     if value.fract() == 0.0 && (0.0..1e15).contains(&value) {
         crate::text::grouped(value as u128)

@@ -44,7 +44,7 @@ pub fn repeated(repeated: &Repeated) -> String {
     text
 }
 
-/// A loss; `none` where it has no bound.
+/// A loss in percent; `none` if it has no bound.
 fn loss(share: f64) -> String {
     if share.is_finite() { percent(share) } else { "none".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `cargo kbench replay`: how good a strategy was on recorded spaces.
+//! Text of `replay`: scores of a strategy on recorded spaces.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `cargo kbench build --against`: how the resources of variants changed.
+//! Text of `build --against`: changed resources of variants.
 
 use std::fmt::Write as _;
 
@@ -6,8 +6,8 @@ use super::{BAD, GOOD, NOTE, WARN, listed};
 use crate::compare::resource_diff::{Change, ResourceDiff};
 use crate::text::kernel_name;
 
-/// A line for each variant that is worse or better, or came or went; changes of the code alone are only counted. With
-/// `verbose`, all of them.
+/// A line for each variant that is worse or better, or that was added or removed; changes of the code alone are only
+/// counted. `verbose` shows all.
 pub fn resource_diff(diff: &ResourceDiff, verbose: bool) -> String {
     let mut text = format!("{} for {}\n", kernel_name(&diff.package, &diff.kernel), diff.arch);
     if let Some((old, new)) = &diff.compiler {
@@ -18,7 +18,7 @@ pub fn resource_diff(diff: &ResourceDiff, verbose: bool) -> String {
     {
         let variants =
             diff.variants.iter().filter(|variant| variant.change == kind && (kind > Change::Neutral || verbose));
-        // What fails is shown in full.
+        // Variants that are worse are shown in full.
         let all = verbose || kind == Change::Worse;
         listed(&mut text, &variants.collect::<Vec<_>>(), all, |variant| {
             format!("  {style}{word:>8}{style:#}  {}: {}", variant.variant, variant.changes.join(", "))

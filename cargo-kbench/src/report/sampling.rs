@@ -1,4 +1,4 @@
-//! What a reader must know of how samples were taken, where it matters: one line for all that was measured together.
+//! Notes on the sampling of times, if a reader needs them: one line for all kernels that were measured together.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use kbench_runtime::protocol::{Disturbance, SmClock};
 use super::Verbosity;
 use crate::record::evaluation::TimingRecord;
 
-/// Share of samples from which on it is worth a word that they were taken again, or kept although they should not have been.
+/// Share of discarded or kept disturbed samples from which on a note is shown.
 const MANY_DISCARDED: f64 = 0.2;
 const MANY_KEPT: f64 = 0.05;
 
-/// A reason why a record is less certain than it looks.
+/// A reason why a time is less certain than its interval.
 struct Finding {
-    /// Which of the findings there are, in the order in which they are told.
+    /// Kind of the finding, which is also the order of the notes.
     kind: u8,
-    /// Severity among reasons of the same kind.
+    /// Severity among findings of one kind.
     weight: f64,
     text: String,
 }
 
-/// What is to be said of records with these names: nothing where little was asked for, a line each where all was asked for, and else one
-/// line, with the worst of each kind. `precision` is what was asked for of each p50.
+/// Notes on records with these names: none with `-q`, one line for each record with `-v`, otherwise one line with the
+/// worst finding of each kind. `precision` is the requested half width of the intervals of p50.
 pub fn lines(timings: &[(&str, &TimingRecord)], precision: f64, verbosity: Verbosity) -> Vec<String> {
     let of_one = |(name, record): &(&str, &TimingRecord)| {
         let place = if name.is_empty() { record.shape.clone() } else { format!("{name} at {}", record.shape) };

@@ -1,7 +1,8 @@
-//! Colours, and the wall between them and other people's texts.
+//! Colours, and the escaping of texts from outside.
 //!
-//! A style is one private character until a text is printed. So every control character in a text is known to be foreign
-//! (from a table, a compiler, a kernel, a file), and is shown escaped: it cannot move the cursor, clear the screen or set a title.
+//! A style is a noncharacter of Unicode until a text is printed. So every control character in a text is known to come
+//! from outside (from a table, a compiler, a kernel, a file), and is escaped: it cannot move the cursor, clear the
+//! screen or set a title.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -21,7 +22,7 @@ pub const WARN: Style = Style('\u{fdd1}');
 pub const BAD: Style = Style('\u{fdd2}');
 /// Style of a note.
 pub const NOTE: Style = Style('\u{fdd3}');
-/// Ends each of them.
+/// Ends each style.
 const END: char = '\u{fdd4}';
 
 impl Display for Style {
@@ -34,7 +35,7 @@ fn is_mark(c: char) -> bool {
     (GOOD.0..=END).contains(&c)
 }
 
-/// A text as terminals take it: styles as ANSI escapes, everything else that would steer a terminal escaped.
+/// A text for a terminal: styles as ANSI escapes, all other characters that a terminal interprets escaped.
 pub fn ansi(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let text = printable(text);

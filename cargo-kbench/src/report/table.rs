@@ -1,4 +1,4 @@
-//! A plain aligned table that fits the terminal: numbers to the right, the last column to the left.
+//! A plain aligned table that fits the terminal: numbers right-aligned, the last column left-aligned.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 use crate::text::{printable, width_of, wrapped};
 
-/// The least room for the last column beside the others.
+/// Smallest width of the last column beside the others.
 const LEAST_ROOM: usize = 20;
 
 /// Indentation of a cell below its row.
 const BELOW: usize = 4;
-/// Lines that the last column may take beside the others.
+/// Largest number of lines of a cell in the last column beside the others.
 const MOST_LINES: usize = 2;
 
 /// Rows under a header.
@@ -36,8 +36,9 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell).into_owned()).collect());
     }
 
-    /// The table in so many columns of a terminal. Where it is too wide, the last column is wrapped, or its cells stand below their rows;
-    /// where that does not do, each row is a paragraph: the last cell, and below it the others with their headers.
+    /// The table in `width` columns of a terminal. If the table is too wide, the last column is wrapped, or its cells
+    /// stand below their rows; if this is still too wide, each row is a paragraph: the last cell, and below it the
+    /// others with their headers.
     pub fn in_width(&self, width: usize) -> String {
         let whole = self.aligned(self.header.len());
         if whole.iter().all(|line| width_of(line) <= width) {
@@ -52,7 +53,7 @@ impl Table {
         let room = width.saturating_sub(indent);
         let cells =
             || std::iter::once(&self.header).chain(&self.rows).map(|row| row.get(last).map_or("", String::as_str));
-        // With little room, or where a cell is long, the last cells stand below their rows, in the whole width.
+        // With little space, or with a long cell, the last cells stand below their rows in the whole width.
         let is_below = room < LEAST_ROOM || cells().any(|cell| wrapped(cell, room).len() > MOST_LINES);
         let lines = before.iter().zip(cells()).enumerate().flat_map(|(at, (line, cell))| {
             let is_header = at == 0;

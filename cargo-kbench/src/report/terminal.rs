@@ -1,4 +1,4 @@
-//! Progress and results for people.
+//! Progress and results as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
@@ -19,13 +19,13 @@ pub struct Terminal {
     /// Lines below the bar of a search.
     live: Live,
     fancy: bool,
-    /// Several variants; what one alone is warned of stands in its verdict.
+    /// Whether several variants are evaluated; a warning about a single variant stands in its verdict.
     tuning: bool,
     /// The name of the first objective.
     objective: &'static str,
-    /// The bar is one of compilations.
+    /// Whether the bar is one of compilations.
     compiling: bool,
-    /// Rejections so far, with the first label; each is printed once.
+    /// Rejections so far, with the label of the first variant; each rejection is printed once.
     rejected: BTreeMap<String, String>,
     /// Warnings of compilers so far.
     warned: BTreeSet<String>,
@@ -40,14 +40,14 @@ impl Terminal {
         Self { verbosity, bar: None, live, fancy, tuning: false, objective: "p50", compiling: false, rejected, warned }
     }
 
-    /// Takes the bar away, so that what follows starts on a clean line.
+    /// Removes the bar, so that further output starts on a new line.
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// New warnings of compilers.
+    /// Prints new warnings of compilers.
     fn warn_of(&mut self, label: &str, builds: &[BuildRecord]) {
         for said in super::compiler_messages(builds) {
             if self.warned.insert(said.to_owned()) {
@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// A rejection in full, or whose it is the same as.
+    /// Prints a rejection in full, or the label of the variant with the same rejection.
     fn reject(&mut self, label: &str, rejection: &Rejection) {
         let Rejection { gate, code, .. } = rejection;
         let said = format!("{}{}", super::rejection(rejection), rejection.output.as_deref().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The result of a search.
+//! Text of `autotune`: the result of a search.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -40,8 +40,8 @@ pub fn spent(spent: &Spent) -> String {
     )
 }
 
-/// The result of tuning: a table, what was rejected, and the three lines the user came for. `flags` are those of this run that a
-/// `gate` of the winner needs too.
+/// The result of tuning: a table, the rejections, and the three lines with winner, confidence and next step. `flags`
+/// are the flags of this run that a `gate` of the winner needs too.
 pub fn tuned(
     tuned: &Tuned,
     kernel: &Kernel,
@@ -200,7 +200,7 @@ pub fn tuned(
     }
     let variant = match &winner.source {
         None if !label.contains(steers) => vec!["--variant", &*label],
-        // A source of its own does not fit a command line.
+        // A proposed source cannot be given on a command line.
         _ => vec!["--elite"],
     };
     let _ = writeln!(

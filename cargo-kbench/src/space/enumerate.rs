@@ -9,29 +9,30 @@ use crate::expr::Expr;
 /// Numbers of points of a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Points of the full product of all values.
+    /// Number of points of the full product of all values.
     pub cartesian: u128,
-    /// Points that satisfy every constraint. Here and below, `None` is a number that would take too long to count.
+    /// Number of points that satisfy every constraint. Here and below, `None` means that counting would take too long.
     pub valid: Option<u128>,
-    /// Valid points that differ from the default in macro toggles only, the default included.
+    /// Number of valid points that differ from the default in macro toggles only, the default included.
     pub macro_points: Option<u128>,
-    /// Valid points that differ from the default in micro toggles only, the default included.
+    /// Number of valid points that differ from the default in micro toggles only, the default included.
     pub micro_points: Option<u128>,
-    /// For each constraint, how many points of the product it excludes by itself; two constraints may exclude the
-    /// same point.
+    /// Number of points of the product that each constraint excludes by itself; two constraints may exclude the same
+    /// point.
     pub removed: Vec<Option<u128>>,
 }
 
-/// Values that are tried to count what a single constraint removes.
+/// Number of values that are tried to count the points that a single constraint excludes.
 const EFFORT_OF_ONE: u64 = EFFORT / 8;
 
 impl Space {
-    /// Points of the full product of all values.
+    /// Number of points of the full product of all values.
     pub fn cartesian(&self) -> u128 {
         self.toggles.iter().fold(1, |product, toggle| product.saturating_mul(toggle.values.len() as u128))
     }
 
-    /// The valid variants, to be counted, sampled and looked up. Solve once and keep it: this is where the work is.
+    /// The valid variants, to be counted, sampled and looked up. This is the expensive step: solve once and keep the
+    /// result.
     pub fn solve(&self) -> Solutions {
         Solutions::new(self)
     }
@@ -51,8 +52,8 @@ impl Space {
         Solutions::of(self, &self.constraints, held, EFFORT)
     }
 
-    /// How many valid points differ from the default in toggles of `layer` only, the default included; `None` where that
-    /// would take too long to count.
+    /// Number of valid points that differ from the default in toggles of `layer` only, the default included; `None` if
+    /// counting would take too long.
     pub fn count_of_layer(&self, layer: Layer) -> Option<u128> {
         self.solve_layer(layer, &self.default).count()
     }
@@ -62,7 +63,7 @@ impl Space {
         let cartesian = self.cartesian();
         let removed = |constraint: &Expr| {
             let left = Solutions::of(self, std::slice::from_ref(constraint), |_| None, EFFORT_OF_ONE).count()?;
-            // Where the product does not fit, nothing can be taken from it.
+            // A product that does not fit has no difference.
             (cartesian < u128::MAX).then(|| cartesian - left)
         };
         let valid = self.solve().count();

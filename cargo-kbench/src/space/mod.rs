@@ -16,18 +16,18 @@ pub use partition::{Part, Partition};
 pub use settings::{OnlyValues, Settings, VariantError};
 pub use solve::{Solutions, Variants};
 
-/// The layer of a toggle: the seed's two-layer traverse sweeps macro first.
+/// The layer of a toggle: the strategy `evo` searches macro toggles first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
-    /// Structure: tile sizes, pipelining.
+    /// Structure of the kernel, such as tile sizes and pipelining.
     Macro,
-    /// Details tuned once the structure stands.
+    /// Details, which are tuned after the structure.
     Micro,
 }
 
 impl Layer {
-    /// Its name in Cargo.toml.
+    /// Name of the layer in Cargo.toml.
     pub fn name(self) -> &'static str {
         match self {
             Layer::Macro => "macro",
@@ -42,28 +42,28 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Path of a value into the code.
+/// The way in which a value reaches the code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Reach {
-    /// As a preprocessor macro.
+    /// A preprocessor macro.
     #[default]
     Macro,
-    /// As a typed constant before the source.
+    /// A typed constant before the source.
     Constant,
-    /// Only where an expression or a template of the table names it: the code need not depend on it.
+    /// Only expressions and templates of the table name it: the code may not depend on it.
     Launch,
 }
 
-/// A name and its values.
+/// A toggle: a name and its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Toggle {
-    /// The name: that of a macro or a constant, where it is one.
+    /// Name of the toggle, and of its macro or constant.
     pub name: String,
-    /// Its values in the table's order, no two equal, at least one.
+    /// Values in the table's order: at least one, no two equal.
     pub values: Vec<Value>,
-    /// Its layer.
+    /// Layer.
     pub layer: Layer,
-    /// Path of its value into the code.
+    /// The way in which the value reaches the code.
     pub reach: Reach,
 }
 
@@ -78,7 +78,7 @@ pub struct Space {
     pub toggles: Vec<Toggle>,
     /// Expressions over toggles that must be true.
     pub constraints: Vec<Expr>,
-    /// The default variant; satisfies the constraints.
+    /// The default variant, which satisfies the constraints.
     pub default: Variant,
 }
 
@@ -91,18 +91,18 @@ impl Space {
             .map(|(toggle, &index)| (toggle.name.as_str(), &toggle.values[index as usize]))
     }
 
-    /// The value of a toggle in a variant; `None` for a name that is no toggle. For the lookup of [`Expr::eval`].
+    /// The value of a toggle in a variant; `None` if no toggle has this name. For the lookup of [`Expr::eval`].
     pub fn value<'s>(&'s self, variant: &Variant, name: &str) -> Option<&'s Value> {
         let toggle = self.toggle(name)?;
         Some(&self.toggles[toggle].values[variant.0[toggle] as usize])
     }
 
-    /// The index of the toggle of this name.
+    /// The index of the toggle with this name.
     pub fn toggle(&self, name: &str) -> Option<usize> {
         self.toggles.iter().position(|toggle| toggle.name == name)
     }
 
-    /// The default variant with the values that the toggles of these names have in `variant`. It need not be valid.
+    /// The default variant with the values of the named toggles in `variant`. The result may be invalid.
     pub fn with_named(&self, variant: &Variant, names: &[&str]) -> Variant {
         let of = |(toggle, values): (&Toggle, (&u16, &u16))| {
             if names.contains(&toggle.name.as_str()) { *values.0 } else { *values.1 }
@@ -110,7 +110,7 @@ impl Space {
         Variant(self.toggles.iter().zip(variant.0.iter().zip(&self.default.0)).map(of).collect())
     }
 
-    /// The default variant with every combination of values of the toggles of these names. They need not be valid.
+    /// The default variant with every combination of values of the named toggles. The results may be invalid.
     pub fn with_all_values(&self, names: &[&str]) -> Vec<Variant> {
         let mut variants = vec![self.default.clone()];
         for (at, toggle) in self.toggles.iter().enumerate().filter(|(_, toggle)| names.contains(&&*toggle.name)) {
@@ -125,8 +125,8 @@ impl Space {
         variants
     }
 
-    /// The first constraint that the variant does not satisfy, with the reason where it has no value at all.
-    /// A constraint without a value counts as one that is not satisfied, here and in [`variants`](Self::variants).
+    /// The first constraint that the variant violates, with the error if the constraint has no value. A constraint
+    /// without a value counts as violated, here and in [`variants`](Self::variants).
     pub fn violated(&self, variant: &Variant) -> Option<(&Expr, Option<EvalError>)> {
         self.constraints.iter().find_map(|constraint| {
             let names = constraint.names();
@@ -143,13 +143,13 @@ impl Space {
         self.violated(variant).is_none()
     }
 
-    /// The variant as users read it, `TILE_M=64 TILE_N=128`.
+    /// The variant as text, such as `TILE_M=64 TILE_N=128`.
     pub fn label(&self, variant: &Variant) -> String {
         let words: Vec<String> = self.get(variant).map(|(name, value)| format!("{name}={value}")).collect();
         words.join(" ")
     }
 
-    /// The toggles that reach the code in one way, each with its value.
+    /// The toggles that reach the code in the way `reach`, each with its value.
     pub fn reaching<'s>(&'s self, variant: &'s Variant, reach: Reach) -> impl Iterator<Item = (&'s Toggle, &'s Value)> {
         let with_value = self.toggles.iter().zip(self.get(variant)).map(|(toggle, (_, value))| (toggle, value));
         with_value.filter(move |(toggle, _)| toggle.reach == reach)
@@ -161,7 +161,7 @@ impl Space {
     }
 }
 
-/// A value as the preprocessor sees it.
+/// A value as the text of a preprocessor macro.
 pub fn macro_text(value: &Value) -> String {
     match value {
         Value::Bool(bool) => u8::from(*bool).to_string(),

@@ -19,7 +19,7 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The number of the part, from 1.
+    /// Number of the part, from 1.
     pub fn part(self) -> u32 {
         self.part
     }
@@ -29,7 +29,7 @@ impl Partition {
         self.of
     }
 
-    /// All parts of as many.
+    /// All parts of a division into `of` parts.
     pub fn all(of: u32) -> impl Iterator<Item = Self> {
         (1..=of).map(move |part| Self { part, of })
     }
@@ -87,22 +87,23 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A part of a space. A variant belongs to the part that the names and values of its toggles hash to. Its place in the space, and the
-/// order of the toggles and values in the table, have no influence, so a value that is added moves no other variant.
+/// A part of a space. A hash of the names and values of a variant's toggles selects its part. The position of the
+/// variant in the space, and the order of toggles and values in the table, have no influence, so an added value moves
+/// no other variant.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// For each toggle and value a hash of the name and the value.
+    /// Hash of name and value, for each toggle and value.
     hashes: Vec<Vec<u64>>,
     partition: Partition,
 }
 
 impl Part {
-    /// Which part.
+    /// Number of the part and of all parts.
     pub fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// Whether a variant belongs to this part. Of each variant of the space this is true for exactly one part.
+    /// Whether a variant belongs to this part. Each variant of the space belongs to exactly one part.
     pub fn contains(&self, variant: &Variant) -> bool {
         let pairs = self.hashes.iter().zip(&variant.0);
         let sum = pairs.fold(0u64, |sum, (values, &value)| sum.wrapping_add(values[value as usize]));
@@ -110,7 +111,7 @@ impl Part {
     }
 }
 
-/// The finalizer of `SplitMix64`: every bit of the sum decides every bit of the result.
+/// The finalizer of `SplitMix64`: every bit of the sum affects every bit of the result.
 fn mix(sum: u64) -> u64 {
     let mut mixed = sum;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -136,7 +137,7 @@ mod tests {
         Space { toggles, constraints: Vec::new(), default }
     }
 
-    /// The part of each variant, by its settings without their order.
+    /// The part of each variant, by its settings in any order.
     fn parts(space: &Space, of: u32) -> BTreeMap<BTreeMap<String, String>, u32> {
         let parts: Vec<Part> = (1..=of).map(|part| Partition { part, of }.of_space(space)).collect();
         let part_of = |variant: Variant| {

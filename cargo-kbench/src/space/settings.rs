@@ -22,14 +22,14 @@ impl Settings {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// Whether both set the same toggles to the same values, in whatever order.
+    /// Whether both set the same toggles to the same values, in any order.
     pub fn same(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().all(|setting| other.0.contains(setting))
     }
 }
 
 impl fmt::Display for Settings {
-    /// As users read a variant, `TILE_M=64 TILE_N=128`.
+    /// Writes the variant as text, such as `TILE_M=64 TILE_N=128`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
     }
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Settings {
     }
 }
 
-/// Why names and values are no variant of a space.
+/// Reason why names and values do not form a variant of a space.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VariantError {
     /// A part without `=`.
@@ -106,25 +106,25 @@ pub enum VariantError {
         toggle: String,
         /// The value.
         value: String,
-        /// Its values.
+        /// Values of the toggle.
         known: Vec<String>,
     },
-    /// Values of which no combination satisfies the constraints.
+    /// No combination of the given values satisfies the constraints.
     #[error("no variant has these values")]
     Nothing,
     /// A variant outside the space.
     #[error("`{label}` does not satisfy `{constraint}`")]
     Violates {
-        /// The variant.
+        /// Text of the variant.
         label: String,
-        /// The first constraint that it does not satisfy.
+        /// The first violated constraint.
         constraint: String,
     },
 }
 
 impl Space {
-    /// Parses `K=V,K2=V2` or `K=V K2=V2`, as variants are printed; toggles that are not named have their default value. The variant
-    /// satisfies the constraints.
+    /// Parses `K=V,K2=V2` or `K=V K2=V2`, as variants are printed; toggles that are not named have their default value.
+    /// The result satisfies the constraints.
     pub fn parse(&self, text: &str) -> Result<Variant, VariantError> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         let mut rest = text.trim_start_matches(SEPARATORS);
@@ -147,7 +147,7 @@ impl Space {
         )
     }
 
-    /// The variant with these values; toggles that are not named have their default value. The variant satisfies the
+    /// The variant with these values; toggles that are not named have their default value. The result satisfies the
     /// constraints.
     pub fn variant(&self, settings: &Settings) -> Result<Variant, VariantError> {
         self.build(&settings.0, |(name, value)| (name, value.to_string()), |toggle, (_, value)| toggle.index_of(value))
@@ -183,8 +183,8 @@ impl Space {
         }
     }
 
-    /// The space in which toggles have only these values, as people write them. A default outside of it moves into it: to the first of the
-    /// values, or where these satisfy no constraint, to the first variant there is.
+    /// The space in which the named toggles have only these values. A default outside of it is moved: to the first of
+    /// the values, or, if these violate a constraint, to the first valid variant.
     pub fn narrowed(&self, only: &[OnlyValues]) -> Result<Self, VariantError> {
         let mut narrowed = self.clone();
         for OnlyValues { toggle: name, values } in only {
@@ -220,7 +220,7 @@ impl Space {
     }
 }
 
-/// A value as expressions read it.
+/// A value in the syntax of expressions.
 fn literal(value: &Value) -> String {
     match value {
         Value::Str(text) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
@@ -228,7 +228,7 @@ fn literal(value: &Value) -> String {
     }
 }
 
-/// Some of the values of a toggle, as people write them: `TILE=64,128`.
+/// Selected values of a toggle, as in the text `TILE=64,128`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlyValues {
     toggle: String,
@@ -245,18 +245,18 @@ impl FromStr for OnlyValues {
     }
 }
 
-/// What stands between the parts of a variant.
+/// Separators between the parts of a variant.
 const SEPARATORS: [char; 5] = [',', ' ', '\t', '\n', '\r'];
 
-/// Whether a text is a value, as people or the preprocessor write it.
+/// Whether a text is a value, as users or the preprocessor write it.
 fn is_written(value: &Value, text: &str) -> bool {
     let is = |text: &str| value.to_string() == text || macro_text(value) == text;
     is(text) || is(text.trim())
 }
 
 impl Toggle {
-    /// Bytes of the value that a text begins with. Values may hold separators: it is the longest one that the text goes on after, and
-    /// if there is none, what stands before the next separator.
+    /// Length in bytes of the value at the start of a text. Values may contain separators: the longest value wins that
+    /// is followed by a separator or the end; without such a value, the text up to the next separator.
     fn length_of_value(&self, text: &str) -> usize {
         let ends = |length: &usize| text[*length..].chars().next().is_none_or(|next| SEPARATORS.contains(&next));
         let space = text.len() - text.trim_start().len();
@@ -270,7 +270,7 @@ impl Toggle {
         begun(0).max(begun(space)).unwrap_or_else(unknown)
     }
 
-    /// The index of a value; `true` is 1 and `false` is 0, as for the preprocessor.
+    /// The index of a value; `true` is 1 and `false` is 0, as in the preprocessor.
     pub fn index_of(&self, value: &Value) -> Option<usize> {
         let exact = self.values.iter().position(|known| known == value);
         let text = macro_text(value);

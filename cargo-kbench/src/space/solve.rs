@@ -1,10 +1,11 @@
-//! The valid variants of a space, solved for: counted, sampled, looked up and walked through without the product of all
-//! values, or even a list of the valid ones.
+//! Solver of a space: valid variants are counted, sampled, looked up and enumerated without the product of all values,
+//! and without a list of the valid ones.
 //!
-//! Constraints are split at `and`, those about one toggle filter its values, and toggles that no constraint ties together fall
-//! apart into components. Each component becomes a decision diagram: toggle by toggle, all ways to bind those so far that
-//! leave the same partial results (of `A * B * C <= 1024` the value of `A * B`) are one node. Its size is that of the
-//! partial results that must be told apart, not of the space: a space of 10^15 points is often some thousand nodes.
+//! Constraints are split at `and`. Constraints on one toggle filter its values, and toggles that no constraint connects
+//! form separate components. Each component becomes a decision diagram: one toggle after the other is bound, and all
+//! bindings so far with equal partial results (of `A * B * C <= 1024` the value of `A * B`) share a node. The size of
+//! the diagram is the number of different partial results, not of points: a space of 10^15 points is often some
+//! thousand nodes.
 
 use std::borrow::Cow;
 
@@ -30,27 +31,28 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-/// How many values may be tried to solve a space: about a second of work on one core.
+/// Largest number of values that are tried to solve a space: about a second of work on one core.
 pub(super) const EFFORT: u64 = 1 << 23;
-/// Draws without a valid variant before [`Solutions::sample`] gives up.
+/// Number of draws without a valid variant after which [`Solutions::sample`] returns `None`.
 const MOST_DRAWS: usize = 1 << 20;
-/// Variants that a task of [`Solutions::list`] writes; fewer are not worth waking another core.
+/// Number of variants that a task of [`Solutions::list`] writes; a smaller task is not worth a thread.
 const CHUNK: u128 = 1 << 14;
 
-/// The valid variants of a space. Holds what it needs of the space, and no list.
+/// The valid variants of a space, without a list.
 ///
-/// Where a component of the space is too large to solve, constraints are left out of its diagram, the widest first, until it
-/// is not. Then there is no count and no index, but nothing becomes wrong: what is left out is checked for each
-/// variant that [`variants`](Self::variants) and [`sample`](Self::sample) give, and samples remain uniform.
+/// If a component of the space is too large to solve, constraints are left out of its diagram, the widest first, until
+/// the component can be solved. Then there is no count and no index, but results stay correct: the omitted constraints
+/// are tested for each variant that [`variants`](Self::variants) and [`sample`](Self::sample) return, and samples
+/// remain uniform.
 #[derive(Debug, Clone)]
 pub struct Solutions {
     diagrams: Vec<Diagram>,
-    /// All toggles in the order in which they are walked through.
+    /// All toggles in the order of enumeration.
     places: Vec<Place>,
-    /// Constraints that no diagram takes care of.
+    /// Constraints that are not in a diagram.
     unsolved: Vec<Conjunct>,
     graph: Graph,
-    /// For each toggle what its values are to the constraints.
+    /// Values of each toggle, as the constraints use them.
     scalars: Vec<Vec<Scalar>>,
     count: Option<u128>,
 }
@@ -60,9 +62,9 @@ struct Place {
     toggle: usize,
     diagram: usize,
     level: usize,
-    /// The place of the level before, in the same diagram.
+    /// The place of the previous level of the same diagram.
     previous: Option<usize>,
-    /// The unsolved constraints that can be checked once its toggle is bound.
+    /// Unsolved constraints that can be tested once this toggle is bound.
     checks: Vec<usize>,
 }
 
@@ -72,7 +74,7 @@ impl Solutions {
         Self::of(space, &space.constraints, |_| None, EFFORT)
     }
 
-    /// With other constraints, some toggles held at a value, and as many values tried as `effort` says.
+    /// Solves with given constraints, with some toggles fixed, and with at most `effort` tried values.
     pub(super) fn of(
         space: &Space,
         constraints: &[Expr],
@@ -102,14 +104,15 @@ impl Solutions {
             let mut build = |order: Vec<u32>, share: u64| {
                 let levels = Levels::new(&graph, &refs, &order);
                 let steps = order.iter().enumerate().map(|(at, &toggle)| levels.step(at, values(toggle), &ranges));
-                // A toggle on its own is no work.
+                // A toggle without constraints needs no work.
                 let allowed = if refs.is_empty() { u64::MAX } else { effort / share };
                 let mut left = allowed;
                 let built = Diagram::build(order.clone(), steps, &mut left);
                 effort = effort.saturating_sub(allowed - left);
                 built
             };
-            // The table's order comes first, since variants are listed in it. Each try leaves something for the next.
+            // The table's order comes first, since variants are listed in this order. Each try leaves effort for the
+            // next.
             let built = build(toggles.clone(), 8).or_else(|_| build(order::find(&graph, &refs, &toggles, &sizes), 2));
             if let Ok(diagram) = built {
                 diagrams.push(diagram);
@@ -128,37 +131,38 @@ impl Solutions {
         let count = diagrams
             .iter()
             .try_fold(1u128, |product, diagram| product.checked_mul(diagram.solutions()))
-            // Nothing times anything is nothing.
+            // The product of no factors is 1, also where another count is unknown.
             .or_else(|| diagrams.iter().any(|diagram| diagram.solutions() == 0).then_some(0))
             .filter(|&count| count == 0 || unsolved.is_empty());
         let places = places(&diagrams, &unsolved, &domains);
         Self { diagrams, places, unsolved, graph, scalars, count }
     }
 
-    /// How many there are. `None` where that would take too long to find out, or does not fit.
+    /// Number of valid variants. `None` if counting would take too long, or the number does not fit.
     pub fn count(&self) -> Option<u128> {
         self.count
     }
 
-    /// The variant of this index, in the order of [`variants`](Self::variants); `None` beyond the last, and for any index
-    /// where there is no count.
+    /// The variant with an index in the order of [`variants`](Self::variants); `None` beyond the last, and for every
+    /// index if there is no count.
     pub fn get(&self, index: u128) -> Option<Variant> {
         let walk = Variants::at(Cow::Borrowed(self), index)?;
         Some(walk.current())
     }
 
-    /// One after the other, in lexicographic order of value indices. Where a component could only be solved with its toggles in
-    /// another order, lexicographic in that.
+    /// The valid variants in lexicographic order of value indices. A component that could only be solved with its
+    /// toggles in another order is enumerated in that order.
     pub fn variants(&self) -> Variants<'_> {
         Variants::new(Cow::Borrowed(self))
     }
 
-    /// The same, for whoever has no other use for the solutions.
+    /// The same iterator, which owns the solutions.
     pub fn into_variants(self) -> Variants<'static> {
         Variants::new(Cow::Owned(self))
     }
 
-    /// All of them, in the order of [`variants`](Self::variants), found by all cores. Takes memory for each.
+    /// All valid variants in the order of [`variants`](Self::variants), computed on all cores. Takes memory for each
+    /// variant.
     pub fn list(&self) -> Vec<Variant> {
         let Some(count) = self.count.filter(|&count| count > CHUNK) else { return self.variants().collect() };
         let chunks: Vec<u128> = (0..count.div_ceil(CHUNK)).collect();
@@ -176,13 +180,13 @@ impl Solutions {
         list
     }
 
-    /// A valid variant, each with the same probability. `None` where there is none, or where constraints are left out of the
+    /// A valid variant, each with the same probability. `None` if there is none, or if constraints are left out of the
     /// diagrams and a million draws in a row violated them.
     pub fn sample(&self, rng: &mut impl Rng) -> Option<Variant> {
         self.draw(rng, MOST_DRAWS)
     }
 
-    /// The same, with at most so many draws.
+    /// A sample with at most `most` draws.
     pub fn draw(&self, rng: &mut impl Rng, most: usize) -> Option<Variant> {
         if self.diagrams.iter().any(|diagram| diagram.solutions() == 0) {
             return None;
@@ -198,7 +202,8 @@ impl Solutions {
         })
     }
 
-    /// The valid variants that differ from this one, which need not be valid, in one toggle; by toggle, then by value.
+    /// The valid variants that differ from this one in one toggle; by toggle, then by value. The given variant may be
+    /// invalid.
     pub fn neighbours(&self, variant: &Variant) -> Vec<Variant> {
         let mut neighbour = variant.clone();
         let mut neighbours = Vec::new();
@@ -214,12 +219,12 @@ impl Solutions {
         neighbours
     }
 
-    /// Whether this variant is one of them.
+    /// Whether this variant is valid.
     pub fn is_valid(&self, variant: &Variant) -> bool {
         self.diagrams.iter().all(|diagram| diagram.contains(|toggle| variant.0[toggle as usize])) && self.holds(variant)
     }
 
-    /// Whether the constraints hold that no diagram takes care of.
+    /// Whether a variant satisfies the constraints that are not in a diagram.
     fn holds(&self, variant: &Variant) -> bool {
         self.unsolved.iter().all(|conjunct| self.check(conjunct, &variant.0))
     }
@@ -229,7 +234,8 @@ impl Solutions {
     }
 }
 
-/// The constraints as conjuncts, without those about one toggle, which are applied to `domains`. One about none cannot hold.
+/// The constraints as conjuncts. Conjuncts on one toggle are applied to `domains` instead. A conjunct on no toggle is
+/// false.
 fn reduce(space: &Space, constraints: &[Expr], domains: &mut [Vec<u16>]) -> (Graph, Vec<Vec<Scalar>>, Vec<Conjunct>) {
     loop {
         let mut graph = Graph::default();
@@ -257,7 +263,7 @@ fn reduce(space: &Space, constraints: &[Expr], domains: &mut [Vec<u16>]) -> (Gra
                 narrowed |= domains[toggle].len() == 1;
             }
         }
-        // A toggle that is left with one value is a constant, and other constraints may be about one toggle less then.
+        // A toggle with one remaining value is a constant, so that other constraints may now depend on one toggle less.
         if !narrowed {
             conjuncts.retain(|conjunct| match conjunct.toggles.len() {
                 0 => !conjunct.holds(&graph, |_| Scalar::Error),
@@ -268,7 +274,7 @@ fn reduce(space: &Space, constraints: &[Expr], domains: &mut [Vec<u16>]) -> (Gra
     }
 }
 
-/// The least and the greatest of these values, if they are integers.
+/// The smallest and the largest of these values, if they are integers.
 fn range(values: &[(u16, Scalar)]) -> Option<(i64, i64)> {
     let integer = |(_, scalar): &(u16, Scalar)| match scalar {
         Scalar::Int(int) => Some(*int),
@@ -278,7 +284,7 @@ fn range(values: &[(u16, Scalar)]) -> Option<(i64, i64)> {
     Some((*integers.iter().min()?, *integers.iter().max()?))
 }
 
-/// Toggles that conjuncts tie together, by their first toggle, last first.
+/// Components: toggles that conjuncts connect, by their first toggle, last first.
 fn split(toggles: Vec<u32>, conjuncts: Vec<Conjunct>) -> Vec<(Vec<u32>, Vec<Conjunct>)> {
     let mut components: Vec<(Vec<u32>, Vec<Conjunct>)> =
         toggles.into_iter().map(|toggle| (vec![toggle], Vec::new())).collect();
@@ -299,8 +305,8 @@ fn split(toggles: Vec<u32>, conjuncts: Vec<Conjunct>) -> Vec<(Vec<u32>, Vec<Conj
     components
 }
 
-/// The order of the table, but for toggles of a diagram that has them in another. Toggles that are alone and have one value at
-/// most come first: they change no order, and a walk does not have to go through them again and again.
+/// The order of the table, except for toggles of a diagram with another order. Toggles without constraints and with at
+/// most one value come first: they have no influence on the order, and the enumeration need not visit them again.
 fn places(diagrams: &[Diagram], unsolved: &[Conjunct], domains: &[Vec<u16>]) -> Vec<Place> {
     let mut of_toggle = vec![0; domains.len()];
     for (index, diagram) in diagrams.iter().enumerate() {

@@ -22,7 +22,7 @@ fn macro_space(params: &[(&str, &[i64])], constraints: &[&str]) -> Space {
     space(params.iter().map(|(name, values)| toggle(name, Layer::Macro, values)).collect(), constraints)
 }
 
-/// The space of DESIGN's example, with a boolean and a string more.
+/// The example of the design document with an additional boolean and string.
 fn example() -> Space {
     let mut space = space(
         vec![
@@ -49,7 +49,7 @@ fn example() -> Space {
     space
 }
 
-/// The smaller of the published spaces; the benchmark goes through all.
+/// The smaller published spaces; the benchmark has all of them.
 #[test]
 fn published_spaces_have_their_published_sizes() {
     for published in published::all().into_iter().filter(|published| published.name != "hotspot") {
@@ -61,7 +61,7 @@ fn published_spaces_have_their_published_sizes() {
     }
 }
 
-/// Wider than any product could be walked through: the ATF Gaussian convolution's pattern of divisors, four times over.
+/// A product that is too large to enumerate: four copies of the divisor pattern of ATF's Gaussian convolution.
 #[test]
 fn constraints_prune_before_the_product_is_built() {
     let names: Vec<String> = (0..12).map(|index| format!("T{index}")).collect();

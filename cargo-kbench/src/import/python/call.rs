@@ -1,4 +1,4 @@
-//! Calls and subscripts of a script that is read and never run.
+//! Calls and subscripts in a script that is read and never run.
 
 use std::path::PathBuf;
 
@@ -58,7 +58,7 @@ pub fn slice<'t>(value: &Value<'t>, [from, to, step]: [Option<i64>; 3]) -> Value
 }
 
 impl<'t> Interpreter<'t> {
-    /// The parts of a slice; one that is left out is `None`.
+    /// The parts of a slice; an omitted part is `None`.
     pub fn slice_parts(&mut self, node: Node<'t>) -> [Option<i64>; 3] {
         let mut parts = [None; 3];
         let mut at = 0;
@@ -124,7 +124,7 @@ impl<'t> Interpreter<'t> {
             }
             Value::Name(name) => match name.strip_prefix("numpy.").or_else(|| name.strip_prefix("np.")) {
                 Some("copyto") => {
-                    // The first argument is filled from the second.
+                    // `copyto` assigns its second argument to the variable of its first.
                     let target = node.child_by_field_name("arguments").and_then(|list| named(list).first().copied());
                     if let (Some(target), Some(value)) = (target, arguments.positional.get(1)) {
                         self.assign(target, value.clone());
@@ -142,7 +142,7 @@ impl<'t> Interpreter<'t> {
         self.told(node, result)
     }
 
-    /// Calls a function of the script: its text is read with these arguments.
+    /// Evaluates a function of the script with these arguments.
     fn user(&mut self, function: Node<'t>, arguments: Arguments<'t>) -> Value<'t> {
         let Some(body) = function.child_by_field_name("body") else { return unknown() };
         let scope = self.bind(function, arguments);

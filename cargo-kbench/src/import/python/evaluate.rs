@@ -1,4 +1,4 @@
-//! Expressions of a script that is read and never run.
+//! Expressions in a script that is read and never run.
 
 use std::f64::consts::PI;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use super::interpret::Interpreter;
 use super::operators::{binary, compare};
 use super::value::Value;
 
-/// How many elements a list may have, and how many values are computed in all: a script that needs more is not a table.
+/// Largest number of elements of a list, and of computed values in all.
 pub const MOST_ITEMS: usize = 100_000;
 const MOST_STEPS: usize = 5_000_000;
-/// How deep expressions and calls may nest.
+/// Largest depth of nested expressions and calls.
 const MOST_DEPTH: usize = 200;
 
 impl<'t> Interpreter<'t> {
-    /// The value of an expression. One that cannot be known is [`Value::Unknown`] with its reason.
+    /// The value of an expression; [`Value::Unknown`] with the reason if the text does not determine it.
     pub fn eval(&mut self, node: Node<'t>) -> Value<'t> {
         self.steps += 1;
         if self.steps > MOST_STEPS || self.depth > MOST_DEPTH {
@@ -267,7 +267,7 @@ impl<'t> Interpreter<'t> {
         Ok(())
     }
 
-    /// A value that is not known, with its place.
+    /// An unknown value with its place and reason.
     pub fn unknown(&self, node: Node<'t>, why: &str) -> Value<'t> {
         let line = node.start_position().row + 1;
         let text = self.source(node).lines().next().unwrap_or_default();
@@ -276,7 +276,7 @@ impl<'t> Interpreter<'t> {
         Value::unknown(format!("`{text}` (line {line}) {why}"))
     }
 
-    /// A value, with the place if it is unknown and does not say where.
+    /// The value; an unknown one without a place gets this place.
     pub fn told(&self, node: Node<'t>, value: Value<'t>) -> Value<'t> {
         match value {
             Value::Unknown(why) if why.is_empty() => self.unknown(node, "is only known when the script runs"),
@@ -285,13 +285,13 @@ impl<'t> Interpreter<'t> {
     }
 }
 
-/// The children that are more than punctuation; comments are passed over.
+/// The named children of a node, without comments.
 pub fn named(node: Node<'_>) -> Vec<Node<'_>> {
     let mut cursor = node.walk();
     node.named_children(&mut cursor).filter(|child| child.kind() != "comment").collect()
 }
 
-/// The other children.
+/// The unnamed children of a node: punctuation and operators.
 pub fn unnamed(node: Node<'_>) -> Vec<Node<'_>> {
     let mut cursor = node.walk();
     node.children(&mut cursor).filter(|child| !child.is_named()).collect()

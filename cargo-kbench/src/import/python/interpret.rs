@@ -1,4 +1,5 @@
-//! Statements of a script that is read and never run: assignments, functions, and conditions and loops over what is known.
+//! Statements in a script that is read and never run: assignments, functions, and conditions and loops over known
+//! values.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,24 +13,24 @@ use super::operators::binary;
 use super::value::{Array, Contents, Value};
 use crate::import::Note;
 
-/// The state of a reading.
+/// State of the interpreter.
 pub struct Interpreter<'t> {
     /// The script.
     pub text: &'t str,
-    /// Where files of the script are looked for.
+    /// Folder for files that the script names.
     pub folder: PathBuf,
     pub globals: HashMap<String, Value<'t>>,
-    /// The variables of the functions that are being read, the innermost last.
+    /// Variables of the active functions, the innermost last.
     pub locals: Vec<HashMap<String, Value<'t>>>,
     pub steps: usize,
     pub depth: usize,
     /// Calls of `tune_kernel`, in order.
     pub calls: Vec<TuneCall<'t>>,
-    /// What was passed over.
+    /// Notes on skipped items.
     pub notes: Vec<Note>,
 }
 
-/// How a statement ends.
+/// End of a statement.
 pub enum Flow<'t> {
     Next,
     Break,
@@ -88,7 +89,7 @@ impl<'t> Interpreter<'t> {
         self.locals.last_mut().unwrap_or(&mut self.globals).insert(name.to_owned(), value);
     }
 
-    /// Assigns a value to a name, to each of several, or to an element.
+    /// Assigns a value to a name, to several names, or to an element.
     pub fn assign(&mut self, target: Node<'t>, value: Value<'t>) {
         match target.kind() {
             "identifier" => self.set(self.source(target), value),
@@ -133,7 +134,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    /// The statements of a block.
+    /// Interprets the statements of a block.
     pub fn block(&mut self, block: Node<'t>) -> Flow<'t> {
         for statement in named(block) {
             match self.statement(statement) {
@@ -201,7 +202,7 @@ impl<'t> Interpreter<'t> {
         Flow::Next
     }
 
-    /// An assignment, or an expression whose value is not used.
+    /// Interprets an assignment, or an expression whose value is not used.
     fn expression(&mut self, node: Node<'t>) {
         let (left, right) = (node.child_by_field_name("left"), node.child_by_field_name("right"));
         match (node.kind(), left, right) {
@@ -271,7 +272,7 @@ impl<'t> Interpreter<'t> {
                 (Some(true), Some(body)) => return self.block(body),
                 (Some(_), _) => {}
                 (None, _) => {
-                    // One that only ends the script or prints leaves nothing behind.
+                    // A function that only ends the script or prints has no effect on values.
                     if changes(node) {
                         let text = condition.map_or("", |condition| self.source(condition));
                         let what = format!("`if {text}` depends on what only a run tells; its blocks are passed over");
@@ -308,7 +309,7 @@ impl<'t> Interpreter<'t> {
         Flow::Next
     }
 
-    /// Reads a function that nothing calls, with the defaults of its parameters.
+    /// Interprets a function that nothing calls, with the defaults of its parameters.
     pub fn enter(&mut self, function: Node<'t>) {
         let Some(body) = function.child_by_field_name("body") else { return };
         let scope = self.bind(function, Arguments { positional: Vec::new(), named: Vec::new() });
@@ -317,7 +318,7 @@ impl<'t> Interpreter<'t> {
         self.locals.pop();
     }
 
-    /// Every name that is assigned within a statement that was passed over is unknown after it.
+    /// Makes every name unknown that a skipped statement assigns.
     fn forget(&mut self, node: Node<'t>) {
         for target in assigned(node) {
             let value = self.unknown(target, "is assigned where only a run tells whether");
@@ -325,7 +326,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    /// The variables of a function with these arguments. An argument that is not known leaves the default of its parameter.
+    /// The variables of a function with these arguments. An unknown argument leaves the default of its parameter.
     pub fn bind(&mut self, function: Node<'t>, arguments: Arguments<'t>) -> HashMap<String, Value<'t>> {
         let mut scope = HashMap::new();
         let mut positional = arguments.positional.into_iter();
@@ -379,7 +380,7 @@ fn assigned(node: Node<'_>) -> Vec<Node<'_>> {
     found
 }
 
-/// Whether a statement may change a variable: it assigns, or calls a method that does.
+/// Whether a statement may change a variable, by an assignment or a method call.
 fn changes(node: Node<'_>) -> bool {
     let mut open = vec![node];
     while let Some(node) = open.pop() {

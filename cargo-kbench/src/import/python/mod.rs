@@ -1,4 +1,4 @@
-//! Python that is read with a parser and never run: the literals, loops and functions that tuning scripts are made of.
+//! A reader of Python: literals, loops and functions of tuning scripts are interpreted, and no code is run.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ mod value;
 
 pub use script::problems;
 
-/// Parses a text; where it is no Python, the error names the line.
+/// Parses a text; the error names the line.
 fn parse(text: &str) -> Result<Tree, (usize, &'static str)> {
     let mut parser = Parser::new();
     parser.set_language(&tree_sitter_python::LANGUAGE.into()).expect("the grammar is of this version");
@@ -48,7 +48,7 @@ fn first_error(root: Node<'_>) -> Option<Node<'_>> {
     first
 }
 
-/// The expression that a text is.
+/// The expression of a text that contains nothing else.
 fn only_expression(tree: &Tree) -> Option<Node<'_>> {
     match named(tree.root_node())[..] {
         [statement] if statement.kind() == "expression_statement" => match named(statement)[..] {
@@ -68,7 +68,7 @@ pub fn expression(text: &str, parameters: &[String]) -> Result<String, String> {
     checked(interpreter.translate(node, Names { parameters, dictionary: None })?)
 }
 
-/// An expression that the table can read, or why it cannot.
+/// An expression of the table, or the reason why the table cannot have it.
 fn checked(text: String) -> Result<String, String> {
     Expr::parse(&text).map(|_| text).map_err(|error| error.message)
 }
@@ -90,12 +90,12 @@ fn value_of<R>(text: &str, lists: &[(String, Vec<i64>)], read: impl Fn(&Value<'_
     })
 }
 
-/// The values of a parameter, as in `[2**i for i in range(5)]`.
+/// The values of a parameter, such as `[2**i for i in range(5)]`.
 pub fn values(text: &str) -> Result<Vec<expr::Value>, String> {
     value_of(text, &[], |value| value.items()?.iter().map(table_value).collect())
 }
 
-/// A size, as in `ProblemSize[0] * max(filter_width)`.
+/// A size, such as `ProblemSize[0] * max(filter_width)`.
 pub fn size(text: &str, lists: &[(String, Vec<i64>)]) -> Result<i64, String> {
     fn integer(value: &Value<'_>) -> Option<i64> {
         value.integer()
@@ -103,7 +103,7 @@ pub fn size(text: &str, lists: &[(String, Vec<i64>)]) -> Result<i64, String> {
     value_of(text, lists, integer)
 }
 
-/// A value as a toggle has it.
+/// A value as the value of a toggle.
 fn table_value(value: &Value<'_>) -> Option<expr::Value> {
     Some(match value {
         Value::Bool(bool) => expr::Value::Bool(*bool),
@@ -115,13 +115,13 @@ fn table_value(value: &Value<'_>) -> Option<expr::Value> {
     })
 }
 
-/// The calls of `tune_kernel` of a script; an error where it cannot be read or there is none.
+/// The calls of `tune_kernel` of a script; an error if the script cannot be read or has none.
 fn read<'t>(text: &'t str, tree: &'t Tree, path: &Path) -> Result<Interpreter<'t>, ImportError> {
     let mut interpreter = Interpreter::new(text, path);
     let root = tree.root_node();
     interpreter.block(root);
     if interpreter.calls.is_empty() {
-        // Nothing calls the functions of a module that another script imports.
+        // In a module that another script imports nothing calls the functions.
         for definition in named(root) {
             let calls =
                 definition.kind() == "function_definition" && interpreter.source(definition).contains("tune_kernel(");

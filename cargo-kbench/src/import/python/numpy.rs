@@ -1,4 +1,4 @@
-//! Functions of numpy that make arguments of kernels: what they return has a type and a shape, and no elements.
+//! Functions of numpy that make arguments of kernels: their results have a type and a shape, and no elements.
 
 use std::rc::Rc;
 
@@ -49,7 +49,7 @@ fn dims(value: &Value<'_>) -> Option<Vec<i64>> {
     }
 }
 
-/// The call of a function of numpy; `None` where it is not known here.
+/// The result of a function of numpy; `None` for an unknown function.
 pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> {
     let get = |at, name| arguments.get(at, name);
     let asked = |at| get(at, "dtype").and_then(dtype);
@@ -142,7 +142,7 @@ pub fn call<'t>(function: &str, arguments: &Arguments<'t>) -> Option<Value<'t>> 
     }
 }
 
-/// A number, or an array, as a type of numpy.
+/// A number or an array, converted to a type of numpy.
 pub fn scalar<'t>(dtype: DType, value: &Value<'t>) -> Option<Value<'t>> {
     if let Value::Array(array) = value {
         return Some(Value::Array(Array { dtype, ..array.clone() }));

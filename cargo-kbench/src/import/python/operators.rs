@@ -1,4 +1,4 @@
-//! Operators of Python on values; an empty [`Value::Unknown`] where the result is not known.
+//! Operators of Python on values; an empty [`Value::Unknown`] if the result is unknown.
 
 use super::evaluate::MOST_ITEMS;
 use super::value::{Array, Contents, Number, Value};
@@ -53,7 +53,7 @@ fn computed<'t>(array: &Array, dims: &[i64]) -> Value<'t> {
     Value::Array(Array { name: None, dtype: array.dtype, dims: dims.to_vec(), contents: Contents::Computed })
 }
 
-/// A text, or what is read from a file.
+/// A text, or the contents of a file.
 fn text_of(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Text(text) => Some(text.to_string()),
@@ -95,7 +95,7 @@ fn arithmetic(operator: &str, left: Number, right: Number) -> Option<Number> {
     }
 }
 
-/// `left operator right` as a truth value, where it is known.
+/// `left operator right` as a truth value; none if it is unknown.
 pub fn compare<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Option<bool> {
     let among = || {
         if let (Some(part), Some(text)) = (left.as_text(), right.as_text()) {
@@ -125,7 +125,7 @@ pub fn compare<'t>(operator: &str, left: &Value<'t>, right: &Value<'t>) -> Optio
     }
 }
 
-/// What `str` makes of a value.
+/// The result of Python's `str`.
 pub fn shown(value: &Value<'_>) -> Option<String> {
     Some(match value {
         Value::None => "None".to_owned(),

@@ -39,7 +39,7 @@ const PARAMETERS: [&str; 20] = [
     "compiler",
 ];
 
-/// Arguments that say how Kernel Tuner runs, and nothing of the problem.
+/// Arguments that control the run of Kernel Tuner and are not part of the problem.
 const ABOUT_THE_RUN: [&str; 12] = [
     "verbose",
     "quiet",
@@ -96,7 +96,7 @@ impl<'t> Reader<'_, 't> {
         named.or_else(|| self.call.positional.get(at?)).filter(|value| !matches!(value, Value::None))
     }
 
-    /// Where an argument of the call stands.
+    /// Place of an argument of the call.
     fn place(&self, name: &str) -> String {
         let list = self.call.node.child_by_field_name("arguments");
         let arguments = list.map(named).unwrap_or_default();
@@ -113,7 +113,7 @@ impl<'t> Reader<'_, 't> {
         self.notes.push(Note { place, what: what.into() });
     }
 
-    /// Notes that an argument is not carried over.
+    /// Adds a note that an argument is not carried over.
     fn left_out(&mut self, name: &str, value: &Value<'t>) {
         let why = match value {
             Value::Unknown(why) => why.to_string(),
@@ -215,7 +215,7 @@ impl<'t> Reader<'_, 't> {
         Ok(parameters)
     }
 
-    /// The source, and more files of it.
+    /// The source, and further source files.
     fn code(&mut self) -> (Code, Vec<std::path::PathBuf>) {
         let folder = self.interpreter.folder.clone();
         let one = |value: &Value<'t>| match value {
@@ -317,7 +317,7 @@ impl<'t> Reader<'_, 't> {
         constraints
     }
 
-    /// What a function of the parameters returns, as an expression: a `lambda`, or a `def` that only returns.
+    /// The expression that a function of the parameters returns: a `lambda`, or a `def` with only a `return`.
     fn lambda(&mut self, function: Node<'t>, names: &[String]) -> Result<String, String> {
         let mut body = function.child_by_field_name("body").ok_or("it cannot be read")?;
         if function.kind() == "function_definition" {
@@ -427,7 +427,7 @@ impl<'t> Reader<'_, 't> {
         text.map_err(|why| self.note("smem_args", format!("`smem_args` is left out: {why}"))).ok()
     }
 
-    /// Notes the arguments that have no place in a package.
+    /// Adds a note for each argument that has no equivalent in a package.
     fn rest(&mut self) {
         const CARRIED: [&str; 14] = [
             "kernel_name",
@@ -467,7 +467,7 @@ impl<'t> Reader<'_, 't> {
     }
 }
 
-/// A divisor of the grid. Kernel Tuner cuts each one to an integer.
+/// A divisor of the grid. Kernel Tuner truncates each divisor to an integer.
 fn divisor(text: &str, names: &[String]) -> Result<String, String> {
     expression(&format!("int({text})"), names)
 }

@@ -6,17 +6,17 @@ use super::evaluate::{named, unnamed};
 use super::interpret::Interpreter;
 use super::value::Value;
 
-/// What the names of an expression stand for.
+/// Meanings of the names in an expression.
 #[derive(Clone, Copy)]
 pub struct Names<'n> {
     /// The tuning parameters.
     pub parameters: &'n [String],
-    /// The dictionary of a `lambda`: `p["block_size_x"]` is `block_size_x`.
+    /// Name of the dictionary of a `lambda`: `p["block_size_x"]` is `block_size_x`.
     pub dictionary: Option<&'n str>,
 }
 
 impl<'t> Interpreter<'t> {
-    /// The expression as the table reads it, or why the table has nothing that is the same.
+    /// The expression in the syntax of the table, or the reason why the table has no equivalent.
     pub fn translate(&mut self, node: Node<'t>, names: Names<'_>) -> Result<String, String> {
         let inner = |this: &mut Self, node| this.translate(node, names);
         if let Some(parameter) = self.parameter(node, names) {
@@ -95,7 +95,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    /// The parameter that a node is: `block_size_x`, `p["block_size_x"]` or `p.block_size_x`.
+    /// The parameter of a node: `block_size_x`, `p["block_size_x"]` or `p.block_size_x`.
     fn parameter(&self, node: Node<'t>, names: Names<'_>) -> Option<String> {
         let is_dictionary = |node: Option<Node<'t>>| {
             node.zip(names.dictionary).is_some_and(|(node, dictionary)| self.source(node) == dictionary)
@@ -126,12 +126,12 @@ impl<'t> Interpreter<'t> {
     }
 }
 
-/// An operand that binds as one, whatever stands beside it.
+/// An operand, in parentheses unless it is a single name or number.
 fn grouped(text: String) -> String {
     if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') { text } else { format!("({text})") }
 }
 
-/// A value as it stands in an expression of the table.
+/// A value in the syntax of the table.
 pub fn literal(value: &Value<'_>) -> Option<String> {
     Some(match value {
         Value::Bool(bool) => bool.to_string(),

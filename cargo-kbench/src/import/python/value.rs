@@ -7,7 +7,7 @@ use std::rc::Rc;
 use kbench_runtime::dtype::DType;
 use tree_sitter::Node;
 
-/// What an expression of the script stands for, as far as its text tells.
+/// Value of an expression of the script.
 #[derive(Debug, Clone)]
 pub enum Value<'t> {
     None,
@@ -17,21 +17,21 @@ pub enum Value<'t> {
     Text(Rc<str>),
     List(Rc<RefCell<Vec<Value<'t>>>>),
     Tuple(Rc<[Value<'t>]>),
-    /// In the order of insertion, as in Python.
+    /// A dictionary, in the order of insertion, as in Python.
     Dict(Rc<RefCell<Vec<(Value<'t>, Value<'t>)>>>),
     /// A number with a type of numpy.
     Scalar(DType, Number),
     Array(Array),
-    /// An open file, and the text that was read from it.
+    /// An open file; `Source` is the text that was read from it.
     File(PathBuf),
     Source(PathBuf),
-    /// A module, a function of a module, or a builtin: its dotted name.
+    /// Dotted name of a module, a function of a module, or a builtin.
     Name(Rc<str>),
     /// A method that is not called yet.
     Method(Rc<Value<'t>>, Rc<str>),
     /// A `def` or a `lambda`.
     Function(Node<'t>),
-    /// A value that only a run of the script tells, and why.
+    /// A value that only a run of the script determines, with the reason.
     Unknown(Rc<str>),
 }
 
@@ -45,17 +45,17 @@ pub enum Number {
 /// An array of numpy.
 #[derive(Debug, Clone)]
 pub struct Array {
-    /// The variable that it was assigned to.
+    /// Variable of the array.
     pub name: Option<Rc<str>>,
     pub dtype: DType,
     pub dims: Vec<i64>,
     pub contents: Contents,
 }
 
-/// What is known of an array's elements.
+/// Contents of an array.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Contents {
-    /// `zeros` and `empty`: where outputs go.
+    /// Result of `zeros` or `empty`, as for outputs.
     Zeros,
     Constant(f64),
     Normal,
@@ -102,7 +102,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// An integer, or a float that is one.
+    /// The value of an integer, or of a float without a fraction.
     pub fn integer(&self) -> Option<i64> {
         match self.number()? {
             Number::Int(int) => Some(int),
@@ -118,7 +118,7 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// Whether Python takes it as true, where that is known.
+    /// Python's truth value; none if it is unknown.
     pub fn truth(&self) -> Option<bool> {
         Some(match self {
             Value::None => false,
@@ -133,7 +133,7 @@ impl<'t> Value<'t> {
         })
     }
 
-    /// Whether two values are equal, where that is known.
+    /// Whether two values are equal; none if it is unknown.
     pub fn equals(&self, other: &Value<'t>) -> Option<bool> {
         if let (Some(left), Some(right)) = (self.number(), other.number()) {
             return Some(left.float().partial_cmp(&right.float())?.is_eq());
@@ -169,7 +169,7 @@ impl Number {
 }
 
 impl std::fmt::Display for Number {
-    /// As an expression of the table reads it.
+    /// Writes the value in the syntax of the table.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Number::Int(int) => write!(f, "{int}"),

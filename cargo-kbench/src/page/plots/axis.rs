@@ -1,4 +1,4 @@
-//! Axes of measured values: logarithmic, with ticks at round numbers whatever the range.
+//! Logarithmic axes of measured values, with ticks at round numbers for any range.
 
 use std::ops::Range;
 
@@ -12,24 +12,24 @@ pub struct LogAxis {
 }
 
 impl LogAxis {
-    /// An axis that holds all values that are positive and finite, with a margin; `None` where there is none.
+    /// An axis that holds all positive finite values, with a margin; `None` if there are none.
     pub fn over(values: impl Iterator<Item = f64>, show: fn(f64) -> String) -> Option<Self> {
         let values = values.filter(|value| *value > 0.0 && value.is_finite());
         let bounds = values.fold(None, |bounds: Option<(f64, f64)>, value| {
             Some(bounds.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
         });
         let (low, high) = bounds?;
-        // A twentieth of the axis on both sides; of a single value, something around it.
+        // The margin is a twentieth of the axis on both sides; a single value gets a range around it.
         let margin = (high / low).powf(0.05).max(1.02);
         Some(Self { range: low / margin..high * margin, show })
     }
 
-    /// Where on the axis a value lies, 0 to 1.
+    /// Position of a value on the axis, 0 to 1.
     pub fn part(&self, value: f64) -> f64 {
         ((value / self.range.start).ln() / (self.range.end / self.range.start).ln()).clamp(0.0, 1.0)
     }
 
-    /// Round numbers in the range, so many at most.
+    /// Round numbers in the range, at most `most`.
     pub fn ticks(&self, most: usize) -> Vec<f64> {
         let Range { start, end } = self.range;
         let decades = (start.log10().floor() as i32)..=(end.log10().ceil() as i32);
@@ -44,7 +44,7 @@ impl LogAxis {
         if end / start < 10.0 {
             return linear_ticks(&self.range, most);
         }
-        // More decades than ticks: every second, third, …
+        // For more decades than ticks, every second, third, … decade.
         let every = (end / start).log10() as usize / most + 1;
         let ticks = decades.step_by(every.max(1)).map(|decade| 10f64.powi(decade));
         ticks.filter(|tick| self.range.contains(tick)).collect()

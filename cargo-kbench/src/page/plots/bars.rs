@@ -13,19 +13,19 @@ const WIDTH: u32 = 480;
 
 /// A bar.
 pub(super) struct Bar {
-    /// What it is of.
+    /// Label of the bar.
     pub label: String,
-    /// Its length, 0 to 1.
+    /// Length, 0 to 1.
     pub length: f64,
-    /// Its value.
+    /// Text of the value.
     pub value: String,
-    /// Its colour.
+    /// Colour.
     pub pen: Pen,
 }
 
 /// Draws bars below each other.
 pub(super) fn bars(label: &str, bars: &[Bar]) -> String {
-    // Capital letters are about two thirds as wide as they are high.
+    // Capital letters are about two thirds as wide as high.
     let letters =
         |of: fn(&Bar) -> &String| bars.iter().map(|bar| of(bar).chars().count()).max().unwrap_or(0) as u32 * 9;
     let (left, right) = (letters(|bar| &bar.label).min(WIDTH / 2) + 8, letters(|bar| &bar.value) + 16);

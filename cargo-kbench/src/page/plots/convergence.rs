@@ -1,4 +1,4 @@
-//! The search in time: each variant in the order in which it was tried, and the best so far.
+//! Convergence: each variant in the order of evaluation, and the best so far.
 
 use plotters::prelude::*;
 
@@ -12,7 +12,7 @@ const SIZE: (u32, u32) = (480, 320);
 /// Height of a row of rejected variants, in pixels.
 const ROW: u32 = 16;
 
-/// The plot; none where no variant has a value.
+/// The plot; none if no variant has a value.
 pub(super) fn plot(facts: &Facts) -> Option<Figure> {
     let axis = LogAxis::over(valued(facts).map(|(_, _, value)| value), shower(&facts.objective))?;
     let gates: Vec<GateName> = {

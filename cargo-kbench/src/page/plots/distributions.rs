@@ -1,4 +1,4 @@
-//! The finals: the median of each finalist with its interval, and the whole distributions.
+//! The finals: the median of each finalist with its interval, and the distributions.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -12,10 +12,10 @@ use crate::report;
 
 const WIDTH: u32 = 480;
 
-/// Most distributions in one plot: more lines cannot be told apart.
+/// Largest number of distributions in one plot: more lines could not be distinguished.
 const MOST: usize = 6;
 
-/// Letters of a name that a plot shows.
+/// Largest number of letters of a name in a plot.
 const NAME: usize = 44;
 
 fn pen(facts: &Facts, finalist: &Finalist) -> Pen {
@@ -23,7 +23,7 @@ fn pen(facts: &Facts, finalist: &Finalist) -> Pen {
     Pen::series(at)
 }
 
-/// `#1 winner`, `#2 with TILE_N=16` for what differs from the winner, or the name of a baseline.
+/// `#1 winner`, `#2 with TILE_N=16` with the toggles that differ from the winner, or the name of a baseline.
 fn name(facts: &Facts, finalist: &Finalist) -> String {
     let whole = match (finalist.rank, &finalist.toggles) {
         (Some(1), _) => "#1 winner".to_owned(),
@@ -33,7 +33,7 @@ fn name(facts: &Facts, finalist: &Finalist) -> String {
                 |(name, value): &&(String, Value)| of_winner.and_then(|winner| winner.get(name)) != Some(value);
             let differing: Vec<String> =
                 toggles.0.iter().filter(differs).map(|(name, value)| format!("{name}={value}")).collect();
-            // Of a proposed source the toggles may be the winner's.
+            // A proposed source may have the toggles of the winner.
             let named = if differing.is_empty() { finalist.name.clone() } else { differing.join(" ") };
             format!("#{rank} with {}", crate::text::printable(&named))
         }
@@ -44,7 +44,7 @@ fn name(facts: &Facts, finalist: &Finalist) -> String {
     format!("{cut}{dots}")
 }
 
-/// p50 of each with its 95 % interval.
+/// Plot of p50 of each finalist with its 95 % interval.
 pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
     let ends = facts.finals.iter().flat_map(|row| [row.timing.summary.p50_low, row.timing.summary.p50_high]);
     let axis = LogAxis::over(ends, time)?;
@@ -71,7 +71,7 @@ pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
             chart.draw_series([PathElement::new(ends, line(pen, 3))])?;
             chart.draw_series([Circle::new((summary.p50, y), px(4), filled(pen))])?;
             let (x, middle) = chart.backend_coord(&(summary.p50, at as f64 + 0.28));
-            // The name stays inside of the plot, wherever its mark is.
+            // The name stays inside the plot, for any position of its mark.
             let (h, x) =
                 if x as u32 > px(WIDTH / 2) { (HPos::Right, x + px(6) as i32) } else { (HPos::Left, x - px(6) as i32) };
             let style =
@@ -95,7 +95,7 @@ pub(super) fn intervals(facts: &Facts) -> Option<Figure> {
     })
 }
 
-/// The distributions of the finalists alone, which lie close together.
+/// Plot of the distributions of the finalists alone, which lie close together.
 pub(super) fn finalists(facts: &Facts) -> Option<Figure> {
     let rows: Vec<&Finalist> = facts.finals.iter().filter(|row| row.rank.is_some()).collect();
     ecdf(
@@ -109,7 +109,7 @@ pub(super) fn finalists(facts: &Facts) -> Option<Figure> {
     )
 }
 
-/// The distributions of all that was measured.
+/// Plot of the distributions of all finalists, default and baselines.
 pub(super) fn all(facts: &Facts) -> Option<Figure> {
     let rows: Vec<&Finalist> = facts.finals.iter().filter(|row| row.rank.is_none_or(|rank| rank == 1)).collect();
     if rows.len() < 2 {
@@ -161,8 +161,8 @@ fn ecdf(facts: &Facts, rows: &[&Finalist], name: &'static str, title: &'static s
     Some(Figure { name, title, caption: caption.to_owned(), svg, marks: Vec::new(), wide: false })
 }
 
-/// The empirical distribution, at 100 points at most: more would lie on the same pixels. The slowest samples are left out: one that was
-/// disturbed would stretch the axis until the curves cannot be told apart.
+/// The empirical distribution at 100 points at most, since more would lie on the same pixels. The slowest samples are
+/// left out: a disturbed sample would stretch the axis until the curves cannot be distinguished.
 fn curve(samples: &[f64]) -> Vec<(f64, f64)> {
     const POINTS: usize = 100;
     const KEPT: f64 = 0.95;

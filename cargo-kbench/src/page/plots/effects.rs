@@ -4,10 +4,10 @@ use super::bars::{Bar, bars};
 use super::ink::Pen;
 use super::{Facts, Figure};
 
-/// Most bars: the weakest toggles are left out.
+/// Largest number of bars: the weakest toggles are left out.
 const MOST: usize = 40;
 
-/// The plot; none where too few variants were measured.
+/// The plot; none if too few variants were measured.
 pub(super) fn plot(facts: &Facts) -> Option<Figure> {
     let effects = facts.effects.as_ref()?;
     let longest = effects.toggles.iter().flat_map(|toggle| &toggle.values).map(|value| value.factor.ln());

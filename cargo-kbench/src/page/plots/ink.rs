@@ -1,4 +1,5 @@
-//! SVG for plotters, in colours that the page chooses: each pen is a CSS class, so that one drawing serves light and dark.
+//! An SVG backend for plotters, with colours that the page chooses: each pen is a CSS class, so that one drawing serves
+//! light and dark.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -9,10 +10,10 @@ use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind, FontTransform,
 };
 
-/// Units of the drawing to a pixel of the page: plotters draws at whole units.
+/// Units of the drawing in a pixel of the page: plotters draws at whole units.
 pub const UNIT: u32 = 5;
 
-/// A pen. Its colour stands for the class only; `report.css` and [`STYLE`] hold the colours.
+/// A pen. The number of its colour selects the class; `report.css` and [`STYLE`] hold the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pen(u8);
 
@@ -27,30 +28,30 @@ impl Pen {
     pub const STOPPED: Self = Self(4);
     /// A variant that a gate rejected.
     pub const REJECTED: Self = Self(5);
-    /// The best.
+    /// The best variant.
     pub const BEST: Self = Self(6);
-    /// The first of the colours that tell lines apart.
+    /// Number of the first colour for lines.
     const SERIES: u8 = 10;
-    /// The number of these colours.
+    /// Number of colours for lines.
     pub const COLOURS: usize = 6;
 
-    /// A colour that tells line `at` from its neighbours.
+    /// Colour of line `at`, which differs from its neighbours' colours.
     pub const fn series(at: usize) -> Self {
         Self(Self::SERIES + (at % Self::COLOURS) as u8)
     }
 
-    /// The colour that plotters is to draw with.
+    /// The colour that plotters gets for this pen.
     pub const fn colour(self) -> RGBColor {
         RGBColor(self.0, 0, 0)
     }
 
-    /// Whether it draws variants: an element in it belongs to a variant, the next one in [`super::Figure::marks`].
+    /// Whether the pen draws variants: each element belongs to the next variant in [`super::Figure::marks`].
     fn is_mark(self) -> bool {
         [Self::MEASURED, Self::STOPPED, Self::REJECTED].contains(&self)
     }
 }
 
-/// The colours of a drawing that stands alone, as in a README.
+/// Colours of a drawing that stands alone, as in a README.
 pub const STYLE: &str = "\
 svg{font-family:system-ui,sans-serif;background:#fff;--b:#fff}\
 .p1{--c:#333}.p2{--c:#ddd}.p3{--c:#1769aa}.p4{--c:#8a8f98}.p5{--c:#c62828}.p6{--c:#0a7d33}\
@@ -69,12 +70,12 @@ pub struct Ink<'t> {
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
 
 impl<'t> Ink<'t> {
-    /// A drawing of so many units.
+    /// A drawing of `size` units.
     pub fn new(text: &'t mut String, size: (u32, u32)) -> Self {
         Self { text, size }
     }
 
-    /// ` class="…"`, and opacity where there is one.
+    /// Writes ` class="…"`, and an opacity below 1.
     fn class(&mut self, colour: BackendColor, is_line: bool) {
         let pen = Pen(colour.rgb.0);
         let kind = if is_line { "l" } else { "f" };
@@ -176,7 +177,7 @@ impl DrawingBackend for Ink<'_> {
             HPos::Right => " text-anchor=\"end\"",
         };
         let size = style.size();
-        // The baseline, below which letters have a fifth of their size.
+        // Position of the baseline: letters extend a fifth of their size below it.
         let down = match style.anchor().v_pos {
             VPos::Top => 0.8,
             VPos::Center => 0.32,

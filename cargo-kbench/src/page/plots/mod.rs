@@ -24,21 +24,21 @@ mod spent;
 /// A plot.
 #[derive(Debug)]
 pub struct Figure {
-    /// Its file name without the ending, and its id in the page.
+    /// File name without the extension, and id in the page.
     pub name: &'static str,
-    /// Its title.
+    /// Title.
     pub title: &'static str,
-    /// How to read it.
+    /// Instruction for the reader.
     pub caption: String,
-    /// The SVG element, without a style.
+    /// SVG element, without a style.
     pub svg: String,
-    /// The variants that its marks stand for, in the order of the marks: indices into [`Facts::variants`].
+    /// Variants of the marks, in the order of the marks: indices into [`Facts::variants`].
     pub marks: Vec<usize>,
-    /// Whether it needs the page's whole width.
+    /// Whether the plot takes the whole width of the page.
     pub wide: bool,
 }
 
-/// All plots that there is data for.
+/// All plots for which the run has data.
 pub fn all(facts: &Facts, run: &Run) -> Vec<Figure> {
     let first = [
         distributions::intervals(facts),
@@ -52,7 +52,7 @@ pub fn all(facts: &Facts, run: &Run) -> Vec<Figure> {
     first.into_iter().flatten().chain(resources::plots(facts)).chain(spent::plot(run)).collect()
 }
 
-/// The axes and the grid that all charts have.
+/// Draws the axes and the grid of a chart.
 macro_rules! chart_mesh {
     ($chart:ident) => {
         $chart
@@ -66,7 +66,7 @@ macro_rules! chart_mesh {
 use chart_mesh;
 
 impl Figure {
-    /// The plot as a file of its own, with its colours.
+    /// The plot as a file with its colours.
     pub fn file(&self) -> String {
         let style = format!("<style>{}</style>", ink::STYLE);
         let (start, rest) = self.svg.split_at(self.svg.find('>').map_or(0, |end| end + 1));
@@ -77,7 +77,7 @@ impl Figure {
 /// The canvas of a plot.
 type Canvas<'t> = DrawingArea<Ink<'t>, Shift>;
 
-/// Draws a plot of so many pixels. To draw on a text never fails; what plotters refuses is a bug of the plot.
+/// Draws a plot of `size` pixels. Drawing to a text never fails; an error of plotters is a bug of the plot.
 fn draw(
     (width, height): (u32, u32),
     label: &str,
@@ -99,12 +99,12 @@ fn draw(
     )
 }
 
-/// A text for HTML and SVG.
+/// A text, escaped for HTML and SVG.
 pub fn escaped(text: &str) -> String {
     askama::filters::escape(text, askama::filters::Html).map_or_else(|never| match never {}, |safe| safe.to_string())
 }
 
-/// Letters of a label, in pixels.
+/// Size of the letters of a label, in pixels.
 const LETTER: u32 = 13;
 
 fn font() -> FontDesc<'static> {
@@ -123,12 +123,12 @@ fn filled(pen: Pen) -> ShapeStyle {
     ShapeStyle { color: pen.colour().into(), filled: true, stroke_width: UNIT }
 }
 
-/// A number of pixels in units.
+/// Pixels in units of the drawing.
 fn px(pixels: u32) -> u32 {
     pixels * UNIT
 }
 
-/// A label of an axis for values of an objective.
+/// Formatter of an axis for values of an objective.
 fn shower(objective: &str) -> fn(f64) -> String {
     match objective {
         "p50" | "mean" => time,
@@ -139,7 +139,7 @@ fn shower(objective: &str) -> fn(f64) -> String {
     }
 }
 
-/// What the axis of an objective says.
+/// Label of the axis of an objective.
 fn axis_label(objective: &str) -> String {
     match objective {
         "p50" => "time of a launch (p50)".to_owned(),
@@ -151,7 +151,7 @@ fn axis_label(objective: &str) -> String {
     }
 }
 
-/// A round time, as short as it can be written.
+/// A round time, in its shortest form.
 fn time(nanoseconds: f64) -> String {
     let (scale, unit) = match nanoseconds {
         ns if ns < 1e3 => (1.0, "ns"),
@@ -159,13 +159,13 @@ fn time(nanoseconds: f64) -> String {
         ns if ns < 1e9 => (1e6, "ms"),
         _ => (1e9, "s"),
     };
-    // Four digits: what floating-point arithmetic adds is left out.
+    // Four digits: the rounding error of floating-point arithmetic is left out.
     let value = nanoseconds / scale;
     let digits = 10f64.powi(3 - value.abs().max(1e-300).log10().floor() as i32);
     format!("{} {unit}", (value * digits).round() / digits)
 }
 
-/// The variants that have a value, with their indices.
+/// The variants with a value, and their indices.
 fn valued(facts: &Facts) -> impl Iterator<Item = (usize, &Tried, f64)> {
     facts
         .variants
@@ -174,7 +174,7 @@ fn valued(facts: &Facts) -> impl Iterator<Item = (usize, &Tried, f64)> {
         .filter_map(|(at, tried)| Some((at, tried, tried.value.filter(|value| *value > 0.0)?)))
 }
 
-/// The mark of a variant with a value: filled where it was measured to the end. Of many variants each is smaller.
+/// Mark of a variant with a value: filled if the variant was measured to the end. Marks of many variants are smaller.
 fn mark(facts: &Facts, fate: Fate, place: (f64, f64)) -> Circle<(f64, f64), u32> {
     let is_crowd = facts.variants.len() > 1000;
     let style = match fate {

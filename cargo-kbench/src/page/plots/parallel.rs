@@ -8,13 +8,13 @@ use super::ink::Pen;
 use super::{Facts, Fate, Figure, draw, line, px, shower, text};
 use crate::page::data::{Column, columns};
 
-/// The axis of a variant that has no value.
+/// Position of a variant without a value on the axis of values.
 const REJECTED: f64 = 1.12;
 
-/// Letters of a name above an axis.
+/// Largest number of letters of a name above an axis.
 const NAME: usize = 13;
 
-/// The plot; none where no toggle has two values or no variant a value.
+/// The plot; none if no toggle has two values or no variant has a value.
 pub(super) fn plot(facts: &Facts) -> Option<Figure> {
     let columns: Vec<Column> = columns(facts).into_iter().filter(|column| column.values.len() > 1).collect();
     let values = || facts.variants.iter().filter_map(|variant| variant.value.filter(|value| *value > 0.0));
@@ -23,7 +23,7 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
     if columns.is_empty() {
         return None;
     }
-    // Rejected ones first, then from the slowest to the fastest, which so lie on top.
+    // Rejected variants come first, then variants from slow to fast, so that the fastest lie on top.
     let rank = |at: &usize| facts.variants[*at].value.unwrap_or(f64::INFINITY);
     let mut order: Vec<usize> = (0..facts.variants.len()).collect();
     order.sort_by(|a, b| rank(b).total_cmp(&rank(a)));

@@ -9,9 +9,9 @@ use super::{Facts, Figure, chart_mesh, draw, filled, line, px, text};
 use crate::record::run::Run;
 use crate::report;
 
-/// A finalist with work on record.
+/// A finalist whose work is on record.
 struct Point {
-    /// Its place among the finals.
+    /// Index among the finals.
     at: usize,
     /// Operations per byte.
     intensity: f64,
@@ -19,7 +19,7 @@ struct Point {
     rate: f64,
 }
 
-/// The plot; none where the table has no `work` or no ceiling was measured.
+/// The plot; none if the table has no `work` or no ceiling was measured.
 pub(super) fn plot(facts: &Facts, run: &Run) -> Option<Figure> {
     let roofline = run.conclusion.as_ref()?.roofline.as_ref()?;
     let default = run.start.default.to_string();
@@ -55,7 +55,7 @@ pub(super) fn plot(facts: &Facts, run: &Run) -> Option<Figure> {
             .y_label_area_size(px(90))
             .build_cartesian_2d(x.clone(), y.clone())?;
         chart_mesh!(chart).x_labels(7).y_labels(7).x_desc("operations per byte").draw()?;
-        // Below the lowest rate of the axis the slope is not drawn.
+        // The slope is not drawn below the lowest rate of the axis.
         let from = start.max(y.range().start / memory.rate);
         let slope = vec![(from, from * memory.rate), (highest / memory.rate, highest)];
         chart.draw_series([PathElement::new(slope, line(Pen::INK, 2))])?;

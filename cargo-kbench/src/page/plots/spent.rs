@@ -1,4 +1,4 @@
-//! Where the wall time went.
+//! Wall time of a run by activity.
 
 use super::Figure;
 use super::bars::{Bar, bars};
@@ -6,7 +6,7 @@ use super::ink::Pen;
 use crate::record::conclusion::{Conclusion, Spent};
 use crate::record::run::Run;
 
-/// The plot; none of a run that was cut off.
+/// The plot; none for a run that was cut off.
 pub(super) fn plot(run: &Run) -> Option<Figure> {
     let Conclusion { seconds, spent, .. } = run.conclusion.as_ref()?;
     let Spent { compile, verify, time, tools, idle, proposer, overhead, .. } = *spent;

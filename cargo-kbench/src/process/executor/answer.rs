@@ -1,8 +1,9 @@
-//! Whether an answer is to its question: a worker that gives another is broken, and nothing that it says counts.
+//! Checks that an answer belongs to its question: a worker with a wrong answer is broken, and its results are
+//! discarded.
 
 use kbench_runtime::protocol::{CheckJob, Event, InspectJob, Pattern, Role, SeedReport, TensorSpec, TimeJob, Timing};
 
-/// The job that an event is about; `None` where it is about none.
+/// The job of an event; `None` for an event without a job.
 pub(super) fn job_of(event: &Event) -> Option<u64> {
     match event {
         Event::Stage { id, .. }
@@ -15,7 +16,7 @@ pub(super) fn job_of(event: &Event) -> Option<u64> {
     }
 }
 
-/// Whether there is a report on all inputs and all outputs of a check.
+/// Checks that there is a report on all inputs and all outputs of a check.
 pub(super) fn check(job: &CheckJob, reports: &[SeedReport]) -> Result<(), String> {
     let asked: Vec<_> = job.asked().collect();
     if reports.len() != asked.len() {
@@ -25,7 +26,7 @@ pub(super) fn check(job: &CheckJob, reports: &[SeedReport]) -> Result<(), String
     asked.into_iter().zip(reports).try_for_each(|(asked, given)| report(asked, &outputs, given))
 }
 
-/// The same of outputs that another program made.
+/// Checks the reports on outputs of another program.
 pub(super) fn inspect(job: &InspectJob, reports: &[SeedReport]) -> Result<(), String> {
     let [given] = reports else {
         return Err(format!("{} reports where one set of outputs was to be checked", reports.len()));
@@ -34,7 +35,7 @@ pub(super) fn inspect(job: &InspectJob, reports: &[SeedReport]) -> Result<(), St
     report((job.seed, None), &outputs, given)
 }
 
-/// Whether there is a timing of each case, of as many samples as were asked for, and a report after it.
+/// Checks that there is a timing of each case with the requested number of samples, and a report after it.
 pub(super) fn time(job: &TimeJob, timings: &[Timing]) -> Result<(), String> {
     if timings.len() != job.cases.len() {
         return Err(format!("{} timings where {} kernels were to be timed", timings.len(), job.cases.len()));
@@ -49,7 +50,7 @@ pub(super) fn time(job: &TimeJob, timings: &[Timing]) -> Result<(), String> {
         if timing.batch == 0 || !timing.samples.iter().all(|sample| sample.is_finite() && *sample > 0.0) {
             return Err("samples that are no times".to_owned());
         }
-        // Where inputs take turns, the last sample may have been on the other ones.
+        // If inputs alternate, the last sample may have used the other inputs.
         let is_other = job.other_seed == Some(timing.after.seed);
         let seed = if is_other { timing.after.seed } else { job.seed };
         report((seed, None), &outputs(&timed.case.tensors), &timing.after)?;

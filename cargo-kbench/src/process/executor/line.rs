@@ -1,15 +1,15 @@
-//! Lines of a program that may write anything.
+//! Lines of an untrusted program.
 
 use std::io::{BufRead, Read as _};
 
-/// Most bytes of a line of stderr.
+/// Largest number of bytes of a line of stderr.
 pub(super) const LONGEST: u64 = 1 << 16;
 
-/// The next line without its end, and the last one if it has none. `None`: there is no more. An error is the first `longest`
-/// bytes of a line that goes on.
+/// The next line without its end; the last line may lack an end. `None` at the end of the stream. The error holds the
+/// first `longest` bytes of a longer line.
 pub(super) fn read(from: &mut impl BufRead, longest: u64) -> Option<Result<Vec<u8>, Vec<u8>>> {
     let mut line = Vec::new();
-    // One more for the end of the line.
+    // One more byte for the end of the line.
     let read = from.by_ref().take(longest.saturating_add(1)).read_until(b'\n', &mut line);
     if !read.is_ok_and(|read| read > 0) {
         return None;

@@ -1,7 +1,7 @@
-//! The driver's end of the worker: starts it, feeds it jobs, and survives it.
+//! The driver's end of the worker: starts the process, sends jobs, and replaces the process when it fails.
 //!
-//! A kernel may hang, crash or poison its CUDA context. That costs one job: at the deadline the worker's process
-//! group is ended, the reason becomes a [`Failure`], and the next job starts another worker.
+//! A kernel may hang, crash or corrupt its CUDA context. That costs one job: at the deadline the worker's process group
+//! is ended, the reason becomes a [`Failure`], and the next job starts a new worker.
 //!
 //! Above 400 lines: one type, one method for each kind of job.
 
@@ -27,15 +27,15 @@ mod options;
 mod tool;
 mod worker;
 
-/// Deadline of the stages that are not the kernel's fault: opening a device, making inputs, a slow reference.
+/// Deadline of stages that the kernel does not cause: opening a device, making inputs, a slow reference.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
-/// What a worker that runs a kernel in a process of its own may need beyond the deadline of that.
+/// Time beyond the kernel's deadline for a worker that runs the kernel in a process of its own.
 const BEYOND: Duration = Duration::from_secs(2);
-/// Most bytes of a line of a worker: it has room for the samples of every contender.
+/// Largest number of bytes of a worker's line, which has room for the samples of every contender.
 pub(crate) const LONGEST_LINE: u64 = 64 << 20;
-/// Lines of a kernel's words beside its failure.
+/// Number of lines of a kernel's output that are added to its failure.
 const WORDS: usize = 20;
-/// Workers that one evaluation may cost: the variant is to blame for the last of them.
+/// Number of lost workers after which the variant is rejected.
 const MOST_LOST: u32 = 2;
 /// Interval between two checks for [an interrupt](crate::interrupt).
 const TICK: Duration = Duration::from_millis(50);
@@ -45,22 +45,23 @@ pub struct Executor {
     options: WorkerOptions,
     worker: Option<Worker>,
     info: Option<DeviceInfo>,
-    /// See [`visible`](Self::visible).
+    /// UUIDs of the devices; see [`visible`](Self::visible).
     visible: Vec<String>,
-    /// Shared by the executors of one harness.
+    /// Files by hash, shared by the executors of one harness.
     blobs: Arc<Mutex<HashMap<String, PathBuf>>>,
-    /// Hashes that the running worker has.
+    /// Hashes of the files that the running worker has.
     sent: HashSet<String>,
-    /// The limit of launches that it was told.
+    /// Deadline of launches that the worker was told.
     limit: Option<Duration>,
-    /// Workers that the evaluation at hand has cost; `None` outside of one, where each job is counted for itself.
+    /// Number of workers that the current evaluation has cost; `None` outside of an evaluation, where each job is
+    /// counted separately.
     lost: Option<u32>,
-    /// Once it is true, a worker that is not open yet is not waited for.
+    /// Flag that ends the wait for a worker that is not open yet.
     ended: Arc<AtomicBool>,
 }
 
 impl Executor {
-    /// A worker that is started when first needed.
+    /// A worker that is started on first use.
     pub fn new(options: WorkerOptions) -> Self {
         Self {
             options,
@@ -75,24 +76,24 @@ impl Executor {
         }
     }
 
-    /// Another worker that is sent the same files, and is started when first needed.
+    /// Another worker that gets the same files and is started on first use.
     #[must_use]
     pub fn beside(&self, options: WorkerOptions) -> Self {
         Self { blobs: Arc::clone(&self.blobs), ..Self::new(options) }
     }
 
-    /// Another worker for the same device and files, under a tool that watches it; an empty tool is none.
+    /// Another worker for the same device and files, under a tool that observes it; an empty tool is none.
     #[must_use]
     pub fn under(&self, tool: Vec<String>) -> Self {
         self.beside(WorkerOptions { tool, ..self.options.clone() })
     }
 
-    /// How its worker is started.
+    /// Settings of the worker.
     pub fn options(&self) -> &WorkerOptions {
         &self.options
     }
 
-    /// UUIDs of the CUDA devices where the worker runs, by index, once it was started.
+    /// UUIDs of the CUDA devices on the worker's machine, by index, once the worker was started.
     pub fn visible(&self) -> &[String] {
         &self.visible
     }
@@ -102,33 +103,33 @@ impl Executor {
         self.info.as_ref()
     }
 
-    /// Once `ended` is true, a worker that is not open yet is not waited for.
+    /// Sets a flag that ends the wait for a worker that is not open yet.
     pub fn until(&mut self, ended: Arc<AtomicBool>) {
         self.ended = ended;
     }
 
-    /// From here on an evaluation runs that has cost `lost` workers elsewhere; `None`: none runs.
+    /// Starts an evaluation that has cost `lost` workers elsewhere; `None` ends it.
     pub fn evaluates(&mut self, lost: Option<u32>) {
         self.lost = lost;
-        // One that ended meanwhile, ended of nothing that is measured from here on; and what cost a worker gets a fresh one, in which
-        // no earlier kernel has left anything.
+        // A worker that ended since then ended for an earlier job. An evaluation that cost a worker gets a new one,
+        // without damage by earlier kernels.
         if lost > Some(0) || self.worker.as_mut().is_some_and(Worker::has_ended) {
             self.worker = None;
         }
     }
 
-    /// Workers that the evaluation at hand has cost.
+    /// Number of workers that the current evaluation has cost.
     pub fn lost(&self) -> u32 {
         self.lost.unwrap_or(0)
     }
 
-    /// Makes a file known under its hash, to be sent to a worker when a job first names it.
+    /// Adds a file by its hash; it is sent to a worker when a job first names it.
     pub fn add_blob(&mut self, hash: &str, path: &Path) {
         let mut blobs = self.blobs.lock().expect("no panic while held");
         blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());
     }
 
-    /// The device, opened if it is not open.
+    /// The device, opened on first use.
     pub fn device(&mut self) -> Result<DeviceInfo, ExecutorError> {
         if self.worker.is_none() || self.info.is_none() {
             self.start()?;
@@ -149,7 +150,7 @@ impl Executor {
         }
     }
 
-    /// Compares outputs that another program made with the reference.
+    /// Compares outputs of another program with the reference.
     pub fn inspect(&mut self, mut job: InspectJob, timeout: Duration) -> Result<Vec<SeedReport>, ExecutorError> {
         job.id = Self::id();
         let mut blobs = tensor_blobs(&job.tensors);
@@ -176,7 +177,7 @@ impl Executor {
         }
     }
 
-    /// Whether the device can tell the energy of a launch; the inner error is why not.
+    /// Whether the device can measure the energy of a launch; the inner error is the reason why not.
     pub fn meter(&mut self) -> Result<Result<(), String>, ExecutorError> {
         let id = Self::id();
         match self.submit(&[], id, &Request::Meter { id }, PATIENCE)? {
@@ -192,12 +193,12 @@ impl Executor {
         worker::end_all(&mut workers.iter_mut().collect::<Vec<_>>());
     }
 
-    /// A number that nobody can foresee.
+    /// An unpredictable number.
     fn id() -> u64 {
         RandomState::new().build_hasher().finish()
     }
 
-    /// An answer, if it is to its question.
+    /// The answer, if it belongs to its question.
     fn accept<T>(&mut self, verdict: Result<(), String>, answer: T) -> Result<T, ExecutorError> {
         verdict.map(|()| answer).map_err(|message| {
             self.worker = None;
@@ -205,7 +206,7 @@ impl Executor {
         })
     }
 
-    /// Starts a worker; once more where somebody else ended or stopped the first.
+    /// Starts a worker, and starts it again if another process ended or stopped the first.
     fn start(&mut self) -> Result<(), ExecutorError> {
         if self.open()?.is_err() {
             let lost = self.open()?;
@@ -215,14 +216,14 @@ impl Executor {
         Ok(())
     }
 
-    /// Starts a worker and has it open its device. The inner error: somebody else ended or stopped it.
+    /// Starts a worker, which opens its device. The inner error: another process ended or stopped it.
     fn open(&mut self) -> Result<Result<(), Failure>, ExecutorError> {
         self.worker = None;
         self.limit = None;
         self.sent.clear();
         let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
         let remote = !self.options.runner.is_empty();
-        // A C kernel of the same user cannot look into this process then, nor trace it.
+        // This prevents a C kernel of the same user from reading or tracing this process.
         #[cfg(target_os = "linux")]
         let _ = nix::sys::prctl::set_dumpable(false);
         let started = self.options.command().and_then(|words| Worker::spawn(&words, None, remote, LONGEST_LINE));
@@ -231,15 +232,15 @@ impl Executor {
             protocol: protocol::VERSION,
             device: self.options.device,
             index: self.options.index,
-            // Where the executable lies elsewhere, so do the folders.
+            // On another machine the folders differ too.
             cache: self.options.path.is_none().then(|| self.options.cache.clone()),
             mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);
-        // From its first moment on; what stands before it may take its time.
+        // The heartbeat starts with the worker; a runner before it may take time.
         worker.beats = self.options.runner.is_empty() && self.options.tool.is_empty();
         worker.send(&hello);
-        // Elsewhere there may be a queue to wait in; only the user knows for how long.
+        // On another machine there may be a queue, for an unknown time.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
         let ended = Arc::clone(&self.ended);
         match worker.wait(heard_in, &mut |_| if ended.load(Ordering::Relaxed) { Duration::ZERO } else { patience }) {
@@ -282,8 +283,8 @@ impl Executor {
         }
     }
 
-    /// Runs a job. Two failures are not its own, and cost it one more attempt: what somebody else ended is run once more, and so is what
-    /// dies in a worker that ran others before, for an earlier kernel may have left damage, or a timer, behind.
+    /// Runs a job. Two kinds of failures cost another attempt: a worker that another process ended, and a worker that
+    /// died after it had run other jobs, since an earlier kernel may have left damage or a timer.
     fn submit(
         &mut self,
         blobs: &[String],
@@ -314,7 +315,7 @@ impl Executor {
         }
     }
 
-    /// Sends a job, and before it what the worker does not have yet.
+    /// Sends a job, after the files that the worker does not have yet.
     fn send(&mut self, blobs: &[String], request: &Request) -> Result<&mut Worker, ExecutorError> {
         self.device()?;
         let worker = self.worker.as_mut().expect("started by device");
@@ -350,7 +351,7 @@ impl Executor {
         }
         let worker = self.send(blobs, request)?;
         worker.forget_words();
-        // The worker ends a kernel's process in time; this one ends the worker where it does not.
+        // The worker ends a kernel's process in time; this deadline ends a worker that does not.
         let of_launch = if is_apart { timeout * 2 + BEYOND } else { timeout };
         let waited = worker.wait(heard_in, &mut |stage| patience(stage, of_launch));
         let (stage, case) = (worker.stage, worker.case);
@@ -381,7 +382,7 @@ impl Executor {
                 return Err(ExecutorError::Interrupted);
             }
             Err(WaitError::Lost(failure)) => JobEnd::Lost((case, failure)),
-            // Died or hung where no variant runs: the table's own reference is at fault.
+            // The worker died or hung while no variant ran: the table's reference is the cause.
             Err(WaitError::Failure(failure)) if stage == Some(Stage::Reference) && !worker.ran_a_kernel => {
                 JobEnd::Failed(0, Failure::Reference { message: failure.to_string() })
             }
@@ -395,13 +396,13 @@ impl Executor {
     }
 }
 
-/// What came of a job in one worker; a failure comes with the index of the case that met it.
+/// End of a job in one worker; a failure has the index of its case.
 enum JobEnd {
     Answered(Event),
     Failed(usize, Failure),
-    /// The worker died of it.
+    /// The worker died.
     Died((usize, Failure)),
-    /// Somebody else ended or stopped it.
+    /// Another process ended or stopped the worker.
     Lost((usize, Failure)),
 }
 
@@ -417,7 +418,7 @@ fn case_blobs(case: &Case) -> Vec<&String> {
     blobs
 }
 
-/// The machine code of a reference; a program has none that a worker needs.
+/// The machine code of a reference; none for a program.
 fn reference_blob(reference: &Reference) -> Option<&String> {
     (!reference.program).then_some(&reference.sequence.blob)
 }

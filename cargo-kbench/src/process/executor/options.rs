@@ -5,35 +5,35 @@ use std::path::PathBuf;
 
 use kbench_runtime::protocol::{DeviceKind, Failure, Mutation};
 
-/// Why a job has no result.
+/// Reason why a job has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
     /// The worker found no device.
     #[error("{0}")]
     NoDevice(String),
-    /// The worker could not be started at all.
+    /// The worker could not be started.
     #[error("could not start the worker `{command}`: {message}")]
     Start {
         /// The command.
         command: String,
-        /// Why.
+        /// Reason.
         message: String,
     },
-    /// Somebody else ended or stopped the worker, it is broken, or it is out of reach; what it evaluated can be evaluated elsewhere.
+    /// Another process ended or stopped the worker, or it is broken or out of reach; its evaluation can run elsewhere.
     #[error("{0}")]
     Lost(Failure),
-    /// This machine has no process, memory or room for the job.
+    /// This machine lacks processes, memory or disk space for the job.
     #[error("{0}")]
     Machine(String),
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// The job failed: data, not an error of the run.
+    /// The job failed. This is data and not an error of the run.
     #[error("{failure}")]
     Job {
         /// Index of the case that failed.
         case: usize,
-        /// Why.
+        /// Reason.
         failure: Failure,
     },
 }
@@ -41,19 +41,19 @@ pub enum ExecutorError {
 /// Settings of a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkerOptions {
-    /// Command prefix; empty: here.
+    /// Command prefix; empty for this machine.
     pub runner: Vec<String>,
-    /// Command prefix after it: a tool that watches the worker; empty: none.
+    /// Command prefix after the runner: a tool that observes the worker; empty for none.
     pub tool: Vec<String>,
     /// Kind of device.
     pub device: DeviceKind,
     /// Index of the device.
     pub index: u32,
-    /// `cargo-kbench` where the worker runs; `None`: the path that it has here.
+    /// Path of `cargo-kbench` on the worker's machine; `None` for its path on this machine.
     pub path: Option<String>,
     /// Folder for reference results.
     pub cache: PathBuf,
-    /// What an audit makes it do wrong.
+    /// The change to the kernel's results that the worker makes, for an audit.
     pub mutation: Option<Mutation>,
 }
 

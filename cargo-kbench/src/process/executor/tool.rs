@@ -1,4 +1,4 @@
-//! A worker under a tool that watches it: one job, and then what the tool wrote.
+//! A worker under a tool that observes it: one job, and then the tool's report.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use kbench_runtime::protocol::{Counts, Event, Failure, Request, RunJob};
 
 use super::{Executor, ExecutorError, WaitError, answer, case_blobs, heard_in, patience};
 
-/// Lines of a worker's stderr that are kept.
+/// Number of kept lines of a worker's stderr.
 pub(super) const LINES: usize = 2000;
 
-/// What came of a run under a tool.
+/// Result of a run under a tool.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// Why the kernel did not run to its end, where it did not.
+    /// Reason why the kernel did not run to its end, if it did not.
     pub failure: Option<Failure>,
-    /// What the tool wrote, the kernel's own output among it.
+    /// Output of the tool and of the kernel.
     pub report: String,
-    /// What was counted where the job asked for it.
+    /// Counts, if the job asked for them.
     pub counts: Option<Result<Counts, String>>,
-    /// The status of the tool, `None` where it was ended or a signal ended it.
+    /// Exit status of the tool; `None` if it was ended or a signal ended it.
     pub status: Option<i32>,
 }
 
 impl Executor {
-    /// Runs a kernel once and waits until the worker, with the tool around it, has ended. `timeout` is the deadline
-    /// of the launch, and of the tool after it.
+    /// Runs a kernel once and waits for the end of the worker and the tool around it. `timeout` is the deadline of the
+    /// launch, and of the tool after it.
     pub fn run_to_end(mut self, mut job: RunJob, timeout: Duration) -> Result<Watched, ExecutorError> {
         job.id = Self::id();
         let id = job.id;
@@ -46,7 +46,7 @@ impl Executor {
             Ok(other) => Some(Failure::Protocol { message: format!("unexpected answer {other:?}") }),
             Err(WaitError::Interrupted) => return Err(ExecutorError::Interrupted),
         };
-        // Its input stays open meanwhile: at the end of that it would leave at once, and many tools report last.
+        // Stdin stays open until then: the worker would leave at its end, and many tools report last.
         let status = worker.ended(timeout)?;
         Ok(Watched { failure, report: worker.said(LINES), counts, status: status.and_then(|status| status.code()) })
     }

@@ -1,4 +1,4 @@
-//! A process that speaks JSON lines, and how it ends.
+//! A process that speaks JSON lines, and its end.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,56 +21,59 @@ use super::{ExecutorError, TICK, line, tool};
 use crate::interrupt::is_interrupted;
 use crate::process::group::{Finish, GRACE, ProcessGroup};
 
-/// Time that a runner has at the end of its input, and again between TERM and KILL: one that is killed may leave an allocation behind.
+/// Time that a runner has after the end of its input, and again between TERM and KILL: a killed runner may leave an
+/// allocation behind.
 const RUNNERS_GRACE: Duration = Duration::from_secs(3);
 
-/// Lines that are read before anyone waits for them: few, for a worker that is broken may write long ones.
+/// Number of lines that are read ahead: few, since a broken worker may write long lines.
 const LINES_AHEAD: usize = 4;
 
-/// Longest silence of a worker with a heartbeat, and the number of missed beats after which a silence is not the kernel's fault.
+/// Longest silence of a worker with a heartbeat. A longer silence is not caused by the kernel.
 const SILENCE: Duration = Duration::from_secs(5);
 const MISSED_BEATS: u32 = 4;
 
-/// A running process that speaks JSON lines, in a process group of its own. Dropping it ends it, with all that it started.
+/// A running process that speaks JSON lines, in a process group of its own. Dropping it ends the process and all that
+/// it started.
 pub(crate) struct Worker {
     group: ProcessGroup,
-    /// Lines for a thread of its own, since a worker that does not read must not block the driver past its deadlines.
+    /// Lines for a writer thread: a worker that does not read must not block the driver beyond its deadlines.
     requests: Option<Sender<Vec<u8>>>,
-    /// Lines, and what there is of one that was too long.
+    /// Lines, and the start of a line that was too long.
     events: Receiver<Result<Vec<u8>, Vec<u8>>>,
     stderr: Arc<Mutex<VecDeque<String>>>,
     stderr_reader: Option<std::thread::JoinHandle<()>>,
     remote: bool,
-    /// The last stage entered, and whether any of a kernel ever was.
+    /// The last stage, and whether a kernel was in any stage.
     pub(super) stage: Option<Stage>,
     pub(super) ran_a_kernel: bool,
-    /// Whether it says that it lives.
+    /// Whether the worker sends a heartbeat.
     pub(super) beats: bool,
-    /// The case that runs, as far as the worker said.
+    /// The running case, as the worker reported it.
     pub(super) case: usize,
 }
 
 /// Meaning of a line for the wait.
 pub(crate) enum Heard {
-    /// It goes on, in this stage.
+    /// The worker entered this stage.
     Stage(Stage),
-    /// It lives.
+    /// A heartbeat.
     Beat,
     /// The answer.
     Answer,
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 pub(crate) enum WaitError {
     Interrupted,
     Failure(Failure),
-    /// Somebody else ended or stopped the process, it is broken, or it is out of reach: what it ran need not be to blame.
+    /// Another process ended or stopped the worker, or it is broken or out of reach: its job is not necessarily the
+    /// cause.
     Lost(Failure),
 }
 
 impl Worker {
-    /// Starts `words`, in `directory` if there is one. `remote`: behind a runner, which reports signals in its own way; `longest`: most
-    /// bytes of a line that it may write.
+    /// Starts `words`, in `directory` if there is one. `remote`: through a runner, which reports signals in its own
+    /// way; `longest`: largest number of bytes of a line.
     pub(crate) fn spawn(
         words: &[OsString],
         directory: Option<&Path>,
@@ -88,13 +91,13 @@ impl Worker {
         let (requests, lines) = mpsc::channel::<Vec<u8>>();
         threads::spawn(move || {
             for line in lines {
-                // A worker that cannot be written to has ended; why, is found out by whoever waits for it.
+                // A worker that cannot be written to has ended; the wait for it finds the reason.
                 if stdin.write_all(&line).is_err() {
                     break;
                 }
             }
         })?;
-        // A few lines ahead of whoever waits for them: what writes more has to wait, and fills no memory.
+        // A few lines ahead of the reader: a faster writer has to wait, and does not fill memory.
         let (sender, events) = mpsc::sync_channel(LINES_AHEAD);
         threads::spawn(move || {
             let mut stdout = BufReader::new(stdout);
@@ -109,7 +112,7 @@ impl Worker {
         let tail = Arc::clone(&stderr);
         let stderr_reader = threads::spawn(move || {
             let mut pipe = BufReader::new(stderr_pipe);
-            // A line that is too long goes on in the next.
+            // A line that is too long continues in the next read.
             while let Some(line) = line::read(&mut pipe, line::LONGEST) {
                 let mut tail = tail.lock().expect("no panic while held");
                 if tail.len() == tool::LINES {
@@ -135,11 +138,11 @@ impl Worker {
     pub(crate) fn send(&self, request: &impl Serialize) {
         let mut line = serde_json::to_vec(request).expect("plain data");
         line.push(b'\n');
-        // The thread has gone where the worker has.
+        // The thread ended with the worker.
         let _ = self.requests.as_ref().map(|requests| requests.send(line));
     }
 
-    /// Waits for the answer. `deadline` gives the patience in a stage (`None`: before any).
+    /// Waits for the answer. `deadline` gives the longest silence in a stage (`None`: before any stage).
     pub(crate) fn wait<E: DeserializeOwned>(
         &mut self,
         heard_in: fn(&E) -> Heard,
@@ -166,7 +169,7 @@ impl Worker {
     ) -> Result<E, WaitError> {
         self.stage = None;
         self.case = 0;
-        // Since it entered a stage, and since it was heard from. What passes while this process is stopped is nobody's fault.
+        // Times since the stage began and since the last line. Time in which this process is stopped does not count.
         let (mut since, mut silent) = (Awake::start(), Awake::start());
         let mut ended = None;
         loop {
@@ -200,7 +203,8 @@ impl Worker {
                 },
                 Err(RecvTimeoutError::Disconnected) => return Err(self.post_mortem()),
                 Err(RecvTimeoutError::Timeout) => {
-                    // Something that it started may hold the other end of the pipe open. What it wrote itself is read first.
+                    // A child of the worker may hold the other end of the pipe open. The output of the worker itself is
+                    // read first.
                     if self.group.status().is_some() {
                         let ended = *ended.get_or_insert_with(Instant::now);
                         if ended.elapsed() > GRACE {
@@ -222,7 +226,7 @@ impl Worker {
         }
     }
 
-    /// Why the worker closed its stdout.
+    /// Reason why the worker closed its stdout.
     fn post_mortem(&mut self) -> WaitError {
         let ended = self.group.wait_for(Duration::from_secs(5));
         self.end();
@@ -241,26 +245,26 @@ impl Worker {
             return if is_from_outside(&failure) { WaitError::Lost(failure) } else { WaitError::Failure(failure) };
         }
         let failure = Failure::Exited { code: status.code().unwrap_or(-1), stderr };
-        // A runner ends so where the network, the node or the allocation is gone.
+        // A runner ends like this if the network, the node or the allocation is gone.
         if self.remote { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
     }
 
-    /// Whether its process has ended.
+    /// Whether the process has ended.
     pub(super) fn has_ended(&mut self) -> bool {
         self.group.status().is_some()
     }
 
-    /// Ends the process group, of a runner after the end of its input.
+    /// Ends the process group; a runner gets the end of its input first.
     fn end(&mut self) {
         end_all(&mut [self]);
     }
 
-    /// Forgets what it wrote to its stderr so far.
+    /// Forgets the stderr so far.
     pub(super) fn forget_words(&self) {
         self.stderr.lock().expect("no panic while held").clear();
     }
 
-    /// The last lines of its stderr while it goes on, once they have come through the pipe.
+    /// The last lines of stderr of a running worker, once they have come through the pipe.
     pub(super) fn says(&self, lines: usize) -> String {
         std::thread::sleep(Duration::from_millis(20));
         self.last(lines)
@@ -271,7 +275,7 @@ impl Worker {
         kept.iter().skip(kept.len().saturating_sub(lines)).cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// Waits for its end, and ends it at the deadline.
+    /// Waits for the end of the process, and ends it at the deadline.
     pub(super) fn ended(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, ExecutorError> {
         let finish = self.group.finish(timeout, || false).map_err(|error| ExecutorError::Machine(error.to_string()))?;
         self.end();
@@ -282,10 +286,10 @@ impl Worker {
         }
     }
 
-    /// The last lines of its stderr, once it has ended.
+    /// The last lines of stderr of an ended worker.
     pub(super) fn said(&mut self, lines: usize) -> String {
         if let Some(reader) = self.stderr_reader.take() {
-            // Ends with the pipe; a grandchild that holds it open must not hold us.
+            // The stream ends with the pipe; a grandchild that holds the pipe open must not block this process.
             let limit = Instant::now() + Duration::from_millis(500);
             while !reader.is_finished() && Instant::now() < limit {
                 std::thread::sleep(Duration::from_millis(5));
@@ -295,7 +299,7 @@ impl Worker {
     }
 }
 
-/// Whether a process was ended by a signal that it does not get for what it does: by a user, or for want of memory.
+/// Whether a signal from outside ended a process: by a user, or for lack of memory.
 pub(super) fn is_from_outside(failure: &Failure) -> bool {
     matches!(failure, Failure::Signal { signal, .. } if [Signal::SIGKILL as i32, Signal::SIGTERM as i32].contains(signal))
 }

@@ -15,17 +15,17 @@ use crate::config::Backend;
 const CUDA: &str = include_str!("cuda.cu");
 const HOST: &str = include_str!("host.c");
 
-/// Threads of every block, as the sources have it.
+/// Threads of every block, as in the sources.
 const BLOCK: u32 = 256;
-/// Sums of the host's kernel.
+/// Number of sums of the host's kernel.
 const HOST_SUMS: u64 = 192;
-/// Rounds after which a sum of FP8 products begins anew, as `cuda.cu` has it.
+/// Rounds after which a sum of FP8 products restarts, as in `cuda.cu`.
 const F8_ROUNDS: i64 = 256;
-/// The largest copies that are worth their time, each way.
+/// Largest copy in bytes, in each direction.
 const CUDA_COPY: u64 = 256 << 20;
 const HOST_COPY: u64 = 256 << 20;
 
-/// A kernel that does one thing as fast as it can.
+/// A kernel that measures one ceiling.
 #[derive(Debug)]
 pub(crate) struct Micro {
     pub(crate) peak: Peak,
@@ -37,7 +37,7 @@ pub(crate) struct Micro {
     blocks: u32,
     tensors: Vec<TensorSpec>,
     scalar: (DType, i64),
-    /// What the reference is told instead.
+    /// Expected result, which the reference gets as an argument.
     expected: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn source(backend: Backend) -> (&'static str, &'static str) {
     if backend == Backend::C { ("host.c", HOST) } else { ("cuda.cu", CUDA) }
 }
 
-/// Everything that is measured of a device; nothing of one without kernels for it.
+/// All kernels that measure a device; none for a device without such kernels.
 pub(crate) fn all(device: &DeviceInfo, arch: Option<&str>) -> Vec<Micro> {
     match device.kind {
         DeviceKind::Cuda => cuda(device, arch.is_some_and(|arch| arch == "sm_90a")),
@@ -116,7 +116,7 @@ fn host(device: &DeviceInfo) -> Vec<Micro> {
 }
 
 impl Micro {
-    /// `bytes` are copied, in words of `word` bytes.
+    /// A copy of `bytes` in words of `word` bytes.
     fn copy(bytes: u64, word: u64, blocks: u32) -> Self {
         let tensor = |name: &str, role, source| TensorSpec {
             name: name.to_owned(),
@@ -139,7 +139,7 @@ impl Micro {
         }
     }
 
-    /// `n` sums that end up as `expected` after `rounds` rounds.
+    /// `n` sums with the result `expected` after `rounds` rounds.
     #[allow(clippy::too_many_arguments, reason = "plain numbers of a table above")]
     fn sums(
         entry: &'static str,
@@ -163,7 +163,7 @@ impl Micro {
         Self { peak, how, amount, entry, reference: "all_reference", blocks, tensors, scalar, expected: Some(expected) }
     }
 
-    /// The kernel and its reference, to be compiled.
+    /// The kernel and its reference, as units to compile.
     pub(crate) fn units(&self, source: &Path, arch: Option<&str>) -> [Unit; 2] {
         let c = arch.is_none();
         let mut flags = vec!["-O3".to_owned()];
@@ -199,7 +199,7 @@ impl Micro {
         [unit(self.entry, DType::F32, self.scalar.0, &tensor), unit(self.reference, DType::F64, told, &[])]
     }
 
-    /// The kernel with its reference, to be timed.
+    /// The kernel with its reference, as a case to time.
     pub(crate) fn case(&self, device: DeviceKind, [kernel, reference]: &[Artifact; 2]) -> TimedCase {
         let geometry = Geometry { grid: [self.blocks, 1, 1], block: [BLOCK, 1, 1], ..Geometry::default() };
         let sequence = |artifact: &Artifact, dtype, value| Sequence {

@@ -1,4 +1,4 @@
-//! What a device can do at most, measured by kernels of our own and kept: the roof of the roofline.
+//! The ceilings of a device for the roofline, measured by kernels of this crate and kept in a file.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use crate::record::elite::DeviceRecord;
 
 pub(crate) mod micro;
 
-/// Counted up where the way of measuring changes.
+/// Version of the method of measurement; increase it when the method changes.
 pub const METHOD: u32 = 1;
 
 /// The measured quantity.
@@ -42,11 +42,11 @@ impl fmt::Display for Peak {
 /// A ceiling of a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Ceiling {
-    /// What it is of.
+    /// The measured quantity.
     pub peak: Peak,
-    /// Bytes or operations a second, in the best of the samples.
+    /// Bytes or operations a second, in the fastest sample.
     pub rate: f64,
-    /// By which kernel.
+    /// Kernel that measured the ceiling.
     pub how: String,
 }
 
@@ -65,37 +65,37 @@ impl fmt::Display for Ceiling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Ceilings {
-    /// [`METHOD`] at the time.
+    /// Value of [`METHOD`] at the measurement.
     pub method: u32,
-    /// The device, its driver among it.
+    /// The device, with its driver.
     pub device: DeviceRecord,
-    /// What could be measured.
+    /// The measured ceilings.
     pub ceilings: Vec<Ceiling>,
-    /// UTC, RFC 3339.
+    /// Date of the measurement, UTC, RFC 3339.
     pub date: String,
 }
 
 impl Ceilings {
-    /// A ceiling, where it was measured.
+    /// A ceiling; none if it was not measured.
     pub fn of(&self, peak: Peak) -> Option<&Ceiling> {
         self.ceilings.iter().find(|ceiling| ceiling.peak == peak)
     }
 
-    /// Those of a device, where they are kept in `folder`. A file that is damaged or of another method counts as none.
+    /// The ceilings of a device in `folder`. A file that is damaged or of another method counts as missing.
     pub fn load(folder: &Path, device: &DeviceRecord) -> Option<Self> {
         let text = std::fs::read(path(folder, device)).ok()?;
         let kept: Self = serde_json::from_slice(&text).ok()?;
         (kept.method == METHOD && kept.device == *device).then_some(kept)
     }
 
-    /// Keeps them.
+    /// Writes the ceilings to `folder`.
     pub fn store(&self, folder: &Path) -> io::Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
         file::write(&path(folder, &self.device), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
     }
 }
 
-/// One file for each device and driver.
+/// Path of the file: one for each device and driver.
 fn path(folder: &Path, device: &DeviceRecord) -> PathBuf {
     let text = format!("{} {}", device.name, device.driver);
     let plain = |c: char| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '-' };

@@ -1,5 +1,5 @@
-//! Kernel Tuner's cachefile: `cache` maps each configuration to its parameters, its time or the name of its failure, and
-//! what it cost, in milliseconds.
+//! Kernel Tuner's cachefile: `cache` maps each configuration to its parameters, its time or the name of its failure,
+//! and its costs in milliseconds.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -64,7 +64,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     file.cache.into_iter().enumerate().map(row).collect()
 }
 
-/// A failure by Kernel Tuner's name.
+/// The failure with a name of Kernel Tuner.
 fn failure(name: &str) -> Failure {
     match name {
         "CompilationFailedConfig" => Failure::Compile,
@@ -73,14 +73,14 @@ fn failure(name: &str) -> Failure {
     }
 }
 
-/// A file that is still open, closed.
+/// The text of an open file, completed to valid JSON.
 pub(super) fn closed(bytes: &[u8]) -> Vec<u8> {
     let text = bytes.trim_ascii_end();
     let text = text.strip_suffix(b",").unwrap_or(text);
     [text, b"}}"].concat()
 }
 
-/// The values of a map, in the file's order.
+/// The values of a map in the file's order.
 fn values_in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HashMap<String, Field>>, D::Error> {
     struct Entries;
     impl<'de> Visitor<'de> for Entries {

@@ -1,5 +1,5 @@
-//! Our own journals: the last run and the runs that it resumed, each variant by its last record. They say nothing of what an
-//! evaluation cost.
+//! Journals of cargo-kbench: the last run and the runs that it resumed, with the last record of each variant. Journals
+//! have no costs of evaluations.
 
 use super::{Problem, sound};
 use crate::record::evaluation::{Evaluation, Judgement};
@@ -8,7 +8,7 @@ use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;
 
-/// Whether the first line is a journal's.
+/// Whether the first line is that of a journal.
 pub(super) fn is(bytes: &[u8]) -> bool {
     let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     serde_json::from_slice::<Record>(first).is_ok()
@@ -17,10 +17,10 @@ pub(super) fn is(bytes: &[u8]) -> bool {
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(Settings, Entry)>, Problem> {
     let mut rows: Vec<(Settings, Entry)> = Vec::new();
     for line in bytes.split(|&byte| byte == b'\n') {
-        // A line that is damaged or cut is passed over, as when a run is resumed.
+        // A damaged or incomplete line is skipped, as in a resumed run.
         match serde_json::from_slice(line) {
             Ok(Record::Start(start)) if !start.goes_on() => rows.clear(),
-            // What a proposer handed in is no point of the space.
+            // A proposed source is not a point of the space.
             Ok(Record::Evaluation(evaluation)) if evaluation.source.is_none() => {
                 let entry = entry(&evaluation)
                     .ok_or_else(|| Problem::Outcome { row: rows.len(), settings: evaluation.toggles.clone() })?;

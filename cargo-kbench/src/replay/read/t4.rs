@@ -23,10 +23,10 @@ struct ResultOf {
     measurements: Vec<Measurement>,
 }
 
-/// In milliseconds.
+/// Times in milliseconds.
 #[derive(Deserialize)]
 struct Times {
-    /// The schema calls it `compilation_time`, some files do not.
+    /// Time of compilation; the schema names it `compilation_time`, some files name it `compilation`.
     #[serde(alias = "compilation_time")]
     compilation: Option<f64>,
     #[serde(default)]

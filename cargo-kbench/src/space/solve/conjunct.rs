@@ -1,20 +1,20 @@
-//! Constraints taken apart into what can be decided by itself.
+//! Splits constraints into parts that can be decided separately.
 
 use crate::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
 
-/// One of the parts that must all hold, as alternatives: the first that is true decides, one without a value fails.
-/// Most have only one.
+/// A part of a constraint, as alternatives: the first true alternative makes it true, an alternative without a value
+/// makes it false. Most conjuncts have one alternative.
 #[derive(Debug, Clone)]
 pub(super) struct Conjunct {
     pub(super) alternatives: Vec<NodeId>,
-    /// All nodes below, those below before those above.
+    /// All nodes of the conjunct; operands come before the nodes that use them.
     pub(super) nodes: Vec<NodeId>,
-    /// The toggles that it is about, ascending.
+    /// Toggles of the conjunct, ascending.
     pub(super) toggles: Vec<u32>,
 }
 
 impl Conjunct {
-    /// Splits a constraint at its outermost `and`s. A part that always holds is left out.
+    /// Splits a constraint at its outermost `and`s. Parts that are always true are left out.
     pub(super) fn split(graph: &mut Graph, root: NodeId) -> Vec<Self> {
         let mut conjuncts = Vec::new();
         let mut parts = vec![(root, false)];
@@ -43,7 +43,7 @@ impl Conjunct {
                 (_, false) => alternatives.push(id),
             }
         }
-        // What follows an alternative that decides is never looked at; one that is false decides nothing.
+        // An alternative after a true one is never evaluated; a false one decides nothing.
         let truth = |id: &NodeId| match graph.nodes[*id as usize] {
             Node::Constant(scalar) => Some(scalar.truth()),
             _ => None,
@@ -67,7 +67,7 @@ impl Conjunct {
         Some(Self { alternatives, nodes, toggles })
     }
 
-    /// Whether it holds where `value` gives the toggles theirs.
+    /// Whether the conjunct is true; `value` gives the values of toggles.
     pub(super) fn holds(&self, graph: &Graph, value: impl Fn(u32) -> Scalar) -> bool {
         let mut values: Vec<Scalar> = Vec::with_capacity(self.nodes.len());
         let at = |id: NodeId| self.nodes.binary_search(&id).expect("a node comes after those below it");
@@ -85,7 +85,7 @@ impl Conjunct {
     }
 }
 
-/// These nodes and all below them, ascending.
+/// These nodes and all their operands, ascending.
 fn below(graph: &Graph, roots: &[NodeId]) -> Vec<NodeId> {
     let mut nodes = roots.to_vec();
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! The valid ways to bind some toggles, as a decision diagram: a level for each toggle, a node for each set of ways that
-//! can be completed alike, an edge for each value that some completion has.
+//! The valid bindings of some toggles as a decision diagram: a level for each toggle, a node for each set of bindings
+//! with the same completions, an edge for each value that has a completion.
 
 use std::hash::BuildHasher as _;
 
@@ -12,48 +12,48 @@ use super::step::Step;
 use crate::expr::graph::Scalar;
 use crate::interrupt::is_interrupted;
 
-/// Every path from the first node of the first level down is a solution.
+/// A decision diagram. Every path from the first node of the first level to the last level is a solution.
 #[derive(Debug, Clone)]
 pub(super) struct Diagram {
-    /// The toggles, a level each.
+    /// Toggles, one for each level.
     pub(super) toggles: Vec<u32>,
     levels: Vec<Level>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Level {
-    /// For each node the end of its edges.
+    /// End of the edges of each node.
     ends: Vec<u32>,
     /// Edges, ascending by value within a node.
     edges: Vec<Edge>,
-    /// For each node how many solutions there are below it.
+    /// Number of solutions below each node.
     counts: Vec<u128>,
 }
 
-/// A value of a toggle, and the node of the next level that it leads to.
+/// A value of a toggle, and the node of the next level.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Edge {
     pub(super) value: u16,
     pub(super) child: u32,
 }
 
-/// Too much work, too much memory, or interrupted.
+/// The diagram needs too much work or memory, or the user pressed Ctrl-C.
 #[derive(Debug)]
 pub(super) struct TooLarge;
 
-/// Nodes that a level may have.
+/// Largest number of nodes of a level.
 const MOST_NODES: usize = 1 << 21;
-/// Nodes that are worth a task of their own. The same on any number of cores, as all results are anyway.
+/// Number of nodes of a task. The constant does not depend on the number of cores, and neither do results.
 const CHUNK: usize = 2048;
 
 impl Diagram {
-    /// Of no toggles, without a solution.
+    /// A diagram without toggles and without a solution.
     pub(super) fn none() -> Self {
         let level = Level { ends: vec![0], edges: Vec::new(), counts: vec![0] };
         Self { toggles: Vec::new(), levels: vec![level] }
     }
 
-    /// Binds toggle after toggle. `effort` is how many values may be tried, and what is left of it after.
+    /// Binds one toggle after the other. `effort` is the largest number of tried values; on return, the rest.
     pub(super) fn build(
         toggles: Vec<u32>,
         steps: impl Iterator<Item = Step>,
@@ -84,7 +84,7 @@ impl Diagram {
         Ok(diagram)
     }
 
-    /// Counts from the last level up, and drops the edges that lead nowhere.
+    /// Counts solutions from the last level up, and removes edges without a solution.
     fn count(&mut self) -> Result<(), TooLarge> {
         for at in (0..self.levels.len()).rev() {
             let (levels, below) = self.levels.split_at_mut(at + 1);
@@ -111,7 +111,7 @@ impl Diagram {
         Ok(())
     }
 
-    /// How many solutions there are.
+    /// Number of solutions.
     pub(super) fn solutions(&self) -> u128 {
         self.levels.first().map_or(1, |level| level.counts[0])
     }
@@ -124,13 +124,13 @@ impl Diagram {
         &edges[start as usize..ends[node as usize] as usize]
     }
 
-    /// How many solutions there are below a node; 1 below the last level.
+    /// Number of solutions below a node; 1 below the last level.
     pub(super) fn ways(&self, level: usize, node: u32) -> u128 {
         self.levels.get(level).map_or(1, |level| level.counts[node as usize])
     }
 
-    /// The place among a node's edges of that below which the solution `index` lies, of those below the node, and the
-    /// solution's index of those below the edge.
+    /// The edge of a node below which solution `index` of this node lies, and the index of the solution below that
+    /// edge.
     pub(super) fn descend(&self, level: usize, node: u32, index: u128) -> (usize, u128) {
         let edges = self.edges(level, node);
         if self.ways(level, node) == edges.len() as u128 {
@@ -147,7 +147,7 @@ impl Diagram {
         unreachable!("an index is below the number of solutions")
     }
 
-    /// The solution `index`, by the toggles of the levels, given to `set` with its value.
+    /// Calls `set` with each toggle and value of the solution `index`.
     pub(super) fn get(&self, index: u128, mut set: impl FnMut(u32, u16)) {
         let (mut node, mut index) = (0, index);
         for (level, &toggle) in self.toggles.iter().enumerate() {
@@ -171,10 +171,10 @@ impl Diagram {
     }
 }
 
-/// Nodes told apart by their partial results.
+/// Nodes of a level, distinguished by their partial results.
 struct Nodes {
     count: usize,
-    /// Partial results each.
+    /// Number of partial results of a node.
     width: usize,
     states: Vec<Scalar>,
     table: HashTable<u32>,
@@ -187,8 +187,7 @@ impl Nodes {
         Self { count: 0, width, states: Vec::new(), table: HashTable::new(), hasher }
     }
 
-    /// The node with the partial results that were just appended to `states`; where it is known already they are taken
-    /// off again.
+    /// The node with the partial results at the end of `states`; if the node is known, they are removed from `states`.
     #[inline]
     fn intern(&mut self) -> u32 {
         if self.width == 0 {
@@ -215,7 +214,7 @@ impl Nodes {
     }
 }
 
-/// What some of the nodes of a level lead to.
+/// Successors of some nodes of a level.
 struct Part {
     level: Level,
     children: Nodes,
@@ -238,14 +237,14 @@ impl Part {
         Self { level, children }
     }
 
-    /// One level of all parts, in their order.
+    /// Merges the parts into one level, in their order.
     fn merge(parts: Vec<Self>, width: usize) -> Result<(Level, Nodes), TooLarge> {
         let mut parts = parts.into_iter();
         let Part { mut level, children: mut all } = parts.next().expect("a level has a node at least");
         for part in parts {
             let base = level.edges.len() as u32;
             if width == 0 {
-                // Then there is one node, if any.
+                // Without partial results there is at most one node.
                 all.count = all.count.max(part.children.count);
             }
             let states = part.children.states.chunks_exact(width.max(1));

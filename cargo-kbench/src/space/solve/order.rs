@@ -1,4 +1,4 @@
-//! An order of toggles in which few partial results have to be told apart.
+//! Search for an order of toggles with few different partial results.
 
 use std::collections::HashSet;
 
@@ -7,18 +7,18 @@ use crate::expr::graph::{Binary, Graph, Node, NodeId};
 use super::conjunct::Conjunct;
 use super::step::{Levels, Slot};
 
-/// Toggles that are tried as the first.
+/// Number of toggles that are tried as the first one.
 const MOST_FIRST: usize = 8;
 
-/// From each toggle as the first, takes next whatever toggle leaves the fewest combinations of partial results; of these orders
-/// the one with the fewest in all. `sizes` has the number of values of each toggle.
+/// For each toggle as the first, the next toggle is always the one that leaves the fewest combinations of partial
+/// results; the order with the smallest total wins. `sizes` has the number of values of each toggle.
 pub(super) fn find(graph: &Graph, conjuncts: &[&Conjunct], toggles: &[u32], sizes: &[usize]) -> Vec<u32> {
     let distinct = distinct(graph, sizes);
     let orders = toggles.iter().take(MOST_FIRST).map(|&first| {
         let mut order = vec![first];
         let mut rest: Vec<u32> = toggles.iter().copied().filter(|&toggle| toggle != first).collect();
         let mut wide = width(graph, conjuncts, &order, sizes, &distinct);
-        // Values tried, about.
+        // Approximate number of tried values.
         let mut tries = 0.0;
         while !rest.is_empty() {
             let widths = rest.iter().map(|&toggle| {
@@ -37,7 +37,7 @@ pub(super) fn find(graph: &Graph, conjuncts: &[&Conjunct], toggles: &[u32], size
     best.expect("a component has toggles").1
 }
 
-/// The logarithm of how many combinations of partial results there may be once these toggles are bound.
+/// Logarithm of the largest number of combinations of partial results once these toggles are bound.
 fn width(graph: &Graph, conjuncts: &[&Conjunct], bound: &[u32], sizes: &[usize], distinct: &[f64]) -> f64 {
     let partial: Vec<&Conjunct> = conjuncts
         .iter()
@@ -65,7 +65,7 @@ fn width(graph: &Graph, conjuncts: &[&Conjunct], bound: &[u32], sizes: &[usize],
     by_toggles.min(by_results)
 }
 
-/// The logarithm of about how many values each node has: sums and products of many fall together.
+/// Logarithm of the approximate number of values of each node: sums and products of many operands coincide.
 fn distinct(graph: &Graph, sizes: &[usize]) -> Vec<f64> {
     let mut distinct: Vec<f64> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {

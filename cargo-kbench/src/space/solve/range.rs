@@ -1,23 +1,23 @@
-//! What a comparison can still come to, from the ranges of the toggles that are not bound yet: `A * B * C <= 1024` is lost
-//! once A and B are, if the least value of C is too large.
+//! Bounds of comparisons by the ranges of toggles that are not bound yet: `A * B * C <= 1024` is false once A and B are
+//! bound, if the product with the smallest C is too large.
 //!
-//! For integers, sums, differences and products. An exact result beyond `i64` is an overflow, which violates the
-//! constraint, so that ranges may end at the ends of `i64`.
+//! Bounds apply to sums, differences and products of integers. An exact result beyond `i64` is an overflow, which
+//! violates the constraint, so that ranges may be cut at the limits of `i64`.
 
 use crate::expr::graph::{Arithmetic, Binary, Comparison, Graph, Node, NodeId, Scalar};
 
-/// A range, as the registers of its ends; what stands there is no integer where nothing is known.
+/// Registers of the ends of a range; a register without an integer means that the end is unknown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends(pub(super) usize, pub(super) usize);
 
 #[derive(Debug)]
 pub(super) enum Range {
     Operation(Arithmetic, Ends, Ends, Ends),
-    /// Rejects where the comparison cannot be true.
+    /// Rejects if the comparison cannot be true.
     Possible(Comparison, Ends, Ends),
 }
 
-/// Whether this is a comparison of integers whose nodes that are not `known` are sums, differences and products.
+/// Whether a node is a comparison of integers whose nodes that are not `known` are sums, differences and products.
 pub(super) fn applies(
     graph: &Graph,
     root: NodeId,
@@ -36,7 +36,7 @@ pub(super) fn applies(
 }
 
 impl Range {
-    /// `false` where the comparison cannot be true.
+    /// Returns `false` if the comparison cannot be true.
     #[inline]
     pub(super) fn run(&self, registers: &mut [Scalar]) -> bool {
         let of = |ends: &Ends| match (registers[ends.0], registers[ends.1]) {

@@ -1,24 +1,24 @@
-//! What binding one toggle does: a short program from the partial results before it to those after it.
+//! The binding of one toggle, as a short program from the partial results before it to those after it.
 //!
-//! Between two toggles only those partial results are kept that later toggles still need: of `A * B * C <= 1024` the
-//! value of `A * B`. Two ways to bind the toggles so far that leave the same partial results can be completed alike.
+//! Only those partial results are kept that later toggles need: of `A * B * C <= 1024` the value of `A * B`. Two
+//! bindings of the toggles so far with equal partial results have the same completions.
 
 use crate::expr::graph::{Binary, Graph, Node, NodeId, Scalar, Unary};
 
 use super::conjunct::Conjunct;
 use super::range::{self, Ends, Range};
 
-/// One toggle of an order, compiled.
+/// The compiled binding of one toggle of an order.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The values to try: the index of each, and what it is.
+    /// The values to try: index and value of each.
     pub(super) values: Vec<(u16, Scalar)>,
-    /// The registers at the start: partial results from before, the toggle's value, constants, what is computed.
+    /// Registers at the start: earlier partial results, the toggle's value, constants, and room for computed values.
     registers: Vec<Scalar>,
-    /// How many partial results come from before; they are the first registers.
+    /// Number of earlier partial results, which are the first registers.
     pub(super) before: usize,
     code: Vec<Instruction>,
-    /// The partial results that are left.
+    /// The partial results after the binding.
     after: Vec<Output>,
 }
 
@@ -27,17 +27,17 @@ enum Instruction {
     Unary(Unary, usize, usize),
     Binary(Binary, usize, usize, usize),
     Select([usize; 3], usize),
-    /// Looks at the next alternatives of a conjunct, which follow those that were false.
+    /// Tests the next alternatives of a conjunct, which follow false ones.
     Decide(Decide),
     Range(Range),
 }
 
 #[derive(Debug)]
 struct Decide {
-    /// Whether an earlier alternative was true.
+    /// Register that says whether an earlier alternative was true.
     decided: Option<usize>,
     alternatives: Vec<usize>,
-    /// There are no more, so one must have been true.
+    /// Whether these are the last alternatives, so that one must have been true.
     last: bool,
     out: usize,
 }
@@ -45,34 +45,35 @@ struct Decide {
 #[derive(Debug)]
 struct Output {
     register: usize,
-    /// Nothing needs it where each of these says that its conjunct is decided; empty is never.
+    /// The instruction is skipped if each of these registers says that its conjunct is decided; an empty list means
+    /// never.
     unless: Vec<usize>,
 }
 
 const DECIDED: Scalar = Scalar::Int(1);
 const UNDECIDED: Scalar = Scalar::Int(0);
 
-/// A partial result that is kept from one toggle to the next.
+/// A partial result that is passed from one toggle to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
     Node(NodeId),
-    /// Whether this conjunct is decided already.
+    /// Whether this conjunct is decided.
     Decided(usize),
 }
 
 impl Step {
-    /// Registers to run it on.
+    /// Initial registers.
     pub(super) fn registers(&self) -> Vec<Scalar> {
         self.registers.clone()
     }
 
-    /// How many partial results are left.
+    /// Number of partial results after the binding.
     pub(super) fn left(&self) -> usize {
         self.after.len()
     }
 
-    /// Binds the toggle to `value`; the partial results from before stand in the first registers and remain there.
-    /// Appends those that are left, or returns false, and appends nothing, where a constraint is violated.
+    /// Binds the toggle to `value`; earlier partial results are in the first registers and remain there. Appends the
+    /// partial results to `left` and returns true; returns false and appends nothing if a constraint is violated.
     #[inline]
     pub(super) fn run(&self, registers: &mut [Scalar], value: Scalar, left: &mut Vec<Scalar>) -> bool {
         registers[self.before] = value;
@@ -105,7 +106,7 @@ impl Step {
 }
 
 impl Decide {
-    /// `None` where the conjunct is violated.
+    /// The state of the conjunct; `None` if it is violated.
     #[inline]
     fn run(&self, registers: &[Scalar]) -> Option<Scalar> {
         if self.decided.is_some_and(|flag| registers[flag] == DECIDED) {
@@ -120,24 +121,25 @@ impl Decide {
     }
 }
 
-/// How an order of toggles goes through the conjuncts about them.
+/// Positions of an order of toggles at which nodes and conjuncts become known.
 pub(super) struct Levels<'a> {
     graph: &'a Graph,
     conjuncts: &'a [&'a Conjunct],
-    /// For each node the toggle by which it is known, counted from 1; 0 for constants.
+    /// The position at which each node is known, from 1; 0 for constants.
     level: Vec<usize>,
-    /// The toggle by which each conjunct is decided for certain.
+    /// The position at which each conjunct is certainly decided.
     complete: Vec<usize>,
 }
 
 impl<'a> Levels<'a> {
-    /// The toggles are bound in this order; the conjuncts are about no others.
+    /// Positions for an order of toggles; the conjuncts depend on no other toggles.
     pub(super) fn new(graph: &'a Graph, conjuncts: &'a [&'a Conjunct], order: &[u32]) -> Self {
         let mut level = vec![0; graph.nodes.len()];
         for (id, node) in graph.nodes.iter().enumerate() {
             level[id] = match *node {
                 Node::Constant(_) => 0,
-                // A toggle that is not bound yet has a level beyond all, which matters while an order is looked for.
+                // A toggle that is not in the order yet gets a level beyond all others, which is needed while an order
+                // is searched.
                 Node::Variable(toggle) => order.iter().position(|&other| other == toggle).unwrap_or(usize::MAX - 1) + 1,
                 _ => node.children().map(|child| level[child as usize]).max().unwrap_or(0),
             };
@@ -149,13 +151,13 @@ impl<'a> Levels<'a> {
         Self { graph, conjuncts, level, complete }
     }
 
-    /// How many alternatives, from the first, are known once `bound` toggles are.
+    /// Number of alternatives, from the first, that are known once `bound` toggles are bound.
     fn known(&self, conjunct: usize, bound: usize) -> usize {
         let alternatives = &self.conjuncts[conjunct].alternatives;
         alternatives.iter().position(|&id| self.level[id as usize] > bound).unwrap_or(alternatives.len())
     }
 
-    /// What is kept once `bound` toggles are, with the conjuncts that need it.
+    /// The partial results that are kept once `bound` toggles are bound, with the conjuncts that need each.
     pub(super) fn slots(&self, bound: usize) -> Vec<(Slot, Vec<usize>)> {
         let mut slots: Vec<(Slot, Vec<usize>)> = Vec::new();
         for (index, conjunct) in self.conjuncts.iter().enumerate() {
@@ -182,8 +184,8 @@ impl<'a> Levels<'a> {
         slots
     }
 
-    /// Compiles the binding of the toggle after the first `bound`; `ranges` has the least and the greatest value of each toggle
-    /// of integers.
+    /// Compiles the binding of the toggle after the first `bound`; `ranges` has the smallest and the largest value of
+    /// each toggle of integers.
     pub(super) fn step(&self, bound: usize, values: Vec<(u16, Scalar)>, ranges: &[Option<(i64, i64)>]) -> Step {
         let before: Vec<Slot> = self.slots(bound).into_iter().map(|(slot, _)| slot).collect();
         let after = self.slots(bound + 1);
@@ -193,7 +195,7 @@ impl<'a> Levels<'a> {
             variable: before.len(),
             code: Vec::new(),
         };
-        // What may reject comes first.
+        // Instructions that may reject come first.
         let mut conjuncts: Vec<usize> =
             (0..self.conjuncts.len()).filter(|&index| self.complete[index] > bound).collect();
         conjuncts.sort_by_key(|&index| (self.complete[index] != bound + 1, self.conjuncts[index].nodes.len()));
@@ -226,7 +228,7 @@ impl<'a> Levels<'a> {
         let after = after
             .iter()
             .map(|(slot, users)| {
-                // Needed for ever by a conjunct of which nothing is decided.
+                // A conjunct without a decided alternative always needs the instruction.
                 let decidable = users.iter().all(|&user| self.known(user, bound + 1) > 0);
                 let users = if decidable { users.as_slice() } else { &[] };
                 let unless = users.iter().map(|&user| place(Slot::Decided(user))).collect();
@@ -238,7 +240,8 @@ impl<'a> Levels<'a> {
 }
 
 impl Levels<'_> {
-    /// Emits what rejects a conjunct that cannot hold any more, if it is of a form that can be seen of. `bound` toggles are.
+    /// Emits an instruction that rejects a conjunct as soon as its ranges exclude it, if the conjunct has a suitable
+    /// form. `bound` toggles are bound.
     fn ranges(&self, compiler: &mut Compiler, conjunct: &Conjunct, bound: usize, ranges: &[Option<(i64, i64)>]) {
         let known = |id: NodeId| self.level[id as usize] <= bound;
         let [root] = conjunct.alternatives[..] else { return };
@@ -280,7 +283,7 @@ impl Levels<'_> {
 
 struct Compiler {
     registers: Vec<Scalar>,
-    /// The register of each partial result.
+    /// Register of each partial result.
     places: Vec<(Slot, usize)>,
     variable: usize,
     code: Vec<Instruction>,
@@ -308,7 +311,7 @@ impl Compiler {
         place
     }
 
-    /// Emits what computes a node whose operands are known.
+    /// Emits the computation of a node whose operands are known.
     fn node(&mut self, graph: &Graph, id: NodeId) {
         if self.place(Slot::Node(id)).is_some() {
             return;

@@ -21,7 +21,7 @@ fn integers(sizes: &[i64], constraints: &[&str]) -> Space {
     space(toggles, &constraints.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
 }
 
-/// The obvious way: build the product, then filter it by the expressions as they are evaluated elsewhere.
+/// Reference implementation: builds the product and filters it by the expressions.
 fn filtered(space: &Space) -> (Vec<Variant>, Vec<Variant>) {
     let mut product = vec![Vec::new()];
     for toggle in &space.toggles {
@@ -49,7 +49,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Expressions with names, which may be unknown, overflows, divisions by zero, strings and every operator.
+/// Random expressions with names, some of them unknown, overflows, divisions by zero, strings and every operator.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         8 => (0usize..6).prop_map(|toggle| format!("T{toggle}")),
@@ -73,7 +73,7 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
-/// A comparison of the kind that tables have, which holds now and then, of the first four toggles.
+/// A typical comparison of a table on the first four toggles, which is sometimes true.
 fn comparison() -> impl Strategy<Value = String> {
     let name = || (0usize..4).prop_map(|toggle| format!("T{toggle}"));
     let sum = (
@@ -97,7 +97,7 @@ fn comparison() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Some comparisons, one of which must hold, or none, or not all.
+/// A constraint: comparisons joined by `or` or `and`, or negated.
 fn constraint() -> impl Strategy<Value = String> {
     prop::collection::vec(comparison(), 1..4).prop_flat_map(|parts| {
         let any = parts.join(" or ");
@@ -120,8 +120,8 @@ fn domain() -> impl Strategy<Value = Vec<Value>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 300 } else { 20_000 }))]
 
-    /// Whatever the constraints: the same variants, in the same order, by every way to ask; and with so little effort allowed
-    /// that other orders are tried, or constraints are left out of the diagrams, the same variants too.
+    /// For any constraints, every method gives the same variants in the same order. With so little effort that other
+    /// orders are tried or constraints are left out of the diagrams, the set of variants is still the same.
     #[test]
     fn agrees_with_product_then_filter(
         toggles in prop_oneof![9 => prop::collection::vec(domain(), 4..6), 1 => prop::collection::vec(domain(), 0..4)],
@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// Pearson's statistic of draws over the valid variants, against its 99.9 % quantile (Wilson and Hilferty).
+/// Compares Pearson's statistic of draws over the valid variants with its 99.9 % quantile (Wilson and Hilferty).
 fn assert_uniform(solutions: &Solutions, valid: &[Variant]) {
     const DRAWS: usize = 20_000;
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -182,7 +182,7 @@ fn assert_uniform(solutions: &Solutions, valid: &[Variant]) {
     assert!(drawn.keys().all(|variant| valid.contains(variant)));
 }
 
-/// In three components of very uneven shape.
+/// Constraints of a space with three components of very different sizes.
 const UNEVEN: &[&str] = &["T0 * T1 <= 6", "T2 % T3 == 0 or T2 == 1", "T4 != 2", "T0 + T1 < 8"];
 
 #[test]
@@ -206,7 +206,7 @@ fn samples_are_uniform_without_a_count() {
 
 #[test]
 fn the_order_is_the_same_on_any_number_of_cores() {
-    // Levels of more nodes than one task takes, and a list of more than one chunk.
+    // Levels with more nodes than one task takes, and a list of more than one chunk.
     let space = integers(&[13, 11, 17, 9, 4], &["T0 * 97 + T1 * 89 != T2 * T3 * 7", "T0 + T2 <= T1 * T4 * 3"]);
     let on = |cores| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
@@ -218,7 +218,7 @@ fn the_order_is_the_same_on_any_number_of_cores() {
     assert!(alone.len() as u128 > CHUNK);
 }
 
-/// 2^50 points in one component: more than could ever be walked through.
+/// 2^50 points in one component, too many to enumerate.
 #[test]
 fn a_space_of_ten_to_the_fifteen_is_counted_and_sampled() {
     let sum: Vec<String> = (0..10).map(|toggle| format!("T{toggle}")).collect();
@@ -241,7 +241,8 @@ fn a_space_of_ten_to_the_fifteen_is_counted_and_sampled() {
     assert!(space.is_valid(&solutions.get(count - 1).unwrap()));
 }
 
-/// The table's order would have to tell apart all values of T0 to T7; a better one only two at a time.
+/// The table's order would distinguish all values of T0 to T7; a better order distinguishes the values of two toggles
+/// at a time.
 #[test]
 fn toggles_are_reordered_where_the_tables_order_is_too_much_work() {
     let pairs: Vec<String> =
@@ -253,7 +254,7 @@ fn toggles_are_reordered_where_the_tables_order_is_too_much_work() {
     let count = solutions.count().unwrap();
     let order: Vec<usize> = solutions.places.iter().map(|place| place.toggle).collect();
     assert_ne!(order, (0..16).collect::<Vec<_>>());
-    // By hand: how many ways there are to choose T8 to T15 for each pair of neighbours on the ring.
+    // By hand: the number of ways to choose T8 to T15 for each pair of neighbours on the ring.
     let ways = |a: i64, b: i64| (1..=12).filter(|t| t % a == b % 3).count() as u128;
     let ring: u128 = (1..=12)
         .map(|first| {

@@ -1,4 +1,4 @@
-//! Solutions one after the other.
+//! Enumeration of the solutions.
 
 use std::borrow::Cow;
 
@@ -9,22 +9,22 @@ use crate::space::Variant;
 #[derive(Debug, Clone)]
 pub struct Variants<'s> {
     solutions: Cow<'s, Solutions>,
-    /// For each place the node of its diagram, and which of the node's edges was taken.
+    /// For each place the node of its diagram, and the index of the chosen edge.
     path: Vec<(u32, u32)>,
-    /// Indices of the values, by toggle.
+    /// Indices of the values by toggle.
     indices: Vec<u16>,
     state: State,
-    /// How many are left, where that is known.
+    /// Number of remaining variants; none if it is unknown.
     left: Option<u128>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Before the first.
+    /// Before the first variant.
     Start,
-    /// On one that was not given yet.
+    /// At a variant that was not returned yet.
     Ready,
-    /// On the one given last.
+    /// At the variant that was returned last.
     Given,
     Done,
 }
@@ -38,11 +38,11 @@ impl<'s> Variants<'s> {
         Self { solutions, path: vec![(0, 0); places], indices: vec![0; places], state, left }
     }
 
-    /// From the variant of this index on; `None` beyond the last, and without a count.
+    /// Starts at the variant with this index; `None` beyond the last, and without a count.
     pub(super) fn at(solutions: Cow<'s, Solutions>, index: u128) -> Option<Self> {
         let count = solutions.count.filter(|&count| index < count)?;
         let mut walk = Self::new(solutions);
-        // Of how many solutions, counted below all nodes that the diagrams have come to, this is which.
+        // Index of the solution within the product of the nodes of all diagrams so far.
         let (mut of, start, mut index) = (count, index, index);
         for at in 0..walk.path.len() {
             let place = &walk.solutions.places[at];
@@ -65,7 +65,7 @@ impl<'s> Variants<'s> {
         Variant(self.indices.clone())
     }
 
-    /// The node that the path comes to at this place.
+    /// The node of the path at this place.
     #[inline]
     fn node(&self, at: usize) -> u32 {
         let solutions = &*self.solutions;
@@ -76,7 +76,7 @@ impl<'s> Variants<'s> {
         })
     }
 
-    /// Goes to the next valid variant; `false` if there is none.
+    /// Goes to the next valid variant; returns `false` if there is none.
     fn step(&mut self) -> bool {
         let (mut at, mut enter) = match self.state {
             State::Done => return false,
