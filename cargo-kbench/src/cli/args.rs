@@ -1,4 +1,4 @@
-//! The arguments that verbs share.
+//! Arguments that several verbs share.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use crate::report::{Format, Output, Verbosity};
 /// Output options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// Say more: every rejection in full, with the compiler's output; -vv also logs each step to stderr
+    /// Print more: every rejection in full, with the compiler's output; -vv also logs each step to stderr
     #[arg(short, long, global = true, conflicts_with = "quiet", action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
-    /// Say less: results and errors only
+    /// Print less: results and errors only
     #[arg(short, long, global = true)]
     quiet: bool,
     /// Coloring
@@ -44,7 +44,7 @@ impl OutputArgs {
     }
 }
 
-/// Which kernels.
+/// Selection of kernels.
 #[derive(Debug, Clone, Args)]
 pub struct SelectArgs {
     /// Package to work on, as cargo names it: NAME, NAME@VERSION or a pattern (repeatable); by default the one of this folder, or
@@ -57,8 +57,8 @@ pub struct SelectArgs {
     /// Path to Cargo.toml
     #[arg(long, value_name = "PATH")]
     pub manifest_path: Option<PathBuf>,
-    /// Folder for all that is generated; elite.json is written next to it, or in the root of the
-    /// workspace if it lies outside
+    /// Folder for all generated files; elite.json is written next to it, or in the root of the workspace if it lies
+    /// outside
     #[arg(long, value_name = "DIR")]
     pub target_dir: Option<PathBuf>,
 }
@@ -71,7 +71,7 @@ pub struct BundleArgs {
     pub bundle: Option<PathBuf>,
 }
 
-/// Where the tools are.
+/// Places of tools.
 #[derive(Debug, Clone, Args)]
 pub struct ToolArgs {
     /// CUDA compiler; by default `$NVCC`, `$CUDA_HOME/bin`, the PATH, /usr/local/cuda or a Python wheel
@@ -79,22 +79,22 @@ pub struct ToolArgs {
     pub nvcc: Option<PathBuf>,
 }
 
-/// What of the table is overridden for this run.
+/// Overrides of the table for this run.
 #[derive(Debug, Clone, Args)]
 pub struct MeasureArgs {
-    /// Shapes to check and measure, by default the table's
+    /// Shapes to check and measure; by default the table's
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub shapes: Vec<String>,
-    /// Seeds to check on
+    /// Number of seeds to check
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub seeds: Option<u32>,
-    /// Samples to take
+    /// Number of samples to take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iters: Option<u32>,
-    /// Untimed launches before the samples
+    /// Number of untimed launches before the samples
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// What a sample on a GPU consists of, in place of the table's `timing.launch`: graph, stream or host
+    /// Meaning of a sample on a GPU, in place of the table's `timing.launch`: graph, stream or host
     #[arg(long, value_name = "MODE", value_parser = launch_mode)]
     pub launch: Option<LaunchMode>,
     /// Index of the device; 0 by default
@@ -116,24 +116,24 @@ impl MeasureArgs {
 /// A variant by its toggles.
 #[derive(Debug, Clone, Args)]
 pub struct VariantArgs {
-    /// Toggles that differ from the default
+    /// Toggles that differ from the default, `K=V K=V` or `K=V,K=V`
     #[arg(long, value_name = "K=V,…")]
     pub variant: Option<String>,
 }
 
-/// A variant by its toggles, or the winner.
+/// A variant by its toggles, or the winner of elite.json.
 #[derive(Debug, Clone, Args)]
 pub struct CandidateArgs {
-    /// The default, or what `--variant` says.
+    /// The default, or the variant of `--variant`.
     #[command(flatten)]
     pub variant: VariantArgs,
-    /// The winner that elite.json names for this device and shape
+    /// Take the winner in elite.json for this device and shape
     #[arg(long, conflicts_with = "variant")]
     pub elite: bool,
 }
 
 impl CandidateArgs {
-    /// The file with the winners, where they are asked for.
+    /// The file with the winners, if `--elite` asks for it.
     pub(super) fn elite(&self, project: &Project) -> anyhow::Result<Option<EliteFile>> {
         Ok(self.elite.then(|| EliteFile::read(&project.elite_path())).transpose()?)
     }
@@ -142,19 +142,19 @@ impl CandidateArgs {
 /// Arguments of a verb that runs one candidate of each kernel.
 #[derive(Debug, Clone, Args)]
 pub struct TrialArgs {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// In place of a package.
+    /// A bundle in place of a package.
     #[command(flatten)]
     pub bundle: BundleArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Which variant.
+    /// Selection of the variant.
     #[command(flatten)]
     pub candidate: CandidateArgs,
-    /// What is overridden.
+    /// Overrides of the table.
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

@@ -39,7 +39,7 @@ const EXIT_CODES: &str = "Exit codes: 0 pass; 1 a gate failed or no variant surv
 enum Verb {
     /// Create a package with a kernel, ready to gate and autotune
     New(verbs::new::Args),
-    /// Make a package of a Kernel Tuner script or of a tuning problem of Kernel Tuner, KTT or BAT (T1 JSON)
+    /// Make a package from a Kernel Tuner script or a tuning problem of Kernel Tuner, KTT or BAT (T1 JSON)
     Import(verbs::import::Args),
     /// Check the table and print the search space, without compiling
     Check(verbs::check::Args),
@@ -49,31 +49,31 @@ enum Verb {
     Gate(TrialArgs),
     /// Measure one variant side by side with the default and the baselines
     Bench(verbs::bench::Args),
-    /// Say what limits one variant: hardware counters, the roofline, and what to try next
+    /// Find the bottleneck of one variant: hardware counters, roofline, diagnosis and advice
     Profile(TrialArgs),
-    /// Break a kernel in many ways and see which gate notices: what survives, the gates do not see
+    /// Break a kernel on purpose and name the faults that no gate notices
     Audit(verbs::audit::Args),
-    /// Compare two elite.json, journals or files of `bench --save`: what became faster or slower
+    /// List the kernels that became faster or slower between two elite.json, journals or files of `bench --save`
     Compare(verbs::compare::Args),
     /// List the variants of the last search
     List(verbs::list::Args),
-    /// Show everything that is known of one variant of the last search
+    /// Show all records of one variant of the last search
     Show(verbs::show::Args),
-    /// Write what the last search found as a page, plots, a table or data
+    /// Write the last search as a page, plots, a table or data
     Report(verbs::report::Args),
     /// Search the toggles for the fastest variant that passes, and write elite.json
     Autotune(verbs::autotune::Args),
-    /// Write a kernel and all that its search compiles to one file, for machines without compilers and sources
+    /// Write a kernel and all its compiled variants to one file, for machines without compilers and sources
     Bundle(verbs::bundle::Args),
-    /// Put the results of several searches together: parts of a space, other machines
+    /// Merge the results of several searches: parts of a space, other machines
     Merge(verbs::merge::Args),
     /// Write the winner of elite.json as the default of the table into Cargo.toml
     Apply(verbs::apply::Args),
-    /// Write code that launches the winners, to be committed with a program
+    /// Write code that launches the winners, for a program to contain
     Export(verbs::export::Args),
-    /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, our journals
+    /// Run a search strategy on recorded spaces: Kernel Tuner cachefiles, T4 results, journals of this tool
     Replay(verbs::replay::Args),
-    /// Say what this machine has, what a missing piece would bring, and the command that gets it
+    /// List the tools and devices of this machine, the use of each missing one, and the command that installs it
     Doctor(verbs::doctor::Args),
     /// Install CUDA's compiler in the user's cache folder, or remove it
     Toolchain(verbs::toolchain::Args),
@@ -87,10 +87,10 @@ enum Verb {
     Man(verbs::man::Args),
 }
 
-/// Runs the command line and says how the process should end.
+/// Runs the command line and returns the exit code of the process.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args: Vec<OsString> = args.collect();
-    // Where there is no cargo, people call the executable itself.
+    // On a machine without cargo, users call the executable itself.
     if args.get(1).is_none_or(|first| first != "kbench") {
         args.insert(1, "kbench".into());
     }
@@ -107,8 +107,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         args::Color::Never => anstream::ColorChoice::Never,
     };
     choice.write_global();
-    // A file that may not grow is an error that names it, not the end of whoever writes it.
-    // SAFETY: to ignore a signal is no handler, so nothing runs in signal context.
+    // A write to a file at its size limit returns an error with the file's name, and no signal ends the process.
+    // SAFETY: ignoring a signal installs no handler, so no code runs in signal context.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     if !matches!(verb, Verb::Worker)
         && let Err(error) = listen()
@@ -116,7 +116,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         report::error(error);
         return Exit::Missing.into();
     }
-    // A worker's stderr is kept by its driver for error reports.
+    // The driver keeps the stderr of a worker for error reports.
     let logging = if matches!(verb, Verb::Worker) { Ok(()) } else { report::log::start(output.verbose > 1) };
     let exit = match logging.map_err(Into::into).and_then(|()| run(&verb, output.output())) {
         Ok(exit) => exit,
@@ -134,9 +134,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-/// Starts the threads that a run needs in any case: one waits for Ctrl-C, the others do parallel loops.
+/// Starts the threads of every run: one waits for Ctrl-C, the others run parallel loops.
 fn listen() -> anyhow::Result<()> {
-    // A second Ctrl-C finds the default action again: the user means it.
+    // A second Ctrl-C has the default action and ends the process.
     let handler = || {
         if interrupt() {
             std::process::exit(Exit::Interrupted.code().into());

@@ -1,4 +1,4 @@
-//! References, which outputs are compared with, and baselines, which times are compared with.
+//! References, whose outputs are right, and baselines, whose times are compared with the kernel's.
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Role;
@@ -6,14 +6,14 @@ use kbench_runtime::protocol::Role;
 use super::{CorrectnessLimits, Implementation, Kernel, PerformanceBound, Place, Tensor};
 use crate::space::Variant;
 
-/// The reference that outputs are compared with.
+/// The reference of a kernel.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    /// A function or a program. It gets every floating-point tensor as `precision`.
+    /// The function or program. It gets every floating-point tensor as `precision`.
     pub kind: ReferenceKind,
     /// `F64` (default) or `F32`.
     pub precision: DType,
-    /// Where the table says it, or of what it does not.
+    /// Place of the key `precision`, or of the reference if the key is missing.
     pub place: Place,
 }
 
@@ -29,9 +29,9 @@ pub enum ReferenceKind {
 /// A baseline that a kernel is timed against.
 #[derive(Debug, Clone)]
 pub struct Baseline {
-    /// Its name: the key in `baselines`.
+    /// Name: the key in `baselines`.
     pub name: String,
-    /// What it is.
+    /// Kind of the baseline.
     pub kind: BaselineKind,
 }
 
@@ -42,7 +42,7 @@ pub enum BaselineKind {
     Variant(Variant),
     /// `{ kernel = "name" }`: another kernel of the same table, at its default and the shape of the same name.
     Kernel(String),
-    /// `{ source = …, entry = … }`: another function over the same tensors; what it leaves out is the kernel's own.
+    /// `{ source = …, entry = … }`: another function over the same tensors; missing keys are taken from the kernel.
     Implementation(Box<Implementation>),
     /// `{ command = […] }`: a program.
     Command(ProgramBaseline),
@@ -61,7 +61,7 @@ impl Kernel {
         self.space.with_named(variant, &names)
     }
 
-    /// Leaves out baselines that are programs, and limits over them. Gives their names.
+    /// Removes baselines that are programs, and limits over them. Returns their names.
     pub fn leave_out_programs(&mut self) -> Vec<String> {
         let is_program = |baseline: &Baseline| matches!(baseline.kind, BaselineKind::Command(_));
         let kept: Vec<usize> = (0..self.baselines.len()).filter(|&index| !is_program(&self.baselines[index])).collect();
@@ -83,7 +83,7 @@ impl Kernel {
 pub struct ProgramBaseline {
     /// The program and its arguments; started in the package's folder.
     pub command: Vec<String>,
-    /// Limits of its errors against the kernel's reference; `None`: those of the kernel. A program that reads what the kernel's
-    /// inputs were quantised from needs wider ones.
+    /// Limits of its errors against the kernel's reference; `None` for those of the kernel. A program that reads the
+    /// values before quantisation needs wider limits.
     pub correctness: Option<CorrectnessLimits>,
 }

@@ -1,13 +1,13 @@
-//! Compares a table with the [list of keys](super::keys): unknown keys, missing keys, wrong types. What passes here, the
-//! decoder reads without looking back; what does not is reported here and absent to the decoder. A word that is nearly another is reported
-//! and read as the other, so that a misspelling is one error and not also what would follow from its absence.
+//! Compares a table with the [list of keys](super::keys): unknown keys, missing keys, wrong types. The decoder need not
+//! check again: wrong entries are reported here and hidden from it. A misspelt word is reported and read as the word
+//! that it resembles, so that one misspelling causes one error.
 
 use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{Key, Keys, Kind};
 use super::tree::{Item, Node, Table};
 use crate::text::did_you_mean;
 
-/// Reports everything in `node` that is not as `kind` says. `name` is the key it stands under, and `key` that key's place.
+/// Reports every difference between `node` and `kind`. `name` is the key of the node, and `key` the place of the key.
 pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, report: &Report) {
     if let Item::Invalid(why) = node.item {
         report.error(&node.place, "a number out of range", why);
@@ -68,7 +68,7 @@ pub(super) fn check(node: &mut Node, kind: &Kind, name: &str, key: &Place, repor
     }
 }
 
-/// Whether a value is of the type of a kind; what is inside it is not looked at.
+/// Whether a value has the type of a kind; its contents are not checked.
 fn suits(kind: &Kind, item: &Item) -> bool {
     match (kind, item) {
         (Kind::Any, _)
@@ -114,7 +114,7 @@ fn check_table(table: &mut Table, keys: &Keys, place: &Place, report: &Report) {
 
 fn missing_message(key: &str, noun: &str) -> String {
     match key {
-        // The one key whose absence needs an argument.
+        // The only missing key whose error gives a reason.
         "reference" => {
             "a kernel without a `reference`: a tuner that compares with nothing names kernels that never ran \
                         as the fastest"
@@ -124,7 +124,7 @@ fn missing_message(key: &str, noun: &str) -> String {
     }
 }
 
-/// An error about a key that is not in `keys`, nor in `more`.
+/// An error about a key that is neither in `keys` nor in `more`.
 pub(super) fn unknown_key(name: &str, place: &Place, keys: &Keys, more: &[&str]) -> Diagnostic {
     let known = || keys.list.iter().map(|key| key.name).chain(more.iter().copied());
     let diagnostic = Diagnostic::error(format!("unknown key `{name}` in {}", keys.noun));

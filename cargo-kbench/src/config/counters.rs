@@ -1,13 +1,13 @@
-//! The counters gate: what must be true of a kernel's metrics.
+//! The counters gate: conditions on a kernel's metrics.
 
 use std::fmt;
 
 use super::{Backend, Level};
 
-/// The counters gate: what passed the gates before it, run once more under a profiler.
+/// The counters gate: variants that passed the gates before it run once more under a profiler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counters {
-    /// Severity; `Allow` where the table does not mention it.
+    /// Severity; `Allow` if the table does not mention the gate.
     pub level: Level,
     /// Number of conditions that must hold.
     pub quantifier: Quantifier,
@@ -26,18 +26,18 @@ impl Default for Counters {
 /// Number of conditions that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantifier {
-    /// One or more.
+    /// At least one.
     Any,
-    /// Every one.
+    /// All.
     All,
 }
 
 /// A condition on one metric, `dram__throughput < 50`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The metric as the table names it.
+    /// The metric's name in the table.
     pub name: String,
-    /// Its full name, see [`full_name`].
+    /// Full name of the metric, see [`full_name`].
     pub metric: String,
     /// The comparison.
     pub relation: Relation,
@@ -62,10 +62,10 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// All of them, longer symbols first.
+    /// All comparisons, longer symbols first.
     pub const ALL: [Self; 4] = [Self::AtLeast, Self::AtMost, Self::Above, Self::Below];
 
-    /// The operator as the table writes it.
+    /// The operator in the table.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::AtLeast => ">=",
@@ -75,7 +75,7 @@ impl Relation {
         }
     }
 
-    /// Whether it holds.
+    /// Whether the comparison is true.
     pub fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::AtLeast => value >= limit,
@@ -86,9 +86,9 @@ impl Relation {
     }
 }
 
-/// The share of the measured peak of arithmetic that `work` over the measured time comes to, in percent.
+/// Rate of `work` over the measured time, as a share of the measured peak of arithmetic, in percent.
 pub const ROOFLINE_COMPUTE: &str = "roofline__compute";
-/// The share of the measured copy bandwidth, in percent.
+/// Rate of `work` over the measured time, as a share of the measured copy bandwidth, in percent.
 pub const ROOFLINE_MEMORY: &str = "roofline__memory";
 
 /// Metrics of C kernels.
@@ -102,7 +102,7 @@ pub const OF_C: [&str; 7] = [
     "perf__branch_misses",
 ];
 
-/// Metrics of ncu that are worth suggesting; it knows thousands.
+/// Metrics of ncu for suggestions; ncu has thousands.
 pub const OF_CUDA: [&str; 8] = [
     "sm__pipe_tensor_cycles_active",
     "dram__throughput",
@@ -114,8 +114,7 @@ pub const OF_CUDA: [&str; 8] = [
     ROOFLINE_MEMORY,
 ];
 
-/// The conditions of a table that names none: busy tensor cores, or memory that is not the limit. A C kernel is judged by the
-/// roofline.
+/// The default conditions: busy tensor cores, or DRAM that is not the bottleneck. A C kernel is judged by the roofline.
 pub fn default_conditions(backend: Backend) -> Vec<Condition> {
     let (compute, memory) = match backend {
         Backend::C => (ROOFLINE_COMPUTE, ROOFLINE_MEMORY),
@@ -126,12 +125,12 @@ pub fn default_conditions(backend: Backend) -> Vec<Condition> {
     vec![condition(compute, Relation::AtLeast), condition(memory, Relation::Below)]
 }
 
-/// A metric's name as ncu wants it. A name with a dot is whole; of the others
+/// A metric's full name for ncu. A name with a dot is complete; other names are completed:
 ///
 /// - throughputs become `.avg.pct_of_peak_sustained_elapsed`, active cycles and warps `.avg.pct_of_peak_sustained_active`:
 ///   percent of the peak;
 /// - averages (`smsp__average_…`) become `.ratio`;
-/// - what is known without counting (`launch__…`, `sm__maximum_…`) and what is not ncu's stays;
+/// constants of the launch (`launch__…`, `sm__maximum_…`) and metrics that are not ncu's keep their name;
 /// - everything else becomes `.sum`.
 pub fn full_name(name: &str) -> String {
     let (unit, quantity) = name.split_once("__").unwrap_or(("", name));

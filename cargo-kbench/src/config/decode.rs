@@ -1,4 +1,4 @@
-//! From tables to the validated types. Every mistake of a package is reported, not only the first; a kernel with a
+//! Decodes tables to validated types. Every mistake of a package is reported, not only the first; a kernel with a
 //! mistake becomes `None`.
 
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ mod shapes;
 mod tensors;
 mod toggles;
 
-/// A package that was asked for: its own table, and the defaults of its workspace.
+/// A selected package: its own table, and the defaults of its workspace.
 pub(super) struct Input<'i> {
     pub(super) name: &'i str,
     pub(super) directory: PathBuf,
@@ -46,11 +46,11 @@ pub(super) struct Input<'i> {
     pub(super) place: &'i Place,
     /// The workspace's table.
     pub(super) workspace: Option<&'i Node>,
-    /// The device that expressions are read for; by default one of the architecture of the table.
+    /// The device for expressions; by default a model of the table's first architecture.
     pub(super) device: Option<&'i DeviceModel>,
 }
 
-/// Decodes a package; without errors in the report it is whole.
+/// Decodes a package; without errors in the report every kernel is present.
 pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
     let mut kernels = Vec::new();
     let mut defaults = Node { place: input.place.clone(), item: Item::Table(Table::default()) };
@@ -81,7 +81,7 @@ pub(super) fn package(input: &Input<'_>, report: &Report) -> Package {
     Package { name: input.name.to_owned(), directory: input.directory.clone(), kernels: decoded }
 }
 
-/// The entry `kernels`, or the one that was meant to be it.
+/// The entry `kernels`, or an entry with a similar name.
 fn kernels_of<'t>(table: &'t Table, report: &Report) -> Option<&'t Entry> {
     let meant = |entry: &&Entry| {
         KERNEL.get(&entry.key).is_none()
@@ -100,7 +100,7 @@ fn kernel_entries(table: &Table, kernels: Option<&Entry>, place: &Place, report:
     let Some(entry) = kernels else {
         let help = "describe each kernel in a table of its own: `[package.metadata.kbench.kernels.NAME]`";
         report.push(Diagnostic::error("no kernels").at(place, "this table has no `kernels`").help(help));
-        // The keys that are there are checked all the same: `kernels` may be among them, misspelt.
+        // Present keys are checked too: a misspelt `kernels` may be among them.
         for entry in &table.entries {
             if KERNEL.get(&entry.key).is_none() {
                 report.push(unknown_key(&entry.key, &entry.key_place, &KERNEL, &[PACKAGE_KERNELS.name]));
@@ -122,7 +122,7 @@ fn kernel_entries(table: &Table, kernels: Option<&Entry>, place: &Place, report:
     }
 }
 
-/// Checks the defaults of a workspace by themselves, for what no kernel inherits.
+/// Checks the defaults of a workspace that no kernel inherits.
 pub(super) fn workspace(table: &Node, place: &Place, report: &Report) {
     let Some(entries) = table.table() else {
         report.error(&table.place, "`kbench` must be a table", format!("this is {}", table.describe()));
@@ -201,7 +201,7 @@ fn kernel(entry: &Entry, siblings: &[Entry], input: &Input<'_>, report: &Report)
     })
 }
 
-/// The device that a kernel's expressions are read for: the one that is there, else one of the first architecture of the table.
+/// The device for a kernel's expressions: the present one, or a model of the table's first architecture.
 fn device_of(table: &Table, there: Option<&DeviceModel>) -> Device {
     const FALLBACK: &str = "sm_90";
     let first = table.get("arch").map(Node::texts).unwrap_or_default().into_iter().next();
@@ -210,7 +210,7 @@ fn device_of(table: &Table, there: Option<&DeviceModel>) -> Device {
     Device::new(model.expect("it has a model"), implementation::stated_backend(table) != Some(Backend::C))
 }
 
-/// The entries that measurements depend on.
+/// The entries of the table that measurements depend on.
 fn measured(table: &Table) -> Vec<(&str, &Node)> {
     let is_measured = |entry: &&Entry| !["search", "runner", "workers"].contains(&&*entry.key);
     table.entries.iter().filter(is_measured).map(|entry| (&*entry.key, &entry.node)).collect()

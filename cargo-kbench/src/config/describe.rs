@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 
 use super::keys::{KERNEL, Key, Keys, Kind, PACKAGE_KERNELS};
 
-/// A key with the path that leads to it from a kernel's table.
+/// A key with its path from a kernel's table.
 #[derive(Debug, Clone)]
 pub struct KeyDescription {
-    /// Path from the kernel's table, such as `gates.correctness.max_rms_err`. A name of the user's choice is in angle brackets.
+    /// Path from the kernel's table, such as `gates.correctness.max_rms_err`. A name of the user's choice is in angle
+    /// brackets.
     pub path: String,
     /// Description of the value: "a number, at least 0".
     pub kind: String,
     /// Meaning, unit and default of the key.
     pub meaning: &'static str,
-    /// Whether the table must have it.
+    /// Whether the key is required.
     pub required: bool,
     /// Names and meanings of the keys inside.
     pub keys: Vec<(&'static str, &'static str)>,
@@ -27,7 +28,8 @@ pub fn describe_keys() -> Vec<KeyDescription> {
     all
 }
 
-/// The keys that a user may mean by `name`: the path itself, or the end of a path. A name of the user's choice may stand for itself.
+/// The keys that `name` may mean: a complete path, or the end of a path. Any name may stand for a name of the user's
+/// choice.
 pub fn find_keys(name: &str) -> Vec<KeyDescription> {
     let name = name.trim_start_matches("kernels.");
     let all = describe_keys();
@@ -45,7 +47,7 @@ fn ends_with(path: &str, name: &str) -> bool {
 }
 
 fn add_all(keys: &'static Keys, path: &str, within: &mut Vec<&'static str>, all: &mut Vec<KeyDescription>) {
-    // A baseline may have the gates that it stands in: each table is described once on a path.
+    // The gates of a baseline contain baselines: each table is described once on a path.
     if within.contains(&keys.noun) {
         return;
     }
@@ -79,7 +81,7 @@ fn named(kind: &'static Kind, path: String) -> (String, &'static Kind) {
     }
 }
 
-/// The tables that a value of this kind is or holds.
+/// The tables in a value of this kind.
 fn tables(kind: &'static Kind) -> Box<dyn Iterator<Item = &'static Keys>> {
     match kind {
         Kind::Within(keys) | Kind::TextOr(keys) | Kind::ChoiceOr(_, keys) => Box::new(std::iter::once(*keys)),

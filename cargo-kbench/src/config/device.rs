@@ -1,23 +1,23 @@
-//! What expressions may know of the device: `SM_COUNT`, `MAX_SHARED` and `WARP`.
+//! Properties of the device for expressions: `SM_COUNT`, `MAX_SHARED` and `WARP`.
 
 use kbench_runtime::protocol::DeviceInfo;
 
 use crate::expr::Value;
 
-/// The names that stand for properties of the device.
+/// Names of the properties of the device.
 pub const DEVICE_NAMES: [&str; 3] = ["SM_COUNT", "MAX_SHARED", "WARP"];
 
-/// Threads of a warp, on every architecture so far.
+/// Threads of a warp, the same on every architecture so far.
 const WARP: i64 = 32;
 
-/// The properties of a device that expressions may name.
+/// Properties of a device for expressions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceModel {
-    /// Its name.
+    /// Name of the device.
     pub name: String,
-    /// Streaming multiprocessors.
+    /// Number of streaming multiprocessors.
     pub sm_count: u32,
-    /// Most bytes of shared memory that a block may opt in to.
+    /// Largest number of bytes of shared memory that a block may opt in to.
     pub max_shared: u32,
 }
 
@@ -47,7 +47,7 @@ impl DeviceModel {
         Some(Self { name: format!("{arch}, {name}"), sm_count, max_shared: shared * 1024 })
     }
 
-    /// The architectures that have a model.
+    /// The architectures with a model.
     pub fn archs() -> Vec<&'static str> {
         MODELS.map(|(arch, ..)| arch).to_vec()
     }

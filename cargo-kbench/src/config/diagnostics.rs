@@ -1,4 +1,4 @@
-//! Mistakes in a manifest, drawn at their place as rustc draws them.
+//! Mistakes in a manifest, drawn at their place in rustc's style.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct Place {
 
 #[cfg(test)]
 impl Place {
-    /// For what no manifest says.
+    /// The place of a mistake outside of any manifest.
     pub fn nowhere() -> Self {
         let source = Source { path: PathBuf::new(), shown: String::new(), text: String::new() };
         Self { source: Arc::new(source), range: 0..0 }
@@ -49,20 +49,20 @@ impl Place {
 /// Severity of a [`Diagnostic`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Nothing runs.
+    /// An error: no verb runs.
     Error,
-    /// Worth a look.
+    /// A warning: verbs run.
     Warning,
 }
 
-/// One mistake, where it is, and what to do.
+/// One mistake, with its place and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Severity.
     pub severity: Severity,
     /// The mistake: a lowercase fragment.
     pub message: String,
-    /// Where, with what to say there; the first is what it is about, the others help to understand it.
+    /// Places, each with a label; the first is the place of the mistake, the others explain it.
     pub places: Vec<(Place, String)>,
     /// The remedy.
     pub help: Vec<String>,
@@ -93,7 +93,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds "did you mean" where there is a near miss, and the list of what there is otherwise.
+    /// Adds "did you mean" with a similar name, or else the list of all names.
     #[must_use]
     pub fn suggest<'c>(self, word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Self {
         let candidates: Vec<&str> = candidates.into_iter().collect();
@@ -122,11 +122,12 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(printable(help)));
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        // The renderer replaces most of what steers a terminal in the lines that it draws. What is left has the width of one column.
+        // The renderer replaces most control characters in the lines that it draws. The remaining ones have the width
+        // of one column.
         renderer.render(&[group]).replace(|c| c != '\u{1b}' && steers(c), "\u{fffd}")
     }
 
-    /// Everything that it says about one manifest.
+    /// The diagnostics of one manifest.
     fn snippet<'a>(&'a self, source: &'a Arc<Source>) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
         let annotations = self.places.iter().enumerate().filter(|(_, (place, _))| place.source == *source);
         let annotations = annotations.map(|(index, (place, label))| {
@@ -151,7 +152,7 @@ impl ConfigErrors {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 
-    /// All of them, a blank line after each; with ANSI colours if `color`.
+    /// All diagnostics, with a blank line after each; with ANSI colours if `color`.
     pub fn render(&self, color: bool) -> String {
         self.diagnostics.iter().map(|diagnostic| diagnostic.render(color) + "\n\n").collect()
     }
@@ -165,7 +166,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Collects the diagnostics of everything that reads a manifest, so that one mistake hides no other.
+/// Collects the diagnostics of all readers of a manifest, so that one mistake hides no other.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
@@ -173,7 +174,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Adds it, unless it is there already: a default is read once for every kernel that inherits it.
+    /// Adds a diagnostic, unless it is present: a default is read once for every kernel that inherits it.
     pub(super) fn push(&self, diagnostic: Diagnostic) {
         if diagnostic.severity == Severity::Error {
             self.errors.set(self.errors.get() + 1);
@@ -184,7 +185,7 @@ impl Report {
         }
     }
 
-    /// Adds it, or its place to an error that says the same of another place.
+    /// Adds a diagnostic, or adds its place to the same error at another place.
     pub(super) fn gather(&self, diagnostic: Diagnostic) {
         let mut diagnostics = self.diagnostics.borrow_mut();
         let is_same =
@@ -207,12 +208,13 @@ impl Report {
         self.push(Diagnostic::error(message).at(place, label));
     }
 
-    /// Number of errors so far, repeated ones included. Callers compare two values to learn whether a part was free of errors.
+    /// Number of errors so far, repeated ones included. A caller compares two values to learn whether a part was free
+    /// of errors.
     pub(super) fn errors(&self) -> usize {
         self.errors.get()
     }
 
-    /// Everything, sorted by place within each manifest.
+    /// All diagnostics, sorted by place within each manifest.
     pub(super) fn finish(self) -> Vec<Diagnostic> {
         let mut diagnostics = self.diagnostics.into_inner();
         diagnostics.sort_by_key(|diagnostic| {

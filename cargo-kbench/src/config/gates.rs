@@ -8,11 +8,11 @@ use super::{Backend, Counters};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Not judged.
+    /// The gate does not judge.
     Allow,
-    /// Reported, passes.
+    /// A failure is reported, and the variant passes.
     Warn,
-    /// Rejects the variant.
+    /// A failure rejects the variant.
     #[default]
     Deny,
 }
@@ -20,15 +20,15 @@ pub enum Level {
 /// The limits of every gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gates {
-    /// Gate 1.
+    /// Gate 1: resources.
     pub resources: ResourceLimits,
-    /// Gate 2.
+    /// Gate 2: correctness.
     pub correctness: CorrectnessLimits,
-    /// Gate 3.
+    /// Gate 3: performance.
     pub performance: Vec<PerformanceLimit>,
     /// Shapes with limits of gate 3 that this run leaves out.
     pub performance_left_out: Vec<usize>,
-    /// Severity of gate 3. In `autotune` it rejects no variant: it is judged of the winner.
+    /// Severity of gate 3. `autotune` judges only the winner by it.
     pub performance_level: Level,
     /// The sanitizer gate.
     pub sanitize: Sanitize,
@@ -36,7 +36,7 @@ pub struct Gates {
     pub counters: Counters,
 }
 
-/// Gate 1. `None` is no limit.
+/// Gate 1. `None` means no limit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ResourceLimits {
     /// Severity.
@@ -55,7 +55,7 @@ pub struct ResourceLimits {
     pub min_occupancy: Option<f64>,
 }
 
-/// Gate 2. `None` is no limit of the user's; what holds then, the gate decides from each output's type.
+/// Gate 2. `None` means that the table has no limit; then the gate derives limits from each output's type.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct CorrectnessLimits {
     /// Severity.
@@ -68,15 +68,16 @@ pub struct CorrectnessLimits {
     pub max_rms_err: Option<f64>,
     /// Absolute mean signed error over root mean square of the reference.
     pub max_bias: Option<f64>,
-    /// Absolute mean signed error over mean absolute error, where it is more than chance.
+    /// Absolute mean signed error over mean absolute error, if it exceeds chance.
     pub max_bias_ratio: Option<f64>,
-    /// Largest absolute error that quantising the inputs alone makes.
+    /// Largest absolute error due to quantised inputs alone.
     pub max_quantization_err: Option<f64>,
-    /// Largest absolute error against the reference on what the inputs are quantised from.
+    /// Largest absolute error against the reference on the values before quantisation.
     pub max_total_err: Option<f64>,
-    /// A baseline whose own errors limit those of the kernel: an index into [`Kernel::baselines`](super::Kernel::baselines).
+    /// A baseline whose errors limit those of the kernel: an index into
+    /// [`Kernel::baselines`](super::Kernel::baselines).
     pub naive: Option<usize>,
-    /// Largest ratio of the kernel's errors to those of `naive`; 2.
+    /// Largest ratio of the kernel's errors to those of `naive`; 2 by default.
     pub max_naive_ratio: f64,
     /// Share of elements whose absolute error exceeds `max_abs_err`, 0 by default; above 0, `max_abs_err` alone does not reject.
     pub max_bad_fraction: f64,
@@ -84,7 +85,7 @@ pub struct CorrectnessLimits {
     pub seeds: u32,
     /// Indices into [`Kernel::shapes`](super::Kernel::shapes); all by default.
     pub shapes: Vec<usize>,
-    /// Patterns of the inputs that are tried beside random ones, at the cheapest shape; by default all that change a tensor.
+    /// Input patterns beside random inputs, at the cheapest shape; by default all that change a tensor.
     pub patterns: Vec<Pattern>,
     /// Whether two runs must agree bit for bit.
     pub deterministic: bool,
@@ -112,16 +113,16 @@ impl Default for CorrectnessLimits {
     }
 }
 
-/// The sanitizer gate: what passed the gates before it, run once under each tool.
+/// The sanitizer gate: variants that passed the gates before it run once under each tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sanitize {
-    /// Severity; `Allow` where the table does not mention it.
+    /// Severity; `Allow` if the table does not mention the gate.
     pub level: Level,
-    /// The tools, all of the kernel's backend.
+    /// The tools, all for the kernel's backend.
     pub tools: Vec<SanitizeTool>,
     /// Indices into [`Kernel::shapes`](super::Kernel::shapes).
     pub shapes: Vec<usize>,
-    /// Deadline of one launch under a tool, in seconds; 120.
+    /// Deadline of one launch under a tool, in seconds; 120 by default.
     pub timeout_seconds: u64,
 }
 
@@ -131,7 +132,7 @@ impl Default for Sanitize {
     }
 }
 
-/// A sanitizer that watches a kernel while it runs.
+/// A sanitizer that observes a running kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SanitizeTool {
@@ -150,7 +151,7 @@ pub enum SanitizeTool {
 }
 
 impl SanitizeTool {
-    /// The tools of a backend, in the order they are run.
+    /// The tools of a backend, in the order in which they run.
     pub fn of(backend: Backend) -> &'static [Self] {
         match backend {
             Backend::Cuda => &[Self::Memcheck, Self::Racecheck, Self::Initcheck, Self::Synccheck],
@@ -159,7 +160,7 @@ impl SanitizeTool {
         }
     }
 
-    /// Its name in the table.
+    /// Name of the sanitizer in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memcheck => "memcheck",
@@ -188,7 +189,7 @@ pub enum PerformanceBound {
     MaxP50Us(f64),
     /// `min_speedup` over the baseline named: the lower end of the interval of the ratio must reach it.
     MinSpeedup {
-        /// The ratio.
+        /// Smallest allowed ratio.
         ratio: f64,
         /// Index into [`Kernel::baselines`](super::Kernel::baselines).
         over: usize,

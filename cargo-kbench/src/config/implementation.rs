@@ -1,4 +1,4 @@
-//! Functions in a source file: how they are built and launched.
+//! Functions in a source file, with their build and their launches.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use kbench_runtime::dtype::DType;
 use super::Place;
 use crate::expr::{Expr, Template};
 
-/// Which compiler and which device.
+/// Compiler and device of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -15,11 +15,11 @@ pub enum Backend {
     Cuda,
     /// The C compiler and this machine's CPU.
     C,
-    /// No compiler: `source` is a TOML model of times and faults, for tests of everything around it.
+    /// No compiler: `source` is a TOML model of times and faults, for tests without a device.
     Fake,
 }
 
-/// Of sources in C++ for the host.
+/// Extensions of C++ sources for the host.
 pub const CPP_EXTENSIONS: [&str; 5] = ["cpp", "cc", "cxx", "c++", "C"];
 
 /// Whether a source for the host is C++, by its extension.
@@ -34,15 +34,15 @@ pub struct Implementation {
     pub backend: Backend,
     /// Absolute path of the source, with the default variant.
     pub source: PathBuf,
-    /// Where toggles choose the source: a path relative to `source_root`.
+    /// Template of the source, if toggles choose it: a path relative to `source_root`.
     pub source_of: Option<Template>,
     /// The folder of the manifest that names the source.
     pub source_root: PathBuf,
     /// Compiler flags.
     pub flags: Vec<Flag>,
-    /// Macros beside the toggles, from expressions over dims and toggles.
+    /// Macros beside the toggles, as expressions over dimensions and toggles.
     pub defines: Vec<(String, Expr)>,
-    /// Headers that the table holds: file names and texts.
+    /// Headers of the table: file names and texts.
     pub headers: Vec<(String, String)>,
     /// The launches that together are one run, in order; at least one.
     pub launches: Vec<Launch>,
@@ -53,28 +53,28 @@ pub struct Implementation {
 pub struct Launch {
     /// `extern "C"` name, the name of a C++ function, or an instance of a template.
     pub entry: Template,
-    /// One to three sizes; empty for C.
+    /// Blocks: one to three sizes; empty for C.
     pub grid: Vec<Expr>,
-    /// One to three sizes; empty for C.
+    /// Threads of a block: one to three sizes; empty for C.
     pub block: Vec<Expr>,
-    /// Blocks a cluster; empty: no clusters.
+    /// Blocks of a cluster; empty without clusters.
     pub cluster: Vec<Expr>,
     /// Bytes of dynamic shared memory.
     pub dynamic_shared: Option<Expr>,
-    /// Cooperative launch.
+    /// Whether the launch is cooperative.
     pub cooperative: bool,
     /// Arguments in the order of the signature.
     pub args: Vec<Arg>,
-    /// Where the table says the type of each.
+    /// Place of the type of each argument in the table.
     pub places: Vec<Place>,
-    /// The launch is made only where this is true; `None`: always.
+    /// Condition of the launch; `None` for an unconditional launch.
     pub when: Option<Expr>,
     /// Tensors that are filled with zero bytes before the launch: indices into [`Kernel::tensors`](super::Kernel::tensors).
     pub zero: Vec<usize>,
 }
 
 impl Implementation {
-    /// The same functions in another file, which still includes by name what lies beside the original.
+    /// The same functions in another file, which includes files beside the original by name.
     #[must_use]
     pub fn in_source(&self, path: PathBuf) -> Self {
         let folder = self.source.parent().expect("an absolute path of a file").display().to_string();
@@ -85,7 +85,7 @@ impl Implementation {
         other
     }
 
-    /// The functions that it launches as the table names them, each once, in the order of their first launch.
+    /// The functions of the launches by their names in the table, each once, in the order of first launch.
     pub fn entries(&self) -> Vec<&str> {
         let mut entries: Vec<&str> = Vec::new();
         for launch in &self.launches {
@@ -101,12 +101,12 @@ impl Implementation {
         self.launches.iter().flat_map(|launch| &launch.args)
     }
 
-    /// Every expression of its launches.
+    /// Every expression of the launches.
     pub fn launch_exprs(&self) -> Vec<&Expr> {
         self.launches.iter().flat_map(Launch::exprs).collect()
     }
 
-    /// Every name in what it is compiled with, its launches and arguments.
+    /// Every name in the compilation, the launches and the arguments.
     pub fn names(&self) -> Vec<&str> {
         let entries = self.launches.iter().map(|launch| &launch.entry);
         let templates = self.flags.iter().map(|flag| &flag.text).chain(&self.source_of).chain(entries);
@@ -117,23 +117,23 @@ impl Implementation {
     }
 }
 
-/// Types of one byte that C tells from numbers.
+/// Types of one byte that C distinguishes from numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// `bool`: 1 where the value is true, else 0.
+    /// `bool`: 1 if the value is true, else 0.
     Bool,
     /// `char`.
     Char,
 }
 
-/// How C lays out a struct: each field at a multiple of its alignment, the size a multiple of the largest.
+/// Layout of a struct in C: each field at a multiple of its alignment, the size a multiple of the largest alignment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The size.
+    /// Size in bytes.
     pub bytes: usize,
-    /// The alignment.
+    /// Alignment in bytes.
     pub align: usize,
-    /// The byte where each field lies.
+    /// Offset of each field in bytes.
     pub places: Vec<usize>,
 }
 
@@ -161,7 +161,7 @@ impl Layout {
 }
 
 impl Arg {
-    /// The tensors of an argument; none of a number.
+    /// The tensors of an argument; none for a number.
     pub fn tensors(&self) -> Vec<usize> {
         match self {
             Arg::Tensor(tensor)
@@ -205,7 +205,7 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// A flag as it stands.
+    /// A flag without a condition.
     pub fn plain(text: String) -> Self {
         Self { text: Template::plain(text), when: None }
     }
@@ -220,39 +220,39 @@ pub enum Arg {
     Offset {
         /// Index into [`Kernel::tensors`](super::Kernel::tensors).
         tensor: usize,
-        /// The number of elements before it.
+        /// Number of elements before the address.
         offset: Expr,
     },
-    /// A struct by value, laid out as C does.
+    /// A struct by value, with C's layout.
     Struct {
-        /// Its type in the source.
+        /// Type of the struct in the source.
         ty: Option<String>,
-        /// Tensors, scalars and structs.
+        /// Fields: tensors, scalars and structs.
         fields: Vec<Arg>,
     },
     /// A scalar by value.
     Scalar {
-        /// Its type in the signature.
+        /// Type in the signature.
         dtype: DType,
-        /// Its type's name, where that says more.
+        /// More specific type, `bool` or `char`.
         word: Option<Word>,
-        /// Its value.
+        /// Value.
         value: Expr,
     },
     /// A TMA tensor map by value.
     TensorMap {
         /// Index into [`Kernel::tensors`](super::Kernel::tensors).
         tensor: usize,
-        /// Sizes as the map sees them, outermost first; empty: the tensor's dims.
+        /// Sizes in the tensor map, outermost first; empty for the tensor's dims.
         dims: Vec<Expr>,
         /// Box sizes, outermost first.
         r#box: Vec<Expr>,
-        /// 0, 32, 64 or 128 bytes.
+        /// Swizzle: 0, 32, 64 or 128 bytes.
         swizzle: u32,
     },
     /// A tensor copied to a symbol before the launch; not in the signature.
     Symbol {
-        /// The symbol.
+        /// Name of the symbol.
         symbol: String,
         /// Index into [`Kernel::tensors`](super::Kernel::tensors).
         tensor: usize,

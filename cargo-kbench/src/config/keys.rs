@@ -39,7 +39,7 @@ pub(super) enum Kind {
     ListOr(&'static Kind, &'static Keys),
     /// One of these words, or an array.
     ChoiceOrList(&'static [&'static str], &'static Kind),
-    /// Belongs to a later version: any value.
+    /// A key of a later version, with any value.
     Any,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Keys {
     /// Noun for the table in messages: "a kernel".
     pub(super) noun: &'static str,
     pub(super) list: &'static [Key],
-    /// Whether a table of an inner manifest replaces that of an outer one whole: its keys exclude each other.
+    /// Whether a table of an inner manifest replaces that of an outer one completely: its keys exclude each other.
     pub(super) whole: bool,
 }
 

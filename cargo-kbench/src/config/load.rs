@@ -1,4 +1,4 @@
-//! From a folder to a validated [`Project`].
+//! Loads and validates a [`Project`] from a folder.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,19 +20,19 @@ use crate::text::{did_you_mean, list};
 pub struct LoadOptions {
     /// `--manifest-path`.
     pub manifest_path: Option<PathBuf>,
-    /// `-p`, as often as it was given: package ID specifications and patterns.
+    /// All `-p` arguments: package ID specifications and patterns.
     pub packages: Vec<String>,
     /// `--target-dir`.
     pub target_dir: Option<PathBuf>,
     /// The folder to start from; the current directory by default.
     pub directory: Option<PathBuf>,
-    /// The device that expressions are read for; by default one of the architecture of each kernel.
+    /// The device for expressions; by default a model of each kernel's first architecture.
     pub device: Option<DeviceModel>,
-    /// The cargo executable; `$CARGO` or `cargo` by default. Where there is none, manifests are read directly.
+    /// The cargo executable; `$CARGO` or `cargo` by default. Without one, manifests are read directly.
     pub cargo: Option<OsString>,
 }
 
-/// Why nothing could be loaded.
+/// Reason why no project was loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Mistakes in manifests, to be drawn with [`ConfigErrors::render`].
@@ -54,26 +54,26 @@ pub enum LoadError {
         /// All packages.
         known: Vec<String>,
     },
-    /// `-p` is a pattern that cannot be read.
+    /// `-p` is an invalid pattern.
     #[error("`{pattern}` is no pattern of package names: {error}")]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// Why.
+        /// Reason.
         error: glob::PatternError,
     },
     /// A manifest cannot be read.
     #[error("cannot read `{}`: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
-    /// Cargo refuses the workspace; in cargo's words.
+    /// Cargo refuses the workspace, with cargo's message.
     #[error("cargo metadata failed:\n{0}")]
     Cargo(String),
 }
 
-/// Loads the packages that were asked for, with the warnings about them.
+/// Loads the selected packages, with the warnings about them.
 ///
-/// `-p` says which; without it, the package whose folder this is, or at the root of a virtual workspace every member
-/// that has a table.
+/// `-p` selects packages; without it, the package of this folder is loaded, or, at the root of a virtual workspace,
+/// every member that has a table.
 pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadError> {
     let directory = match &options.directory {
         Some(directory) => std::path::absolute(directory),
@@ -107,7 +107,7 @@ pub fn load(options: &LoadOptions) -> Result<(Project, Vec<Diagnostic>), LoadErr
 struct Selection {
     /// Indices of members, ascending.
     indices: Vec<usize>,
-    /// Those that were named, which must have a table. Of the others those without one are passed over.
+    /// Packages that were named, which must have a table. Other packages without a table are skipped.
     named: Vec<usize>,
 }
 
@@ -132,7 +132,7 @@ fn select(members: &[Member], options: &LoadOptions, here: &Manifest, manifest: 
         if found.is_empty() {
             return Err(unknown_package(text, members));
         }
-        // One that a pattern leads to is named if it is the only one.
+        // A package that a pattern matches counts as named if it is the only one.
         if found.len() == 1 {
             selection.named.extend(&found);
         }
@@ -164,7 +164,7 @@ struct Manifest {
     table: Table,
 }
 
-/// The kbench tables of a manifest, each with the entry that it stands under.
+/// The kbench tables of a manifest, each with its entry.
 struct Tables<'m> {
     package: Option<&'m Entry>,
     workspace: Option<&'m Entry>,
@@ -219,7 +219,7 @@ impl Loader<'_> {
         Err(ConfigErrors { diagnostics: self.report.finish() }.into())
     }
 
-    /// The warnings, or everything if there is an error among it.
+    /// The warnings, or all diagnostics if there is an error.
     fn finish(self) -> Result<Vec<Diagnostic>, LoadError> {
         Ok(self.stop_at_errors()?.report.finish())
     }
@@ -266,11 +266,11 @@ impl Loader<'_> {
         Ok(packages)
     }
 
-    /// Reports a package that was asked for and has nothing to run.
+    /// Reports a selected package without kernels.
     fn no_table(&self, member: &Member, manifest: &Manifest, members: &[Member]) -> Result<(), LoadError> {
         let mut others = Vec::new();
         for other in members.iter().filter(|other| other.name != member.name) {
-            // Reports of packages that were not asked for are dropped.
+            // Reports of packages that were not selected are dropped.
             let quiet = Loader { directory: self.directory, report: Report::default() };
             if quiet.read(&other.manifest)?.tables(&quiet.report).package.is_some() {
                 others.push(other.name.as_str());

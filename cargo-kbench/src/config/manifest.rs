@@ -1,5 +1,5 @@
-//! Which packages there are, and where cargo puts its files: asked of cargo, or read from the manifests where no cargo
-//! is installed, as on many GPU nodes.
+//! The packages of a workspace and the target directory, from cargo, or from the manifests on a machine without cargo,
+//! such as many GPU nodes.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,10 +9,10 @@ use super::load::LoadError;
 
 mod direct;
 
-/// A workspace, or a package by itself.
+/// A workspace, or a single package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Workspace {
-    /// The manifest of its root.
+    /// The root manifest.
     pub(super) root: PathBuf,
     /// Its target directory.
     pub(super) target_directory: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Workspace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// Empty where the manifest says none.
+    /// Version of the package; empty if the manifest has none.
     pub(super) version: String,
     pub(super) manifest: PathBuf,
 }
@@ -38,15 +38,15 @@ pub(super) fn find(directory: &Path) -> Result<PathBuf, LoadError> {
         .ok_or_else(|| LoadError::NoManifest(directory.to_owned()))
 }
 
-/// The workspace that a manifest belongs to, as cargo sees it from `directory`: there it looks for its configuration, and a relative
-/// `CARGO_TARGET_DIR` starts there.
+/// The workspace of a manifest, as cargo determines it from `directory`: cargo looks there for its configuration, and a
+/// relative `CARGO_TARGET_DIR` starts there.
 pub(super) fn workspace(manifest: &Path, directory: &Path, cargo: &OsStr) -> Result<Workspace, LoadError> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .cargo_path(cargo)
         .manifest_path(manifest)
         .current_dir(directory)
         .no_deps()
-        // Nothing is downloaded to read a table.
+        // Reading a table downloads nothing.
         .other_options(vec!["--offline".to_owned()])
         .exec();
     match metadata {

@@ -1,9 +1,9 @@
-//! What Cargo.toml says, validated. Nothing in these types fails later: names resolve, expressions parse and have
-//! been evaluated at every shape with the default variant.
+//! The validated contents of Cargo.toml. Uses of these types cannot fail later: names have a meaning, expressions parse
+//! and were evaluated at every shape with the default variant.
 //!
 //! Inheritance: every key of a kernel's table may stand one level up as a default, in the package's table or in
-//! `[workspace.metadata.kbench]`. Tables merge key by key, everything else is replaced by the innermost; paths are
-//! relative to the manifest that says them.
+//! `[workspace.metadata.kbench]`. Tables merge key by key; all other values are replaced by the innermost. Paths are
+//! relative to the manifest that contains them.
 
 use std::path::PathBuf;
 
@@ -50,10 +50,10 @@ pub use schema::schema;
 pub use settings::{Search, StrategyName, Timing, Workers};
 pub use tensor::{Derivation, Init, Tensor};
 
-/// The name that the default variant has among the baselines; no baseline of the table may have it.
+/// Name of the default variant among the baselines; no baseline of the table may have it.
 pub const DEFAULT: &str = "default";
 
-/// The packages that were asked for, and where files go.
+/// The selected packages, and the folders of files.
 #[derive(Debug, Clone)]
 pub struct Project {
     /// The packages with a kbench table, in cargo's order.
@@ -67,13 +67,13 @@ pub struct Project {
 }
 
 impl Project {
-    /// Where this tool keeps its own files, `target/kbench`: caches, whose entries name what they were made from.
+    /// The folder of this tool's files, `target/kbench`: caches, whose entries name their inputs.
     pub fn work_directory(&self) -> PathBuf {
         self.target_directory.join("kbench")
     }
 
-    /// Where it keeps what belongs to this project alone: journals and proposed sources. In a target directory outside the
-    /// workspace, other projects may have kernels of the same names.
+    /// The folder of files of this project alone: journals and proposed sources. Projects with kernels of the same
+    /// names may share a target directory outside of the workspace.
     pub fn own_directory(&self) -> PathBuf {
         let work_directory = self.work_directory();
         if place::is_within(&self.target_directory, &self.root, &self.manifests) {
@@ -84,7 +84,7 @@ impl Project {
         work_directory.join("projects").join(format!("{name}-{}", &hash[..16]))
     }
 
-    /// `elite.json`: next to the target directory where that is in the workspace, else in the workspace's root.
+    /// `elite.json`: next to the target directory if that is in the workspace, else in the workspace's root.
     pub fn elite_path(&self) -> PathBuf {
         let beside = self.target_directory.parent();
         let own = beside.filter(|beside| place::is_within(beside, &self.root, &self.manifests));
@@ -95,9 +95,9 @@ impl Project {
 /// A package with kernels.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// Its name.
+    /// Name of the package.
     pub name: String,
-    /// The folder of its manifest; sources are relative to it.
+    /// Folder of the manifest; sources are relative to it.
     pub directory: PathBuf,
     /// Its kernels, in the table's order.
     pub kernels: Vec<Kernel>,
@@ -106,25 +106,25 @@ pub struct Package {
 /// One kernel of the table.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Its name: the key in `kernels`.
+    /// Name: the key in `kernels`.
     pub name: String,
-    /// The name of its package.
+    /// Name of the package.
     pub package: String,
-    /// Its function: source, flags and launches.
+    /// The function: source, flags and launches.
     pub implementation: Implementation,
-    /// Architectures to compile for (`sm_90a`); empty: the GPU that is there.
+    /// Architectures to compile for, such as `sm_90a`; empty for the present GPU.
     pub arch: Vec<String>,
     /// Shapes, in the table's order; at least one.
     pub shapes: Vec<Shape>,
-    /// Tensors in the table's order, except that one stands after the one it is quantised from.
+    /// Tensors in the table's order, except that a tensor follows the tensor that it is quantised from.
     pub tensors: Vec<Tensor>,
     /// Toggles, layers, constraints and the default variant.
     pub space: Space,
-    /// The reference that its outputs are compared with.
+    /// The reference of the outputs.
     pub reference: Reference,
-    /// The baselines that it is timed against.
+    /// The baselines.
     pub baselines: Vec<Baseline>,
-    /// Limits.
+    /// Limits of the gates.
     pub gates: Gates,
     /// Settings of timing.
     pub timing: Timing,
@@ -132,20 +132,21 @@ pub struct Kernel {
     pub search: Search,
     /// Objectives of the search: one, or two for a front.
     pub objectives: Vec<Objective>,
-    /// Operations and bytes of one launch, for rates.
+    /// Operations and bytes of one run, for rates.
     pub work: Work,
-    /// Command prefix that starts the worker elsewhere; empty: here.
+    /// Command prefix of the worker; empty for this machine.
     pub runner: Vec<String>,
-    /// The workers of a search; empty: by default.
+    /// Workers of a search; empty for the default.
     pub workers: Vec<Workers>,
-    /// The device that its expressions were read for, where one of them names `SM_COUNT` or `MAX_SHARED`: on another device its space may be another.
+    /// The device for the expressions, if one of them names `SM_COUNT` or `MAX_SHARED`: on another device the space may
+    /// differ.
     pub device: Option<DeviceModel>,
     /// Fingerprint of the table, inherited keys included, without the keys that change no measurement (`search`, `runner`, `workers`).
     pub table: String,
 }
 
 impl Kernel {
-    /// Command prefix of what runs where the variants run, or where the first of several workers runs.
+    /// Command prefix of programs that run on the machine of the variants, or of the first of several workers.
     pub fn runner(&self) -> &[String] {
         self.workers.first().map_or(&self.runner, |workers| &workers.runner)
     }
@@ -155,7 +156,7 @@ impl Kernel {
         shapes.iter().map(|&shape| self.shapes[shape].name.as_str()).collect()
     }
 
-    /// The shapes that an objective is a mean over: indices, ascending.
+    /// The shapes of a mean objective: indices, ascending.
     pub fn mean_shapes(&self) -> impl Iterator<Item = usize> + '_ {
         self.objectives.iter().flat_map(|objective| {
             match objective {
@@ -171,11 +172,11 @@ impl Kernel {
 /// Named sizes of one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Its name: the key in `shapes`.
+    /// Name: the key in `shapes`.
     pub name: String,
     /// Sizes by name.
     pub dims: Vec<(String, i64)>,
-    /// Made from `gates.correctness.sizes`: never timed, nor named.
+    /// Whether the shape was made from `gates.correctness.sizes`: it is only checked, and has no name of its own.
     pub check_only: bool,
 }
 
@@ -184,7 +185,7 @@ pub struct Shape {
 pub struct Work {
     /// Floating-point operations.
     pub flops: Option<Expr>,
-    /// Bytes moved at least.
+    /// Smallest number of moved bytes.
     pub bytes: Option<Expr>,
 }
 

@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use super::{Backend, Language};
 
-/// One of the objectives.
+/// An objective of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Objective {
     /// p50 at the search's shape.
     P50,
     /// The weighted geometric mean of p50 over shapes: indices into [`super::Kernel::shapes`], and weights above 0.
     Mean(Vec<(usize, f64)>),
-    /// p50 at the search's shape over what a launch does there by `work`, where toggles change how much that is.
+    /// Work per second at the search's shape: `work` over p50, for toggles that change the work of a launch.
     Throughput,
-    /// Joules a launch at the search's shape.
+    /// Joules for a launch at the search's shape.
     Energy,
     /// A resource of the build at the search's shape.
     Resource(ResourceName),
@@ -57,16 +57,16 @@ pub enum ResourceName {
     Registers,
     /// Static plus dynamic shared memory of a block (CUDA).
     SharedBytes,
-    /// Spill stores plus spill loads (CUDA).
+    /// Spill stores plus spill loads in bytes (CUDA).
     SpillBytes,
-    /// Stack frame.
+    /// Stack frame in bytes.
     StackBytes,
-    /// Machine code of the entry function.
+    /// Machine code of the entry function in bytes.
     CodeBytes,
 }
 
 impl Objective {
-    /// The objectives that a word of the table names.
+    /// The objectives that the table names by a word.
     pub const WORDS: [(&'static str, Objective); 8] = [
         ("p50", Objective::P50),
         ("throughput", Objective::Throughput),
@@ -78,13 +78,13 @@ impl Objective {
         ("code_bytes", Objective::Resource(ResourceName::CodeBytes)),
     ];
 
-    /// The key under `objective` that a mean of shapes has.
+    /// The key of a mean over shapes in `objective`.
     pub const MEAN: &'static str = "mean";
 
     /// The key under `objective` that a program of the user has.
     pub const COMMAND: &'static str = "command";
 
-    /// Whether kernels of a backend have it.
+    /// Whether kernels of a backend have this resource.
     pub fn is_of(&self, backend: Backend) -> bool {
         use ResourceName::{CodeBytes, Registers, SharedBytes, SpillBytes, StackBytes};
         match self {
@@ -96,7 +96,7 @@ impl Objective {
         }
     }
 
-    /// Its name in the table.
+    /// Name in the table.
     pub fn name(&self) -> &'static str {
         let word = Self::WORDS.iter().find(|(_, objective)| objective == self);
         match self {

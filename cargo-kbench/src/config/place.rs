@@ -1,11 +1,11 @@
-//! Whose a target directory is. One inside the workspace is the workspace's own; any other may be shared by projects that know nothing
-//! of each other.
+//! Owner of a target directory. A directory inside the workspace belongs to the workspace; any other may be shared by
+//! unrelated projects.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whether `path`, whose end need not exist, lies in the workspace below `root` and in no other project below that. `manifests` are
-/// those of the workspace's packages.
+/// Whether `path`, whose last components may be missing, lies in the workspace below `root` and in no other project
+/// below it. `manifests` are those of the workspace's packages.
 pub(super) fn is_within(path: &Path, root: &Path, manifests: &[PathBuf]) -> bool {
     let (path, root) = (real(path), real(root));
     let manifests: Vec<PathBuf> = manifests.iter().map(|manifest| real(manifest)).collect();
@@ -16,7 +16,7 @@ pub(super) fn is_within(path: &Path, root: &Path, manifests: &[PathBuf]) -> bool
         })
 }
 
-/// The path with links followed, as far as it exists.
+/// The path with links followed, up to the first missing component.
 fn real(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let Ok(real) = fs::canonicalize(ancestor) {

@@ -64,15 +64,15 @@ fn of_kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
     }
 }
 
-/// A reference to the definition of a table, which is added where it is missing.
+/// A reference to the definition of a table; a missing definition is added.
 fn reference(keys: &Keys, definitions: &mut Map<String, Value>) -> Value {
     let name = keys.noun.trim_start_matches("a ").trim_start_matches("an ").replace(' ', "-");
     if !definitions.contains_key(&name) {
-        // A table may hold tables of its own kind.
+        // A table may contain tables of its own kind.
         definitions.insert(name.clone(), Value::Null);
         let properties = properties(keys.list, definitions);
         let mut table = json!({ "type": "object", "properties": properties, "additionalProperties": false });
-        // Elsewhere, what is missing may be inherited.
+        // In other tables, missing keys may be inherited.
         if keys.whole {
             let required: Vec<&str> = keys.list.iter().filter(|key| key.required).map(|key| key.name).collect();
             table["required"] = required.into();

@@ -7,19 +7,19 @@ use crate::space::Partition;
 /// Settings of timing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
-    /// Untimed launches first; 20.
+    /// Number of untimed launches before the first sample; 20 by default.
     pub warmup: u32,
-    /// Samples at least; 100.
+    /// Smallest number of samples; 100 by default.
     pub iterations: u32,
-    /// Half-width of the interval of p50, as a share of p50, that ends sampling; 0.005.
+    /// Half width of the interval of p50, as a share of p50, at which sampling ends; 0.005 by default.
     pub precision: f64,
-    /// Most seconds of sampling, for each kernel that is measured; 2.
+    /// Longest time of sampling in seconds, for each kernel; 2 by default.
     pub max_seconds: f64,
-    /// State of the cache before each sample; cold.
+    /// State of the cache before each sample; cold by default.
     pub cache: CacheMode,
-    /// Launch mode of a sample on a GPU; graph.
+    /// Launch mode of a sample on a GPU; graph by default.
     pub launch: LaunchMode,
-    /// Deadline of one kernel launch or sample, in seconds; 30.
+    /// Deadline of one launch or sample, in seconds; 30 by default.
     pub timeout_seconds: u64,
 }
 
@@ -40,34 +40,34 @@ impl Default for Timing {
 /// Settings of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
-    /// The strategy's name; `auto`.
+    /// Name of the strategy; `auto` by default.
     pub strategy: StrategyName,
-    /// Number of the best variants that are kept; 3.
+    /// Number of best variants in elite.json; 3 by default.
     pub elite: usize,
     /// Seed of the strategy.
     pub seed: u64,
-    /// Most variants evaluated; `None` is no limit.
+    /// Largest number of evaluated variants; `None` means no limit.
     pub evaluations: Option<u64>,
-    /// Most seconds; `None` is no limit.
+    /// Longest time in seconds; `None` means no limit.
     pub seconds: Option<u64>,
-    /// Share of the nearest ceiling at which the search ends, above 0 and at most 1; `None` is no limit.
+    /// Share of the nearest ceiling at which the search ends, above 0 and at most 1; `None` means no limit.
     pub roofline: Option<f64>,
-    /// Index into [`Kernel::shapes`](super::Kernel::shapes) of the shape that the objective is measured on; the first by default.
+    /// Index into [`Kernel::shapes`](super::Kernel::shapes) of the shape of the objective; the first by default.
     pub shape: usize,
-    /// The program, and its arguments, that hands in sources as variants; started in the package's folder.
+    /// The program, with its arguments, that proposes sources as variants; started in the package's folder.
     pub proposer: Option<Vec<String>>,
-    /// The part of the space that is searched; no key of the table: the command line says.
+    /// The part of the space that is searched; set by the command line, not by the table.
     pub partition: Option<Partition>,
 }
 
 /// Workers that are started in the same way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workers {
-    /// Command prefix that starts each of them; empty: here.
+    /// Command prefix of each worker; empty for this machine.
     pub runner: Vec<String>,
-    /// Number of workers; `None` is one behind a runner, and one a GPU without a runner.
+    /// Number of workers; `None` means one with a runner, and one for each GPU without a runner.
     pub count: Option<usize>,
-    /// `cargo-kbench` where they run; `None` is the path that it has here.
+    /// Path of `cargo-kbench` on the workers' machine; `None` for its path on this machine.
     pub path: Option<String>,
 }
 
@@ -77,11 +77,11 @@ pub struct Workers {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum StrategyName {
-    /// A model of the space proposes what may be faster.
+    /// A model of the times proposes variants.
     Auto,
-    /// The two-layer elite traverse.
+    /// Two layers: macro toggles, then the micro toggles of the best variants.
     Evo,
-    /// At random.
+    /// Random variants.
     Random,
     /// Simulated annealing.
     Annealing,
@@ -92,7 +92,7 @@ pub enum StrategyName {
 }
 
 impl StrategyName {
-    /// All, by their names in the table.
+    /// All strategies, by their names in the table.
     pub const ALL: [(&str, StrategyName); 6] = [
         ("auto", StrategyName::Auto),
         ("evo", StrategyName::Evo),

@@ -10,10 +10,10 @@ use super::manifest::Member;
 pub(super) enum Spec {
     /// `kernel-*`.
     Pattern(glob::Pattern),
-    /// Whatever it says must hold.
+    /// A specification, all parts of which must match.
     Id {
         name: Option<String>,
-        /// `1`, `1.2` or all of it.
+        /// A version: `1`, `1.2` or complete.
         version: Option<String>,
         folder: Option<PathBuf>,
     },
@@ -24,7 +24,7 @@ impl Spec {
         if let Some((kind, rest)) = text.split_once("://") {
             let (url, fragment) = rest.split_once('#').map_or((rest, None), |(url, fragment)| (url, Some(fragment)));
             let is_folder = matches!(kind, "file" | "path+file");
-            // A package that lies elsewhere is no member: no folder is like this one.
+            // A package outside of the workspace is not a member: no folder matches.
             let folder = if is_folder { PathBuf::from(decoded(url)) } else { PathBuf::from(text) };
             let (name, version) = match fragment {
                 Some(fragment) if fragment.starts_with(|c: char| c.is_ascii_digit()) => (None, Some(fragment)),
@@ -64,7 +64,7 @@ fn name_and_version(text: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// Whether a version is the one asked for: what was left out may be anything, but a pre-release has to be asked for.
+/// Whether a version matches: omitted parts may have any value, but a pre-release must be named.
 fn is_version(asked: &str, version: &str) -> bool {
     asked == version
         || !version.contains('-') && {

@@ -1,4 +1,4 @@
-//! Declared tensors and their first contents.
+//! Declared tensors and the sources of their contents.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::expr::{Expr, Template};
 /// A declared tensor.
 #[derive(Debug, Clone)]
 pub struct Tensor {
-    /// Its name: the key in `tensors`.
+    /// Name: the key in `tensors`.
     pub name: String,
     /// Element type.
     pub dtype: DType,
-    /// Where the table says it.
+    /// Place of the element type in the table.
     pub place: Place,
     /// Sizes, outermost first.
     pub dims: Vec<Expr>,
-    /// Its role in the kernel: read, written, both, or scratch.
+    /// Role: read, written, both, or scratch.
     pub role: Role,
-    /// Source of its initial contents.
+    /// Source of the initial contents.
     pub init: Init,
 }
 
@@ -50,30 +50,30 @@ pub enum Init {
     },
     /// `{ uniform = { low, high } }`, over `[low, high)`.
     Uniform {
-        /// Lower end.
+        /// Lower end, included.
         low: f64,
-        /// Upper end.
+        /// Upper end, excluded.
         high: f64,
     },
     /// `{ integers = { low, high } }`, both ends included; the default of an integer input (0 to 15).
     Integers {
-        /// Smallest.
+        /// Smallest value.
         low: i64,
-        /// Largest.
+        /// Largest value.
         high: i64,
     },
     /// `{ arange = { start, step } }`.
     Arange {
-        /// First.
+        /// First value.
         start: f64,
         /// Difference of neighbours.
         step: f64,
     },
     /// `{ constant = value }`.
     Constant(f64),
-    /// `{ constant = "expression" }`.
+    /// `{ constant = "expression" }`, a value that depends on sizes.
     Computed(Expr),
-    /// `{ offsets = "NNZ" }`: where the rows of a sparse matrix of so many elements begin.
+    /// `{ offsets = "NNZ" }`: starts of the rows of a sparse matrix with this number of elements.
     Offsets(Expr),
     /// `{ file = "x.npy" }` or `{ file = "x.safetensors", tensor = "name" }`.
     File {
@@ -84,11 +84,11 @@ pub enum Init {
     },
     /// `{ command = ["python3", "make.py", "{N}"] }`: a program writes the contents, once for each shape.
     Command {
-        /// The program and its arguments, with expressions over dimensions; the path of the file comes last.
+        /// The program and its arguments, with expressions over dimensions; the path of the file is the last argument.
         command: Vec<Template>,
-        /// Name in the `.safetensors` file that it writes; `None`: it writes a `.npy` file.
+        /// Name in the `.safetensors` file; `None` for a `.npy` file.
         tensor: Option<String>,
-        /// What it has written, by shape in the table's order; empty before it ran.
+        /// Written files by shape in the table's order; empty before the program ran.
         made: Vec<PathBuf>,
     },
     /// `quantize = { from, scale }`.
@@ -102,9 +102,9 @@ pub enum Init {
     },
     /// `{ from = "x", axes = [1, 0] }`.
     Derived(Derivation),
-    /// Written by another tensor's `quantize`.
+    /// Scales, written by another tensor's `quantize`.
     Scale,
-    /// An output or scratch.
+    /// An output or scratch tensor.
     None,
 }
 
@@ -139,7 +139,7 @@ impl Derivation {
 }
 
 impl Init {
-    /// The file with the contents at a shape, and the tensor's name in it.
+    /// The file with the contents at a shape, and the name of the tensor in the file.
     pub fn file(&self, shape: usize) -> Option<(&Path, Option<&str>)> {
         match self {
             Init::File { path, tensor } => Some((path, tensor.as_deref())),
@@ -148,8 +148,8 @@ impl Init {
         }
     }
 
-    /// The same for the worker. Of contents that depend on sizes, which only a point has, the kind alone is right. `files` holds the hash of
-    /// each tensor file; one that is not in it has an empty hash.
+    /// The source of the contents for the worker. Contents that depend on sizes, which only a point has, get a
+    /// placeholder of the right kind. `files` holds the hash of each tensor file; a missing file has an empty hash.
     pub fn source(&self, files: &HashMap<PathBuf, String>) -> Source {
         match self {
             Init::Normal { mean, std } => Source::Normal { mean: *mean, std: *std },

@@ -1,4 +1,4 @@
-//! Whole manifests, loaded as a user's are, by cargo and without it. Above 400 lines: the modules below share its fixture.
+//! Whole manifests, loaded by cargo and without it. Above 400 lines: the modules below share its fixture.
 
 use std::fs;
 use std::path::Path;
@@ -44,12 +44,12 @@ impl Fixture {
         self.folder.path()
     }
 
-    /// Without cargo: it is the slower way, and has its own tests.
+    /// Without cargo: cargo is slower, and has its own tests.
     fn options(&self) -> LoadOptions {
         LoadOptions {
             directory: Some(self.path().to_owned()),
             cargo: Some("no-cargo-here".into()),
-            // Whatever the environment of the tests says of it.
+            // The variables of the test's environment have no influence.
             target_dir: Some("target".into()),
             ..LoadOptions::default()
         }
@@ -71,7 +71,7 @@ impl Fixture {
     }
 }
 
-/// Nothing that could be left out.
+/// A table with the required keys only.
 const MINIMAL: &str = r#"
 [package.metadata.kbench.kernels.k]
 source = "k.cu"
@@ -114,7 +114,7 @@ fn a_minimal_table_has_sensible_defaults() {
     assert_eq!(kernel.space.label(&kernel.space.default), "TILE=64");
 }
 
-/// The values that a toggle of the minimal table has, as the table says them.
+/// The values of a toggle of the minimal table, in the table's syntax.
 fn values(text: &str) -> Vec<Value> {
     let fixture = Fixture::new(&MINIMAL.replace("[64, 128]", text));
     let (project, diagnostics) = fixture.load().unwrap();
@@ -177,7 +177,7 @@ fn objectives_are_one_or_two() {
     assert_eq!(objectives(both), (vec![Objective::Resource(ResourceName::Registers), mean], 0));
 }
 
-/// DESIGN's example, with what it abbreviates.
+/// The example of the design document, completed.
 const SDPA: &str = include_str!("tests/sdpa.toml");
 
 #[test]
@@ -400,7 +400,7 @@ reference = { source = "ref.c", entry = "k_ref" }"#,
     let BaselineKind::Command(program) = &kernel.baselines[4].kind else { panic!() };
     let limits = program.correctness.as_ref().unwrap();
     assert_eq!((&program.command[..], limits.max_abs_err, limits.max_rms_err), (&["true".into()][..], Some(0.5), None));
-    // Another backend; no toggles: one variant.
+    // Another backend, and no toggles: one variant.
     assert_eq!(other.space.variants().count(), 1);
     assert_eq!(other.gates.correctness.max_rms_err, None);
 }

@@ -1,4 +1,4 @@
-//! A manifest's table with the place of everything in it, and how tables inherit from each other.
+//! A manifest's table with the place of every entry, and the inheritance between tables.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) enum Item {
     Datetime,
     List(Vec<Node>),
     Table(Table),
-    /// A number that is none of ours, and why.
+    /// A number that the tool does not accept, with the reason.
     Invalid(&'static str),
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) key_place: Place,
     pub(super) node: Node,
-    /// From a table further out.
+    /// Whether the entry is from an outer table.
     pub(super) inherited: bool,
 }
 
@@ -65,7 +65,7 @@ impl Node {
         if let Item::Bool(bool) = self.item { Some(bool) } else { None }
     }
 
-    /// The elements of an array; a value that is no array counts as an array of itself.
+    /// The elements of an array; any other value counts as an array of one element.
     pub(super) fn elements(&self) -> &[Node] {
         if let Item::List(nodes) = &self.item { nodes } else { std::slice::from_ref(self) }
     }
@@ -79,7 +79,7 @@ impl Node {
         self.elements().iter().filter_map(Node::text).map(str::to_owned).collect()
     }
 
-    /// Its kind, in a sentence.
+    /// Name of the value's type, for a sentence.
     pub(super) fn describe(&self) -> &'static str {
         match self.item {
             Item::Text(_) => "a string",
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    /// Takes what is missing from a table further out; `kind` says which tables are merged and which replaced whole.
+    /// Adds missing entries from an outer table; `kind` says which tables are merged and which are replaced completely.
     pub(super) fn inherit(&mut self, outer: &Node, kind: &Kind) {
         let (Item::Table(inner), Item::Table(outer)) = (&mut self.item, &outer.item) else { return };
         if !kind.merges() {
@@ -109,7 +109,7 @@ impl Node {
 }
 
 impl Serialize for Node {
-    /// Its content without its place.
+    /// Contents without places.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.item {
             Item::Text(text) => serializer.serialize_str(text),
@@ -117,7 +117,7 @@ impl Serialize for Node {
             Item::Float(float) => serializer.serialize_f64(*float),
             Item::Bool(bool) => serializer.serialize_bool(*bool),
             Item::List(nodes) => serializer.collect_seq(nodes),
-            // Pairs and no map: the order of toggles counts.
+            // Pairs and not a map: the order of toggles matters.
             Item::Table(table) => serializer.collect_seq(table.entries.iter().map(|entry| (&entry.key, &entry.node))),
             Item::Datetime | Item::Invalid(_) => serializer.serialize_unit(),
         }
@@ -141,13 +141,13 @@ impl Table {
         self.get(key)?.text()
     }
 
-    /// The entries of the table under `key`; none where there is no such table.
+    /// The entries of the table under `key`; none if there is no such table.
     pub(super) fn entries_of(&self, key: &str) -> &[Entry] {
         self.get(key).and_then(Node::table).map_or(&[], |table| &table.entries)
     }
 }
 
-/// Parses a manifest; the syntax errors are reported, and what could be read is returned all the same.
+/// Parses a manifest. Syntax errors are reported, and the readable part is returned.
 pub(super) fn parse(source: &Arc<Source>, report: &Report) -> Table {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
@@ -178,7 +178,7 @@ impl Reader<'_> {
                 inherited: false,
             })
             .collect();
-        // The parser sorts by name; users mean the order in which they wrote.
+        // The parser sorts by name; errors follow the order of the manifest.
         entries.sort_by_key(|entry| entry.key_place.range.start);
         Table { entries }
     }
@@ -196,7 +196,7 @@ impl Reader<'_> {
                 Err(_) => Item::Invalid("integers have 64 bits"),
             },
             DeValue::Float(float) => match float.as_str().parse::<f64>() {
-                // One key takes what is not finite; for all others it is an error.
+                // One key accepts numbers that are not finite; for all others they are errors.
                 Ok(value) if value.is_finite() || float.as_str().contains(['i', 'n']) => Item::Float(value),
                 _ => Item::Invalid("expected a finite number"),
             },

@@ -108,7 +108,7 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// Runs the program in the package's folder, and keeps the file where it succeeds.
+/// Runs the program in the package's folder, and keeps the file if the program succeeds.
 fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension: &str) -> Result<(), Failed> {
     fs::create_dir_all(folder).map_err(|error| file::in_context(folder, &error))?;
     let scratch = tempfile::Builder::new().prefix(".input-").tempdir_in(folder)?;
@@ -135,7 +135,7 @@ fn write(words: &[String], package: &Path, folder: &Path, path: &Path, extension
     Ok(())
 }
 
-/// The last lines that a program wrote.
+/// The last lines of a program's output.
 fn last_lines(text: &str) -> String {
     const LINES: usize = 10;
     let lines: Vec<&str> = text.lines().collect();

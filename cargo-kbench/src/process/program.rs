@@ -1,5 +1,5 @@
-//! Baselines and references by `command`: programs measured beside the kernels, each in a process of its own. What is said to them, and what
-//! they answer, is [`protocol::external`](kbench_runtime::protocol::external).
+//! Baselines and references by `command`: programs beside the kernels, each in a process of its own.
+//! [`protocol::external`](kbench_runtime::protocol::external) has the messages of both sides.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 
 use crate::process::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
 
-/// Why a program gives no answer.
+/// Reason why a program gives no answer.
 #[derive(Debug)]
 pub enum Refusal {
     /// The user pressed Ctrl-C.
     Interrupted,
-    /// It cannot be measured here.
+    /// The program cannot be measured on this machine.
     Unavailable(String),
-    /// It hung, crashed, or said something else than was asked.
+    /// The program hung, crashed, or wrote an unexpected answer.
     Failure(Failure),
 }
 
@@ -39,7 +39,7 @@ impl Refusal {
     }
 }
 
-/// The contents of a case's tensors in files, which go when this is dropped.
+/// The contents of a case's tensors in files, which are removed when this is dropped.
 #[derive(Debug)]
 pub struct Inputs {
     folder: TempDir,
@@ -48,7 +48,8 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Writes what the kernels get of `seed`, bit for bit, below `folder`. `files` holds the blobs that the tensors name.
+    /// Writes the kernels' inputs for `seed`, bit for bit, below `folder`. `files` holds the blobs that the tensors
+    /// name.
     pub fn write(
         specs: Vec<TensorSpec>,
         seed: u64,
@@ -74,7 +75,7 @@ impl Inputs {
             };
             let path = folder.path().join(format!("in-{index}.bin"));
             fs::write(&path, &data[..])?;
-            // Several programs read it.
+            // Several programs read the same file.
             let mut permissions = fs::metadata(&path)?.permissions();
             permissions.set_readonly(true);
             fs::set_permissions(&path, permissions)?;
@@ -109,22 +110,22 @@ impl Inputs {
 /// Settings of a program.
 #[derive(Debug)]
 pub struct ProgramOptions<'a> {
-    /// Command prefix that starts the worker where the device is; the program runs behind it too.
+    /// Command prefix that starts the worker, which the program needs too.
     pub runner: &'a [String],
     /// The program and its arguments.
     pub command: &'a [String],
-    /// Where it is started.
+    /// Folder in which the program is started.
     pub directory: &'a Path,
-    /// The device that it is to run on.
+    /// The device for the program.
     pub device: &'a DeviceInfo,
-    /// How long it may be silent.
+    /// Longest silence.
     pub timeout: Duration,
 }
 
-/// Starts a program in `directory`; `remote`: behind a runner; `longest`: most bytes of a line that it may write.
+/// Starts a program in `directory`. `remote`: through a runner; `longest`: largest number of bytes of a line.
 pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest: u64) -> Result<Worker, Refusal> {
     let mut words: Vec<OsString> = command.iter().map(OsString::from).collect();
-    // A relative program, as opposed to a name on the PATH, lies in the package.
+    // A relative path of a program lies in the package; a plain name is searched on the PATH.
     if Path::new(&words[0]).components().count() > 1 {
         words[0] = directory.join(&words[0]).into_os_string();
     }
@@ -132,16 +133,16 @@ pub(crate) fn start(command: &[&String], directory: &Path, remote: bool, longest
         .map_err(|error| Refusal::Unavailable(format!("could not start `{}`: {error}", words[0].to_string_lossy())))
 }
 
-/// What is measured, beside the tensors.
+/// The measured problem, beside the tensors.
 #[derive(Debug)]
 pub struct Problem<'a> {
-    /// The shape's name.
+    /// Name of the shape.
     pub shape: &'a str,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
     /// Seed of the tensors.
     pub seed: u64,
-    /// Untimed runs first.
+    /// Number of untimed runs before the first sample.
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: kbench_runtime::protocol::CacheMode,
@@ -152,23 +153,23 @@ pub struct Problem<'a> {
 /// A running program; dropping it ends its process group.
 pub struct Program {
     worker: Worker,
-    /// Whether its hello was not heard yet.
+    /// Whether the hello of the program has not been read.
     is_new: bool,
-    /// What its hello stated of it.
+    /// Identity in the hello.
     identity: Option<String>,
     timeout: Duration,
-    /// Index, file and size of each.
+    /// Index, file and size in bytes of each output.
     outputs: Vec<(usize, PathBuf, usize)>,
-    /// What it reads.
+    /// Clock that the program reads.
     pub clock: String,
-    /// Runs a sample.
+    /// Number of runs in a sample.
     pub batch: u32,
-    /// What it says it measures.
+    /// Versions that the program states.
     pub versions: BTreeMap<String, String>,
 }
 
 impl Program {
-    /// Starts a program; what it says to that is heard with the first thing it is asked.
+    /// Starts a program; its hello is read together with the first answer.
     pub fn open(options: &ProgramOptions<'_>) -> Result<Self, Refusal> {
         let words: Vec<&String> = options.runner.iter().chain(options.command).collect();
         let worker = start(&words, options.directory, !options.runner.is_empty(), LONGEST_LINE)?;
@@ -201,13 +202,13 @@ impl Program {
         }
     }
 
-    /// What it states that its results depend on, if anything.
+    /// The identity that the program states, if any.
     pub fn identity(&mut self) -> Result<Option<String>, Refusal> {
         self.greet()?;
         Ok(self.identity.clone())
     }
 
-    /// Has it prepare everything. A reference does so again and again.
+    /// Prepares a problem; a reference prepares many.
     pub fn prepare(
         &mut self,
         name: &str,
@@ -273,10 +274,10 @@ impl Program {
         }
     }
 
-    /// Has it run once, and gives the bytes of every output with the tensor's index.
+    /// Runs the program once; returns the bytes of every output with the tensor's index.
     pub fn check(&mut self) -> Result<Vec<(usize, Bytes)>, Refusal> {
         for (_, path, _) in &self.outputs {
-            // What an earlier run left is no answer.
+            // Outputs of an earlier run are removed.
             let _ = fs::remove_file(path);
         }
         match self.ask(&Request::Check)? {
@@ -296,7 +297,7 @@ impl Program {
         self.outputs.iter().map(read).collect()
     }
 
-    /// Takes samples: nanoseconds a run.
+    /// Takes samples, in nanoseconds for a run.
     pub fn time(&mut self, samples: u32) -> Result<Vec<f64>, Refusal> {
         match self.ask(&Request::Time { samples })? {
             Answer::Timed { samples: taken } if taken.len() != samples as usize => {

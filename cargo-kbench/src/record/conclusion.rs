@@ -7,29 +7,29 @@ use crate::record::elite::EliteEntry;
 use crate::record::evaluation::Rejection;
 use crate::record::verdict::JudgedSpeedup;
 
-/// Why a search ended early.
+/// Reason why a search ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopped {
-    /// The user ended it.
+    /// The user ended the search.
     #[serde(rename = "Ctrl-C")]
     CtrlC,
-    /// The number of evaluations in its budget.
+    /// The number of evaluations reached the budget.
     Evaluations,
-    /// The best variant reached the share of a ceiling that `search.stop.roofline` states.
+    /// The best variant reached the share of a ceiling in `search.stop.roofline`.
     Roofline,
-    /// The seconds in its budget.
+    /// The time reached the budget.
     Seconds,
 }
 
 /// The end of a search that ended by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conclusion {
-    /// The entry for elite.json; its `elite` is empty where no variant survived.
+    /// The entry for elite.json; its `elite` is empty if no variant survived.
     pub entry: EliteEntry,
-    /// The winner against the default variant, where both were measured.
+    /// Speed-up of the winner over the default variant, if both were measured.
     pub over_default: Option<JudgedSpeedup>,
-    /// The winner against the runner-up.
+    /// Speed-up of the winner over the runner-up.
     pub over_second: Option<JudgedSpeedup>,
     /// Performance limits at the search's shape that the winner misses.
     pub missed: Vec<Rejection>,
@@ -37,13 +37,13 @@ pub struct Conclusion {
     pub missed_fails: bool,
     /// Warnings of the gates about the winner, and of the search.
     pub warnings: Vec<String>,
-    /// Why the search ended early; none if it ended by itself.
+    /// Reason why the search ended early; none if it ended by itself.
     pub stopped: Option<Stopped>,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Its parts.
+    /// Wall time by activity.
     pub spent: Spent,
-    /// The data of a roofline, where the table has `work` and the ceilings of the device were measured.
+    /// Data of a roofline plot, if the table has `work` and the ceilings of the device were measured.
     pub roofline: Option<RooflineRecord>,
 }
 
@@ -56,48 +56,48 @@ pub struct RooflineRecord {
     pub ceilings: Vec<CeilingRecord>,
 }
 
-/// The work of one launch of a variant, by the table.
+/// Work of one launch of a variant, from the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkRecord {
-    /// The label of the variant.
+    /// Label of the variant.
     pub label: String,
     /// Floating-point operations.
     pub flops: f64,
-    /// Bytes.
+    /// Moved bytes.
     pub bytes: f64,
 }
 
 /// A measured ceiling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CeilingRecord {
-    /// `copy`, `fp32`, `tensor-f16`, `tensor-f8`.
+    /// `copy`, `fp32`, `tensor-f16` or `tensor-f8`.
     pub name: String,
-    /// Bytes or operations per second.
+    /// Bytes or operations a second.
     pub rate: f64,
     /// Whether `rate` counts bytes.
     pub is_memory: bool,
-    /// The way it was measured.
+    /// Kernel that measured the ceiling.
     pub how: String,
 }
 
-/// Parts of the wall time of a search, in seconds.
+/// Wall time of a search by activity, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spent {
-    /// Compiling, all threads together; most of it beside the rest, some of it before.
+    /// Time of compilers, summed over all threads; most of it runs at the same time as the rest, some before.
     pub compile: f64,
-    /// Checking variants.
+    /// Time of checks.
     pub verify: f64,
-    /// Timing them, the finals included.
+    /// Time of timings, the finals included.
     pub time: f64,
-    /// Sanitizers and profilers.
+    /// Time of sanitizers and profilers.
     pub tools: f64,
-    /// The device waiting for a compiler.
+    /// Time in which the device waited for a compiler.
     pub idle: f64,
-    /// Waiting for the proposer.
+    /// Time in which the search waited for the proposer.
     pub proposer: f64,
-    /// Everything else.
+    /// All other time.
     #[serde(rename = "own")]
     pub overhead: f64,
-    /// Part of the cores that compiled while the device waited, 0 to 1; none where it hardly did.
+    /// Share of the cores that compiled while the device waited, 0 to 1; none if it hardly waited.
     pub utilisation: Option<f64>,
 }

@@ -15,9 +15,9 @@ use crate::config::{Better, Kernel, Objective, ResourceName};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveRecord {
-    /// Its name in the table: `p50`, `mean`, `throughput`, `energy`, or a resource.
+    /// Name in the table: `p50`, `mean`, `throughput`, `energy`, or a resource.
     pub name: String,
-    /// Weights by shape, of a mean.
+    /// Weights by shape, for a mean.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, f64>,
 }
@@ -26,15 +26,16 @@ pub struct ObjectiveRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveValue {
-    /// The objective's name.
+    /// Name of the objective.
     pub name: String,
-    /// Nanoseconds (`p50`, `mean`), nanoseconds a floating-point operation or a byte (`throughput`), joules a launch (`energy`), registers or bytes.
+    /// Nanoseconds (`p50`, `mean`), nanoseconds for a floating-point operation or a byte (`throughput`), joules a
+    /// launch (`energy`), registers or bytes.
     #[serde(with = "Float")]
     pub value: f64,
-    /// Lower end of its 95 % interval; what is counted has none.
+    /// Lower end of the 95 % interval; none for a count.
     #[serde(with = "Float")]
     pub low: f64,
-    /// Upper end of its 95 % interval.
+    /// Upper end of the 95 % interval; none for a count.
     #[serde(with = "Float")]
     pub high: f64,
 }
@@ -56,12 +57,12 @@ impl ObjectiveRecord {
 }
 
 impl ObjectiveValue {
-    /// Value for a strategy: above 0, though a count may be 0.
+    /// Value for a strategy, above 0 also for a count of 0.
     pub fn told(&self) -> f64 {
         if self.is_count() { self.value + 1.0 } else { self.value }
     }
 
-    /// Whether it is a number of registers or bytes.
+    /// Whether the value is a number of registers or bytes.
     pub fn is_count(&self) -> bool {
         Objective::WORDS
             .iter()
@@ -72,7 +73,8 @@ impl ObjectiveValue {
         Self { name: objective.name().to_owned(), value: summary.p50, low: summary.p50_low, high: summary.p50_high }
     }
 
-    /// An objective that is made of times, `None` of any other and where a time is missing. `work`: what a launch does at `shape`.
+    /// An objective that is made of times; `None` for any other, and if a time is missing. `work` is that of a launch
+    /// at `shape`.
     pub fn of_times<'t>(
         objective: &Objective,
         shape: usize,
@@ -103,7 +105,7 @@ impl ObjectiveValue {
         }
     }
 
-    /// Energy from its measured windows; `None` of any other objective.
+    /// Energy from its measured windows; `None` for any other objective.
     pub fn of_energy(objective: &Objective, energy: Option<&Summary>) -> Option<Self> {
         (*objective == Objective::Energy).then(|| Some(Self::of(objective, energy?)))?
     }
@@ -115,7 +117,7 @@ impl ObjectiveValue {
         Some(Self { name: objective.name().to_owned(), value: ratio, low, high })
     }
 
-    /// A resource; `None` of any other objective, and where the compiler does not say.
+    /// A resource; `None` for any other objective, and if the compiler does not report it.
     pub fn of_resources(objective: &Objective, resources: &Resources, geometry: &Geometry) -> Option<Self> {
         let Objective::Resource(name) = objective else { return None };
         let count = match name {
@@ -129,7 +131,7 @@ impl ObjectiveValue {
         Some(Self { name: objective.name().to_owned(), value, low: value, high: value })
     }
 
-    /// Whether this is less than another for sure.
+    /// Whether this value is certainly smaller than another.
     pub fn is_clearly_below(&self, other: &Self) -> bool {
         self.high < other.low
     }
@@ -163,23 +165,24 @@ impl ApplicationRecord {
     }
 }
 
-/// The weighted geometric mean. Which of two variants has the smaller one does not depend on the units, so it is the same as of
-/// times relative to those of any one variant, such as the default; and a large shape counts no more than its weight.
+/// The weighted geometric mean. The order of two variants does not depend on units, so the order is that of times
+/// relative to any variant, such as the default; a large shape counts by its weight only.
 fn geometric(times: impl Iterator<Item = (f64, f64)>) -> f64 {
     let (sum, weights) =
         times.fold((0.0, 0.0), |(sum, weights), (time, weight)| (sum + weight * time.ln(), weights + weight));
     f64::exp(sum / weights)
 }
 
-/// Whether one point is better than another for sure: by the ends of the intervals no worse in any objective, and better in one.
+/// Whether one point is certainly better than another, by the ends of the intervals: no worse in any objective, and
+/// better in one.
 pub fn dominates(point: &[ObjectiveValue], other: &[ObjectiveValue]) -> bool {
     let pairs = || point.iter().zip(other);
     pairs().all(|(a, b)| a.high <= b.low) && pairs().any(|(a, b)| a.is_clearly_below(b))
 }
 
-/// Which points of two objectives no other one [dominates].
+/// The points of two objectives that no other point [dominates].
 pub fn front(points: &[&[ObjectiveValue]]) -> Vec<bool> {
-    // Whoever is dominated is so by a point whose upper ends are not both above another's.
+    // A dominated point is dominated by a point whose upper ends are not both above another's.
     let ends = |at: usize| (points[at][0].high, points[at][1].high);
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|&a, &b| ends(a).0.total_cmp(&ends(b).0).then(ends(a).1.total_cmp(&ends(b).1)));
@@ -262,7 +265,7 @@ mod tests {
             let slices: Vec<&[ObjectiveValue]> = points.iter().map(Vec::as_slice).collect();
             let front = front(&slices);
             for (of, is_on) in slices.iter().zip(&front) {
-                // No point of the front dominates another, and whatever is not on it is dominated by one that is.
+                // No point of the front dominates another, and a point of the front dominates each other point.
                 let by_the_front = slices.iter().zip(&front).any(|(by, on)| *on && dominates(by, of));
                 prop_assert_eq!(*is_on, !by_the_front);
                 prop_assert_eq!(*is_on, !slices.iter().any(|by| dominates(by, of)));

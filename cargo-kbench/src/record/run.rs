@@ -1,4 +1,4 @@
-//! A whole run, as its journal tells it.
+//! A whole run, read from its journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -17,15 +17,15 @@ use crate::record::journal::{self, Comparison, Record, Start};
 pub struct Run {
     /// The conditions of the run.
     pub start: Start,
-    /// The variants in the order in which they were tried, with all that the run found of them.
+    /// The variants in the order of evaluation, with all findings of the run.
     pub evaluations: Vec<Evaluation>,
-    /// The interleaved measurements, in their order.
+    /// The interleaved measurements in order.
     pub comparisons: Vec<Comparison>,
-    /// The end; none of a run that was cut off.
+    /// The end; none if the run was cut off.
     pub conclusion: Option<Conclusion>,
     /// Earlier runs of the same problem under other launch modes: the last run of each mode.
     pub other_launches: Vec<OtherLaunch>,
-    /// Lines of the journal that are damaged.
+    /// Number of damaged lines of the journal.
     pub damaged: usize,
 }
 
@@ -52,7 +52,7 @@ impl Run {
 
     fn of(records: impl Iterator<Item = Option<Record>>) -> Self {
         let mut run = Self::default();
-        // A variant has one place, though a resumed run may try it again.
+        // A variant has one index, though a resumed run may try it again.
         let mut places: HashMap<String, usize> = HashMap::new();
         for record in records {
             match record {
@@ -116,12 +116,12 @@ impl Run {
         measured.filter_map(|evaluation| Some((evaluation.label(), evaluation.p50()?))).collect()
     }
 
-    /// The evaluations that one measurement serves.
+    /// The evaluations with this key, which share one measurement.
     fn with_key<'r>(&'r mut self, key: &'r str) -> impl Iterator<Item = &'r mut Evaluation> {
         self.evaluations.iter_mut().filter(move |evaluation| evaluation.key == key)
     }
 
-    /// The interleaved measurement that decided the run.
+    /// The interleaved measurement of the finals.
     pub fn finals(&self) -> Option<&Comparison> {
         let shape = self.conclusion.as_ref().map(|conclusion| conclusion.entry.shape.as_str());
         let is_of = |comparison: &&Comparison| {

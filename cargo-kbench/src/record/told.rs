@@ -12,7 +12,7 @@ impl From<&Evaluation> for Outcome {
             }
             (Judgement::Passed, Some(objective)) => Outcome::Measured(objective),
             (Judgement::Rejected(rejection), _) => Outcome::Failed(rejection.gate.into()),
-            // Passed without a time: nothing to rank it by.
+            // The variant passed and has no time to rank it by.
             (Judgement::Passed, None) => Outcome::Failed(Failure::Other),
         }
     }

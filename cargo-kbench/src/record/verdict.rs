@@ -1,4 +1,4 @@
-//! Verdicts on speed-ups, as they are recorded.
+//! Recorded verdicts on speed-ups.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The whole interval of the speed-up lies above 1.
+    /// Faster: the whole interval of the speed-up lies above 1.
     Faster,
-    /// The whole interval lies below 1.
+    /// Slower: the whole interval lies below 1.
     Slower,
-    /// The whole interval lies within 1 % of 1.
+    /// Same: the whole interval lies within 1 % of 1.
     Same,
-    /// The samples do not say.
+    /// Inconclusive: the samples are not sufficient.
     #[serde(rename = "undecided")]
     Inconclusive,
 }
 
-/// Largest difference from 1 of a speed-up that counts as none.
+/// Largest difference of a speed-up from 1 that counts as none.
 pub const SAME: f64 = 0.01;
 
 /// The verdict on an interval of a speed-up.
@@ -28,7 +28,7 @@ pub fn verdict(speedup: &Speedup) -> Verdict {
     verdict_within(speedup, SAME)
 }
 
-/// The same where a speed-up that lies wholly within `same` of 1 counts as none.
+/// The verdict, where a speed-up whose interval lies within `same` of 1 counts as none.
 pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
     if speedup.low > 1.0 - same && speedup.high < 1.0 + same {
         Verdict::Same
@@ -44,7 +44,7 @@ pub fn verdict_within(speedup: &Speedup, same: f64) -> Verdict {
 /// A speed-up with its verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JudgedSpeedup {
-    /// By the rounds' ratios, with its interval.
+    /// Speed-up by paired ratios, with its interval.
     pub speedup: Speedup,
     /// The verdict.
     pub verdict: Verdict,

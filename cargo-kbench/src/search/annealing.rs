@@ -1,7 +1,7 @@
-//! Simulated annealing: a walk over neighbours that takes steps for the worse ever less often.
+//! Simulated annealing: a walk over neighbours that accepts slower variants with a falling probability.
 //!
-//! It cools with the share of planned evaluations that are spent, so that a small budget ends as cold as a large one.
-//! While an outcome is pending, more neighbours of the same place are proposed.
+//! The temperature falls with the share of planned evaluations that are spent, so that a small budget ends as cold as a
+//! large one. While an outcome is pending, more neighbours of the same variant are proposed.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,12 @@ use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
 
-/// Temperatures at the start and at the end: a variant slower by this share is taken with a chance of 1/e.
+/// Temperatures at the start and at the end: a variant that is slower by this share is accepted with a probability of
+/// 1/e.
 const HOT: f64 = 0.5;
 const COLD: f64 = 0.005;
 
-/// See the module.
+/// The state of the walk.
 pub struct Annealing {
     candidates: Candidates,
     unseen: Unseen,
@@ -25,9 +26,9 @@ pub struct Annealing {
     planned: u64,
     asked: Vec<Variant>,
     told: HashMap<Variant, Outcome>,
-    /// Outcomes of so many of those asked for were considered, in that order.
+    /// Number of outcomes that were considered, in the order of asking.
     considered: usize,
-    /// Where the walk is, with the logarithm of its objective.
+    /// Present variant of the walk, with the logarithm of its objective.
     place: Option<(Variant, f64)>,
 }
 
@@ -46,7 +47,8 @@ impl Annealing {
         }
     }
 
-    /// Steps to each variant told, or not; as far as they are told without a gap, so that the order of telling is no matter.
+    /// Considers each outcome in the order of asking, up to the first that is missing, so that the order of telling has
+    /// no influence.
     fn consider(&mut self) {
         while let Some(outcome) = self.asked.get(self.considered).and_then(|variant| self.told.remove(variant)) {
             let variant = &self.asked[self.considered];
@@ -73,7 +75,7 @@ impl Annealing {
             self.unseen.insert(&variant);
             return Some(variant);
         }
-        // Everything around is known: start elsewhere.
+        // All neighbours are known: the walk restarts at another variant.
         self.place = None;
         self.unseen.draw()
     }

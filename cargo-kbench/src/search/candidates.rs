@@ -1,4 +1,4 @@
-//! The variants that a strategy chooses from: listed where they are few, else drawn from the solved space as they are needed.
+//! The variants of a search: a list if they are few, otherwise drawn from the solved space.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,21 +8,22 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::space::{Layer, Part, Partition, Settings, Solutions, Space, Toggle, Variant, VariantError};
 
-/// Most variants that are listed: some 10 MB of them, found in milliseconds.
+/// Largest number of listed variants: about 10 MB, found in milliseconds.
 const LISTED: u128 = 1 << 17;
 
-/// Most variants that are walked through to list a part of them: some seconds.
+/// Largest number of variants that are enumerated to list a part of them: some seconds.
 const WALKED: u128 = 1 << 24;
 
-/// Draws for a valid variant before a walk from the default finds one. One is enough where the whole space could be solved.
+/// Number of draws for a valid variant, after which a walk from the default is used. One suffices if the whole space
+/// was solved.
 const DRAWS: usize = 200;
 
-/// See the module. Cheap to clone.
+/// The candidates of a search. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Candidates {
     space: Arc<Space>,
     valid: Valid,
-    /// The part of a space that is too large to list.
+    /// A part of a space that is too large to list.
     part: Option<Arc<Part>>,
     first: Arc<[Variant]>,
 }
@@ -63,13 +64,14 @@ impl Candidates {
         Self { space: Arc::new(space.clone()), valid, part, first: [space.default.clone()].into() }
     }
 
-    /// These variants of a space and no others, in this order; its constraints are ignored. The default says nothing, it is
-    /// merely what the record has first.
+    /// These variants of a space and no others, in this order; its constraints are ignored. The default has no meaning
+    /// here: it is the first variant of the record.
     pub fn recorded(space: Space, variants: Vec<Variant>) -> Self {
         Self { space: Arc::new(space), valid: Valid::List(Arc::new(List::new(variants))), part: None, first: [].into() }
     }
 
-    /// With more variants that every search tries first; those that are no candidates, or already among the first, are left out.
+    /// Adds variants that every search tries first; those that are no candidates, or already among the first, are left
+    /// out.
     #[must_use]
     pub fn beginning_with(mut self, variants: impl IntoIterator<Item = Variant>) -> Self {
         let mut first = self.first.to_vec();
@@ -87,18 +89,18 @@ impl Candidates {
         &self.space.toggles
     }
 
-    /// The default variant; some candidate where they were recorded.
+    /// The default variant; for a record, some candidate.
     pub fn default(&self) -> &Variant {
         &self.space.default
     }
 
-    /// What every search tries first, in this order: the default, since all else is compared with it, and variants that did well
-    /// elsewhere.
+    /// The variants that every search tries first, in this order: the default, which all others are compared with, and
+    /// variants of earlier elites.
     pub fn first(&self) -> &[Variant] {
         &self.first
     }
 
-    /// How many there are; `None` where the constraints are too many to count.
+    /// Number of candidates; `None` if the constraints are too many to count.
     #[allow(clippy::len_without_is_empty)] // there is always one
     pub fn len(&self) -> Option<u128> {
         match &self.valid {
@@ -112,7 +114,7 @@ impl Candidates {
         self.part.as_ref().is_none_or(|part| part.contains(variant) || *variant == self.space.default)
     }
 
-    /// All, in a fixed order, where they are few.
+    /// All candidates in a fixed order, if they are few.
     pub fn list(&self) -> Option<&[Variant]> {
         match &self.valid {
             Valid::List(list) => Some(&list.variants),
@@ -120,7 +122,7 @@ impl Candidates {
         }
     }
 
-    /// The place in [`list`](Self::list) of a candidate.
+    /// Index of a candidate in [`list`](Self::list).
     pub fn position(&self, variant: &Variant) -> Option<usize> {
         match &self.valid {
             Valid::List(list) => list.positions.get(variant).map(|&position| position as usize),
@@ -128,7 +130,7 @@ impl Candidates {
         }
     }
 
-    /// Whether it is one of the candidates.
+    /// Whether a variant is a candidate.
     pub fn contains(&self, variant: &Variant) -> bool {
         match &self.valid {
             Valid::List(list) => list.positions.contains_key(variant),
@@ -146,7 +148,7 @@ impl Candidates {
         self.space.variant(settings)
     }
 
-    /// Those in a fixed order, found one at a time where they are many.
+    /// All candidates in a fixed order, one at a time if they are many.
     pub fn each(&self) -> Box<dyn Iterator<Item = Variant> + Send> {
         match &self.valid {
             Valid::List(list) => {
@@ -160,8 +162,8 @@ impl Candidates {
         }
     }
 
-    /// A random one, each with the same probability; `None` where there is none. Where valid ones are so rare that chance does not
-    /// find one, a random walk from the default does, which is not uniform.
+    /// A random candidate, each with the same probability; `None` if there is none. If valid candidates are so rare
+    /// that draws fail, a random walk from the default finds one, which is not uniform.
     pub fn sample(&self, rng: &mut ChaCha8Rng) -> Option<Variant> {
         let solutions = match &self.valid {
             Valid::List(list) => {
@@ -170,7 +172,7 @@ impl Candidates {
             }
             Valid::Solved(solutions) => solutions,
         };
-        // Of several parts, as many draws more are of another part.
+        // With several parts, more draws are needed, since most are of other parts.
         for _ in 0..self.part.as_ref().map_or(1, |part| DRAWS * part.partition().of() as usize) {
             match solutions.draw(rng, DRAWS) {
                 Some(variant) if self.is_in_part(&variant) => return Some(variant),
@@ -189,7 +191,7 @@ impl Candidates {
         Some(variant)
     }
 
-    /// Those that differ from `variant` in one toggle, toggle by toggle.
+    /// The candidates that differ from `variant` in one toggle, by toggle.
     pub fn neighbours(&self, variant: &Variant) -> Vec<Variant> {
         let list = match &self.valid {
             Valid::List(list) => list,
@@ -213,7 +215,7 @@ impl Candidates {
         found
     }
 
-    /// Those that differ from `base` in toggles of `layer` only, `base` itself included.
+    /// The candidates that differ from `base` in toggles of `layer` only, `base` itself included.
     pub fn of_layer<'c>(&'c self, layer: Layer, base: &'c Variant) -> Box<dyn Iterator<Item = Variant> + 'c> {
         let Some(list) = self.list() else {
             let variants = self.space.variants_of_layer(layer, base);

@@ -1,8 +1,8 @@
-//! The two-layer elite traverse: sweep the macro layer at the default micro setting, keep the K best, sweep the micro
-//! layer of each.
+//! The two-layer elite traverse: evaluates the macro layer at the default micro setting, keeps the K best, and
+//! evaluates the micro layer of each.
 //!
-//! With 16 macro and 4 micro points and K = 3 that is 16 + 3 x 3 = 25 evaluations of 64 variants. Where the macro
-//! layer is larger than the budget allows, a seeded sample of it leaves the micro layer its share.
+//! With 16 macro and 4 micro points and K = 3 these are 16 + 3 x 3 = 25 evaluations of 64 variants. If the macro layer
+//! is larger than the budget allows, a seeded sample of it leaves the micro layer its share.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,23 +14,23 @@ use super::{Candidates, Outcome, Strategy};
 use crate::config::Search;
 use crate::space::{Layer, Variant};
 
-/// Share of an evaluation budget that a macro layer too large for it gets.
+/// Share of the evaluation budget for a macro layer that is too large for it.
 const MACRO_SHARE: f64 = 0.6;
 
-/// See the module.
+/// The state of the traverse.
 pub struct Evo {
     candidates: Candidates,
     elite: usize,
     seed: u64,
     budget: Option<u64>,
-    /// Whether its time is limited.
+    /// Whether the time of the search is limited.
     hurries: bool,
     phase: Phase,
-    /// What this phase has yet to propose, last first.
+    /// Remaining proposals of this phase, last first.
     sweep: Vec<Variant>,
-    /// Asked for and not told, in that order.
+    /// Variants without an outcome, in the order of asking.
     pending: Vec<Variant>,
-    /// Everything proposed, by its place in that order.
+    /// All proposals, by their index in that order.
     asked: HashMap<Variant, usize>,
     told: Vec<(Variant, f64)>,
 }
@@ -58,10 +58,10 @@ impl Evo {
         }
     }
 
-    /// The macro layer at the default micro setting, after what every search begins with.
+    /// The macro layer at the default micro setting, after the first variants of every search.
     fn macro_sweep(&self) -> Vec<Variant> {
         let default = self.candidates.default();
-        // A record has no default to begin with; the sweep has.
+        // A record has no default to start with.
         let first = match self.candidates.first() {
             [] => std::slice::from_ref(default),
             first => first,
@@ -80,15 +80,15 @@ impl Evo {
         self.candidates.toggles().iter().all(|toggle| toggle.layer == Layer::Macro || toggle.values.len() == 1)
     }
 
-    /// The micro neighbours of these, in that order.
+    /// The micro neighbours of these variants, in their order.
     fn micro_sweep<'a>(&'a self, around: impl Iterator<Item = &'a Variant>) -> impl Iterator<Item = Variant> {
         let mut proposed = HashSet::new();
         let neighbours = around.flat_map(|variant| self.candidates.of_layer(Layer::Micro, variant));
         neighbours.filter(move |variant| !self.asked.contains_key(variant) && proposed.insert(variant.clone()))
     }
 
-    /// The micro neighbours of the elite. Best first, if the budget may cut it short; else those of who was asked for first, which
-    /// have been [likely](Strategy::likely) for longest, so that nobody waits for a compiler.
+    /// The micro neighbours of the elite. Best first, if the budget may end the phase early; otherwise in the order of
+    /// asking, since the neighbours of the first have been [likely](Strategy::likely) for longest and are compiled.
     fn second_layer(&self) -> Vec<Variant> {
         let mut elites = self.elites();
         let best_first: Vec<Variant> = self.micro_sweep(elites.iter().copied()).collect();
@@ -129,7 +129,7 @@ impl Strategy for Evo {
         batch
     }
 
-    /// The second layer as it would be if the first ended now, then what could yet become of it.
+    /// The second layer as it would be if the first ended now, then other variants that may still be proposed.
     fn likely(&mut self, n: usize, _enough: &dyn Fn() -> bool) -> Vec<Variant> {
         if !matches!(self.phase, Phase::Macro) {
             return Vec::new();
@@ -137,7 +137,8 @@ impl Strategy for Evo {
         self.micro_sweep(self.elites().into_iter().chain(&self.pending)).take(n).collect()
     }
 
-    /// Of variants with identical code only the first is a candidate for the elite: it should hold different programs.
+    /// Of variants with identical code only the first is a candidate for the elite, which should hold different
+    /// programs.
     fn tell(&mut self, variant: &Variant, outcome: Outcome) {
         self.pending.retain(|pending| pending != variant);
         if let Outcome::Measured(objective) = outcome {
@@ -200,7 +201,7 @@ mod tests {
         }
     }
 
-    /// Runs a search on a known landscape and returns what it asked for.
+    /// Runs a search on a known landscape and returns the variants that it asked for.
     fn trajectory(space: &Space, search: &Search, time: impl Fn(&Variant) -> Option<f64>) -> Vec<Vec<Variant>> {
         let mut evo = Evo::new(Candidates::new(space), search);
         let mut batches = Vec::new();

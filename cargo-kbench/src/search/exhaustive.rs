@@ -1,9 +1,9 @@
-//! Every candidate, in the space's order but for those that every search tries first.
+//! Every candidate, in the space's order, after those that every search tries first.
 
 use super::{Candidates, Outcome, Strategy};
 use crate::space::Variant;
 
-/// See the module.
+/// The state of the search.
 pub struct Exhaustive {
     candidates: Candidates,
     each: Box<dyn Iterator<Item = Variant> + Send>,

@@ -1,8 +1,8 @@
-//! Two objectives for strategies that know one: each variant is asked for under weights of its own, drawn at random.
+//! Two objectives for strategies with one: each variant is chosen under weights of its own, drawn at random.
 //!
-//! What is told is the augmented Chebyshev sum of both objectives, as in `ParEGO` (Knowles 2006): of their logarithms, between the
-//! least of each and the most that a variant of the front has. Unlike a plain weighted sum it also leads to where the front bends
-//! inwards. Before each variant is asked for, all that is known is told anew under its weights.
+//! The strategy gets the augmented Chebyshev sum of both objectives, as in `ParEGO` (Knowles 2006): of their
+//! logarithms, scaled from the smallest value of each to the largest on the front. Unlike a weighted sum, it also finds
+//! concave parts of a front. Before each variant, all outcomes are reported again under its weights.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use super::{Candidates, Outcome, Resources, Strategy, generator, strategy};
 use crate::config::Search;
 use crate::space::Variant;
 
-/// Weights are multiples of one over this, so that each objective is at times pursued alone.
+/// Weights are multiples of the reciprocal of this number, so that sometimes only one objective counts.
 const STEPS: u32 = 10;
 
-/// The weight of the plain sum, which tells apart what is equal in the objective that counts.
+/// Weight of the plain sum, which distinguishes variants that are equal in the larger term.
 const PLAIN: f64 = 0.05;
 
-/// The least range of an objective's logarithm: differences of a front this narrow are noise.
+/// Smallest range of an objective's logarithm: differences of a narrower front are noise.
 const NARROW: f64 = 0.05;
 
-/// See the module.
+/// The state of the search.
 pub struct Front {
     inner: Box<dyn Strategy>,
     seed: u64,
     asked: u64,
     /// Logarithms of both objectives.
     values: BTreeMap<Variant, [f64; 2]>,
-    /// What was told; failures until they are passed on.
+    /// Outcomes; failures are kept until they are passed on.
     told: BTreeMap<Variant, Outcome>,
 }
 
-/// The strategy that the table names, for so many objectives.
+/// The strategy of the table, for this number of objectives.
 pub fn strategy_for(objectives: usize, candidates: &Candidates, search: &Search) -> Box<dyn Strategy> {
     let inner = strategy(candidates, search);
     if objectives < 2 { inner } else { Box::new(Front::new(inner, search.seed)) }
@@ -44,7 +44,7 @@ impl Front {
         Self { inner, seed, asked: 0, values: BTreeMap::new(), told: BTreeMap::new() }
     }
 
-    /// The least of each objective and the range of each on the front.
+    /// The smallest value of each objective, and the range of each on the front.
     fn scale(&self) -> [(f64, f64); 2] {
         let mut points: Vec<[f64; 2]> =
             self.told.keys().filter_map(|variant| self.values.get(variant)).copied().collect();
@@ -63,9 +63,9 @@ impl Front {
         })
     }
 
-    /// Tells all that is known under the weights of the next variant.
+    /// Reports all outcomes under the weights of the next variant.
     fn tell_all(&mut self) {
-        // A stream for each, so that the weights depend on nothing but the seed and the place in the search.
+        // A random stream for each variant, so that the weights depend only on the seed and the index of the variant.
         let first = f64::from(generator(self.seed, (1 << 32) | self.asked).random_range(0..=STEPS)) / f64::from(STEPS);
         let weights = [first, 1.0 - first];
         let scale = self.scale();
@@ -151,14 +151,14 @@ mod tests {
         Space { toggles, constraints: vec![], default: Variant(vec![0; 4]) }
     }
 
-    /// The larger A, the faster and the larger; all else is best at one place. Some fail.
+    /// A larger A is faster and uses more; all other toggles have one best value. Some variants fail.
     fn objectives(variant: &Variant) -> Option<[f64; 2]> {
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| f64::from(variant.0[at]));
         let waste = 1.0 + 0.02 * (b - 6.0).powi(2) + 0.1 * (c - 1.0).abs() + 0.05 * (d - 2.0).abs();
         (variant.0[0] != 5 || variant.0[1] < 8).then_some([waste * 100.0 / (1.0 + a), waste.sqrt() * (20.0 + 6.0 * a)])
     }
 
-    /// What was tried, in order, and the variants that nothing tried dominates.
+    /// The variants in the order of evaluation, and those that no tried variant dominates.
     fn run(strategy: StrategyName, seed: u64, batch: usize) -> (Vec<Variant>, Vec<[f64; 2]>) {
         let space = space();
         let search = Search {
@@ -180,7 +180,7 @@ mod tests {
                 break;
             }
             tried.extend(asked.iter().cloned());
-            // The order of telling is no matter.
+            // The order of telling has no influence.
             asked.reverse();
             for variant in &asked {
                 match objectives(variant) {
@@ -198,7 +198,7 @@ mod tests {
         (tried, best)
     }
 
-    /// The area that a front dominates, of logarithms, below a point that is worse than the default.
+    /// Area that a front dominates, in logarithms, below a point that is worse than the default.
     fn volume(mut front: Vec<[f64; 2]>) -> f64 {
         front.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let (mut volume, mut above) = (0.0, 200.0_f64.ln());
@@ -226,7 +226,7 @@ mod tests {
             let (tried, best) = run(strategy, 7, 4);
             assert_eq!(tried[0], space().default, "{name}");
             assert_eq!(tried.iter().collect::<HashSet<_>>().len(), tried.len(), "{name}");
-            // The first hundred of all have one A.
+            // The first hundred of all variants have one A.
             assert!(best.len() > 1 || strategy == StrategyName::Exhaustive, "{name}");
             assert_eq!(run(strategy, 7, 4).0, tried, "{name}: the seed decides");
         }

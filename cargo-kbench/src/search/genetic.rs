@@ -1,6 +1,6 @@
-//! A genetic algorithm: children of two of the best mix their parents' values, and some change.
+//! A genetic algorithm: children mix the values of two parents among the best, and some mutate.
 //!
-//! It has no generations that would wait for their slowest: each child has the best known at the time as parents.
+//! There are no generations, which would wait for their slowest: the parents of each child are the best at that time.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -12,19 +12,19 @@ use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
 
-/// The best that may be parents, and as many random ones to begin with.
+/// Number of the best that may be parents, and of random variants at the start.
 const POPULATION: usize = 20;
 
-/// Children tried for one that is a candidate and new.
+/// Number of tries for a child that is a candidate and new.
 const TRIES: usize = 20;
 
-/// See the module.
+/// The state of the search.
 pub struct Genetic {
     candidates: Candidates,
     unseen: Unseen,
     rng: ChaCha8Rng,
     left: u64,
-    /// By the order of asking.
+    /// Variants in the order of asking.
     asked: HashMap<Variant, usize>,
     news: BTreeMap<usize, (Variant, f64)>,
     /// The best, best first.
@@ -45,7 +45,7 @@ impl Genetic {
         }
     }
 
-    /// One of the population, better ones more often: the better of two.
+    /// A member of the population: the better of two random ones.
     fn parent(&mut self) -> Variant {
         let draws = [0; 2].map(|_| self.rng.random_range(0..self.population.len()));
         self.population[draws[0].min(draws[1])].0.clone()

@@ -1,18 +1,18 @@
-//! What a strategy is told of a variant: its objective or its failure, and the resources of its build.
+//! The outcome of a variant for a strategy: its objective or its failure, and the resources of its build.
 
-/// The result of trying a variant.
+/// The outcome of a variant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
-    /// Its objective; lower is better, and above 0.
+    /// The objective; lower is better, and above 0.
     Measured(f64),
-    /// The objective of a variant told before, whose machine code and launch are the same.
+    /// The objective of an earlier variant whose machine code and launch are the same.
     Identical(f64),
-    /// It has no objective.
+    /// The variant has no objective.
     Failed(Failure),
 }
 
 impl Outcome {
-    /// The objective, of a variant that passed.
+    /// The objective of a variant that passed.
     pub fn objective(self) -> Option<f64> {
         match self {
             Outcome::Measured(objective) | Outcome::Identical(objective) => Some(objective),
@@ -21,32 +21,32 @@ impl Outcome {
     }
 }
 
-/// Where a variant failed.
+/// The stage of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The compiler refused it.
+    /// The compiler refused the variant.
     Compile,
-    /// Its [`Resources`] exceed a limit.
+    /// The [`Resources`] exceed a limit.
     Resources,
-    /// It did not run to its end on the device.
+    /// The kernel did not run to its end on the device.
     Launch,
-    /// Its outputs are wrong.
+    /// The outputs are wrong.
     Correctness,
-    /// Anything later.
+    /// A later stage.
     Other,
 }
 
-/// The resources of a variant's build, as far as the compiler tells them.
+/// Resources of a variant's build; none for those that the compiler does not report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// Registers a thread.
+    /// Registers of a thread.
     pub registers: Option<u64>,
-    /// Bytes of static shared memory a block.
+    /// Static shared memory of a block, in bytes.
     pub static_shared: Option<u64>,
-    /// Bytes of spill stores and loads.
+    /// Spill stores and loads, in bytes.
     pub spills: Option<u64>,
-    /// Bytes of stack.
+    /// Stack in bytes.
     pub stack: Option<u64>,
-    /// Bytes of machine code.
+    /// Machine code in bytes.
     pub code_bytes: Option<u64>,
 }

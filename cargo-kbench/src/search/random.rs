@@ -1,10 +1,10 @@
-//! Candidates at random, each once: what every other strategy is measured by.
+//! Random candidates, each once: the baseline of all other strategies.
 
 use super::{Candidates, Outcome, Strategy, Unseen, generator, planned};
 use crate::config::Search;
 use crate::space::Variant;
 
-/// See the module.
+/// The state of the search.
 pub struct Random {
     unseen: Unseen,
     left: u64,

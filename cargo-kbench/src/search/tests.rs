@@ -1,6 +1,6 @@
-//! Longer than 400 lines: all strategies are held to the same rules.
+//! Longer than 400 lines: all strategies have the same tests.
 
-// What is compared is exact by construction.
+// Compared floats are exact by construction.
 #![allow(clippy::float_cmp)]
 
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ fn space(toggles: Vec<Toggle>, constraints: &[&str]) -> Space {
     Space { toggles, constraints, default }
 }
 
-/// Tiles of a made-up kernel, with two flags: 1,404 valid variants.
+/// Tiles of an artificial kernel, with two flags: 1,404 valid variants.
 fn tiles() -> Space {
     let toggles = vec![
         toggle("X", Layer::Macro, &[16, 32, 48, 64, 96, 128, 192, 256]),
@@ -43,7 +43,7 @@ fn values(space: &Space, variant: &Variant) -> Vec<f64> {
     space.get(variant).map(|(_, value)| value.as_float().unwrap()).collect()
 }
 
-/// Fastest at X * Y = 256 and TX * TY = 8, X whole warps; too large tiles do not launch.
+/// Fastest at X * Y = 256 and TX * TY = 8, X whole warps; too large tiles fail at launch.
 fn outcome(space: &Space, variant: &Variant) -> Outcome {
     let v = values(space, variant);
     if v[0] * v[2] * v[1] * v[3] > 4096.0 {
@@ -69,7 +69,7 @@ fn search(strategy: StrategyName, evaluations: Option<u64>, seed: u64) -> Search
     }
 }
 
-/// Runs to the end in batches, telling each in the order that `arrange` makes.
+/// Runs to the end in batches; each outcome arrives in the order of `arrange`.
 fn run(space: &Space, search: &Search, batch: usize, arrange: impl Fn(&mut Vec<Variant>)) -> Vec<(Variant, Outcome)> {
     let mut strategy = strategy(&Candidates::new(space), search);
     let mut trajectory = Vec::new();
@@ -131,7 +131,7 @@ fn more_can_be_asked_for_while_others_are_pending() {
             if is_over {
                 break;
             }
-            // The one asked for last is told first, and the first ones wait long.
+            // The last variant of a batch gets its outcome first, and the first ones wait long.
             if let Some(variant) = pending.pop() {
                 strategy.tell(&variant, outcome(&space, &variant));
             }
@@ -188,7 +188,7 @@ fn without_a_budget_a_small_space_is_exhausted_and_a_large_one_is_not() {
     assert_eq!(tried(&tiles(), StrategyName::Exhaustive), tiles().variants().count());
 }
 
-/// Evaluations of a search without a budget; times do not matter, so all fail, which is the fastest.
+/// Evaluations of a search without a budget; all variants fail, which is the fastest outcome to compute.
 fn strategy_lengths(space: &Space, name: StrategyName) -> usize {
     let mut strategy = strategy(&Candidates::new(space), &search(name, None, 0));
     let mut tried = 0;
@@ -204,7 +204,7 @@ fn strategy_lengths(space: &Space, name: StrategyName) -> usize {
     }
 }
 
-/// Every run is fixed by its seed, so these are facts, not chances.
+/// The seed fixes every run, so these results are not random.
 #[test]
 fn auto_is_far_ahead_of_random() {
     let space = tiles();
@@ -229,7 +229,7 @@ fn auto_learns_what_fails() {
     assert!(auto * 3 < random * 2, "{auto} of auto failed, {random} of random");
 }
 
-/// 10^20 points: nothing can be listed.
+/// 10^20 points, which cannot be listed.
 #[test]
 fn a_space_too_large_to_list_is_searched() {
     let values: Vec<i64> = (1..=100).collect();
@@ -273,7 +273,7 @@ fn parts_of_a_space_divide_it_whether_it_is_listed_or_not() {
     }
 }
 
-/// 2^72 points, of which few are valid: nothing that draws from the product would find one.
+/// 2^72 points, of which few are valid: draws from the product would find none.
 #[test]
 fn rare_variants_of_a_large_space_are_counted_and_sampled_alike() {
     let values: Vec<i64> = (0..64).collect();
@@ -285,7 +285,7 @@ fn rare_variants_of_a_large_space_are_counted_and_sampled_alike() {
     let mut rng = generator(0, 0);
     let drawn: Vec<Variant> = (0..640).filter_map(|_| candidates.sample(&mut rng)).collect();
     assert!(drawn.len() == 640 && drawn.iter().all(|variant| space.is_valid(variant)));
-    // Of 64 values of each free toggle 10 draws each, three standard deviations more at most.
+    // 10 draws for each of 64 values of each free toggle; at most three standard deviations more.
     let mut counts = vec![[0; 64]; 4];
     for variant in &drawn {
         (0..4).for_each(|at| counts[at][usize::from(variant.0[8 + at])] += 1);
@@ -310,7 +310,7 @@ fn ranked(space: &Space) -> Vec<Variant> {
 fn what_did_well_elsewhere_comes_right_after_the_default() {
     let space = tiles();
     let known = ranked(&space);
-    // One twice, and one that the constraints exclude.
+    // One variant twice, and one that the constraints exclude.
     let invalid = Variant(vec![7, 4, 0, 0, 0, 0]);
     assert!(!space.is_valid(&invalid));
     let warm = [known[5].clone(), invalid, known[9].clone(), known[5].clone(), space.default.clone()];
@@ -336,14 +336,14 @@ fn what_did_well_elsewhere_comes_right_after_the_default() {
     }
 }
 
-/// Every run is fixed by its seed, so these are facts, not chances.
+/// The seed fixes every run, so these results are not random.
 #[test]
 fn auto_is_nearer_with_a_good_start_and_as_near_soon_with_a_bad_one() {
     let space = tiles();
     let known = ranked(&space);
     let time_of = |variant: &Variant| outcome(&space, variant).objective().unwrap();
     let optimum = time_of(&known[0]);
-    // The geometric means of best over optimum after 10 and 40 evaluations, over five seeds.
+    // Geometric means of best over optimum after 10 and 40 evaluations, over five seeds.
     let after = |warm: &[Variant]| -> [f64; 2] {
         let candidates = Candidates::new(&space).beginning_with(warm.to_vec());
         let mut logs = [0.0; 2];
@@ -362,7 +362,7 @@ fn auto_is_nearer_with_a_good_start_and_as_near_soon_with_a_bad_one() {
         }
         logs.map(|sum: f64| (sum / 5.0).exp())
     };
-    // Good ones are 10 % from the best, bad ones the slowest of all.
+    // Good variants are 10 % from the best, bad ones the slowest of all.
     let away = known.partition_point(|variant| time_of(variant) < 1.1 * optimum);
     let (good, bad) = (&known[away..away + 3], &known[known.len() - 3..]);
     let [cold, warm, misled] = [&[], good, bad].map(after);
@@ -384,7 +384,7 @@ fn a_twin_counts_for_the_model_and_not_for_the_elite() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the space, the batch and the outcomes.
+    /// For any space, batch size and outcomes.
     #[test]
     fn every_proposal_is_valid_and_new(
         sizes in prop::collection::vec(1i64..6, 1..5),

@@ -10,10 +10,10 @@ use crate::report::{Finding, Output};
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Device whose winner is taken, by its name in elite.json; by default the only one there is
+    /// Name of the device in elite.json whose winner is taken; needed if elite.json has winners of several devices
     #[arg(long, value_name = "DEVICE")]
     pub on: Option<String>,
 }
@@ -23,7 +23,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let project = load_for_results(&args.select)?;
     let elite = EliteFile::read(&project.elite_path())?;
     let selected = selected(&project, &args.select);
-    // All of them, or none: a winner that is missing is known before the first manifest is changed.
+    // Winners of all kernels are looked up before the first manifest is changed.
     let mut winners = Vec::new();
     for (package, kernel) in &selected {
         winners.push((package, kernel, winner(&elite, kernel, args.on.as_deref())?));

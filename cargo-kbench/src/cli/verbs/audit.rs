@@ -12,16 +12,16 @@ use crate::report::{self, Finding, Output};
 /// Arguments of `audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Which variant.
+    /// Selection of the variant.
     #[command(flatten)]
     pub variant: VariantArgs,
-    /// What is overridden.
+    /// Overrides of the table.
     #[command(flatten)]
     pub measure: MeasureArgs,
 }

@@ -22,16 +22,16 @@ use crate::tune::{self, Ahead, Plan, Stopped, TuneOptions, per_shape, repeat};
 /// Arguments of `autotune`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// In place of a package.
+    /// A bundle in place of a package.
     #[command(flatten)]
     pub bundle: BundleArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// What is overridden.
+    /// Overrides of the table.
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Settings of the search.
@@ -43,43 +43,45 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // each is a flag
 pub struct TuneArgs {
-    /// Go on where an interrupted run ended
+    /// Continue an interrupted run
     #[arg(long)]
     pub resume: bool,
-    /// Tune every shape that is checked, and say how few variants serve all of them within 2 %
+    /// Tune every shape that is checked, and find the smallest set of variants within 2 % of the fastest at every shape
     #[arg(long)]
     pub per_shape: bool,
-    /// More elite.json to begin with variants of, before those of this project's own
+    /// More elite.json files for the warm start, before this project's own
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from: Vec<PathBuf>,
-    /// Do not begin with variants of earlier elites
+    /// Do not start with variants of earlier elites
     #[arg(long, conflicts_with = "from")]
     pub cold: bool,
-    /// How many workers measure at the same time, in place of the table's; by default one on every GPU of this machine
+    /// Number of workers that measure at the same time, in place of the table's; by default one on every GPU of this
+    /// machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub workers: Option<u32>,
-    /// Measure again what earlier runs measured
+    /// Measure all variants again, also those that earlier runs measured
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
-    /// Run the search N times from nothing, each with another seed, and compare the winners: how sure is one run?
+    /// Run N independent searches with different seeds and compare their winners
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100), conflicts_with_all = ["resume", "per_shape", "from"])]
     pub repeat: Option<u64>,
-    /// Most variants that are evaluated, in place of the table's
+    /// Largest number of evaluated variants, in place of the table's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: Option<u64>,
-    /// Most seconds of the search, before the finals, in place of the table's
+    /// Longest time of the search in seconds, without the finals, in place of the table's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
     /// Strategy, in place of the table's
     #[arg(long, value_name = "NAME")]
     pub strategy: Option<StrategyName>,
-    /// Search only the variants of one part of the space, `2/4`; every variant is in one part. `merge` puts the results together
+    /// Search only one part of the space, such as `2/4`; every variant is in exactly one part. `merge` merges the
+    /// results
     #[arg(long, value_name = "I/N", conflicts_with = "per_shape")]
     pub partition: Option<Partition>,
-    /// Search only some values of a toggle (repeatable)
+    /// Search only some values of a toggle, such as `TILE=64,128` (repeatable)
     #[arg(long, value_name = "K=V,W")]
     pub toggle: Vec<OnlyValues>,
-    /// Say what would be tried and how long it may take, and measure nothing
+    /// Print the plan of the search and an estimate of its time, and measure nothing
     #[arg(long, conflicts_with_all = ["repeat", "per_shape"])]
     pub dry_run: bool,
     /// What is minimised, in place of the table's: one word or two (`p50,registers`)
@@ -88,7 +90,7 @@ pub struct TuneArgs {
 }
 
 impl TuneArgs {
-    /// Puts what the command line says in place of what the table says.
+    /// Replaces settings of the table by those of the command line.
     fn override_search(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
         let search = &mut kernel.search;
         search.evaluations = self.budget.or(search.evaluations);
@@ -154,11 +156,11 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, bundle, tools, measure, tune } = args;
     let subject = subject(select, bundle, (!tune.dry_run).then(|| measure.device()))?;
     let (project, select) = (&subject.project, &subject.select);
-    // A file that cannot be added to is better known before the search than after it.
+    // A file that cannot be written is reported before the search, not after it.
     EliteFile::check(&project.elite_path())?;
     let mut from = Vec::new();
     for path in &tune.from {
-        // One that is not there is an empty file to those who write it, and a mistake here.
+        // A missing file is empty for a writer, and a mistake here.
         std::fs::metadata(path).map_err(|error| anyhow::anyhow!("--from {}: {error}", path.display()))?;
         from.extend(EliteFile::read(path)?.kernels);
     }
@@ -195,15 +197,15 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 
 /// Result of a search.
 struct Found {
-    /// The entry for elite.json; its `elite` is empty where nothing survived.
+    /// The entry for elite.json; its `elite` is empty if no variant survived.
     entry: EliteEntry,
-    /// [`Exit::Failed`] where nothing survived, or the winner misses a limit that is denied.
+    /// [`Exit::Failed`] if no variant survived, or if the winner misses a limit of level `deny`.
     exit: Exit,
-    /// How to start workers of another model.
+    /// Settings of the workers of another device model.
     elsewhere: Vec<WorkerOptions>,
 }
 
-/// What all searches of a run share.
+/// State that all searches of a run share.
 #[derive(Clone, Copy)]
 struct Tuning<'a> {
     project: &'a Project,
@@ -211,13 +213,13 @@ struct Tuning<'a> {
     setup: Setup<'a>,
     tune: &'a TuneArgs,
     output: Output,
-    /// What a `gate` of the winner has to be told of this run.
+    /// Flags of this run that a `gate` of the winner needs.
     flags: &'a [String],
     /// Whether the command line names the device.
     only: bool,
 }
 
-/// The flags that say where things are and what is measured, for a `gate` of the same.
+/// Flags with places and settings of the measurement, for a `gate` of the same variant.
 fn flags_of_gate(select: &SelectArgs, bundle: &BundleArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let shapes = (!measure.shapes.is_empty()).then(|| measure.shapes.join(","));
@@ -235,7 +237,7 @@ fn flags_of_gate(select: &SelectArgs, bundle: &BundleArgs, tools: &ToolArgs, mea
 }
 
 impl<'a> Tuning<'a> {
-    /// Says what a search of the kernel would try.
+    /// Prints the plan of a search.
     fn plan(self, kernel: &Kernel) -> anyhow::Result<()> {
         let journal = self.journal(kernel);
         let last = if journal.is_file() { Some(Run::read(&journal)?) } else { None };
@@ -251,10 +253,11 @@ impl<'a> Tuning<'a> {
         Ok(self.search(kernel, &journal, from, &[shape])?.exit)
     }
 
-    /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all at every shape.
+    /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all
+    /// shapes at every shape.
     fn each_shape(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
         let shapes = per_shape::shapes(kernel);
-        // What is measured at every shape has to be right there.
+        // A variant that is measured at every shape must be right at every shape.
         let mut kernel = kernel.clone();
         kernel.gates.correctness.shapes.clone_from(&shapes);
         let kernel = &kernel;
@@ -268,7 +271,8 @@ impl<'a> Tuning<'a> {
             kernel.search.shape = shape;
             let name = &kernel.shapes[shape].name;
             self.output.status("Shape", format_args!("{name}, {} of {}", at + 1, shapes.len()));
-            // What an earlier run found for the shapes to come is no start, so that the same command run twice does the same.
+            // Entries of earlier runs at the later shapes are not used, so that two runs of the same command do the
+            // same.
             let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
             let found =
                 self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
@@ -293,8 +297,8 @@ impl<'a> Tuning<'a> {
         Ok(exit)
     }
 
-    /// Runs the search several times, none of which knows of the others; then measures the winners of all interleaved. elite.json gets the
-    /// entry of the run whose winner is the fastest.
+    /// Runs several independent searches, then measures the winners of all interleaved. elite.json gets the entry of
+    /// the run with the fastest winner.
     fn repeatedly(self, kernel: &Kernel, runs: u64) -> Result<Exit, RunError> {
         let tune = TuneArgs { cold: true, fresh: true, ..self.tune.clone() };
         let tuning = Tuning { tune: &tune, ..self };
@@ -323,10 +327,12 @@ impl<'a> Tuning<'a> {
         Ok(exit)
     }
 
-    /// Searches, and adds to elite.json what was found. Entries of `but`, shapes on this device, are no start.
+    /// Runs a search and adds its result to elite.json. Entries of `but`, shapes on this device, are not used for the
+    /// warm start.
     fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
         let mut found = self.search_one_model(kernel, journal, from, but, None)?;
-        // Times of different models are never ranked together: each has a search, a journal and an entry of its own.
+        // Times of different device models are never ranked together: each model has a search, a journal and an entry
+        // of its own.
         let mut models = 1;
         while !found.elsewhere.is_empty() && found.exit != Exit::Interrupted {
             models += 1;
@@ -340,7 +346,7 @@ impl<'a> Tuning<'a> {
         Ok(found)
     }
 
-    /// Searches with workers whose devices are of one model; `None` are those of the table.
+    /// Searches with workers whose devices are of one model; `None` means the workers of the table.
     fn search_one_model(
         self,
         kernel: &Kernel,
@@ -402,7 +408,7 @@ impl<'a> Tuning<'a> {
         self.output.status_from(Verbosity::Verbose, "Spent", report::tuned::spent(&tuned.spent));
         let seconds = tuned.seconds;
         self.output.status("Finished", format_args!("in {seconds:.1} s; journal in {}", journal.display()));
-        // Only now: what was found is told, whether it can be kept or not.
+        // The result was printed before it is written, so that an error of the file does not hide it.
         kept?;
         let misses = !tuned.missed.is_empty() && kernel.gates.performance_level == Level::Deny;
         let exit = match tuned.stopped {
@@ -429,7 +435,7 @@ impl<'a> Tuning<'a> {
         Ok(Exit::Pass)
     }
 
-    /// Opens the device for a comparison after searches, which a journal records.
+    /// Opens the device for a comparison after searches, with a journal for it.
     fn open_recorded<'k>(self, kernel: &'k Kernel, path: &Path, reuse: Reuse) -> Result<Harness<'k>, RunError>
     where
         'a: 'k,

@@ -12,10 +12,10 @@ use crate::report::{self, Finding, Output, Verbosity};
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which variant of which kernels, and how.
+    /// Selection of the variant and of kernels, and settings.
     #[command(flatten)]
     pub trial: TrialArgs,
-    /// Keep the result in a file, for `compare`
+    /// Write the result to a file, for `compare`
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             }
         }
     }
-    // A file without a number would only stand in the way of an older one.
+    // A file without a time must not replace an older one.
     if let Some(path) = save.as_deref().filter(|_| !entries.is_empty()) {
         BenchFile::new(entries).write(path)?;
         output.status("Saved", path.display());

@@ -1,4 +1,4 @@
-//! `cargo kbench build`: compile, and gate 1; needs no device.
+//! `cargo kbench build`: compilation and gate 1; needs no device.
 
 use std::path::PathBuf;
 
@@ -16,28 +16,28 @@ use crate::report::{self, Finding, Output, Verbosity};
 use crate::space::Variant;
 use crate::tune::build_all;
 
-/// Most variants that `--all` compiles: a day's work of a machine.
+/// Largest number of variants of `--all`: the work of about a day on one machine.
 const MOST: usize = 100_000;
 
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Which variant.
+    /// Selection of the variant.
     #[command(flatten)]
     pub variant: VariantArgs,
-    /// Every valid variant; fails only if none passes
+    /// Compile every valid variant; fails only if none passes
     #[arg(long, conflicts_with = "variant")]
     pub all: bool,
-    /// Keep the resources of every variant in a file, to be committed
+    /// Write the resources of every variant to a file, to be committed
     #[arg(long, value_name = "FILE", requires = "all")]
     pub save: Option<PathBuf>,
-    /// Fail where a variant uses more than such a file says
+    /// Fail if a variant uses more resources than this file has, or has a lower occupancy
     #[arg(long, value_name = "FILE", requires = "all")]
     pub against: Option<PathBuf>,
 }
@@ -46,7 +46,7 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, variant: variant_args, all, save, against } = args;
     let project = load(select)?;
-    // A file that cannot be read is better known before a long build than after it.
+    // A file that cannot be read is reported before a long build, not after it.
     let against = against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
@@ -70,7 +70,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         }
     }
     if let Some(against) = &against {
-        // Of what was not asked for or could not be built, nothing is known.
+        // The resources of other variants, and of variants that failed to build, are unknown.
         let known = |usage: &&KernelUsage| {
             project.packages.iter().any(|package| package.name == usage.package)
                 && (select.kernel.is_empty() || select.kernel.contains(&usage.kernel))
@@ -78,7 +78,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         };
         let old: Vec<&KernelUsage> = against.kernels.iter().filter(known).collect();
         if !old.iter().any(|old| usages.iter().any(|new| same_place(old, new))) && !usages.is_empty() {
-            // A check that looks at nothing must not pass.
+            // A check without variants must not pass.
             return Err(anyhow!("the file to compare with has none of these kernels for these architectures"));
         }
         exit = exit.max(tell(&old, &usages, output));
@@ -94,7 +94,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Every variant, where there are few enough to compile each.
+/// Every variant, if there are few enough to compile.
 fn every(kernel: &Kernel) -> anyhow::Result<Vec<Variant>> {
     let going = |_: &Variant| !is_interrupted();
     let variants: Vec<Variant> = kernel.space.variants().take_while(going).take(MOST + 1).collect();
@@ -111,7 +111,7 @@ fn same_place(old: &KernelUsage, new: &KernelUsage) -> bool {
     (&old.package, &old.kernel, &old.arch) == (&new.package, &new.kernel, &new.arch)
 }
 
-/// Tells which resources changed.
+/// Prints the changed resources.
 fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: Output) -> Exit {
     let mut diffs: Vec<ResourceDiff> = new
         .iter()
@@ -147,7 +147,7 @@ fn build(
     let mut builder = Builder::new(package, kernel, setup.compiler);
     let cuda = kernel.implementation.backend == Backend::Cuda;
     if cuda && kernel.arch.is_empty() {
-        // The device says what to compile for, where there is one; but a file is to be the same on every machine.
+        // The device, if there is one, selects the architecture; but a resource file must be the same on every machine.
         match (!anywhere).then(|| Harness::open(setup, package, kernel, Opening::default())) {
             Some(Ok(harness)) => builder = harness.context.builder,
             None | Some(Err(RunError::Executor(ExecutorError::NoDevice(_)))) => {

@@ -13,13 +13,13 @@ use crate::report::{self, Finding, Output};
 /// Arguments of `bundle`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Architecture to compile for, `sm_90a` (repeatable); by default those of the table
+    /// Architecture to compile for, such as `sm_90a` (repeatable); by default those of the table
     #[arg(long, value_name = "ARCH")]
     pub arch: Vec<String>,
     /// File to write
@@ -33,7 +33,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let project = load(select)?;
     crate::file::check_writable(path)?;
     let kernels = selected(&project, select);
-    // All of it is known to fit before the first variant is compiled.
+    // All kernels are tested for a bundle before the first variant is compiled.
     for (package, kernel) in &kernels {
         suitable(kernel, package, &project.root).with_context(|| report::title(kernel))?;
     }

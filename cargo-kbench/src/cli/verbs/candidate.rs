@@ -1,4 +1,4 @@
-//! Which variant a verb takes at which shape: the one asked for, or the winner of elite.json.
+//! The variant that a verb runs at each shape: the selected one, or the winner of elite.json.
 
 use anyhow::anyhow;
 use kbench_runtime::protocol::DeviceInfo;
@@ -8,7 +8,7 @@ use crate::harness::{Candidate, Proposed};
 use crate::record::elite::{DeviceRecord, EliteFile};
 use crate::space::Variant;
 
-/// What to take at each shape: the winners where there is a file, else the variant asked for.
+/// The candidate at each shape: the winner if there is a file, otherwise the selected variant.
 pub(super) fn plan(
     elite: Option<&EliteFile>,
     asked: &Variant,
@@ -23,7 +23,7 @@ pub(super) fn plan(
     }
 }
 
-/// The winner at each of the shapes that elite.json has one for.
+/// The winner at each shape for which elite.json has one.
 fn winners(
     elite: &EliteFile,
     project: &Project,

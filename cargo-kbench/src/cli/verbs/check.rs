@@ -12,10 +12,11 @@ use crate::text::list;
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Architecture whose limits `SM_COUNT` and `MAX_SHARED` stand for (`sm_90`); by default the first of the table
+    /// Architecture whose published limits give `SM_COUNT` and `MAX_SHARED` their values, such as `sm_90`; by default
+    /// the first of the table
     #[arg(long, value_name = "ARCH")]
     pub device_model: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `cargo kbench compare OLD NEW`: what became faster or slower between two files.
+//! `cargo kbench compare OLD NEW`: lists the kernels that became faster or slower between two files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use crate::report::{self, Finding, Output};
 /// Arguments of `compare`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What was measured before
+    /// File with the earlier measurements
     pub old: PathBuf,
-    /// What was measured after
+    /// File with the later measurements
     pub new: PathBuf,
-    /// Compare all the same what was measured under different conditions
+    /// Conditions that may differ between the two files
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<Condition>,
-    /// By how much a variant must be slower to count as a regression
+    /// Smallest slow-down that counts as a regression, such as 1%
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
     pub threshold: f64,
 }

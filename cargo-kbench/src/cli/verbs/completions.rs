@@ -1,4 +1,5 @@
-//! `cargo kbench completions SHELL`: a script that completes `cargo-kbench`, and `cargo kbench` beside what completes cargo.
+//! `cargo kbench completions SHELL`: a script that completes `cargo-kbench`, and `cargo kbench` beside cargo's own
+//! completions.
 
 use clap_complete::Shell;
 
@@ -12,10 +13,11 @@ pub struct Args {
     pub shell: Shell,
 }
 
-/// Runs the verb. `command` is that of the executable, without cargo.
+/// Runs the verb. `command` is the definition of the executable's command line.
 pub fn run(args: &Args, command: clap::Command) -> Exit {
     let Args { shell } = *args;
-    // In bash the script for a name with a hyphen knows no flags of the verbs (clap_complete 4.6): it is made for another name.
+    // The bash script for a name with a hyphen lacks the flags of the verbs (clap_complete 4.6): it is made for another
+    // name.
     let name = if shell == Shell::Bash { "kbench" } else { "cargo-kbench" };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command.name(name), name, &mut script);
@@ -23,12 +25,12 @@ pub fn run(args: &Args, command: clap::Command) -> Exit {
     Exit::Pass
 }
 
-/// What hands `cargo kbench …` to the completion of `cargo-kbench …`.
+/// Script that passes `cargo kbench …` to the completion of `cargo-kbench …`.
 fn under_cargo(shell: Shell) -> &'static str {
     match shell {
         Shell::Bash => include_str!("completions/cargo.bash"),
         Shell::Fish => include_str!("completions/cargo.fish"),
-        // In zsh cargo's own completion calls `_cargo-kbench`, which is what the script defines.
+        // In zsh cargo's own completion calls `_cargo-kbench`, which the script defines.
         _ => "",
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo kbench doctor`: what this machine has, and what a package needs of it.
+//! `cargo kbench doctor`: tools and devices of this machine, and those that a package needs.
 
 use std::path::Path;
 
@@ -16,12 +16,12 @@ pub struct Args {
     select: SelectArgs,
     #[command(flatten)]
     tools: ToolArgs,
-    /// Do not measure the noise of this machine, which takes 5 s
+    /// Skip the measurement of this machine's noise, which takes 5 s
     #[arg(long)]
     no_noise: bool,
 }
 
-/// Runs the verb. Without a package, the machine alone is looked at.
+/// Runs the verb. Without a package, only the machine is examined.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, no_noise } = args;
     let is_of_package = !select.package.is_empty() || !select.kernel.is_empty() || select.manifest_path.is_some();
@@ -35,7 +35,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         }
     };
     output.status("Examining", if *no_noise { "this machine" } else { "this machine; its noise takes 5 s" });
-    // The disk that matters is that of the target directory, not of temporary files.
+    // The free space of the target directory matters, not that of the folder for temporary files.
     let disk = if project.is_some() { work_directory.as_path() } else { Path::new(".") };
     let found = examine(&compiler, disk, !no_noise);
     if crate::interrupt::is_interrupted() {

@@ -37,12 +37,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// The text for a name. A name may mean several things: `reference` is a reason code and a key.
+/// The text for a name. A name may have several meanings: `reference` is a reason code and a key.
 fn explain(what: &str) -> Option<String> {
-    // A verdict is printed as `gate/code`.
+    // A verdict has the form `gate/code`.
     let is_gate = |name: &str| GateName::ALL.iter().any(|gate| gate.to_string() == name);
     let code = what.split_once('/').filter(|(gate, _)| is_gate(gate)).map_or(what, |(_, code)| code);
-    // A counter may be given with ncu's suffix.
+    // A counter may have ncu's suffix.
     let metric = what.split('.').next().unwrap_or(what);
     let mut parts = Vec::new();
     for (page, heading) in [("reasons", code), ("counters", metric)] {
@@ -53,7 +53,7 @@ fn explain(what: &str) -> Option<String> {
         parts.push(of_keys(what, &keys).trim_end().to_owned());
     }
     let page = if is_gate(what) { "gates" } else { what.trim_end_matches(".md") };
-    // A gate without a table of limits may have the name of another key: `launch`.
+    // A gate without a table of limits may have the name of another key, such as `launch`.
     let is_unsaid = page == "gates" && !keys.iter().any(|key| key.path == format!("gates.{what}"));
     if let Some(text) = docs::page(page).filter(|_| parts.is_empty() || page == what || is_unsaid) {
         parts.push(text.trim_end().to_owned());
@@ -62,7 +62,7 @@ fn explain(what: &str) -> Option<String> {
 }
 
 fn of_keys(what: &str, keys: &[KeyDescription]) -> String {
-    /// More keys of one name than these are listed by their paths alone.
+    /// Number of keys with one name above which only their paths are listed.
     const SHOWN: usize = 4;
     let mut text = String::new();
     if keys.len() > SHOWN {
@@ -90,7 +90,7 @@ fn of_keys(what: &str, keys: &[KeyDescription]) -> String {
     text
 }
 
-/// The other pages that mention a key.
+/// The pages that mention a key.
 fn mentions(key: &KeyDescription, what: &str) -> Vec<&'static str> {
     let name = key.path.rsplit('.').next().unwrap_or(&key.path);
     let forms = [format!("`{}", key.path), format!("`{name}`"), format!("`{name} =")];
@@ -98,7 +98,7 @@ fn mentions(key: &KeyDescription, what: &str) -> Vec<&'static str> {
     pages.map(|(page, _)| *page).collect()
 }
 
-/// Everything that can be explained by one name.
+/// All names that can be explained.
 fn names() -> Vec<String> {
     let sections = ["reasons", "counters"].into_iter().filter_map(docs::page).flat_map(docs::sections);
     let sections = sections.map(|(heading, _)| heading.to_owned());

@@ -1,4 +1,4 @@
-//! `cargo kbench export`: code that launches the winners, to be committed with a program.
+//! `cargo kbench export`: code that launches the winners, for a program to contain.
 
 use std::path::PathBuf;
 
@@ -13,22 +13,22 @@ use crate::report::{self, Finding, Output};
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Where the tools are.
+    /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Language of the program that is to launch the kernels
+    /// Language of the program that launches the kernels
     #[arg(long, value_enum, value_name = "LANGUAGE", default_value_t)]
     pub lang: Language,
-    /// Folder to write to, relative to the package's; by default src/kbench, include/kbench or python/kbench
+    /// Folder of the output, relative to the package's; by default src/kbench, include/kbench or python/kbench
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Architectures to compile kernels in CUDA for; by default the table's, else those of elite.json
+    /// Architectures for kernels in CUDA; by default the table's, otherwise those of elite.json
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub arch: Vec<String>,
-    /// Write nothing; fail where source, toggles, elite.json or compiler have changed since
+    /// Write nothing; fail if sources, toggles, elite.json or the compiler have changed since the export
     #[arg(long)]
     pub check: bool,
 }
@@ -71,7 +71,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Whether the folder is what an export would write.
+/// The exit code: failed if the folder differs from a new export.
 fn judged(stale: &[String], export: &Export) -> Exit {
     if stale.is_empty() {
         return Exit::Pass;
@@ -83,7 +83,7 @@ fn judged(stale: &[String], export: &Export) -> Exit {
     Exit::Failed
 }
 
-/// What would end any run keeps its exit code.
+/// An error that ends a run keeps its exit code.
 fn edge(error: ExportError) -> anyhow::Error {
     match error {
         ExportError::Run(error) => error.into(),

@@ -43,13 +43,13 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The variant, or the file with the winner to take in its place.
+/// The selected variant, or the file with the winner in its place.
 struct Asked<'a> {
     variant: Variant,
     elite: Option<&'a EliteFile>,
 }
 
-/// The inner error ends this kernel, the outer one the run.
+/// Runs the gates for a kernel. The inner error ends this kernel, the outer one the run.
 fn gate(
     project: &Project,
     package: &Package,
@@ -79,7 +79,7 @@ fn gate(
     Ok(Ok(if trial.evaluation.rejection().is_some() { Exit::Failed } else { Exit::Pass }))
 }
 
-/// Gate 1 needs no device, so it is run for every architecture of the table; then the user hears what is missing.
+/// Runs gate 1, which needs no device, for every architecture of the table, and reports the missing device.
 fn without_device(mut builder: Builder<'_>, variant: &Variant, why: &str, output: Output) -> Result<Exit, RunError> {
     let kernel = builder.kernel;
     let no_device = || RunError::Executor(ExecutorError::NoDevice(why.to_owned()));

@@ -14,7 +14,7 @@ use crate::report::{Finding, Output};
 pub struct Args {
     /// Kernel Tuner's script (*.py), or a tuning problem in the T1 format of Kernel Tuner, KTT and BAT (*.json)
     pub file: PathBuf,
-    /// Folder of the package, new or empty; by default one with the kernel's name in this folder
+    /// Folder of the package, new or empty; by default a folder with the kernel's name in the current one
     pub path: Option<PathBuf>,
 }
 

@@ -11,22 +11,23 @@ use crate::report::{Output, out};
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Only variants that fulfil a condition on columns, `'TILE_M == 64 and p50 < 50000'` or `'outcome == "rejected"'`; times in ns
+    /// Only variants that fulfil a condition on columns, such as `'TILE_M == 64 and p50 < 50000'` or `'outcome ==
+    /// "rejected"'`; times in ns
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
-    /// Sort by a column instead of the order of the search
+    /// Column to sort by; by default the order of the search
     #[arg(long, value_name = "COLUMN")]
     pub sort: Option<String>,
-    /// Largest or last first
+    /// Reverse the order
     #[arg(long)]
     pub reverse: bool,
     /// Columns: number, outcome, value, p50, p90, p99, samples, gate, reason, message, toggles, resources; an unknown one lists all
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub columns: Vec<String>,
-    /// Rows at most
+    /// Largest number of rows
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }

@@ -9,12 +9,12 @@ use super::Exit;
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of the pages, such as ~/.local/share/man/man1; made where it is missing
+    /// Folder of the pages, such as ~/.local/share/man/man1; created if it is missing
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }
 
-/// Runs the verb. `command` is that of the executable, without cargo.
+/// Runs the verb. `command` is the definition of the executable's command line.
 pub fn run(args: &Args, command: clap::Command) -> anyhow::Result<Exit> {
     let Args { folder } = args;
     let unwritten = || format!("could not write man pages to {}", folder.display());

@@ -1,4 +1,4 @@
-//! `cargo kbench merge FILE…`: the results of several searches, put together in this project's elite.json and journals.
+//! `cargo kbench merge FILE…`: merges the results of several searches into this project's elite.json and journals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use crate::space::{Partition, Settings, Variant};
 /// Arguments of `merge`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Each an elite.json or a journal
+    /// Files to merge: each an elite.json or a journal
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -31,9 +31,9 @@ pub struct Args {
 /// The results of one kernel at one shape on one device.
 #[derive(Default)]
 struct Results {
-    /// Of elite.json, each with its file.
+    /// Entries of elite.json, each with its file.
     entries: Vec<(PathBuf, EliteEntry)>,
-    /// Of journals, each with its file.
+    /// Searches of journals, each with its file.
     searches: Vec<(PathBuf, Search)>,
 }
 
@@ -54,7 +54,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if all.is_empty() {
         bail!("nothing to merge: the files hold no finished measurement");
     }
-    // All of it is known to fit before anything is written.
+    // All results are tested before any file is written.
     let mut merged = Vec::new();
     for (key, results) in all {
         let kernel = kernel(&kernels, &key.0, &key.1)?;
@@ -153,7 +153,7 @@ fn check_table(kernel: &Kernel, table: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file is only believed as far as its variants are those of the space.
+/// Checks that the variants of a file belong to the space.
 fn check_variants(kernel: &Kernel, entry: &EliteEntry) -> anyhow::Result<()> {
     for variant in &entry.elite {
         kernel.space.variant(&variant.toggles).with_context(|| format!("variant {}", variant.label()))?;
@@ -161,12 +161,12 @@ fn check_variants(kernel: &Kernel, entry: &EliteEntry) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Merged results, and where they go.
+/// Merged results, and their destination.
 struct Merged {
-    /// None where no variant survived.
+    /// The entry; none if no variant survived.
     entry: Option<EliteEntry>,
     journal: PathBuf,
-    /// None where there was no journal.
+    /// The journal; none if there was none.
     records: Option<Vec<journal::Record>>,
 }
 
@@ -200,7 +200,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
     }
     let asked = questions.first().map(|(_, question)| question.clone());
 
-    // What is here already takes part where it answers the same question, and else gives way, as to a new search.
+    // Existing results take part if they answer the same question; otherwise they are replaced, as by a new search.
     let here = EliteFile::read(&project.elite_path())?.kernels;
     let here = here.into_iter().filter(|entry| {
         (&entry.package, &entry.kernel, &entry.shape, &entry.device.name)
@@ -232,7 +232,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
     };
     if let Some(entry) = &mut entry {
         let known: u64 = all.iter().filter_map(|search| Some(search.conclusion()?.entry.search.evaluated)).sum();
-        // Pairs of variants of different parts are known to the journals only.
+        // Only journals have pairs of variants of different parts.
         if entry.search.runs.len() > 1 && known >= entry.search.evaluated {
             entry.search.dead_toggles = dead_toggles(&kernel.space, &tried(kernel, &all));
         }
@@ -255,7 +255,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
     Ok(Merged { entry, journal, records })
 }
 
-/// The variants of all searches with the keys of their evaluations.
+/// The variants of all searches, with the keys of their evaluations.
 fn tried(kernel: &Kernel, searches: &[Search]) -> Vec<(Variant, String)> {
     let evaluations = searches.iter().flat_map(Search::evaluations).filter(|evaluation| evaluation.source.is_none());
     evaluations
@@ -263,7 +263,7 @@ fn tried(kernel: &Kernel, searches: &[Search]) -> Vec<(Variant, String)> {
         .collect()
 }
 
-/// The conclusion of the search whose winner is the winner of all, about the entry of all.
+/// The conclusion of the search with the overall winner, with the merged entry.
 fn concluded_as(searches: &[Search], entry: EliteEntry) -> Option<Conclusion> {
     let last = searches.iter().rev().find_map(Search::conclusion)?.clone();
     let all = || searches.iter().filter_map(Search::conclusion);
@@ -275,7 +275,7 @@ fn concluded_as(searches: &[Search], entry: EliteEntry) -> Option<Conclusion> {
     Some(Conclusion { entry, over_second: None, warnings, stopped, seconds, ..last })
 }
 
-/// The parts of the space that no run searched, where all runs searched parts.
+/// The parts of the space that no run searched, if all runs searched parts.
 fn missing(entry: &EliteEntry) -> Vec<Partition> {
     let search = &entry.search;
     let runs: Vec<Option<Partition>> = match &search.runs[..] {
@@ -291,7 +291,7 @@ fn missing(entry: &EliteEntry) -> Vec<Partition> {
     Partition::all(of).filter(|part| !parts.contains(part)).collect()
 }
 
-/// Of each kernel and device the portfolio that was measured last.
+/// For each kernel and device, inserts the portfolio that was measured last.
 fn insert_later(file: &mut EliteFile, portfolios: Vec<PortfolioRecord>) {
     for portfolio in portfolios {
         let is_later = |other: &PortfolioRecord| {

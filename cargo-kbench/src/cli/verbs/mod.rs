@@ -46,9 +46,9 @@ pub mod worker;
 pub use crate::harness::Exit;
 pub use new::Template;
 
-/// The exit code of a verb that ended with an error: an error that knows none is bad usage.
+/// The exit code of a verb that ended with an error; an error without a code of its own is bad usage.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    // Whatever else went wrong, a compiler that died of it say, the user wanted it to end.
+    // After Ctrl-C the run counts as interrupted, also if a compiler died of the signal.
     if is_interrupted() {
         return Exit::Interrupted;
     }
@@ -59,7 +59,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// An error that the user has read already.
+/// An error that was printed already.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration has errors")]
 pub struct Printed;
@@ -69,7 +69,8 @@ fn load(select: &SelectArgs) -> anyhow::Result<Project> {
     load_for(select, None)
 }
 
-/// The same for verbs that read results: a space that depends on the device takes the variants of every device.
+/// Reads the configuration for verbs that read results: a space that depends on the device has the variants of every
+/// device.
 fn load_for_results(select: &SelectArgs) -> anyhow::Result<Project> {
     let mut project = load(select)?;
     let kernels = project.packages.iter_mut().flat_map(|package| &mut package.kernels);
@@ -77,7 +78,7 @@ fn load_for_results(select: &SelectArgs) -> anyhow::Result<Project> {
     Ok(project)
 }
 
-/// The same for a device, where expressions name its properties.
+/// Reads the configuration for a device, if expressions name its properties.
 fn load_for(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Project> {
     Ok(warned(read(select, device)?))
 }
@@ -93,7 +94,7 @@ fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Load
     let (mut project, warnings) = loaded(&options)?;
     check_names(&project, select)?;
     if !select.kernel.is_empty() {
-        // Baselines may name kernels that were not asked for, so they stay in their package.
+        // Baselines may name kernels that were not selected, so these stay in their package.
         project.packages.retain(|package| package.kernels.iter().any(|kernel| select.kernel.contains(&kernel.name)));
     }
     Ok((project, warnings))
@@ -118,7 +119,7 @@ fn loaded(options: &LoadOptions) -> anyhow::Result<Loaded> {
     }
 }
 
-/// An error where there is no kernel of a name that was asked for.
+/// An error if a selected kernel does not exist.
 fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     for name in &select.kernel {
         if !project.packages.iter().flat_map(|package| &package.kernels).any(|kernel| kernel.name == *name) {
@@ -134,7 +135,8 @@ fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the configuration for verbs that run kernels: for the device of this index, and with the inputs that programs of the table write.
+/// Reads the configuration for verbs that run kernels: for the device of this index, and with the inputs that programs
+/// of the table write.
 fn load_to_run(select: &SelectArgs, index: u32) -> anyhow::Result<Project> {
     let mut project = warned(for_device(select, index, |device| read(select, device))?);
     let work_directory = project.work_directory();
@@ -148,7 +150,8 @@ fn load_to_run(select: &SelectArgs, index: u32) -> anyhow::Result<Project> {
     Ok(project)
 }
 
-/// Reads tables, and reads them again for the device of this index where an expression of a kernel names properties of the device.
+/// Reads tables, and reads them again for the device of this index if an expression of a kernel names properties of the
+/// device.
 fn for_device(
     select: &SelectArgs,
     index: u32,
@@ -162,16 +165,16 @@ fn for_device(
     read(Some((&device).into()))
 }
 
-/// The kernels that were asked for, with their packages.
+/// The selected kernels, with their packages.
 fn selected<'a>(project: &'a Project, select: &SelectArgs) -> Vec<(&'a Package, &'a Kernel)> {
     let pairs = project.packages.iter().flat_map(|package| package.kernels.iter().map(move |kernel| (package, kernel)));
     pairs.filter(|(_, kernel)| select.kernel.is_empty() || select.kernel.contains(&kernel.name)).collect()
 }
 
-/// What a verb works on: a package's kernels, or those of a bundle.
+/// Kernels of a verb: those of a package or of a bundle.
 struct Subject {
     project: Project,
-    /// The arguments, with the kernels that a bundle holds.
+    /// The arguments, with the kernels of the bundle.
     select: SelectArgs,
     carried: Option<Arc<Carried>>,
 }
@@ -183,7 +186,8 @@ impl Subject {
     }
 }
 
-/// Reads the configuration, or unpacks a bundle; `device` is the index of the device that kernels run on, if they run.
+/// Reads the configuration, or unpacks a bundle. `device` is the index of the device for kernels; none if no kernel
+/// runs.
 fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyhow::Result<Subject> {
     let Some(path) = &args.bundle else {
         let project = device.map_or_else(|| load(select), |index| load_to_run(select, index))?;
@@ -198,7 +202,7 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyho
         packages: bundle.kernels.iter().map(|kernel| kernel.package.clone()).collect(),
         target_dir: Some(target),
         directory: Some(bundle.root.clone()),
-        // There need be none.
+        // The bundle may have no package of this name.
         cargo: Some(bundle.root.join("no-cargo").into()),
         device: None,
     };
@@ -218,7 +222,7 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyho
             } else if select.kernel.contains(&kernel.name) {
                 return Err(anyhow!("{} does not hold kernel `{}`", path.display(), kernel.name));
             }
-            // Nothing that a stranger's table names is started.
+            // No command of a bundle's table is started.
             kernel.runner.clear();
             kernel.workers.clear();
             kernel.search.proposer = None;
@@ -237,7 +241,7 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyho
         }
     }
     check_names(&project, &select)?;
-    // Results belong to who runs it.
+    // Results are written to the current folder.
     project.root = here;
     Ok(Subject { project, select, carried: Some(bundle.carried) })
 }
@@ -246,12 +250,12 @@ fn compiler(project: &Project, tools: &ToolArgs) -> Compiler {
     Compiler::new(&project.work_directory(), CompilerOptions { nvcc: tools.nvcc.clone(), ..CompilerOptions::default() })
 }
 
-/// What the evaluations of a verb share.
+/// State that the evaluations of a verb share.
 fn setup<'a>(compiler: &'a Compiler, device: u32, work_directory: &'a Path) -> Setup<'a> {
     Setup { compiler, device, work_directory, notify: crate::report::notice }
 }
 
-/// The variant that was asked for.
+/// The selected variant.
 fn variant(kernel: &Kernel, args: &VariantArgs) -> anyhow::Result<Variant> {
     match &args.variant {
         None => Ok(kernel.space.default.clone()),
@@ -261,7 +265,7 @@ fn variant(kernel: &Kernel, args: &VariantArgs) -> anyhow::Result<Variant> {
     }
 }
 
-/// The kernel with this run's overrides.
+/// The kernel with the overrides of this run.
 fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> {
     let mut kernel = kernel.clone();
     if !measure.shapes.is_empty() {
@@ -311,7 +315,7 @@ fn overridden(kernel: &Kernel, measure: &MeasureArgs) -> anyhow::Result<Kernel> 
     Ok(kernel)
 }
 
-/// What to compile for where neither the table nor a device says.
+/// The architecture if neither the table nor a device has one.
 fn fallback_arch(kernel: &Kernel) -> String {
     const ARCH: &str = "sm_90a";
     crate::report::status(
@@ -321,7 +325,8 @@ fn fallback_arch(kernel: &Kernel) -> String {
     ARCH.to_owned()
 }
 
-/// Says why a kernel cannot be run, unless the user ended the run: the others are run all the same.
+/// Reports why a kernel cannot run, and returns its exit code; the other kernels still run, unless the user ended the
+/// run.
 fn skip(kernel: &Kernel, error: RunError) -> anyhow::Result<Exit> {
     let exit = if is_interrupted() { Exit::Interrupted } else { error.exit() };
     if exit == Exit::Interrupted {

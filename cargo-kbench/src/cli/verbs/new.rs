@@ -1,4 +1,4 @@
-//! `cargo kbench new PATH`: a package with one kernel, its reference, its baseline and an explained table.
+//! `cargo kbench new PATH`: a package with one kernel, its reference, its baseline and a table with comments.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use crate::report::{self, Finding, Output};
 
 pub(super) mod membership;
 
-/// What `new` can write.
+/// The packages that `new` can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Template {
     /// A matrix product in C, for any machine
@@ -22,11 +22,11 @@ pub enum Template {
 }
 
 impl Template {
-    /// Its files: path in the package and contents; in text `{{name}}` stands for the package's name and `{{ident}}` for the same as
-    /// part of an identifier.
+    /// The files of the template: path in the package and contents. In text `{{name}}` stands for the package's name
+    /// and `{{ident}}` for the name as part of an identifier.
     ///
-    /// Embedded, so that an installed binary needs nothing beside it. The names in the folder end in `.tmpl` where cargo
-    /// or git would take the file for its own: `cargo package` leaves out folders that hold a Cargo.toml.
+    /// The files are embedded, so that an installed binary needs no other files. Names in the folder of templates end
+    /// in `.tmpl` if cargo or git would interpret the file: `cargo package` leaves out folders with a Cargo.toml.
     fn files(self) -> &'static [(&'static str, &'static [u8])] {
         match self {
             Template::C => &[
@@ -83,7 +83,7 @@ impl Template {
     fn package(self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let filled = |bytes: &[u8]| match std::str::from_utf8(bytes) {
             Ok(text) => text.replace("{{name}}", name).replace("{{ident}}", &name.replace('-', "_")).into_bytes(),
-            // Machine code.
+            // Machine code is not text.
             Err(_) => bytes.to_owned(),
         };
         self.files().iter().map(|(path, bytes)| (path.into(), filled(bytes))).collect()
@@ -93,9 +93,9 @@ impl Template {
 /// Arguments of `new`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Its folder, new or empty, which gives it its name
+    /// Folder of the package, new or empty, which gives the package its name
     pub path: PathBuf,
-    /// Which kernel to start from
+    /// Kernel of the package
     #[arg(long, default_value = "c")]
     pub template: Template,
 }
@@ -122,7 +122,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// The folder that a path names, without `.` and `..` where they can be resolved by text.
+/// The absolute folder of a path, without `.` and `..` if the text allows it.
 pub(super) fn folder(here: &Path, path: &Path) -> PathBuf {
     let mut folder = PathBuf::new();
     for part in here.join(path).components() {
@@ -139,24 +139,24 @@ pub(super) fn name_of(target: &Path) -> String {
     target.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Why no package was written.
+/// Reason why no package was written.
 #[derive(Debug, thiserror::Error)]
 pub enum NewError {
-    /// Not a name that cargo takes for a package.
+    /// cargo does not accept the name.
     #[error("`{name}` cannot be a package's name: {reason}")]
     Name {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// Description of the fault.
         reason: &'static str,
     },
-    /// Something is there already.
+    /// The path exists and is not an empty folder.
     #[error("`{}` exists already and is no empty folder; choose another name or remove it first", .0.display())]
     Exists(PathBuf),
-    /// It was written, and the workspace around it does not know it.
+    /// The package was written, but not added to the workspace around it.
     #[error("the package was written, but not added to the workspace: {0}; add it to `members` there")]
     NotAdded(String),
-    /// The file system refused.
+    /// An error of the file system.
     #[error("could not write `{}`: {error}", .path.display())]
     Io {
         /// Where.
@@ -166,7 +166,7 @@ pub enum NewError {
     },
 }
 
-/// Writes the files of a package to a folder that is new or empty, and returns their paths. On an error nothing is left.
+/// Writes the files of a package to a new or empty folder, and returns their paths. After an error no file remains.
 pub fn create(target: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<PathBuf>, NewError> {
     let name = name_of(target);
     if let Some(reason) = name_fault(&name) {
@@ -178,14 +178,14 @@ pub fn create(target: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<PathBuf
     };
     let is_there = target.symlink_metadata().is_ok();
     let entries = || fs::read_dir(target).map(|entries| entries.filter_map(Result::ok).map(|entry| entry.file_name()));
-    // A repository may be there before its first package.
+    // A repository may exist before its first package.
     if is_there && !entries().is_ok_and(|mut names| names.all(|name| name == ".git")) {
         return Err(NewError::Exists(target.to_owned()));
     }
     let made: Vec<&Path> = target.ancestors().take_while(|folder| !folder.exists()).collect();
     let written = || {
         fs::create_dir_all(target).map_err(io(target))?;
-        // Written in a folder of its own and moved out of it, so that a package is there whole or not at all.
+        // The package is written to a temporary folder and moved, so that it is complete or missing.
         let scratch = tempfile::Builder::new().prefix(".kbench-new-").tempdir_in(target).map_err(io(target))?;
         for (path, bytes) in files {
             write(&scratch.path().join(path), bytes)?;
@@ -205,7 +205,7 @@ pub fn create(target: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<PathBuf
     written
 }
 
-/// Writes a file and the folders that it lies in.
+/// Writes a file and its folders.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), NewError> {
     let folder = path.parent().expect("a file lies in a folder");
     fs::create_dir_all(folder)
@@ -213,7 +213,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), NewError> {
         .map_err(|error| NewError::Io { path: path.to_owned(), error })
 }
 
-/// What `cargo new` has against a name, and that it is not ASCII, which C compilers and linkers may trip over.
+/// The fault that `cargo new` would report, or a character outside of ASCII, which some C compilers and linkers cannot
+/// handle.
 fn name_fault(name: &str) -> Option<&'static str> {
     const KEYWORDS: &[&str] = &[
         "Self", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do",
@@ -304,13 +305,13 @@ mod tests {
                 let is_left = ["{{name}}", "{{ident}}"].iter().any(|placeholder| text.contains(placeholder));
                 assert!(!is_left, "a placeholder is left in {path:?}");
             }
-            // In a workspace of its own: the temporary folder may lie below a manifest.
+            // The package gets its own workspace: the temporary folder may lie below a manifest.
             let manifest = package.join("Cargo.toml");
             fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n[workspace]\n").unwrap();
             let metadata = cargo_metadata::MetadataCommand::new().manifest_path(&manifest).no_deps().exec().unwrap();
             assert_eq!(metadata.packages[0].name.as_str(), "my-kernel");
             assert!(metadata.packages[0].metadata["kbench"]["kernels"].is_object());
-            // Nothing else is left in the parent.
+            // The parent contains no other file.
             assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
         }
     }

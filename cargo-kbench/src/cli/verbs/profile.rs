@@ -1,4 +1,4 @@
-//! `cargo kbench profile`: what limits one variant of each kernel.
+//! `cargo kbench profile`: the bottleneck of one variant of each kernel.
 
 use super::candidate::plan;
 use super::{Exit, overridden, selected, setup, skip, subject, variant};
@@ -55,7 +55,7 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The kernel with the shape of its search alone, unless others were asked for.
+/// The kernel with the shape of its search alone, unless shapes were selected.
 fn narrowed(mut kernel: Kernel, measure: &MeasureArgs) -> Kernel {
     if measure.shapes.is_empty() {
         kernel.gates.correctness.shapes = vec![kernel.search.shape];
@@ -65,7 +65,7 @@ fn narrowed(mut kernel: Kernel, measure: &MeasureArgs) -> Kernel {
     kernel
 }
 
-/// A profile, or the candidate's record where it is not right: there is no point in knowing what limits it.
+/// The profile, or the record of a candidate that failed a gate.
 fn profiled(
     harness: &mut Harness<'_>,
     candidate: &Candidate,

@@ -16,13 +16,13 @@ pub struct Args {
     /// The strategy
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub strategy: StrategyName,
-    /// Runs on each record, with the seeds 0, 1, …
+    /// Number of runs on each record, with the seeds 0, 1, …
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
-    /// Evaluations a run
+    /// Number of evaluations of a run
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: u64,
-    /// A record whose three best each run begins with, as `autotune` does with those of elite.json
+    /// Record whose three best variants start each run, as those of elite.json start `autotune`
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
 }
@@ -30,7 +30,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget };
-    // All are read first: a file that is no record is better known before the work than after it.
+    // All files are read first: an invalid file is reported before the work, not after it.
     let records: Vec<Recorded> = args.files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
     let warm = args.from.as_deref().map(replay::read).transpose()?.map(|from| from.elite()).unwrap_or_default();
     let mut all: Vec<Replayed> = Vec::new();

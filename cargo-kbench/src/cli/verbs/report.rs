@@ -16,19 +16,19 @@ use crate::report::{Finding, Output, out};
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// What to write: a page in the target directory, or anything else on stdout
+    /// Format of the output: a page in the target directory, or another format on stdout
     #[arg(long, value_name = "FORMAT", default_value = "html")]
     pub format: Format,
-    /// Write the plots as SVG files into this folder too
+    /// Write the plots as SVG files to this folder too
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
-    /// Put two elite.json, journals or files of `bench --save` side by side instead, on stdout
+    /// Compare two elite.json, journals or files of `bench --save` instead, on stdout
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2, conflicts_with_all = ["plots", "package", "kernel"])]
     pub compare: Option<Vec<PathBuf>>,
-    /// Compare all the same what was measured under different conditions
+    /// Conditions that may differ between the two files
     #[arg(long, value_name = "WHAT", value_delimiter = ',', requires = "compare")]
     pub allow: Vec<Condition>,
 }
@@ -76,16 +76,16 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// A search on record.
+/// A recorded search.
 pub(super) struct Recorded {
-    /// The name of its kernel.
+    /// Name of the kernel.
     kernel: String,
-    /// Where its page is.
+    /// Path of the page.
     page: PathBuf,
     run: Run,
 }
 
-/// The searches on record of the kernels that were asked for; those that tried a variant at least.
+/// The recorded searches of the selected kernels that tried at least one variant.
 pub(super) fn recorded(select: &SelectArgs) -> anyhow::Result<Vec<Recorded>> {
     let project = load(select)?;
     let mut all = Vec::new();
@@ -100,7 +100,7 @@ pub(super) fn recorded(select: &SelectArgs) -> anyhow::Result<Vec<Recorded>> {
     Ok(all)
 }
 
-/// A document for each search; none at all is an error.
+/// A document for each search; an error if there is none.
 pub(super) fn searches(all: &[Recorded]) -> anyhow::Result<Vec<Document<'_>>> {
     if all.is_empty() {
         return Err(anyhow!("no search is on record; run `cargo kbench autotune` first"));
@@ -125,7 +125,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(file::write(path, text.as_bytes())?)
 }
 
-/// The journals of a kernel: of its search, and of one for each shape where it was tuned shape by shape.
+/// The journals of a kernel: of its search, and one for each shape after `--per-shape`.
 fn journals(project: &Project, kernel: &Kernel) -> Vec<PathBuf> {
     let folder = project.own_directory().join("journal").join(&kernel.package);
     let mut all = vec![folder.join(format!("{}.jsonl", kernel.name))];

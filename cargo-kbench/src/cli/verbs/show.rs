@@ -1,4 +1,4 @@
-//! `cargo kbench show VARIANT`: everything that is known of one variant of the last search.
+//! `cargo kbench show VARIANT`: all records of one variant of the last search.
 
 use anyhow::anyhow;
 
@@ -10,9 +10,9 @@ use crate::report::{Output, Verbosity, out};
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The number that `list` shows, or toggles that no other variant has, `'K=V K2=V2'`
+    /// Number of the variant in `list`, or toggles that no other variant has, such as `'K=V K2=V2'`
     pub variant: String,
-    /// Which kernels.
+    /// Selection of kernels.
     #[command(flatten)]
     pub select: SelectArgs,
 }

@@ -15,9 +15,9 @@ pub struct Args {
 enum Action {
     /// Install nvcc, ptxas, compute-sanitizer, cuobjdump and nvdisasm of CUDA 13.0 in the user's cache folder, by pip
     Install,
-    /// Remove them
+    /// Remove the installed tools
     Remove,
-    /// Print the folder that they are in
+    /// Print the folder of the installed tools
     Path,
 }
 

@@ -10,7 +10,7 @@ use super::env::Need;
 use super::implementation::Slot;
 use super::names::{find, is_identifier};
 
-/// Where the type of each argument is said: that of a tensor where it is declared.
+/// Place of the type of each argument: for a tensor the place of its declaration.
 pub(super) fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place> {
     let nodes = table.get("args").map(Node::elements).unwrap_or_default();
     let place = |(arg, node): (&Arg, &Node)| match arg {
@@ -22,7 +22,7 @@ pub(super) fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place>
     args.iter().zip(nodes).map(place).collect()
 }
 
-/// The arguments that a table says; `None` where it says none or one of them is wrong.
+/// The arguments of a table; `None` if it has none or one of them is wrong.
 pub(super) fn args(table: &Table, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Vec<Arg>> {
     let Item::List(nodes) = &table.get("args")?.item else { return None };
     let before = slot.report.errors();
@@ -36,7 +36,7 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
         Item::Table(table) => table,
         _ => return None,
     };
-    // Which kind it is, and the keys of that kind.
+    // Each kind of argument, with its keys.
     let kinds: [(&str, &[&str]); 5] = [
         ("scalar", &["value"]),
         ("tensor_map", &["dims", "box", "swizzle"]),
@@ -70,7 +70,7 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
 }
 
 fn tensor(node: &Node, slot: &Slot<'_>) -> Option<usize> {
-    // That there are none was reported.
+    // Missing tensors were reported.
     slot.tensors.names().next()?;
     find(node, "tensor", slot.tensors.names(), slot.report)
 }
@@ -127,7 +127,7 @@ fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'
     }
     let mut fields = Vec::new();
     for node in nodes {
-        // A struct in a struct has no name of its own to be passed by.
+        // A struct in a struct has no name of its own.
         let field = arg(node, None, slot)?;
         if matches!(field, Arg::TensorMap { .. } | Arg::Symbol { .. }) {
             slot.report.error(&node.place, "a `struct` holds tensors, scalars and structs", "");

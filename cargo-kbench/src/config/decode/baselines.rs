@@ -101,7 +101,7 @@ fn baseline(
     if kind.key == "source" {
         needs_source_and_args(own, kernel.node.table()?, entry, "baseline", report);
         if let Some(extra) = own.entry("correctness") {
-            // A function is judged as the kernel is.
+            // A function has the limits of the kernel.
             report.error(&extra.key_place, "`correctness` does not belong to a baseline by `source`", "");
         }
         let table = with_kernel_defaults(own, kernel.node.table()?, true);
@@ -125,7 +125,7 @@ fn baseline(
     }
 }
 
-/// Whether it is a key of some baseline: others were reported as unknown.
+/// Whether some kind of baseline has this key: other keys were reported as unknown.
 fn is_baseline_key(key: &str) -> bool {
     BASELINE.get(key).is_some()
 }

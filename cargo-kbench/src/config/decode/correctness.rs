@@ -1,4 +1,4 @@
-//! The correctness gate: limits, and what is tried.
+//! The correctness gate: limits, seeds, patterns and sizes.
 
 use kbench_runtime::protocol::Pattern;
 
@@ -10,7 +10,7 @@ use super::gates::{Parts, level, share};
 use super::names::find;
 use super::{settings, shapes};
 
-/// The limits in a table; those left out are none.
+/// The limits in a table; a missing key means no limit.
 pub(super) fn limits(table: &Table, report: &Report) -> CorrectnessLimits {
     let limit = |key| table.get(key).and_then(Node::number);
     let default = CorrectnessLimits::default();
@@ -72,7 +72,7 @@ pub(super) fn of_kernel(
     limits
 }
 
-/// The patterns that are named, or else all that change a tensor.
+/// The named patterns, or all that change a tensor.
 fn patterns(table: &Table, parts: &Parts<'_>, report: &Report) -> Vec<Pattern> {
     let changes = |pattern: &Pattern| {
         parts.tensors.list.iter().any(|tensor| {
@@ -96,7 +96,7 @@ fn patterns(table: &Table, parts: &Parts<'_>, report: &Report) -> Vec<Pattern> {
     Pattern::ALL.into_iter().filter(|pattern| named(pattern).is_some() && changes(pattern)).collect()
 }
 
-/// The baseline that `naive` names: one that runs where the kernel does.
+/// The baseline in `naive`, which must run on the device of the kernel.
 fn naive(node: &Node, kernel: &Table, parts: &Parts<'_>, report: &Report) -> Option<usize> {
     let entries = kernel.entries_of("baselines");
     let index = find(node, "baseline", entries.iter().map(|entry| entry.key.as_str()), report)?;

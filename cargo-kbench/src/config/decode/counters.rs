@@ -7,7 +7,7 @@ use super::super::{Backend, Search};
 use super::env::{Env, place_in};
 use super::{gates, shapes};
 
-/// `backend` is that of the kernel, `None` where its implementation was reported.
+/// Decodes the gate. `backend` is that of the kernel, `None` if its implementation was reported.
 pub(super) fn counters(
     node: Option<&Node>,
     env: &Env<'_>,

@@ -1,4 +1,4 @@
-//! What the expressions of a kernel may know of its device.
+//! Properties of the device in the expressions of a kernel.
 
 use std::cell::Cell;
 
@@ -6,12 +6,12 @@ use super::super::DeviceModel;
 use super::names::SM_COUNT;
 use crate::expr::{Expr, Value};
 
-/// The device that a kernel's expressions are read for.
+/// The device for a kernel's expressions.
 pub(super) struct Device {
     model: DeviceModel,
     /// Whether the kernel runs on a GPU.
     is_gpu: bool,
-    /// Whether a name was read that other devices have other values of.
+    /// Whether an expression named a property that differs between devices.
     used: Cell<bool>,
 }
 
@@ -20,7 +20,7 @@ impl Device {
         Self { model, is_gpu, used: Cell::new(false) }
     }
 
-    /// The value of a name of the device; `None` where it is another name.
+    /// The value of a property of the device; `None` for another name.
     pub(super) fn value(&self, name: &str) -> Option<Value> {
         let value = self.model.value(name).filter(|_| self.is_gpu)?;
         if name != "WARP" {
@@ -29,8 +29,8 @@ impl Device {
         Some(value)
     }
 
-    /// An expression with the values of this device; names that are the kernel's own are left, and `SM_COUNT` where `is_grid` says that the
-    /// launch knows it.
+    /// An expression with the values of this device. Names of the kernel remain, and so does `SM_COUNT` if `is_grid`
+    /// says that the launch provides it.
     pub(super) fn bind(&self, expr: &Expr, is_own: &dyn Fn(&str) -> bool, is_grid: bool) -> Expr {
         expr.bound(&|name| if is_own(name) || is_grid && name == SM_COUNT { None } else { self.value(name) })
     }

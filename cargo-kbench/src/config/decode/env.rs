@@ -1,4 +1,4 @@
-//! Validation of expressions: their names resolve, and they have a proper value at every shape.
+//! Validation of expressions: every name has a meaning, and the value is allowed at every shape.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub(super) struct Env<'r> {
     pub(super) space: Option<Space>,
     dims: Vec<String>,
     toggles: Vec<String>,
-    /// Whether all of them are right, so that values can be computed: a mistake in a shape is reported once, not
+    /// Whether all of them are right, so that values can be computed. A mistake in a shape is reported once, and not
     /// again by every expression over it.
     complete: bool,
     device: &'r Device,
@@ -31,9 +31,9 @@ pub(super) struct Env<'r> {
 pub(super) enum Need {
     /// A number of blocks; the device's multiprocessors are known.
     Grid,
-    /// A number of threads, or a box.
+    /// A number of threads, or a size of a box.
     Size,
-    /// A dimension.
+    /// A size of a tensor.
     Dimension,
     /// Zero or more bytes.
     Bytes,
@@ -45,7 +45,7 @@ pub(super) enum Need {
     Scalar(DType),
     /// True or false: anything but a string.
     Truth,
-    /// Anything.
+    /// Any value.
     Value,
 }
 
@@ -75,7 +75,7 @@ impl<'r> Env<'r> {
         self.toggles.iter().any(|toggle| toggle == name)
     }
 
-    /// An expression that has a proper value at every shape with the default variant. `name` is its key.
+    /// An expression with an allowed value at every shape with the default variant. `name` is its key.
     pub(super) fn expr(&self, node: &Node, name: &str, need: Need) -> Option<Expr> {
         let is_grid = matches!(need, Need::Grid);
         let expr = self.device.bind(&parse(node, self.report)?, &|name| self.is_own(name), is_grid);
@@ -124,13 +124,13 @@ impl<'r> Env<'r> {
         node.elements().iter().filter_map(|node| self.expr(node, name, need)).collect()
     }
 
-    /// Whether it is a dimension or a toggle.
+    /// Whether the name is a dimension or a toggle.
     fn is_own(&self, name: &str) -> bool {
         self.dims.iter().chain(&self.toggles).any(|known| known == name)
     }
 
     fn knows(&self, name: &str, need: Need) -> bool {
-        // Without shapes, which is an error by itself, every name may be a dimension.
+        // Without shapes, which is an error already, every name may be a dimension.
         (self.dims.is_empty() && self.shapes.is_empty())
             || self.is_own(name)
             || (name == SM_COUNT && matches!(need, Need::Grid))
@@ -176,7 +176,7 @@ impl<'r> Env<'r> {
         Some(())
     }
 
-    /// Elements of a tensor at each shape with the default variant, where these dimensions have values.
+    /// Number of elements of a tensor at each shape with the default variant, if these dimensions have values.
     pub(super) fn elements(&self, dims: &[Expr]) -> Vec<(&Shape, i64)> {
         let size = |shape: &Shape| {
             dims.iter().try_fold(1_i64, |elements, dim| {
@@ -202,7 +202,8 @@ impl<'r> Env<'r> {
         exprs.iter().map(size).collect()
     }
 
-    /// Whether a condition is false at every shape with every variant. A space that is too large to tell counts as one where it is true.
+    /// Whether a condition is false at every shape with every variant. In a space that is too large to enumerate, a
+    /// condition counts as sometimes true.
     pub(super) fn is_never_true(&self, condition: &Expr) -> bool {
         let known = condition.names().iter().all(|name| self.knows(name, Need::Truth));
         let Some(space) = self.space.as_ref().filter(|_| self.complete && known) else { return false };
@@ -234,7 +235,7 @@ impl<'r> Env<'r> {
     fn value(&self, shape: &Shape, name: &str) -> Option<Value> {
         let dim = shape.dims.iter().find(|(dim, _)| dim == name).map(|(_, size)| Value::Int(*size));
         let toggle = || self.space.as_ref().and_then(|space| space.value(&space.default, name).cloned());
-        // One multiprocessor is the least that a device can have.
+        // Every device has at least one multiprocessor.
         dim.or_else(toggle).or_else(|| (name == SM_COUNT).then_some(Value::Int(1)))
     }
 }
@@ -248,7 +249,7 @@ impl Need {
         }
     }
 
-    /// The expected kind, if the value is refused.
+    /// The expected kind, if the value is not allowed.
     fn accepts(self, value: &Value) -> Result<(), String> {
         let u32_max = i64::from(u32::MAX);
         let within = |least: i64, most: i64, what: String| match value.as_integer() {
@@ -275,7 +276,7 @@ impl Need {
     }
 }
 
-/// The integers of a type, as far as expressions can express them.
+/// The integers of a type that expressions can express.
 pub(super) fn integer_range(dtype: DType) -> (i64, i64) {
     match dtype {
         DType::I8 => (i8::MIN.into(), i8::MAX.into()),
@@ -296,7 +297,7 @@ fn show(value: &Value) -> String {
     }
 }
 
-/// Advice for errors that have a usual cause.
+/// Advice for errors with a usual cause.
 fn with_advice(error: &EvalError, diagnostic: Diagnostic) -> Diagnostic {
     match error {
         EvalError::Overflow(_) => {
@@ -306,7 +307,7 @@ fn with_advice(error: &EvalError, diagnostic: Diagnostic) -> Diagnostic {
     }
 }
 
-/// Parses the expression in a string, or the number that stands for itself.
+/// Parses the expression in a string, or a number.
 pub(super) fn parse(node: &Node, report: &Report) -> Option<Expr> {
     let text = match &node.item {
         Item::Text(text) => text.clone(),
@@ -319,8 +320,7 @@ pub(super) fn parse(node: &Node, report: &Report) -> Option<Expr> {
         .ok()
 }
 
-/// The place of a part of a string's contents. Where escapes make the source differ from the contents, it is the
-/// whole string.
+/// The place of a part of a string's contents. If the string has escapes, it is the place of the whole string.
 pub(super) fn place_in(node: &Node, range: Range<usize>) -> Place {
     let whole = &node.place;
     let raw = &whole.source.text[whole.range.clone()];

@@ -1,4 +1,4 @@
-//! Gates: limits, and what they refer to.
+//! Gates: limits, and the names that they refer to.
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
@@ -10,13 +10,13 @@ use super::{correctness, counters, sanitize, shapes};
 
 /// Names that gates refer to, beside shapes and toggles.
 pub(super) struct Parts<'p> {
-    /// `None` where the implementation was reported.
+    /// Backend of the kernel; `None` if the implementation was reported.
     pub(super) backend: Option<Backend>,
     pub(super) tensors: &'p Tensors,
     pub(super) baselines: &'p [Baseline],
 }
 
-/// `None` where something was reported.
+/// The shapes; `None` if a mistake was reported.
 pub(super) fn gates(
     kernel: &Table,
     env: &Env<'_>,

@@ -17,7 +17,7 @@ use crate::space::{Variant, macro_text};
 pub(super) struct Slot<'s> {
     /// "kernel", "reference" or "baseline".
     pub(super) noun: &'static str,
-    /// The table's entry: what is missing is missing there.
+    /// The table's entry, which is the place of errors about missing keys.
     pub(super) entry: &'s Entry,
     pub(super) env: &'s Env<'s>,
     pub(super) tensors: &'s Tensors,
@@ -44,7 +44,7 @@ pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implement
     })
 }
 
-/// The backend that the table says, or else the source's extension.
+/// The backend of the table, otherwise that of the source's extension.
 pub(super) fn stated_backend(table: &Table) -> Option<Backend> {
     match table.text("backend") {
         Some("cuda") => Some(Backend::Cuda),
@@ -73,7 +73,7 @@ fn backend(table: &Table, slot: &Slot<'_>) -> Option<Backend> {
     backend
 }
 
-/// The path, relative to the manifest that says it; it must be a file.
+/// The path of a file, relative to the manifest that names it.
 pub(super) fn source(node: &Node, report: &Report) -> Option<PathBuf> {
     let path = node.place.source.directory().join(node.text()?);
     if path.is_file() {
@@ -86,7 +86,8 @@ pub(super) fn source(node: &Node, report: &Report) -> Option<PathBuf> {
     None
 }
 
-/// The source with the default variant, and the template where toggles choose it. All files that they may choose must be there.
+/// The source with the default variant, and the template if toggles choose it. All files that the toggles may choose
+/// must exist.
 fn source_of(node: &Node, slot: &Slot<'_>) -> Option<(PathBuf, Option<Template>)> {
     if !node.text()?.contains(['{', '}']) {
         return Some((source(node, slot.report)?, None));
@@ -169,8 +170,9 @@ fn headers(table: &Table, slot: &Slot<'_>) -> Vec<(String, String)> {
     headers
 }
 
-/// The table of a reference or a baseline, with what it leaves out taken from its kernel's. On another backend
-/// only arguments and macros mean the same. A launch is taken over whole or not at all, except that a grid or a block
+/// The table of a reference or a baseline, completed by its kernel's table. On another backend only arguments and
+/// macros are inherited. A launch is inherited completely or not at all, except that a grid or a block alone may be
+/// replaced.
 /// alone may be replaced.
 pub(super) fn with_kernel_defaults(own: &Table, kernel: &Table, flags_too: bool) -> Table {
     let mut table = own.clone();

@@ -13,7 +13,7 @@ use super::names::{find, is_identifier};
 use crate::expr::{Brackets, Expr, Template};
 use crate::text::list;
 
-/// Keys that only mean something on a GPU.
+/// Keys for GPUs only.
 const GEOMETRY: [&str; 5] = ["grid", "block", "cluster", "dynamic_shared", "cooperative"];
 
 /// The key of several launches.
@@ -78,7 +78,7 @@ fn is_geometry(key: &str) -> bool {
     GEOMETRY.contains(&key)
 }
 
-/// A kernel without `launches` says its one launch itself.
+/// A kernel without `launches` describes its one launch itself.
 fn needs_entry_and_args(table: &Table, slot: &Slot<'_>) {
     let needed: &[&str] = if slot.noun == "kernel" { &["entry", "args"] } else { &["entry"] };
     for name in needed.iter().filter(|key| table.get(key).is_none()) {
@@ -90,7 +90,7 @@ fn needs_entry_and_args(table: &Table, slot: &Slot<'_>) {
     }
 }
 
-/// The launch that a table describes; what is missing is missing at `place`.
+/// The launch of a table; errors about missing keys are placed at `place`.
 fn launch(
     table: &Table,
     args: Option<Vec<Arg>>,
@@ -127,7 +127,7 @@ fn launch(
 }
 
 impl Launch {
-    /// The launch with its condition and with what is zeroed before it.
+    /// The launch with its condition and the tensors that are zeroed before it.
     fn conditional(mut self, table: &Table, slot: &Slot<'_>) -> Self {
         self.when = table.get("when").and_then(|node| slot.env.expr(node, "when", Need::Truth));
         if let (Some(when), Some(node)) = (&self.when, table.get("when"))
@@ -149,7 +149,7 @@ impl Launch {
     }
 }
 
-/// The functions of a source in C have no names of C++.
+/// Functions in C have no qualified names.
 fn names_of_c<'n>(
     table: &Table,
     backend: Option<Backend>,
@@ -182,7 +182,7 @@ fn entry(node: &Node, slot: &Slot<'_>) -> Option<Template> {
             name.push(char);
         }
     }
-    // What braces stand for may be all of a name.
+    // The expression in braces may be the whole name.
     let is_name = |part: &str| is_identifier(&format!("_{part}")) && (!part.is_empty() || text.contains('{'));
     let plain = name.trim().trim_start_matches("::");
     if !brackets.is_empty()
@@ -220,7 +220,7 @@ fn needs_grid_and_block(table: &Table, place: &Place, slot: &Slot<'_>) {
 
 fn warn_unused_keys(table: &Table, slot: &Slot<'_>) {
     for key in GEOMETRY {
-        // An inherited key is meant for the kernels that it suits.
+        // An inherited key is for the kernels that can use it.
         if let Some(entry) = table.entry(key).filter(|entry| !entry.inherited) {
             let message = format!("`{key}` is not used: a C {} is called, not launched", slot.noun);
             slot.report.push(Diagnostic::warning(message).at(&entry.key_place, ""));
@@ -228,7 +228,7 @@ fn warn_unused_keys(table: &Table, slot: &Slot<'_>) {
     }
 }
 
-/// An output that is no argument is never written, and would compare equal to nothing.
+/// An output that is not an argument is never written.
 fn all_outputs_are_written<'a>(node: &Node, args: impl IntoIterator<Item = &'a Arg>, label: &str, slot: &Slot<'_>) {
     let passed: Vec<usize> = args.into_iter().flat_map(Arg::tensors).collect();
     for (_, tensor) in slot.tensors.outputs().filter(|(index, _)| !passed.contains(index)) {
@@ -237,7 +237,7 @@ fn all_outputs_are_written<'a>(node: &Node, args: impl IntoIterator<Item = &'a A
     }
 }
 
-/// Launches of one function must pass arguments of the same types.
+/// Checks that all launches of one function pass arguments of the same types.
 fn same_signature(nodes: &[Node], launches: &[Launch], slot: &Slot<'_>) {
     let types = |launch: &Launch| -> Vec<String> {
         let of = |arg: &Arg| match arg {
@@ -265,7 +265,7 @@ fn same_signature(nodes: &[Node], launches: &[Launch], slot: &Slot<'_>) {
     }
 }
 
-/// Where every launch has a condition, one must hold at each shape with the default variant.
+/// If every launch has a condition, checks that one is true at each shape with the default variant.
 fn some_launch_runs(entry: &Entry, launches: &[Launch], slot: &Slot<'_>) {
     let conditions: Option<Vec<&Expr>> = launches.iter().map(|launch| launch.when.as_ref()).collect();
     let Some(conditions) = conditions else { return };

@@ -5,16 +5,16 @@ use super::super::tree::Node;
 use crate::expr::parse::is_reserved;
 use crate::text::did_you_mean;
 
-/// The name that stands for the device's multiprocessors in `grid`.
+/// The name of the device's number of multiprocessors in `grid`.
 pub(super) const SM_COUNT: &str = "SM_COUNT";
 
-/// Words of C and C++ that a macro of the same name would break.
+/// Words of C and C++ that a macro of this name would break.
 const C_WORDS: &str = " alignas alignof and asm auto bitand bitor bool break case catch char class compl const constexpr \
     continue default defined delete do double else enum extern false float for friend goto if inline int long \
     namespace new not nullptr operator or private protected public register restrict return short signed sizeof static \
     struct switch template this throw true try typedef typename union unsigned using virtual void volatile while xor ";
 
-/// Whether C would take it as a name.
+/// Whether the text is a name in C.
 pub(super) fn is_identifier(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
@@ -24,7 +24,7 @@ fn is_c_word(name: &str) -> bool {
     C_WORDS.split_whitespace().any(|word| word == name)
 }
 
-/// Checks the name of a kernel, a shape or a baseline: it stands on command lines and in paths.
+/// Checks the name of a kernel, a shape or a baseline, which is used on command lines and in paths.
 pub(super) fn check_name(noun: &str, name: &str, place: &Place, report: &Report) {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') || !name.chars().all(plain) {
@@ -48,7 +48,7 @@ pub(super) fn check_macro(name: &str, place: &Place, report: &Report) {
     }
 }
 
-/// Checks the name of a dimension or a toggle: it stands in expressions.
+/// Checks the name of a dimension or a toggle, which is used in expressions.
 pub(super) fn check_variable(name: &str, place: &Place, report: &Report) {
     if !is_identifier(name) {
         let message = format!("`{name}` cannot be a name in expressions");
@@ -58,7 +58,7 @@ pub(super) fn check_variable(name: &str, place: &Place, report: &Report) {
     }
 }
 
-/// The index of what `node` names; `what` is its noun.
+/// The index of the name in `node`; `what` is its noun.
 pub(super) fn find<'n>(
     node: &Node,
     what: &str,
@@ -68,7 +68,8 @@ pub(super) fn find<'n>(
     find_name(node.text()?, &node.place, what, names, report)
 }
 
-/// The index of a name that stands at `place`; `what` is its noun. One that is nearly another is reported, and taken for the other.
+/// The index of a name at `place`; `what` is its noun. A misspelt name is reported, and replaced by the name that it
+/// resembles.
 pub(super) fn find_name<'n>(
     name: &str,
     place: &Place,

@@ -9,8 +9,8 @@ use super::super::{Backend, Language, Search};
 use super::env::Env;
 use super::names::find_name;
 
-/// The objectives of a kernel; what is wrong with them is reported. Where they are a mean and the table names no shape for the
-/// search, it gets the first shape of the mean.
+/// The objectives of a kernel; mistakes are reported. If they are a mean and the table names no shape for the search,
+/// the search gets the first shape of the mean.
 pub(super) fn objectives(
     kernel: &Table,
     env: &Env<'_>,
@@ -74,7 +74,7 @@ fn objective(
             None => mean(node, table, env, report),
         };
     }
-    // A word that there is not was reported by the check of choices.
+    // An unknown word was reported by the check of choices.
     let (_, objective) = Objective::WORDS.into_iter().find(|(word, _)| node.text() == Some(*word))?;
     if backend.is_some_and(|backend| !objective.is_of(backend)) {
         report.error(&node.place, format!("`{objective}` cannot be told of a kernel in C"), "only of one in CUDA");

@@ -6,7 +6,7 @@ use super::super::{Backend, Level, Sanitize, SanitizeTool};
 use super::env::Env;
 use super::{gates, settings, shapes};
 
-/// `backend` is that of the kernel, `None` where its implementation was reported.
+/// Decodes the gate. `backend` is that of the kernel, `None` if its implementation was reported.
 pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backend>, report: &Report) -> Sanitize {
     let default = Sanitize::default();
     let Some((node, backend)) = node.zip(backend) else { return default };
@@ -37,7 +37,7 @@ pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backe
     Sanitize { level, tools, shapes, timeout_seconds }
 }
 
-/// The tools that are named, in the order of the backend's.
+/// The named tools, in the order of the backend's tools.
 fn tools(node: &Node, backend: Backend, own: &[SanitizeTool], report: &Report) -> Vec<SanitizeTool> {
     if node.elements().is_empty() {
         report.error(&node.place, "sanitizers without a tool", "leave it out to run all, or say `level = \"allow\"`");

@@ -9,7 +9,7 @@ use super::baselines::command;
 use super::env::Env;
 use super::shapes;
 
-/// An integer that fits its type; too small a one was reported by the check of types.
+/// An integer that fits its type; a smaller value than allowed was reported by the check of types.
 pub(super) fn integer<T: TryFrom<i64>>(table: &Table, key: &str, default: T, report: &Report) -> T {
     let Some((node, int)) = table.get(key).and_then(|node| Some((node, node.integer()?))) else { return default };
     T::try_from(int).unwrap_or_else(|_| {
@@ -57,7 +57,7 @@ pub(super) fn search(kernel: &Table, env: &Env<'_>, report: &Report) -> Search {
     }
 }
 
-/// `stop.roofline`, which is told by `work`.
+/// `stop.roofline`, which needs `work`.
 fn roofline(search: &Table, kernel: &Table, report: &Report) -> Option<f64> {
     let node = search.get("stop").and_then(Node::table)?.get("roofline")?;
     let share = node.number()?;
@@ -91,13 +91,13 @@ pub(super) fn workers(kernel: &Table, runner: &[String], backend: Option<Backend
     all
 }
 
-/// A name that there is not was reported by the check of choices.
+/// The strategy; an unknown name was reported by the check of choices.
 fn strategy(table: &Table) -> StrategyName {
     let named = table.text("strategy").and_then(|name| StrategyName::ALL.iter().find(|(known, _)| *known == name));
     named.map_or(StrategyName::Auto, |(_, strategy)| *strategy)
 }
 
-/// Architectures, `sm_90a`.
+/// Architectures, such as `sm_90a`.
 pub(super) fn arch(kernel: &Table, report: &Report) -> Vec<String> {
     let Some(node) = kernel.get("arch") else { return Vec::new() };
     for node in node.elements() {
@@ -110,18 +110,18 @@ pub(super) fn arch(kernel: &Table, report: &Report) -> Vec<String> {
     node.texts()
 }
 
-/// The options of nvcc that ask for an architecture; the first two name just one.
+/// Options of nvcc that select an architecture; the first two select exactly one.
 const ARCH_OPTIONS: [&str; 6] = ["arch", "gpu-architecture", "code", "gpu-code", "gencode", "generate-code"];
 
-/// The option that asks for an architecture, and its value unless that is the next flag.
+/// The option that selects an architecture, with its value unless that is the next flag.
 pub(crate) fn arch_flag(flag: &str) -> Option<(&str, Option<&str>)> {
     let option = flag.strip_prefix('-').map(|flag| flag.strip_prefix('-').unwrap_or(flag))?;
     let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
     ARCH_OPTIONS.contains(&name).then_some((name, value))
 }
 
-/// Flags of nvcc that ask for an architecture: this is what `arch` is for, and what is compiled is taken to be for it. One that says the
-/// same is harmless.
+/// Checks flags of nvcc that select an architecture: the key `arch` is for this, and the compiled code is assumed to be
+/// for `arch`. A flag with the same architecture is allowed.
 pub(super) fn arch_flags(table: &Table, arch: &[String], report: &Report) {
     let Some(Item::List(flags)) = table.get("flags").map(|node| &node.item) else { return };
     for (at, node) in flags.iter().enumerate() {

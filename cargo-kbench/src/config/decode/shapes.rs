@@ -7,7 +7,7 @@ use super::names::{check_name, check_variable};
 
 /// Shapes and the names of their dimensions.
 pub(super) struct Shapes {
-    /// Those of the table, then those that are only checked.
+    /// The shapes of the table, then those that are only checked.
     pub(super) shapes: Vec<Shape>,
     pub(super) dims: Vec<String>,
 }
@@ -64,10 +64,10 @@ pub(super) fn shapes(table: &Table, toggles: &[String], report: &Report) -> Shap
     Shapes { shapes, dims: dims.into_iter().map(|(dim, _)| dim).collect() }
 }
 
-/// What "any" size stands for: the smallest, and those beside and between the powers of two that tiles have.
+/// The sizes for "any": the smallest, and sizes beside and between the powers of two that tiles have.
 const ANY: [i64; 7] = [1, 2, 17, 31, 33, 64, 127];
 
-/// Adds the smallest shape with each of the sizes that a dimension is to be checked at.
+/// Adds the smallest shape with each of the sizes at which a dimension is to be checked.
 fn more_sizes(entry: &Entry, shapes: &mut Vec<Shape>) {
     let Some(smallest) = smallest(shapes).map(|index| shapes[index].clone()) else { return };
     let sizes = match entry.node.text() {
@@ -93,12 +93,12 @@ pub(super) fn smallest(shapes: &[Shape]) -> Option<usize> {
     named.min_by(|a, b| size(a).total_cmp(&size(b)))
 }
 
-/// The index of the shape that `node` names.
+/// The index of the shape in `node`.
 pub(super) fn find(node: &Node, env: &super::Env<'_>, report: &Report) -> Option<usize> {
     super::names::find(node, "shape", env.shape_names(), report)
 }
 
-/// The indices of the shapes that an array names, each once, in the table's order.
+/// The indices of the shapes in an array, each once, in the table's order.
 pub(super) fn find_all(node: &Node, env: &super::Env<'_>, report: &Report) -> Vec<usize> {
     let mut found: Vec<usize> = node.elements().iter().filter_map(|node| find(node, env, report)).collect();
     found.sort_unstable();

@@ -1,4 +1,4 @@
-//! Tensors, where their contents come from, and how quantised ones are wired to their values and scales.
+//! Tensors, the sources of their contents, and the connection of quantised tensors with their values and scales.
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Role;
@@ -16,7 +16,7 @@ use crate::text::number;
 /// Tensors in their final order.
 pub(super) struct Tensors {
     pub(super) list: Vec<Tensor>,
-    /// Whether each could be read.
+    /// Whether each tensor could be read.
     pub(super) whole: bool,
     entries: Vec<Entry>,
 }
@@ -26,7 +26,7 @@ impl Tensors {
         self.entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// Tensors that the kernel writes for the user.
+    /// Outputs of the kernel.
     pub(super) fn outputs(&self) -> impl Iterator<Item = (usize, &Tensor)> {
         let written = |tensor: &Tensor| matches!(tensor.role, Role::Out | Role::Inout);
         self.list.iter().enumerate().filter(move |(_, tensor)| self.whole && written(tensor))
@@ -67,7 +67,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
         Some(Some("out")) => Role::Out,
         Some(Some("inout")) => Role::Inout,
         Some(Some("scratch")) => Role::Scratch,
-        // That was reported.
+        // The mistake was reported.
         Some(_) => return None,
     };
     let dims = env.exprs(table.get("dims")?, "dims", Need::Dimension);
@@ -139,7 +139,7 @@ fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Rep
     suits(&init, dtype, elements, &entry.node, report).then_some(init)
 }
 
-/// A program that writes the contents. What it writes is of the problem and not of the variant.
+/// A program that writes the contents, which depend on the problem and not on the variant.
 fn command(node: &Node, table: &Table, env: &Env<'_>, report: &Report) -> Option<Init> {
     let mut command = Vec::new();
     for word in node.elements() {
@@ -179,10 +179,10 @@ fn file(node: &Node, table: &Table, report: &Report) -> Option<Init> {
     }
 }
 
-/// Standard deviations that no value lies farther from the mean than.
+/// Number of standard deviations from the mean that no value exceeds.
 const FARTHEST: f64 = 10.0;
 
-/// Whether the tensor's type holds the contents, of so many elements at each shape.
+/// Checks that the tensor's type can hold the contents, with these numbers of elements at each shape.
 fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, report: &Report) -> bool {
     let (least, most) = integer_range(dtype);
     let largest = dtype.max_finite();
@@ -204,7 +204,7 @@ fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, rep
         Init::Normal { .. } | Init::Uniform { .. } if !dtype.is_float() => {
             Some(format!("{dtype} has no fractions; use `integers = {{ low = 0, high = 15 }}`"))
         }
-        // 8-bit floats saturate: to clip the tails is what one does with them.
+        // 8-bit floats saturate: users clip the tails on purpose.
         Init::Normal { mean, std } if !fits(*mean) || dtype.size() > 1 && !fits(mean.abs() + FARTHEST * std) => {
             Some(format!("{dtype} holds {}, these values go beyond", range()))
         }
@@ -233,7 +233,7 @@ fn suits(init: &Init, dtype: DType, elements: &[(&Shape, i64)], node: &Node, rep
     problem.is_none()
 }
 
-/// Wires a quantised tensor: its values, its scales, and which dimensions the scales are for.
+/// Connects a quantised tensor with its values, its scales, and the dimensions of the scales.
 fn wire(index: usize, entry: &Entry, entries: &[Entry], tensors: &mut [Tensor], report: &Report) {
     let Some(table) = entry.node.table() else { return };
     let names = || entries.iter().map(|entry| entry.key.as_str());
@@ -305,7 +305,7 @@ fn scale_dims(node: &Node, scale: &Tensor, from: &Tensor, report: &Report) -> Op
     Some(dims)
 }
 
-/// Warns of tensors that nothing uses.
+/// Warns of tensors without a use.
 pub(super) fn warn_unused(
     tensors: &Tensors,
     kernel: &Implementation,
@@ -314,7 +314,7 @@ pub(super) fn warn_unused(
     report: &Report,
 ) {
     let programs = baselines.iter().any(|baseline| matches!(baseline.kind, BaselineKind::Command(_)));
-    // A program gets them all; which it reads is not known.
+    // A program gets all tensors; which of them it reads is unknown.
     let (ReferenceKind::Function(reference), false) = (&reference.kind, programs) else { return };
     let mut used = vec![false; tensors.list.len()];
     let inline = baselines.iter().filter_map(|baseline| match &baseline.kind {

@@ -8,7 +8,7 @@ use super::names::check_macro;
 use crate::expr::{Expr, Value};
 use crate::space::{Layer, Reach, Space, Toggle, Variant, macro_text};
 
-/// The tables of toggles: those of the macro layer first. Constants and sizes of the launch are structure.
+/// The tables of toggles, those of the macro layer first. Constants and sizes of the launch belong to the macro layer.
 const TABLES: [(&str, Layer, Reach); 4] = [
     ("macro", Layer::Macro, Reach::Macro),
     ("constant", Layer::Macro, Reach::Constant),
@@ -25,12 +25,12 @@ fn entries(table: &Table) -> impl Iterator<Item = (&Entry, &'static str, Layer, 
     })
 }
 
-/// The names of all toggles, right or wrong.
+/// The names of all toggles, valid or not.
 pub(super) fn names(table: &Table) -> Vec<String> {
     entries(table).map(|(entry, ..)| entry.key.clone()).collect()
 }
 
-/// The space, if everything about it is right.
+/// The space, if all its parts are right.
 pub(super) fn space(table: &Table, device: &Device, report: &Report) -> Option<Space> {
     let before = report.errors();
     let mut toggles: Vec<Toggle> = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn space(table: &Table, device: &Device, report: &Report) -> Option<S
         let values = values(entry, reach, report);
         toggles.push(Toggle { name: entry.key.clone(), values, layer, reach });
     }
-    // A toggle with a value that could not be read may have what the rest asks for.
+    // A toggle with an unreadable value may have the value that other keys name.
     let unread = |entry: &Entry| match &entry.node.item {
         Item::List(nodes) => nodes.iter().any(|node| value(node).is_none()),
         _ => false,
@@ -69,12 +69,12 @@ pub(super) fn space(table: &Table, device: &Device, report: &Report) -> Option<S
     (report.errors() == before).then_some(space)
 }
 
-/// Whether some toggle has no value; that was reported by the check of types.
+/// Whether some toggle has no value; this was reported by the check of types.
 fn toggles_mistyped(space: &Space) -> bool {
     space.toggles.iter().any(|toggle| toggle.values.is_empty())
 }
 
-/// The most values of a toggle: a [`Variant`] has an index of 16 bits for each.
+/// Largest number of values of a toggle: a [`Variant`] has an index of 16 bits for each.
 const MOST_VALUES: usize = u16::MAX as usize;
 
 fn values(entry: &Entry, reach: Reach, report: &Report) -> Vec<Value> {
@@ -119,7 +119,7 @@ fn too_many(entry: &Entry, report: &Report) {
     report.error(&entry.node.place, format!("toggle `{}` has more than {MOST_VALUES} values", entry.key), "");
 }
 
-/// The values of `{ from = 32, to = 1024, step = 32 }` or `{ powers_of_two = [1, 64] }`; both ends are among them.
+/// The values of `{ from = 32, to = 1024, step = 32 }` or `{ powers_of_two = [1, 64] }`, both ends included.
 fn range(entry: &Entry, table: &Table, report: &Report) -> Vec<Value> {
     let place = &entry.node.place;
     let integer = |node: &Node| match node.item {
@@ -156,7 +156,7 @@ fn range(entry: &Entry, table: &Table, report: &Report) -> Vec<Value> {
     if from > to {
         return none();
     }
-    // The difference of two i64 may not fit one.
+    // The difference of two i64 may exceed an i64.
     if from.abs_diff(to) / step.unsigned_abs() >= MOST_VALUES as u64 {
         too_many(entry, report);
         return Vec::new();
@@ -208,7 +208,7 @@ fn constraints<'t>(table: &'t Table, toggles: &[Toggle], device: &Device, report
     constraints
 }
 
-/// The variant that these settings say; toggles not named have the value that they have in the space's default.
+/// The variant with these settings; toggles that are not named have their default value.
 pub(super) fn variant(settings: &[Entry], space: &Space, report: &Report) -> Option<Variant> {
     let mut variant = space.default.clone();
     let mut whole = true;

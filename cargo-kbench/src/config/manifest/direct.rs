@@ -1,5 +1,5 @@
-//! Workspaces as cargo sees them, without cargo: `[workspace] members` (patterns) and `exclude`, the root package,
-//! `CARGO_TARGET_DIR` and `build.target-dir`. Not followed: path dependencies that are members without being listed.
+//! Workspaces without cargo: `[workspace] members` (patterns) and `exclude`, the root package, `CARGO_TARGET_DIR` and
+//! `build.target-dir`. Not supported: path dependencies that are members without being listed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,7 +16,7 @@ pub(super) fn workspace(manifest: &Path, directory: &Path) -> Result<Workspace, 
     let root = root(manifest, &own)?;
     let table = if root == manifest { own } else { read(&root)? };
     let members = members(&root, &table)?;
-    // A package outside the workspace above it is one by itself.
+    // A package that is not in the workspace above it stands alone.
     let (root, members) = if root == manifest || members.iter().any(|member| member.manifest == manifest) {
         (root, members)
     } else {
@@ -73,7 +73,7 @@ fn members(root: &Path, table: &Table) -> Result<Vec<Member>, LoadError> {
     Ok(members)
 }
 
-/// The package of a manifest; `root` is the manifest that it may inherit its version from.
+/// The package of a manifest; `root` is the manifest that its version may be inherited from.
 fn member(manifest: &Path, root: &Table) -> Result<Option<Member>, LoadError> {
     let table = read(manifest)?;
     let package = table.get("package");
@@ -83,7 +83,7 @@ fn member(manifest: &Path, root: &Table) -> Result<Option<Member>, LoadError> {
     Ok(text("name").map(|name| Member { name: name.to_owned(), version, manifest: manifest.to_owned() }))
 }
 
-/// The folders that a pattern names, sorted.
+/// The folders that a pattern matches, sorted.
 fn expand(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     let directory = glob::Pattern::escape(&directory.to_string_lossy());
     let Ok(paths) = glob::glob(&format!("{directory}/{pattern}")) else { return Vec::new() };
@@ -94,7 +94,7 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The target directory that variables or configuration name, as cargo finds it from `directory`.
+/// The target directory of variables or configuration, as cargo finds it from `directory`.
 fn target_directory(directory: &Path, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     if let Some(target) = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR")) {
         return Some(normalized(&directory.join(target)));
@@ -105,8 +105,8 @@ fn target_directory(directory: &Path, variable: &dyn Fn(&str) -> Option<OsString
     folders.into_iter().find_map(|folder| configured_target(&folder))
 }
 
-/// `build.target-dir` of a folder's configuration, relative to the folder that it lies in. Of two files cargo takes the one without an
-/// ending.
+/// `build.target-dir` in the configuration of a folder, relative to the folder of the configuration. Of two files cargo
+/// takes the one without an extension.
 fn configured_target(folder: &Path) -> Option<PathBuf> {
     let text = ["config", "config.toml"].iter().find_map(|name| fs::read_to_string(folder.join(name)).ok())?;
     let config: Table = text.parse().ok()?;

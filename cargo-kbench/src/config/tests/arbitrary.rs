@@ -1,10 +1,10 @@
-//! Whatever a manifest says, there is an answer.
+//! Arbitrary manifests cause errors and no panics.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Words that get past the first checks.
+/// Words that pass the first checks.
 const KEYS: [&str; 34] = [
     "kernels",
     "k",
@@ -107,13 +107,13 @@ proptest! {
         Fixture::new(&format!("[package.metadata]\nkbench = {table}\n")).diagnostics();
     }
 
-    /// A good table in which some keys have arbitrary values: most of it is read, and meets the rest.
+    /// A valid table in which some keys have arbitrary values: most of it is read, together with the rest.
     #[test]
     fn an_arbitrary_key_never_panics(keys in prop::collection::vec((prop::sample::select(KEYS.to_vec()), value()), 1..4)) {
         let mut table: toml::Table = MINIMAL.parse().unwrap();
         let kernel = table["package"]["metadata"]["kbench"]["kernels"]["k"].as_table_mut().unwrap();
         for (key, value) in keys {
-            // What toml itself refuses is the other test's.
+            // Texts that toml itself refuses belong to the other test.
             if let Ok(parsed) = format!("v = {value}").parse::<toml::Table>() {
                 kernel.insert(key.to_owned(), parsed["v"].clone());
             }

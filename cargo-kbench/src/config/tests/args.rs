@@ -1,4 +1,4 @@
-//! Arguments that are no plain tensors and numbers, and contents that depend on sizes.
+//! Arguments other than plain tensors and numbers, and contents that depend on sizes.
 
 use super::*;
 

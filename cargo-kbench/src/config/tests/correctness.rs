@@ -1,4 +1,4 @@
-//! The correctness gate: what is tried by default, and what else the table may ask for.
+//! The correctness gate: its defaults, and the checks that a table can add.
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::Pattern;

@@ -1,4 +1,4 @@
-//! The counters gate's two forms, and what it is by default.
+//! The two forms of the counters gate, and its default.
 
 use super::*;
 use crate::config::counters::{Counters, Quantifier};

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A reduction in two stages, of which the second is launched only where a toggle asks for it.
+/// A reduction in two stages; a toggle decides whether the second is launched.
 const TWO_STAGES: &str = r#"
 [package.metadata.kbench.kernels.k]
 source = "k.cu"

@@ -1,4 +1,4 @@
-//! Mistakes and how they are drawn.
+//! Mistakes and the errors that are drawn for them.
 //!
 //! Longer than 400 lines: each mistake stands beside the error that is drawn for it.
 
@@ -15,7 +15,7 @@ fn with(more: &str) -> String {
     Fixture::new(&format!("{MINIMAL}{more}\n")).diagnostics()
 }
 
-/// The minimal table with a tensor more, which is an argument.
+/// The minimal table with one more tensor, which is an argument.
 fn with_tensor(tensor: &str) -> String {
     let table =
         MINIMAL.replace("args = [", "args = [\"t\", ").replace("tensors = { ", &format!("tensors = {{ {tensor}, "));
@@ -38,7 +38,7 @@ fn two_workers_for_c_kernels_need_a_runner_that_separates_them() {
     assert!(drawn.contains("`count` is too small"), "{drawn}");
 }
 
-/// A misspelt word at any level: one error with the suggestion, and nothing that would follow from the word's absence.
+/// A misspelt word at any level: one error with a suggestion, and no errors that follow from the missing word.
 #[test]
 fn a_misspelling_is_one_error() {
     const WHOLE: &str = r#"
@@ -121,10 +121,10 @@ budget = { evaluations = 9 }
         assert_eq!(said.matches("error: ").count(), 1, "{wrong}:\n{said}");
         assert!(said.contains("did you mean"), "{wrong}:\n{said}");
     }
-    // A name that is used in many places and is not there is one error, at each of its places.
+    // A missing name that is used in many places is one error, with all places.
     let said = Fixture::new(&WHOLE.replace("{ N = 1000 }", "{ M = 1000 }")).diagnostics();
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
-    // What is like nothing suggests nothing, and is one error all the same.
+    // A name that resembles no other gets no suggestion, and is one error too.
     for (right, wrong) in [("\"out\"", "\"result\""), ("[128, 256]", "[128, 1.5]")] {
         let said = Fixture::new(&WHOLE.replace(right, wrong)).diagnostics();
         assert_eq!(said.matches("error: ").count(), 1, "{wrong}:\n{said}");
@@ -542,7 +542,7 @@ fn expressions() {
     "#);
     insta::assert_snapshot!(changed("ceil_div(N, TILE)", "min(N, SM_COUNT) * 2"), @"");
     insta::assert_snapshot!(changed("block = 128", "block = \"4 * WARP * (SM_COUNT > 1) * (MAX_SHARED > 1)\""), @"");
-    // The expressions of a kernel on the host know no GPU.
+    // Expressions of a kernel on the host have no properties of a GPU.
     let in_c = MINIMAL.replace("k.cu", "k.c").replace("grid = \"ceil_div(N, TILE)\"\nblock = 128\n", "");
     insta::assert_snapshot!(Fixture::new(&in_c.replace("value = \"N\"", "value = \"WARP * N\"")).diagnostics(), @r#"
     error: unknown name `WARP`
@@ -572,7 +572,7 @@ fn expressions() {
     12 | tensors = { x = { dtype = "f32", dims = ["N - 2000"] }, y = { dtype = "f32", dims = ["N"], role = "out" } }
        |                                           ^^^^^^^^ -976 at shape `small` with the default variant
     "#);
-    // The place in a string with escapes is the string.
+    // In a string with escapes, the place is the whole string.
     insta::assert_snapshot!(changed("\"ceil_div(N, TILE)\"", "\"\\u004e + M\""), @r#"
     error: unknown name `M`
      --> Cargo.toml:8:8

@@ -1,4 +1,4 @@
-//! Toggles that are no macros, and texts with toggles in them.
+//! Toggles that are not macros, and texts that contain toggles.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The sanitizer gate's two forms, and what it is by default.
+//! The two forms of the sanitizer gate, and its default.
 
 use super::*;
 

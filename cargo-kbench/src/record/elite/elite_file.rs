@@ -14,18 +14,18 @@ use crate::space::Settings;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EliteFile {
-    /// Version of this format.
+    /// Version of the format.
     pub version: u32,
-    /// One entry for each kernel, device and shape that was tuned.
+    /// One entry for each tuned kernel, device and shape.
     pub kernels: Vec<EliteEntry>,
-    /// One for each kernel and device that was tuned shape by shape.
+    /// One portfolio for each kernel and device that was tuned shape by shape.
     #[serde(default, rename = "covers", skip_serializing_if = "Vec::is_empty")]
     pub portfolios: Vec<PortfolioRecord>,
 }
 
 impl EliteFile {
-    /// Reads `path`; an empty file of this version where there is none. A file of another version or a damaged one is an error: it is
-    /// never overwritten unread.
+    /// Reads `path`; a missing file gives an empty file of this version. A damaged file or one of another version is an
+    /// error, so that it is not overwritten.
     pub fn read(path: &Path) -> io::Result<Self> {
         let text = match file::read_bytes(path) {
             Ok(text) => text,
@@ -46,11 +46,11 @@ impl EliteFile {
             Some(version) => return Err(invalid(format!("version {version}, this cargo-kbench writes {VERSION}"))),
             None => return Err(invalid("not an elite file".to_owned())),
         }
-        // From the text once more: a `Value` would not keep the order of the toggles.
+        // The text is parsed again: a `Value` would not keep the order of the toggles.
         serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))
     }
 
-    /// The toggles of the winner of a kernel on a device at a shape, where that is no proposal.
+    /// Toggles of the winner of a kernel on a device at a shape; none for a proposed source.
     pub fn winner(&self, package: &str, kernel: &str, device: &str, shape: &str) -> Option<Settings> {
         let entry = self.kernels.iter().find(|entry| {
             (&*entry.package, &*entry.kernel, &*entry.device.name, &*entry.shape) == (package, kernel, device, shape)
@@ -58,7 +58,7 @@ impl EliteFile {
         entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
     }
 
-    /// Replaces the entry of the same package, kernel, device and shape, or adds it.
+    /// Adds an entry, or replaces that of the same package, kernel, device and shape.
     pub fn insert(&mut self, entry: EliteEntry) {
         let same = |other: &EliteEntry| {
             other.package == entry.package
@@ -72,7 +72,7 @@ impl EliteFile {
         }
     }
 
-    /// Replaces what is known of the same kernel on the same device, or adds it.
+    /// Adds a portfolio, or replaces that of the same kernel on the same device.
     pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
         self.portfolios.retain(|other| {
             (&other.package, &other.kernel, &other.device.name)
@@ -90,17 +90,17 @@ impl EliteFile {
         file.write(&path)
     }
 
-    /// An error where an entry could not be added to the file at `path`.
+    /// Returns an error if an entry could not be added to the file at `path`.
     pub fn check(path: &Path) -> io::Result<()> {
         Self::read(path)?;
-        // A target directory that is new may lie in a folder that is.
+        // The target directory may be new, in a folder that exists.
         let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         folder
             .and_then(|()| file::check_writable(path))
             .map_err(|error| io::Error::new(error.kind(), format!("results could not be kept: {error}")))
     }
 
-    /// Writes the file whole or not at all.
+    /// Writes the file completely or leaves the old one.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         file::write(path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
     }

@@ -1,7 +1,9 @@
-//! One entry from several: the results of searches of one question, as the parts of a space are. Above 400 lines because of its unit tests.
+//! Merges the results of several searches with one question, such as the parts of a space, to one entry. Above 400
+//! lines because of its unit tests.
 //!
-//! Every search measures the default beside its finalists, so variants of different searches are ranked by their speed-up over it.
-//! The order of the entries has no influence, an entry that is given twice counts once, and merged entries may be merged again.
+//! Every search measures the default beside its finalists, so variants of different searches are ranked by their
+//! speed-up over the default. The order of the entries has no influence, an entry that is given twice counts once, and
+//! merged entries may be merged again.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,16 +18,16 @@ use crate::record::objective::{self, ObjectiveValue};
 use crate::record::verdict::{Verdict, verdict};
 use crate::space::Settings;
 
-/// Why two entries cannot be merged.
+/// Reason why two entries cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// One was written by a version that recorded no question.
+    /// A version that recorded no question wrote one of the entries.
     #[error("one does not say to which table it belongs, since an older cargo-kbench wrote it; tune again")]
     NoQuestion,
-    /// They were written by different versions.
+    /// Different versions wrote the entries.
     #[error("cargo-kbench {0} wrote one and {1} the other; tune both with one version")]
     Version(String, String),
-    /// They are of different kernels, shapes or devices.
+    /// The entries are for different kernels, shapes or devices.
     #[error("they are of different kernels, shapes or devices")]
     Subject,
     /// The tables differ.
@@ -34,30 +36,30 @@ pub enum Mismatch {
     /// The sources differ.
     #[error("the sources or headers of the kernel were others; tune both with the same sources")]
     Sources,
-    /// The devices have one name and differ all the same.
+    /// The devices have one name and differ in another property.
     #[error("devices of the name {name} differ: {one} and {other}; merge their results into different files")]
     Device {
-        /// The name of both.
+        /// The differing property.
         name: String,
-        /// What one has.
+        /// Value in the first entry.
         one: String,
-        /// What the other has.
+        /// Value in the second entry.
         other: String,
     },
-    /// Something else differs that the times depend on.
+    /// Another condition of the times differs.
     #[error("the {0} differ; tune both with the same")]
     Conditions(&'static str),
 }
 
 impl Question {
-    /// The question of a search whose default variant was evaluated so.
+    /// The question of a search, from the evaluation of its default variant.
     pub fn of(table: String, default: &Evaluation) -> Self {
         Self { table, sources: default.builds.iter().map(|build| build.source_hash.clone()).collect() }
     }
 }
 
 impl EliteEntry {
-    /// An error where this entry and another answer different questions.
+    /// Returns an error if this entry and another answer different questions.
     pub fn check_same_question(&self, other: &Self) -> Result<(), Mismatch> {
         let subject = |of: &Self| (of.package.clone(), of.kernel.clone(), of.shape.clone(), of.device.name.clone());
         let (Some(question), Some(of_other)) = (&self.question, &other.question) else {
@@ -84,7 +86,7 @@ impl EliteEntry {
         different.map_or(Ok(()), |(what, _)| Err(Mismatch::Conditions(what)))
     }
 
-    /// The searches behind this entry.
+    /// The searches of this entry.
     fn runs(&self) -> Vec<MergedRun> {
         let search = &self.search;
         if !search.runs.is_empty() {
@@ -113,7 +115,8 @@ impl EliteEntry {
     }
 }
 
-/// Merges entries of one question. At most `elite` variants are kept, beside a front; `place` says where a variant stands in the space.
+/// Merges entries with one question. At most `elite` variants are kept beside a front; `place` gives the index of a
+/// variant in the space.
 pub fn merged(
     entries: &[EliteEntry],
     elite: usize,
@@ -139,7 +142,7 @@ pub fn merged(
             best.push(candidate);
         }
     }
-    // What was measured beside the fastest stands beside the elite.
+    // The baselines of the fastest variant's run stand beside the elite.
     let fastest = best.first().map(|best| best.content.clone());
     let has_fastest = |entry: &&EliteEntry| entry.elite.iter().any(|variant| Some(content(variant)) == fastest);
     let beside = entries.iter().filter(has_fastest).min_by_key(|entry| text(&(&entry.baselines, &entry.unavailable)));
@@ -170,7 +173,7 @@ pub fn merged(
     for (reason, count) in runs.iter().flat_map(|run| &run.rejected) {
         *rejected.entry(reason.clone()).or_insert(0) += count;
     }
-    // A toggle that one run knows nothing of is none that changes no code in all.
+    // A toggle counts as dead only if every run knows it as dead.
     let dead_toggles = runs[0].dead_toggles.iter();
     let dead_toggles = dead_toggles.filter(|toggle| runs.iter().all(|run| run.dead_toggles.contains(toggle)));
     let strategies: BTreeSet<&str> = runs.iter().map(|run| run.strategy.as_str()).collect();
@@ -202,14 +205,15 @@ pub fn merged(
     })
 }
 
-/// Leaves the finalists, the winner first: the default where nothing is faster for sure, else by resources and the place in the space
-/// among those that tie. The record of the tie, where there is one.
+/// Removes all but the finalists, the winner first: the default if no variant is certainly faster, otherwise the first
+/// of the tying variants by resources and index. Returns the record of the tie, if there is one.
 fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool, noise_floor: Option<f64>) -> Option<TieRecord> {
     let ties = |candidate: &Candidate, fastest: &Candidate| {
         if candidate.is_default {
             return !beats_default;
         }
-        // Both over the default, though not of the same rounds: the interval of their ratio is wider than that of a comparison.
+        // Both speed-ups are over the default, in different rounds: the interval of their ratio is wider than that of a
+        // comparison.
         let (fastest, other) = (fastest.speedup, candidate.speedup);
         let [ratio, low, high] = [fastest.ratio / other.ratio, fastest.low / other.high, fastest.high / other.low];
         !is_faster(&Speedup { ratio, low, high }, noise_floor)
@@ -237,16 +241,16 @@ fn finals(best: &mut Vec<Candidate>, elite: usize, beats_default: bool, noise_fl
     Some(TieRecord { variants: tied.iter().map(|candidate| candidate.variant.label()).collect(), by })
 }
 
-/// A variant of one of the entries, and what decides about it.
+/// A variant of one of the entries, with its sort keys.
 #[derive(Debug, Clone)]
 struct Candidate {
     variant: EliteVariant,
     is_default: bool,
-    /// Whether nothing says how it compares with the default: then it comes last.
+    /// Whether the variant cannot be compared with the default: then it comes last.
     is_apart: bool,
-    /// What is minimised.
+    /// Value of the minimised objective.
     value: f64,
-    /// Over the default; 1 of the default itself.
+    /// Speed-up over the default; 1 for the default itself.
     speedup: Speedup,
     resources: [u64; 5],
     place: Vec<u16>,
@@ -290,14 +294,14 @@ impl Candidate {
         !one.program.is_empty() && one.program == other.program || one.label() == other.label()
     }
 
-    /// What decides a tie; less is better.
+    /// Sort key of a tie; smaller is better.
     fn standing(&self) -> (bool, [u64; 5], Vec<u16>, String) {
         (!self.is_default, self.resources, self.place.clone(), self.content.clone())
     }
 }
 
 impl Ord for Candidate {
-    /// The better one first.
+    /// Order by speed-up, faster first.
     fn cmp(&self, other: &Self) -> Ordering {
         let p50 = |of: &Self| of.variant.timing.summary.p50;
         self.is_apart
@@ -324,18 +328,18 @@ impl PartialEq for Candidate {
 
 impl Eq for Candidate {}
 
-/// Whether a speed-up is one for sure, as in a comparison.
+/// Whether a speed-up is certain, as in a comparison.
 fn is_faster(speedup: &Speedup, noise_floor: Option<f64>) -> bool {
     let is_noise = noise_floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor);
     verdict(speedup) == Verdict::Faster && !is_noise
 }
 
 fn is_p50(search: &SearchRecord) -> bool {
-    // Versions that did not say minimised p50.
+    // Versions that did not record an objective minimised p50.
     search.objectives.len() < 2 && search.objectives.first().is_none_or(|objective| objective.name == "p50")
 }
 
-/// A variant without what depends on the others.
+/// A variant without the fields that depend on other variants.
 fn content(variant: &EliteVariant) -> String {
     text(&EliteVariant { rank: 0, front: false, ..variant.clone() })
 }
@@ -344,7 +348,7 @@ fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data")
 }
 
-/// The items without repetitions, in an order of their own.
+/// The items without repetitions, sorted.
 fn distinct<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.map(|item| (text(&item), item)).collect::<BTreeMap<_, _>>().into_values().collect()
 }
@@ -400,12 +404,12 @@ mod tests {
             speedups: (number > 0).then(|| (DEFAULT.to_owned(), over_default)).into_iter().collect(),
             errors: Vec::new(),
             builds: Vec::new(),
-            // Some are identical code.
+            // Some variants are identical code.
             program: format!("{time}-{}", number % 3),
         }
     }
 
-    /// What a search of these variants finds; times are those of all variants.
+    /// The result of a search of these variants; `times` are those of all variants.
     fn part(number: u32, of: u32, variants: &[usize], times: &[f64]) -> EliteEntry {
         let mut elite: Vec<EliteVariant> = Vec::new();
         let mut ranked: Vec<usize> = variants.to_vec();
@@ -459,7 +463,7 @@ mod tests {
             shuffled.sort_by_key(|part| order[part.search.partition.unwrap().part() as usize]);
             prop_assert_eq!(&merge(&shuffled), &at_once);
 
-            // Two at a time, as a tree that the order decides, with one of them twice.
+            // Two at a time, in a tree that the order selects, with one of them twice.
             let mut left = shuffled.clone();
             left.push(shuffled[0].clone());
             for step in &order {
@@ -473,7 +477,7 @@ mod tests {
             prop_assert_eq!(&merge(&left), &at_once);
             prop_assert_eq!(&merge(&[at_once.clone(), parts[0].clone(), at_once.clone()]), &at_once);
 
-            // What one search of all finds.
+            // The result of one search of all variants.
             let whole = part(1, 1, &(0..times.len()).collect::<Vec<_>>(), &times);
             prop_assert_eq!(at_once.search.evaluated, whole.search.evaluated);
             if at_once.search.tie.is_none() {

@@ -1,4 +1,4 @@
-//! `elite.json`: the best variants of each kernel, device and shape, with all that is needed to believe them.
+//! `elite.json`: the best variants of each kernel, device and shape, with the conditions of their measurement.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,27 +33,28 @@ pub struct EliteEntry {
     pub package: String,
     /// Kernel.
     pub kernel: String,
-    /// The device that everything here was measured on.
+    /// The device of all measurements.
     pub device: DeviceRecord,
-    /// Shape that the objective was measured on.
+    /// Shape of the objective.
     pub shape: String,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
     /// Settings of timing.
     pub timing: TimingSettings,
-    /// The best variants, best first, measured together with each other and the baselines.
+    /// The best variants, best first, measured together with the baselines.
     pub elite: Vec<EliteVariant>,
     /// The default variant and the baselines, measured in the same run.
     pub baselines: Vec<BaselineRecord>,
-    /// Baselines that could not be measured, and why.
+    /// Baselines without a measurement, with the reason.
     pub unavailable: BTreeMap<String, String>,
-    /// The search that found them.
+    /// The search.
     pub search: SearchRecord,
-    /// UTC, RFC 3339.
+    /// Date, UTC, RFC 3339.
     pub date: String,
     /// Version of cargo-kbench.
     pub kbench: String,
-    /// The question that the entry answers; none in files of versions that did not say. Only entries of the same question merge.
+    /// The question of the search; none in files of versions that did not record it. Only entries with the same
+    /// question merge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
 }
@@ -74,15 +75,15 @@ pub struct Question {
 pub struct DeviceRecord {
     /// `cuda`, `host` or `fake`.
     pub kind: String,
-    /// Its name.
+    /// Name of the device.
     pub name: String,
     /// CUDA driver version, or operating system.
     pub driver: String,
-    /// `9.0`; none for a CPU.
+    /// Compute capability such as `9.0`; none for a CPU.
     pub compute_capability: Option<String>,
-    /// Streaming multiprocessors, or logical cores.
+    /// Number of streaming multiprocessors, or of logical cores.
     pub multiprocessors: u32,
-    /// Highest clock in kHz; 0 where unknown.
+    /// Highest clock in kHz; 0 if unknown.
     pub clock_khz: u32,
 }
 
@@ -90,59 +91,62 @@ pub struct DeviceRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimingSettings {
-    /// Untimed launches first.
+    /// Number of untimed launches before the first sample.
     pub warmup: u32,
-    /// Samples asked for at least.
+    /// Smallest number of samples.
     pub iterations: u32,
-    /// Half-width of the interval of p50 that ended sampling, as a share of p50.
+    /// Half width of the interval of p50, as a share of p50, at which sampling ended.
     #[serde(default)]
     pub precision: Option<f64>,
-    /// Most seconds of sampling, for each kernel measured.
+    /// Longest time of sampling in seconds, for each kernel.
     #[serde(default)]
     pub max_seconds: Option<f64>,
-    /// `cold` or `hot`.
+    /// State of the cache before each sample: `cold` or `hot`.
     pub cache: String,
     /// Launch mode of a sample: `graph`, `stream` or `host`.
     #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
     pub launch: LaunchMode,
 }
 
-/// One of the best.
+/// One of the best variants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EliteVariant {
-    /// 1 is the best.
+    /// Rank from 1.
     pub rank: usize,
     /// Its toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
-    /// The source, where it is a proposer's and not the kernel's own.
+    /// The source, if a proposer wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
-    /// Nanoseconds a launch, from the interleaved final.
+    /// Median time in nanoseconds a launch, with its interval, from the interleaved finals.
     pub timing: TimingRecord,
-    /// Its times at the other shapes that an objective is a mean of, from interleaved finals there.
+    /// Times at the other shapes of a mean objective, from interleaved finals there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_timings: Vec<TimingRecord>,
-    /// What it comes to, in the order of the search's objectives; times are those of the finals. Ranks are by the first.
+    /// Values in the order of the search's objectives; times are those of the finals. The first objective determines
+    /// the rank.
     #[serde(default)]
     pub objectives: Vec<ObjectiveValue>,
-    /// Of a search with two objectives: whether no other variant is better for sure in one of them and no worse in the other.
+    /// In a search with two objectives, whether no other variant is certainly better in one of them and no worse in the
+    /// other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub front: bool,
-    /// Speed-up over the default variant and each baseline: their time over this one's by the middle half of the rounds' ratios, 95 % interval from paired rounds.
+    /// Speed-up over the default variant and each baseline: the interquartile mean of the paired ratios, with its 95 %
+    /// interval.
     pub speedups: BTreeMap<String, Speedup>,
-    /// Errors of its outputs on each shape.
+    /// Errors of the outputs, one entry for each shape.
     pub errors: Vec<ShapeErrors>,
     /// Commands, hashes and resources.
     pub builds: Vec<BuildRecord>,
-    /// Hash of machine code and launch: equal for identical code; empty in files of versions that did not say.
+    /// Hash of machine code and launch, equal for identical code; empty in files of versions that did not record it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program: String,
 }
 
 impl EliteVariant {
-    /// Its name: its toggles, and its source where that is not the kernel's own.
+    /// Label: toggles, and the name of a proposed source.
     pub fn label(&self) -> String {
         SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
     }
@@ -152,13 +156,13 @@ impl EliteVariant {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaselineRecord {
-    /// `default`, or the baseline's name.
+    /// `default`, or name of the baseline.
     pub name: String,
-    /// The default variant's toggles.
+    /// Toggles of the default variant; none for a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub toggles: Option<Settings>,
-    /// Its time.
+    /// Median time with its interval.
     pub timing: TimingRecord,
     /// Values of the default variant, in the order of the search's objectives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -172,46 +176,46 @@ pub struct BaselineRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRecord {
-    /// Strategy.
+    /// Name of the strategy.
     pub strategy: String,
-    /// Seed.
+    /// Seed of the strategy.
     pub seed: u64,
-    /// Objectives; p50 in files of versions that did not say.
+    /// Objectives; p50 in files of versions that did not record them.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
-    /// Valid variants in the space; none where they are too many to count.
+    /// Number of valid variants in the space; none if there are too many to count.
     pub space: Option<u64>,
-    /// Variants tried.
+    /// Number of tried variants.
     pub evaluated: u64,
-    /// Those among them that an earlier run measured, with the same machine code and under the same circumstances. The times of
-    /// elite and baselines are always this run's.
+    /// Number of tried variants that an earlier run measured, with the same machine code and conditions. The times of
+    /// elite and baselines are always measured in this run.
     #[serde(default, rename = "recalled", skip_serializing_if = "is_zero")]
     pub cached: u64,
-    /// Rejected variants by `gate/reason`.
+    /// Numbers of rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
     pub dead_toggles: Vec<String>,
-    /// By how much the winner, measured twice beside the others, differed from itself: 0.004 for 0.4 %. No smaller difference is
-    /// called one.
+    /// Difference between two measurements of the winner in the finals: 0.004 for 0.4 %. Smaller differences are ties.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<f64>,
-    /// Variants that no measurement told apart from the fastest, and what chose the winner among them; none where nothing did.
+    /// Variants that no measurement distinguished from the fastest, and the rule that chose the winner; none without a
+    /// tie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tie: Option<TieRecord>,
     /// Variants of earlier elites, tried right after the default, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm_start: Vec<WarmVariant>,
-    /// Record of the proposer; none where the table names none.
+    /// Record of the proposer; none if the table names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerRecord>,
-    /// Whether the user ended the search before its budget did.
+    /// Whether the user ended the search before the end of its budget.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_off: bool,
-    /// The part of the space that was searched, `2/4`; none where the whole space was. The default, which every part measures, counts
-    /// in `evaluated` and `rejected` only where it belongs to the part.
+    /// The searched part of the space, such as `2/4`; none for the whole space. The default, which every part measures,
+    /// counts in `evaluated` and `rejected` only if it belongs to the part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// The searches whose results were merged into this entry; empty where it is the result of one.
+    /// The searches whose results were merged into this entry; empty for the result of one search.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<MergedRun>,
 }
@@ -220,30 +224,30 @@ pub struct SearchRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergedRun {
-    /// The part of the space that it searched; none where it searched the whole space.
+    /// The searched part of the space; none for the whole space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// Strategy.
+    /// Name of the strategy.
     pub strategy: String,
-    /// Seed.
+    /// Seed of the strategy.
     pub seed: u64,
-    /// Variants tried.
+    /// Number of tried variants.
     pub evaluated: u64,
-    /// Number of those that an earlier run measured.
+    /// Number of variants that an earlier run measured.
     #[serde(default, rename = "recalled", skip_serializing_if = "is_zero")]
     pub cached: u64,
-    /// Rejected variants by `gate/reason`.
+    /// Numbers of rejected variants by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
     /// Toggles that never changed machine code or launch.
     pub dead_toggles: Vec<String>,
-    /// Relative difference between two measurements of its winner.
+    /// Relative difference between two measurements of the winner.
     pub noise_floor: Option<f64>,
-    /// Whether a variant was faster than the default for sure.
+    /// Whether a variant was certainly faster than the default.
     pub beats_default: bool,
-    /// Whether the user ended it before its budget did.
+    /// Whether the user ended the search before the end of its budget.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut_off: bool,
-    /// UTC, RFC 3339.
+    /// Date, UTC, RFC 3339.
     pub date: String,
 }
 
@@ -251,9 +255,9 @@ pub struct MergedRun {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TieRecord {
-    /// Their labels, the winner first.
+    /// Labels of the variants, the winner first.
     pub variants: Vec<String>,
-    /// Why it is the winner.
+    /// Rule that chose the winner.
     pub by: TieRule,
 }
 
@@ -261,13 +265,14 @@ pub struct TieRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TieRule {
-    /// It is the default.
+    /// The winner is the default.
     Default,
-    /// It is the winner that elite.json named before.
+    /// The winner is that of the earlier elite.json.
     Elite,
-    /// It uses the fewest registers, or of as many the fewest bytes of shared memory, spills, stack and code.
+    /// The winner uses the fewest registers, or, among equals, the fewest bytes of shared memory, spills, stack and
+    /// code.
     Resources,
-    /// It comes first in the space.
+    /// The winner is the first in the space.
     Order,
 }
 
@@ -294,11 +299,11 @@ pub struct WarmVariant {
     /// Its toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
-    /// The device that it was found on.
+    /// The device of the earlier search.
     pub device: String,
-    /// The shape that it was found for.
+    /// The shape of the earlier search.
     pub shape: String,
-    /// Its rank there.
+    /// Rank in the earlier search.
     pub rank: usize,
 }
 
@@ -308,15 +313,15 @@ pub struct WarmVariant {
 pub struct ProposerRecord {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Rounds in which it proposed something.
+    /// Number of rounds with proposals.
     pub rounds: u64,
-    /// Proposals tried, beside the variants of the space.
+    /// Number of tried proposals, beside the variants of the space.
     pub evaluated: u64,
-    /// Proposals that were not tried: known already, too long, no variant of the space.
+    /// Number of proposals that were not tried: known already, too long, or not a variant of the space.
     pub refused: u64,
-    /// Rejected proposals by `gate/reason`.
+    /// Numbers of rejected proposals by `gate/reason`.
     pub rejected: BTreeMap<String, u64>,
-    /// Failure that ended it, `hang: …`; none if it ended by itself or by the budget.
+    /// Failure that ended the proposer, such as `hang: …`; none if it ended by itself or by the budget.
     pub failed: Option<String>,
 }
 

@@ -1,5 +1,4 @@
-//! What is known of a variant once it was tried: the record that the journal keeps, strategies learn from and
-//! reports print.
+//! The record of a tried variant, which the journal keeps, strategies learn from and reports print.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,43 +18,43 @@ mod rejection;
 
 pub use rejection::{GateName, Reason, Rejection};
 
-/// One variant, tried.
+/// A tried variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evaluation {
     /// Its toggles.
     pub toggles: Settings,
-    /// The source, where it is a proposer's and not the kernel's own.
+    /// The source, if a proposer wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
-    /// Hash of all that was asked of the worker, machine code, inputs and device included. Equal keys mean that
-    /// one measurement serves both: identical code within a run, or the journal's record. Empty where the variant did not get that far.
+    /// Hash of the jobs of the worker, machine code, inputs and device included. Equal keys mean that one measurement
+    /// serves both: identical code within a run, or the journal's record. Empty if the variant was rejected before.
     pub key: String,
-    /// The result.
+    /// Outcome.
     pub outcome: Judgement,
-    /// The toggles of the variant whose measurement this is, where machine code and launch are the same.
+    /// Toggles of the measured variant, if this variant has the same machine code and launch.
     #[serde(rename = "twin")]
     pub identical_code: Option<Settings>,
     /// Whether an earlier run measured it.
     #[serde(default, rename = "recalled", skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,
-    /// Whether the run that is resumed measured it; not kept.
+    /// Whether the run that is resumed measured the variant; not in the journal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
     /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
     /// The builds, one for each set of macros that the shapes need.
     pub builds: Vec<BuildRecord>,
-    /// Errors of its outputs, one entry a shape checked.
+    /// Errors of the outputs, one entry for each checked shape.
     pub errors: Vec<ShapeErrors>,
     /// Extent of the check.
     #[serde(default)]
     pub checked: Checked,
-    /// Its time, where it got that far.
+    /// Median time with its interval; none if the variant was not timed.
     pub timing: Option<TimingRecord>,
-    /// Its times at other shapes, where an objective needs them.
+    /// Times at other shapes, for a mean objective.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_timings: Vec<TimingRecord>,
-    /// Joules a launch, each sample over a stretch of launches back to back, where that is an objective.
+    /// Joules a launch, each sample over a stretch of launches back to back, if energy is an objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<Summary>,
     /// Numbers of the user's program, where that is an objective.
@@ -67,7 +66,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// A variant of which nothing is known yet, passed until a gate says otherwise.
+    /// A variant without findings, which counts as passed until a gate rejects it.
     pub fn new(toggles: Settings, warnings: Vec<String>) -> Self {
         Self {
             toggles,
@@ -89,18 +88,18 @@ impl Evaluation {
         }
     }
 
-    /// Its name: its toggles, and its source where that is not the kernel's own.
+    /// Label: toggles, and the name of a proposed source.
     pub fn label(&self) -> String {
         SourceRecord::label(self.source.as_ref(), &self.toggles.to_string())
     }
 
-    /// The first objective as strategies are told it, of a variant that passed: p50, unless the record says otherwise.
+    /// Value of the first objective for strategies, for a variant that passed: p50 by default.
     pub fn objective(&self) -> Option<f64> {
         let p50 = self.p50();
         p50.map(|p50| self.objectives.first().map_or(p50, ObjectiveValue::told))
     }
 
-    /// p50 in nanoseconds at the search's shape, of a variant that passed.
+    /// p50 in nanoseconds at the search's shape, for a variant that passed.
     pub fn p50(&self) -> Option<f64> {
         match self.outcome {
             Judgement::Passed => self.timing.as_ref().map(|timing| timing.summary.p50),
@@ -113,17 +112,17 @@ impl Evaluation {
         self.timing.as_ref().is_some_and(TimingRecord::is_cut_short)
     }
 
-    /// It passed the whole check, with these errors; `warnings` are all there are.
+    /// Records that the variant passed the whole check, with these errors; `warnings` are all warnings of the check.
     pub fn check_is(&mut self, errors: Vec<ShapeErrors>, warnings: Vec<String>) {
         (self.checked, self.errors, self.warnings) = (Checked::InFull, errors, warnings);
     }
 
-    /// A gate rejected it.
+    /// Records a rejection.
     pub fn reject(&mut self, rejection: Rejection) {
         self.outcome = Judgement::Rejected(rejection);
     }
 
-    /// Why it was rejected.
+    /// The rejection, if there is one.
     pub fn rejection(&self) -> Option<&Rejection> {
         match &self.outcome {
             Judgement::Passed => None,
@@ -132,20 +131,20 @@ impl Evaluation {
     }
 }
 
-/// A source that a proposer handed in.
+/// A source that a proposer sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceRecord {
-    /// The name that the proposer gave it.
+    /// Name that the proposer gave.
     pub name: String,
-    /// blake3 of its text.
+    /// blake3 hash of the text.
     pub hash: String,
-    /// The file that keeps it, relative to the folder of elite.json.
+    /// File of the source, relative to the folder of elite.json.
     pub path: PathBuf,
 }
 
 impl SourceRecord {
-    /// How a variant of a source is named: its toggles, and the source where it is not the kernel's own.
+    /// Label of a variant of a source: toggles, and the name of a proposed source.
     pub fn label(source: Option<&Self>, toggles: &str) -> String {
         match source {
             None => toggles.to_owned(),
@@ -156,7 +155,7 @@ impl SourceRecord {
 }
 
 impl fmt::Display for SourceRecord {
-    /// `unroll-4@1a2b3c4d`: names need not be unique.
+    /// Name such as `unroll-4@1a2b3c4d`: names of proposers may repeat.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}@{}", self.name, self.hash.get(..8).unwrap_or(&self.hash)))
     }
@@ -166,9 +165,9 @@ impl fmt::Display for SourceRecord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checked {
-    /// On one seed at each shape, before it was timed in a search.
+    /// One seed at each shape, before the timing of a search.
     OneSeed,
-    /// On all seeds, sizes and patterns of the table, and on new inputs after timing.
+    /// All seeds, sizes and patterns of the table, and new inputs after timing.
     #[default]
     InFull,
 }
@@ -177,31 +176,31 @@ pub enum Checked {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// It passed every gate that rejects.
+    /// The variant passed every gate that rejects.
     Passed,
-    /// A gate rejected it.
+    /// A gate rejected the variant.
     Rejected(Rejection),
 }
 
 /// Result of the sanitizers for a variant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Sanitized {
-    /// Why it is rejected.
+    /// The rejection, if there is one.
     pub rejection: Option<Rejection>,
     /// Warnings of tools, findings at level `warn`, and missing tools.
     pub warnings: Vec<String>,
-    /// The runs, `memcheck at small`.
+    /// The runs, such as `memcheck at small`.
     pub runs: Vec<String>,
 }
 
 /// One build of a variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BuildRecord {
-    /// The shapes it serves.
+    /// Shapes of the build.
     pub shapes: Vec<String>,
-    /// The exact compile command, run in the package's folder.
+    /// The exact compile command, to be run in the package's folder.
     pub command: Vec<String>,
-    /// The link command; empty where there is none.
+    /// The link command; empty if there is none.
     pub link: Vec<String>,
     /// The compiler's version line.
     pub compiler: String,
@@ -209,12 +208,12 @@ pub struct BuildRecord {
     pub source_hash: String,
     /// blake3 of the binary.
     pub binary_hash: String,
-    /// Registers, shared memory, spills: the most that any of its functions uses.
+    /// Registers, shared memory and spills: the largest value of all its functions.
     pub resources: Resources,
-    /// The functions that are launched, with what each uses.
+    /// The launched functions, with the resources of each.
     #[serde(default)]
     pub functions: Vec<Function>,
-    /// Warnings of the compiler; not kept.
+    /// Warnings of the compiler; not in the journal.
     #[serde(skip)]
     pub messages: String,
 }
@@ -222,9 +221,9 @@ pub struct BuildRecord {
 /// Worst errors over the seeds of one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShapeErrors {
-    /// The shape.
+    /// Name of the shape.
     pub shape: String,
-    /// Seeds checked.
+    /// Number of checked seeds.
     pub seeds: usize,
     /// Largest absolute error.
     #[serde(with = "Float")]
@@ -238,19 +237,19 @@ pub struct ShapeErrors {
     /// Mean signed error over `rms(reference)`, of the seed where it is largest.
     #[serde(with = "Float")]
     pub bias: f64,
-    /// `rms(error) / rms(reference)` of the naive implementation, where the table names one.
+    /// `rms(error) / rms(reference)` of the naive implementation, if the table names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub naive_rms_err: Option<f64>,
-    /// Error of the result due to quantised inputs, where they are quantised.
+    /// Errors due to quantised inputs, if inputs are quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationErrors>,
-    /// Patterns of the inputs that passed too. Errors are those of random inputs alone.
+    /// Input patterns that passed too. Errors are those of random inputs alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub patterns: Vec<String>,
 }
 
-/// The error of quantising the inputs: the reference on quantised inputs against the reference on what they were quantised from;
-/// and the total error: the kernel against the latter.
+/// Two errors: that of quantising the inputs, which is the reference on quantised inputs against the reference on the
+/// values before; and the total error, which is the kernel against the latter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct QuantizationErrors {
@@ -300,7 +299,7 @@ impl QuantizationErrors {
 }
 
 impl ShapeErrors {
-    /// The worst over all seeds and outputs.
+    /// The largest errors over all seeds and outputs.
     pub fn worst(shape: &str, seeds: &[SeedReport]) -> Self {
         let patterns = seeds.iter().filter_map(|seed| Some(seed.pattern?.name().to_owned())).collect();
         let random = || seeds.iter().filter(|seed| seed.pattern.is_none());
@@ -340,54 +339,54 @@ pub fn relative(error: f64, rms_ref: f64) -> f64 {
 /// A measured time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimingRecord {
-    /// The shape.
+    /// Name of the shape.
     pub shape: String,
-    /// Nanoseconds a launch.
+    /// Median with its interval, in nanoseconds a launch.
     pub summary: Summary,
-    /// Launches a sample.
+    /// Number of launches in a sample.
     pub batch: u32,
     /// Name of the clock: `cuda-event`, `cuda-graph`, `monotonic`, `fake`.
     pub clock: String,
-    /// Settings and course of sampling; none in records of versions that did not say.
+    /// Settings and course of sampling; none in records of versions that did not record them.
     #[serde(default)]
     pub sampling: Option<Sampling>,
 }
 
-/// Share of the samples from which on a disturbance that is still in them decides what their median is.
+/// Share of disturbed samples from which on the disturbance may determine the median.
 const UNKNOWN: f64 = 0.2;
 
 impl TimingRecord {
-    /// Whether something else used the device meanwhile.
+    /// Whether another process used the device during sampling.
     pub fn is_in_use(&self) -> bool {
         self.sampling.as_ref().is_some_and(|sampling| sampling.in_use.is_some())
     }
 
-    /// Whether p50 is known. Of a kernel that lost its core in many samples, and of which nobody can tell what it
-    /// lost, it is not; nor on a GPU that another process used.
+    /// Whether p50 is known. It is unknown for a kernel that lost its core in many samples by an unknown time, and on a
+    /// GPU that another process used.
     pub fn is_known(&self) -> bool {
         let disturbed = |sampling: &Sampling| sampling.disturbed.get(&Disturbance::InvoluntaryContextSwitch).copied();
         let disturbed = self.sampling.as_ref().and_then(disturbed).unwrap_or(0);
-        // A GPU gives each process its turn, and no clock says how long.
+        // A GPU alternates between processes, and no clock measures the lost time.
         let shared = self.is_in_use() && self.clock.starts_with("cuda");
         !shared && disturbed as f64 <= UNKNOWN * self.summary.n as f64
     }
 
-    /// Whether sampling ended early because the variant was clearly slower than what it had to beat. Its p50 tells a strategy
-    /// where not to look, and nobody else anything.
+    /// Whether sampling ended early because the variant was clearly slower than the time to beat. Its p50 is an
+    /// estimate that only strategies use.
     pub fn is_cut_short(&self) -> bool {
         self.sampling.as_ref().is_some_and(|sampling| sampling.cut_short)
     }
 }
 
-/// A baseline that is a program. It was measured in a process of its own, by its own clock, in turn with the kernels.
+/// A baseline that is a program, measured in a process of its own, by its own clock, in turn with the kernels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalRecord {
     /// The program and its arguments.
     pub command: Vec<String>,
     /// The clock and versions that the program states.
     pub versions: BTreeMap<String, String>,
-    /// Samples that it and the kernels took in turn at first; turns grow where more samples are needed.
+    /// Number of samples that the program and the kernels take in turn at first; later turns are longer.
     pub turn: u32,
-    /// Errors of its outputs, before and after timing.
+    /// Errors of the outputs before and after timing.
     pub errors: ShapeErrors,
 }

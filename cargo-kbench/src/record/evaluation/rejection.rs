@@ -1,4 +1,4 @@
-//! Why a variant is out: which gate, a reason code and words.
+//! The rejection of a variant: gate, reason code and message.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::program::Refusal;
 
-/// The names of the gates, in the order they are run.
+/// Names of the gates, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Gate")]
 pub enum GateName {
-    /// It compiles.
+    /// Compilation.
     Compile,
     /// Gate 1.
     Resources,
-    /// The kernel runs to its end on the device.
+    /// Loading and running on the device.
     Launch,
     /// Gate 2.
     Correctness,
-    /// Findings of sanitizers in one more run.
+    /// Sanitizers, in one more run.
     Sanitize,
     /// Gate 3.
     Performance,
@@ -30,7 +30,7 @@ pub enum GateName {
 }
 
 impl GateName {
-    /// All of them.
+    /// All gates.
     pub const ALL: [Self; 7] = [
         Self::Compile,
         Self::Resources,
@@ -105,7 +105,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, in the order of the gates.
+    /// All reasons, in the order of the gates.
     pub const ALL: [Self; 41] = [
         Self::CompileFailed,
         Self::Geometry,
@@ -153,7 +153,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The JSON name is the user's name: one spelling.
+        // The JSON name is also printed: there is one spelling.
         let name = serde_json::to_value(self).expect("a unit variant");
         f.pad(name.as_str().expect("a unit variant"))
     }
@@ -170,7 +170,7 @@ impl From<&Failure> for Reason {
             Failure::Reference { .. } => Reason::Reference,
             Failure::Inputs { .. } => Reason::Inputs,
             Failure::Unsupported { .. } => Reason::Unsupported,
-            // Ends a run before it is asked for a reason.
+            // This error ends a run before a reason is needed.
             Failure::Machine { .. } => Reason::Unavailable,
             Failure::Hang { .. } => Reason::Hang,
             Failure::Signal { .. } => Reason::Signal,
@@ -188,23 +188,23 @@ pub struct Rejection {
     pub gate: GateName,
     /// The reason.
     pub code: Reason,
-    /// For the user: numbers and places.
+    /// Message for the user, with numbers and places.
     pub message: String,
-    /// The shape it showed on.
+    /// The shape of the failure.
     pub shape: Option<String>,
     /// Output of the compiler or the sanitizer.
     pub output: Option<String>,
 }
 
 impl Rejection {
-    /// A rejection that showed on `shape`.
+    /// A rejection at `shape`.
     pub fn new(gate: GateName, code: Reason, message: impl Into<String>, shape: Option<&str>) -> Self {
         Self { gate, code, message: message.into(), shape: shape.map(str::to_owned), output: None }
     }
 }
 
 impl Refusal {
-    /// The rejection of a program that was to be measured at `shape`; `None` where the user ended the run.
+    /// The rejection of a program that was to be measured at `shape`; `None` if the user ended the run.
     pub fn rejection(self, shape: &str) -> Option<Rejection> {
         let (code, message) = self.reason()?;
         let output = match self {
@@ -214,13 +214,13 @@ impl Refusal {
         Some(Rejection { output, ..Rejection::new(GateName::Performance, code, message, Some(shape)) })
     }
 
-    /// The reason code and the message; `None` where the user ended the run.
+    /// The reason code and the message; `None` if the user ended the run.
     pub fn reason(&self) -> Option<(Reason, String)> {
         Some(match self {
             Refusal::Interrupted => return None,
             Refusal::Unavailable(message) => (Reason::Unavailable, message.clone()),
             Refusal::Failure(Failure::Exited { code, stderr }) => {
-                // Interpreters write the cause last.
+                // Interpreters print the cause last.
                 let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
                 (Reason::Exited, format!("the program exited with status {code}: {}", last.trim()))
             }

@@ -1,4 +1,4 @@
-//! One line of a journal: a record as JSON, whose last field is a checksum of all before it.
+//! One line of a journal: a record as JSON, whose last field is a checksum of all preceding bytes.
 
 use kbench_runtime::fingerprint;
 
@@ -13,10 +13,10 @@ const EVALUATION: &[u8] = b"{\"record\":\"evaluation\",";
 /// Digits of the checksum.
 const DIGITS: usize = 16;
 
-/// A record as a line, with its end.
+/// A record as a line, with a newline.
 pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(record)?;
-    // An object: what follows its fields is its end.
+    // The record is an object, whose last byte is the closing brace.
     line.pop();
     let sum = checksum(&line);
     line.extend(FIELD);
@@ -25,7 +25,7 @@ pub(super) fn encode(record: &Record) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The record of a line without its end; `None` where it is not what was written.
+/// The record of a line without its newline; `None` if the line is damaged.
 pub(super) fn decode(line: &[u8]) -> Option<Record> {
     let fields = line.strip_suffix(b"\"}")?;
     let (fields, sum) = fields.split_at_checked(fields.len().checked_sub(DIGITS)?)?;
@@ -33,7 +33,7 @@ pub(super) fn decode(line: &[u8]) -> Option<Record> {
     if checksum(fields).as_bytes() != sum {
         return None;
     }
-    // Nearly all lines are evaluations. That serde looks for the tag in every other way first would double the time.
+    // Nearly all lines are evaluations. serde's general search for the tag would double the time.
     let (fields, is_evaluation) = match fields.strip_prefix(EVALUATION) {
         Some(fields) => (fields, true),
         None => (fields.strip_prefix(b"{")?, false),

@@ -1,4 +1,5 @@
-//! The runs of journals, taken apart and put together: a merged journal holds the runs of all, each once, in an order of their own.
+//! Splits journals into searches and merges them: a merged journal holds the searches of all, each once, in a fixed
+//! order.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ pub struct Search {
 
 impl Search {
     fn new(start: Start) -> Self {
-        // Alone it is what it was before it was merged.
+        // A single search has its original form.
         Self { records: vec![Record::Start(Start { merged: false, ..start })] }
     }
 
@@ -31,7 +32,7 @@ impl Search {
         &self.records
     }
 
-    /// The variants that it tried.
+    /// The tried variants.
     pub fn evaluations(&self) -> impl Iterator<Item = &Evaluation> {
         self.records.iter().filter_map(|record| match record {
             Record::Evaluation(evaluation) => Some(&**evaluation),
@@ -39,13 +40,13 @@ impl Search {
         })
     }
 
-    /// Its evaluation of the default variant.
+    /// The evaluation of the default variant.
     pub fn default(&self) -> Option<&Evaluation> {
         let default = &self.start().default;
         self.evaluations().find(|evaluation| evaluation.source.is_none() && evaluation.toggles.same(default))
     }
 
-    /// Its end; none where it was cut off.
+    /// The end; none if the search was cut off.
     pub fn conclusion(&self) -> Option<&Conclusion> {
         self.records.iter().rev().find_map(|record| match record {
             Record::End { conclusion, .. } => conclusion.as_deref(),
@@ -53,21 +54,21 @@ impl Search {
         })
     }
 
-    /// The shape that it measured, where it got that far.
+    /// The shape of the measurements; none if no variant was measured.
     pub fn shape(&self) -> Option<&str> {
         let of_evaluation = || self.evaluations().find_map(|evaluation| evaluation.timing.as_ref());
         let concluded = self.conclusion().map(|conclusion| conclusion.entry.shape.as_str());
         concluded.or_else(|| of_evaluation().map(|timing| timing.shape.as_str()))
     }
 
-    /// Its text: equal for equal searches.
+    /// Text of the search, equal for equal searches.
     fn text(&self) -> Vec<u8> {
         self.records.iter().filter_map(|record| line::encode(record).ok()).flatten().collect()
     }
 }
 
-/// The searches of a journal that count: of each device those of the last run, which are several where it was merged. Also how many lines
-/// are damaged.
+/// The searches of a journal that count: for each device those of the last run, which are several in a merged journal.
+/// Returns the number of damaged lines too.
 pub fn searches(text: &[u8]) -> (Vec<Search>, usize) {
     let mut runs: BTreeMap<String, Vec<Search>> = BTreeMap::new();
     let (mut device, mut damaged) = (String::new(), 0);
@@ -103,7 +104,7 @@ pub fn searches(text: &[u8]) -> (Vec<Search>, usize) {
     (runs.into_values().flatten().filter(has_tried).collect(), damaged)
 }
 
-/// The searches without repetitions, in an order that depends on nothing but them; `last` comes last.
+/// The searches without repetitions, in an order that depends only on their contents; `last` comes last.
 pub fn distinct(searches: impl IntoIterator<Item = Search>, is_last: impl Fn(&Search) -> bool) -> Vec<Search> {
     let keyed = searches.into_iter().map(|search| ((is_last(&search), search.text()), search));
     keyed.collect::<BTreeMap<_, _>>().into_values().collect()

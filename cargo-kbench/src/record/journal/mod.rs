@@ -1,7 +1,7 @@
-//! The append-only record of a run: one JSON line for each thing that finished, written before the next begins.
+//! The append-only record of a run: one JSON line for each finished step, written before the next step begins.
 //!
-//! A resumed run asks for the same things in the same order and finds in the journal what is already known, so there is no
-//! second way through the loop. Any other run asks too, and finds the variants that an earlier one measured.
+//! A resumed run makes the same requests in the same order and finds finished ones in the journal, so the loop is the
+//! same. Any other run also looks there, and reuses the variants that an earlier run measured.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -19,7 +19,7 @@ mod run_cache;
 pub use record::{Comparison, ComparisonEntry, EntryRole, Record, Round, SanitizedRun, Start};
 pub use run_cache::RunCache;
 
-/// The version of the lines.
+/// Version of the lines.
 pub const VERSION: u32 = 2;
 
 /// An open journal, locked against other runs.
@@ -29,30 +29,30 @@ pub struct Journal {
 }
 
 impl Drop for Journal {
-    /// Releases the lock. A child that is being started holds a copy of the descriptor until it runs its own program, and with it
-    /// the lock: closing the file here would not release that copy.
+    /// Releases the lock. A child process holds a copy of the descriptor, and with it the lock, until it runs its own
+    /// program: closing the file would not release that copy.
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
 }
 
-/// The measurements of earlier runs that a run uses.
+/// The measurements of earlier runs that a run reuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
-    /// None.
+    /// No measurements.
     Nothing,
-    /// Times of variants, under the same circumstances.
+    /// Times of variants under the same conditions.
     Variants,
-    /// All records of the run that is resumed, and of the runs that it resumed.
+    /// All records of the resumed run, and of the runs that it resumed.
     Run,
 }
 
-/// Bytes of a journal that is read in no time, whatever is in it.
+/// Size of a journal in bytes below which compaction is not worth its time.
 const LARGE: usize = 1 << 20;
 
 impl Journal {
-    /// Opens or creates the journal at `path`, with the measurements to use again. A journal that another run has open is an error. A
-    /// last line that a kill cut off is dropped.
+    /// Opens or creates the journal at `path`, with the measurements to reuse. A journal that another run has open is
+    /// an error. An incomplete last line is removed.
     pub fn open(path: &Path, reuse: Reuse) -> io::Result<(Self, RunCache)> {
         let in_context = |error: io::Error| file::in_context(path, &error);
         if let Some(parent) = path.parent() {
@@ -70,10 +70,10 @@ impl Journal {
                         ),
                     ));
                 }
-                // Where the file system has no locks: go on, as cargo does.
+                // On a file system without locks the run continues, as cargo does.
                 Ok(()) | Err(std::fs::TryLockError::Error(_)) => {}
             }
-            // Another run may have replaced it by a shorter one meanwhile.
+            // Another run may have replaced the file by a shorter one.
             if crate::file::is_file_at(&file, path) {
                 break file;
             }
@@ -88,13 +88,14 @@ impl Journal {
         text.truncate(whole);
         let (known, kept) = RunCache::parse(&text, reuse);
         if kept.is_worth_it(text.len()) {
-            // One that cannot be shortened costs time, nothing else.
+            // A journal that cannot be compacted only costs time.
             file = compact(path, &text, &kept).unwrap_or(file);
         }
         Ok((Self { path: path.to_owned(), file }, known))
     }
 
-    /// Appends a line in one write. Where there is no room for all of it, nothing of it stays, so that what is appended later is whole.
+    /// Appends a line in one write. If there is no space for the whole line, the file is cut to its former length, so
+    /// that later lines are complete.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let line = line::encode(record)?;
         let before = self.file.metadata().map(|metadata| metadata.len());
@@ -110,12 +111,12 @@ impl Journal {
     }
 }
 
-/// The records of a journal's lines; `None` for each line that is not what was written.
+/// The records of a journal's lines; `None` for each damaged line.
 pub fn records(text: &[u8]) -> impl Iterator<Item = Option<Record>> {
     lines(text).map(|(_, line)| line::decode(line))
 }
 
-/// The lines that are not empty: each with its place, its end included, and without its end.
+/// The lines that are not empty: position and length with the newline, and text without it.
 fn lines(text: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
     let mut start = 0;
     let lines = text.split_inclusive(|&byte| byte == b'\n').map(move |line| {
@@ -131,22 +132,22 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
 struct Kept {
     /// The last valid line of each variant of earlier runs.
     earlier: Vec<Range<usize>>,
-    /// Start of the last run, with the runs that resumed it.
+    /// Start of the last run and of the runs that it resumed.
     last_run: usize,
 }
 
 impl Kept {
-    /// Whether so long a journal would become much shorter by leaving out the rest.
+    /// Whether compaction would make a journal of this length much shorter.
     fn is_worth_it(&self, bytes: usize) -> bool {
         let dropped = self.last_run - self.earlier.iter().map(Range::len).sum::<usize>();
         bytes > LARGE && dropped > bytes / 2
     }
 }
 
-/// Replaces a journal by the parts of it that are needed, whole or not at all. The new file is locked before it gets the name.
+/// Replaces a journal by the needed parts, completely or not at all. The new file is locked before it gets the name.
 fn compact(path: &Path, text: &[u8], kept: &Kept) -> io::Result<File> {
     let temporary = path.with_extension("jsonl.new");
-    // What a run left that was killed while it wrote it.
+    // Removes the file of a run that was killed during compaction.
     let _ = std::fs::remove_file(&temporary);
     let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(&temporary)?;
     let _ = file.try_lock();

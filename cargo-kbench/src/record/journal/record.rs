@@ -1,4 +1,4 @@
-//! The records of a journal, a line each.
+//! The records of a journal, one for each line.
 
 use std::collections::BTreeMap;
 
@@ -13,60 +13,60 @@ use crate::record::evaluation::{Evaluation, ExternalRecord, Rejection, ShapeErro
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Partition, Settings};
 
-/// One line.
+/// A record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
 pub enum Record {
-    /// A run began.
+    /// A run starts.
     Start(Start),
     /// A variant was tried.
     Evaluation(Box<Evaluation>),
     /// Variants and baselines were measured interleaved.
     Comparison(Box<Comparison>),
-    /// A variant was run under a sanitizer.
+    /// A variant ran under a sanitizer.
     Sanitized(Box<SanitizedRun>),
     /// A variant that may win passed the whole check.
     Checked {
-        /// Its evaluation's key.
+        /// Key of the evaluation.
         key: String,
-        /// Its errors.
+        /// Errors of the outputs.
         errors: Vec<ShapeErrors>,
-        /// All that gates at level `warn` found.
+        /// All findings of gates at level `warn`.
         warnings: Vec<String>,
     },
     /// A variant that had passed was rejected in the finals.
     Revoked {
-        /// Its evaluation's key.
+        /// Key of the evaluation.
         key: String,
-        /// Why.
+        /// The rejection.
         rejection: Rejection,
     },
-    /// A proposer handed in sources.
+    /// A proposer sent sources.
     Round(Round),
     /// The run ended by itself.
     End {
-        /// Variants evaluated.
+        /// Number of evaluated variants.
         evaluations: u64,
-        /// Its result; none in records of versions that did not say.
+        /// Result of the search; none in records of versions that did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         conclusion: Option<Box<Conclusion>>,
     },
 }
 
-/// Subject and conditions of a run. The following records of the journal were measured under these conditions.
+/// Kernel and conditions of a run. The following records of the journal were measured under these conditions.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Start {
     /// The version of the lines.
     pub version: u32,
     /// Package and kernel.
     pub kernel: String,
-    /// The device's name.
+    /// Name of the device.
     pub device: String,
-    /// Seconds since the epoch.
+    /// Start in seconds since the epoch.
     pub time: u64,
     /// Whether earlier records were used.
     pub resumed: bool,
-    /// The sizes of each shape.
+    /// Sizes of each shape.
     #[serde(default)]
     pub shapes: BTreeMap<String, BTreeMap<String, i64>>,
     /// Settings of timing.
@@ -75,36 +75,37 @@ pub struct Start {
     /// The default variant.
     #[serde(default)]
     pub default: Settings,
-    /// Objectives; p50 in records of versions that did not say.
+    /// Objectives; p50 in records of versions that did not record them.
     #[serde(default)]
     pub objectives: Vec<ObjectiveRecord>,
     /// Fingerprint of the kernel's table, without the keys that change no measurement.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub table: String,
-    /// The part of the space that is searched; none where the whole space is.
+    /// The searched part of the space; none for the whole space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<Partition>,
-    /// Whether it is one of several runs of a merged journal, which count as one run together with what is before it.
+    /// Whether the run is one of several in a merged journal, which count as one run together with the records before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub merged: bool,
 }
 
 impl Start {
-    /// Whether what is before it in the journal belongs to the same run.
+    /// Whether the records before belong to the same run.
     pub fn goes_on(&self) -> bool {
         self.version == VERSION && (self.resumed || self.merged)
     }
 }
 
-/// Proposals of one round, and those of them that were tried.
+/// Proposals of one round, with their toggles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
-    /// Which, from 1.
+    /// Number of the round, from 1.
     pub round: u64,
-    /// Hash of the proposer's command and the kernel's own source: for another proposer or source, these are no proposals.
+    /// Hash of the proposer's command and the kernel's own source: the proposals are valid only for this proposer and
+    /// source.
     pub key: String,
-    /// The sources, each with the toggles that it is to be tried with.
+    /// The sources, each with its toggles.
     pub proposals: Vec<(SourceRecord, Settings)>,
 }
 
@@ -113,23 +114,23 @@ pub struct Round {
 pub struct Comparison {
     /// Hash of the job.
     pub key: String,
-    /// Entries, in the job's order.
+    /// Entries in the order of the job.
     pub entries: Vec<ComparisonEntry>,
 }
 
 /// One entry of a [`Comparison`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonEntry {
-    /// The variant's label, or the baseline's name.
+    /// Label of the variant, or name of the baseline.
     pub name: String,
     /// Role in the comparison.
     #[serde(default)]
     pub role: EntryRole,
     /// Hash of machine code and launch, or of a command: equal for identical code.
     pub program: String,
-    /// Its time.
+    /// Median time with its interval.
     pub timing: TimingRecord,
-    /// Nanoseconds a launch; sample i of every entry was taken in the same round.
+    /// Samples in nanoseconds a launch; sample i of every entry was taken in the same round.
     pub samples: Vec<f64>,
     /// Mean time in nanoseconds that context switches may have added to a sample.
     #[serde(default)]
@@ -146,14 +147,14 @@ pub enum EntryRole {
     /// A variant of the kernel.
     #[default]
     Variant,
-    /// A variant that is an entry already, once more, for the noise floor.
+    /// The second measurement of a variant, for the noise floor.
     Again,
     /// A baseline.
     Baseline,
 }
 
 impl ComparisonEntry {
-    /// Its name with its role, where it stands beside an entry of the same name.
+    /// Name with the role, which distinguishes entries of the same name.
     pub fn shown(&self) -> String {
         match self.role {
             EntryRole::Again => format!("{} again", self.name),
@@ -161,7 +162,7 @@ impl ComparisonEntry {
         }
     }
 
-    /// Its samples, with what is not sure of them.
+    /// Samples, with their uncertain part.
     pub fn taken(&self) -> Samples<'_> {
         Samples { times: &self.samples, slack: self.slack }
     }
@@ -170,16 +171,16 @@ impl ComparisonEntry {
 /// One run under a sanitizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SanitizedRun {
-    /// Hash of the job and the tool's command; empty where the variant did not get that far.
+    /// Hash of the job and the tool's command; empty if the variant was rejected before.
     pub key: String,
-    /// Findings, whatever the gate's level.
+    /// Findings at any level of the gate.
     pub finding: Option<Rejection>,
     /// Warnings.
     pub warnings: Vec<String>,
 }
 
 impl SanitizedRun {
-    /// The run of a variant that did not get as far as a launch.
+    /// The run of a variant that was rejected before a launch.
     pub fn rejected(rejection: Rejection) -> Self {
         Self { key: String::new(), finding: Some(rejection), warnings: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! Measurements that a run takes from earlier runs and adds itself.
+//! Measurements that a run reuses from earlier runs, and its own.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -12,13 +12,13 @@ const TOLERANCE: f64 = 0.02;
 
 /// Measurements of earlier runs and of this run.
 ///
-/// Of runs that this one does not resume only variants are known that passed and were measured to the end, and only as long as those
-/// that are measured again, the default first of all, take the time that they took.
+/// From runs that are not resumed, only variants that passed and were measured to the end are reused, and only while
+/// variants that are measured again, the default first, take their recorded time.
 #[derive(Debug, Default)]
 pub struct RunCache {
     /// Evaluations by key.
     pub(super) evaluations: HashMap<String, Evaluation>,
-    /// Keys of those of earlier runs.
+    /// Keys of evaluations of earlier runs.
     earlier: HashSet<String>,
     /// Keys of variants that passed and were rejected in the finals.
     revoked: HashSet<String>,
@@ -26,17 +26,17 @@ pub struct RunCache {
     pub comparisons: HashMap<String, Comparison>,
     /// Runs under sanitizers by key.
     pub sanitized: HashMap<String, SanitizedRun>,
-    /// Proposals, in order.
+    /// Proposals in order.
     pub rounds: Vec<Round>,
-    /// Lines that are no record.
+    /// Number of lines that are not records.
     pub damaged: usize,
-    /// Why earlier runs count for nothing, where they do not.
+    /// Reason why measurements of earlier runs are discarded; none if they are valid.
     pub machine_changed: Option<String>,
 }
 
 impl RunCache {
-    /// Reads whole lines; a line that is not what was written, or of another version, is counted and passed over. Also says which
-    /// lines later runs need.
+    /// Reads whole lines; a damaged line or one of another version is counted and skipped. Returns the lines that later
+    /// runs need.
     pub(super) fn parse(text: &[u8], reuse: Reuse) -> (Self, Kept) {
         let (mut known, mut kept) = (RunCache::default(), Kept::default());
         if reuse == Reuse::Nothing {
@@ -89,8 +89,8 @@ impl RunCache {
         (known, kept)
     }
 
-    /// Makes what is known that of earlier runs. What is reported is always measured anew, and what was proposed is for that run to
-    /// try.
+    /// Marks all records as those of earlier runs. Reported times are always measured again, and proposals belong to
+    /// their run.
     fn leave_behind(&mut self) {
         let RunCache { evaluations, revoked, damaged, comparisons, earlier, .. } = std::mem::take(self);
         (self.evaluations, self.damaged) = (evaluations, damaged);
@@ -98,13 +98,13 @@ impl RunCache {
         let in_use = |timing: Option<&TimingRecord>| timing.is_some_and(TimingRecord::is_in_use);
         let was_in_use = self.evaluations.iter().any(|(key, of)| is_new(key, of) && in_use(of.timing.as_ref()))
             || comparisons.values().flat_map(|comparison| &comparison.entries).any(|entry| entry.timing.is_in_use());
-        // Beside another process nothing was as it is.
+        // Measurements beside another process are not reused.
         self.evaluations.retain(|key, evaluation| !(was_in_use && is_new(key, evaluation)));
         self.evaluations.retain(|key, evaluation| is_settled(evaluation) && !revoked.contains(key));
         self.earlier = self.evaluations.keys().cloned().collect();
     }
 
-    /// Adds an evaluation that this run measured or took from the cache.
+    /// Adds an evaluation that this run measured or reused.
     pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
         let was_earlier = self.earlier.remove(&evaluation.key);
         let tells = was_earlier || is_default && !self.earlier.is_empty();
@@ -124,26 +124,26 @@ impl RunCache {
         self.evaluations.insert(evaluation.key.clone(), evaluation);
     }
 
-    /// The variant with this key passed the whole check.
+    /// Records that the variant with this key passed the whole check.
     pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
         if let Some(evaluation) = self.evaluations.get_mut(key) {
             evaluation.check_is(errors.to_vec(), warnings.to_vec());
         }
     }
 
-    /// The evaluation with this key, and whether it is an earlier run's.
+    /// The evaluation with this key, and whether an earlier run measured it.
     pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
         self.evaluations.get(key).map(|evaluation| (evaluation, self.earlier.contains(key)))
     }
 }
 
-/// Whether a record and a new measurement of the same are of other conditions.
+/// Whether a record and a new measurement of the same variant have different conditions.
 #[derive(Debug, PartialEq)]
 enum MachineChange {
     No,
-    /// Nobody knows, since the default has changed.
+    /// Unknown, since the default has changed.
     Unknown,
-    /// Yes, and how it shows.
+    /// The conditions differ, with a description.
     Yes(String),
 }
 
@@ -163,14 +163,14 @@ fn machine_change(before: Option<&Evaluation>, now: &Evaluation, is_default: boo
     }
 }
 
-/// Whether a variant passed and its time was known well enough, or well enough to be out of the race.
+/// Whether a variant passed and its p50 is known, or is known to be too slow.
 fn is_settled(evaluation: &Evaluation) -> bool {
     let settled = |timing: &TimingRecord| timing.sampling.as_ref().is_some_and(|how| how.converged || how.cut_short);
     let mut timings = evaluation.timing.iter().chain(&evaluation.more_timings);
     evaluation.p50().is_some_and(|p50| p50 > 0.0) && timings.all(settled)
 }
 
-/// Whether the outcome says more of the moment than of the variant.
+/// Whether the outcome may depend on the moment and not on the variant.
 fn is_transient(evaluation: &Evaluation) -> bool {
     matches!(evaluation.rejection(), Some(rejection) if [Reason::OutOfMemory, Reason::Protocol].contains(&rejection.code))
 }

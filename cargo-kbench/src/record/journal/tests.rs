@@ -36,7 +36,7 @@ fn a_resumed_run_knows_what_the_runs_before_it_finished() {
     assert_eq!(keys(&Journal::open(&path, Reuse::Run).unwrap().1), ["c"]);
 }
 
-/// A variant that was timed, at so many nanoseconds.
+/// A variant that was timed, with this median in nanoseconds.
 fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
     let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
     let summary = Summary::of(&[p50; 10]).unwrap();
@@ -47,7 +47,7 @@ fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
     evaluation
 }
 
-/// What is known after these runs; the default is that of a fresh record, which all have.
+/// The reusable measurements after these runs; the default has the same record in all.
 fn after(runs: &[Vec<Record>], reuse: Reuse) -> RunCache {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
@@ -137,7 +137,7 @@ fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
     let mut cached = after(&[earlier()], Reuse::Variants);
     cached.add(Evaluation { cached: true, ..timed("a", 100.0, true, false) }, false);
     assert_eq!((keys(&cached), cached.evaluation("a").unwrap().1), (vec!["a", "default"], false));
-    // The run that is resumed had found that already.
+    // The resumed run had this result already.
     let resumed = after(&[earlier(), vec![passed(timed("default", 50.0, true, false))]], Reuse::Run);
     assert_eq!(keys(&resumed), ["default"]);
     let mut first = RunCache::default();
@@ -201,7 +201,7 @@ fn a_journal_does_not_grow_with_cached_evaluations() {
     let once = lengths[0].1;
     assert!(lengths.iter().all(|(_, bytes)| *bytes < 6 * once), "{lengths:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    // The last run is there in full, for the rest of it.
+    // The last run is complete, for its continuation.
     let (_, known) = Journal::open(&path, Reuse::Run).unwrap();
     assert!(!known.evaluation("only 11").unwrap().1 && known.evaluation("only 3").unwrap().1);
     assert_eq!(known.damaged, 0);

@@ -1,27 +1,28 @@
 //! Features of a variant: numbers from 0 to 1.
 //!
-//! Each toggle with two or more values gives its value, half by rank and half by logarithm: sizes act by ratio, but not only.
-//! Each pair of sizes gives its product, since a kernel's work and memory go by products of sizes. Sizes that are not all
-//! powers of two give how many times two divides them, which is what alignment and vector widths depend on. Texts give a
-//! coordinate a value, so that no two are closer than others.
+//! Each toggle with two or more values gives a feature for its value, half by rank and half by logarithm, since most
+//! effects of sizes depend on ratios. Each pair of sizes gives the product of both, since a kernel's work and memory
+//! depend on products of sizes. Sizes that are not all powers of two give the number of times that two divides them,
+//! which alignment and vector widths depend on. Texts give one feature for each value, so that all distances are equal.
 
 use crate::expr::Value;
 use crate::space::{Toggle, Variant};
 
-/// Prior length scale of most features, of the divisibility, and the number of features that they are for: with more
+/// Prior length scale of most features, that of divisibility, and the number of features that they are for: typical
+/// distances grow with the root of this number, and so do length scales.
 /// of them, typical distances grow as the root, and length scales with them.
 const SCALE: f64 = 3.0;
 const DIVISIBILITY_SCALE: f64 = 4.0;
 const TYPICAL: f64 = 14.0;
 
-/// Most powers of two that count.
+/// Largest number of powers of two that counts.
 const POWERS: u32 = 8;
 
 /// Maps variants of one space to features.
 #[derive(Debug)]
 pub struct Features {
     features: Vec<Feature>,
-    /// Prior length scale of each.
+    /// Prior length scale of each feature.
     pub scales: Vec<f64>,
 }
 
@@ -29,12 +30,12 @@ pub struct Features {
 enum Feature {
     /// A number for each value of a toggle.
     Table { toggle: usize, values: Vec<f32> },
-    /// A sum of two such, scaled to 0 to 1.
+    /// A sum of two such numbers, scaled to 0 to 1.
     Product { toggles: [usize; 2], values: [Vec<f32>; 2], low: f32, span: f32 },
 }
 
 impl Features {
-    /// For these toggles; products are scaled over `sample`.
+    /// Features for these toggles; products are scaled over `sample`.
     pub fn new(toggles: &[Toggle], sample: &[Variant]) -> Self {
         let mut features = Vec::new();
         let mut scales = Vec::new();
@@ -46,7 +47,7 @@ impl Features {
                 }
                 None => {
                     for value in 0..toggle.values.len() {
-                        // Two texts differ in two coordinates; their distance is to be 1.
+                        // Two texts differ in two coordinates, so that their distance is 1.
                         let is = |at: usize| if at == value { std::f32::consts::FRAC_1_SQRT_2 } else { 0.0 };
                         let values = (0..toggle.values.len()).map(is).collect();
                         features.push(Feature::Table { toggle: index, values });
@@ -83,7 +84,7 @@ impl Features {
         Self { features, scales }
     }
 
-    /// Number of them.
+    /// Number of features.
     pub fn len(&self) -> usize {
         self.features.len()
     }
@@ -105,7 +106,7 @@ impl Features {
     }
 }
 
-/// The values as numbers, unless one is a text.
+/// The values as numbers; none if one is a text.
 fn numbers(toggle: &Toggle) -> Option<Vec<f64>> {
     toggle.values.iter().map(Value::as_float).collect()
 }
@@ -115,7 +116,7 @@ fn size(toggle: &Toggle) -> Option<Vec<f64>> {
     numbers(toggle).filter(|values| values.len() >= 3 && values.iter().all(|&value| value > 0.0))
 }
 
-/// Each value between the smallest, 0, and the largest, 1: the mean of its place by rank and by logarithm.
+/// Each value between the smallest, 0, and the largest, 1: the mean of its positions by rank and by logarithm.
 fn position(values: &[f64]) -> Vec<f32> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -132,7 +133,8 @@ fn position(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| place(value)).collect()
 }
 
-/// How often two divides each of four or more integers that are not all powers of two; `None` for others.
+/// Number of times that two divides each of four or more integers that are not all powers of two; `None` for other
+/// values.
 fn divisibility(values: &[f64]) -> Option<Vec<f32>> {
     let whole = values.iter().all(|value| value.fract() == 0.0 && *value < 9e15);
     if values.len() < 4 || !whole || values.iter().all(|&value| (value as u64).is_power_of_two()) {

@@ -1,40 +1,40 @@
-//! The Gaussian process: a Matérn-5/2 kernel with a length scale a feature, fitted to few observations by maximum a
-//! posteriori.
+//! The Gaussian process: a Matérn-5/2 kernel with a length scale for each feature, fitted to few observations by
+//! maximum a posteriori.
 //!
-//! The signal's variance has a closed form, and the mean is that of generalized least squares, so that only length scales and
-//! the noise are searched. Noise is relative to the signal.
+//! The variance of the signal has a closed form, and the mean is that of generalized least squares, so that only length
+//! scales and the noise are fitted. Noise is relative to the signal.
 
 /// Width of the prior of a length scale's logarithm.
 const SCALE_WIDTH: f64 = 0.5;
 /// Prior of the noise, and width of its logarithm.
 const NOISE: f64 = 0.001;
 const NOISE_WIDTH: f64 = 1.0;
-/// Steps of a fit, their rate, and the decay of Adam's means.
+/// Number of steps of a fit, their rate, and the decay of Adam's means.
 const STEPS: i32 = 15;
 const RATE: f64 = 0.15;
 const DECAY: (f64, f64) = (0.8, 0.95);
 
 const ROOT_5: f64 = 2.236_067_977_499_79;
 
-/// The parameters that are fitted, by logarithm: length scales, then the noise.
+/// The fitted parameters as logarithms: length scales, then the noise.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     logs: Vec<f64>,
 }
 
 impl Parameters {
-    /// The prior's.
+    /// The parameters of the prior.
     pub fn prior(scales: &[f64]) -> Self {
         Self { logs: scales.iter().map(|scale| scale.ln()).chain([NOISE.ln()]).collect() }
     }
 
-    /// These logarithms.
+    /// Parameters from these logarithms.
     #[cfg(test)]
     pub(super) fn of(logs: Vec<f64>) -> Self {
         Self { logs }
     }
 
-    /// One over each length scale.
+    /// Reciprocal of each length scale.
     pub fn inverse_scales(&self) -> Vec<f64> {
         self.logs[..self.logs.len() - 1].iter().map(|log| (-log).exp()).collect()
     }
@@ -44,7 +44,7 @@ impl Parameters {
         self.logs[self.logs.len() - 1].exp()
     }
 
-    /// Fits to observations, from what they are now.
+    /// Fits to observations, starting at the present parameters.
     pub fn fit(&mut self, x: &[&[f32]], y: &[f64], scales: &[f64]) {
         let prior = Self::prior(scales).logs;
         let last = prior.len() - 1;
@@ -73,14 +73,15 @@ impl Parameters {
         self.logs = best.1;
     }
 
-    /// The logarithm of the likelihood, less a constant, and its slope; `None` where the kernel's matrix is singular.
+    /// Logarithm of the likelihood without a constant, and its gradient; `None` if the kernel's matrix is singular.
     pub(super) fn likelihood(&self, x: &[&[f32]], y: &[f64]) -> Option<(f64, Vec<f64>)> {
         let n = x.len();
         let features = self.logs.len() - 1;
         let weights: Vec<f64> = self.inverse_scales().iter().map(|inverse| inverse * inverse).collect();
         let noise = self.noise();
         let mut kernel = vec![0.0; n * n];
-        // What the slope needs of each pair: d kernel / d ln scale is this times the feature's share of the distance.
+        // Factor of each pair in the gradient: d kernel / d ln scale is this factor times the feature's share of the
+        // distance.
         let mut steep = vec![0.0; n * n];
         for i in 0..n {
             for j in 0..i {
@@ -137,7 +138,7 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// Of a matrix, by its lower triangle; `None` where it is not positive definite.
+    /// The factor of a matrix, by its lower triangle; `None` if the matrix is not positive definite.
     fn of(n: usize, entry: impl Fn(usize, usize) -> f64) -> Option<Self> {
         let mut factor = Self::default();
         for i in 0..n {
@@ -152,7 +153,7 @@ impl Factor {
         Some(factor)
     }
 
-    /// Adds a row: what [`solve`](Self::solve) makes of the new entries, and the pivot.
+    /// Adds a row: the result of [`solve`](Self::solve) for the new entries, and the pivot.
     pub fn push(&mut self, mut solved: Vec<f64>, pivot: f64) {
         solved.push(pivot);
         self.rows.push(solved);

@@ -1,6 +1,8 @@
-//! Expected improvement, by its logarithm: far from the best it is smaller than any float, and still ranks candidates.
+//! The logarithm of expected improvement: far from the best, the value itself is smaller than any float, and its
+//! logarithm still ranks candidates.
 
-/// The logarithm of the expected improvement by a normal value: `gap` is how far its mean lies below the best known one.
+/// Logarithm of the expected improvement of a normal value; `gap` is the distance of its mean below the best known
+/// value.
 pub fn log_expected(gap: f64, deviation: f64) -> f64 {
     if deviation <= 0.0 {
         return if gap > 0.0 { gap.ln() } else { f64::NEG_INFINITY };
@@ -12,7 +14,7 @@ pub fn log_expected(gap: f64, deviation: f64) -> f64 {
 fn log_unit(z: f64) -> f64 {
     const LOG_ROOT_TAU: f64 = 0.918_938_533_204_672_7;
     let log_density = -0.5 * z * z - LOG_ROOT_TAU;
-    // The share of the density: 1 - x m(x) with Mills' ratio m, of which little is left for large x.
+    // The share of the density: 1 - x m(x) with Mills' ratio m, which is small for large x.
     let x = -z;
     if x > 30.0 {
         return log_density - 2.0 * x.ln();

@@ -1,9 +1,9 @@
-//! A model-based search: where improvement is expected by a Gaussian process on features of the toggles, and at times by a
+//! A model-based search: expected improvement of a Gaussian process on features of the toggles, and sometimes of a
 //! forest of random trees.
 //!
-//! It begins with what did well elsewhere, and points far from each other. What failed counts as slow where times are modelled, and lowers the chance of
-//! what is like it to be valid at all. Variants that are pending count as if they had met their expectation. It needs no budget
-//! in advance, and no setting.
+//! The search starts with variants of earlier elites and with points far from each other. Failed variants count as slow
+//! in the model of times, and lower the probability that similar variants are valid. Pending variants count as if they
+//! had their expected times. The search needs no budget and no settings.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,47 +26,47 @@ mod pool;
 mod trees;
 mod validity;
 
-/// Points to begin with, and how many random candidates each is the farthest of.
+/// Number of first points, and number of random candidates of which each is the farthest.
 const START: usize = 6;
-/// The same where variants that did well elsewhere are among them: these say more than what is far from them.
+/// Both numbers if there are variants of earlier elites, which have more information than distant points.
 const WARM_START: usize = 4;
 const DRAWS: usize = 50;
 
-/// Faster than this share of what passed is told apart; slower counts as just so slow.
+/// Share of the fastest variants whose times are distinguished; slower variants count as equally slow.
 const CLIP: f64 = 0.7;
 
-/// What is pending may be one of so many that were asked for, within limits: the more is known, the less the latest of it changes, and the
-/// more compilers are kept at work.
+/// Largest number of pending variants as a share of the asked variants, within limits: with more observations, the
+/// latest ones change less, and more compilers can work.
 const PENDING: usize = 8;
 const LEAST_PENDING: usize = 4;
 const MOST_PENDING: usize = 32;
 
-/// So many are likely: each is a proposal, and what comes after them is seldom asked for.
+/// Number of likely variants, each of which is a proposal of the model; later ones are rarely asked for.
 const LIKELY: usize = 12;
 
-/// Every so many proposals one is the trees'.
+/// Interval of proposals of the trees.
 const TREES_EVERY: usize = 4;
 
-/// Most observations that trees are fitted to; half of them are the best.
+/// Largest number of observations for the trees; half of them are the best.
 const FITTED: usize = 400;
-/// Candidates of the trees: random ones, and the neighbours of so many of the best.
+/// Candidates of the trees: random ones, and neighbours of the best.
 const RANDOM: usize = 1000;
 const BEST: usize = 5;
 
-/// See the module.
+/// The state of the search.
 pub struct Auto {
     candidates: Candidates,
     features: Features,
     planned: u64,
-    /// Whether every candidate will be asked for, whatever is told.
+    /// Whether every candidate will be asked for, for any outcomes.
     exhausts: bool,
     rng: ChaCha8Rng,
     unseen: Unseen,
     asked: Vec<Asked>,
     by_variant: HashMap<Variant, usize>,
-    /// Told since the last ask, by the order of asking.
+    /// Outcomes since the last ask, in the order of asking.
     news: BTreeMap<usize, Outcome>,
-    /// Asked for and not known to be told.
+    /// Variants that were asked for and whose outcome is unknown.
     pending: Vec<usize>,
     observations: Vec<Observation>,
     model: Model,
@@ -76,13 +76,13 @@ struct Asked {
     variant: Variant,
     x: Vec<f32>,
     resources: Option<Resources>,
-    /// Its place among the observations, once it is one.
+    /// Index among the observations, once it is one.
     observed: Option<usize>,
 }
 
-/// A variant that was told.
+/// A variant with its outcome.
 pub struct Observation {
-    /// Its place in the order of asking.
+    /// Index in the order of asking.
     serial: usize,
     variant: Variant,
     x: Vec<f32>,
@@ -92,9 +92,9 @@ pub struct Observation {
 
 /// Targets of the models.
 pub struct Targets {
-    /// For each observation the logarithm of its time, clipped, standardized; lower is better.
+    /// Logarithm of the time of each observation, clipped and standardized; lower is better.
     pub y: Vec<f64>,
-    /// The least of them.
+    /// The smallest target.
     pub best: f64,
     /// The observations that passed, best first.
     pub order: Vec<usize>,
@@ -103,7 +103,7 @@ pub struct Targets {
 impl Auto {
     /// A search of `candidates`.
     pub fn new(candidates: Candidates, search: &Search) -> Self {
-        /// What a space too large to list is scaled by.
+        /// Number of random variants by which the features of a large space are scaled.
         const SAMPLE: usize = 4096;
         let mut rng = generator(search.seed, 1);
         let drawn: Vec<Variant>;
@@ -131,7 +131,8 @@ impl Auto {
         }
     }
 
-    /// Points to begin with. Variants that did well elsewhere and lose here to the default, or to what is far from them, were no start:
+    /// The first points. If variants of earlier elites are slower here than the default or a distant point, one more
+    /// distant point is added.
     /// then there is another, beside them.
     fn start(&self) -> usize {
         let first = self.candidates.first();
@@ -171,12 +172,12 @@ impl Auto {
         best.map(|(_, variant)| variant)
     }
 
-    /// `None` while nothing can be told apart.
+    /// The targets; `None` while all outcomes are equal.
     fn targets(&self) -> Option<Targets> {
         let logs: Vec<Option<f64>> =
             self.observations.iter().map(|observation| observation.outcome.objective().map(f64::ln)).collect();
         let mut order: Vec<usize> = (0..logs.len()).filter(|&at| logs[at].is_some()).collect();
-        // Stable, so that the order of asking breaks ties.
+        // The sort is stable, so that the order of asking breaks ties.
         order.sort_by(|&a, &b| logs[a].unwrap_or_default().total_cmp(&logs[b].unwrap_or_default()));
         let passed: Vec<f64> = order.iter().filter_map(|&at| logs[at]).collect();
         let clip = (!passed.is_empty()).then(|| percentile(&passed, CLIP))?;
@@ -234,7 +235,7 @@ impl Auto {
 }
 
 impl Strategy for Auto {
-    /// The first points depend on no other.
+    /// The first points depend on no outcome.
     fn batch(&self) -> usize {
         let asked = self.asked.len();
         let pending = (asked / PENDING).clamp(LEAST_PENDING, MOST_PENDING);
@@ -272,7 +273,7 @@ impl Strategy for Auto {
         }
         let mut batch = Vec::new();
         while batch.len() < n && self.remaining() > 0 {
-            // Beyond the first points there is nothing to go by until some of them are known.
+            // Later points need some outcomes of the first.
             if self.asked.len() >= self.start()
                 && self.observations.len() < self.start() / 2
                 && !self.pending.is_empty()

@@ -1,4 +1,4 @@
-//! The Gaussian process over a pool of candidates: fits it, keeps it up to date, and proposes.
+//! The Gaussian process over a pool of candidates: fits, updates and proposes.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,40 +13,41 @@ use super::{Observation, Targets, improvement};
 use crate::search::{Candidates, Unseen};
 use crate::space::Variant;
 
-/// Most candidates in the pool: all of a smaller space, else neighbours of the best and a random sample, drawn anew each time the pool
-/// is filled. Fewer where many observations are held, so that their product, which is what a proposal costs, stays below a bound.
+/// Largest number of candidates in the pool: all of a small space, otherwise neighbours of the best and a random
+/// sample, which is redrawn each time the pool is filled. The number is smaller with many observations, so that their
+/// product, which is the cost of a proposal, stays below a bound.
 const POOL: usize = 6000;
 const CELLS: usize = 200 * POOL;
 
-/// Neighbours of so many of the best are in the pool.
+/// Number of the best whose neighbours are in the pool.
 const BEST: usize = 5;
 
-/// Fitted anew once there are so many times more observations.
+/// Growth of the number of observations after which the parameters are fitted again.
 const REFIT: f64 = 1.3;
 
-/// Most observations that parameters are fitted to, and that the process holds when it is filled; half of them are the best. It is filled
-/// anew once it holds so many times more.
+/// Largest number of observations for a fit, and for the process when it is filled; half of them are the best. The
+/// process is filled again after this growth.
 const FITTED: usize = 120;
 const HELD: usize = 400;
 const REFILL: f64 = 1.3;
 
-/// What the process says of its own uncertainty is too little by this factor: its parameters are uncertain too.
+/// Factor on the model's uncertainty: the model is too certain, since its parameters are uncertain too.
 const INFLATION: f64 = 1.5;
 
-/// See the module.
+/// The process with its pool.
 pub struct Model {
     rng: ChaCha8Rng,
     prior: Vec<f64>,
     parameters: Parameters,
     pool: Pool,
-    /// The observations that the process holds.
+    /// The observations in the process.
     rows: Vec<usize>,
-    /// Serials of the pending variants that it holds after them, as if each had met its expectation.
+    /// Serials of the pending variants in the process, which follow the observations with their expected values.
     imagined: VecDeque<usize>,
-    /// Observations at the last fit, and those that have been considered.
+    /// Number of observations at the last fit, and number that have been considered.
     fitted: usize,
     seen: usize,
-    /// Variants in a pool that is not the whole space.
+    /// The variants in a pool that is not the whole space.
     pooled: HashSet<Variant>,
 }
 
@@ -65,7 +66,7 @@ impl Model {
         }
     }
 
-    /// Takes in observations since the last time.
+    /// Adds the observations since the last call.
     pub fn learn(
         &mut self,
         candidates: &Candidates,
@@ -86,7 +87,7 @@ impl Model {
             self.seen = n;
         }
         for (at, observation) in observations.iter().enumerate().skip(self.seen) {
-            // What comes to be known in the order of asking is in its place already.
+            // Observations that arrive in the order of asking are in their place already.
             if self.imagined.front() == Some(&observation.serial) {
                 self.imagined.pop_front();
             } else {
@@ -95,7 +96,7 @@ impl Model {
             }
             self.rows.push(at);
         }
-        // A new best: what is near it becomes interesting.
+        // After a new best, its neighbours become candidates.
         if targets.order[0] >= self.seen && !self.pooled.is_empty() {
             let fresh = self.fresh(candidates.neighbours(&observations[targets.order[0]].variant), unseen);
             self.pool.add(features, fresh);
@@ -110,7 +111,7 @@ impl Model {
         self.parameters.fit(&x, &y, &self.prior);
     }
 
-    /// Fills the pool and observes.
+    /// Fills the pool and adds the observations.
     fn fill(
         &mut self,
         candidates: &Candidates,
@@ -137,7 +138,7 @@ impl Model {
                 let near = best.flat_map(|&at| candidates.neighbours(&observations[at].variant)).collect();
                 let mut fresh = self.fresh(near, unseen);
                 let most = POOL.min(CELLS / self.rows.len().max(1));
-                // Twice as many draws as are wanted: in a small space many are known.
+                // Twice as many draws as needed: in a small space many are known.
                 let draws: Vec<Variant> = (0..2 * most).filter_map(|_| candidates.sample(&mut self.rng)).collect();
                 fresh.extend(self.fresh(draws, unseen));
                 fresh.truncate(most);
@@ -146,13 +147,13 @@ impl Model {
         }
     }
 
-    /// Those that are neither in the pool nor proposed.
+    /// Variants that are neither in the pool nor proposed.
     fn fresh(&mut self, variants: Vec<Variant>, unseen: &Unseen) -> Vec<Variant> {
         let mut is_fresh = |variant: &Variant| !unseen.contains(variant) && self.pooled.insert(variant.clone());
         variants.into_iter().filter(|variant| is_fresh(variant)).collect()
     }
 
-    /// Goes on as if these pending variants, by serial with their features, had met their expectation, and no others.
+    /// Adds exactly these pending variants, by serial with their features, with their expected values.
     pub fn imagine<'x>(&mut self, pending: impl Iterator<Item = (usize, &'x [f32])> + Clone) {
         let same = self.imagined.iter().zip(pending.clone()).take_while(|(one, (other, _))| *one == other).count();
         self.imagined.truncate(same);
@@ -163,13 +164,14 @@ impl Model {
         }
     }
 
-    /// Takes back all that was imagined.
+    /// Removes all pending variants from the process.
     fn forget(&mut self) {
         self.imagined.clear();
         self.pool.truncate(self.rows.len());
     }
 
-    /// What it would propose one after the other, at most `n`, if all that is imagined and each proposal met their expectation; `enough` ends it.
+    /// The next proposals, at most `n`, if all pending variants and each proposal had their expected values; `enough`
+    /// ends the list.
     pub fn proposals(
         &mut self,
         n: usize,
@@ -189,12 +191,13 @@ impl Model {
         proposals
     }
 
-    /// Whether there is anything to propose by.
+    /// Whether the process can propose.
     pub fn is_fitted(&self) -> bool {
         self.fitted > 0
     }
 
-    /// The candidate with the highest chance of being valid times expected improvement, but for those in `but`.
+    /// The candidate with the highest product of the probability of being valid and expected improvement, without those
+    /// in `but`.
     pub fn propose(
         &mut self,
         unseen: &Unseen,
@@ -218,7 +221,7 @@ impl Model {
                 let deviation = INFLATION * (variance * f64::from(block.unexplained(column))).sqrt();
                 let gap = targets.best - f64::from(mean);
                 let chance = valid.as_ref().map_or(0.0, |valid| valid[column]);
-                // The score grows with all three, so whoever has less of each is out.
+                // The score grows with all three quantities, so a candidate that is lower in all of them is skipped.
                 if gap <= most[0] && deviation <= most[1] && chance <= most[2] {
                     continue;
                 }
@@ -240,7 +243,7 @@ impl Model {
     }
 }
 
-/// So many observations, half of them the best, the others at random; in the order of asking.
+/// This number of observations, half of them the best, the others random; in the order of asking.
 pub fn chosen(most: usize, targets: &Targets, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut chosen: Vec<usize> = (0..targets.y.len()).collect();
     if chosen.len() > most {

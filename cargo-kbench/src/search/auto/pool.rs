@@ -1,14 +1,14 @@
-//! The candidates that the process is asked about, with what makes asking cheap: each observation adds one row of
-//! `V = L^-1 K(observations, pool)`, whose columns give the mean and variance of a candidate.
+//! The candidates of the process, with data for fast updates: each observation adds one row of `V = L^-1
+//! K(observations, pool)`, whose columns give the mean and variance of a candidate.
 
 use super::features::Features;
 use super::gp::{Factor, Parameters, kernel};
 use crate::space::Variant;
 
-/// Columns worked on at once: what stays in the cache over the rows.
+/// Columns of a block, which stays in the cache over the rows.
 const WIDTH: usize = 512;
 
-/// See the module.
+/// A pool of candidates with the process.
 #[derive(Default)]
 pub struct Pool {
     pub blocks: Vec<Block>,
@@ -19,23 +19,23 @@ pub struct Pool {
     noise: f64,
 }
 
-/// Some candidates.
+/// A block of candidates.
 pub struct Block {
     pub variants: Vec<Variant>,
-    /// Whether each was proposed.
+    /// Whether each candidate was proposed.
     pub seen: Vec<bool>,
-    /// Features, feature by feature.
+    /// Features, one feature after the other.
     features: Vec<f32>,
-    /// The same divided by the length scales.
+    /// Features divided by the length scales.
     scaled: Vec<f32>,
-    /// Row by row.
+    /// Rows of `V`.
     v: Vec<f32>,
     /// Sum of the squares of each column of `v`.
     explained: Vec<f32>,
 }
 
 impl Pool {
-    /// Under other parameters, without observations.
+    /// A pool with other parameters, without observations.
     pub fn reset(&mut self, parameters: &Parameters) {
         self.inverse_scales = parameters.inverse_scales().iter().map(|&inverse| inverse as f32).collect();
         self.noise = parameters.noise();
@@ -87,7 +87,7 @@ impl Pool {
         self.x.push(x);
     }
 
-    /// Takes back all observations but the first `rows`.
+    /// Removes all observations after the first `rows`.
     pub fn truncate(&mut self, rows: usize) {
         if rows == self.x.len() {
             return;
@@ -99,8 +99,8 @@ impl Pool {
         }
     }
 
-    /// The mean, what each observation adds, and the variance of the signal, given the values of the first observations. Those
-    /// without a value are taken to be as expected, which changes no mean.
+    /// The mean, the weight of each observation, and the variance of the signal, from the values of the first
+    /// observations. Observations without a value have their expected value, which does not change the mean.
     pub fn weights(&self, y: &[f64]) -> (f64, Vec<f32>, f64) {
         let (mean, scaled) = self.factor.generalized_mean(y);
         let variance = scaled.iter().map(|z| z * z).sum::<f64>() / y.len() as f64;
@@ -124,7 +124,7 @@ impl Block {
         let width = self.variants.len();
         self.v.truncate(rows * width);
         self.explained.fill(0.0);
-        // In the order in which rows are added, so that nothing tells what was taken back.
+        // In the order of the rows, so that removed rows leave no trace.
         for row in self.v.chunks(width) {
             for (explained, value) in self.explained.iter_mut().zip(row) {
                 *explained += value * value;
@@ -132,7 +132,8 @@ impl Block {
         }
     }
 
-    /// For each constant and its weights `sum over rows of weight * v`, plus the constant. All in one pass: `v` is larger than a cache.
+    /// For each constant and its weights the constant plus `sum over rows of weight * v`. One pass serves all, since
+    /// `v` is larger than a cache.
     pub fn combine(&self, sums: &[(f64, &[f32])]) -> Vec<Vec<f32>> {
         let mut combined: Vec<Vec<f32>> =
             sums.iter().map(|&(constant, _)| vec![constant as f32; self.variants.len()]).collect();
@@ -146,7 +147,7 @@ impl Block {
         combined
     }
 
-    /// The variance of a candidate's value, relative to the signal's.
+    /// Variance of a candidate's value, relative to the signal's.
     pub fn unexplained(&self, column: usize) -> f32 {
         (1.0 - self.explained[column]).max(1e-9)
     }
@@ -186,7 +187,7 @@ fn add(sum: &mut [f32], factor: f32, row: &[f32]) {
     }
 }
 
-/// `exp(-r)` for r >= 0, to some 1e-6, in a form that compilers vectorize.
+/// `exp(-r)` for r >= 0, with an error of about 1e-6, in a form that compilers vectorize.
 fn decay(r: f32) -> f32 {
     // exp(-r) = 2^-(whole + part), the part by a polynomial from -0.5 to 0.5.
     let power = (r * -std::f32::consts::LOG2_E).max(-120.0);

@@ -1,4 +1,4 @@
-// What is compared is exact by construction.
+// Compared floats are exact by construction.
 #![allow(clippy::float_cmp)]
 
 use rand::RngExt as _;
@@ -38,7 +38,7 @@ fn features_are_positions_products_and_divisibility() {
         toggle("MODE", ["rn", "rz", "ru"].map(|text| Value::Str(text.to_owned())).to_vec()),
     ];
     let features = Features::new(&toggles, &all(&toggles));
-    // TILE, UNROLL, FAST, three of MODE, TILE times UNROLL, how often two divides TILE.
+    // TILE, UNROLL, FAST, three of MODE, TILE times UNROLL, powers of two in TILE.
     assert_eq!(features.len(), 8);
     let of = |indices: [u16; 5]| features.of(&Variant(indices.to_vec()));
     let (small, large) = (of([1, 0, 0, 0, 0]), of([0, 0, 2, 1, 1]));
@@ -202,7 +202,7 @@ fn trees_learn_a_step() {
     assert_eq!(constant.predict(&[vec![0.0; 3]]), [(2.0, 0.0)]);
 }
 
-/// Registers grow with A, and what needs more than the gate allows is rejected.
+/// Registers grow with A, and variants above the gate's limit are rejected.
 fn observation(features: &Features, at: [u16; 2], with_resources: bool) -> Observation {
     let registers = 20 + 3 * u64::from(at[0]);
     let variant = Variant(at.to_vec());

@@ -1,9 +1,9 @@
-//! Extremely randomized trees: a second opinion that knows nothing of smoothness.
+//! Extremely randomized trees: a second model, which does not assume smoothness.
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-/// Trees in a forest.
+/// Number of trees in a forest.
 const TREES: usize = 24;
 
 /// A forest fitted to observations.
@@ -11,18 +11,18 @@ pub struct Forest {
     trees: Vec<Vec<Node>>,
 }
 
-/// Observations, each feature by rank, so that a cut at random is a matter of counting.
+/// Observations with each feature as a rank, so that a random cut needs only counts.
 struct Table<'y> {
-    /// Feature by feature, the distinct values, ascending.
+    /// Distinct values of each feature, ascending.
     values: Vec<Vec<f32>>,
-    /// Feature by feature, each row's place in `values`.
+    /// Rank of each row in `values`, for each feature.
     ranks: Vec<Vec<u16>>,
     y: &'y [f64],
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Node {
-    /// Left is the next node where the feature is below the cut, else the one at `right`.
+    /// The left child is the next node, for features below the cut; the right child is at `right`.
     Split {
         feature: u16,
         cut: f32,
@@ -50,7 +50,7 @@ impl Forest {
     /// Mean and variance at each row of features.
     pub fn predict(&self, rows: &[Vec<f32>]) -> Vec<(f64, f64)> {
         let mut sums = vec![(0.0, 0.0); rows.len()];
-        // Tree by tree: one stays in the cache over all rows.
+        // One tree after the other: a tree stays in the cache over all rows.
         for tree in &self.trees {
             for (x, (sum, squares)) in rows.iter().zip(&mut sums) {
                 let mut at = 0;
@@ -112,8 +112,8 @@ impl<'y> Table<'y> {
         self.grow(tree, right, rng);
     }
 
-    /// The best of one random cut each in half of the features that differ among the rows: the feature, and the lowest rank
-    /// above the cut.
+    /// The best of one random cut in each of half of the features that differ among the rows: the feature, and the
+    /// lowest rank above the cut.
     fn split(&self, rows: &[u32], rng: &mut ChaCha8Rng) -> Option<(usize, u16)> {
         let first = self.y[*rows.first()? as usize];
         if rows.iter().all(|&row| self.y[row as usize].total_cmp(&first).is_eq()) {
@@ -143,7 +143,7 @@ impl<'y> Table<'y> {
                 continue;
             }
             left -= 1;
-            // A rank, not a place between the extremes: values of a toggle may lie far apart.
+            // The cut is a random rank, not a random value: values of a toggle may lie far apart.
             let below = nth(&present, rng.random_range(1..distinct));
             let (mut count, mut sum) = (0.0, 0.0);
             for &row in rows {
@@ -153,7 +153,7 @@ impl<'y> Table<'y> {
                 }
             }
             let other = rows.len() as f64 - count;
-            // What the split explains of the sum of squares, less a constant.
+            // Part of the sum of squares that the split explains, without a constant.
             let gain = sum * sum / count + (total - sum) * (total - sum) / other;
             if best.is_none_or(|(most, ..)| gain > most) {
                 best = Some((gain, feature, below));
@@ -163,7 +163,7 @@ impl<'y> Table<'y> {
     }
 }
 
-/// The place of the n-th bit that is set, from 0.
+/// Index of the n-th set bit, from 0.
 fn nth(words: &[u64], mut n: u32) -> u16 {
     for (at, &word) in words.iter().enumerate() {
         if n < word.count_ones() {
@@ -175,7 +175,7 @@ fn nth(words: &[u64], mut n: u32) -> u16 {
     unreachable!("so many are set")
 }
 
-/// Brings those that hold to the front, and says how many.
+/// Moves the rows that fulfil the condition to the front, and returns their number.
 fn partition(rows: &mut [u32], holds: impl Fn(u32) -> bool) -> usize {
     let mut front = 0;
     for at in 0..rows.len() {

@@ -1,24 +1,23 @@
-//! The chance that a candidate passes, from what failed so far: the process's own view of likeness, asked about failures
-//! instead of times.
+//! The probability that a candidate passes, from the failures so far: the process with failures in place of times.
 //!
-//! Where the resource gate rejected variants, and one quantity that the compiler reports tells all of those from all that passed, the
-//! quantity itself is predicted: registers that grow with a tile size say where the limit is before it is reached.
+//! If the resource gate rejected variants, and one quantity of the compiler separates all of them from all that passed,
+//! the quantity itself is predicted: registers that grow with a tile size show where the limit is.
 
 use super::Observation;
 use super::pool::{Block, Pool};
 use crate::search::{Failure, Outcome, Resources};
 
-/// No candidate is given up for certain.
+/// Smallest probability: no candidate is excluded for certain.
 const LEAST: f64 = 0.02;
 
-/// See the module.
+/// The model of validity.
 pub struct Validity {
-    /// Mean and weights of the share of failures, where there are any.
+    /// Mean and weights of the share of failures, if there are any.
     failures: Option<(f64, Vec<f32>)>,
     limits: Vec<Limit>,
 }
 
-/// A quantity that the compiler reports, by its logarithm, and where the gate's limit must lie.
+/// The logarithm of a quantity of the compiler, and bounds on the gate's limit.
 struct Limit {
     mean: f64,
     weights: Vec<f32>,
@@ -27,14 +26,14 @@ struct Limit {
 }
 
 impl Validity {
-    /// From the observations that the pool holds, in their order.
+    /// The model of the observations of the pool, in their order.
     pub fn new<'o>(pool: &Pool, observations: impl Iterator<Item = &'o Observation> + Clone) -> Self {
         let limits = QUANTITIES
             .iter()
             .filter_map(|quantity| Limit::new(pool, *quantity, observations.clone()))
             .collect::<Vec<_>>();
         let failed = |observation: &Observation| match observation.outcome {
-            // What a limit explains needs no second explanation.
+            // A failure that a limit explains is left out here.
             Outcome::Failed(Failure::Resources) if !limits.is_empty() => 0.0,
             Outcome::Failed(_) => 1.0,
             Outcome::Measured(_) | Outcome::Identical(_) => 0.0,
@@ -47,13 +46,14 @@ impl Validity {
         Self { failures, limits }
     }
 
-    /// What [`log_chances`](Self::log_chances) needs of a block.
+    /// The inputs of [`log_chances`](Self::log_chances) for a block.
     pub fn sums(&self) -> impl Iterator<Item = (f64, &[f32])> {
         let failures = self.failures.iter().map(|(mean, weights)| (*mean, weights.as_slice()));
         failures.chain(self.limits.iter().map(|limit| (limit.mean, limit.weights.as_slice())))
     }
 
-    /// The logarithm of each candidate's chance; `None` where nothing failed yet. `combined` is what the block made of the sums.
+    /// Logarithm of each candidate's probability; `None` if no variant failed yet. `combined` are the sums of the
+    /// block.
     pub fn log_chances(&self, block: &Block, mut combined: &[Vec<f32>]) -> Option<Vec<f64>> {
         if combined.is_empty() {
             return None;
@@ -64,7 +64,7 @@ impl Validity {
         {
             combined = rest;
             for (chance, &failing) in chances.iter_mut().zip(failing) {
-                // Times already count a failure as slow; what most likely fails is given up beyond that.
+                // Failures already count as slow; a candidate that most likely fails is lowered further.
                 *chance = (2.0 * (1.0 - f64::from(failing))).clamp(0.0, 1.0);
             }
         }
@@ -89,7 +89,8 @@ const QUANTITIES: [Quantity; 5] = [
 ];
 
 impl Limit {
-    /// `None` unless the quantity is known of all, and larger in all that the resource gate rejected than in all others.
+    /// The limit of a quantity; `None` unless the quantity is known for all, and larger in all that the resource gate
+    /// rejected than in all others.
     fn new<'o>(pool: &Pool, quantity: Quantity, observations: impl Iterator<Item = &'o Observation>) -> Option<Self> {
         let (mut allowed, mut rejected) = (f64::NEG_INFINITY, f64::INFINITY);
         let mut values = Vec::new();
@@ -110,7 +111,7 @@ impl Limit {
     }
 }
 
-/// The chance that a standard normal value is below `z`, to some 1e-4.
+/// Probability that a standard normal value is below `z`, with an error of about 1e-4.
 fn below(z: f64) -> f64 {
     // Page's logistic form, which errs by less than 2e-4.
     1.0 / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (z + 0.044_715 * z * z * z)).exp())

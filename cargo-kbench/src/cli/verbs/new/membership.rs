@@ -1,4 +1,4 @@
-//! A new package joins the workspace that it lies in, as with `cargo new`.
+//! Adds a new package to the workspace around it, as `cargo new` does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use toml_edit::{Array, DocumentMut, Item, TableLike, Value};
 use super::NewError;
 use crate::file;
 
-/// Adds a package to the `members` of the workspace above it, unless a pattern there has it or it is excluded. Returns the manifest that
-/// was changed.
+/// Adds a package to the `members` of the workspace above it, unless a pattern matches it or it is excluded. Returns
+/// the changed manifest.
 pub(in super::super) fn join(package: &Path) -> Result<Option<PathBuf>, NewError> {
     let Some((manifest, mut document)) = workspace_above(package) else { return Ok(None) };
     let root = manifest.parent().unwrap_or(Path::new("."));
@@ -17,13 +17,13 @@ pub(in super::super) fn join(package: &Path) -> Result<Option<PathBuf>, NewError
     if !add(&mut document, &relative) {
         return Ok(None);
     }
-    // A link is followed, not replaced.
+    // A link is followed and not replaced.
     let place = fs::canonicalize(&manifest).unwrap_or_else(|_| manifest.clone());
     file::write(&place, document.to_string().as_bytes()).map_err(|error| NewError::NotAdded(error.to_string()))?;
     Ok(Some(manifest))
 }
 
-/// The nearest manifest above that is a workspace's. One that cannot be read is cargo's to complain of.
+/// The nearest manifest above with a workspace. An unreadable manifest is left to cargo's error.
 fn workspace_above(package: &Path) -> Option<(PathBuf, DocumentMut)> {
     package.ancestors().skip(1).find_map(|folder| {
         let manifest = folder.join("Cargo.toml");
@@ -32,7 +32,7 @@ fn workspace_above(package: &Path) -> Option<(PathBuf, DocumentMut)> {
     })
 }
 
-/// Adds a path to the members; false where it is one already, or excluded.
+/// Adds a path to the members; returns false if it is a member already, or excluded.
 fn add(document: &mut DocumentMut, path: &str) -> bool {
     let Some(workspace) = document.get_mut("workspace").and_then(Item::as_table_like_mut) else { return false };
     let texts = |workspace: &dyn TableLike, key: &str| -> Vec<String> {
@@ -52,13 +52,13 @@ fn add(document: &mut DocumentMut, path: &str) -> bool {
     let Some(array) = workspace.entry("members").or_insert(toml_edit::value(Array::new())).as_array_mut() else {
         return false;
     };
-    // In their order, if they have one.
+    // Sorted, if the members are sorted.
     let at = if members.is_sorted() { members.partition_point(|member| member.as_str() < path) } else { members.len() };
     let prefix =
         |value: &Value| value.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default().to_owned();
     let of_a_line = array.iter().map(prefix).find(|prefix| prefix.contains('\n'));
     array.insert(at, path);
-    // On a line of its own where the others have one; in one line no comment can be lost.
+    // On a line of its own if the other members are; in a one-line array no comment can be lost.
     match (of_a_line, array.get_mut(at)) {
         (Some(prefix), Some(new)) => {
             let indent = prefix.rsplit('\n').next().unwrap_or_default();
