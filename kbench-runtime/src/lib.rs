@@ -20,9 +20,9 @@
 //! assert!(speedup.low > 1.9 && speedup.high < 2.1);
 //! ```
 //!
-//! The rooms of the crate, each of which uses only those before it: `data` (element types, bytes, fingerprints), `protocol`, `process`
-//! (descendants, isolation), `device`, `inputs` (tensors, patterns, files), `memory` (guard bands, poison, pool), `verify` (checks,
-//! comparison, references), `measure` (sampling, stopping, cheating, statistics), `worker`.
+//! The rooms of the crate in the order of their dependencies: `data` (element types, bytes, fingerprints), `protocol`,
+//! `process` (descendants, isolation), `device`, `inputs` (tensors, patterns, files), `memory` (guard bands, poison,
+//! pool), `verify` (checks, comparison, references), `measure` (sampling, stopping, cheating, statistics), `worker`.
 
 mod data;
 mod device;

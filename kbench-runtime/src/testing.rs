@@ -1,4 +1,4 @@
-//! What the tests of several modules share: jobs for the fake device, and tiny C kernels, compiled once for all of them.
+//! Helpers of the tests of several modules: jobs for the fake device, and small C kernels, compiled once.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -199,7 +199,7 @@ pub fn c_library() -> &'static [u8] {
     LIBRARY.get_or_init(|| compile("-O1"))
 }
 
-/// The same, but loading it makes its thread flush denormals to zero.
+/// A shared object whose loading makes its thread flush denormals to zero.
 pub fn flushing_library() -> &'static [u8] {
     static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
     LIBRARY.get_or_init(|| compile("-DFLUSH"))
@@ -209,7 +209,7 @@ fn compile(flag: &str) -> Vec<u8> {
     compile_c(SOURCE, flag)
 }
 
-/// The bytes of a shared object made of a C source.
+/// The bytes of a shared object from a C source.
 pub fn compile_c(text: &str, flag: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (source, object) = (folder.path().join("kernels.c"), folder.path().join("kernels.so"));
@@ -220,7 +220,7 @@ pub fn compile_c(text: &str, flag: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// Adds a blob and gives its hash.
+/// Adds a blob and returns its hash.
 pub fn blob<D: Device>(session: &mut Session<D>, data: &[u8]) -> String {
     let hash = blake3::hash(data).to_hex().to_string();
     assert!(session.add_blob(&hash, data.to_vec()));
@@ -312,7 +312,7 @@ pub fn host_check<D: Device>(session: &mut Session<D>, entry: &str) -> CheckJob 
     CheckJob { id: 1, case, reference, seeds: vec![1, 2], bad_above: 0.1, options: CheckOptions::default() }
 }
 
-/// A job that times cases, in every way that a gate does.
+/// A job that times cases with all options of the gates.
 pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
     TimeJob {
         id: 1,
@@ -334,7 +334,7 @@ pub fn time_job(cases: Vec<TimedCase>) -> TimeJob {
     }
 }
 
-/// Asserts that nothing is wrong but rounding.
+/// Asserts that there are no findings except rounding errors.
 pub fn assert_clean(report: &SeedReport) {
     assert!(report.inputs_changed.is_empty() && report.out_of_bounds.is_empty(), "{report:?}");
     assert_eq!((report.unrepeatable, report.stale), (0, 0), "{report:?}");

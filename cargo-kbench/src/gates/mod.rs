@@ -1,4 +1,4 @@
-//! The gates, a folder each: limits, run, verdict and words. Their order is that of [`GATES`].
+//! The gates, one folder for each: limits, run, verdict and messages. [`GATES`] has their order.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub mod performance;
 pub mod resources;
 pub mod sanitize;
 
-/// All gates, in the order they are run.
+/// All gates, in the order in which they run.
 pub const GATES: [&dyn Gate; 7] = [
     &compile::Compile,
     &resources::Resources,
@@ -27,60 +27,62 @@ pub const GATES: [&dyn Gate; 7] = [
     &counters::Counters,
 ];
 
-/// A gate. To add one: a folder with an implementation of this, its name among [`GateName`], and a line in [`GATES`].
+/// A gate. To add one, write a folder with an implementation of this trait, its name in [`GateName`], and a line in
+/// [`GATES`].
 pub trait Gate: Sync {
-    /// Its name in records.
+    /// Name in records.
     fn name(&self) -> GateName;
 
-    /// Whether the table asks for it.
+    /// Whether the table asks for the gate.
     fn is_asked(&self, _kernel: &Kernel) -> bool {
         true
     }
 
-    /// Its level and its limits in words, for `check`; none if the table cannot limit it.
+    /// Level and limits in words, for `check`; none if the table cannot limit the gate.
     fn limits(&self, _kernel: &Kernel) -> Option<(Level, Vec<String>)> {
         None
     }
 
-    /// Why it judged nothing though it was run; none where it judged.
+    /// Reason why the gate ran and judged nothing; none if it judged.
     fn unjudged(&self, _kernel: &Kernel, _trial: &Trial) -> Option<String> {
         None
     }
 
-    /// Whether it judges a candidate only beside others.
+    /// Whether the gate judges a candidate only in a comparison with others.
     fn is_joint(&self) -> bool {
         false
     }
 
-    /// Judges a candidate whose evaluation passed. The gates up to correctness judge within the evaluation, which is recalled as a
-    /// whole: they have nothing to do here.
+    /// Judges a candidate whose evaluation passed. The gates up to correctness judge within the evaluation, which is
+    /// recalled as a whole, and do nothing here.
     fn run(&self, _harness: &mut Harness<'_>, _trial: &mut Trial, _reporter: &mut dyn Reporter) -> Result<(), Halt> {
         Ok(())
     }
 }
 
-/// A candidate on its way through the gates, with all that was found of it.
+/// A candidate during the gates, with all findings so far.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// The candidate.
     pub candidate: Candidate,
-    /// Its record, with the verdict of the gates that were run.
+    /// Record of the candidate, with the verdicts of the gates so far.
     pub evaluation: Evaluation,
-    /// Runs under sanitizers, `memcheck at small`.
+    /// Runs under sanitizers, such as `memcheck at small`.
     pub sanitized: Vec<String>,
-    /// The profiles that the counters were judged by.
+    /// Profiles of the counters gate.
     pub profiles: Vec<Profile>,
-    /// The comparisons that its performance was judged by, with their shapes' indices; empty where an earlier gate rejected it.
+    /// Comparisons of the performance gate, with the indices of their shapes; empty if an earlier gate rejected the
+    /// candidate.
     pub compared: Vec<(usize, Compared)>,
 }
 
 impl Trial {
-    /// A candidate of which the evaluation is known.
+    /// A candidate with its evaluation.
     pub fn new(candidate: Candidate, evaluation: Evaluation) -> Self {
         Self { candidate, evaluation, sanitized: Vec::new(), profiles: Vec::new(), compared: Vec::new() }
     }
 
-    /// Runs gates in turn, until one rejects the candidate.
+    /// Runs gates in order, until one rejects the candidate.
     pub fn run<'g>(
         &mut self,
         gates: impl IntoIterator<Item = &'g dyn Gate>,
@@ -99,7 +101,7 @@ impl Trial {
         Ok(())
     }
 
-    /// The gates that were run and judged nothing, each with the reason.
+    /// The gates that ran and judged nothing, each with the reason.
     pub fn unjudged(&self, kernel: &Kernel) -> BTreeMap<GateName, String> {
         let end = self.evaluation.rejection().map(|rejection| rejection.gate);
         let run = asked(kernel).filter(|gate| end.is_none_or(|end| gate.name() < end));
@@ -107,7 +109,7 @@ impl Trial {
     }
 }
 
-/// The gates that a kernel's table asks for, in the order they are run.
+/// The gates that a kernel's table asks for, in the order in which they run.
 pub fn asked(kernel: &Kernel) -> impl Iterator<Item = &'static dyn Gate> {
     GATES.into_iter().filter(|gate| gate.is_asked(kernel))
 }
@@ -124,12 +126,12 @@ pub fn at_level(level: Level, finding: Option<Rejection>, warnings: &mut Vec<Str
     }
 }
 
-/// Why a gate at level `allow` judges nothing.
+/// Reason for a gate at level `allow`.
 fn allowed(level: Level) -> Option<String> {
     (level == Level::Allow).then(|| "at level `allow`".to_owned())
 }
 
-/// The limits of one gate in words: `registers <= 120`.
+/// Limits of one gate in words, such as `registers <= 120`.
 #[derive(Default)]
 struct Limits(Vec<String>);
 

@@ -1,8 +1,8 @@
-//! The strategy on a thread of its own, so that it thinks while the device measures.
+//! The strategy on a thread of its own, so that it computes while the device measures.
 //!
-//! It is told outcomes as they come, and asks after each. With one worker they come in the order in which variants were asked for. What it
-//! asks for therefore depends on outcomes alone: the search tries the same variants in the same order as if it waited for the strategy each
-//! time.
+//! The strategy gets each outcome and is asked for variants after it. With one worker, outcomes arrive in the order in
+//! which variants were asked for. So the variants depend on outcomes alone: the search tries the same variants in the
+//! same order as if it waited for the strategy each time.
 
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -13,16 +13,16 @@ use crate::record::conclusion::Stopped;
 use crate::search::{Outcome, Resources, Strategy};
 use crate::space::Variant;
 
-/// Variants that each core compiles before they are measured, where these cores are the device.
+/// Number of variants that each core compiles before they are measured, if the cores are the device.
 const CHUNK: usize = 4;
 
-/// Variants that each core may compile between two looks at what is likely.
+/// Number of variants that each core may compile between two updates of the likely variants.
 const LIKELY: usize = 4;
 
 /// A variant to try.
 pub(super) struct Asked {
     pub(super) variant: Variant,
-    /// Most variants that will be tried, as far as was known when it was asked for.
+    /// Largest number of variants that will be tried, as known at that time.
     pub(super) total: u64,
 }
 
@@ -30,28 +30,28 @@ pub(super) struct Asked {
 pub(super) struct Learned {
     pub(super) variant: Variant,
     pub(super) resources: Option<Resources>,
-    /// Both objectives, where there are two.
+    /// Both objectives, for a search with two.
     pub(super) objectives: Option<[f64; 2]>,
     pub(super) outcome: Outcome,
 }
 
-/// See the module.
+/// The thread of the strategy.
 pub(super) struct Asker<'a, 'p> {
     pub(super) kernel: &'a Kernel,
     pub(super) limits: &'a config::Search,
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) pipeline: &'a Pipeline<'p>,
-    /// How many measure at the same time.
+    /// Number of workers.
     pub(super) workers: usize,
-    /// Asked for and not told.
+    /// Number of variants without an outcome.
     pub(super) pending: u64,
-    /// Told.
+    /// Number of outcomes.
     pub(super) evaluated: u64,
-    /// Why the search ended early.
+    /// Reason why the search ended early.
     pub(super) stopped: Option<Stopped>,
 }
 
-/// Most variants that will be tried.
+/// Largest number of variants that will be tried.
 pub(super) fn total(limits: &config::Search, strategy: &dyn Strategy, known: u64) -> u64 {
     (known + strategy.remaining()).min(budget(limits))
 }
@@ -61,10 +61,10 @@ fn budget(limits: &config::Search) -> u64 {
 }
 
 impl Asker<'_, '_> {
-    /// Asks until there is nothing more to ask for, or nobody to ask for it; gives why the search ended early. `asked` is given each variant
-    /// and says whether it is still to be asked.
+    /// Asks until the strategy or the search ends; returns the reason why the search ended early. `asked` gets each
+    /// variant and returns whether the search continues.
     pub(super) fn run(mut self, learned: &Receiver<Learned>, asked: &dyn Fn(Asked) -> bool) -> Option<Stopped> {
-        // What was received while the strategy looked for what is likely.
+        // Outcomes that arrived while the strategy looked for likely variants.
         let early = RefCell::new(None);
         while self.ask(asked) {
             self.speculate(&|| {
@@ -84,14 +84,15 @@ impl Asker<'_, '_> {
         self.stopped
     }
 
-    /// Has the compilers build what comes next; false once nothing is pending.
+    /// Gives the compilers the next variants; returns false once no variant is pending.
     fn ask(&mut self, asked: &dyn Fn(Asked) -> bool) -> bool {
-        // Of several workers each has one that it measures, and one that is compiled meanwhile.
+        // With several workers, each measures one variant while another is compiled for it.
         let most = self.strategy.batch().max(if self.workers > 1 { 2 * self.workers } else { 0 });
         let room = match self.pipeline.meanwhile() {
-            // One comes for each that goes, so that there is always something to compile.
+            // Each outcome brings a new variant, so that there is always one to compile.
             Meanwhile::Compile => most.saturating_sub(self.pending as usize),
-            // All at once, since the compilers rest until the last one is measured; but what a budget of seconds may
+            // All variants at once, since the compilers rest until the last one is measured; but variants that a budget
+            // of seconds may not reach are not compiled first.
             // never get to is not compiled first.
             Meanwhile::Rest if self.pending == 0 && self.limits.seconds.is_some() => {
                 most.min(CHUNK * self.pipeline.threads())
@@ -119,7 +120,7 @@ impl Asker<'_, '_> {
         self.pending > 0
     }
 
-    /// What is pending is built soon; until the next look there is to be enough for all cores.
+    /// The pending variants are built soon; until the next update there have to be likely variants for all cores.
     fn speculate(&mut self, enough: &dyn Fn() -> bool) {
         let threads = self.pipeline.threads();
         let left = self.left();
@@ -128,10 +129,10 @@ impl Asker<'_, '_> {
         }
         let likely = self.strategy.likely((LIKELY * threads).min(left as usize), enough);
         if likely.is_empty() && enough() {
-            // There was no time: what was likely before is the best that is known.
+            // Without time for an update, the previous likely variants are the best known.
             return;
         }
-        // The finals measure baselines, come what may.
+        // The finals measure the baselines in any case.
         let baselines = self.kernel.baselines.iter().filter_map(|baseline| match &baseline.kind {
             BaselineKind::Variant(variant) => Some(variant.clone()),
             _ => None,

@@ -179,7 +179,7 @@ impl Search<'_> {
 }
 
 impl Search<'_> {
-    /// Whether a variant, as the default may, belongs to another part of the space than the one that is searched.
+    /// Whether a variant, such as the default, belongs to another part of the space than the searched one.
     fn is_of_other_part(&self, variant: &Variant) -> bool {
         let space = &self.kernel.space;
         self.kernel.search.partition.is_some_and(|partition| !partition.of_space(space).contains(variant))
@@ -192,7 +192,7 @@ impl Search<'_> {
 }
 
 impl Tuned {
-    /// The end of the search as the journal keeps it. No ceiling is measured for it.
+    /// The end of the search for the journal. Ceilings are not measured for it.
     pub(super) fn on_record(&self, harness: &Harness<'_>, finalists: &[Tried]) -> Conclusion {
         let kernel = harness.kernel();
         let work = |Tried { candidate, evaluation }: &Tried| {
@@ -223,7 +223,7 @@ impl Tuned {
     }
 }
 
-/// A unit variant's name as users write it.
+/// Label of a variant of the unit space.
 fn serde_name(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,

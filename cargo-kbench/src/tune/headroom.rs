@@ -1,4 +1,4 @@
-//! How near a variant is to the roofline of its device, and whether that ends a search.
+//! Share of a variant in the roofline of its device, and the end of a search by this share.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::profile::ceilings::Ceilings;
 use crate::profile::{Roofline, Share};
 use crate::record::evaluation::TimingRecord;
 
-/// A larger share in percent is not near a ceiling but beyond it: caches served the bytes, or `work` says too much.
+/// Largest valid share in percent: above it, caches served the bytes, or `work` is too large.
 const BEYOND: f64 = 105.0;
 
-/// The place of a variant below the nearest ceiling.
+/// Share of a variant in the nearest ceiling.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Headroom {
     /// Share of the ceiling in percent, at most 105.
     pub percent: f64,
-    /// The ceiling: what was measured, its rate, and how.
+    /// The ceiling: measured quantity, rate and kernel.
     pub ceiling: String,
 }
 
@@ -30,8 +30,8 @@ impl fmt::Display for Headroom {
 }
 
 impl Headroom {
-    /// The place of a candidate with this time. `None` where `work` is not in the table, and where no ceiling applies: that of a CPU is one
-    /// of a single core, and does not apply to a kernel that ran on several.
+    /// The share of a candidate with this time. `None` if the table has no `work`, or if no ceiling applies: the
+    /// ceilings of a CPU are those of a single core, and do not apply to a kernel on several.
     pub fn of(
         context: &Context<'_>,
         ceilings: &Ceilings,
@@ -49,7 +49,7 @@ impl Headroom {
     }
 }
 
-/// The largest share that is not beyond its ceiling.
+/// The largest valid share.
 fn nearest(shares: &[Option<Share>]) -> Option<Headroom> {
     let shares = shares.iter().flatten().filter(|share| share.percent <= BEYOND);
     let nearest = shares.max_by(|one, other| one.percent.total_cmp(&other.percent))?;

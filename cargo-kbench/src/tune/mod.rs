@@ -1,4 +1,4 @@
-//! The one loop: ask, build, evaluate, tell; then the finalists against each other and the baselines.
+//! The loop of a search: ask, build, evaluate, tell; then the finals with the default and the baselines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,7 +48,7 @@ use pool::Pool;
 use proposals::Proposals;
 use search::{Search, Tried};
 
-/// Seconds of a build or of waiting for one that matter.
+/// Shortest time of a build, or of a wait for one, that is reported, in seconds.
 const MATTERS: f64 = 0.05;
 
 /// Settings of `autotune`.
@@ -56,56 +56,56 @@ const MATTERS: f64 = 0.05;
 pub struct TuneOptions<'a> {
     /// Path of the journal.
     pub journal: &'a Path,
-    /// The measurements of earlier runs to use.
+    /// The measurements of earlier runs to reuse.
     pub reuse: Reuse,
     /// Folder of proposed sources.
     pub proposed: &'a Path,
-    /// The folder of elite.json, which names them relative to it.
+    /// Folder of elite.json, which names sources relative to it.
     pub root: &'a Path,
     /// Settings of the workers; the first is the harness's own.
     pub workers: &'a [WorkerOptions],
-    /// Variants to try right after the default.
+    /// Variants that are tried right after the default.
     pub warm: &'a WarmStart,
-    /// Builds that were begun before.
+    /// Builds that started before the search.
     pub ahead: &'a Ahead,
-    /// The winner that elite.json names for this kernel, device and shape, where it is no proposal.
+    /// The winner in elite.json for this kernel, device and shape; none if it is a proposed source.
     pub on_file: Option<&'a Settings>,
 }
 
 /// Result of tuning a kernel.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Tuned {
-    /// The entry for elite.json; its `elite` is empty where no variant survived.
+    /// The entry for elite.json; its `elite` is empty if no variant survived.
     pub entry: EliteEntry,
-    /// The winner against the default variant, where both were measured.
+    /// Speed-up of the winner over the default variant, if both were measured.
     pub over_default: Option<JudgedSpeedup>,
-    /// The winner against the runner-up.
+    /// Speed-up of the winner over the runner-up.
     pub over_second: Option<JudgedSpeedup>,
     /// Performance limits at the search's shape that the winner misses.
     pub missed: Vec<Rejection>,
     /// Findings of gates at level `warn` about the winner.
     pub warnings: Vec<String>,
-    /// Examples of rejections: for each `gate/reason` the first variant's label and message.
+    /// Examples of rejections: label and message of the first variant for each `gate/reason`.
     pub examples: BTreeMap<String, (String, String)>,
-    /// How near the winner is to the roofline, where `work` is in the table and the ceilings of the device are known.
+    /// Share of the winner in the roofline, if the table has `work` and the ceilings of the device are known.
     pub headroom: Option<Headroom>,
-    /// Variants whose measurement another's served.
+    /// Number of variants with the measurement of another.
     #[serde(rename = "twins")]
     pub identical_code: u64,
-    /// Variants that an earlier run measured.
+    /// Number of variants that an earlier run measured.
     #[serde(rename = "recalled")]
     pub cached: u64,
-    /// Variants that the run which is resumed measured.
+    /// Number of variants that the resumed run measured.
     pub resumed: u64,
-    /// Whether it measured the finals too.
+    /// Whether the resumed run measured the finals too.
     pub finals_resumed: bool,
-    /// Why the search ended early; none if it ended by itself.
+    /// Reason why the search ended early; none if it ended by itself.
     pub stopped: Option<Stopped>,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Parts of the wall time.
+    /// Wall time by activity.
     pub spent: Spent,
-    /// How to start workers that took no part because their device is of another model.
+    /// Settings of workers that took no part since their device is of another model.
     #[serde(skip)]
     pub elsewhere: Vec<WorkerOptions>,
 }
@@ -152,7 +152,7 @@ pub fn autotune(
     harness.results = Results::new(journal, known);
 
     let mut search = Search::new(kernel, options.ahead.candidates(kernel), options.warm);
-    // The elite, the default, the winner once more, and the baselines.
+    // The elite, the default, the second measurement of the winner, and the baselines.
     let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
     if kernel.search.roofline.is_some() {
         search.aim(harness.ceilings()?);
@@ -165,7 +165,7 @@ pub fn autotune(
         doing: &doing,
         finals: at_most,
     });
-    // Behind a runner one worker may be lost too, and come back.
+    // A worker behind a runner may be lost and come back, also a single one.
     let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
     let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
     let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
@@ -184,7 +184,7 @@ pub fn autotune(
         compared?;
     }
     let mut compile = match searched {
-        // The finals tell more than a journal does, and a second Ctrl-C ends them.
+        // The finals have information that a journal lacks, and a second Ctrl-C ends them.
         Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
             interrupt::forget();
             search.stopped = Some(Stopped::CtrlC);
@@ -199,7 +199,7 @@ pub fn autotune(
         Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?
     };
 
-    // Finalists that are all out make room for the next best.
+    // If all finalists are rejected, the next best variants take their places.
     let (finalists, compared, elsewhere) = loop {
         let finalists = search.finalists(harness, reporter)?;
         if !finalists.is_empty() {
@@ -285,14 +285,14 @@ fn spent(wall: f64, proposer: f64, compiled: Duration, compile: &CompileTimes, d
     }
 }
 
-/// Entrants of the finals: the finalists, the best of them once more, the default and the baselines.
+/// Entrants of the finals: the finalists, the best of them a second time, the default and the baselines.
 fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
     let Some(best) = finalists.first() else { return Vec::new() };
     let mut entrants: Vec<Entrant> =
         finalists.iter().map(|finalist| Entrant::Candidate(finalist.candidate.clone())).collect();
     entrants.push(Entrant::Again(best.candidate.clone()));
     let default = &search.kernel.space.default;
-    // A finalist with the same machine code stands for it.
+    // A finalist with the same machine code represents the default.
     if search.survived(default) && !finalists.iter().any(|finalist| search.is_identical(finalist, default)) {
         entrants.push(Entrant::Candidate(default.into()));
     }
@@ -300,7 +300,7 @@ fn entrants(search: &Search<'_>, finalists: &[Tried]) -> Vec<Entrant> {
     entrants
 }
 
-/// Valid variants, where they can be counted.
+/// Number of valid variants, if they can be counted.
 pub fn space_size(kernel: &Kernel) -> Option<u64> {
     kernel.space.solve().count().and_then(|valid| u64::try_from(valid).ok())
 }

@@ -1,4 +1,4 @@
-//! A search's objectives in its finals: who takes part for a front, and what each comes to.
+//! Objectives of a search in its finals: entrants for a front, and values of each variant.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,10 +11,10 @@ use crate::record::elite::EliteVariant;
 use crate::record::evaluation::{Evaluation, Rejection, TimingRecord};
 use crate::record::objective::{self, ObjectiveValue};
 
-/// Comparisons at shapes other than the search's, by the shape's index.
+/// Comparisons at other shapes than the search's, by index of the shape.
 pub(super) type Elsewhere = Vec<(usize, Compared)>;
 
-/// Measures the variants among the entrants together at each other shape that an objective is a mean over.
+/// Measures the variants among the entrants together at each other shape of a mean objective.
 pub(super) fn compare_elsewhere(harness: &mut Harness<'_>, entrants: &[Entrant]) -> Result<Elsewhere, RunError> {
     let kernel = harness.kernel();
     let variants: Vec<Entrant> =
@@ -24,8 +24,8 @@ pub(super) fn compare_elsewhere(harness: &mut Harness<'_>, entrants: &[Entrant])
 }
 
 impl Search<'_> {
-    /// The variants of the front, except those with identical code and those that a gate rejects, which make room for what
-    /// they dominated; by the first objective.
+    /// The variants of the front in the order of the first objective, without those with identical code and those that
+    /// a gate rejects. Variants that a rejected one dominated take part.
     pub(super) fn front_finalists(
         &mut self,
         harness: &mut Harness<'_>,
@@ -73,8 +73,8 @@ impl Search<'_> {
         }
     }
 
-    /// What a variant comes to in the finals: times from there, everything else from its evaluation. `None` where it was not
-    /// measured at every shape that counts.
+    /// Values of a variant in the finals: times of the finals, all others from its evaluation. `None` if it was not
+    /// measured at every needed shape.
     pub(super) fn final_values(
         &self,
         id: &EntrantId,
@@ -93,7 +93,7 @@ impl Search<'_> {
         };
         let mut values = Vec::new();
         for (at, objective) in kernel.objectives.iter().enumerate() {
-            // What a launch does is the same in the search and here.
+            // The work of a launch is the same in the search and in the finals.
             let work = || Some(evaluation.timing.as_ref()?.summary.p50 / evaluation.objectives.get(at)?.value);
             let of_times = ObjectiveValue::of_times(
                 objective,
@@ -110,13 +110,13 @@ impl Search<'_> {
     }
 }
 
-/// Orders what the finals measured by the first objective, and marks the front where there are two. Where that is the time at one
-/// shape, rounds decide: which of two modes a median falls on says little.
+/// Sorts the finalists by the first objective, and marks the front if there are two. If the objective is the time at
+/// one shape, paired rounds decide, since the position of a median between two modes has little meaning.
 pub(super) fn rank(objectives: &[Objective], elite: &mut [(EntrantId, EliteVariant)], compared: &Compared) {
     let first = |variant: &EliteVariant| variant.objectives.first().map_or(f64::INFINITY, |value| value.value);
     let p50 = |variant: &EliteVariant| variant.timing.summary.p50;
     elite.sort_by(|(_, a), (_, b)| first(a).total_cmp(&first(b)).then(p50(a).total_cmp(&p50(b))));
-    // Beside the one that comes out first, which is then the one that its speed-up over the second is told of.
+    // The first variant is compared too, since its speed-up over the second is reported.
     let passes = if objectives.first() == Some(&Objective::P50) { 2 } else { 0 };
     for _ in 0..passes {
         let Some(first) = elite.first().map(|(id, _)| id.clone()) else { break };

@@ -1,4 +1,4 @@
-//! What the elites of several shapes are worth at each other's: all measured at every shape, and the fewest that serve all.
+//! The elites of several shapes, measured at every shape, and the smallest set that serves all shapes.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::space::Variant;
 use crate::text;
 use crate::tune::portfolio;
 
-/// Largest loss of a shape to its fastest variant: a smaller loss is seldom worth another binary.
+/// Largest loss of a shape to its fastest variant: a smaller loss rarely justifies another binary.
 pub const LIMIT: f64 = 0.02;
 
-/// The shapes that `autotune --per-shape` tunes: those that gates check or measure. Others are not known to be right.
+/// The shapes of `autotune --per-shape`: those that gates check or measure.
 pub fn shapes(kernel: &Kernel) -> Vec<usize> {
     let mut shapes = kernel.gates.correctness.shapes.clone();
     shapes.extend(kernel.gates.performance.iter().map(|limit| limit.shape));
@@ -24,8 +24,8 @@ pub fn shapes(kernel: &Kernel) -> Vec<usize> {
     shapes
 }
 
-/// Measures variants at each of the shapes, interleaved, and finds the fewest that serve all of them. `winners` are those of each shape,
-/// among the variants. `None` where at some shape nothing could be measured.
+/// Measures variants at each of the shapes, interleaved, and finds the smallest set that serves all of them. `winners`
+/// are those of each shape, among the variants. `None` if no variant could be measured at some shape.
 pub fn portfolio(
     harness: &mut Harness<'_>,
     shapes: &[usize],

@@ -1,4 +1,4 @@
-//! Compiling ahead of the device: what is asked for, and what is likely to be, on every core that measuring leaves free.
+//! Compilation ahead of the device: pending and likely variants, on every core that measurements leave idle.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -23,27 +23,27 @@ use crate::space::Variant;
 /// Use of the compilers during measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meanwhile {
-    /// They go on, on all cores but the one that drives the device.
+    /// Compilers run on all cores but the one that drives the device.
     Compile,
-    /// They rest: these cores are the device.
+    /// Compilers rest: these cores are the device.
     Rest,
 }
 
-/// Parts of the compilers' time.
+/// Time of the compilers by activity.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CompileTimes {
-    /// Threads that compile.
+    /// Number of compiling threads.
     pub threads: usize,
-    /// Time that the device waited for a compiler.
+    /// Time in which the device waited for a compiler.
     pub waited: Duration,
-    /// Time spent compiling meanwhile, all threads together.
+    /// Time of compilations during these waits, summed over all threads.
     pub busy_while_waited: Duration,
 }
 
 /// Niceness of compilers.
 const NICE: i32 = 10;
 
-/// A build, or the panic that it ended in.
+/// A build, or the panic that ended it.
 type Done = Result<Result<BuildOutcome, RunError>, Box<dyn Any + Send>>;
 
 struct State {
@@ -51,9 +51,9 @@ struct State {
     likely: VecDeque<Variant>,
     building: Vec<Variant>,
     built: HashMap<Variant, Done>,
-    /// Duration of the compilation, whether in this run or before.
+    /// Duration of the compilation, also of a cached one.
     took: Vec<(Variant, Duration)>,
-    /// Whether any build took a compiler: where all come from its cache there is nobody to wait for.
+    /// Whether any build ran a compiler: with cached builds only, there is no wait.
     compiles: bool,
     /// Whether the search waits for a build.
     awaited: bool,
@@ -63,7 +63,7 @@ struct State {
 }
 
 impl State {
-    /// Accounts for the time since the last change.
+    /// Adds the time since the last change.
     fn tick(&mut self) {
         let now = Instant::now();
         let passed = now - self.last;
@@ -75,8 +75,8 @@ impl State {
         self.last = now;
     }
 
-    /// Of what is likely, what is expected to take longest: who is started last is waited for. What still compiles may be what takes as long
-    /// as anything did.
+    /// Index of the likely variant with the longest expected compilation, since the device waits for the variant that
+    /// starts last. A running compilation may take as long as the longest one so far.
     fn longest_likely(&mut self) -> Option<Variant> {
         let longest = self.took.iter().map(|(_, took)| *took).max().unwrap_or_default();
         let expected = |variant: &Variant| {
@@ -84,7 +84,7 @@ impl State {
             let took = self.took.iter().map(|(other, took)| (shared(other), *took));
             took.chain(self.building.iter().map(|other| (shared(other), longest))).max().map(|(_, took)| took)
         };
-        // Of equals the likeliest.
+        // Of equal variants, the likeliest.
         let longest = (0..self.likely.len()).rev().max_by_key(|&at| expected(&self.likely[at]))?;
         self.likely.remove(longest)
     }
@@ -97,19 +97,19 @@ impl State {
 /// Builds variants on many threads.
 pub type Build<'a> = dyn Fn(&Variant) -> Result<BuildOutcome, RunError> + Sync + 'a;
 
-/// Compilers at work.
+/// Number of running compilers.
 pub struct Pipeline<'a> {
     build: &'a Build<'a>,
     meanwhile: Meanwhile,
     ended: &'a AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
-    /// Is called when a build has ended.
+    /// Called when a build has ended.
     listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// Does `work` beside compilers, one a core; gives also where their time went. `took` is how long they took for it before. `ended` is true
-/// once the work has ended, and what is still compiled then is for nothing.
+/// Runs `work` beside compilers, one for each core; returns the time of the compilers too. `took` is their earlier time
+/// for this search. `ended` becomes true once the work has ended; compilations that still run are then unwanted.
 pub fn run<R>(
     build: &Build<'_>,
     meanwhile: Meanwhile,
@@ -143,12 +143,12 @@ pub fn run<R>(
     Ok((result, times))
 }
 
-/// Builds that begin while the device opens, and the thread that ends with the search.
+/// Builds that start while the device opens, on a thread that ends with the search.
 #[derive(Debug, Default)]
 pub struct Ahead {
-    /// The variants to choose from: the space is solved once.
+    /// The variants of the search: the space is solved once.
     candidates: OnceLock<Candidates>,
-    /// Whether the search has ended: compilers that are still at work for it are ended, too.
+    /// Whether the search has ended, which ends running compilers too.
     pub(super) ended: AtomicBool,
 }
 
@@ -158,13 +158,13 @@ impl Ahead {
         self.candidates.get_or_init(|| Candidates::of_part(&kernel.space, kernel.search.partition)).clone()
     }
 
-    /// Ends what is compiled ahead.
+    /// Ends the compilations ahead.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Compiles what a search asks for first, then what is likely; what is made lies in the compiler's cache. The default is left to who
-    /// opens the device.
+    /// Compiles the first variants of a search, then likely ones; results are in the compiler's cache. The caller that
+    /// opens the device compiles the default.
     pub fn compile<'s>(&'s self, scope: &'s Scope<'s, '_>, builder: &Builder<'s>) {
         // One core drives the device, and two compile the default and the reference.
         self.compile_on(scope, builder, thread::available_parallelism().map_or(1, usize::from).saturating_sub(3));
@@ -176,14 +176,14 @@ impl Ahead {
             return;
         }
         let builder = builder.until(&self.ended);
-        // What is not compiled ahead is compiled when it is asked for.
+        // Other variants are compiled when they are asked for.
         let _ = threads::spawn_scoped(scope, move || {
             let first = search::first(self.candidates(kernel), kernel, cores + 1);
             for variant in first.into_iter().filter(|variant| *variant != kernel.space.default).take(cores) {
                 let builder = builder.clone();
                 let _ = threads::spawn_scoped(scope, move || {
                     stand_back();
-                    // What goes wrong goes wrong again where it is asked for.
+                    // An error appears again when the variant is asked for.
                     let _ = catch_unwind(AssertUnwindSafe(|| try_build(&builder, &(&variant).into())));
                 });
             }
@@ -191,19 +191,19 @@ impl Ahead {
     }
 }
 
-/// What compilers do while a kernel is measured.
+/// Use of the compilers while a kernel is measured.
 pub fn meanwhile(kernel: &Kernel) -> Meanwhile {
     let is_application = |objective: &Objective| matches!(objective, Objective::Application(_));
     let uses_cores = kernel.implementation.backend == Backend::C || kernel.objectives.iter().any(is_application);
     if uses_cores { Meanwhile::Rest } else { Meanwhile::Compile }
 }
 
-/// Of this thread and the compilers that it starts. The worker, which the device waits for, goes first.
+/// Niceness of this thread and its compilers: the device waits for the worker, which has priority.
 fn stand_back() {
     let _ = rustix::process::setpriority_process(None, NICE);
 }
 
-/// Ends the compilers, however the work ends.
+/// Ends the compilers, also after a panic of the work.
 struct Closing<'p, 'a>(&'p Pipeline<'a>);
 
 impl Drop for Closing<'_, '_> {
@@ -220,12 +220,12 @@ impl Pipeline<'_> {
         self.meanwhile
     }
 
-    /// Threads that compile.
+    /// Number of compiling threads.
     pub fn threads(&self) -> usize {
         self.lock().times.threads
     }
 
-    /// A build of this variant will be taken.
+    /// Marks the build of this variant as wanted.
     pub fn want(&self, variant: &Variant) {
         let mut state = self.lock();
         state.likely.retain(|likely| likely != variant);
@@ -236,7 +236,7 @@ impl Pipeline<'_> {
         self.changed.notify_all();
     }
 
-    /// Variants to compile where a core would be idle, likeliest first, in place of those named before.
+    /// Sets the variants for idle cores, likeliest first, in place of the previous ones.
     pub fn speculate(&self, variants: impl IntoIterator<Item = Variant>) {
         if self.meanwhile == Meanwhile::Rest {
             return;
@@ -247,8 +247,8 @@ impl Pipeline<'_> {
         self.changed.notify_all();
     }
 
-    /// The build of a wanted variant, once there is one; `None` if there is none at the deadline. `progress` is told how many of those
-    /// wanted are built, and of how many.
+    /// The build of a wanted variant, once it has ended; `None` at the deadline. `progress` gets the numbers of
+    /// finished and of wanted builds.
     pub fn take(
         &self,
         variant: &Variant,
@@ -282,12 +282,12 @@ impl Pipeline<'_> {
         Some(done?.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Has `listener` called when a build has ended.
+    /// Sets a function that is called when a build has ended.
     pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
         let _ = self.listener.set(Box::new(listener));
     }
 
-    /// The place of the first of these wanted variants that is built, and its build; nothing is waited for.
+    /// Index and build of the first of these wanted variants that is built; does not wait.
     pub fn take_first<'v>(
         &self,
         variants: impl IntoIterator<Item = &'v Variant>,
@@ -301,7 +301,8 @@ impl Pipeline<'_> {
         found.map(|(at, done)| (at, done.unwrap_or_else(|panic| resume_unwind(panic))))
     }
 
-    /// Says whether a worker waits for a build; then all cores compile. Gives how many of those wanted are built, and of how many.
+    /// Sets whether a worker waits for a build; then all cores compile. Returns the numbers of finished and of wanted
+    /// builds.
     pub fn is_awaited(&self, awaited: bool) -> (u64, u64) {
         let mut state = self.lock();
         state.tick();
@@ -316,7 +317,7 @@ impl Pipeline<'_> {
         progress
     }
 
-    /// Where the cores are to be quiet while something is measured, all that is wanted is built first.
+    /// If the cores have to be idle during measurements, all wanted variants are built first.
     fn may_measure(&self, state: &State) -> bool {
         self.meanwhile == Meanwhile::Compile || state.building.is_empty() && state.wanted.is_empty()
     }
@@ -325,7 +326,7 @@ impl Pipeline<'_> {
         self.state.lock().expect(NO_PANIC)
     }
 
-    /// Most compilers at work at this moment.
+    /// Largest number of compilers at this moment.
     fn limit(&self, state: &State) -> usize {
         let threads = state.times.threads;
         match self.meanwhile {
@@ -343,7 +344,7 @@ impl Pipeline<'_> {
         while !state.closed {
             let (building, limit) = (state.building.len(), self.limit(&state));
             let mut next = if building < limit { state.wanted.pop_front() } else { None };
-            // What may be for nothing leaves room for what is not: a compiler, once started, is waited for.
+            // A speculative build leaves room for a wanted one, since a running compiler is not ended for it.
             if next.is_none() && building < limit - (limit / 8).max((limit > 3).into()) && state.compiles {
                 next = state.longest_likely();
             }
@@ -378,7 +379,7 @@ impl Pipeline<'_> {
             return Err(ExecutorError::Interrupted.into());
         }
         let outcome = (self.build)(variant);
-        // A compiler that died of Ctrl-C is no verdict on the variant.
+        // A compiler that died of Ctrl-C is not a verdict on the variant.
         if interrupted() { Err(ExecutorError::Interrupted.into()) } else { outcome }
     }
 }

@@ -1,4 +1,5 @@
-//! What a search would try, without a device: the first variants, how many at most, and how long that may take.
+//! The plan of a search without a device: the first variants, the largest number of variants, and an estimate of the
+//! time.
 
 use super::{search, space_size};
 use crate::config::{Kernel, StrategyName};
@@ -6,24 +7,24 @@ use crate::record::run::Run;
 use crate::search::{Candidates, EVALUATIONS};
 use crate::space::Settings;
 
-/// What a search would do.
+/// The plan of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The variants that the strategy asks for first.
     pub first: Vec<Settings>,
-    /// The most variants that are tried; none where they cannot be counted.
+    /// Largest number of variants that are tried; none if they cannot be counted.
     pub most: Option<u64>,
-    /// Seconds that these may take: by the last search of the kernel, and no more than the budget.
+    /// Estimate of the time in seconds, from the last search of the kernel, limited by the budget.
     pub seconds: Option<f64>,
-    /// The last search: variants and seconds.
+    /// The last search: number of variants and seconds.
     pub last: Option<(u64, f64)>,
 }
 
-/// Most variants that are named.
+/// Largest number of named variants.
 const NAMED: usize = 10;
 
 impl Plan {
-    /// The plan of a search, and the last one on record.
+    /// The plan of a search, from the last recorded one.
     pub fn new(kernel: &Kernel, last: Option<&Run>) -> Self {
         let candidates = Candidates::of_part(&kernel.space, kernel.search.partition);
         let size = candidates.len().and_then(|size| u64::try_from(size).ok()).or_else(|| space_size(kernel));

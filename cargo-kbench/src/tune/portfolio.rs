@@ -1,20 +1,20 @@
-//! How few variants serve all shapes: the smallest set of which one is fast enough at each.
+//! The smallest set of variants such that one of them is fast enough at each shape.
 
-/// Sets that are tried before the smallest one counts as too hard to find; a fraction of a second of them.
+/// Number of sets that are tried for the smallest one: a fraction of a second.
 const MOST_SETS: u64 = 1 << 20;
 
 /// Chosen variants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// Their indices, ascending.
+    /// Indices of the variants, ascending.
     pub variants: Vec<usize>,
-    /// Whether no smaller set would do.
+    /// Whether no smaller set exists.
     pub is_smallest: bool,
 }
 
-/// The fewest variants of which at each shape one loses at most `limit`; of sets of one size, that with the least worst loss, then the
-/// least sum of losses. `losses[variant][shape]` is at least 0, and infinite where the variant does not run; at each shape some variant
-/// loses nothing.
+/// The smallest set of variants such that one of them loses at most `limit` at each shape; of sets of one size, the set
+/// with the smallest largest loss, then with the smallest sum of losses. `losses[variant][shape]` is at least 0, and
+/// infinite if the variant does not run; at each shape some variant has loss 0.
 pub fn choose(losses: &[Vec<f64>], limit: f64) -> Chosen {
     let shapes = losses.first().map_or(0, Vec::len);
     let mut tried = 0;
@@ -41,7 +41,7 @@ pub fn choose(losses: &[Vec<f64>], limit: f64) -> Chosen {
     Chosen { variants: greedy(losses, limit), is_smallest: shapes == 0 }
 }
 
-/// Losses of the shapes to their best variants with only these variants: the worst, and the sum.
+/// Losses of the shapes to their best variants with only these variants: the largest, and the sum.
 pub fn cost(losses: &[Vec<f64>], set: &[usize]) -> (f64, f64) {
     let shapes = losses.first().map_or(0, Vec::len);
     let at = |shape: usize| set.iter().map(|&variant| losses[variant][shape]).fold(f64::INFINITY, f64::min);
@@ -54,7 +54,7 @@ fn greedy(losses: &[Vec<f64>], limit: f64) -> Vec<usize> {
     let mut chosen = Vec::new();
     while !open.is_empty() {
         let served = |variant: usize| open.iter().filter(|&&shape| losses[variant][shape] <= limit).count();
-        // The first of equals.
+        // The first of equal variants.
         let best = (0..losses.len()).rev().max_by_key(|&variant| served(variant));
         let Some(best) = best.filter(|&best| served(best) > 0) else { break };
         open.retain(|&shape| losses[best][shape] > limit);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn too_many_to_try_are_covered_all_the_same() {
-        // 200 variants, each the best of one of 40 shapes and useless elsewhere.
+        // 200 variants, each the best of one of 40 shapes and too slow at the others.
         let losses: Vec<Vec<f64>> = (0..200)
             .map(|variant| (0..40).map(|shape| if variant % 40 == shape { 0.0 } else { 1.0 }).collect())
             .collect();

@@ -1,4 +1,4 @@
-//! Sources that a proposer hands in, tried after the toggles: rounds of proposals and verdicts.
+//! Proposed sources, tried after the toggles, in rounds of proposals and verdicts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -37,18 +37,18 @@ pub(super) struct Proposals<'r> {
     pub(super) started: Instant,
     pub(super) reporter: &'r mut dyn Reporter,
     record: ProposerRecord,
-    /// Variants of the search that a proposer was told of.
+    /// Number of variants of the search that the proposer was told.
     told: usize,
     /// Hashes of sources with their variants.
     seen: HashSet<(String, Variant)>,
-    /// Parts of the time.
+    /// Time by activity.
     thinking: Duration,
 }
 
 /// Record of the rounds, beside the evaluations in the search.
 pub(super) struct Rounds {
     pub(super) record: ProposerRecord,
-    /// Time spent waiting for the proposer.
+    /// Time in which the search waited for the proposer.
     pub(super) thinking: Duration,
 }
 
@@ -70,7 +70,8 @@ impl<'r> Proposals<'r> {
         Self { options, device, started, reporter, record, told: 0, seen: HashSet::new(), thinking: Duration::ZERO }
     }
 
-    /// Rounds until it proposes nothing, the budget ends, or it fails; none where the table names no proposer.
+    /// Runs rounds until the proposer proposes nothing, the budget ends, or the proposer fails; none if the table names
+    /// no proposer.
     pub(super) fn run(
         mut self,
         search: &mut Search<'_>,
@@ -97,7 +98,7 @@ impl<'r> Proposals<'r> {
         };
         if let Some(refusal) = ended {
             let (code, message) = refusal.reason().ok_or(ExecutorError::Interrupted)?;
-            // Without time it had no chance to answer.
+            // Without time left, the proposer could not answer.
             if self.out_of_time(kernel) {
                 search.stopped = Some(Stopped::Seconds);
             } else {
@@ -107,7 +108,7 @@ impl<'r> Proposals<'r> {
         Ok(Some(Rounds { record: self.record, thinking: self.thinking }))
     }
 
-    /// Why the proposer is at fault that there are no more rounds, if it is.
+    /// Reason why the proposer's failure ended the rounds, if it did.
     fn rounds(
         &mut self,
         search: &mut Search<'_>,
@@ -118,7 +119,7 @@ impl<'r> Proposals<'r> {
         times: &mut CompileTimes,
     ) -> Result<Option<Refusal>, RunError> {
         let kernel = search.kernel;
-        // What was proposed before the run that is resumed ended is tried, and known, as it was then.
+        // Proposals of the resumed run are tried again, and found in its journal.
         let known: Vec<Round> = harness.results.rounds().iter().filter(|round| round.key == key).cloned().collect();
         for round in known {
             let mut proposals = Vec::new();
@@ -203,7 +204,7 @@ impl<'r> Proposals<'r> {
             });
         }
         let profile = match best.first() {
-            // A model has nothing that limits it.
+            // A model has no bottleneck.
             Some(best) if kernel.implementation.backend != Backend::Fake => {
                 let profiled = harness.counted_as(
                     |times| &mut times.tools,
@@ -218,7 +219,7 @@ impl<'r> Proposals<'r> {
         Ok(protocol::Round { round, left, elite, rejects, profile })
     }
 
-    /// A proposal that can be tried, or why not.
+    /// A proposal that can be tried, or the reason why not.
     fn accept(
         &mut self,
         search: &Search<'_>,
@@ -262,7 +263,7 @@ impl<'r> Proposals<'r> {
         })))
     }
 
-    /// Tries proposals, in their order, and says what came of each.
+    /// Tries proposals in order, and sends their verdicts.
     fn try_all(
         &mut self,
         search: &mut Search<'_>,
@@ -281,7 +282,7 @@ impl<'r> Proposals<'r> {
         times.busy_while_waited += busy.min(waited * times.threads as u32);
 
         for (proposal, (outcome, _)) in proposals.iter().zip(builds) {
-            // What is clearly slower than the elite need not be measured to the end.
+            // A proposal that is clearly slower than the elite need not be measured to the end.
             let bar = search.bar();
             let reporter = &mut *self.reporter;
             let evaluation = evaluate(harness, proposal, outcome, Some(Race { bar }))?;
@@ -317,7 +318,7 @@ impl<'r> Proposals<'r> {
                 ..verdict(name, hash, status)
             });
         }
-        // It knows of its own.
+        // The proposer knows its own proposals.
         self.told = search.tried.len();
         Ok(())
     }
@@ -326,14 +327,14 @@ impl<'r> Proposals<'r> {
         kernel.search.seconds.is_some_and(|seconds| self.started.elapsed() >= Duration::from_secs(seconds))
     }
 
-    /// When a proposer that is silent since now is given up.
+    /// Deadline of a silent proposer, from now.
     fn until(&self, kernel: &Kernel) -> Instant {
         let patient = Instant::now() + PATIENCE;
         kernel.search.seconds.map_or(patient, |seconds| patient.min(self.started + Duration::from_secs(seconds)))
     }
 }
 
-/// Most proposals that will yet be tried.
+/// Largest number of proposals that will still be tried.
 fn left(search: &Search<'_>) -> u64 {
     let most = search.kernel.search.evaluations.unwrap_or(search.variants() + EVALUATIONS);
     most.saturating_sub(search.evaluated)
@@ -345,7 +346,7 @@ fn build(builder: &Builder<'_>, proposal: &Candidate) -> Result<(BuildOutcome, D
     }
     let began = Instant::now();
     let outcome = try_build(builder, proposal)?;
-    // A compiler that died of Ctrl-C is no verdict on the source.
+    // A compiler that died of Ctrl-C is not a verdict on the source.
     if is_interrupted() { Err(ExecutorError::Interrupted.into()) } else { Ok((outcome, began.elapsed())) }
 }
 

@@ -1,4 +1,4 @@
-//! Rejections for a proposer: some of each reason, with shortened output of tools.
+//! Rejections for a proposer: some for each reason, with shortened output of tools.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use super::proposer::protocol;
 use super::search::Tried;
 use crate::record::evaluation::Rejection;
 
-/// Rejects that are told in a round, and those of one reason.
+/// Largest number of rejections in a round, and with one reason.
 const REJECTS: usize = 16;
 
 const REJECTS_ALIKE: usize = 3;
 
-/// Most bytes of what a compiler or a sanitizer wrote that are told.
+/// Largest number of bytes of a tool's output.
 const OUTPUT: usize = 8192;
 
 /// Some rejections for each reason.
@@ -30,7 +30,7 @@ pub(super) fn rejects(tried: &[Tried]) -> Vec<protocol::Reject> {
     rejects.take(REJECTS).collect()
 }
 
-/// A rejection without too much of what a tool wrote.
+/// A rejection with shortened output of the tool.
 pub(super) fn short(mut rejection: Rejection) -> Rejection {
     if let Some(output) = &mut rejection.output
         && output.len() > OUTPUT

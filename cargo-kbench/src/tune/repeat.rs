@@ -1,4 +1,4 @@
-//! Confidence of a search: the same search with several seeds, and all winners in one comparison.
+//! Repetition of a search with several seeds, and a comparison of all winners.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,9 @@ pub struct Repeated {
     pub kernel: String,
     /// Name of the device.
     pub device: String,
-    /// Shape that was searched.
+    /// Shape of the search.
     pub shape: String,
-    /// The runs, in their order.
+    /// The runs in order.
     pub runs: Vec<RepeatedRun>,
     /// The different winners, fastest first. All were measured interleaved after the last run.
     pub winners: Vec<RepeatedWinner>,
@@ -33,9 +33,9 @@ pub struct Repeated {
 pub struct RepeatedRun {
     /// Seed of the strategy.
     pub seed: u64,
-    /// Number of variants evaluated.
+    /// Number of evaluated variants.
     pub evaluated: u64,
-    /// The winner: an index into [`Repeated::winners`]. None where no variant survived.
+    /// The winner: an index into [`Repeated::winners`]. None if no variant survived.
     pub winner: Option<usize>,
 }
 
@@ -47,17 +47,17 @@ pub struct RepeatedWinner {
     pub toggles: Settings,
     /// Number of runs that it won.
     pub runs: u64,
-    /// p50 in nanoseconds a launch in the comparison of all winners; none where it failed there.
+    /// p50 in nanoseconds a launch in the comparison of all winners; none if the winner failed there.
     pub p50_ns: Option<f64>,
-    /// Regret: its time over that of the fastest winner, less 1; 0 at least. Infinite where it failed.
+    /// Regret: time over that of the fastest winner, less 1; at least 0. Infinite if the winner failed.
     #[serde(with = "Float")]
     pub regret: f64,
     /// The 95 % interval of the regret, from paired rounds; none for the fastest winner.
     pub interval: Option<(f64, f64)>,
 }
 
-/// Measures the winners of several runs interleaved. `runs` has the seed of each run and its entry for elite.json, whose `elite` is empty
-/// where no variant survived. `None` where no winner could be measured.
+/// Measures the winners of several runs interleaved. `runs` has the seed of each run and its entry for elite.json,
+/// whose `elite` is empty if no variant survived. `None` if no winner could be measured.
 pub fn conclude(
     harness: &mut Harness<'_>,
     runs: &[(u64, EliteEntry)],

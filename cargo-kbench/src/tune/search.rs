@@ -1,6 +1,6 @@
-//! The state of a search: ask, build, evaluate, tell; and who is in the finals.
+//! The state of a search: ask, build, evaluate, tell; and the choice of finalists.
 //!
-//! Above 400 lines: the state of a search and all that changes it.
+//! Above 400 lines: the state of a search and all its changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc;
@@ -35,7 +35,7 @@ pub(super) struct Tried {
 }
 
 impl Tried {
-    /// Its identity in comparisons.
+    /// Identity in comparisons.
     pub(super) fn id(&self) -> EntrantId {
         self.candidate.clone().into()
     }
@@ -44,32 +44,33 @@ impl Tried {
 /// The state of one search.
 pub(super) struct Search<'a> {
     pub(super) kernel: &'a Kernel,
-    /// The budget of the space: half of the whole where there is a proposer.
+    /// Budget of the space: half of the whole if there is a proposer.
     pub(super) limits: config::Search,
     /// Variants that the search tries first, beside the default.
     pub(super) warm: Vec<WarmVariant>,
-    /// Until the search runs.
+    /// The strategy, until the search runs.
     strategy: Option<Box<dyn search::Strategy>>,
-    /// Most variants that will be tried, as far as is known.
+    /// Largest number of variants that will be tried, as far as is known.
     pub(super) total: u64,
     pub(super) evaluated: u64,
     pub(super) identical_code: u64,
     pub(super) cached: u64,
     pub(super) resumed: u64,
-    /// All that was tried, in that order; proposals after the variants of the space.
+    /// All tried variants in order; proposals follow the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
     /// Places of the fastest that were timed to the end, fastest first: as many as there are finalists.
     fastest: Vec<usize>,
-    /// The share of the nearest ceiling, in percent, at which the search ends, and the ceilings.
+    /// Share of the nearest ceiling, in percent, at which the search ends, and the ceilings.
     aim: Option<(f64, Ceilings)>,
     /// Number of tried variants that were compared with that share.
     aimed: usize,
-    /// Why a share that the table states cannot be judged.
+    /// Reason why the share in the table cannot be judged.
     pub(super) aimless: Option<String>,
-    /// How much slower than others the worker is that measured the variant of a key, where it is off: `1.05` is 5 % slower.
+    /// Factor of the worker that measured the variant of a key, if that worker is slower than others: `1.05` is 5 %
+    /// slower.
     pub(super) slowness: HashMap<String, f64>,
-    /// Why the search ended early.
+    /// Reason why the search ended early.
     pub(super) stopped: Option<Stopped>,
 }
 
@@ -93,7 +94,7 @@ fn strategy(
     search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
 }
 
-/// The first variants of a search without a warm start; if these are fewer than `n`, also likely next variants.
+/// The first variants of a search without a warm start; if they are fewer than `n`, likely next variants too.
 pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
     let limits = limits(kernel);
     let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
@@ -103,7 +104,7 @@ pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Va
     first
 }
 
-/// Result of an evaluation for the strategy.
+/// Outcome of an evaluation for the strategy.
 pub(super) fn learned(variant: &Variant, evaluation: &Evaluation) -> Learned {
     let objectives = match &evaluation.objectives[..] {
         [first, second] => Some([first.told(), second.told()]),
@@ -190,10 +191,10 @@ impl<'a> Search<'a> {
         let (told, learned) = mpsc::channel();
         thread::scope(|scope| {
             let asker = threads::spawn_scoped(scope, move || asker.run(&learned, &|asked| to_try.send(asked).is_ok()))?;
-            // Ended by the asker, which gives its end of the channel away, or by what is out of time or went wrong.
+            // The asker ends the search by dropping its end of the channel; otherwise the budget or an error ends it.
             let tried = asked.into_iter().try_for_each(|Asked { variant, total }| {
                 self.total = total;
-                // The default is always tried: everything is compared with it.
+                // The default is always tried, since all variants are compared with it.
                 let deadline = self.deadline(started).filter(|_| self.evaluated > 0);
                 doing.set(Step::Compiling);
                 let progress = |done, total| reporter.event(Event::Built { done, total });
@@ -205,7 +206,7 @@ impl<'a> Search<'a> {
                 if self.has_arrived(harness) {
                     return Err(None);
                 }
-                // An asker that is gone has panicked, and says so below.
+                // An asker that is gone has panicked, which shows below.
                 told.send(learned).map_err(|_| None)
             });
             drop(told);
@@ -218,7 +219,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Has the search end where a variant reaches the table's share of the nearest ceiling. The inner error is why there is none.
+    /// Sets the end of the search at the table's share of the nearest ceiling. The inner error is the reason why there
+    /// is no ceiling.
     pub(super) fn aim(&mut self, ceilings: Result<Ceilings, String>) {
         match (self.kernel.search.roofline, ceilings) {
             (Some(share), Ok(ceilings)) => self.aim = Some((100.0 * share, ceilings)),
@@ -242,7 +244,7 @@ impl<'a> Search<'a> {
         has_arrived
     }
 
-    /// When a budget of seconds ends.
+    /// Deadline of a budget of seconds.
     pub(super) fn deadline(&self, started: Instant) -> Option<Instant> {
         self.limits.seconds.map(|limit| started + Duration::from_secs(limit))
     }
@@ -261,8 +263,8 @@ impl<'a> Search<'a> {
         Ok(learned)
     }
 
-    /// Nanoseconds that a variant has to beat to be in the finals; none until there are enough others, or where other things than
-    /// this time count.
+    /// Time in nanoseconds that a variant has to beat to reach the finals; none until there are enough other variants,
+    /// or for other objectives.
     pub(super) fn bar(&mut self) -> Option<f64> {
         if self.kernel.objectives != [Objective::P50] {
             return None;
@@ -292,7 +294,7 @@ impl<'a> Search<'a> {
         self.fastest.truncate(self.kernel.search.elite);
     }
 
-    /// Keeps what was tried, and tells of it.
+    /// Records an evaluation and reports it.
     pub(super) fn keep(&mut self, tried: Tried, reporter: &mut dyn Reporter) {
         let evaluation = &tried.evaluation;
         self.evaluated += 1;
@@ -317,7 +319,7 @@ impl<'a> Search<'a> {
         self.rank(self.tried.len() - 1);
     }
 
-    /// Variants of the space that were tried.
+    /// Number of tried variants of the space.
     pub(super) fn variants(&self) -> u64 {
         self.tried.iter().filter(|tried| tried.candidate.source.is_none()).count() as u64
     }
@@ -327,7 +329,7 @@ impl<'a> Search<'a> {
         tried.map(|tried| &tried.evaluation)
     }
 
-    /// Whether something tried is a variant of the space, or the same program.
+    /// Whether a tried variant is in the space, or is the same program as one that is.
     pub(super) fn is_identical(&self, tried: &Tried, other: &Variant) -> bool {
         tried.candidate.is(other) || self.of_space(other).is_some_and(|other| other.key == tried.evaluation.key)
     }
@@ -336,7 +338,7 @@ impl<'a> Search<'a> {
         self.of_space(variant).is_some_and(|evaluation| evaluation.p50().is_some())
     }
 
-    /// Checks the default in full, if it has passed so far: whatever else is compared with it.
+    /// Checks the default in full, if it has passed so far, since all variants are compared with it.
     pub(super) fn complete_default(&mut self, harness: &mut Harness<'_>) -> Result<(), RunError> {
         let default = &self.kernel.space.default;
         let of_default = self.tried.iter_mut().find(|tried| tried.candidate.is(default));
@@ -349,7 +351,8 @@ impl<'a> Search<'a> {
         evaluation.builds.iter().find(|build| build.shapes.contains(shape)).map(|build| build.resources)
     }
 
-    /// Places of what has a time, best first. Of equal objectives, as counts may be, the faster one is better.
+    /// Indices of the variants with a time, best first. Of equal objectives, such as counts, the faster variant is
+    /// better.
     fn ranked(&self) -> Vec<usize> {
         let rank = |index: usize| {
             let evaluation = &self.tried[index].evaluation;
@@ -361,7 +364,7 @@ impl<'a> Search<'a> {
         let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_cut_short();
         let mut ranked: Vec<usize> =
             (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
-        // Stable: of candidates with identical code the one tried first stands for all.
+        // The sort is stable: of candidates with identical code the first tried one represents all.
         ranked.sort_by(|&a, &b| {
             let ([of_a, p50_of_a], [of_b, p50_of_b]) = (rank(a), rank(b));
             of_a.total_cmp(&of_b).then(p50_of_a.total_cmp(&p50_of_b))
@@ -369,7 +372,7 @@ impl<'a> Search<'a> {
         ranked
     }
 
-    /// The K best that are different programs, best first.
+    /// The K best variants that are different programs, best first.
     pub(super) fn best_distinct(&self) -> Vec<&Tried> {
         let mut best: Vec<&Tried> = Vec::new();
         for index in self.ranked() {
@@ -381,7 +384,7 @@ impl<'a> Search<'a> {
         best
     }
 
-    /// Places of the default and of the finalists to be, as far as they have to be checked in full.
+    /// Indices of the default and of the likely finalists, as far as they have to be checked in full.
     pub(super) fn to_examine(&self, harness: &Harness<'_>) -> Vec<usize> {
         let default = self.tried.iter().position(|tried| tried.candidate.is(&self.kernel.space.default));
         let mut keys: Vec<&str> = Vec::new();
@@ -405,14 +408,14 @@ impl<'a> Search<'a> {
         !self.ranked().is_empty()
     }
 
-    /// Takes back that variants with this key passed.
+    /// Rejects the variants with this key, which had passed.
     pub(super) fn revoke(&mut self, key: &str, rejection: &Rejection) {
         for tried in self.tried.iter_mut().filter(|tried| tried.evaluation.key == key) {
             tried.evaluation.reject(rejection.clone());
         }
     }
 
-    /// The finalists, and the default where it ties with the best of them: then it is the winner, if it is sound as they are.
+    /// The finalists, and the default if it ties with the best of them: then it is the winner, if it passes as they do.
     pub(super) fn with_default(
         &mut self,
         mut finalists: Vec<Tried>,
@@ -433,7 +436,7 @@ impl<'a> Search<'a> {
         Ok(finalists)
     }
 
-    /// The K best whose machine code differs and that pass the gates that judge a candidate alone, best first.
+    /// The K best variants with different machine code that pass the gates that judge a single candidate, best first.
     pub(super) fn finalists(
         &mut self,
         harness: &mut Harness<'_>,

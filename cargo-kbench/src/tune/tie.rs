@@ -1,5 +1,5 @@
-//! Which of several variants wins that no measurement tells apart: by a rule that knows nothing of times, so that noise does not
-//! name the winner.
+//! The winner among variants that no measurement distinguishes, by a rule without times, so that noise does not choose
+//! the winner.
 
 use super::Tried;
 use crate::config::Kernel;
@@ -8,20 +8,20 @@ use crate::harness::Candidate;
 use crate::record::elite::{TieRecord, TieRule};
 use crate::space::Settings;
 
-/// Whether a variant is not surely slower than the best.
+/// Whether a variant is not certainly slower than the best.
 pub(super) fn is_tie(compared: &Compared, best: &EntrantId, other: &EntrantId) -> bool {
     JudgedSpeedup::of(compared, best, other).is_some_and(|comparison| comparison.verdict != Verdict::Faster)
 }
 
-/// Criteria of a tie, in this order; less is better.
+/// Criteria of a tie in this order; smaller is better.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
     is_not_default: bool,
     is_not_on_file: bool,
-    /// Registers, and bytes of shared memory, spills, stack and code. What is not known is 0 for all.
+    /// Registers, and bytes of shared memory, spills, stack and code. Unknown resources are 0 for all variants.
     resources: [u64; 5],
     is_proposed: bool,
-    /// The place in the space.
+    /// Index in the space.
     place: Vec<usize>,
 }
 
@@ -32,7 +32,7 @@ struct Tied {
     id: EntrantId,
 }
 
-/// The winner among the variants that tie with the fastest, and the record of the tie; none where nothing ties with it.
+/// The winner among the variants that tie with the fastest, and the record of the tie; none without a tie.
 pub(super) fn winner(
     kernel: &Kernel,
     finalists: &[Tried],
@@ -50,11 +50,12 @@ pub(super) fn winner(
     decide(tied.collect())
 }
 
-/// The variant with the least standing, and the rule that put it before the others.
+/// The variant with the smallest criteria, and the rule that distinguished it.
 fn decide(mut tied: Vec<Tied>) -> Option<(EntrantId, TieRecord)> {
     tied.sort_by(|a, b| (&a.standing, &a.label).cmp(&(&b.standing, &b.label)));
     let [Tied { standing: first, id: winner, .. }, Tied { standing: second, .. }, ..] = &tied[..] else { return None };
-    // The variant that would win without the file wins by the same rule with it: the same command twice says the same.
+    // A variant that would also win without the earlier file wins by that rule, so that two runs of the same command
+    // report the same.
     let unfiled = |tied: &&Tied| Standing { is_not_on_file: true, ..tied.standing.clone() };
     let without_file = tied.iter().min_by_key(unfiled).map(|tied| &tied.id);
     let by = if first.is_not_default != second.is_not_default {
@@ -92,7 +93,7 @@ mod tests {
     use crate::record::evaluation::Evaluation;
     use crate::space::Variant;
 
-    /// Neither the default nor on file, at the first place of the space.
+    /// Criteria of a variant that is neither the default nor the earlier winner, at index 0.
     fn any() -> Standing {
         Standing {
             is_not_default: true,
@@ -103,7 +104,7 @@ mod tests {
         }
     }
 
-    /// The winner, and the rule, whatever the order in which the variants are named.
+    /// The winner and the rule do not depend on the order of the variants.
     fn decided(standings: &[Standing]) -> (usize, TieRule) {
         let tied = |(at, standing): (usize, &Standing)| Tied {
             standing: standing.clone(),

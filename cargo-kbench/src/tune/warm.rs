@@ -1,28 +1,29 @@
-//! Warm start: what earlier searches of a kernel found, at other shapes and on other devices, is tried right after the default.
+//! Warm start: variants of earlier searches of a kernel, at other shapes and on other devices, are tried right after
+//! the default.
 //!
-//! Nothing of it is believed: a variant from an earlier elite goes through the same gates and clocks as any other. The entry that this
-//! search is going to replace gives none, so that the same command run twice does the same.
+//! A variant of an earlier elite passes the same gates and measurements as any other. The entry that this search will
+//! replace is not used, so that two runs of the same command do the same.
 
 use crate::config::Kernel;
 use crate::record::elite::{EliteEntry, WarmVariant};
 use crate::space::Variant;
 
-/// Most variants: a search of 25 evaluations can afford to be wrong about them.
+/// Largest number of variants: a small share of a search of 25 evaluations.
 const MOST: usize = 6;
 
-/// Variants to begin with.
+/// The variants of a warm start.
 #[derive(Debug, Clone, Default)]
 pub struct WarmStart {
-    /// What is tried, in this order.
+    /// Variants in the order of evaluation.
     pub variants: Vec<Variant>,
-    /// Where each is from.
+    /// Origin of each variant.
     pub records: Vec<WarmVariant>,
-    /// Earlier variants that this space does not have, each with the reason.
+    /// Earlier variants that the space lacks, each with the reason.
     pub dropped: Vec<String>,
 }
 
 impl WarmStart {
-    /// The variants of these entries that the kernel's space has, the best of each entry before the second of any.
+    /// The variants of these entries in the kernel's space, the best of each entry before the second of any.
     pub fn new<'e>(kernel: &Kernel, entries: impl IntoIterator<Item = &'e EliteEntry>) -> Self {
         let mut all: Vec<(usize, &EliteEntry)> =
             entries.into_iter().flat_map(|entry| (0..entry.elite.len()).map(move |place| (place, entry))).collect();
@@ -38,7 +39,7 @@ impl WarmStart {
                 Ok(variant) if variant == kernel.space.default || start.variants.contains(&variant) => {}
                 Ok(variant) => {
                     start.records.push(WarmVariant {
-                        // As this space has it: toggles that the earlier one did not have are at their defaults.
+                        // The variant in this space: toggles that the earlier space lacked have their default values.
                         toggles: kernel.space.settings(&variant),
                         device: device.clone(),
                         shape: shape.clone(),
@@ -55,10 +56,11 @@ impl WarmStart {
     }
 }
 
-/// The entries of this kernel but for those of `but`, shapes on this device: first those of this device, the most alike sizes first.
+/// The entries of this kernel without those of `but`, shapes on this device: first those of this device, in order of
+/// similar sizes.
 pub fn earlier<'e>(entries: &'e [EliteEntry], kernel: &Kernel, device: &str, but: &[&str]) -> Vec<&'e EliteEntry> {
     let dims = &kernel.shapes[kernel.search.shape].dims;
-    // Sizes act by ratio.
+    // Effects of sizes depend on ratios.
     let apart = |entry: &EliteEntry| -> f64 {
         let log = |size: i64| (size.max(1) as f64).ln();
         dims.iter().filter_map(|(name, size)| Some((log(*entry.dims.get(name)?) - log(*size)).abs())).sum()

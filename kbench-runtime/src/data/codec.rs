@@ -1,4 +1,4 @@
-//! Numbers to bytes and back, for every element type, little endian as every supported device is.
+//! Conversion between numbers and bytes for every element type, little endian on every supported device.
 
 use float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::dtype::DType;
 
-/// A number that keeps its kind, since an i64 does not fit an f64.
+/// A number as an integer or a float, since an i64 does not fit an f64.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Number {
@@ -17,7 +17,7 @@ pub enum Number {
     Float(f64),
 }
 
-/// Elements that one parallel task works on.
+/// Number of elements of one parallel task.
 pub const CHUNK: usize = 1 << 14;
 
 const E4M3: [f64; 256] = {
@@ -40,11 +40,11 @@ const E5M2: [f64; 256] = {
     table
 };
 
-/// Decodes as many elements as `values` holds. Integers beyond 2^53 are rounded.
+/// Decodes one element for each entry of `values`. Integers beyond 2^53 are rounded.
 ///
 /// # Panics
 ///
-/// If `bytes` is not exactly as long as that many elements.
+/// If the length of `bytes` is not that of these elements.
 pub fn decode_into(dtype: DType, bytes: &[u8], values: &mut [f64]) {
     fn each<const N: usize>(bytes: &[u8], values: &mut [f64], decode: impl Fn([u8; N]) -> f64) {
         for (bytes, value) in bytes.as_chunks::<N>().0.iter().zip(values) {
@@ -70,12 +70,12 @@ pub fn decode_into(dtype: DType, bytes: &[u8], values: &mut [f64]) {
     }
 }
 
-/// Encodes each value once rounded to the nearest (ties to even). The 8-bit floats and the integers saturate, as CUDA's
-/// `__NV_SATFINITE` does; wider floats overflow to infinity. NaN becomes 0 in an integer.
+/// Encodes each value, rounded once to the nearest number (ties to even). The 8-bit floats and the integers saturate,
+/// as with CUDA's `__NV_SATFINITE`; wider floats overflow to infinity. NaN becomes 0 in an integer.
 ///
 /// # Panics
 ///
-/// If `bytes` is not exactly as long as `values` need.
+/// If the length of `bytes` is not that of `values`.
 pub fn encode_into(dtype: DType, values: &[f64], bytes: &mut [u8]) {
     fn each<const N: usize>(values: &[f64], bytes: &mut [u8], encode: impl Fn(f64) -> [u8; N]) {
         for (value, bytes) in values.iter().zip(bytes.as_chunks_mut::<N>().0) {
@@ -103,8 +103,8 @@ pub fn encode_into(dtype: DType, values: &[f64], bytes: &mut [u8]) {
     }
 }
 
-/// Rounds to the nearest number with `mantissa` bits after the point, and fewer below 2^`min_exponent`, in one step:
-/// going through f32 would round twice. Too large numbers stay too large.
+/// Rounds to the nearest number with `mantissa` bits after the point, and fewer below 2^`min_exponent`, in one step: a
+/// conversion to f32 in between would round twice. Too large numbers stay too large.
 fn narrow(value: f64, mantissa: i32, min_exponent: i32) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;

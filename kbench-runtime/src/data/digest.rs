@@ -1,8 +1,8 @@
-//! Digests of memory: whether bytes are still what they were, told by eight of them.
+//! Digests of memory: eight bytes show whether contents have changed.
 //!
-//! The digest is the sum over all 64-bit words of a mix of word, place and key. A sum has no order, so a device computes it with
-//! as many threads as it likes and gets what the host does. The key is drawn anew in each process, and with it what tells one place
-//! from another: different bytes have equal digests with a probability of 2^-64, and no kernel can know which.
+//! The digest is the sum over all 64-bit words of a mix of word, position and key. A sum does not depend on the order,
+//! so a device can compute it with any number of threads and gets the same digest as the host. Each process draws a new
+//! key: different bytes have equal digests with a probability of 2^-64, and no kernel can know which.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Deref;
@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-/// Bytes that one thread digests at a time.
+/// Number of bytes of one parallel task.
 const PART: usize = 1 << 20;
 
-/// Bytes that stay as they are, and their digest, computed once it is asked for.
+/// Constant bytes with their digest, which is computed on first use.
 #[derive(Debug, Clone, Default)]
 pub struct Bytes {
     data: Vec<u8>,
@@ -21,17 +21,17 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// With their digest, where it is known already.
+    /// Bytes with their digest, if it is known.
     pub fn new(data: Vec<u8>, digest: Option<u64>) -> Self {
         Self { data, digest: digest.map(OnceLock::from).unwrap_or_default() }
     }
 
-    /// Their digest, if it was computed.
+    /// The digest, if it was computed.
     pub fn known_digest(&self) -> Option<u64> {
         self.digest.get().copied()
     }
 
-    /// Their digest under this process's [`key`].
+    /// The digest with this process's [`key`].
     pub fn digest(&self) -> u64 {
         *self.digest.get_or_init(|| digest(&self.data, key()))
     }
@@ -65,12 +65,13 @@ impl PartialEq for Bytes {
 
 impl Eq for Bytes {}
 
-/// What digests depend on beside the bytes.
+/// The key of digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// Added to every word.
     pub base: u64,
-    /// Added to a word for each word before it; odd. With a known one, two words could be changed so that their sum stays.
+    /// Added to a word for each word before it; odd. With a known value, two words could be changed without a change of
+    /// their sum.
     pub step: u64,
 }
 
@@ -103,7 +104,7 @@ fn serial(bytes: &[u8], first: u64, key: Key) -> u64 {
     sum
 }
 
-/// Two rounds of multiply and shift, which leave no bit of the result without a share in every bit of the sum.
+/// Two rounds of multiplication and shift, so that every bit of the sum affects every bit of the result.
 fn mix(word: u64, index: u64, key: Key) -> u64 {
     let mut mixed = word.wrapping_add(key.base).wrapping_add(index.wrapping_mul(key.step));
     for _ in 0..2 {
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn who_does_not_know_the_step_cannot_exchange_words() {
-        // Under this step each word takes the place of the other.
+        // With this step each word takes the place of the other.
         let mut words = [1u64, 2, 3, 4];
         let bytes = |words: [u64; 4]| words.map(u64::to_le_bytes).concat();
         let whole = |words, key| digest(&bytes(words), key);

@@ -27,7 +27,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Every type, in the order users are told.
+    /// Every type, in the order of messages.
     pub const ALL: [DType; 14] = [
         DType::F64,
         DType::F32,
@@ -45,7 +45,7 @@ impl DType {
         DType::U64,
     ];
 
-    /// Its name in Cargo.toml, `f8e4m3`.
+    /// Name in Cargo.toml, such as `f8e4m3`.
     pub fn name(self) -> &'static str {
         match self {
             DType::F64 => "f64",
@@ -65,7 +65,7 @@ impl DType {
         }
     }
 
-    /// Bytes an element.
+    /// Size of an element in bytes.
     pub fn size(self) -> usize {
         match self {
             DType::F64 | DType::I64 | DType::U64 => 8,

@@ -1,16 +1,16 @@
-//! Fingerprints: the names that results are filed under.
+//! Fingerprints: the keys of results.
 //!
-//! A fingerprint is the blake3 hash, in hex, of a kind and of serialised data in one canonical encoding: every value carries its
-//! type, every text and list its length, maps are sorted. Fields keep their names, so two types never have one
-//! fingerprint by chance. The kind names what is filed and its version (`"compile 2"`): raise the version when the
-//! meaning of the data changes.
+//! A fingerprint is the blake3 hash, in hex, of a kind and of serialised data in one canonical encoding: every value
+//! carries its type, every text and list its length, maps are sorted. Fields keep their names, so that two types never
+//! share a fingerprint by chance. The kind has the name and version of the result (`"compile 2"`): raise the version
+//! when the meaning of the data changes.
 
 use ciborium::Value;
 use serde::Serialize;
 
-/// The fingerprint of `content` as a `kind` of thing.
+/// The fingerprint of `content` with a `kind`.
 ///
-/// Panics where `content` cannot be serialised: its type is wrong then, whatever its value.
+/// Panics if `content` cannot be serialised, which depends on its type and not on its value.
 pub fn of(kind: &str, content: &(impl Serialize + ?Sized)) -> String {
     let value = Value::serialized(content).expect("plain data");
     let mut bytes = Vec::new();

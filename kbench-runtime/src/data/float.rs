@@ -3,33 +3,33 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-// Where serde is not told `with = "Float"`, it writes `null`, and does not read it as a number.
-/// A number, or the name of one that JSON does not have.
+// Without `with = "Float"` serde writes `null`, and does not read it as a number.
+/// A number, or the name of a value that JSON lacks.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Float {
     /// A finite number.
     Number(f64),
-    /// Any other.
+    /// An infinity or NaN.
     Name(Name),
 }
 
-/// What JSON has no number for.
+/// Values that JSON has no number for.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub enum Name {
-    /// Above all numbers.
+    /// Positive infinity.
     #[serde(rename = "inf")]
     Infinity,
-    /// Below all numbers.
+    /// Negative infinity.
     #[serde(rename = "-inf")]
     NegativeInfinity,
-    /// No number.
+    /// NaN.
     #[serde(rename = "nan")]
     Nan,
 }
 
 impl Float {
-    /// As serde asks for it.
+    /// Signature for serde.
     pub fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         let float = match *number {
             number if number.is_finite() => Float::Number(number),
@@ -40,7 +40,7 @@ impl Float {
         Serialize::serialize(&float, serializer)
     }
 
-    /// As serde asks for it.
+    /// Signature for serde.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         Ok(match Deserialize::deserialize(deserializer)? {
             Float::Number(number) => number,

@@ -1,10 +1,11 @@
-//! Things kept until they take too much room.
+//! A store of values with a limit on their size.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes of this machine's memory that one store may take: a sixteenth, and `least` in any case. A check of several variants goes
-/// through the same inputs and references for each of them; a store that does not hold them all holds none when it is asked.
+/// Size in bytes of one store: a sixteenth of this machine's memory, and at least `least`. A check of several variants
+/// uses the same inputs and references for each of them, in order; a store that is too small for all of them would miss
+/// every time.
 pub fn capacity(least: usize) -> usize {
     // SAFETY: always allowed; an unknown name is -1.
     let [pages, size] =

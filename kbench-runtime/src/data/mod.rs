@@ -1,4 +1,4 @@
-//! What everything else is made of: element types, numbers and bytes, and the names that results are filed under.
+//! Basic types: element types, numbers and bytes, and fingerprints.
 
 pub mod codec;
 pub mod digest;

@@ -1,7 +1,8 @@
-//! A model of a device (above 400 lines: the model, its faults and the whole `Device` trait in one place): kernels that take a stated time and have a stated fault, for tests of everything around them.
+//! A model of a device: kernels with a stated time and a stated fault, for tests without a device. Above 400 lines: the
+//! model, its faults and the whole `Device` trait in one place.
 //!
-//! The machine code is a [`Model`] in JSON. A good kernel fills its last pointer argument with zero bytes, which are 0 in
-//! every element type, so that a model without a fault serves as the reference of every other.
+//! The machine code is a [`Model`] in JSON. A kernel without a fault fills its last pointer argument with zero bytes,
+//! which are 0 in every element type, so that a model without a fault can be the reference of every other.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,32 +30,32 @@ pub struct Model {
     /// Standard deviation of the samples, relative to `time_ns`.
     #[serde(default = "default_noise")]
     pub noise: f64,
-    /// What is wrong with it.
+    /// Fault of the kernel.
     #[serde(default)]
     pub fault: Option<Fault>,
-    /// Milliseconds that a launch really takes, so that a test can interrupt a run.
+    /// Real time of a launch in milliseconds, so that a test can interrupt a run.
     #[serde(default)]
     pub delay_ms: u64,
-    /// Watts while it runs.
+    /// Power during a launch, in watts.
     #[serde(default = "default_power")]
     pub power_w: f64,
-    /// How much longer each sample is than the one before, relative to `time_ns`.
+    /// Growth of the time from each sample to the next, relative to `time_ns`.
     #[serde(default)]
     pub drift: f64,
-    /// The first sample that the device throttles at, and the first that it does not throttle at any more; those between take
-    /// twice as long.
+    /// The first sample during throttling, and the first one after it; samples between take twice as long.
     #[serde(default)]
     pub throttled: Option<(u64, u64)>,
-    /// Every so many-th sample loses the core once, and takes three times as long by the clock, not by processor time.
+    /// Interval of samples that lose the core once, and take three times as long by the clock, not by processor time.
     #[serde(default)]
     pub preempted: Option<u64>,
     /// Whether another process uses the device meanwhile.
     #[serde(default)]
     pub beside_others: bool,
-    /// Threads that it uses: of several, processor time says nothing of the clock's.
+    /// Number of threads: with several, processor time does not determine the time.
     #[serde(default = "default_threads")]
     pub threads: u32,
-    /// Once the process has made so many launches, of any kernels, the next one of this kernel finds it killed as if from outside.
+    /// Number of launches of the process, of any kernels, after which the next launch of this kernel kills the process
+    /// as if from outside.
     #[serde(default)]
     pub killed_after: Option<u64>,
 }
@@ -79,7 +80,7 @@ pub enum Fault {
     Wrong,
     /// Writes bytes 0xff: NaN in every floating-point type.
     Nan,
-    /// Leaves the last quarter of the output alone.
+    /// Does not write the last quarter of the output.
     Unwritten,
     /// Writes 16 bytes past the output's end.
     OutOfBounds,
@@ -89,17 +90,18 @@ pub enum Fault {
     Stale,
     /// Writes another first byte every other launch.
     Unrepeatable,
-    /// Is wrong where the same code is loaded already.
+    /// Is wrong if the same code is loaded already.
     WrongAgain,
     /// Writes the byte that it finds in on-chip memory.
     Uninitialised,
-    /// Keeps the results of eight inputs, told apart by their first bytes, and takes a twentieth of the time for them.
+    /// Keeps the results of eight inputs, distinguished by their first bytes, and takes a twentieth of the time for
+    /// them.
     Memoises,
     /// Is refused at launch.
     LaunchRefused,
     /// Reads memory that is not its own.
     IllegalAccess,
-    /// Wants more memory than there is.
+    /// Needs more memory than there is.
     OutOfMemory,
     /// Never ends.
     Hang,
@@ -113,13 +115,13 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FakeDevice {
     info: DeviceInfo,
-    /// Whether a sample since the last look was throttled.
+    /// Whether a sample since the last check was throttled.
     throttled: bool,
     /// Readings of the clock, in MHz.
     clocks: Vec<u32>,
-    /// Consumed by all launches.
+    /// Joules of all launches.
     joules: f64,
-    /// Whether another process was at work since the last look.
+    /// Whether another process used the device since the last check.
     in_use: bool,
     /// Launch mode of a sample.
     launch: LaunchMode,
@@ -129,11 +131,11 @@ pub struct FakeDevice {
     loaded: HashMap<[u8; 32], Weak<Cell<u64>>>,
     /// Launches of all kernels.
     launches: Rc<Cell<u64>>,
-    /// What its times are multiplied with: `KBENCH_FAKE_SLOWNESS` in the environment.
+    /// Factor on times: `KBENCH_FAKE_SLOWNESS` in the environment.
     slowness: f64,
 }
 
-/// Nanoseconds that a launch costs beside the time of its model.
+/// Nanoseconds of a launch beside the time of its model.
 fn launch_cost(launch: LaunchMode) -> f64 {
     match launch {
         LaunchMode::Graph => 0.0,
@@ -156,7 +158,7 @@ pub struct Kernel {
     /// Whether the same code was loaded already.
     is_second: bool,
     on_chip: Rc<Cell<u8>>,
-    /// First bytes of inputs whose results it keeps, and whether the last launch needed no work.
+    /// First bytes of inputs whose results are kept, and whether the last launch used a kept result.
     kept: Rc<RefCell<Vec<Vec<u8>>>>,
     from_memory: Rc<Cell<bool>>,
 }
@@ -170,7 +172,7 @@ pub struct Bound {
 }
 
 impl FakeDevice {
-    /// Opens a model device; there is one of every index, and those of odd index have no energy counter.
+    /// Opens a model device; every index exists, and devices of odd index have no energy counter.
     pub fn open(index: u32) -> Self {
         let info = DeviceInfo::fake(index);
         Self {
@@ -189,7 +191,7 @@ impl FakeDevice {
 }
 
 impl Kernel {
-    /// Looks for inputs that begin like this among those whose results it keeps.
+    /// Looks up the first bytes of the inputs among those with kept results.
     fn recall(&self, first: &[u8]) {
         let mut kept = self.kept.borrow_mut();
         self.from_memory.set(kept.iter().any(|kept| kept == first));
@@ -261,7 +263,7 @@ impl Bound {
     }
 }
 
-/// Ends the process with a signal, past the handler that Rust's standard library has for stack overflows.
+/// Ends the process by a signal, without the handler of Rust's standard library for stack overflows.
 fn die(with: Signal) -> ! {
     // SAFETY: the default action is no handler, so nothing runs in signal context.
     let _ = unsafe { signal(with, SigHandler::SigDfl) };

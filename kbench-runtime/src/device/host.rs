@@ -4,8 +4,8 @@
 //! Each function of a kernel has a shim, `void NAME(void **args)`, and `NAME` is the launch's entry. `args[i]` is the i-th argument's
 //! address: for a tensor the address of its first byte, for a scalar the address of its bytes. The array must not be changed.
 //!
-//! Each loaded kernel has a [process](process) of its own, which shares nothing with this one, the judge, but the memory of its
-//! tensors. It never unloads anything: it ends. What a variant does to its process never reaches another.
+//! Each loaded kernel has a [process](process) of its own, which shares only the memory of its tensors with the worker.
+//! The process unloads nothing: it ends. A kernel's effects on its process never reach another kernel.
 
 mod caches;
 mod channel;
@@ -46,7 +46,7 @@ use super::{BoundArg, BoundLaunch, Device, DisturbanceCheck, Energy, Purpose, Re
 use crate::data::digest::Bytes;
 use crate::protocol::{CacheMode, Counts, DeviceInfo, Failure};
 
-/// Bytes that one parallel task compares.
+/// Number of bytes that one parallel task compares.
 const PART: usize = 1 << 20;
 
 /// The CPU.
@@ -55,13 +55,13 @@ pub struct HostDevice {
     info: DeviceInfo,
     resolution: Resolution,
     pinning: CorePinning,
-    /// Opened when first asked for.
+    /// Opened on first use.
     rapl: Option<Rapl>,
-    /// A tool looks on.
+    /// Whether a tool observes the worker.
     watched: bool,
-    /// How long a kernel may take for a launch or a sample.
+    /// Deadline of a launch or a sample of a kernel.
     limit: Option<Duration>,
-    /// A process without a kernel, started when first needed: kernels' clocks are judged beside it.
+    /// A process without a kernel, started on first use, as the yardstick of kernels' clocks.
     spinning: Option<Process>,
 }
 
@@ -82,9 +82,9 @@ impl Buffer {
 #[derive(Debug, Clone)]
 pub struct Kernel {
     process: Rc<Process>,
-    /// Bytes of each global, where the machine code says.
+    /// Size in bytes of each global, if the machine code has it.
     globals: Rc<HashMap<String, u64>>,
-    /// How many launches were bound.
+    /// Number of bound launches.
     bound: Rc<std::cell::Cell<usize>>,
 }
 
@@ -93,9 +93,9 @@ pub struct Kernel {
 pub struct Bound {
     process: Rc<Process>,
     index: usize,
-    /// The memory of its tensors, in the order in which the process has it.
+    /// Memory of the tensors, in the order of the process.
     buffers: Vec<Buffer>,
-    /// The tensors among its arguments.
+    /// Tensors among the arguments.
     passed: Vec<Stretch>,
     launches: Launches,
     /// Samples whose clock is still to be judged.
@@ -128,7 +128,7 @@ impl Bound {
         }
     }
 
-    /// Drops the tensors among its arguments from all caches.
+    /// Evicts the tensors among the arguments from all caches.
     fn flush(&self) {
         let ranges = self
             .passed
@@ -137,7 +137,8 @@ impl Bound {
         caches::flush(&ranges.collect::<Vec<_>>());
     }
 
-    /// What writes of this process have left in the caches of its core, and the kernel would have found in its own.
+    /// Brings the lines that this process wrote into the caches of the kernel's core, where the kernel would have found
+    /// its own writes.
     fn written(&self, writes: &[Write<Buffer>]) -> Vec<Stretch> {
         let stretch = |write: &Write<Buffer>| {
             let (Write::Fill { buffer, offset, bytes, .. }
@@ -193,7 +194,7 @@ impl Device for HostDevice {
     }
 
     fn load(&mut self, code: &[u8], entries: &[&str], purpose: Purpose) -> Result<Kernel, Failure> {
-        // The loader takes two names of one file for one object, so that each instance has a file of its own.
+        // The loader takes two names of one file for one object, so each instance has a file of its own.
         let files: Vec<File> = (0..if purpose == Purpose::SecondInstance { 2 } else { 1 })
             .map(|_| code_file(code))
             .collect::<Result<_, _>>()
@@ -211,7 +212,7 @@ impl Device for HostDevice {
 
     fn alloc(&mut self, bytes: usize) -> Result<Buffer, Failure> {
         let out_of_memory = Failure::OutOfMemory { bytes: bytes as u64 };
-        // Linux promises memory that it does not have and kills who uses it, so ask first.
+        // Linux allocates memory that it may not have and kills the process on use, so the free memory is tested first.
         if bytes > 64 << 20 && available_memory().is_some_and(|available| bytes as u64 > available) {
             return Err(out_of_memory);
         }
@@ -355,7 +356,7 @@ impl Device for HostDevice {
         bound: &mut Bound,
         pause: Duration,
     ) -> Result<Option<Sample>, Failure> {
-        // Threads of a team fall asleep in a pause, and it takes long to wake them.
+        // Threads of a team sleep after a pause, and waking them takes long.
         if self.core(bound).is_none() {
             return Ok(None);
         }
@@ -399,14 +400,14 @@ impl Device for HostDevice {
     }
 }
 
-/// Whether the user's limit on the size of files, which holds for those in memory too, forbids so many bytes.
+/// Whether the user's limit on file sizes, which applies to files in memory too, forbids this number of bytes.
 fn is_limited(bytes: usize) -> bool {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(limit, _)| limit < bytes as u64)
 }
 
-/// A file that holds machine code. On Linux it is memory: folders for temporary files may be full, or forbid to run what lies in
-/// them.
+/// A file with machine code. On Linux the file is in memory: folders for temporary files may be full, or may forbid the
+/// execution of their files.
 fn code_file(code: &[u8]) -> std::io::Result<File> {
     #[cfg(target_os = "linux")]
     let mut file = memory::memfd(c"kbench-code", 0)?;
@@ -418,7 +419,7 @@ fn code_file(code: &[u8]) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Measures the clock: its smallest step, and the median of what it shows of nothing.
+/// Measures the clock: its smallest step, and the median of empty intervals.
 fn resolution() -> Resolution {
     let mut nothing: Vec<f64> = (0..1001).map(|_| Instant::now().elapsed().as_nanos() as f64).collect();
     nothing.sort_unstable_by(f64::total_cmp);

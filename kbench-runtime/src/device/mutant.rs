@@ -1,8 +1,8 @@
 //! A device that makes one kernel wrong, for the audit of the gates. Above 400 lines because it passes on the whole `Device` trait.
 //!
-//! It stands between the checks and the device proper, so that nothing above it knows of the fault: each launch is the kernel's own,
-//! and what it left in its outputs is then changed as [`Fault`] says. A worker is a mutant from its first line on or never
-//! ([`Request::Hello`](crate::protocol::Request::Hello)); a worker that is none has no such device in it.
+//! This device lies between the checks and the real device, so that the checks do not know of the fault: each launch is
+//! the kernel's own, and its outputs are then changed by [`Fault`]. A worker is a mutant from its first line on or
+//! never ([`Request::Hello`](crate::protocol::Request::Hello)); another worker has no such device.
 
 mod memo;
 
@@ -18,7 +18,7 @@ use crate::data::dtype::DType;
 use crate::data::fingerprint;
 use crate::protocol::{CacheMode, DeviceInfo, Failure, Fault, LaunchMode, Mutation, SideEffects, SmClock, TwoClocks};
 
-/// Most elements of a tail.
+/// Largest number of elements of a tail.
 const TAIL: usize = 16;
 
 /// A device with a fault.
@@ -27,14 +27,14 @@ pub struct MutantDevice<D: Device> {
     mutation: Mutation,
 }
 
-/// A kernel, and whether it is the one that has the fault.
+/// A kernel, and whether it has the fault.
 #[derive(Clone)]
 pub struct Kernel<K> {
     inner: K,
     is_mutant: bool,
 }
 
-/// A kernel with its arguments, and its outputs where it has the fault.
+/// A kernel with its arguments, and its outputs if it has the fault.
 pub struct Bound<D: Device> {
     inner: D::Bound,
     outputs: Vec<Output<D::Buffer>>,
@@ -50,12 +50,12 @@ struct Output<B> {
 }
 
 impl<D: Device> MutantDevice<D> {
-    /// A device on which the kernels that the mutation names are wrong, and all others as they are.
+    /// A device on which the kernels of the mutation are wrong, and all others unchanged.
     pub fn new(inner: D, mutation: Mutation) -> Self {
         Self { inner, mutation }
     }
 
-    /// The launches that the fault leaves.
+    /// The launches that remain with the fault.
     fn left<T: Clone>(&self, launches: &[T]) -> Vec<T> {
         let mut left = launches.to_vec();
         if let Fault::Skipped(index) = self.mutation.fault
@@ -72,12 +72,12 @@ impl<D: Device> MutantDevice<D> {
         Ok(data)
     }
 
-    /// What the outputs hold ahead of a launch.
+    /// Contents of the outputs before a launch.
     fn before(&mut self, bound: &Bound<D>) -> Result<Vec<Vec<u8>>, Failure> {
         bound.outputs.iter().map(|output| self.download(&output.region)).collect()
     }
 
-    /// Makes of what a launch left what the fault says.
+    /// Applies the fault to the outputs of a launch.
     fn after(&mut self, bound: &Bound<D>, before: Vec<Vec<u8>>) -> Result<(), Failure> {
         if let Some(input) = bound.input.as_ref().filter(|_| self.mutation.fault == Fault::Clobber) {
             let mut data = self.download(input)?;
@@ -96,7 +96,7 @@ impl<D: Device> MutantDevice<D> {
 }
 
 impl<D: Device> MutantDevice<D> {
-    /// What a kernel that keeps results looks at of its input.
+    /// Part of the input that a kernel with kept results examines.
     fn look(&mut self, bound: &Bound<D>) -> Result<Option<Vec<u8>>, Failure> {
         let Some(input) = bound.input.as_ref().filter(|_| self.mutation.fault == Fault::Memoised) else {
             return Ok(None);
@@ -110,7 +110,7 @@ impl<D: Device> MutantDevice<D> {
         Ok(Some(looked))
     }
 
-    /// Gives the outputs what is remembered of them, and the time that this took.
+    /// Writes kept results to the outputs; returns the time of the launch.
     fn recall(&mut self, bound: &Bound<D>, looked: Option<&[u8]>) -> Result<Option<f64>, Failure> {
         let Some((outputs, time)) = looked.and_then(|looked| bound.memory.recall(looked)).zip(bound.memory.time())
         else {
@@ -131,7 +131,7 @@ impl<D: Device> MutantDevice<D> {
 }
 
 impl<B> Output<B> {
-    /// The bytes that the output has in the end.
+    /// The final bytes of the output.
     fn spoil(&self, fault: Fault, before: Vec<u8>, mut result: Vec<u8>) -> Vec<u8> {
         let size = self.dtype.size();
         let elements = result.len() / size;
@@ -155,7 +155,7 @@ impl<B> Output<B> {
             Fault::Some { share, by, of_rms } => {
                 let values = codec::decode(self.dtype, &result);
                 let rms = rms(&values);
-                // Spread evenly, from the middle on where it is only one.
+                // Evenly distributed; a single element is the middle one.
                 let count = ((share * elements as f64) as usize + 1).min(elements);
                 for nth in 0..count {
                     let at = (2 * nth + 1) * elements / (2 * count);
@@ -178,20 +178,21 @@ impl<B> Output<B> {
 }
 
 fn rms(values: &[f64]) -> f64 {
-    // By the largest, since squares overflow early.
+    // Relative to the largest value, since squares overflow early.
     let largest =
         values.iter().filter(|value| value.is_finite()).fold(0.0_f64, |largest, value| largest.max(value.abs()));
     let squares = values.iter().map(|value| (value / largest).powi(2)).sum::<f64>();
     if largest > 0.0 { largest * (squares / values.len() as f64).sqrt() } else { 0.0 }
 }
 
-/// A value moved by `offset` at least, whatever its type rounds to; the other way where there is no room.
+/// A value changed by at least `offset` in any type; downwards if there is no room.
 fn moved(dtype: DType, value: f64, offset: f64) -> Vec<u8> {
     if offset == 0.0 || !value.is_finite() {
         return codec::encode(dtype, &[value]);
     }
     for direction in [1.0, -1.0] {
-        // As little further as the type allows: from a few parts in a billion, for what f32 rounds down, to the next of a coarse type.
+        // The smallest further step of the type: from a few parts in a billion, for values that f32 rounds down, to the
+        // next number of a coarse type.
         for step in 0..64 {
             let further = 1.0 + 1e-9 * f64::from(step).exp2();
             let bytes = codec::encode(dtype, &[value + direction * offset * further]);
@@ -273,7 +274,7 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn bind(&mut self, kernel: &Self::Kernel, launches: &[BoundLaunch<D::Buffer>]) -> Result<Self::Bound, Failure> {
         let regions = || launches.iter().flat_map(|launch| &launch.args).flat_map(BoundArg::regions);
-        // Which launches are made, and so which tensors they take, may depend on the shape.
+        // The made launches, and so their tensors, may depend on the shape.
         let region = |tensor: usize| regions().find(|region| region.tensor == tensor).cloned();
         let (mut outputs, mut input) = (Vec::new(), None);
         if kernel.is_mutant {
@@ -298,7 +299,7 @@ impl<D: Device> Device for MutantDevice<D> {
         self.remember(bound, looked)
     }
 
-    /// The samples are those of the kernel itself: it is the outputs that give a fault away. But for what comes from memory.
+    /// The samples are those of the kernel itself, except those from memory: the outputs show a fault.
     fn launch_as(&mut self, mode: LaunchMode) {
         self.inner.launch_as(mode);
     }
@@ -310,7 +311,7 @@ impl<D: Device> Device for MutantDevice<D> {
         batch: u32,
         cache: CacheMode,
     ) -> Result<Sample, Failure> {
-        // Made twice, since the device may launch something ahead of them.
+        // Made twice, since the device may launch untimed work before them.
         self.inner.write(writes)?;
         let looked = self.look(bound)?;
         if let Some(nanoseconds) = self.recall(bound, looked.as_deref())? {
@@ -326,7 +327,7 @@ impl<D: Device> Device for MutantDevice<D> {
         let before = self.before(bound)?;
         let sample = self.inner.sample_after(writes, &mut bound.inner, batch, cache)?;
         self.after(bound, before)?;
-        // On a busy machine the clock may say much more.
+        // On a busy machine the clock may show much more.
         bound.memory.worked(sample.cpu_nanoseconds.map_or(sample.nanoseconds, |time| time.min(sample.nanoseconds)));
         self.remember(bound, looked)?;
         Ok(sample)
@@ -336,7 +337,7 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.forget(&bound.inner)
     }
 
-    /// What a mutant does depends on no pause.
+    /// The results of a mutant do not depend on pauses.
     fn sample_after_pause(
         &mut self,
         writes: &[Write<D::Buffer>],

@@ -9,7 +9,7 @@ use crate::data::fingerprint;
 use crate::data::lru::{LruCache, capacity};
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
-/// Size in bytes of the inputs that are kept between jobs at least.
+/// Smallest size in bytes of the inputs that are kept between jobs.
 const INPUTS: usize = 2 << 30;
 
 /// Generates inputs and keeps them.
@@ -27,7 +27,7 @@ impl Default for InputCache {
 
 /// The key of inputs: a fingerprint of everything that they depend on.
 fn key(tensors: &[TensorSpec], seed: u64, pattern: Option<Pattern>) -> String {
-    // Tensors without contents do not count: scratch may differ between variants whose inputs are the same.
+    // Tensors without contents do not count: scratch may differ between variants with the same inputs.
     let made: Vec<Option<&TensorSpec>> =
         tensors.iter().map(|spec| (spec.source != Source::None).then_some(spec)).collect();
     fingerprint::of("inputs", &(GENERATION, pattern::GENERATION, made, seed, pattern))
@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(one, other);
             assert!(begun.next.is_none() && Arc::ptr_eq(&one, &begun.get(&tensors, seed, pattern, &blobs).unwrap()));
         }
-        // Another is asked for than was begun.
+        // Other inputs than those in progress are needed.
         begun.prefetch(&tensors, 2, None, &blobs);
         assert_eq!(begun.get(&tensors, 3, None, &blobs).unwrap(), made.get(&tensors, 3, None, &blobs).unwrap());
         begun.finish_prefetch();

@@ -33,7 +33,7 @@ pub fn npy(file: &[u8], spec: &TensorSpec) -> Result<Vec<u8>, String> {
     whole(data, spec)
 }
 
-/// The value of a key of the Python dictionary that a .npy header is.
+/// The value of a key in the Python dictionary of a .npy header.
 fn entry<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     ['\'', '"'].iter().find_map(|quote| {
         let (_, rest) = header.split_once(&format!("{quote}{key}{quote}"))?;
@@ -134,7 +134,7 @@ mod tests {
         TensorSpec { name: "t".into(), dtype, dims: dims.to_vec(), role: Role::In, source: Source::None }
     }
 
-    /// As numpy.save writes it.
+    /// In the format of numpy.save.
     fn saved(major: u8, header: &str, data: &[u8]) -> Vec<u8> {
         let mut file = b"\x93NUMPY".to_vec();
         file.extend([major, 0]);

@@ -1,4 +1,4 @@
-//! The first contents of tensors: random, in a pattern or from files.
+//! The initial contents of tensors: random, in a pattern or from files.
 
 pub mod cache;
 pub mod derived;

@@ -1,8 +1,8 @@
-//! Inputs that look for trouble, beside random ones.
+//! Input patterns, beside random inputs.
 //!
-//! A pattern is applied to tensors that are normal, uniform, or of integers of both signs: files, constants, ranges and other integers, such
-//! as indices, mean something and stay as they are, and what is quantised follows its values. A uniform tensor stays in its range, and so do
-//! integers, since that is all the table promises of them.
+//! A pattern applies to tensors that are normal, uniform, or of integers of both signs. Files, constants, ranges and
+//! other integers, such as indices, have a meaning and stay the same, and quantised tensors follow their values. A
+//! uniform tensor stays in its range, and so do integers, since the table promises no other values.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -10,15 +10,15 @@ use rand_chacha::ChaCha8Rng;
 use crate::protocol::pattern::Values;
 use crate::protocol::{Pattern, TensorSpec};
 
-/// Part of every key under which results of patterns are kept; to be raised whenever one gives other numbers.
+/// Version in every key of results of patterns; raise it when a pattern gives other numbers.
 /// 2: a uniform tensor may span all of f64. 3: integers of both signs.
 pub const GENERATION: u32 = 3;
 
-/// How much larger the large are, and what is hot.
+/// Factors of the patterns with large values.
 const LARGE: f64 = 64.0;
 const HOT_TILE: f64 = 16.0;
 
-/// Rows of a tile at most.
+/// Largest number of rows of a tile.
 const TILE: u64 = 32;
 
 impl Values {
@@ -26,7 +26,7 @@ impl Values {
         value.clamp(self.low, self.high)
     }
 
-    /// A value as far out as the tensor may hold one, on the side where `value` is.
+    /// An extreme value of the tensor, on the side of `value`.
     fn far(&self, value: f64, factor: f64) -> f64 {
         match self.bounded {
             false => value * factor,
@@ -35,18 +35,18 @@ impl Values {
         }
     }
 
-    /// A value of one sign, far from 0, that differs from others of that sign by as much as `value` from other values.
+    /// A value of one sign, far from 0, whose distance to other values is that of `value`.
     fn one_sided(&self, value: f64, negative: bool) -> f64 {
         let distance = (value - self.middle).abs();
         match (self.bounded, negative) {
             (false, _) => LARGE * (self.spread / 3.0 + distance) * if negative { -1.0 } else { 1.0 },
-            // From the half of that side's values that is farther from 0.
+            // From the outer half of the values on that side.
             (true, true) => self.low * (0.5 + 0.5 * distance / self.spread),
             (true, false) => self.high * (0.5 + 0.5 * distance / self.spread),
         }
     }
 
-    /// An outlier of one sign, or of the only one there is.
+    /// An outlier of one sign, or of the only possible sign.
     fn outlier(&self, negative: bool) -> f64 {
         match (self.bounded, negative) {
             (true, true) => self.low,
@@ -65,23 +65,23 @@ impl Values {
 pub(crate) struct Transform {
     pattern: Pattern,
     values: Values,
-    /// The largest value that its type holds, and the smallest that is not subnormal.
+    /// The largest value of the type, and the smallest that is not subnormal.
     limits: (f64, f64),
-    /// Elements of a row, and rows that follow each other.
+    /// Elements of a row, and number of consecutive rows.
     row: u64,
     rows: u64,
-    /// The hot ones among the rows.
+    /// Which rows are hot.
     hot: std::ops::Range<u64>,
-    /// Where the row is hot: which of the groups of rows.
+    /// Index of the hot group of rows.
     group: Option<u64>,
-    /// Elements along the last dimension.
+    /// Number of elements along the last dimension.
     line: u64,
-    /// In [`Pattern::OppositeSigns`].
+    /// The sign in [`Pattern::OppositeSigns`].
     negative: bool,
 }
 
 impl Transform {
-    /// `None` where the pattern leaves the tensor as it is. `before` tensors that it changes come before this one.
+    /// `None` if the pattern does not change the tensor. `before` is the number of earlier tensors that it changes.
     pub(crate) fn new(pattern: Pattern, spec: &TensorSpec, seed: u64, before: usize) -> Option<Self> {
         if !pattern.applies_to(spec.dtype, &spec.source) {
             return None;
@@ -92,7 +92,7 @@ impl Transform {
             [elements] => (1, elements, 1),
             [ref outer @ .., rows, row] => (row, rows, outer.iter().product()),
         };
-        // The place depends on the seed alone, so that tensors with as many rows are hot in the same ones.
+        // The place depends on the seed alone, so that tensors with equally many rows are hot in the same rows.
         let mut rng = ChaCha8Rng::from_seed(*blake3::hash(&seed.to_le_bytes()).as_bytes());
         let place: f64 = rng.random();
         let at = |n: u64| ((place * n as f64) as u64).min(n.saturating_sub(1));
@@ -119,7 +119,7 @@ impl Transform {
         })
     }
 
-    /// Changes ordinary values: the elements of the tensor from `first` on.
+    /// Changes random values: the elements of the tensor from `first` on.
     pub(crate) fn apply(&self, first: usize, values: &mut [f64]) {
         let (largest, smallest) = self.limits;
         for (index, value) in (first as u64..).zip(values) {
@@ -154,7 +154,7 @@ impl Transform {
         }
     }
 
-    /// An outlier at one place of each row, other values as they are beside outliers.
+    /// An outlier at one place of each row, with the usual values beside it.
     fn end(&self, index: u64, ordinary: f64, at: u64) -> f64 {
         if index % self.line == at {
             self.values.outlier(index / self.line % 2 == 1)
@@ -255,7 +255,7 @@ mod tests {
                     let source = Source::Uniform { low, high };
                     let applies = pattern.applies_to(dtype, &source);
                     let values = made(pattern, dtype, &[50, 20], source);
-                    // A narrow float may round to the end, as it does without a pattern.
+                    // A narrow float may round to the end of the range, as without a pattern.
                     let inside = |value: &f64| *value >= low && (*value < high || dtype.size() < 4 && *value <= high);
                     assert!(values.iter().all(inside), "{dtype} {low} {high} {pattern:?}");
                     if low > 0.0 || high < 0.0 {

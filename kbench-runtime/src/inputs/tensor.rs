@@ -1,4 +1,4 @@
-//! The first contents of tensors: a function of the seed, the tensor's name and its description, and of nothing else.
+//! The initial contents of tensors: a function of the seed, the tensor's name and its description.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::inputs::derived::derive;
 use crate::inputs::pattern::Transform;
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
-/// Part of every key under which results are kept; to be raised whenever the same seed gives other numbers.
+/// Version in every key of results; raise it when a seed gives other numbers.
 pub const GENERATION: u32 = 1;
 
 /// Blobs by their hash.
@@ -30,7 +30,7 @@ pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs
     generate_pattern(specs, seed, None, blobs)
 }
 
-/// Makes the inputs of a case, in a pattern where there is one.
+/// Makes the inputs of a case, in a pattern if there is one.
 pub fn generate_pattern(
     specs: &[TensorSpec],
     seed: u64,
@@ -83,7 +83,7 @@ pub(super) fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
     let too_large = Failure::OutOfMemory { bytes: bytes.unwrap_or(u64::MAX) };
     let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Err(too_large) };
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| too_large)?;
-    // Zeroed by the system, page by page, where it is written: by many threads.
+    // The system zeroes each page on its first write, which many threads do.
     Ok(vec![0; bytes])
 }
 
@@ -129,7 +129,7 @@ fn fresh(
                     }
                 }
                 Source::Uniform { low, high } => {
-                    // The range itself may be more than f64 holds.
+                    // The range itself may exceed f64.
                     let at = |share: f64| match high - low {
                         range if range.is_finite() => low + range * share,
                         _ => low * (1.0 - share) + high * share,
@@ -184,7 +184,7 @@ fn fresh(
     Ok(memory)
 }
 
-/// Where rows begin: 0 first and `last` at the end.
+/// Starts of rows: 0 first and `last` at the end.
 fn offsets(count: usize, last: u64, mut rng: ChaCha8Rng) -> Vec<i64> {
     let last = i64::try_from(last).unwrap_or(i64::MAX);
     let mut offsets: Vec<i64> = (0..count).map(|_| rng.random_range(0..=last)).collect();
@@ -203,7 +203,7 @@ fn generator(seed: u64, name: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
-/// The largest finite value of a type that can be quantised to.
+/// The largest finite value of a type for quantised tensors.
 fn quantised_max(dtype: DType) -> Option<f64> {
     match dtype {
         DType::F8e4m3 => Some(448.0),
@@ -213,10 +213,10 @@ fn quantised_max(dtype: DType) -> Option<f64> {
     }
 }
 
-/// Where each element's scale is: the elements fall into runs that share one.
+/// The index of each element's scale: the elements form runs that share a scale.
 struct ScaleIndex {
     run: usize,
-    /// Of each dimension that tells scales apart: its stride in runs, its size, its stride in the scale tensor.
+    /// For each dimension with several scales: its stride in runs, its size, its stride in the scale tensor.
     dims: Vec<(usize, usize, usize)>,
 }
 
@@ -267,7 +267,7 @@ impl ScaleIndex {
 
 type Quantized = Result<(Vec<u8>, Vec<u8>), Failure>;
 
-/// Quantises one tensor: its bytes and those of its scales. The outer error is a message about the table.
+/// Quantises one tensor: returns its bytes and those of its scales. The outer error is a message about the table.
 fn quantize(
     specs: &[TensorSpec],
     inputs: &Inputs,
@@ -298,7 +298,7 @@ fn quantize(
         (Ok(values), Ok(scales)) => (values, scales.len()),
         (Err(failure), _) | (_, Err(failure)) => return Ok(Err(failure)),
     };
-    // Non-negative floats order as their bits do, and a maximum does not depend on the order it is taken in.
+    // Non-negative floats order as their bits do, and a maximum does not depend on the order of its arguments.
     let absmax: Vec<AtomicU64> = (0..scale_bytes / scale_spec.dtype.size()).map(|_| AtomicU64::new(0)).collect();
     let width = from_spec.dtype.size();
     source.par_chunks(CHUNK * width).enumerate().for_each_init(
@@ -313,7 +313,7 @@ fn quantize(
         },
     );
     let scales: Vec<f64> = absmax.iter().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed)) / max).collect();
-    // A scale that is zero, or would be once stored, must not divide anything.
+    // A scale that is zero, or is zero in its type, must not be a divisor.
     let stored = codec::decode(scale_spec.dtype, &codec::encode(scale_spec.dtype, &scales));
     let scales: Vec<f64> = stored.into_iter().map(|scale| if scale > 0.0 { scale } else { 1.0 }).collect();
 

@@ -1,4 +1,4 @@
-//! A case in measurement: the kernel's memory, its sets of inputs, and what was found about it.
+//! The state of a case during measurement: the kernel's memory, its sets of inputs, and findings.
 
 use std::sync::Arc;
 

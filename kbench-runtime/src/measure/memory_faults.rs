@@ -1,10 +1,10 @@
-//! Writes to memory that is not the kernel's to write, and which case made them.
+//! Writes of kernels to memory that they must not write, with the case that made them.
 
 use super::case::MeasuredCase;
 use crate::device::Device;
 use crate::protocol::{Failure, OutOfBounds, SeedReport};
 
-/// Writes of launches to memory that is not theirs to write.
+/// Writes of launches to memory that they must not write.
 #[derive(Default)]
 pub(super) struct MemoryFaults {
     /// Names of inputs that changed.

@@ -1,4 +1,4 @@
-//! A time job in progress: what its cases share.
+//! A time job in progress: state that its cases share.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Summaries of samples, and the comparison of two interleaved sets of them.
 //!
-//! Nothing here assumes a distribution, and nothing depends on the time of day: the same samples give the same numbers. Samples
-//! whose noise comes in stretches count for fewer than there are ([`independent`]), and samples that may be too long widen every
+//! The statistics assume no distribution and do not depend on the time of day: the same samples give the same numbers.
+//! Correlated samples count as fewer independent ones ([`independent`]), and samples that may be too long widen every
 //! interval ([`Samples`]).
 
 mod independent;
@@ -13,37 +13,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::float::Float;
 
-/// Resamples of a bootstrap.
+/// Number of resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
-/// Fewest rounds that a comparison needs: of 6 rounds the range covers the median with a probability of 97 %, of 5 no
-/// interval at all reaches 95 %.
+/// Smallest number of rounds of a comparison: the range of 6 rounds covers the median with a probability of 97 %; no
+/// interval of 5 rounds reaches 95 %.
 pub const FEWEST_ROUNDS: usize = 6;
 
-/// Below so many rounds a bootstrap claims too much, and an interval is the range of what the rounds gave.
+/// Number of rounds below which a bootstrap interval is too narrow, so that the interval is the range of the rounds'
+/// ratios.
 const BOOTSTRAP_ROUNDS: usize = 20;
 
-/// Share of the resamples that an interval covers.
+/// Share of the resamples within an interval.
 pub const CONFIDENCE: f64 = 0.95;
 
 const SEED: u64 = 0x6b62_656e_6368;
 
 pub use independent::independent;
 
-/// Share of a time that its slack leaves at least.
+/// Smallest share of a time that remains without its slack.
 const LEFT: f64 = 0.1;
 
-/// Times in the order taken, and by how much they may be too long.
+/// Times in the order taken, with their slack.
 #[derive(Debug, Clone, Copy)]
 pub struct Samples<'a> {
     /// The times.
     pub times: &'a [f64],
-    /// What may have to be subtracted from each, in the mean.
+    /// Mean of the possible excess of each time, in the unit of the times.
     pub slack: f64,
 }
 
 impl Samples<'_> {
-    /// The times without what may be too much.
+    /// The times without their slack.
     fn shortened(self) -> Vec<f64> {
         self.times.iter().map(|time| (time - self.slack).max(LEFT * time)).collect()
     }
@@ -82,14 +83,14 @@ pub struct Summary {
     pub mean: f64,
     /// Standard deviation of the sample (divided by n - 1); 0 for a single sample.
     pub std: f64,
-    /// Lower end of the 95 % bootstrap interval of the median; of fewer than 20 samples the smallest.
+    /// Lower end of the 95 % bootstrap interval of the median; the smallest sample of fewer than 20.
     pub p50_low: f64,
-    /// Upper end of the 95 % bootstrap interval of the median; of fewer than 20 samples the largest.
+    /// Upper end of the 95 % bootstrap interval of the median; the largest sample of fewer than 20.
     pub p50_high: f64,
 }
 
 impl Summary {
-    /// Summarises samples in the order taken; `None` if there is none or one of them is not finite.
+    /// Summarises samples in the order taken; `None` if there are none or one of them is not finite.
     pub fn of<'a>(samples: impl Into<Samples<'a>>) -> Option<Summary> {
         let samples = samples.into();
         let mut summary = Self::of_times(samples.times)?;
@@ -147,12 +148,12 @@ fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// The percentile bootstrap of the median of ascending samples that are worth `draws` independent ones.
+/// The percentile bootstrap of the median of ascending samples with the weight of `draws` independent ones.
 fn median_interval(sorted: &[f64], draws: usize) -> (f64, f64) {
     ends(&mut resampled_medians(sorted, draws, &mut ChaCha8Rng::seed_from_u64(SEED)))
 }
 
-/// The medians of resamples of ascending samples, each of so many draws.
+/// The medians of resamples of ascending samples, each with `draws` draws.
 ///
 /// A resample of m draws with replacement from n has as its k-th smallest element `sorted[floor(n * u)]`, where `u` is the
 /// k-th smallest of m uniform numbers, and that has a Beta(k, m + 1 - k) distribution. Drawing `u` directly gives medians with
@@ -175,32 +176,33 @@ fn resampled_medians(sorted: &[f64], draws: usize, rng: &mut ChaCha8Rng) -> Vec<
         .collect()
 }
 
-/// How much faster a candidate is than a baseline.
+/// Speed-up of a candidate over a baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Speedup {
     /// Time of the baseline over time of the candidate: above 1 the candidate is faster.
     #[serde(with = "Float")]
     pub ratio: f64,
-    /// Lower end of its 95 % bootstrap interval.
+    /// Lower end of the 95 % bootstrap interval.
     #[serde(with = "Float")]
     pub low: f64,
-    /// Upper end of its 95 % bootstrap interval.
+    /// Upper end of the 95 % bootstrap interval.
     #[serde(with = "Float")]
     pub high: f64,
 }
 
 impl Speedup {
-    /// The mean of the middle half of the rounds' ratios (in logarithms) with a paired bootstrap: rounds are resampled,
-    /// the same rounds on both sides, so that what disturbed a whole round (a clock change, a neighbour) does not widen the interval.
+    /// The interquartile mean of the paired ratios (in logarithms) with a paired bootstrap: rounds are resampled, the
+    /// same rounds on both sides, so that a disturbance of a whole round (a clock change, another process) does not
+    /// widen the interval.
     ///
-    /// Not the ratio of medians: launches of a short kernel take one of a few times some 2 % apart, and which of them the
-    /// median falls on may differ from one side to the other where the code hardly does. The middle half moves with the
-    /// share of each, and a quarter of the rounds on either end may say anything.
+    /// This is not the ratio of medians: launches of a short kernel take one of a few times some 2 % apart, and the
+    /// medians of two nearly equal kernels may lie on different ones. The interquartile mean moves with the share of
+    /// each time, and ignores a quarter of the rounds on either end.
     ///
-    /// Where samples may be too long, the interval holds for all of them as they are and for all of them shortened: what they
-    /// lost, they lost to the same system, so that two kernels of one length are disturbed alike.
+    /// For samples that may be too long, the interval covers the ratio with all of them unchanged and with all of them
+    /// shortened: both kernels lost time to the same system, so that two kernels of one length are disturbed equally.
     ///
-    /// `None` unless both sides hold the same number of samples, at least [`FEWEST_ROUNDS`], all finite and positive.
+    /// `None` unless both sides have the same number of samples, at least [`FEWEST_ROUNDS`], all finite and positive.
     pub fn of<'a>(baseline: impl Into<Samples<'a>>, candidate: impl Into<Samples<'a>>) -> Option<Speedup> {
         let (baseline, candidate) = (baseline.into(), candidate.into());
         let speedup = Self::of_times(baseline.times, candidate.times)?;
@@ -225,7 +227,7 @@ impl Speedup {
         let (low, high) = if n < BOOTSTRAP_ROUNDS {
             (sorted[0], sorted[n - 1])
         } else {
-            // Rounds are drawn, not ranks: turned over, the same rounds give the same interval.
+            // Rounds are drawn, not ranks: swapped sides give the same interval.
             let mut rank = vec![0; n];
             order.iter().enumerate().for_each(|(place, round)| rank[*round] = place);
             let mut rng = ChaCha8Rng::seed_from_u64(SEED);
@@ -239,13 +241,13 @@ impl Speedup {
                 })
                 .collect();
             let (low, high) = ends(&mut resampled);
-            // Few draws have a middle half that need not be around that of all.
+            // With few draws, the interquartile mean of a resample may be far from that of all rounds.
             (low.min(ratio), high.max(ratio))
         };
         Some(Speedup { ratio: ratio.exp(), low: low.exp(), high: high.exp() })
     }
 
-    /// The ratio of [`Speedup::of`] without its interval, which takes long.
+    /// The ratio of [`Speedup::of`] without its interval, whose computation takes long.
     pub fn ratio_of(baseline: &[f64], candidate: &[f64]) -> Option<f64> {
         if !comparable(baseline, candidate) {
             return None;
@@ -255,19 +257,20 @@ impl Speedup {
         Some(middle_half(&ratios, &vec![1; ratios.len()]).exp())
     }
 
-    /// The ratio of medians of samples taken apart, such as by two runs: each side is resampled for itself.
+    /// The ratio of medians of samples that were not paired, such as those of two runs: each side is resampled
+    /// separately.
     ///
-    /// The interval is that of the samples at hand. What differs from run to run, such as where memory came to lie, is not
-    /// in it, so a difference that it calls certain may be one of two runs rather than of two programs.
+    /// The interval covers these samples only. Differences from run to run, such as memory addresses, are not included,
+    /// so a certain difference may be one of two runs and not of two programs.
     ///
-    /// `None` unless both sides hold at least [`FEWEST_ROUNDS`] samples, all finite and positive.
+    /// `None` unless both sides have at least [`FEWEST_ROUNDS`] samples, all finite and positive.
     pub fn unpaired(baseline: &[f64], candidate: &[f64]) -> Option<Speedup> {
         let fewest = baseline.len().min(candidate.len());
         if fewest < FEWEST_ROUNDS || !usable(baseline) || !usable(candidate) {
             return None;
         }
         let (left, right) = (sorted(baseline), sorted(candidate));
-        // One generator for both sides: with a seed each, the same seed would pair them.
+        // One generator for both sides: with two equal seeds, the sides would be paired.
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
         let lefts = resampled_medians(&left, independent(baseline), &mut rng);
         let rights = resampled_medians(&right, independent(candidate), &mut rng);
@@ -281,7 +284,7 @@ impl Speedup {
     }
 }
 
-/// Whether two sides are enough rounds, measured together.
+/// Whether two sides have enough paired rounds.
 fn comparable(baseline: &[f64], candidate: &[f64]) -> bool {
     let enough = baseline.len() >= FEWEST_ROUNDS && baseline.len() == candidate.len();
     enough && usable(baseline) && usable(candidate)
@@ -292,7 +295,7 @@ fn log_ratios(baseline: &[f64], candidate: &[f64]) -> Vec<f64> {
     baseline.iter().zip(candidate).map(|(left, right)| left.ln() - right.ln()).collect()
 }
 
-/// Whether a ratio of medians can be taken.
+/// Whether both sides suffice for a ratio of medians.
 fn usable(samples: &[f64]) -> bool {
     samples.iter().all(|sample| sample.is_finite() && *sample > 0.0)
 }
@@ -302,7 +305,7 @@ fn index_below(rng: &mut ChaCha8Rng, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// The mean of the middle half of ascending values, of which the i-th stands for `counts[i]`.
+/// The mean of the middle half of ascending values, the i-th with the weight `counts[i]`.
 fn middle_half(sorted: &[f64], counts: &[usize]) -> f64 {
     let all: usize = counts.iter().sum();
     let cut = all / 4;

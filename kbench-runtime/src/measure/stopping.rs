@@ -1,37 +1,39 @@
-//! The stopping rule: when there are enough samples.
+//! The stopping rule of sampling.
 //!
-//! Samples are looked at seldom, and less often the more there are: at the fewest asked for, then at half as many again each
-//! time (100, 150, 225, …). Each look asks for a smaller chance of being wrong, in all no more than 5 %, so that looking
-//! often does not make luck look like certainty. And sampling ends by how wide an interval is, never by where it lies, so that a
-//! comparison is not stopped when it happens to look good. Cases that are compared have enough samples when their ratios are known.
+//! The samples are tested seldom: at the smallest requested number, then each time after half as many again (100, 150,
+//! 225, …). The tests share an error of 5 %, so that many tests do not turn chance into certainty. The width of an
+//! interval ends sampling, never its position, so that a comparison does not stop at a favourable moment. Compared
+//! cases have enough samples when their ratios are known.
 
 use std::time::{Duration, Instant};
 
 use crate::measure::statistics::{independent, percentile};
 use crate::protocol::Convergence;
 
-/// Samples that are taken even if the time is up, and the fewest whose range is an interval of their median at the first look.
+/// Number of samples that are taken even if the time is up, and the smallest number whose range is an interval of their
+/// median at the first test.
 pub const FEWEST: usize = 7;
 
-/// Nanoseconds of samples that are enough for a rank.
+/// Nanoseconds of samples that suffice for a rank.
 const RANK: f64 = 1e7;
 
-/// Nanoseconds a launch from which on times hardly vary: for a rank, this number of samples is enough if they are within this share of
-/// each other.
+/// Nanoseconds a launch from which on times hardly vary: for a rank, this number of samples suffices if they are within
+/// this share of each other.
 const LONG: f64 = 1e8;
 const FEWEST_LONG: usize = 3;
 const ALIKE: f64 = 0.05;
 
-/// Chance that the interval of any look misses the median.
+/// Probability that the interval of any test misses the median.
 const ERROR: f64 = 0.05;
 
-/// Chance that one look takes a case for slower that is not: ten samples of ten must lie above.
+/// Probability that one test wrongly classifies a case as slower: all of ten samples must lie above.
 const RACE_ERROR: f64 = 0.001;
 
-/// Samples that are too few for a probability, and by how much all of them must be slower to be enough all the same.
+/// Numbers of samples that are too few for a probability, and the factors by which all of them must be slower.
 const EARLY: [(usize, f64); 3] = [(3, 1.5), (5, 1.2), (7, 1.05)];
 
-/// By how much a case must be slower to be stopped. Medians of the same program differ by about as much from run to run.
+/// Factor by which a case must be slower to be stopped. Medians of the same program differ by about this factor from
+/// run to run.
 const RACE_MARGIN: f64 = 1.02;
 
 /// Decides when sampling ends.
@@ -44,19 +46,19 @@ pub struct Stopping {
     next: usize,
 }
 
-/// Result of a look at the samples.
+/// Result of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// More are needed.
+    /// More samples are needed.
     Continue,
-    /// Every case is known well enough.
+    /// Every case is known precisely enough.
     Converged,
-    /// As many as there may be, or the time is up.
+    /// The largest number of samples is reached, or the time is up.
     Exhausted,
 }
 
 impl Stopping {
-    /// Exactly `least` samples, or from there on until convergence. `cases` share the time.
+    /// Exactly `least` samples, or, from this number on, until convergence. The `cases` share the time.
     pub fn new(least: u32, until: Option<Convergence>, cases: usize) -> Self {
         let least = least.max(1) as usize;
         let deadline = until.map(|until| {
@@ -66,7 +68,7 @@ impl Stopping {
         Self { least, until, deadline, looks: 0, next: least }
     }
 
-    /// Makes do with fewer samples, now that it is known how long one takes; to be called before the first look.
+    /// Lowers the number of samples by the measured time of one; call this before the first test.
     pub fn reduce(&mut self, nanoseconds: f64) {
         let enough = (RANK / nanoseconds.max(1.0)).ceil() as usize;
         let fewest = if nanoseconds >= LONG { FEWEST_LONG } else { FEWEST };
@@ -79,17 +81,17 @@ impl Stopping {
         self.least as u32
     }
 
-    /// Number of samples at the next look.
+    /// Number of samples at the next test.
     pub fn next(&self) -> usize {
         self.next
     }
 
-    /// Whether the time is up, and there is something to show for it.
+    /// Whether the time is up and there are enough samples for a result.
     pub fn is_late(&self, taken: usize) -> bool {
         taken >= self.least.min(FEWEST) && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Looks at the samples of every case, in the order taken.
+    /// Tests the samples of every case, in the order taken.
     pub fn look(&mut self, cases: &[&[f64]]) -> Look {
         let taken = cases.iter().map(|samples| samples.len()).min().unwrap_or(0);
         let Some(until) = self.until else { return Look::Exhausted };
@@ -105,28 +107,28 @@ impl Stopping {
         Look::Continue
     }
 
-    /// Whether the time of the first case over that of each other one is known well enough. Cases take turns, so a drift or a
-    /// disturbance that meets all of them is no obstacle, as it is to a median.
+    /// Whether the ratios of the first case to each other one are known precisely enough. Cases take turns, so a drift
+    /// or a disturbance of all of them does not matter here, as it does for a median.
     pub fn are_compared(&self, cases: &[&[f64]]) -> bool {
         let (Some(Convergence { precision, .. }), [first, others @ ..]) = (self.until, cases) else { return false };
         !others.is_empty()
             && others.iter().all(|other| {
                 let ratios: Vec<f64> = first.iter().zip(*other).map(|(one, other)| (one / other).ln()).collect();
-                // Samples that depend on each other tell less.
+                // Correlated samples have less information.
                 let wider = (ratios.len() as f64 / independent(&ratios).max(1) as f64).sqrt();
                 let interval = median_interval(&ratios, self.error()).filter(|_| ratios.len() >= self.least);
                 interval.is_some_and(|(low, high)| wider * (high - low) / 2.0 <= precision)
             })
     }
 
-    /// The chance of being wrong at this look: 1/2 + 1/6 + 1/12 + … = 1 of all.
+    /// The error of this test: 1/2 + 1/6 + 1/12 + … = 1 of the total.
     fn error(&self) -> f64 {
         let look = f64::from(self.looks + 1);
         ERROR / (look * (look + 1.0))
     }
 
-    /// Whether the median of these is known well enough, and is the same in both halves: a drift is no noise, and no number of
-    /// samples averages it away.
+    /// Whether the median is known precisely enough, and is the same in both halves: a drift is not noise, and no
+    /// number of samples averages it out.
     pub fn is_converged(&self, samples: &[f64]) -> bool {
         let Some(Convergence { precision, .. }) = self.until else { return false };
         if samples.len() < self.least {
@@ -145,7 +147,7 @@ impl Stopping {
     }
 }
 
-/// The counts of samples at which a race is looked at, besides those of [`Stopping`].
+/// Additional numbers of samples at which a case is compared with the cutoff.
 pub fn is_race_look(taken: usize) -> bool {
     EARLY.iter().any(|&(early, _)| early == taken) || [10, 15, 22, 33, 50, 75].contains(&taken)
 }
@@ -165,11 +167,12 @@ fn p50(samples: &[f64]) -> f64 {
     if sorted.is_empty() { f64::NAN } else { percentile(&sorted, 0.5) }
 }
 
-/// An interval that misses the median of the distribution with a probability of at most `error`: two order statistics, since of n
-/// samples as many lie below the median as n tosses of a coin show heads. None where n is too small for that.
+/// An interval that misses the median of the distribution with a probability of at most `error`, by two order
+/// statistics: the number of samples below the median is distributed as the heads of n coin tosses. None if n is too
+/// small.
 pub fn median_interval(samples: &[f64], error: f64) -> Option<(f64, f64)> {
     let n = samples.len();
-    // The logarithm of the probability of `heads` heads: 2^-n itself is too small for a number.
+    // Logarithm of the probability of `heads` heads: 2^-n itself is too small for a float.
     let mut log = -(n as f64) * std::f64::consts::LN_2;
     let mut tail = 0.0;
     let mut rank = 0;
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn intervals_of_order_statistics_are_those_of_the_tables() {
         let samples: Vec<f64> = (1..=100).map(f64::from).collect();
-        // Ranks of the 95 % interval of a median, as any table has them.
+        // Ranks of the 95 % interval of a median, as in tables.
         assert_eq!(median_interval(&samples[..6], 0.05), Some((1.0, 6.0)));
         assert_eq!(median_interval(&samples[..20], 0.05), Some((6.0, 15.0)));
         assert_eq!(median_interval(&samples, 0.05), Some((40.0, 61.0)));
@@ -213,7 +216,7 @@ mod tests {
         assert!((high - low - 196.0).abs() < 4.0, "{low} {high}");
     }
 
-    /// Samples of a skewed distribution with a median of 100, until `stopping` has enough.
+    /// Samples of a skewed distribution with a median of 100, until `stopping` ends sampling.
     fn run(seed: u64, sigma: f64, drift: f64) -> (Vec<f64>, Look) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let noise = LogNormal::new(0.0, sigma).unwrap();
@@ -258,7 +261,7 @@ mod tests {
                 summary.p50_low <= 100.0 && 100.0 <= summary.p50_high
             })
             .count();
-        // Of 100 intervals of 95 % fewer than 86 cover the truth once in four thousand times.
+        // Fewer than 86 of 100 intervals of 95 % cover the median once in four thousand times.
         assert!(covered >= 86, "{covered} of 100");
     }
 

@@ -102,7 +102,7 @@ fn every_sample_starts_from_poison_and_skipping_is_seen() {
         let skips = host("kbench_skips", cache);
         testing::assert_clean(&skips.after);
         assert!(skips.skips_work.unwrap().left_alone > 0, "{cache:?}");
-        // Its work takes a hundred times as long as looking does.
+        // Its work takes a hundred times as long as the test.
         let careful = host("kbench_skips_when_all_is_right", cache);
         testing::assert_clean(&careful.after);
         let skips = careful.skips_work.unwrap();
@@ -274,7 +274,7 @@ fn a_race_is_lost_early_and_checked_all_the_same() {
     assert!(torn.sampling.cut_short && torn.samples.len() > 10, "{}", torn.samples.len());
     let wrong = model(r#"{"time_ns":1000,"fault":"wrong"}"#, |job| job.cutoff_ns = Some(900.0));
     assert_eq!(wrong.after.outputs[0].bad, 1000, "checked though it lost");
-    // No verdict on a throttled device.
+    // A throttled device gives no verdict.
     let hot = model(r#"{"time_ns":1000,"throttled":[0,15]}"#, |job| job.cutoff_ns = Some(1500.0));
     assert_eq!((hot.samples.len(), hot.sampling.cut_short), (100, false));
 }
@@ -319,7 +319,7 @@ fn a_launch_skipped_now_and_then_is_seen_late_too() {
 #[test]
 fn results_on_new_inputs_are_those_of_a_fresh_load() {
     let new_inputs = |entry| host(entry, CacheMode::Cold).sampling.new_inputs.unwrap();
-    // Half of the samples, and the looks.
+    // Half of the samples, and the examinations.
     assert!(new_inputs("kbench_scale") >= 11, "{}", new_inputs("kbench_scale"));
     testing::assert_clean(&host("kbench_scale", CacheMode::Cold).after);
     testing::assert_clean(&of_host("kbench_scale", |job| job.other_seed = None).after);
@@ -342,7 +342,7 @@ fn a_device_in_use_is_told() {
 fn a_single_number_is_of_the_same_inputs_as_the_rest() {
     use crate::data::dtype::DType;
     use crate::protocol::{Arg, TensorSpec};
-    // It cannot be turned. Were it of the other set, the fresh load would leave something else.
+    // A constant cannot be rotated. If it were that of the other set, the fresh load would compute other outputs.
     for _ in 0..4 {
         let timing = of_host("kbench_dequantize", |job| {
             let TimedCase { case, reference } = &mut job.cases[0];

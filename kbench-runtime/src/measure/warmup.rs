@@ -1,13 +1,14 @@
-//! When untimed launches have warmed a kernel up.
+//! The end of the warm-up by untimed launches.
 
 use std::time::Duration;
 
-/// A kernel is warm when so many launches running took the same time within this share, and all of them this long together.
+/// A kernel is warm when this number of consecutive launches took the same time within this share, and all of them at
+/// least this long.
 const ALIKE: usize = 3;
 const SPREAD: f64 = 0.03;
 const AT_LEAST: Duration = Duration::from_millis(5);
 
-/// Whatever its launches take, this much time is enough.
+/// Largest time of a warm-up.
 const ENOUGH: Duration = Duration::from_millis(50);
 
 /// The untimed launches of one kernel.
@@ -23,7 +24,7 @@ impl WarmUp {
         self.total += launch;
     }
 
-    /// Whether it needs no more of them.
+    /// Whether the kernel needs no more untimed launches.
     pub fn is_over(&self) -> bool {
         let last = &self.launches[self.launches.len().saturating_sub(ALIKE)..];
         let (shortest, longest) = (last.iter().min(), last.iter().max());
@@ -39,7 +40,7 @@ impl WarmUp {
 mod tests {
     use super::*;
 
-    /// Launches until it is warm, of at most 20.
+    /// Number of launches until the kernel is warm, at most 20.
     fn launches(milliseconds: impl Fn(usize) -> f64) -> usize {
         let mut warm = WarmUp::default();
         (0..20)

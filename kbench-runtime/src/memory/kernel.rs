@@ -298,7 +298,7 @@ impl<D: Device> KernelMemory<D> {
     }
 }
 
-/// Which tensors need memory: those among the arguments of the launches, those that are zeroed, and every output.
+/// The tensors that need memory: arguments of the launches, zeroed tensors, and every output.
 fn used_tensors(tensors: &[TensorSpec], sequence: &Sequence) -> Result<Vec<bool>, Failure> {
     let mut used: Vec<bool> = tensors.iter().map(|spec| spec.role.is_output()).collect();
     let mut mark = |tensor: usize, needs_memory: bool| {

@@ -1,5 +1,5 @@
-//! Outputs that were fetched from the device once, however many variants make the same bytes. Only where the device computes digests:
-//! elsewhere the bytes must be fetched to know that they are the same.
+//! Outputs that were fetched from the device once, for any number of variants with the same bytes. Only on devices that
+//! compute digests: otherwise the bytes must be fetched to be compared.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::data::lru::{LruCache, capacity};
 use crate::device::{Device, Range};
 use crate::protocol::Failure;
 
-/// Bytes of outputs that are kept at least.
+/// Smallest size in bytes of the kept outputs.
 const BYTES: usize = 1 << 30;
 
 /// Outputs by size and digest.

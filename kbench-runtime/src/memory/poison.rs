@@ -1,4 +1,4 @@
-//! Poison: what memory that a kernel may write holds before a checked launch.
+//! Poison: contents of writable memory before a checked launch.
 
 /// The first poison: NaN in every floating-point type, -1 or the maximum in every integer type.
 pub const NAN: u8 = 0xff;

@@ -48,10 +48,10 @@ impl Contents {
     }
 }
 
-/// What a buffer is for.
+/// Use of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BufferUse {
-    /// A tensor that kernels use in this way.
+    /// A tensor that kernels use with this role.
     Tensor(Role),
     /// A copy of a tensor's contents, which no kernel uses.
     Copy,

@@ -1,13 +1,14 @@
 //! Deadlines that count only the time during which this process could run.
 //!
-//! A process that was stopped (Ctrl-Z) or starved sees nothing of what others do meanwhile, and must blame nobody for it.
+//! A process that was stopped (Ctrl-Z) or had no core cannot observe other processes in that time, and must not count
+//! it against them.
 
 use std::time::{Duration, Instant};
 
-/// Most of one step that counts: a longer one means that this process itself was held up.
+/// Largest part of one step that counts: in a longer step this process itself was stopped.
 const LONGEST_STEP: Duration = Duration::from_millis(500);
 
-/// A stopwatch that is looked at in short steps, and leaves out the rest of a step that was too long.
+/// A stopwatch that is read in short steps, and leaves out the excess of a step that was too long.
 #[derive(Debug)]
 pub struct Awake {
     last: Instant,
@@ -15,12 +16,12 @@ pub struct Awake {
 }
 
 impl Awake {
-    /// Starts now.
+    /// Starts the stopwatch.
     pub fn start() -> Self {
         Self { last: Instant::now(), spent: Duration::ZERO }
     }
 
-    /// Time since the start. To be called every 100 ms or so.
+    /// Time since the start. Call this about every 100 ms.
     pub fn spent(&mut self) -> Duration {
         self.spent_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! What runs: tensors, machine code and how it is launched, and the reference beside it.
+//! Cases: tensors, machine code with its launches, and the reference.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::data::float::Float;
 /// A kernel at one shape: its tensors and how to launch it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    /// Every declared tensor, inputs before what is quantised from them.
+    /// Every declared tensor; a tensor precedes those that are quantised from it.
     pub tensors: Vec<TensorSpec>,
     /// The kernel.
     pub sequence: Sequence,
@@ -18,15 +18,15 @@ pub struct Case {
 /// A tensor with its sizes resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TensorSpec {
-    /// Its name; the random stream of its initialiser depends on it.
+    /// Name of the tensor; the random stream of its contents depends on it.
     pub name: String,
     /// Element type.
     pub dtype: DType,
     /// Sizes, outermost first, row-major.
     pub dims: Vec<u64>,
-    /// Its role in the kernel: read, written, both, or scratch.
+    /// Role in the kernel: read, written, both, or scratch.
     pub role: Role,
-    /// Source of its initial contents.
+    /// Source of the initial contents.
     pub source: Source,
 }
 
@@ -55,7 +55,7 @@ pub enum Role {
     Inout,
     /// Read, and left in any state; restored before every checked launch.
     Clobbered,
-    /// Written and read by the kernel alone; contents mean nothing. Poisoned before every checked launch.
+    /// Written and read by the kernel only. Poisoned before every checked launch.
     Scratch,
 }
 
@@ -65,12 +65,12 @@ impl Role {
         matches!(self, Role::Out | Role::Inout)
     }
 
-    /// Whether the kernel reads what was there before the launch.
+    /// Whether the kernel reads the contents from before the launch.
     pub fn is_read(self) -> bool {
         matches!(self, Role::In | Role::Inout | Role::Clobbered)
     }
 
-    /// Whether the kernel overwrites what it reads, so that the contents must be restored before each launch.
+    /// Whether the kernel overwrites contents that it reads, so that they must be restored before each launch.
     pub fn is_in_place(self) -> bool {
         matches!(self, Role::Inout | Role::Clobbered)
     }
@@ -108,11 +108,11 @@ pub enum Source {
         /// Difference of neighbours.
         step: f64,
     },
-    /// The same value everywhere.
+    /// One value for all elements.
     Constant(#[serde(with = "Float")] f64),
-    /// Where the rows of a sparse matrix begin: 0 first, `last` at the end, ascending, rows of random lengths between.
+    /// Starts of the rows of a sparse matrix: ascending, 0 first, `last` at the end, rows of random lengths.
     Offsets {
-        /// The number of elements of all rows.
+        /// Number of elements of all rows.
         last: u64,
     },
     /// A `.npy` file, or a tensor of a `.safetensors` file, sent as a blob.
@@ -136,7 +136,7 @@ pub enum Source {
     Derived(Derived),
     /// Written by the [`Source::Quantize`] of another tensor.
     Scale,
-    /// Nothing: an output or scratch.
+    /// No contents: an output or scratch tensor.
     None,
 }
 
@@ -163,7 +163,7 @@ pub struct Derived {
 /// A run is checked and timed as a whole. Memory is poisoned and restored before the first launch only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sequence {
-    /// Which device runs it. A reference may run on the host while its kernel runs on CUDA.
+    /// Kind of device. A reference may run on the host while its kernel runs on CUDA.
     pub device: DeviceKind,
     /// The machine code: a cubin (CUDA), a shared object (host), a fake model.
     pub blob: String,
@@ -202,21 +202,21 @@ pub enum Arg {
     Offset {
         /// Index into [`Case::tensors`].
         tensor: usize,
-        /// The number of elements before it.
+        /// Number of elements before the address.
         elements: u64,
     },
     /// A struct passed by value.
     Struct {
-        /// Its size.
+        /// Size in bytes.
         bytes: usize,
-        /// Tensors, offsets and scalars, each with the byte where it lies.
+        /// Tensors, offsets and scalars, each with its offset in bytes.
         fields: Vec<(usize, Arg)>,
     },
     /// A scalar passed by value.
     Scalar {
-        /// Its type in the signature.
+        /// Type in the signature.
         dtype: DType,
-        /// Its value.
+        /// Value.
         value: Number,
     },
     /// A `CUtensorMap` passed by value (`__grid_constant__ const`).
@@ -231,7 +231,7 @@ pub enum Arg {
 }
 
 impl Arg {
-    /// The tensors that are passed, symbols not among them.
+    /// The tensors among the parameters, without symbols.
     pub fn passed(&self) -> Vec<usize> {
         match self {
             Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => vec![*tensor],
@@ -247,7 +247,7 @@ impl Arg {
 pub struct TensorMap {
     /// Index into [`Case::tensors`].
     pub tensor: usize,
-    /// The tensor's sizes as the map sees them, outermost first (its dims, or dims merged by the table).
+    /// Sizes in the map, outermost first (the tensor's dims, or dims that the table merges).
     pub dims: Vec<u64>,
     /// Box sizes, outermost first.
     pub r#box: Vec<u32>,
@@ -260,9 +260,9 @@ pub struct TensorMap {
 pub struct Geometry {
     /// Blocks in x, y, z.
     pub grid: [u32; 3],
-    /// Threads a block in x, y, z.
+    /// Threads of a block in x, y, z.
     pub block: [u32; 3],
-    /// Blocks a thread-block cluster, where clusters are used.
+    /// Blocks of a thread-block cluster, if there are clusters.
     pub cluster: Option<[u32; 3]>,
     /// Dynamic shared memory in bytes.
     pub dynamic_shared: u32,
@@ -276,20 +276,20 @@ impl Default for Geometry {
     }
 }
 
-/// A reference implementation over the tensors of the case it stands beside.
+/// A reference implementation over the tensors of its case.
 ///
-/// Every floating-point tensor is handed to it as `precision`, inputs widened exactly, whatever their own type.
+/// Every floating-point tensor is passed as `precision`, with exactly widened inputs, for any type of the tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// The kernel; its args index the case's tensors.
     pub sequence: Sequence,
     /// `F64` or `F32`.
     pub precision: DType,
-    /// Whether it is a program rather than machine code. The driver runs those, and puts their results where the worker looks
-    /// them up; of `sequence`, only the arguments count: what it gets.
+    /// Whether the reference is a program and not machine code. The driver runs programs, and puts their results where
+    /// the worker looks them up; only the arguments of `sequence` count.
     #[serde(default)]
     pub program: bool,
-    /// Stands for the program or the machine code in the names of its results: everything that they depend on beside the launch and
-    /// the tensors.
+    /// Identity of the program or the machine code in the keys of its results: everything that they depend on beside
+    /// the launch and the tensors.
     pub identity: String,
 }

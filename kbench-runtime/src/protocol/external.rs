@@ -1,8 +1,9 @@
-//! What a baseline by `command` speaks: a small relative of the worker protocol, so that a program in any language can be
-//! measured beside kernels.
+//! The protocol of programs by `command`: a small relative of the worker protocol, so that a program in any language
+//! can be measured beside kernels.
 //!
-//! One JSON value a line: [`Request`]s on the program's stdin, [`Answer`]s on its stdout; its stderr is shown where it
-//! fails. It is started in the package's folder, asked one thing at a time, and its process group is ended with the comparison.
+//! One JSON value on each line: [`Request`]s on the program's stdin, [`Answer`]s on its stdout; its stderr is shown if
+//! it fails. The program is started in the package's folder, gets one request at a time, and its process group is ended
+//! with the comparison.
 //!
 //! ```text
 //! <- {"type":"hello","protocol":1,"device":{"kind":"cuda","index":0,"name":"NVIDIA H100 80GB HBM3","cache_bytes":52428800,…}}
@@ -19,22 +20,23 @@
 //! -> {"type":"checked"}
 //! ```
 //!
-//! The hello may state an identity, `{"type":"hello","protocol":1,"identity":"attention 3, torch 2.11.0"}`: all that results depend on
-//! beside the command, the files that it names and what `prepare` says, such as a version or a hash of what the program imports. The results of
-//! a reference that states one are kept across runs while it states the same; those of any other are asked for in each run. It is best
+//! The hello may state an identity, `{"type":"hello","protocol":1,"identity":"attention 3, torch 2.11.0"}`: everything
+//! that results depend on beside the command, the files that it names and the fields of `prepare`, such as a version or
+//! a hash of imported code. The results of a reference with an identity are kept across runs while the identity stays
+//! the same; other references are asked in each run. State the identity before anything slow is loaded.
 //! said before anything slow is loaded.
 //!
-//! A reference by `command` speaks it too, and is never asked for `time`. `prepare` comes again for each set of inputs, and every
-//! floating-point tensor, outputs too, is f64, or f32 where `reference.precision` says so.
+//! A reference by `command` uses the same protocol, and is never asked for `time`. `prepare` is sent again for each set
+//! of inputs, and every floating-point tensor, outputs too, is f64, or f32 with `reference.precision = "f32"`.
 //!
-//! All programs of a comparison are started before the first is asked to prepare: what takes long to load is best loaded at once.
+//! All programs of a comparison start before the first one prepares, so load slow libraries at the start.
 //!
-//! Where `timing.launch` is `stream` or `host`, `prepare` has `"launch":"stream"`, and `prepared` has to repeat it: a program that does not
-//! measure in that way is not measured.
+//! If `timing.launch` is `stream` or `host`, `prepare` has `"launch":"stream"` or `"launch":"host"`, and `prepared` has
+//! to repeat it: other programs are not measured.
 //!
-//! Instead of any answer, `{"type":"unavailable","message":"no module named torch"}` ends it without reproach. Silence ends
-//! it after `timing.timeout_seconds`; `{"type":"stage","stage":"inputs"}` before slow preparations buys ten minutes, and
-//! `{"type":"stage","stage":"timing"}` between launches starts the seconds anew.
+//! Instead of any answer, `{"type":"unavailable","message":"no module named torch"}` ends the program without an error.
+//! Silence ends it after `timing.timeout_seconds`; `{"type":"stage","stage":"inputs"}` before slow preparations extends
+//! the time to ten minutes, and `{"type":"stage","stage":"timing"}` between launches restarts the seconds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,7 +46,7 @@ use serde::{Deserialize, Serialize};
 use super::{CacheMode, DeviceInfo, LaunchMode, Role, Stage};
 use crate::data::dtype::DType;
 
-/// The version of this protocol; both sides must agree exactly.
+/// Version of this protocol; both sides must have the same.
 pub const VERSION: u32 = 1;
 
 /// Requests of the driver to the program.
@@ -55,17 +57,17 @@ pub enum Request {
     Hello {
         /// [`VERSION`] of the driver.
         protocol: u32,
-        /// The device that the kernels run on, which is the one to run on.
+        /// The device of the kernels, on which the program has to run.
         device: DeviceInfo,
     },
-    /// Everything that is to be measured; comes once, except to a reference.
+    /// Prepares a measurement; sent once, and repeatedly to a reference.
     Prepare(Prepare),
-    /// Run once exactly what is timed, and write the output files. Before it, make the outputs NaN: they must not be right
-    /// already.
+    /// Run the timed work exactly once, and write the output files. Fill the outputs with NaN before: they must not be
+    /// right already.
     Check,
-    /// Take samples. Kernels ran meanwhile, so some untimed runs come first.
+    /// Take samples. Kernels ran since the last samples, so start with some untimed runs.
     Time {
-        /// So many.
+        /// Number of samples.
         samples: u32,
     },
 }
@@ -73,15 +75,15 @@ pub enum Request {
 /// Shape, sizes and settings of the measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepare {
-    /// The shape's name.
+    /// Name of the shape.
     pub shape: String,
-    /// Its sizes.
+    /// Sizes of the shape by dimension.
     pub dims: BTreeMap<String, i64>,
     /// Every tensor with contents, and every output.
     pub tensors: Vec<Tensor>,
     /// Seed of the contents.
     pub seed: u64,
-    /// Untimed runs first.
+    /// Number of untimed runs before the first sample.
     pub warmup: u32,
     /// State of the cache before each sample.
     pub cache: CacheMode,
@@ -93,17 +95,17 @@ pub struct Prepare {
 /// A tensor: raw bytes in a file, row-major, little-endian.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tensor {
-    /// Its name in the table.
+    /// Name in the table.
     pub name: String,
     /// Element type.
     pub dtype: DType,
     /// Sizes, outermost first.
     pub dims: Vec<u64>,
-    /// Its role in the kernel: read, written, both, or scratch.
+    /// Role in the kernel: read, written, both, or scratch.
     pub role: Role,
-    /// Where its contents are, bit for bit what the kernel gets. Not to be written.
+    /// File with the contents, bit for bit those of the kernel. Do not write to it.
     pub input: Option<PathBuf>,
-    /// Where to write it, in its type, where it is an output.
+    /// File for the contents of an output, in its type.
     pub output: Option<PathBuf>,
 }
 
@@ -111,45 +113,45 @@ pub struct Tensor {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Answer {
-    /// To [`Request::Hello`].
+    /// Answer to [`Request::Hello`].
     Hello {
         /// [`VERSION`] of the program.
         protocol: u32,
-        /// What its results depend on beside what the driver knows.
+        /// Identity: everything that results depend on beside the information of the driver.
         #[serde(default)]
         identity: Option<String>,
     },
     /// A sign of life, at any time.
     Stage {
-        /// What starts now.
+        /// The stage that starts.
         stage: Stage,
     },
-    /// To [`Request::Prepare`].
+    /// Answer to [`Request::Prepare`].
     Prepared {
-        /// What is read: `cuda-event`, `cuda-graph`, `monotonic`, or another name.
+        /// Clock: `cuda-event`, `cuda-graph`, `monotonic`, or another name.
         clock: String,
-        /// Runs a sample.
+        /// Number of runs in a sample.
         batch: u32,
-        /// The name of the device that it runs on, where it knows: refused if it is not the kernels'.
+        /// Name of the program's device, if it knows it: refused if it is not the kernels'.
         #[serde(default)]
         device: Option<String>,
-        /// What its samples on a GPU consist of: refused unless they are what was asked for.
+        /// Launch mode of samples on a GPU: refused if it is not the requested one.
         #[serde(default, skip_serializing_if = "LaunchMode::is_default")]
         launch: LaunchMode,
-        /// Versions of what it measures, for the record.
+        /// Versions of the measured code, for the record.
         #[serde(default)]
         versions: BTreeMap<String, String>,
     },
-    /// To [`Request::Check`].
+    /// Answer to [`Request::Check`].
     Checked,
-    /// To [`Request::Time`].
+    /// Answer to [`Request::Time`].
     Timed {
-        /// Nanoseconds a run, in the order taken, as many as were asked for.
+        /// Nanoseconds for a run, in the order taken; the requested number.
         samples: Vec<f64>,
     },
-    /// It cannot be measured here: a library or a device is missing.
+    /// The program cannot be measured on this machine: a library or a device is missing.
     Unavailable {
-        /// Why, for the user.
+        /// Reason for the user.
         message: String,
     },
 }

@@ -1,17 +1,17 @@
-//! Why a job did not come to its end.
+//! Failures of jobs.
 
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceKind, Stage};
 
-/// Why a job could not be finished. Typed, so that no one has to match on messages.
+/// Reason why a job could not be finished, with types in place of messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Failure {
     /// The machine code was refused.
     #[error("the machine code could not be loaded: {message}")]
     LoadFailed {
-        /// The loader's words.
+        /// Message of the loader.
         message: String,
     },
     /// The machine code has no such symbol.
@@ -23,105 +23,106 @@ pub enum Failure {
     /// The device refused the launch; the kernel never ran.
     #[error("launch refused: {message}")]
     LaunchRefused {
-        /// The driver's error name and words.
+        /// The driver's error name and text.
         message: String,
     },
     /// The kernel read or wrote outside its memory.
     #[error("illegal memory access: {message}")]
     IllegalAccess {
-        /// The driver's error name and words.
+        /// The driver's error name and text.
         message: String,
     },
     /// The kernel was stopped by another device-side error (trap, misaligned address, …).
     #[error("the kernel faulted: {message}")]
     DeviceFault {
-        /// The driver's error name and words.
+        /// The driver's error name and text.
         message: String,
     },
-    /// A buffer could not be had.
+    /// A buffer could not be allocated.
     #[error("out of memory: {bytes} bytes asked for")]
     OutOfMemory {
-        /// The size asked for.
+        /// Requested size in bytes.
         bytes: u64,
     },
     /// The reference failed, not the kernel.
     #[error("the reference failed: {message}")]
     Reference {
-        /// Its own failure, as words.
+        /// Failure of the reference, as text.
         message: String,
     },
-    /// The inputs could not be made (a bad tensor file, say).
+    /// The inputs could not be made, such as from a damaged tensor file.
     #[error("the inputs could not be made: {message}")]
     Inputs {
-        /// Why.
+        /// Reason.
         message: String,
     },
-    /// This machine has no process, memory or room for the job: nothing that ran is to blame.
+    /// This machine lacks processes, memory or disk space for the job: no kernel is the cause.
     #[error("{message}")]
     Machine {
-        /// What was attempted, and the system's words.
+        /// The attempted operation, and the system's error.
         message: String,
     },
-    /// The device cannot do what the launch asks.
+    /// The device lacks a feature of the launch.
     #[error("not supported by this device: {message}")]
     Unsupported {
-        /// What.
+        /// The feature.
         message: String,
     },
-    /// No event before the deadline; said by the driver, or of the process of a C kernel by the worker.
+    /// No event before the deadline; reported by the driver, or by the worker for the process of a C kernel.
     #[error("no sign of life for {seconds} s {stage}")]
     Hang {
         /// The deadline.
         seconds: u64,
-        /// The last stage entered.
+        /// The last stage.
         stage: Stage,
     },
-    /// The worker was ended by a signal; said by the driver, or of the process of a C kernel by the worker.
+    /// A signal ended the worker; reported by the driver, or by the worker for the process of a C kernel.
     #[error("killed by {name}")]
     Signal {
-        /// Its number.
+        /// Number of the signal.
         signal: i32,
-        /// Its name, `SIGSEGV`.
+        /// Name of the signal, such as `SIGSEGV`.
         name: String,
     },
-    /// The worker ended by itself in mid-job; said by the driver, or of the process of a C kernel by the worker.
+    /// The worker exited during a job; reported by the driver, or by the worker for the process of a C kernel.
     #[error("the process exited with status {code}{}", after_colon(stderr))]
     Exited {
-        /// Its status.
+        /// Exit code.
         code: i32,
-        /// The end of its stderr.
+        /// End of stderr.
         stderr: String,
     },
-    /// The process of a C kernel says that launches took another time than passed.
+    /// The process of a C kernel reported another time than passed.
     #[error("its process claims {} for a sample, but {} passed by the judge's clock", time(*claimed), time(*measured))]
     ForgedTime {
-        /// Nanoseconds, as its process says.
+        /// Nanoseconds that the process reported.
         claimed: f64,
-        /// Nanoseconds, as the worker measured.
+        /// Nanoseconds that the worker measured.
         measured: f64,
     },
-    /// The worker, or the process of a C kernel, said something that is not the protocol, or an answer is not to its question.
+    /// The worker, or the process of a C kernel, violated the protocol, or an answer did not belong to its question.
     #[error("protocol error: {message}")]
     Protocol {
-        /// What.
+        /// Description of the violation.
         message: String,
     },
 }
 
-/// What there is to say, if anything.
+/// The text of the failure, if it has one.
 fn after_colon(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-/// Nanoseconds in a unit that suits them.
+/// Nanoseconds in a suitable unit.
 fn time(nanoseconds: f64) -> String {
     if nanoseconds < 1e6 { format!("{:.1} µs", nanoseconds / 1e3) } else { format!("{:.1} ms", nanoseconds / 1e6) }
 }
 
 impl Failure {
-    /// Whether the worker that met this failure cannot go on: its context is lost. A failed reference counts, since what it did to
-    /// the context is not known. C kernels and references have processes of their own: their failures cost the worker nothing.
+    /// Whether the worker must end after this failure, since its context is lost. A failed reference counts, since its
+    /// effect on the context is unknown. C kernels and references have processes of their own: their failures do not
+    /// affect the worker.
     pub fn is_fatal(&self, device: DeviceKind) -> bool {
         device != DeviceKind::Host
             && matches!(

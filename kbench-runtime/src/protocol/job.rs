@@ -51,8 +51,8 @@ impl CheckJob {
     }
 }
 
-/// Runs one case once, for a sanitizer or profiler that watches the worker. Nothing is compared. Every buffer is an allocation of exactly
-/// its tensor's size, without guard bands, and nothing but the kernel writes to outputs and scratch.
+/// Runs one case once, for a sanitizer or profiler that observes the worker. Nothing is compared. Every buffer is an
+/// allocation of exactly its tensor's size, without guard bands, and only the kernel writes to outputs and scratch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunJob {
     /// Number of the job, repeated in its events.
@@ -171,7 +171,7 @@ pub enum CacheMode {
     Hot,
 }
 
-/// What a sample on a GPU consists of. A C kernel is called in each mode, and the sample is the time of the call.
+/// Meaning of a sample on a GPU. A C kernel is called in each mode, and the sample is the time of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LaunchMode {
@@ -194,72 +194,72 @@ impl LaunchMode {
         *self == Self::Graph
     }
 
-    /// The mode of a name.
+    /// The mode with a name.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(name, mode)| (name == word).then_some(mode))
     }
 
-    /// The name in the table.
+    /// Name in the table.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, mode)| *mode == self).expect("every mode has a name").0
     }
 }
 
-/// A fault that an audit gives to a kernel, to see which gate notices.
+/// A fault that an audit gives to a kernel, to test the gates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mutation {
-    /// The blobs whose kernels have it.
+    /// Blobs of the kernels with the fault.
     pub blobs: Vec<String>,
     /// The fault.
     pub fault: Fault,
-    /// The outputs with which it is wrong: indices into [`Case::tensors`], and element types.
+    /// The wrong outputs: indices into [`Case::tensors`], and element types.
     pub outputs: Vec<(usize, DType)>,
     /// The input that [`Fault::Clobber`] writes and [`Fault::Memoised`] looks at: an index into [`Case::tensors`].
     pub input: Option<usize>,
 }
 
-/// What is wrong with each launch.
+/// Fault of each launch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// The outputs stay as they were.
+    /// The outputs keep their previous contents.
     NoOp,
-    /// The launch of this index in the [sequence](Sequence) is left out, where there is one.
+    /// The launch with this index in the [sequence](Sequence) is left out.
     Skipped(usize),
-    /// The outputs are those of the first launch ever.
+    /// The outputs are those of the first launch.
     First,
-    /// The outputs are those of the launch before, and the first launch leaves none: a launch that returns before its work is
-    /// done, ordered by nothing, at its latest.
+    /// The outputs are those of the previous launch, and the first launch writes none: a launch that returns before its
+    /// work is done, at the latest possible time.
     Late,
-    /// The last elements stay as they were: 16, or half of fewer than 32.
+    /// The last elements keep their previous contents: 16, or half of fewer than 32.
     Tail,
-    /// Zero everywhere.
+    /// All outputs are zero.
     Zeros,
-    /// The mean of the outputs everywhere.
+    /// All elements are the mean of the outputs.
     Mean,
     /// The last byte of an input changes.
     Clobber,
-    /// The outputs of eight inputs are kept, told apart by a few bytes of one tensor, and given again in no time.
+    /// The outputs of eight inputs are kept, distinguished by a few bytes of one tensor, and returned in no time.
     Memoised,
-    /// Some elements are off by `by + of_rms * max(rms(output), |element|)`: a share of them, and one more.
+    /// Some elements are wrong by `by + of_rms * max(rms(output), |element|)`: a share of them, and one more.
     Some {
-        /// The share, 0 to 1.
+        /// Share of the elements, 0 to 1.
         share: f64,
-        /// Absolute.
+        /// Absolute error.
         by: f64,
-        /// Relative.
+        /// Relative error.
         of_rms: f64,
     },
-    /// Every element is off by `by + of_rms * rms(output)`.
+    /// Every element is wrong by `by + of_rms * rms(output)`.
     All {
-        /// Absolute.
+        /// Absolute error.
         by: f64,
-        /// Relative.
+        /// Relative error.
         of_rms: f64,
     },
-    /// Every element is off by its `by`-fold.
+    /// Every element is wrong by `by` times its value.
     Scale {
-        /// Relative.
+        /// Relative error.
         by: f64,
     },
 }

@@ -1,7 +1,7 @@
-//! The worker protocol: one JSON value a line, [`Request`]s on the worker's stdin, [`Event`]s on its stdout.
+//! The worker protocol: one JSON value on each line, [`Request`]s on the worker's stdin, [`Event`]s on its stdout.
 //!
-//! Every number is resolved before it is sent: the worker knows nothing of manifests, toggles or expressions, and
-//! every file it needs arrives as a [`Request::Blob`]. That is why the same worker runs behind `srun` or `ssh`.
+//! Every number is computed before it is sent: the worker knows no manifests, toggles or expressions, and every needed
+//! file arrives as a [`Request::Blob`]. So the same worker runs through `srun` or `ssh`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub use pattern::Pattern;
 pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
-/// The version of this protocol, exchanged in the first line each way; both sides must agree exactly.
+/// Version of this protocol, exchanged in the first line in each direction; both sides must have the same.
 pub const VERSION: u32 = 2;
 
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
@@ -39,26 +39,27 @@ pub enum Request {
     Hello {
         /// [`VERSION`] of the driver.
         protocol: u32,
-        /// Which kind of device to open.
+        /// Kind of the device.
         device: DeviceKind,
-        /// Which of the devices of that kind, counted from 0.
+        /// Index among the devices of that kind, from 0.
         index: u32,
-        /// A folder for reference results, created if it can be; without one they live in memory only.
+        /// Folder for reference results, created if possible; without one they are kept in memory only.
         cache: Option<PathBuf>,
-        /// What is wrong with every launch of one kernel, in an audit.
+        /// Fault of every launch of one kernel, in an audit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mutation: Option<Mutation>,
     },
     /// A file that later jobs name by its hash: machine code or a tensor's data.
     Blob {
-        /// The name that jobs use: the blake3 hash of `data`, in hex.
+        /// Name for jobs: the blake3 hash of `data`, in hex.
         hash: String,
-        /// The bytes, base64 on the wire.
+        /// The bytes, as base64 in JSON.
         data: Bytes,
     },
-    /// How long a launch or a sample of a C kernel may take in later jobs: its process is ended then, and the worker goes on.
+    /// Deadline of a launch or a sample of a C kernel in later jobs: then its process is ended, and the worker
+    /// continues.
     Limit {
-        /// Seconds.
+        /// Deadline in seconds.
         seconds: f64,
     },
     /// Compare a kernel with its reference.
@@ -67,11 +68,11 @@ pub enum Request {
     Inspect(Box<InspectJob>),
     /// Measure one or more kernels, interleaved.
     Time(Box<TimeJob>),
-    /// Run a kernel once, for a tool that watches the worker. The worker's last job.
+    /// Run a kernel once, for a tool that observes the worker. The worker's last job.
     Run(Box<RunJob>),
-    /// Ask whether the device can tell the energy of a launch.
+    /// Ask whether the device can measure the energy of a launch.
     Meter {
-        /// Repeated in the answer.
+        /// Number of the job, repeated in the answer.
         id: u64,
     },
 }
@@ -92,39 +93,39 @@ pub enum Event {
     },
     /// No device could be opened; the worker exits.
     NoDevice {
-        /// Why, for the user.
+        /// Reason for the user.
         message: String,
     },
-    /// A job entered a stage. Sent before the stage starts, so that a hang can be placed, and often
-    /// enough while timing that silence means a hang.
+    /// A job entered a stage. Sent before the stage starts, so that a hang can be located, and during timing so often
+    /// that silence means a hang.
     Stage {
         /// The job's id.
         id: u64,
-        /// What starts now.
+        /// The stage that starts.
         stage: Stage,
     },
-    /// The worker is alive. Sent every [`HEARTBEAT`], whatever the worker does.
+    /// The worker is alive. Sent every [`HEARTBEAT`], during any activity.
     #[serde(rename = "beat")]
     Heartbeat,
     /// The end of a [`Request::Check`] or [`Request::Inspect`] that ran to its end.
     Checked {
         /// The job's id.
         id: u64,
-        /// One report a seed, in the job's order.
+        /// One report for each set of inputs, in the job's order.
         seeds: Vec<SeedReport>,
     },
     /// The end of a [`Request::Time`] that ran to its end.
     Timed {
         /// The job's id.
         id: u64,
-        /// One timing a case, in the job's order.
+        /// One timing for each case, in the job's order.
         timings: Vec<Timing>,
     },
     /// The end of a [`Request::Run`]; the worker frees what it holds and exits, so that the tool around it can report.
     Ran {
         /// The job's id.
         id: u64,
-        /// What was counted where [`RunJob::count`] asked for it, or why nothing was.
+        /// The counts that [`RunJob::count`] asked for, or the reason why there are none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Result<Counts, String>>,
     },
@@ -132,7 +133,7 @@ pub enum Event {
     Metered {
         /// The job's id.
         id: u64,
-        /// Why the device cannot tell, where it cannot.
+        /// Reason why the device cannot measure energy; none if it can.
         energy: Result<(), String>,
     },
     /// The end of a job that could not be finished. After a [fatal](Failure::is_fatal) failure the worker exits.
@@ -141,12 +142,12 @@ pub enum Event {
         id: u64,
         /// Index of the case of a [`TimeJob`] that failed; 0 for a check.
         case: usize,
-        /// Why.
+        /// Reason.
         failure: Failure,
     },
 }
 
-/// Where inside a job the worker is.
+/// Stage of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -154,7 +155,7 @@ pub enum Stage {
     Inputs,
     /// Running the reference.
     Reference,
-    /// Running the kernel for correctness: from here on silence is the kernel's fault.
+    /// Running the kernel for correctness: from here on the kernel causes a silence.
     Launch,
     /// Comparing outputs on the host.
     Compare,
@@ -162,12 +163,12 @@ pub enum Stage {
     Warmup,
     /// Taking samples.
     Timing,
-    /// Not a stage: from here on the case of this index runs. Always said where cases run one after another, and before
-    /// each launch where [`TimeJob::announce`] asks for it.
+    /// Not a stage: from here on the case of this index runs. Always sent if cases run one after another, and before
+    /// each launch with [`TimeJob::announce`].
     Case(usize),
 }
 
-/// When that was, to stand behind what happened.
+/// Text for the place in a message.
 impl fmt::Display for Stage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -189,7 +190,7 @@ impl Stage {
     }
 }
 
-/// Which kind of device runs a kernel.
+/// Kind of device of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
@@ -197,39 +198,39 @@ pub enum DeviceKind {
     Cuda,
     /// This machine's CPU, through a shared object.
     Host,
-    /// No device: a model of one, for tests of everything around it.
+    /// A model of a device, for tests.
     Fake,
 }
 
-/// What is known of an open device. Zero or `None` where a kind has no such thing.
+/// Properties of an open device; 0 or `None` if its kind lacks a property.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeviceInfo {
-    /// Its kind.
+    /// Kind.
     pub kind: DeviceKind,
-    /// Its index among the devices of its kind.
+    /// Index among the devices of its kind.
     pub index: u32,
-    /// The name the driver or the CPU gives.
+    /// Name from the driver or the CPU.
     pub name: String,
     /// CUDA driver version (`13.0`), or the operating system's release.
     pub driver: String,
     /// Compute capability, major and minor.
     pub compute_capability: Option<(u32, u32)>,
-    /// Streaming multiprocessors, or logical cores.
+    /// Number of streaming multiprocessors, or of logical cores.
     pub multiprocessors: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
-    /// Bytes of L2 (CUDA) or of the last-level cache (host).
+    /// Size of the L2 (CUDA) or of the last-level cache (host) in bytes.
     pub cache_bytes: u64,
-    /// Most threads a block.
+    /// Largest number of threads of a block.
     pub max_threads_per_block: u32,
-    /// Most bytes of shared memory a block may opt in to.
+    /// Largest number of bytes of shared memory that a block may opt in to.
     pub max_shared_per_block: u32,
-    /// Highest clock in kHz, 0 where unknown.
+    /// Highest clock in kHz; 0 if unknown.
     pub clock_khz: u32,
 }
 
 impl DeviceInfo {
-    /// Whether another device is of the same model, under a driver of the same version: their times may stand in one ranking.
+    /// Whether another device has the same model and driver version, so that their times can be ranked together.
     pub fn is_same_model(&self, other: &Self) -> bool {
         let model = |info: &Self| {
             (info.kind, info.name.clone(), info.driver.clone(), info.compute_capability, info.multiprocessors)
@@ -237,7 +238,7 @@ impl DeviceInfo {
         model(self) == model(other)
     }
 
-    /// The properties of the model device of that index.
+    /// Properties of the model device with an index.
     pub fn fake(index: u32) -> Self {
         Self {
             kind: DeviceKind::Fake,

@@ -1,45 +1,46 @@
-//! The patterns that inputs are made in, beside random ones.
+//! Input patterns, beside random inputs.
 
 use serde::{Deserialize, Serialize};
 
 use super::Source;
 use crate::data::dtype::DType;
 
-/// What the inputs look like.
+/// A pattern of inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pattern {
-    /// Everything 64 times as large; the ends of a uniform tensor's range.
+    /// All values 64 times as large; the ends of the range of a uniform tensor.
     Large,
     /// One row, at a random place, 64 times as large as the others.
     HotRow,
-    /// Up to 32 neighbouring rows, at a random place, 16 times as large: what skips or repeats a tile shows.
+    /// Up to 32 neighbouring rows, at a random place, 16 times as large: exposes skipped and repeated tiles.
     HotTile,
-    /// One value everywhere.
+    /// One value for all elements.
     Equal,
     /// Every other element subnormal.
     Denormal,
     /// The sign changes from each element to the next: sums cancel.
     SignFlips,
-    /// Every value negative and far from 0: a maximum that starts at 0 shows.
+    /// Every value negative and far from 0: exposes a maximum that starts at 0.
     Negative,
     /// Every value positive and far from 0: nothing cancels.
     Positive,
     /// Every value of a tensor has one sign, and the next tensor has the other: all products of two are negative.
     OppositeSigns,
-    /// Zero everywhere.
+    /// All values zero.
     Zeros,
-    /// Values grow along each row, and from each row to the next: a running maximum changes with every element. They are those above the
-    /// middle: sorted values of both signs would cancel in every sum, and what is left of rounding would be as large as the result.
+    /// Values grow along each row, and from each row to the next: a running maximum changes with every element. The
+    /// values are those above the middle: sorted values of both signs would cancel in every sum, and rounding errors
+    /// would be as large as the result.
     Ascending,
     /// The first element of each row is 64 times as large as the others; its sign changes from row to row.
     OutlierFirst,
-    /// The last element of each row is.
+    /// The last element of each row is 64 times as large as the others; its sign changes from row to row.
     OutlierLast,
 }
 
 impl Pattern {
-    /// Every pattern, in the order they are tried.
+    /// Every pattern, in the order of checks.
     pub const ALL: [Self; 13] = [
         Self::Large,
         Self::HotRow,
@@ -56,7 +57,7 @@ impl Pattern {
         Self::OutlierLast,
     ];
 
-    /// Its name in the table.
+    /// Name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Large => "large",
@@ -75,7 +76,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it changes a tensor with these contents.
+    /// Whether the pattern changes a tensor with these contents.
     pub fn applies_to(self, dtype: DType, source: &Source) -> bool {
         let Some(values) = Values::of(source).filter(|values| dtype.is_float() || values.whole) else { return false };
         match self {
@@ -93,19 +94,19 @@ impl Pattern {
     }
 }
 
-/// What a normal or uniform tensor may hold, or one of integers of both signs.
+/// Possible values of a normal or uniform tensor, or of one of integers of both signs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Values {
     pub low: f64,
     pub high: f64,
-    /// Of a uniform tensor and of integers: the range must be kept.
+    /// Whether the range must be kept, as for a uniform tensor and for integers.
     pub bounded: bool,
-    /// Integers.
+    /// Whether the values are integers.
     pub whole: bool,
     pub has_both_signs: bool,
-    /// For [`Pattern::Equal`].
+    /// Value for [`Pattern::Equal`].
     pub usual: f64,
-    /// The middle, and the distance from it that most values stay within.
+    /// The middle of the values, and the distance within which most of them lie.
     pub middle: f64,
     pub spread: f64,
 }
@@ -125,17 +126,17 @@ impl Values {
             }),
             Source::Uniform { low, high } => Some(Self {
                 low,
-                // The end is excluded, and must stay so once rounded to the tensor's type.
+                // The end is excluded, also after rounding to the tensor's type.
                 high: high - (high / 256.0 - low / 256.0),
                 bounded: true,
                 whole: false,
                 has_both_signs: has_both_signs(low, high),
-                // Halves first: the whole range may be more than f64 holds.
+                // Halves first: the whole range may exceed f64.
                 usual: 0.25 * low + 0.75 * high,
                 middle: 0.5 * low + 0.5 * high,
                 spread: 0.5 * high - 0.5 * low,
             }),
-            // Numbers. Without both signs they may be indices or labels, which mean something and stay as they are.
+            // Integers without both signs may be indices or labels, which have a meaning and stay the same.
             Source::Integers { low, high }
                 if has_both_signs(low as f64, high as f64) && low >= -EXACT && high <= EXACT =>
             {
@@ -147,10 +148,10 @@ impl Values {
     }
 }
 
-/// The largest integer up to which an f64 holds every one.
+/// The largest integer below which f64 represents every integer.
 const EXACT: i64 = 1 << 53;
 
-/// Whether a range has about as many values below 0 as above.
+/// Whether a range has about equally many values below and above 0.
 fn has_both_signs(low: f64, high: f64) -> bool {
     low < 0.0 && high > 0.0 && -low >= high / 3.0 && high >= -low / 3.0
 }

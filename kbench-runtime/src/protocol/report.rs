@@ -89,12 +89,12 @@ pub struct OutputReport {
     pub rms_ref: f64,
     /// Number of elements whose absolute error exceeds the job's `bad_above`.
     pub bad: u64,
-    /// Further errors of the same output, to judge these by.
+    /// Further errors of the same output, to compare these errors with.
     #[serde(default, rename = "beside")]
     pub related: RelatedErrors,
 }
 
-/// Errors to judge those of a kernel by. `None`: not measured.
+/// Errors to compare those of a kernel with. `None`: not measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RelatedErrors {
     /// Errors of the reference on inputs that are off by the tolerated error, in a pattern: see

@@ -1,4 +1,4 @@
-//! Sampling until there are enough samples, and the data beside them in every record.
+//! The end of sampling, and the data about sampling in every record.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::CacheMode;
 
-/// When there are enough samples: where every case's median is known well enough, or the time is up.
+/// Condition for the end of sampling: every case's median is known precisely enough, or the time is up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
-    /// Half-width of the interval of the median, as a share of the median, from which on it is known well enough.
+    /// Half width of the interval of the median, as a share of the median, at which the median is known precisely
+    /// enough.
     pub precision: f64,
-    /// Most seconds of sampling, for each case of the job. Ten samples (or all that are asked for at least, where that is
-    /// fewer) are taken in any case.
+    /// Longest time of sampling in seconds, for each case of the job. At least ten samples, or the smallest requested
+    /// number if that is smaller, are taken.
     pub max_seconds: f64,
-    /// Most samples of each case.
+    /// Largest number of samples of each case.
     pub max_samples: u32,
 }
 
@@ -25,46 +26,46 @@ pub struct Convergence {
 pub struct Sampling {
     /// State of the cache before each sample.
     pub cache: CacheMode,
-    /// Smallest step of the clock, in nanoseconds; none where it is not known.
+    /// Smallest step of the clock in nanoseconds; none if unknown.
     pub resolution_ns: Option<f64>,
-    /// What the clock shows of nothing, in nanoseconds: part of every sample, divided by its batch. None where it is not known.
+    /// Time of an empty interval in nanoseconds, which is part of every sample, divided by its batch. None if unknown.
     pub overhead_ns: Option<f64>,
-    /// Whether the interval of the median, or of the ratio to what was measured beside it, became as narrow as `timing.precision` asks.
+    /// Whether the interval of the median, or of the ratio to the other cases, became as narrow as `timing.precision`.
     pub converged: bool,
-    /// Whether sampling ended early because the case was clearly slower than what it had to beat.
+    /// Whether sampling ended early because the case was clearly slower than the time to beat.
     #[serde(rename = "raced")]
     pub cut_short: bool,
-    /// Inputs of so many seeds took turns at random.
+    /// Number of sets of inputs that took turns at random.
     pub input_sets: u32,
-    /// Launches on inputs that were new in every element, in search of kernels that keep results. 0: nothing could be looked for, since
-    /// all inputs are constant, from files or single numbers. None where nothing was looked for.
+    /// Number of launches on inputs that were new in every element, to detect kernels that memoise results. 0: all
+    /// inputs are constant, from files or single numbers, and cannot be made new. None: the test was not requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_inputs: Option<u64>,
-    /// Samples during which the device may have waited for the host: they may be too long.
+    /// Number of samples during which the device may have waited for the host: they may be too long.
     pub exposed_samples: u64,
-    /// Disturbed samples that were taken again.
+    /// Number of disturbed samples that were taken again.
     pub discarded: BTreeMap<Disturbance, u64>,
-    /// Disturbed samples that were kept, because disturbances did not end.
+    /// Number of disturbed samples that were kept, because disturbances did not end.
     pub disturbed: BTreeMap<Disturbance, u64>,
-    /// What else used the device meanwhile, in words; none where nothing was seen.
+    /// Description of other users of the device; none if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<String>,
-    /// Samples that lost the core and whose time is therefore the kernel's processor time.
+    /// Number of samples that lost the core and whose time is therefore the kernel's processor time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub corrected: u64,
-    /// The core that a single-threaded kernel was pinned to.
+    /// Core of a single-threaded kernel that was pinned.
     pub core: Option<u32>,
-    /// Clock of the multiprocessors while sampling, where it could be read.
+    /// Clock of the multiprocessors during sampling, if it could be read.
     pub sm_clock: Option<SmClock>,
 }
 
-/// What makes a sample tell more of the machine than of the kernel.
+/// Disturbance of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disturbance {
-    /// The GPU lowered its clock, or said that it had to.
+    /// The GPU lowered its clock, or reported that it had to.
     Throttled,
-    /// The operating system took the core away in mid-sample.
+    /// The operating system took the core away during the sample.
     InvoluntaryContextSwitch,
     /// The hypervisor took the core away.
     Steal,
@@ -87,16 +88,16 @@ pub struct SmClock {
     pub median_mhz: u32,
     /// Lowest reading.
     pub min_mhz: u32,
-    /// The highest that the GPU can run at.
+    /// Highest clock of the GPU.
     pub max_mhz: u32,
     /// Number of readings.
     pub readings: u32,
-    /// Why the GPU did not run faster, NVML's names: `SW_POWER_CAP`, …
+    /// Reasons why the GPU did not run faster, by NVML's names: `SW_POWER_CAP`, …
     pub reasons: Vec<String>,
 }
 
 impl Sampling {
-    /// Adds what a later turn of the same case says. What is no count is of the later turn.
+    /// Adds the data of a later turn of the same case. Values that are not counts are those of the later turn.
     pub fn add(&mut self, later: Sampling) {
         let sum = |mut counts: BTreeMap<Disturbance, u64>, more: &BTreeMap<Disturbance, u64>| {
             for (why, count) in more {
@@ -135,7 +136,7 @@ impl SmClock {
         Some(SmClock { median_mhz, min_mhz, max_mhz, readings: readings.len() as u32, reasons })
     }
 
-    /// The two together; the median is that of the more readings.
+    /// Both clocks together; the median is that of the larger number of readings.
     fn with(self, other: SmClock) -> SmClock {
         let mut reasons = self.reasons;
         reasons.extend(other.reasons);

@@ -69,7 +69,7 @@ impl<D: Device> Session<D> {
         Ok(reports)
     }
 
-    /// Further results to judge the kernel's errors by.
+    /// Further results to compare the kernel's errors with.
     fn others(
         &mut self,
         job: &CheckJob,
@@ -153,7 +153,7 @@ impl<D: Device> Session<D> {
     }
 }
 
-/// Results that errors are judged by, beside the reference's.
+/// Results that errors are compared with, beside the reference's.
 struct OtherResults {
     /// The reference on perturbed inputs.
     perturbed: Option<Arc<reference::Outputs>>,

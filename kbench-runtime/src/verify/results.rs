@@ -1,5 +1,5 @@
-//! Outputs that were seen before: fetched from the device once and compared with the reference once, however many variants make the same
-//! bytes.
+//! Known outputs: fetched from the device once and compared with the reference once, for any number of variants with
+//! the same bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -10,10 +10,10 @@ use crate::data::digest::Bytes;
 use crate::memory::outputs::OutputCache;
 use crate::protocol::{OutputReport, TensorSpec};
 
-/// Number of comparisons that are kept.
+/// Number of kept comparisons.
 const COMPARISONS: usize = 256;
 
-/// Outputs that were fetched, and the results of comparing them.
+/// Fetched outputs, and the results of their comparisons.
 #[derive(Debug, Default)]
 pub struct ResultCache {
     /// Outputs that were fetched.
@@ -22,13 +22,13 @@ pub struct ResultCache {
     comparisons: VecDeque<Comparison>,
 }
 
-/// A comparison and all that its result depends on.
+/// A comparison with everything that its result depends on.
 #[derive(Debug)]
 struct Comparison {
     spec: TensorSpec,
     /// Digest of the output.
     output: u64,
-    /// Not kept alive, and no other one can have its address while this lives.
+    /// A weak reference: the address cannot be reused while it exists.
     reference: Weak<reference::Outputs>,
     index: usize,
     bad_above: f64,
@@ -36,8 +36,8 @@ struct Comparison {
 }
 
 impl ResultCache {
-    /// The errors of an output against the `index`-th tensor of the reference; unwritten elements are not looked for. `None` where
-    /// the reference has no such tensor.
+    /// Errors of an output against the `index`-th tensor of the reference, without a test for unwritten elements.
+    /// `None` if the reference has no such tensor.
     pub fn errors(
         &mut self,
         spec: &TensorSpec,
@@ -47,7 +47,7 @@ impl ResultCache {
         bad_above: f64,
     ) -> Option<OutputReport> {
         let (wide, data) = reference.get(&index)?;
-        // Without a digest, to find an earlier comparison would take as long as to compare.
+        // Without a digest, the search for an earlier comparison would take as long as the comparison.
         let Some(digest) = output.known_digest() else {
             return Some(with_reference(spec, output, *wide, data, bad_above));
         };

@@ -1,4 +1,4 @@
-//! The check of one seed: what a kernel does to its memory, and how far its outputs are from the reference's.
+//! The check of one seed: the kernel's effects on its memory, and the errors of its outputs.
 //!
 //! A seed takes two launches, each on another poison: their outputs must have the same bits. Where the bits differ, an element that holds
 //! both poisons was never written. For other elements one more launch on each poison tells outputs that depend on earlier contents from

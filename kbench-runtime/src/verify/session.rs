@@ -1,4 +1,4 @@
-//! A session: the open device, and everything that is kept from one job to the next.
+//! A session: the open device, and all state that is kept between jobs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const IDLE_SHARE: u64 = 8;
 /// Called before each stage, and often enough that silence means a hang.
 pub type OnStage<'a> = &'a mut dyn FnMut(Stage);
 
-/// The device and what all checks and timings on it share.
+/// The device and the state that all checks and timings share.
 pub struct Resources<D: Device> {
     /// The open device.
     pub device: D,
@@ -152,8 +152,9 @@ impl<D: Device> Session<D> {
         self.references.get(&key, || run.on(host, pools, inputs()))
     }
 
-    /// Runs a kernel once on memory that hides nothing from a sanitizer, and once more if its counters are to be read. The tool around
-    /// the worker reports what it finds. The last job of a session: from here on its memory has no guard bands.
+    /// Runs a kernel once on memory of the tensors' exact sizes, for a sanitizer, and once more if its counters are to
+    /// be read. The tool around the worker reports its findings. This is the last job of a session: from here on its
+    /// memory has no guard bands.
     pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<Option<Result<Counts, String>>, Failure> {
         stage(Stage::Inputs);
         let inputs = self.inputs(&job.case.tensors, job.seed, None)?;

@@ -41,10 +41,10 @@ pub const NO_DEVICE: u8 = 3;
 /// Exit status after a panic, an I/O error, or a line that violates the protocol.
 pub const BROKEN: u8 = 101;
 
-/// Requests from the reader thread; an error describes a line that is no request.
+/// Requests from the reader thread; an error describes an invalid line.
 type Requests = Receiver<Result<Request, String>>;
 
-/// Why a worker ends before its input does.
+/// Reason why a worker ends before its input does.
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
     /// No device could be opened.

@@ -19,7 +19,7 @@ fn lines(requests: &[Request]) -> String {
     requests.iter().map(|request| serde_json::to_string(request).unwrap() + "\n").collect()
 }
 
-/// Serves the lines; the status and the events.
+/// Serves the lines; returns the status and the events.
 fn serve_lines(lines: String) -> (u8, Vec<Event>) {
     let mut output = Vec::new();
     let status = serve(Cursor::new(lines), &mut output);
@@ -125,7 +125,7 @@ fn what_is_not_the_protocol_is_refused() {
     assert_eq!(serve_lines(start + "\n\n").0, 0);
 }
 
-/// Not a test: what the tests below start as a worker process.
+/// Not a test: the program of the worker processes below.
 #[test]
 fn child() {
     if std::env::var_os("KBENCH_TEST_WORKER").is_some() {
@@ -150,7 +150,8 @@ fn worker(requests: &[Request]) -> (Child, std::process::ChildStdin) {
     (child, stdin)
 }
 
-/// Reads events until one of them, or the end; the test harness's own words come before the first. Signs of life are not kept.
+/// Reads events until the expected one; output of the test harness before the first is skipped. Heartbeats are not
+/// kept.
 fn events_until(child: &mut Child, mut stop: impl FnMut(&Event) -> bool) -> Vec<Event> {
     let mut events = Vec::new();
     let mut started = false;
@@ -248,7 +249,7 @@ fn a_worker_says_that_it_lives_whatever_it_does() {
 #[test]
 fn the_end_of_the_input_ends_the_worker_though_a_kernel_hangs() {
     for mut requests in [both(FakeCase { fault: "\"hang\"", ..FakeCase::default() }), host("kbench_hangs")] {
-        // However much is queued behind the kernel.
+        // For any number of requests behind the kernel.
         requests.extend((0..500).map(|i: u32| blob(&i.to_le_bytes())));
         let (mut child, stdin) = worker(&requests);
         events_until(&mut child, |event| matches!(event, Event::Stage { stage: Stage::Launch, .. }));
@@ -287,7 +288,7 @@ fn a_run_compares_nothing_and_is_the_last_job() {
         let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: false }));
         let (mut child, stdin) = worker(&[hello(DeviceKind::Host), blob(testing::c_library()), run.clone(), run]);
         let events = events_until(&mut child, |_| false);
-        // Though its input is still open.
+        // The end of a session does not wait for the end of its input.
         assert_eq!(wait(child).0.code(), Some(0));
         drop(stdin);
         events

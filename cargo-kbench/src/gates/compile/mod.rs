@@ -4,7 +4,7 @@
 use super::Gate;
 use crate::record::evaluation::GateName;
 
-/// See the module.
+/// The gate `compile`.
 pub struct Compile;
 
 impl Gate for Compile {

@@ -1,4 +1,4 @@
-//! The check: outputs of one launch after the other, and what the worker reports of them.
+//! The check: launches and the worker's reports on their outputs.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::gates::launch::job_failed;
 use crate::harness::{Halt, Harness, Step};
 use crate::record::evaluation::{Reason, ShapeErrors};
 
-/// The check that a kernel's own gates ask for.
+/// The check of a kernel by its own gates.
 pub fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob {
     let limits = &kernel.gates.correctness;
     CheckJob {
@@ -23,20 +23,20 @@ pub fn check_job(kernel: &Kernel, case: Case, reference: Reference) -> CheckJob 
     }
 }
 
-/// What of it a search does before it times a variant: most that are wrong are wrong on any input.
+/// The part of the check before a search times a variant: most wrong variants are wrong on any input.
 pub fn first_look(mut job: CheckJob) -> CheckJob {
     job.seeds.truncate(1);
     job.options.patterns.clear();
     job
 }
 
-/// A check that does not ask what a tolerated error of the inputs makes of the reference.
+/// A check that does not measure the reference's sensitivity to errors of the inputs.
 pub fn without_tolerance(job: &CheckJob) -> CheckJob {
     CheckJob { options: CheckOptions { tolerance: None, ..job.options.clone() }, ..job.clone() }
 }
 
-/// The patterns whose errors are too large by themselves, where everything else is right: they may be what the pattern makes of a
-/// tolerated error of the inputs.
+/// Patterns with too large errors, if everything else is right: the errors may be within the reference's sensitivity to
+/// tolerated errors of the inputs.
 fn in_doubt(kernel: &Kernel, shape: &str, seeds: &[SeedReport]) -> Vec<Pattern> {
     let limits = &kernel.gates.correctness;
     let judge = |seeds: &[SeedReport]| judge(limits, &kernel.tensors, shape, seeds);
@@ -52,22 +52,22 @@ fn in_doubt(kernel: &Kernel, shape: &str, seeds: &[SeedReport]) -> Vec<Pattern> 
     patterns.iter().filter(|seed| is_wrong(seed)).filter_map(|seed| seed.pattern).collect()
 }
 
-/// A check of any kernel at one shape: the kernel that is tried, or a baseline.
+/// A check of a kernel at one shape: the evaluated kernel, or a baseline.
 #[derive(Clone, Copy)]
 pub struct Check<'k> {
-    /// The kernel, whose limits hold.
+    /// The kernel whose limits apply.
     pub kernel: &'k Kernel,
-    /// The shape's name.
+    /// Name of the shape.
     pub shape: &'k str,
 }
 
 impl Check<'_> {
-    /// Runs and judges a check; gives the largest errors.
+    /// Runs and judges a check; returns the largest errors.
     pub fn run(self, harness: &mut Harness<'_>, job: CheckJob, found: &mut Vec<String>) -> Result<ShapeErrors, Halt> {
         let Self { kernel, shape } = self;
         let is_again = job.options.passed_before;
         let mut seeds = self.look(harness, without_tolerance(&job))?;
-        // What the tolerated error of the inputs makes of the reference costs another run of it: only where that may excuse a pattern.
+        // The sensitivity of the reference costs another run of it: only for patterns that it may excuse.
         let patterns = if job.options.tolerance.is_some() { in_doubt(kernel, shape, &seeds) } else { Vec::new() };
         if !patterns.is_empty() {
             let options = CheckOptions { patterns, ..job.options.clone() };

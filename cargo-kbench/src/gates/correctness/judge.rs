@@ -1,5 +1,5 @@
-//! The facts of a check against the limits. Causes come before consequences: a kernel that
-//! leaves a tail unwritten is also wrong, and the user wants to hear the first.
+//! Compares the facts of a check with the limits. Causes come before consequences: a kernel that leaves a tail
+//! unwritten is also wrong, and the message names the cause.
 
 use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{OutputReport, Role, SeedReport};
@@ -12,11 +12,11 @@ use crate::text::number;
 /// Looks for one kind of fault in one report.
 type Check = fn(&Judge<'_>, &SeedReport) -> Option<(Reason, String)>;
 
-/// Limits for reports.
+/// Limits for the reports of a shape.
 struct Judge<'a> {
     limits: &'a CorrectnessLimits,
     tensors: &'a [Tensor],
-    /// The report of a random input, to which those of patterns are held.
+    /// The report on a random input, which reports on patterns are compared with.
     ordinary: Option<&'a SeedReport>,
 }
 
@@ -24,7 +24,7 @@ struct Judge<'a> {
 pub fn judge(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<Rejection> {
     let checks: [Check; 7] = [out_of_bounds, input_changed, unwritten, unrepeatable, stale, nonfinite, wrong];
     let judge = Judge { limits, tensors, ordinary: seeds.iter().find(|seed| seed.pattern.is_none()) };
-    // A fault that random inputs show is best explained by them: on equal ones, what accumulates zeros seems to write nothing.
+    // Random inputs explain a fault best: on equal inputs, a kernel that accumulates zeros appears to write nothing.
     [false, true].into_iter().find_map(|in_pattern| {
         checks.into_iter().find_map(|check| {
             seeds.iter().filter(|seed| seed.pattern.is_some() == in_pattern).find_map(|seed| {
@@ -51,13 +51,13 @@ pub fn judge_at_level(
     at_level(limits.level, judge(limits, &kernel.tensors, shape, seeds), warnings)
 }
 
-/// How much of the absolute error must be of one sign to count as all of it.
+/// Share of the absolute error that must have one sign to count as bias.
 const ONE_SIGN: f64 = 0.99;
 
-/// Bytes that a launch may print: some words, no flood.
+/// Number of bytes that a launch may print without a warning.
 const FLOOD: u64 = 64 << 10;
 
-/// What passes and is odd all the same. Without figures, so that what is found twice is said once.
+/// Warnings about outputs that pass. The texts have no numbers, so that equal findings are merged.
 pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Vec<String> {
     let most = |of: fn(&SeedReport) -> u64| seeds.iter().map(of).max().unwrap_or(0);
     let (printed, heap) = (most(|seed| seed.side_effects.printed), most(|seed| seed.side_effects.heap));
@@ -76,8 +76,8 @@ pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, see
     warnings
 }
 
-/// Errors of one sign everywhere, beyond chance and rounding, where the table does not limit the bias. Such an error does not average
-/// out in what is computed from the output.
+/// A warning about errors of one sign everywhere, beyond chance and rounding, if the table does not limit the bias.
+/// Such an error does not average out in results that are computed from the output.
 fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: &[SeedReport]) -> Option<String> {
     if limits.max_bias.or(limits.max_bias_ratio).is_some() {
         return None;
@@ -90,7 +90,7 @@ fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: 
     let mut random = seeds.iter().filter(|seed| seed.pattern.is_none()).peekable();
     let first = random.peek().copied()?;
     let found = (0..first.outputs.len()).find_map(|index| {
-        // On every seed: an output with few errors may have them on one side by chance.
+        // On every seed: in an output with few errors, all may have one sign by chance.
         let outputs: Option<Vec<&OutputReport>> = random.clone().map(|seed| seed.outputs.get(index)).collect();
         let outputs = outputs?;
         let sign = outputs.first()?.bias.signum();
@@ -106,13 +106,13 @@ fn one_sign(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, seeds: 
     })
 }
 
-/// Which inputs a report is about: `seed 3`, `hot row`.
+/// The inputs of a report: `seed 3`, `hot row`.
 fn inputs(report: &SeedReport) -> String {
     report.pattern.map_or_else(|| format!("seed {}", report.seed), |pattern| pattern.name().replace('-', " "))
 }
 
-/// The limit on `rms(error) / rms(reference)` where the table names none: rounding of the output and of a long sum in
-/// fp32, with a margin. Integers are exact.
+/// Default limit on `rms(error) / rms(reference)`: rounding of the output and of a long sum in fp32, with a margin.
+/// Integers are exact.
 pub fn usual_rms_err(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => 1e-10,
@@ -125,16 +125,16 @@ pub fn usual_rms_err(dtype: DType) -> f64 {
     }
 }
 
-/// How much larger the error of one element may be than that of all, where the table limits only that of all: a mean over a
-/// million elements does not see one that is wrong.
+/// Ratio of the limit of one element to that of all, if the table limits only that of all: a mean over a million
+/// elements does not show a single wrong one.
 pub const WORST_ELEMENT: f64 = 20.0;
 
-/// The limits that hold for one output of type `dtype`, after the defaults.
+/// The limits of one output of type `dtype`, with defaults.
 #[allow(clippy::struct_field_names, reason = "the names of the table")]
 struct Limits {
     max_abs_err: Option<f64>,
     max_rms_err: Option<f64>,
-    /// Largest error of an element over the larger of itself and `rms(reference)`.
+    /// Largest error of an element over the larger of its value and `rms(reference)`.
     max_element_err: Option<f64>,
     max_bad_fraction: Option<f64>,
 }
@@ -149,7 +149,7 @@ impl Limits {
         let max_rms_err = max_rms_err.or((!stated).then(|| usual_rms_err(dtype)));
         let element = max_rms_err.unwrap_or_else(|| usual_rms_err(dtype)) * WORST_ELEMENT;
         Self {
-            // With a share of bad elements allowed, that share is what `max_abs_err` limits.
+            // If a share of bad elements is allowed, `max_abs_err` limits this share only.
             max_abs_err: max_abs_err.filter(|_| max_bad_fraction == 0.0),
             max_rms_err,
             max_element_err: (max_abs_err.is_none() && (max_rms_err.is_some() || limits.naive.is_none()))
@@ -159,7 +159,7 @@ impl Limits {
     }
 }
 
-/// An element is bad where its absolute error exceeds this.
+/// Absolute error above which an element is bad.
 pub fn bad_above(limits: &CorrectnessLimits) -> f64 {
     limits.max_abs_err.unwrap_or(f64::MAX)
 }
@@ -194,7 +194,7 @@ fn unrepeatable(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)
 }
 
 fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
-    // Without determinism the two causes cannot be told apart.
+    // For a kernel that need not be deterministic, the two causes cannot be distinguished.
     (judge.limits.deterministic && seed.stale > 0).then(|| {
         let count = seed.stale;
         (
@@ -215,7 +215,7 @@ fn nonfinite(_: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
     ))
 }
 
-/// An error, its name and its limit.
+/// An error with its name and its limit.
 type Error = (&'static str, f64, Option<f64>);
 
 fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
@@ -235,7 +235,7 @@ fn wrong(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
             .into_iter()
             .filter_map(|(name, value, limit)| {
                 let limit = limit?;
-                // Written so that a NaN would not pass.
+                // The condition is also true for a NaN.
                 let within = value <= limit;
                 (!within).then(|| format!("{name} {value:.3e} > {limit:.3e}"))
             })
@@ -269,7 +269,8 @@ fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputRepo
         ("bad fraction", bad_fraction, limit.max_bad_fraction),
     ];
     if let Some(naive) = beside.naive.filter(|_| limits.naive.is_some()) {
-        // Rounding the result once is free, and a single element may be worse off than with the other order of operations.
+        // One rounding of the result is allowed, and a single element may be worse than with another order of
+        // operations.
         let (ratio, rounding) = (limits.max_naive_ratio, rounding(dtype));
         let rms = ratio * naive.rms_err + rounding * output.rms_ref;
         let worst = 2.0 * ratio * naive.max_abs_err + 2.0 * rounding * scale;
@@ -285,9 +286,9 @@ fn ordinary_errors(limits: &CorrectnessLimits, dtype: DType, output: &OutputRepo
     errors
 }
 
-/// In a pattern, outputs may be much larger or smaller than those that the limits were stated for, and small errors of the
-/// inputs may change them much. So limits grow with the outputs, and what the tolerated error makes of the reference is allowed
-/// too; so is what gets lost by flushing subnormal numbers.
+/// Limits in a pattern: outputs may be much larger or smaller than those of random inputs, and small errors of the
+/// inputs may change them much. So limits grow with the outputs, and allow the change of the reference by tolerated
+/// errors of the inputs, and the loss by flushed subnormal numbers.
 fn pattern_errors(
     limits: &CorrectnessLimits,
     dtype: DType,
@@ -313,7 +314,7 @@ fn pattern_errors(
     ]
 }
 
-/// The mean signed error over the mean absolute error; 0 where it is no more than chance.
+/// The mean signed error over the mean absolute error; 0 if it does not exceed chance.
 fn bias_ratio(output: &OutputReport) -> f64 {
     let standard_error = output.rms_err / (output.elements.max(1) as f64).sqrt();
     if output.bias.abs() <= 4.0 * standard_error { 0.0 } else { output.bias.abs() / output.mean_abs_err }
@@ -333,7 +334,7 @@ fn rounding(dtype: DType) -> f64 {
     f64::from(bits).exp2().recip()
 }
 
-/// The relative error that is tolerated of inputs, to find out how much a pattern amplifies it: the limit that the outputs have.
+/// The tolerated relative error of the inputs, for the sensitivity of a pattern: the limit of the outputs.
 pub fn tolerance(limits: &CorrectnessLimits, tensors: &[Tensor]) -> f64 {
     let outputs = tensors.iter().filter(|tensor| matches!(tensor.role, Role::Out | Role::Inout));
     let usual = outputs.map(|tensor| usual_rms_err(tensor.dtype)).fold(0.0, f64::max);

@@ -11,7 +11,7 @@ mod judge;
 pub use check::{Check, check_job, first_look, without_tolerance};
 pub use judge::{WORST_ELEMENT, bad_above, judge, judge_at_level, tolerance, usual_rms_err};
 
-/// See the module.
+/// The gate `correctness`.
 pub struct Correctness;
 
 impl Gate for Correctness {

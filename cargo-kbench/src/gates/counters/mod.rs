@@ -1,4 +1,4 @@
-//! The gate `counters`: conditions on hardware counters, or where there are none on the roofline.
+//! The gate `counters`: conditions on hardware counters, or on the roofline if there are none.
 
 use super::{Gate, Trial, at_level};
 use crate::config::counters::{Counters as Conditions, Quantifier};
@@ -11,7 +11,7 @@ mod profile;
 
 pub use profile::profile;
 
-/// See the module.
+/// The gate `counters`.
 pub struct Counters;
 
 impl Gate for Counters {
@@ -45,7 +45,7 @@ impl Gate for Counters {
     }
 }
 
-/// Profiles and judges a candidate at each shape that the table names, until one rejects it.
+/// Profiles and judges a candidate at each shape of the table, until one rejects it.
 fn judge_all(harness: &mut Harness<'_>, trial: &Trial) -> Result<CounterFindings, RunError> {
     let gate = &harness.kernel().gates.counters;
     let mut judged = CounterFindings::default();
@@ -66,7 +66,8 @@ fn judge_all(harness: &mut Harness<'_>, trial: &Trial) -> Result<CounterFindings
     Ok(judged)
 }
 
-/// Judges a profile. A condition without a number is neither true nor false; where the verdict hangs on it, it is undecided.
+/// Judges a profile. A condition without a number is neither true nor false; if the verdict depends on it, the verdict
+/// is undecided.
 pub fn judge(gate: &Conditions, profile: &Profile) -> Option<Rejection> {
     let mut shown = Vec::new();
     let (mut holding, mut unknown) = (0, 0);

@@ -1,4 +1,4 @@
-//! One candidate under the profiler, beside its measured time and the ceilings.
+//! Profile of one candidate, with its measured time and the ceilings.
 
 use kbench_runtime::protocol::RunJob;
 
@@ -12,10 +12,11 @@ use crate::profile::{Counted, METRICS, Profile, Roofline, diagnose, ncu};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{Evaluation, TimingRecord};
 
-/// A profiler runs a kernel once for each handful of metrics, saves and restores its memory in between.
+/// Factor on the deadline: a profiler runs a kernel once for each few metrics, and saves and restores its memory in
+/// between.
 const REPLAYS: u32 = 20;
 
-/// Profiles a candidate that passed the gates up to correctness, at one of the shapes that it was checked on.
+/// Profiles a candidate that passed the gates up to correctness, at one of its checked shapes.
 pub fn profile(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
@@ -29,7 +30,7 @@ pub fn profile(
         Err(error @ RunError::Executor(ExecutorError::Interrupted)) => return Err(error.into()),
         Err(error) => Err(error.to_string()),
     };
-    // What takes long is not measured for nothing.
+    // Counters come first, so that a failure costs no timing.
     let (flops, bytes) = harness.context.point(shape, &candidate.variant).work();
     let roofline = if flops.is_none() && bytes.is_none() {
         Err("`work` is not in the table".to_owned())
@@ -55,7 +56,7 @@ pub fn profile(
     })
 }
 
-/// Its time without a profiler: what was measured already, or measured now.
+/// Time without a profiler: recorded, or measured now.
 fn time_at(
     harness: &mut Harness<'_>,
     candidate: &Candidate,
@@ -74,7 +75,7 @@ fn time_at(
     }
 }
 
-/// The counters of one run under ncu, or the CPU's own; the inner error is why there are none.
+/// The counters of one run under ncu, or of the CPU; the inner error is the reason why there are none.
 fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<Result<Counted, String>, RunError> {
     let context = &harness.context;
     let kernel = context.kernel;
@@ -104,7 +105,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
             Err(error) => return Ok(Err(error.to_string())),
         };
         let metrics = metrics(context);
-        // Elsewhere, a file would be elsewhere too.
+        // On another machine, the file would be there.
         let log = if remote { None } else { Some(tempfile::tempdir()?) };
         let path = log.as_ref().map_or_else(|| "stderr".into(), |folder| folder.path().join("ncu.csv"));
         let profiled = Profiled {
@@ -139,7 +140,7 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
     })
 }
 
-/// Full names of what is asked of ncu: what the diagnosis and the gate look at, each once.
+/// Full names of the metrics for the diagnosis and the gate, each once.
 fn metrics(context: &Context<'_>) -> Vec<String> {
     let own = METRICS.iter().map(|name| full_name(name));
     let conditions = context.kernel.gates.counters.conditions.iter().map(|condition| condition.metric.clone());

@@ -1,5 +1,5 @@
-//! Sizes that do not fit, as far as the table alone says it: what is said here goes wrong at every launch of the default variant, or
-//! leaves elements over.
+//! Sizes that do not fit, as far as the table shows it: every launch of the default variant would fail, or would leave
+//! elements out.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,15 +12,16 @@ use crate::config::{Arg, Backend, Kernel, Launch};
 use crate::expr::{Expr, Value};
 use crate::gates::resources::launchable;
 
-/// Files that `check` reads; larger ones are looked at where they are used.
+/// Largest size of a file that `check` reads.
 const LARGEST_FILE: u64 = 1 << 30;
 
-/// What CUDA documents for every architecture.
+/// Limits that CUDA documents for every architecture.
 const MOST_IN_BOX: u32 = 256;
-/// Bytes of shared memory that a block can have on no architecture.
+/// Bytes of shared memory that no architecture has for a block.
 const TOO_MUCH_SHARED: u32 = 227 * 1024 + 1;
 
-/// What does not fit at some shape with the default variant: a sentence each, in the order of the table's shapes.
+/// Sizes that do not fit at some shape with the default variant: a sentence for each, in the order of the table's
+/// shapes.
 pub fn misfits(kernel: &Kernel) -> Vec<String> {
     let mut found: Vec<(String, Vec<&str>)> = Vec::new();
     for shape in &kernel.shapes {
@@ -64,7 +65,7 @@ fn at(point: &Point<'_>) -> Vec<String> {
     misfits
 }
 
-/// Whether a file holds the tensor; what cannot be read is said where it is used.
+/// Checks that a file holds the tensor; an unreadable file is reported when it is used.
 fn contents(path: &Path, tensor: Option<&str>, spec: &TensorSpec) -> Result<(), String> {
     if std::fs::metadata(path).map_err(|error| error.to_string())?.len() > LARGEST_FILE {
         return Ok(());
@@ -89,7 +90,7 @@ fn memory(kernel: &Kernel, tensors: &[TensorSpec]) -> Option<String> {
     (bytes / 1024 > total).then_some(too_large)
 }
 
-/// Limits that no device exceeds.
+/// Checks limits of all devices.
 fn unlaunchable(geometry: &Geometry) -> Vec<String> {
     let mut misfits: Vec<String> = launchable::geometry(geometry).into_iter().map(|(_, text)| text).collect();
     if geometry.dynamic_shared >= TOO_MUCH_SHARED {
@@ -99,14 +100,14 @@ fn unlaunchable(geometry: &Geometry) -> Vec<String> {
     misfits
 }
 
-/// A grid that rounds a dimension down: `N // TILE` has no block for the rest.
+/// Finds a grid that rounds a dimension down: `N // TILE` has no block for the rest.
 fn rounded_down(point: &Point<'_>, expr: &Expr) -> Option<String> {
     let text = expr.text();
     expr.names_at().find_map(|(name, range)| {
         let (_, size) = point.shape.dims.iter().find(|(dim, _)| dim == name)?;
         let before = text[..range.start].trim_end();
         let divisor = text[range.end..].trim_start().strip_prefix("//")?.trim_start();
-        // Only where it is the dimension itself that is divided.
+        // Only if the dimension itself is divided.
         if !(before.is_empty() || before.ends_with(['(', ',', '+'])) {
             return None;
         }
@@ -126,7 +127,7 @@ fn rounded_down(point: &Point<'_>, expr: &Expr) -> Option<String> {
     })
 }
 
-/// What the driver refuses of a tensor map.
+/// Checks a tensor map for values that the driver refuses.
 fn tensor_maps(point: &Point<'_>, launch: &Launch, tensors: &[TensorSpec]) -> Vec<String> {
     let mut misfits = Vec::new();
     for arg in &launch.args {

@@ -1,4 +1,4 @@
-//! The gate `launch`: the kernel runs to its end on the device. A failed job is judged here, whichever gate asked for it.
+//! The gate `launch`: the kernel runs to its end on the device. It judges failed jobs of all gates.
 
 use kbench_runtime::protocol::Failure;
 
@@ -10,7 +10,7 @@ use crate::record::evaluation::{GateName, Rejection};
 
 pub mod fit;
 
-/// See the module.
+/// The gate `launch`.
 pub struct Launch;
 
 impl Gate for Launch {
@@ -19,7 +19,8 @@ impl Gate for Launch {
     }
 }
 
-/// A failed job: a rejection, unless the kernel is not at fault. Then the run ends, since no other variant can fare better.
+/// A failed job: a rejection, or the end of the run if the kernel is not the cause, since other variants would fail
+/// too.
 pub fn failed(kernel: &Kernel, failure: &Failure, shape: &str) -> Halt {
     if let Failure::Reference { .. } | Failure::Inputs { .. } = failure {
         let kernel = kernel.name.clone();
@@ -29,7 +30,7 @@ pub fn failed(kernel: &Kernel, failure: &Failure, shape: &str) -> Halt {
     Rejection::new(gate, failure.into(), failure.to_string(), Some(shape)).into()
 }
 
-/// The same of a job's error.
+/// The same for a job's error.
 pub fn job_failed(kernel: &Kernel, error: ExecutorError, shape: &str) -> Halt {
     match error {
         ExecutorError::Job { failure, .. } => failed(kernel, &failure, shape),

@@ -1,48 +1,48 @@
-//! Faster than possible: whoever skips work, or forges its time, does what no device can.
+//! Times below what the device can do, which show that a kernel skips work or forges its time.
 //!
-//! The bounds are such that no right kernel breaks them, wherever its data lie. Operations take as long as the device's fastest units
-//! for numbers of that size need. Data that no cache has room for come from memory at the rate of a copy; what a cache may hold passes
-//! between it and the cores, at no more bytes a cycle than a core loads and stores. Without `work` the outputs are written once. What
-//! `work` says of bytes counts no further than all tensors together.
+//! No right kernel can exceed the bounds, wherever its data lie. Operations take the time of the device's fastest units
+//! for numbers of that size. Data that no cache can hold come from memory at the rate of a copy; data that a cache may
+//! hold pass between it and the cores at the largest number of bytes a cycle that a core loads and stores. Without
+//! `work` the outputs are written once. Bytes in `work` count up to the size of all tensors together.
 
 use kbench_runtime::protocol::{DeviceInfo, DeviceKind, Role, TensorSpec};
 
 use crate::profile::ceilings::{Ceilings, Peak};
 use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
 
-/// Share of the time that is possible which a measured time may be: clocks, ceilings and counts are not exact.
+/// Share of the possible time below which a measured time is rejected: clocks, ceilings and counts are not exact.
 const POSSIBLE: f64 = 0.8;
 
-/// Bytes that a multiprocessor, and a core of a CPU, load and store in a cycle at most.
+/// Largest number of bytes that a multiprocessor, or a core of a CPU, loads and stores in a cycle.
 const GPU_BYTES: f64 = 128.0;
 const CPU_BYTES: f64 = 192.0;
 
-/// Hertz of a CPU at most: what it says of itself may leave out its boost.
+/// Largest clock of a CPU in Hz: the reported clock may be without boost.
 const CPU_CLOCK: f64 = 6e9;
 
-/// A copy on a CPU reads what it writes too, so that reading alone may be twice as fast.
+/// Factor for a CPU: a copy reads its destination too, so that reading alone may be twice as fast.
 const CPU_READS: f64 = 2.0;
 
-/// Below these rates nothing is suspicious, and no ceiling is measured: operations a cycle of a multiprocessor, by bytes of a number,
-/// or of a core; bytes a second from memory for each of them.
+/// Rates below which no time is suspicious, and no ceiling is measured: operations a cycle of a multiprocessor, by
+/// bytes of a number, or of a core; bytes a second from memory for each of them.
 const GPU_OPERATIONS: [f64; 2] = [8192.0, 4096.0];
 const CPU_OPERATIONS: f64 = 32.0;
 const GPU_MEMORY: f64 = 25e9;
 const CPU_MEMORY: f64 = 25e9;
 
-/// Operations and bytes that a launch needs at least.
+/// Smallest number of operations and bytes of a launch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
-    /// Operations, where the table says.
+    /// Operations, if the table states them.
     flops: Option<f64>,
-    /// Bytes that are moved.
+    /// Moved bytes.
     bytes: f64,
-    /// Bytes of the narrowest number that is read.
+    /// Bytes of the narrowest input number.
     narrowest: usize,
 }
 
 impl Demand {
-    /// Of a case, and what the table's `work` says of it.
+    /// Demand of a case, with the table's `work`.
     pub fn new(tensors: &[TensorSpec], (flops, bytes): (Option<f64>, Option<f64>)) -> Self {
         let sum = |wanted: fn(Role) -> bool| -> f64 {
             tensors.iter().filter(|spec| wanted(spec.role)).map(|spec| spec.bytes() as f64).sum()
@@ -58,17 +58,17 @@ impl Demand {
     }
 }
 
-/// A bound, in seconds, and what it is of.
+/// A bound in seconds, with its description.
 struct Bound {
     seconds: f64,
     what: String,
 }
 
-/// What a device bounds a launch by.
+/// Properties of a device that bound a launch.
 struct Limits<'a> {
     info: &'a DeviceInfo,
     demand: &'a Demand,
-    /// Multiprocessors, or cores that it may have used.
+    /// Number of multiprocessors, or of cores that the kernel may have used.
     cores: f64,
     is_gpu: bool,
 }
@@ -86,7 +86,7 @@ impl<'a> Limits<'a> {
         if self.is_gpu && clock > 0.0 { clock } else { clock.max(CPU_CLOCK) }
     }
 
-    /// Bytes that no cache can have held.
+    /// Number of bytes beyond every cache.
     fn beyond_cache(&self) -> f64 {
         (self.demand.bytes - self.info.cache_bytes as f64).max(0.0)
     }
@@ -97,7 +97,7 @@ impl<'a> Limits<'a> {
         Bound { seconds: self.demand.bytes / rate, what }
     }
 
-    /// Whether a time is so short that it is worth measuring what is possible.
+    /// Whether a time is so short that the ceilings have to be measured.
     fn is_suspicious(&self, seconds: f64) -> bool {
         let operations = if self.is_gpu {
             self.clock() * GPU_OPERATIONS[usize::from(self.demand.narrowest > 1)]
@@ -109,14 +109,14 @@ impl<'a> Limits<'a> {
             || self.beyond_cache() > self.cores * memory * seconds
     }
 
-    /// What was measured bounds.
+    /// The bounds by measured ceilings.
     fn measured(&self, ceilings: &Ceilings) -> Vec<Bound> {
         let mut bounds = Vec::new();
         let peak = match (self.is_gpu, self.demand.narrowest) {
             (true, 1) => Some(Peak::TensorF8),
             (true, _) => Some(Peak::TensorF16),
             (false, 4..) => Some(Peak::Fp32),
-            // Units for narrow numbers differ too much from one CPU to the next.
+            // Units for narrow numbers differ too much between CPUs.
             (false, _) => None,
         };
         if let (Some(flops), Some(ceiling)) = (self.demand.flops, peak.and_then(|peak| ceilings.of(peak))) {
@@ -132,7 +132,7 @@ impl<'a> Limits<'a> {
     }
 }
 
-/// Why a time cannot be, where it cannot. `ceilings` are asked for only where it is suspicious.
+/// Reason why a time is impossible; none if it is possible. `ceilings` is called only for a suspicious time.
 pub fn judge<E>(
     info: &DeviceInfo,
     demand: &Demand,
@@ -192,7 +192,7 @@ mod tests {
         device(DeviceKind::Cuda, 132, 1_980_000, 50 << 20)
     }
 
-    /// What an H100 was measured to do, and one core of an EPYC.
+    /// Ceilings of an H100, and of one core of an EPYC.
     fn measured(rates: &[(Peak, f64)]) -> Ceilings {
         let ceilings = rates.iter().map(|&(peak, rate)| Ceiling { peak, rate, how: "x".into() }).collect();
         Ceilings { method: METHOD, device: (&h100()).into(), ceilings, date: String::new() }
@@ -265,7 +265,8 @@ mod tests {
     #[test]
     fn times_are_suspicious_above_the_rates_that_any_device_has() {
         let (gpu, cpu) = (h100(), device(DeviceKind::Host, 2, 2_600_000, 32 << 20));
-        // Operations, or bytes beyond the cache, and the size of a number, against the most that a millisecond holds unsuspected.
+        // Operations, or bytes beyond the cache, and the size of a number, against the largest amount in a millisecond
+        // without suspicion.
         for (info, flops, beyond, narrowest, most) in [
             (&gpu, 1.0, 0.0, 1, 132.0 * 1.98e9 * 8192.0 * 1e-3),
             (&gpu, 1.0, 0.0, 2, 132.0 * 1.98e9 * 4096.0 * 1e-3),
@@ -281,7 +282,7 @@ mod tests {
             };
             assert!(!is_suspicious(0.999 * most) && is_suspicious(1.001 * most), "{:?} {narrowest}", info.kind);
         }
-        // Of what does nothing no time is suspicious.
+        // For a kernel without work no time is suspicious.
         let nothing = Demand { flops: None, bytes: 0.0, narrowest: 4 };
         for (info, is_gpu) in [(&gpu, true), (&cpu, false)] {
             assert!(!Limits { info, demand: &nothing, cores: 1.0, is_gpu }.is_suspicious(0.0));
@@ -298,12 +299,12 @@ mod tests {
             let bounds = Limits { info, demand: &demand, cores: 4.0, is_gpu }.measured(&rates);
             bounds.iter().map(|bound| bound.seconds).collect::<Vec<_>>()
         };
-        // Four cores, and reading alone is twice as fast as copying.
+        // Four cores, and reading alone is twice as fast as a copy.
         let cpu = device(DeviceKind::Host, 4, 2_600_000, 32 << 20);
         assert_eq!(seconds(&cpu, 16e10), [1.0, 1.0]);
         assert_eq!(seconds(&cpu, 0.0), [1.0], "caches hold it all");
         assert_eq!(seconds(&h100(), 2e10), [1e-3, 1.0], "a GPU was measured whole");
-        // A GPU that does not say its clock is as fast as any core.
+        // A GPU without a reported clock counts as fast as any core.
         let demand = Demand { flops: None, bytes: 0.0, narrowest: 4 };
         let silent = device(DeviceKind::Cuda, 132, 0, 0);
         let clock = Limits { info: &silent, demand: &demand, cores: 1.0, is_gpu: true }.clock();

@@ -1,4 +1,4 @@
-//! The performance limits of the table against a comparison.
+//! Compares the performance limits of the table with a comparison.
 
 use super::compare::{Compared, EntrantId};
 use super::verdict;
@@ -14,7 +14,7 @@ pub fn missed_limits(kernel: &Kernel, id: &EntrantId, compared: &Compared) -> Ve
     limits.filter_map(|limit| judge_limit(kernel, limit.shape, &limit.limit, id, compared)).collect()
 }
 
-/// One performance limit against a comparison at its shape.
+/// Judges one performance limit by a comparison at its shape.
 pub(super) fn judge_limit(
     kernel: &Kernel,
     shape: usize,

@@ -1,4 +1,5 @@
-//! The gate `performance`: p50 and speed-ups over baselines that are measured beside the candidate, against the table's limits.
+//! The gate `performance`: p50 and speed-ups over baselines that are measured beside the candidate, against the table's
+//! limits.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub use limits::missed_limits;
 pub use timing::{impossible, time, time_job};
 pub use verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
 
-/// See the module.
+/// The gate `performance`.
 pub struct Performance;
 
 impl Gate for Performance {
@@ -88,13 +89,13 @@ impl Gate for Performance {
     }
 }
 
-/// Measures entrants interleaved at one shape. An entrant that fails is left out and named; the rest is measured again, so that
-/// all that is compared was measured together.
+/// Measures entrants interleaved at one shape. An entrant that fails is left out and named; the rest is measured again,
+/// so that all compared times were measured together.
 pub fn compare(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
     harness.counted_as(|times: &mut DeviceTimes| &mut times.time, |harness| compare_uncounted(harness, shape, entrants))
 }
 
-/// The event that entrants are measured together, with the longest duration of sampling.
+/// The event of a comparison, with the longest duration of sampling.
 pub fn finals(kernel: &Kernel, entrants: &[Entrant]) -> Event<'static> {
     let is_program = |entrant: &&Entrant| matches!(entrant, Entrant::Baseline(index) if matches!(kernel.baselines[*index].kind, BaselineKind::Command(_)));
     let programs = entrants.iter().filter(is_program).count();

@@ -1,4 +1,4 @@
-//! Timing: the worker's samples, and what is wrong with them.
+//! Timing: the worker's samples, and their faults.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
 
 use super::impossible::{self, Demand};
 
-/// Samples of each kernel at most: a p50 that needs more is not known to within 0.5 % on this machine.
+/// Largest number of samples of a kernel: with more, p50 would still not be known to within 0.5 % on this machine.
 pub(super) const MOST_SAMPLES: u32 = 10_000;
 
-/// Times one kernel at a shape; gives also joules a launch, where the job asks for them.
+/// Times one kernel at a shape; returns joules a launch too, if the job asks for them.
 pub fn time(
     harness: &mut Harness<'_>,
     shape: &str,
@@ -38,14 +38,14 @@ pub fn time(
     Ok((record, Summary::of(&timing.energy)))
 }
 
-/// The job that times these cases as the table says.
+/// The job that times these cases by the table's settings.
 pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
     let timing = &kernel.timing;
     TimeJob {
         id: 0,
         cases,
         seed: 0,
-        // Of seeds that gate 2 checks the reference's outputs are known.
+        // The reference's outputs for seeds of gate 2 are known.
         other_seed: (kernel.gates.correctness.seeds > 1).then_some(1),
         warmup: timing.warmup,
         iterations: timing.iterations,
@@ -66,7 +66,7 @@ pub fn time_job(kernel: &Kernel, cases: Vec<TimedCase>) -> TimeJob {
     }
 }
 
-/// A timing as a record, unless the outputs were no longer right after it or it holds no numbers.
+/// A timing as a record, unless the outputs were wrong after it or it has no valid numbers.
 pub fn measured(
     kernel: &Kernel,
     shape: &str,
@@ -99,7 +99,7 @@ pub fn measured(
     Ok(TimingRecord { shape: shape.to_owned(), summary, batch: timing.batch, clock, sampling })
 }
 
-/// Why a time cannot be, where it cannot.
+/// Reason why a time is impossible; none if it is possible.
 pub fn impossible(
     harness: &mut Harness<'_>,
     demand: &Demand,

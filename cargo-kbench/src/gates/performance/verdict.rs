@@ -1,4 +1,4 @@
-//! Verdicts on speed-ups and limits: judged by the end of the interval that is against the kernel.
+//! Verdicts on speed-ups and limits, by the end of the interval that is less favourable to the kernel.
 
 use kbench_runtime::stats::{Speedup, Summary};
 
@@ -8,9 +8,9 @@ use crate::record::evaluation::{GateName, Reason, Rejection};
 pub use crate::record::verdict::{JudgedSpeedup, Verdict, verdict, verdict_within};
 
 impl JudgedSpeedup {
-    /// Of `id` over `other`; none where they were not measured together. Identical machine code is never faster or
-    /// slower, whatever the samples say, and no difference counts that identical machine code showed in the same comparison. A p50 that
-    /// is not known decides nothing.
+    /// Speed-up of `id` over `other` with its verdict; none if they were not measured together. Identical machine code
+    /// is never faster or slower, and neither are entries whose difference is below that of identical machine code in
+    /// the same comparison. An unknown p50 decides nothing.
     pub fn of(compared: &Compared, id: &EntrantId, other: &EntrantId) -> Option<Self> {
         let speedup = compared.speedup(id, other).ok()?;
         let same = compared.same_program(id, other);
@@ -26,8 +26,7 @@ impl JudgedSpeedup {
     }
 }
 
-/// Judges one limit. `speedup` is over the baseline that the limit names; the error says why there
-/// is none.
+/// Judges one limit. `speedup` is over the baseline of the limit; the error is the reason why there is none.
 pub fn judge(
     bound: &PerformanceBound,
     shape: &str,
@@ -81,7 +80,7 @@ mod tests {
         assert_eq!(verdict(&interval(0.90, 0.98)), Verdict::Slower);
         assert_eq!(verdict(&interval(0.995, 1.005)), Verdict::Same);
         assert_eq!(verdict(&interval(0.97, 1.03)), Verdict::Inconclusive);
-        // Surely faster, by too little to matter.
+        // Certainly faster, by a difference that is too small to count.
         assert_eq!(verdict(&interval(1.001, 1.002)), Verdict::Same);
     }
 
@@ -103,7 +102,7 @@ mod tests {
             JudgedSpeedup::of(&Compared::with_twins(vec![other], again), &ONE, &TWO).unwrap().verdict
         };
         let entry = |added| Measured::of_two_modes(TWO, 50, added, 100);
-        // By 5 %, where identical machine code shows no difference, or one of 10 %.
+        // Slower by 5 %, where identical machine code differs by 0 or by 10 %.
         assert_eq!([judged(entry(450.0), 0.0), judged(entry(-450.0), 0.0)], [Verdict::Faster, Verdict::Slower]);
         assert_eq!([judged(entry(450.0), 900.0), judged(entry(-450.0), -900.0)], [Verdict::Inconclusive; 2]);
         assert_eq!(judged(entry(1800.0), 900.0), Verdict::Faster);

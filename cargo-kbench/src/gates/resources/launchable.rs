@@ -1,7 +1,7 @@
-//! Limits that no launch can pass: part of the resource gate, whatever the table says, and known without a GPU.
+//! Limits of all launches, which the resource gate tests for every table, without a GPU.
 //!
-//! Those of any GPU are from the table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide; those of
-//! an architecture are from [`occupancy`](crate::build::occupancy).
+//! The limits of all GPUs are from the table "Technical Specifications per Compute Capability" of the CUDA C++
+//! Programming Guide; those of an architecture are from [`occupancy`](crate::build::occupancy).
 
 use kbench_runtime::protocol::Geometry;
 
@@ -13,10 +13,10 @@ use crate::record::evaluation::Reason;
 const THREADS: u64 = 1024;
 const BLOCK_Z: u32 = 64;
 const GRID: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
-/// With the attribute for sizes that are not portable, which the worker sets.
+/// Largest cluster with the attribute for sizes that are not portable, which the worker sets.
 const CLUSTER: u64 = 16;
 
-/// Why no GPU can launch a block or grid of this geometry.
+/// Reason why no GPU can launch a block or grid of this geometry.
 pub fn geometry(geometry: &Geometry) -> Vec<(Reason, String)> {
     let mut findings = Vec::new();
     let threads = product(geometry.block);
@@ -52,7 +52,7 @@ fn product(sizes: [u32; 3]) -> u64 {
     sizes.into_iter().map(u64::from).fold(1, u64::saturating_mul)
 }
 
-/// Why code of these resources cannot be launched, beside what [`geometry`] finds.
+/// Reason why code with these resources cannot be launched, beside the findings of [`geometry`].
 pub fn code(resources: &Resources, geometry: &Geometry, arch: &str) -> Vec<(Reason, String)> {
     let threads = product(geometry.block);
     let mut findings = Vec::new();

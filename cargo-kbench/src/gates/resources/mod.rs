@@ -1,4 +1,4 @@
-//! The gate `resources`: what the compiler's report and the binary say, before any device sees the kernel.
+//! The gate `resources`: the compiler's report and the binary, without a device.
 
 use kbench_runtime::protocol::Geometry;
 
@@ -10,7 +10,7 @@ use crate::record::evaluation::{BuildRecord, GateName, Reason, Rejection};
 
 pub mod launchable;
 
-/// See the module.
+/// The gate `resources`.
 pub struct Resources;
 
 impl Gate for Resources {
@@ -40,18 +40,18 @@ impl Gate for Resources {
     }
 }
 
-/// A launch and what its function uses.
+/// A launch with the resources of its function.
 #[derive(Debug, Clone, Copy)]
 pub struct Launched<'l> {
-    /// The function's name, where the kernel has several launches.
+    /// Name of the function, if the kernel has several launches.
     pub name: Option<&'l str>,
-    /// What it uses.
+    /// Resources of the function.
     pub resources: &'l Used,
     /// Grid, block and shared memory.
     pub geometry: &'l Geometry,
 }
 
-/// Judges one launch at one shape. Where several limits are exceeded the message names all of them, the reason is the
+/// Judges one launch at one shape. If several limits are exceeded, the message names all of them, and the reason is the
 /// first.
 pub fn judge(limits: &ResourceLimits, launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option<Rejection> {
     let Launched { resources, geometry, .. } = launch;
@@ -79,7 +79,7 @@ pub fn judge(limits: &ResourceLimits, launch: &Launched<'_>, arch: Option<&str>,
     launch.rejection(&findings, shape)
 }
 
-/// Whether any limit meets a value that the compiler reports. Limits of the device hold for every CUDA kernel.
+/// Whether any limit applies to a value that the compiler reports. Limits of the device apply to every CUDA kernel.
 pub fn is_judged(limits: &ResourceLimits, resources: &Used) -> bool {
     let pairs = [
         (limits.max_registers, resources.registers),
@@ -91,7 +91,7 @@ pub fn is_judged(limits: &ResourceLimits, resources: &Used) -> bool {
     resources.registers.is_some() || pairs.iter().any(|(limit, value)| limit.and(*value).is_some())
 }
 
-/// What a block needs; `None` for C.
+/// Resources of a block; `None` for C.
 pub fn demand(resources: &Used, geometry: &Geometry) -> Option<Demand> {
     let at_most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     Some(Demand {
@@ -102,7 +102,7 @@ pub fn demand(resources: &Used, geometry: &Geometry) -> Option<Demand> {
     })
 }
 
-/// What no launch can pass, of one launch at one shape; none of C.
+/// Limits of the device that one launch exceeds at one shape; none for C.
 pub fn refused(launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option<Rejection> {
     let mut findings = launchable::geometry(launch.geometry);
     findings.extend(launchable::code(launch.resources, launch.geometry, arch?));
@@ -110,7 +110,7 @@ pub fn refused(launch: &Launched<'_>, arch: Option<&str>, shape: &str) -> Option
 }
 
 impl Launched<'_> {
-    /// The reason is that of the first finding, the message names all.
+    /// The reason is that of the first finding; the message names all.
     fn rejection(&self, findings: &[(Reason, String)], shape: &str) -> Option<Rejection> {
         let (reason, _) = findings.first()?;
         let message = findings.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; ");
@@ -119,7 +119,7 @@ impl Launched<'_> {
     }
 }
 
-/// Theoretical occupancy, 0 to 1; `None` for C and for architectures not known.
+/// Theoretical occupancy, 0 to 1; `None` for C and for unknown architectures.
 pub fn occupancy(resources: &Used, geometry: &Geometry, arch: Option<&str>) -> Option<f64> {
     let demand = demand(resources, geometry)?;
     occupancy::occupancy(compute_capability(arch?)?, demand).map(occupancy::Occupancy::fraction)

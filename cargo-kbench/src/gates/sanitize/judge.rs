@@ -1,5 +1,5 @@
-//! What a tool wrote about one run, and what that means. Fails closed: a run is clean only where the
-//! kernel ran to its end and the tool says so.
+//! Parses and judges a tool's report on one run. A run is clean only if the kernel ran to its end and the tool says
+//! that it found nothing.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use crate::config::SanitizeTool;
 use crate::process::executor::Watched;
 use crate::record::evaluation::{GateName, Reason, Rejection};
 
-/// Lines of a report that are shown.
+/// Number of lines of a report that are shown.
 const SHOWN: usize = 60;
 
-/// What is wrong with an access, a barrier or an operation.
+/// Kind of a fault of an access, a barrier or an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Outside of every allocation.
+    /// An access outside of every allocation.
     OutOfBounds,
-    /// To memory that is no longer the kernel's.
+    /// An access to memory that the kernel has freed.
     UseAfterEnd,
-    /// To an address that its size does not divide.
+    /// An access to an address that is not a multiple of its size.
     Misaligned,
-    /// Against another thread's access.
+    /// A race with another thread's access.
     Race,
-    /// Of memory that nothing wrote.
+    /// A read of memory that was never written.
     Uninitialised,
     /// A barrier that not all threads reach.
     Barrier,
-    /// What the language does not define.
+    /// An operation that the language does not define.
     Undefined,
-    /// Anything else that a tool calls an error.
+    /// Another error of a tool.
     Other,
 }
 
@@ -49,15 +49,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One thing that a tool found.
+/// A finding of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     kind: Kind,
-    /// Whether the tool itself calls it a warning.
+    /// Whether the tool calls it a warning.
     warning: bool,
-    /// The tool's words.
+    /// Message of the tool.
     text: String,
-    /// Source line and function, or what the tool says instead.
+    /// Source line and function, or another place that the tool names.
     place: Option<String>,
 }
 
@@ -68,26 +68,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a tool wrote, understood.
+/// A parsed report.
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
-    /// Errors in all, as the tool counts them in its last line; `None` where that is missing.
+    /// Number of errors, from the last line of the report; `None` if the line is missing.
     total: Option<u64>,
-    /// What the tool says of its own failure.
+    /// The tool's message about its own failure.
     failed: Option<String>,
 }
 
-/// What one run under a tool means.
+/// Verdict on one run under a tool.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
-    /// Why the kernel is rejected.
+    /// The rejection, if there is one.
     pub rejection: Option<Rejection>,
-    /// What the tool only warns of.
+    /// Warnings of the tool.
     pub warnings: Vec<String>,
 }
 
-/// Judges a run; the error is why the tool itself did not work.
+/// Judges a run; the error is the reason why the tool itself failed.
 pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judgement, String> {
     let report = match tool {
         SanitizeTool::Address | SanitizeTool::Undefined => of_c(&watched.report),
@@ -120,7 +120,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
                 );
                 Some(reject(Reason::Undecided, message))
             }
-            // Not the kernel's doing, as far as anyone can tell.
+            // A failure that is probably not due to the kernel.
             Some(Failure::Exited { .. } | Failure::Protocol { .. }) => return Err(silent(&watched.report)),
             Some(failure) => Some(reject(failure.into(), format!("under {}: {failure}", tool.name()))),
         }
@@ -128,12 +128,12 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
     Ok(Judgement { rejection, warnings })
 }
 
-/// Whether the tool has ended the process of a C kernel with the status of a finding.
+/// Whether the tool ended the process of a C kernel with the exit code of a finding.
 fn in_kernel_process(watched: &Watched) -> bool {
     matches!(watched.failure, Some(Failure::Exited { code: FOUND, .. }))
 }
 
-/// The part of a report that is about the kernel: no frames of the worker that called it, no dump of the shadow memory.
+/// The part of a report about the kernel: without frames of the worker and without the dump of the shadow memory.
 fn excerpt(report: &str) -> String {
     let mut in_worker = false;
     let about_kernel = |line: &&str| {
@@ -146,7 +146,7 @@ fn excerpt(report: &str) -> String {
     lines.filter(about_kernel).take(SHOWN).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
-/// The reason code that is a tool's own.
+/// The reason code of a tool.
 fn code(tool: SanitizeTool) -> Reason {
     match tool {
         SanitizeTool::Memcheck => Reason::Memcheck,
@@ -163,7 +163,7 @@ fn silent(report: &str) -> String {
     format!("it ended without a report; its last line is `{}`", last.unwrap_or_default().trim())
 }
 
-/// Reads what compute-sanitizer writes: lines after `=========`, a finding's first line not indented.
+/// Parses the report of compute-sanitizer: lines after `=========`, of which the first of a finding is not indented.
 fn of_cuda(text: &str) -> Report {
     let mut report = Report::default();
     for line in text.lines().filter_map(|line| line.strip_prefix("=========")) {
@@ -202,7 +202,7 @@ fn of_cuda(text: &str) -> Report {
         {
             Kind::Other
         } else {
-            // The banner, and `Program hit …`, the consequence of what was found.
+            // The banner, and `Program hit …`, which is a consequence of the finding.
             continue;
         };
         let (text, place) = match words.split_once(" access at ") {
@@ -214,7 +214,7 @@ fn of_cuda(text: &str) -> Report {
     report
 }
 
-/// A line below a finding's first.
+/// A line after the first of a finding.
 fn detail(finding: &mut Finding, line: &str) {
     if line.contains("misaligned") {
         finding.kind = Kind::Misaligned;
@@ -224,7 +224,7 @@ fn detail(finding: &mut Finding, line: &str) {
     }
 }
 
-/// `k(const float *, int)+0x130 in kernel.cu:12` as `kernel.cu:12 in k`; anything else as it is.
+/// `k(const float *, int)+0x130 in kernel.cu:12` as `kernel.cu:12 in k`; other texts unchanged.
 fn cuda_place(place: &str) -> String {
     let shortened = place.split_once("+0x").and_then(|(function, rest)| {
         let (_, line) = rest.split_once(" in ")?;
@@ -234,7 +234,8 @@ fn cuda_place(place: &str) -> String {
     shortened.unwrap_or_else(|| place.trim().to_owned())
 }
 
-/// Reads what the C compiler's sanitizers write. They end the process at the first finding, and say nothing without one.
+/// Parses the report of the C compiler's sanitizers. They end the process at the first finding, and print nothing
+/// without one.
 fn of_c(text: &str) -> Report {
     let mut report = Report { total: Some(0), ..Report::default() };
     for line in text.lines() {
@@ -259,7 +260,7 @@ fn of_c(text: &str) -> Report {
                 [access @ ("READ" | "WRITE"), "of", "size", size, ..] => {
                     finding.text = format!("{}, {} of {size} bytes", finding.text, access.to_lowercase());
                 }
-                // Frames without a line are the runtime's own.
+                // Frames without a line belong to the runtime.
                 [frame, _, "in", function, line] if frame.starts_with('#') && line.contains(':') => {
                     finding.place = Some(format!("{line} in {function}"));
                 }

@@ -1,4 +1,4 @@
-//! The gate `sanitize`: a tool watches one launch on memory that hides nothing.
+//! The gate `sanitize`: a tool observes one launch on memory of the tensors' exact sizes.
 
 use super::{Gate, Trial};
 use crate::config::{Kernel, Level};
@@ -10,7 +10,7 @@ mod run;
 
 pub use run::run_tools;
 
-/// See the module.
+/// The gate `sanitize`.
 pub struct Sanitize;
 
 impl Gate for Sanitize {

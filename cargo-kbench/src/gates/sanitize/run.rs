@@ -57,7 +57,8 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// Runs it, unless its result is known; a rejection here means that the candidate did not get as far as a launch.
+    /// Runs the candidate, unless the result is recorded; a rejection here means that the candidate failed before the
+    /// launch.
     fn run(self, harness: &mut Harness<'_>) -> Result<SanitizedRun, Halt> {
         let context = &harness.context;
         let kernel = context.kernel;
@@ -79,7 +80,7 @@ impl Run<'_> {
             Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
             Err(error) => return Err(failed(error.to_string()).into()),
         };
-        // Places are shorter, and the same wherever the package lies.
+        // Relative paths are shorter, and the same for any folder of the package.
         let folder = format!("{}/", context.builder.package.directory.display());
         watched.report = watched.report.replace(&folder, "");
         let judged = judge::judge(self.tool, &name, &watched).map_err(failed)?;
@@ -88,7 +89,7 @@ impl Run<'_> {
         Ok(run)
     }
 
-    /// The candidate as the tool gets it.
+    /// The candidate as it is built for the tool.
     fn case(self, context: &Context<'_>) -> Result<(Artifact, Case), Halt> {
         let (kernel, builder, compiler) = (context.kernel, &context.builder, context.setup.compiler);
         let (shape, variant) = (self.shape, &self.candidate.variant);
@@ -109,7 +110,7 @@ impl Run<'_> {
         unit.flags.extend(self.sanitizer.flags.iter().cloned());
         let mut artifact = compiler.compile(&unit).map_err(refused)?;
         if implementation.backend == Backend::Cuda {
-            // Source lines are welcome where they change nothing; what is judged is what is measured.
+            // Source lines are added only if they do not change the code: the judged code is the measured code.
             let measured = compiler.compile(&plain).map_err(refused)?;
             if !same_code(&measured, &artifact) {
                 artifact = measured;

@@ -68,7 +68,7 @@ fn what_a_search_asks_for_first_is_compiled_ahead() {
     let is_compiled = |variant: &[u16]| {
         try_build(&builder, &(&Variant(variant.to_vec())).into()).unwrap().result.unwrap().builds[0].artifact.cached
     };
-    // The default is left to others, and there are no more cores; the second layer follows the first.
+    // The caller compiles the default, and there are no more cores; the second layer follows the first.
     let ahead = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1]].map(|variant| is_compiled(&variant));
     assert_eq!(ahead, [false, true, true, true, false, false]);
 }
@@ -122,12 +122,12 @@ fn what_is_likely_is_built_when_nothing_is_wanted() {
         pipeline.speculate(variants(4));
         assert!(!pipeline.lock().compiles, "as long as nobody has to wait");
         take(&slow);
-        // Ends only if they are built without being wanted.
+        // The test ends only if the variants are built without being wanted.
         drop(changed.wait_while(built.lock().unwrap(), |built| built.len() < 6).unwrap());
         variants(4).iter().for_each(take);
     })
     .unwrap();
-    // The first was taken before it was likely.
+    // The first variant was taken before it was likely.
     assert_eq!(built.into_inner().unwrap().len(), 6);
 }
 
@@ -158,7 +158,7 @@ fn what_takes_long_is_started_first() {
         drop(state);
         *gate.lock().unwrap() = true;
         opened.notify_all();
-        // Near what took long or still compiles, the likelier first.
+        // Near a variant that took long or still compiles, the likelier one comes first.
         assert_eq!(order, of(&[[1, 1], [1, 2], [2, 1], [0, 1]]));
     })
     .unwrap();
@@ -168,7 +168,7 @@ fn what_takes_long_is_started_first() {
 fn nobody_waits_for_a_build_beyond_the_deadline() {
     let ended = AtomicBool::new(false);
     let build = |variant: &Variant| {
-        // As a compiler does that is ended with the search.
+        // Like a compiler that is ended with the search.
         while !ended.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(1));
         }

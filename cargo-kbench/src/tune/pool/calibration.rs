@@ -1,26 +1,26 @@
-//! Whether the workers are equally fast: each times the same variant, in rounds that all of them take part in.
+//! Comparison of the workers' speeds: all of them time the same variant in the same rounds.
 
-/// Rounds of timing.
+/// Number of rounds.
 pub(super) const ROUNDS: usize = 5;
 
-/// A smaller difference of two devices of one model is not told apart.
+/// Smallest relative difference of two devices of one model that counts.
 const LEAST: f64 = 0.01;
 
-/// How fast each worker is.
+/// Speeds of the workers.
 #[derive(Debug, PartialEq)]
 pub(super) struct Calibration {
-    /// The time of each worker over that of the middle one; `None` for one that took no part.
+    /// Time of each worker over that of the middle one; `None` for a worker that took no part.
     pub(super) ratios: Vec<Option<f64>>,
-    /// The share by which rounds of one worker differ.
+    /// Relative difference between rounds of one worker.
     pub(super) noise_floor: f64,
 }
 
 impl Calibration {
-    /// From the times of each worker, a time a round.
+    /// Speeds from the times of each worker, one for each round.
     pub(super) fn of(times: &[Vec<f64>]) -> Self {
         let middle = |mut values: Vec<f64>| {
             values.sort_unstable_by(f64::total_cmp);
-            // Of two in the middle the lower one: a device that is slow is more common than one that is too fast.
+            // The lower middle of an even number: a slow device is more common than a fast one.
             values.get(values.len().saturating_sub(1) / 2).copied()
         };
         let spread = |times: &Vec<f64>| {
@@ -35,7 +35,7 @@ impl Calibration {
         Self { ratios, noise_floor }
     }
 
-    /// How much slower than the others a worker is, where that is more than noise: `1.05` is 5 % slower.
+    /// Time of a worker over that of the others, if the difference exceeds noise: `1.05` is 5 % slower.
     pub(super) fn is_off(&self, worker: usize) -> Option<f64> {
         self.ratios[worker].filter(|ratio| (ratio - 1.0).abs() > self.noise_floor)
     }

@@ -1,5 +1,5 @@
-//! Several workers that measure at the same time. What each measures comes back to the one thread that keeps the journal and tells the
-//! strategy; variants that are the same program are measured once, and the finals are measured by one worker.
+//! Several workers that measure at the same time. One thread receives their results, keeps the journal and tells the
+//! strategy. Variants that are the same program are measured once, and one worker measures the finals.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
@@ -34,14 +34,14 @@ mod station;
 pub(super) struct Pool<'a> {
     stations: Vec<Station<'a>>,
     backoff: Backoff,
-    /// Which station measured the variant of a key.
+    /// Station that measured the variant of each key.
     measured_by: HashMap<String, usize>,
-    /// How fast they are, once that was measured.
+    /// Speeds of the workers, once they were compared.
     calibration: Option<Calibration>,
 }
 
 impl<'a> Pool<'a> {
-    /// Workers that are started when the search begins; the first takes over the harness's own.
+    /// Workers that start with the search; the first one takes over the harness's own.
     pub(super) fn new(harness: &mut Harness<'a>, workers: &[WorkerOptions]) -> Self {
         let mut stations = Vec::new();
         for (at, options) in workers.iter().enumerate() {
@@ -55,8 +55,9 @@ impl<'a> Pool<'a> {
         Self { stations, backoff: Backoff::default(), measured_by: HashMap::new(), calibration: None }
     }
 
-    /// Has all workers time the default, or the best where the default is out, in rounds. One that is off by more than the noise floor is
-    /// in no finals, and what it measured is ranked by its time on that variant. Gives what is to be said of that.
+    /// All workers time the default, or the best variant if the default is rejected, in rounds. A worker that differs
+    /// by more than the noise floor takes no part in the finals, and its times are divided by its factor for ranks.
+    /// Returns messages about such workers.
     pub(super) fn calibrate(
         &mut self,
         search: &mut Search<'_>,
@@ -114,13 +115,13 @@ impl<'a> Pool<'a> {
         Ok(warnings)
     }
 
-    /// How to start the workers whose device is of another model than the others'.
+    /// Settings of the workers with a device of another model.
     pub(super) fn elsewhere(&self) -> Vec<WorkerOptions> {
         let others = self.stations.iter().filter(|station| station.is_other_model);
         others.map(|station| station.harness.worker.options().clone()).collect()
     }
 
-    /// Gives the harness the worker that measures from here on, and the time of all: that of one on average.
+    /// Gives the harness the worker for the finals, and the mean of the workers' times.
     pub(super) fn give_back(self, harness: &mut Harness<'a>) {
         let count = self.stations.len() as u32;
         let sum = |part: fn(&DeviceTimes) -> Duration| {
@@ -143,21 +144,21 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// What the thread of the search hears.
+/// Messages to the thread of the search.
 enum News {
     /// The strategy asks for a variant.
     Asked(Asked),
-    /// The strategy asks for no more.
+    /// The strategy asks for no more variants.
     AskedAll,
     /// A build has ended.
     Built,
-    /// What the station of this place says.
+    /// Message of the station with this index.
     Said(usize, Said),
-    /// The thread of a station has panicked, which shows where it is joined.
+    /// The thread of a station has panicked; joining it shows the panic.
     Panicked,
 }
 
-/// Does something when it is dropped, by a panic too.
+/// Runs a function when it is dropped, also by a panic.
 struct AtEnd<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for AtEnd<F> {
@@ -170,19 +171,19 @@ impl<F: FnMut()> Drop for AtEnd<F> {
 struct Desk<'d> {
     tasks: Vec<Sender<Box<Task>>>,
     told: Option<Sender<Learned>>,
-    /// Asked for and not prepared.
+    /// Variants that were asked for and not prepared.
     asked: VecDeque<Asked>,
-    /// To be measured next.
+    /// Subjects that are measured next.
     ready: VecDeque<Box<Task>>,
-    /// Stations that can take a task.
+    /// Stations that are ready for a task.
     idle: Vec<usize>,
-    /// What is measured, by its key, with others of the same key that wait for it.
+    /// Running measurements by key, with other subjects of the same key that wait for them.
     running: HashMap<String, Vec<Subject>>,
-    /// Which station measured the variant of a key.
+    /// Station that measured the variant of each key.
     measured_by: &'d mut HashMap<String, usize>,
-    /// For each station whether it has a worker.
+    /// Whether each station has a worker.
     is_open: Vec<bool>,
-    /// For each station why it was given up.
+    /// Reason why each station gave up its worker, if it did.
     given_up: Vec<Option<String>>,
     asks: bool,
     deadline: Option<Instant>,
@@ -249,14 +250,14 @@ impl Search<'_> {
             };
             let searched = self.serve_desk(&mut desk, pipeline, harness, &inbox, reporter);
             ended.store(true, Ordering::Relaxed);
-            // Without these, asker and stations end.
+            // The asker and the stations end once these are dropped.
             drop(desk);
             let stopped = asker.join().unwrap_or_else(|panic| resume_unwind(panic));
             self.stopped = self.stopped.or(stopped);
             searched
         });
         for station in stations {
-            // In the finals it may be started again.
+            // A lost worker may be started again for the finals.
             station.harness.worker.until(Arc::default());
         }
         searched
@@ -270,7 +271,7 @@ impl Search<'_> {
         inbox: &Receiver<News>,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
-        // What ends the run; what is being measured by then is kept all the same.
+        // Reason that ends the run; running measurements are kept.
         let mut failed = None;
         let mut shown = (0, 0);
         loop {
@@ -296,7 +297,7 @@ impl Search<'_> {
                 reporter.event(Event::Built { done, total });
             }
             let Some(news) = desk.hear(inbox, !self.tried.is_empty()) else {
-                // What runs is finished, nothing is begun.
+                // Running measurements are finished, and none is started.
                 self.stopped = Some(Stopped::Seconds);
                 desk.stop();
                 continue;
@@ -343,7 +344,7 @@ impl Search<'_> {
         }
     }
 
-    /// Hands tasks to idle stations, as long as there are both.
+    /// Gives tasks to idle stations while there are both.
     fn hand_out(
         &mut self,
         desk: &mut Desk<'_>,
@@ -368,7 +369,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Keeps what was measured, for all that are the same program.
+    /// Records a measurement for all variants that are the same program.
     fn measured(
         &mut self,
         desk: &mut Desk<'_>,
@@ -389,26 +390,26 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Keeps an evaluation and tells the strategy.
+    /// Records an evaluation and tells the strategy.
     fn told(&mut self, desk: &Desk<'_>, candidate: &Candidate, evaluation: Evaluation, reporter: &mut dyn Reporter) {
         let learned = learned(&candidate.variant, &evaluation);
         self.keep(Tried { candidate: candidate.clone(), evaluation }, reporter);
         if let Some(told) = &desk.told {
-            // An asker that is gone has panicked, and that is seen where it is joined.
+            // An asker that is gone has panicked, which shows when it is joined.
             let _ = told.send(learned);
         }
     }
 }
 
 impl Desk<'_> {
-    /// Whether nothing is left to wait for.
+    /// Whether no message is expected.
     fn is_over(&self, failed: bool) -> bool {
         let nothing_runs = self.running.is_empty() || self.given_up.iter().all(Option::is_some);
         let nothing_comes = self.told.is_none() || !self.asks && self.asked.is_empty();
         nothing_runs && (failed || nothing_comes)
     }
 
-    /// Nothing is begun any more, and the strategy is not told what is finished.
+    /// Starts no more measurements, and tells the strategy no more outcomes.
     fn stop(&mut self) {
         self.told = None;
         self.asked.clear();
@@ -417,7 +418,7 @@ impl Desk<'_> {
         }
     }
 
-    /// The next news; `None` once the time is up. `may_end`: there is an evaluation, of the default.
+    /// The next message; `None` once the time is up. `may_end`: the default was evaluated.
     fn hear(&self, inbox: &Receiver<News>, may_end: bool) -> Option<News> {
         let deadline = self.deadline.filter(|_| self.told.is_some() && (may_end || !self.running.is_empty()));
         let Some(deadline) = deadline else { return Some(inbox.recv().expect("the pipeline can send")) };
@@ -428,7 +429,7 @@ impl Desk<'_> {
         }
     }
 
-    /// A subject is measured, unless the same program is: then it waits for that.
+    /// Measures a subject, unless the same program is being measured: then the subject waits for that result.
     fn accept(&mut self, subject: Subject) {
         if let Some(identical) = self.running.get_mut(subject.key()) {
             identical.push(subject);
@@ -438,7 +439,7 @@ impl Desk<'_> {
         self.ready.push_back(Box::new(Task { subject, lost: 0, not_at: None }));
     }
 
-    /// Hands a task to an idle station, where there are both.
+    /// Gives a task to an idle station, if there are both.
     fn hand(&mut self) -> bool {
         let is_alone = self.is_open.iter().filter(|is_open| **is_open).count() == 1;
         let suits = |task: &Task, station: usize| is_alone || task.not_at != Some(station);
@@ -449,7 +450,7 @@ impl Desk<'_> {
             .find_map(|(task, of)| Some((task, self.idle.iter().rposition(|&station| suits(of, station))?)));
         let Some((task, idle)) = pairs else { return false };
         let task = self.ready.remove(task).expect("found there");
-        // One that cannot be sent to has panicked, and that is the next news.
+        // A station that does not receive has panicked, which is the next message.
         let _ = self.tasks[self.idle.remove(idle)].send(task);
         true
     }

@@ -1,4 +1,4 @@
-//! Which workers a search has.
+//! The workers of a search.
 
 use kbench_runtime::protocol::DeviceKind;
 
@@ -6,8 +6,8 @@ use crate::config::{Objective, Workers};
 use crate::harness::{Harness, RunError};
 use crate::process::executor::WorkerOptions;
 
-/// How to start the workers of a search; the first is that of the harness. `asked` is how many the command line asks for, `only` whether it
-/// names the device. One means that the harness's own worker does everything.
+/// Settings of the workers of a search; the first is that of the harness. `asked` is the number on the command line,
+/// `only` says whether the command line names the device. With one entry, the harness's own worker does all work.
 pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<Vec<WorkerOptions>, RunError> {
     let kernel = harness.kernel();
     let first = harness.worker.options();
@@ -33,7 +33,7 @@ pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<V
         };
         entry.count = Some(asked);
     }
-    // Of this machine's devices those from the first one on are used, each by one worker.
+    // The first devices of this machine are used, each by one worker.
     let visible = harness.worker.visible().len().max(1);
     let mut next = first.index as usize;
     let mut workers = Vec::new();

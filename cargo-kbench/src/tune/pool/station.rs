@@ -1,4 +1,4 @@
-//! One worker of a pool, on a thread of its own: it is opened, evaluates what it is handed, and is started again where it is lost.
+//! One worker of a pool, on a thread of its own: opens the device, evaluates tasks, and restarts a lost worker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,24 @@ use crate::harness::{Harness, RunError};
 use crate::process::executor::{Executor, ExecutorError, WorkerOptions};
 use crate::record::evaluation::Evaluation;
 
-/// Waits between attempts of a worker that is lost again and again: none before the second attempt, then each twice as long as the one
+/// Waits between attempts to restart a worker: none before the second attempt, then each twice as long as the one
 /// before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     pub(super) first: Duration,
-    /// Attempts in a row before a worker is given up.
+    /// Number of attempts in a row after which a worker is given up.
     pub(super) attempts: u32,
 }
 
 impl Default for Backoff {
-    /// A minute in all.
+    /// All waits together take a minute.
     fn default() -> Self {
         Self { first: Duration::from_millis(250), attempts: 10 }
     }
 }
 
 impl Backoff {
-    /// How long to wait after so many failures in a row; `None`: it is given up.
+    /// Wait after this number of failures in a row; `None` if the worker is given up.
     fn after(self, failures: u32) -> Option<Duration> {
         let doublings = failures.checked_sub(2);
         (failures < self.attempts)
@@ -37,36 +37,37 @@ impl Backoff {
     }
 }
 
-/// An evaluation to be measured.
+/// A subject to measure.
 pub(super) struct Task {
     pub(super) subject: Subject,
-    /// Workers that it has cost.
+    /// Number of workers that the subject has cost.
     pub(super) lost: u32,
-    /// The place of the station that lost the last of them: another is tried next, for that one may be broken.
+    /// Index of the station that lost the last of them: another one is tried next.
     pub(super) not_at: Option<usize>,
 }
 
-/// What a station says.
+/// Messages of a station.
 pub(super) enum Said {
-    /// It can take a task.
+    /// The station is ready for a task.
     Ready,
-    /// It measured a task.
+    /// The station measured a task.
     Measured(Box<Task>, Box<Evaluation>),
-    /// Its worker is lost, and what it worked on has to be measured elsewhere. It starts another after a while; `None`: no more.
+    /// The worker is lost, and its task has to be measured by another. The station starts a worker again after this
+    /// time; `None` if it does not.
     Lost { task: Option<Box<Task>>, why: String, again: Option<Duration> },
-    /// The run cannot go on.
+    /// The run cannot continue.
     Failed(RunError),
 }
 
-/// See the module.
+/// A station.
 pub(super) struct Station<'a> {
     pub(super) name: String,
     pub(super) harness: Harness<'a>,
-    /// Attempts to have a worker that failed in a row.
+    /// Number of failed attempts in a row to start a worker.
     failures: u32,
-    /// Whether it can take a task.
+    /// Whether the station is ready for a task.
     pub(super) is_open: bool,
-    /// Whether its device is of another model than the others'.
+    /// Whether the device is of another model than the others'.
     pub(super) is_other_model: bool,
 }
 
@@ -122,14 +123,14 @@ impl<'a> Station<'a> {
             let again = backoff.after(self.failures).filter(|_| !is_for_good(&why));
             say(Said::Lost { task: undone.take(), why: why.to_string(), again });
             let Some(again) = again else { return };
-            // Nobody hands a task to a station that is not ready: this only hears that there will be no more.
+            // A station that is not ready gets no tasks: this receives only the end of the queue.
             if let Err(RecvTimeoutError::Disconnected) = tasks.recv_timeout(again) {
                 return;
             }
         }
     }
 
-    /// Opens its worker's device, which has to be of the same model as the others.
+    /// Opens the worker's device, which has to be of the same model as the others.
     fn open(&mut self, model: &DeviceInfo) -> Result<(), RunError> {
         let device = self.harness.worker.device()?;
         if !model.is_same_model(&device) {
@@ -143,7 +144,7 @@ impl<'a> Station<'a> {
         Ok(())
     }
 
-    /// Measures a task. It comes back undone where this station has no worker any more.
+    /// Measures a task; returns the task if the station has no worker any more.
     fn evaluate(&mut self, mut task: Task) -> Result<Said, (Box<Task>, RunError)> {
         self.harness.worker.evaluates(Some(task.lost));
         let measured = task.subject.measure(&mut self.harness);
@@ -156,18 +157,18 @@ impl<'a> Station<'a> {
     }
 }
 
-/// Whether an error is that of one worker, and others may fare better.
+/// Whether an error concerns only one worker.
 pub(super) fn is_of_worker(error: &RunError) -> bool {
     let of_worker = |error: &ExecutorError| !matches!(error, ExecutorError::Interrupted | ExecutorError::Job { .. });
     matches!(error, RunError::Workers { .. }) || matches!(error, RunError::Executor(error) if of_worker(error))
 }
 
-/// Whether another attempt has no chance.
+/// Whether another attempt cannot succeed.
 fn is_for_good(error: &RunError) -> bool {
     matches!(error, RunError::Workers { .. } | RunError::Executor(ExecutorError::NoDevice(_)))
 }
 
-/// How a worker is named to users: its number, and where it runs.
+/// Name of a worker for users: its number and its command.
 pub(super) fn name(at: usize, options: &WorkerOptions, executor: &Executor) -> String {
     let place = match (&options.runner[..], executor.visible().get(options.index as usize)) {
         ([], Some(uuid)) => format!(" ({uuid})"),

@@ -1,5 +1,5 @@
-//! A program that hands in sources as variants, an LLM's client for instance. What is said to it, and what it answers, is
-//! [`protocol`]. Whatever it does costs itself alone.
+//! A program that proposes sources as variants, such as a client of an LLM. [`protocol`] has the messages of both
+//! sides. A failure of the program ends only the program.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use protocol::{Answer, LONGEST, MOST, Propose, Request, VERSION};
 
 pub mod protocol;
 
-/// Most bytes of a line: a source in JSON is longer than itself, six times at most.
+/// Largest number of bytes of a line: JSON makes a source at most six times longer.
 const LONGEST_LINE: u64 = 6 * LONGEST as u64 + 4096;
 
 /// A running proposer; dropping it ends its process group.
@@ -24,7 +24,7 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// Starts a proposer and tells it what is tuned.
+    /// Starts a proposer and describes the kernel to it.
     pub fn start(
         command: &[String],
         directory: &Path,
@@ -45,7 +45,7 @@ impl Proposer {
         }
     }
 
-    /// Has it propose, until then at most.
+    /// Asks for the proposals of a round, until a deadline.
     pub fn round(&mut self, round: protocol::Round, until: Instant) -> Result<Vec<Propose>, Refusal> {
         self.worker.send(&Request::Round(Box::new(round)));
         let mut proposals = Vec::new();
@@ -61,7 +61,7 @@ impl Proposer {
         }
     }
 
-    /// Tells it what came of a proposal.
+    /// Sends the verdict on a proposal.
     pub fn tell(&self, verdict: protocol::Verdict) {
         self.worker.send(&Request::Verdict(Box::new(verdict)));
     }
@@ -114,7 +114,7 @@ impl protocol::Kernel {
     }
 }
 
-/// A unit variant's name as users write it.
+/// Label of a variant of the unit space.
 fn name(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,

@@ -1,5 +1,6 @@
-//! What a proposer speaks: one JSON value a line, [`Request`]s on its stdin, [`Answer`]s on its stdout; its stderr is shown where it
-//! fails. `cargo-kbench/schema/proposer.schema.json` has every field; a program may ignore those that it does not need.
+//! The protocol of a proposer: one JSON value on each line, [`Request`]s on its stdin, [`Answer`]s on its stdout; its
+//! stderr is shown if it fails. `cargo-kbench/schema/proposer.schema.json` has every field; a program may ignore
+//! fields.
 //!
 //! ```text
 //! <- {"type":"hello","protocol":1,"kernel":{"name":"sdpa","backend":"c","entry":"sdpa","source":"/…/sdpa.c","text":"…",
@@ -14,9 +15,10 @@
 //! -> {"type":"done"}
 //! ```
 //!
-//! Every proposal gets one verdict before the next round: `passed`, `rejected` by a gate, or `refused` untried. A round in which
-//! nothing could be tried is the last. Where `--resume` goes on, verdicts on what was proposed before come first. Silence for ten minutes,
-//! more than [`MOST`] proposals a round or more than [`LONGEST`] bytes of source end the program, and nothing else.
+//! Every proposal gets one verdict before the next round: `passed`, `rejected` by a gate, or `refused` untried. A round
+//! without a tried proposal is the last. A run with `--resume` first sends the verdicts on earlier proposals. Silence
+//! for ten minutes, more than [`MOST`] proposals in a round or more than [`LONGEST`] bytes of source end the program,
+//! and only the program.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,13 +33,13 @@ use crate::record::evaluation::{Rejection, SourceRecord};
 use crate::record::objective::ObjectiveValue;
 use crate::space::Settings;
 
-/// The version of this protocol; both sides must agree exactly.
+/// Version of this protocol; both sides must have the same.
 pub const VERSION: u32 = 1;
 
-/// Most proposals of a round.
+/// Largest number of proposals in a round.
 pub const MOST: usize = 64;
 
-/// Most bytes of a source.
+/// Largest number of bytes of a source.
 pub const LONGEST: usize = 1 << 18;
 
 /// Messages of the driver.
@@ -48,24 +50,24 @@ pub enum Request {
     Hello {
         /// [`VERSION`] of the driver.
         protocol: u32,
-        /// The kernel that is tuned.
+        /// The tuned kernel.
         kernel: Box<Kernel>,
         /// The device.
         #[schemars(with = "BTreeMap<String, serde_json::Value>")]
         device: Box<DeviceInfo>,
     },
-    /// Propose now.
+    /// A round of proposals starts.
     Round(Box<Round>),
-    /// Result of a proposal.
+    /// Verdict on a proposal.
     Verdict(Box<Verdict>),
 }
 
-/// The kernel that is tuned.
+/// The tuned kernel.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Kernel {
-    /// Its package.
+    /// Cargo package.
     pub package: String,
-    /// Its name.
+    /// Name of the kernel.
     pub name: String,
     /// `cuda` or `c`.
     pub backend: String,
@@ -73,9 +75,9 @@ pub struct Kernel {
     pub entry: String,
     /// Path of the source. A proposal may include the same files by name.
     pub source: PathBuf,
-    /// Its text.
+    /// Text of the source.
     pub text: String,
-    /// Compiler flags, which are a proposal's too.
+    /// Compiler flags, also for proposals.
     pub flags: Vec<String>,
     /// Blocks of a launch (CUDA), expressions over dimensions and toggles. A proposal is launched like the original.
     pub grid: Vec<String>,
@@ -83,7 +85,7 @@ pub struct Kernel {
     pub block: Vec<String>,
     /// Bytes of dynamic shared memory (CUDA).
     pub dynamic_shared: Option<String>,
-    /// All launches, where there are several: the keys above are those of the first.
+    /// All launches, if there are several: the keys above are those of the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub launches: Vec<Launch>,
     /// Macros beside the toggles, and their values: expressions over dimensions and toggles.
@@ -95,9 +97,9 @@ pub struct Kernel {
     /// The default variant.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub default: Settings,
-    /// The sizes of each shape: a proposal must be right on all of them, and on others.
+    /// Sizes of each shape: a proposal must be right at all of them, and at others.
     pub shapes: BTreeMap<String, BTreeMap<String, i64>>,
-    /// The shape that the time is measured on.
+    /// Shape of the time measurement.
     pub shape: String,
 }
 
@@ -112,53 +114,53 @@ pub struct Launch {
     pub block: Vec<String>,
     /// Bytes of dynamic shared memory (CUDA).
     pub dynamic_shared: Option<String>,
-    /// The launch is made only where this is true.
+    /// Condition of the launch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
 }
 
-/// A macro to choose a value of.
+/// A macro with several values.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Toggle {
-    /// Its name.
+    /// Name of the macro.
     pub name: String,
-    /// Its values.
+    /// Values of the macro.
     #[schemars(with = "Vec<serde_json::Value>")]
     pub values: Vec<crate::expr::Value>,
 }
 
-/// State of the search when a round begins.
+/// State of the search at the start of a round.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct Round {
-    /// Which, from 1.
+    /// Number of the round, from 1.
     pub round: u64,
-    /// Most proposals that will be tried, from now on.
+    /// Largest number of proposals that will be tried from now on.
     pub left: u64,
-    /// The best so far, best first.
+    /// The best variants so far, best first.
     pub elite: Vec<Elite>,
     /// Variants that were rejected since the last round, a few for each reason.
     pub rejects: Vec<Reject>,
-    /// Bottleneck of the best variant, in the words of `cargo kbench profile`; none where there is no best variant.
+    /// Bottleneck of the best variant, as `cargo kbench profile` prints it; none if there is no best variant.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub profile: Option<Profile>,
 }
 
-/// One of the best.
+/// One of the best variants.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Elite {
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
-    /// Its source, where it is not the kernel's own.
+    /// The source; none for the kernel's own.
     pub source: Option<SourceRecord>,
-    /// The text of that source.
+    /// Text of the source.
     pub text: Option<String>,
-    /// Median nanoseconds a launch.
+    /// Median in nanoseconds a launch.
     pub p50_ns: f64,
-    /// The lower end of its 95 % interval.
+    /// Lower end of the 95 % interval, in nanoseconds.
     pub p50_low_ns: f64,
-    /// The upper end.
+    /// Upper end of the 95 % interval, in nanoseconds.
     pub p50_high_ns: f64,
     /// Values of the table's objectives; variants are ranked by the first.
     pub objectives: Vec<ObjectiveValue>,
@@ -166,53 +168,53 @@ pub struct Elite {
     pub resources: Resources,
 }
 
-/// A variant that was rejected.
+/// A rejected variant.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Reject {
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
-    /// Its source, where it is not the kernel's own.
+    /// The source; none for the kernel's own.
     pub source: Option<SourceRecord>,
-    /// The gate, the reason, and what the compiler or the sanitizer wrote.
+    /// Gate, reason, message, and output of the compiler or the sanitizer.
     pub rejection: Rejection,
 }
 
-/// Result of a proposal.
+/// Verdict on a proposal.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Verdict {
-    /// The round of the proposal.
+    /// Round of the proposal.
     pub round: u64,
-    /// The proposal's name.
+    /// Name of the proposal.
     pub name: String,
-    /// blake3 of its source.
+    /// blake3 hash of the source.
     pub hash: String,
-    /// The result.
+    /// Status.
     pub status: Status,
-    /// The toggles that it was tried with; none where it was refused.
+    /// Toggles of the evaluation; none for a refused proposal.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub toggles: Option<Settings>,
-    /// Why it was refused.
+    /// Reason of a refusal.
     pub refusal: Option<Refused>,
-    /// Why, in words.
+    /// Message of a refusal.
     pub message: Option<String>,
-    /// Why a gate rejected it.
+    /// Rejection by a gate.
     pub rejection: Option<Rejection>,
-    /// Median nanoseconds a launch.
+    /// Median in nanoseconds a launch.
     pub p50_ns: Option<f64>,
-    /// The lower end of its 95 % interval.
+    /// Lower end of the 95 % interval, in nanoseconds.
     pub p50_low_ns: Option<f64>,
-    /// The upper end.
+    /// Upper end of the 95 % interval, in nanoseconds.
     pub p50_high_ns: Option<f64>,
     /// Values of the table's objectives; variants are ranked by the first.
     pub objectives: Vec<ObjectiveValue>,
-    /// Whether sampling ended early, because it was clearly slower than the elite.
+    /// Whether sampling ended early, because the proposal was clearly slower than the elite.
     #[serde(rename = "raced")]
     pub cut_short: bool,
-    /// Whether the machine code is that of a variant before, whose time this is.
+    /// Whether an earlier variant has the same machine code, and its time is shown.
     #[serde(rename = "twin")]
     pub identical_code: bool,
-    /// Its rank among the best, from 1.
+    /// Rank among the best, from 1.
     pub rank: Option<usize>,
     /// Registers, shared memory, spills, code size.
     pub resources: Option<Resources>,
@@ -222,23 +224,23 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It passed the gates, and has a time.
+    /// The proposal passed the gates, and has a time.
     Passed,
-    /// A gate rejected it.
+    /// A gate rejected the proposal.
     Rejected,
-    /// It was not tried.
+    /// The proposal was not tried.
     Refused,
 }
 
-/// Why a proposal was not tried.
+/// Reason why a proposal was not tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refused {
-    /// Its name is not 1 to 64 letters, digits and `._+-`.
+    /// The name is not 1 to 64 letters, digits and `._+-`.
     Name,
-    /// It is empty, or longer than [`LONGEST`].
+    /// The source is empty, or longer than [`LONGEST`].
     Size,
-    /// Its toggles are no variant of the space.
+    /// The toggles are not a variant of the space.
     Toggles,
     /// The source is the kernel's own, or was proposed with these toggles before.
     Duplicate,
@@ -255,7 +257,7 @@ pub enum Answer {
         /// [`VERSION`] of the program.
         protocol: u32,
     },
-    /// To [`Request::Round`], as often as it likes.
+    /// A proposal, after [`Request::Round`]; any number of them.
     Propose(Propose),
     /// Ends a round.
     Done,
@@ -264,11 +266,11 @@ pub enum Answer {
 /// A source to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Propose {
-    /// A name for people: 1 to 64 letters, digits and `._+-`.
+    /// Name for users: 1 to 64 letters, digits and `._+-`.
     pub name: String,
-    /// The whole text, in place of the kernel's.
+    /// The whole source, in place of the kernel's.
     pub source: String,
-    /// Toggles; those left out have their default value. Without `toggles`, those of the best.
+    /// Toggles; omitted ones have their default value. Without `toggles`, those of the best variant.
     #[serde(default)]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub toggles: Option<Settings>,

@@ -12,9 +12,9 @@ use crate::protocol::Failure;
 #[derive(Clone, Copy)]
 struct Chunk([u8; 128]);
 
-/// Argument bytes, and what the driver wants: an array of their addresses.
+/// Argument bytes, and the array of their addresses for the driver.
 pub(super) struct Params {
-    /// Owns the bytes; never touched again, so that the addresses stay good when `self` moves.
+    /// The bytes; never modified, so that the addresses stay valid when `self` moves.
     _chunks: Vec<Chunk>,
     pointers: Vec<*mut c_void>,
 }
@@ -25,7 +25,7 @@ impl Params {
         let mut starts = Vec::new();
         for value in values {
             starts.push(chunks.len());
-            // A parameter of no bytes still has an address.
+            // A parameter without bytes has an address too.
             for part in value.chunks(128).chain(value.is_empty().then_some(&[][..])) {
                 let mut chunk = Chunk([0; 128]);
                 chunk.0[..part.len()].copy_from_slice(part);
@@ -43,7 +43,7 @@ impl Params {
     }
 }
 
-/// Turns arguments into parameters, and returns the buffers that must live as long.
+/// Converts arguments to parameters, and returns the buffers that must live as long.
 pub(super) fn params(
     entry: &str,
     parameters: Option<&[usize]>,
@@ -93,7 +93,7 @@ pub(super) fn params(
     Ok((Params::new(&values), buffers))
 }
 
-/// Where the arguments and the kernel's parameters disagree.
+/// Differences between the arguments and the kernel's parameters.
 fn mismatch(entry: &str, parameters: &[usize], given: &[(usize, &str)]) -> Option<String> {
     if parameters.len() != given.len() {
         return Some(format!(

@@ -1,9 +1,9 @@
-//! The GPU's clock while samples are taken, by NVML, where that is installed.
+//! The GPU's clock during sampling, by NVML, if it is installed.
 //!
-//! NVML is asked between samples, never during one, and not often: a call takes up to a millisecond. A GPU is taken to be
-//! throttled when it says so of its own accord (heat, power brake, hardware slowdown) or when its multiprocessors run at less than
-//! three quarters of the fastest that they were seen at since the device was opened, which is `NVBench`'s threshold. Under a power
-//! cap a heavy kernel settles at a lower clock; that alone is what it runs at, and only recorded.
+//! NVML is asked between samples, never during one, and seldom: a call takes up to a millisecond. A GPU counts as
+//! throttled when it says so (heat, power brake, hardware slowdown) or when its multiprocessors run at less than three
+//! quarters of their fastest clock since the device was opened, which is `NVBench`'s threshold. Under a power cap a
+//! heavy kernel settles at a lower clock; the power cap alone is recorded and does not count as throttling.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,22 +21,22 @@ use super::driver;
 use crate::device::{DisturbanceCheck, Energy};
 use crate::protocol::{Disturbance, SmClock};
 
-/// How long samples are taken between two readings.
+/// Time between two readings.
 const WINDOW: Duration = Duration::from_millis(50);
 
-/// Stretches over which energy is measured: the counter moves every 20 to 100 ms.
+/// Length of the windows over which energy is measured: the counter moves every 20 to 100 ms.
 const ENERGY_WINDOW: Duration = Duration::from_millis(250);
 
-/// How long a throttled GPU is left alone before samples are taken again.
+/// Time without samples after throttling.
 const RECOVERY: Duration = Duration::from_millis(50);
 
-/// Share of the fastest clock seen below which the GPU is throttled.
+/// Share of the fastest clock below which the GPU is throttled.
 const SLOW: f64 = 0.75;
 
-/// Where the driver's libraries are: by name, and where clusters mount them.
+/// Paths of the driver's library: by name, and mount points of clusters.
 const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "/usr/local/nvidia/lib64/libnvidia-ml.so.1"];
 
-/// One for the process: opened once, in the background, since it takes a while.
+/// One handle for the process, opened in the background, since that takes a while.
 static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
 
 /// Reads one GPU's clock.
@@ -48,16 +48,16 @@ pub(super) struct Clocks {
     others: Others,
 }
 
-/// Which processes were at work on the GPU.
+/// Processes that used the GPU.
 #[derive(Debug, Default)]
 struct Others {
-    /// Process numbers, as the host counts them.
+    /// Process numbers in the numbering of the host.
     busy: BTreeSet<u32>,
-    /// Microseconds up to which was looked.
+    /// Time of the last query, in microseconds.
     until: u64,
 }
 
-/// What readings mean. Apart from where they come from, so that it can be tested without a GPU.
+/// Meaning of the readings, separate from NVML, so that it can be tested without a GPU.
 #[derive(Debug, Default)]
 struct Judge {
     readings: Vec<u32>,
@@ -67,9 +67,9 @@ struct Judge {
 }
 
 impl Clocks {
-    /// For the GPU of that number.
+    /// The clock of the GPU with this index.
     pub(super) fn new(device: CUdevice) -> Self {
-        // Whoever needs it first opens it where no thread can be had.
+        // Without a thread, the first use opens NVML.
         let _ = thread::Builder::new().spawn(|| NVML.get_or_init(open));
         let (since, judge) = (Instant::now(), Judge::default());
         Self { bus_id: driver::bus_id(device).unwrap_or_default(), gpu: None, since, judge, others: Others::default() }
@@ -106,7 +106,7 @@ impl Clocks {
         let gpu = if let Some(gpu) = self.gpu.take() {
             gpu
         } else {
-            // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES is CUDA's alone.
+            // CUDA's order of devices is not NVML's, and CUDA_VISIBLE_DEVICES applies to CUDA alone.
             let gpu = nvml.device_by_pci_bus_id(&*self.bus_id)?;
             self.judge.max = gpu.max_clock_info(Clock::SM).unwrap_or(0);
             gpu
@@ -114,7 +114,7 @@ impl Clocks {
         Ok(self.gpu.insert(gpu))
     }
 
-    /// Other processes that were at work since this was last asked.
+    /// Number of other processes that used the GPU since the last call.
     pub(super) fn in_use(&mut self) -> Option<String> {
         let others = self.others.taken(std::process::id());
         (others > 0)
@@ -125,7 +125,7 @@ impl Clocks {
         self.judge.taken()
     }
 
-    /// The whole board's energy counter: what others do on the GPU is in it.
+    /// The energy counter of the whole board, which includes other users of the GPU.
     pub(super) fn energy(&mut self) -> Result<Energy, String> {
         let nvml = NVML.get_or_init(open).as_ref().ok_or("NVML, which reads the GPU's energy, is not installed")?;
         let millijoules = self.gpu(nvml).and_then(nvml_wrapper::Device::total_energy_consumption);
@@ -135,7 +135,7 @@ impl Clocks {
 }
 
 impl Others {
-    /// Which processes, until when, used how much of the multiprocessors.
+    /// Usage of the multiprocessors by process and time.
     fn hear(&mut self, processes: impl Iterator<Item = (u32, u64, u32)>) {
         for (process, until, share) in processes.filter(|(_, until, _)| *until > self.until).collect::<Vec<_>>() {
             self.until = self.until.max(until);
@@ -145,7 +145,8 @@ impl Others {
         }
     }
 
-    /// How many of them were others. In a container this process has another number than the host gives it: one of those at work is
+    /// Number of other processes. In a container this process has another number on the host: one of the active
+    /// processes is then this one.
     /// this one then.
     fn taken(&mut self, own: u32) -> usize {
         let busy = std::mem::take(&mut self.busy);
@@ -168,7 +169,7 @@ impl Judge {
             | ThrottleReasons::HW_THERMAL_SLOWDOWN
             | ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN
             | ThrottleReasons::SW_THERMAL_SLOWDOWN;
-        // What an idle GPU does with its clock says nothing of the samples before.
+        // The clock of an idle GPU has no relation to the samples before.
         let slow = !idle && f64::from(mhz) < SLOW * f64::from(self.fastest);
         if slow || reasons.intersects(forced) {
             DisturbanceCheck::Disturbed(Disturbance::Throttled)

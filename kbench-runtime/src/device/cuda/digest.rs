@@ -1,4 +1,4 @@
-//! [`crate::data::digest`] of device memory, computed where it lies: to fetch it takes many times as long.
+//! [`crate::data::digest`] of device memory, computed on the device: a copy to the host takes many times as long.
 
 use std::rc::Rc;
 
@@ -13,19 +13,19 @@ use crate::data::digest::{digest, key};
 use crate::device::{BoundArg, Range, Region};
 use crate::protocol::{Failure, Geometry};
 
-/// PTX of an early version, which the driver compiles for whatever device there is.
+/// PTX of an early version, which the driver compiles for the device.
 const CODE: &[u8] = include_bytes!("digest.ptx");
 
-/// Below so many bytes in all, to fetch them is as quick.
+/// Number of bytes below which a copy to the host is as fast.
 pub(super) const WORTHWHILE: usize = 128 << 10;
 
-/// Ranges that one launch digests.
+/// Number of ranges that one launch digests.
 const RANGES: usize = 64;
 
-/// Threads a block.
+/// Threads of a block.
 const BLOCK: u32 = 256;
 
-/// Blocks a multiprocessor: enough to keep the memory busy, few enough that adding up their sums takes no time.
+/// Blocks of a multiprocessor: enough to use the whole bandwidth, few enough that adding up their sums takes no time.
 const BLOCKS: u64 = 4;
 
 /// Bytes of a sum, and of address and length of a range.
@@ -57,7 +57,7 @@ impl Digester {
         })
     }
 
-    /// Whether it finds what the host finds, wherever ranges begin and end.
+    /// Whether the device computes the same digest as the host, for any start and end of a range.
     pub fn is_right(&self) -> bool {
         let data: Vec<u8> = (0..WORTHWHILE as u32 + 5).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let parts = [(0, data.len()), (8, 4096), (3, 1001), (data.len() - 5, 5), (16, 0)];
@@ -73,7 +73,7 @@ impl Digester {
         self.digests_at(&ranges.iter().map(at).collect::<Result<Vec<_>, Failure>>()?)
     }
 
-    /// The same of device memory that the caller knows to be there: addresses and bytes.
+    /// Digests of device memory that the caller knows to exist: addresses and bytes.
     pub fn digests_at(&self, ranges: &[(CUdeviceptr, usize)]) -> Result<Vec<u64>, Failure> {
         let mut sums = Vec::with_capacity(ranges.len());
         for ranges in ranges.chunks(RANGES) {

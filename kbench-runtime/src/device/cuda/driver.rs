@@ -1,5 +1,5 @@
-//! The driver library and what belongs to a context: stream, events, attributes. Each type frees what it holds, and
-//! none of them panics when that fails: after a kernel's fault every call does.
+//! The driver library and the objects of a context: stream, events, attributes. Each type frees its object, and a
+//! failed call does not panic there: after a kernel's fault every call fails.
 
 use std::ffi::{CStr, c_int};
 use std::rc::Rc;
@@ -22,7 +22,7 @@ pub(super) struct Driver {
 
 type Elapsed = unsafe extern "C" fn(*mut f32, CUevent, CUevent) -> CUresult;
 
-/// What this module calls that the oldest drivers lack; cudarc panics at the first call of a symbol that is not there.
+/// Functions that the oldest drivers lack; cudarc panics at the first call of a missing function.
 const REQUIRED: [&str; 4] =
     ["cuLaunchKernelEx", "cuOccupancyMaxActiveClusters", "cuStreamBeginCapture_v2", "cuGraphInstantiateWithFlags"];
 
@@ -57,7 +57,7 @@ impl Driver {
         })
     }
 
-    /// The device of that index, or why there is none.
+    /// The device with an index, or the reason why there is none.
     pub(super) fn device(index: u32) -> Result<CUdevice, String> {
         let mut count: c_int = 0;
         // SAFETY: the pointer is valid for writes.
@@ -77,7 +77,7 @@ impl Driver {
         Ok(device)
     }
 
-    /// Nanoseconds from one event to the other; both must have happened.
+    /// Nanoseconds from one event to the other; both must have completed.
     pub(super) fn elapsed(self, start: &Event, stop: &Event) -> Result<f64, CudaError> {
         let mut milliseconds = 0.0f32;
         // SAFETY: the pointer is valid for writes, the events live and were made with timing on.
@@ -86,7 +86,7 @@ impl Driver {
     }
 }
 
-/// Whether memory can be mapped where one likes (10.2).
+/// Whether memory can be mapped at chosen addresses (10.2).
 pub(super) fn knows_mappings() -> bool {
     let needed = ["cuMemAddressReserve", "cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuMemUnmap", "cuMemRelease"];
     needed.into_iter().all(|name| symbol(name).is_some())
@@ -103,7 +103,7 @@ fn symbol(name: &str) -> Option<unsafe extern "C" fn()> {
     unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).ok().map(|symbol| *symbol) }
 }
 
-/// An attribute of a device; 0 where the driver does not know it.
+/// An attribute of a device; 0 if the driver does not know it.
 pub(super) fn attribute(device: CUdevice, attribute: CUdevice_attribute) -> u32 {
     let mut value: c_int = 0;
     // SAFETY: the pointer is valid for writes; an unknown attribute or device is an error code.
@@ -113,7 +113,7 @@ pub(super) fn attribute(device: CUdevice, attribute: CUdevice_attribute) -> u32 
     }
 }
 
-/// The UUID of a device as `CUDA_VISIBLE_DEVICES` takes it.
+/// The UUID of a device in the form of `CUDA_VISIBLE_DEVICES`.
 pub(super) fn uuid(device: CUdevice) -> Option<String> {
     let mut uuid = sys::CUuuid_st { bytes: [0; 16] };
     // SAFETY: the pointer is valid for writes.
@@ -132,7 +132,7 @@ fn uuid_text(bytes: [u8; 16]) -> String {
     text
 }
 
-/// The PCI address of a device: `0000:65:00.0`.
+/// The PCI address of a device, such as `0000:65:00.0`.
 pub(super) fn bus_id(device: CUdevice) -> Option<String> {
     let mut text = [0u8; 32];
     // SAFETY: the pointer is valid for writes of the length given.
@@ -163,7 +163,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Retains it and makes it current.
+    /// Retains the context and makes it current.
     pub(super) fn retain(device: CUdevice) -> Result<Rc<Self>, CudaError> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: the pointer is valid for writes, the device was enumerated.
@@ -197,7 +197,7 @@ impl Stream {
         Ok(Rc::new(Self { raw, context: Rc::clone(context) }))
     }
 
-    /// Waits for all that was enqueued; the error of a kernel among it is returned here.
+    /// Waits for all enqueued work; an error of a kernel is returned here.
     pub(super) fn synchronize(&self) -> Result<(), CudaError> {
         // SAFETY: the stream lives as long as `self`.
         check(unsafe { sys::cuStreamSynchronize(self.raw) })
@@ -219,7 +219,7 @@ impl Drop for Stream {
     }
 }
 
-/// An event with timing on, waited for by spinning (no blocking-sync flag: that adds the scheduler's wake-up time).
+/// An event with timing, waited for by spinning (the blocking-sync flag would add the scheduler's wake-up time).
 pub(super) struct Event {
     raw: CUevent,
     _context: Rc<Context>,
@@ -240,13 +240,13 @@ impl Event {
         check(unsafe { sys::cuEventRecord(self.raw, stream.raw) })
     }
 
-    /// Waits until the event has happened.
+    /// Waits until the event has completed.
     pub(super) fn wait(&self) -> Result<(), CudaError> {
         // SAFETY: the event lives.
         check(unsafe { sys::cuEventSynchronize(self.raw) })
     }
 
-    /// Whether the event has not happened yet. Errors are left to the synchronisation that follows.
+    /// Whether the event has not completed. Errors are left to the synchronisation that follows.
     pub(super) fn is_pending(&self) -> bool {
         // SAFETY: the event lives.
         check(unsafe { sys::cuEventQuery(self.raw) }).is_err_and(CudaError::is_not_ready)

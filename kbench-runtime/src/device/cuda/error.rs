@@ -1,4 +1,4 @@
-//! Driver API errors: their words, and what each means for a job.
+//! Errors of the driver API: their text, and their meaning for a job.
 
 use std::ffi::CStr;
 
@@ -16,12 +16,12 @@ pub(super) fn check(code: CUresult) -> Result<(), CudaError> {
 }
 
 impl CudaError {
-    /// The number, so that a code newer than the bindings still takes a wildcard arm.
+    /// The number, so that a code beyond the bindings reaches a wildcard arm.
     pub(super) fn code(self) -> u32 {
         self.0 as u32
     }
 
-    /// Whether the driver said that a value, a handle or an index is not one it knows.
+    /// Whether the driver said that a value, a handle or an index is unknown.
     pub(super) fn is_invalid_value(self) -> bool {
         self.0 == CUresult::CUDA_ERROR_INVALID_VALUE
     }
@@ -36,12 +36,12 @@ impl CudaError {
         self.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
     }
 
-    /// Whether the work asked about has simply not ended yet.
+    /// Whether the work has not ended yet.
     pub(super) fn is_not_ready(self) -> bool {
         self.0 == CUresult::CUDA_ERROR_NOT_READY
     }
 
-    /// The driver's name and words: `CUDA_ERROR_INVALID_VALUE (invalid argument)`.
+    /// The driver's name and text: `CUDA_ERROR_INVALID_VALUE (invalid argument)`.
     pub(super) fn words(self) -> String {
         let name = text(|out| {
             // SAFETY: `out` is valid for writes; the driver stores a static string or null there.
@@ -58,8 +58,8 @@ impl CudaError {
         }
     }
 
-    /// What an error means that arrived while `doing` something other than loading or launching: by then the
-    /// arguments have been checked, so that it is an earlier kernel's fault or the device's own.
+    /// The failure for an error that arrived during `doing`, which is neither a load nor a launch: the arguments were
+    /// checked, so that an earlier kernel or the device is the cause.
     pub(super) fn failure(self, doing: &str) -> Failure {
         let message = format!("{} {doing}", self.words());
         match self.code() {
@@ -68,7 +68,7 @@ impl CudaError {
         }
     }
 
-    /// What an error of a load means; `log` is what the loader wrote.
+    /// The failure for an error of a load; `log` is the loader's output.
     pub(super) fn load_failure(self, log: &str) -> Failure {
         if is_sticky(self.code()) {
             return self.failure("when loading the machine code");
@@ -78,8 +78,8 @@ impl CudaError {
         Failure::LoadFailed { message }
     }
 
-    /// What an error returned by the launch call itself means: the kernel has not run. `details` says what was asked
-    /// for, `local_bytes` what the driver reserves for the threads' stacks.
+    /// The failure for an error of the launch call: the kernel has not run. `details` describes the launch,
+    /// `local_bytes` is the memory that the driver reserves for the threads' stacks.
     pub(super) fn launch_failure(self, details: &str, local_bytes: u64) -> Failure {
         let code = self.code();
         if self.is_out_of_memory() {
@@ -99,8 +99,8 @@ impl CudaError {
 const ILLEGAL_ADDRESS: u32 = CUresult::CUDA_ERROR_ILLEGAL_ADDRESS as u32;
 const INVALID_ADDRESS_SPACE: u32 = CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE as u32;
 
-/// Whether the context is lost after this code: a kernel's fault, or the device's. Everything else that a launch returns
-/// is a refusal.
+/// Whether the context is lost after this code, which is an error of a kernel or of the device. Every other error of a
+/// launch is a refusal.
 fn is_sticky(code: u32) -> bool {
     // 201 and 709: no context; 214 and 220: ECC, NVLink; 226: contained; 710 to 719: assert to launch failed,
     // but 711 to 713 (peers, host memory); 721: tensor memory leak; 999: unknown.

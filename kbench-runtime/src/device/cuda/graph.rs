@@ -34,7 +34,8 @@ impl Drop for Graph {
 }
 
 impl Graph {
-    /// Captures what `enqueue` puts on the stream, and uploads it to the device; `None` for work that cannot be captured.
+    /// Captures the work that `enqueue` puts on the stream, and uploads the graph to the device; `None` for work that
+    /// cannot be captured.
     pub(super) fn capture(stream: &Stream, enqueue: impl FnOnce() -> Result<(), Failure>) -> Option<Self> {
         // SAFETY: the stream lives and is not capturing.
         check(unsafe {

@@ -1,7 +1,7 @@
-//! Machine code before the driver sees it. The driver takes a bare address and trusts the sizes written behind it, so that a
-//! file that is cut short would crash the worker.
+//! Checks machine code before the driver gets it. The driver takes an address and trusts the sizes in the data, so that
+//! a truncated file would crash the worker.
 
-/// The image as the driver wants it (aligned, PTX ended by NUL), or why it is none.
+/// The image for the driver (aligned, PTX with a final NUL), or the reason why the data is invalid.
 pub(super) fn prepare(code: &[u8]) -> Result<Vec<u64>, String> {
     if code.starts_with(b"\x7fELF") {
         check_elf(code)?;
@@ -10,7 +10,7 @@ pub(super) fn prepare(code: &[u8]) -> Result<Vec<u64>, String> {
     } else if !std::str::from_utf8(code).is_ok_and(|text| text.contains(".version") && !text.contains('\0')) {
         return Err(format!("{} bytes that are neither a cubin, a fatbin nor PTX", code.len()));
     }
-    // One word more than needed: it ends PTX.
+    // One word more than needed, which ends PTX.
     let mut words = vec![0u64; code.len() / 8 + 1];
     for (word, bytes) in words.iter_mut().zip(code.chunks(8)) {
         let mut padded = [0u8; 8];

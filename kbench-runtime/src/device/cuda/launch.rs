@@ -22,30 +22,30 @@ const PORTABLE_CLUSTER: u64 = 8;
 
 /// The launches of one run, bound to their arguments. Keeps the module and the buffers alive.
 pub struct CudaBound {
-    /// What timing keeps between samples.
+    /// State of timing between samples.
     pub(super) timing: TimingState,
     launches: Vec<(Vec<Region<CudaBuffer>>, CudaLaunch)>,
     stream: Rc<Stream>,
 }
 
-/// What timing keeps between samples.
+/// State of timing between samples.
 #[derive(Default)]
 pub(super) struct TimingState {
-    /// The batch that was captured last; `None` inside if it could not be.
+    /// The last captured batch; `None` inside if the capture failed.
     pub(super) graph: Option<(u32, Option<Graph>)>,
-    /// Flushes enqueued ahead of a cold and of a hot sample.
+    /// Number of flushes ahead of a cold and of a hot sample.
     pub(super) flushes: [u32; 2],
     /// Nanoseconds of the last hot sample, all its launches together.
     pub(super) last_hot: f64,
 }
 
-/// One launch of a function, with all that the launch call needs.
+/// One launch of a function, with the arguments of the launch call.
 pub(super) struct CudaLaunch {
     kernel: CudaKernel,
     params: Params,
     geometry: Geometry,
     limits: KernelLimits,
-    /// What the driver reserves for the threads' stacks.
+    /// Bytes that the driver reserves for the threads' stacks.
     local_bytes: u64,
     stream: Rc<Stream>,
     _buffers: Vec<CudaBuffer>,
@@ -70,7 +70,7 @@ impl CudaBound {
         Ok(Self { timing, launches, stream: Rc::clone(stream) })
     }
 
-    /// Puts one run on the stream: each launch after the memory that it wants zeroed.
+    /// Enqueues one run: each launch after the memory that it needs zeroed.
     pub(super) fn enqueue(&self) -> Result<(), Failure> {
         for (index, (zero, launch)) in self.launches.iter().enumerate() {
             for region in zero {
@@ -87,18 +87,18 @@ impl CudaBound {
         &self.launches[0].1.kernel
     }
 
-    /// Whether a batch of that size is launched as a graph; not if it could not be captured.
+    /// Whether a batch of that size is launched as a graph; false if the capture failed.
     pub(super) fn has_graph(&self, batch: u32) -> bool {
         matches!(self.timing.graph, Some((size, Some(_))) if size == batch)
     }
 
-    /// What a refusal of a graph of all launches means.
+    /// The failure for a refused graph of all launches.
     pub(super) fn refused(&self, error: CudaError) -> Failure {
         self.launches[0].1.refused(error)
     }
 }
 
-/// A refusal with the launch that it is of, where there are several.
+/// A refusal that names the launch, if there are several.
 fn named(failure: Failure, kernel: &CudaKernel, index: usize, launches: usize) -> Failure {
     match failure {
         Failure::LaunchRefused { message } if launches > 1 => {
@@ -109,7 +109,7 @@ fn named(failure: Failure, kernel: &CudaKernel, index: usize, launches: usize) -
 }
 
 impl CudaLaunch {
-    /// Checks the launch against every limit that can be asked for, and prepares it.
+    /// Checks the launch against all known limits, and prepares it.
     pub(super) fn new(
         device: &DeviceLimits,
         tensor_maps: bool,
@@ -140,12 +140,12 @@ impl CudaLaunch {
         Ok(launch)
     }
 
-    /// What a refusal of [`CudaLaunch::enqueue`] means.
+    /// The failure for a refusal of [`CudaLaunch::enqueue`].
     fn refused(&self, error: CudaError) -> Failure {
         error.launch_failure(&limits::describe(&self.limits, &self.geometry), self.local_bytes)
     }
 
-    /// Asks for the shared memory and the cluster size that a launch gets only on request.
+    /// Requests shared memory and a cluster size beyond the defaults.
     fn raise_limits(&self, device: &DeviceLimits) -> Result<(), Failure> {
         let shared = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         if self.geometry.dynamic_shared > self.kernel.attribute(shared) {
@@ -171,12 +171,12 @@ impl CudaLaunch {
         Ok(())
     }
 
-    /// Blocks a cluster, 1 without clusters.
+    /// Blocks of a cluster; 1 without clusters.
     fn cluster(&self) -> u64 {
         self.geometry.cluster.or(self.limits.cluster).map_or(1, limits::product)
     }
 
-    /// Whether the blocks that must run at the same time can: those of a cluster, those of a cooperative grid.
+    /// Whether the blocks that must run at the same time can: those of a cluster, or those of a cooperative grid.
     fn check_residency(&self, device: &DeviceLimits) -> Result<(), Failure> {
         let cluster = self.cluster();
         if self.geometry.cluster.is_some() {

@@ -1,5 +1,5 @@
-//! What the device and the kernel allow, and what of it a launch exceeds, in numbers. The driver refuses the same launches with
-//! `invalid argument` and no more.
+//! Limits of the device and the kernel, and the limits that a launch exceeds, in numbers. The driver's error for such a
+//! launch is only `invalid argument`.
 
 use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute, CUfunction_attribute};
 
@@ -7,35 +7,35 @@ use super::driver::attribute;
 use super::module::CudaKernel;
 use crate::protocol::Geometry;
 
-/// Limits of a device, as the driver gives them.
+/// Limits of a device, from the driver.
 #[derive(Debug, Clone)]
 pub(super) struct DeviceLimits {
     /// Compute capability.
     pub(super) capability: (u32, u32),
     /// Streaming multiprocessors.
     pub(super) multiprocessors: u32,
-    /// Most threads resident on one of them.
+    /// Largest number of resident threads of a multiprocessor.
     pub(super) threads_per_multiprocessor: u32,
-    /// Most threads a block.
+    /// Largest number of threads of a block.
     pub(super) threads: u32,
     /// Largest block in each dimension.
     pub(super) block: [u32; 3],
     /// Largest grid in each dimension.
     pub(super) grid: [u32; 3],
-    /// Most bytes of shared memory a block may opt in to.
+    /// Largest number of bytes of shared memory that a block may opt in to.
     pub(super) shared: u32,
-    /// Whether there are thread-block clusters.
+    /// Whether the device has thread-block clusters.
     pub(super) clusters: bool,
-    /// Whether there are cooperative launches.
+    /// Whether the device has cooperative launches.
     pub(super) cooperative: bool,
-    /// Whether there are tensor maps.
+    /// Whether the device has tensor maps.
     pub(super) tensor_maps: bool,
 }
 
 impl DeviceLimits {
     pub(super) fn query(device: CUdevice) -> Self {
         let get = |name| attribute(device, name);
-        // Devices from before the opt-in say 0 to it.
+        // Devices older than the opt-in return 0.
         let shared = get(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
             .max(get(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK));
         Self {
@@ -67,15 +67,15 @@ impl DeviceLimits {
 /// Limits of a compiled kernel.
 #[derive(Debug, Clone)]
 pub(super) struct KernelLimits {
-    /// Most threads a block: what its registers and `__launch_bounds__` leave.
+    /// Largest number of threads of a block, by its registers and `__launch_bounds__`.
     pub(super) threads: u32,
-    /// Registers a thread.
+    /// Registers of a thread.
     pub(super) registers: u32,
     /// Static shared memory in bytes.
     pub(super) shared: u32,
-    /// Local memory (stack and spills) a thread in bytes.
+    /// Local memory (stack and spills) of a thread in bytes.
     pub(super) local: u32,
-    /// Cluster size fixed in the code, `None` where it is not.
+    /// Cluster size that the code fixes; `None` if it does not.
     pub(super) cluster: Option<[u32; 3]>,
     /// Whether it must be launched with a cluster size.
     pub(super) needs_cluster: bool,
@@ -100,7 +100,7 @@ impl KernelLimits {
     }
 }
 
-/// Everything about a launch that the device or the kernel does not allow; empty if nothing.
+/// All limits of the device or the kernel that a launch exceeds; empty if there are none.
 pub(super) fn exceeded(device: &DeviceLimits, kernel: &KernelLimits, geometry: &Geometry) -> Vec<String> {
     let mut found = Vec::new();
     for (what, sizes, most) in [("grid", geometry.grid, device.grid), ("block", geometry.block, device.block)] {
@@ -172,7 +172,7 @@ fn sizes([x, y, z]: [u32; 3]) -> String {
     format!("{x}x{y}x{z}")
 }
 
-/// A launch in words, for messages.
+/// Description of a launch for messages.
 pub(super) fn describe(kernel: &KernelLimits, geometry: &Geometry) -> String {
     let mut options = String::new();
     if let Some(cluster) = geometry.cluster {

@@ -1,34 +1,34 @@
-//! Memory in a range of addresses of its own, with nothing mapped on either side: an access far outside of a tensor is a fault of the
-//! launch that makes it, and no write to whatever happens to lie there.
+//! Memory in an address range of its own, with unmapped addresses on both sides: an access far outside of a tensor
+//! makes its launch fail and cannot change other memory.
 //!
-//! Memory is mapped in pieces of some megabytes, so that up to one piece is left over. Most of it lies ahead of the buffer, whose end is
-//! as near to the end of the piece as its alignment allows. What is left over holds one byte everywhere, and is looked at after each
-//! checked launch.
+//! Memory is mapped in pieces of some megabytes, so that up to one piece remains. Most of the remainder lies before the
+//! buffer, whose end is as near to the end of the piece as its alignment allows. The remainder holds one byte value,
+//! and is compared after each checked launch.
 
 use cudarc::driver::sys::{self, CUdevice, CUdevice_attribute, CUdeviceptr};
 
 use super::driver;
 use super::error::{CudaError, check};
 
-/// What the rest of a mapping holds: NaN in every floating-point type.
+/// Byte of the remainder: NaN in every floating-point type.
 pub(super) const REST: u8 = 0xff;
 
-/// Addresses that are kept free on either side. They cost nothing.
+/// Size in bytes of the unmapped addresses on each side. They use no memory.
 const FREE: usize = 256 << 20;
 
-/// What the driver's own allocations are aligned to.
+/// Alignment of the driver's own allocations.
 const ALIGNMENT: usize = 512;
 
-/// How memory of a device is mapped.
+/// Parameters of mapped memory of a device.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mapper {
     device: CUdevice,
-    /// Bytes of a piece.
+    /// Size of a piece in bytes.
     piece: usize,
 }
 
 impl Mapper {
-    /// `None` where the device or the driver cannot.
+    /// `None` if the device or the driver cannot map memory.
     pub(super) fn new(device: CUdevice) -> Option<Self> {
         let supported = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED;
         if driver::attribute(device, supported) == 0 || !driver::knows_mappings() {
@@ -42,7 +42,7 @@ impl Mapper {
         (piece > 0).then_some(Self { device, piece })
     }
 
-    /// Maps room for `bytes`.
+    /// Maps memory for `bytes` bytes.
     pub(super) fn map(self, bytes: usize) -> Result<Mapping, CudaError> {
         let size = bytes.max(1).next_multiple_of(self.piece);
         let reserved = size + 2 * FREE.next_multiple_of(self.piece);
@@ -72,7 +72,7 @@ impl Mapper {
     }
 }
 
-/// Where a buffer lies in a mapping: as near to its end as the alignment allows.
+/// Offset of a buffer in a mapping: as near to the end as the alignment allows.
 fn address_in(mapped: CUdeviceptr, size: usize, bytes: usize) -> CUdeviceptr {
     mapped + ((size - bytes) / ALIGNMENT * ALIGNMENT) as CUdeviceptr
 }
@@ -94,19 +94,19 @@ fn properties(device: CUdevice) -> sys::CUmemAllocationProp {
 
 /// Mapped memory.
 pub(super) struct Mapping {
-    /// All that is reserved.
+    /// The reserved range.
     start: CUdeviceptr,
     reserved: usize,
-    /// What of it is mapped; nothing yet if the size is 0.
+    /// Size of the mapped part; 0 before it is mapped.
     mapped: CUdeviceptr,
     size: usize,
-    /// The buffer in it.
+    /// The buffer.
     pub(super) address: CUdeviceptr,
     bytes: usize,
 }
 
 impl Mapping {
-    /// What is left over before and behind the buffer: addresses and bytes.
+    /// The remainder before and after the buffer: addresses and bytes.
     pub(super) fn rest(&self) -> [(CUdeviceptr, usize); 2] {
         let end = self.address + self.bytes as CUdeviceptr;
         let before = (self.address - self.mapped) as usize;

@@ -17,7 +17,7 @@ pub struct CudaBuffer(Rc<Allocation>);
 struct Allocation {
     address: CUdeviceptr,
     bytes: usize,
-    /// The range of its own that it lies in, if it does.
+    /// The address range of the memory, if it has one of its own.
     mapping: Option<Mapping>,
     _context: Rc<Context>,
 }
@@ -35,7 +35,7 @@ impl Drop for Allocation {
 pub(super) struct MappedBuffer(Weak<Allocation>);
 
 impl MappedBuffer {
-    /// What is left over around the buffer; `None` once it is gone.
+    /// The remainder around the buffer; `None` once the buffer is gone.
     pub(super) fn rest(&self) -> Option<[(CUdeviceptr, usize); 2]> {
         self.0.upgrade()?.mapping.as_ref().map(Mapping::rest)
     }
@@ -56,7 +56,7 @@ impl CudaBuffer {
         Ok(Self(Rc::new(Allocation { address, bytes, mapping: None, _context: Rc::clone(context) })))
     }
 
-    /// Allocates in a range of its own. The error is of the mapping; to allocate otherwise may succeed.
+    /// Allocates in an address range of its own. On an error, another kind of allocation may succeed.
     pub(super) fn mapped(stream: &Stream, mapper: Mapper, bytes: usize) -> Result<Self, CudaError> {
         let mapping = mapper.map(bytes)?;
         for (address, bytes) in mapping.rest().into_iter().filter(|(_, bytes)| *bytes > 0) {
@@ -67,12 +67,12 @@ impl CudaBuffer {
         Ok(Self(Rc::new(Allocation { address, bytes, mapping: Some(mapping), _context: context })))
     }
 
-    /// Its memory, without keeping it.
+    /// A reference to the memory that does not keep it.
     pub(super) fn mapping_handle(&self) -> MappedBuffer {
         MappedBuffer(Rc::downgrade(&self.0))
     }
 
-    /// The address `offset` bytes into it, once the `bytes` from there on are known to be inside.
+    /// The address at `offset`, if `bytes` bytes from there are inside.
     pub(super) fn range(&self, offset: usize, bytes: usize) -> Result<CUdeviceptr, Failure> {
         if offset.checked_add(bytes).is_none_or(|end| end > self.0.bytes) {
             let message = format!("{bytes} bytes at offset {offset} do not fit a buffer of {} bytes", self.0.bytes);
@@ -129,7 +129,7 @@ pub(super) fn enqueue(stream: &Stream, writes: &[Write<CudaBuffer>]) -> Result<(
     Ok(())
 }
 
-/// Copies `data` to device memory that the caller knows to be `data.len()` bytes at least, and waits.
+/// Copies `data` to device memory of at least `data.len()` bytes, and waits.
 pub(super) fn copy_in(stream: &Stream, address: CUdeviceptr, data: &[u8]) -> Result<(), Failure> {
     if data.is_empty() {
         return Ok(());

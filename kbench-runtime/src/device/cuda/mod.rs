@@ -1,8 +1,8 @@
 //! NVIDIA GPUs, through the CUDA driver API.
 //!
-//! cudarc supplies the bindings and loads the driver library at run time; ownership is this module's own, since a worker
-//! must survive (to report, not to go on) a context that a kernel has broken. Every return code is checked, after every
-//! run the stream is waited for, and nothing that frees panics.
+//! cudarc has the bindings and loads the driver library at run time; ownership is implemented here, since a worker must
+//! be able to report after a kernel has broken the context. Every return code is checked, the stream is waited for
+//! after every run, and no destructor panics.
 
 mod args;
 mod clocks;
@@ -55,17 +55,17 @@ pub struct CudaDevice {
     driver: Driver,
     limits: DeviceLimits,
     timer: Timer,
-    /// `None` inside where this driver does not take it.
+    /// `None` inside if this driver does not accept the kernel.
     digester: OnceCell<Option<Digester>>,
     on_chip_poison: OnceCell<Option<OnChipPoison>>,
     heap: OnceCell<Option<HeapProbe>>,
-    /// `None` inside where there is no memory for that.
+    /// `None` inside if there is no memory for it.
     staging: OnceCell<Option<Staging>>,
-    /// `None` where memory comes from the driver's own allocations.
+    /// `None` if memory comes from the driver's own allocations.
     mapper: Option<Mapper>,
     /// Buffers in ranges of their own.
     mapped: Vec<MappedBuffer>,
-    /// Digests of what is left over around them, by its bytes.
+    /// Digests of the remainders around them, by their bytes.
     padding_digests: HashMap<usize, u64>,
     side_effects: SideEffects,
     clocks: Clocks,
@@ -74,7 +74,7 @@ pub struct CudaDevice {
 }
 
 impl CudaDevice {
-    /// Opens the GPU of that index (`CUDA_VISIBLE_DEVICES` applies), or says why there is none.
+    /// Opens the GPU with an index (`CUDA_VISIBLE_DEVICES` applies), or returns the reason why there is none.
     pub fn open(index: u32) -> Result<Self, String> {
         let driver = Driver::open()?;
         let device = Driver::device(index)?;
@@ -119,13 +119,13 @@ impl CudaDevice {
 }
 
 impl CudaDevice {
-    /// UUIDs of the devices that this process sees, by index; none where one of them tells none.
+    /// UUIDs of the devices that this process sees, by index; empty if one of them has none.
     pub fn visible() -> Vec<String> {
         let uuids = (0..).map_while(|index| Driver::device(index).ok()).map(driver::uuid);
         uuids.collect::<Option<_>>().unwrap_or_default()
     }
 
-    /// What a copy of so many bytes goes by, if it is large.
+    /// Pinned memory for a large copy; none for a small one.
     fn staging(&mut self, bytes: usize) -> Option<&mut Staging> {
         if bytes < staging::LARGE {
             return None;
@@ -134,7 +134,7 @@ impl CudaDevice {
         self.staging.get_mut().and_then(Option::as_mut)
     }
 
-    /// `None` where this driver does not take it, or was seen to compute it wrongly.
+    /// `None` if this driver does not accept the kernel, or computed wrong digests.
     fn digester(&self) -> Option<&Digester> {
         let new = || {
             let new = Digester::new(self.driver, &self.context, &self.stream, &self.limits);
@@ -146,13 +146,14 @@ impl CudaDevice {
     /// Runs once and waits.
     fn launch(&self, bound: &CudaBound) -> Result<(), Failure> {
         let launched = bound.enqueue();
-        // Also after a refusal: an error of earlier work would show here.
+        // Also after a refusal: an error of earlier work would appear here.
         let waited = self.stream.synchronize();
         launched?;
         waited.map_err(|error| error.failure("in the kernel"))
     }
 
-    /// Looks at what is left over around buffers in ranges of their own: a write there is one beyond all guard bands.
+    /// Compares the remainders around buffers with address ranges of their own: a write there is beyond all guard
+    /// bands.
     fn look_around(&mut self) -> Result<(), Failure> {
         let padding = |mapped: &MappedBuffer| mapped.rest().into_iter().flatten().filter(|(_, bytes)| *bytes > 0);
         let ranges: Vec<_> = self.mapped.iter().flat_map(padding).collect();
@@ -169,7 +170,7 @@ impl CudaDevice {
         Ok(())
     }
 
-    /// Notes how much of the device's heap is gone since the kernel's first launch.
+    /// Records the loss of the device's heap since the kernel's first launch.
     fn look_at_heap(&mut self, bound: &CudaBound) -> Result<(), Failure> {
         let new = || HeapProbe::new(self.driver, &self.context, &self.stream, &self.limits).ok();
         if let Some(heap) = self.heap.get_or_init(new) {
@@ -193,7 +194,7 @@ impl Device for CudaDevice {
         CudaKernels::load(self.driver, &self.context, code, entries)
     }
 
-    /// A tool knows the driver's own allocations and where each ends.
+    /// A tool knows the driver's own allocations and their ends.
     fn use_plain_allocations(&mut self) {
         self.mapper = None;
     }
@@ -243,7 +244,7 @@ impl Device for CudaDevice {
         self.stream.synchronize().map_err(|error| error.failure("when filling memory"))
     }
 
-    /// Unless it is little, or this device was seen to compute it wrongly.
+    /// For a small range, and after wrong digests, the host is used.
     fn digests(&mut self, ranges: &[Range<'_, CudaBuffer>]) -> Result<Option<Vec<u64>>, Failure> {
         if ranges.iter().map(|range| range.bytes).sum::<usize>() < digest::WORTHWHILE {
             return Ok(None);
@@ -255,7 +256,8 @@ impl Device for CudaDevice {
         memory::enqueue(&self.stream, writes)
     }
 
-    /// A symbol larger than `data` keeps its rest: `__constant__` arrays are often sized for the largest case.
+    /// A symbol that is larger than `data` keeps its remaining contents: `__constant__` arrays are often sized for the
+    /// largest case.
     fn set_symbol(&mut self, kernel: &CudaKernels, symbol: &str, data: &[u8]) -> Result<(), Failure> {
         let (address, bytes) = kernel.global(symbol)?;
         if data.len() > bytes {
@@ -310,7 +312,8 @@ impl Device for CudaDevice {
         self.timer.resolution()
     }
 
-    /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then under half a per cent, and 100 samples
+    /// Half a millisecond: the constant 2.2 µs of a sample (see `timing`) are then below half a per cent, and 100
+    /// samples with their untimed repeats take a tenth of a second. More if the events are coarser or cost more.
     /// with their untimed repeats take a tenth of a second. More where the events are coarser or cost more than that.
     fn shortest_sample(&mut self) -> Result<f64, Failure> {
         let Resolution { step, overhead } = self.timer.resolution()?;

@@ -24,12 +24,12 @@ struct Function {
     entry: String,
     parameters: Option<Vec<usize>>,
     calls: Calls,
-    /// Bytes of the device's heap that the first launch left.
+    /// Bytes of the device's heap after the first launch.
     heap: Cell<Option<u64>>,
     module: Rc<Module>,
 }
 
-/// Functions of the driver that the code calls.
+/// Runtime functions that the code calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Calls {
     /// `printf`.
@@ -39,7 +39,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// By the names in the code: of what it has to be linked with.
+    /// The functions, from the external symbols of the code.
     fn of(code: &[u8]) -> Self {
         let has = |name: &[u8]| code.windows(name.len()).any(|bytes| bytes == name);
         Self { prints: has(b"\0vprintf\0"), allocates: has(b"\0malloc\0") }
@@ -139,24 +139,25 @@ impl CudaKernel {
         Ok(Self(Rc::new(function)))
     }
 
-    /// The name it was found by.
+    /// Name of the function.
     pub(super) fn entry(&self) -> &str {
         &self.0.entry
     }
 
-    /// What it calls.
+    /// Runtime functions that the function calls.
     pub(super) fn calls(&self) -> Calls {
         self.0.calls
     }
 
-    /// Bytes of the device's heap that it keeps: those that have gone since its first launch, after which `left` were left.
+    /// Bytes of the device's heap that the function keeps: the loss since its first launch, after which `left` bytes
+    /// were left.
     pub(super) fn kept(&self, left: u64) -> u64 {
         let first = self.0.heap.get().unwrap_or(left);
         self.0.heap.set(Some(first));
         first.saturating_sub(left)
     }
 
-    /// Bytes of each parameter, where the driver can tell.
+    /// Bytes of each parameter, if the driver reports them.
     pub(super) fn parameters(&self) -> Option<&[usize]> {
         self.0.parameters.as_deref()
     }
@@ -165,7 +166,7 @@ impl CudaKernel {
         self.0.raw
     }
 
-    /// An attribute of the function; 0 where the driver does not know it.
+    /// An attribute of the function; 0 if the driver does not know it.
     pub(super) fn attribute(&self, attribute: CUfunction_attribute) -> u32 {
         let mut value: c_int = 0;
         // SAFETY: the pointer is valid for writes, the function belongs to a loaded module.
@@ -182,8 +183,8 @@ impl CudaKernel {
     }
 }
 
-/// Asks for one parameter after the other until the driver knows no more. That last question is an API error in the eyes of
-/// compute-sanitizer (`--report-api-errors no`); a count to ask for instead exists only from CUDA 13.2 on.
+/// Queries one parameter after the other until an error. compute-sanitizer reports this error (`--report-api-errors no`
+/// prevents it); a function for the number of parameters exists only from CUDA 13.2 on.
 fn parameters(function: CUfunction) -> Result<Vec<usize>, CudaError> {
     let mut sizes = Vec::new();
     loop {

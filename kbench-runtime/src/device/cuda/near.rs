@@ -1,9 +1,10 @@
-//! The cores near a GPU. A launch from the other socket takes longer, and the threads of several workers on one host move about.
+//! The cores near a GPU. A launch from the other socket takes longer, and the threads of several workers on one host
+//! would move between cores.
 
 use cudarc::driver::sys::CUdevice;
 
-/// Keeps this thread, and the threads that it starts, on the cores near the GPU, as far as it may use them. Nothing happens where the
-/// system does not name them.
+/// Restricts this thread, and the threads that it starts, to the cores near the GPU, within its allowed cores. Does
+/// nothing if the system does not name these cores.
 pub(super) fn stay_near(device: CUdevice) {
     #[cfg(target_os = "linux")]
     if let Some(cores) = linux::cores_near(device) {
@@ -21,7 +22,8 @@ mod linux {
     use super::super::driver;
     use super::CUdevice;
 
-    /// The cores near the GPU among those that this thread may use; `None` where there are none, or the system does not say.
+    /// The cores near the GPU among the allowed cores of this thread; `None` if there are none, or if the system does
+    /// not name them.
     pub fn cores_near(device: CUdevice) -> Option<CpuSet> {
         let address = driver::bus_id(device)?.to_lowercase();
         // Sysfs has four digits of the domain, the driver may have eight.

@@ -1,7 +1,7 @@
-//! What a launch finds unless it writes it first: shared memory and registers, left full of one byte by a kernel that ran before.
+//! Poison for shared memory and registers: a kernel that runs before the launch fills them with one byte.
 //!
-//! A word of `__shared__` memory that nobody initialised is often 0, and no sanitizer looks at it. What a checked launch reads there
-//! is NaN, or another number the next time.
+//! Uninitialised `__shared__` memory is often 0, and no sanitizer reports reads of it. After poisoning, such a read
+//! gives NaN, and another number in the next launch.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -14,13 +14,14 @@ use super::module::CudaKernel;
 use crate::device::{BoundArg, Region};
 use crate::protocol::{Failure, Geometry};
 
-/// Threads a block: with 255 registers each they take the whole register file of a multiprocessor.
+/// Threads of a block: with 255 registers each they use the whole register file of a multiprocessor.
 const BLOCK: u32 = 256;
 
-/// Registers that are filled in each thread; the rest of 255 computes.
+/// Number of registers that are filled in each thread; the rest of 255 is for the computation.
 const HELD: u32 = 248;
 
-/// Blocks a multiprocessor. Each takes all shared memory of one; the second round is for what the first left out.
+/// Blocks of a multiprocessor. Each takes all shared memory; the second round reaches multiprocessors that the first
+/// missed.
 const ROUNDS: u32 = 2;
 
 /// The kernel.
@@ -65,9 +66,8 @@ impl OnChipPoison {
     }
 }
 
-/// PTX of an early version, which the driver compiles for whatever device there is. The registers are loaded from the shared memory
-/// that was just filled, and none of them can be done with before the last one is there: each has its part in a sum that begins
-/// with it.
+/// PTX of an early version, which the driver compiles for the device. The registers are loaded from the filled shared
+/// memory. All of them stay live until the last one is loaded, since a sum that starts with the last one uses each.
 fn code() -> String {
     let mut code = format!(
         ".version 6.0

@@ -1,4 +1,4 @@
-//! What launches leave behind: text that they print, and memory of the device's heap that they keep.
+//! Side effects of launches: printed text, and memory of the device's heap that they keep.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -13,18 +13,18 @@ use super::module::CudaKernel;
 use crate::device::{BoundArg, Region};
 use crate::protocol::{Failure, Geometry};
 
-/// Bytes that one launch may print before its text is cut.
+/// Number of bytes of one launch's text beyond which it is cut.
 const SHOWN: u64 = 4096;
 
-/// Standard output, caught while a kernel that prints runs: the driver writes there what threads printed, when the stream is
-/// waited for.
+/// Captured standard output while a kernel that prints runs: the driver writes the text of threads there when the
+/// stream is waited for.
 pub(super) struct CapturedStdout {
     stdout: OwnedFd,
     file: File,
 }
 
 impl CapturedStdout {
-    /// `None` where it cannot be caught: the text goes where it went.
+    /// `None` if the output cannot be captured: then the text goes to the original file.
     pub(super) fn new() -> Option<Self> {
         flush();
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
@@ -33,10 +33,10 @@ impl CapturedStdout {
         Some(Self { stdout, file })
     }
 
-    /// Hands on the beginning of the text; gives the number of bytes.
+    /// Passes the start of the text on; returns the number of bytes.
     pub(super) fn end(mut self) -> u64 {
         flush();
-        // Without it, the text would go to the file for ever, which is no reason to stop.
+        // If this fails, later text goes to the file, which is harmless.
         let _ = nix::unistd::dup2_stdout(&self.stdout);
         let bytes = self.file.metadata().map_or(0, |metadata| metadata.len());
         let mut shown = Vec::new();
@@ -46,19 +46,19 @@ impl CapturedStdout {
     }
 }
 
-/// What C's own streams have not written yet.
+/// Flushes the buffers of C's streams.
 fn flush() {
     // SAFETY: null stands for every stream.
     let _ = unsafe { nix::libc::fflush(std::ptr::null_mut()) };
 }
 
-/// PTX of an early version, which the driver compiles for whatever device there is.
+/// PTX of an early version, which the driver compiles for the device.
 const CODE: &[u8] = include_bytes!("heap.ptx");
 
 /// Bytes of a piece of the heap.
 const PIECE: u64 = 16 << 10;
 
-/// A kernel that tells how much of the device's heap is left.
+/// A kernel that measures the free part of the device's heap.
 pub(super) struct HeapProbe {
     kernel: CudaKernel,
     count: CudaBuffer,
@@ -81,7 +81,7 @@ impl HeapProbe {
         })
     }
 
-    /// Bytes that are left, in whole pieces.
+    /// Number of free bytes, in whole pieces.
     pub(super) fn left(&self) -> Result<u64, Failure> {
         let args = [
             BoundArg::Pointer(Region { tensor: 0, buffer: self.count.clone(), offset: 0, bytes: 8 }),

@@ -1,5 +1,5 @@
-//! Large copies between host and device by way of pinned memory: the device copies one half of it while many threads fill or empty
-//! the other. The driver's own way, for memory that is not pinned, has one thread for that.
+//! Large copies between host and device through pinned memory: the device copies one half while many threads fill or
+//! empty the other. The driver copies memory that is not pinned with one thread.
 
 use std::rc::Rc;
 
@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use super::driver::{Event, Stream};
 use super::error::{CudaError, check};
 
-/// From so many bytes on it is quicker.
+/// Number of bytes from which on such a copy is faster.
 pub(super) const LARGE: usize = 4 << 20;
 
-/// Bytes that are copied at once, and by one thread.
+/// Number of bytes that are copied at once, and by one thread.
 const HALF: usize = 8 << 20;
 const PART: usize = 512 << 10;
 
@@ -48,10 +48,10 @@ impl Staging {
         unsafe { std::slice::from_raw_parts_mut(self.memory.add(which * HALF), bytes.min(HALF)) }
     }
 
-    /// Copies `data` to device memory that the caller knows to be as long, and waits.
+    /// Copies `data` to device memory of the same length, and waits.
     pub(super) fn upload(&mut self, address: CUdeviceptr, data: &[u8]) -> Result<(), CudaError> {
         let enqueued = self.enqueue_upload(address, data);
-        // Also after an error: what is under way must not meet the next copy.
+        // Also after an error: a running copy must not overlap the next one.
         enqueued.and(self.stream.synchronize())
     }
 
@@ -71,7 +71,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Copies device memory that the caller knows to be as long to `data`, and waits.
+    /// Copies device memory of the same length to `data`, and waits.
     pub(super) fn download(&mut self, address: CUdeviceptr, data: &mut [u8]) -> Result<(), CudaError> {
         let downloaded = self.enqueue_download(address, data);
         downloaded.and(self.stream.synchronize())
@@ -89,7 +89,7 @@ impl Staging {
                 check(unsafe { sys::cuMemcpyDtoHAsync_v2(to.cast(), from, lengths[at], self.stream.raw()) })?;
                 self.copied[at % 2].record(&self.stream)?;
             }
-            // The part before, while this one comes.
+            // Empties the previous part while this part is copied.
             let Some(before) = at.checked_sub(1) else { continue };
             self.copied[before % 2].wait()?;
             let half = self.half(before % 2, lengths[before]);

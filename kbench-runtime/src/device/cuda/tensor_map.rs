@@ -14,7 +14,7 @@ use crate::protocol::{Failure, TensorMap};
 /// Size of a `CUtensorMap`.
 pub(super) const BYTES: usize = size_of::<CUtensorMap>();
 
-/// A map in the driver's terms: innermost dimension first, strides in bytes of all but that one.
+/// Parameters of a map for the driver: innermost dimension first, strides in bytes of all other dimensions.
 #[derive(Debug, PartialEq)]
 struct Layout {
     dims: Vec<u64>,
@@ -63,7 +63,7 @@ fn describe(dtype: DType, map: &TensorMap) -> String {
     format!("a tensor map of {dtype}, dims {:?}, box {:?}, swizzle {} bytes", map.dims, map.r#box, map.swizzle)
 }
 
-/// Checks what the driver would refuse without saying why, or not at all.
+/// Checks the parameters, since the driver's errors have no details or are missing.
 fn layout(dtype: DType, map: &TensorMap, tensor: u64) -> Result<Layout, String> {
     let refuse = |why: String| Err(format!("{}: {why}", describe(dtype, map)));
     let rank = map.dims.len();

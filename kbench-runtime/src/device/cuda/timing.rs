@@ -1,19 +1,19 @@
-//! Samples.
+//! Samples on a GPU.
 //!
-//! A sample lies between two events on the stream. Nothing is subtracted from it: what the events themselves cost is part of
-//! every sample, a batch divides it by its launches. On an H200 (driver 580, CUDA 13.0) an empty kernel takes 2.6 to 2.8 µs
-//! alone, cold or hot, and 0.61 µs a launch in a graph of 400: about 2.2 µs a sample are the events', 0.6 µs the kernel's with the
-//! gap to the next one. A spin of 100 µs is 102.6 µs cold and 101.0 µs hot (5 a graph).
+//! A sample lies between two events on the stream. Nothing is subtracted: the cost of the events is part of every
+//! sample, divided by the launches of a batch. On an H200 (driver 580, CUDA 13.0) an empty kernel takes 2.6 to 2.8 µs
+//! alone, cold or hot, and 0.61 µs a launch in a graph of 400: about 2.2 µs of a sample are the events', 0.6 µs the
+//! kernel's with the gap to the next one. A spin of 100 µs is 102.6 µs cold and 101.0 µs hot (5 in a graph).
 //!
-//! The host's work must not show: while the device is busy with something untimed (the flush of a cold sample, an untimed
-//! repeat of a hot one) the host enqueues event, launches, event. That this was so is verified: if the first event has
-//! already happened when the last call returns, the device may have waited for the host, and the sample is taken again
-//! behind a longer lead.
+//! The host's work must not be part of a sample: while the device is busy with untimed work (the flush of a cold
+//! sample, an untimed repeat of a hot one), the host enqueues event, launches, event. This is verified: if the first
+//! event has completed when the last call returns, the device may have waited for the host, and the sample is taken
+//! again behind longer untimed work.
 //!
-//! What the writes ahead of a sample enqueue (poison, restored inputs) is untimed work like any other.
+//! The writes before a sample (poison, restored inputs) are untimed work too.
 //!
-//! - Cold: a memset of at least twice the L2 leaves nothing of the inputs there; one launch. The flush's own lines
-//!   are dirty, as in `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
+//! Cold: a memset of at least twice the L2 evicts the inputs; one launch. The lines of the memset are dirty, as in
+//! `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
 //! - Stream and host ([`LaunchMode`]): one launch on an idle stream, hot or cold; the device waits for the host, and that is part of the sample.
 //! - Hot: all launches of a batch are captured in one graph, which runs once untimed and once timed, the writes between the two. Consecutive launches
 //!   wait for each other, as they would on a stream; the gap between two nodes of a graph is part of a launch.
@@ -30,16 +30,17 @@ use super::memory::{self, CudaBuffer};
 use crate::device::{Resolution, Sample, Write};
 use crate::protocol::{CacheMode, Failure, LaunchMode};
 
-/// From here on the host's few microseconds do not matter any more (a thousandth), nor is there a need for a lead.
+/// Nanoseconds from which on the host's few microseconds are less than a thousandth, so that no untimed work is needed
+/// before a sample.
 const LONG: f64 = 5e6;
 
-/// How often a sample is taken again because the device waited for the host. The last one counts in any case, as exposed.
+/// Number of attempts to take a sample without a wait for the host. The last one is kept, and counts as exposed.
 const ATTEMPTS: u32 = 4;
 
-/// Most flushes ahead of a sample.
+/// Largest number of flushes before a sample.
 const MOST_FLUSHES: u32 = 8;
 
-/// Empty intervals that are timed to know the clock.
+/// Number of empty intervals that measure the clock.
 const EMPTY: usize = 100;
 
 /// Clock, flush buffer and their stream.
@@ -58,7 +59,7 @@ pub(super) struct Timer {
 impl Timer {
     /// `cache_bytes` is the size of the L2.
     pub(super) fn new(driver: Driver, stream: &Rc<Stream>, cache_bytes: u64) -> Result<Self, CudaError> {
-        // Not under 64 MB: the flush must also last long enough to hide the host's work.
+        // At least 64 MB: the flush must also last long enough to hide the host's work.
         let flush_bytes = (2 * cache_bytes as usize).max(64 << 20);
         let (start, stop) = (Event::new(stream.context())?, Event::new(stream.context())?);
         Ok(Self {
@@ -73,7 +74,8 @@ impl Timer {
         })
     }
 
-    /// Times nothing, a hundred times: the median is what two events cost, the smallest difference of two of them their step.
+    /// Measures a hundred empty intervals: the median is the cost of two events, the smallest difference between two of
+    /// them the step of the clock.
     pub(super) fn resolution(&mut self) -> Result<Resolution, Failure> {
         if let Some(known) = self.resolution {
             return Ok(known);
@@ -81,7 +83,8 @@ impl Timer {
         let broken = |error: CudaError| error.failure("when timing nothing");
         let mut nothing = Vec::with_capacity(EMPTY);
         for _ in 0..EMPTY {
-            // Both behind other work, as in a sample, so that the device does not wait for the host between the two.
+            // Both events follow other work, as in a sample, so that the device does not wait for the host between
+            // them.
             self.enqueue_flushes(1)?;
             self.start.record(&self.stream).map_err(broken)?;
             self.stop.record(&self.stream).map_err(broken)?;
@@ -89,11 +92,11 @@ impl Timer {
             nothing.push(self.driver.elapsed(&self.start, &self.stop).map_err(broken)?);
         }
         nothing.sort_unstable_by(f64::total_cmp);
-        // Less than a tenth of a nanosecond is what is left of the single precision that the driver answers in.
+        // Less than a tenth of a nanosecond is rounding of the driver's single precision.
         let steps = nothing.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.1);
         let step = steps.fold(f64::INFINITY, f64::min);
         let overhead = nothing[EMPTY / 2];
-        // All the same: it steps in no less than what they show, or not at all.
+        // Without a difference, the step is at most the interval itself.
         let resolution = Resolution { step: if step.is_finite() { step } else { overhead }, overhead };
         self.resolution = Some(resolution);
         Ok(resolution)
@@ -124,7 +127,7 @@ impl Timer {
         Ok((self.driver.elapsed(&self.start, &self.stop).map_err(broken)?, hidden))
     }
 
-    /// Enqueues a batch, as a graph where there is one.
+    /// Enqueues a batch, as a graph if there is one.
     fn enqueue(&self, bound: &CudaBound, batch: u32) -> Result<(), Failure> {
         if let Some((size, Some(graph))) = &bound.timing.graph
             && *size == batch
@@ -137,14 +140,14 @@ impl Timer {
         Ok(())
     }
 
-    /// Captures a batch, unless the last one was of the same size. What cannot be captured is launched one by one.
+    /// Captures a batch, unless the last one had the same size. A batch that cannot be captured is launched one by one.
     fn capture(&self, bound: &mut CudaBound, batch: u32) -> Result<(), Failure> {
         if batch < 2 || bound.timing.graph.as_ref().is_some_and(|(size, _)| *size == batch) {
             return Ok(());
         }
         bound.timing.graph = None;
         let graph = Graph::capture(&self.stream, || (0..batch).try_for_each(|_| bound.enqueue()));
-        // An invalidated capture leaves no trace on the stream; a fault of an earlier kernel shows here.
+        // A failed capture leaves nothing on the stream; a fault of an earlier kernel appears here.
         self.stream.synchronize().map_err(|error| error.failure("when capturing launches"))?;
         bound.timing.graph = Some((batch, graph));
         Ok(())
@@ -152,7 +155,7 @@ impl Timer {
 }
 
 impl CudaDevice {
-    /// One sample, in nanoseconds a launch. Nothing is left running, also after an error.
+    /// One sample, in nanoseconds a launch. No work is pending on return, also after an error.
     pub(super) fn take_sample(
         &mut self,
         writes: &[Write<CudaBuffer>],
@@ -187,7 +190,7 @@ impl Timer {
         loop {
             attempt += 1;
             if !hot {
-                // Before the flush, which leaves nothing of them in the cache.
+                // Before the flush, which evicts the writes from the cache.
                 memory::enqueue(&self.stream, writes)?;
             }
             self.enqueue_flushes(bound.timing.flushes[mode])?;
@@ -217,8 +220,8 @@ impl Timer {
         }
     }
 
-    /// One launch on an idle stream, as [`LaunchMode::Stream`] or [`LaunchMode::Host`] defines it. The device waits for the host, as it
-    /// does for a program that launches one kernel.
+    /// One launch on an idle stream, as [`LaunchMode::Stream`] or [`LaunchMode::Host`] defines it. The device waits for
+    /// the host, as with a program that launches one kernel.
     fn sample_of_launch(
         &mut self,
         writes: &[Write<CudaBuffer>],

@@ -1,22 +1,22 @@
-//! What the caches hold and what branches the processor knows before a sample.
+//! State of the caches and of the branch predictor before a sample.
 
-/// Bytes of a cache line; 64 where it is more, which only costs time.
+/// Size of a cache line in bytes; a larger line is flushed twice.
 const LINE: usize = 64;
 
-/// Whether a flush in one process reaches the caches of every core and process that has the memory.
+/// Whether a flush in one process reaches the caches of all cores and processes with the memory.
 pub(super) const FLUSHES_EVERYWHERE: bool = cfg!(target_arch = "x86_64");
 
-/// Drops what the ranges hold from every level of the cache. Exact, and its cost grows with the ranges, not with the cache.
+/// Evicts the ranges from every level of the cache. The cost grows with the ranges, not with the cache.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn flush(ranges: &[(*mut u8, usize)]) {
     use std::arch::asm;
     use std::arch::x86_64::{__cpuid_count, _mm_clflush, _mm_mfence};
-    // clflush waits for the flush before it; clflushopt does not, and is several times faster.
+    // clflush waits for the previous flush; clflushopt does not, and is several times faster.
     // SAFETY: every x86-64 has cpuid. Safe to call from Rust 1.94 on.
     #[allow(unused_unsafe)]
     let optimised = unsafe { __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).ebx & 1 << 23 != 0 };
     for (start, bytes) in ranges.iter().filter(|(_, bytes)| *bytes > 0) {
-        // The last byte is on a line that whole steps miss when the start is not on one.
+        // The last byte may lie on a line that whole steps miss, if the start is not aligned.
         for offset in (0..*bytes).step_by(LINE).chain([bytes - 1]) {
             // SAFETY: the offset is inside memory that the binding keeps alive.
             let line = unsafe { start.add(offset) }.cast_const();
@@ -33,7 +33,7 @@ pub(super) fn flush(ranges: &[(*mut u8, usize)]) {
     unsafe { _mm_mfence() }
 }
 
-/// The same where lines cannot be flushed by address: streams through more memory than a cache holds.
+/// Evicts the ranges on processors without a flush by address: streams through more memory than a cache holds.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn flush(_ranges: &[(*mut u8, usize)]) {
     use std::cell::RefCell;
@@ -49,15 +49,15 @@ pub(super) fn flush(_ranges: &[(*mut u8, usize)]) {
     });
 }
 
-/// Random branches that are enough for a processor to forget all others. On an AMD EPYC, 2^17 of them leave a sort of 1024 numbers twice as
-/// fast on inputs that the processor has learned as on new ones, and 2^20 make no difference.
+/// Number of random branches that replace all learned ones. On an AMD EPYC, after 2^17 of them a sort of 1024 numbers
+/// is still twice as fast on learned inputs as on new ones; after 2^20 there is no difference.
 const BRANCHES: u64 = 1 << 21;
 
-/// Has this core forget the branches that it has learned: a kernel whose branches depend on its inputs, such as a sort, is several times
-/// as fast on inputs that the core has learned.
+/// Makes this core forget learned branches: a kernel whose branches depend on its inputs, such as a sort, is several
+/// times as fast on learned inputs.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn forget_branches() {
-    // In assembler, since other branches in between, as in a debug build, would leave room for what was learned.
+    // Assembler, since other branches in between, as in a debug build, would leave learned ones in place.
     // SAFETY: it computes in registers alone.
     unsafe {
         std::arch::asm!(
@@ -80,7 +80,7 @@ pub(super) fn forget_branches() {
     }
 }
 
-/// The same.
+/// Does the same on other processors.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn forget_branches() {
     use std::hint::black_box;
@@ -94,7 +94,7 @@ pub(super) fn forget_branches() {
     black_box(sum);
 }
 
-/// Writes every line of a stretch with what it holds, so that this core has it as if it had written the contents.
+/// Writes every line of a range with its own contents, so that this core's cache holds the range as after a write.
 pub(super) fn own(start: *mut u8, bytes: usize) {
     for offset in (0..bytes).step_by(LINE) {
         // SAFETY: the offset is inside memory that the binding keeps alive, and nothing else runs on it now.

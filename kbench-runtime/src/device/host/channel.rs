@@ -1,4 +1,4 @@
-//! What the judge and a kernel process say to each other: frames over a pair of sockets that nobody else has.
+//! Messages between the worker and a kernel process: frames over a private pair of sockets.
 //!
 //! A frame is two lengths (four bytes each), a JSON value and raw bytes. Descriptors travel with the first byte.
 
@@ -13,40 +13,41 @@ use serde::{Deserialize, Serialize};
 use super::threads::Used;
 use crate::protocol::{Counts, Failure};
 
-/// Most bytes of a JSON value and of the raw bytes behind it.
+/// Largest size in bytes of a JSON value, and of the raw bytes after it.
 const MOST_JSON: usize = 1 << 20;
 pub(super) const MOST_BYTES: usize = 1 << 16;
 
-/// Most descriptors of one frame: what Linux takes.
+/// Largest number of descriptors of a frame, as in Linux.
 const MOST_DESCRIPTORS: usize = 253;
 
-/// Requests of the judge to a kernel process.
+/// Commands of the worker to a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// Loads the shared objects of the descriptors in order; the last one is the kernel. With the function of each call.
+    /// Loads the shared objects of the descriptors in order; the last one is the kernel. Names the function of each
+    /// call.
     Load { entries: Vec<String> },
     /// Writes the raw bytes to a global, from byte `offset` on.
     SetSymbol { symbol: String, offset: usize },
-    /// Maps the memory of the descriptors, of these sizes, and makes the arguments of the calls of one run.
+    /// Maps the memory of the descriptors, with these sizes, and prepares the arguments of the calls of one run.
     Bind { sizes: Vec<usize>, calls: Vec<Call>, watched: bool },
-    /// Launches so many times, untimed.
+    /// Launches this number of times, untimed.
     Run { bound: usize, times: u32 },
-    /// Launches once and counts meanwhile.
+    /// Launches once and reads the counters.
     Count { bound: usize },
-    /// Makes the caches ready for a sample.
+    /// Prepares the caches for a sample.
     Prepare { bound: usize, cache: Caches },
-    /// Takes a sample over `batch` launches. With `lead`, an untimed launch and so many nanoseconds come before.
+    /// Takes a sample over `batch` launches. With `lead`, an untimed launch and this number of nanoseconds come before.
     Sample { bound: usize, batch: u32, lead: Option<u64> },
-    /// Has the core forget the branches that it has learned.
+    /// Makes the core forget learned branches.
     Forget,
-    /// Does nothing: a process that was stopped takes longer for its first command.
+    /// Does nothing: the first command after a stop takes longer.
     Wake,
     /// Spins for a time, and answers as for a sample.
     Spin { nanoseconds: u64 },
 }
 
 impl Command {
-    /// Whether the thread that calls the kernel stays on its core: it does during a sample and before one.
+    /// Whether the calling thread stays on its core: true during a sample and before one.
     pub fn is_for_a_sample(&self) -> bool {
         matches!(self, Self::Prepare { .. } | Self::Sample { .. } | Self::Forget | Self::Wake | Self::Spin { .. })
     }
@@ -55,29 +56,29 @@ impl Command {
 /// State of the caches before a sample.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Caches {
-    /// Nothing of the arguments. Only where the judge cannot flush them itself.
+    /// Without the arguments. Only if the worker cannot flush them itself.
     Flushed,
-    /// What was there, and what the judge has just written: as if this process had written it.
+    /// With the previous contents, and with the worker's writes as if this process had made them.
     Holding(Vec<Stretch>),
 }
 
 /// A part of the memory of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stretch {
-    /// Which of the descriptors.
+    /// Index of the descriptor.
     pub memory: usize,
-    /// Bytes from its start.
+    /// Offset in bytes.
     pub offset: usize,
-    /// Number of bytes.
+    /// Size in bytes.
     pub bytes: usize,
 }
 
 /// A call of one function of the kernel.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Call {
-    /// Its arguments, in the order of the signature.
+    /// Arguments in the order of the signature.
     pub arguments: Vec<Argument>,
-    /// Memory that is filled with zero bytes before it.
+    /// Memory that is filled with zero bytes before the call.
     pub zero: Vec<Stretch>,
 }
 
@@ -88,12 +89,12 @@ pub(super) enum Argument {
     Pointer(Stretch),
     /// A scalar's bytes.
     Scalar(Vec<u8>),
-    /// A struct's bytes, and the addresses in it with the byte where each lies.
+    /// The bytes of a struct, and the addresses in it, each with its offset.
     Struct { bytes: Vec<u8>, pointers: Vec<(usize, Stretch)> },
 }
 
 impl Argument {
-    /// The memory whose addresses are in it.
+    /// The memory of the argument's addresses.
     pub fn stretches(&self) -> Vec<Stretch> {
         match self {
             Self::Pointer(stretch) => vec![*stretch],
@@ -106,23 +107,23 @@ impl Argument {
 /// Answers of a kernel process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// It did.
+    /// The command was done.
     Done,
-    /// It launched.
+    /// The launches were done.
     Ran(Used),
-    /// It launched and counted, or why it could not count.
+    /// The launch was done, with its counts or the reason why there are none.
     Counted(Result<Counts, String>),
     /// A sample: nanoseconds by the clock and of processor time, over the whole batch.
     Sampled { clock: u64, processor: u64, used: Used },
 }
 
-/// One end.
+/// One end of the channel.
 #[derive(Debug)]
 pub(super) struct Channel(UnixStream);
 
 /// A frame that was received.
 pub(super) struct Frame<T> {
-    /// Its number: an answer has that of its command.
+    /// Number of the command, which its answer repeats.
     pub number: u64,
     pub value: T,
     pub bytes: Vec<u8>,
@@ -130,7 +131,7 @@ pub(super) struct Frame<T> {
 }
 
 impl Channel {
-    /// Both ends.
+    /// Both ends of a new channel.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (one, other) = UnixStream::pair()?;
         Ok((Self(one), other.into()))
@@ -144,7 +145,7 @@ impl Channel {
         self.0.as_raw_fd()
     }
 
-    /// Receiving then fails with [`io::ErrorKind::WouldBlock`] where nothing comes for so long.
+    /// Sets a time after which receiving fails with [`io::ErrorKind::WouldBlock`].
     pub fn set_tick(&self, tick: std::time::Duration) -> io::Result<()> {
         self.0.set_read_timeout(Some(tick))
     }
@@ -165,7 +166,8 @@ impl Channel {
         (&self.0).write_all(&frame[sent..])
     }
 
-    /// Receives a frame. `waits` is called whenever nothing came for a [tick](Self::set_tick), and ends the wait with an error.
+    /// Receives a frame. `waits` is called after each [tick](Self::set_tick) without data, and ends the wait by an
+    /// error.
     pub fn receive<T: DeserializeOwned>(&self, waits: &mut dyn FnMut() -> io::Result<()>) -> io::Result<Frame<T>> {
         let mut lengths = [0; 8];
         let mut descriptors = Vec::new();
@@ -189,7 +191,7 @@ impl Channel {
         Ok(Frame { number, value, bytes: raw, descriptors })
     }
 
-    /// The first bytes, with the descriptors.
+    /// Receives the first bytes, with the descriptors.
     fn first(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
         #[cfg(target_os = "linux")]
@@ -228,7 +230,7 @@ fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// What a kernel process sends as an answer.
+/// The answer of a kernel process.
 pub(super) type Answered = Result<Answer, Failure>;
 
 #[cfg(test)]

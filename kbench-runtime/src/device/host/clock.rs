@@ -1,14 +1,16 @@
-//! The judge's own clocks beside that of a kernel process.
+//! The worker's own clocks beside the clock of a kernel process.
 //!
-//! A sample is timed in the kernel's process, since the way there and back is longer than many kernels. What that clock says is a
-//! claim, for the kernel shares the process with it. The judge measures the whole command twice: by the clock, which includes the way
-//! there and back; and by the processor time that the system counts for the thread that calls the kernel. The clock is read without the
-//! time for which, by the system's count, the thread had no core: a kernel that has used up its share of a busy core waits for the next
-//! before it can answer. What other threads of the process compute meanwhile is no such time.
+//! A sample is timed in the kernel's process, since the round trip is longer than many kernels. The result is a claim,
+//! since the kernel shares the process with the clock. The worker measures the whole command twice: by the clock, which
+//! includes the round trip; and by the processor time that the system counts for the thread that calls the kernel. The
+//! time in which the thread had no core, by the system's count, is subtracted from the clock: a kernel that has used up
+//! its share of a busy core waits before it can answer. Time in which other threads of the process compute is not
+//! subtracted.
 //!
-//! The excess over the claim must be no larger than that of a process without a kernel that spins for the claimed time. Such a process
-//! is asked only where the excess is large, as on a busy or a virtual machine, and a verdict needs several windows of samples, each
-//! beside its own spins and some time after the last: a disturbance passes, a forged clock stays.
+//! The excess over the claim must not be larger than that of a process without a kernel that spins for the claimed
+//! time. Spins are measured only if the excess is large, as on a busy or virtual machine, and a verdict needs several
+//! windows of samples, each with its own spins and some time after the last window: a disturbance ends, a forged clock
+//! stays.
 
 use std::time::Duration;
 
@@ -16,24 +18,25 @@ use super::supervisor::Took;
 use crate::data::quantile::quantile;
 use crate::protocol::Failure;
 
-/// Most samples of a window.
+/// Largest number of samples of a window.
 pub(super) const SAMPLES: usize = 16;
 
-/// Fewer samples make a window if they took this long together, since a way there and back is little beside them.
+/// Time from which on fewer samples make a window, since the round trip is small beside it.
 const FEW: (usize, Duration) = (4, Duration::from_millis(100));
 
-/// Largest excess that needs no other process beside it: nanoseconds, and a share of the claim. `docs/gates.md` of cargo-kbench names the figures.
+/// Largest excess that needs no comparison: nanoseconds, and a share of the claim. `docs/gates.md` of cargo-kbench
+/// names the figures.
 const OF_CLOCK: (f64, f64) = (50_000.0, 0.1);
 const OF_PROCESSOR: (f64, f64) = (5_000.0, 0.05);
 
-/// How many times the excess of a process without a kernel is allowed.
+/// Allowed ratio of the excess to that of a process without a kernel.
 const SPINS: f64 = 3.0;
 
-/// Pauses before each of the windows that decide.
+/// Pauses before each of the deciding windows.
 pub(super) const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(200)];
 
-/// Longest time to spin, in nanoseconds. From some milliseconds on the way back no longer depends on it.
+/// Longest spin in nanoseconds. Beyond some milliseconds the way back no longer depends on the length.
 pub(super) const LONGEST_SPIN: u64 = 20_000_000;
 
 /// Furthest that two readings of one clock may be apart, in nanoseconds.
@@ -79,19 +82,20 @@ fn check_readings(before: i128, own: i128, after: i128) -> Result<(), Failure> {
     Err(Failure::Machine { message })
 }
 
-/// A command that was timed twice.
+/// A command with two times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim {
-    /// Nanoseconds that the process says.
+    /// Nanoseconds that the process claims.
     pub claimed: u64,
-    /// What the judge measured.
+    /// Measurement of the worker.
     pub took: Took,
 }
 
 impl Claim {
     /// # Errors
     ///
-    /// `ForgedTime`: it claims more than passed. One clock measures both, and the claim is of a part of what the judge measured.
+    /// `ForgedTime`: the claim exceeds the worker's time. Both use one clock, and the claimed part lies within the
+    /// worker's time.
     pub fn check(&self) -> Result<(), Failure> {
         let (claimed, measured) = (self.claimed as f64, self.took.clock.as_nanos() as f64);
         if claimed > measured { Err(Failure::ForgedTime { claimed, measured }) } else { Ok(()) }
@@ -106,7 +110,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Adds a sample of `batch` launches, and drops those before it if they were of another number.
+    /// Adds a sample of `batch` launches, and drops earlier samples of another number.
     pub fn add(&mut self, batch: u32, claim: Claim) {
         if self.batch != batch {
             (self.batch, self.claims) = (batch, Vec::new());
@@ -119,14 +123,15 @@ impl Window {
         self.claims.len() >= SAMPLES || self.claims.len() >= FEW.0 && passed >= FEW.1
     }
 
-    /// Whether the excess over the claims is larger than it should be on a calm machine.
+    /// Whether the excess over the claims is larger than on a quiet machine.
     pub fn is_suspicious(&self) -> bool {
         self.forged_beside(&[]).is_some()
     }
 
-    /// The failure that this window shows, where the excess over the claims is larger than that of spins at the same time.
+    /// The failure of this window, if the excess over the claims is larger than that of spins at the same time.
     pub fn forged_beside(&self, spins: &[Claim]) -> Option<Failure> {
-        // The fast half, on which a median stands: a process that forges now and then changes nothing, and one that forges more is here.
+        // The fast half, which determines the median: forging fewer samples has no effect, and forging more is found
+        // here.
         let mut fast = self.claims.clone();
         fast.sort_by_key(|claim| claim.claimed);
         fast.truncate(fast.len().div_ceil(2));
@@ -158,8 +163,8 @@ fn by_processor(took: &Took) -> f64 {
 mod tests {
     use super::*;
 
-    /// A kernel and the machine that it runs on: nanoseconds of a sample, the part of them in which it computes, the part of them that
-    /// it claims, and nanoseconds of the way there and back, of which 3 µs are computed.
+    /// A kernel and a machine: nanoseconds of a sample, of its computation, of its claim, and of the round trip, of
+    /// which 3 µs are computed.
     struct Kernel<C, W> {
         truth: f64,
         computes: f64,
@@ -185,7 +190,7 @@ mod tests {
             self.claim(sample, self.computes, self.truth * (self.claim)(sample))
         }
 
-        /// As a device does it, with spins of the same length on the same machine.
+        /// As on a device, with spins of the same length on the same machine.
         fn is_believed(&self) -> bool {
             let mut samples = 0..;
             let mut window = |spins: &mut Vec<Claim>| {
@@ -224,7 +229,7 @@ mod tests {
         for truth in [500.0, 25e3, 1e6, 1e9] {
             for computes in [0.0, 0.5, 1.0] {
                 assert!(Kernel { truth, computes, claim: honest, way: undisturbed }.is_believed(), "{truth}");
-                // A machine on which every way is long, and one on which some are.
+                // A machine with long round trips, and one with some.
                 assert!(Kernel { truth, computes, claim: honest, way: |_| 3e6 }.is_believed(), "{truth}");
                 let way = |sample: usize| if sample.is_multiple_of(3) { 15e3 } else { 4e6 };
                 assert!(Kernel { truth, computes, claim: honest, way }.is_believed(), "{truth}");
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_slow_for_a_while_rejects_nothing() {
-        // No spin is slow, for the machine is calm again when they are taken.
+        // No spin is slow: the machine is quiet again when they are taken.
         for slow in [16, 32, 48, 64] {
             let way = |sample: usize| if sample < slow { 1e6 } else { 12e3 };
             assert!(Kernel { truth: 25e3, computes: 1.0, claim: honest, way }.is_believed(), "{slow} samples");
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_way_back_of_a_process_that_ran_for_long_may_be_longer() {
-        // 47 µs of processor time to wake the judge, which sleeps by then: the spins have the same.
+        // 47 µs of processor time to wake the worker, which sleeps by then: spins have the same.
         let claim = Claim {
             claimed: 23_500,
             took: Took { clock: ns(85_000), processor: ns(70_900), waited: ns(0), of_all: ns(70_900) },
@@ -268,9 +273,9 @@ mod tests {
                 assert!(!Kernel { truth, computes: 1.0, claim, way: undisturbed }.is_believed(), "{truth} {part}");
             }
         }
-        // One that waits more than it computes.
+        // A kernel that waits more than it computes.
         assert!(!Kernel { truth: 250e3, computes: 0.1, claim: |_| 0.1, way: undisturbed }.is_believed());
-        // Too short for the judge to see: `docs/gates.md` says so.
+        // Too short for the worker to detect: `docs/gates.md` says so.
         assert!(Kernel { truth: 4e3, computes: 1.0, claim: |_| 0.1, way: undisturbed }.is_believed());
         assert!(Kernel { truth: 40e3, computes: 0.1, claim: |_| 0.1, way: undisturbed }.is_believed());
     }

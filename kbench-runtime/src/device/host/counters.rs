@@ -2,13 +2,13 @@
 
 use crate::protocol::Counts;
 
-/// Counts during `call`, which runs in any case; the error is why nothing was counted.
+/// Reads counters around `call`, which runs in any case; the error is the reason why there are none.
 #[cfg(target_os = "linux")]
 pub(super) fn around(call: impl FnOnce()) -> Result<Counts, String> {
     use perf_event::events::Hardware;
     use perf_event::{Builder, Group};
 
-    // One group: all of them count the same stretch, or none does.
+    // One group: all counters cover the same time, or none does.
     let opened = Group::new().and_then(|mut group| {
         let instructions = group.add(&Builder::new(Hardware::INSTRUCTIONS))?;
         let mut optional = |event| group.add(&Builder::new(event)).ok();

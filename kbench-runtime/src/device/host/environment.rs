@@ -1,5 +1,5 @@
-//! The floating-point environment: rounding, exceptions that trap, denormals flushed to zero. It belongs to the thread, and what
-//! a kernel makes of it must not reach a reference or another kernel.
+//! The floating-point environment of a thread: rounding, traps, denormals flushed to zero. A kernel's changes must not
+//! affect a reference or another kernel.
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::arch::asm;
@@ -16,10 +16,10 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// What they are now.
+    /// Reads the registers.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn get() -> Self {
-        /// The bits that say which exceptions there were; they control nothing.
+        /// The exception flags, which control nothing.
         const STICKY: u32 = 0x3f;
         let (mut mxcsr, mut x87) = (0_u32, 0_u16);
         // SAFETY: both instructions store a control register in a variable of its size, and every x86-64 has them.
@@ -30,7 +30,7 @@ impl Environment {
         Self { mxcsr: mxcsr & !STICKY, x87 }
     }
 
-    /// Sets them.
+    /// Sets the registers.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn set(self) {
         // SAFETY: the values came from these very registers. While a kernel's are set, no other code than the kernel computes.
@@ -40,7 +40,7 @@ impl Environment {
         }
     }
 
-    /// What they are now.
+    /// Reads the register.
     #[cfg(target_arch = "aarch64")]
     pub(super) fn get() -> Self {
         let fpcr;
@@ -49,20 +49,20 @@ impl Environment {
         Self { fpcr }
     }
 
-    /// Sets them.
+    /// Sets the register.
     #[cfg(target_arch = "aarch64")]
     pub(super) fn set(self) {
         // SAFETY: the value came from this very register. While a kernel's is set, no other code than the kernel computes.
         unsafe { asm!("msr fpcr, {}", in(reg) self.fpcr, options(nomem, nostack, preserves_flags)) };
     }
 
-    /// What they are now.
+    /// Reads nothing.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(super) fn get() -> Self {
         Self {}
     }
 
-    /// Sets them.
+    /// Sets nothing.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(super) fn set(self) {
         let Self {} = self;

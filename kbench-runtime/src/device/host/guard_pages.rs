@@ -1,4 +1,5 @@
-//! Faults around tensors in a kernel process: the handler tells the judge what was touched, and ends the process.
+//! Faults around tensors in a kernel process: the handler reports the accessed address to the worker, and ends the
+//! process.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
@@ -8,14 +9,15 @@ use nix::libc;
 use super::memory::Mapping;
 use crate::device::GUARD;
 
-/// Status of a kernel process whose kernel touched memory far outside a tensor.
+/// Exit code of a kernel process whose kernel accessed memory far outside a tensor.
 pub(super) const OUT_OF_BOUNDS: i32 = 102;
 
-/// The descriptor of the channel, and the number of the command at work: what a frame to the judge takes.
+/// Descriptor of the channel, and number of the running command, for a frame to the worker.
 pub(super) static CHANNEL: AtomicI32 = AtomicI32::new(-1);
 pub(super) static COMMAND: AtomicU64 = AtomicU64::new(0);
 
-/// What the handler knows of a mapping; `base` 0 where the entry is free. Plain numbers, since a signal may come at any time.
+/// A mapping for the handler; `base` is 0 in a free entry. The fields are plain numbers, since a signal may come at any
+/// time.
 struct GuardedBuffer {
     base: AtomicUsize,
     size: AtomicUsize,
@@ -23,7 +25,7 @@ struct GuardedBuffer {
     bytes: AtomicUsize,
 }
 
-/// More buffers than a kernel has; what finds no entry still faults, but is not told from other faults.
+/// More entries than a kernel has buffers; a fault without an entry is not distinguished from other faults.
 static BUFFERS: [GuardedBuffer; 512] = [const {
     GuardedBuffer {
         base: AtomicUsize::new(0),
@@ -33,13 +35,13 @@ static BUFFERS: [GuardedBuffer; 512] = [const {
     }
 }; 512];
 
-/// Has faults around a buffer say so. Mappings stay as long as the process.
+/// Registers a mapping for the handler. Mappings stay as long as the process.
 pub(super) fn register(mapping: &Mapping, bytes: usize) {
     if let Some(buffer) = BUFFERS.iter().find(|buffer| buffer.base.load(Ordering::Relaxed) == 0) {
         buffer.start.store(mapping.start.as_ptr() as usize, Ordering::Relaxed);
         buffer.bytes.store(bytes, Ordering::Relaxed);
         buffer.size.store(mapping.size, Ordering::Relaxed);
-        // The handler looks at this one first.
+        // The handler reads this field first.
         buffer.base.store(mapping.base(), Ordering::Release);
     }
 }
@@ -53,7 +55,7 @@ fn at(address: usize) -> Option<(usize, usize)> {
     })
 }
 
-/// The action before ours, for every other fault.
+/// The previous action, for every other fault.
 static mut PREVIOUS: std::mem::MaybeUninit<libc::sigaction> = std::mem::MaybeUninit::uninit();
 
 /// Installs the handler; once, before any other thread exists.
@@ -70,7 +72,7 @@ pub(super) fn install() {
     }
 }
 
-/// The signal of an access to a page that must not be touched.
+/// Handles an access to a protected page.
 const FAULT: i32 = if cfg!(target_os = "macos") { libc::SIGBUS } else { libc::SIGSEGV };
 
 extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -96,7 +98,7 @@ extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         (address - first - tensor, "past the end")
     };
     let mut frame = Text { bytes: [0; 256], used: 8 };
-    // As `channel::Channel::send` makes it of an `Answered`, without an allocation.
+    // The frame of `channel::Channel::send` for an `Answered`, without an allocation.
     let _ = write!(
         frame,
         r#"[{},{{"Err":{{"kind":"illegal-access","message":"memory {distance} bytes {side} of a tensor of {tensor} bytes"}}}}]"#,
@@ -111,7 +113,7 @@ extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     }
 }
 
-/// A text that needs no allocation.
+/// A text without an allocation.
 struct Text {
     bytes: [u8; 256],
     used: usize,

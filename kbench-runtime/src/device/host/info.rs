@@ -32,7 +32,7 @@ pub(super) fn available_memory() -> Option<u64> {
     memory("MemAvailable:")
 }
 
-/// The largest cache that the first core sees.
+/// The largest cache of the first core.
 fn cache_bytes() -> u64 {
     let size = |index: u32| {
         let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");

@@ -1,7 +1,7 @@
-//! Memory of tensors: shared by the judge and the kernel processes that work on it, and by nobody else.
+//! Memory of tensors, shared by the worker and the kernel processes that use it.
 //!
-//! In a kernel process each buffer lies between stretches that nothing may touch, so that what a kernel writes far outside a tensor
-//! hits no other tensor. The fault is a signal: see [`super::guard_pages`].
+//! In a kernel process each buffer lies between protected pages, so that a write far outside a tensor cannot change
+//! another tensor. The fault is a signal: see [`super::guard_pages`].
 
 use std::fs::File;
 use std::io;
@@ -10,16 +10,16 @@ use std::ptr::NonNull;
 
 use nix::libc;
 
-/// Buffers are aligned to pages, so that no alignment a kernel may ask for depends on luck.
+/// Buffers are aligned to pages, so that their alignment is the same for all kernels.
 pub(super) const ALIGN: usize = 4096;
 
-/// Buffers from this size on consist of huge pages where the system has them, so that no two differ in that either.
+/// Size from which on buffers consist of huge pages if the system has them, so that all buffers are alike.
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 
-/// Bytes before and after each buffer in a kernel process: address space, not memory.
+/// Number of bytes before and after each buffer in a kernel process: address space without memory.
 pub(super) const GUARD_PAGES: usize = 64 << 20;
 
-/// Memory as the judge has it.
+/// Memory in the worker.
 #[derive(Debug)]
 pub(super) struct Shared {
     file: File,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// So many bytes, zero at first.
+    /// Memory of `bytes` bytes, initially zero.
     pub fn new(bytes: usize) -> io::Result<Self> {
         let none = || io::Error::from(io::ErrorKind::OutOfMemory);
         let size = usable(bytes).ok_or_else(none)?;
@@ -53,13 +53,13 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Mapping {
     base: *mut libc::c_void,
-    /// Bytes from `base` on, margins included.
+    /// Size from `base` in bytes, margins included.
     pub size: usize,
     pub start: NonNull<u8>,
 }
 
 impl Mapping {
-    /// Maps so many bytes. Nothing may touch the `margin` bytes on both sides.
+    /// Maps `bytes` bytes with protected pages of `margin` bytes on both sides.
     pub fn new(descriptor: RawFd, bytes: usize, margin: usize) -> Option<Self> {
         let usable = usable(bytes)?;
         let align = if usable < HUGE_PAGE { ALIGN } else { HUGE_PAGE };
@@ -87,13 +87,13 @@ impl Mapping {
         self.base as usize
     }
 
-    /// Makes huge pages of as much of the memory as fills whole ones. To be called while nothing is in it: then there is nothing to
-    /// copy.
+    /// Uses huge pages for as much of the memory as fills whole ones. Call this while the memory is empty, so that
+    /// there is nothing to copy.
     fn collapse(&self, usable: usize) {
         #[cfg(target_os = "linux")]
         {
             let whole = usable - usable % HUGE_PAGE;
-            // Each huge page must have begun to exist.
+            // The first byte of each huge page must have been written.
             for page in (0..whole).step_by(HUGE_PAGE) {
                 // SAFETY: the offset is within the mapping, which is writable.
                 unsafe { self.start.add(page).write_volatile(0) };
@@ -113,7 +113,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Whole pages for so many bytes, at least one.
+/// Number of bytes in whole pages, at least one.
 fn usable(bytes: usize) -> Option<usize> {
     bytes.max(1).checked_next_multiple_of(page())
 }
@@ -123,7 +123,7 @@ fn page() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(ALIGN).max(ALIGN)
 }
 
-/// A file in memory of so many bytes, whose size nobody can change: to cut it would end the judge with a signal.
+/// A file in memory with `bytes` bytes and a sealed size: a smaller file would end the worker by a signal.
 fn memory_file(bytes: usize) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {

@@ -1,10 +1,10 @@
 //! Core pinning: an idle core for single-threaded kernels, and whether other programs disturbed it.
 //!
-//! A thread is pinned for the length of a sample only. What a kernel starts inherits the mask of the thread that starts it, so
-//! that a team of threads would share one core: a kernel is watched in its untimed launches first, and one that uses several
-//! threads is never pinned. Only cores that this process may use are chosen.
+//! A thread is pinned during a sample only. Threads inherit the mask of the thread that starts them, so that a team of
+//! threads would share one core: a kernel is observed in its untimed launches first, and a kernel with several threads
+//! is never pinned. Only allowed cores of this process are chosen.
 //!
-//! Where the system is not Linux nothing is pinned and nothing is seen.
+//! On systems other than Linux nothing is pinned and nothing is observed.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -16,31 +16,31 @@ use crate::device::DisturbanceCheck;
 #[cfg(target_os = "linux")]
 use crate::protocol::Disturbance;
 
-/// How long samples are taken between two looks at the machine. The kernel counts time in steps of 10 ms.
+/// Time between two checks of the machine. The system counts time in steps of 10 ms.
 const WINDOW: Duration = Duration::from_millis(200);
 
-/// Share of the time whose loss to the hypervisor disturbs.
+/// Share of the time whose loss to the hypervisor counts as a disturbance.
 #[cfg(target_os = "linux")]
 const STOLEN: f64 = 0.02;
 
-/// Share of a launch's time that other threads must use to count, and nanoseconds.
+/// Share of a launch's time, and nanoseconds, that other threads must use to count.
 const OTHERS: f64 = 0.1;
 const OTHERS_AT_LEAST: u64 = 2000;
 
-/// From so many launches with other threads on, a kernel is not believed to be alone again.
+/// Number of launches with other threads from which on a kernel is never treated as single-threaded.
 const CERTAIN: u32 = 3;
 
-/// What launches of one kernel were seen to do.
+/// Observations on the launches of one kernel.
 #[derive(Debug, Default)]
 pub(super) struct Launches {
     seen: Cell<u32>,
-    /// Whether other threads worked in the last one.
+    /// Whether other threads worked in the last launch.
     several: Cell<bool>,
     with_others: Cell<u32>,
 }
 
 impl Launches {
-    /// Launches used this.
+    /// Adds the usage of launches.
     pub fn note(&self, used: &Used) {
         let several =
             used.started_threads || used.others > OTHERS_AT_LEAST && used.others as f64 > OTHERS * used.own as f64;
@@ -49,7 +49,7 @@ impl Launches {
         self.with_others.set(self.with_others.get() + u32::from(several));
     }
 
-    /// Whether it was seen to use one thread only. Others may have worked during a launch by chance, but not in several.
+    /// Whether the kernel uses one thread. Others may work during a launch by chance, but not in several.
     fn is_alone(&self) -> bool {
         self.seen.get() > 0 && !self.several.get() && self.with_others.get() < CERTAIN
     }
@@ -59,14 +59,14 @@ impl Launches {
 mod stat {
     use std::collections::BTreeMap;
 
-    /// What a core did since the machine started, in hundredths of a second.
+    /// Times of a core since the machine started, in hundredths of a second.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Core {
         pub busy: u64,
         pub stolen: u64,
     }
 
-    /// Threads of the whole system that run or could.
+    /// Number of threads of the whole system that run or are ready.
     pub fn running() -> Option<u32> {
         parse_running(&std::fs::read_to_string("/proc/stat").ok()?)
     }
@@ -89,7 +89,7 @@ mod stat {
             let busy = [0, 1, 2, 5, 6, 7].map(at).iter().sum();
             Some((number, Core { busy, stolen: at(7) }))
         };
-        // The first line is the sum of all, whose name has no number.
+        // The first line is the sum of all cores; its name has no number.
         stat.lines().filter(|line| !line.starts_with("cpu ")).filter_map(core).collect()
     }
 }
@@ -100,11 +100,11 @@ pub(super) struct CorePinning {
     since: Instant,
     #[cfg(target_os = "linux")]
     cores: std::collections::BTreeMap<u32, stat::Core>,
-    /// What this thread may use; none where that cannot be asked.
+    /// Allowed cores of this thread; none if they cannot be read.
     #[cfg(target_os = "linux")]
     allowed: Option<nix::sched::CpuSet>,
     core: Cell<Option<u32>>,
-    /// Threads that ran or could at each look, but for the one that looks.
+    /// Number of other threads that ran or were ready at each check.
     #[cfg(target_os = "linux")]
     others: Vec<u32>,
 }
@@ -148,7 +148,7 @@ impl CorePinning {
         }
     }
 
-    /// The core that a sample is to be pinned to, if the kernel uses one thread.
+    /// Core for a sample, if the kernel uses one thread.
     pub fn choose(&self, launches: &Launches) -> Option<u32> {
         let allowed = self.allowed.filter(|_| launches.is_alone())?;
         if self.core.get().is_none() {
@@ -157,7 +157,8 @@ impl CorePinning {
         self.core.get()
     }
 
-    /// The core of the fewest busy ticks since the last look; of equals the one that this thread runs on, whose caches it has.
+    /// The core with the fewest busy ticks since the last check; among equals the core of this thread, whose caches it
+    /// has.
     fn least_busy(&self, allowed: &nix::sched::CpuSet) -> Option<u32> {
         let current = threads::current();
         let busy = |core: u32, now: stat::Core| {
@@ -172,12 +173,13 @@ impl CorePinning {
             .or(current)
     }
 
-    /// Where samples of the kernel are pinned to.
+    /// Core of the kernel's samples.
     pub fn core(&self, launches: &Launches) -> Option<u32> {
         self.core.get().filter(|_| launches.is_alone())
     }
 
-    /// Whether so many others ran that they cannot have kept off the core of the samples, at the looks since this was last asked.
+    /// Whether there were so many other threads, at the checks since the last call, that some must have used the core
+    /// of the samples.
     pub fn in_use(&mut self) -> Option<String> {
         let others = std::mem::take(&mut self.others);
         in_use(&others, self.cores.len())
@@ -202,7 +204,7 @@ impl CorePinning {
             }
             (None, None) => Vec::new(),
         };
-        // Ticks of 10 ms. A single one may have been collected over a long time.
+        // Ticks of 10 ms. A single tick may have been collected over a long time.
         let lost = of.iter().map(stolen).sum::<u64>();
         let share = lost as f64 * 0.01 / (elapsed.as_secs_f64().max(0.01) * of.len().max(1) as f64);
         if lost > 1 && share > STOLEN {
@@ -213,7 +215,7 @@ impl CorePinning {
     }
 }
 
-/// In words, how many others wanted a core at each look, if they were in the mean as many as there are cores.
+/// Description of the number of ready threads at each check, if their mean is at least the number of cores.
 #[cfg(target_os = "linux")]
 fn in_use(others: &[u32], cores: usize) -> Option<String> {
     let mean = f64::from(others.iter().sum::<u32>()) / others.len().max(1) as f64;

@@ -1,8 +1,8 @@
-//! A kernel process: holds one loaded kernel and does what the judge asks of it. It is this program, started afresh. Above 400 lines: the start
-//! of the process, its isolation and every command, in the order in which they happen.
+//! A kernel process: holds one loaded kernel and runs the worker's commands. It is this program, started anew. Above
+//! 400 lines: the start of the process, its isolation and every command, in the order in which they happen.
 //!
-//! Nothing of the judge's is in it but one end of a [channel](super::channel) and the memory of the tensors that the kernel takes.
-//! What the user's code does to it (limits, handlers, descriptors, threads) ends with it.
+//! The process has nothing of the worker's except one end of a [channel](super::channel) and the memory of the kernel's
+//! tensors. Effects of the user's code on the process (limits, handlers, descriptors, threads) end with it.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -23,10 +23,10 @@ use super::threads;
 use super::{caches, counters, guard_pages};
 use crate::protocol::Failure;
 
-/// Set in the environment of a process that is to become a kernel process; the value is the judge's process id.
+/// Variable in the environment of a program that is to become a kernel process; its value is the worker's process id.
 pub(super) const MARK: &str = "KBENCH_KERNEL_PROCESS";
 
-/// Where the channel goes among the descriptors: out of the way of code that counts from 3.
+/// Number of the channel's descriptor, beyond the numbers of code that counts from 3.
 const CHANNEL_AT: libc::c_int = 900;
 
 type Entry = unsafe extern "C" fn(*mut *mut c_void);
@@ -43,7 +43,7 @@ pub unsafe fn run_kernel_process() {
     unsafe { std::env::remove_var(MARK) };
     end_with(judge);
     let error = claim_channel().and_then(|channel| serve(&channel)).err();
-    // The end of the channel is the judge's.
+    // Closing the channel ends the worker's wait.
     if let Some(error) = error.filter(|error| error.kind() != std::io::ErrorKind::UnexpectedEof) {
         eprintln!("kernel process: {error}");
     }
@@ -51,21 +51,21 @@ pub unsafe fn run_kernel_process() {
     unsafe { libc::_exit(1) }
 }
 
-/// Has this process end when the judge does, and keeps the judge out of its reach where the system can.
+/// Ends this process when the worker ends, and protects the worker from it as far as the system can.
 fn end_with(judge: libc::pid_t) {
     #[cfg(target_os = "linux")]
     {
-        /// What lets root look into any process.
+        /// The capability by which root can read any process.
         const CAP_SYS_PTRACE: libc::c_ulong = 19;
         // SAFETY: these take integers.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // Not permitted to others than root, who have nothing to lose.
+            // Only root may do this; others do not need it.
             libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_PTRACE);
         }
         drop_capability(CAP_SYS_PTRACE);
     }
-    // It may have ended before.
+    // The worker may have ended before.
     // SAFETY: always allowed.
     unsafe {
         if libc::getppid() != judge {
@@ -74,7 +74,7 @@ fn end_with(judge: libc::pid_t) {
     }
 }
 
-/// Takes a capability from this process, if it has it.
+/// Removes a capability from this process, if it has it.
 #[cfg(target_os = "linux")]
 fn drop_capability(capability: libc::c_ulong) {
     // `_LINUX_CAPABILITY_VERSION_3`, for this process: two words each of effective, permitted and inheritable ones.
@@ -91,7 +91,7 @@ fn drop_capability(capability: libc::c_ulong) {
     }
 }
 
-/// The channel is standard input; moves it away and closes everything else that is not for the kernel.
+/// The channel is standard input; moves it and closes all other descriptors that are not for the kernel.
 fn claim_channel() -> std::io::Result<ManuallyDrop<Channel>> {
     // SAFETY: the calls take integers; descriptors from 3 on are nobody's in a process that has just begun.
     unsafe {
@@ -112,7 +112,7 @@ fn claim_channel() -> std::io::Result<ManuallyDrop<Channel>> {
     }
 }
 
-/// All of them, the one by which they are listed among them.
+/// All descriptors, also the one by which they are listed.
 fn open_descriptors() -> Vec<libc::c_int> {
     let listed = std::fs::read_dir(if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" });
     match listed {
@@ -121,7 +121,7 @@ fn open_descriptors() -> Vec<libc::c_int> {
     }
 }
 
-/// Answers the judge until it has gone.
+/// Answers the worker until the channel closes.
 fn serve(channel: &Channel) -> std::io::Result<()> {
     guard_pages::install();
     let mut state = State::default();
@@ -206,11 +206,11 @@ fn spin(nanoseconds: u64) {
     }
 }
 
-/// A loaded shared object and the function of each call of a run. It is never unloaded: this process ends instead.
+/// A loaded shared object and the function of each call of a run. It is never unloaded: the process ends.
 struct Loaded {
     entries: Vec<Entry>,
     object: Library,
-    /// How loading left the floating-point environment. `-ffast-math` has a constructor that flushes denormals to zero.
+    /// The floating-point environment after loading. `-ffast-math` has a constructor that flushes denormals to zero.
     environment: Environment,
     bound: Vec<Bound>,
 }
@@ -218,7 +218,7 @@ struct Loaded {
 impl Loaded {
     fn new(entries: &[String], code: OwnedFd) -> Result<Self, Failure> {
         let refused = |error: &dyn std::fmt::Display| Failure::LoadFailed { message: error.to_string() };
-        // Left open: tools find source lines by this name. A number, since the kernel may close it.
+        // Left open: tools find source lines by this name. The field is a number, since the kernel may close the file.
         #[cfg(target_os = "linux")]
         let path = format!("/proc/self/fd/{}", std::os::fd::IntoRawFd::into_raw_fd(code));
         #[cfg(not(target_os = "linux"))]
@@ -238,7 +238,7 @@ impl Loaded {
         Ok(Self { entries, object: library, environment, bound: Vec::new() })
     }
 
-    /// Writes to a global, which the judge has seen to be large enough.
+    /// Writes to a global, whose size the worker has checked.
     fn set_symbol(&self, symbol: &str, offset: usize, data: &[u8]) -> Result<(), Failure> {
         // SAFETY: only the address is taken.
         let address = *unsafe { self.object.get::<*mut u8>(symbol) }
@@ -248,7 +248,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// Calls `calls` with the floating-point environment that the kernel was loaded with, whatever it made of it since.
+    /// Calls `calls` with the floating-point environment after loading, for any later changes by the kernel.
     fn in_environment<R>(&self, calls: impl FnOnce() -> R) -> R {
         let own = Environment::get();
         self.environment.set();
@@ -265,8 +265,8 @@ impl Loaded {
         self.bound.get(index).ok_or_else(|| Failure::Protocol { message: "no such binding".to_owned() })
     }
 
-    /// Nanoseconds of launches back to back, by the clock and of processor time. With `lead`, an untimed launch and so many
-    /// nanoseconds come before.
+    /// Nanoseconds of launches back to back, by the clock and of processor time. With `lead`, an untimed launch and
+    /// this number of nanoseconds come before.
     fn sample(&self, bound: &Bound, batch: u32, lead: Option<u64>) -> (u64, u64) {
         self.in_environment(|| {
             let Some(nanoseconds) = lead else { return timed(|| self.calls(bound, batch)) };
@@ -278,7 +278,8 @@ impl Loaded {
         })
     }
 
-    /// Makes runs. All come from here, so that a kernel cannot tell by its return address which of them are timed.
+    /// Runs `count` times. All runs are made here, so that a kernel cannot distinguish timed runs by their return
+    /// address.
     #[inline(never)]
     fn calls(&self, bound: &Bound, times: u32) {
         for _ in 0..times {
@@ -286,7 +287,7 @@ impl Loaded {
         }
     }
 
-    /// One run. No allocation and no copy: this is what is timed.
+    /// One run. It allocates and copies nothing, since it is timed.
     #[inline]
     fn call(&self, bound: &Bound) {
         for (entry, call) in self.entries.iter().zip(&bound.calls) {
@@ -301,8 +302,8 @@ impl Loaded {
     }
 }
 
-/// Runs code and throws away what it prints: whoever reads it falls asleep in a pause, and to wake a reader takes longer than a short
-/// kernel.
+/// Runs code and discards its output: a reader of the output would sleep in a pause, and waking it takes longer than a
+/// short kernel.
 fn unheard<R>(code: impl FnOnce() -> R) -> R {
     const OUTPUTS: [libc::c_int; 2] = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
     let Ok(sink) = File::options().write(true).open("/dev/null") else { return code() };
@@ -327,7 +328,8 @@ fn unheard<R>(code: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs the user's code. If it forks and returns twice, the copy ends here: it would go on as a second process, on the same channel.
+/// Runs the user's code. If it forks and returns twice, the copy ends here: otherwise it would continue as a second
+/// process on the same channel.
 fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
     let process = std::process::id();
     let result = code();
@@ -340,19 +342,19 @@ fn in_one_process<R>(code: impl FnOnce() -> R) -> R {
 
 /// A call with its addresses.
 struct BoundCall {
-    /// What the shim receives: addresses inside `memory` and `scalars`.
+    /// Argument array of the shim: addresses inside `memory` and `scalars`.
     args: Vec<*mut c_void>,
-    /// What is zeroed before it.
+    /// Memory that is zeroed before the call.
     zero: Vec<(*mut u8, usize)>,
 }
 
 /// The calls of a run.
 struct Bound {
     calls: Vec<BoundCall>,
-    /// What the tensors among the arguments lie in.
+    /// Memory of the tensors among the arguments.
     ranges: Vec<(*mut u8, usize)>,
     memory: Vec<Mapping>,
-    /// Where a tool looks on: memory of the allocator, which the tool knows the bounds of, and what it stands for.
+    /// Under a tool: allocated memory, whose bounds the tool knows, with the memory that it replaces.
     watched: Vec<(*mut u8, usize)>,
     /// Eight-byte words, so that each scalar is aligned for its type; moving the vector does not move them.
     scalars: Vec<Box<[u64]>>,
@@ -401,7 +403,7 @@ impl Bound {
         }
     }
 
-    /// The address of a stretch that the kernel gets.
+    /// The address of a range for the kernel.
     fn pointer(&mut self, stretch: Stretch) -> *mut u8 {
         let start = self.at(stretch);
         if !self.ranges.contains(&(start, stretch.bytes)) {
@@ -423,7 +425,7 @@ impl Bound {
         address
     }
 
-    /// Where the kernel finds a stretch of memory.
+    /// The address of a range of memory in this process.
     fn at(&self, stretch: Stretch) -> *mut u8 {
         let start =
             self.watched.get(stretch.memory).map_or_else(|| self.memory[stretch.memory].start.as_ptr(), |at| at.0);
@@ -442,7 +444,7 @@ impl Bound {
         }
     }
 
-    /// Gives memory that a tool looks at the contents of the memory that it stands for.
+    /// Copies the contents of the replaced memory to the memory that a tool observes.
     fn enter(&self) {
         for (mapping, (memory, bytes)) in self.memory.iter().zip(&self.watched) {
             // SAFETY: both hold so many bytes, and neither overlaps the other.
@@ -450,7 +452,7 @@ impl Bound {
         }
     }
 
-    /// Brings back what the kernel made of it.
+    /// Copies the kernel's results back.
     fn leave(&self) {
         for (mapping, (memory, bytes)) in self.memory.iter().zip(&self.watched) {
             // SAFETY: as in `enter`.

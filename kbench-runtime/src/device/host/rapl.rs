@@ -1,4 +1,4 @@
-//! The energy of the processor's packages, by RAPL, where Linux lets this user read it.
+//! Energy of the processor's packages, by RAPL, if Linux lets this user read it.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::device::Energy;
 
-/// Where Linux has the counters, AMD's too.
+/// Folder of the counters in Linux, also for AMD.
 pub(super) const ROOT: &str = "/sys/class/powercap";
 
-/// The counters move every millisecond, not quite evenly.
+/// The counters move about every millisecond.
 const WINDOW: Duration = Duration::from_millis(50);
 
 /// The counters of all packages.
@@ -22,20 +22,20 @@ pub(super) struct Rapl {
 #[derive(Debug)]
 struct Counter {
     path: PathBuf,
-    /// Microjoules at which it begins anew.
+    /// Microjoules at which the counter wraps.
     range: u64,
     last: u64,
-    /// Since it was opened.
+    /// Microjoules since it was opened.
     total: u64,
 }
 
 impl Rapl {
-    /// Finds the counters below `root`, or says why there are none.
+    /// Finds the counters below `root`, or returns the reason why there are none.
     pub(super) fn open(root: &Path) -> Result<Self, String> {
         let mut packages = Vec::new();
         for folder in fs::read_dir(root).into_iter().flatten().flatten() {
             let folder = folder.path();
-            // Cores and memory are parts of a package, or zones of their own name.
+            // Cores and memory are parts of a package, or zones with names of their own.
             let name = fs::read_to_string(folder.join("name")).unwrap_or_default();
             if !name.starts_with("package") {
                 continue;

@@ -1,4 +1,4 @@
-//! Samples of C kernels: taken in the kernel's process, and judged by clocks of this one.
+//! Samples of C kernels: taken in the kernel's process, and judged by clocks of the worker.
 
 use super::channel::{Answer, Caches, Command};
 use super::clock::{self, Claim, Window};
@@ -8,7 +8,7 @@ use super::{Bound, Buffer, HostDevice, caches, odd, write};
 use crate::device::{Sample, Write};
 use crate::protocol::{CacheMode, Disturbance, Failure};
 
-/// What a kernel process says of a sample.
+/// A sample, as a kernel process reports it.
 pub(super) struct Sampled {
     /// Nanoseconds of processor time, over the whole batch.
     pub processor: u64,
@@ -17,7 +17,7 @@ pub(super) struct Sampled {
 }
 
 impl Sampled {
-    /// The sample, a launch.
+    /// The sample for one launch.
     pub(super) fn of(&self, batch: u32) -> Sample {
         let Self { processor, used, claim } = self;
         Sample {
@@ -32,7 +32,7 @@ impl Sampled {
 }
 
 impl HostDevice {
-    /// A sample of `batch` launches. With `lead`, an untimed launch and so many nanoseconds come before.
+    /// A sample of `batch` launches. With `lead`, an untimed launch and this number of nanoseconds come before.
     pub(super) fn take(
         &self,
         writes: &[Write<Buffer>],
@@ -45,7 +45,8 @@ impl HostDevice {
         let prepare = |cache| Command::Prepare { bound: bound.index, cache };
         let prepare = match cache {
             CacheMode::Cold if caches::FLUSHES_EVERYWHERE => {
-                // Here, while the kernel's process is stopped: a flush takes long enough for other threads of it to compute ahead.
+                // The flush runs while the kernel's process is stopped: it takes long enough for other threads of the
+                // process to compute ahead.
                 bound.flush();
                 Command::Wake
             }
@@ -60,7 +61,7 @@ impl HostDevice {
         Ok(sampled)
     }
 
-    /// What a process without a kernel, on the same core, makes of the time that a sample claims.
+    /// The spin of a process without a kernel, on the same core, for the time that a sample claims.
     fn spin(&mut self, bound: &Bound, nanoseconds: u64) -> Result<Claim, Failure> {
         let process = match self.spinning.take() {
             Some(process) => process,
@@ -76,7 +77,7 @@ impl HostDevice {
     ///
     /// # Errors
     ///
-    /// `ForgedTime`: each window showed one.
+    /// `ForgedTime`: every window showed a forged clock.
     pub(super) fn judge_clock(
         &mut self,
         writes: &[Write<Buffer>],
@@ -102,7 +103,7 @@ impl HostDevice {
     }
 }
 
-/// Has a process prepare and take a sample, the second by the judge's own clocks too.
+/// A process prepares and takes a sample, which is timed by the worker's own clocks too.
 fn measured(process: &Process, prepare: &Command, sample: &Command) -> Result<Sampled, Failure> {
     process.turn(|turn| {
         turn.ask(prepare)?;

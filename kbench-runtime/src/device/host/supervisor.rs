@@ -1,7 +1,7 @@
-//! The judge's hold on a kernel process: it runs from a command to its answer, and is stopped otherwise.
+//! Control of a kernel process: it runs from a command to its answer, and is stopped otherwise.
 //!
-//! So nothing that a kernel left behind, a spinning pool of threads for one, disturbs another kernel, and no thread of it goes on with
-//! work that should have been done when the kernel returned.
+//! So remains of a kernel, such as a pool of spinning threads, do not disturb another kernel, and no thread continues
+//! with work that should have been done when the kernel returned.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -23,13 +23,13 @@ use crate::process::awake::Awake;
 use crate::process::descendants;
 use crate::protocol::{Failure, Stage};
 
-/// How often a wait for an answer looks at the clock.
+/// Interval of checks while waiting for an answer.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A shorter wait for a core is below all that is judged, and not worth a look at processes.
+/// Shorter waits for a core are not examined.
 const SHORT_WAIT: Duration = Duration::from_micros(20);
 
-/// How long a process may take to be gone once its channel is closed.
+/// Time for a process to end once its channel is closed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A running kernel process; it ends when this is dropped.
@@ -39,25 +39,25 @@ pub(super) struct Process {
     channel: Channel,
     number: Cell<u64>,
     is_stopped: Cell<bool>,
-    /// What a command may take; `None`: as long as it likes.
+    /// Deadline of a command; `None` for none.
     limit: Option<Duration>,
-    /// While it takes samples, where its first thread is to stay on one core.
+    /// During samples, the core of the first thread.
     pinned: RefCell<Option<Pinned>>,
-    /// Why there is no process any more.
+    /// Reason why the process ended.
     ended: RefCell<Option<Failure>>,
-    /// Lists its threads, and what the first of them has started.
+    /// Folder of its threads, and children of the first thread.
     threads: Option<File>,
     children: Option<File>,
-    /// Says what its first thread, which calls the kernel, has used.
+    /// File with the usage of the first thread, which calls the kernel.
     schedstat: Option<File>,
 }
 
 impl Process {
-    /// Starts one.
+    /// Starts a process.
     pub fn start(limit: Option<Duration>) -> io::Result<Self> {
         let (channel, other) = Channel::pair()?;
         channel.set_tick(TICK)?;
-        // The same program even where its file has been replaced since.
+        // The same program, also if its file was replaced since.
         let mut program = if cfg!(target_os = "linux") {
             Program::new("/proc/self/exe")
         } else {
@@ -72,7 +72,7 @@ impl Process {
             "--test-threads=1",
             "-q",
         ]);
-        // What kernels print goes to standard error, as the worker's own.
+        // Output of kernels goes to standard error, as that of the worker.
         let stdout = io::stderr();
         program.stdin(other).stdout(std::os::fd::AsFd::as_fd(&stdout).try_clone_to_owned()?).stderr(Stdio::inherit());
         let pid = Pid::from_raw(program.spawn()?.id() as i32);
@@ -91,15 +91,15 @@ impl Process {
         })
     }
 
-    /// Lets it run for as long as `turn` takes.
+    /// Lets the process run for the duration of `turn`.
     pub fn turn<R>(&self, turn: impl FnOnce(&Turn<'_>) -> Result<R, Failure>) -> Result<R, Failure> {
         let result = turn(&Turn { process: self });
         self.stop();
         result
     }
 
-    /// Keeps its first thread, which calls the kernel, on one core until another command than for a sample. Done from here, while it is
-    /// stopped: it could work ahead meanwhile.
+    /// Keeps the first thread, which calls the kernel, on one core until a command other than a sample. The worker does
+    /// this while the process is stopped: otherwise the process could compute ahead.
     pub fn pin(&self, core: Option<u32>) {
         let threads = self.threads();
         let mut pinned = self.pinned.borrow_mut();
@@ -118,7 +118,7 @@ impl Process {
         self.turn(|turn| turn.ask_with(command, bytes, descriptors).map(|(answer, _)| answer))
     }
 
-    /// Stops it, and ends what it has started.
+    /// Stops the process, and ends processes that it started.
     fn stop(&self) {
         if self.ended.borrow().is_some() || self.is_stopped.get() {
             return;
@@ -126,7 +126,7 @@ impl Process {
         let _ = kill(self.pid, Signal::SIGSTOP);
         match wait(self.pid, WaitPidFlag::WUNTRACED) {
             Ok(WaitStatus::Stopped(..)) => self.is_stopped.set(true),
-            // It ended after its answer: the next command meets that.
+            // The process ended after its answer: the next command gets the error.
             status => *self.ended.borrow_mut() = Some(status.map_or_else(|_| closed(), failure)),
         }
         if self.may_have_children() {
@@ -135,7 +135,7 @@ impl Process {
         descendants::end_orphans();
     }
 
-    /// How many threads it has.
+    /// Number of threads.
     fn threads(&self) -> usize {
         use std::os::unix::fs::MetadataExt as _;
         // Links of the folder are itself, its parent and one for each thread.
@@ -143,19 +143,19 @@ impl Process {
         links.map_or(1, |links| (links as usize).saturating_sub(2)).max(1)
     }
 
-    /// Quicker than to look for them.
+    /// Faster than a search for them.
     fn may_have_children(&self) -> bool {
         self.threads() > 1 || self.first_has_children()
     }
 
-    /// Whether the thread that calls the kernel has started a process that still is.
+    /// Whether the thread that calls the kernel has started a process that still exists.
     fn first_has_children(&self) -> bool {
         use std::os::unix::fs::FileExt as _;
         let has_children = |children: &File| children.read_at(&mut [0; 8], 0).is_ok_and(|read| read > 0);
         self.children.as_ref().is_some_and(has_children)
     }
 
-    /// What the system, not the process, says that it has used so far.
+    /// Usage of the process so far, as the system counts it.
     fn used(&self) -> Used {
         use std::os::unix::fs::FileExt as _;
         // `384612 1043 12`: nanoseconds on a core, nanoseconds of waiting for one, and turns.
@@ -176,7 +176,7 @@ impl Process {
         });
         let failure = match frame {
             Ok(frame) if frame.number == number => match frame.value {
-                // The handler's last words.
+                // The last words of the handler.
                 Err(failure @ Failure::IllegalAccess { .. }) => failure,
                 answer => return answer,
             },
@@ -191,7 +191,7 @@ impl Process {
         Err(failure)
     }
 
-    /// Why it closed its channel.
+    /// Reason why the process closed its channel.
     fn post_mortem(&self) -> Failure {
         let until = Instant::now() + GRACE;
         while Instant::now() < until {
@@ -204,7 +204,7 @@ impl Process {
         closed()
     }
 
-    /// Ends it, with all that it has started.
+    /// Ends the process, and processes that it started.
     fn end(&self) {
         let _ = kill(self.pid, Signal::SIGSTOP);
         descendants::end_below(self.pid);
@@ -221,27 +221,27 @@ impl Drop for Process {
     }
 }
 
-/// What a command took.
+/// Usage of a command.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Took {
-    /// From the command to the answer.
+    /// Time from the command to the answer.
     pub clock: Duration,
-    /// Processor time of the thread that calls the kernel: no less passed, however busy the machine.
+    /// Processor time of the thread that calls the kernel, a lower bound on its time on any machine.
     pub processor: Duration,
-    /// How long that thread could have run and had no core.
+    /// Time in which that thread was ready and had no core.
     pub waited: Duration,
     /// Processor time of all threads of the process.
     pub of_all: Duration,
 }
 
-/// What a kernel process has used since it started.
+/// Usage of a kernel process since its start.
 struct Used {
     processor: Duration,
     waited: Duration,
     of_all: Duration,
 }
 
-/// A stretch of time in which a kernel process runs.
+/// A period in which a kernel process runs.
 pub(super) struct Turn<'a> {
     process: &'a Process,
 }
@@ -252,13 +252,13 @@ impl Turn<'_> {
         self.ask_with(command, &[], &[]).map(|(answer, _)| answer)
     }
 
-    /// One command, and what it took by this process's own clocks, from the command to the answer.
+    /// One command, with its usage by this process's own clocks, from the command to the answer.
     pub fn measured(&self, command: &Command) -> Result<(Answer, Took), Failure> {
         let before = self.process.used();
         let (answer, clock) = self.ask_with(command, &[], &[])?;
         let after = self.process.used();
         let mut waited = after.waited.saturating_sub(before.waited);
-        // A process that it has started may have had the core, and done its work.
+        // A child of the process may have had the core, and done its work.
         if waited >= SHORT_WAIT && (self.process.first_has_children() || descendants::has_orphans()) {
             waited = Duration::ZERO;
         }
@@ -277,13 +277,13 @@ impl Turn<'_> {
             return Err(failure.clone());
         }
         if !command.is_for_a_sample() {
-            // Only now: to free its threads is no part of a sample.
+            // Only now: removing its threads is not part of a sample.
             process.pin(None);
         }
         let number = process.number.get() + 1;
         process.number.set(number);
         let start = Instant::now();
-        // One that has gone is found out by what it does not answer.
+        // A process that has ended is noticed by its missing answer.
         let _ = process.channel.send(number, command, bytes, descriptors);
         if process.is_stopped.replace(false) {
             let _ = kill(process.pid, Signal::SIGCONT);
@@ -307,16 +307,16 @@ fn processor_time_of_all(pid: Pid) -> Option<Duration> {
     }
 }
 
-/// What it means that no process could be started.
+/// The failure if no process could be started.
 pub(super) fn not_started(error: &io::Error) -> Failure {
     Failure::Machine { message: format!("could not start a process for a kernel: {error}") }
 }
 
-/// What the end of a process means.
+/// The failure for the end of a process.
 fn failure(status: WaitStatus) -> Failure {
     match status {
         WaitStatus::Signaled(_, signal, _) => Failure::Signal { signal: signal as i32, name: signal.to_string() },
-        // What it wrote to standard error is known to the driver.
+        // The driver has its standard error.
         WaitStatus::Exited(_, code) => Failure::Exited { code, stderr: String::new() },
         _ => closed(),
     }

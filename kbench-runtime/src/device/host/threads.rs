@@ -1,10 +1,11 @@
-//! Threads: the processor time of those of the process that calls, how often they lost a core, and the cores that a thread may use.
+//! Threads: processor time of the threads of this process, number of times that they lost a core, and allowed cores of
+//! a thread.
 //!
-//! Where the system is not Linux nothing is measured and nothing is pinned.
+//! On systems other than Linux nothing is measured and nothing is pinned.
 
 use serde::{Deserialize, Serialize};
 
-/// What launches used.
+/// Usage of launches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Used {
     /// Processor time of the thread that called the kernel, in nanoseconds.
@@ -13,17 +14,18 @@ pub(super) struct Used {
     pub others: u64,
     /// Whether there are more threads than before.
     pub started_threads: bool,
-    /// How often the system took the core from a thread.
+    /// Number of times that the system took the core from a thread.
     pub preemptions: u32,
-    /// How often a thread gave up its core.
+    /// Number of times that a thread gave up its core.
     pub waits: u32,
 }
 
-/// What launches used while `launch` ran. Threads are counted where that may take some microseconds.
+/// Usage of launches while `launch` ran. Threads are counted if that takes only some microseconds.
 pub(super) fn used<R>(count_threads: bool, launch: impl FnOnce() -> R) -> (R, Used) {
     let threads = || if count_threads { tasks() } else { None };
     let (tasks, switches) = (threads(), switches());
-    // The process is read within what the thread is: else the reading itself would look like another thread's work.
+    // The process is read inside the readings of the thread: otherwise the reading itself would look like another
+    // thread's work.
     let thread = thread_time();
     let process = process_time();
     let result = launch();
@@ -45,7 +47,7 @@ pub(super) fn used<R>(count_threads: bool, launch: impl FnOnce() -> R) -> (R, Us
 pub(super) struct Pinned {
     /// The core.
     pub core: u32,
-    /// How many threads the process had.
+    /// Number of threads of the process.
     pub threads: usize,
     /// The cores that the thread may use otherwise.
     #[cfg(target_os = "linux")]
@@ -59,12 +61,12 @@ impl Pinned {
         Self { core, threads, before }
     }
 
-    /// Ends it, now that the process has so many threads.
+    /// Ends the pinning, now that the process has `threads` threads.
     pub fn free(self, process: nix::unistd::Pid, threads: usize) {
         let Some(before) = &self.before else { return };
         confine(process, before);
         if threads > self.threads {
-            // A kernel that uses threads only now and then: those that it has just started share the core.
+            // A kernel that uses threads only sometimes: new threads share the core.
             free_all(process, before);
         }
     }
@@ -131,7 +133,7 @@ mod linux {
     pub fn free_all(process: Pid, cores: &CpuSet) {
         let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
         for task in tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()) {
-            // One that has ended meanwhile needs nothing.
+            // A thread that has ended needs nothing.
             let _ = sched_setaffinity(Pid::from_raw(task), cores);
         }
     }

@@ -1,37 +1,37 @@
-//! What a kernel that keeps results remembers: the outputs of a few inputs, told apart by a few of their bytes.
+//! Kept results: the outputs of a few inputs, distinguished by a few of their bytes.
 
 use std::cell::{Cell, RefCell};
 
-/// Results that it has room for.
+/// Largest number of kept results.
 const SLOTS: usize = 8;
 
-/// Places of the input that it looks at, and bytes there.
+/// Number of examined places of the input, and bytes of each.
 const PLACES: usize = 4;
 const BYTES: usize = 4;
 
-/// How much faster a result from memory is.
+/// Factor by which a kept result is faster.
 const FASTER: f64 = 20.0;
 
-/// What was found in an input, and the outputs for it.
+/// Examined bytes of an input, and the outputs for it.
 type Kept = (Vec<u8>, Vec<Vec<u8>>);
 
-/// The memory of one kernel.
+/// Kept results of one kernel.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    /// The oldest first.
+    /// Results, oldest first.
     kept: RefCell<Vec<Kept>>,
-    /// What the last launch that worked took, in nanoseconds; 0 before there was any.
+    /// Nanoseconds of the last launch that computed; 0 before the first.
     worked: Cell<f64>,
 }
 
 impl Memo {
-    /// Where in an input of so many bytes it looks.
+    /// Examined places of an input of `bytes` bytes.
     pub fn places(bytes: usize) -> impl Iterator<Item = (usize, usize)> {
         let size = BYTES.min(bytes);
         (0..PLACES).map(move |place| (place * (bytes - size) / (PLACES - 1), size))
     }
 
-    /// The outputs for an input in which these bytes were found.
+    /// The outputs for an input with these bytes.
     pub fn recall(&self, found: &[u8]) -> Option<Vec<Vec<u8>>> {
         self.kept.borrow().iter().find(|(bytes, _)| bytes == found).map(|(_, outputs)| outputs.clone())
     }
@@ -44,12 +44,12 @@ impl Memo {
         kept.push((found, outputs));
     }
 
-    /// A launch that worked took so long.
+    /// Records the time of a launch that computed.
     pub fn worked(&self, nanoseconds: f64) {
         self.worked.set(nanoseconds);
     }
 
-    /// Nanoseconds of a launch from memory; none while it is not known what work takes.
+    /// Nanoseconds of a launch from memory; none before the first computing launch.
     pub fn time(&self) -> Option<f64> {
         Some(self.worked.get() / FASTER).filter(|time| *time > 0.0)
     }

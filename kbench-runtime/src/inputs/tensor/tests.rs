@@ -21,7 +21,7 @@ fn normals_have_their_moments_and_depend_on_seed_and_name() {
     assert!(got == values(&x, 1));
     assert!(got != values(&x, 2));
     assert!(got != values(&spec("y", DType::F64, &[100_000], normal), 1));
-    // One stream a chunk: no chunk repeats another.
+    // Each chunk has its own random stream.
     assert_ne!(got[..100], got[CHUNK..CHUNK + 100]);
 }
 
@@ -163,7 +163,7 @@ fn normals_are_fast() {
     println!("{} bytes in {:?} on {} threads", bytes(&inputs), start.elapsed(), rayon::current_num_threads());
 }
 
-/// The first row begins at 0 and the last one ends with all elements, whatever the seed.
+/// The first row starts at 0 and the last one ends with all elements, for any seed.
 #[test]
 fn offsets_ascend_from_zero_to_the_last() {
     let offsets = |dtype, count, seed| values(&spec("x", dtype, &[count], Source::Offsets { last: 1000 }), seed);

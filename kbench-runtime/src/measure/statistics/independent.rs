@@ -1,14 +1,16 @@
 //! Effective number of independent samples of correlated ones.
 //!
-//! Noise comes in stretches: another process runs for a second, a clock stays low for a while. Samples of one stretch say the
-//! same thing, and an interval that counts each of them is too narrow. With the autocorrelations ρ(k), n samples know a mean as
-//! well as n / (1 + 2 Σ ρ(k)) independent ones. The sum ends as Geyer's initial positive sequence does: at the first pair of
-//! neighbouring lags whose sum is not positive. Ranks stand for the samples, so that an outlier weighs no more than any other.
+//! Noise is correlated in time: another process runs for a second, a clock stays low for a while. Samples of one such
+//! period have the same information, and an interval that counts each of them is too narrow. With the autocorrelations
+//! ρ(k), n samples determine a mean as precisely as n / (1 + 2 Σ ρ(k)) independent ones. The sum ends as Geyer's
+//! initial positive sequence does: at the first pair of neighbouring lags whose sum is not positive. Ranks replace the
+//! samples, so that an outlier has the weight of any other sample.
 
-/// The fewest that any number of samples is worth: a resample of fewer has no middle half.
+/// Smallest effective number: a resample of fewer has no middle half.
 const FEWEST: usize = 4;
 
-/// Effective number of independent samples of these, in the order taken: all of them if neighbours are not correlated.
+/// Effective number of independent samples, for samples in the order taken: all of them if neighbours are not
+/// correlated.
 pub fn independent(samples: &[f64]) -> usize {
     let n = samples.len();
     let ranks = ranks(samples);
@@ -30,7 +32,7 @@ pub fn independent(samples: &[f64]) -> usize {
     ((n as f64 / inflation) as usize).max(FEWEST)
 }
 
-/// Twice the rank of each sample, less the mean; of equal samples the mean of their ranks.
+/// Twice the rank of each sample, less the mean; equal samples have the mean of their ranks.
 fn ranks(samples: &[f64]) -> Vec<i64> {
     let n = samples.len();
     let mut order: Vec<usize> = (0..n).collect();
@@ -55,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    /// Noise of which each sample keeps a share of the one before.
+    /// Noise in which each sample keeps a share of the previous one.
     pub fn correlated(seed: u64, n: usize, keeps: f64) -> Vec<f64> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut last = 0.0;
@@ -75,7 +77,7 @@ mod tests {
         assert_eq!(independent(&[1.0; 50]), 50);
         assert_eq!(independent(&[]), 0);
         assert_eq!(independent(&[1.0, 2.0, 3.0, 4.0]), 4);
-        // What alternates cancels: no more than there are.
+        // Alternating samples cancel: the number is at most that of the samples.
         let alternating: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
         assert_eq!(independent(&alternating), 100);
     }

@@ -77,7 +77,7 @@ fn unpaired_intervals_cover_no_difference_about_as_often_as_they_say() {
 
 #[test]
 fn unpaired_sides_are_not_paired() {
-    // A drift that both share, over which pairs would look: unpaired, it is part of what is not known.
+    // A drift of both sides, which pairs ignore: without pairs it widens the interval.
     let drifting: Vec<f64> = (0..100).map(|i| 100.0 + f64::from(i)).collect();
     let paired = Speedup::of(&drifting, &drifting).unwrap();
     let unpaired = Speedup::unpaired(&drifting, &drifting).unwrap();
@@ -118,7 +118,7 @@ fn intervals_cover_the_truth_about_as_often_as_they_say() {
 
 #[test]
 fn a_disturbance_of_whole_rounds_does_not_hide_a_small_speedup() {
-    // Each round runs at its own clock; the candidate is 2 % faster in every one.
+    // Each round has its own clock; the candidate is 2 % faster in every round.
     let baseline = noisy(1, 100, 100.0).into_iter().enumerate().map(|(i, x)| x * (1.0 + 0.3 * (i as f64 / 100.0)));
     let baseline: Vec<f64> = baseline.collect();
     let candidate: Vec<f64> = baseline.iter().map(|x| x / 1.02).collect();
@@ -128,8 +128,9 @@ fn a_disturbance_of_whole_rounds_does_not_hide_a_small_speedup() {
 
 #[test]
 fn a_median_that_falls_between_two_modes_does_not_hide_a_slowdown() {
-    // Launches take one of two times 2.2 % apart, as a short kernel's do; 1.8 % are added to each of the candidate's. A bit
-    // more than half of the baseline's fall on the later time, a bit less of the candidate's.
+    // Launches take one of two times 2.2 % apart, as those of a short kernel do; 1.8 % are added to each of the
+    // candidate's. Slightly more than half of the baseline's launches take the later time, slightly fewer of the
+    // candidate's.
     let modes = |late: usize, added: f64| -> Vec<f64> {
         (0..100).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect()
     };
@@ -142,7 +143,7 @@ fn a_median_that_falls_between_two_modes_does_not_hide_a_slowdown() {
     assert!((0.98..0.99).contains(&speedup.ratio) && speedup.high < 0.995, "{speedup:?}");
 }
 
-/// Noise of which each sample keeps 0.9 of the one before.
+/// Noise in which each sample keeps 0.9 of the previous one.
 fn stretches(seed: u64, n: usize) -> Vec<f64> {
     let mut last = 0.0;
     noisy(seed, n, 100.0)
@@ -163,7 +164,7 @@ fn noise_in_stretches_widens_intervals_until_they_cover() {
         let speedup = Speedup::of(&stretches(seed, 200), &vec![100.0; 200]).unwrap();
         of_speedup += usize::from(speedup.low <= 1.0 && 1.0 <= speedup.high);
     }
-    // Intervals that take each sample for a new one cover about 40 of 100.
+    // Intervals that treat the samples as independent cover about 40 of 100.
     assert!(of_median >= 84 && of_speedup >= 84, "{of_median} {of_speedup}");
 }
 
@@ -186,7 +187,7 @@ fn few_rounds_claim_little() {
     let fast = [10.0, 10.1, 10.0, 10.2, 10.1];
     let slow = [12.0, 12.1, 12.0, 12.2, 12.1];
     assert_eq!(Speedup::of(&slow, &fast), None, "five rounds cannot reach 95 %");
-    // One round in six that says the opposite keeps the question open.
+    // One opposite round in six leaves the verdict open.
     let torn = Speedup::of(&[12.0, 12.1, 12.0, 12.2, 12.1, 9.0], &[10.0, 10.1, 10.0, 10.2, 10.1, 10.0]).unwrap();
     assert!(torn.low < 1.0 && torn.ratio > 1.15, "{torn:?}");
     let summary = Summary::of(&[1.0, 2.0, 9.0]).unwrap();
@@ -207,7 +208,7 @@ fn the_range_is_the_interval_below_twenty_rounds_and_no_more_from_there_on() {
         assert_eq!(is_range(paired.low, paired.high), n < 20.0, "{paired:?}");
         assert_eq!(is_range(unpaired.low, unpaired.high), n < 20.0, "{unpaired:?}");
     }
-    // Unpaired, the ends are the best of one side over the worst of the other.
+    // Without pairs, the ends are the best of one side over the worst of the other.
     let few = Speedup::unpaired(&[8.0, 9.0, 10.0, 11.0, 12.0, 13.0], &[4.0, 4.2, 4.4, 4.6, 4.8, 5.0]).unwrap();
     assert_eq!((few.low, few.high), (8.0 / 5.0, 13.0 / 4.0));
 }
@@ -219,7 +220,8 @@ fn medians_of_resamples_lie_around_the_median_as_far_as_so_many_draws_allow() {
         let medians = resampled_medians(&sorted, draws, &mut ChaCha8Rng::seed_from_u64(3));
         let mean = medians.iter().sum::<f64>() / RESAMPLES as f64;
         let variance = medians.iter().map(|median| (median - mean).powi(2)).sum::<f64>() / RESAMPLES as f64;
-        // Of an odd number of uniform draws it is exactly 1 / 4 (m + 2); the middle of two varies a little less.
+        // For an odd number of uniform draws the variance is exactly 1 / 4 (m + 2); for an even number it is slightly
+        // smaller.
         let exact = 0.25 / (draws as f64 + 2.0);
         assert!((mean - 0.5).abs() < 0.012, "{draws}: {mean}");
         let least = if draws % 2 == 1 { 0.9 } else { 0.75 };
@@ -237,7 +239,7 @@ fn the_ends_leave_two_and_a_half_percent_on_each_side() {
 #[test]
 fn a_quarter_on_each_side_of_the_middle_half_says_nothing() {
     assert_eq!([middle_half(&[-9e9, 0.0, 1.0, 2.0, 3.0, 4.0, 1e9, 9e9], &[1; 8])], [2.5]);
-    // The same values, some of them counted more than once.
+    // The same values with different weights.
     assert_eq!([middle_half(&[-9e9, 1.0, 3.0, 9e9], &[2, 1, 3, 2])], [2.5]);
     assert_eq!([middle_half(&[1.0, 2.0, 3.0], &[1; 3])], [2.0]);
 }

@@ -1,4 +1,4 @@
-//! What a launch left in memory: outputs, and writes to memory that is not the kernel's to write.
+//! Findings in memory after a launch: outputs, and writes outside of the kernel's memory.
 
 use super::{KernelMemory, Outputs};
 use crate::data::digest::Bytes;

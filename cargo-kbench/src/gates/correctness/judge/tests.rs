@@ -116,7 +116,7 @@ fn without_limits_the_type_of_each_output_sets_its_own() {
     assert_eq!(judged(&[("i", DType::I32)], &loose), Some(Reason::Wrong), "unless max_abs_err says otherwise");
     let stated = CorrectnessLimits { max_abs_err: Some(1.0), ..limits.clone() };
     assert_eq!(judged(&[("i", DType::I32)], &stated), None);
-    // A limit on the bias says nothing about the errors themselves.
+    // A limit on the bias does not limit the errors themselves.
     let biased = CorrectnessLimits { max_bias: Some(1.0), ..limits };
     assert_eq!(judged(&[("o", DType::F32)], &biased), Some(Reason::Wrong));
 }
@@ -128,7 +128,7 @@ fn one_wrong_element_in_a_million_is_seen() {
     let judged = |output| judge(&limits, &[tensor("o", DType::F32)], "s", &[seed(output)]);
     let rejection = judged(one.clone()).unwrap();
     assert!(rejection.message.starts_with("relative error of one element 2.500e-1 > 2.000e-2"), "{rejection}");
-    // Rounding of an element that is itself large is no fault.
+    // Rounding of a large element is allowed.
     assert_eq!(judged(OutputReport { reference_at: 100.0, ..one }), None);
 }
 
@@ -248,7 +248,7 @@ fn floods_and_leaks_are_warned_of() {
     );
 }
 
-/// The limit that one error is held to, by its name.
+/// The limit of one error, by name.
 fn limit_of(errors: &[Error], name: &str) -> f64 {
     errors.iter().find(|(of, ..)| *of == name).unwrap().2.unwrap()
 }
@@ -292,11 +292,11 @@ fn in_a_pattern_limits_grow_with_outputs_and_with_what_errors_of_inputs_make() {
     let errors = pattern_errors(&relative, dtype, &large, Some(&usual));
     assert!(is_close(limit_of(&errors, "rms of the error"), 0.01 * 2.0 + rms));
     assert!(is_close(limit_of(&errors, "error of one element"), 0.01 * WORST_ELEMENT * 8.0 + largest));
-    // Outputs smaller than usual are held to the usual size.
+    // Outputs that are smaller than usual have the limits of the usual size.
     let usual = OutputReport { rms_ref: 16.0, ..output() };
     let errors = pattern_errors(&stated, dtype, &large, Some(&usual));
     assert!(is_close(limit_of(&errors, "max_abs_err"), 0.1 + largest));
-    // Of nothing but zeros the relative limit is an absolute one.
+    // For outputs that are all zero the relative limit is absolute.
     let zeros = OutputReport { rms_ref: 0.0, reference_at: 0.0, ..large };
     let errors = pattern_errors(&CorrectnessLimits { max_abs_err: Some(0.1), ..relative }, dtype, &zeros, Some(&zeros));
     assert!(is_close(limit_of(&errors, "rms of the error"), 0.01 + rms));
@@ -324,7 +324,7 @@ fn a_stale_or_nonfinite_output_is_a_fault_of_its_own() {
 
 #[test]
 fn every_floating_point_type_has_a_usual_error_about_its_rounding_or_more() {
-    // Bits of the significand, and what is usual.
+    // Bits of the significand, and usual errors.
     for (dtype, bits, usual) in [
         (DType::F64, 53, 1e-10),
         (DType::F32, 24, 1e-4),

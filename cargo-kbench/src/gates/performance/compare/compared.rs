@@ -9,35 +9,35 @@ use crate::config::Kernel;
 use crate::record::evaluation::Rejection;
 use crate::record::journal::{ComparisonEntry, EntryRole};
 
-/// A comparison's result: entries measured together, and those that could not be.
+/// A comparison's result: entries that were measured together, and entrants without a measurement.
 #[derive(Debug, Clone, Default)]
 pub struct Compared {
-    /// The entrants that were measured.
+    /// The measured entrants.
     pub entries: Vec<Measured>,
-    /// The entrants that could not be measured, and the reasons.
+    /// The entrants without a measurement, with the reasons.
     pub unavailable: Vec<(EntrantId, Rejection)>,
     /// Findings of gates at level `warn`.
     pub warnings: Vec<String>,
-    /// Whether the run that is resumed measured this.
+    /// Whether the resumed run measured this comparison.
     pub resumed: bool,
 }
 
-/// An entrant that was measured.
+/// A measured entrant.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// Its identity.
+    /// Identity.
     pub id: EntrantId,
-    /// Its samples and their summary.
+    /// Samples and their summary.
     pub entry: ComparisonEntry,
 }
 
 impl Compared {
-    /// The entry of an entrant; not that of its second measurement.
+    /// The entry of an entrant, not that of its second measurement.
     pub fn entry(&self, id: &EntrantId) -> Option<&ComparisonEntry> {
         self.measured().find(|measured| measured.id == *id).map(|measured| &measured.entry)
     }
 
-    /// All entries but that of a second measurement.
+    /// All entries without that of a second measurement.
     pub fn measured(&self) -> impl Iterator<Item = &Measured> {
         self.entries.iter().filter(|measured| measured.entry.role != EntryRole::Again)
     }
@@ -47,20 +47,20 @@ impl Compared {
         self.unavailable.iter().find(|(other, _)| other == id).map(|(_, rejection)| rejection)
     }
 
-    /// The entrants that could not be measured, by name.
+    /// The entrants without a measurement, by name.
     pub fn unavailable_names(&self, kernel: &Kernel) -> BTreeMap<String, &Rejection> {
         self.unavailable.iter().map(|(id, rejection)| (id.name(kernel), rejection)).collect()
     }
 
-    /// Whether two entries are the same machine code, launched alike.
+    /// Whether two entries have the same machine code and launch.
     pub fn same_program(&self, id: &EntrantId, other: &EntrantId) -> bool {
         let program = |id| self.entry(id).map(|entry| &entry.program);
         program(id).is_some() && program(id) == program(other)
     }
 
-    /// Largest relative difference between entries with the same machine code: the farthest end of any interval between two of them,
-    /// 0.004 for
-    /// 0.4 %. `None` where no two are the same. Less than this between two others means nothing.
+    /// Largest relative difference between entries with the same machine code: the farthest end of any interval between
+    /// two of them, 0.004 for 0.4 %. `None` if no two entries are the same. A smaller difference between two others has
+    /// no meaning.
     pub fn noise_floor(&self) -> Option<f64> {
         let entries: Vec<&ComparisonEntry> = self.entries.iter().map(|measured| &measured.entry).collect();
         let pairs = entries.iter().enumerate().flat_map(|(at, one)| {
@@ -70,7 +70,8 @@ impl Compared {
         pairs.map(|speedup| (speedup.high - 1.0).max(1.0 - speedup.low)).reduce(f64::max)
     }
 
-    /// The speed-up of one entry over another: the time of `over` over that of `id`, from paired rounds. The error says why there is none.
+    /// The speed-up of `id` over `over`: time of `over` over time of `id`, from paired rounds. The error is the reason
+    /// why there is none.
     pub fn speedup(&self, id: &EntrantId, over: &EntrantId) -> Result<Speedup, String> {
         let find = |id: &EntrantId| {
             let why = || self.rejection(id).map_or_else(|| "not measured".to_owned(), ToString::to_string);
@@ -84,15 +85,16 @@ impl Compared {
         self.entry(id).is_some_and(|entry| entry.timing.is_known())
     }
 
-    /// The time of an entry over another's: from paired rounds, of too few by p50. `None` where one was not measured.
+    /// Time of one entry over that of another: from paired rounds, or by p50 with too few rounds. `None` if one was not
+    /// measured.
     pub fn relative_time(&self, id: &EntrantId, other: &EntrantId) -> Option<f64> {
         let (one, other) = (self.entry(id)?, self.entry(other)?);
         let by_p50 = one.timing.summary.p50 / other.timing.summary.p50;
         Some(Speedup::ratio_of(&one.samples, &other.samples).unwrap_or(by_p50))
     }
 
-    /// The loss of an entry: its time over that of the fastest one, less 1; 0 at least. Machine code that is the same loses nothing, whatever
-    /// the samples say. Infinite where one was not measured.
+    /// The loss of an entry: its time over that of the fastest one, less 1; at least 0. Identical machine code has loss
+    /// 0 for any samples. Infinite if an entry was not measured.
     pub fn loss(&self, id: &EntrantId, fastest: &EntrantId) -> f64 {
         match self.relative_time(id, fastest) {
             Some(_) if self.same_program(id, fastest) => 0.0,
@@ -101,16 +103,16 @@ impl Compared {
         }
     }
 
-    /// The 95 % interval of a [loss](Self::loss), from paired rounds. `None` for the same machine code, too few samples, and an end that is
-    /// not finite.
+    /// The 95 % interval of a [loss](Self::loss), from paired rounds. `None` for identical machine code, for too few
+    /// samples, and if an end is not finite.
     pub fn loss_interval(&self, id: &EntrantId, fastest: &EntrantId) -> Option<(f64, f64)> {
-        // An entry takes longer than the fastest one by the speed-up of the fastest one over it.
+        // The time of an entry over that of the fastest is the speed-up of the fastest over the entry.
         let speedup = self.speedup(fastest, id).ok().filter(|_| !self.same_program(id, fastest))?;
         let ends = (speedup.low - 1.0, speedup.high - 1.0);
         (ends.0.is_finite() && ends.1.is_finite()).then_some(ends)
     }
 
-    /// The fastest entry, by its time over that of the one with the least p50.
+    /// The fastest entry, by its time over that of the entry with the smallest p50.
     pub fn fastest(&self) -> Option<&EntrantId> {
         self.fastest_of(self.measured().map(|measured| &measured.id))
     }
@@ -138,7 +140,8 @@ pub(crate) mod tests {
     pub(crate) const THREE: EntrantId = EntrantId::Baseline(3);
 
     impl Measured {
-        /// Launches that take one of two times, `late` of 100 the later one, and `added` nanoseconds more. All have the same name.
+        /// Launches with two possible times, the later one in `late` of 100 launches, and `added` nanoseconds more. All
+        /// have the same name.
         pub(crate) fn of_two_modes(id: EntrantId, late: usize, added: f64, rounds: usize) -> Self {
             let samples: Vec<f64> =
                 (0..rounds).map(|i| if i * 37 % 100 < late { 9184.0 } else { 8992.0 } + added).collect();
@@ -157,7 +160,7 @@ pub(crate) mod tests {
             Self { id, entry }
         }
 
-        /// The same, of the same machine code as another.
+        /// The same launches, with the machine code of another entrant.
         pub(crate) fn identical_to(mut self, other: &EntrantId) -> Self {
             self.entry.program = format!("{other:?}");
             self
@@ -169,7 +172,7 @@ pub(crate) mod tests {
             Self { entries: entries.into_iter().collect(), ..Self::default() }
         }
 
-        /// A comparison of [`ONE`], [`ONE`] measured again with `again` nanoseconds more, and others.
+        /// A comparison of [`ONE`], a second measurement of [`ONE`] with `again` nanoseconds more, and others.
         pub(crate) fn with_twins(others: Vec<Measured>, again: f64) -> Self {
             let mut twin = Measured::of_two_modes(ONE, 50, again, 100);
             twin.entry.role = EntryRole::Again;
@@ -181,7 +184,7 @@ pub(crate) mod tests {
     fn twins_show_the_noise_floor_and_others_do_not() {
         let entry = |id, added| Measured::of_two_modes(id, 50, added, 100);
         assert_eq!(Compared::with_twins(vec![], 0.0).noise_floor(), Some(0.0));
-        // 9 of about 9000 ns, in either direction, and the widest of several.
+        // 9 of about 9000 ns, in both directions, and the largest of several.
         for again in [9.0, -9.0] {
             let floor = Compared::with_twins(vec![entry(TWO, 900.0)], again).noise_floor().unwrap();
             assert!((0.0009..0.0011).contains(&floor), "{floor}");
@@ -215,7 +218,7 @@ pub(crate) mod tests {
         assert_eq!(compared.fastest(), Some(&faster));
         assert!(compared.relative_time(&slower, &faster).unwrap() > 1.01);
         assert_eq!(compared.relative_time(&slower, &THREE), None);
-        // Of too few rounds the medians are all there is.
+        // With too few rounds, only medians are compared.
         let few = of(FEWEST_ROUNDS - 1);
         let ratio = few.entries[0].entry.timing.summary.p50 / few.entries[1].entry.timing.summary.p50;
         assert_eq!(few.relative_time(&slower, &faster), Some(ratio));

@@ -1,4 +1,4 @@
-//! An entrant that the worker runs, ready to be measured.
+//! An entrant for the worker, ready to be measured.
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimedCase;
@@ -11,7 +11,7 @@ use crate::harness::{Halt, Harness, Named, no_geometry};
 use crate::record::journal::EntryRole;
 use crate::space::Variant;
 
-/// See the module.
+/// An entrant for the worker.
 pub(in crate::gates::performance) struct Contender<'k> {
     pub id: EntrantId,
     pub name: String,
@@ -20,11 +20,11 @@ pub(in crate::gates::performance) struct Contender<'k> {
     pub case: TimedCase,
     /// Hash of the case with machine code in place of the binary.
     pub program: String,
-    /// Operations and bytes that a launch needs at least.
+    /// Smallest number of operations and bytes of a launch.
     pub demand: Demand,
 }
 
-/// A function over the tensors of a kernel, at a variant and a shape of it.
+/// A function over the tensors of a kernel, at one of its variants and shapes.
 #[derive(Clone, Copy)]
 struct Function<'f, 'k> {
     kernel: &'k Kernel,
@@ -73,7 +73,7 @@ impl<'k> Contender<'k> {
             BaselineKind::Command(_) => unreachable!("`{name}` is a program"),
         };
         let contender = function.build(harness, id, name, role)?;
-        // Beating a wrong function proves nothing.
+        // A speed-up over a wrong function has no meaning.
         let TimedCase { case, reference } = contender.case.clone();
         let kernel = function.kernel;
         Check { kernel, shape: shape_name }.run(harness, check_job(kernel, case, reference), warnings)?;
@@ -82,7 +82,7 @@ impl<'k> Contender<'k> {
 }
 
 impl<'k> Function<'_, 'k> {
-    /// Builds the function, with its reference.
+    /// Builds the function and its reference.
     fn build(
         self,
         harness: &mut Harness<'_>,

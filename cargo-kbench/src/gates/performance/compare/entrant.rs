@@ -9,24 +9,24 @@ use crate::record::journal::EntryRole;
 pub enum Entrant {
     /// A candidate.
     Candidate(Candidate),
-    /// A candidate that is an entrant already, measured once more as if it were another: a difference between the two is noise.
+    /// The second measurement of a candidate, whose difference from the first is noise.
     Again(Candidate),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
 }
 
-/// Identity of an entrant: two are equal if they are the same variant of the same source, or the same baseline. Names take no part, so
-/// a baseline that is named like a variant is another entrant.
+/// Identity of an entrant: two are equal if they are the same variant of the same source, or the same baseline. Names
+/// do not count, so a baseline with the name of a variant is another entrant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntrantId {
-    /// A candidate, measured once or twice.
+    /// A candidate, at its first or second measurement.
     Candidate(Candidate),
     /// A baseline: an index into [`Kernel::baselines`].
     Baseline(usize),
 }
 
 impl Entrant {
-    /// Its identity.
+    /// Identity.
     pub fn id(&self) -> EntrantId {
         match self {
             Entrant::Candidate(candidate) | Entrant::Again(candidate) => EntrantId::Candidate(candidate.clone()),
@@ -44,7 +44,7 @@ impl Entrant {
 }
 
 impl EntrantId {
-    /// Its name in messages and files.
+    /// Name in messages and files.
     pub fn name(&self, kernel: &Kernel) -> String {
         match self {
             EntrantId::Candidate(candidate) => candidate.label(kernel),

@@ -1,4 +1,4 @@
-//! One comparison: turns of the kernels and of the programs, until the times of all are known.
+//! The measurement of a comparison: turns of the kernels and of the programs, until all times are known.
 
 use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, Timing};
 use kbench_runtime::stats::Summary;
@@ -14,21 +14,21 @@ use crate::process::program::Inputs;
 use crate::record::evaluation::{Rejection, TimingRecord};
 use crate::record::journal::{ComparisonEntry, EntryRole};
 
-/// Untimed launches when kernels take over from a program; it prepares its turns alike.
+/// Number of untimed launches before a turn of the kernels; a program prepares its turns in the same way.
 const RESUMED_WARMUP: u32 = 3;
 
-/// The entrant that made a comparison fail: an index into its contenders, or into its programs.
+/// The entrant that made a comparison fail: an index into its contenders or its programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loser {
     Kernel(usize),
     Program(usize),
 }
 
-/// Why a comparison failed: the entrant is out, or the run ends.
+/// Reason why a comparison failed: an entrant is rejected, or the run ends.
 type Lost = Halt<(Loser, Rejection)>;
 
 impl Halt {
-    /// The error with the entrant of a comparison that caused it.
+    /// The error with the entrant that caused it.
     fn of(self, loser: Loser) -> Lost {
         match self {
             Halt::Variant(rejection) => Halt::Variant((loser, rejection)),
@@ -37,20 +37,21 @@ impl Halt {
     }
 }
 
-/// A comparison that is to be measured.
+/// A comparison to measure.
 pub(super) struct Measurement<'m, 'k> {
     pub shape: usize,
     pub job: TimeJob,
     pub contenders: &'m [Contender<'k>],
-    /// Written where there are programs.
+    /// Input files, for comparisons with programs.
     pub inputs: Option<&'m Inputs>,
 }
 
 impl Measurement<'_, '_> {
-    /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs cannot
-    /// share it, so with any of them there are turns: some samples of the kernels, as many of each program, every other time
-    /// in the opposite order, so that a slow change of the clock meets all alike. Only one process has work at any time. The turns are short until
-    /// there are as many samples as are asked for at least, and grow until the p50 of all is known or the time is up.
+    /// Measures kernels and programs together. Kernels share a worker, which takes one sample of each in turn. Programs
+    /// cannot share it, so they get turns: some samples of the kernels, and the same number of each program, in the
+    /// opposite order every other time, so that a slow change of the clock affects all equally. Only one process works
+    /// at any time. Turns are short until the requested number of samples is reached, and grow until the p50 of all is
+    /// known or the time is up.
     pub fn run(
         &self,
         harness: &mut Harness<'_>,
@@ -69,7 +70,7 @@ impl Measurement<'_, '_> {
         let mut order: Vec<Loser> =
             std::iter::once(Loser::Kernel(0)).chain((0..rivals.len()).map(Loser::Program)).collect();
         loop {
-            // Alone, the kernels need no turns: the worker knows itself when there are enough samples.
+            // Kernels alone need no turns: the worker knows when there are enough samples.
             let (iterations, until) = if rivals.is_empty() {
                 (fewest, job.until)
             } else {
@@ -82,7 +83,7 @@ impl Measurement<'_, '_> {
                     }
                     Loser::Kernel(_) => {
                         let warmup = if taken == 0 { job.warmup } else { job.warmup.min(RESUMED_WARMUP) };
-                        // One turn looks at what else they do.
+                        // One turn has the tests for skipped work.
                         let job = TimeJob { iterations, warmup, until, new_inputs: taken == 0, ..job.clone() };
                         self.time_kernels(harness, job, shape_name, &mut timings)?;
                     }
@@ -127,7 +128,7 @@ impl Measurement<'_, '_> {
             let external = external.map_err(|halt| halt.of(Loser::Program(index)))?;
             let (clock, batch) = rival.clock();
             let summary = Summary::of(&rival.samples).expect("finite, and at least one");
-            // How it took them is its own affair.
+            // The program decides on the details of its samples.
             let converged = compared || stopping.is_converged(&rival.samples);
             let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
             let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
@@ -144,7 +145,7 @@ impl Measurement<'_, '_> {
         Ok(entries)
     }
 
-    /// The kernels' turn: adds to `timings`.
+    /// Takes the kernels' turn and adds it to `timings`.
     fn time_kernels(
         &self,
         harness: &mut Harness<'_>,
@@ -160,7 +161,7 @@ impl Measurement<'_, '_> {
             error => error.into(),
         })?;
         for (index, (contender, timing)) in self.contenders.iter().zip(&new).enumerate() {
-            // Warnings are taken from all turns together.
+            // Warnings are derived from all turns together.
             measured(contender.kernel, shape, timing, &mut Vec::new())
                 .map_err(|rejection| Halt::Variant((Loser::Kernel(index), rejection)))?;
         }
@@ -189,7 +190,8 @@ fn all_samples<'s>(timings: &'s [Timing], rivals: &'s [Rival<'_>]) -> Vec<&'s [f
     kernels.chain(rivals.iter().map(|rival| &*rival.samples)).collect()
 }
 
-/// Runs a job of several cases. Where one of them ends a worker that is also its process, it is run once more with each launch announced, to
+/// Runs a job of several cases. If one of them ends the worker that is also its process, the job runs again with an
+/// announcement before each launch, to find the case.
 /// know which.
 fn time_together(harness: &mut Harness<'_>, job: TimeJob) -> Result<Vec<Timing>, ExecutorError> {
     let several = job.cases.len() > 1;

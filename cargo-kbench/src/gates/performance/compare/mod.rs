@@ -1,4 +1,4 @@
-//! Candidates and baselines measured together, one sample of each in turn.
+//! Comparisons of candidates and baselines, which are measured together, one sample of each in turn.
 
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimeJob;
@@ -49,7 +49,8 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
             Ok(Err(rejection)) => {
                 compared.unavailable.push((entrant.id(), rejection));
             }
-            // A baseline whose reference or compiler is missing is one baseline fewer, not the end of the run. A full disk is.
+            // A baseline with a missing reference or compiler is left out, and the run continues. A full disk ends the
+            // run.
             Err(
                 error @ (RunError::Reference { .. }
                 | RunError::Unavailable { .. }
@@ -73,7 +74,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
         let all = rivals.len();
         rival::start(harness, &mut rivals, shape, &mut inputs, &mut compared.unavailable)?;
         if rivals.len() < all {
-            // What is left may be known.
+            // The comparison of the remaining entrants may be recorded.
             continue;
         }
         let job = comparison_job(kernel, &contenders);
@@ -86,7 +87,7 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
             }
             Err((Loser::Kernel(index), rejection)) => {
                 let loser = contenders.remove(index.min(contenders.len() - 1));
-                // A variant that is measured twice fails as a whole.
+                // A variant with two measurements fails as a whole.
                 contenders.retain(|other| other.id != loser.id);
                 compared.unavailable.push((loser.id, rejection));
             }
@@ -99,13 +100,13 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     Ok(compared)
 }
 
-/// Entries with the identity of the entrants that they belong to: kernels, then programs, as the measurement gives them.
+/// Entries with the identities of their entrants: kernels, then programs, in the order of the measurement.
 fn measured(contenders: &[Contender<'_>], rivals: &[Rival<'_>], entries: Vec<ComparisonEntry>) -> Vec<Measured> {
     let ids = contenders.iter().map(|contender| contender.id.clone()).chain(rivals.iter().map(Rival::id));
     ids.zip(entries).map(|(id, entry)| Measured { id, entry }).collect()
 }
 
-/// What is compared is in the record, so it is looked at in every way.
+/// The numbers come from a record, so all of them are tested.
 fn comparison_job(kernel: &Kernel, contenders: &[Contender<'_>]) -> TimeJob {
     let cases = contenders.iter().map(|contender| contender.case.clone()).collect();
     TimeJob { new_inputs: true, ..time_job(kernel, cases) }

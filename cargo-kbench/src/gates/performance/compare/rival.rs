@@ -17,20 +17,20 @@ use crate::process::executor::ExecutorError;
 use crate::process::program::{Inputs, Problem, Program, ProgramOptions, Refusal};
 use crate::record::evaluation::{ExternalRecord, GateName, Reason, Rejection, ShapeErrors};
 
-/// Samples that a program and the kernels take in turn, at least.
+/// Smallest number of samples in a turn.
 const TURN: u32 = 10;
 
-/// Turns at most, for as many samples as are asked for at least: each costs the kernels a check.
+/// Largest number of turns until the requested number of samples: each turn costs the kernels a check.
 const TURNS: u32 = 20;
 
-/// How many samples make a turn, where so many are asked for at least, so many are taken, and they are looked at when there are
-/// `next`. Two turns from one look to the next, once there are as many as are asked for: every other one runs backwards.
+/// Number of samples in a turn. `fewest` is the requested number, `taken` the present one, and `next` the number at the
+/// next look. After the requested number there are two turns between looks, of which one runs in the opposite order.
 pub(super) fn turn(fewest: u32, taken: u32, next: u32) -> u32 {
     let left = next.saturating_sub(taken).max(1);
     if taken < fewest {
         return fewest.div_ceil(TURNS).max(TURN).min(left);
     }
-    // The look before was at two thirds of what there will be at the next.
+    // The previous look was at two thirds of the number at the next.
     next.div_ceil(3).div_ceil(2).min(left)
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Rival<'a> {
 }
 
 impl<'a> Rival<'a> {
-    /// The baseline, where it is a program.
+    /// A baseline, if it is a program.
     pub fn new(index: usize, baseline: &'a config::Baseline) -> Option<Self> {
         let BaselineKind::Command(config) = &baseline.kind else { return None };
         Some(Self { index, name: &baseline.name, config, running: None, samples: Vec::new() })
@@ -65,8 +65,8 @@ impl<'a> Rival<'a> {
         self.running.as_ref().map(|(program, _)| (program.clock.clone(), program.batch)).expect("started")
     }
 
-    /// Hash of everything about the program that its measurement depends on: the command, and the files of the package that it
-    /// names.
+    /// Hash of everything about the program that its measurement depends on: the command, and the files of the package
+    /// that it names.
     pub fn key(&self, context: &Context<'_>) -> String {
         fingerprint::of("program baseline", &(self.config, context.named_files(&self.config.command)))
     }
@@ -81,7 +81,7 @@ impl<'a> Rival<'a> {
         })
     }
 
-    /// Has the started program prepare its tensors, and checks its outputs.
+    /// The started program prepares its tensors, and its outputs are checked.
     fn prepare(
         &mut self,
         harness: &mut Harness<'_>,
@@ -112,7 +112,7 @@ impl<'a> Rival<'a> {
         Ok(())
     }
 
-    /// Checks the program's outputs once more after its last sample; gives its record.
+    /// Checks the program's outputs again after its last sample; returns its record.
     pub fn finish(
         &mut self,
         harness: &mut Harness<'_>,
@@ -132,15 +132,14 @@ impl<'a> Rival<'a> {
             command: self.config.command.clone(),
             versions: program.versions.clone(),
             turn,
-            // Twice the same seed.
+            // Both checks have the same seed.
             errors: ShapeErrors { seeds: 1, ..errors },
         })
     }
 }
 
-/// Starts the programs that do not run yet, and checks their outputs. Those that cannot be used are taken out and named.
-///
-/// All are started before the first prepares anything: what each loads by itself, it loads meanwhile.
+/// Starts the programs that do not run yet, and checks their outputs. Unusable programs are removed and named. All
+/// programs start before the first one prepares, so that they load at the same time.
 pub(super) fn start(
     harness: &mut Harness<'_>,
     rivals: &mut Vec<Rival<'_>>,
@@ -213,7 +212,7 @@ fn check(
     let reports = worker.inspect(job, context.timeout()).map_err(|error| job_failed(kernel, error, name))?;
     let report = reports.into_iter().next().ok_or_else(|| protocol("the worker compared nothing".to_owned()))?;
     let finding = correctness::judge(limits, &kernel.tensors, name, std::slice::from_ref(&report));
-    // What a gate at level `warn` says of the kernel's own errors is not said again of a baseline's.
+    // Findings at level `warn` about the kernel's errors are not repeated for a baseline.
     at_level(limits.level, finding, &mut Vec::new()).map_or(Ok(report), |rejection| Err(rejection.into()))
 }
 

@@ -6,7 +6,7 @@ fn watched(report: &str) -> Watched {
     Watched { failure: None, report: report.to_owned(), counts: None, status: Some(0) }
 }
 
-/// What a report rejects with: reason and message.
+/// Reason and message of the rejection for a report.
 fn told(tool: SanitizeTool, report: &str) -> Option<(Reason, String)> {
     let rejection = judge(tool, "small", &watched(report)).unwrap().rejection?;
     let output = rejection.output.unwrap();
@@ -134,16 +134,16 @@ Shadow bytes around the buggy address:
 #[test]
 fn whatever_is_not_clean_does_not_pass() {
     use SanitizeTool::{Address, Memcheck};
-    // The tool's status alone is enough, and so is its count.
+    // The exit code of the tool alone suffices, and so does its count.
     let found = Watched { status: Some(FOUND), ..watched("======= new words =======\n") };
     assert_eq!(judge(Memcheck, "s", &found).unwrap().rejection.unwrap().code, Reason::Memcheck);
     let counted = watched("========= ERROR SUMMARY: 2 errors\n");
     assert_eq!(judge(Memcheck, "s", &counted).unwrap().rejection.unwrap().code, Reason::Memcheck);
-    // A kernel that prints a clean summary does not hide another.
+    // A clean summary that a kernel prints does not hide another.
     let forged = format!("========= ERROR SUMMARY: 0 errors\n{MEMCHECK}========= ERROR SUMMARY: 0 errors\n");
     assert_eq!(told(Memcheck, &forged).unwrap().0, Reason::Memcheck);
 
-    // No report, or one of the tool's own failure, is no verdict on the kernel.
+    // A missing report, or one about the tool's own failure, is not a verdict on the kernel.
     assert!(judge(Memcheck, "s", &watched("")).is_err());
     let refused =
         "========= COMPUTE-SANITIZER\n========= Error: No attachable process found. compute-sanitizer timed-out.\n";

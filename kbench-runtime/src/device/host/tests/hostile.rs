@@ -1,4 +1,5 @@
-//! Kernels that harm their process, other kernels or the judge: each is its own failure, and the next kernel is as good as ever.
+//! Kernels that harm their process, other kernels or the worker: each causes its own failure, and the next kernel is
+//! unaffected.
 
 use super::*;
 use crate::protocol::Stage;
@@ -144,7 +145,7 @@ fn left(device: &mut HostDevice, buffer: &Buffer) -> f64 {
     f64::from_ne_bytes(bytes)
 }
 
-/// What one launch leaves in the double.
+/// Value of the double after one launch.
 fn launch(device: &mut HostDevice, entry: &str) -> Result<f64, Failure> {
     let (bound, buffer) = bind(device, library(), entry);
     device.run(&bound)?;
@@ -210,7 +211,7 @@ fn a_kernel_process_has_no_descriptor_of_the_judge() {
     assert_eq!(launch(&mut device, "counts_descriptors"), Ok(1.0));
 }
 
-/// Not a test: a judge of its own for each of those below, for they concern the whole process.
+/// Not a test: a worker of its own for each of the tests below, since they concern the whole process.
 #[test]
 fn judge() {
     let Some(entry) = std::env::var_os("KBENCH_TEST_JUDGE") else { return };
@@ -219,7 +220,7 @@ fn judge() {
     let mut device = HostDevice::open();
     let left = launch(&mut device, entry.to_str().unwrap()).unwrap();
     println!("\nleft {left}");
-    // As a worker that has an end of its own.
+    // As a worker that exits by itself.
     drop(device);
 }
 
@@ -250,7 +251,8 @@ fn a_process_in_a_session_of_its_own_ends_with_the_launch() {
     assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
 }
 
-/// A flush takes long. The least of many samples: on a busy machine a thread may wait for a core as long.
+/// A flush takes long. The smallest of many samples is compared: on a busy machine a thread may wait for a core as
+/// long.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn no_thread_sees_inputs_before_the_caches_are_flushed() {

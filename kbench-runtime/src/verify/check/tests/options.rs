@@ -1,4 +1,4 @@
-//! What is looked at beside the errors on random inputs.
+//! Tests of checks beside the errors on random inputs.
 
 use super::*;
 use crate::protocol::{Arg, CheckOptions, Number};
@@ -19,7 +19,7 @@ fn patterns_come_after_the_seeds_with_what_an_error_makes_of_them() {
     for report in &reports[2..] {
         let output = &report.outputs[0];
         assert!(output.rms_err <= 1e-6 * output.rms_ref && output.nonfinite == 0, "{report:?}");
-        // The kernel is linear, so it hands on the error of its inputs.
+        // The kernel is linear, so it passes on the error of its inputs.
         let sensitivity = output.related.sensitivity.unwrap();
         assert!((sensitivity.rms_err - 1e-3 * output.rms_ref).abs() <= 1e-6 * output.rms_ref, "{report:?}");
     }
@@ -89,7 +89,7 @@ fn the_error_of_quantising_is_told_from_the_kernels() {
     job.case.tensors.push(tensor("s", DType::F32, &[], Source::Scale));
     let quantized = Source::Quantize { from: 0, scale: 2, scale_dims: vec![] };
     job.case.tensors.push(tensor("q", DType::F8e4m3, &[10, 100], quantized));
-    // The kernel cheats: it reads what its input was quantised from. The reference does not.
+    // The kernel cheats: it reads the tensor that its input was quantised from. The reference does not.
     job.case.sequence.launches[0].args[3] = Arg::Scalar { dtype: DType::F64, value: Number::Float(1.0) };
     job.reference.sequence.launches[0].entry = "kbench_dequantize".into();
     job.reference.sequence.launches[0].args =
