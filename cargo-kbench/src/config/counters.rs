@@ -130,7 +130,7 @@ pub fn default_conditions(backend: Backend) -> Vec<Condition> {
 /// - throughputs become `.avg.pct_of_peak_sustained_elapsed`, active cycles and warps `.avg.pct_of_peak_sustained_active`:
 ///   percent of the peak;
 /// - averages (`smsp__average_…`) become `.ratio`;
-/// constants of the launch (`launch__…`, `sm__maximum_…`) and metrics that are not ncu's keep their name;
+/// - constants of the launch (`launch__…`, `sm__maximum_…`) and metrics that are not ncu's keep their name;
 /// - everything else becomes `.sum`.
 pub fn full_name(name: &str) -> String {
     let (unit, quantity) = name.split_once("__").unwrap_or(("", name));

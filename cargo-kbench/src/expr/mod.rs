@@ -5,8 +5,8 @@
 //! that is what existing search spaces are written in:
 //!
 //! - `a & b == c` is `(a & b) == c`; in C it is `a & (b == c)`.
-//! `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
-//! remainder is lost; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
+//! - `/` of two integers is an integer where it is exact and a float where it is not (`7 / 2` is 3.5), so that no
+//!   remainder is lost; `//` rounds down, `ceil_div(a, b)` rounds up. `%` has the sign of its divisor.
 //! - `-2 ** 2` is -4, and `2 ** 3 ** 2` is `2 ** 9`. A negative exponent gives a float.
 //! - Comparisons chain: `32 <= X * Y <= 1024`. `x in [1, 2]` and `x not in (1, 2)` do not.
 //! - `not` binds more weakly than comparisons, `!` more tightly than arithmetic, as in the language each is from.

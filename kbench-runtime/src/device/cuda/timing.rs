@@ -12,8 +12,8 @@
 //!
 //! The writes before a sample (poison, restored inputs) are untimed work too.
 //!
-//! Cold: a memset of at least twice the L2 evicts the inputs; one launch. The lines of the memset are dirty, as in
-//! `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
+//! - Cold: a memset of at least twice the L2 evicts the inputs; one launch. The lines of the memset are dirty, as in
+//!   `NVBench` and Triton's `do_bench`: a kernel that fills the L2 pays for writing them back.
 //! - Stream and host ([`LaunchMode`]): one launch on an idle stream, hot or cold; the device waits for the host, and that is part of the sample.
 //! - Hot: all launches of a batch are captured in one graph, which runs once untimed and once timed, the writes between the two. Consecutive launches
 //!   wait for each other, as they would on a stream; the gap between two nodes of a graph is part of a launch.
