@@ -12,6 +12,9 @@ const SIZE: (u32, u32) = (480, 320);
 /// Height of a row of rejected variants, in pixels.
 const ROW: u32 = 16;
 
+/// Width of the labels on the left: the longest name of a gate.
+const LABELS: u32 = 90;
+
 /// The plot; none if no variant has a value.
 pub(super) fn plot(facts: &Facts) -> Option<Figure> {
     let axis = LogAxis::over(valued(facts).map(|(_, _, value)| value), shower(&facts.objective))?;
@@ -33,7 +36,7 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
             .margin(px(6))
             .margin_right(px(24))
             .x_label_area_size(px(40))
-            .y_label_area_size(px(74))
+            .y_label_area_size(px(LABELS))
             .build_cartesian_2d(numbers.clone(), axis.clone())?;
         chart_mesh!(chart)
             .disable_x_mesh()
@@ -67,7 +70,7 @@ pub(super) fn plot(facts: &Facts) -> Option<Figure> {
             .margin_left(px(6))
             .margin_right(px(24))
             .margin_top(px(6))
-            .y_label_area_size(px(74))
+            .y_label_area_size(px(LABELS))
             .build_cartesian_2d(numbers.clone(), rows.end..0.0)?;
         for (row, gate) in gates.iter().enumerate() {
             let y = row as f64 + 0.5;
