@@ -227,7 +227,7 @@ fn files_that_are_not_understood_exit_with_2() {
 }
 
 #[test]
-fn resources_that_drift_are_shown_and_more_of_them_fails() {
+fn resources_that_changed_are_shown_and_more_of_them_fails() {
     let resources =
         "resources = { registers = \"32 + A\", spill_stores = \"0\", spill_loads = \"0\", code_bytes = \"64 * B\" }";
     let package = package_with(&format!("{resources}\n{MODEL}"), "");

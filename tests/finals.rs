@@ -90,7 +90,7 @@ fn ties_are_decided_by_a_rule_that_knows_no_times() {
 }
 
 #[test]
-fn what_was_measured_beside_another_process_is_said_and_not_recalled() {
+fn what_was_measured_beside_another_process_is_reported_and_not_reused() {
     let package = package("time_ns = '20000 - 1000 * A'\nbeside_others = true\n", "elite = 2");
     for _ in 0..2 {
         let (_, said) = tuned(package.path(), &[]);

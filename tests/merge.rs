@@ -173,7 +173,7 @@ fn what_belongs_to_another_table_kernel_version_or_device_is_refused_or_kept_apa
 }
 
 #[test]
-fn a_merged_journal_is_resumed_recalled_and_reported() {
+fn a_merged_journal_is_resumed_reused_and_reported() {
     let package = package(EXACT);
     let folder = package.path();
     let parts = parts(folder, 3);

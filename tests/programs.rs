@@ -163,7 +163,7 @@ fn whatever_a_program_does_costs_itself_alone() {
 }
 
 #[test]
-fn without_its_program_a_limit_is_undecided() {
+fn a_limit_whose_program_is_missing_is_inconclusive() {
     let limits = "[[package.metadata.kbench.kernels.model.gates.performance]]\n\
                   min_speedup = 1.1\nover = \"missing\"\n\
                   [package.metadata.kbench.kernels.model.baselines.missing]\ncommand = [\"no-such-program\"]\n";

@@ -99,7 +99,7 @@ fn a_finished_run_is_not_run_again() {
 }
 
 #[test]
-fn another_run_recalls_what_has_not_changed_and_measures_the_finals_anew() {
+fn another_run_reuses_what_has_not_changed_and_measures_the_finals_anew() {
     let folder = package();
     let run = |args: &[&str]| {
         let args = [&["autotune", "--iters", "10"], args].concat();

@@ -228,6 +228,30 @@ fn every_way_to_name_a_room_is_seen_and_tests_are_not() {
     assert!(objection(&rooms, "attic", "low").is_some());
 }
 
+/// Lines of a file that needs no reason for its length.
+const MOST_LINES: usize = 400;
+
+#[test]
+fn a_longer_file_than_400_lines_states_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let mut without = Vec::new();
+    let of_crates = CRATES.iter().flat_map(|Crate { folder, .. }| sources(&root.join(folder).join("src")));
+    let of_tests =
+        std::fs::read_dir(root.join("tests")).expect("the tests").map(|entry| entry.expect("an entry").path());
+    let of_tests = of_tests.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    for path in of_crates.map(|(path, _)| path).chain(of_tests) {
+        let source = std::fs::read_to_string(&path).expect("a readable source");
+        let head: Vec<&str> = source.lines().take_while(|line| line.starts_with("//!")).collect();
+        if source.lines().count() > MOST_LINES && !head.join(" ").replace("//! ", "").contains("400 lines:") {
+            without.push(path.strip_prefix(root).unwrap().to_owned());
+        }
+    }
+    assert!(
+        without.is_empty(),
+        "say in the head, after `Longer than 400 lines:`, why these are not split: {without:?}"
+    );
+}
+
 #[test]
 fn every_source_that_contributing_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");

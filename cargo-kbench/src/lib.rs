@@ -5,7 +5,7 @@
 //! `evaluate` takes one candidate through these rooms, `tune` searches, `record` keeps the journal and elite.json, and
 //! `report` prints. `export` writes code that launches winners, `profile` finds the bottleneck of a variant, `audit`
 //! looks for faults that the gates miss, `compare` measures side by side and compares two states of a kernel, and
-//! [`replay`] runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
+//! `replay` runs strategies on recorded spaces. No room names one above it: `tests/rooms.rs` holds the order.
 //!
 //! The executable calls [`cli::main`]. A program can use the strategies without it:
 //!
@@ -44,7 +44,7 @@ mod page;
 mod process;
 mod profile;
 mod record;
-pub mod replay;
+mod replay;
 mod report;
 pub mod search;
 pub mod space;

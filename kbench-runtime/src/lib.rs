@@ -34,11 +34,18 @@ pub mod protocol;
 mod verify;
 pub mod worker;
 
-pub use data::{codec, dtype, fingerprint, float};
-pub use inputs::{file, tensor};
-pub use measure::{statistics as stats, stopping};
-pub use process::{awake, descendants, threads};
-pub use verify::reference;
+pub use data::{dtype, fingerprint, float};
+pub use measure::statistics as stats;
+
+/// What the driver computes in the same way as the worker, for `cargo-kbench` alone. Not part of the interface.
+#[doc(hidden)]
+pub mod driver {
+    pub use crate::data::codec;
+    pub use crate::inputs::{file, tensor};
+    pub use crate::measure::stopping;
+    pub use crate::process::{awake, descendants, threads};
+    pub use crate::verify::reference;
+}
 
 /// The CUDA device, for `tests/gpu_device.rs` alone. Not part of the interface: its functions run machine code.
 #[doc(hidden)]

@@ -60,6 +60,7 @@ pub struct Entry {
 
 impl Entry {
     /// A function of that name and signature.
+    #[cfg(test)]
     pub fn new(name: impl Into<String>, signature: Vec<Param>) -> Self {
         Self { name: name.into(), signature }
     }

@@ -204,18 +204,8 @@ impl Cc {
         Ok((link.run(work, ended)?, None))
     }
 
-    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
-    pub(super) fn build(
-        &self,
-        unit: &Unit,
-        cache: &Cache,
-        work: &Path,
-        ended: &AtomicBool,
-        tracked: Option<&Inputs>,
-    ) -> Result<Built, CompileError> {
-        let source = cache.store_shim(&shim(unit)?, if self.language == Language::C { "c" } else { "cpp" })?;
-        let [object, depfile, assembled, stack, library] =
-            ["kernel.o", "kernel.d", "assembled.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
+    /// The flags of a compilation in `work`.
+    fn compilation(&self, unit: &Unit, cache: &Cache, work: &Path) -> Result<Invocation, CompileError> {
         let mut compile = self.base(&unit.directory, &unit.flags);
         compile.env("TMPDIR", work);
         if *self.stack_usage.get_or_init(|| self.knows("-fstack-usage", work)) {
@@ -229,6 +219,41 @@ impl Cc {
             compile.arg("-I").arg(folder);
         }
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
+        Ok(compile)
+    }
+
+    /// The symbol of each entry in an object.
+    fn symbols(&self, unit: &Unit, code: &[u8], object: &Path) -> Result<Vec<String>, CompileError> {
+        let mut symbols = Vec::new();
+        for (at, Entry { name, .. }) in unit.entries.iter().enumerate() {
+            if self.language == Language::Cpp {
+                // A name in C++ is a symbol of the compiler's choice; a static function may have none.
+                let symbol = parsed(binary::pointed_to(code, &entry_address(at)), object)?;
+                symbols.push(symbol.unwrap_or_default());
+                continue;
+            }
+            if let Definition::Undefined { mut candidates } = parsed(binary::definition(code, name), object)? {
+                candidates.retain(|name| !name.trim_start_matches('_').starts_with(ENTRY));
+                return Err(CompileError::EntryNotFound { entry: name.clone(), candidates });
+            }
+            symbols.push(name.clone());
+        }
+        Ok(symbols)
+    }
+
+    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
+    pub(super) fn build(
+        &self,
+        unit: &Unit,
+        cache: &Cache,
+        work: &Path,
+        ended: &AtomicBool,
+        tracked: Option<&Inputs>,
+    ) -> Result<Built, CompileError> {
+        let source = cache.store_shim(&shim(unit)?, if self.language == Language::C { "c" } else { "cpp" })?;
+        let [object, depfile, assembled, stack, library] =
+            ["kernel.o", "kernel.d", "assembled.d", "kernel.su", "kernel.so"].map(|name| work.join(name));
+        let mut compile = self.compilation(unit, cache, work)?;
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
         let command = compile.recorded(work);
         if *self.assembler_lists.get_or_init(|| self.knows("-Wa,--MD,/dev/null", work)) {
@@ -239,20 +264,7 @@ impl Cc {
 
         let read = |path: &Path| fs::read(path).map_err(CompileError::io("read", path));
         let code = read(&object)?;
-        let mut symbols = Vec::new();
-        for (at, Entry { name, .. }) in unit.entries.iter().enumerate() {
-            if self.language == Language::Cpp {
-                // A name in C++ is a symbol of the compiler's choice; a static function may have none.
-                let symbol = parsed(binary::pointed_to(&code, &entry_address(at)), &object)?;
-                symbols.push(symbol.unwrap_or_default());
-                continue;
-            }
-            if let Definition::Undefined { mut candidates } = parsed(binary::definition(&code, name), &object)? {
-                candidates.retain(|name| !name.trim_start_matches('_').starts_with(ENTRY));
-                return Err(CompileError::EntryNotFound { entry: name.clone(), candidates });
-            }
-            symbols.push(name.clone());
-        }
+        let symbols = self.symbols(unit, &code, &object)?;
 
         let mut link = self.base(&unit.directory, &unit.flags);
         link.env("TMPDIR", work);
@@ -275,15 +287,7 @@ impl Cc {
         let identity = fingerprint::of("linked", &(own, libraries));
         // With `-flto` there is none.
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
-        let mut functions = Vec::new();
-        for (at, (Entry { name, .. }, symbol)) in unit.entries.iter().zip(&symbols).enumerate() {
-            let code_bytes = match parsed(binary::definition(&code, symbol), &library)? {
-                Definition::Defined { code_bytes } => code_bytes,
-                Definition::Undefined { .. } | Definition::Unknown => None,
-            };
-            let resources = Resources { stack, code_bytes, ..Resources::default() };
-            functions.push(Function { entry: name.clone(), symbol: caller(at), resources });
-        }
+        let functions = functions(unit, &symbols, stack, &code, &library)?;
         let depfile = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         if assembled.exists() {
@@ -303,6 +307,26 @@ impl Cc {
         dependencies.extend(present.into_iter().flatten());
         Ok(Built { code, identity, functions, command, link: link.recorded(work), messages, dependencies, absent })
     }
+}
+
+/// The functions of a library: the symbol that calls each entry, and its resources.
+fn functions(
+    unit: &Unit,
+    symbols: &[String],
+    stack: Option<u64>,
+    code: &[u8],
+    library: &Path,
+) -> Result<Vec<Function>, CompileError> {
+    let mut functions = Vec::new();
+    for (at, (Entry { name, .. }, symbol)) in unit.entries.iter().zip(symbols).enumerate() {
+        let code_bytes = match parsed(binary::definition(code, symbol), library)? {
+            Definition::Defined { code_bytes } => code_bytes,
+            Definition::Undefined { .. } | Definition::Unknown => None,
+        };
+        let resources = Resources { stack, code_bytes, ..Resources::default() };
+        functions.push(Function { entry: name.clone(), symbol: caller(at), resources });
+    }
+    Ok(functions)
 }
 
 /// Whether a file that was linked is loaded when the kernel is: `libx.so`, `libx.so.6`.

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_a_miss() {
+    fn a_damaged_entry_is_a_miss() {
         for cut in [0, 1, 40, 70, 100] {
             let fixture = Fixture::new();
             fixture.store(b"code");

@@ -1,4 +1,4 @@
-//! The CUDA backend: a cubin through nvcc. Above 400 lines because of its unit tests.
+//! The CUDA backend: a cubin through nvcc. Longer than 400 lines: its unit tests stand with it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use kbench_runtime::dtype::DType;
 use kbench_runtime::protocol::{self, Case, Geometry, Number, Sequence, Source, TensorSpec};
 
 use crate::build::{Artifact, Constant, Entry, Param};
-use crate::config::{Arg, Backend, Implementation, Init, Kernel, Launch, Layout, Shape, Word};
+use crate::config::{Arg, ArgValue, Backend, Implementation, Init, Kernel, Launch, Layout, Shape, TensorMap, Word};
 use crate::expr::{EvalError, Expr, Template, Value};
 use crate::space::{Reach, Toggle, Variant, macro_text};
 
@@ -223,15 +223,23 @@ impl Point<'_> {
 
     fn arg(&self, arg: &Arg) -> Result<protocol::Arg, ResolveError> {
         Ok(match arg {
-            Arg::Tensor(tensor) => protocol::Arg::Tensor(*tensor),
-            Arg::Offset { tensor, offset } => {
+            Arg::Value(value) => self.value(value)?,
+            Arg::TensorMap(map) => protocol::Arg::TensorMap(self.tensor_map(map)?),
+            Arg::Symbol { symbol, tensor } => protocol::Arg::Symbol { symbol: symbol.clone(), tensor: *tensor },
+        })
+    }
+
+    fn value(&self, value: &ArgValue) -> Result<protocol::Arg, ResolveError> {
+        Ok(match value {
+            ArgValue::Tensor(tensor) => protocol::Arg::Tensor(*tensor),
+            ArgValue::Offset { tensor, offset } => {
                 protocol::Arg::Offset { tensor: *tensor, elements: self.unsigned("offset", offset, 0)? }
             }
-            Arg::Struct { fields, .. } => {
+            ArgValue::Struct { fields, .. } => {
                 let Layout { bytes, places, .. } = Layout::of(fields);
                 let mut flat = Vec::new();
                 for (at, field) in places.into_iter().zip(fields) {
-                    match self.arg(field)? {
+                    match self.value(field)? {
                         protocol::Arg::Struct { fields, .. } => {
                             flat.extend(fields.into_iter().map(|(inner, field)| (at + inner, field)));
                         }
@@ -240,12 +248,12 @@ impl Point<'_> {
                 }
                 protocol::Arg::Struct { bytes, fields: flat }
             }
-            Arg::Scalar { dtype, word: Some(Word::Bool), value } => {
+            ArgValue::Scalar { dtype, word: Some(Word::Bool), value } => {
                 let truth = self.eval("scalar", value)?.truth();
                 let truth = truth.ok_or_else(|| resolve_error("scalar", value, "it is neither true nor false"))?;
                 protocol::Arg::Scalar { dtype: *dtype, value: Number::Int(i64::from(truth)) }
             }
-            Arg::Scalar { dtype, value, .. } => {
+            ArgValue::Scalar { dtype, value, .. } => {
                 let number = match self.eval("scalar", value)? {
                     Value::Bool(flag) => Number::Int(i64::from(flag)),
                     Value::Int(number) => Number::Int(number),
@@ -260,14 +268,12 @@ impl Point<'_> {
                 }
                 protocol::Arg::Scalar { dtype: *dtype, value: number }
             }
-            Arg::TensorMap { .. } => protocol::Arg::TensorMap(self.tensor_map(arg)?),
-            Arg::Symbol { symbol, tensor } => protocol::Arg::Symbol { symbol: symbol.clone(), tensor: *tensor },
         })
     }
 
-    /// The sizes of a tensor map; of no other argument.
-    pub(crate) fn tensor_map(&self, arg: &Arg) -> Result<protocol::TensorMap, ResolveError> {
-        let Arg::TensorMap { tensor, dims, r#box, swizzle } = arg else { unreachable!("{arg:?} is no tensor map") };
+    /// The sizes of a tensor map.
+    pub(crate) fn tensor_map(&self, map: &TensorMap) -> Result<protocol::TensorMap, ResolveError> {
+        let TensorMap { tensor, dims, r#box, swizzle } = map;
         let own = &self.kernel.tensors[*tensor].dims;
         let dims = if dims.is_empty() { own } else { dims };
         Ok(protocol::TensorMap {
@@ -397,7 +403,7 @@ pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
 /// The types of a launch's arguments. `writes`: whether it writes every tensor that is no input.
 fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes: bool) -> Vec<Param> {
     let parameters = launch.args.iter().filter_map(|arg| match arg {
-        Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
+        Arg::Value(ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. }) => {
             let tensor = &kernel.tensors[*tensor];
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
             let writable = match tensor.role {
@@ -408,11 +414,13 @@ fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes:
             };
             Some(Param::Tensor { dtype, writable })
         }
-        Arg::Scalar { word: Some(Word::Bool), .. } => Some(Param::Bool),
-        Arg::Scalar { word: Some(Word::Char), .. } => Some(Param::Char),
-        Arg::Scalar { dtype, .. } => Some(Param::Scalar(*dtype)),
-        Arg::Struct { ty, fields } => Some(Param::Struct { bytes: Layout::of(fields).bytes as u64, ty: ty.clone() }),
-        Arg::TensorMap { .. } => Some(Param::TensorMap),
+        Arg::Value(ArgValue::Scalar { word: Some(Word::Bool), .. }) => Some(Param::Bool),
+        Arg::Value(ArgValue::Scalar { word: Some(Word::Char), .. }) => Some(Param::Char),
+        Arg::Value(ArgValue::Scalar { dtype, .. }) => Some(Param::Scalar(*dtype)),
+        Arg::Value(ArgValue::Struct { ty, fields }) => {
+            Some(Param::Struct { bytes: Layout::of(fields).bytes as u64, ty: ty.clone() })
+        }
+        Arg::TensorMap(_) => Some(Param::TensorMap),
         Arg::Symbol { .. } => None,
     });
     parameters.collect()

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::{SigHandler, Signal};
 
-use self::verbs::{Exit, Printed, exit_of};
+use self::verbs::{Printed, exit_of};
 use crate::interrupt::interrupt;
 use crate::report::{self, Output};
 
-pub use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
+pub use crate::harness::Exit;
+
+pub(crate) use args::{BundleArgs, MeasureArgs, OutputArgs, SelectArgs, ToolArgs, TrialArgs, VariantArgs};
 
 mod args;
-pub mod verbs;
+mod verbs;
 
 /// The command line as cargo passes it: `cargo-kbench kbench …`.
 #[derive(Debug, Parser)]
@@ -149,7 +151,7 @@ fn listen() -> anyhow::Result<()> {
         };
         anyhow::anyhow!("could not listen for Ctrl-C: {words}; allow more processes (`ulimit -u`)")
     })?;
-    Ok(kbench_runtime::threads::start_pool()?)
+    Ok(kbench_runtime::driver::threads::start_pool()?)
 }
 
 fn run(verb: &Verb, output: Output) -> anyhow::Result<Exit> {

@@ -10,7 +10,7 @@ use crate::config::{BaselineKind, DEFAULT};
 use crate::evaluate::{evaluate, try_build};
 use crate::file;
 use crate::gates::performance::{Controls, Entrant, EntrantId, JudgedSpeedup, compare, controls};
-use crate::harness::{Candidate, Harness, RunError};
+use crate::harness::{Candidate, Harness, RunError, caught};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
 use crate::space::Settings;
@@ -212,7 +212,7 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             });
         }
         if with_controls {
-            match controls(self.harness, shape, candidate)? {
+            match caught(controls(self.harness, shape, candidate))? {
                 Ok(controls) => entry.controls = Some(controls),
                 Err(why) => entry.warnings.push(format!("no second clock and no inputs of zeros: {why}")),
             }

@@ -77,7 +77,7 @@ fn the_threshold_is_how_much_slower_is_let_pass() {
 }
 
 #[test]
-fn wide_samples_are_undecided() {
+fn wide_samples_are_inconclusive() {
     let wide = |seed: i32| {
         let mut measured = measured("x", 1.0);
         let samples: Vec<f64> = (0..50).map(|i| 1000.0 + f64::from((i * 37 + seed) % 101)).collect();

@@ -19,6 +19,17 @@ pub enum Backend {
     Fake,
 }
 
+impl Backend {
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Cuda => "cuda",
+            Backend::C => "c",
+            Backend::Fake => "fake",
+        }
+    }
+}
+
 /// Extensions of C++ sources for the host.
 pub const CPP_EXTENSIONS: [&str; 5] = ["cpp", "cc", "cxx", "c++", "C"];
 
@@ -139,16 +150,16 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of these fields.
-    pub fn of(fields: &[Arg]) -> Self {
+    pub fn of(fields: &[ArgValue]) -> Self {
         let mut layout = Self { bytes: 0, align: 1, places: Vec::new() };
         for field in fields {
             let (bytes, align) = match field {
-                Arg::Scalar { dtype, .. } => (dtype.size(), dtype.size()),
-                Arg::Struct { fields, .. } => {
+                ArgValue::Scalar { dtype, .. } => (dtype.size(), dtype.size()),
+                ArgValue::Struct { fields, .. } => {
                     let inner = Self::of(fields);
                     (inner.bytes, inner.align)
                 }
-                _ => (8, 8),
+                ArgValue::Tensor(_) | ArgValue::Offset { .. } => (8, 8),
             };
             let at = layout.bytes.next_multiple_of(align);
             layout.places.push(at);
@@ -164,27 +175,48 @@ impl Arg {
     /// The tensors of an argument; none for a number.
     pub fn tensors(&self) -> Vec<usize> {
         match self {
-            Arg::Tensor(tensor)
-            | Arg::Offset { tensor, .. }
-            | Arg::TensorMap { tensor, .. }
-            | Arg::Symbol { tensor, .. } => vec![*tensor],
-            Arg::Struct { fields, .. } => fields.iter().flat_map(Arg::tensors).collect(),
-            Arg::Scalar { .. } => Vec::new(),
+            Arg::Value(value) => value.tensors(),
+            Arg::TensorMap(TensorMap { tensor, .. }) | Arg::Symbol { tensor, .. } => vec![*tensor],
         }
     }
 
     fn exprs(&self) -> Vec<&Expr> {
         match self {
-            Arg::Scalar { value, .. } => vec![value],
-            Arg::Offset { offset, .. } => vec![offset],
-            Arg::TensorMap { dims, r#box, .. } => dims.iter().chain(r#box).collect(),
-            Arg::Struct { fields, .. } => fields.iter().flat_map(Arg::exprs).collect(),
-            Arg::Tensor(_) | Arg::Symbol { .. } => Vec::new(),
+            Arg::Value(value) => value.exprs(),
+            Arg::TensorMap(TensorMap { dims, r#box, .. }) => dims.iter().chain(r#box).collect(),
+            Arg::Symbol { .. } => Vec::new(),
+        }
+    }
+}
+
+impl ArgValue {
+    fn tensors(&self) -> Vec<usize> {
+        match self {
+            ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. } => vec![*tensor],
+            ArgValue::Struct { fields, .. } => fields.iter().flat_map(ArgValue::tensors).collect(),
+            ArgValue::Scalar { .. } => Vec::new(),
+        }
+    }
+
+    fn exprs(&self) -> Vec<&Expr> {
+        match self {
+            ArgValue::Scalar { value, .. } => vec![value],
+            ArgValue::Offset { offset, .. } => vec![offset],
+            ArgValue::Struct { fields, .. } => fields.iter().flat_map(ArgValue::exprs).collect(),
+            ArgValue::Tensor(_) => Vec::new(),
         }
     }
 }
 
 impl Launch {
+    /// The parameters that structs may hold too, with their places among the arguments.
+    pub fn values(&self) -> impl Iterator<Item = (usize, &ArgValue)> {
+        self.args.iter().enumerate().filter_map(|(place, arg)| match arg {
+            Arg::Value(value) => Some((place, value)),
+            Arg::TensorMap(_) | Arg::Symbol { .. } => None,
+        })
+    }
+
     /// The expressions of condition, grid, block, shared memory and arguments.
     fn exprs(&self) -> Vec<&Expr> {
         let mut exprs: Vec<&Expr> =
@@ -214,6 +246,22 @@ impl Flag {
 /// An argument of a kernel.
 #[derive(Debug, Clone)]
 pub enum Arg {
+    /// A parameter that a struct may hold too.
+    Value(ArgValue),
+    /// A TMA tensor map by value.
+    TensorMap(TensorMap),
+    /// A tensor copied to a symbol before the launch; not in the signature.
+    Symbol {
+        /// The symbol.
+        symbol: String,
+        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
+        tensor: usize,
+    },
+}
+
+/// A parameter, or a field of a struct.
+#[derive(Debug, Clone)]
+pub enum ArgValue {
     /// The address of a tensor: an index into [`Kernel::tensors`](super::Kernel::tensors).
     Tensor(usize),
     /// The address of an element of a tensor.
@@ -227,8 +275,8 @@ pub enum Arg {
     Struct {
         /// Type of the struct in the source.
         ty: Option<String>,
-        /// Fields: tensors, scalars and structs.
-        fields: Vec<Arg>,
+        /// Its fields.
+        fields: Vec<ArgValue>,
     },
     /// A scalar by value.
     Scalar {
@@ -239,22 +287,17 @@ pub enum Arg {
         /// Value.
         value: Expr,
     },
-    /// A TMA tensor map by value.
-    TensorMap {
-        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
-        tensor: usize,
-        /// Sizes in the tensor map, outermost first; empty for the tensor's dims.
-        dims: Vec<Expr>,
-        /// Box sizes, outermost first.
-        r#box: Vec<Expr>,
-        /// Swizzle: 0, 32, 64 or 128 bytes.
-        swizzle: u32,
-    },
-    /// A tensor copied to a symbol before the launch; not in the signature.
-    Symbol {
-        /// Name of the symbol.
-        symbol: String,
-        /// Index into [`Kernel::tensors`](super::Kernel::tensors).
-        tensor: usize,
-    },
+}
+
+/// A TMA tensor map.
+#[derive(Debug, Clone)]
+pub struct TensorMap {
+    /// Index into [`Kernel::tensors`](super::Kernel::tensors).
+    pub tensor: usize,
+    /// Sizes as the map sees them, outermost first; empty: the tensor's dims.
+    pub dims: Vec<Expr>,
+    /// Box sizes, outermost first.
+    pub r#box: Vec<Expr>,
+    /// 0, 32, 64 or 128 bytes.
+    pub swizzle: u32,
 }

@@ -42,7 +42,9 @@ pub use diagnostics::{ConfigErrors, Diagnostic, Place};
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
 };
-pub use implementation::{Arg, Backend, CPP_EXTENSIONS, Flag, Implementation, Launch, Layout, Word, is_cpp};
+pub use implementation::{
+    Arg, ArgValue, Backend, CPP_EXTENSIONS, Flag, Implementation, Launch, Layout, TensorMap, Word, is_cpp,
+};
 pub use language::Language;
 pub use load::{LoadError, LoadOptions, load};
 pub use objective::{Application, Better, Objective, ResourceName};

@@ -92,13 +92,25 @@ pub enum StrategyName {
 }
 
 impl StrategyName {
-    /// All strategies, by their names in the table.
-    pub const ALL: [(&str, StrategyName); 6] = [
-        ("auto", StrategyName::Auto),
-        ("evo", StrategyName::Evo),
-        ("random", StrategyName::Random),
-        ("annealing", StrategyName::Annealing),
-        ("genetic", StrategyName::Genetic),
-        ("exhaustive", StrategyName::Exhaustive),
+    /// All.
+    pub const ALL: [StrategyName; 6] = [
+        StrategyName::Auto,
+        StrategyName::Evo,
+        StrategyName::Random,
+        StrategyName::Annealing,
+        StrategyName::Genetic,
+        StrategyName::Exhaustive,
     ];
+
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StrategyName::Auto => "auto",
+            StrategyName::Evo => "evo",
+            StrategyName::Random => "random",
+            StrategyName::Annealing => "annealing",
+            StrategyName::Genetic => "genetic",
+            StrategyName::Exhaustive => "exhaustive",
+        }
+    }
 }

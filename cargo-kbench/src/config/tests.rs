@@ -380,7 +380,10 @@ reference = { source = "ref.c", entry = "k_ref" }"#,
     insta::assert_snapshot!(fixture.diagnostics(), @"");
     let (project, _) = fixture.load().unwrap();
     let [kernel, other] = &project.packages[0].kernels[..] else { panic!() };
-    assert!(matches!(&kernel.implementation.launches[0].args[0], Arg::TensorMap { tensor: 1, swizzle: 128, .. }));
+    assert!(matches!(
+        &kernel.implementation.launches[0].args[0],
+        Arg::TensorMap(TensorMap { tensor: 1, swizzle: 128, .. })
+    ));
     assert!(matches!(&kernel.implementation.launches[0].args[1], Arg::Symbol { tensor: 0, .. }));
     assert_eq!(kernel.reference.precision, DType::F32);
     assert_eq!(kernel.tensors[0].init, Init::Integers { low: 0, high: 15 });

@@ -13,9 +13,9 @@ pub fn complete(harness: &mut Harness<'_>, candidate: &Candidate, evaluation: &m
         return Ok(());
     }
     // The check of a candidate with the same machine code counts for this one.
-    let known = harness.results.evaluation(&evaluation.key).map(|(known, _)| known.clone());
-    if let Some(known) = known.filter(|known| known.checked == Checked::InFull) {
-        evaluation.check_is(known.errors, known.warnings);
+    let cached = harness.results.evaluation(&evaluation.key).map(|(cached, _)| cached.clone());
+    if let Some(cached) = cached.filter(|cached| cached.checked == Checked::InFull) {
+        evaluation.check_is(cached.errors, cached.warnings);
         return Ok(());
     }
     let examined = examine(harness, candidate, evaluation)?;

@@ -26,7 +26,7 @@ mod jobs;
 mod objectives;
 
 /// Ratio to the cutoff above which a variant that an earlier run stopped early is not measured again.
-const RACE_RECALLED: f64 = 1.2;
+const RACE_CACHED: f64 = 1.2;
 
 /// A timing for a search: few samples, enough for the rank of the median.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub fn evaluate(
     race: Option<Race>,
 ) -> Result<Evaluation, RunError> {
     let subject = match prepare(harness, candidate, outcome, race)? {
-        Prepared::Known(evaluation) => return Ok(*evaluation),
+        Prepared::Cached(evaluation) => return Ok(*evaluation),
         Prepared::ToMeasure(subject) => *subject,
     };
     let measured = subject.measure(harness)?;
@@ -90,7 +90,7 @@ pub fn evaluate(
 /// State of a built candidate before it runs.
 pub enum Prepared {
     /// An evaluation that is on record.
-    Known(Box<Evaluation>),
+    Cached(Box<Evaluation>),
     /// A candidate that has to be measured.
     ToMeasure(Box<Subject>),
 }
@@ -111,7 +111,7 @@ pub fn prepare(
             match caught(Subject::new(harness, candidate, built, evaluation.clone(), race))? {
                 Ok(subject) => {
                     return Ok(match subject.cached(harness)? {
-                        Some(known) => Prepared::Known(Box::new(known)),
+                        Some(cached) => Prepared::Cached(Box::new(cached)),
                         None => Prepared::ToMeasure(Box::new(subject)),
                     });
                 }
@@ -124,7 +124,7 @@ pub fn prepare(
         }
     }
     harness.record(&Record::Evaluation(Box::new(evaluation.clone())))?;
-    Ok(Prepared::Known(Box::new(evaluation)))
+    Ok(Prepared::Cached(Box::new(evaluation)))
 }
 
 /// A built candidate that is to be measured.
@@ -172,7 +172,7 @@ impl Subject {
 
     /// Time in nanoseconds above which sampling ends. None for another objective than p50, which may be better at a
     /// longer time.
-    fn stop_above(&self, harness: &Harness<'_>) -> Option<f64> {
+    fn cutoff_ns(&self, harness: &Harness<'_>) -> Option<f64> {
         self.race.and_then(|race| race.bar).filter(|_| harness.context.objectives == [Objective::P50])
     }
 
@@ -203,44 +203,44 @@ impl Subject {
     /// The default is measured in every run, which shows whether the machine has changed.
     pub fn cached(&self, harness: &mut Harness<'_>) -> Result<Option<Evaluation>, RunError> {
         let Evaluation { toggles, source, key, builds, .. } = &self.evaluation;
-        let stop_above = self.stop_above(harness);
-        let Some((known, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
+        let cutoff_ns = self.cutoff_ns(harness);
+        let Some((cached, is_earlier)) = harness.results.evaluation(key) else { return Ok(None) };
         if is_earlier && self.candidate.is_default(harness.context.kernel)
-            || is_earlier && known.rejection().is_none() && application::is_wanted(&harness.context.objectives)
-            || !serves(known, is_earlier, stop_above, self.wanted())
+            || is_earlier && cached.rejection().is_none() && application::is_wanted(&harness.context.objectives)
+            || !serves(cached, is_earlier, cutoff_ns, self.wanted())
         {
             return Ok(None);
         }
         let is_new = !harness.results.is_tried(key);
-        let mut known = Evaluation {
+        let mut cached = Evaluation {
             toggles: toggles.clone(),
             source: source.clone(),
             builds: builds.clone(),
             identical_code: harness.results.identical_code(key, toggles, source.as_ref()),
-            cached: known.cached || is_earlier,
-            resumed: !is_earlier && !known.cached && is_new,
-            ..known.clone()
+            cached: cached.cached || is_earlier,
+            resumed: !is_earlier && !cached.cached && is_new,
+            ..cached.clone()
         };
         // The record may be of a search with other objectives or weights and the same measurements.
-        objectives::set(&harness.context, &mut known, &self.candidate, &self.built);
+        objectives::set(&harness.context, &mut cached, &self.candidate, &self.built);
         if is_new {
             harness.results.tried(key, toggles, source.as_ref());
         }
         // The journal already has the records of a run that is resumed.
         if !is_new || is_earlier {
-            harness.record(&Record::Evaluation(Box::new(known.clone())))?;
+            harness.record(&Record::Evaluation(Box::new(cached.clone())))?;
         }
         if is_earlier {
-            harness.results.add(known.clone(), false);
+            harness.results.add(cached.clone(), false);
         }
-        Ok(Some(known))
+        Ok(Some(cached))
     }
 
     /// Runs the jobs, cheapest first, until one rejects the candidate.
     fn run(&self, harness: &mut Harness<'_>, evaluation: &mut Evaluation) -> Result<(), Halt> {
         let kernel = harness.kernel();
         let Jobs { checks, mut time, demand, after, more } = self.jobs.clone();
-        time.cutoff_ns = self.stop_above(harness);
+        time.cutoff_ns = self.cutoff_ns(harness);
         let in_full = evaluation.checked == Checked::InFull;
         for (shape, job) in checks {
             let job = if in_full { job } else { first_look(job) };
@@ -314,13 +314,13 @@ fn key(harness: &mut Harness<'_>, jobs: &Jobs, built: &Built, warnings: &[String
 /// Whether a record can replace a new measurement. The record of a variant that was stopped early can, as long as the
 /// variant would be stopped again: by a wide margin for the record of another run, since a few samples may have been
 /// disturbed.
-fn serves(known: &Evaluation, is_earlier: bool, stop_above: Option<f64>, wanted: Checked) -> bool {
-    if known.rejection().is_none() && known.checked < wanted {
+fn serves(cached: &Evaluation, is_earlier: bool, cutoff_ns: Option<f64>, wanted: Checked) -> bool {
+    if cached.rejection().is_none() && cached.checked < wanted {
         return false;
     }
-    let margin = if is_earlier { RACE_RECALLED } else { 1.0 };
-    let slower = |bar: f64| known.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
-    !known.is_cut_short() || stop_above.is_some_and(slower)
+    let margin = if is_earlier { RACE_CACHED } else { 1.0 };
+    let slower = |bar: f64| cached.timing.as_ref().is_some_and(|timing| timing.summary.p50_low > margin * bar);
+    !cached.is_cut_short() || cutoff_ns.is_some_and(slower)
 }
 
 #[cfg(test)]
@@ -335,13 +335,13 @@ mod tests {
     #[test]
     fn a_lost_race_serves_only_while_it_would_be_lost_again() {
         let summary = Summary::of(&[100.0; 10]).unwrap();
-        let mut known = Evaluation::new(Settings::default(), Vec::new());
-        assert!(serves(&known, false, None, Checked::OneSeed), "a rejection stays one");
+        let mut cached = Evaluation::new(Settings::default(), Vec::new());
+        assert!(serves(&cached, false, None, Checked::OneSeed), "a rejection stays one");
         let mut timed = |cut_short| {
             let sampling = Some(Sampling { cut_short, ..Sampling::default() });
             let (shape, clock) = ("s".into(), "fake".into());
-            known.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
-            known.clone()
+            cached.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
+            cached.clone()
         };
         let (full, cut_short) = (timed(false), timed(true));
         assert!(cut_short.is_cut_short() && !full.is_cut_short());

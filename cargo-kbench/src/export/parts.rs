@@ -10,7 +10,7 @@ use super::ExportError;
 use super::arithmetic::{Dialect, Term, Translation};
 use super::names::snake;
 use super::plan::{Plan, Planned};
-use crate::config::{Arg, Kernel, Word};
+use crate::config::{ArgValue, Kernel, Launch, Word};
 use crate::expr::Expr;
 use crate::text::list;
 
@@ -39,18 +39,19 @@ pub(super) enum Number<'a> {
 }
 
 /// The numbers among arguments, those in structs too, in the order of the signature.
-pub(super) fn numbers(args: &[Arg]) -> Vec<Number<'_>> {
-    let mut all = Vec::new();
-    for arg in args {
-        match arg {
-            Arg::Scalar { dtype, word, value } => {
+pub(super) fn numbers(launch: &Launch) -> Vec<Number<'_>> {
+    fn add<'a>(value: &'a ArgValue, all: &mut Vec<Number<'a>>) {
+        match value {
+            ArgValue::Scalar { dtype, word, value } => {
                 all.push(Number::Scalar { dtype: *dtype, word: *word, value });
             }
-            Arg::Offset { tensor, offset } => all.push(Number::Offset { tensor: *tensor, elements: offset }),
-            Arg::Struct { fields, .. } => all.extend(numbers(fields)),
-            Arg::Tensor(_) | Arg::TensorMap { .. } | Arg::Symbol { .. } => {}
+            ArgValue::Offset { tensor, offset } => all.push(Number::Offset { tensor: *tensor, elements: offset }),
+            ArgValue::Struct { fields, .. } => fields.iter().for_each(|field| add(field, all)),
+            ArgValue::Tensor(_) => {}
         }
     }
+    let mut all = Vec::new();
+    launch.values().for_each(|(_, value)| add(value, &mut all));
     all
 }
 

@@ -101,6 +101,11 @@ pub(super) enum Trouble {
     NegativeShift,
 }
 
+fn push<'v>(stack: &mut [Operand<'v>], top: &mut usize, operand: Operand<'v>) {
+    stack[*top] = operand;
+    *top += 1;
+}
+
 /// A compiled expression.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Bytecode {
@@ -164,17 +169,11 @@ impl Bytecode {
             let fail = |trouble| (at, Some(trouble));
             let mut next = at + 1;
             match op {
-                Op::Int(_) | Op::Float(_) | Op::Bool(_) | Op::Str(_) | Op::Name(_) => {
-                    stack[top] = match op {
-                        Op::Int(int) => Operand::Int(*int),
-                        Op::Float(float) => Operand::Float(*float),
-                        Op::Bool(bool) => Operand::Bool(*bool),
-                        Op::Str(text) => Operand::Str(text),
-                        Op::Name(name) => Operand::borrow(value(*name).ok_or((at, None))?),
-                        _ => unreachable!("an operand"),
-                    };
-                    top += 1;
-                }
+                Op::Int(int) => push(stack, &mut top, Operand::Int(*int)),
+                Op::Float(float) => push(stack, &mut top, Operand::Float(*float)),
+                Op::Bool(bool) => push(stack, &mut top, Operand::Bool(*bool)),
+                Op::Str(text) => push(stack, &mut top, Operand::Str(text)),
+                Op::Name(name) => push(stack, &mut top, Operand::borrow(value(*name).ok_or((at, None))?)),
                 Op::Negate => stack[top - 1] = negate(stack[top - 1]).map_err(fail)?,
                 Op::Plus => {
                     stack[top - 1] = stack[top - 1].number().ok_or(Trouble::StringInArithmetic).map_err(fail)?.into();

@@ -5,7 +5,7 @@ use std::fs;
 use kbench_runtime::protocol::{CacheMode, DeviceKind, LaunchMode, TimeJob};
 
 use super::arch::arch_for;
-use super::{Harness, Notice, RunError};
+use super::{Halt, Harness, Notice, caught};
 use crate::config::Backend;
 use crate::file::in_context;
 use crate::process::executor::ExecutorError;
@@ -18,12 +18,12 @@ use crate::text;
 const SAMPLES: u32 = 30;
 
 impl Harness<'_> {
-    /// Ceilings of this device; the inner error is the reason why they are not known.
-    pub fn ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
+    /// Ceilings of this device, or the reason why they are not known.
+    pub fn ceilings(&mut self) -> Result<Ceilings, Halt<String>> {
         if self.ceilings.is_none() {
-            self.ceilings = Some(self.find_ceilings()?);
+            self.ceilings = Some(caught(self.find_ceilings())?);
         }
-        Ok(self.ceilings.clone().expect("just set"))
+        self.ceilings.clone().expect("just set").map_err(Halt::Variant)
     }
 
     /// Ceilings of this device that an earlier run measured.
@@ -35,40 +35,34 @@ impl Harness<'_> {
         Ceilings::load(&folder, &DeviceRecord::from(&self.context.device))
     }
 
-    fn find_ceilings(&mut self) -> Result<Result<Ceilings, String>, RunError> {
+    fn find_ceilings(&mut self) -> Result<Ceilings, Halt<String>> {
         let info = self.context.device.clone();
         let device = DeviceRecord::from(&info);
         let folder = self.context.setup.work_directory.join("ceilings");
         if let Some(kept) = Ceilings::load(&folder, &device) {
-            return Ok(Ok(kept));
+            return Ok(kept);
         }
         // The device's own architecture, not that of the table.
         let arch = (info.kind == DeviceKind::Cuda).then(|| arch_for(&[], &info)).transpose()?;
         let all = micro::all(&info, arch.as_deref());
         if all.is_empty() {
-            return Ok(Err(format!("{} has no measured ceilings", device.name)));
+            return Err(Halt::Variant(format!("{} has no measured ceilings", device.name)));
         }
         (self.context.setup.notify)(&Notice::Ceilings { device: device.name.clone() });
         let mut ceilings = Vec::new();
         for micro in &all {
-            match self.ceiling(micro, info.kind, arch.as_deref())? {
-                Ok(rate) => ceilings.push(Ceiling { peak: micro.peak, rate, how: micro.how.clone() }),
-                Err(why) => return Ok(Err(format!("the ceiling `{}` could not be measured: {why}", micro.peak))),
-            }
+            let rate = caught(self.ceiling(micro, info.kind, arch.as_deref()))?
+                .map_err(|why| Halt::Variant(format!("the ceiling `{}` could not be measured: {why}", micro.peak)))?;
+            ceilings.push(Ceiling { peak: micro.peak, rate, how: micro.how.clone() });
         }
         let date = text::now();
         let measured = Ceilings { method: METHOD, device, ceilings, date };
         measured.store(&folder)?;
-        Ok(Ok(measured))
+        Ok(measured)
     }
 
     /// Measures a ceiling, in bytes or operations a second.
-    fn ceiling(
-        &mut self,
-        micro: &Micro,
-        kind: DeviceKind,
-        arch: Option<&str>,
-    ) -> Result<Result<f64, String>, RunError> {
+    fn ceiling(&mut self, micro: &Micro, kind: DeviceKind, arch: Option<&str>) -> Result<f64, Halt<String>> {
         let backend = if arch.is_some() { Backend::Cuda } else { Backend::C };
         let folder = self.context.setup.work_directory.join("ceilings");
         let (name, text) = micro::source(backend);
@@ -79,10 +73,7 @@ impl Harness<'_> {
         }
         let mut artifacts = Vec::new();
         for unit in micro.units(&source, arch) {
-            match self.context.setup.compiler.compile(&unit) {
-                Ok(artifact) => artifacts.push(artifact),
-                Err(error) => return Ok(Err(error.to_string())),
-            }
+            artifacts.push(self.context.setup.compiler.compile(&unit).map_err(Halt::because)?);
         }
         for artifact in &artifacts {
             self.worker.add_blob(&artifact.hash, &artifact.code);
@@ -109,20 +100,20 @@ impl Harness<'_> {
         };
         let timing = match self.worker.time(job, self.context.timeout()) {
             Ok(mut timings) if timings.len() == 1 => timings.remove(0),
-            Ok(_) => return Ok(Err("the worker timed nothing".to_owned())),
-            Err(ExecutorError::Job { failure, .. }) => return Ok(Err(failure.to_string())),
+            Ok(_) => return Err(Halt::because("the worker timed nothing")),
+            Err(ExecutorError::Job { failure, .. }) => return Err(Halt::because(failure)),
             Err(error) => return Err(error.into()),
         };
         let wrong =
             timing.after.outputs.iter().find(|output| output.bad > 0 || output.unwritten + output.nonfinite > 0);
         if let Some(wrong) = wrong {
             let (output, reference) = (wrong.output_at, wrong.reference_at);
-            return Ok(Err(format!("its result is wrong: {output} in place of {reference}")));
+            return Err(Halt::Variant(format!("its result is wrong: {output} in place of {reference}")));
         }
         let best = timing.samples.iter().copied().fold(f64::INFINITY, f64::min);
         if !best.is_finite() || best <= 0.0 {
-            return Ok(Err("its samples are not numbers".to_owned()));
+            return Err(Halt::because("its samples are not numbers"));
         }
-        Ok(Ok(micro.amount / best * 1e9))
+        Ok(micro.amount / best * 1e9)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use kbench_runtime::driver::reference::TRANSIENT;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Reference, Sequence, TimeJob};
-use kbench_runtime::reference::TRANSIENT;
 use serde::Serialize;
 
 use super::{Build, Context};

@@ -81,7 +81,7 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
-/// Reason why an evaluation ends early. `R` describes the rejected variant.
+/// Why an evaluation goes no further. `R` is what is known of a variant that is out; a message where it lacks a measurement only.
 #[derive(Debug)]
 pub enum Halt<R = Rejection> {
     /// The variant is rejected; the run continues with others.
@@ -111,6 +111,13 @@ impl<R> From<ExecutorError> for Halt<R> {
 impl<R> From<io::Error> for Halt<R> {
     fn from(error: io::Error) -> Self {
         Halt::Run(error.into())
+    }
+}
+
+impl Halt<String> {
+    /// A measurement that is missing for the reason of `error`.
+    pub fn because(error: impl ToString) -> Self {
+        Halt::Variant(error.to_string())
     }
 }
 

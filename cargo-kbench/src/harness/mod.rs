@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kbench_runtime::driver::threads;
 use kbench_runtime::protocol::{CheckJob, DeviceInfo, Mutation, TimeJob, TimedCase};
-use kbench_runtime::threads;
 
 pub use build::{Build, Builder, Built, compile_rejection, no_geometry};
 pub use candidate::{Candidate, Proposed};
@@ -203,7 +203,7 @@ impl<'a> Harness<'a> {
         self.context.elite_path = root.join("elite.json");
         let kernel = self.kernel();
         if kernel.objectives.contains(&Objective::Energy)
-            && let Err(message) = self.worker.meter()?
+            && let Some(message) = self.worker.lacks_energy()?
         {
             let device = self.context.device.name.clone();
             return Err(RunError::Energy { kernel: kernel.name.clone(), device, message });

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, OnceLock};
 
+use kbench_runtime::driver::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
+use kbench_runtime::driver::tensor::{self, Blobs};
 use kbench_runtime::dtype::DType;
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{
     Arg, CacheMode, CheckJob, DeviceKind, Failure, Geometry, Launch, LaunchMode, Reference, Role, Sequence, TensorSpec,
     TimeJob, TimedCase,
 };
-use kbench_runtime::reference::{self, ReferenceCache as Results, ReferenceInputs, TRANSIENT, View};
-use kbench_runtime::tensor::{self, Blobs};
 
 use super::{Context, RunError, caught};
 use crate::build::{Artifact, Unit};
@@ -111,7 +111,8 @@ impl References {
         let (implementation, variant): (&Implementation, Variant) = match &kernel.baselines[index].kind {
             BaselineKind::Variant(naive) => (&kernel.implementation, naive.clone()),
             BaselineKind::Implementation(implementation) => (implementation, kernel.beside(implementation, variant)),
-            BaselineKind::Kernel(_) | BaselineKind::Command(_) => unreachable!("refused with the table"),
+            // The table refuses to call these naive.
+            BaselineKind::Kernel(_) | BaselineKind::Command(_) => return Ok(None),
         };
         let name = &kernel.baselines[index].name;
         let failed = |why: &dyn std::fmt::Display| RunError::Reference {
@@ -226,28 +227,29 @@ impl References {
         asked: &[ReferenceInputs],
     ) -> Result<Vec<String>, RunError> {
         let mut answers = Vec::new();
-        if !reference.program {
+        let (true, ReferenceKind::Command(command)) = (reference.program, &kernel.reference.kind) else {
             return Ok(answers);
-        }
+        };
         let device = &context.device;
         for &asked in asked {
             let folder = context.setup.work_directory.join("references");
             let results = self.results.get_or_insert_with(|| Results::new(Some(folder)));
             let key = reference::key(reference, tensors, asked, device);
-            if !results.has(&key) {
+            let outputs = if let Some(outputs) = results.known(&key) {
+                outputs
+            } else {
                 let shape = kernel.shapes.iter().find(|other| other.name == shape).expect("a shape of the kernel");
-                let outputs = match self.ask_program(context, kernel, shape, tensors, reference, asked) {
+                let outputs = match self.ask_program(context, kernel, command, shape, tensors, reference, asked) {
                     Ok(outputs) => outputs,
                     Err(error) => {
                         self.running.remove(&kernel.name);
                         return Err(error);
                     }
                 };
-                let results = self.results.as_mut().expect("made above");
-                results.put(&key, outputs);
-            }
+                self.results.as_mut().expect("made above").put(&key, outputs)
+            };
             if reference.identity.starts_with(TRANSIENT) {
-                answers.push(self.answer(&key));
+                answers.push(self.answer(&key, &outputs));
             }
         }
         // The worker will look for these results next.
@@ -257,13 +259,11 @@ impl References {
         Ok(answers)
     }
 
-    /// The fingerprint of a recorded result.
-    fn answer(&mut self, key: &str) -> String {
+    /// The fingerprint of a result.
+    fn answer(&mut self, key: &str, outputs: &reference::Outputs) -> String {
         if let Some(answer) = self.answers.get(key) {
             return answer.clone();
         }
-        let results = self.results.as_mut().expect("it was asked for");
-        let outputs = results.get(key, || unreachable!("it is there")).expect("it is there");
         let hashes: Vec<_> =
             outputs.iter().map(|(index, (dtype, data))| (index, dtype, fingerprint::of_bytes(data))).collect();
         let answer = fingerprint::of("answer", &hashes);
@@ -275,12 +275,12 @@ impl References {
         &mut self,
         context: &Context<'_>,
         kernel: &Kernel,
+        command: &[String],
         shape: &Shape,
         tensors: &[TensorSpec],
         reference: &Reference,
         asked: ReferenceInputs,
     ) -> Result<reference::Outputs, RunError> {
-        let ReferenceKind::Command(command) = &kernel.reference.kind else { unreachable!("it is a program") };
         let failed = |message: String| RunError::Reference { kernel: kernel.name.clone(), message };
         let refused = |refusal: Refusal| refused(kernel, &shape.name, refusal);
         let mut blobs = Blobs::new();

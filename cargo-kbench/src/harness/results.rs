@@ -10,7 +10,7 @@ use crate::space::Settings;
 /// The results of a run by the keys of their evaluations, and the journal.
 #[derive(Default)]
 pub struct Results {
-    known: RunCache,
+    cache: RunCache,
     /// The first candidate of this run with a key.
     first: HashMap<String, (Settings, Option<SourceRecord>)>,
     journal: Option<Journal>,
@@ -18,8 +18,8 @@ pub struct Results {
 
 impl Results {
     /// Results with a journal and the records that were read from it.
-    pub fn new(journal: Journal, known: RunCache) -> Self {
-        Self { known, first: HashMap::new(), journal: Some(journal) }
+    pub fn new(journal: Journal, cache: RunCache) -> Self {
+        Self { cache, first: HashMap::new(), journal: Some(journal) }
     }
 
     /// Appends a record to the journal, if there is one.
@@ -32,19 +32,19 @@ impl Results {
 
     /// The evaluation with this key, and whether an earlier run measured it.
     pub fn evaluation(&self, key: &str) -> Option<(&Evaluation, bool)> {
-        let found = self.known.evaluation(key);
+        let found = self.cache.evaluation(key);
         tracing::debug!(key, "run cache {}", if found.is_some() { "hit" } else { "miss" });
         found
     }
 
     /// Adds an evaluation that this run measured or recalled.
     pub fn add(&mut self, evaluation: Evaluation, is_default: bool) {
-        self.known.add(evaluation, is_default);
+        self.cache.add(evaluation, is_default);
     }
 
     /// Records that the variant with this key passed the whole check.
     pub fn checked(&mut self, key: &str, errors: &[ShapeErrors], warnings: &[String]) {
-        self.known.checked(key, errors, warnings);
+        self.cache.checked(key, errors, warnings);
     }
 
     /// Whether a candidate of this run had this key.
@@ -65,40 +65,40 @@ impl Results {
 
     /// The comparison with this key.
     pub fn comparison(&self, key: &str) -> Option<&Comparison> {
-        self.known.comparisons.get(key)
+        self.cache.comparisons.get(key)
     }
 
     /// Records a comparison.
     pub fn keep_comparison(&mut self, comparison: Comparison) -> Result<(), RunError> {
         self.record(&Record::Comparison(Box::new(comparison.clone())))?;
-        self.known.comparisons.insert(comparison.key.clone(), comparison);
+        self.cache.comparisons.insert(comparison.key.clone(), comparison);
         Ok(())
     }
 
     /// The run under a sanitizer with this key.
     pub fn sanitized(&self, key: &str) -> Option<&SanitizedRun> {
-        self.known.sanitized.get(key)
+        self.cache.sanitized.get(key)
     }
 
     /// Records a run under a sanitizer.
     pub fn keep_sanitized(&mut self, run: SanitizedRun) -> Result<(), RunError> {
         self.record(&Record::Sanitized(Box::new(run.clone())))?;
-        self.known.sanitized.insert(run.key.clone(), run);
+        self.cache.sanitized.insert(run.key.clone(), run);
         Ok(())
     }
 
     /// The runs under sanitizers that are known.
     pub fn all_sanitized(&self) -> impl Iterator<Item = &SanitizedRun> {
-        self.known.sanitized.values()
+        self.cache.sanitized.values()
     }
 
     /// Reason why results of earlier runs are discarded, if they are.
     pub fn discarded(&self) -> Option<&str> {
-        self.known.machine_changed.as_deref()
+        self.cache.machine_changed.as_deref()
     }
 
     /// Proposals of the run that is resumed.
     pub fn rounds(&self) -> &[Round] {
-        &self.known.rounds
+        &self.cache.rounds
     }
 }

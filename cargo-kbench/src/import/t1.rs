@@ -118,115 +118,25 @@ pub fn problem(text: &str, path: &Path) -> Result<Problem, ImportError> {
     let file: File = serde_json::from_str(text).map_err(ImportError::T1)?;
     let File { configuration_space: space, kernel_specification: kernel, rest } = file;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut notes: Vec<(String, String)> = Vec::new();
-    let mut parameters = Vec::new();
-    for parameter in &space.tuning_parameters {
-        let place = format!("ConfigurationSpace.TuningParameters.{}", parameter.name);
-        let values = match &parameter.values {
-            serde_json::Value::String(text) => python::values(text),
-            serde_json::Value::Array(values) => {
-                let values: Option<Vec<Value>> = values.iter().map(plain).collect();
-                values.ok_or_else(|| "a value is neither a number nor a string".to_owned())
-            }
-            _ => Err("the values are neither a list nor an expression".to_owned()),
-        };
-        let values = values.map_err(|what| ImportError::Call { place, what })?;
-        parameters.push(Parameter { name: parameter.name.clone(), values, default: plain(&parameter.default) });
-    }
-    let names: Vec<String> = parameters.iter().map(|parameter| parameter.name.clone()).collect();
-    let mut note = |place: String, what: String| notes.push((place, what));
-    let mut constraints = Vec::new();
-    for (at, condition) in space.conditions.iter().enumerate() {
-        match python::expression(&condition.expression, &names) {
-            Ok(text) => constraints.push(text),
-            Err(why) => note(
-                format!("ConfigurationSpace.Conditions[{at}]"),
-                format!("`{}` is left out, the space is larger: {why}", condition.expression),
-            ),
-        }
-    }
-
+    let parameters = parameters(&space)?;
     let problem_sizes: Vec<i64> = match &kernel.problem_size {
         serde_json::Value::Array(sizes) => sizes.iter().filter_map(serde_json::Value::as_i64).collect(),
         size => size.as_i64().into_iter().collect(),
     };
     let sizes: Vec<Size> = problem_sizes.iter().copied().take(3).map(Size::Number).collect();
-    let mut axis = |axis: &str, key: &str, value: &serde_json::Value| {
-        let text = match value {
-            serde_json::Value::Null => return "1".to_owned(),
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        python::expression(&text, &names).unwrap_or_else(|why| {
-            note(format!("KernelSpecification.{key}.{axis}"), format!("`{text}` is left out, 1 stands for it: {why}"));
-            "1".to_owned()
-        })
-    };
-    let local = &kernel.local_size;
-    let block = [("X", &local.x), ("Y", &local.y), ("Z", &local.z)].map(|(name, size)| axis(name, "LocalSize", size));
-    let divided = kernel.grid_div_x.is_some() || kernel.grid_div_y.is_some() || kernel.grid_div_z.is_some();
-    let grid = if divided && !sizes.is_empty() {
-        let divisors = [&kernel.grid_div_x, &kernel.grid_div_y, &kernel.grid_div_z].map(|divisors| {
-            let translated =
-                |text: &String| python::expression(&format!("int({text})"), &names).unwrap_or_else(|_| text.clone());
-            divisors.iter().flatten().map(translated).collect()
-        });
-        problem::grid(&sizes, &divisors)
-    } else {
-        let global = &kernel.global_size;
-        let sizes =
-            [("X", &global.x), ("Y", &global.y), ("Z", &global.z)].map(|(name, size)| axis(name, "GlobalSize", size));
-        let threads = kernel.global_size_type.as_deref() == Some("OpenCL");
-        std::array::from_fn(|axis| match (threads, &*block[axis]) {
-            // OpenCL counts threads, CUDA blocks.
-            (true, block) if block != "1" => format!("ceil_div({}, {block})", sizes[axis]),
-            _ => sizes[axis].clone(),
-        })
-    };
-
     let lists: Vec<(String, Vec<i64>)> = parameters
         .iter()
         .map(|parameter| (parameter.name.clone(), parameter.values.iter().filter_map(Value::as_integer).collect()))
         .chain([("ProblemSize".to_owned(), problem_sizes)])
         .collect();
-    let mut arguments = Vec::new();
-    for (at, given) in kernel.arguments.iter().enumerate() {
-        let place = || format!("KernelSpecification.Arguments[{at}]");
-        match argument(given, at, &lists) {
-            Ok((argument, remark)) => {
-                arguments.push(argument);
-                if let Some(what) = remark {
-                    note(place(), what);
-                }
-            }
-            Err(what) => note(place(), what),
-        }
-    }
-    let dynamic_shared = match &kernel.shared_memory {
-        serde_json::Value::Number(bytes) if bytes.as_i64() != Some(0) => Some(bytes.to_string()),
-        serde_json::Value::String(text) => match python::expression(text, &names) {
-            Ok(text) => Some(text),
-            Err(why) => {
-                note("KernelSpecification.SharedMemory".to_owned(), format!("`{text}` is left out: {why}"));
-                None
-            }
-        },
-        _ => None,
-    };
-    if !matches!(kernel.language.as_str(), "CUDA" | "C") {
-        let what =
-            format!("the language is {}: kbench compiles CUDA and C; the source must be ported", kernel.language);
-        note("KernelSpecification.Language".to_owned(), what);
-    }
-    if !kernel.reference_arguments.is_empty() {
-        let what = "the reference outputs are left out: write what computes them in src/reference.c".to_owned();
-        note("KernelSpecification.ReferenceArguments".to_owned(), what);
-    }
-    for (prefix, keys) in [("", &rest), ("KernelSpecification.", &kernel.rest)] {
-        for key in keys.keys().filter(|key| !NO_PART.contains(&key.as_str())) {
-            note(format!("{prefix}{key}"), "is left out".to_owned());
-        }
-    }
+    let names = parameters.iter().map(|parameter| parameter.name.clone()).collect();
+    let mut reader = Reader { names, notes: Vec::new() };
+    let constraints = reader.constraints(&space);
+    let block = reader.axes("LocalSize", &kernel.local_size);
+    let grid = reader.grid(&kernel, &sizes, &block);
+    let arguments = reader.arguments(&kernel, &lists);
+    let dynamic_shared = reader.dynamic_shared(&kernel);
+    reader.left_out(&kernel, &rest);
     let mut problem = Problem {
         name: problem::name_of(&kernel.kernel_name),
         entry: kernel.kernel_name,
@@ -244,10 +154,145 @@ pub fn problem(text: &str, path: &Path) -> Result<Problem, ImportError> {
         tolerance: None,
         notes: Vec::new(),
     };
-    for (place, what) in notes {
+    for (place, what) in reader.notes {
         problem.note(place, what);
     }
     Ok(problem)
+}
+
+fn parameters(space: &ConfigurationSpace) -> Result<Vec<Parameter>, ImportError> {
+    let mut parameters = Vec::new();
+    for parameter in &space.tuning_parameters {
+        let values = match &parameter.values {
+            serde_json::Value::String(text) => python::values(text),
+            serde_json::Value::Array(values) => {
+                let values: Option<Vec<Value>> = values.iter().map(plain).collect();
+                values.ok_or_else(|| "a value is neither a number nor a string".to_owned())
+            }
+            _ => Err("the values are neither a list nor an expression".to_owned()),
+        };
+        let place = || format!("ConfigurationSpace.TuningParameters.{}", parameter.name);
+        let values = values.map_err(|what| ImportError::Call { place: place(), what })?;
+        parameters.push(Parameter { name: parameter.name.clone(), values, default: plain(&parameter.default) });
+    }
+    Ok(parameters)
+}
+
+/// Translates a file, part by part.
+struct Reader {
+    /// Names that expressions may use.
+    names: Vec<String>,
+    /// What was left out, with its place in the file.
+    notes: Vec<(String, String)>,
+}
+
+impl Reader {
+    fn note(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.notes.push((place.into(), what.into()));
+    }
+
+    fn constraints(&mut self, space: &ConfigurationSpace) -> Vec<String> {
+        let mut constraints = Vec::new();
+        for (at, condition) in space.conditions.iter().enumerate() {
+            match python::expression(&condition.expression, &self.names) {
+                Ok(text) => constraints.push(text),
+                Err(why) => self.note(
+                    format!("ConfigurationSpace.Conditions[{at}]"),
+                    format!("`{}` is left out, the space is larger: {why}", condition.expression),
+                ),
+            }
+        }
+        constraints
+    }
+
+    /// The sizes along three axes; 1 where there is none, or none that can be translated.
+    fn axes(&mut self, key: &str, sizes: &Axes) -> [String; 3] {
+        [("X", &sizes.x), ("Y", &sizes.y), ("Z", &sizes.z)].map(|(axis, size)| {
+            let text = match size {
+                serde_json::Value::Null => return "1".to_owned(),
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            python::expression(&text, &self.names).unwrap_or_else(|why| {
+                let what = format!("`{text}` is left out, 1 stands for it: {why}");
+                self.note(format!("KernelSpecification.{key}.{axis}"), what);
+                "1".to_owned()
+            })
+        })
+    }
+
+    fn grid(&mut self, kernel: &KernelSpecification, sizes: &[Size], block: &[String; 3]) -> [String; 3] {
+        let divisors = [&kernel.grid_div_x, &kernel.grid_div_y, &kernel.grid_div_z];
+        if divisors.iter().any(|divisors| divisors.is_some()) && !sizes.is_empty() {
+            let divisors = divisors.map(|divisors| {
+                let translated = |text: &String| {
+                    python::expression(&format!("int({text})"), &self.names).unwrap_or_else(|_| text.clone())
+                };
+                divisors.iter().flatten().map(translated).collect()
+            });
+            return problem::grid(sizes, &divisors);
+        }
+        let sizes = self.axes("GlobalSize", &kernel.global_size);
+        let threads = kernel.global_size_type.as_deref() == Some("OpenCL");
+        std::array::from_fn(|axis| match (threads, &*block[axis]) {
+            // OpenCL counts threads, CUDA blocks.
+            (true, block) if block != "1" => format!("ceil_div({}, {block})", sizes[axis]),
+            _ => sizes[axis].clone(),
+        })
+    }
+
+    fn arguments(&mut self, kernel: &KernelSpecification, lists: &[(String, Vec<i64>)]) -> Vec<Argument> {
+        let mut arguments = Vec::new();
+        for (at, given) in kernel.arguments.iter().enumerate() {
+            let place = || format!("KernelSpecification.Arguments[{at}]");
+            match argument(given, at, lists) {
+                Ok((argument, remark)) => {
+                    arguments.push(argument);
+                    if let Some(what) = remark {
+                        self.note(place(), what);
+                    }
+                }
+                Err(what) => self.note(place(), what),
+            }
+        }
+        arguments
+    }
+
+    fn dynamic_shared(&mut self, kernel: &KernelSpecification) -> Option<String> {
+        match &kernel.shared_memory {
+            serde_json::Value::Number(bytes) if bytes.as_i64() != Some(0) => Some(bytes.to_string()),
+            serde_json::Value::String(text) => match python::expression(text, &self.names) {
+                Ok(text) => Some(text),
+                Err(why) => {
+                    self.note("KernelSpecification.SharedMemory", format!("`{text}` is left out: {why}"));
+                    None
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// Notes what has no counterpart in a table.
+    fn left_out(&mut self, kernel: &KernelSpecification, rest: &serde_json::Map<String, serde_json::Value>) {
+        if !matches!(kernel.language.as_str(), "CUDA" | "C") {
+            let language = &kernel.language;
+            self.note(
+                "KernelSpecification.Language",
+                format!("the language is {language}: kbench compiles CUDA and C; the source must be ported"),
+            );
+        }
+        if !kernel.reference_arguments.is_empty() {
+            self.note(
+                "KernelSpecification.ReferenceArguments",
+                "the reference outputs are left out: write what computes them in src/reference.c",
+            );
+        }
+        for (prefix, keys) in [("", rest), ("KernelSpecification.", &kernel.rest)] {
+            for key in keys.keys().filter(|key| !NO_PART.contains(&key.as_str())) {
+                self.note(format!("{prefix}{key}"), "is left out");
+            }
+        }
+    }
 }
 
 fn plain(value: &serde_json::Value) -> Option<Value> {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbench_runtime::awake::Awake;
-use kbench_runtime::descendants;
+use kbench_runtime::driver::awake::Awake;
+use kbench_runtime::driver::descendants;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 

@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kbench_runtime::driver::tensor;
 use kbench_runtime::protocol::external::{Answer, Prepare, Request, Tensor, VERSION};
 use kbench_runtime::protocol::{Bytes, DeviceInfo, Failure, Role, Stage, TensorSpec};
-use kbench_runtime::tensor;
 use tempfile::TempDir;
 
 use crate::process::executor::{Heard, LONGEST_LINE, PATIENCE, WaitError, Worker};
@@ -48,22 +48,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Writes the kernels' inputs for `seed`, bit for bit, below `folder`. `files` holds the blobs that the tensors
-    /// name.
-    pub fn write(
-        specs: Vec<TensorSpec>,
-        seed: u64,
-        blobs: &tensor::Blobs,
-        folder: &Path,
-    ) -> io::Result<Result<Self, Failure>> {
-        let inputs = match tensor::generate(&specs, seed, blobs) {
-            Ok(inputs) => inputs,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        Self::of(specs, inputs, folder).map(Ok)
-    }
-
-    /// Writes these contents below `folder`.
+    /// Writes these contents below `folder`: what the kernels get, bit for bit.
     pub fn of(specs: Vec<TensorSpec>, inputs: tensor::Inputs, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = TempDir::new_in(folder)?;

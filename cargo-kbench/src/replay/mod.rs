@@ -14,8 +14,8 @@ mod read;
 mod recorded;
 pub mod scores;
 
-pub use read::{ReadError, read};
-pub use recorded::{Entry, Recorded};
+pub use read::read;
+pub use recorded::Recorded;
 pub use scores::{Overall, Scores};
 
 /// Settings of a replay.
@@ -32,8 +32,7 @@ pub struct Options {
 impl Options {
     /// The strategy's name in the table.
     pub fn name(&self) -> &'static str {
-        let named = StrategyName::ALL.iter().find(|(_, strategy)| *strategy == self.strategy);
-        named.expect("all are named").0
+        self.strategy.name()
     }
 }
 

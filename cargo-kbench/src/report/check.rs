@@ -45,7 +45,7 @@ pub fn summary(kernel: &Kernel) -> String {
     let tuned = kernel.shapes[search.shape].name.as_str();
     rows.add("tuned at", tuned.to_owned());
     rows.add("objective", objectives(kernel));
-    rows.add("strategy", format!("{}, seed {}", strategy(search.strategy), search.seed));
+    rows.add("strategy", format!("{}, seed {}", search.strategy.name(), search.seed));
     rows.add("budget", budget(search));
     if let Some(proposer) = &search.proposer {
         rows.add("proposer", format!("{}, for half of the budget", proposer.join(" ")));
@@ -63,10 +63,6 @@ pub fn summary(kernel: &Kernel) -> String {
         let _ = writeln!(text, "{WARN}warning{WARN:#}: {misfit}");
     }
     text
-}
-
-fn strategy(name: StrategyName) -> &'static str {
-    StrategyName::ALL.iter().find(|(_, strategy)| *strategy == name).map_or("", |(name, _)| name)
 }
 
 fn objectives(kernel: &Kernel) -> String {

@@ -10,7 +10,7 @@ use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, objectives, sampl
 use crate::config::{DEFAULT, Kernel, Level};
 use crate::gates::performance::{JudgedSpeedup, Verdict};
 use crate::record::conclusion::Stopped;
-use crate::record::elite::{EliteEntry, ProposerRecord, TieRecord};
+use crate::record::elite::{EliteEntry, EliteVariant, ProposerRecord, TieRecord};
 use crate::record::evaluation::TimingRecord;
 use crate::space::Layer;
 use crate::text::steers;
@@ -51,12 +51,47 @@ pub fn tuned(
 ) -> String {
     let mut text = String::new();
     let entry = &tuned.entry;
-    let search = &entry.search;
     let shape = &kernel.shapes[kernel.search.shape];
     let _ = writeln!(text, "{} at {} ({}) on {}\n", title(kernel), shape.name, super::sizes(shape), entry.device.name);
+    if !entry.elite.is_empty() {
+        let _ = writeln!(text, "{}", table(entry));
+    }
+    baselines(entry, &mut text);
+    rejections(tuned, &mut text);
+    notes(tuned, &mut text);
+    warnings(tuned, kernel, verbosity, &mut text);
+    not_judged(kernel, &mut text);
+    if let Some(why) = tuned.stopped {
+        let why = match why {
+            Stopped::CtrlC => "Ctrl-C",
+            Stopped::Evaluations => "the budget of evaluations",
+            Stopped::Seconds => "the budget of seconds",
+            Stopped::Roofline => "`search.stop.roofline`",
+        };
+        let _ = writeln!(
+            text,
+            "{WARN}stopped{WARN:#} by {why}: {} of {} tried",
+            entry.search.evaluated,
+            space_size_of(kernel)
+        );
+    }
+    let Some(winner) = entry.elite.first() else {
+        let _ =
+            writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(entry.search.evaluated, "variant"));
+        let _ = writeln!(text, "{:>12} {}; # shows why the default fails", "Next", gate_command(entry, flags, &[]));
+        return text;
+    };
+    if text.ends_with("\n\n") {
+        text.pop();
+    }
+    winner_of(tuned, winner, kernel, elite_path, flags, &mut text);
+    text
+}
 
+/// The elite and the baselines, a row each.
+fn table(entry: &EliteEntry) -> Table {
     let others: Vec<&str> = entry.baselines.iter().map(|baseline| baseline.name.as_str()).collect();
-    let is_front = search.objectives.len() > 1;
+    let is_front = entry.search.objectives.len() > 1;
     let mut table = Table::new(["rank", "p50", "95 % interval"]);
     let objective_columns = objectives::columns(entry);
     table.columns(objective_columns.iter().cloned());
@@ -81,9 +116,11 @@ pub fn tuned(
         row.push(baseline.name.clone());
         table.row(row);
     }
-    if !entry.elite.is_empty() {
-        let _ = writeln!(text, "{table}");
-    }
+    table
+}
+
+/// Programs among the baselines, and baselines that were not measured.
+fn baselines(entry: &EliteEntry, text: &mut String) {
     for baseline in &entry.baselines {
         if let Some(external) = &baseline.external {
             let _ = writeln!(
@@ -97,6 +134,11 @@ pub fn tuned(
     for (name, why) in &entry.unavailable {
         let _ = writeln!(text, "{WARN}unavailable{WARN:#} {name}: {why}");
     }
+}
+
+/// What was rejected, of the space and of a proposer.
+fn rejections(tuned: &Tuned, text: &mut String) {
+    let search = &tuned.entry.search;
     for (reason, n) in &search.rejected {
         let (label, message) = &tuned.examples[reason];
         let _ = writeln!(
@@ -114,6 +156,11 @@ pub fn tuned(
                 writeln!(text, "{WARN}rejected{WARN:#} {n} of {of} proposed by {reason}, such as {label}: {message}");
         }
     }
+}
+
+/// Ties, variants that were not measured, and toggles without effect.
+fn notes(tuned: &Tuned, text: &mut String) {
+    let search = &tuned.entry.search;
     if let Some(TieRecord { variants, by }) = &search.tie {
         let others = variants[1..].join(", ");
         let _ = writeln!(text, "{NOTE}tie{NOTE:#} no measurement tells the winner from {others}; it wins since {by}");
@@ -138,6 +185,11 @@ pub fn tuned(
     for toggle in &search.dead_toggles {
         let _ = writeln!(text, "{WARN}dead{WARN:#} {toggle} never changed the machine code or the launch");
     }
+}
+
+/// Samples that are not as they should be, and warnings of the search.
+fn warnings(tuned: &Tuned, kernel: &Kernel, verbosity: Verbosity, text: &mut String) {
+    let entry = &tuned.entry;
     let of_elite = entry.elite.iter().flat_map(|variant| {
         std::iter::once(&variant.timing).chain(&variant.more_timings).map(|timing| (variant.label(), timing))
     });
@@ -150,6 +202,11 @@ pub fn tuned(
     for warning in &tuned.warnings {
         let _ = writeln!(text, "{WARN}warning{WARN:#} {warning}");
     }
+}
+
+/// Performance limits at shapes that were not measured.
+fn not_judged(kernel: &Kernel, text: &mut String) {
+    let shape = &kernel.shapes[kernel.search.shape];
     let elsewhere = kernel.gates.performance.iter().map(|limit| limit.shape).filter(|&at| at != kernel.search.shape);
     let elsewhere: BTreeSet<usize> = elsewhere.chain(kernel.gates.performance_left_out.iter().copied()).collect();
     if !elsewhere.is_empty() && kernel.gates.performance_level != Level::Allow {
@@ -161,24 +218,18 @@ pub fn tuned(
             shape.name
         );
     }
-    if let Some(why) = tuned.stopped {
-        let why = match why {
-            Stopped::CtrlC => "Ctrl-C",
-            Stopped::Evaluations => "the budget of evaluations",
-            Stopped::Seconds => "the budget of seconds",
-            Stopped::Roofline => "`search.stop.roofline`",
-        };
-        let _ =
-            writeln!(text, "{WARN}stopped{WARN:#} by {why}: {} of {} tried", search.evaluated, space_size_of(kernel));
-    }
-    let Some(winner) = entry.elite.first() else {
-        let _ = writeln!(text, "{BAD}{:>12}{BAD:#} none of {} passed", "Winner", count(search.evaluated, "variant"));
-        let _ = writeln!(text, "{:>12} {}; # shows why the default fails", "Next", gate_command(entry, flags, &[]));
-        return text;
-    };
-    if text.ends_with("\n\n") {
-        text.pop();
-    }
+}
+
+/// The winner, its confidence and the next command.
+fn winner_of(
+    tuned: &Tuned,
+    winner: &EliteVariant,
+    kernel: &Kernel,
+    elite_path: &std::path::Path,
+    flags: &[String],
+    text: &mut String,
+) {
+    let entry = &tuned.entry;
     let label = winner.label();
     let _ = writeln!(text, "\n{GOOD}{:>12}{GOOD:#} {label}: {}", "Winner", objectives::all(&winner.objectives));
     let confidence =
@@ -211,7 +262,6 @@ pub fn tuned(
         elite_path.display(),
         entry.elite.len()
     );
-    text
 }
 
 /// The `gate` of a tuned kernel, ready for a shell.

@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_strategy_searches_for_a_front_without_repeating_itself() {
-        for (name, strategy) in StrategyName::ALL {
+        for (name, strategy) in StrategyName::ALL.map(|strategy| (strategy.name(), strategy)) {
             let (tried, best) = run(strategy, 7, 4);
             assert_eq!(tried[0], space().default, "{name}");
             assert_eq!(tried.iter().collect::<HashSet<_>>().len(), tried.len(), "{name}");
@@ -238,7 +238,7 @@ mod tests {
         let value = |variant: &Variant| {
             objectives(variant).map_or(Outcome::Failed(Failure::Launch), |[x, _]| Outcome::Measured(x))
         };
-        for (name, strategy) in StrategyName::ALL {
+        for (name, strategy) in StrategyName::ALL.map(|strategy| (strategy.name(), strategy)) {
             let search = Search {
                 strategy,
                 elite: 3,

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 
 use kbench_runtime::protocol::DeviceInfo;
-use serde::Serialize;
 
 use super::search::{Search, Tried};
 use super::{Spent, Stopped, Tuned, objectives, space_size, tie};
-use crate::config::{DEFAULT, Level, Objective};
+use crate::config::{DEFAULT, Kernel, Level, Objective};
 use crate::evaluate::dead_toggles;
 use crate::gates::performance::{Compared, EntrantId, JudgedSpeedup, Measured, missed_limits};
 use crate::harness::{Candidate, Harness};
 use crate::profile::ceilings::{Ceiling, Peak};
 use crate::record::conclusion::{CeilingRecord, Conclusion, RooflineRecord, WorkRecord};
-use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, Question, SearchRecord};
+use crate::record::elite::{BaselineRecord, EliteEntry, EliteVariant, Question, SearchRecord, TieRecord};
 use crate::record::evaluation::Judgement;
 use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
 use crate::text;
+
+/// The name of an entrant: that of the default variant is not its toggles.
+fn shown(kernel: &Kernel, id: &EntrantId) -> String {
+    if *id == EntrantId::from(&kernel.space.default) { DEFAULT.to_owned() } else { id.name(kernel) }
+}
 
 impl Search<'_> {
     pub(super) fn conclude(
@@ -31,8 +35,80 @@ impl Search<'_> {
         let kernel = self.kernel;
         let shape = &kernel.shapes[kernel.search.shape];
         let default = EntrantId::from(&kernel.space.default);
-        let shown = |id: &EntrantId| if *id == default { DEFAULT.to_owned() } else { id.name(kernel) };
+        let (mut elite, tie) = self.elite(finalists, compared, elsewhere, on_file);
+        let is_elite = |id: &EntrantId| elite.iter().any(|(elite, _)| elite == id);
+        let others: Vec<&Measured> =
+            compared.measured().filter(|measured| measured.id == default || !is_elite(&measured.id)).collect();
+        let baselines = self.baselines(&others, compared, elsewhere);
+        for (rank, (winner, variant)) in elite.iter_mut().enumerate() {
+            variant.rank = rank + 1;
+            variant.speedups = others
+                .iter()
+                .filter(|other| other.id != *winner)
+                .filter_map(|other| Some((shown(kernel, &other.id), compared.speedup(winner, &other.id).ok()?)))
+                .collect();
+        }
+        let winner = elite.first().map(|(id, _)| id.clone());
+        let over_default = winner
+            .as_ref()
+            .filter(|winner| **winner != default)
+            .and_then(|winner| JudgedSpeedup::of(compared, winner, &default));
+        let over_second = winner
+            .as_ref()
+            .zip(elite.get(1))
+            .and_then(|(winner, (second, _))| JudgedSpeedup::of(compared, winner, second));
+        let mut warnings = compared.warnings.clone();
+        if let Some(winner) = &winner {
+            let of_winner = finalists.iter().find(|finalist| finalist.id() == *winner);
+            warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
+        }
+        warnings.sort();
+        warnings.dedup();
+        let missed = winner.map(|winner| missed_limits(kernel, &winner, compared)).unwrap_or_default();
 
+        let (rejected, examples) = self.rejected();
+        let entry = EliteEntry {
+            package: kernel.package.clone(),
+            kernel: kernel.name.clone(),
+            device: device.into(),
+            shape: shape.name.clone(),
+            dims: shape.dims.iter().cloned().collect(),
+            timing: (&kernel.timing).into(),
+            elite: elite.into_iter().map(|(_, variant)| variant).collect(),
+            baselines,
+            unavailable: compared.unavailable.iter().map(|(id, why)| (shown(kernel, id), why.to_string())).collect(),
+            search: self.record(rejected, compared, tie),
+            date: text::now(),
+            kbench: env!("CARGO_PKG_VERSION").to_owned(),
+            question: self.question(),
+        };
+        Tuned {
+            entry,
+            over_default,
+            over_second,
+            missed,
+            warnings,
+            examples,
+            headroom: None,
+            identical_code: self.identical_code,
+            cached: self.cached,
+            resumed: self.resumed,
+            finals_resumed: compared.resumed,
+            stopped: self.stopped,
+            seconds: 0.0,
+            spent: Spent::default(),
+            elsewhere: Vec::new(),
+        }
+    }
+    /// The elite in its order, and why the winner of a tie is the winner.
+    fn elite(
+        &self,
+        finalists: &[Tried],
+        compared: &Compared,
+        elsewhere: &objectives::Elsewhere,
+        on_file: Option<&Settings>,
+    ) -> (Vec<(EntrantId, EliteVariant)>, Option<TieRecord>) {
+        let kernel = self.kernel;
         let mut elite: Vec<(EntrantId, EliteVariant)> = finalists
             .iter()
             .filter_map(|finalist| {
@@ -67,15 +143,24 @@ impl Search<'_> {
         if kernel.objectives.len() == 1 {
             elite.truncate(kernel.search.elite);
         }
+        (elite, tie.map(|(_, tie)| tie))
+    }
+
+    /// What the elite was measured beside.
+    fn baselines(
+        &self,
+        others: &[&Measured],
+        compared: &Compared,
+        elsewhere: &objectives::Elsewhere,
+    ) -> Vec<BaselineRecord> {
+        let kernel = self.kernel;
+        let default = EntrantId::from(&kernel.space.default);
         let of_default = self.of_space(&kernel.space.default);
         let of_default = of_default.and_then(|tried| self.final_values(&default, tried, compared, elsewhere));
-        let is_elite = |id: &EntrantId| elite.iter().any(|(elite, _)| elite == id);
-        let others: Vec<&Measured> =
-            compared.measured().filter(|measured| measured.id == default || !is_elite(&measured.id)).collect();
-        let baselines: Vec<BaselineRecord> = others
+        others
             .iter()
             .map(|Measured { id, entry }| BaselineRecord {
-                name: shown(id),
+                name: shown(kernel, id),
                 toggles: (*id == default).then(|| kernel.space.settings(&kernel.space.default)),
                 timing: entry.timing.clone(),
                 objectives: of_default
@@ -85,33 +170,11 @@ impl Search<'_> {
                     .collect(),
                 external: entry.external.clone(),
             })
-            .collect();
-        for (rank, (winner, variant)) in elite.iter_mut().enumerate() {
-            variant.rank = rank + 1;
-            variant.speedups = others
-                .iter()
-                .filter(|other| other.id != *winner)
-                .filter_map(|other| Some((shown(&other.id), compared.speedup(winner, &other.id).ok()?)))
-                .collect();
-        }
-        let winner = elite.first().map(|(id, _)| id.clone());
-        let over_default = winner
-            .as_ref()
-            .filter(|winner| **winner != default)
-            .and_then(|winner| JudgedSpeedup::of(compared, winner, &default));
-        let over_second = winner
-            .as_ref()
-            .zip(elite.get(1))
-            .and_then(|(winner, (second, _))| JudgedSpeedup::of(compared, winner, second));
-        let mut warnings = compared.warnings.clone();
-        if let Some(winner) = &winner {
-            let of_winner = finalists.iter().find(|finalist| finalist.id() == *winner);
-            warnings.extend(of_winner.into_iter().flat_map(|finalist| finalist.evaluation.warnings.clone()));
-        }
-        warnings.sort();
-        warnings.dedup();
-        let missed = winner.map(|winner| missed_limits(kernel, &winner, compared)).unwrap_or_default();
+            .collect()
+    }
 
+    /// The number of rejections by reason, and a variant and a message of each.
+    fn rejected(&self) -> (BTreeMap<String, u64>, BTreeMap<String, (String, String)>) {
         let mut rejected = BTreeMap::new();
         let mut examples = BTreeMap::new();
         for Tried { candidate: Candidate { variant, source }, evaluation } in &self.tried {
@@ -124,56 +187,31 @@ impl Search<'_> {
                 examples.entry(reason).or_insert_with(example);
             }
         }
+        (rejected, examples)
+    }
+
+    /// The search as elite.json has it.
+    fn record(&self, rejected: BTreeMap<String, u64>, compared: &Compared, tie: Option<TieRecord>) -> SearchRecord {
+        let kernel = self.kernel;
         let of_space = self.tried.iter().filter(|tried| tried.candidate.source.is_none());
         let tried: Vec<(Variant, String)> =
             of_space.map(|tried| (tried.candidate.variant.clone(), tried.evaluation.key.clone())).collect();
-        let entry = EliteEntry {
-            package: kernel.package.clone(),
-            kernel: kernel.name.clone(),
-            device: device.into(),
-            shape: shape.name.clone(),
-            dims: shape.dims.iter().cloned().collect(),
-            timing: (&kernel.timing).into(),
-            elite: elite.into_iter().map(|(_, variant)| variant).collect(),
-            baselines,
-            unavailable: compared.unavailable.iter().map(|(id, why)| (shown(id), why.to_string())).collect(),
-            search: SearchRecord {
-                strategy: serde_name(kernel.search.strategy),
-                seed: kernel.search.seed,
-                objectives: ObjectiveRecord::all(kernel),
-                space: space_size(kernel),
-                evaluated: self.evaluated - u64::from(self.is_of_other_part(&kernel.space.default)),
-                cached: self.cached,
-                rejected,
-                dead_toggles: dead_toggles(&kernel.space, &tried),
-                proposer: None,
-                noise_floor: compared.noise_floor(),
-                tie: tie.map(|(_, tie)| tie),
-                warm_start: self.warm.clone(),
-                cut_off: self.stopped == Some(Stopped::CtrlC),
-                partition: kernel.search.partition,
-                runs: Vec::new(),
-            },
-            date: text::now(),
-            kbench: env!("CARGO_PKG_VERSION").to_owned(),
-            question: self.question(),
-        };
-        Tuned {
-            entry,
-            over_default,
-            over_second,
-            missed,
-            warnings,
-            examples,
-            headroom: None,
-            identical_code: self.identical_code,
+        SearchRecord {
+            strategy: kernel.search.strategy.name().to_owned(),
+            seed: kernel.search.seed,
+            objectives: ObjectiveRecord::all(kernel),
+            space: space_size(kernel),
+            evaluated: self.evaluated - u64::from(self.is_of_other_part(&kernel.space.default)),
             cached: self.cached,
-            resumed: self.resumed,
-            finals_resumed: compared.resumed,
-            stopped: self.stopped,
-            seconds: 0.0,
-            spent: Spent::default(),
-            elsewhere: Vec::new(),
+            rejected,
+            dead_toggles: dead_toggles(&kernel.space, &tried),
+            proposer: None,
+            noise_floor: compared.noise_floor(),
+            tie,
+            warm_start: self.warm.clone(),
+            cut_off: self.stopped == Some(Stopped::CtrlC),
+            partition: kernel.search.partition,
+            runs: Vec::new(),
         }
     }
 }
@@ -220,13 +258,5 @@ impl Tuned {
             roofline: ceilings
                 .map(|known| RooflineRecord { work, ceilings: known.ceilings.iter().map(ceiling).collect() }),
         }
-    }
-}
-
-/// Label of a variant of the unit space.
-fn serde_name(value: impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        other => unreachable!("not a unit variant: {other:?}"),
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::config::Kernel;
 use crate::evaluate::{BuildOutcome, try_build};
-use crate::gates::performance::{Entrant, JudgedSpeedup, compare, finals, sampling};
-use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError};
+use crate::gates::performance::{Compared, Entrant, JudgedSpeedup, compare, finals, sampling};
+use crate::harness::{Builder, DeviceTimes, Event, Harness, Notice, Reporter, Results, RunError, caught};
 use crate::interrupt;
 use crate::process::executor::{ExecutorError, WorkerOptions};
 pub use crate::record::conclusion::{Spent, Stopped};
@@ -155,7 +155,7 @@ pub fn autotune(
     // The elite, the default, the second measurement of the winner, and the baselines.
     let at_most = sampling(kernel, kernel.search.elite + 2 + kernel.baselines.len());
     if kernel.search.roofline.is_some() {
-        search.aim(harness.ceilings()?);
+        search.aim(caught(harness.ceilings())?);
     }
     let doing = harness.doing.clone();
     reporter.event(Event::Started {
@@ -165,62 +165,14 @@ pub fn autotune(
         doing: &doing,
         finals: at_most,
     });
-    // A worker behind a runner may be lost and come back, also a single one.
-    let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
-    let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
-    let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
-    let (mut of_workers, mut other_models) = (Vec::new(), Vec::new());
-    if let Some(mut pool) = pool {
-        other_models = pool.elsewhere();
-        let compared = if searched.is_ok() {
-            pool.calibrate(&mut search, harness).and_then(|warnings| {
-                of_workers = warnings;
-                pool.examine(&mut search, harness)
-            })
-        } else {
-            Ok(())
-        };
-        pool.give_back(harness);
-        compared?;
-    }
-    let mut compile = match searched {
-        // The finals have information that a journal lacks, and a second Ctrl-C ends them.
-        Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
-            interrupt::forget();
-            search.stopped = Some(Stopped::CtrlC);
-            (harness.context.setup.notify)(&Notice::CutOff);
-            CompileTimes::default()
-        }
-        searched => searched?,
-    };
+    let (mut compile, of_workers) = search_space(&mut search, harness, options, started, reporter)?;
     let rounds = if search.stopped == Some(Stopped::CtrlC) {
         None
     } else {
         Proposals::new(options, device, started, reporter).run(&mut search, harness, &mut compile)?
     };
 
-    // If all finalists are rejected, the next best variants take their places.
-    let (finalists, compared, elsewhere) = loop {
-        let finalists = search.finalists(harness, reporter)?;
-        if !finalists.is_empty() {
-            search.complete_default(harness)?;
-        }
-        let entrants = entrants(&search, &finalists);
-        reporter.event(finals(kernel, &entrants));
-        let compared = compare(harness, kernel.search.shape, &entrants)?;
-        let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
-        for finalist in &finalists {
-            if let Some(rejection) = compared.rejection(&finalist.id()) {
-                let key = finalist.evaluation.key.clone();
-                search.revoke(&key, rejection);
-                harness.record(&Record::Revoked { key, rejection: rejection.clone() })?;
-            }
-        }
-        let is_out = |finalist: &Tried| compared.rejection(&finalist.id()).is_some();
-        if finalists.is_empty() || !finalists.iter().all(is_out) {
-            break (finalists, compared, elsewhere);
-        }
-    };
+    let (finalists, compared, elsewhere) = compare_finalists(&mut search, harness, reporter)?;
     let candidates = search.with_default(finalists, &compared, harness, reporter)?;
     let mut tuned = search.conclude(device, &candidates, &compared, &elsewhere, options.on_file);
     if let Some(why) = harness.results.discarded() {
@@ -230,7 +182,8 @@ pub fn autotune(
     if damaged > 0 {
         tuned.warnings.push(journal::damaged_lines(damaged));
     }
-    tuned.warnings.extend(of_workers);
+    let (warnings, other_models) = of_workers;
+    tuned.warnings.extend(warnings);
     tuned.elsewhere = other_models;
     tuned.seconds = started.elapsed().as_secs_f64();
     let thinking = rounds.as_ref().map_or(0.0, |rounds| rounds.thinking.as_secs_f64());
@@ -249,6 +202,78 @@ pub fn autotune(
     let conclusion = Some(Box::new(tuned.on_record(harness, &candidates)));
     harness.record(&Record::End { evaluations: search.evaluated, conclusion })?;
     Ok(tuned)
+}
+
+/// Warnings about the workers of a search, and those with a device of another model.
+type OfWorkers = (Vec<String>, Vec<WorkerOptions>);
+
+/// Searches on the harness's worker, or on those of a pool, until the search ends.
+fn search_space(
+    search: &mut Search<'_>,
+    harness: &mut Harness<'_>,
+    options: &TuneOptions<'_>,
+    started: Instant,
+    reporter: &mut dyn Reporter,
+) -> Result<(CompileTimes, OfWorkers), RunError> {
+    // A worker behind a runner may be lost and come back, also a single one.
+    let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
+    let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
+    let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
+    let (mut of_workers, mut other_models) = (Vec::new(), Vec::new());
+    if let Some(mut pool) = pool {
+        other_models = pool.elsewhere();
+        let compared = if searched.is_ok() {
+            pool.calibrate(search, harness).and_then(|warnings| {
+                of_workers = warnings;
+                pool.examine(search, harness)
+            })
+        } else {
+            Ok(())
+        };
+        pool.give_back(harness);
+        compared?;
+    }
+    let compile = match searched {
+        // The finals have information that a journal lacks, and a second Ctrl-C ends them.
+        Err(RunError::Executor(ExecutorError::Interrupted)) if search.has_finalists() => {
+            interrupt::forget();
+            search.stopped = Some(Stopped::CtrlC);
+            (harness.context.setup.notify)(&Notice::CutOff);
+            CompileTimes::default()
+        }
+        searched => searched?,
+    };
+    Ok((compile, (of_workers, other_models)))
+}
+
+/// Measures the finalists beside each other. Where all of them are out, the next best take their place.
+fn compare_finalists(
+    search: &mut Search<'_>,
+    harness: &mut Harness<'_>,
+    reporter: &mut dyn Reporter,
+) -> Result<(Vec<Tried>, Compared, objectives::Elsewhere), RunError> {
+    let kernel = harness.kernel();
+    loop {
+        let finalists = search.finalists(harness, reporter)?;
+        if !finalists.is_empty() {
+            search.complete_default(harness)?;
+        }
+        let entrants = entrants(search, &finalists);
+        reporter.event(finals(kernel, &entrants));
+        let compared = compare(harness, kernel.search.shape, &entrants)?;
+        let elsewhere = objectives::compare_elsewhere(harness, &entrants)?;
+        for finalist in &finalists {
+            if let Some(rejection) = compared.rejection(&finalist.id()) {
+                let key = finalist.evaluation.key.clone();
+                search.revoke(&key, rejection);
+                harness.record(&Record::Revoked { key, rejection: rejection.clone() })?;
+            }
+        }
+        let is_out = |finalist: &Tried| compared.rejection(&finalist.id()).is_some();
+        if finalists.is_empty() || !finalists.iter().all(is_out) {
+            return Ok((finalists, compared, elsewhere));
+        }
+    }
 }
 
 /// The first line of a run's journal.

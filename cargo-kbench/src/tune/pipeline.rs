@@ -1,6 +1,5 @@
 //! Compilation ahead of the device: pending and likely variants, on every core that measurements leave idle.
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use kbench_runtime::threads;
+use kbench_runtime::driver::threads;
 
 use super::{MATTERS, search};
 use crate::config::{Backend, Kernel, Objective};
@@ -44,7 +43,7 @@ pub struct CompileTimes {
 const NICE: i32 = 10;
 
 /// A build, or the panic that ended it.
-type Done = Result<Result<BuildOutcome, RunError>, Box<dyn Any + Send>>;
+type Done = thread::Result<Result<BuildOutcome, RunError>>;
 
 struct State {
     wanted: VecDeque<Variant>,

@@ -17,7 +17,7 @@ use crate::evaluate::{BuildOutcome, Race, evaluate, try_build};
 use crate::gates::counters::profile;
 use crate::gates::sanitize::Sanitize;
 use crate::gates::{Gate, Trial};
-use crate::harness::{Builder, Candidate, Event, Harness, Proposed, Reporter, RunError, caught};
+use crate::harness::{Builder, Candidate, Event, Halt, Harness, Proposed, Reporter, RunError, caught};
 use crate::interrupt::is_interrupted;
 use crate::process::executor::{ExecutorError, PATIENCE};
 use crate::process::program::Refusal;
@@ -151,7 +151,7 @@ impl<'r> Proposals<'r> {
             };
             let mut proposals = Vec::new();
             for propose in proposed {
-                match self.accept(search, text, propose, left - proposals.len() as u64)? {
+                match caught(self.accept(search, text, propose, left - proposals.len() as u64))? {
                     Ok(proposal) => proposals.push(proposal),
                     Err(mut verdict) => {
                         verdict.round = number;
@@ -226,7 +226,7 @@ impl<'r> Proposals<'r> {
         own: &str,
         propose: Propose,
         left: u64,
-    ) -> Result<Result<Candidate, Box<Verdict>>, RunError> {
+    ) -> Result<Candidate, Halt<Box<Verdict>>> {
         let kernel = search.kernel;
         let Propose { name, source, toggles } = propose;
         let hash = fingerprint::of_bytes(source.as_bytes());
@@ -252,11 +252,11 @@ impl<'r> Proposals<'r> {
             Ok(variant) => {
                 let kept = Proposed::keep(kernel, &name, &source, self.options.proposed, self.options.root)?;
                 self.seen.insert((hash, variant.clone()));
-                return Ok(Ok(Candidate { source: Some(Arc::new(kept)), variant: variant.clone() }));
+                return Ok(Candidate { source: Some(Arc::new(kept)), variant: variant.clone() });
             }
         };
         let name = name.chars().take(64).collect();
-        Ok(Err(Box::new(Verdict {
+        Err(Halt::Variant(Box::new(Verdict {
             refusal: Some(refusal),
             message: Some(message),
             ..verdict(name, hash, Status::Refused)

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbench_runtime::threads;
+use kbench_runtime::driver::threads;
 
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
@@ -361,7 +361,12 @@ impl<'a> Search<'a> {
             [(evaluation.objective(), of_objective), (evaluation.p50(), slowness)]
                 .map(|(value, slowness)| value.map_or(f64::INFINITY, |value| value / slowness))
         };
-        let has_time = |evaluation: &Evaluation| evaluation.p50().is_some() && !evaluation.is_cut_short();
+        // A worker that is slower than the others may have ended the timing of a fast variant early.
+        let is_wrong =
+            |evaluation: &Evaluation| self.slowness.get(&evaluation.key).is_some_and(|slowness| *slowness > 1.0);
+        let has_time = |evaluation: &Evaluation| {
+            evaluation.p50().is_some() && (!evaluation.is_cut_short() || is_wrong(evaluation))
+        };
         let mut ranked: Vec<usize> =
             (0..self.tried.len()).filter(|&index| has_time(&self.tried[index].evaluation)).collect();
         // The sort is stable: of candidates with identical code the first tried one represents all.

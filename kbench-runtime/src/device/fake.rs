@@ -192,7 +192,7 @@ impl FakeDevice {
 
 impl Kernel {
     /// Looks up the first bytes of the inputs among those with kept results.
-    fn recall(&self, first: &[u8]) {
+    fn look_up(&self, first: &[u8]) {
         let mut kept = self.kept.borrow_mut();
         self.from_memory.set(kept.iter().any(|kept| kept == first));
         if !self.from_memory.get() {
@@ -232,7 +232,7 @@ impl Bound {
         if fault == Some(Fault::Memoises)
             && let [input, _, ..] = &self.pointers[..]
         {
-            self.kernel.recall(&input.buffer.borrow()[input.offset..][..input.bytes.min(8)]);
+            self.kernel.look_up(&input.buffer.borrow()[input.offset..][..input.bytes.min(8)]);
         }
         let Some(output) = self.pointers.last() else { return Ok(()) };
         let mut memory = output.buffer.borrow_mut();

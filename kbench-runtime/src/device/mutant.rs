@@ -1,4 +1,4 @@
-//! A device that makes one kernel wrong, for the audit of the gates. Above 400 lines because it passes on the whole `Device` trait.
+//! A device that makes one kernel wrong, for the audit of the gates. Longer than 400 lines: it passes on the whole `Device` trait.
 //!
 //! This device lies between the checks and the real device, so that the checks do not know of the fault: each launch is
 //! the kernel's own, and its outputs are then changed by [`Fault`]. A worker is a mutant from its first line on or
@@ -111,8 +111,8 @@ impl<D: Device> MutantDevice<D> {
     }
 
     /// Writes kept results to the outputs; returns the time of the launch.
-    fn recall(&mut self, bound: &Bound<D>, looked: Option<&[u8]>) -> Result<Option<f64>, Failure> {
-        let Some((outputs, time)) = looked.and_then(|looked| bound.memory.recall(looked)).zip(bound.memory.time())
+    fn cached(&mut self, bound: &Bound<D>, looked: Option<&[u8]>) -> Result<Option<f64>, Failure> {
+        let Some((outputs, time)) = looked.and_then(|looked| bound.memory.cached(looked)).zip(bound.memory.time())
         else {
             return Ok(None);
         };
@@ -123,7 +123,7 @@ impl<D: Device> MutantDevice<D> {
     }
 
     fn remember(&mut self, bound: &Bound<D>, looked: Option<Vec<u8>>) -> Result<(), Failure> {
-        let Some(looked) = looked.filter(|looked| bound.memory.recall(looked).is_none()) else { return Ok(()) };
+        let Some(looked) = looked.filter(|looked| bound.memory.cached(looked).is_none()) else { return Ok(()) };
         let outputs = self.before(bound)?;
         bound.memory.keep(looked, outputs);
         Ok(())
@@ -290,7 +290,7 @@ impl<D: Device> Device for MutantDevice<D> {
 
     fn run(&mut self, bound: &Self::Bound) -> Result<(), Failure> {
         let looked = self.look(bound)?;
-        if self.recall(bound, looked.as_deref())?.is_some() {
+        if self.cached(bound, looked.as_deref())?.is_some() {
             return Ok(());
         }
         let before = self.before(bound)?;
@@ -314,7 +314,7 @@ impl<D: Device> Device for MutantDevice<D> {
         // Made twice, since the device may launch untimed work before them.
         self.inner.write(writes)?;
         let looked = self.look(bound)?;
-        if let Some(nanoseconds) = self.recall(bound, looked.as_deref())? {
+        if let Some(nanoseconds) = self.cached(bound, looked.as_deref())? {
             return Ok(Sample {
                 nanoseconds,
                 cpu_nanoseconds: None,

@@ -4,4 +4,5 @@ pub mod cache;
 pub mod derived;
 pub mod file;
 pub mod pattern;
+mod quantize;
 pub mod tensor;

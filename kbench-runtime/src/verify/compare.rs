@@ -1,4 +1,4 @@
-//! Outputs compared: with each other bit by bit, and with the reference in f64. Above 400 lines because of its unit tests.
+//! Outputs compared: with each other bit by bit, and with the reference in f64. Longer than 400 lines: its unit tests stand with it.
 
 use rayon::prelude::*;
 

@@ -1,21 +1,22 @@
 //! `cargo kbench autotune`: the search, and elite.json.
 
+mod settings;
+
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{anyhow, bail};
+use settings::TuneArgs;
 
 use super::{Exit, overridden, selected, setup, skip, subject};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs};
-use crate::config::{Kernel, Level, Objective, Package, Project, StrategyName};
+use crate::config::{Kernel, Level, Package, Project};
 use crate::harness::{Builder, Harness, Opening, Results, RunError, Setup, workers_of_table};
 use crate::process::executor::WorkerOptions;
 use crate::record::elite::{EliteEntry, EliteFile};
 use crate::record::journal::{Journal, Reuse};
 use crate::record::run::Run;
 use crate::report::{self, Finding, Output, Verbosity};
-use crate::space::{OnlyValues, Partition, Variant};
-use crate::text;
+use crate::space::Variant;
 use crate::tune::warm::{self, WarmStart};
 use crate::tune::{self, Ahead, Plan, Stopped, TuneOptions, per_shape, repeat};
 
@@ -37,118 +38,6 @@ pub struct Args {
     /// Settings of the search.
     #[command(flatten)]
     pub tune: TuneArgs,
-}
-
-/// Settings of the search.
-#[derive(Debug, Clone, clap::Args)]
-#[allow(clippy::struct_excessive_bools)] // each is a flag
-pub struct TuneArgs {
-    /// Continue an interrupted run
-    #[arg(long)]
-    pub resume: bool,
-    /// Tune every shape that is checked, and find the smallest set of variants within 2 % of the fastest at every shape
-    #[arg(long)]
-    pub per_shape: bool,
-    /// More elite.json files for the warm start, before this project's own
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub from: Vec<PathBuf>,
-    /// Do not start with variants of earlier elites
-    #[arg(long, conflicts_with = "from")]
-    pub cold: bool,
-    /// Number of workers that measure at the same time, in place of the table's; by default one on every GPU of this
-    /// machine
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub workers: Option<u32>,
-    /// Measure all variants again, also those that earlier runs measured
-    #[arg(long, conflicts_with = "resume")]
-    pub fresh: bool,
-    /// Run N independent searches with different seeds and compare their winners
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100), conflicts_with_all = ["resume", "per_shape", "from"])]
-    pub repeat: Option<u64>,
-    /// Largest number of evaluated variants, in place of the table's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub budget: Option<u64>,
-    /// Longest time of the search in seconds, without the finals, in place of the table's
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub seconds: Option<u64>,
-    /// Strategy, in place of the table's
-    #[arg(long, value_name = "NAME")]
-    pub strategy: Option<StrategyName>,
-    /// Search only one part of the space, such as `2/4`; every variant is in exactly one part. `merge` merges the
-    /// results
-    #[arg(long, value_name = "I/N", conflicts_with = "per_shape")]
-    pub partition: Option<Partition>,
-    /// Search only some values of a toggle, such as `TILE=64,128` (repeatable)
-    #[arg(long, value_name = "K=V,W")]
-    pub toggle: Vec<OnlyValues>,
-    /// Print the plan of the search and an estimate of its time, and measure nothing
-    #[arg(long, conflicts_with_all = ["repeat", "per_shape"])]
-    pub dry_run: bool,
-    /// What is minimised, in place of the table's: one word or two (`p50,registers`)
-    #[arg(long, value_name = "WORD", value_delimiter = ',')]
-    pub objective: Vec<String>,
-}
-
-impl TuneArgs {
-    /// Replaces settings of the table by those of the command line.
-    fn override_search(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        let search = &mut kernel.search;
-        search.evaluations = self.budget.or(search.evaluations);
-        search.seconds = self.seconds.or(search.seconds);
-        search.strategy = self.strategy.unwrap_or(search.strategy);
-        search.partition = self.partition;
-        if !self.toggle.is_empty() {
-            let narrowed = kernel.space.narrowed(&self.toggle);
-            kernel.space = narrowed.map_err(|error| anyhow!("--toggle of kernel `{}`: {error}", kernel.name))?;
-        }
-        let search = &kernel.search;
-        if self.partition.is_some() && search.proposer.is_some() {
-            bail!(
-                "--partition: kernel `{}` has a proposer, whose sources belong to no part; tune it without",
-                kernel.name
-            );
-        }
-        if self.objective.is_empty() {
-            return self.check_application(kernel);
-        }
-        if self.objective.len() > 2 {
-            bail!("--objective: a search has one objective or two");
-        }
-        let mut objectives = Vec::new();
-        for word in &self.objective {
-            let Some((_, objective)) = Objective::WORDS.into_iter().find(|(name, _)| name == word) else {
-                let names = Objective::WORDS.map(|(name, _)| name);
-                bail!("--objective: `{word}`: it is one of {}", text::list(&names));
-            };
-            if objectives.contains(&objective) {
-                bail!("--objective: `{word}`: it is named twice");
-            }
-            if !objective.is_of(kernel.implementation.backend) {
-                bail!("--objective: `{word}`: kernel `{}` is in C, which has no such resource", kernel.name);
-            }
-            objectives.push(objective);
-        }
-        kernel.objectives = objectives;
-        Ok(())
-    }
-}
-
-impl TuneArgs {
-    /// An error where a program of the user is the objective and cannot measure what the command line asks for.
-    fn check_application(&self, kernel: &Kernel) -> anyhow::Result<()> {
-        if !kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
-            return Ok(());
-        }
-        let flag = match self {
-            TuneArgs { per_shape: true, .. } => "--per-shape",
-            TuneArgs { repeat: Some(_), .. } => "--repeat",
-            _ => return Ok(()),
-        };
-        bail!(
-            "{flag}: the objective of kernel `{}` is a program, which has one number for all shapes and runs; name another with --objective",
-            kernel.name
-        );
-    }
 }
 
 /// Runs the verb.

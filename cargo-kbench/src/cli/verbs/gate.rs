@@ -29,10 +29,7 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     for (package, kernel) in kernels {
         let kernel = overridden(kernel, measure)?;
         let asked = Asked { variant: variant(&kernel, &candidate.variant)?, elite: elite.as_ref() };
-        let of_kernel = match gate(project, package, &kernel, setup, &asked, output)? {
-            Ok(of_kernel) => of_kernel,
-            Err(error) => skip(&kernel, error)?,
-        };
+        let of_kernel = gate(project, package, &kernel, setup, &asked, output)?;
         total += 1;
         passed += u32::from(of_kernel == Exit::Pass);
         exit = exit.max(of_kernel);
@@ -49,7 +46,7 @@ struct Asked<'a> {
     elite: Option<&'a EliteFile>,
 }
 
-/// Runs the gates for a kernel. The inner error ends this kernel, the outer one the run.
+/// Gates a kernel; an error that ends no more than this kernel is its exit code.
 fn gate(
     project: &Project,
     package: &Package,
@@ -57,15 +54,15 @@ fn gate(
     setup: Setup<'_>,
     asked: &Asked<'_>,
     output: Output,
-) -> anyhow::Result<Result<Exit, RunError>> {
+) -> anyhow::Result<Exit> {
     let opening = Opening { first: asked.elite.is_none().then_some(&asked.variant), ..Opening::default() };
     let mut harness = match Harness::open(setup, package, kernel, opening) {
         Ok(harness) => harness,
         Err(RunError::Executor(ExecutorError::NoDevice(why))) if asked.elite.is_none() => {
             let builder = Builder::new(package, kernel, setup.compiler);
-            return Ok(without_device(builder, &asked.variant, &why, output));
+            return without_device(builder, &asked.variant, &why, output).or_else(|error| skip(kernel, error));
         }
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return skip(kernel, error),
     };
     let device = harness.context.device.clone();
     let plan = plan(asked.elite, &asked.variant, project, kernel, &device, &[kernel.search.shape])?;
@@ -73,10 +70,10 @@ fn gate(
     let trial = evaluate::gate(&mut harness, candidate, &mut *output.reporter(kernel));
     let trial = match trial {
         Ok(trial) => trial,
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return skip(kernel, error),
     };
     output.show(&Finding::Gated(kernel, &trial));
-    Ok(Ok(if trial.evaluation.rejection().is_some() { Exit::Failed } else { Exit::Pass }))
+    Ok(if trial.evaluation.rejection().is_some() { Exit::Failed } else { Exit::Pass })
 }
 
 /// Runs gate 1, which needs no device, for every architecture of the table, and reports the missing device.

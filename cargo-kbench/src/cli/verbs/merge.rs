@@ -247,7 +247,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
         let all = searches::distinct(all, is_of_winner);
         let conclusion = entry.clone().and_then(|entry| concluded_as(&all, entry));
         match &all[..] {
-            [one] => one.records().to_vec(),
+            [one] => one.records(),
             _ => searches::merged(&all, conclusion),
         }
     });

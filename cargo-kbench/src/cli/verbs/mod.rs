@@ -44,7 +44,6 @@ pub mod toolchain;
 pub mod worker;
 
 pub use crate::harness::Exit;
-pub use new::Template;
 
 /// The exit code of a verb that ended with an error; an error without a code of its own is bad usage.
 pub fn exit_of(error: &anyhow::Error) -> Exit {

@@ -6,7 +6,7 @@ use crate::cli::{MeasureArgs, TrialArgs};
 use crate::config::Kernel;
 use crate::evaluate::{evaluate, try_build};
 use crate::gates::counters::profile;
-use crate::harness::{Candidate, Harness, Opening, RunError, caught};
+use crate::harness::{Candidate, Halt, Harness, Opening, caught};
 use crate::profile::Profile;
 use crate::record::evaluation::Evaluation;
 use crate::report::{self, Finding, Output};
@@ -40,12 +40,12 @@ pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
             let (title, name) = (report::title(&kernel), &kernel.shapes[shape].name);
             output.status("Profiling", format_args!("{title} at {name} on {}", device.name));
             match profiled(&mut harness, &candidate, shape, &mut tried) {
-                Ok(Ok(profile)) => output.show(&Finding::Profile(&profile)),
-                Ok(Err(evaluation)) => {
+                Ok(profile) => output.show(&Finding::Profile(&profile)),
+                Err(Halt::Variant(evaluation)) => {
                     exit = exit.max(Exit::Failed);
                     output.show(&Finding::NotProfiled(&kernel, &evaluation));
                 }
-                Err(error) => {
+                Err(Halt::Run(error)) => {
                     exit = exit.max(skip(&kernel, error)?);
                     break;
                 }
@@ -71,18 +71,18 @@ fn profiled(
     candidate: &Candidate,
     shape: usize,
     tried: &mut Option<(Candidate, Evaluation)>,
-) -> Result<Result<Profile, Box<Evaluation>>, RunError> {
+) -> Result<Profile, Halt<Box<Evaluation>>> {
     if tried.as_ref().is_none_or(|(before, _)| before != candidate) {
         let outcome = try_build(&harness.context.builder, candidate)?;
         *tried = Some((candidate.clone(), evaluate(harness, candidate, outcome, None)?));
     }
     let (_, evaluation) = tried.as_ref().expect("just set");
     if evaluation.rejection().is_some() {
-        return Ok(Err(Box::new(evaluation.clone())));
+        return Err(Halt::Variant(Box::new(evaluation.clone())));
     }
-    Ok(caught(profile(harness, candidate, shape, evaluation))?.map_err(|rejection| {
+    caught(profile(harness, candidate, shape, evaluation))?.map_err(|rejection| {
         let mut evaluation = evaluation.clone();
         evaluation.reject(rejection);
-        Box::new(evaluation)
-    }))
+        Halt::Variant(Box::new(evaluation))
+    })
 }

@@ -36,9 +36,6 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if let Some([old, new]) = args.compare.as_deref() {
-        if matches!(args.format, Format::T4 | Format::Cachefile) {
-            return Err(anyhow!("T4 and cachefiles hold one search; `--compare` writes html, md, csv, json or junit"));
-        }
         return side_by_side(old, new, &args.allow, args.format);
     }
     let runs = recorded(&args.select)?;
@@ -114,7 +111,10 @@ fn side_by_side(old: &Path, new: &Path, allow: &[Condition], format: Format) -> 
         anyhow!("not compared: {}", refused.join(" compares them all the same; ") + " compares them all the same")
     })?;
     let names = (&*old.to_string_lossy(), &*new.to_string_lossy());
-    out!("{}", page::compare::document(&diff, names, format));
+    let Some(document) = page::compare::document(&diff, names, format) else {
+        return Err(anyhow!("T4 and cachefiles hold one search; `--compare` writes html, md, csv, json or junit"));
+    };
+    out!("{document}");
     Ok(Exit::Pass)
 }
 

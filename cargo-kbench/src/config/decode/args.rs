@@ -5,7 +5,7 @@ use kbench_runtime::dtype::DType;
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::ARG;
 use super::super::tree::{Item, Node, Table};
-use super::super::{Arg, Backend, Word};
+use super::super::{Arg, ArgValue, Backend, TensorMap, Word};
 use super::env::Need;
 use super::implementation::Slot;
 use super::names::{find, is_identifier};
@@ -14,7 +14,7 @@ use super::names::{find, is_identifier};
 pub(super) fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place> {
     let nodes = table.get("args").map(Node::elements).unwrap_or_default();
     let place = |(arg, node): (&Arg, &Node)| match arg {
-        Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
+        Arg::Value(ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. }) => {
             slot.tensors.list.get(*tensor).map_or(&node.place, |tensor| &tensor.place).clone()
         }
         _ => node.table().and_then(|table| table.get("scalar")).map_or(&node.place, |scalar| &scalar.place).clone(),
@@ -32,7 +32,7 @@ pub(super) fn args(table: &Table, backend: Option<Backend>, slot: &Slot<'_>) -> 
 
 fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
     let table = match &node.item {
-        Item::Text(_) => return tensor(node, slot).map(Arg::Tensor),
+        Item::Text(_) => return tensor(node, slot).map(|tensor| Arg::Value(ArgValue::Tensor(tensor))),
         Item::Table(table) => table,
         _ => return None,
     };
@@ -61,10 +61,10 @@ fn arg(node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
         slot.report.push(if slot.noun == "kernel" { diagnostic } else { diagnostic.help("give it `args` of its own") });
     }
     match *kind {
-        "scalar" => scalar(table, node, slot),
-        "tensor_map" => tensor_map(table, node, slot),
-        "struct" => structure(table, node, backend, slot),
-        "tensor" => offset(table, node, slot),
+        "scalar" => scalar(table, node, slot).map(Arg::Value),
+        "tensor_map" => tensor_map(table, node, slot).map(Arg::TensorMap),
+        "struct" => structure(table, node, backend, slot).map(Arg::Value),
+        "tensor" => offset(table, node, slot).map(Arg::Value),
         _ => symbol(table, node, slot),
     }
 }
@@ -79,7 +79,7 @@ fn missing(kind: &str, key: &str, node: &Node, slot: &Slot<'_>) {
     slot.report.error(&node.place, format!("a `{kind}` needs `{key}`"), "");
 }
 
-fn scalar(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
+fn scalar(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<ArgValue> {
     let Some(value) = table.get("value") else {
         missing("scalar", "value", node, slot);
         return None;
@@ -93,21 +93,21 @@ fn scalar(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
         }
     };
     let value = slot.env.expr(value, "value", need)?;
-    Some(Arg::Scalar { dtype, word, value })
+    Some(ArgValue::Scalar { dtype, word, value })
 }
 
 /// A tensor from an element on.
-fn offset(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
+fn offset(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<ArgValue> {
     let tensor = table.get("tensor").and_then(|node| tensor(node, slot));
     let Some(offset_node) = table.get("offset") else {
         missing("tensor", "offset", node, slot);
         return None;
     };
     let offset = slot.env.expr(offset_node, "offset", Need::Count)?;
-    Some(Arg::Offset { tensor: tensor?, offset })
+    Some(ArgValue::Offset { tensor: tensor?, offset })
 }
 
-fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<Arg> {
+fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<ArgValue> {
     let nodes = table.get("struct")?.elements();
     if nodes.is_empty() {
         slot.report.error(&node.place, "a `struct` has no fields", "expected one or more");
@@ -128,16 +128,17 @@ fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'
     let mut fields = Vec::new();
     for node in nodes {
         // A struct in a struct has no name of its own.
-        let field = arg(node, None, slot)?;
-        if matches!(field, Arg::TensorMap { .. } | Arg::Symbol { .. }) {
-            slot.report.error(&node.place, "a `struct` holds tensors, scalars and structs", "");
+        match arg(node, None, slot)? {
+            Arg::Value(field) => fields.push(field),
+            Arg::TensorMap(_) | Arg::Symbol { .. } => {
+                slot.report.error(&node.place, "a `struct` holds tensors, scalars and structs", "");
+            }
         }
-        fields.push(field);
     }
-    Some(Arg::Struct { ty, fields })
+    Some(ArgValue::Struct { ty, fields })
 }
 
-fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
+fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<TensorMap> {
     let index = table.get("tensor_map").and_then(|node| tensor(node, slot));
     let dims = table.get("dims").map(|node| slot.env.exprs(node, "dims", Need::Dimension)).unwrap_or_default();
     let Some(box_node) = table.get("box") else {
@@ -155,7 +156,7 @@ fn tensor_map(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {
         let message = format!("the box has {} sizes, the tensor map {rank}", box_node.elements().len());
         slot.report.error(&box_node.place, message, "one for each dimension, outermost first");
     }
-    Some(Arg::TensorMap { tensor, dims, r#box, swizzle: swizzle as u32 })
+    Some(TensorMap { tensor, dims, r#box, swizzle: swizzle as u32 })
 }
 
 fn symbol(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<Arg> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::diagnostics::{Diagnostic, Place};
 use super::super::keys::KERNEL;
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Arg, Backend, CPP_EXTENSIONS, Launch, Layout, Word, is_cpp};
+use super::super::{Arg, ArgValue, Backend, CPP_EXTENSIONS, Launch, Layout, Word, is_cpp};
 use super::args::{args, places};
 use super::env::Need;
 use super::implementation::Slot;
@@ -241,14 +241,16 @@ fn all_outputs_are_written<'a>(node: &Node, args: impl IntoIterator<Item = &'a A
 fn same_signature(nodes: &[Node], launches: &[Launch], slot: &Slot<'_>) {
     let types = |launch: &Launch| -> Vec<String> {
         let of = |arg: &Arg| match arg {
-            Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => {
+            Arg::Value(ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. }) => {
                 Some(format!("a tensor of {}", slot.tensors.list.get(*tensor)?.dtype))
             }
-            Arg::Struct { fields, .. } => Some(format!("a struct of {} bytes", Layout::of(fields).bytes)),
-            Arg::Scalar { word: Some(Word::Bool), .. } => Some("a bool".to_owned()),
-            Arg::Scalar { word: Some(Word::Char), .. } => Some("a char".to_owned()),
-            Arg::Scalar { dtype, .. } => Some(format!("a scalar of {dtype}")),
-            Arg::TensorMap { .. } => Some("a tensor map".to_owned()),
+            Arg::Value(ArgValue::Struct { fields, .. }) => {
+                Some(format!("a struct of {} bytes", Layout::of(fields).bytes))
+            }
+            Arg::Value(ArgValue::Scalar { word: Some(Word::Bool), .. }) => Some("a bool".to_owned()),
+            Arg::Value(ArgValue::Scalar { word: Some(Word::Char), .. }) => Some("a char".to_owned()),
+            Arg::Value(ArgValue::Scalar { dtype, .. }) => Some(format!("a scalar of {dtype}")),
+            Arg::TensorMap(_) => Some("a tensor map".to_owned()),
             Arg::Symbol { .. } => None,
         };
         launch.args.iter().filter_map(of).collect()

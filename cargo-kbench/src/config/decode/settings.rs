@@ -93,8 +93,8 @@ pub(super) fn workers(kernel: &Table, runner: &[String], backend: Option<Backend
 
 /// The strategy; an unknown name was reported by the check of choices.
 fn strategy(table: &Table) -> StrategyName {
-    let named = table.text("strategy").and_then(|name| StrategyName::ALL.iter().find(|(known, _)| *known == name));
-    named.map_or(StrategyName::Auto, |(_, strategy)| *strategy)
+    let named = |name| StrategyName::ALL.into_iter().find(|strategy| strategy.name() == name);
+    table.text("strategy").and_then(named).unwrap_or(StrategyName::Auto)
 }
 
 /// Architectures, such as `sm_90a`.

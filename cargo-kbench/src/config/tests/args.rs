@@ -33,12 +33,12 @@ fn structs_are_laid_out_as_c_does() {
     assert_eq!(warnings, []);
     let kernel = &project.packages[0].kernels[0];
     let args = &kernel.implementation.launches[0].args;
-    let Arg::Struct { ty, fields } = &args[0] else { panic!("{args:?}") };
+    let Arg::Value(ArgValue::Struct { ty, fields }) = &args[0] else { panic!("{args:?}") };
     assert_eq!(ty.as_deref(), Some("struct view"));
     // char, padding, pointer, { bool, padding, double }, short, padding.
     assert_eq!(Layout::of(fields), Layout { bytes: 40, align: 8, places: vec![0, 8, 16, 32] });
     assert_eq!(args[0].tensors(), [0]);
-    assert!(matches!(&args[1], Arg::Offset { tensor: 0, offset } if offset.text() == "N // 2"));
+    assert!(matches!(&args[1], Arg::Value(ArgValue::Offset { tensor: 0, offset }) if offset.text() == "N // 2"));
     let init = |tensor: usize| &kernel.tensors[tensor].init;
     assert!(matches!(init(2), Init::Offsets(last) if last.text() == "8 * N"));
     assert!(matches!(init(3), Init::Computed(value) if value.text() == "N * 3"));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{argument, comment, head, negative, pick, structs, switch};
-use crate::config::Arg;
+use crate::config::{Arg, TensorMap};
 use crate::export::parts::Parts;
 use crate::export::plan::{Plan, Planned};
 use crate::export::{ExportError, File, tensor_map_type};
@@ -172,7 +172,7 @@ fn launch(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let mut types = String::new();
     for at in 0..plan.stages() {
         let first = plan.variants.iter().find_map(|planned| planned.stage(&plan.kernel, at));
-        for (place, arg) in first.into_iter().flat_map(|(_, launch)| &launch.args).enumerate() {
+        for (place, arg) in first.into_iter().flat_map(|(_, launch)| launch.values()) {
             types.push_str(&structs(parts, arg, &format!("{name}_argument_{at}_{place}")));
         }
     }
@@ -234,7 +234,7 @@ fn stage(
     for (place, arg) in launch.args.iter().enumerate() {
         let variable = format!("argument_{at}_{place}");
         match arg {
-            Arg::TensorMap { tensor, dims, r#box, swizzle } => {
+            Arg::TensorMap(TensorMap { tensor, dims, r#box, swizzle }) => {
                 let dims = if dims.is_empty() { &kernel.tensors[*tensor].dims } else { dims };
                 let (mut sizes, mut sides) = (Vec::new(), Vec::new());
                 for dim in dims.iter().rev() {
@@ -268,7 +268,7 @@ fn stage(
                     parts.dtype(*tensor).size(),
                 );
             }
-            arg => given.push(argument(parts, planned, arg, &variable, values)?),
+            Arg::Value(arg) => given.push(argument(parts, planned, arg, &variable, values)?),
         }
     }
     for tensor in &launch.zero {

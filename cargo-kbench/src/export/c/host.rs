@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{address_type, element, head, pick, structs, switch, symbol, value};
-use crate::config::Arg;
+use crate::config::ArgValue;
 use crate::export::ExportError;
 use crate::export::parts::Parts;
 use crate::export::plan::Planned;
@@ -98,24 +98,23 @@ fn stage(
     let Some((entry, launch)) = planned.stage(&parts.plan.kernel, at) else { return Ok(()) };
     let function = symbol(package, parts, variant, planned, entry);
     let (mut declared, mut given) = (Vec::new(), Vec::new());
-    for (place, arg) in launch.args.iter().enumerate() {
+    for (place, arg) in launch.values() {
         let variable = format!("argument_{at}_{place}");
-        if let Arg::Struct { .. } = arg {
+        if let Some((ty, value)) = value(parts, planned, arg)? {
+            if let ArgValue::Tensor(_) = arg {
+                given.push(value);
+            } else {
+                let _ = writeln!(values, "        {}{variable} = {value};", spaced(&ty));
+                given.push(variable);
+            }
+            declared.push(ty);
+        } else {
             let ty = format!("{}_{variable}", parts.module);
             let definition = structs(parts, arg, &ty);
             if !types.contains(&definition) {
                 types.push_str(&definition);
             }
             given.push(super::argument(parts, planned, arg, &variable, values)?);
-            declared.push(ty);
-        } else {
-            let (ty, value) = value(parts, planned, arg)?;
-            if let Arg::Tensor(_) = arg {
-                given.push(value);
-            } else {
-                let _ = writeln!(values, "        {}{variable} = {value};", spaced(&ty));
-                given.push(variable);
-            }
             declared.push(ty);
         }
     }

@@ -8,7 +8,7 @@ use super::names;
 use super::parts::{Number, Parts, narrow};
 use super::plan::{Plan, Planned};
 use super::{ExportError, File, c_source};
-use crate::config::{Arg, Backend, Package, Word};
+use crate::config::{ArgValue, Backend, Package, Word};
 use crate::expr::Value;
 use dialect::C;
 use kbench_runtime::dtype::DType;
@@ -292,8 +292,8 @@ fn element(dtype: DType) -> &'static str {
 }
 
 /// The types of the structs among the arguments, inner ones first.
-fn structs(parts: &Parts<'_>, arg: &Arg, name: &str) -> String {
-    let Arg::Struct { ty, fields } = arg else { return String::new() };
+fn structs(parts: &Parts<'_>, arg: &ArgValue, name: &str) -> String {
+    let ArgValue::Struct { ty, fields } = arg else { return String::new() };
     let is_host = parts.kernel().implementation.backend == Backend::C;
     let mut text = String::new();
     let of = ty.as_deref().map_or_else(|| "A struct by value".to_owned(), |ty| format!("`{ty}` by value"));
@@ -302,10 +302,9 @@ fn structs(parts: &Parts<'_>, arg: &Arg, name: &str) -> String {
         let inner = format!("{name}_{at}");
         text.push_str(&structs(parts, field, &inner));
         let ty = match field {
-            Arg::Struct { .. } => inner,
-            Arg::Scalar { dtype, word, .. } => scalar_type(*dtype, *word, is_host).to_owned(),
-            Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => address_type(parts, *tensor),
-            Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("no field of a struct"),
+            ArgValue::Struct { .. } => inner,
+            ArgValue::Scalar { dtype, word, .. } => scalar_type(*dtype, *word, is_host).to_owned(),
+            ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. } => address_type(parts, *tensor),
         };
         let _ = writeln!(own, "    {ty} field_{at};");
     }
@@ -326,21 +325,18 @@ fn address_type(parts: &Parts<'_>, tensor: usize) -> String {
 fn argument(
     parts: &mut Parts<'_>,
     planned: &Planned,
-    arg: &Arg,
+    arg: &ArgValue,
     name: &str,
     text: &mut String,
 ) -> Result<String, ExportError> {
-    match arg {
-        Arg::Tensor(tensor) => return Ok(parts.tensor(*tensor).to_owned()),
-        Arg::Scalar { .. } | Arg::Offset { .. } => {
-            let (ty, value) = value(parts, planned, arg)?;
-            let _ = writeln!(text, "        {ty} {name} = {value};");
-        }
-        Arg::Struct { .. } => {
-            let _ = writeln!(text, "        {}_{name} {name};", parts.module);
-            fill(parts, planned, arg, name, text)?;
-        }
-        Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("passed by its launch"),
+    if let ArgValue::Tensor(tensor) = arg {
+        return Ok(parts.tensor(*tensor).to_owned());
+    }
+    if let Some((ty, value)) = value(parts, planned, arg)? {
+        let _ = writeln!(text, "        {ty} {name} = {value};");
+    } else {
+        let _ = writeln!(text, "        {}_{name} {name};", parts.module);
+        fill(parts, planned, arg, name, text)?;
     }
     Ok(name.to_owned())
 }
@@ -348,26 +344,27 @@ fn argument(
 fn fill(
     parts: &mut Parts<'_>,
     planned: &Planned,
-    arg: &Arg,
+    arg: &ArgValue,
     place: &str,
     text: &mut String,
 ) -> Result<(), ExportError> {
-    if let Arg::Struct { fields, .. } = arg {
+    if let ArgValue::Struct { fields, .. } = arg {
         for (at, field) in fields.iter().enumerate() {
             fill(parts, planned, field, &format!("{place}.field_{at}"), text)?;
         }
         return Ok(());
     }
-    let (_, value) = value(parts, planned, arg)?;
-    let _ = writeln!(text, "        {place} = {value};");
+    if let Some((_, value)) = value(parts, planned, arg)? {
+        let _ = writeln!(text, "        {place} = {value};");
+    }
     Ok(())
 }
 
-/// The type and the value of a tensor's address or a number.
-fn value(parts: &mut Parts<'_>, planned: &Planned, arg: &Arg) -> Result<(String, String), ExportError> {
-    Ok(match arg {
-        Arg::Tensor(tensor) => (address_type(parts, *tensor), parts.tensor(*tensor).to_owned()),
-        Arg::Offset { tensor, offset } => {
+/// The type and the value of a tensor's address or a number; none of a struct, whose fields have one each.
+fn value(parts: &mut Parts<'_>, planned: &Planned, arg: &ArgValue) -> Result<Option<(String, String)>, ExportError> {
+    Ok(Some(match arg {
+        ArgValue::Tensor(tensor) => (address_type(parts, *tensor), parts.tensor(*tensor).to_owned()),
+        ArgValue::Offset { tensor, offset } => {
             let of = Number::Offset { tensor: *tensor, elements: offset };
             let (_, elements) = number(parts, planned, of)?;
             let bytes = match parts.kernel().implementation.backend {
@@ -376,12 +373,12 @@ fn value(parts: &mut Parts<'_>, planned: &Planned, arg: &Arg) -> Result<(String,
             };
             (address_type(parts, *tensor), format!("{} + {elements}{bytes}", parts.tensor(*tensor)))
         }
-        Arg::Scalar { dtype, word, value } => {
+        ArgValue::Scalar { dtype, word, value } => {
             let (ty, value) = number(parts, planned, Number::Scalar { dtype: *dtype, word: *word, value })?;
             (ty.to_owned(), value)
         }
-        Arg::Struct { .. } | Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("no plain value"),
-    })
+        ArgValue::Struct { .. } => return Ok(None),
+    }))
 }
 
 /// A text in a comment, which it must not end.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use kbench_runtime::dtype::DType;
 
 use super::{branches, indented, numpy_type};
-use crate::config::{Arg, Word};
-use crate::export::parts::{Number, Parts, narrow};
+use crate::config::{Arg, ArgValue, TensorMap, Word};
+use crate::export::parts::{Parts, narrow};
 use crate::export::plan::Planned;
 use crate::export::{ExportError, tensor_map_type};
 use crate::expr::Expr;
@@ -16,7 +16,7 @@ pub(super) fn functions(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let mut text = String::new();
     for at in 0..plan.stages() {
         let first = plan.variants.iter().find_map(|planned| planned.stage(&plan.kernel, at));
-        for (place, arg) in first.into_iter().flat_map(|(_, launch)| &launch.args).enumerate() {
+        for (place, arg) in first.into_iter().flat_map(|(_, launch)| launch.values()) {
             text.push_str(&structs(arg, &format!("_Struct{at}_{place}")));
         }
     }
@@ -104,16 +104,16 @@ pub(super) fn functions(parts: &mut Parts<'_>) -> Result<String, ExportError> {
 }
 
 /// Classes of the structs among the arguments, inner ones first.
-fn structs(arg: &Arg, name: &str) -> String {
-    let Arg::Struct { ty, fields } = arg else { return String::new() };
+fn structs(arg: &ArgValue, name: &str) -> String {
+    let ArgValue::Struct { ty, fields } = arg else { return String::new() };
     let mut text = String::new();
     let mut list = String::new();
     for (at, field) in fields.iter().enumerate() {
         let inner = format!("{name}_{at}");
         text.push_str(&structs(field, &inner));
         let ty = match field {
-            Arg::Struct { .. } => inner,
-            Arg::Scalar { dtype, word, .. } => ctypes_type(*dtype, *word).to_owned(),
+            ArgValue::Struct { .. } => inner,
+            ArgValue::Scalar { dtype, word, .. } => ctypes_type(*dtype, *word).to_owned(),
             _ => "ctypes.c_uint64".to_owned(),
         };
         let _ = writeln!(list, "        (\"field_{at}\", {ty}),");
@@ -133,7 +133,7 @@ fn arguments(parts: &mut Parts<'_>, planned: &Planned) -> Result<String, ExportE
         let mut values = Vec::new();
         for (place, arg) in launch.args.iter().enumerate() {
             match arg {
-                Arg::TensorMap { tensor, dims, r#box, swizzle } => {
+                Arg::TensorMap(TensorMap { tensor, dims, r#box, swizzle }) => {
                     let dims = if dims.is_empty() { &kernel.tensors[*tensor].dims } else { dims };
                     let mut list = |exprs: &[Expr]| {
                         let sizes: Result<Vec<String>, ExportError> =
@@ -157,7 +157,7 @@ fn arguments(parts: &mut Parts<'_>, planned: &Planned) -> Result<String, ExportE
                         parts.dtype(*tensor).size()
                     );
                 }
-                arg => values.push(value(parts, planned, arg, &format!("_Struct{at}_{place}"), true)?),
+                Arg::Value(arg) => values.push(value(parts, planned, arg, &format!("_Struct{at}_{place}"), true)?),
             }
         }
         for tensor in &launch.zero {
@@ -177,35 +177,37 @@ fn arguments(parts: &mut Parts<'_>, planned: &Planned) -> Result<String, ExportE
 fn value(
     parts: &mut Parts<'_>,
     planned: &Planned,
-    arg: &Arg,
+    arg: &ArgValue,
     name: &str,
     wrapped: bool,
 ) -> Result<String, ExportError> {
     let address = |parts: &Parts<'_>, tensor: usize| format!("addresses[{:?}]", parts.tensor(tensor));
     let pointer = |text: String| if wrapped { format!("ctypes.c_uint64({text})") } else { text };
     Ok(match arg {
-        Arg::Tensor(tensor) => pointer(address(parts, *tensor)),
-        Arg::Offset { tensor, offset } => {
+        ArgValue::Tensor(tensor) => pointer(address(parts, *tensor)),
+        ArgValue::Offset { tensor, offset } => {
             let elements = parts.int(planned, offset)?;
             let size = parts.dtype(*tensor).size();
             pointer(format!("{} + ({elements}) * {size}", address(parts, *tensor)))
         }
-        Arg::Scalar { dtype, word, value } => {
-            number(parts, planned, Number::Scalar { dtype: *dtype, word: *word, value })?
-        }
-        Arg::Struct { fields, .. } => {
+        ArgValue::Scalar { dtype, word, value } => scalar(parts, planned, *dtype, *word, value)?,
+        ArgValue::Struct { fields, .. } => {
             let mut values = Vec::new();
             for (at, field) in fields.iter().enumerate() {
                 values.push(value(parts, planned, field, &format!("{name}_{at}"), false)?);
             }
             format!("{name}({})", values.join(", "))
         }
-        Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("passed by its launch"),
     })
 }
 
-fn number(parts: &mut Parts<'_>, planned: &Planned, number: Number<'_>) -> Result<String, ExportError> {
-    let Number::Scalar { dtype, word, value } = number else { unreachable!("an offset is part of an address") };
+fn scalar(
+    parts: &mut Parts<'_>,
+    planned: &Planned,
+    dtype: DType,
+    word: Option<Word>,
+    value: &Expr,
+) -> Result<String, ExportError> {
     let ty = ctypes_type(dtype, word);
     if word == Some(Word::Bool) {
         return Ok(format!("{ty}({})", parts.truth(planned, value)?));

@@ -20,7 +20,7 @@ pub(super) fn module(
     plan: &Plan,
     module: String,
 ) -> Result<(String, BTreeSet<&'static str>), ExportError> {
-    let args = plan.kernel.implementation.launches.iter().flat_map(|launch| numbers(&launch.args));
+    let args = plan.kernel.implementation.launches.iter().flat_map(numbers);
     if args.into_iter().any(|number| matches!(number, Number::Scalar { dtype: DType::F16, .. })) {
         // As 16 bits they would travel in another register than the kernel reads.
         let why =
@@ -106,7 +106,7 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
             let Some((entry, launch)) = planned.stage(kernel, at) else { continue };
             let name = symbol(package, kernel, variant, planned, entry);
             let mut given = Given::new(scalars);
-            for (place, arg) in launch.args.iter().enumerate() {
+            for (place, arg) in launch.values() {
                 let name = structs::name(at, place);
                 let definition = structs::definitions(parts, arg, &name);
                 if !text.contains(&definition) {

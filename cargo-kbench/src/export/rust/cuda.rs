@@ -8,7 +8,7 @@ use super::parts::{TAKEN, rust_type};
 use super::shared::Shared;
 use super::structs::{self, Given};
 use super::variants::choosing;
-use crate::config::Arg;
+use crate::config::{Arg, ArgValue, TensorMap};
 use crate::export::parts::Parts;
 use crate::export::plan::{Plan, Planned};
 use crate::export::{ExportError, arch_numbers, tensor_map_type};
@@ -22,7 +22,7 @@ pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'
     for planned in &plan.variants {
         for (_, launch) in (0..plan.stages()).filter_map(|at| planned.stage(kernel, at)) {
             shared.clusters |= !launch.cluster.is_empty();
-            shared.tensor_maps |= launch.args.iter().any(|arg| matches!(arg, Arg::TensorMap { .. }));
+            shared.tensor_maps |= launch.args.iter().any(|arg| matches!(arg, Arg::TensorMap(_)));
             shared.symbols |= launch.args.iter().any(|arg| matches!(arg, Arg::Symbol { .. }));
         }
     }
@@ -257,15 +257,17 @@ fn stage(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<Stage, E
     let mut maps = Vec::new();
     let first = plan.variants.iter().find_map(|planned| planned.stage(kernel, at));
     for (place, arg) in first.into_iter().flat_map(|(_, launch)| &launch.args).enumerate() {
-        text.push_str(&structs::definitions(parts, arg, &structs::name(at, place)));
-        let Arg::TensorMap { tensor, r#box, .. } = arg else { continue };
+        if let Arg::Value(value) = arg {
+            text.push_str(&structs::definitions(parts, value, &structs::name(at, place)));
+        }
+        let Arg::TensorMap(TensorMap { tensor, r#box, .. }) = arg else { continue };
         let name = format!("map_{}_{place}", parts.tensor(*tensor));
         let rank = r#box.len();
         let doc = format!("Sizes and box of the tensor map of `{}`, innermost first.", kernel.tensors[*tensor].name);
         let map =
             parts.function(&suffix(&name), &doc, &format!("([u64; {rank}], [u32; {rank}])"), |parts, planned| {
                 let launch = planned.stage(kernel, at);
-                let Some(Arg::TensorMap { tensor, dims, r#box, .. }) =
+                let Some(Arg::TensorMap(TensorMap { tensor, dims, r#box, .. })) =
                     launch.and_then(|(_, launch)| launch.args.get(place))
                 else {
                     return Ok(String::new());
@@ -305,17 +307,17 @@ fn run(parts: &Parts<'_>, planned: &Planned, at: usize, stage: &Stage) -> String
     let mut values = Given::new(names);
     for (place, arg) in launch.args.iter().enumerate() {
         match arg {
-            Arg::Tensor(_) | Arg::Scalar { .. } => {
-                values.add(parts, arg, "");
+            Arg::Value(value @ (ArgValue::Tensor(_) | ArgValue::Scalar { .. })) => {
+                values.add(parts, value, "");
                 given.extend(values.values.pop());
             }
-            Arg::Offset { .. } | Arg::Struct { .. } => {
-                values.add(parts, arg, &structs::name(at, place));
+            Arg::Value(value @ (ArgValue::Offset { .. } | ArgValue::Struct { .. })) => {
+                values.add(parts, value, &structs::name(at, place));
                 let name = format!("argument_{at}_{place}");
                 let _ = writeln!(text, "let {name} = {};", values.values.pop().unwrap_or_default());
                 given.push(name);
             }
-            Arg::TensorMap { tensor, swizzle, .. } => {
+            Arg::TensorMap(TensorMap { tensor, swizzle, .. }) => {
                 let name = format!("map_{at}_{place}");
                 let dtype = parts.dtype(*tensor);
                 let sizes = stage.maps.iter().find(|(of, _)| *of == place).map_or("", |(_, call)| call);

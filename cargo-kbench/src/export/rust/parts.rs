@@ -104,9 +104,9 @@ impl Parts<'_> {
     ) -> Result<(Vec<String>, Option<String>), ExportError> {
         let plan = self.plan;
         let kernel = &plan.kernel;
-        let args = plan.variants.iter().find_map(|planned| Some(&planned.stage(kernel, at)?.1.args));
+        let launch = plan.variants.iter().find_map(|planned| Some(planned.stage(kernel, at)?.1));
         let (mut types, mut names) = (Vec::new(), Vec::new());
-        for number in args.map(|args| numbers(args)).unwrap_or_default() {
+        for number in launch.map(numbers).unwrap_or_default() {
             match number {
                 Number::Scalar { dtype, value, .. } => {
                     types.push(rust_type(dtype).to_owned());
@@ -127,7 +127,7 @@ impl Parts<'_> {
         let function = self.function(&name, doc, &tuple(types), |parts, planned| {
             let Some((_, launch)) = planned.stage(kernel, at) else { return Ok(String::new()) };
             let values: Result<Vec<String>, ExportError> =
-                numbers(&launch.args).into_iter().map(|number| parts.number(planned, number)).collect();
+                numbers(launch).into_iter().map(|number| parts.number(planned, number)).collect();
             Ok(tuple(values?))
         })?;
         text.push_str(&function.text);

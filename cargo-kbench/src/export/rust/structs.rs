@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::parts::rust_type;
-use crate::config::{Arg, Backend};
+use crate::config::{ArgValue, Backend};
 use crate::export::parts::Parts;
 
 /// The arguments of one launch as they are passed.
@@ -22,7 +22,7 @@ impl<'n> Given<'n> {
     }
 
     /// Adds an argument; `name` is that of its type where it is a struct. Tensor maps and symbols are the caller's.
-    pub(super) fn add(&mut self, parts: &Parts<'_>, arg: &Arg, name: &str) {
+    pub(super) fn add(&mut self, parts: &Parts<'_>, arg: &ArgValue, name: &str) {
         let (value, ty) = self.of(parts, arg, name);
         self.values.push(value);
         self.types.push(ty);
@@ -32,10 +32,10 @@ impl<'n> Given<'n> {
         self.numbers.next().expect("every number has a name").clone()
     }
 
-    fn of(&mut self, parts: &Parts<'_>, arg: &Arg, name: &str) -> (String, String) {
+    fn of(&mut self, parts: &Parts<'_>, arg: &ArgValue, name: &str) -> (String, String) {
         match arg {
-            Arg::Tensor(tensor) => (parts.tensor(*tensor).to_owned(), pointer(parts, *tensor)),
-            Arg::Offset { tensor, .. } => {
+            ArgValue::Tensor(tensor) => (parts.tensor(*tensor).to_owned(), pointer(parts, *tensor)),
+            ArgValue::Offset { tensor, .. } => {
                 let (address, offset) = (parts.tensor(*tensor), self.number());
                 let value = match parts.kernel().implementation.backend {
                     Backend::C => format!("{address}.wrapping_add({offset})"),
@@ -43,20 +43,19 @@ impl<'n> Given<'n> {
                 };
                 (value, pointer(parts, *tensor))
             }
-            Arg::Scalar { dtype, .. } => (self.number(), rust_type(*dtype).to_owned()),
-            Arg::Struct { fields, .. } => {
+            ArgValue::Scalar { dtype, .. } => (self.number(), rust_type(*dtype).to_owned()),
+            ArgValue::Struct { fields, .. } => {
                 let of = |(at, field)| self.of(parts, field, &format!("{name}At{at}")).0;
                 let values: Vec<String> = fields.iter().enumerate().map(of).collect();
                 (format!("{name}({})", values.join(", ")), name.to_owned())
             }
-            Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("passed by its launch"),
         }
     }
 }
 
 /// The types of the structs among arguments, inner ones first.
-pub(super) fn definitions(parts: &Parts<'_>, arg: &Arg, name: &str) -> String {
-    let Arg::Struct { ty, fields } = arg else { return String::new() };
+pub(super) fn definitions(parts: &Parts<'_>, arg: &ArgValue, name: &str) -> String {
+    let ArgValue::Struct { ty, fields } = arg else { return String::new() };
     let mut text = String::new();
     let mut own = format!(
         "/// {} as C lays it out.\n#[derive(Clone, Copy)]\n#[repr(C)]\nstruct {name}(\n",
@@ -66,10 +65,9 @@ pub(super) fn definitions(parts: &Parts<'_>, arg: &Arg, name: &str) -> String {
         let inner = format!("{name}At{at}");
         text.push_str(&definitions(parts, field, &inner));
         let ty = match field {
-            Arg::Struct { .. } => inner,
-            Arg::Scalar { dtype, .. } => rust_type(*dtype).to_owned(),
-            Arg::Tensor(tensor) | Arg::Offset { tensor, .. } => pointer(parts, *tensor),
-            Arg::TensorMap { .. } | Arg::Symbol { .. } => unreachable!("no field of a struct"),
+            ArgValue::Struct { .. } => inner,
+            ArgValue::Scalar { dtype, .. } => rust_type(*dtype).to_owned(),
+            ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. } => pointer(parts, *tensor),
         };
         let _ = writeln!(own, "{ty},");
     }

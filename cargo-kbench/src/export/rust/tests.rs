@@ -1,7 +1,7 @@
 //! The functions that exported modules define compute what the operators of the table do, and terms are what people would write.
 #![allow(dead_code)]
 
-use kbench_runtime::codec::encode_into;
+use kbench_runtime::driver::codec::encode_into;
 use kbench_runtime::dtype::DType;
 
 use super::dialect::Rust;

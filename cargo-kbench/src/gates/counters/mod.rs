@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_undecided_only_where_the_verdict_hangs_on_it() {
+    fn a_missing_counter_is_inconclusive_only_where_the_verdict_depends_on_it() {
         let (any, all) = (Quantifier::Any, Quantifier::All);
         let only = |name, value| profile(&[(name, value)], None);
         assert_eq!(judged(any, &only(DRAM, 10.0)), Ok(()));

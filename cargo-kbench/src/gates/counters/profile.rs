@@ -26,16 +26,17 @@ pub fn profile(
     let kernel = harness.kernel();
     let timing = time_at(harness, candidate, shape, evaluation)?;
     let counters = match count(harness, candidate, shape) {
-        Ok(counters) => counters,
-        Err(error @ RunError::Executor(ExecutorError::Interrupted)) => return Err(error.into()),
-        Err(error) => Err(error.to_string()),
+        Ok(counters) => Ok(counters),
+        Err(Halt::Variant(why)) => Err(why),
+        Err(Halt::Run(error @ RunError::Executor(ExecutorError::Interrupted))) => return Err(error.into()),
+        Err(Halt::Run(error)) => Err(error.to_string()),
     };
     // Counters come first, so that a failure costs no timing.
     let (flops, bytes) = harness.context.point(shape, &candidate.variant).work();
     let roofline = if flops.is_none() && bytes.is_none() {
         Err("`work` is not in the table".to_owned())
     } else {
-        harness.ceilings()?.and_then(|ceilings| {
+        caught(harness.ceilings())?.and_then(|ceilings| {
             Roofline::of(kernel, (flops, bytes), timing.summary.p50, &ceilings, counters.as_ref().ok())
         })
     };
@@ -75,35 +76,25 @@ fn time_at(
     }
 }
 
-/// The counters of one run under ncu, or of the CPU; the inner error is the reason why there are none.
-fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<Result<Counted, String>, RunError> {
+/// The counters of one run under ncu, or the CPU's own; or why there are none.
+fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<Counted, Halt<String>> {
     let context = &harness.context;
     let kernel = context.kernel;
     let implementation = candidate.implementation(kernel);
     let built = context.builder.build_implementation(kernel, implementation, &candidate.variant, &[shape]);
-    let built = match caught(built)? {
-        Ok(built) => built,
-        Err(rejection) => return Ok(Err(rejection.to_string())),
-    };
+    let built = caught(built)?.map_err(Halt::because)?;
     let artifact = built.artifact(shape);
-    let case = match context.point(shape, &candidate.variant).case(implementation, artifact, &context.files) {
-        Ok(case) => case,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+    let point = context.point(shape, &candidate.variant);
+    let case = point.case(implementation, artifact, &context.files).map_err(Halt::because)?;
     let of_cpu = implementation.backend == Backend::C;
-    let entries: Vec<String> = match context.point(shape, &candidate.variant).geometries(implementation) {
-        Ok(launches) => launches.into_iter().map(|(entry, _)| entry).collect(),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+    let launches = point.geometries(implementation).map_err(Halt::because)?;
+    let entries: Vec<String> = launches.into_iter().map(|(entry, _)| entry).collect();
     let symbols: Vec<&str> = artifact.functions.iter().map(|function| function.symbol.as_str()).collect();
     let (tool, metrics, log) = if of_cpu {
         (Vec::new(), Vec::new(), None)
     } else {
         let remote = !kernel.runner().is_empty();
-        let ncu = match context.setup.compiler.ncu(remote) {
-            Ok(ncu) => ncu,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
+        let ncu = context.setup.compiler.ncu(remote).map_err(Halt::because)?;
         let metrics = metrics(context);
         // On another machine, the file would be there.
         let log = if remote { None } else { Some(tempfile::tempdir()?) };
@@ -124,20 +115,20 @@ fn count(harness: &Harness<'_>, candidate: &Candidate, shape: usize) -> Result<R
     let watched = match executor.run_to_end(job, context.timeout() * REPLAYS) {
         Ok(watched) => watched,
         Err(error @ ExecutorError::Interrupted) => return Err(error.into()),
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Err(Halt::because(error)),
     };
     if of_cpu {
         let failed = || watched.failure.map_or_else(|| "the worker did not answer".to_owned(), |why| why.to_string());
         let counts = watched.counts.unwrap_or_else(|| Err(failed()));
-        return Ok(counts.map(|counts| Counted::of_cpu(&counts)));
+        return counts.map(|counts| Counted::of_cpu(&counts)).map_err(Halt::Variant);
     }
     let written = log.and_then(|folder| std::fs::read_to_string(folder.path().join("ncu.csv")).ok());
     let text = written.unwrap_or(watched.report);
-    Ok(match (ncu::parse(&text, &metrics), watched.failure) {
+    match (ncu::parse(&text, &metrics), watched.failure) {
         (Ok(metrics), None) => Ok(Counted::of_launches(&entries, metrics)),
-        (Ok(_), Some(failure)) => Err(format!("under ncu the kernel did not end well: {failure}")),
-        (Err(why), _) => Err(why),
-    })
+        (Ok(_), Some(failure)) => Err(Halt::Variant(format!("under ncu the kernel did not end well: {failure}"))),
+        (Err(why), _) => Err(Halt::Variant(why)),
+    }
 }
 
 /// Full names of the metrics for the diagnosis and the gate, each once.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use kbench_runtime::file;
+use kbench_runtime::driver::file;
 use kbench_runtime::protocol::{Geometry, TensorSpec};
 
 use crate::build::resolve::Point;
@@ -131,9 +131,9 @@ fn rounded_down(point: &Point<'_>, expr: &Expr) -> Option<String> {
 fn tensor_maps(point: &Point<'_>, launch: &Launch, tensors: &[TensorSpec]) -> Vec<String> {
     let mut misfits = Vec::new();
     for arg in &launch.args {
-        let Arg::TensorMap { tensor, swizzle, .. } = arg else { continue };
-        let Ok(map) = point.tensor_map(arg) else { continue };
-        let spec = &tensors[*tensor];
+        let Arg::TensorMap(map) = arg else { continue };
+        let Ok(map) = point.tensor_map(map) else { continue };
+        let (spec, swizzle) = (&tensors[map.tensor], map.swizzle);
         let name = &spec.name;
         if let Some(size) = map.r#box.iter().find(|&&size| size > MOST_IN_BOX) {
             misfits.push(format!(
@@ -145,7 +145,7 @@ fn tensor_maps(point: &Point<'_>, launch: &Launch, tensors: &[TensorSpec]) -> Ve
         if inner % 16 != 0 {
             misfits.push(format!("a row of the box of `{name}` has {inner} bytes, no multiple of 16"));
         }
-        if *swizzle > 0 && inner > u64::from(*swizzle) {
+        if swizzle > 0 && inner > u64::from(swizzle) {
             misfits.push(format!("a row of the box of `{name}` has {inner} bytes, more than the swizzle of {swizzle}"));
         }
         let row = map.dims.last().map_or(0, |&size| bytes(size));

@@ -7,11 +7,10 @@ use kbench_runtime::protocol::{Case, Source, TimeJob, TimedCase, Timing, TwoCloc
 use kbench_runtime::stats::{Samples, Speedup};
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Contender, Entrant};
+use super::compare::Contender;
 use super::timing::time_job;
 use crate::gates::launch::job_failed;
-use crate::harness::{Candidate, Halt, Harness, RunError, caught};
-use crate::record::evaluation::Rejection;
+use crate::harness::{Candidate, Halt, Harness};
 
 /// The controls of one variant at one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -23,19 +22,10 @@ pub struct Controls {
     pub over_zeros: Option<Speedup>,
 }
 
-/// Measures the controls of a candidate that passed the gates up to correctness at a shape. The inner error is the reason why there are none.
-pub fn controls(
-    harness: &mut Harness<'_>,
-    shape: usize,
-    candidate: &Candidate,
-) -> Result<Result<Controls, Rejection>, RunError> {
-    caught(measure(harness, shape, candidate))
-}
-
-fn measure(harness: &mut Harness<'_>, shape: usize, candidate: &Candidate) -> Result<Controls, Halt> {
+/// Measures the controls of a candidate that passed the gates up to correctness at a shape.
+pub fn controls(harness: &mut Harness<'_>, shape: usize, candidate: &Candidate) -> Result<Controls, Halt> {
     let kernel = harness.kernel();
-    let entrant = Entrant::Candidate(candidate.clone());
-    let contender = Contender::new(harness, &entrant, shape, &candidate.variant, &mut Vec::new())?;
+    let contender = Contender::of_candidate(harness, candidate, shape)?;
     let zeros = with_zeros(&contender.case.case);
     let mut cases = vec![contender.case.clone()];
     cases.extend(zeros.map(|case| TimedCase { case, reference: contender.case.reference.clone() }));

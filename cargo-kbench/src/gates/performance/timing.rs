@@ -8,7 +8,7 @@ use kbench_runtime::stats::{Samples, Summary};
 use crate::config::Kernel;
 use crate::gates::correctness::{bad_above, judge_at_level};
 use crate::gates::launch::job_failed;
-use crate::harness::{Halt, Harness, RunError, Step};
+use crate::harness::{Halt, Harness, RunError, Step, caught};
 use crate::record::evaluation::{GateName, Reason, Rejection, TimingRecord};
 
 use super::impossible::{self, Demand};
@@ -106,5 +106,5 @@ pub fn impossible(
     timing: &TimingRecord,
 ) -> Result<Option<Rejection>, RunError> {
     let device = harness.context.device.clone();
-    impossible::judge(&device, demand, timing, || Ok(harness.ceilings()?.ok()))
+    impossible::judge(&device, demand, timing, || Ok(caught(harness.ceilings())?.ok()))
 }

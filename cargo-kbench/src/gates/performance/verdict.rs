@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn machine_code_noise_and_what_is_not_known_decide_before_the_interval_does() {
         let judged = |other: Measured, again| {
-            JudgedSpeedup::of(&Compared::with_twins(vec![other], again), &ONE, &TWO).unwrap().verdict
+            JudgedSpeedup::of(&Compared::with_identical(vec![other], again), &ONE, &TWO).unwrap().verdict
         };
         let entry = |added| Measured::of_two_modes(TWO, 50, added, 100);
         // Slower by 5 %, where identical machine code differs by 0 or by 10 %.
@@ -111,14 +111,14 @@ mod tests {
         assert_eq!(judged(same, 0.0), Verdict::Same);
 
         let unknown = |id: &EntrantId| {
-            let mut compared = Compared::with_twins(vec![entry(900.0)], 0.0);
+            let mut compared = Compared::with_identical(vec![entry(900.0)], 0.0);
             let of = compared.entries.iter_mut().find(|measured| measured.id == *id).unwrap();
             let disturbed = [(Disturbance::InvoluntaryContextSwitch, 100)].into();
             of.entry.timing.sampling = Some(Sampling { disturbed, ..Sampling::default() });
             JudgedSpeedup::of(&compared, &ONE, &TWO).unwrap().verdict
         };
         assert_eq!([unknown(&ONE), unknown(&TWO)], [Verdict::Inconclusive; 2]);
-        assert!(JudgedSpeedup::of(&Compared::with_twins(vec![], 0.0), &ONE, &TWO).is_none());
+        assert!(JudgedSpeedup::of(&Compared::with_identical(vec![], 0.0), &ONE, &TWO).is_none());
     }
 
     #[test]

@@ -177,11 +177,11 @@ impl Executor {
         }
     }
 
-    /// Whether the device can measure the energy of a launch; the inner error is the reason why not.
-    pub fn meter(&mut self) -> Result<Result<(), String>, ExecutorError> {
+    /// Why the device cannot tell the energy of a launch; `None` where it can.
+    pub fn lacks_energy(&mut self) -> Result<Option<String>, ExecutorError> {
         let id = Self::id();
         match self.submit(&[], id, &Request::Meter { id }, PATIENCE)? {
-            Event::Metered { energy, .. } => Ok(energy),
+            Event::Metered { energy, .. } => Ok(energy.err()),
             other => Err(protocol_error(&other)),
         }
     }
@@ -208,16 +208,20 @@ impl Executor {
 
     /// Starts a worker, and starts it again if another process ended or stopped the first.
     fn start(&mut self) -> Result<(), ExecutorError> {
-        if self.open()?.is_err() {
-            let lost = self.open()?;
-            let command = self.options.describe();
-            return lost.map_err(|failure| ExecutorError::Start { command, message: failure.to_string() });
-        }
-        Ok(())
+        let opened = match self.open() {
+            Err(ExecutorError::Lost(_)) => self.open(),
+            opened => opened,
+        };
+        opened.map_err(|error| match error {
+            ExecutorError::Lost(failure) => {
+                ExecutorError::Start { command: self.options.describe(), message: failure.to_string() }
+            }
+            error => error,
+        })
     }
 
-    /// Starts a worker, which opens its device. The inner error: another process ended or stopped it.
-    fn open(&mut self) -> Result<Result<(), Failure>, ExecutorError> {
+    /// Starts a worker and has it open its device. [`ExecutorError::Lost`]: somebody else ended or stopped it.
+    fn open(&mut self) -> Result<(), ExecutorError> {
         self.worker = None;
         self.limit = None;
         self.sent.clear();
@@ -253,7 +257,7 @@ impl Executor {
                 _ => {
                     self.info = Some(device);
                     self.visible = visible;
-                    Ok(Ok(()))
+                    Ok(())
                 }
             },
             Ok(Event::Hello { protocol, .. }) => {
@@ -274,7 +278,7 @@ impl Executor {
             }
             Err(WaitError::Lost(failure)) => {
                 self.worker = None;
-                Ok(Err(failure))
+                Err(ExecutorError::Lost(failure))
             }
             Err(WaitError::Failure(failure)) => {
                 self.worker = None;
@@ -296,7 +300,7 @@ impl Executor {
         loop {
             self.device()?;
             let fresh = !self.worker.as_ref().is_some_and(|worker| worker.ran_a_kernel);
-            let ended = self.attempt(blobs, id, request, timeout)?;
+            let ended = self.run_once(blobs, id, request, timeout)?;
             let is_own = fresh && matches!(ended, JobEnd::Died(_));
             let is_lost = matches!(ended, JobEnd::Lost(_));
             let (case, failure) = match ended {
@@ -335,7 +339,7 @@ impl Executor {
         Ok(worker)
     }
 
-    fn attempt(
+    fn run_once(
         &mut self,
         blobs: &[String],
         id: u64,

@@ -10,9 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kbench_runtime::awake::Awake;
+use kbench_runtime::driver::awake::Awake;
+use kbench_runtime::driver::threads;
 use kbench_runtime::protocol::{Failure, HEARTBEAT, Stage};
-use kbench_runtime::threads;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,5 +1,4 @@
-//! Merges the results of several searches with one question, such as the parts of a space, to one entry. Above 400
-//! lines because of its unit tests.
+//! One entry from several: the results of searches of one question, as the parts of a space are. Longer than 400 lines: its unit tests stand with it.
 //!
 //! Every search measures the default beside its finalists, so variants of different searches are ranked by their
 //! speed-up over the default. The order of the entries has no influence, an entry that is given twice counts once, and

@@ -10,31 +10,30 @@ use crate::record::evaluation::Evaluation;
 /// One search, with the runs that resumed it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Search {
-    records: Vec<Record>,
+    start: Start,
+    /// The records after the start.
+    rest: Vec<Record>,
 }
 
 impl Search {
     fn new(start: Start) -> Self {
         // A single search has its original form.
-        Self { records: vec![Record::Start(Start { merged: false, ..start })] }
+        Self { start: Start { merged: false, ..start }, rest: Vec::new() }
     }
 
     /// Its conditions.
     pub fn start(&self) -> &Start {
-        match self.records.first() {
-            Some(Record::Start(start)) => start,
-            _ => unreachable!("a search begins with its start"),
-        }
+        &self.start
     }
 
     /// Its records, the start first.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    pub fn records(&self) -> Vec<Record> {
+        std::iter::once(Record::Start(self.start.clone())).chain(self.rest.iter().cloned()).collect()
     }
 
     /// The tried variants.
     pub fn evaluations(&self) -> impl Iterator<Item = &Evaluation> {
-        self.records.iter().filter_map(|record| match record {
+        self.rest.iter().filter_map(|record| match record {
             Record::Evaluation(evaluation) => Some(&**evaluation),
             _ => None,
         })
@@ -48,7 +47,7 @@ impl Search {
 
     /// The end; none if the search was cut off.
     pub fn conclusion(&self) -> Option<&Conclusion> {
-        self.records.iter().rev().find_map(|record| match record {
+        self.rest.iter().rev().find_map(|record| match record {
             Record::End { conclusion, .. } => conclusion.as_deref(),
             _ => None,
         })
@@ -63,7 +62,7 @@ impl Search {
 
     /// Text of the search, equal for equal searches.
     fn text(&self) -> Vec<u8> {
-        self.records.iter().filter_map(|record| line::encode(record).ok()).flatten().collect()
+        self.records().iter().filter_map(|record| line::encode(record).ok()).flatten().collect()
     }
 }
 
@@ -83,7 +82,7 @@ pub fn searches(text: &[u8]) -> (Vec<Search>, usize) {
                 let searches = runs.entry(device.clone()).or_default();
                 match searches.last_mut() {
                     Some(search) if start.resumed && !start.merged && search.evaluations().next().is_some() => {
-                        search.records.push(Record::Start(start));
+                        search.rest.push(Record::Start(start));
                     }
                     _ => searches.push(Search::new(start)),
                 }
@@ -94,7 +93,7 @@ pub fn searches(text: &[u8]) -> (Vec<Search>, usize) {
             }
             Some(record) => {
                 if let Some(search) = runs.get_mut(&device).and_then(|searches| searches.last_mut()) {
-                    search.records.push(record);
+                    search.rest.push(record);
                 }
             }
             None => damaged += 1,
@@ -117,7 +116,7 @@ pub fn merged(searches: &[Search], conclusion: Option<Conclusion>) -> Vec<Record
     let mut all = vec![Record::Start(whole.clone())];
     for search in searches {
         all.push(Record::Start(Start { merged: true, ..search.start().clone() }));
-        all.extend(search.records[1..].iter().cloned());
+        all.extend(search.rest.iter().cloned());
     }
     let evaluations = searches.iter().map(|search| search.evaluations().count() as u64).sum();
     all.push(Record::Start(Start { merged: true, ..whole }));

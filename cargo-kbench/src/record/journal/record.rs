@@ -154,14 +154,6 @@ pub enum EntryRole {
 }
 
 impl ComparisonEntry {
-    /// Name with the role, which distinguishes entries of the same name.
-    pub fn shown(&self) -> String {
-        match self.role {
-            EntryRole::Again => format!("{} again", self.name),
-            EntryRole::Variant | EntryRole::Baseline => self.name.clone(),
-        }
-    }
-
     /// Samples, with their uncertain part.
     pub fn taken(&self) -> Samples<'_> {
         Samples { times: &self.samples, slack: self.slack }

@@ -37,10 +37,10 @@ fn a_resumed_run_knows_what_the_runs_before_it_finished() {
 }
 
 /// A variant that was timed, with this median in nanoseconds.
-fn timed(key: &str, p50: f64, converged: bool, raced: bool) -> Evaluation {
+fn timed(key: &str, p50: f64, converged: bool, cut_short: bool) -> Evaluation {
     let mut evaluation = Evaluation::new(Settings::default(), Vec::new());
     let summary = Summary::of(&[p50; 10]).unwrap();
-    let sampling = Some(Sampling { converged, cut_short: raced, ..Sampling::default() });
+    let sampling = Some(Sampling { converged, cut_short, ..Sampling::default() });
     let (shape, clock) = ("s".into(), "fake".into());
     evaluation.timing = Some(TimingRecord { shape, summary, batch: 1, clock, sampling });
     key.clone_into(&mut evaluation.key);
@@ -105,17 +105,17 @@ fn any_run_knows_variants_that_were_measured_to_the_end() {
             Record::Comparison(Box::new(Comparison { key: "c".into(), entries: Vec::new() })),
             Record::Sanitized(Box::new(SanitizedRun { key: "s".into(), finding: None, warnings: vec![] })),
         ],
-        vec![passed(timed("raced", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],
+        vec![passed(timed("cut short", 100.0, false, true)), passed(timed("shaky", 100.0, false, false))],
         vec![settled("revoked once"), rejected("later rejected"), rejected("rejected"), evaluation("untimed")],
     ];
     let known = after(&runs, Reuse::Variants);
-    assert_eq!(keys(&known), ["raced", "revoked once", "settled"]);
+    assert_eq!(keys(&known), ["cut short", "revoked once", "settled"]);
     assert!(keys(&known).iter().all(|key| known.evaluation(key).unwrap().1), "all are earlier runs'");
     assert_eq!((known.comparisons.len(), known.rounds.len(), known.sanitized.len()), (0, 0, 0));
     let known = after(&runs, Reuse::Run);
-    let all = ["later rejected", "raced", "rejected", "revoked once", "settled", "untimed"];
+    let all = ["cut short", "later rejected", "rejected", "revoked once", "settled", "untimed"];
     assert_eq!(keys(&known), all);
-    assert_eq!(all.map(|key| known.evaluation(key).unwrap().1), [false, true, false, false, true, false]);
+    assert_eq!(all.map(|key| known.evaluation(key).unwrap().1), [true, false, false, false, true, false]);
     assert_eq!(keys(&after(&runs, Reuse::Nothing)), [""; 0]);
 }
 
@@ -146,7 +146,7 @@ fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
 }
 
 #[test]
-fn damage_is_counted() {
+fn damaged_lines_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let (mut journal, _) = Journal::open(&path, Reuse::Nothing).unwrap();

@@ -144,7 +144,7 @@ impl<'y> Table<'y> {
             }
             left -= 1;
             // The cut is a random rank, not a random value: values of a toggle may lie far apart.
-            let below = nth(&present, rng.random_range(1..distinct));
+            let Some(below) = nth(&present, rng.random_range(1..distinct)) else { continue };
             let (mut count, mut sum) = (0.0, 0.0);
             for &row in rows {
                 if ranks[row as usize] < below {
@@ -164,15 +164,15 @@ impl<'y> Table<'y> {
 }
 
 /// Index of the n-th set bit, from 0.
-fn nth(words: &[u64], mut n: u32) -> u16 {
+fn nth(words: &[u64], mut n: u32) -> Option<u16> {
     for (at, &word) in words.iter().enumerate() {
         if n < word.count_ones() {
             let rest = (0..n).fold(word, |word, _| word & (word - 1));
-            return (at * 64) as u16 + rest.trailing_zeros() as u16;
+            return Some((at * 64) as u16 + rest.trailing_zeros() as u16);
         }
         n -= word.count_ones();
     }
-    unreachable!("so many are set")
+    None
 }
 
 /// Moves the rows that fulfil the condition to the front, and returns their number.

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
-use kbench_runtime::threads;
+use kbench_runtime::driver::threads;
 
 use super::{Pool, station};
 use crate::evaluate::{examine, keep_examined};

@@ -1,5 +1,7 @@
 //! Several workers that measure at the same time. One thread receives their results, keeps the journal and tells the
 //! strategy. Variants that are the same program are measured once, and one worker measures the finals.
+//!
+//! Longer than 400 lines: the pool and the desk that deals out its work share their state.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
@@ -9,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbench_runtime::threads;
+use kbench_runtime::driver::threads;
 
 use super::asker::{Asked, Learned};
 use super::pipeline::Pipeline;
@@ -362,7 +364,7 @@ impl Search<'_> {
             self.total = asked.total;
             let candidate = Candidate::from(&asked.variant);
             match prepare(harness, &candidate, outcome?, Some(Race { bar: self.bar() }))? {
-                Prepared::Known(evaluation) => self.told(desk, &candidate, *evaluation, reporter),
+                Prepared::Cached(evaluation) => self.told(desk, &candidate, *evaluation, reporter),
                 Prepared::ToMeasure(subject) => desk.accept(*subject),
             }
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use kbench_runtime::protocol::DeviceInfo;
-use serde::Serialize;
 
 use crate::config::{Kernel, Launch};
 use crate::expr::Expr;
@@ -91,7 +90,7 @@ impl protocol::Kernel {
         Self {
             package: kernel.package.clone(),
             name: kernel.name.clone(),
-            backend: name(own.backend),
+            backend: own.backend.name().to_owned(),
             entry: first.entry.text().to_owned(),
             source: own.source.clone(),
             text: source.to_owned(),
@@ -111,14 +110,6 @@ impl protocol::Kernel {
             shapes: shapes.map(|shape| (shape.name.clone(), shape.dims.iter().cloned().collect())).collect(),
             shape: kernel.shapes[kernel.search.shape].name.clone(),
         }
-    }
-}
-
-/// Label of a variant of the unit space.
-fn name(value: impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        other => unreachable!("not a unit variant: {other:?}"),
     }
 }
 

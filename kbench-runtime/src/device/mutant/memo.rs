@@ -32,7 +32,7 @@ impl Memo {
     }
 
     /// The outputs for an input with these bytes.
-    pub fn recall(&self, found: &[u8]) -> Option<Vec<Vec<u8>>> {
+    pub fn cached(&self, found: &[u8]) -> Option<Vec<Vec<u8>>> {
         self.kept.borrow().iter().find(|(bytes, _)| bytes == found).map(|(_, outputs)| outputs.clone())
     }
 

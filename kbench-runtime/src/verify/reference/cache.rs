@@ -69,9 +69,9 @@ impl ReferenceCache {
         }
     }
 
-    /// Whether there is a result under `key`, in memory or in the folder.
-    pub fn has(&mut self, key: &str) -> bool {
-        self.get(key, || Err(Failure::Reference { message: String::new() })).is_ok()
+    /// The result under `key`, if it is in memory or in the folder.
+    pub fn known(&mut self, key: &str) -> Option<Arc<Outputs>> {
+        self.get(key, || Err(Failure::Reference { message: String::new() })).ok()
     }
 
     /// The result under `key`: from memory, from the folder, or computed by `run`.
@@ -98,11 +98,12 @@ impl ReferenceCache {
         Ok(outputs)
     }
 
-    /// Keeps a result that was computed elsewhere. It is written to the folder however small it is.
-    pub fn put(&mut self, key: &str, outputs: Outputs) {
+    /// Keeps and returns a result that was computed elsewhere. It is written to the folder however small it is.
+    pub fn put(&mut self, key: &str, outputs: Outputs) -> Arc<Outputs> {
         let outputs = Arc::new(outputs);
         self.store(key, &outputs);
-        self.memory.insert(key.to_owned(), size(&outputs), outputs);
+        self.memory.insert(key.to_owned(), size(&outputs), Arc::clone(&outputs));
+        outputs
     }
 
     fn store(&mut self, key: &str, outputs: &Arc<Outputs>) {

@@ -173,32 +173,32 @@ pub(crate) mod tests {
         }
 
         /// A comparison of [`ONE`], a second measurement of [`ONE`] with `again` nanoseconds more, and others.
-        pub(crate) fn with_twins(others: Vec<Measured>, again: f64) -> Self {
-            let mut twin = Measured::of_two_modes(ONE, 50, again, 100);
-            twin.entry.role = EntryRole::Again;
-            Self::of([vec![Measured::of_two_modes(ONE, 50, 0.0, 100), twin], others].concat())
+        pub(crate) fn with_identical(others: Vec<Measured>, again: f64) -> Self {
+            let mut identical = Measured::of_two_modes(ONE, 50, again, 100);
+            identical.entry.role = EntryRole::Again;
+            Self::of([vec![Measured::of_two_modes(ONE, 50, 0.0, 100), identical], others].concat())
         }
     }
 
     #[test]
-    fn twins_show_the_noise_floor_and_others_do_not() {
+    fn identical_code_shows_the_noise_floor_and_other_code_does_not() {
         let entry = |id, added| Measured::of_two_modes(id, 50, added, 100);
-        assert_eq!(Compared::with_twins(vec![], 0.0).noise_floor(), Some(0.0));
+        assert_eq!(Compared::with_identical(vec![], 0.0).noise_floor(), Some(0.0));
         // 9 of about 9000 ns, in both directions, and the largest of several.
         for again in [9.0, -9.0] {
-            let floor = Compared::with_twins(vec![entry(TWO, 900.0)], again).noise_floor().unwrap();
+            let floor = Compared::with_identical(vec![entry(TWO, 900.0)], again).noise_floor().unwrap();
             assert!((0.0009..0.0011).contains(&floor), "{floor}");
         }
-        let twin = entry(TWO, 90.0).identical_to(&ONE);
-        let floor = Compared::with_twins(vec![twin], 9.0).noise_floor().unwrap();
+        let identical = entry(TWO, 90.0).identical_to(&ONE);
+        let floor = Compared::with_identical(vec![identical], 9.0).noise_floor().unwrap();
         assert!((0.009..0.011).contains(&floor), "{floor}");
         assert_eq!(Compared::of([entry(ONE, 0.0), entry(TWO, 1.0)]).noise_floor(), None);
     }
 
     #[test]
     fn entrants_of_one_name_are_told_apart_by_their_identity_and_an_unknown_one_matches_none() {
-        let twin = Measured::of_two_modes(TWO, 50, 0.0, 100).identical_to(&ONE);
-        let compared = Compared::with_twins(vec![twin, Measured::of_two_modes(THREE, 50, 0.0, 100)], 0.0);
+        let identical = Measured::of_two_modes(TWO, 50, 0.0, 100).identical_to(&ONE);
+        let compared = Compared::with_identical(vec![identical, Measured::of_two_modes(THREE, 50, 0.0, 100)], 0.0);
         assert!(compared.same_program(&ONE, &TWO) && !compared.same_program(&ONE, &THREE));
         let [four, five] = [4, 5].map(EntrantId::Baseline);
         assert!(!compared.same_program(&ONE, &four) && !compared.same_program(&four, &five));

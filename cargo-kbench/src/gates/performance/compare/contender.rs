@@ -4,10 +4,10 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimedCase;
 
 use super::super::impossible::Demand;
-use super::{Entrant, EntrantId};
-use crate::config::{Baseline, BaselineKind, Implementation, Kernel};
+use super::{Entrant, EntrantId, Rival};
+use crate::config::{BaselineKind, Implementation, Kernel};
 use crate::gates::correctness::{Check, check_job};
-use crate::harness::{Halt, Harness, Named, no_geometry};
+use crate::harness::{Candidate, Halt, Harness, Named, no_geometry};
 use crate::record::journal::EntryRole;
 use crate::space::Variant;
 
@@ -25,63 +25,86 @@ pub(in crate::gates::performance) struct Contender<'k> {
 }
 
 /// A function over the tensors of a kernel, at one of its variants and shapes.
-#[derive(Clone, Copy)]
-struct Function<'f, 'k> {
+pub(super) struct Function<'f, 'k> {
     kernel: &'k Kernel,
     implementation: &'f Implementation,
-    variant: &'f Variant,
+    variant: Variant,
     shape: usize,
 }
 
+/// What an entrant is measured as.
+pub(super) enum Participant<'f, 'k> {
+    /// The worker runs it.
+    Function(Function<'f, 'k>),
+    /// It runs by itself.
+    Program(Rival<'k>),
+}
+
+impl<'f, 'k: 'f> Participant<'f, 'k> {
+    /// What an entrant is measured as, at a shape of the harness's kernel. A baseline by `source` runs beside `variant`.
+    pub fn new(harness: &Harness<'k>, entrant: &'f Entrant, shape: usize, variant: &Variant) -> Self {
+        let kernel = harness.kernel();
+        let own = &kernel.implementation;
+        Self::Function(match entrant {
+            Entrant::Candidate(candidate) | Entrant::Again(candidate) => Function::of(kernel, candidate, shape),
+            Entrant::Baseline(index) => match &kernel.baselines[*index].kind {
+                BaselineKind::Variant(variant) => {
+                    Function { kernel, implementation: own, variant: variant.clone(), shape }
+                }
+                BaselineKind::Implementation(implementation) => {
+                    Function { kernel, implementation, variant: kernel.beside(implementation, variant), shape }
+                }
+                BaselineKind::Kernel(other) => {
+                    let package = harness.context.builder.package;
+                    let name = &kernel.shapes[shape].name;
+                    let kernel = package.kernels.iter().find(|kernel| kernel.name == *other).expect("validated");
+                    let shape = kernel.shapes.iter().position(|shape| shape.name == *name).expect("validated");
+                    let variant = kernel.space.default.clone();
+                    Function { kernel, implementation: &kernel.implementation, variant, shape }
+                }
+                BaselineKind::Command(program) => {
+                    return Self::Program(Rival::new(*index, &kernel.baselines[*index].name, program));
+                }
+            },
+        })
+    }
+}
+
 impl<'k> Contender<'k> {
-    /// Builds an entrant, and checks it if it is a baseline: a candidate passed the check at this shape before. A function by `source` runs
-    /// beside `variant`.
-    pub fn new(
+    /// Builds a candidate that passed the check at this shape before.
+    pub fn of_candidate(harness: &mut Harness<'k>, candidate: &Candidate, shape: usize) -> Result<Self, Halt> {
+        let entrant = Entrant::Candidate(candidate.clone());
+        let function = Function::of(harness.kernel(), candidate, shape);
+        Self::new(harness, &entrant, function, &mut Vec::new())
+    }
+
+    /// Builds an entrant's function, and checks it if it is a baseline: a candidate passed the check at this shape before.
+    pub(super) fn new(
         harness: &mut Harness<'k>,
         entrant: &Entrant,
-        shape: usize,
-        variant: &Variant,
+        function: Function<'_, 'k>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, Halt> {
-        let kernel = harness.kernel();
         let (id, role) = (entrant.id(), entrant.role());
-        let name = id.name(kernel);
-        let index = match entrant {
-            Entrant::Candidate(candidate) | Entrant::Again(candidate) => {
-                let implementation = candidate.implementation(kernel);
-                let function = Function { kernel, implementation, variant: &candidate.variant, shape };
-                return function.build(harness, id, name, role);
-            }
-            Entrant::Baseline(index) => *index,
-        };
-        let Baseline { kind, .. } = &kernel.baselines[index];
-        let shape_name = &kernel.shapes[shape].name;
-        let own = &kernel.implementation;
-        let beside;
-        let function = match kind {
-            BaselineKind::Variant(variant) => Function { kernel, implementation: own, variant, shape },
-            BaselineKind::Implementation(implementation) => {
-                beside = kernel.beside(implementation, variant);
-                Function { kernel, implementation, variant: &beside, shape }
-            }
-            BaselineKind::Kernel(other) => {
-                let package = harness.context.builder.package;
-                let kernel = package.kernels.iter().find(|kernel| kernel.name == *other).expect("validated");
-                let shape = kernel.shapes.iter().position(|shape| shape.name == *shape_name).expect("validated");
-                Function { kernel, implementation: &kernel.implementation, variant: &kernel.space.default, shape }
-            }
-            BaselineKind::Command(_) => unreachable!("`{name}` is a program"),
-        };
+        let name = id.name(harness.kernel());
+        let (kernel, shape) = (function.kernel, function.shape);
         let contender = function.build(harness, id, name, role)?;
-        // A speed-up over a wrong function has no meaning.
-        let TimedCase { case, reference } = contender.case.clone();
-        let kernel = function.kernel;
-        Check { kernel, shape: shape_name }.run(harness, check_job(kernel, case, reference), warnings)?;
+        if matches!(entrant, Entrant::Baseline(_)) {
+            // A speed-up over a wrong function has no meaning.
+            let TimedCase { case, reference } = contender.case.clone();
+            let shape = &kernel.shapes[shape].name;
+            Check { kernel, shape }.run(harness, check_job(kernel, case, reference), warnings)?;
+        }
         Ok(contender)
     }
 }
 
-impl<'k> Function<'_, 'k> {
+impl<'f, 'k: 'f> Function<'f, 'k> {
+    fn of(kernel: &'k Kernel, candidate: &'f Candidate, shape: usize) -> Self {
+        let implementation = candidate.implementation(kernel);
+        Self { kernel, implementation, variant: candidate.variant.clone(), shape }
+    }
+
     /// Builds the function and its reference.
     fn build(
         self,
@@ -92,14 +115,14 @@ impl<'k> Function<'_, 'k> {
     ) -> Result<Contender<'k>, Halt> {
         let Self { kernel, implementation, variant, shape } = self;
         let Harness { context, worker, references, .. } = harness;
-        let built = context.builder.build_implementation(kernel, implementation, variant, &[shape])?;
+        let built = context.builder.build_implementation(kernel, implementation, &variant, &[shape])?;
         let artifact = built.artifact(shape);
         worker.add_blob(&artifact.hash, &artifact.code);
-        let point = context.builder.point(kernel, shape, variant);
+        let point = context.builder.point(kernel, shape, &variant);
         let case = point.case(implementation, artifact, &context.files);
         let case = case.map_err(|error| no_geometry(&error, &kernel.shapes[shape].name))?;
         let demand = Demand::new(&case.tensors, point.work());
-        let reference = references.of(context, worker, kernel, shape, variant)?;
+        let reference = references.of(context, worker, kernel, shape, &variant)?;
         let program = fingerprint::of("program", &Named { built: &built.builds }.case(&case));
         Ok(Contender { id, name, role, kernel, case: TimedCase { case, reference }, program, demand })
     }

@@ -1,8 +1,8 @@
 //! The measurement of a comparison: turns of the kernels and of the programs, until all times are known.
 
+use kbench_runtime::driver::stopping::{Look, Stopping};
 use kbench_runtime::protocol::{DeviceKind, Failure, Sampling, TimeJob, Timing};
 use kbench_runtime::stats::Summary;
-use kbench_runtime::stopping::{Look, Stopping};
 
 use super::super::timing::{impossible, measured};
 use super::contender::Contender;
@@ -58,10 +58,26 @@ impl Measurement<'_, '_> {
         rivals: &mut [Rival<'_>],
         warnings: &mut Vec<String>,
     ) -> Result<Vec<ComparisonEntry>, Lost> {
+        let (timings, stopping) = self.sample(harness, rivals)?;
+        let compared = !rivals.is_empty() && stopping.are_compared(&all_samples(&timings, rivals));
+        let mut entries = self.kernel_entries(harness, timings, warnings, |samples| {
+            (!rivals.is_empty()).then(|| compared || stopping.is_converged(samples))
+        })?;
+        for (index, rival) in rivals.iter_mut().enumerate() {
+            // How it took its samples is its own affair.
+            let converged = |samples: &[f64]| compared || stopping.is_converged(samples);
+            let entry = self.program_entry(harness, rival, converged);
+            entries.push(entry.map_err(|halt| halt.of(Loser::Program(index)))?);
+        }
+        Ok(entries)
+    }
+
+    /// Takes samples of kernels and programs in turn, until there are enough.
+    fn sample(&self, harness: &mut Harness<'_>, rivals: &mut [Rival<'_>]) -> Result<(Vec<Timing>, Stopping), Lost> {
         let shape_name = &harness.kernel().shapes[self.shape].name;
-        let (job, contenders) = (&self.job, self.contenders);
+        let job = &self.job;
         let fewest = job.iterations;
-        let mut stopping = Stopping::new(fewest, job.until, contenders.len() + rivals.len());
+        let mut stopping = Stopping::new(fewest, job.until, self.contenders.len() + rivals.len());
         for rival in &mut *rivals {
             rival.samples.clear();
         }
@@ -98,15 +114,23 @@ impl Measurement<'_, '_> {
                 break;
             }
         }
-        let mut compared = false;
-        if !rivals.is_empty() {
-            compared = stopping.are_compared(&all_samples(&timings, rivals));
-            for timing in &mut timings {
-                timing.sampling.converged = compared || stopping.is_converged(&timing.samples);
-            }
-        }
+        Ok((timings, stopping))
+    }
+
+    /// The records of the kernels. `converged` says of samples that were taken beside programs whether there are enough.
+    fn kernel_entries(
+        &self,
+        harness: &mut Harness<'_>,
+        timings: Vec<Timing>,
+        warnings: &mut Vec<String>,
+        converged: impl Fn(&[f64]) -> Option<bool>,
+    ) -> Result<Vec<ComparisonEntry>, Lost> {
+        let shape_name = &harness.kernel().shapes[self.shape].name;
         let mut entries = Vec::new();
-        for (index, (contender, timing)) in contenders.iter().zip(timings).enumerate() {
+        for (index, (contender, mut timing)) in self.contenders.iter().zip(timings).enumerate() {
+            if let Some(converged) = converged(&timing.samples) {
+                timing.sampling.converged = converged;
+            }
             let lost = |rejection| Halt::Variant((Loser::Kernel(index), rejection));
             let record = measured(contender.kernel, shape_name, &timing, warnings).map_err(lost)?;
             if let Some(rejection) = impossible(harness, &contender.demand, &record)? {
@@ -122,27 +146,37 @@ impl Measurement<'_, '_> {
                 external: None,
             });
         }
-        for (index, rival) in rivals.iter_mut().enumerate() {
-            let inputs = self.inputs.expect("written for the programs");
-            let external = rival.finish(harness, self.shape, inputs, turn(fewest, 0, fewest));
-            let external = external.map_err(|halt| halt.of(Loser::Program(index)))?;
-            let (clock, batch) = rival.clock();
-            let summary = Summary::of(&rival.samples).expect("finite, and at least one");
-            // The program decides on the details of its samples.
-            let converged = compared || stopping.is_converged(&rival.samples);
-            let sampling = Some(Sampling { cache: job.cache, input_sets: 1, converged, ..Sampling::default() });
-            let timing = TimingRecord { shape: shape_name.clone(), summary, batch, clock, sampling };
-            entries.push(ComparisonEntry {
-                name: rival.name.to_owned(),
-                role: EntryRole::Baseline,
-                program: rival.key(&harness.context),
-                timing,
-                samples: std::mem::take(&mut rival.samples),
-                slack: 0.0,
-                external: Some(external),
-            });
-        }
         Ok(entries)
+    }
+
+    /// The record of a program, after a check of its outputs.
+    fn program_entry(
+        &self,
+        harness: &mut Harness<'_>,
+        rival: &mut Rival<'_>,
+        converged: impl Fn(&[f64]) -> bool,
+    ) -> Result<ComparisonEntry, Halt> {
+        let (job, fewest) = (&self.job, self.job.iterations);
+        let shape = harness.kernel().shapes[self.shape].name.clone();
+        let inputs = self.inputs.expect("written for the programs");
+        let external = rival.finish(harness, self.shape, inputs, turn(fewest, 0, fewest))?;
+        let (clock, batch) = rival.clock();
+        let summary = Summary::of(&rival.samples).expect("finite, and at least one");
+        let sampling = Some(Sampling {
+            cache: job.cache,
+            input_sets: 1,
+            converged: converged(&rival.samples),
+            ..Sampling::default()
+        });
+        Ok(ComparisonEntry {
+            name: rival.name.to_owned(),
+            role: EntryRole::Baseline,
+            program: rival.key(&harness.context),
+            timing: TimingRecord { shape, summary, batch, clock, sampling },
+            samples: std::mem::take(&mut rival.samples),
+            slack: 0.0,
+            external: Some(external),
+        })
     }
 
     /// Takes the kernels' turn and adds it to `timings`.

@@ -4,13 +4,14 @@ use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::TimeJob;
 
 pub(super) use contender::Contender;
+use contender::Participant;
 use measure::{Loser, Measurement};
 use rival::Rival;
 
 use super::timing::time_job;
 use crate::build::CompileError;
 use crate::config::Kernel;
-use crate::harness::{Harness, Named, RunError, caught};
+use crate::harness::{Halt, Harness, Named, RunError, caught};
 use crate::record::evaluation::{GateName, Reason, Rejection};
 use crate::record::journal::{Comparison, ComparisonEntry, EntryRole};
 
@@ -38,29 +39,28 @@ pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[En
     });
     let first = first.unwrap_or(&kernel.space.default);
     for entrant in entrants {
-        if let Entrant::Baseline(index) = entrant
-            && let Some(rival) = Rival::new(*index, &kernel.baselines[*index])
-        {
-            rivals.push(rival);
-            continue;
-        }
-        match caught(Contender::new(harness, entrant, shape, first, &mut compared.warnings)) {
-            Ok(Ok(contender)) => contenders.push(contender),
-            Ok(Err(rejection)) => {
-                compared.unavailable.push((entrant.id(), rejection));
+        let function = match Participant::new(harness, entrant, shape, first) {
+            Participant::Function(function) => function,
+            Participant::Program(rival) => {
+                rivals.push(rival);
+                continue;
             }
+        };
+        match Contender::new(harness, entrant, function, &mut compared.warnings) {
+            Ok(contender) => contenders.push(contender),
+            Err(Halt::Variant(rejection)) => compared.unavailable.push((entrant.id(), rejection)),
             // A baseline with a missing reference or compiler is left out, and the run continues. A full disk ends the
             // run.
-            Err(
+            Err(Halt::Run(
                 error @ (RunError::Reference { .. }
                 | RunError::Unavailable { .. }
                 | RunError::Tool(CompileError::NoCompiler { .. } | CompileError::Unsupported { .. })),
-            ) if matches!(entrant, Entrant::Baseline(_)) => {
+            )) if matches!(entrant, Entrant::Baseline(_)) => {
                 let shape = &kernel.shapes[shape].name;
                 let why = Rejection::new(GateName::Compile, Reason::Reference, error.to_string(), Some(shape));
                 compared.unavailable.push((entrant.id(), why));
             }
-            Err(error) => return Err(error),
+            Err(Halt::Run(error)) => return Err(error),
         }
     }
     let mut inputs = None;

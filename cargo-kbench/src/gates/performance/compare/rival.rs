@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use kbench_runtime::driver::reference::ReferenceInputs;
+use kbench_runtime::driver::tensor::{self, Blobs};
 use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{InspectJob, SeedReport, TensorSpec};
-use kbench_runtime::reference::ReferenceInputs;
-use kbench_runtime::tensor::Blobs;
 
 use super::super::timing::time_job;
 use super::EntrantId;
-use crate::config::{self, BaselineKind, CorrectnessLimits};
+use crate::config::{self, CorrectnessLimits};
 use crate::gates::launch::{failed, job_failed};
 use crate::gates::{at_level, correctness};
 use crate::harness::{Context, Halt, Harness, RunError, caught, no_geometry};
@@ -44,10 +44,9 @@ pub(super) struct Rival<'a> {
 }
 
 impl<'a> Rival<'a> {
-    /// A baseline, if it is a program.
-    pub fn new(index: usize, baseline: &'a config::Baseline) -> Option<Self> {
-        let BaselineKind::Command(config) = &baseline.kind else { return None };
-        Some(Self { index, name: &baseline.name, config, running: None, samples: Vec::new() })
+    /// The program of a baseline.
+    pub fn new(index: usize, name: &'a str, config: &'a config::ProgramBaseline) -> Self {
+        Self { index, name, config, running: None, samples: Vec::new() }
     }
 
     pub fn id(&self) -> EntrantId {
@@ -174,7 +173,8 @@ fn write_inputs(context: &Context<'_>, shape: usize, seed: u64) -> Result<Inputs
     for (path, hash) in &context.files {
         blobs.insert(hash.clone(), Arc::new(std::fs::read(path)?));
     }
-    Inputs::write(specs, seed, &blobs, &context.scratch())?.map_err(|failure| failed(context.kernel, &failure, name))
+    let inputs = tensor::generate(&specs, seed, &blobs).map_err(|failure| failed(context.kernel, &failure, name))?;
+    Ok(Inputs::of(specs, inputs, &context.scratch())?)
 }
 
 /// The gate `correctness` of a program's outputs, on one seed.
