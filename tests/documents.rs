@@ -169,3 +169,59 @@ fn the_fixtures_of_reasons_get_the_reason_code_of_their_section() {
     }
     assert!(named > 25, "{named}");
 }
+
+/// Files below a folder whose names end in one of these ways, without links and generated code.
+fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join(folder)).unwrap().map(Result::unwrap) {
+        let (kind, name) = (entry.file_type().unwrap(), entry.file_name().into_string().unwrap());
+        let path = format!("{folder}/{name}");
+        if kind.is_dir() {
+            found.extend(files(&path, endings));
+        } else if kind.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
+            found.push(path.into());
+        }
+    }
+    found
+}
+
+/// The comments of a source, one text for each run of lines with comments.
+fn comments(source: &str) -> Vec<String> {
+    let lines: Vec<Option<&str>> = source.lines().map(|line| line.trim().strip_prefix("//")).collect();
+    let runs = lines.split(Option::is_none).filter(|run| !run.is_empty());
+    let text = |line: &Option<&str>| line.unwrap_or_default().trim_start_matches(['/', '!']).trim().to_owned();
+    runs.map(|run| run.iter().map(text).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Documents and comments name the thing, its unit and its range. These phrases leave the reader to find the noun.
+#[test]
+fn documents_and_comments_use_plain_words() {
+    const PHRASES: [&str; 5] = ["so many", "whoever", "that which", "what it says", "what became of"];
+    const STARTS: [&str; 5] = ["Its ", "So many", "Why.", "How many.", "See the module"];
+    let mut texts = vec![("README.md".into(), read("README.md")), ("CONTRIBUTING.md".into(), read("CONTRIBUTING.md"))];
+    for folder in ["cargo-kbench/docs", "cargo-kbench/benches", "kernels", "templates"] {
+        texts.extend(files(folder, &[".md", ".md.tmpl"]).into_iter().map(|path| {
+            let text = fs::read_to_string(root().join(&path)).unwrap();
+            (path, text)
+        }));
+    }
+    for path in ["cargo-kbench/src", "kbench-runtime/src"].iter().flat_map(|folder| files(folder, &[".rs"])) {
+        // Files of this folder are text of exported modules.
+        if !path.starts_with("cargo-kbench/src/export/rust") {
+            let source = fs::read_to_string(root().join(&path)).unwrap();
+            texts.extend(comments(&source).into_iter().map(|comment| (path.clone(), comment)));
+        }
+    }
+    assert!(texts.len() > 5000, "{}", texts.len());
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let faults: Vec<String> = texts
+        .iter()
+        .map(|(path, text)| (path, words(text)))
+        .filter(|(_, text)| {
+            STARTS.iter().any(|start| text.starts_with(start))
+                || PHRASES.iter().any(|phrase| text.to_lowercase().contains(phrase))
+        })
+        .map(|(path, text)| format!("{}: {}", path.display(), text.chars().take(100).collect::<String>()))
+        .collect();
+    assert!(faults.is_empty(), "say it with a noun:\n{}", faults.join("\n"));
+}

@@ -276,7 +276,11 @@ fn where_no_worker_is_left_what_was_finished_is_kept_and_the_run_goes_on_elsewhe
     let output = autotune(package.path(), &[]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert!(said(&output).contains("no worker is left for kernel `model`"), "{}", said(&output));
-    assert!(said(&output).contains("it fell off; what was finished is kept, `--resume` goes on"), "{}", said(&output));
+    assert!(
+        said(&output).contains("it fell off; finished evaluations are kept, and `--resume` continues"),
+        "{}",
+        said(&output)
+    );
     let finished = results(package.path());
     assert!(!finished.is_empty() && finished.len() < 256, "{}", finished.len());
 

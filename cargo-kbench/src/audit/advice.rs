@@ -91,7 +91,7 @@ pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation:
     let mut lines = Vec::new();
     if let Some(level) = toothless(limits.level) {
         lines.push(format!(
-            "the correctness gate is at level `{level}`, where it rejects nothing; at `deny` it would see:"
+            "the correctness gate is at level `{level}`, which rejects no variant; limits for level `deny`:"
         ));
         lines.extend(evaluation.warnings.iter().map(|warning| format!("  {warning}")));
         return lines;

@@ -32,7 +32,7 @@ pub struct Mutant {
     pub make: Make,
 }
 
-/// How a mutant is made.
+/// Kind of a mutant, with its data.
 #[derive(Debug, Clone)]
 pub enum Make {
     /// The worker spoils the results of each launch.

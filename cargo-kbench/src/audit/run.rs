@@ -235,8 +235,7 @@ impl Audit<'_> {
                         ];
                     }
                     Watched::Passed(_) if same => {
-                        let why =
-                            "its outputs are the kernel's own at every shape: nothing is lost, or no shape gets there";
+                        let why = "its outputs equal the kernel's at every shape: the change has no effect, or no shape reaches it";
                         return Ok(Fate::Equivalent { why: why.to_owned() });
                     }
                     Watched::Passed(_) => {}
@@ -289,7 +288,7 @@ impl Audit<'_> {
                     Watched::Killed(Fate::Killed { rejection, in_force })
                 }
                 None => Watched::Passed(format!(
-                    "{names} found nothing: the barrier orders nothing, or only what no tool here sees"
+                    "{names} found no race: the barrier has no effect, or one that these tools do not detect"
                 )),
             }),
             Err(error @ RunError::Executor(ExecutorError::Interrupted)) => Err(error),

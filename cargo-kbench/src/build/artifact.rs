@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Backend;
 
-/// One thing to compile: functions of a source with one choice of macros, for one architecture.
+/// A unit of compilation: functions of a source with one choice of macros, for one architecture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Unit {
-    /// Which compiler.
+    /// Kind of compiler.
     pub backend: Backend,
     /// Absolute path of the source.
     #[serde(serialize_with = "serialize_path")]
     pub source: PathBuf,
-    /// The functions that are launched: at least one, each once.
+    /// The launched functions: at least one, each once.
     pub entries: Vec<Entry>,
-    /// The user's flags, after this tool's own, so that they win.
+    /// The user's flags; they follow this tool's flags and take precedence.
     pub flags: Vec<String>,
     /// Macros, passed as `-DNAME=VALUE` in this order: toggles, then defines.
     pub macros: Vec<(String, String)>,
     /// Constants that are declared before the source.
     pub constants: Vec<Constant>,
-    /// `sm_90a`; only for CUDA, and needed there.
+    /// Architecture such as `sm_90a`; required for CUDA, and only for CUDA.
     pub arch: Option<String>,
-    /// Headers that the table holds, file names and texts: compilers look for headers there first.
+    /// Headers of the table, file names and texts: compilers look for headers there first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// The package's folder: where compilers run, and where they look for headers (`-I`).
+    /// The package's folder, in which compilers run and look for headers (`-I`).
     #[serde(serialize_with = "serialize_path")]
     pub directory: PathBuf,
 }
@@ -40,18 +40,18 @@ pub struct Unit {
 /// A constant with its type.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Constant {
-    /// Its name.
+    /// Name of the constant.
     pub name: String,
     /// `bool`, `int`, `long long` or `double`.
     pub ty: &'static str,
-    /// Its value, as C writes it.
+    /// Value in C's syntax.
     pub value: String,
 }
 
 /// A function of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// A C function's name; a kernel's symbol or any C++ name that is only its own (`k`, `ns::k`); an instance of a template,
+    /// Name of a C function; symbol of a kernel or unambiguous C++ name (`k`, `ns::k`); or instance of a template,
     /// `ns::k<float, 64>`, which need not be instantiated in the source.
     pub name: String,
     /// The declared arguments, without symbols. C: the compiler checks them. CUDA: compared with the machine code.
@@ -65,7 +65,7 @@ impl Entry {
         Self { name: name.into(), signature }
     }
 
-    /// Whether it is an instance of a template.
+    /// Whether the entry is an instance of a template.
     pub(super) fn is_instance(&self) -> bool {
         self.name.contains('<')
     }
@@ -76,9 +76,10 @@ impl Entry {
 pub enum Param {
     /// The address of a tensor's first element.
     Tensor {
-        /// Its element type as the function sees it.
+        /// Element type of the parameter.
         dtype: DType,
-        /// Whether the function may write to it; `None`: a launch of several may write it or read what another wrote.
+        /// Whether the function may write to the tensor; `None` for a tensor between launches, which is written by one
+        /// and read by another.
         writable: Option<bool>,
     },
     /// A number by value.
@@ -89,9 +90,9 @@ pub enum Param {
     Char,
     /// A struct by value.
     Struct {
-        /// Its size.
+        /// Size in bytes.
         bytes: u64,
-        /// Its type in the source; C needs it.
+        /// Type in the source; required for C.
         ty: Option<String>,
     },
     /// A `CUtensorMap` by value; CUDA only.
@@ -99,7 +100,7 @@ pub enum Param {
 }
 
 impl Param {
-    /// Bytes it takes among the parameters of a kernel.
+    /// Size in bytes among the parameters of a kernel.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Param::Tensor { .. } => 8,
@@ -114,38 +115,39 @@ impl Param {
 /// Compiled code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
-    /// The machine code, a file in the cache. Others may share it: it must not be changed.
+    /// File with the machine code in the cache. It is shared and must not be changed.
     pub code: PathBuf,
-    /// blake3 of its bytes, in hex.
+    /// blake3 hash of the file, in hex.
     pub hash: String,
-    /// A hash of what runs, without build ids, command lines and the like: equal for identical code, and only for it.
+    /// Identity: a hash of the code without build ids, command lines and the like; equal for identical code, and only
+    /// for it.
     pub identity: String,
-    /// What became of the unit's entries, in their order.
+    /// The compiled functions, in the order of the unit's entries.
     pub functions: Vec<Function>,
-    /// The compile command, run in the package's folder. Where it writes to is shortened to a bare file name.
+    /// The compile command, run in the package's folder. The path of its output is shortened to a file name.
     pub command: Vec<String>,
     /// The link command; empty where there is none.
     pub link: Vec<String>,
     /// The compiler's version line.
     pub compiler: String,
-    /// A hash over the source and the files it includes from the package's folder, by their paths in it and contents:
-    /// the same wherever the package lies.
+    /// Hash of the source and the files that it includes from the package's folder, by relative path and contents: the
+    /// same for any folder of the package.
     pub source_hash: String,
-    /// Warnings and advice, as the compiler wrote them.
+    /// Warnings and advice of the compiler.
     pub messages: String,
-    /// Whether it came from the cache.
+    /// Whether the artifact is from the cache.
     pub cached: bool,
-    /// How long its compilation took, whenever that was.
+    /// Duration of the compilation, also of a cached one.
     pub took: Duration,
 }
 
 impl Artifact {
-    /// What became of the entry of this name.
+    /// The compiled function of an entry.
     pub fn function(&self, entry: &str) -> &Function {
         self.functions.iter().find(|function| function.entry == entry).expect("compiled with this entry")
     }
 
-    /// The most that any of its functions uses.
+    /// The largest resources of any of its functions.
     pub fn resources(&self) -> Resources {
         Resources::most(self.functions.iter().map(|function| function.resources))
     }
@@ -154,44 +156,45 @@ impl Artifact {
 /// A compiled function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
-    /// Its name in the table.
+    /// Name in the table.
     pub entry: String,
-    /// What to look up in the machine code: a kernel's symbol, or the name of the generated caller of a C function.
+    /// Symbol in the machine code: that of a kernel, or the generated caller of a C function.
     pub symbol: String,
-    /// What it uses.
+    /// Resources of the function.
     pub resources: Resources,
 }
 
-/// What the code of an entry function uses. `None`: not applicable, or the compiler did not say.
+/// Resources of an entry function. `None`: not applicable, or not reported by the compiler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resources {
-    /// Registers a thread (CUDA).
+    /// Registers of a thread (CUDA).
     pub registers: Option<u64>,
-    /// Static shared memory a block in bytes, without what the system reserves (CUDA).
+    /// Static shared memory of a block in bytes, without the system's part (CUDA).
     pub static_shared: Option<u64>,
-    /// Bytes of spill stores, of the kernel and of functions it calls (CUDA).
+    /// Spill stores in bytes, of the kernel and of functions that it calls (CUDA).
     pub spill_stores: Option<u64>,
-    /// Bytes of spill loads, of the kernel and of functions it calls (CUDA).
+    /// Spill loads in bytes, of the kernel and of functions that it calls (CUDA).
     pub spill_loads: Option<u64>,
-    /// Bytes of stack. CUDA: a thread's, with what it calls. C: the largest frame of any function in the file.
+    /// Stack in bytes. CUDA: of a thread, called functions included. C: the largest frame of any function in the file.
     pub stack: Option<u64>,
-    /// Bytes of the entry function's machine code.
+    /// Machine code of the entry function in bytes.
     pub code_bytes: Option<u64>,
     /// Named barriers (CUDA).
     pub barriers: Option<u64>,
-    /// Most threads a block that the code was compiled for: `__launch_bounds__` (CUDA).
+    /// Largest number of threads of a block for which the code was compiled: `__launch_bounds__` (CUDA).
     pub max_threads: Option<u64>,
 }
 
 impl Resources {
-    /// Registers, and bytes of shared memory, spills, stack and code, for the order of variants that tie. What is not known is 0.
+    /// Registers, and bytes of shared memory, spills, stack and code, for the order of variants that tie. Unknown
+    /// resources are 0.
     pub fn standing(&self) -> [u64; 5] {
         let spills = self.spill_stores.unwrap_or(0) + self.spill_loads.unwrap_or(0);
         [self.registers, self.static_shared, Some(spills), self.stack, self.code_bytes].map(Option::unwrap_or_default)
     }
 
-    /// The most of each that any of several functions uses; of the threads that one was compiled for, the fewest.
+    /// The largest value of each resource over several functions; for the number of threads, the smallest.
     pub fn most(all: impl Iterator<Item = Self>) -> Self {
         all.reduce(|one, other| Self {
             registers: one.registers.max(other.registers),
@@ -206,12 +209,12 @@ impl Resources {
         .unwrap_or_default()
     }
 
-    /// Bytes of spill stores and loads together (CUDA).
+    /// Spill stores and loads together, in bytes (CUDA).
     pub fn spills(&self) -> Option<u64> {
         Some(self.spill_stores? + self.spill_loads?)
     }
 
-    /// Bytes of static and dynamic shared memory a block (CUDA).
+    /// Static and dynamic shared memory of a block, in bytes (CUDA).
     pub fn shared_bytes(&self, geometry: &Geometry) -> Option<u64> {
         Some(self.static_shared? + u64::from(geometry.dynamic_shared))
     }

@@ -1,9 +1,9 @@
 //! Object files: equality of their code, and their symbols.
 //!
-//! The *identity* of a binary is a hash of everything that can change what it does, and of nothing else: sections that
-//! are loaded, and in a cubin the symbols that the loader resolves. Left out are notes (a build id; in a cubin
-//! `.note.nv.tkinfo` holds the command line), debugging information, comments and the names of source files. Two
-//! variants with equal identities have identical code: a toggle between them reached the compiler and changed nothing.
+//! The *identity* of a binary is a hash of everything that can change its behaviour, and of nothing else: loaded
+//! sections, and in a cubin the symbols that the loader resolves. Left out are notes (a build id; in a cubin
+//! `.note.nv.tkinfo` holds the command line), debugging information, comments and names of source files. Two variants
+//! with equal identities have identical code: a toggle between them reached the compiler and changed nothing.
 
 use kbench_runtime::fingerprint;
 use object::{
@@ -31,7 +31,8 @@ pub(super) fn shared_object_identity(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
-/// The identity of a cubin, whatever the symbols of its entries are called: that of a template's instance tells the arguments.
+/// The identity of a cubin, without the symbols of its entries: the symbol of a template's instance contains the
+/// arguments.
 pub(super) fn cubin_identity(bytes: &[u8], entries: &[&str]) -> object::Result<String> {
     let file = object::File::parse(bytes)?;
     let mut identity = Identity::new("cubin");
@@ -63,8 +64,7 @@ pub(super) fn cubin_identity(bytes: &[u8], entries: &[&str]) -> object::Result<S
     Ok(identity.finish())
 }
 
-/// A hash of what a cubin runs, without its tables: with `-lineinfo` sections have other numbers, and so have symbols,
-/// which is all that differs.
+/// Hash of the code of a cubin without its tables: with `-lineinfo` only the numbers of sections and symbols differ.
 pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
     let file = object::File::parse(bytes)?;
     let mut identity = Identity::new("cubin code");
@@ -79,10 +79,10 @@ pub(super) fn cubin_code(bytes: &[u8]) -> object::Result<String> {
     Ok(identity.finish())
 }
 
-/// A fingerprint under construction: of numbers and of the hashes of bytes.
+/// A fingerprint under construction, from numbers and hashes of bytes.
 struct Identity {
     kind: &'static str,
-    /// Symbols whose names do not count.
+    /// Symbols whose names are left out.
     entries: Vec<String>,
     fields: Vec<String>,
 }
@@ -96,9 +96,9 @@ impl Identity {
         self.fields.push(fingerprint::of_bytes(bytes));
     }
 
-    /// A name without what differs where the code does not.
+    /// A name without the parts that differ between identical code.
     fn neutral(&self, name: &str) -> String {
-        // What is declared in a function is named after it: `_ZZ1kILi64EEvPfE4tile`.
+        // The symbol of a function-local variable contains the function's symbol: `_ZZ1kILi64EEvPfE4tile`.
         let mangled = |entry: &String| Some(entry.strip_prefix("_Z")?.to_owned());
         let mut name = name.to_owned();
         for (at, entry) in self.entries.iter().enumerate() {
@@ -130,8 +130,8 @@ impl Identity {
     }
 }
 
-/// nvcc names what has internal linkage after a hash of the source's path (`_GLOBAL__N__5299b3d1_7_anon_cu_…`);
-/// this name with zeros there.
+/// The name with zeros in place of a hash: nvcc's names of symbols with internal linkage contain a hash of the source's
+/// path (`_GLOBAL__N__5299b3d1_7_anon_cu_…`).
 fn without_path_hashes(name: &str) -> String {
     let mut name = name.to_owned();
     for marker in ["_GLOBAL__N__", "_INTERNAL_"] {
@@ -160,17 +160,17 @@ pub(super) fn pointed_to(bytes: &[u8], variable: &str) -> object::Result<Option<
     Ok(Some(file.symbol_by_index(index)?.name()?.to_owned()))
 }
 
-/// What the function table of an object file says of `entry`.
+/// State of `entry` in the function table of an object file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Definition {
-    /// It is defined there.
+    /// The file defines the function.
     Defined {
-        /// Size of its machine code, where the format records it.
+        /// Size of its machine code, if the format records it.
         code_bytes: Option<u64>,
     },
-    /// It is used and defined elsewhere, or nowhere.
+    /// The file uses the function and does not define it.
     Undefined {
-        /// Global functions that are defined.
+        /// Global functions that the file defines.
         candidates: Vec<String>,
     },
     /// The file does not name it.
@@ -180,7 +180,7 @@ pub(super) enum Definition {
 /// Looks up a C function in an object file.
 pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition> {
     let file = object::File::parse(bytes)?;
-    // Mach-O names have an underscore before them.
+    // Names in Mach-O files begin with an underscore.
     let named = |name: &str| name == entry || (!is_elf(&file) && name.strip_prefix('_') == Some(entry));
     let mut found = Definition::Unknown;
     for symbol in file.symbols() {
@@ -202,14 +202,15 @@ pub(super) fn definition(bytes: &[u8], entry: &str) -> object::Result<Definition
     Ok(found)
 }
 
-/// The C names of functions and objects that a shared object defines, sorted; without those of the compiler and of the C library.
+/// The C names of functions and objects that a shared object defines, sorted, without those of the compiler and of the
+/// C library.
 pub(super) fn defined_names(bytes: &[u8]) -> object::Result<Vec<String>> {
     const STARTUP: [&str; 3] = ["deregister_tm_clones", "register_tm_clones", "frame_dummy"];
     let file = object::File::parse(bytes)?;
     let kinds = [SymbolKind::Text, SymbolKind::Data, SymbolKind::Tls];
     let symbols = file.symbols().filter(|symbol| symbol.is_definition() && kinds.contains(&symbol.kind()));
     let names = symbols.filter_map(|symbol| Some(symbol.name().ok()?.to_owned()));
-    // A name with a point is a part of a function that the compiler made.
+    // A name with a point belongs to a part of a function that the compiler made.
     let is_own = |name: &String| {
         !name.starts_with('_')
             && !STARTUP.contains(&name.as_str())

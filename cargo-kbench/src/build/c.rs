@@ -1,16 +1,17 @@
 //! The C backend: a shared object through the compiler that the cc crate finds (`$CC`, `cc`, …; for C++ `$CXX`, `c++`, …). Above 400
 //! lines: the shim and its compilation depend on each other.
 //!
-//! What is compiled is a generated file, the shim: a prototype made of the declared arguments, `kbench_entry`, which unpacks an
-//! array of pointers, then the user's source by `#include`. So a declaration that disagrees with the definition is the C
+//! A generated file, the shim, is compiled: a prototype from the declared arguments, `kbench_entry`, which unpacks an
+//! array of pointers, and the user's source by `#include`. So a declaration that differs from the definition is the C
 //! compiler's own error, at the line of the definition.
 //!
-//! Nothing of the shim meets the user's names. It includes no header, which would take feature macros (`#define _GNU_SOURCE`)
-//! their effect and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the macro behind it. It
-//! stands before the source and therefore sees none of the source's macros, and toggles are undefined while it is read.
+//! The shim shares no names with the user's source. It includes no header, which would make feature macros (`#define
+//! _GNU_SOURCE`) ineffective and hide a missing `#include <stdint.h>`: it spells `int32_t` as `__INT32_TYPE__`, the
+//! macro behind it. It precedes the source and therefore sees none of the source's macros, and toggles are undefined
+//! while it is read.
 //!
-//! In C++ the user's source comes first, and the caller after it: names are mangled there, functions overloaded, entries instances of
-//! templates. Arguments of classes that convert to the declared types alone stand in for the prototype.
+//! In C++ the user's source comes first, and the caller after it: names are mangled, functions overloaded, and entries
+//! may be instances of templates. Argument classes that convert only to the declared types replace the prototype.
 //!
 //! All functions are hidden except `kbench_entry`. The dynamic loader would otherwise prefer libc's `truncate` to the kernel's,
 //! and the compiler could not inline a function without `static`, since another library might replace it.
@@ -36,7 +37,7 @@ use super::invocation::{Invocation, version_line};
 use super::search::{SearchPath, SearchPaths};
 use super::{Built, Entry, Function, Param, Resources, Toolchain, Unit, files, nvcc, program, text};
 
-/// What the worker looks up in every shared object.
+/// Symbol that the worker looks up in every shared object.
 const ENTRY: &str = "kbench_entry";
 
 /// The C compiler.
@@ -45,23 +46,23 @@ pub(super) struct Cc {
     language: Language,
     build: cc::Build,
     tool: cc::Tool,
-    /// Where it is, links followed: two compilers may have one version line.
+    /// Path with links followed: two compilers may have one version line.
     pub(super) path: PathBuf,
     /// First line of `--version`.
     pub(super) version: String,
-    /// What stands for it and the programs that it starts; `None` where that cannot be told.
+    /// Fingerprint of the compiler and the programs that it starts; `None` if it cannot be determined.
     programs: Option<Vec<String>>,
     searches: SearchPaths,
-    /// Whether `-fstack-usage` is known; asked only when something is compiled.
+    /// Whether the compiler supports `-fstack-usage`; tested on the first compilation.
     stack_usage: OnceLock<bool>,
-    /// Whether the assembler lists what it reads (`.incbin`); asked only when something is compiled.
+    /// Whether the assembler lists the files that it reads (`.incbin`); tested on the first compilation.
     assembler_lists: OnceLock<bool>,
-    /// Whether the linker lists what it reads; known once it was asked to.
+    /// Whether the linker lists the files that it reads; known after the first link.
     lists_links: OnceLock<bool>,
 }
 
 impl Cc {
-    /// Finds the compiler; `scratch` is a folder for the cc crate, which writes nothing there yet.
+    /// Finds the compiler; `scratch` is a folder for the cc crate, which does not write yet.
     pub(super) fn find(scratch: &Path, language: Language) -> Result<Self, CompileError> {
         let no_compiler = |what: String| CompileError::NoCompiler {
             what,
@@ -70,7 +71,7 @@ impl Cc {
                 Language::Cpp => "install a C++ compiler (g++ or clang++), or name one in $CXX".to_owned(),
             },
         };
-        // Everything that the crate would take from a build script's environment is said here.
+        // All values that the crate would take from a build script's environment are set here.
         let target = target_triple();
         let mut build = cc::Build::new();
         build.target(&target).host(&target).opt_level(3).debug(false).pic(true).warnings(false);
@@ -102,26 +103,26 @@ impl Cc {
         Ok(Self { language, build, tool, path, version, programs, searches, stack_usage, assembler_lists, lists_links })
     }
 
-    /// Whether it is clang, or behaves like it.
+    /// Whether the compiler is clang, or is compatible with clang.
     pub(super) fn is_clang(&self) -> bool {
         self.tool.is_like_clang()
     }
 
-    /// Where the compiler has a library of its own, by file name.
+    /// Path of a library of the compiler, by file name.
     pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
         let mut command = self.tool.to_command();
         let output = command.arg(format!("-print-file-name={name}")).stdin(Stdio::null()).output().ok()?;
         let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
-        // A compiler that does not have it repeats the name.
+        // A compiler without the file prints the name unchanged.
         path.is_absolute().then_some(path)
     }
 
-    /// What stands for this compiler in a key, and the shim's text.
+    /// Fingerprint of this compiler and the shim's text for a key.
     pub(super) fn toolchain(&self, unit: &Unit, files: &Files) -> Result<Toolchain, CompileError> {
         let command = self.base(Path::new("/"), &unit.flags).recorded(Path::new("/"));
         let words = command[1..].iter().chain(&unit.flags).map(String::as_str);
         let inputs = Inputs::of(words, &unit.directory, files);
-        // With `=native`, machine code depends on this very CPU, and a target directory may be on a file system of many.
+        // With `=native`, machine code depends on this CPU, and several machines may share a target directory.
         let is_native = unit.flags.iter().chain(&command).any(|flag| flag.ends_with("=native"));
         let cpu = is_native.then(cpu_features);
         let compiler = (text(&self.path), &self.version, &self.programs);
@@ -129,17 +130,17 @@ impl Cc {
         Ok(Toolchain { key, inputs, is_tracked: self.programs.is_some() })
     }
 
-    /// The compiler with the flags that every unit gets.
+    /// The compiler with the flags of every unit.
     fn base(&self, directory: &Path, flags: &[String]) -> Invocation {
         let command = self.tool.to_command();
         let mut invocation = Invocation::new(command.get_program(), directory);
         let own_level = flags.iter().any(|flag| flag.starts_with("-O"));
-        // `-w` is how recent versions of the crate read `warnings(false)`; what the compiler warns of by itself is wanted.
+        // Recent versions of the crate implement `warnings(false)` by `-w`; the compiler's default warnings are wanted.
         let kept = command.get_args().filter(|arg| *arg != "-w" && !(own_level && *arg == "-O3"));
         invocation.args(kept);
         invocation.arg("-fvisibility=hidden");
         if self.tool.is_like_clang() {
-            // Flags serve both to compile and to link; clang warns of those a step does not need.
+            // Flags are used to compile and to link; clang warns about flags that a step does not need.
             invocation.arg("-Qunused-arguments");
         }
         for (name, value) in command.get_envs() {
@@ -150,12 +151,12 @@ impl Cc {
         invocation
     }
 
-    /// Whether the compiler takes a flag. The answer is found in a folder of this process: two may ask at once.
+    /// Whether the compiler accepts a flag. The test uses a folder of this process, since two tests may run at once.
     fn knows(&self, flag: &str, work: &Path) -> bool {
         self.build.clone().out_dir(work).is_flag_supported(flag).unwrap_or(false)
     }
 
-    /// Where it looks for the headers of a unit.
+    /// Folders of the headers of a unit.
     fn search_path(&self, unit: &Unit, work: &Path) -> Option<Arc<SearchPath>> {
         let ask = |flags: &[String], full: bool| {
             let mut command = self.base(&unit.directory, flags);
@@ -171,7 +172,7 @@ impl Cc {
         self.searches.of(&unit.flags, &unit.directory, work, [&|| ask(&[], false), &|| ask(&unit.flags, true)])
     }
 
-    /// Links, and gives what the linker says and the files that it read, `None` where it does not list them.
+    /// Links; returns the linker's output and the files that it read, `None` if it does not list them.
     fn link(
         &self,
         link: &Invocation,
@@ -184,9 +185,9 @@ impl Cc {
             listing.arg("-Xlinker").arg(format!("--dependency-file={}", list.display()));
             match listing.run(work, ended) {
                 Ok(said) => {
-                    // A linker may take the flag and write no list.
+                    // A linker may accept the flag and write no list.
                     let text = if list.exists() { files::read_whole(&list)? } else { String::new() };
-                    // What follows the first rule are empty ones, for make.
+                    // Empty rules for make follow the first rule.
                     let rule = text.split("\n\n").next().unwrap_or_default();
                     let mut read = files::linked(rule, link.directory());
                     read.retain(|path| !path.starts_with(work));
@@ -196,7 +197,7 @@ impl Cc {
                 Err(CompileError::Failed { stderr, .. }) if stderr.contains("dependency-file") => {
                     let _ = self.lists_links.set(false);
                 }
-                // Told of the command that is recorded.
+                // Only the recorded command has this flag.
                 Err(CompileError::Failed { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -212,7 +213,7 @@ impl Cc {
             compile.arg("-fstack-usage");
         }
         for entry in unit.entries.iter().filter(|_| self.language == Language::C) {
-            // The entry may have the name of a function that the compiler knows.
+            // The entry may have the name of a builtin function.
             compile.arg(format!("-fno-builtin-{}", entry.name));
         }
         if let Some(folder) = cache.store_headers(&unit.headers)? {
@@ -257,7 +258,7 @@ impl Cc {
         compile.arg("-MD").arg("-MF").arg(&depfile).arg("-c").arg(&source).arg("-o").arg(&object);
         let command = compile.recorded(work);
         if *self.assembler_lists.get_or_init(|| self.knows("-Wa,--MD,/dev/null", work)) {
-            // A path may have a comma.
+            // A path may contain a comma.
             compile.args(["-Xassembler", "--MD", "-Xassembler"]).arg(&assembled);
         }
         let mut messages = compile.run(work, ended)?;
@@ -270,8 +271,8 @@ impl Cc {
         link.env("TMPDIR", work);
         link.arg("-shared").arg(&object).args(&unit.flags);
         if cfg!(any(target_os = "linux", target_os = "android")) {
-            // What is missing shows here and not when the worker loads it. Objects and archives among the flags have visible
-            // symbols; they win over other libraries' all the same.
+            // A missing symbol is an error here, before the worker loads the object. Objects and archives among the
+            // flags have visible symbols, which take precedence over those of other libraries.
             link.args(["-Wl,-z,defs", "-Wl,-Bsymbolic"]);
         }
         link.arg("-lm").arg("-o").arg(&library);
@@ -280,18 +281,18 @@ impl Cc {
 
         let code = read(&library)?;
         let own = parsed(binary::shared_object_identity(&code), &library)?;
-        // What a kernel does is what it loads, too.
+        // Loaded libraries are part of a kernel's behaviour.
         let libraries = linked.iter().flatten().filter(|path| is_shared(path));
         let libraries: BTreeSet<String> =
             libraries.filter_map(|path| Some(fingerprint::of_bytes(&fs::read(path).ok()?))).collect();
         let identity = fingerprint::of("linked", &(own, libraries));
-        // With `-flto` there is none.
+        // With `-flto` there is no such file.
         let stack = if stack.exists() { largest_frame(&files::read_whole(&stack)?) } else { None };
         let functions = functions(unit, &symbols, stack, &code, &library)?;
         let depfile = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile, &unit.directory);
         if assembled.exists() {
-            // It also names the source, by its file name alone.
+            // The list also has the source, by its file name alone.
             let read = files::dependencies(&files::read_whole(&assembled)?, &unit.directory);
             dependencies.extend(read.into_iter().filter(|path| path.exists()));
         }
@@ -341,8 +342,8 @@ fn parsed<T>(result: object::Result<T>, path: &Path) -> Result<T, CompileError> 
     result.map_err(|error| CompileError::io("understand", path)(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
-/// The most bytes of stack of any function in a `.su` file: `shim.c:7:6:sdpa<tab>2112<tab>static`. Functions that are
-/// not inlined each have a line, so a deeper chain of calls uses more than this.
+/// Largest stack in bytes of any function in a `.su` file: `shim.c:7:6:sdpa<tab>2112<tab>static`. Functions that are
+/// not inlined have lines of their own, so a chain of calls uses more.
 fn largest_frame(stack_usage: &str) -> Option<u64> {
     stack_usage.lines().filter_map(|line| line.split('\t').nth(1)?.parse().ok()).max()
 }
@@ -372,7 +373,7 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
         let constants = generated::constants(&unit.constants, language);
         return Ok(format!("{head}{constants}#include \"{source}\"\n{}", cpp::callers(&unit.entries)));
     }
-    // `-DENTRY=…` renames the function in the source, and here too.
+    // `-DENTRY=…` renames the function in the source and in the shim.
     let is_entry = |name: &String| unit.entries.iter().any(|entry| entry.name == *name);
     let macros = || unit.macros.iter().map(|(name, _)| name).filter(|name| !is_entry(name));
     let mut text =
@@ -391,14 +392,14 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
                 // Of such types, and of the user's definitions that are compatible with them.
                 text.push_str("#pragma GCC diagnostic ignored \"-Wpedantic\"\n");
             }
-            // A prototype with such a union is compatible with a definition that has either pointer.
+            // A prototype with such a union is compatible with a definition with either pointer.
             let ty = c_type(dtype);
             let union = format!("union {{ {ty} *written; const {ty} *read; }}");
             let _ = writeln!(text, "typedef {union} __attribute__((__transparent_union__)) {};", either(dtype));
             declared.push(dtype);
         }
     }
-    // The types of structs are known behind the source only.
+    // The types of structs are known only after the source.
     let has_struct = |entry: &Entry| entry.signature.iter().any(|param| matches!(param, Param::Struct { .. }));
     for (at, entry) in unit.entries.iter().enumerate().filter(|(_, entry)| !has_struct(entry)) {
         call(&mut text, at, entry);
@@ -422,17 +423,17 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     Ok(text)
 }
 
-/// The name of the function that calls the `at`-th entry.
+/// Name of the function that calls entry `at`.
 fn caller(at: usize) -> String {
     if at == 0 { ENTRY.to_owned() } else { format!("{ENTRY}_{at}") }
 }
 
-/// The name of the type of a pointer that may be const or not.
+/// Name of the type of a pointer that may be const or not.
 fn either(dtype: DType) -> String {
     format!("__kbench_{dtype}")
 }
 
-/// The prototype of an entry and the function that calls it.
+/// The prototype of an entry and its caller.
 fn call(text: &mut String, at: usize, entry: &Entry) {
     let Entry { name, signature } = entry;
     let of = |param: &Param| match param {
@@ -448,10 +449,10 @@ fn call(text: &mut String, at: usize, entry: &Entry) {
     let types: Vec<String> = signature.iter().map(of).collect();
     let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
     let caller = caller(at);
-    // Not inlined into the caller, so that what runs is the function whose size is reported.
+    // Not inlined into the caller, so that the running function is the one whose size is reported.
     let _ = writeln!(text, "__attribute__((__noinline__)) void {name}({prototype});");
     if signature.iter().any(|param| matches!(param, Param::Tensor { writable: None, .. })) {
-        // gcc's analysis across functions takes a union for none of the pointers.
+        // gcc's analysis across functions does not treat the union as either pointer.
         let _ = writeln!(text, "#if defined(__GNUC__) && !defined(__clang__)");
         let _ = writeln!(text, "__attribute__((__noipa__)) void {name}({prototype});\n#endif");
     }
@@ -473,7 +474,7 @@ fn absolute(path: &Path) -> Result<PathBuf, CompileError> {
     std::path::absolute(path).map_err(CompileError::io("resolve", path))
 }
 
-/// [`DType::c_type`] without the header it needs.
+/// [`DType::c_type`] without a header.
 fn c_type(dtype: DType) -> &'static str {
     match dtype.c_type() {
         "int8_t" => "__INT8_TYPE__",
@@ -488,7 +489,7 @@ fn c_type(dtype: DType) -> &'static str {
     }
 }
 
-/// This machine as the cc crate wants it named.
+/// The name of this machine for the cc crate.
 fn target_triple() -> String {
     let arch = match std::env::consts::ARCH {
         "riscv64" => "riscv64gc",
@@ -506,7 +507,7 @@ fn target_triple() -> String {
     }
 }
 
-/// What `-march=native` depends on: the first CPU's model and features.
+/// The properties that `-march=native` depends on: model and features of the first CPU.
 fn cpu_features() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let wanted = ["model name", "flags", "Features", "CPU implementer", "CPU part", "isa"];

@@ -1,26 +1,26 @@
 //! The cache of compiled code, `<target>/kbench/cache`.
 //!
 //! ```text
-//! entries/ab/<key>.json    what a key was compiled to, and from which files: the newest of them first
+//! entries/ab/<key>.json    outcomes of a key, with the files of each: the newest first
 //! code/cd/<hash>.so        machine code by the hash of its bytes (also .cubin, .json)
-//! absent/<hash>            files that were not there, a line each
+//! absent/<hash>            files that were absent, one for each line
 //! shims/<hash>.c           generated C sources
-//! tmp/                     compilers at work
+//! tmp/                     folders of running compilers
 //! ```
 //!
 //! The key is a hash of everything that is known before a compiler runs: the source's path and contents, flags, macros,
-//! architecture, signature, the compiler's path and version, and the environment variables that compilers read. Which
-//! headers the source includes is known only afterwards, so an entry lists every file that the compiler itself
-//! reported (`-MD`) with its hash, and holds only while each of them still has that hash (ccache calls this its direct
-//! mode). That replaces hashing the preprocessed source, which would cost a compiler run for each variant of each
-//! run. The linker lists what it reads in the same way. An entry also names the files that were not there and would have been
-//! found first, or asked for by `__has_include`; variants share such lists. What a build reads that nothing lists
-//! (`.incbin`, `#embed`, a compiler that is a script which computes what it runs) is not kept at all.
+//! architecture, signature, the compiler's path and version, and the environment variables that compilers read.
+//! Included headers are known only afterwards, so an entry lists every file that the compiler reported (`-MD`) with its
+//! hash, and is valid only while each of them has that hash (ccache calls this its direct mode). The alternative is a
+//! hash of the preprocessed source, which would cost a compiler run for each variant of each run. The linker lists the
+//! files that it reads in the same way. An entry also names the absent files that would have been found first, or that
+//! `__has_include` asked for; variants share such lists. A build with unlisted inputs (`.incbin`, `#embed`, a compiler
+//! script that computes its command) is not kept.
 //!
-//! Several threads and processes may share the folder. Files appear under their names complete, by a rename; both
-//! kinds carry a hash of their contents, and what does not match is a miss, to be compiled and written again. What an
-//! interrupted compiler leaves is in `tmp`, under no name that is ever looked up, and is removed a day later. Failures
-//! are not kept: a full disk or a killed compiler must not be remembered as the source's fault.
+//! Several threads and processes may share the folder. Files get their names by a rename once they are complete;
+//! entries and code have a hash of their contents, and a mismatch counts as a miss: the unit is compiled and written
+//! again. Files of an interrupted compiler are in `tmp`, under names that are never looked up, and are removed a day
+//! later. Failures are not kept: a full disk or a killed compiler is not the source's fault.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,13 +35,13 @@ use super::Function;
 use super::error::CompileError;
 use super::files::Files;
 
-/// The kind of every key's fingerprint: raise its version when the meaning of an entry changes.
+/// Kind of every key's fingerprint: raise its version when the meaning of an entry changes.
 pub(super) const KIND: &str = "compile 5";
-/// How many states of the headers an entry remembers, so that switching between two branches compiles once each.
+/// Number of states of the headers that an entry keeps, so that each of two branches compiles once.
 const STATES: usize = 8;
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is kept of a compilation beside its code.
+/// Record of a compilation beside its code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Hash of the code's bytes.
@@ -63,13 +63,13 @@ pub struct Record {
     pub(super) took: Duration,
 }
 
-/// One state of the files that a key was compiled from, and the outcome.
+/// One state of the files of a key, with the outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
-    /// The key, so that it counts under no other, wherever its file was copied.
+    /// The key, so that a copied file does not count for another key.
     key: String,
     files: Vec<(PathBuf, String)>,
-    /// The hash of the list of files that were not there.
+    /// Hash of the list of absent files.
     absent: String,
     record: Record,
 }
@@ -81,13 +81,13 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// A cache in `root`, which need not exist; removes what interrupted compilers left there a day ago or more.
+    /// A cache in `root`, which may be missing. Removes files that interrupted compilers left a day ago or earlier.
     pub(super) fn new(root: PathBuf) -> Self {
         let cache = Self { root };
         for entry in fs::read_dir(cache.root.join("tmp")).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             if modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED)) {
-                // Another process may have been faster, or it is not ours to remove: no harm either way.
+                // Another process may have removed it first, or another user may own it: both are harmless.
                 let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
             }
         }
@@ -100,7 +100,7 @@ impl Cache {
         tempfile::Builder::new().prefix("").tempdir_in(&folder).map_err(CompileError::io("write", &folder))
     }
 
-    /// What `key` was compiled to from files as they are now, with the path of its code.
+    /// The outcome of `key` for the present files, with the path of its code.
     pub(super) fn load(&self, key: &str, extension: &str, files: &Files) -> Option<(Record, PathBuf)> {
         let found = self.find(key, extension, files);
         tracing::debug!(key, "compile cache {}", if found.is_some() { "hit" } else { "miss" });
@@ -119,14 +119,14 @@ impl Cache {
         intact.then_some((record, code))
     }
 
-    /// Keeps code under its hash.
+    /// Stores code under its hash.
     pub(super) fn store_code(&self, code: &[u8], hash: &str, extension: &str) -> Result<PathBuf, CompileError> {
         let path = self.code_path(hash, extension);
         self.write(&path, code)?;
         Ok(path)
     }
 
-    /// Keeps what a key was compiled to, before older states.
+    /// Stores the outcome of a key, before older states.
     pub(super) fn store(
         &self,
         key: &str,
@@ -136,8 +136,8 @@ impl Cache {
     ) -> Result<(), CompileError> {
         let absent = self.store_absent(absent)?;
         let mut states = self.states(key);
-        // Another process may write the same entry between the read and the rename: then one state is forgotten, and
-        // compiled again when it is asked for.
+        // If another process writes the same entry between the read and the rename, one state is lost and compiled
+        // again later.
         states.retain(|state| state.files != files || state.absent != absent);
         states.insert(0, State { key: key.to_owned(), files, absent, record });
         states.truncate(STATES);
@@ -146,7 +146,7 @@ impl Cache {
         self.write(&self.entry_path(key), text.as_bytes())
     }
 
-    /// Keeps a list of files that were not there, and gives its hash.
+    /// Stores a list of absent files, and returns its hash.
     fn store_absent(&self, absent: &BTreeSet<PathBuf>) -> Result<String, CompileError> {
         let lines: Vec<_> = absent.iter().map(|path| path.to_string_lossy()).collect();
         let text = lines.join("\n");
@@ -157,13 +157,13 @@ impl Cache {
         Ok(hash)
     }
 
-    /// The list of this hash; `None` where it is not there or damaged.
+    /// The list with this hash; `None` if it is missing or damaged.
     fn absent(&self, hash: &str) -> Option<Vec<PathBuf>> {
         let text = fs::read_to_string(self.root.join("absent").join(hash)).ok()?;
         (fingerprint::of_bytes(text.as_bytes()) == hash).then(|| text.lines().map(PathBuf::from).collect())
     }
 
-    /// Keeps a generated source; equal sources are one file.
+    /// Stores a generated source; equal sources are one file.
     pub(super) fn store_shim(&self, text: &str, extension: &str) -> Result<PathBuf, CompileError> {
         let hash = fingerprint::of_bytes(text.as_bytes());
         let path = self.root.join("shims").join(format!("{}.{extension}", &hash[..16]));
@@ -174,7 +174,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// A folder with the headers that a table holds, named by their contents; `None` where there is none.
+    /// A folder with the headers of a table, named by a hash of their contents; `None` without headers.
     pub(super) fn store_headers(&self, headers: &[(String, String)]) -> Result<Option<PathBuf>, CompileError> {
         if headers.is_empty() {
             return Ok(None);
@@ -189,7 +189,8 @@ impl Cache {
         Ok(Some(folder))
     }
 
-    /// The folder of [`Cache::store_shim`] and [`Cache::store_headers`]: its files are never dependencies, their contents are in the key.
+    /// The folder of [`Cache::store_shim`] and [`Cache::store_headers`]: its files are never dependencies, since their
+    /// contents are in the key.
     pub(super) fn shims(&self) -> PathBuf {
         self.root.join("shims")
     }
@@ -210,7 +211,7 @@ impl Cache {
     }
 
     fn code_path(&self, hash: &str, extension: &str) -> PathBuf {
-        // A corrupt record must not lead out of the folder.
+        // A damaged record must not name a path outside of the folder.
         let start = hash.get(..2).unwrap_or("00");
         self.root.join("code").join(start).join(format!("{hash}.{extension}"))
     }

@@ -1,4 +1,4 @@
-//! Compilations that were made elsewhere: units by a key without any path of the machine that compiled them, with their outcomes.
+//! Compilations from another machine: outcomes of units, by a key without paths of the compiling machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use super::cache::Record;
 use super::{Artifact, CompileError, Unit};
 use crate::config::Backend;
 
-/// The outcome of a compilation: machine code, or the refusal of the compiler.
+/// Outcome of a compilation: machine code, or the compiler's refusal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -28,7 +28,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome to carry of a compilation. An error that is not about the unit is returned.
+    /// The carried outcome of a compilation. An error that is not about the unit is returned.
     pub fn of(compiled: Result<&Artifact, CompileError>) -> Result<Self, CompileError> {
         match compiled {
             Ok(artifact) => Ok(Self::Code {
@@ -41,7 +41,7 @@ impl Outcome {
                     link: artifact.link.clone(),
                     source_hash: artifact.source_hash.clone(),
                     messages: artifact.messages.clone(),
-                    // How long it took is no part of what was made.
+                    // The duration is not part of the outcome.
                     took: Duration::ZERO,
                 },
             }),
@@ -68,7 +68,7 @@ pub fn extension(backend: Backend) -> &'static str {
     }
 }
 
-/// The key of a unit, which is the same on every machine. Paths are relative to the innermost of these folders.
+/// The key of a unit, the same on every machine. Paths are relative to the innermost of these folders.
 pub fn key(unit: &Unit, folders: &[&Path]) -> String {
     let place = |path: &Path| {
         let within = |(at, folder): (usize, &&Path)| Some((at, path.strip_prefix(folder).ok()?.to_owned()));
@@ -82,12 +82,12 @@ pub fn key(unit: &Unit, folders: &[&Path]) -> String {
     fingerprint::of("carried 1", &unit)
 }
 
-/// The outcomes that are there in place of compilers.
+/// Outcomes that replace compilers.
 #[derive(Debug)]
 pub struct Carried {
-    /// Folder of the machine code; a file is named by hash and extension.
+    /// Folder of the machine code; file names are hash and extension.
     pub code: PathBuf,
-    /// Folder of the package, and folder of the files that this tool generates.
+    /// Folder of the package, and folder of generated files.
     pub folders: [PathBuf; 2],
     /// Outcomes by key.
     pub units: BTreeMap<String, Outcome>,
@@ -115,7 +115,7 @@ impl Carried {
             return Err(CompileError::Changed { path: code });
         }
         let Record { hash, identity, functions, command, link, source_hash, messages, took } = record;
-        // A record that names other functions than the unit has would be asked for them later.
+        // The record must name the functions of the unit, which are looked up later.
         let same = functions.len() == unit.entries.len()
             && functions.iter().zip(&unit.entries).all(|(function, entry)| function.entry == entry.name);
         if !same {

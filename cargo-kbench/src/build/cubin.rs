@@ -1,10 +1,10 @@
 //! Properties of kernels in a cubin.
 //!
-//! Kernels are function symbols with `STO_CUDA_ENTRY` in `st_other`. `.nv.info` and `.nv.info.<kernel>` hold attributes:
-//! a byte for the form, a byte for the kind, two bytes of value, and in the form `SVAL` as many more bytes as the value
-//! says. The kinds read here (as `cuobjdump -elf` names them): `EIATTR_REGCOUNT`, `EIATTR_MAX_THREADS`,
-//! `EIATTR_REQNTID` and `EIATTR_KPARAM_INFO`. NVIDIA does not promise any of this, so whatever cannot be read is `None`
-//! and the figures of `ptxas -v` stand in.
+//! Kernels are function symbols with `STO_CUDA_ENTRY` in `st_other`. `.nv.info` and `.nv.info.<kernel>` hold
+//! attributes: a byte for the form, a byte for the kind, two bytes of value, and in the form `SVAL` as many more bytes
+//! as the value says. The kinds read here (as `cuobjdump -elf` names them) are `EIATTR_REGCOUNT`, `EIATTR_MAX_THREADS`,
+//! `EIATTR_REQNTID` and `EIATTR_KPARAM_INFO`. NVIDIA does not document the format, so an unreadable attribute is
+//! `None`, and the output of `ptxas -v` is used.
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolFlags, SymbolKind};
 
@@ -18,15 +18,15 @@ const REGCOUNT: u8 = 0x2f;
 /// One kernel of a cubin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Kernel {
-    /// Its symbol.
+    /// Symbol of the kernel.
     pub(super) symbol: String,
-    /// Bytes of machine code.
+    /// Size of the machine code in bytes.
     pub(super) code_bytes: u64,
-    /// Registers a thread.
+    /// Registers of a thread.
     pub(super) registers: Option<u64>,
-    /// Most threads a block (`__launch_bounds__`) or the only number (`.reqntid`).
+    /// Largest number of threads of a block (`__launch_bounds__`), or the only number (`.reqntid`).
     pub(super) max_threads: Option<u64>,
-    /// Bytes of each parameter, in order; `None` where its attributes are not there or not understood.
+    /// Size of each parameter in bytes, in order; `None` if its attributes are missing or unknown.
     pub(super) parameters: Option<Vec<u64>>,
 }
 
@@ -62,16 +62,16 @@ pub(super) fn kernels(bytes: &[u8]) -> object::Result<Vec<Kernel>> {
     Ok(kernels)
 }
 
-/// The architecture that the code is for, as 90 for `sm_90`; without the `a` or `f`, which the header does not hold.
+/// Architecture of the code, as 90 for `sm_90`, without the `a` or `f`, which the header lacks.
 pub(super) fn architecture(bytes: &[u8]) -> object::Result<Option<u32>> {
-    // CUDA 13 counts the second version of its binary interface as 8, and moved the number by a byte.
+    // CUDA 13 has version 8 of its binary interface, in which the number is one byte further.
     const SECOND: u8 = 8;
     let file = object::File::parse(bytes)?;
     let object::FileFlags::Elf { abi_version, e_flags, .. } = file.flags() else { return Ok(None) };
     Ok(Some(if abi_version >= SECOND { e_flags.0 >> 8 & 0xff } else { e_flags.0 & 0xff }))
 }
 
-/// Sizes by ordinal; `None` unless each ordinal from 0 is there once.
+/// Sizes by ordinal; `None` unless each ordinal from 0 occurs once.
 fn parameters(info: &[u8]) -> Option<Vec<u64>> {
     let mut found = Vec::new();
     for attribute in attributes(info).filter(|attribute| attribute.kind == KPARAM_INFO) {
@@ -94,7 +94,7 @@ struct Attribute<'a> {
 }
 
 impl Attribute<'_> {
-    /// Its first `N` words; zeros where it has fewer.
+    /// The first `N` words; zeros for missing ones.
     fn words<const N: usize>(&self) -> [u32; N] {
         let mut words = [0; N];
         for (word, bytes) in words.iter_mut().zip(self.data.as_chunks::<4>().0) {

@@ -24,18 +24,18 @@ use super::{Built, Entry, Function, NO_PANIC, Param, Resources, Toolchain, Unit,
 
 const HOST_COMPILER_HELP: &str = "install g++, or name one with `-ccbin` in flags or in $NVCC_CCBIN";
 
-/// nvcc, with what it needs.
+/// nvcc with its tools.
 #[derive(Debug)]
 pub(super) struct Nvcc {
-    /// Where it is.
+    /// Path.
     pub(super) path: PathBuf,
-    /// `Cuda compilation tools, release 13.0, V13.0.88`.
+    /// Version line: `Cuda compilation tools, release 13.0, V13.0.88`.
     pub(super) version: String,
-    /// The version of the ptxas beside it: in an installation of wheels the two can differ.
+    /// Version of the ptxas beside it: in an installation from wheels the two can differ.
     ptxas: String,
-    /// What stands for it and the programs beside it; `None` where that cannot be told.
+    /// Fingerprint of nvcc and the programs beside it; `None` if it cannot be determined.
     programs: Option<Vec<String>>,
-    /// Host compilers, by name as asked for.
+    /// Host compilers by requested name.
     hosts: Mutex<HashMap<PathBuf, Host>>,
     searches: SearchPaths,
     /// Sources and entries whose types cannot be asserted after the source.
@@ -76,7 +76,7 @@ impl Nvcc {
         })
     }
 
-    /// What stands for this compiler and its host compiler in a key.
+    /// Fingerprint of this compiler and its host compiler for a key.
     pub(super) fn toolchain(&self, unit: &Unit, files: &Files) -> Result<Toolchain, CompileError> {
         let host = self.host_compiler(&unit.flags)?;
         let from = |name: &str| env::var(name).unwrap_or_default();
@@ -111,7 +111,7 @@ impl Nvcc {
         Ok(host)
     }
 
-    /// Where it looks for the headers of a unit.
+    /// Folders of the headers of a unit.
     fn search_path(&self, unit: &Unit, arch: &str, work: &Path) -> Option<Arc<SearchPath>> {
         let ask = |flags: &[String], full: bool| {
             let mut command = Invocation::new(&self.path, &unit.directory);
@@ -130,7 +130,7 @@ impl Nvcc {
         self.searches.of(&unit.flags, &unit.directory, work, [&|| ask(&[], false), &|| ask(&unit.flags, true)])
     }
 
-    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
+    /// Compiles in `work`, a temporary folder. `tracked` has the inputs of the flags, if the outcome is to be kept.
     pub(super) fn build(
         &self,
         unit: &Unit,
@@ -151,7 +151,7 @@ impl Nvcc {
         let asserting = if self.is_asserted(unit) { signature::asserting(unit) } else { None };
         if let Some(text) = &asserting {
             let source = cache.store_shim(text, "cu")?;
-            // At a line of ours, not of what it includes.
+            // The error is at a line of the generated file, not of an included one.
             let ours = format!("{}(", source.display());
             match self.compile(unit, &source, cache, work, ended, tracked) {
                 Err(CompileError::Failed { stderr, .. }) if stderr.contains(&ours) => {
@@ -165,7 +165,7 @@ impl Nvcc {
         let source = generated_source(unit, cache)?;
         let built = self.compile(unit, &source, cache, work, ended, tracked).map_err(refused)?;
         if asserting.is_some() {
-            // In a namespace, or beside another function of this name: the assertions do not find it.
+            // The assertions do not find an entry in a namespace, or an overloaded one.
             let mut unasserted = self.unasserted.lock().expect(NO_PANIC);
             unasserted.insert(asserted_as(unit));
         }
@@ -176,7 +176,7 @@ impl Nvcc {
         by_symbol.map_or(Ok(built), |found| Err(mismatch(found)))
     }
 
-    /// Whether the types of the entries' parameters are to be asserted: where nothing else names them.
+    /// Whether the types of the entries' parameters have to be asserted, since no symbol has them.
     fn is_asserted(&self, unit: &Unit) -> bool {
         unit.entries.iter().any(|entry| !entry.signature.is_empty())
             && !unit.entries.iter().any(Entry::is_instance)
@@ -201,7 +201,7 @@ impl Nvcc {
         fs::read(&output).map_err(CompileError::io("read", &output))
     }
 
-    /// Compiles `source`, which is the unit's or includes it. Fails as nvcc does.
+    /// Compiles `source`, which is the unit's or includes it. Returns nvcc's failure as an error.
     fn compile(
         &self,
         unit: &Unit,
@@ -216,7 +216,7 @@ impl Nvcc {
         })?;
         let [output, depfile] = ["kernel.cubin", "kernel.d"].map(|name| work.join(name));
         let mut compile = Invocation::new(&self.path, &unit.directory);
-        // nvcc's own temporary files: gone with the folder, also when it is interrupted.
+        // nvcc's temporary files are removed with the folder, also after an interrupt.
         compile.env("TMPDIR", work);
         compile.arg("-cubin").arg(format!("-arch={arch}")).args(["-Xptxas", "-v"]);
         if let Some(folder) = cache.store_headers(&unit.headers)? {
@@ -225,11 +225,11 @@ impl Nvcc {
         compile.arg("-I").arg(&unit.directory).args(&unit.flags).macros(&unit.macros);
         let path = depfile.to_string_lossy();
         if path.contains(['"', '\\']) {
-            // What nvcc hands on goes by a shell, and such a path would not survive it.
+            // nvcc passes arguments through a shell, which would split such a path.
             compile.arg("-MD").arg("-MF").arg(&depfile);
         } else {
-            // By the host compiler on its way: nvcc's own -MD runs it once more, a quarter of the time of a small kernel. Quoted, since
-            // nvcc takes what has commas for several.
+            // The host compiler writes the list: nvcc's own -MD would run it again, a quarter of the time of a small
+            // kernel. Quoted, since nvcc splits arguments at commas.
             for word in ["-MD", "-MT", "kernel", "-MF", &format!("\"{path}\"")] {
                 compile.arg("-Xcompiler").arg(word);
             }
@@ -278,7 +278,7 @@ impl Nvcc {
     }
 }
 
-/// What is compiled: the source, or a file that includes it.
+/// The compiled file: the source, or a file that includes it.
 fn generated_source(unit: &Unit, cache: &Cache) -> Result<PathBuf, CompileError> {
     if unit.entries.iter().any(Entry::is_instance) || !unit.constants.is_empty() {
         let unsupported = || CompileError::Unsupported {
@@ -291,12 +291,12 @@ fn generated_source(unit: &Unit, cache: &Cache) -> Result<PathBuf, CompileError>
     }
 }
 
-/// What assertions of the types of a unit depend on.
+/// Everything that assertions on the types of a unit depend on.
 fn asserted_as(unit: &Unit) -> (PathBuf, Vec<String>) {
     (unit.source.clone(), unit.entries.iter().map(|entry| entry.name.clone()).collect())
 }
 
-/// The host compiler that nvcc will use: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, gcc.
+/// The host compiler of nvcc: the last `-ccbin` (`--compiler-bindir`) of the flags, `$NVCC_CCBIN`, or gcc.
 fn host_compiler(flags: &[String], variable: Option<PathBuf>) -> PathBuf {
     let mut found = None;
     let mut flags = flags.iter();
@@ -314,13 +314,13 @@ fn host_compiler(flags: &[String], variable: Option<PathBuf>) -> PathBuf {
     found.map(PathBuf::from).or(variable).unwrap_or_else(|| "gcc".into())
 }
 
-/// A failure of nvcc, by its kind where that is known.
+/// A failure of nvcc, with its kind if it is known.
 fn refused(error: CompileError) -> CompileError {
     let CompileError::Failed { stderr, .. } = &error else { return error };
     if let Some(refused) = Report::parse(stderr).too_much_shared.into_iter().next() {
         return CompileError::TooMuchShared { entry: refused.symbol, bytes: refused.bytes, max: refused.max };
     }
-    // gcc without g++ has no C++ front end.
+    // gcc without g++ lacks the C++ front end.
     if ["cc1plus", "Failed to preprocess host compiler properties"].iter().any(|words| stderr.contains(words)) {
         return CompileError::NoCompiler {
             what: format!("nvcc needs a host C++ compiler and has none that works: {}", stderr.trim()),
@@ -340,8 +340,8 @@ fn find_entry<'a>(kernels: &'a [Kernel], entry: &str) -> Result<&'a Kernel, Comp
     }
 }
 
-/// What was compiled for another architecture than was asked for would stand beside the wrong name, and its limits be judged by the wrong
-/// table.
+/// Checks the architecture of the code: code for another architecture would have a wrong name, and its limits would be
+/// those of a wrong table.
 fn check_architecture(asked: &str, found: Option<u32>) -> Result<(), CompileError> {
     let found = found.map(|number| (number / 10, number % 10));
     match (compute_capability(asked), found) {
@@ -352,8 +352,8 @@ fn check_architecture(asked: &str, found: Option<u32>) -> Result<(), CompileErro
     }
 }
 
-/// Compares the declared arguments with the kernel's parameters by number and size, which is what a cubin knows. An entry
-/// that declares none is not compared.
+/// Compares the declared arguments with the kernel's parameters by number and size, which a cubin has. An entry without
+/// declared arguments is not compared.
 fn check_signature(entry: &Entry, kernel: &Kernel) -> Result<(), CompileError> {
     let Some(found) = &kernel.parameters else { return Ok(()) };
     let declared: Vec<u64> = entry.signature.iter().map(Param::bytes).collect();

@@ -1,21 +1,22 @@
-//! From the name of a kernel in the table to its symbol in a cubin.
+//! Finds the symbol in a cubin for the name of a kernel in the table.
 
 use cpp_demangle::{DemangleOptions, Symbol};
 
-/// Why a name stands for no one kernel. Both lists are readable names, each followed by its symbol where they differ.
+/// Reason why a name does not select one kernel. Both lists are readable names, each followed by its symbol if the two
+/// differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unresolved {
-    /// No kernel has the name; here are all.
+    /// No kernel has the name; the list has all kernels.
     NotFound(Vec<String>),
-    /// These have it.
+    /// Several kernels have the name.
     Ambiguous(Vec<String>),
 }
 
-/// Finds the kernel that `name` means among symbols.
+/// Finds the kernel with a name among symbols.
 ///
-/// The first of these by which any kernel matches decides, and must leave one: the symbol itself; the C++ name with
-/// its parameters, `ns::k<64>(float*)`; the qualified name, `ns::k<64>`; without template arguments, `ns::k`; and the
-/// last two without what stands before, `k<64>` and `k`. White space does not count.
+/// The first of these forms that any kernel matches must match exactly one: the symbol itself; the C++ name with its
+/// parameters, `ns::k<64>(float*)`; the qualified name, `ns::k<64>`; the name without template arguments, `ns::k`; and
+/// the last two without the namespace, `k<64>` and `k`. White space does not count.
 pub(super) fn resolve<'a>(symbols: &[&'a str], name: &str) -> Result<&'a str, Unresolved> {
     if let Some(exact) = symbols.iter().find(|symbol| **symbol == name) {
         return Ok(exact);
@@ -51,7 +52,7 @@ struct Kernel<'a> {
 impl<'a> Kernel<'a> {
     fn new(symbol: &'a str) -> Self {
         let demangle = |options: DemangleOptions| Symbol::new(symbol).ok()?.demangle_with_options(&options).ok();
-        // Literals as people write them: `k<64>`, not `k<(int)64>`.
+        // Literals as users write them: `k<64>`, not `k<(int)64>`.
         let options = || DemangleOptions::new().no_return_type().hide_expression_literal_types();
         let readable = demangle(options()).unwrap_or_else(|| symbol.to_owned());
         let qualified = demangle(options().no_params()).unwrap_or_else(|| symbol.to_owned());
@@ -71,7 +72,7 @@ fn squeeze(name: &str) -> String {
     name.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
-/// `ns::k<a<b>>` as `ns::k`; every bracketed list goes, wherever it stands.
+/// `ns::k<a<b>>` as `ns::k`: every list in angle brackets is removed.
 fn without_template_arguments(name: &str) -> String {
     let mut depth = 0usize;
     name.chars()
@@ -89,7 +90,7 @@ fn without_template_arguments(name: &str) -> String {
         .collect()
 }
 
-/// Whether `path` ends with `::name`, or is it.
+/// Whether `path` ends with `::name`, or is `name`.
 fn ends_with_path(path: &str, name: &str) -> bool {
     path.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with("::"))
 }

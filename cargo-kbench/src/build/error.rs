@@ -1,14 +1,14 @@
-//! Why a unit could not be compiled.
+//! Errors of compilations.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a unit could not be compiled. Which of them is the user's code and which the machine's: [`is_variants_own`].
+/// Reason why a unit could not be compiled. [`is_variants_own`] distinguishes the user's code from the machine.
 ///
 /// [`is_variants_own`]: CompileError::is_variants_own
 #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum CompileError {
-    /// A compiler that is needed is not there (exit code 3 territory).
+    /// A needed compiler is missing (exit code 3).
     #[error("{what}; {help}")]
     NoCompiler {
         /// The missing piece.
@@ -21,28 +21,28 @@ pub enum CompileError {
     Failed {
         /// The exact command.
         command: Vec<String>,
-        /// How it ended: `exit status: 1`.
+        /// Exit status, such as `exit status: 1`.
         status: String,
-        /// What it said, as it said it.
+        /// Output of the compiler.
         stderr: String,
     },
-    /// The compiler was ended by a signal: an interrupt, a crash of its own, or the kernel's out-of-memory killer.
+    /// A signal ended the compiler: an interrupt, a crash of the compiler, or the kernel's out-of-memory killer.
     #[error("{} was ended by signal {signal}", program(command))]
     Killed {
         /// The exact command.
         command: Vec<String>,
-        /// The signal's number.
+        /// Number of the signal.
         signal: i32,
     },
-    /// The compiler did not come to an end.
+    /// The compiler did not end in time.
     #[error("{} took longer than {seconds} s", program(command))]
     TooLong {
         /// The exact command.
         command: Vec<String>,
-        /// What it was given.
+        /// The time limit.
         seconds: u64,
     },
-    /// Whoever wanted the code does so no longer; the compiler was ended.
+    /// The code is no longer wanted; the compiler was ended.
     #[error("the compilation was given up")]
     Unwanted,
     /// ptxas refused an entry function because of its static shared memory.
@@ -52,105 +52,106 @@ pub enum CompileError {
     TooMuchShared {
         /// The (mangled) entry function.
         entry: String,
-        /// Bytes it declares.
+        /// Declared bytes.
         bytes: u64,
         /// The limit.
         max: u64,
     },
-    /// The source compiles but defines no such function.
+    /// The source compiles and defines no such function.
     #[error("no function `{entry}` in the compiled code{}", list(candidates))]
     EntryNotFound {
-        /// The name that was asked for.
+        /// The requested name.
         entry: String,
-        /// What there is, readable names.
+        /// The defined functions, by readable names.
         candidates: Vec<String>,
     },
-    /// Something but the table chose the architecture.
+    /// Another option than `arch` of the table selected the architecture.
     #[error(
         "nvcc made code for {found}, the table asks for {asked}; take the architecture out of $NVCC_APPEND_FLAGS, \
          $NVCC_PREPEND_FLAGS and option files, and say it in `arch`"
     )]
     OtherArchitecture {
-        /// What was asked for.
+        /// The requested architecture.
         asked: String,
-        /// What the code is for.
+        /// The architecture of the code.
         found: String,
     },
-    /// Several kernels go by this name.
+    /// Several kernels match this name.
     #[error("`{entry}` names several kernels{}", list(candidates))]
     AmbiguousEntry {
-        /// The name that was asked for.
+        /// The requested name.
         entry: String,
-        /// Those that match, readable names, each followed by its symbol.
+        /// The matching kernels, by readable names, each followed by its symbol.
         candidates: Vec<String>,
     },
-    /// The kernel's parameters are not what the table declares.
+    /// The kernel's parameters differ from the table's arguments.
     #[error("`{entry}` takes {}, the table declares {}", sizes(found), sizes(declared))]
     SignatureMismatch {
         /// The kernel.
         entry: String,
-        /// Bytes of each declared argument.
+        /// Size of each declared argument in bytes.
         declared: Vec<u64>,
-        /// Bytes of each parameter in the machine code.
+        /// Size of each parameter in the machine code in bytes.
         found: Vec<u64>,
     },
-    /// A parameter of the kernel has another type than the table declares.
+    /// A parameter of the kernel has another type than the table's argument.
     #[error("parameter {} of `{entry}` is `{found}`, the table declares {declared}", index + 1)]
     ParameterType {
         /// The kernel.
         entry: String,
-        /// Its place in the signature, from 0.
+        /// Index in the signature, from 0.
         index: usize,
-        /// Its type.
+        /// Type of the parameter.
         found: String,
-        /// What the table declares.
+        /// Type in the table.
         declared: String,
     },
-    /// A unit that no compiler here can take.
+    /// A unit that no compiler of this tool accepts.
     #[error("{what}")]
     Unsupported {
-        /// Why.
+        /// Reason.
         what: String,
     },
-    /// The model of the fake backend is wrong.
+    /// The model of the fake backend has a mistake.
     #[error("{}: {message}", path.display())]
     Model {
         /// The model.
         path: PathBuf,
-        /// The fault.
+        /// The mistake.
         message: String,
     },
-    /// A file was edited while it was compiled, so nobody knows which of its contents the machine code has.
+    /// A file was edited during its compilation, so that the compiled contents are unknown.
     #[error("`{}` changed while it was compiled; run again", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// A bundle stands for the compilers and has no such unit.
+    /// A bundle replaces the compilers and lacks the unit.
     #[error("the bundle does not carry {what}; write a bundle of this table, with `--arch` for this GPU")]
     NotCarried {
         /// The unit.
         what: String,
     },
-    /// A file could not be read or written: a missing source, a full disk, a cache that is not ours.
+    /// A file could not be read or written, such as a missing source, a full disk, or a cache of another user.
     #[error("could not {action} `{}`: {error}", path.display())]
     #[serde(skip)]
     Io {
-        /// What was attempted: `read`, `write`.
+        /// The attempted operation: `read` or `write`.
         action: String,
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         error: io::Error,
     },
 }
 
 impl CompileError {
-    /// Whether the variant itself is at fault, so that the search goes on without it; otherwise every other variant
-    /// would fail alike (no compiler, disk full, interrupted) and the run ends.
+    /// Whether the variant itself is the cause, so that the search continues without it; otherwise every other variant
+    /// would fail too (no compiler, disk full, interrupted) and the run ends.
     pub fn is_variants_own(&self) -> bool {
-        // SIGKILL is the out-of-memory killer's, SIGSEGV and its like the compiler's own crash: both on this source.
-        // SIGHUP, SIGINT and SIGTERM are someone who wants the run to end, SIGXCPU and SIGXFSZ limits of the user's.
+        // SIGKILL is sent by the out-of-memory killer, SIGSEGV and the like are crashes of the compiler: both are due
+        // to this source. SIGHUP, SIGINT and SIGTERM are sent by a user who ends the run, SIGXCPU and SIGXFSZ are
+        // limits of the user.
         matches!(self, CompileError::Killed { signal, .. } if ![1, 2, 15, 24, 25].contains(signal))
             || matches!(
                 self,
@@ -165,7 +166,7 @@ impl CompileError {
             )
     }
 
-    /// The same error once more.
+    /// A copy of the error.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::Io { action, path, error } => Self::Io {
@@ -177,7 +178,7 @@ impl CompileError {
         }
     }
 
-    /// For `map_err`: what was attempted on which file.
+    /// For `map_err`: the attempted operation and the file.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CompileError {
         let path = path.to_owned();
         move |error| CompileError::Io { action: action.to_owned(), path, error }

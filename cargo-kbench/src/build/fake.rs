@@ -1,4 +1,4 @@
-//! The fake backend: the source is a TOML model of how long a variant takes and what is wrong with it.
+//! The fake backend: the source is a TOML model of a variant's time and faults.
 //!
 //! ```toml
 //! time_ns = "1000 + 10 * TILE"           # an expression over the macros, or a number
@@ -6,15 +6,15 @@
 //! power_w = 300                          # an expression or a number; left out: the device's own
 //! delay_ms = 1                           # what a launch really takes
 //! beside_others = true                   # another process uses the device meanwhile
-//! killed_after = "50 + A"                # the worker is killed at a launch after so many of any kernels; left out: never
+//! killed_after = "50 + A"                # the worker is killed at a launch after this number of launches of any kernels; left out: never
 //! resources = { registers = "32 * A" }   # any of the names of Resources
 //! [[fault]]
 //! when = "A == 3"                        # the first that is true counts
 //! kind = "hang"                          # a fault of the fake device, or "does-not-compile"
 //! ```
 //!
-//! The machine code is what the fake device reads: `{"time_ns":…,"noise":…,"fault":…}`. Two variants whose figures are
-//! the same are identical code.
+//! The machine code is JSON for the fake device: `{"time_ns":…,"noise":…,"fault":…}`. Two variants with the same JSON
+//! are identical code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -140,7 +140,7 @@ fn evaluate(text: &str, macros: &[(String, String)]) -> Result<Value, String> {
     expression.eval(&lookup).map_err(|error| error.to_string())
 }
 
-/// A macro's text as the value it most likely was.
+/// The most likely value of a macro's text.
 fn typed(text: &str) -> Value {
     if let Ok(number) = text.parse() {
         return Value::Int(number);

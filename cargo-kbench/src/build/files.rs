@@ -11,11 +11,11 @@ use kbench_runtime::fingerprint;
 
 use super::error::CompileError;
 
-/// Hashes of files, remembered for the life of one compiler, so that a run sees one state of the sources.
+/// Hashes of files, remembered as long as one compiler exists, so that a run sees one state of the sources.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     known: RwLock<HashMap<PathBuf, Known>>,
-    /// Whether none of a list of files is there, by the name of the list.
+    /// Whether all files of a list are absent, by the name of the list.
     absent: RwLock<HashMap<String, bool>>,
 }
 
@@ -25,21 +25,22 @@ struct Known {
     stamp: Stamp,
 }
 
-/// What tells an edited file from an untouched one without reading it.
+/// Properties that distinguish an edited file from an untouched one without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
     bytes: u64,
 }
 
-/// What became of a file between its hashing and the end of a compilation.
+/// State of a file between its hash and the end of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
-    /// The compiler read what was hashed.
+    /// The compiler read the hashed contents.
     Same,
-    /// It was first seen now and was written after the compiler started: what the compiler read is not known.
+    /// The file was first seen now and was written after the compiler started: the contents that the compiler read are
+    /// unknown.
     Unsure,
-    /// Its contents are no longer those that were hashed.
+    /// The contents differ from the hashed ones.
     Changed,
 }
 
@@ -51,11 +52,11 @@ impl Files {
         }
         let known = read(path)?;
         let mut map = self.known.write().expect("no panic while locked");
-        // Another thread may have been faster; the first answer counts for the whole run.
+        // Another thread may have been first; its hash counts for the whole run.
         Ok(map.entry(path.to_owned()).or_insert(known).hash.clone())
     }
 
-    /// Whether a file still has this hash; false when it cannot be read.
+    /// Whether a file still has this hash; false if it cannot be read.
     pub(super) fn matches(&self, path: &Path, hash: &str) -> bool {
         if let Some(known) = self.known.read().expect("no panic while locked").get(path) {
             return known.hash == hash;
@@ -63,7 +64,7 @@ impl Files {
         self.hash(path).is_ok_and(|found| found == hash)
     }
 
-    /// Whether none of the files on a list is there: looked for once, as files are read once.
+    /// Whether all files of a list are absent: tested once, as files are read once.
     pub(super) fn are_absent(&self, list: &str, paths: impl FnOnce() -> Option<Vec<PathBuf>>) -> bool {
         if let Some(known) = self.absent.read().expect("no panic while locked").get(list) {
             return *known;
@@ -72,7 +73,7 @@ impl Files {
         *self.absent.write().expect("no panic while locked").entry(list.to_owned()).or_insert(absent)
     }
 
-    /// What became of a file that a compiler, started at `started`, has read.
+    /// State of a file that a compiler, started at `started`, has read.
     pub(super) fn since(&self, path: &Path, started: SystemTime) -> io::Result<Since> {
         let known = self.known.read().expect("no panic while locked").get(path).cloned();
         let Some(known) = known else {
@@ -90,16 +91,16 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
 }
 
 fn read(path: &Path) -> io::Result<Known> {
-    // Stamped first: an edit between the two shows as a different stamp later.
+    // The stamp is taken first: an edit between the two changes the stamp.
     let stamp = stamp(path)?;
     Ok(Known { hash: fingerprint::of_bytes(&fs::read(path)?), stamp })
 }
 
-/// The text of a file that a compiler or linker wrote beside its code, without checking that there was room for it: an error where its
-/// end is missing.
+/// The text of a file that a compiler or linker wrote beside its code, possibly without a test for a full disk: an
+/// error if its end is missing.
 pub(super) fn read_whole(path: &Path) -> Result<String, CompileError> {
     let text = fs::read_to_string(path).map_err(CompileError::io("read", path))?;
-    // A list of files goes on after each line that ends with a backslash.
+    // A list of files continues after each line that ends with a backslash.
     if text.ends_with('\n') && !text.ends_with("\\\n") {
         return Ok(text);
     }
@@ -131,7 +132,7 @@ pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
         }
     }
     words.push(word);
-    // Everything up to the colon (a word's own end, `kernel.o:`, or alone, as nvcc writes it) is the target.
+    // All words up to the colon (`kernel.o:`, or the colon alone, as nvcc writes it) are the target.
     let targets = words.iter().position(|word| word.ends_with(':')).map_or(0, |at| at + 1);
     let mut paths: Vec<PathBuf> = Vec::new();
     for word in words.drain(targets..).filter(|word| !word.is_empty()) {
@@ -143,7 +144,8 @@ pub(super) fn dependencies(depfile: &str, directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The prerequisites in a dependency file that a linker wrote, a line each, absolute. GNU ld puts no backslash before spaces, others do.
+/// The prerequisites in a dependency file of a linker, one for each line, absolute. GNU ld writes no backslash before
+/// spaces, other linkers do.
 pub(super) fn linked(rule: &str, directory: &Path) -> Vec<PathBuf> {
     let name = |line: &str| line.trim_end().trim_end_matches('\\').trim().to_owned();
     let lines = rule.lines().skip(1).map(name).filter(|name| !name.is_empty());

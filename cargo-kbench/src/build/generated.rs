@@ -1,16 +1,17 @@
-//! What stands around a source in a generated file: constants before it, and what is asked of the compiler after it.
+//! Text around a source in a generated file: constants before it, and requests to the compiler after it.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Constant, Entry, Unit};
 
-/// The variable that holds the address of the `at`-th entry if that is an instance of a template: the linker's tables name its symbol.
+/// Name of the variable with the address of entry `at`, for an instance of a template: the linker's tables have its
+/// symbol.
 pub(super) fn entry_address(at: usize) -> String {
     format!("kbench_entry_address_{at}")
 }
 
-/// The name of the file that compilers say an entry stands in.
+/// File name in compilers' messages about entries.
 pub(super) const ENTRY_FILE: &str = "entry";
 
 /// The languages of sources.
@@ -23,7 +24,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// The languages' names for `-x`.
+    /// Names of the languages for `-x`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::C => "c",
@@ -37,23 +38,23 @@ impl Language {
     }
 }
 
-/// Constants, a line each.
+/// Constants, one for each line.
 pub fn constants(constants: &[Constant], language: Language) -> String {
     let line = |Constant { name, ty, value }: &Constant| match (language, *ty) {
         (Language::Cpp, _) => format!("constexpr {ty} {name} __attribute__((unused)) = {value};\n"),
         (Language::C, "double") => format!("static const double {name} = {value};\n"),
-        // The one constant expression that all versions of C have.
+        // The only constant expression in all versions of C.
         (Language::C, _) => format!("enum {{ {name} = {value} }};\n"),
     };
     constants.iter().map(line).collect()
 }
 
-/// The source of a unit, as it can stand in an `#include`.
+/// The path of a unit's source for an `#include`.
 pub fn quoted(path: &Path) -> Option<&str> {
     path.to_str().filter(|path| !path.contains(['"', '\\', '\n', '\r']))
 }
 
-/// The head of a generated CUDA source: constants and the unit's source. `None` where its path cannot be included.
+/// The start of a generated CUDA source: constants and the unit's source. `None` if its path cannot be included.
 pub(super) fn cuda(unit: &Unit) -> Option<String> {
     let mut text = String::from("/* Written by cargo kbench: the source, and what the table says of it. */\n");
     text += &constants(&unit.constants, Language::Cpp);
@@ -61,7 +62,7 @@ pub(super) fn cuda(unit: &Unit) -> Option<String> {
     Some(text)
 }
 
-/// After the source: instances of templates by their addresses.
+/// Text after the source: the addresses of instances of templates.
 pub(super) fn cuda_instances(entries: &[Entry]) -> String {
     let mut text = String::new();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.is_instance()) {

@@ -1,34 +1,34 @@
-//! What flags make a compiler and its linker read: files that they name, response files, libraries.
+//! Files that flags make a compiler and its linker read: named files, response files, libraries.
 //!
-//! What cannot be told from the flags is not tracked, and what is not tracked is not kept in the cache.
+//! Inputs that the flags do not determine are not tracked, and such a build is not kept in the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files::Files;
 
-/// Flags that have the compiler look for programs or profiles in places of its own choice.
+/// Flags by which the compiler finds programs or profiles at places of its own choice.
 const UNTRACKED: [&str; 5] = ["-B", "-wrapper", "-fbranch-probabilities", "--libdevice-directory", "-ldir="];
 
-/// Flags that read a profile by a name that is made up from others, unless they name a file.
+/// Flags for a profile with a derived name, unless they name a file.
 const PROFILES: [&str; 2] = ["-fprofile-use", "-fauto-profile"];
 
-/// Response files in response files, as far as they are followed.
+/// Largest depth of response files in response files.
 const DEPTH: usize = 8;
 
-/// What flags name.
+/// Inputs that flags name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Inputs {
     /// Files, each with its hash.
     pub(super) files: Vec<(PathBuf, String)>,
-    /// The flags with response files expanded, and what one flag hands on to other programs (`-Wl,a,b`) apart.
+    /// The flags with expanded response files, and with arguments for other programs (`-Wl,a,b`) split.
     words: Vec<String>,
-    /// Whether something is read that cannot be told.
+    /// Whether some input is unknown.
     pub(super) untracked: bool,
 }
 
 impl Inputs {
-    /// What `flags` name, seen from `directory`.
+    /// The inputs that `flags` name, relative to `directory`.
     pub(super) fn of<'a>(flags: impl IntoIterator<Item = &'a str>, directory: &Path, files: &Files) -> Self {
         let mut inputs = Self::default();
         inputs.add(flags, directory, files, 0);
@@ -83,13 +83,13 @@ impl Inputs {
         })
     }
 
-    /// Whether the linker is told to read libraries.
+    /// Whether the linker gets libraries by name.
     pub(super) fn has_libraries(&self) -> bool {
         self.values("-l").chain(self.values("-L")).next().is_some()
     }
 
-    /// Files that are not there, and that the linker would take for the libraries it is told to read if they were. `more` are folders
-    /// that it looks into beside those of the flags.
+    /// Absent files that the linker would take for its libraries if they existed. `more` are folders that it searches
+    /// beside those of the flags.
     pub(super) fn absent_libraries(&self, directory: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
         let folders: Vec<PathBuf> =
             self.values("-L").map(|folder| directory.join(folder)).chain(more.iter().cloned()).collect();

@@ -1,4 +1,4 @@
-//! One run of a compiler, and the error that its output means.
+//! One run of a compiler, and the error for its output.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
@@ -35,7 +35,7 @@ impl Invocation {
         }
     }
 
-    /// Where it runs.
+    /// Folder of the run.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -63,8 +63,8 @@ impl Invocation {
         self
     }
 
-    /// The command as it is recorded: files of the temporary folder by their bare names, since it is gone afterwards, and others as seen
-    /// from where it runs, so that it holds in another checkout.
+    /// The recorded command: files of the temporary folder by name, since the folder is removed, and other files
+    /// relative to the folder of the run, so that the command works in another checkout.
     pub(super) fn recorded(&self, temporary: &Path) -> Vec<String> {
         let prefix = format!("{}/", temporary.display());
         let args = self.args.iter().map(|word| match relative(Path::new(word), &self.directory) {
@@ -74,7 +74,8 @@ impl Invocation {
         std::iter::once(self.program.to_string_lossy().into_owned()).chain(args).collect()
     }
 
-    /// Runs it to its end, or until `ended` is true, and returns what it printed, both streams; fails unless it exits with 0.
+    /// Runs the compiler to its end, or until `ended` is true, and returns the output of both streams; an error unless
+    /// the exit code is 0.
     pub(super) fn run(&self, temporary: &Path, ended: &AtomicBool) -> Result<String, CompileError> {
         self.run_for(temporary, ended, PATIENCE)
     }
@@ -110,12 +111,12 @@ impl Invocation {
             Finish::Exited(status) if status.success() => return Ok(said),
             Finish::TooLong => return Err(CompileError::TooLong { command: command(), seconds: limit.as_secs() }),
             Finish::Exited(status) if !is_interrupted() => status,
-            // Ended by the user, who wants no verdict.
+            // After Ctrl-C there is no verdict.
             Finish::Exited(_) | Finish::Interrupted => {
                 return Err(CompileError::Killed { command: command(), signal: Signal::SIGINT as i32 });
             }
         };
-        // A full disk is not the source's fault, whether or not there was room for a message about it.
+        // A full disk is not the source's fault, with or without a message about it.
         let words = || io::Error::other(said.trim().to_owned());
         let of_machine = said.lines().any(names_machine_error).then(words);
         if let Some(error) = of_machine.or_else(|| room(temporary).err()) {
@@ -139,8 +140,8 @@ impl Invocation {
     }
 }
 
-/// Whether a compiler says that the machine has no room, no process or no file for it. The words are the C library's, the locale is set
-/// to C.
+/// Whether a compiler's message says that the machine lacks disk space, processes or files. The messages are the C
+/// library's; the locale is C.
 fn names_machine_error(line: &str) -> bool {
     use nix::libc::{EAGAIN, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOSPC, EROFS};
     [ENOSPC, EDQUOT, EFBIG, EAGAIN, EMFILE, ENFILE, EROFS, EIO].into_iter().any(|code| {
@@ -149,19 +150,19 @@ fn names_machine_error(line: &str) -> bool {
     })
 }
 
-/// An error where a folder has no room for what a small compilation writes.
+/// An error if a folder lacks the space for a small compilation's output.
 fn room(folder: &Path) -> io::Result<()> {
-    /// Zeros may take no room.
+    /// Zeros may take no space.
     static BYTES: [u8; 64 << 10] = [0xa5; 64 << 10];
     tempfile::tempfile_in(folder)?.write_all(&BYTES)
 }
 
-/// Compiler drivers outlive their passes: nvcc says `'cicc' died due to signal 9 (Kill signal)`, gcc
-/// `fatal error: Killed signal terminated program cc1`.
+/// The signal that ended a pass of a compiler: nvcc prints `'cicc' died due to signal 9 (Kill signal)`, gcc `fatal
+/// error: Killed signal terminated program cc1`.
 fn signal_of_a_child(said: &str) -> Option<i32> {
     if let Some((_, rest)) = said.split_once("died due to signal ") {
         let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        // SIGSEGV, SIGABRT and their like are the compiler's own crash on this source.
+        // SIGSEGV, SIGABRT and the like are crashes of the compiler on this source.
         return number.parse().ok().filter(|signal| [2, 9, 15].contains(signal));
     }
     [("Interrupt", 2), ("Killed", 9), ("Terminated", 15)]
@@ -170,7 +171,7 @@ fn signal_of_a_child(said: &str) -> Option<i32> {
         .map(|(_, signal)| signal)
 }
 
-/// The first line that `program --version` prints for which `wanted` holds.
+/// The first line of `program --version` for which `wanted` is true.
 pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -181,7 +182,7 @@ pub(super) fn version_line(program: &Path, wanted: impl Fn(&str) -> bool) -> io:
     })
 }
 
-/// A path as seen from a folder; `None` if the two have nothing in common.
+/// A path relative to a folder; `None` if the two have no common part.
 fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
     let common = folder.ancestors().find(|folder| folder.parent().is_some() && path.starts_with(folder))?;
     let up = folder.strip_prefix(common).ok()?.components().map(|_| "..");
@@ -224,7 +225,7 @@ mod tests {
             let error = shell(&script).run(&std::env::temp_dir(), &NEVER).unwrap_err();
             assert!(!error.is_variants_own() && error.to_string().contains(words), "{error}");
         }
-        // Nothing can be written there, and no compiler said so.
+        // No file can be written there, and no compiler says so.
         let error = shell("exit 1").run(Path::new("/proc"), &NEVER).unwrap_err();
         assert!(!error.is_variants_own() && error.to_string().starts_with("could not compile in `/proc`"), "{error}");
     }
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(signal_of_a_child("gcc: fatal error: Killed signal terminated program cc1"), Some(9));
     }
 
-    /// A compiler that starts another and waits for it; the file gets the other's number.
+    /// A compiler that starts another and waits for it; the file gets the process id of the other.
     fn endless(file: &Path) -> Invocation {
         shell(&format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display()))
     }
@@ -249,7 +250,7 @@ mod tests {
     fn assert_gone(file: &Path) {
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
         let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            // What nobody waits for any more may stay a zombie.
+            // A process that nobody waits for may remain as a zombie.
             Ok(stat) => stat.contains(") Z"),
             Err(_) => true,
         };

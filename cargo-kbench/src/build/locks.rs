@@ -1,25 +1,26 @@
-//! Keys at work: what two threads ask for at the same time is compiled once, unless it fails: a failure is not kept.
+//! Locks on keys: a unit that two threads request at the same time is compiled once, unless it fails, since a failure
+//! is not kept.
 
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex};
 
 use super::NO_PANIC;
 
-/// Keys that somebody is at work on.
+/// Locked keys.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     taken: Mutex<HashSet<String>>,
     fewer: Condvar,
 }
 
-/// One's turn with a key, until it is dropped.
+/// A lock on a key, until it is dropped.
 pub(super) struct Turn<'t> {
     locks: &'t Locks,
     key: &'t str,
 }
 
 impl Locks {
-    /// Waits until nobody is at work on a key.
+    /// Waits for the lock on a key.
     pub(super) fn take<'t>(&'t self, key: &'t str) -> Turn<'t> {
         let mut taken = self.taken.lock().expect(NO_PANIC);
         while !taken.insert(key.to_owned()) {

@@ -1,7 +1,7 @@
-//! From a source, toggles and flags to machine code in the cache, with what the compiler said of its resources.
+//! Compiles a source with toggles and flags to machine code in the cache, with the compiler's report on resources.
 //!
-//! [`Compiler::compile`] takes a [`Unit`] and gives an [`Artifact`] or a typed [`CompileError`]. It may be called from
-//! many threads. What is compiled is kept; `cache.rs` says when that is used again.
+//! [`Compiler::compile`] takes a [`Unit`] and returns an [`Artifact`] or a typed [`CompileError`]. It may be called
+//! from many threads. Outcomes are kept; `cache.rs` has the conditions of their reuse.
 
 use std::collections::{BTreeSet, HashMap};
 use std::env;
@@ -54,7 +54,7 @@ mod tests_c;
 #[cfg(test)]
 mod tests_cuda;
 
-/// Variables that change what compilers do without a trace in their command line.
+/// Variables that change compilers without a change of their command line.
 const ENVIRONMENT: [&str; 13] = [
     "CPATH",
     "C_INCLUDE_PATH",
@@ -71,7 +71,7 @@ const ENVIRONMENT: [&str; 13] = [
     "NVCC_APPEND_FLAGS",
 ];
 
-/// Those that name folders of programs, which are not looked into: what is compiled with them set is not kept.
+/// Variables with folders of programs, which are not examined: an outcome is not kept if one is set.
 const PROGRAM_FOLDERS: [&str; 2] = ["GCC_EXEC_PREFIX", "COMPILER_PATH"];
 
 /// For compilations that nothing ends.
@@ -85,19 +85,19 @@ struct Built {
     command: Vec<String>,
     link: Vec<String>,
     messages: String,
-    /// Every file that was read, the source among them.
+    /// Every file that was read, the source included.
     dependencies: Vec<PathBuf>,
-    /// Files that would have been read if they had been there; `None` where that cannot be told, and the outcome is not kept.
+    /// Absent files that would have been read; `None` if they are unknown, and then the outcome is not kept.
     absent: Option<BTreeSet<PathBuf>>,
 }
 
-/// What stands for a toolchain and the flags of a unit in a key.
+/// Part of a key for a toolchain and the flags of a unit.
 struct Toolchain {
-    /// Its fingerprint.
+    /// Fingerprint of the toolchain.
     key: String,
-    /// What the flags name.
+    /// Inputs that the flags name.
     inputs: Inputs,
-    /// Whether everything that it depends on is known.
+    /// Whether all inputs are known.
     is_tracked: bool,
 }
 
@@ -108,19 +108,19 @@ const NO_PANIC: &str = "nothing panics while it is held";
 pub struct CompilerOptions {
     /// `--nvcc`.
     pub nvcc: Option<PathBuf>,
-    /// What a bundle has compiled: no compiler is looked for.
+    /// Outcomes of a bundle: no compiler is searched.
     pub carried: Option<Arc<Carried>>,
 }
 
-/// The compilers of this machine, and the cache. One for a run: it reads each source and header once, and so sees one
-/// state of them; make a new one to see edits.
+/// The compilers of this machine, and the cache. One value serves a run: it reads each source and header once, and so
+/// sees one state of them; a new value sees edits.
 #[derive(Debug)]
 pub struct Compiler {
     work_directory: PathBuf,
     options: CompilerOptions,
     cache: Cache,
     files: Files,
-    /// What was made in this run and is not kept, by key.
+    /// Outcomes of this run that are not kept, by key.
     unkept: Mutex<HashMap<String, (Record, PathBuf)>>,
     environment: Vec<(&'static str, Option<Vec<u8>>)>,
     cc: OnceLock<Result<c::Cc, Missing>>,
@@ -130,7 +130,7 @@ pub struct Compiler {
     busy: Mutex<Duration>,
 }
 
-/// A search for a compiler that failed, to be told once for each unit.
+/// A failed search for a compiler, which is reported for each unit.
 #[derive(Debug, Clone)]
 struct Missing {
     what: String,
@@ -138,7 +138,7 @@ struct Missing {
 }
 
 impl Compiler {
-    /// A compiler that keeps its files in `work_directory`, `<target>/kbench`. Nothing is searched or written yet.
+    /// A compiler with its files in `work_directory`, `<target>/kbench`. Nothing is searched or written yet.
     pub fn new(work_directory: &Path, options: CompilerOptions) -> Self {
         let work_directory = std::path::absolute(work_directory).unwrap_or_else(|_| work_directory.to_owned());
         let environment = ENVIRONMENT.map(|name| (name, env::var_os(name).map(text)));
@@ -162,7 +162,7 @@ impl Compiler {
         self.compile_until(unit, &NEVER)
     }
 
-    /// The same, given up once `ended` is true.
+    /// Compiles a unit, and ends the compiler once `ended` is true.
     pub fn compile_until(&self, unit: &Unit, ended: &AtomicBool) -> Result<Artifact, CompileError> {
         if let Some(carried) = &self.options.carried {
             return carried.find(unit);
@@ -224,7 +224,7 @@ impl Compiler {
         self.nvcc()?.ptx(unit, &self.cache, work.path())
     }
 
-    /// Time spent compiling so far, all threads together; what came from the cache took none.
+    /// Time of compilations so far, summed over all threads; without cached ones.
     pub fn busy(&self) -> Duration {
         *self.busy.lock().expect(NO_PANIC)
     }
@@ -240,7 +240,7 @@ impl Compiler {
         Ok((&nvcc.path, &nvcc.version))
     }
 
-    /// Compiles, and keeps the outcome where `tracked` says what the flags name.
+    /// Compiles, and keeps the outcome if `tracked` has the inputs of the flags.
     fn build(
         &self,
         unit: &Unit,
@@ -259,7 +259,7 @@ impl Compiler {
             Backend::Cuda => self.nvcc()?.build(unit, &self.cache, work()?.path(), ended, tracked)?,
             Backend::Fake => fake::build(unit)?,
         };
-        // What was compiled must be what was hashed, or the code would stand beside the wrong source for ever.
+        // The compiled contents must be the hashed ones, or the cache would hold wrong code for the source.
         let mut sure = true;
         let mut files = Vec::with_capacity(built.dependencies.len());
         for path in built.dependencies {
@@ -290,7 +290,7 @@ impl Compiler {
     }
 
     fn cc(&self, language: Language) -> Result<&c::Cc, CompileError> {
-        // The crate's probes are swept with what interrupted compilers leave.
+        // Test files of the crate are removed together with those of interrupted compilers.
         let find = || c::Cc::find(&self.work_directory.join("cache/tmp"), language);
         once(if language == Language::C { &self.cc } else { &self.cxx }, find)
     }
@@ -306,17 +306,17 @@ pub fn defined_names(code: &Path) -> std::io::Result<Vec<String>> {
     names.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 
-/// A hash of what a cubin runs, without paths and notes of its compiler; none where it is no cubin.
+/// A hash of the code of a cubin, without paths and notes of its compiler; none if the file is not a cubin.
 pub fn cubin_identity(bytes: &[u8]) -> Option<String> {
     binary::cubin_identity(bytes, &[]).ok()
 }
 
-/// A path or the value of a variable, whether it is UTF-8 or not, for fingerprints.
+/// A path or the value of a variable, in UTF-8 or not, for fingerprints.
 fn text(text: impl AsRef<OsStr>) -> Vec<u8> {
     text.as_ref().as_encoded_bytes().to_vec()
 }
 
-/// Searches once; every later call has the same answer.
+/// Searches once; every later call returns the same result.
 fn once<T>(
     cell: &OnceLock<Result<T, Missing>>,
     find: impl FnOnce() -> Result<T, CompileError>,
@@ -339,7 +339,7 @@ fn source_hash(directory: &Path, source: &Path, files: &[(PathBuf, String)]) -> 
             let root = fs::canonicalize(directory).ok()?;
             let name = match path.strip_prefix(root) {
                 Ok(name) => name.to_owned(),
-                // A source outside its package still counts, by its name alone.
+                // A source outside its package counts by its name alone.
                 Err(_) if path == fs::canonicalize(source).ok()? => PathBuf::from(source.file_name()?),
                 Err(_) => return None,
             };

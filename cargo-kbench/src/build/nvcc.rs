@@ -1,9 +1,10 @@
-//! Where nvcc is.
+//! The search for nvcc.
 //!
-//! The first of these that has it: the path given (`--nvcc`), `$NVCC`, `$CUDA_HOME/bin`, `$CUDA_PATH/bin`, `PATH`,
+//! The first place that has nvcc: the given path (`--nvcc`), `$NVCC`, `$CUDA_HOME/bin`, `$CUDA_PATH/bin`, `PATH`,
 //! `/usr/local/cuda/bin`, and then Python wheels (`nvidia-cuda-nvcc`): in `<target>/kbench/toolchain`, which may be a
-//! virtual environment or a folder filled by `pip install --target`, in the folder of `cargo kbench toolchain install`, in
-//! `$VIRTUAL_ENV`, and among the packages of the `python3` on `PATH`. A path given, or `$NVCC`, that does not exist is an error: it was asked for by name.
+//! virtual environment or a folder filled by `pip install --target`, in the folder of `cargo kbench toolchain install`,
+//! in `$VIRTUAL_ENV`, and among the packages of the `python3` on `PATH`. A given path, or `$NVCC`, that does not exist
+//! is an error.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use super::error::CompileError;
 
-/// What the search depends on, so that tests need not change the process.
+/// Environment of the search, so that tests need not change the process.
 struct World<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     python_packages: &'a dyn Fn() -> Vec<PathBuf>,
@@ -77,7 +78,7 @@ fn find_in(given: Option<&Path>, work_directory: &Path, world: &World) -> Result
     })
 }
 
-/// nvcc in a virtual environment, a `--target` folder or a toolkit's own folder.
+/// nvcc in a virtual environment, a `--target` folder or a toolkit's folder.
 fn in_environment(root: &Path) -> Option<PathBuf> {
     let packages = glob(&root.join("lib"), "python").into_iter().map(|python| python.join("site-packages"));
     packages.chain([root.to_owned()]).find_map(|packages| in_packages(&packages)).or_else(|| {
@@ -86,7 +87,7 @@ fn in_environment(root: &Path) -> Option<PathBuf> {
     })
 }
 
-/// nvcc among Python packages: `nvidia/cu13/bin/nvcc`, the newest, or as older wheels have it `nvidia/cuda_nvcc/bin/nvcc`.
+/// nvcc among Python packages: `nvidia/cu13/bin/nvcc`, the newest, or, in older wheels, `nvidia/cuda_nvcc/bin/nvcc`.
 fn in_packages(packages: &Path) -> Option<PathBuf> {
     let nvidia = packages.join("nvidia");
     let mut roots = glob(&nvidia, "cu");
@@ -111,7 +112,7 @@ fn on_path(name: &Path, world: &World) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(name)).find(|path| is_executable(path))
 }
 
-/// An executable of this name on this process's `PATH`.
+/// The executable with this name on this process's `PATH`.
 pub(super) fn which(name: &Path) -> Option<PathBuf> {
     if name.components().count() > 1 {
         return is_executable(name).then(|| name.to_owned());
@@ -123,7 +124,7 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Where the `python3` on `PATH` has its packages. Asked of it, since only it knows (pyenv, user installations).
+/// Folder of the packages of the `python3` on `PATH`, which python3 prints (pyenv, user installations).
 fn python_packages() -> Vec<PathBuf> {
     let script = "import site,sysconfig\nfor p in [sysconfig.get_path('purelib'),*site.getsitepackages(),site.getusersitepackages()]: print(p)";
     let output = Command::new("python3").args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::null()).output();
@@ -179,7 +180,7 @@ mod tests {
         let places: Vec<_> = order.map(|place| error.find(place).unwrap_or_else(|| panic!("{place}: {error}"))).into();
         assert!(places.is_sorted(), "{error}");
 
-        // From the last place to the first, each takes over from the one before.
+        // From the last place to the first, each takes precedence over the previous one.
         let python = put(root, "python/nvidia/cu13/bin/nvcc");
         assert_eq!(find(None, &variables).unwrap(), python);
         variables.insert("VIRTUAL_ENV", root.join("venv").into());

@@ -1,47 +1,48 @@
-//! Theoretical occupancy: how many blocks of a kernel fit one streaming multiprocessor at once.
+//! Theoretical occupancy: the number of blocks of a kernel that fit one streaming multiprocessor at once.
 //!
-//! The rules are those of `cuda_occupancy.h` (CUDA 13.0, NVIDIA's occupancy calculator as a header), the per-architecture
-//! limits those of the table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide. The
-//! largest shared-memory carveout is assumed. [`barriers`](Demand::barriers) limit from compute capability 9.0 on, as there.
+//! The rules are those of `cuda_occupancy.h` (CUDA 13.0, NVIDIA's occupancy calculator as a header); the limits of
+//! architectures are from the table "Technical Specifications per Compute Capability" of the CUDA C++ Programming
+//! Guide. The largest shared-memory carveout is assumed. [`barriers`](Demand::barriers) limit from compute capability
+//! 9.0 on, as there.
 
-/// What one block of a kernel needs.
+/// Resources of one block of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Demand {
-    /// Threads a block.
+    /// Threads of a block.
     pub threads: u32,
-    /// Registers a thread.
+    /// Registers of a thread.
     pub registers: u32,
-    /// Static plus dynamic shared memory, in bytes, without what the system reserves.
+    /// Static plus dynamic shared memory in bytes, without the system's part.
     pub shared_bytes: u32,
-    /// Named barriers; 0 where not known.
+    /// Named barriers; 0 if unknown.
     pub barriers: u32,
 }
 
-/// How a kernel fills one streaming multiprocessor.
+/// Occupancy of one streaming multiprocessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Occupancy {
-    /// Blocks at once; 0: the kernel cannot be launched.
+    /// Number of resident blocks; 0 if the kernel cannot be launched.
     pub blocks: u32,
-    /// Warps of those blocks.
+    /// Warps of the resident blocks.
     pub warps: u32,
-    /// Warps that the multiprocessor can hold.
+    /// Largest number of warps of the multiprocessor.
     pub max_warps: u32,
-    /// What keeps another block out; where several do, the first of them.
+    /// Resource that excludes another block; if there are several, the first.
     pub limit: Limit,
 }
 
 impl Occupancy {
-    /// Active warps over the most warps, 0 to 1.
+    /// Resident warps over the largest number of warps, 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.warps) / f64::from(self.max_warps)
     }
 }
 
-/// What keeps another block out of a streaming multiprocessor.
+/// Resource that excludes another block of a streaming multiprocessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
-    /// Warp slots: full occupancy, or a block size that does not divide it.
+    /// Warp slots: full occupancy, or a block size that does not divide their number.
     Warps,
     /// Registers.
     Registers,
@@ -59,13 +60,13 @@ pub struct Multiprocessor {
     warps: u32,
     blocks: u32,
     shared_bytes: u32,
-    /// Most shared memory a block may opt in to, in bytes.
+    /// Largest shared memory that a block may opt in to, in bytes.
     pub shared_per_block: u32,
-    /// Taken by the system from every block.
+    /// Shared memory that the system takes from every block, in bytes.
     reserved: u32,
-    /// Unit of allocation of shared memory.
+    /// Unit of allocation of shared memory, in bytes.
     granularity: u32,
-    /// Named barriers in all.
+    /// Number of named barriers.
     barriers: Option<u32>,
 }
 
@@ -76,9 +77,10 @@ const REGISTER_GRANULARITY: u32 = 256;
 const PARTITIONS: u32 = 4;
 const WARP: u32 = 32;
 
-/// The limits of a compute capability, where it is known.
+/// The limits of a compute capability; none if it is unknown.
 pub fn multiprocessor((major, minor): (u32, u32)) -> Option<Multiprocessor> {
-    // Compute capability; resident warps and blocks; KiB of shared memory: in all, and a block's most; barriers a block slot.
+    // Compute capability; resident warps and blocks; KiB of shared memory: of all blocks, and of one; barriers for each
+    // block slot.
     let (warps, blocks, shared, per_block, barriers) = match (major, minor) {
         (7, 0 | 2) => (64, 32, 96, 96, None),
         (7, 5) => (32, 16, 64, 64, None),
@@ -87,7 +89,7 @@ pub fn multiprocessor((major, minor): (u32, u32)) -> Option<Multiprocessor> {
         (8, 7) => (48, 16, 164, 163, None),
         (8, 9) => (48, 24, 100, 99, None),
         (9, 0) | (10, 0 | 3) => (64, 32, 228, 227, Some(2)),
-        // 10.1 is what Thor was called before it became 11.0.
+        // 10.1 is the earlier number of Thor, 11.0.
         (10, 1) | (11, 0) => (48, 24, 228, 227, Some(1)),
         (12, 0 | 1) => (48, 24, 100, 99, Some(1)),
         _ => return None,
@@ -110,8 +112,8 @@ pub fn compute_capability(arch: &str) -> Option<(u32, u32)> {
     (number >= 10).then_some((number / 10, number % 10))
 }
 
-/// The occupancy of a kernel on a device of this compute capability; `None` where the architecture is not known
-/// (the table ends at 12.1) or a block has no threads.
+/// The occupancy of a kernel on a device of this compute capability; `None` if the architecture is unknown (the table
+/// ends at 12.1) or a block has no threads.
 pub fn occupancy(capability: (u32, u32), demand: Demand) -> Option<Occupancy> {
     let sm = multiprocessor(capability)?;
     if demand.threads == 0 {
@@ -124,7 +126,7 @@ pub fn occupancy(capability: (u32, u32), demand: Demand) -> Option<Occupancy> {
     } else {
         match (demand.registers * WARP).next_multiple_of(REGISTER_GRANULARITY) {
             0 => u32::MAX,
-            // The launch check counts a block's warps as if they filled all partitions alike.
+            // The launch check counts a block's warps as if they were distributed evenly over the partitions.
             warp if u64::from(warp) * u64::from(warps.next_multiple_of(PARTITIONS)) > u64::from(REGISTERS) => 0,
             warp => REGISTERS / PARTITIONS / warp * PARTITIONS / warps,
         }
@@ -158,8 +160,8 @@ mod tests {
         (found.blocks, found.limit)
     }
 
-    /// What `cudaOccMaxActiveBlocksPerMultiprocessor` of `cuda_occupancy.h` (CUDA 13.0) answers, with the largest carveout:
-    /// compute capability, threads, registers, shared bytes, barriers; blocks.
+    /// Results of `cudaOccMaxActiveBlocksPerMultiprocessor` of `cuda_occupancy.h` (CUDA 13.0), with the largest
+    /// carveout: compute capability, threads, registers, shared bytes, barriers; blocks.
     #[rustfmt::skip]
     const HEADER: [(u32, u32, u32, u32, u32, u32, u32); 48] = [
         (7, 0, 679, 47, 0, 2, 1), (7, 0, 732, 17, 0, 13, 2), (7, 0, 63, 101, 47002, 6, 2), (7, 0, 860, 236, 0, 13, 0),
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn known_values() {
-        // One block an SM at most: FlashAttention-like tiles on Hopper.
+        // At most one block of an SM: FlashAttention-like tiles on Hopper.
         assert_eq!(blocks((9, 0), 384, 168, 200 * 1024), (1, Limit::Registers));
         assert_eq!(blocks((9, 0), 128, 48, 20480), (10, Limit::Registers));
         assert_eq!(blocks((9, 0), 256, 32, 0), (8, Limit::Warps));
@@ -203,13 +205,13 @@ mod tests {
 
     #[test]
     fn a_kernel_that_cannot_be_launched_has_none() {
-        // FACTS: Kernel Tuner's winner, 71 registers x 1024 threads.
+        // Kernel Tuner's winner for its matrix product: 71 registers x 1024 threads.
         assert_eq!(blocks((9, 0), 1024, 71, 0), (0, Limit::Registers));
         assert_eq!(blocks((9, 0), 2048, 16, 0), (0, Limit::Warps));
         assert_eq!(blocks((9, 0), 128, 16, 228 * 1024), (0, Limit::SharedMemory));
         assert_eq!(blocks((9, 0), 128, u32::MAX, 0), (0, Limit::Registers));
         assert_eq!(blocks((9, 0), 128, 16, u32::MAX), (0, Limit::SharedMemory));
-        // The launch check: 5 warps of 65536 / 5 / 32 registers would fit, were partitions not counted alike.
+        // The launch check: 5 warps with 65536 / 5 / 32 registers would fit if partitions were not counted evenly.
         assert_eq!(blocks((9, 0), 160, 255, 0), (1, Limit::Registers));
         assert_eq!(blocks((9, 0), 288, 200, 0), (0, Limit::Registers));
     }

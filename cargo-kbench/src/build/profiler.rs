@@ -1,4 +1,4 @@
-//! ncu: where it is, and the command that a worker is started under.
+//! ncu: its path, and the command prefix of a worker under it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,24 +7,24 @@ use kbench_runtime::protocol::CacheMode;
 use super::Compiler;
 use super::error::CompileError;
 
-/// One profiled run: what of which kernel.
+/// Settings of one profiled run.
 #[derive(Debug, Clone, Copy)]
 pub struct Profiled<'a> {
     /// Full names of metrics.
     pub metrics: &'a [String],
-    /// The symbols of the functions in the machine code, each once.
+    /// Symbols of the functions in the machine code, each once.
     pub symbols: &'a [&'a str],
-    /// How many launches of these there are.
+    /// Number of launches of these functions.
     pub launches: usize,
-    /// Cold: caches are flushed before each of the replays that several metrics take.
+    /// Whether caches are flushed before each of the replays that several metrics take.
     pub cache: CacheMode,
-    /// Where the tool writes to: a file, or `stderr`.
+    /// Destination of the tool's output: a file, or `stderr`.
     pub log: &'a str,
 }
 
 impl Compiler {
-    /// ncu: `$NCU`, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside nvcc. `remote`: the worker runs
-    /// elsewhere, where it must be on the `PATH`.
+    /// Path of ncu: `$NCU`, or in `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside nvcc. `remote`: the
+    /// worker runs on another machine, where ncu must be on the `PATH`.
     pub fn ncu(&self, remote: bool) -> Result<PathBuf, CompileError> {
         if remote {
             return Ok(PathBuf::from("ncu"));
@@ -36,14 +36,13 @@ impl Compiler {
     }
 }
 
-/// The command prefix of a worker that runs one kernel once. Clocks stay as they are when the kernel is timed; numbers come in base
-/// units.
+/// Command prefix of a worker that runs one kernel once. Clocks stay as in a timing; numbers are in base units.
 pub fn command(ncu: &Path, profiled: &Profiled<'_>) -> Vec<String> {
     let cache = if profiled.cache == CacheMode::Cold { "all" } else { "none" };
     let mut words = vec![ncu.display().to_string()];
     words.extend(["--target-processes", "all", "--clock-control", "none", "--cache-control", cache].map(str::to_owned));
     words.extend(["--csv", "--page", "raw", "--print-units", "base"].map(str::to_owned));
-    // By symbol: what the driver launches for itself has others. The worker makes each launch once.
+    // By symbol: launches of the driver itself have other symbols. The worker makes each launch once.
     let name = match profiled.symbols {
         [one] => (*one).to_owned(),
         several => format!("regex:^({})$", several.join("|")),

@@ -1,4 +1,5 @@
-//! What stands for a compiler's program in keys. Two may have one version line, and a script changes without its version.
+//! Fingerprints of compilers' programs for keys. Two programs may have one version line, and a script may change
+//! without its version.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -11,17 +12,17 @@ use serde::Serialize;
 
 use super::{nvcc, text};
 
-/// Interpreters of scripts that are looked into.
+/// Interpreters of scripts that are examined.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
-/// Longer scripts are not looked into.
+/// Largest size in bytes of an examined script.
 const LONGEST: u64 = 64 << 10;
 
 #[derive(Debug, Serialize)]
 enum Part {
     /// A script, by its hash.
     Script(String),
-    /// Anything else, by size and age.
+    /// Any other program, by size and age.
     Binary { bytes: u64, modified: Option<u128> },
 }
 
@@ -29,12 +30,12 @@ enum Part {
 struct Parts {
     /// The program and the files that scripts among them name.
     files: BTreeMap<Vec<u8>, Part>,
-    /// The variables that scripts among them name.
+    /// Variables that scripts among them name.
     variables: BTreeMap<String, Option<Vec<u8>>>,
 }
 
-/// A fingerprint of a program: its size and age; where it is a plain shell script, its text, the programs and files that it names, and the
-/// variables that it reads. `None` for any other script.
+/// A fingerprint of a program: its size and age; for a plain shell script, its text, the programs and files that it
+/// names, and the variables that it reads. `None` for any other script.
 pub(super) fn identity(program: &Path) -> Option<String> {
     let mut parts = Parts::default();
     parts.add(program)?;
@@ -86,8 +87,8 @@ impl Parts {
     }
 }
 
-/// Whether a script only sets variables and then runs one program with the arguments that it gets. What another script runs may depend on
-/// anything that it reads.
+/// Whether a script only sets variables and then runs one program with its own arguments. The command of any other
+/// script may depend on any file.
 fn is_plain(script: &str) -> bool {
     let lines = script.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut lines: Vec<&str> = lines.collect();
@@ -102,7 +103,7 @@ fn is_plain(script: &str) -> bool {
     is_simple(last) && runs.ends_with("\"$@\"") && lines.into_iter().all(|line| is_simple(line) && sets(line))
 }
 
-/// Whether a shell takes a text for one word.
+/// Whether a shell reads a text as one word.
 fn is_one_word(text: &str) -> bool {
     let mut quote = None;
     !text.chars().any(|c| {

@@ -1,4 +1,4 @@
-//! Output of `ptxas -v`.
+//! Parser for the output of `ptxas -v`.
 //!
 //! One group of lines for each entry function, in any order, on stderr:
 //!
@@ -12,56 +12,56 @@
 //! ```
 //!
 //! The second "Function properties" is that of a function which the entry calls and which was not inlined: its spills
-//! count as the entry's.
+//! count for the entry.
 
-/// Everything of interest in one output.
+/// A parsed output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Report {
-    /// The entry functions, in the order compiled.
+    /// Entry functions in the order of compilation.
     pub(super) entries: Vec<Entry>,
-    /// Entry functions refused for their static shared memory.
+    /// Entry functions that were refused for their static shared memory.
     pub(super) too_much_shared: Vec<TooMuchShared>,
-    /// Lines worth showing: warnings and advice, of ptxas and of every other pass.
+    /// Warnings and advice, of ptxas and of every other pass.
     pub(super) messages: Vec<String>,
 }
 
 /// One entry function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its symbol.
+    /// Symbol of the function.
     pub(super) symbol: String,
-    /// Registers a thread.
+    /// Registers of a thread.
     pub(super) registers: Option<u64>,
     /// Named barriers.
     pub(super) barriers: Option<u64>,
-    /// Static shared memory in bytes, without what the system reserves.
+    /// Static shared memory in bytes, without the system's part.
     pub(super) shared: Option<u64>,
-    /// Local memory a thread for its stack, with everything it calls where ptxas knows it.
+    /// Stack of a thread in bytes, with all called functions as far as ptxas knows them.
     pub(super) stack: Option<u64>,
-    /// Bytes of spill stores, its own and of the functions it calls.
+    /// Spill stores in bytes, of the function and of those that it calls.
     pub(super) spill_stores: Option<u64>,
-    /// Bytes of spill loads, its own and of the functions it calls.
+    /// Spill loads in bytes, of the function and of those that it calls.
     pub(super) spill_loads: Option<u64>,
 }
 
 /// `Entry function 'k' uses too much shared data (0x24000 bytes, 0xc000 max)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TooMuchShared {
-    /// The entry function's symbol.
+    /// Symbol of the entry function.
     pub(super) symbol: String,
-    /// Bytes it uses.
+    /// Used bytes.
     pub(super) bytes: u64,
-    /// Bytes it may use.
+    /// Largest number of bytes.
     pub(super) max: u64,
 }
 
 impl Report {
-    /// What was said of one entry function.
+    /// Lines about one entry function.
     pub(super) fn entry(&self, symbol: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.symbol == symbol)
     }
 
-    /// Reads an output. Lines that it does not know are kept as [`Report::messages`].
+    /// Parses an output. Unknown lines are kept as [`Report::messages`].
     pub(super) fn parse(output: &str) -> Self {
         let mut report = Self::default();
         for line in output.lines() {
@@ -79,10 +79,10 @@ impl Report {
             } else if text.starts_with("Used ") {
                 report.usage(text);
             } else if text.starts_with("(C") {
-                // Advice, as `(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized …`.
+                // Advice, such as `(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized …`.
                 report.messages.push(line.to_owned());
             }
-            // The rest (`Function properties for`, `0 bytes gmem`, `Compile time = …`) says nothing that is needed.
+            // The other lines (`Function properties for`, `0 bytes gmem`, `Compile time = …`) are not needed.
         }
         report
     }
@@ -107,7 +107,7 @@ impl Report {
     /// `Used 32 registers, used 1 barriers, 512 bytes cumulative stack size, 4096 bytes smem, 360 bytes cmem[0]`
     fn usage(&mut self, text: &str) {
         let Some(entry) = self.entries.last_mut() else { return };
-        // Neither is printed where it is nought.
+        // A value of 0 is not printed.
         entry.shared = Some(entry.shared.unwrap_or(0));
         entry.barriers = Some(entry.barriers.unwrap_or(0));
         for part in text.split(',') {

@@ -1,5 +1,5 @@
-//! From the table to the protocol: expressions at one shape and variant become numbers. Above 400 lines: one type, one method for each
-//! part of a job.
+//! Evaluates expressions of the table at one shape and variant, for the protocol. Above 400 lines: one type, one method
+//! for each part of a job.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::config::{Arg, ArgValue, Backend, Implementation, Init, Kernel, Launch
 use crate::expr::{EvalError, Expr, Template, Value};
 use crate::space::{Reach, Toggle, Variant, macro_text};
 
-/// A kernel at one shape and variant: the place where its expressions have values.
+/// A kernel at one shape and variant: the point at which its expressions are evaluated.
 #[derive(Debug, Clone, Copy)]
 pub struct Point<'a> {
     /// The kernel.
@@ -21,11 +21,11 @@ pub struct Point<'a> {
     pub shape: &'a Shape,
     /// The variant.
     pub variant: &'a Variant,
-    /// What `SM_COUNT` means; 1 where no device is open, which only the grid notices.
+    /// Value of `SM_COUNT`; 1 if no device is open, which affects only the grid.
     pub multiprocessors: u32,
 }
 
-/// Why a point has no launch: an expression fails, or its value makes no sense there.
+/// Reason why a point has no launch: an expression fails, or its value is not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} = \"{text}\": {why}")]
 pub struct ResolveError {
@@ -109,8 +109,8 @@ impl Point<'_> {
         Ok(flags)
     }
 
-    /// The constants of a build: those of the table, and toggles among the template arguments of the entries, since a template
-    /// parameter may have the name of a constant and not that of a macro.
+    /// The constants of a build: those of the table, and toggles among the template arguments of the entries, since a
+    /// template parameter may have the name of a constant and not that of a macro.
     pub fn constants(&self, implementation: &Implementation) -> Vec<Constant> {
         let space = &self.kernel.space;
         let arguments = template_arguments(implementation);
@@ -139,7 +139,7 @@ impl Point<'_> {
         Ok(macros)
     }
 
-    /// The launches that are made here, in order; at least one.
+    /// The launches at this point, in order; at least one.
     pub fn launches<'i>(&self, implementation: &'i Implementation) -> Result<Vec<&'i Launch>, ResolveError> {
         let mut launches = Vec::new();
         for launch in &implementation.launches {
@@ -175,13 +175,13 @@ impl Point<'_> {
         })
     }
 
-    /// The function and the geometry of each launch that is made here.
+    /// Function and geometry of each launch at this point.
     pub fn geometries(&self, implementation: &Implementation) -> Result<Vec<(String, Geometry)>, ResolveError> {
         let launches = self.launches(implementation)?;
         launches.into_iter().map(|launch| Ok((self.entry(launch)?, self.geometry(launch)?))).collect()
     }
 
-    /// The functions that are launched here, each once, in the order of their first launch.
+    /// The functions of the launches at this point, each once, in the order of first launch.
     pub fn entry_names(&self, implementation: &Implementation) -> Result<Vec<String>, ResolveError> {
         let entries = self.entries(implementation, None)?;
         Ok(entries.into_iter().map(|entry| entry.name).collect())
@@ -201,14 +201,14 @@ impl Point<'_> {
         Ok(Sequence { device: device_kind(implementation.backend), blob: artifact.hash.clone(), launches })
     }
 
-    /// The functions that are launched here, each once, with what the compiler is to check their definitions against. A reference gets
-    /// every floating-point tensor as `precision`.
+    /// The functions of the launches at this point, each once, with the argument types for the compiler's checks. A
+    /// reference gets every floating-point tensor as `precision`.
     pub fn entries(
         &self,
         implementation: &Implementation,
         precision: Option<DType>,
     ) -> Result<Vec<Entry>, ResolveError> {
-        // One launch writes what it is told to write; of several, some read what others wrote.
+        // A single launch writes its outputs; of several launches, some read what others wrote.
         let is_alone = implementation.launches.len() == 1;
         let mut entries: Vec<Entry> = Vec::new();
         for launch in self.launches(implementation)? {
@@ -314,7 +314,7 @@ impl Point<'_> {
         Ok(specs)
     }
 
-    /// Where the contents of a tensor come from here.
+    /// The source of a tensor's contents at this point.
     fn contents(&self, init: &Init, axes: usize, files: &HashMap<PathBuf, String>) -> Result<Source, ResolveError> {
         match init {
             Init::Computed(expr) => {
@@ -336,7 +336,7 @@ impl Point<'_> {
         }
     }
 
-    /// The whole case.
+    /// The complete case.
     pub fn case(
         &self,
         implementation: &Implementation,
@@ -346,7 +346,7 @@ impl Point<'_> {
         Ok(Case { tensors: self.tensors(files)?, sequence: self.sequence(implementation, artifact)? })
     }
 
-    /// What one launch does: floating-point operations and bytes, where the table says.
+    /// Floating-point operations and bytes of one run, if the table states them.
     pub fn work(&self) -> (Option<f64>, Option<f64>) {
         let number = |what, expr: &Option<Expr>| match self.eval(what, expr.as_ref()?).ok()? {
             Value::Int(value) => Some(value as f64),
@@ -357,7 +357,7 @@ impl Point<'_> {
     }
 }
 
-/// A toggle's value as a constant, of the one type that holds all of the toggle's values.
+/// A toggle's value as a constant, of the type of all values of the toggle.
 fn constant(toggle: &Toggle, value: &Value) -> Constant {
     let all = |of: fn(&Value) -> bool| toggle.values.iter().all(of);
     let ty = if all(|value| matches!(value, Value::Bool(_))) {
@@ -391,7 +391,7 @@ fn fits(dtype: DType, number: i64) -> bool {
     }
 }
 
-/// The device that runs what a backend compiles.
+/// Kind of device for the code of a backend.
 pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
     match backend {
         Backend::Cuda => protocol::DeviceKind::Cuda,
@@ -400,7 +400,7 @@ pub fn device_kind(backend: Backend) -> protocol::DeviceKind {
     }
 }
 
-/// The types of a launch's arguments. `writes`: whether it writes every tensor that is no input.
+/// The types of a launch's arguments. `writes`: whether the launch writes every tensor that is not an input.
 fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes: bool) -> Vec<Param> {
     let parameters = launch.args.iter().filter_map(|arg| match arg {
         Arg::Value(ArgValue::Tensor(tensor) | ArgValue::Offset { tensor, .. }) => {
@@ -408,7 +408,7 @@ fn signature(kernel: &Kernel, launch: &Launch, precision: Option<DType>, writes:
             let dtype = precision.filter(|_| tensor.dtype.is_float()).unwrap_or(tensor.dtype);
             let writable = match tensor.role {
                 protocol::Role::In => Some(false),
-                // The kernel may write it, and a reference need not.
+                // The kernel may write it, and a reference may not.
                 protocol::Role::Clobbered => None,
                 _ => writes.then_some(true),
             };
@@ -431,7 +431,7 @@ fn template_arguments(implementation: &Implementation) -> Vec<&str> {
     implementation.launches.iter().flat_map(|launch| launch.entry.template_arguments()).collect()
 }
 
-/// A function that one launch gives an input must not write to it in any other launch.
+/// A function that has an input as an argument in one launch must not write to it in another.
 fn read_only_in_either(signature: &mut [Param], other: &[Param]) {
     for (param, other) in signature.iter_mut().zip(other) {
         if let (Param::Tensor { writable, .. }, Param::Tensor { writable: Some(false), .. }) = (param, other) {

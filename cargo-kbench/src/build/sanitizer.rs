@@ -1,4 +1,4 @@
-//! The sanitizers: what a unit is compiled with, and the command that its worker is started under.
+//! The sanitizers: compiler flags of a unit, and command prefix of its worker.
 
 use std::env;
 use std::fs;
@@ -9,7 +9,7 @@ use super::generated::Language;
 use super::{Artifact, Compiler, binary, nvcc};
 use crate::config::SanitizeTool;
 
-/// The status of a worker whose sanitizer found something: none that a worker has by itself.
+/// Exit code of a worker whose sanitizer found an error: no exit code of the worker itself.
 pub const FOUND: i32 = 86;
 
 /// A sanitizer of this machine.
@@ -22,13 +22,14 @@ pub struct Sanitizer {
 }
 
 impl Compiler {
-    /// A sanitizer, or what is missing. `remote`: the worker runs elsewhere, where a tool must be on the `PATH`.
+    /// A sanitizer, or the missing piece. `remote`: the worker runs on another machine, where a tool must be on the
+    /// `PATH`.
     pub fn sanitizer(&self, tool: SanitizeTool, remote: bool) -> Result<Sanitizer, CompileError> {
         match tool {
             SanitizeTool::Address | SanitizeTool::Undefined => self.c_sanitizer(tool),
             _ => {
                 let program = if remote { PathBuf::from("compute-sanitizer") } else { self.compute_sanitizer()? };
-                // Debug lines change no instruction; who compiles with them sees to it.
+                // Debug lines change no instructions; the caller verifies this.
                 Ok(Sanitizer { flags: vec!["-lineinfo".to_owned()], command: compute_sanitizer(tool, &program) })
             }
         }
@@ -55,7 +56,8 @@ impl Compiler {
                    tool out"
                     .to_owned(),
         })?;
-        // -O1: what an optimiser removes, no sanitizer sees. -w: they confuse the warnings, which may be errors.
+        // -O1: an optimiser removes faults that a sanitizer would find. -w: the sanitizers cause false warnings, which
+        // may be errors.
         let mut flags: Vec<String> =
             ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-U_FORTIFY_SOURCE", "-w"]
                 .map(str::to_owned)
@@ -82,8 +84,8 @@ impl Compiler {
         })
     }
 
-    /// A program of the toolkit: what `variable` names, or that of `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or beside
-    /// nvcc. The error is where it was looked for.
+    /// A program of the toolkit: that in `variable`, or in `$CUDA_HOME`, `$CUDA_PATH`, `PATH`, `/usr/local/cuda`, or
+    /// beside nvcc. The error has the searched places.
     pub(super) fn cuda_tool(&self, name: &str, variable: &str) -> Result<PathBuf, String> {
         let value = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(path) = value(variable) {
@@ -107,13 +109,13 @@ impl Compiler {
     }
 }
 
-/// Whether two cubins run the same instructions, whatever they say of source lines.
+/// Whether two cubins have the same instructions, with any source lines.
 pub fn same_code(a: &Artifact, b: &Artifact) -> bool {
     let of = |artifact: &Artifact| binary::cubin_code(&fs::read(&artifact.code).ok()?).ok();
     of(a).is_some_and(|code| of(b) == Some(code))
 }
 
-/// compute-sanitizer as it is asked. Its report goes to stderr: stdout belongs to the protocol.
+/// The command of compute-sanitizer. Its report goes to stderr: stdout belongs to the protocol.
 fn compute_sanitizer(tool: SanitizeTool, program: &Path) -> Vec<String> {
     let mut words = vec![program.display().to_string(), "--tool".to_owned(), tool.name().to_owned()];
     let found = FOUND.to_string();
@@ -121,7 +123,7 @@ fn compute_sanitizer(tool: SanitizeTool, program: &Path) -> Vec<String> {
         .extend(["--log-file", "/dev/stderr", "--error-exitcode", &found, "--show-backtrace", "no"].map(str::to_owned));
     words.extend(["--print-limit", "20"].map(str::to_owned));
     match tool {
-        // The worker asks for one parameter too many, which is an API error. Without padding, the end of a tensor is
+        // The worker queries one parameter too many, which is an API error. Without padding, the end of a tensor is
         // often the start of the next.
         SanitizeTool::Memcheck => words.extend(["--report-api-errors", "no", "--padding", "4096"].map(str::to_owned)),
         SanitizeTool::Racecheck => words.extend(["--racecheck-report", "analysis"].map(str::to_owned)),
@@ -130,8 +132,8 @@ fn compute_sanitizer(tool: SanitizeTool, program: &Path) -> Vec<String> {
     words
 }
 
-/// The shared object at a path where a compiler links from: itself, or what a linker script there names
-/// (`INPUT ( /usr/lib64/libasan.so.8 )`, on Fedora).
+/// The shared object at a path of a library: the file itself, or the file that a linker script there names (`INPUT (
+/// /usr/lib64/libasan.so.8 )`, on Fedora).
 fn shared_object(path: &Path) -> Option<PathBuf> {
     let bytes = fs::read(path).ok()?;
     if bytes.starts_with(b"\x7fELF") {

@@ -1,4 +1,4 @@
-//! Where a compiler looks for headers, and what an outcome depends on beside the files that were read: those that are not there.
+//! A compiler's search for headers, and the absent files that an outcome depends on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -9,34 +9,34 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::error::CompileError;
 use super::invocation::Invocation;
 
-/// The folders that one choice of flags has searched.
+/// The searched folders for one choice of flags.
 #[derive(Debug, Default)]
 pub(super) struct SearchPath {
-    /// All of them, in the compiler's order, whether they are there or not.
+    /// All folders in the compiler's order, existing or not.
     folders: Vec<PathBuf>,
-    /// Those among them that the compiler has by itself.
+    /// The compiler's own folders among them.
     system: Vec<PathBuf>,
 }
 
-/// What was asked of a compiler so far, by flags.
+/// Answers of a compiler so far, by flags.
 #[derive(Debug, Default)]
 pub(super) struct SearchPaths(Mutex<HashMap<Vec<String>, Answer>>);
 
-/// An answer that is known or asked for.
+/// An answer, known or requested.
 type Answer = Arc<OnceLock<Option<Arc<SearchPath>>>>;
 
-/// What an outcome depends on beside what was read.
+/// Files that an outcome depends on beside those that were read.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Traced {
-    /// Files that sources ask for by `__has_include` and that are there.
+    /// Existing files that sources ask for by `__has_include`.
     pub(super) present: Vec<PathBuf>,
-    /// Files that would have been found, or found first.
+    /// Absent files that would have been found, or found first.
     pub(super) absent: BTreeSet<PathBuf>,
 }
 
 impl SearchPaths {
-    /// Where `flags` have the compiler look, asked once. `own` is its command without them and without what the environment adds, `full`
-    /// the whole; `None` where it does not say.
+    /// Folders that the compiler searches with `flags`, requested once. `own` is its command without the flags and the
+    /// environment's additions, `full` the complete command; `None` if the compiler does not print the folders.
     pub(super) fn of(
         &self,
         flags: &[String],
@@ -48,10 +48,10 @@ impl SearchPaths {
         let cell = Arc::clone(known.entry(flags.to_vec()).or_default());
         drop(known);
         let ask = |command: Invocation| {
-            // Others wait for the answer, whoever is not interested any more.
+            // Other threads wait for the answer, also if this caller no longer needs it.
             let said = match command.run(work, &AtomicBool::new(false)) {
                 Ok(said) => said,
-                // A header among the flags may refuse an empty source.
+                // A header among the flags may reject an empty source.
                 Err(CompileError::Failed { stderr, .. }) => stderr,
                 Err(_) => return None,
             };
@@ -62,7 +62,7 @@ impl SearchPaths {
     }
 }
 
-/// The folders in what a compiler says with `-v`.
+/// The folders in a compiler's output with `-v`.
 fn folders(said: &str, directory: &Path) -> Option<Vec<PathBuf>> {
     let place = |text: &str| normal(&directory.join(text.trim().trim_end_matches(" (framework directory)")));
     let (before, rest) = said.split_once("search starts here:")?;
@@ -70,12 +70,12 @@ fn folders(said: &str, directory: &Path) -> Option<Vec<PathBuf>> {
     let missing = before.lines().filter_map(|line| line.strip_prefix("ignoring nonexistent directory \""));
     let missing = missing.filter_map(|line| line.strip_suffix('"'));
     let listed = list.lines().filter(|line| line.starts_with(' '));
-    // Where those that are missing stand among the others, it does not say.
+    // The output does not show the position of missing folders.
     Some(missing.chain(listed).map(place).collect())
 }
 
 impl SearchPath {
-    /// Whether a file is the compiler's own, as opposed to the user's.
+    /// Whether a file belongs to the compiler and not to the user.
     fn is_system(&self, path: &Path) -> bool {
         let within = |folders: &[PathBuf]| {
             folders.iter().filter(|folder| path.starts_with(folder)).map(|folder| folder.components().count()).max()
@@ -83,11 +83,11 @@ impl SearchPath {
         within(&self.system).is_some_and(|depth| within(&self.folders).is_none_or(|deepest| deepest <= depth))
     }
 
-    /// What an outcome depends on beside the files that were read, `None` where that cannot be told from their texts.
+    /// Files that an outcome depends on beside those that were read; `None` if their texts do not determine them.
     pub(super) fn trace(&self, read: &[PathBuf]) -> Option<Traced> {
         let read: Vec<PathBuf> = read.iter().map(|path| normal(path)).collect();
         let own: Vec<&PathBuf> = read.iter().filter(|path| !self.is_system(path)).collect();
-        // A name in quotes is first looked for beside the file that includes it.
+        // A name in quotes is first searched beside the including file.
         let beside: BTreeSet<&Path> = own.iter().filter_map(|path| path.parent()).collect();
         let mut candidates = BTreeSet::new();
         for path in &read {
@@ -113,9 +113,9 @@ impl SearchPath {
     }
 }
 
-/// The names that a source asks for by `__has_include`; `None` where the source reads what no list of the compiler names.
+/// Names in `__has_include` of a source; `None` if the source reads files that no list of the compiler has.
 fn asked(text: &str) -> Option<Vec<String>> {
-    // A backslash continues a line, within a word too.
+    // A backslash continues a line, also within a word.
     let text = &text.replace("\\\r\n", "").replace("\\\n", "");
     let embeds =
         |line: &str| line.trim_start().strip_prefix('#').is_some_and(|rest| rest.trim_start().starts_with("embed"));
@@ -127,7 +127,7 @@ fn asked(text: &str) -> Option<Vec<String>> {
     for (at, word) in text.match_indices("__has_include") {
         let rest = &text[at + word.len()..];
         let rest = rest.strip_prefix("_next").unwrap_or(rest).trim_start();
-        // Without an operand it is only asked whether the compiler knows the word.
+        // Without an operand, the source only tests whether the compiler knows the word.
         let Some(operand) = rest.strip_prefix('(') else { continue };
         let operand = operand.trim_start();
         let end = match operand.chars().next() {
@@ -142,7 +142,7 @@ fn asked(text: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Without `.` and `..`, by text alone, as compilers' lists spell the same folder differently.
+/// Removes `.` and `..` by text alone, since compilers spell the same folder differently.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {

@@ -1,8 +1,9 @@
-//! Whether a CUDA kernel's parameters have the types that the table declares.
+//! Checks that a CUDA kernel's parameters have the types of the table.
 //!
-//! A cubin knows the size of each parameter and no more. A C++ kernel's symbol names their types; for an `extern "C"` kernel the compiler
-//! is asked, by assertions after the source. Only arithmetic types are told apart: what a `half`, a `float4` or a struct of the user's
-//! holds is theirs to know, and raw integers of the right width hold a 16-bit or 8-bit float.
+//! A cubin has only the size of each parameter. The symbol of a C++ kernel contains their types; for an `extern "C"`
+//! kernel the compiler tests them, by assertions after the source. Only arithmetic types are distinguished: the
+//! contents of a `half`, a `float4` or a struct are unknown, and raw integers of the same width may hold a 16-bit or
+//! 8-bit float.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use kbench_runtime::dtype::DType;
 
 use super::{Entry, Param, Unit, generated};
 
-/// Arithmetic types, as C++ demanglers spell them.
+/// Arithmetic types as C++ demanglers print them.
 const ARITHMETIC: [&str; 15] = [
     "bool",
     "char",
@@ -30,15 +31,15 @@ const ARITHMETIC: [&str; 15] = [
     "wchar_t",
 ];
 
-/// Before the words of an assertion that fails.
+/// Prefix of the message of a failing assertion.
 const MARK: &str = "kbench: ";
 
-/// A parameter that is not what the table declares.
+/// A parameter with another type than the table's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mismatch {
-    /// Its place in the signature, from 0.
+    /// Index in the signature, from 0.
     pub(super) index: usize,
-    /// What it is.
+    /// Type of the parameter.
     pub(super) found: String,
 }
 
@@ -61,7 +62,7 @@ fn holds(name: &str, dtype: DType) -> bool {
     names.contains(&name)
 }
 
-/// What the table declares, for messages.
+/// The declared type for messages.
 pub(super) fn declared(param: &Param) -> String {
     match param {
         Param::Tensor { dtype, writable: Some(true) } => format!("a tensor of {dtype} that is written"),
@@ -74,10 +75,11 @@ pub(super) fn declared(param: &Param) -> String {
     }
 }
 
-/// The source, followed by an assertion for each type that a parameter may not have. Only for entries that the global namespace has.
+/// The source, followed by an assertion for each type that a parameter may not have. Only for entries in the global
+/// namespace.
 pub(super) fn asserting(unit: &Unit) -> Option<String> {
     let mut text = generated::cuda(unit)?;
-    // Whatever macros of the source and toggles are called.
+    // For any names of the source's macros and toggles.
     for word in WORDS.iter().copied().chain(ARITHMETIC.iter().flat_map(|name| name.split(' '))) {
         let _ = writeln!(text, "#undef {word}");
     }
@@ -129,7 +131,7 @@ fn scalar_of(param: &Param) -> Param {
     }
 }
 
-/// Every other word of what stands after the source.
+/// Names in the text after the source.
 const WORDS: [&str; 26] = [
     "namespace",
     "template",
@@ -173,7 +175,7 @@ template <int I_, class P_, class... Ps_> struct parameter<I_, void(P_, Ps_...)>
 }
 ";
 
-/// What an assertion found, in the compiler's words, and of which entry of the unit.
+/// The finding of an assertion, from the compiler's message, with its entry.
 pub(super) fn asserted(stderr: &str) -> Option<(usize, Mismatch)> {
     // Compilers repeat the line below the error.
     let line = stderr.lines().find(|line| line.contains("error") && line.contains(MARK))?;
@@ -183,7 +185,8 @@ pub(super) fn asserted(stderr: &str) -> Option<(usize, Mismatch)> {
     Some((entry.parse().ok()?, Mismatch { index: index.parse().ok()?, found: found.to_owned() }))
 }
 
-/// The first parameter that is not as declared, by the kernel's symbol; `None` also where the symbol names no types.
+/// The first parameter that differs from its declaration, by the kernel's symbol; `None` also if the symbol has no
+/// types.
 pub(super) fn of_symbol(symbol: &str, signature: &[Param]) -> Option<Mismatch> {
     let options = DemangleOptions::new().no_return_type();
     let readable = Symbol::new(symbol).ok()?.demangle_with_options(&options).ok()?;
@@ -261,7 +264,7 @@ mod tests {
         assert_eq!(found("_Z1kPKfPfj", &[IN, OUT, N]), Some((2, "unsigned int".into())));
         assert_eq!(found("_Z1kPKfmi", &[IN, OUT, N]), Some((1, "unsigned long".into())));
         assert_eq!(found("_Z1kPKfPfPi", &[IN, OUT, Param::Scalar(DType::I64)]), Some((2, "int*".into())));
-        // What the user's types hold is not known: float4, __half, void, a struct.
+        // The contents of the user's types are unknown: float4, __half, void, a struct.
         for symbol in ["_Z1kPK6float4P6__halfi", "_Z1kPvS_i", "_Z1k4ViewS_i"] {
             assert_eq!(found(symbol, &[IN, OUT, N]), None, "{symbol}");
         }

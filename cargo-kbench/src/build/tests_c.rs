@@ -16,7 +16,7 @@ struct Package {
     folder: tempfile::TempDir,
 }
 
-/// That of the kernel in [`SOURCE`].
+/// The signature of the kernel in [`SOURCE`].
 fn signature() -> Vec<Param> {
     vec![
         Param::Tensor { dtype: DType::F32, writable: Some(false) },
@@ -82,7 +82,7 @@ impl Package {
         Unit { constants: constants.iter().map(constant).collect(), ..self.unit() }
     }
 
-    /// Compiles with a new compiler, as a new run would.
+    /// Compiles with a new compiler, as in a new run.
     fn compile(&self, unit: &Unit) -> Artifact {
         self.compiler().compile(unit).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -91,7 +91,7 @@ impl Package {
         self.compiler().compile(unit).expect_err("a failure")
     }
 
-    /// Makes sure that the next compiler does not take the sources for edited while it runs.
+    /// Waits, so that the next compiler does not treat the sources as edited during its run.
     fn settle(&self) {
         for name in ["src/k.c", "src/scale.h"] {
             let file = fs::File::options().append(true).open(self.path().join(name)).unwrap();
@@ -157,7 +157,7 @@ fn a_live_toggle_changes_the_identity_and_a_dead_one_does_not() {
     assert_eq!(one.identity, dead.identity);
     assert_ne!(one.command, dead.command);
     assert_ne!(one.identity, live.identity);
-    // Which library function is called stands in no instruction, only in a relocation.
+    // No instruction names the called library function, only a relocation.
     package.write(
         "src/k.c",
         "#include <math.h>\nvoid kernel(const float *in, float *out, int n) { out[0] = F(in[n]); }\n",
@@ -243,7 +243,7 @@ fn the_compiler_checks_the_declared_arguments() {
 #[test]
 fn a_kernels_own_functions_win_over_the_c_librarys() {
     let package = Package::new();
-    // Each is also a function of libc, of libm, or known to the compiler.
+    // Each is also a function of libc or libm, or a builtin.
     for entry in ["truncate", "swab", "gamma", "exp", "memset", "main"] {
         let source = format!(
             "void {entry}(const float *in, float *out, int n) {{ for (int i = 0; i < n; i++) out[i] = in[i] + 1; }}\n"
@@ -383,7 +383,7 @@ fn what_two_ask_for_at_once_is_compiled_once() {
         threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|artifact| !artifact.cached).count()
     });
     assert_eq!(compiled, 1);
-    // A failure gives the turn away, too.
+    // A failure releases the lock too.
     let wrong = package.with(&[("N", "no_such_name")]);
     assert!(compiler.compile(&wrong).is_err() && compiler.compile(&wrong).is_err());
 }
@@ -422,7 +422,7 @@ fn the_fake_backend_is_cached_too() {
     assert_eq!(artifact.compiler, "fake");
 }
 
-/// Not a check but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture look_up`.
+/// Not a test but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture look_up`.
 #[test]
 #[ignore = "measures"]
 fn time_of_a_look_up() {
@@ -439,7 +439,7 @@ fn time_of_a_look_up() {
     }
 }
 
-/// Whether a second run takes what the first compiled, before and after `change`.
+/// Whether a second run reuses the outcome of the first, before and after `change`.
 fn kept(package: &Package, unit: &Unit, change: impl FnOnce()) -> [bool; 2] {
     package.settle();
     package.compile(unit);
@@ -494,7 +494,7 @@ fn what_the_linker_reads_belongs_to_the_outcome() {
     assert_eq!(call(&package.compile(&unit).code), [4.0, 5.0, 6.0]);
     let object = Unit { flags: vec!["g.o".into()], ..package.unit() };
     assert_eq!(kept(&package, &object, || library("first", 4, false)), [true, false]);
-    // What is only loaded when the kernel runs is part of what it does.
+    // Libraries that are loaded at run time are part of the kernel's behaviour.
     library("first", 5, true);
     let before = package.compile(&unit);
     library("first", 6, true);

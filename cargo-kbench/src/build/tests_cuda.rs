@@ -1,4 +1,4 @@
-//! The CUDA backend with a real nvcc, where one is found; each test says when it was skipped.
+//! The CUDA backend with a real nvcc, if there is one; each test prints that it was skipped.
 
 use std::fs;
 
@@ -42,7 +42,7 @@ struct Package {
 }
 
 impl Package {
-    /// `None`, having said so, where there is no nvcc.
+    /// The path of nvcc; prints a message and returns `None` without one.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let compiler = Compiler::new(&folder.path().join("target/kbench"), CompilerOptions::default());
@@ -87,7 +87,7 @@ fn the_code_is_for_the_architecture_that_was_asked_for() {
     for arch in ["sm_80", "sm_90a", "sm_120"] {
         package.compile(&Unit { arch: Some(arch.into()), ..package.unit("plain", &[]) });
     }
-    // As $NVCC_APPEND_FLAGS does, which a table cannot be blamed for.
+    // As $NVCC_APPEND_FLAGS does, which is not a mistake of the table.
     let flags = vec!["-std=c++17".into(), "-Iinclude".into(), "-arch=sm_90".into()];
     let unit = Unit { arch: Some("sm_80".into()), flags, ..package.unit("plain", &[]) };
     let error = package.compiler.compile(&unit).unwrap_err();
@@ -256,7 +256,7 @@ fn refusals_are_typed() {
     assert!(matches!(&error, CompileError::NoCompiler { what, .. } if what.contains("no-such-compiler")), "{error}");
 }
 
-/// Not a check but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture cubin_look_up`.
+/// Not a test but a measurement: `cargo test --release -p cargo-kbench --lib -- --ignored --nocapture cubin_look_up`.
 #[test]
 #[ignore = "measures"]
 fn time_of_a_cubin_look_up() {
@@ -314,7 +314,7 @@ fn constants_and_instances_of_templates() {
         Unit { constants, ..package.unit(entry, &[]) }
     };
     let of = |entry: &str| package.compile(&unit(entry, "4"));
-    // Defaults, aliases, arithmetic, enumerators: the compiler says which kernel that is.
+    // Defaults, aliases, arithmetic, enumerators: the compiler determines the kernel.
     let symbol = "_ZN2ns6kernelIfLi128ELi8ELNS_5OrderE0ELb0EEEvPKT_Pfi";
     let plain = of("ns::kernel<float, 128>");
     assert_eq!(plain.functions[0].symbol, symbol);

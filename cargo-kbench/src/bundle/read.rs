@@ -32,7 +32,7 @@ pub enum BundleError {
     #[error("{0}")]
     Host(String),
     /// The folder of an earlier unpacking does not have the contents of the bundle.
-    #[error("`{}` is not what the bundle holds; remove it", .0.display())]
+    #[error("`{}` differs from the bundle; remove it", .0.display())]
     Unpacked(PathBuf),
     /// An error of the system.
     #[error(transparent)]

@@ -131,7 +131,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     if exit == Exit::Interrupted {
-        report::error("interrupted; what was finished is kept");
+        report::error("interrupted; finished evaluations are kept");
     }
     exit.into()
 }

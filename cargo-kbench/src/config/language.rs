@@ -36,7 +36,7 @@ impl Language {
         }
     }
 
-    /// What begins a line that is a comment.
+    /// Prefix of a comment.
     pub(crate) fn comment(self) -> &'static str {
         match self {
             Language::Rust | Language::C => "//",

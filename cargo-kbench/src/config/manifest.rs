@@ -14,9 +14,9 @@ mod direct;
 pub(super) struct Workspace {
     /// The root manifest.
     pub(super) root: PathBuf,
-    /// Its target directory.
+    /// Target directory.
     pub(super) target_directory: PathBuf,
-    /// Its packages, in cargo's order.
+    /// Packages, in cargo's order.
     pub(super) members: Vec<Member>,
 }
 

@@ -101,7 +101,7 @@ pub struct Package {
     pub name: String,
     /// Folder of the manifest; sources are relative to it.
     pub directory: PathBuf,
-    /// Its kernels, in the table's order.
+    /// Kernels, in the table's order.
     pub kernels: Vec<Kernel>,
 }
 

@@ -108,7 +108,7 @@ pub enum Init {
     None,
 }
 
-/// How contents are made of those of other tensors.
+/// Derivation of contents from those of other tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Derivation {
     /// Indices of the tensors; several are stacked along a new first axis.

@@ -47,7 +47,7 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// Its name in a sentence.
+    /// Name in a sentence.
     pub fn name(self) -> &'static str {
         match self {
             Piece::Cc => "C compiler",
@@ -308,7 +308,7 @@ fn cpu_use() -> Check {
     if load <= 0.5 * cores as f64 {
         return Check::good(Piece::CpuUse, found);
     }
-    let effect = "other programs disturb what is measured; verdicts may be undecided";
+    let effect = "other programs disturb measurements; verdicts may be undecided";
     Check::not(Piece::CpuUse, State::Poor, found, effect, "end the other programs")
 }
 
@@ -331,7 +331,7 @@ fn gpu_use() -> Check {
         return Check::good(Piece::GpuUse, format!("no other program; clock, maximum, reasons: {clocks}"));
     }
     let programs = apps.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    let effect = "other programs disturb what is measured";
+    let effect = "other programs disturb measurements";
     Check::not(
         Piece::GpuUse,
         State::Poor,

@@ -188,7 +188,7 @@ fn in_rounds(
     Ok(record)
 }
 
-/// What becomes of a program that gave no number: with the default the run ends, for no variant can be compared with it.
+/// The consequence of a run without a number: with the default the search ends, since no variant can be compared with it.
 fn out(harness: &Harness<'_>, refusal: Refusal, is_default: bool) -> Halt {
     let kernel = harness.kernel();
     if is_default {

@@ -28,7 +28,7 @@ pub(super) fn of_resources(
         let values_of_launches: Option<Vec<ObjectiveValue>> = launches.iter().map(of_launch).collect();
         let value = values_of_launches.and_then(|values| values.into_iter().max_by(|a, b| a.value.total_cmp(&b.value)));
         values.push(value.ok_or_else(|| {
-            let message = format!("the compiler does not say what is the objective: `{objective}`");
+            let message = format!("the compiler does not report the objective `{objective}`");
             Rejection::new(GateName::Resources, Reason::Unavailable, message, Some(name))
         })?);
     }
@@ -63,7 +63,7 @@ pub(super) fn set(context: &Context<'_>, evaluation: &mut Evaluation, candidate:
     match values {
         Ok(values) => evaluation.objectives = values,
         Err(name) => {
-            let message = format!("the worker did not measure what is the objective: `{name}`");
+            let message = format!("the worker did not measure the objective `{name}`");
             evaluation.reject(Rejection::new(GateName::Performance, Reason::Unavailable, message, None));
         }
     }

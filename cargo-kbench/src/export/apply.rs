@@ -1,4 +1,4 @@
-//! The winner as the `default` of the table: an edit of Cargo.toml that leaves everything else as it is.
+//! Writes the winner as the `default` of the table: an edit of Cargo.toml that keeps all other text.
 
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value as TomlValue};
 
@@ -7,18 +7,18 @@ use crate::expr::Value;
 use crate::record::elite::{EliteEntry, EliteFile, EliteVariant};
 use crate::space::Settings;
 
-/// Why a winner was not written.
+/// Reason why a winner was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// elite.json has none.
+    /// elite.json has no winner of the kernel.
     #[error("elite.json has no winner of `{kernel}` at `{shape}`; `cargo kbench autotune` finds one")]
     NoWinner {
         /// The kernel.
         kernel: String,
-        /// The shape of its search.
+        /// Shape of the search.
         shape: String,
     },
-    /// It has winners of several devices.
+    /// elite.json has winners of several devices.
     #[error("elite.json has winners of `{kernel}` on {}; name one with --on", crate::text::list(devices))]
     Devices {
         /// The kernel.
@@ -26,7 +26,7 @@ pub enum ApplyError {
         /// The devices.
         devices: Vec<String>,
     },
-    /// The winner is another source.
+    /// The winner has a proposed source.
     #[error(
         "the winner of `{kernel}` is the source {path} of a proposer; copy it over the kernel's own and tune again"
     )]
@@ -36,15 +36,15 @@ pub enum ApplyError {
         /// The source, relative to the folder of elite.json.
         path: String,
     },
-    /// The winner is no variant of the table.
+    /// The winner is not a variant of the table.
     #[error("elite.json, kernel `{kernel}`: {why}; tune it again")]
     Stale {
         /// The kernel.
         kernel: String,
-        /// The fault.
+        /// The difference.
         why: String,
     },
-    /// The manifest has no such kernel.
+    /// The manifest lacks the kernel.
     #[error("the manifest does not declare kernel `{0}` itself; write its default where it is declared")]
     NotDeclared(String),
     /// The manifest is not TOML.
@@ -52,7 +52,7 @@ pub enum ApplyError {
     Toml(#[from] toml_edit::TomlError),
 }
 
-/// The winner of a kernel at the shape of its search, on the device of that name or on the only one there is.
+/// The winner of a kernel at the shape of its search, on the device with that name or on the only one in elite.json.
 pub fn winner<'e>(elite: &'e EliteFile, kernel: &Kernel, on: Option<&str>) -> Result<&'e EliteVariant, ApplyError> {
     let shape = &kernel.shapes[kernel.search.shape];
     let entries: Vec<&EliteEntry> = elite
@@ -106,7 +106,7 @@ fn item<'d>(root: &'d Item, path: &[&str], kernel: &str) -> Option<&'d Item> {
     path.iter().chain([&kernel]).try_fold(root, |item, key| item.get(key))
 }
 
-/// Sets a value and keeps what stands around it; one that is the same already is not touched.
+/// Sets a value and keeps the text around it; an equal value is not changed.
 fn set(table: &mut dyn TableLike, name: &str, value: &Value) {
     let new: TomlValue = match value {
         Value::Bool(value) => (*value).into(),

@@ -1,20 +1,20 @@
-//! Expressions of the table as arithmetic of the language that is exported to.
+//! Expressions of the table as arithmetic of the export's language.
 //!
-//! Toggles are constants by then, so what is left depends on sizes and on the device alone. Integers stay integers, checked as the
-//! table's are. `/` of two integers may be a fraction: it and all that is computed from it is computed in floating point, which is
-//! exact below 2^53, and has to come out whole where an integer is needed.
+//! Toggles are constants in an export, so an expression depends on sizes and on the device alone. Integers stay
+//! integers, checked as the table's are. `/` of two integers may be a fraction: it and all values that depend on it are
+//! computed in floating point, which is exact below 2^53, and must be whole where an integer is needed.
 
 use std::collections::BTreeSet;
 
 use crate::expr::graph::{Arithmetic, Binary, Comparison, Function, Graph, Node, NodeId, Scalar, Unary};
 use crate::expr::{Expr, Value};
 
-/// A term and what it is.
+/// A term with its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Term {
     pub(super) text: String,
     pub(super) kind: Kind,
-    /// Whether it is a number or a name, and so needs no brackets.
+    /// Whether it is a number or a name, which needs no parentheses.
     is_atom: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Bool,
 }
 
-/// An expression that has no value for any sizes, or one that has no counterpart.
+/// An expression without a value for any sizes, or without a counterpart in the language.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` {why}")]
 pub(super) struct Untranslated {
@@ -36,9 +36,9 @@ pub(super) struct Untranslated {
 
 /// The spelling of a language.
 pub(super) trait Dialect {
-    /// Words that nothing may be called.
+    /// Words that are not names in the language.
     fn keywords(&self) -> &'static [&'static str];
-    /// The size that a field holds.
+    /// The size in a field.
     fn size(&self, field: &str) -> String;
     /// An integer.
     fn int(&self, value: i64) -> String;
@@ -46,11 +46,11 @@ pub(super) trait Dialect {
     fn float(&self, value: f64) -> String {
         format!("{value:?}")
     }
-    /// A call of a function that the language or the module has, which may fail where `fails`.
+    /// A call of a function of the language or the module, which may fail if `fails`.
     fn call(&self, function: &'static str, arguments: &[String], fails: bool) -> String;
     /// An integer operation.
     fn checked(&self, operator: Arithmetic, left: &Term, right: &Term) -> String;
-    /// One value or another.
+    /// One of two values by a condition.
     fn select(&self, condition: &str, a: &str, b: &str) -> String;
     /// `and`, `or`, `not`.
     fn logic(&self) -> [&'static str; 3];
@@ -65,7 +65,7 @@ pub(super) struct Translation<'d> {
     dialect: &'d dyn Dialect,
     /// Functions that the module must define.
     pub(super) called: BTreeSet<&'static str>,
-    /// Names that the terms use.
+    /// Names in the terms.
     pub(super) used: BTreeSet<String>,
 }
 
@@ -74,7 +74,7 @@ impl<'d> Translation<'d> {
         Self { dialect, called: BTreeSet::new(), used: BTreeSet::new() }
     }
 
-    /// The term of an expression, where `value` gives constants and `variable` the spelling of other names.
+    /// The term of an expression; `value` gives constants and `variable` the spelling of other names.
     pub(super) fn term(
         &mut self,
         expr: &Expr,
@@ -118,7 +118,7 @@ impl<'d> Translation<'d> {
         }
     }
 
-    /// A term as 1 where it is true, else 0.
+    /// A term as 1 if it is true, else 0.
     pub(super) fn truth(&self, term: &Term) -> String {
         let condition = Self::condition(term);
         self.dialect.bool_as_int(&condition)
@@ -151,7 +151,7 @@ impl<'d> Translation<'d> {
             Node::Constant(Scalar::Str(_)) => return Err("is a string"),
             Node::Constant(Scalar::Error) => return Err("has no value"),
             Node::Variable(name) => {
-                let text = names[name as usize].clone().ok_or("names what a program does not know")?;
+                let text = names[name as usize].clone().ok_or("names a value that a program does not have")?;
                 self.used.insert(text.clone());
                 atom(text, Kind::Int)
             }
@@ -230,7 +230,7 @@ impl<'d> Translation<'d> {
             Function::Abs if is_real => ("magnitude", false, Kind::Real),
             Function::Abs => ("absolute", true, Kind::Int),
             Function::IsPowerOfTwo => ("is_power_of_two", false, Kind::Bool),
-            // Of one argument it is that.
+            // With one argument, the result is that argument.
             Function::Min | Function::Max => return Ok(a.clone()),
             Function::CeilDiv => return Err("has no value"),
         };
@@ -265,7 +265,7 @@ impl<'d> Translation<'d> {
                     let arguments = [self.real(&a), self.real(&b)];
                     return Term { text: self.call("divide", &arguments, true), kind: Kind::Real, is_atom: true };
                 }
-                // A constant exponent of 0 or more keeps it an integer.
+                // With a constant exponent of 0 or more, the result is an integer.
                 Arithmetic::Power if !b.is_atom || b.text.starts_with(['-', '(']) => {
                     let arguments = [self.real(&a), self.real(&b)];
                     return Term { text: self.call("power_real", &arguments, true), kind: Kind::Real, is_atom: true };

@@ -1,4 +1,4 @@
-//! What a build script calls to have the C of a folder compiled.
+//! The function by which a build script compiles the C of a folder.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -26,14 +26,14 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
             let source = if planned.candidate.source.is_some() { own } else { &planned.unit.source };
             let source = file::relative(source, &package.directory);
             let parent = source.parent().filter(|parent| !parent.as_os_str().is_empty());
-            // A source may include what lies beside it; the package's own folder also holds what is built.
+            // A source may include files beside it; the package's own folder also holds generated files.
             watched.push(parent.unwrap_or(&source).display().to_string());
             if let Some(note) = planned.native_note() {
                 let _ = writeln!(text, "// {note}.");
             }
             text.push_str("variant(&[");
             if planned.candidate.source.is_some() {
-                // What a proposed source includes lies beside the kernel's own.
+                // A proposed source includes files beside the kernel's own source.
                 let _ = write!(text, "\"-I\", {:?}, ", parent.unwrap_or(Path::new(".")).display().to_string());
             }
             for flag in planned.flags() {
@@ -63,7 +63,7 @@ pub(super) fn file(package: &Package, plans: &[&Plan], folder: &Path) -> File {
     File { name: "build.rs".into(), bytes: text.into_bytes() }
 }
 
-/// What cargo must tell the linker for a flag of the compiler.
+/// The argument that cargo must pass to the linker for a flag of the compiler.
 fn linker_line(flag: &str) -> Option<String> {
     match flag {
         "-fopenmp" => Some("cargo::rustc-link-lib=gomp".to_owned()),

@@ -1,4 +1,4 @@
-//! What a build script compiles: for each C variant a file that sets its macros and includes the kernel's source.
+//! Sources for a build script: for each C variant a file that sets its macros and includes the kernel's source.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::config::{Kernel, Package, is_cpp};
 use crate::file;
 use crate::harness::RunError;
 
-/// What begins all names of a variant that the linker knows: several variants, kernels and packages may be in one program.
+/// Prefix of all symbols of a variant: several variants, kernels and packages may be in one program.
 pub(super) fn prefix(package: &str, kernel: &Kernel, variant: usize) -> String {
     format!("{}_{}_v{variant}", names::word(package), names::word(&kernel.name))
 }
@@ -26,7 +26,7 @@ pub(super) fn file_name(kernel: &Kernel, variant: usize) -> String {
     format!("{}_v{variant}.c", names::word(&kernel.name))
 }
 
-/// The sources of a plan's variants, each compiled once to see that it does; `folder` is where they will lie.
+/// The sources of a plan's variants, each compiled once as a test; `folder` is the folder of the export.
 pub(super) fn files(
     package: &Package,
     plan: &Plan,
@@ -62,7 +62,8 @@ fn copy_name(plan: &Plan, hash: &str) -> String {
     format!("{}_{}.c.inc", names::word(&plan.kernel.name), &hash[..16])
 }
 
-/// What a variant's file includes: the package's own source where it lies, a proposed one as a copy beside it.
+/// The file that a variant's file includes: the package's own source at its place, or a copy of a proposed source
+/// beside the file.
 fn included(plan: &Plan, planned: &Planned, folder: &Path) -> PathBuf {
     match &planned.candidate.source {
         Some(proposed) => PathBuf::from(copy_name(plan, &proposed.record.hash)),
@@ -88,7 +89,7 @@ fn source(package: &str, plan: &Plan, variant: usize, include: &Path) -> Result<
     for (name, value) in macros {
         let _ = writeln!(text, "#define {name} {value}");
     }
-    // Names of functions and objects are the program's: another variant defines the same ones.
+    // Names of functions and objects are global in the program: another variant defines the same names.
     let prefix = prefix(package, kernel, variant);
     for defined in defined(planned)? {
         if macros.iter().all(|(name, _)| *name != defined) {

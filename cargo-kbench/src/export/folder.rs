@@ -1,4 +1,4 @@
-//! The folder of an export: what may be replaced there, and whether it is what an export would write.
+//! The folder of an export: files that may be replaced, and the comparison with a new export.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use super::{Export, ExportError, Language, MARK};
 use crate::file;
 
 impl Export {
-    /// An error where the folder is not one of ours, or cannot be written to.
+    /// An error if the folder is not an export, or cannot be written to.
     pub fn check_folder(folder: &Path, language: Language) -> Result<(), ExportError> {
         let module = folder.join(language.module());
         let mark = format!("{} {MARK}", language.comment());
@@ -26,14 +26,14 @@ impl Export {
         Ok(writable?)
     }
 
-    /// Writes the files, the module last, and removes those of an earlier export that are none of them.
+    /// Writes the files, the module last, and removes other files of an earlier export.
     pub fn write(&self) -> io::Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(|error| file::in_context(&self.folder, &error))?;
         let (modules, rest): (Vec<_>, Vec<_>) =
             self.files.iter().partition(|file| file.name == Path::new(self.language.module()));
         for file in rest.into_iter().chain(modules) {
             let path = self.folder.join(&file.name);
-            // Left alone where it is there: its age is part of what cargo looks at.
+            // An unchanged file is not written: cargo looks at its age.
             if std::fs::read(&path).ok().as_ref() != Some(&file.bytes) {
                 file::write(&path, &file.bytes)?;
             }
@@ -50,7 +50,7 @@ impl Export {
         Ok(())
     }
 
-    /// What is no more as it was when the folder was written; empty where all is.
+    /// The files that differ from a new export; empty if there are none.
     pub fn stale(&self) -> io::Result<Vec<String>> {
         let mut stale = Vec::new();
         let there = names(&self.folder)?;
@@ -83,7 +83,7 @@ impl Export {
                 })
                 .collect();
             if changed.is_empty() {
-                stale.push(format!("`{}` is not what this table and this version export", file.name.display()));
+                stale.push(format!("`{}` differs from the export of this table and this version", file.name.display()));
             }
             stale.extend(changed);
         }
@@ -93,7 +93,7 @@ impl Export {
     }
 }
 
-/// Whether two files hold the same machine code: what a compiler notes beside it (paths, names of files) may differ.
+/// Whether two files hold the same machine code: paths and file names that a compiler records may differ.
 fn is_same_code(name: &Path, old: &[u8], new: &[u8]) -> bool {
     let name = name.to_string_lossy();
     let identity = |bytes: &[u8]| crate::build::cubin_identity(bytes);
@@ -108,7 +108,7 @@ fn is_same_code(name: &Path, old: &[u8], new: &[u8]) -> bool {
     both.0.is_some() && both.0 == both.1
 }
 
-/// The lines `// kernel: what: hash` among the comments that begin a module.
+/// The lines `// kernel: item: hash` in the comments at the start of a module.
 fn made_from(text: &[u8], comment: &str) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(text);
     let is_head = |line: &&str| line.is_empty() || line.starts_with(comment.trim());
@@ -120,7 +120,7 @@ fn made_from(text: &[u8], comment: &str) -> BTreeMap<String, String> {
     parts.collect()
 }
 
-/// The names of what lies in a folder, sorted, without Python's cache; none where it is not there.
+/// The names in a folder, sorted, without Python's cache; none if the folder is missing.
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,8 +1,8 @@
-//! What a program needs to launch the winners: generated code that is committed with it.
+//! Generated code that launches the winners, to be committed with a program.
 //!
-//! A [`plan`] compiles the variants of a kernel and says which won where; `rust`, `c` and `python` write the module that chooses and
-//! launches, `c_source` and `build_script` what is compiled with it. The bytes depend on the table, the sources, the compilers and elite.json
-//! alone, so that [`Export::stale`] can tell whether any of them has changed.
+//! A [`plan`] compiles the variants of a kernel and has the winners; `rust`, `c` and `python` write the module that
+//! chooses and launches, `c_source` and `build_script` the files for its compilation. The bytes depend only on the
+//! table, the sources, the compilers and elite.json, so that [`Export::stale`] finds a change of any of them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,18 +33,18 @@ mod python;
 mod replaced;
 mod rust;
 
-/// Why there is no export.
+/// Reason why there is no export.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// What would end any run.
+    /// An error that ends any run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// elite.json and the table do not agree.
+    /// elite.json and the table differ.
     #[error("elite.json, kernel `{kernel}`: {why}; tune it again")]
     Elite {
         /// The kernel.
         kernel: String,
-        /// The fault.
+        /// The difference.
         why: String,
     },
     /// A kernel that cannot be exported.
@@ -52,15 +52,15 @@ pub enum ExportError {
     Unsupported {
         /// The kernel.
         kernel: String,
-        /// The obstacle.
+        /// Reason.
         why: String,
     },
-    /// The folder is not ours.
+    /// The folder holds files that are not of an export.
     #[error("`{}` holds `{name}`, which `cargo kbench export` has not written; name another folder with --out", .folder.display())]
     Foreign {
         /// The folder.
         folder: PathBuf,
-        /// A file in it.
+        /// Such a file.
         name: String,
     },
 }
@@ -77,31 +77,31 @@ impl From<io::Error> for ExportError {
     }
 }
 
-/// A file of the folder.
+/// A file of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its name there.
+    /// Name in the folder.
     pub name: PathBuf,
-    /// Its contents.
+    /// Contents.
     pub bytes: Vec<u8>,
 }
 
-/// What is written for one package.
+/// The export of a package.
 #[derive(Debug)]
 pub struct Export {
     /// The folder.
     pub folder: PathBuf,
     /// The language.
     pub language: Language,
-    /// Its files, in the order of their names.
+    /// The files, in the order of their names.
     pub files: Vec<File>,
-    /// How many variants they hold.
+    /// Number of variants.
     pub variants: usize,
-    /// What the user should know.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// Variants to export.
+/// Settings of an export.
 pub struct Request<'a> {
     /// elite.json.
     pub elite_path: &'a Path,
@@ -109,15 +109,15 @@ pub struct Request<'a> {
     pub scratch: PathBuf,
     /// The package.
     pub package: &'a Package,
-    /// Its kernels that were asked for.
+    /// The selected kernels of the package.
     pub kernels: &'a [&'a Kernel],
     /// The compilers.
     pub compiler: &'a Compiler,
-    /// The language to write in.
+    /// Language of the export.
     pub language: Language,
-    /// The folder to write to.
+    /// Folder of the export.
     pub folder: PathBuf,
-    /// Architectures for all kernels in CUDA; none: those of the table, else those that elite.json has winners for.
+    /// Architectures for all kernels in CUDA; none for those of the table, or else those of elite.json's winners.
     pub archs: &'a [String],
     /// The variant of one kernel that takes the place of its winners.
     pub only: Option<Only<'a>>,
@@ -134,7 +134,7 @@ pub struct Only<'a> {
     pub device: &'a DeviceInfo,
 }
 
-/// Makes an export; nothing is written to its folder yet.
+/// Makes an export without writing it.
 pub fn export(request: &Request<'_>) -> Result<Export, ExportError> {
     let Request { elite_path, scratch, package, kernels, compiler, language, folder, archs, only } = request;
     let elite = EliteFile::read(elite_path)?;
@@ -184,15 +184,15 @@ pub fn variable(kernel: &Kernel) -> String {
     format!("KBENCH_VARIANT_{}", names::word(&kernel.name).to_uppercase())
 }
 
-/// The first line of a file, in comments that begin with `comment`. It tells a folder of ours from others.
+/// The first line of a file, as a comment with the prefix `comment`. It identifies the folder of an export.
 fn mark(comment: &str) -> String {
     format!("{comment} {MARK} {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// What the first line of every module holds.
+/// Contents of the first line of every module.
 const MARK: &str = "@generated by `cargo kbench export`";
 
-/// A comment for each thing that an export was made from.
+/// A comment for each input of the export.
 fn made_from(plans: &[Plan], comment: &str) -> String {
     let of = |plan: &Plan| {
         let lines =
@@ -209,7 +209,7 @@ fn arch_numbers(arch: &str) -> (u32, u32) {
     (number / 10, number % 10)
 }
 
-/// The driver's name of a tensor map's type, behind `CU_TENSOR_MAP_DATA_TYPE_`.
+/// The driver's name of a tensor map's type, after `CU_TENSOR_MAP_DATA_TYPE_`.
 fn tensor_map_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F64 => "FLOAT64",
@@ -225,7 +225,7 @@ fn tensor_map_type(dtype: DType) -> &'static str {
     }
 }
 
-/// The architectures to compile a kernel for. Which device is there does not count: an export is the same everywhere.
+/// The architectures of a kernel. The present device does not count: an export is the same on every machine.
 fn archs_of(kernel: &Kernel, elite: &EliteFile) -> Result<Vec<String>, ExportError> {
     if kernel.implementation.backend != Backend::Cuda || !kernel.arch.is_empty() {
         return Ok(kernel.arch.clone());
@@ -233,7 +233,7 @@ fn archs_of(kernel: &Kernel, elite: &EliteFile) -> Result<Vec<String>, ExportErr
     let entries = elite.kernels.iter().filter(|entry| entry.package == kernel.package && entry.kernel == kernel.name);
     let of = |capability: &String| {
         let (major, minor) = capability.split_once('.')?;
-        // As `autotune` compiles where the table names none.
+        // As `autotune` compiles if the table names none.
         let suffix = if major.parse::<u32>().ok()? >= 9 { "a" } else { "" };
         Some(format!("sm_{major}{minor}{suffix}"))
     };
@@ -247,7 +247,8 @@ fn archs_of(kernel: &Kernel, elite: &EliteFile) -> Result<Vec<String>, ExportErr
     Ok(archs)
 }
 
-/// The text as rustfmt has it under the package's own settings, so that `cargo fmt` changes nothing; as it is where there is no rustfmt.
+/// The text, formatted by rustfmt with the package's settings, so that `cargo fmt` does not change it; unformatted
+/// without rustfmt.
 fn formatted(text: &[u8], directory: &Path) -> Vec<u8> {
     let run = || -> io::Result<Option<Vec<u8>>> {
         let mut child = Command::new("rustfmt")

@@ -1,6 +1,6 @@
-//! Names of the table as names of the languages that are exported to.
+//! Names of the table in the syntax of the export's language.
 
-/// Words that no Rust item may be called.
+/// Words that are not names of Rust items.
 pub(super) const RUST: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
     "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
@@ -8,7 +8,7 @@ pub(super) const RUST: &[&str] = &[
     "try", "type", "typeof", "union", "unsafe", "unsized", "use", "virtual", "where", "while", "yield", "main", "std",
 ];
 
-/// Words that nothing in C or C++ may be called, and names of the headers that an export includes.
+/// Words that are not names in C or C++, and names in the headers that an export includes.
 pub(super) const C: &[&str] = &[
     "alignas",
     "alignof",
@@ -106,14 +106,14 @@ pub(super) const C: &[&str] = &[
     "xor_eq",
 ];
 
-/// Words that no name of Python may be, and those of its functions that an export calls.
+/// Words that are not names in Python, and functions that an export calls.
 pub(super) const PYTHON: &[&str] = &[
     "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except",
     "finally", "float", "for", "from", "global", "if", "import", "in", "int", "is", "lambda", "nonlocal", "not", "or",
     "pass", "raise", "return", "try", "while", "with", "yield",
 ];
 
-/// Names in snake case, each once and none in `keywords` or `taken`, in the order of `names`.
+/// Names in snake case, each once and not in `keywords` or `taken`, in the order of `names`.
 pub(super) fn snake(names: &[&str], keywords: &[&str], taken: &[&str]) -> Vec<String> {
     let mut given: Vec<String> = Vec::new();
     for name in names {
@@ -129,7 +129,7 @@ pub(super) fn snake(names: &[&str], keywords: &[&str], taken: &[&str]) -> Vec<St
     given
 }
 
-/// A name of letters, digits and `_` that no digit begins.
+/// A name of letters, digits and `_` that does not start with a digit.
 pub(super) fn word(name: &str) -> String {
     let word: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     if word.starts_with(|c: char| c.is_ascii_digit()) || word.is_empty() { format!("_{word}") } else { word }

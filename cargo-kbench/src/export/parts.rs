@@ -1,5 +1,5 @@
-//! A kernel as a language names it: sizes, tensors and expressions at the toggles of a variant. What is written with them is the
-//! language's.
+//! Parts of a kernel in the names of a language: sizes, tensors and expressions at the toggles of a variant. The caller
+//! writes the language's text.
 
 use std::collections::BTreeSet;
 
@@ -17,24 +17,24 @@ use crate::text::list;
 /// Writes the parts of one kernel.
 pub(super) struct Parts<'p> {
     pub(super) plan: &'p Plan,
-    /// The kernel's module, or what begins its names where the language has no modules.
+    /// The kernel's module, or the prefix of its names in a language without modules.
     pub(super) module: String,
     /// Fields of the sizes, in the order of the kernel's dimensions.
     pub(super) fields: Vec<String>,
-    /// Tensors that a launch takes, in the order of the first launch that does: index and name.
+    /// Tensors that are arguments of a launch, in the order of first use: index and name.
     pub(super) tensors: Vec<(usize, String)>,
-    /// Tensors that a launch has for itself.
+    /// Scratch tensors, which a launch allocates.
     pub(super) scratch: Vec<(usize, String)>,
     pub(super) translation: Translation<'static>,
     dialect: &'static dyn Dialect,
 }
 
-/// A number that a launch passes, by itself or in a struct.
+/// A number that is passed to a launch, as an argument or in a struct.
 #[derive(Clone, Copy)]
 pub(super) enum Number<'a> {
     /// A scalar.
     Scalar { dtype: DType, word: Option<Word>, value: &'a Expr },
-    /// Elements of a tensor before the address that is passed.
+    /// Number of elements before the passed address.
     Offset { tensor: usize, elements: &'a Expr },
 }
 
@@ -56,7 +56,7 @@ pub(super) fn numbers(launch: &Launch) -> Vec<Number<'_>> {
 }
 
 impl<'p> Parts<'p> {
-    /// Names that are `taken` are given to no size and no tensor.
+    /// Sizes and tensors get no names in `taken`.
     pub(super) fn new(plan: &'p Plan, module: String, dialect: &'static dyn Dialect, taken: &[&str]) -> Self {
         let fields = snake(&plan.dims(), dialect.keywords(), &[]);
         let mut used: Vec<usize> = Vec::new();
@@ -100,7 +100,7 @@ impl<'p> Parts<'p> {
         self.kernel().tensors[index].role != Role::In
     }
 
-    /// What a launch does with a tensor.
+    /// Description of the use of a tensor.
     pub(super) fn access(&self, index: usize) -> &'static str {
         match self.kernel().tensors[index].role {
             Role::In => "read",
@@ -109,7 +109,7 @@ impl<'p> Parts<'p> {
         }
     }
 
-    /// A sentence about the inputs whose contents a launch does not keep; empty where there are none.
+    /// A sentence about the inputs that a launch does not preserve; empty if there are none.
     pub(super) fn spoiled(&self) -> String {
         let is_spoiled = |(index, _): &&(usize, String)| self.kernel().tensors[*index].role == Role::Clobbered;
         let names: Vec<&str> = self.tensors.iter().filter(is_spoiled).map(|(_, name)| name.as_str()).collect();
@@ -145,23 +145,23 @@ impl<'p> Parts<'p> {
         Ok(self.translation.real(&term))
     }
 
-    /// An expression as 1 where it is true, else 0.
+    /// An expression as 1 if it is true, else 0.
     pub(super) fn truth(&mut self, planned: &Planned, expr: &Expr) -> Result<String, ExportError> {
         let term = self.term(planned, expr)?;
         Ok(self.translation.truth(&term))
     }
 
-    /// Whether any variant is for certain sizes only.
+    /// Whether any variant is for particular sizes.
     pub(super) fn has_conditions(&self) -> bool {
         self.plan.variants.iter().any(|planned| !planned.conditions.is_empty())
     }
 
-    /// The environment variable that names a variant.
+    /// The environment variable that selects a variant.
     pub(super) fn variable(&self) -> String {
         super::variable(self.kernel())
     }
 
-    /// What is said of the sizes that the gates checked.
+    /// Documentation about the sizes that the gates checked.
     pub(super) fn checked(&self) -> String {
         let shapes = self.kernel().gates.correctness.shapes.iter().map(|&shape| &self.kernel().shapes[shape]);
         let sizes: Vec<String> =
@@ -173,8 +173,9 @@ impl<'p> Parts<'p> {
     }
 }
 
-/// The bits of a format narrower than `f32`: those after the point, the exponent's bias, the largest finite number's pattern, and the
-/// pattern of what is larger: infinity, or the largest number where CUDA's conversion saturates. None of a type that a language has.
+/// Parameters of a format narrower than `f32`: bits after the point, the exponent's bias, the pattern of the largest
+/// finite number, and the pattern for larger values: infinity, or the largest number if CUDA's conversion saturates.
+/// None for a type that the language has.
 pub(super) fn narrow(dtype: DType) -> Option<[u32; 4]> {
     match dtype {
         DType::F16 => Some([10, 15, 0x7bff, 0x7c00]),

@@ -1,5 +1,5 @@
-//! The contents of an export, in any language: variants with their code, and their records in elite.json. Above 400 lines: one pass
-//! from records to a plan.
+//! The contents of an export in any language: variants with their code, and their records in elite.json. Above 400
+//! lines: one pass from records to a plan.
 
 use kbench_runtime::fingerprint;
 use rayon::prelude::*;
@@ -16,42 +16,42 @@ use crate::space::Variant;
 
 /// One kernel.
 pub(super) struct Plan {
-    /// The kernel; behind the table's shapes stand those that only elite.json has.
+    /// The kernel; after the table's shapes follow those of elite.json only.
     pub(super) kernel: Kernel,
     /// The variants, those of the default first.
     pub(super) variants: Vec<Planned>,
-    /// The winners of elite.json, in its order.
+    /// The winners in the order of elite.json.
     pub(super) tuned: Vec<Tuned>,
-    /// What it was made from: a name, and a hash or a version.
+    /// Inputs of the plan: a name, and a hash or a version.
     pub(super) made_from: Vec<(String, String)>,
-    /// What the user should know.
+    /// Warnings.
     pub(super) warnings: Vec<String>,
 }
 
-/// One variant, as code that is compiled once.
+/// A variant, as code that is compiled once.
 pub(super) struct Planned {
     pub(super) candidate: Candidate,
     pub(super) is_default: bool,
     /// Input of a compilation, without the architecture.
     pub(super) unit: Unit,
-    /// The function of each launch of the table, where this variant makes the launch.
+    /// The function of each launch of the table; none if this variant leaves the launch out.
     pub(super) stages: Vec<Option<String>>,
-    /// What was compiled depends on sizes: the code is for those that give these values.
+    /// Values of size-dependent expressions in the compilation: the code is for sizes that give these values.
     pub(super) conditions: Vec<Condition>,
     /// The code, one for each architecture.
     pub(super) code: Vec<Code>,
-    /// PTX of the lowest architecture that has one.
+    /// PTX of the lowest architecture that has PTX.
     pub(super) ptx: Option<Ptx>,
-    /// Its times, for people.
+    /// Times, as text.
     pub(super) figures: Vec<String>,
 }
 
-/// An expression of what is compiled that depends on sizes.
+/// An expression in the compilation that depends on sizes.
 pub(super) struct Condition {
-    /// The define that it is the value of, where it is one.
+    /// Name of the define, if the expression is the value of one.
     pub(super) name: Option<String>,
     pub(super) expr: Expr,
-    /// What it has to come to.
+    /// Required value.
     pub(super) value: Value,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Code {
     /// `None` for C.
     pub(super) arch: Option<String>,
     pub(super) artifact: Artifact,
-    /// The name of the file that holds it in the folder; empty for C.
+    /// File with the code in the folder; empty for C.
     pub(super) file: String,
 }
 
@@ -71,26 +71,26 @@ pub(super) struct Ptx {
     pub(super) file: String,
 }
 
-/// A winner, and where it won.
+/// A winner with its device and sizes.
 pub(super) struct Tuned {
     pub(super) device: String,
-    /// `9.0`; none for a CPU.
+    /// Compute capability such as `9.0`; none for a CPU.
     pub(super) compute_capability: Option<String>,
-    /// In the order of the kernel's dimensions.
+    /// Sizes, in the order of the kernel's dimensions.
     pub(super) dims: Vec<i64>,
-    /// An index into the variants.
+    /// Index of the variant.
     pub(super) variant: usize,
 }
 
 impl Code {
-    /// The names of the functions that a variant launches, in its order.
+    /// The functions that a variant launches, in order.
     pub(super) fn symbols(&self, planned: &Planned) -> Vec<String> {
         planned.stages.iter().flatten().map(|entry| self.artifact.function(entry).symbol.clone()).collect()
     }
 }
 
 impl Planned {
-    /// The launch at a place of the table's order, with the name of its function; none where this variant does not make it.
+    /// The launch at an index of the table's order, with the name of its function; none if this variant leaves it out.
     pub(super) fn stage<'a>(&'a self, kernel: &'a Kernel, at: usize) -> Option<(&'a str, &'a Launch)> {
         let entry = self.stages.get(at)?.as_deref()?;
         Some((entry, &self.candidate.implementation(kernel).launches[at]))
@@ -98,19 +98,19 @@ impl Planned {
 
     /// The user's flags.
     pub(super) fn flags(&self) -> &[String] {
-        // Where a proposed source lies elsewhere, `-I` and the folder of the kernel's own stand before them.
+        // For a proposed source in another folder, `-I` and the folder of the kernel's own source precede the flags.
         let own = if self.candidate.source.is_some() { 2 } else { 0 };
         self.unit.flags.get(own..).unwrap_or_default()
     }
 
-    /// What is to be known of a flag that compiles for the processor of whoever builds.
+    /// Warning about a flag that compiles for the processor of the build machine.
     pub(super) fn native_note(&self) -> Option<String> {
         let flag = self.unit.flags.iter().find(|flag| flag.ends_with("=native"))?;
         (self.unit.backend == Backend::C)
             .then(|| format!("{flag} compiles for the processor that builds the program: another one than was measured has other code"))
     }
 
-    /// Its toggles, its source where that is not the kernel's own, and the defines that it has for certain sizes.
+    /// Label: toggles, name of a proposed source, and defines for particular sizes.
     pub(super) fn label(&self, kernel: &Kernel) -> String {
         let named = |Condition { name, expr, value }: &Condition| match name {
             Some(name) => format!("{name}={value}"),
@@ -123,7 +123,7 @@ impl Planned {
     }
 }
 
-/// Plans a kernel and compiles its variants for `archs`; none for C.
+/// Plans a kernel and compiles its variants for `archs`; empty for C.
 pub(super) fn plan(
     package: &Package,
     kernel: &Kernel,
@@ -200,7 +200,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The number of launches in the table's order, which a variant makes all or some of.
+    /// Number of launches in the table; a variant makes all or some of them.
     pub(super) fn stages(&self) -> usize {
         self.kernel.implementation.launches.len()
     }
@@ -210,7 +210,7 @@ impl Plan {
         self.kernel.shapes[0].dims.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The index of a variant for the sizes of a shape, added where it is new.
+    /// Index of the variant for the sizes of a shape; a new variant is added.
     fn variant(
         &mut self,
         package: &Package,
@@ -319,7 +319,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Names the files of machine code, each code once, and makes PTX of the lowest architecture that later ones can run.
+    /// Names the files of machine code, each code once, and compiles PTX of the lowest architecture that later ones can
+    /// run.
     fn name_files(&mut self, compiler: &Compiler) -> Result<(), ExportError> {
         let kernel = names::word(&self.kernel.name);
         let mut known: Vec<(String, String)> = Vec::new();
@@ -376,7 +377,7 @@ impl Plan {
         Ok(files)
     }
 
-    /// Writes down the times of the winners; those of another source or compiler are not of this code.
+    /// Adds the times of the winners, unless they are of another source or compiler.
     fn figures(&mut self, entries: &[&EliteEntry]) {
         for (entry, tuned) in entries.iter().zip(&self.tuned) {
             let winner = &entry.elite[0];
@@ -403,7 +404,7 @@ impl Plan {
         }
     }
 
-    /// Notes what the plan was made from.
+    /// Records the inputs of the plan.
     fn trace(&mut self, entries: &[&EliteEntry]) {
         let codes = || self.variants.iter().flat_map(|planned| &planned.code);
         let mut sources: Vec<&str> = codes().map(|code| code.artifact.source_hash.as_str()).collect();
@@ -420,7 +421,7 @@ impl Plan {
     }
 }
 
-/// The expressions that what is compiled depends on, with the define that each is the value of.
+/// The expressions in the compilation, each with its define.
 fn compiled_exprs(implementation: &Implementation) -> Vec<(Option<String>, &Expr)> {
     let defines = implementation.defines.iter().map(|(name, expr)| (Some(name.clone()), expr));
     let flags = &implementation.flags;
@@ -432,14 +433,14 @@ fn compiled_exprs(implementation: &Implementation) -> Vec<(Option<String>, &Expr
     defines.chain(exprs.chain(whens).map(|expr| (None, expr))).collect()
 }
 
-/// Nanoseconds in microseconds, four significant digits.
+/// Nanoseconds in microseconds, with four significant digits.
 fn microseconds(nanoseconds: f64) -> String {
     let value = nanoseconds / 1e3;
     let decimals = (3 - value.abs().max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
     format!("{value:.decimals$}")
 }
 
-/// A hash as far as it tells things apart.
+/// The first digits of a hash.
 pub(super) fn short(hash: &str) -> String {
     hash[..32].to_owned()
 }

@@ -40,7 +40,9 @@ pub enum RunError {
         message: String,
     },
     /// All workers of a search are lost.
-    #[error("no worker is left for kernel `{kernel}`: {message}; what was finished is kept, `--resume` goes on")]
+    #[error(
+        "no worker is left for kernel `{kernel}`: {message}; finished evaluations are kept, and `--resume` continues"
+    )]
     NoWorkers {
         /// The kernel.
         kernel: String,
@@ -73,7 +75,7 @@ pub enum RunError {
     Application {
         /// The kernel.
         kernel: String,
-        /// Why.
+        /// Reason.
         message: String,
     },
     /// An error of a file.

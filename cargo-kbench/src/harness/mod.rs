@@ -90,7 +90,7 @@ pub struct Opening<'v> {
     pub first: Option<&'v Variant>,
     /// The change to the kernel's results that the worker makes, for an audit.
     pub mutation: Option<Mutation>,
-    /// How to start the worker: the first of these that opens a device serves. None: as the table says.
+    /// Settings of the worker: the first that opens a device is used. Empty for those of the table.
     pub workers: Vec<WorkerOptions>,
 }
 
@@ -268,7 +268,7 @@ pub fn device(kernel: &Kernel, index: u32, work_directory: &Path) -> Result<Devi
     Ok(worker.device()?)
 }
 
-/// How to start a worker of each kind that the table has.
+/// Settings of a worker of each kind in the table.
 pub fn workers_of_table(setup: Setup<'_>, kernel: &Kernel) -> Vec<WorkerOptions> {
     let options = |runner: &[String], path: Option<&String>| WorkerOptions {
         runner: runner.to_vec(),

@@ -319,7 +319,7 @@ fn argument(given: &T1Argument, at: usize, lists: &[(String, Vec<i64>)]) -> Resu
         }
         ("Vector" | "Symbol", _) => {}
         (other, _) => {
-            return Err(format!("`{name}` is left out: the table has nothing like `{} {other}`", given.type_name));
+            return Err(format!("`{name}` is left out: the table has no equivalent of `{} {other}`", given.type_name));
         }
     }
     let length = match &given.size {

@@ -16,7 +16,7 @@ use super::program::Refusal;
 /// The longest run of a program, its compilation included.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Why a run gave no number.
+/// Reason why a run gave no number.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailed {
     /// A file or a process of ours.

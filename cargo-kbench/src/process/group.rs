@@ -39,7 +39,7 @@ pub(crate) struct ProcessGroup {
     is_ended: bool,
 }
 
-/// How a wait for the exit of a program ended.
+/// End of a wait for the exit of a program.
 #[derive(Debug)]
 pub(crate) enum Finish {
     /// The program exited by itself.

@@ -104,7 +104,7 @@ fn by_counters(counted: &Counted) -> Option<Diagnosis> {
             "fewer instructions: more results a thread, wider loads, and tensor cores where the types allow".to_owned();
         return diagnosis(Limiter::Compute, because, next);
     }
-    let because = format!("{tensor_text}SM {sm:.1} %, DRAM {dram:.1} %: nothing is busy");
+    let because = format!("{tensor_text}SM {sm:.1} %, DRAM {dram:.1} %: no unit is busy");
     diagnosis(Limiter::Latency, because, waiting(counted))
 }
 
@@ -162,7 +162,7 @@ fn by_roofline(roofline: &Result<Roofline, String>) -> Diagnosis {
     let (limiter, next) = if memory.is_some_and(|memory| memory > DRAM_BOUND) {
         (Limiter::Memory, "fewer bytes: smaller types, reuse through tiles, wider accesses")
     } else if compute.is_some_and(|compute| compute >= TENSOR_BOUND) {
-        (Limiter::Compute, "overlap what is left with arithmetic, or compute less")
+        (Limiter::Compute, "overlap the rest with arithmetic, or compute less")
     } else if compute.is_some() && memory.is_some() {
         (
             Limiter::Latency,

@@ -215,7 +215,7 @@ impl Profile {
                     },
                     "sm__throughput" => compute(),
                     "dram__throughput" => memory(),
-                    _ => Err("the roofline says nothing of it".to_owned()),
+                    _ => Err("the roofline has no such number".to_owned()),
                 };
                 stands_in.map_err(|reason| format!("{why}; {reason}"))
             }

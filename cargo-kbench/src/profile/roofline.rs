@@ -62,7 +62,7 @@ impl Roofline {
             gbytes: bytes.map(|bytes| bytes / nanoseconds),
             intensity: flops.zip(bytes).map(|(flops, bytes)| flops / bytes),
             compute: share(flops, peak, because),
-            memory: share(bytes, Peak::Copy, "what moves through memory"),
+            memory: share(bytes, Peak::Copy, "bytes that move through memory"),
         })
     }
 

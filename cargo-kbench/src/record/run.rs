@@ -32,7 +32,7 @@ pub struct Run {
 /// An earlier run under another launch mode.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OtherLaunch {
-    /// Its launch mode.
+    /// Launch mode.
     pub mode: LaunchMode,
     /// p50 in nanoseconds of each variant that was measured to the end, by label.
     pub p50: BTreeMap<String, f64>,

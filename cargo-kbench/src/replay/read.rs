@@ -67,7 +67,7 @@ pub enum Problem {
     #[error("no configuration is recorded")]
     Empty,
     /// No configuration has a time.
-    #[error("no recorded configuration has a time: there is nothing to search for")]
+    #[error("no recorded configuration has a time: all of them failed")]
     NoTime,
 }
 

@@ -149,7 +149,7 @@ fn files_that_are_no_record_are_refused() {
     insta::assert_snapshot!(error(r#"{"tune_params_keys": ["A"], "cache": {"1": {"A": 1, "time": -2.0}}}"#), @"configuration 0 (A=1) has neither a time above 0 nor a failure");
     insta::assert_snapshot!(error(r#"{"tune_params_keys": ["A", "B"], "cache": {"1": {"A": 1, "time": 2.0}}}"#), @"configuration 0 (A=1) has other parameters than the first one");
     insta::assert_snapshot!(error(r#"{"tune_params_keys": ["A"], "cache": {"1": {"A": 1, "time": 2.0}, "x": {"A": 1, "time": 3.0}}}"#), @"configuration A=1 is recorded twice; a record to replay has each once");
-    insta::assert_snapshot!(error(r#"{"tune_params_keys": ["A"], "cache": {"1": {"A": 1, "time": "InvalidConfig"}}}"#), @"no recorded configuration has a time: there is nothing to search for");
+    insta::assert_snapshot!(error(r#"{"tune_params_keys": ["A"], "cache": {"1": {"A": 1, "time": "InvalidConfig"}}}"#), @"no recorded configuration has a time: all of them failed");
     insta::assert_snapshot!(error(r#"{"tune_params_keys": "A", "cache": {}}"#), @r#"not a Kernel Tuner cachefile: invalid type: string "A", expected a sequence at line 1 column 24"#);
     insta::assert_snapshot!(error(r#"{"results": [{"configuration": {"A": 1}, "invalidity": "odd"}]}"#), @"not a T4 results file: unknown variant `odd`, expected one of `correct`, `compile`, `runtime`, `timeout`, `correctness`, `constraints` at line 1 column 60");
     insta::assert_snapshot!(error(r#"{"results": [{"configuration": {"A": 1}, "invalidity": "correct"}]}"#), @"configuration 0 (A=1) has neither a time above 0 nor a failure");

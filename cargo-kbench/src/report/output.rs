@@ -182,7 +182,7 @@ impl Output {
             Finding::Unfit(kernel, evaluation) => {
                 let why = evaluation.rejection().map(report::rejection).unwrap_or_default();
                 report::error(format_args!(
-                    "{} does not pass its own gates, so that its mutants would tell nothing: {why}",
+                    "{} does not pass its own gates, so that an audit is not possible: {why}",
                     report::title(kernel)
                 ));
             }

@@ -154,7 +154,7 @@ mod tests {
           roofline   125 GFLOP/s, 400 GB/s, 1.00 FLOP a byte: 40.0 % of the roof there, which is copy
                      12.5 % of tensor f16 1.0 TFLOP/s (a test); a test
                      40.0 % of copy 1000 GB/s (a test); a test
-          limit      latency-bound by the counters: tensor cores 16.3 %, SM 28.6 %, DRAM 2.7 %: nothing is busy
+          limit      latency-bound by the counters: tensor cores 16.3 %, SM 28.6 %, DRAM 2.7 %: no unit is busy
           next       the grid fills 0.24 of one wave: more and smaller blocks, or a split of the longest loop over blocks
         "#);
     }

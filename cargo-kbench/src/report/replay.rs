@@ -10,7 +10,7 @@ use crate::replay::{Options, Replayed};
 /// A row for each record and one for all.
 pub fn table(all: &[Replayed], overall: &Overall, options: &Options) -> String {
     let mut text = format!(
-        "{} on {}: {} of {} each, best / optimum after so many\n\n",
+        "{} on {}: {} of {} each, best / optimum after each number of evaluations\n\n",
         options.name(),
         count(all.len() as u64, "record"),
         count(options.seeds, "run"),

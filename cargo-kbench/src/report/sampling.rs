@@ -51,7 +51,7 @@ fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
     let n = record.summary.n as u64;
     let mut say = |kind, weight, text| findings.push(Finding { kind, weight, text });
     if !record.is_known() {
-        say(0, 1.0, "p50 is not known, and decides nothing".to_owned());
+        say(0, 1.0, "p50 is not known, so verdicts are inconclusive".to_owned());
     }
     if !sampling.converged {
         let half = (record.summary.p50_high - record.summary.p50_low) / 2.0 / record.summary.p50;

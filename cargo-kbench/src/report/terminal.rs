@@ -172,7 +172,7 @@ impl Reporter for Terminal {
                 let said = match (&judged.rejection, judged.profiles.last()) {
                     (Some(rejection), _) => format!("{}/{}", rejection.gate, rejection.code),
                     (None, Some(profile)) => profile.diagnosis.limiter.to_string(),
-                    (None, None) => "nothing was counted".to_owned(),
+                    (None, None) => "no counter was read".to_owned(),
                 };
                 status("Profiled", format_args!("{label}: {said}"));
                 for warning in judged.warnings.iter().filter(|_| self.tuning) {

@@ -291,7 +291,7 @@ fn confidence(tuned: &Tuned, kernel: &Kernel) -> String {
         None if tuned.entry.baselines.iter().any(|baseline| baseline.name == DEFAULT) => {
             parts.push(format!("too few samples to compare with {DEFAULT}: take at least {FEWEST_ROUNDS}"));
         }
-        None => parts.push(format!("{DEFAULT} was not measured beside it, so there is nothing to compare with")),
+        None => parts.push(format!("{DEFAULT} was not measured in the same run, so there is no speed-up")),
     }
     if let Some(comparison) = &tuned.over_second {
         parts.push(match comparison.verdict {

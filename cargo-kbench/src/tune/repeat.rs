@@ -42,7 +42,7 @@ pub struct RepeatedRun {
 /// A variant that won at least one run.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepeatedWinner {
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
     /// Number of runs that it won.

@@ -18,7 +18,7 @@ use crate::protocol::{
 /// [`Device::alloc`] promises, so that the tensors between guard bands are aligned too.
 pub const GUARD: usize = 64 << 10;
 
-/// What loaded machine code is for.
+/// Use of loaded machine code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The kernel that is judged: time limits and the faults of an audit apply to it.
@@ -310,7 +310,7 @@ pub struct Sample {
     pub waits: u32,
     /// Whether the device may have waited for the host during the sample.
     pub exposed: bool,
-    /// What is known to have disturbed this sample.
+    /// Known disturbance of this sample.
     pub disturbance: Option<Disturbance>,
 }
 
@@ -354,7 +354,7 @@ pub enum BoundArg<B> {
     Scalar(Vec<u8>),
     /// A struct by value.
     Struct {
-        /// Its bytes; those of addresses are zero.
+        /// Bytes of the struct; those of addresses are zero.
         bytes: Vec<u8>,
         /// The addresses in it, each with the byte where it lies.
         pointers: Vec<(usize, Region<B>)>,

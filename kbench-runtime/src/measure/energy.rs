@@ -17,7 +17,7 @@ use crate::protocol::{Failure, Stage};
 /// Counter readings a window: a step of the counter is seen at most this share of a window late.
 const READINGS: u32 = 50;
 
-/// How long beyond a window the counter may stand still.
+/// Time beyond a window during which the counter may stand still.
 const STILL: Duration = Duration::from_secs(2);
 
 impl<D: Device> MeasuredCase<D> {

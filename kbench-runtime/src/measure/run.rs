@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub struct CaseFailure {
     /// Index of the case.
     pub case: usize,
-    /// Why the job cannot be finished.
+    /// Reason why the job cannot be finished.
     pub failure: Failure,
 }
 

@@ -13,7 +13,7 @@ use super::stopping::{Look, Stopping, is_clearly_above, is_race_look};
 use crate::device::{Device, DisturbanceCheck, Sample};
 use crate::protocol::{CacheMode, Disturbance, Failure, SmClock, Stage, TimeJob};
 
-/// How often a disturbed sample is taken again.
+/// Number of times that a disturbed sample is taken again.
 const RETAKES: u32 = 3;
 
 /// Expected number of samples, among the smallest number of samples, of which [`PIECES`] snapshots are taken, and the largest number of

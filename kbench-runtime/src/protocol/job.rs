@@ -6,7 +6,7 @@ use super::Bytes;
 use super::{Case, Convergence, Pattern, Reference, Sequence, TensorSpec};
 use crate::data::dtype::DType;
 
-/// What a check examines beside the errors on random inputs.
+/// Parts of a check beside the errors on random inputs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckOptions {
     /// Patterns of further inputs, made from seed 0. A pattern that changes no tensor is left out.
@@ -35,7 +35,7 @@ pub struct CheckJob {
     pub seeds: Vec<u64>,
     /// Largest absolute error of an element that does not count as bad.
     pub bad_above: f64,
-    /// What is examined beside the errors on random inputs.
+    /// Parts of the check beside the errors on random inputs.
     #[serde(default, rename = "depth")]
     pub options: CheckOptions,
 }

@@ -21,7 +21,7 @@ struct Sums {
     largest: Option<(f64, usize)>,
 }
 
-/// Where an output's type ends.
+/// Largest number of an output's type.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     largest: f64,
@@ -290,7 +290,7 @@ fn whole(dtype: DType, bytes: &[u8], index: usize) -> i128 {
     if dtype == DType::U64 { u64::from_le_bytes(bytes).into() } else { i64::from_le_bytes(bytes).into() }
 }
 
-/// How many elements of `size` bytes meet a condition, and the first that does.
+/// Number of elements of `size` bytes that meet a condition, and the first of them.
 pub fn count(elements: usize, meets: impl Fn(usize) -> bool + Sync) -> (u64, Option<u64>) {
     let chunks: Vec<(u64, Option<u64>)> = (0..elements.div_ceil(CHUNK))
         .into_par_iter()

@@ -48,7 +48,7 @@ impl ReferenceInputs {
     }
 }
 
-/// How the inputs of a reference differ from the kernel's.
+/// Difference between the inputs of a reference and the kernel's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum View {
     /// The same values as the kernel's.
@@ -217,7 +217,7 @@ pub struct Run<'a> {
     pub tensors: &'a [TensorSpec],
     /// The inputs that it runs on.
     pub of: ReferenceInputs,
-    /// Its machine code.
+    /// Machine code.
     pub code: &'a [u8],
 }
 

@@ -26,7 +26,7 @@ pub type OnStage<'a> = &'a mut dyn FnMut(Stage);
 pub struct Resources<D: Device> {
     /// The open device.
     pub device: D,
-    /// Its buffers.
+    /// Buffers of the device.
     pub pool: Pool<D::Buffer>,
     /// Outputs that were fetched and compared before.
     pub results: ResultCache,

@@ -237,7 +237,7 @@ fn start<D: Device>(
     }
 }
 
-/// What the worker does after a request.
+/// Action of the worker after a request.
 enum Next {
     /// It reads the next request.
     Request,

@@ -1,4 +1,5 @@
-//! How a C++ function of the host is called: by callers after its source, whose arguments convert to the declared types alone.
+//! Callers of C++ functions of the host: they follow the source, and their arguments convert to the declared types
+//! only.
 
 use std::fmt::Write as _;
 
@@ -6,7 +7,7 @@ use super::super::generated::{ENTRY_FILE, entry_address};
 use super::super::{Entry, Param};
 use super::{c_type, caller};
 
-/// The classes of arguments. A deleted conversion keeps the compiler from a second one, from `float` to `double` say.
+/// Argument classes. A deleted conversion prevents a second one, such as from `float` to `double`.
 const TYPES: &str = "\
 namespace kbench_types {
 template <class T> struct output {
@@ -31,8 +32,8 @@ template <class T> struct scalar {
 }
 ";
 
-/// After a C++ source: each entry by its address, and the function that calls it. A parameter's mistake is at the line of its number in
-/// a file named `args`.
+/// Text after a C++ source: the address of each entry, and its caller. An error about a parameter has the parameter's
+/// number as its line, in a file named `args`.
 pub(super) fn callers(entries: &[Entry]) -> String {
     let mut text = format!("#line 1 \"kbench\"\n{TYPES}");
     for (at, entry) in entries.iter().enumerate() {

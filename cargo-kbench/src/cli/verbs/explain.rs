@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let text = explain(what).ok_or_else(|| {
         let all = names();
         let hint = did_you_mean(what, all.iter().map(String::as_str)).map_or_else(
-            || "`cargo kbench explain` lists what there is".to_owned(),
+            || "`cargo kbench explain` lists all names".to_owned(),
             |near| format!("did you mean `{near}`?"),
         );
         anyhow!("`{what}` is no reason code, key, counter or page; {hint}")

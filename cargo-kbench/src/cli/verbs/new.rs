@@ -161,7 +161,7 @@ pub enum NewError {
     Io {
         /// Where.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         error: io::Error,
     },
 }

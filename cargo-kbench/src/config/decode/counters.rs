@@ -58,7 +58,7 @@ fn condition(node: &Node, backend: Backend, report: &Report) -> Option<Condition
     let text = node.text()?;
     let relation = Relation::ALL.into_iter().find_map(|relation| Some((relation, text.find(relation.symbol())?)));
     let Some((relation, at)) = relation else {
-        let diagnostic = Diagnostic::error(format!("`{text}` compares nothing")).at(&node.place, "");
+        let diagnostic = Diagnostic::error(format!("`{text}` is not a comparison")).at(&node.place, "");
         report.push(
             diagnostic.help("write a metric, one of `>=`, `<=`, `>`, `<`, and a number: `dram__throughput < 50`"),
         );

@@ -65,7 +65,7 @@ fn place(index: usize, entries: &[Entry], state: &mut [State], order: &mut Vec<u
     order.push(index);
 }
 
-/// What `init` says beside `from`.
+/// Keys of `init` beside `from`.
 pub(super) fn derivation(table: &Table, env: &Env<'_>, report: &Report) -> Option<Init> {
     let sizes =
         |table: &Table, key: &str, need| table.get(key).map_or_else(Vec::new, |node| env.exprs(node, key, need));

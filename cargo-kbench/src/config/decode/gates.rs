@@ -95,7 +95,8 @@ fn performance(
         (Some(limit), None, None) => PerformanceBound::MaxP50Us(limit.number()?),
         (None, Some(ratio), Some(_)) => PerformanceBound::MinSpeedup { ratio: ratio.number()?, over: over? },
         (None, Some(ratio), None) => {
-            let diagnostic = Diagnostic::error("a speed-up over what?").at(&ratio.place, "this needs `over`");
+            let diagnostic =
+                Diagnostic::error("`min_speedup` without a baseline").at(&ratio.place, "this needs `over`");
             report.push(diagnostic.help("name one of `baselines`: `over = \"…\"`"));
             return None;
         }

@@ -54,7 +54,7 @@ pub(super) fn tensors(table: &Table, env: &Env<'_>, report: &Report) -> Tensors 
         && !tensors.iter().any(|tensor| matches!(tensor.role, Role::Out | Role::Inout))
     {
         let diagnostic = Diagnostic::error("no tensor is an output").at(&entry.key_place, "");
-        report.push(diagnostic.help("say `role = \"out\"` or `role = \"inout\"` of what the kernel computes"));
+        report.push(diagnostic.help("say `role = \"out\"` or `role = \"inout\"` for each output"));
     }
     Tensors { list: tensors, whole, entries }
 }
@@ -81,7 +81,7 @@ fn tensor(entry: &Entry, env: &Env<'_>, report: &Report) -> Option<Tensor> {
     for key in ["init", "quantize"] {
         if let Some(init) = table.entry(key).filter(|_| !has_contents) {
             let message = format!("`{}` is written by the kernel: it has no `{key}`", entry.key);
-            report.error(&init.key_place, message, "its contents before the launch mean nothing");
+            report.error(&init.key_place, message, "its contents before the launch are not used");
         }
     }
     let init = match table.get("init") {

@@ -799,7 +799,7 @@ fn tensors_and_arguments() {
     12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "in" } }
        | ^^^^^^^
        |
-       = help: say `role = "out"` or `role = "inout"` of what the kernel computes
+       = help: say `role = "out"` or `role = "inout"` for each output
     "#);
     insta::assert_snapshot!(changed("[\"x\", \"y\", ", "[\"x\", "), @r#"
     error: the kernel does not get the output `y`
@@ -820,7 +820,7 @@ fn tensors_and_arguments() {
       --> Cargo.toml:12:99
        |
     12 | tensors = { x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role = "out", init = { constant = 0 } } }
-       |                                                                                                   ^^^^ its contents before the launch mean nothing
+       |                                                                                                   ^^^^ its contents before the launch are not used
     "#);
     insta::assert_snapshot!(changed("{ scalar = \"i32\", value = \"N\" }", "{ scalar = \"i32\", box = 1 }"), @r#"
     error: a `scalar` needs `value`
@@ -1296,7 +1296,7 @@ fn baselines_and_gates() {
        |           ^
     "#);
     insta::assert_snapshot!(with("gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]"), @r#"
-    error: a speed-up over what?
+    error: `min_speedup` without a baseline
       --> Cargo.toml:15:38
        |
     15 | gates.performance = [{ min_speedup = 2 }, { shape = 'smal', max_p50_us = 1 }, { min_speedup = 2, over = 'b' }, {}]
@@ -1435,7 +1435,7 @@ fn baselines_and_gates() {
        |
        = help: did you mean `dram__throughput`?
 
-    error: `sm__throughput` compares nothing
+    error: `sm__throughput` is not a comparison
       --> Cargo.toml:15:51
        |
     15 | gates.counters = { any = ['dram_throughput < 50', 'sm__throughput', 'sm__throughput > x'] }

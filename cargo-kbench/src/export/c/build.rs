@@ -34,7 +34,7 @@ pub(in crate::export) fn file(package: &Package, plans: &[&Plan], folder: &Path)
             let object = source.replace(".c", ".o");
             let mut words = vec![quoted(&source)?, quoted(&object)?];
             if planned.candidate.source.is_some() {
-                // What a proposed source includes lies beside the kernel's own.
+                // A proposed source includes files beside the kernel's own source.
                 let own = file::relative(&plan.kernel.implementation.source, &package.directory);
                 let parent = own.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 words.extend(["-I".to_owned(), quoted(&parent.display().to_string())?]);
@@ -55,7 +55,7 @@ pub(in crate::export) fn file(package: &Package, plans: &[&Plan], folder: &Path)
     Ok(File { name: "build.sh".into(), bytes: text.into_bytes() })
 }
 
-/// A word as the shell reads it.
+/// A word in the syntax of the shell.
 fn quoted(word: &str) -> Result<String, ExportError> {
     let quoted = shlex::try_quote(word).map_err(|_| io::Error::other("a flag or a path has a zero byte"))?;
     Ok(quoted.into_owned())

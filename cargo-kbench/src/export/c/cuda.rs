@@ -26,7 +26,7 @@ pub(super) fn kernel(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     Ok(text)
 }
 
-/// The files of numbers that the header includes, eight bytes each; zeros end them.
+/// The files of numbers that the header includes, eight bytes in each number; zeros end them.
 pub(super) fn code_files(plan: &Plan) -> Result<Vec<File>, ExportError> {
     let of = |name: &str, bytes: &[u8]| {
         let mut text = format!("/* {name}, {} bytes; written by `cargo kbench export`. */\n", bytes.len());
@@ -55,7 +55,7 @@ pub(super) fn code_files(plan: &Plan) -> Result<Vec<File>, ExportError> {
     Ok(files)
 }
 
-/// The bytes that a file of numbers holds, with the zeros that end them; none where it is no such file.
+/// The bytes in a file of numbers, with the zeros at the end; none for another file.
 pub(in crate::export) fn decoded(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let words = text.lines().filter(|line| !line.starts_with("/*")).flat_map(str::split_whitespace);
@@ -200,7 +200,7 @@ fn launch(parts: &mut Parts<'_>) -> Result<String, ExportError> {
         );
         let _ = writeln!(freed, "    if ({tensor} != 0) (void)cuMemFreeAsync({tensor}, stream);");
     }
-    // A variant is checked before there is anything to free.
+    // The variant is checked before anything has to be freed.
     let body = body.replace("default: return KBENCH_NO_VARIANT;", "default: break;");
     let bad = if body.contains("bad") { "    int bad = 0;\n" } else { "" };
     Ok(format!(
@@ -219,7 +219,7 @@ fn launch(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     ))
 }
 
-/// One launch of a variant: the values that it passes, and the calls.
+/// One launch of a variant: its values and calls.
 fn stage(
     parts: &mut Parts<'_>,
     planned: &Planned,

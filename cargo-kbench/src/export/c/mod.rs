@@ -1,6 +1,7 @@
-//! The C header that launches what was exported, for programs in C and C++.
+//! The C header that launches exported kernels, for programs in C and C++.
 //!
-//! Nothing of it is global: a program loads a kernel into a struct of its own, which is only read after that.
+//! The header has no global variables: a program loads a kernel into a struct of its own, which is only read after
+//! that.
 
 use std::fmt::Write as _;
 
@@ -20,7 +21,7 @@ mod host;
 
 pub(super) use cuda::decoded;
 
-/// Names of arguments and variables of the functions that are written.
+/// Names of arguments and variables of the generated functions.
 const TAKEN: &[&str] =
     &["bad", "choice", "count", "device", "dims", "elements", "kernel", "launches", "sm_count", "status", "stream"];
 
@@ -78,7 +79,7 @@ const DOC: &str = "\
  * `kbench_message` has words for the rest. A loaded kernel may be used by several threads. */
 ";
 
-/// What a kernel begins with: its sizes, its variants with their macros, and the sizes of its tensors.
+/// The start of a kernel's text: its sizes, its variants with their macros, and the sizes of its tensors.
 fn head(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     let plan = parts.plan;
     let name = parts.module.clone();
@@ -200,7 +201,7 @@ fn pick(parts: &mut Parts<'_>) -> Result<String, ExportError> {
         .map(|(at, _)| at.to_string())
         .collect();
     let count = parts.fields.len();
-    // An array has an element at least.
+    // An array has at least one element.
     let own =
         if count == 0 { "0".to_owned() } else { list(parts.fields.iter().map(|f| format!("dims.{f}")).collect()) };
     Ok(format!(
@@ -216,7 +217,7 @@ fn pick(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     ))
 }
 
-/// A `switch` over the variants, where those with equal bodies share one.
+/// A `switch` over the variants, in which equal bodies are shared.
 fn switch(
     parts: &mut Parts<'_>,
     mut body: impl FnMut(&mut Parts<'_>, &Planned) -> Result<String, ExportError>,
@@ -240,7 +241,7 @@ fn switch(
     Ok(text + "    default: return KBENCH_NO_VARIANT;\n    }\n")
 }
 
-/// The type of a number as it is passed, and its value.
+/// The type and the value of a passed number.
 fn number(parts: &mut Parts<'_>, planned: &Planned, number: Number<'_>) -> Result<(&'static str, String), ExportError> {
     let is_host = parts.kernel().implementation.backend == Backend::C;
     let (dtype, word, value) = match number {
@@ -286,7 +287,7 @@ fn scalar_type(dtype: DType, word: Option<Word>, is_host: bool) -> &'static str 
     }
 }
 
-/// The element type of a tensor: those that C lacks, or that C++ lacks, are their bits.
+/// The element type of a tensor: types that C or C++ lacks are passed as their bits.
 fn element(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "uint16_t" } else { dtype.c_type() }
 }
@@ -321,7 +322,7 @@ fn address_type(parts: &Parts<'_>, tensor: usize) -> String {
     }
 }
 
-/// Statements that give one argument its value, and the variable that has it.
+/// Statements that set the variable of one argument, and the name of the variable.
 fn argument(
     parts: &mut Parts<'_>,
     planned: &Planned,
@@ -381,7 +382,7 @@ fn value(parts: &mut Parts<'_>, planned: &Planned, arg: &ArgValue) -> Result<Opt
     }))
 }
 
-/// A text in a comment, which it must not end.
+/// A text for a comment, without an end of the comment.
 fn comment(text: &str) -> String {
     text.replace("*/", "* /").replace("/*", "/ *")
 }

@@ -4,7 +4,8 @@ use crate::export::arithmetic::{Dialect, Term, bracketed};
 use crate::export::names;
 use crate::expr::graph::Arithmetic;
 
-/// Python: its integers have no largest, so that it is checked where they are passed whether they fit; what has no value raises.
+/// Python: integers have no largest value, so that their range is checked when they are passed; an expression without a
+/// value raises.
 pub(super) struct Python;
 
 impl Dialect for Python {

@@ -1,4 +1,4 @@
-//! The Python package that launches what was exported, over arrays of `cupy`.
+//! The Python package that launches exported kernels, over arrays of `cupy`.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use dialect::Python;
 mod dialect;
 mod launch;
 
-/// Names of arguments and variables of the functions that are written, and of modules.
+/// Names of arguments and variables of the generated functions, and of modules.
 const TAKEN: &[&str] = &[
     "arguments",
     "choice",
@@ -37,7 +37,7 @@ const TAKEN: &[&str] = &[
 /// Names of a kernel's module that no kernel may have.
 const MODULES: &[&str] = &["shared"];
 
-/// The package: `__init__.py`, a module for each kernel, what they share, and the code.
+/// The package: `__init__.py`, a module for each kernel, shared functions, and the code.
 pub(super) fn files(package: &Package, plans: &[Plan]) -> Result<Vec<File>, ExportError> {
     let kernels: Vec<&str> = plans.iter().map(|plan| plan.kernel.name.as_str()).collect();
     let modules = names::snake(&kernels, names::PYTHON, MODULES);
@@ -154,9 +154,9 @@ fn kernel(parts: &mut Parts<'_>) -> Result<String, ExportError> {
 const SHARED: [&str; 8] =
     ["ceil_div", "ceil_div_real", "is_power_of_two", "narrow", "power", "power_real", "shift_left", "whole"];
 
-/// A string as Python writes it.
+/// A string in Python's syntax.
 fn literal(text: &str) -> String {
-    // What JSON escapes, Python reads alike.
+    // Python reads the escapes of JSON.
     serde_json::Value::from(text).to_string()
 }
 
@@ -249,7 +249,7 @@ fn shapes(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     Ok(format!("def _shapes(variant, dims, sm_count):\n    \"\"\"The shape of each tensor.\"\"\"\n{body}\n\n"))
 }
 
-/// A branch for each variant, where those with equal bodies share one.
+/// A branch for each variant, in which equal bodies are shared.
 fn branches(
     parts: &mut Parts<'_>,
     mut body: impl FnMut(&mut Parts<'_>, &Planned) -> Result<String, ExportError>,
@@ -273,7 +273,7 @@ fn branches(
     Ok(text + "    raise shared.Error(f\"there is no variant {variant}\")\n")
 }
 
-/// Lines that begin `by` further to the right.
+/// Lines, each indented by `by`.
 fn indented(lines: &str, by: &str) -> String {
     lines.lines().flat_map(|line| [by, line, "\n"]).collect()
 }

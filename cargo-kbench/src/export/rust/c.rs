@@ -22,7 +22,7 @@ pub(super) fn module(
 ) -> Result<(String, BTreeSet<&'static str>), ExportError> {
     let args = plan.kernel.implementation.launches.iter().flat_map(numbers);
     if args.into_iter().any(|number| matches!(number, Number::Scalar { dtype: DType::F16, .. })) {
-        // As 16 bits they would travel in another register than the kernel reads.
+        // 16 bits as an integer would be passed in another register than the kernel reads.
         let why =
             "it takes an f16 by value, a type that Rust lacks; take an f32 or a pointer, or export with `--lang c`";
         return Err(ExportError::unsupported(&plan.kernel, &why));

@@ -14,7 +14,7 @@ use crate::export::plan::{Plan, Planned};
 use crate::export::{ExportError, arch_numbers, tensor_map_type};
 use crate::expr::Expr;
 
-/// The text of the module, the functions that it calls, and what it needs of the shared part.
+/// The text of the module, the functions that it calls, and the parts that it needs of the shared module.
 pub(super) fn module(plan: &Plan, module: String) -> Result<(String, BTreeSet<&'static str>, Shared), ExportError> {
     let mut parts = Parts::new(plan, module, &Rust, &TAKEN);
     let mut shared = Shared { cuda: true, ..Shared::default() };
@@ -163,7 +163,7 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
         );
     }
     let plan = parts.plan;
-    // Functions of the sizes, each with what a launch calls it by.
+    // Functions of the sizes, each with the call in a launch.
     let mut stages = Vec::new();
     for at in 0..plan.stages() {
         stages.push(stage(parts, at, &mut text)?);
@@ -203,18 +203,18 @@ fn write(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-/// The calls that give what one launch needs.
+/// The calls for the values of one launch.
 struct Stage {
-    /// Its geometry.
+    /// Call for the geometry.
     config: String,
     cluster: Option<String>,
-    /// Names of numbers, and the call that gives them.
+    /// Names of numbers, and the call for their values.
     numbers: (Vec<String>, Option<String>),
-    /// The call for each tensor map, by its place among the arguments.
+    /// Call for each tensor map, by index of the argument.
     maps: Vec<(usize, String)>,
 }
 
-/// The functions of the sizes for the launch at a place in the order.
+/// The functions of the sizes for the launch at an index.
 fn stage(parts: &mut Parts<'_>, at: usize, text: &mut String) -> Result<Stage, ExportError> {
     let suffix = |name: &str| if at == 0 { name.to_owned() } else { format!("{name}_{at}") };
     let plan = parts.plan;

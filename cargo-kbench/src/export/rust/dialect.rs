@@ -66,20 +66,20 @@ impl Dialect for Rust {
     }
 }
 
-/// What a method may be called on: names, calls and chains of methods need no brackets.
+/// Whether a method call on the term needs no parentheses: names, calls and chains of methods.
 fn receiver(term: &Term) -> String {
     let is_chain = !term.text.contains([' ', '!']) || term.text.ends_with(")?") && !term.text.starts_with("if ");
     if is_chain { term.text.clone() } else { bracketed(term) }
 }
 
-/// A number with its digits in groups, as clippy wants long ones.
+/// A number with grouped digits, as clippy requires for long ones.
 pub(super) fn literal(number: &str) -> String {
     let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
     if digits.contains('e') {
         return number.to_owned();
     }
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, rest)| (whole, Some(rest)));
-    // Threes from the point on, on both sides.
+    // Groups of three on both sides of the point.
     let grouped = |digits: &str, begin: usize| {
         let mut grouped = String::new();
         for (at, digit) in digits.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! The Rust module that launches what was exported.
+//! The Rust module that launches exported kernels.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What the module of a kernel is made of, whatever runs it: sizes, scalars, and functions of sizes.
+//! Parts of the module of a kernel on any device: sizes, scalars, and functions of sizes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ use crate::export::parts::{Number, Parts, narrow, numbers};
 use crate::export::plan::Planned;
 use crate::expr::Expr;
 
-/// One function of sizes, or several where variants differ.
+/// One function of sizes, or one for each of several variants.
 pub(super) struct Function {
-    /// Its definition.
+    /// Definition.
     pub(super) text: String,
-    /// A call of it, in a function with `dims` and a `choice`.
+    /// Call, in a function with `dims` and a `choice`.
     pub(super) call: String,
 }
 
@@ -43,7 +43,7 @@ impl Parts<'_> {
         for dim in &kernel.tensors[tensor].dims {
             factors.push(self.integer(planned, dim, "i64")?);
         }
-        // Constants go last, where a method takes them as they are.
+        // Constants come last, where a method takes them directly.
         factors.sort_by_key(|factor| factor.starts_with(|c: char| c.is_ascii_digit()));
         let mut factors = factors.into_iter();
         let Some(first) = factors.next() else { return Ok("1".to_owned()) };
@@ -169,7 +169,7 @@ impl Parts<'_> {
         format!("{}_len", self.tensor(tensor))
     }
 
-    /// Binds the lengths of those arguments that a launch itself needs: what is zeroed or copied to a symbol.
+    /// Binds the lengths of arguments that a launch needs: tensors that are zeroed or copied to a symbol.
     pub(super) fn needed_lengths(&self, call: &str) -> String {
         let plan = self.plan;
         let mut needed: Vec<usize> = Vec::new();
@@ -191,7 +191,7 @@ impl Parts<'_> {
         format!("let [{}] = {call};\n", names.join(", "))
     }
 
-    /// Names for scalars: that of a size or a toggle where it is one.
+    /// Names for scalars: that of a size or a toggle if the scalar is one.
     pub(super) fn scalar_names(&self, texts: &[String]) -> Vec<String> {
         let is_name = |text: &str| text.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric());
         let names: Vec<&str> = texts.iter().map(|text| if is_name(text) { text.as_str() } else { "scalar" }).collect();
@@ -199,8 +199,8 @@ impl Parts<'_> {
         snake(&names, names::RUST, &TAKEN.into_iter().chain(tensors).collect::<Vec<_>>())
     }
 
-    /// A function of the sizes that gives `returned`; its value is what `value` says of a variant, in a function of `Option`. Nothing is
-    /// said of a variant that does not call it.
+    /// A function of the sizes that returns `returned`; `value` gives the value for a variant, in a function of
+    /// `Option`. A variant that does not call it has no branch.
     pub(super) fn function(
         &mut self,
         name: &str,
@@ -223,11 +223,11 @@ impl Parts<'_> {
                 None => bodies.push((body, vec![at])),
             }
         }
-        // A launch that no variant makes.
+        // No variant makes this launch.
         if bodies.is_empty() {
             return Ok(Function { text: String::new(), call: String::new() });
         }
-        // A term that came to nothing leaves a name behind.
+        // A term without a value leaves a name unused.
         let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
         let stands =
             |name: &String| bodies.iter().any(|(body, _)| body.split(|c| !is_word(c)).any(|word| word == name));

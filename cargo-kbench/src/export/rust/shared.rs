@@ -2,7 +2,7 @@
 
 use crate::export::plan::Plan;
 
-/// What the modules of the kernels share.
+/// Parts that the modules of the kernels share.
 #[derive(Default, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools)] // each is a part
 pub(super) struct Shared {

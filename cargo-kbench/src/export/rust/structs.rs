@@ -1,4 +1,4 @@
-//! Structs by value: a type for each, and the arguments of a launch that are more than a name.
+//! Structs by value: a type for each, and arguments of a launch that need statements.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use super::parts::rust_type;
 use crate::config::{ArgValue, Backend};
 use crate::export::parts::Parts;
 
-/// The arguments of one launch as they are passed.
+/// The passed arguments of one launch.
 pub(super) struct Given<'n> {
-    /// What each parameter of the signature gets.
+    /// Value of each parameter of the signature.
     pub(super) values: Vec<String>,
-    /// The type of each.
+    /// Type of each parameter.
     pub(super) types: Vec<String>,
-    /// Names of numbers that no argument has taken yet.
+    /// Names of numbers that no argument has taken.
     numbers: std::slice::Iter<'n, String>,
 }
 

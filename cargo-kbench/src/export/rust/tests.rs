@@ -1,4 +1,4 @@
-//! The functions that exported modules define compute what the operators of the table do, and terms are what people would write.
+//! The functions of exported modules compute the operators of the table, and terms are readable.
 #![allow(dead_code)]
 
 use kbench_runtime::driver::codec::encode_into;

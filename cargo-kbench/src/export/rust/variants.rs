@@ -10,7 +10,7 @@ use crate::export::plan::Condition;
 use crate::expr::Value;
 
 impl Parts<'_> {
-    /// `Variant`, and which winner is for which sizes.
+    /// `Variant`, and the table of winners.
     pub(super) fn variants(&mut self) -> Result<String, ExportError> {
         let plan = self.plan;
         let mut text =
@@ -83,7 +83,7 @@ impl Parts<'_> {
             }
             Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" && ") })
         })?;
-        // As a method of `Variant` that takes all sizes, whatever it needs.
+        // A method of `Variant` that takes all sizes, for any needed ones.
         let body = function.text.split_once("{\n").map(|(_, body)| body).unwrap_or_default();
         let body = body.replace("match variant", "match self").replace("Variant::", "Self::");
         Ok(format!(
@@ -114,7 +114,7 @@ impl Parts<'_> {
     }
 }
 
-/// The body of a function that chooses a variant for `dims` on a device, after what it does `first`.
+/// The body of a function that chooses a variant for `dims` on a device; `first` is its start.
 pub(super) fn choosing(parts: &Parts<'_>, device: &str, arch: &str, first: &str) -> String {
     let fits = |variant: &str| format!("{variant}.fits(dims).unwrap_or(false)");
     let (usable, check, default) = if parts.has_conditions() {

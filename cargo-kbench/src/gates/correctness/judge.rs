@@ -64,7 +64,7 @@ pub fn warnings(limits: &CorrectnessLimits, tensors: &[Tensor], shape: &str, see
     let mut warnings = Vec::new();
     if printed > FLOOD {
         warnings.push(format!(
-            "a launch prints more than {} KB at {shape}: what is timed is printing, and the driver drops what its buffer does not hold",
+            "a launch prints more than {} KB at {shape}: the measured time is that of printing, and the driver drops text beyond its buffer",
             FLOOD >> 10
         ));
     }
@@ -200,7 +200,7 @@ fn stale(judge: &Judge<'_>, seed: &SeedReport) -> Option<(Reason, String)> {
         (
             Reason::StaleOutput,
             format!(
-                "{count} elements depend on what the output, or other memory that the kernel did not set, held before"
+                "{count} elements depend on earlier contents of the output or of other memory that the kernel did not set"
             ),
         )
     })

@@ -31,7 +31,7 @@ impl Gate for Counters {
     }
 
     fn unjudged(&self, _kernel: &Kernel, trial: &Trial) -> Option<String> {
-        trial.profiles.is_empty().then(|| "nothing was counted".to_owned())
+        trial.profiles.is_empty().then(|| "no counter was read".to_owned())
     }
 
     fn run(&self, harness: &mut Harness<'_>, trial: &mut Trial, reporter: &mut dyn Reporter) -> Result<(), Halt> {

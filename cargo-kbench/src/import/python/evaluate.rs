@@ -102,7 +102,7 @@ impl<'t> Interpreter<'t> {
                         Some(false) => return Value::Bool(false),
                         None if matches!(left, Value::Unknown(_)) => return left,
                         None if matches!(right, Value::Unknown(_)) => return right,
-                        None => return self.unknown(node, "compares what only a run tells"),
+                        None => return self.unknown(node, "compares values that only a run computes"),
                     }
                 }
                 Value::Bool(true)

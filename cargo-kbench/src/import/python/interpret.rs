@@ -100,7 +100,7 @@ impl<'t> Interpreter<'t> {
                         targets.into_iter().zip(items).for_each(|(target, item)| self.assign(target, item));
                     }
                     _ => {
-                        let value = self.unknown(target, "is assigned what only a run of the script tells");
+                        let value = self.unknown(target, "is assigned a value that only a run of the script computes");
                         for target in targets {
                             self.assign(target, value.clone());
                         }
@@ -275,7 +275,8 @@ impl<'t> Interpreter<'t> {
                     // A function that only ends the script or prints has no effect on values.
                     if changes(node) {
                         let text = condition.map_or("", |condition| self.source(condition));
-                        let what = format!("`if {text}` depends on what only a run tells; its blocks are passed over");
+                        let what =
+                            format!("`if {text}` depends on a value that only a run computes; its blocks are skipped");
                         self.note(node, what);
                         self.forget(node);
                     }
@@ -293,7 +294,7 @@ impl<'t> Interpreter<'t> {
         };
         let Some(items) = self.eval(right).items().filter(|items| items.len() <= MOST_ITEMS) else {
             if changes(node) {
-                self.note(node, "a loop over what only a run tells is passed over".to_owned());
+                self.note(node, "a loop over values that only a run computes is skipped".to_owned());
                 self.forget(node);
             }
             return Flow::Next;

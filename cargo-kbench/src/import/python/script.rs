@@ -460,7 +460,7 @@ impl<'t> Reader<'_, 't> {
                     "`metrics` is left out: `work = { flops = \"…\", bytes = \"…\" }` gives GFLOP/s and GB/s".to_owned()
                 }
                 "objective" => "`objective` is left out: see `search.objective`".to_owned(),
-                _ => format!("`{name}` is left out: the table has nothing of this kind"),
+                _ => format!("`{name}` is left out: the table has no equivalent"),
             };
             self.note(&name, what);
         }

@@ -114,7 +114,7 @@ pub struct TimingSettings {
 pub struct EliteVariant {
     /// Rank from 1.
     pub rank: usize,
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
     /// The source, if a proposer wrote it.
@@ -296,7 +296,7 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WarmVariant {
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
     /// The device of the earlier search.

@@ -79,7 +79,7 @@ pub fn distance(a: &[(String, i64)], b: &[(String, i64)]) -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredVariant {
-    /// Its toggles.
+    /// Toggles.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub toggles: Settings,
     /// Median in nanoseconds a launch, by shape; shapes without a measurement are missing.

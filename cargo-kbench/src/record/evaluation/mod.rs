@@ -21,7 +21,7 @@ pub use rejection::{GateName, Reason, Rejection};
 /// A tried variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Evaluation {
-    /// Its toggles.
+    /// Toggles.
     pub toggles: Settings,
     /// The source, if a proposer wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

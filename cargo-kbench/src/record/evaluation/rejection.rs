@@ -181,7 +181,7 @@ impl From<&Failure> for Reason {
     }
 }
 
-/// Why a variant was rejected.
+/// The rejection of a variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// The gate.

@@ -21,7 +21,7 @@ impl Search {
         Self { start: Start { merged: false, ..start }, rest: Vec::new() }
     }
 
-    /// Its conditions.
+    /// Kernel and conditions.
     pub fn start(&self) -> &Start {
         &self.start
     }

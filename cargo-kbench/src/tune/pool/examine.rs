@@ -1,4 +1,4 @@
-//! What the finals need of each finalist alone, found by all workers at the same time.
+//! Checks of each finalist alone before the finals, by all workers at the same time.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;

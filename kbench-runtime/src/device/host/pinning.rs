@@ -178,7 +178,7 @@ impl CorePinning {
         self.core.get().filter(|_| launches.is_alone())
     }
 
-    /// Whether there were so many other threads, at the checks since the last call, that some must have used the core
+    /// Whether the number of other threads, at the checks since the last call, shows that some must have used the core
     /// of the samples.
     pub fn in_use(&mut self) -> Option<String> {
         let others = std::mem::take(&mut self.others);

@@ -447,7 +447,7 @@ impl Bound {
     /// Copies the contents of the replaced memory to the memory that a tool observes.
     fn enter(&self) {
         for (mapping, (memory, bytes)) in self.memory.iter().zip(&self.watched) {
-            // SAFETY: both hold so many bytes, and neither overlaps the other.
+            // SAFETY: both have the same size, and neither overlaps the other.
             unsafe { memory.copy_from_nonoverlapping(mapping.start.as_ptr(), *bytes) };
         }
     }

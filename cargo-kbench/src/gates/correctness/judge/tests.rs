@@ -242,7 +242,7 @@ fn floods_and_leaks_are_warned_of() {
     assert_eq!(
         warned(SideEffects { printed: 2 * FLOOD, heap: 48 << 10 }),
         [
-            "a launch prints more than 64 KB at mission: what is timed is printing, and the driver drops what its buffer does not hold",
+            "a launch prints more than 64 KB at mission: the measured time is that of printing, and the driver drops text beyond its buffer",
             "launches keep memory of the device's heap at mission: `malloc` fails once it is used up",
         ]
     );
