@@ -143,7 +143,7 @@ fn answers_at_once() {
                 answers.push(Event::Hello { protocol: VERSION, device: DeviceInfo::fake(0), visible: Vec::new() });
             }
             Request::Blob { hash, data } => {
-                let code: serde_json::Value = serde_json::from_slice(&data.0).unwrap();
+                let code: serde_json::Value = serde_json::from_slice(&data.into_bytes().unwrap()).unwrap();
                 times.insert(hash, code["time_ns"].as_f64().unwrap());
             }
             Request::Check(job) => {

@@ -324,6 +324,28 @@ fn a_program_may_be_the_reference() {
 }
 
 #[test]
+fn results_of_a_program_are_sent_to_workers_that_do_not_see_the_folder() {
+    let package = referred("good");
+    let manifest = package.path().join("Cargo.toml");
+    // A worker with a path has no folder, and no environment either.
+    let workers = format!(
+        "[[package.metadata.kbench.kernels.model.workers]]\nrunner = [\"env\", \"-i\"]\npath = {:?}\n",
+        env!("CARGO_BIN_EXE_cargo-kbench")
+    );
+    fs::write(&manifest, format!("{}\n{workers}count = 2\n", fs::read_to_string(&manifest).unwrap())).unwrap();
+    let (code, of_gate) = messages(package.path(), &["gate", "--iters", "10"]);
+    assert_eq!(code, 0, "{of_gate:#?}");
+    let errors = &find(&of_gate, "verdict")["errors"][0];
+    assert_eq!((&errors["seeds"], &errors["max_abs_err"]), (&2.into(), &0.0.into()), "{errors}");
+    let first = requests(package.path(), "good", "prepare");
+    let (code, of_search) = messages(package.path(), &["autotune", "--iters", "10"]);
+    assert_eq!(code, 0, "{of_search:#?}");
+    let search = &find(&of_search, "tuned")["entry"]["search"];
+    assert_eq!(search["rejected"], serde_json::json!({}), "{search}");
+    assert_eq!(requests(package.path(), "good", "prepare"), first, "the driver keeps the results");
+}
+
+#[test]
 fn a_reference_that_states_no_identity_is_asked_in_each_run() {
     let package = referred("silent");
     let tune = |more: &[&str]| {

@@ -214,7 +214,7 @@ impl<'a> Harness<'a> {
 
     /// Runs a reference by `command` for a check, unless its results are recorded: see [`References::of_check`].
     pub fn refer_check(&mut self, kernel: &Kernel, shape: &str, job: &CheckJob) -> Result<Vec<String>, RunError> {
-        self.references.of_check(&self.context, kernel, shape, job)
+        self.references.of_check(&self.context, &mut self.worker, kernel, shape, job)
     }
 
     /// Runs a reference by `command` for a case of a timing, on both sets of its inputs.
@@ -225,7 +225,7 @@ impl<'a> Harness<'a> {
         timed: &TimedCase,
         job: &TimeJob,
     ) -> Result<Vec<String>, RunError> {
-        self.references.of_timed(&self.context, kernel, shape, timed, job)
+        self.references.of_timed(&self.context, &mut self.worker, kernel, shape, timed, job)
     }
 
     /// Time of compilations for this harness, summed over all threads.

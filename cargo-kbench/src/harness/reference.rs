@@ -164,7 +164,8 @@ impl References {
     ) -> Result<&mut Program, RunError> {
         if !self.running.contains_key(&kernel.name) {
             let options = ProgramOptions {
-                runner: kernel.runner(),
+                // The driver sends the results to the workers, so their machines need no program.
+                runner: if kernel.workers.is_empty() { &kernel.runner } else { &[] },
                 command,
                 directory: &context.builder.package.directory,
                 device: &context.device,
@@ -181,6 +182,7 @@ impl References {
     pub fn of_check(
         &mut self,
         context: &Context<'_>,
+        worker: &mut Executor,
         kernel: &Kernel,
         shape: &str,
         job: &CheckJob,
@@ -199,13 +201,14 @@ impl References {
             let views = std::iter::once(View::Given).chain(perturbed);
             asked.extend(views.map(|view| ReferenceInputs { seed: 0, pattern: Some(*pattern), view }));
         }
-        self.refer(context, kernel, shape, tensors, reference, &asked)
+        self.refer(context, worker, kernel, shape, tensors, reference, &asked)
     }
 
     /// Runs the program for a case of a timing, on both sets of its inputs.
     pub fn of_timed(
         &mut self,
         context: &Context<'_>,
+        worker: &mut Executor,
         kernel: &Kernel,
         shape: &str,
         timed: &TimedCase,
@@ -213,13 +216,15 @@ impl References {
     ) -> Result<Vec<String>, RunError> {
         let asked: Vec<ReferenceInputs> =
             std::iter::once(job.seed).chain(job.other_seed).map(ReferenceInputs::random).collect();
-        self.refer(context, kernel, shape, &timed.case.tensors, &timed.reference, &asked)
+        self.refer(context, worker, kernel, shape, &timed.case.tensors, &timed.reference, &asked)
     }
 
     /// Runs the program for any set of inputs.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     pub fn refer(
         &mut self,
         context: &Context<'_>,
+        worker: &mut Executor,
         kernel: &Kernel,
         shape: &str,
         tensors: &[TensorSpec],
@@ -248,6 +253,7 @@ impl References {
                 };
                 self.results.as_mut().expect("made above").put(&key, outputs)
             };
+            worker.provide(&key, &outputs);
             if reference.identity.starts_with(TRANSIENT) {
                 answers.push(self.answer(&key, &outputs));
             }

@@ -4,9 +4,13 @@
 //! file arrives as a [`Request::Blob`]. So the same worker runs through `srun` or `ssh`.
 
 use std::fmt;
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use base64::Engine as _;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod case;
@@ -26,7 +30,7 @@ pub use report::*;
 pub use sampling::{Convergence, Disturbance, Sampling, SmClock};
 
 /// Version of this protocol, exchanged in the first line in each direction; both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Time between two [heartbeats](Event::Heartbeat) of a worker.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
@@ -53,8 +57,15 @@ pub enum Request {
     Blob {
         /// Name for jobs: the blake3 hash of `data`, in hex.
         hash: String,
-        /// The bytes, as base64 in JSON.
-        data: Bytes,
+        /// The bytes.
+        data: Data,
+    },
+    /// A result of a reference program, which the driver ran: later jobs look for it by its key.
+    Result {
+        /// See [`reference::key`](crate::reference::key).
+        key: String,
+        /// See [`reference::encode`](crate::reference::encode).
+        data: Data,
     },
     /// Deadline of a launch or a sample of a C kernel in later jobs: then its process is ended, and the worker
     /// continues.
@@ -256,6 +267,39 @@ impl DeviceInfo {
     }
 }
 
+/// Data of any length: base64 on the wire, of compressed bytes where the way is long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Data {
+    /// The bytes.
+    Plain(Bytes),
+    /// The bytes, deflated.
+    Deflated(Bytes),
+}
+
+impl Data {
+    /// Compressed data, if that is shorter.
+    pub fn deflated(bytes: Vec<u8>) -> Self {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
+            Ok(deflated) if deflated.len() < bytes.len() => Self::Deflated(Bytes(deflated)),
+            _ => Self::Plain(Bytes(bytes)),
+        }
+    }
+
+    /// The bytes; an error where what was compressed is damaged.
+    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(bytes) => Ok(bytes.0),
+            Self::Deflated(deflated) => {
+                let mut bytes = Vec::new();
+                DeflateDecoder::new(&*deflated.0).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
@@ -270,5 +314,25 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         base64::engine::general_purpose::STANDARD.decode(&*text).map(Bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_the_same_after_the_way() {
+        let sparse = vec![0; 100_000];
+        let short = b"short".to_vec();
+        for bytes in [sparse.clone(), short.clone(), Vec::new()] {
+            for data in [Data::deflated(bytes.clone()), Data::Plain(Bytes(bytes.clone()))] {
+                let line = serde_json::to_string(&data).unwrap();
+                assert_eq!(serde_json::from_str::<Data>(&line).unwrap().into_bytes().unwrap(), bytes);
+            }
+        }
+        assert!(matches!(Data::deflated(sparse), Data::Deflated(Bytes(deflated)) if deflated.len() < 1000));
+        assert!(matches!(Data::deflated(short), Data::Plain(_)), "no longer than it was");
+        assert!(Data::Deflated(Bytes(b"damaged".to_vec())).into_bytes().is_err());
     }
 }

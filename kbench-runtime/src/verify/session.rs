@@ -84,6 +84,12 @@ impl<D: Device> Session<D> {
         matches
     }
 
+    /// Keeps a result of a reference program. Returns false if `data` is no result of that key.
+    #[must_use]
+    pub fn add_result(&mut self, key: &str, data: Vec<u8>) -> bool {
+        self.references.give(key, data)
+    }
+
     /// The machine code with that hash.
     pub fn code(&self, hash: &str) -> Result<Arc<Vec<u8>>, Failure> {
         let missing = || Failure::LoadFailed { message: format!("the machine code (blob {hash}) was not sent") };
@@ -124,8 +130,7 @@ impl<D: Device> Session<D> {
         let Resources { device, pool, .. } = &mut self.resources;
         if reference.program {
             let key = reference::key(reference, tensors, of, device.info());
-            let message = "its program's results are not where the worker looks for them; behind a runner, the target directory \
-                           must be at the same path";
+            let message = "its program's results were not sent and are not where the worker looks for them";
             return self.references.get(&key, || Err(Failure::Reference { message: message.into() }));
         }
         let code = code?;

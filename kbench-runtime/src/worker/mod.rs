@@ -284,10 +284,16 @@ fn handle<D: Device>(session: &mut Session<D>, request: Request, output: &mut im
     let ended = match request {
         Request::Hello { .. } => return violated("a second hello".to_owned()),
         Request::Blob { hash, data } => {
-            if session.add_blob(&hash, data.0) {
+            if data.into_bytes().is_ok_and(|data| session.add_blob(&hash, data)) {
                 return Ok(Next::Request);
             }
             return violated(format!("the data of blob {hash} has another hash"));
+        }
+        Request::Result { key, data } => {
+            if data.into_bytes().is_ok_and(|data| session.add_result(&key, data)) {
+                return Ok(Next::Request);
+            }
+            return violated(format!("the data of result {key} is no result of that key"));
         }
         Request::Limit { seconds } => {
             let Ok(limit) = Duration::try_from_secs_f64(seconds) else {

@@ -4,7 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::protocol::{Bytes, CacheMode, LaunchMode, RunJob, TimeJob, TimedCase};
+use crate::protocol::{Bytes, Data, CacheMode, LaunchMode, RunJob, TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 
 fn hello(device: DeviceKind) -> Request {
@@ -12,7 +12,7 @@ fn hello(device: DeviceKind) -> Request {
 }
 
 fn blob(data: &[u8]) -> Request {
-    Request::Blob { hash: blake3::hash(data).to_hex().to_string(), data: Bytes(data.to_vec()) }
+    Request::Blob { hash: blake3::hash(data).to_hex().to_string(), data: Data::deflated(data.to_vec()) }
 }
 
 fn lines(requests: &[Request]) -> String {
@@ -120,7 +120,7 @@ fn what_is_not_the_protocol_is_refused() {
     assert_eq!(serve_lines(lines(&[blob(b"x")])), (BROKEN, vec![]));
     assert_eq!(serve_lines(start.clone() + "nonsense\n").0, BROKEN);
     assert_eq!(serve_lines(start.clone() + &start).0, BROKEN);
-    let lie = Request::Blob { hash: "00".into(), data: Bytes(vec![1]) };
+    let lie = Request::Blob { hash: "00".into(), data: Data::Plain(Bytes(vec![1])) };
     assert_eq!(serve_lines(start.clone() + &lines(&[lie])).0, BROKEN);
     assert_eq!(serve_lines(start + "\n\n").0, 0);
 }

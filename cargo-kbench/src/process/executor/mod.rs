@@ -5,7 +5,7 @@
 //!
 //! Above 400 lines: one type, one method for each kind of job.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
+    self, Bytes, Case, CheckJob, Data, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
     Source, Stage, TensorSpec, TimeJob, Timing,
 };
+use kbench_runtime::reference::{self, Outputs};
 
 pub use options::{ExecutorError, WorkerOptions};
 pub use tool::Watched;
@@ -49,8 +50,10 @@ pub struct Executor {
     visible: Vec<String>,
     /// Files by hash, shared by the executors of one harness.
     blobs: Arc<Mutex<HashMap<String, PathBuf>>>,
-    /// Hashes of the files that the running worker has.
+    /// Hashes of files and keys of results that the running worker has.
     sent: HashSet<String>,
+    /// Results of reference programs that the next job needs, for a worker that may not see their folder.
+    results: BTreeMap<String, Arc<Outputs>>,
     /// Deadline of launches that the worker was told.
     limit: Option<Duration>,
     /// Number of workers that the current evaluation has cost; `None` outside of an evaluation, where each job is
@@ -70,6 +73,7 @@ impl Executor {
             visible: Vec::new(),
             blobs: Arc::default(),
             sent: HashSet::new(),
+            results: BTreeMap::new(),
             limit: None,
             lost: None,
             ended: Arc::default(),
@@ -127,6 +131,13 @@ impl Executor {
     pub fn add_blob(&mut self, hash: &str, path: &Path) {
         let mut blobs = self.blobs.lock().expect("no panic while held");
         blobs.entry(hash.to_owned()).or_insert_with(|| path.to_owned());
+    }
+
+    /// Sends a result of a reference program before the next job, to a worker that may be on another machine.
+    pub fn provide(&mut self, key: &str, outputs: &Arc<Outputs>) {
+        if !self.options.runner.is_empty() {
+            self.results.insert(key.to_owned(), Arc::clone(outputs));
+        }
     }
 
     /// The device, opened on first use.
@@ -287,9 +298,22 @@ impl Executor {
         }
     }
 
+    /// Runs a job with the provided results.
+    fn submit(
+        &mut self,
+        blobs: &[String],
+        id: u64,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Event, ExecutorError> {
+        let answer = self.run_job(blobs, id, request, timeout);
+        self.results.clear();
+        answer
+    }
+
     /// Runs a job. Two kinds of failures cost another attempt: a worker that another process ended, and a worker that
     /// died after it had run other jobs, since an earlier kernel may have left damage or a timer.
-    fn submit(
+    fn run_job(
         &mut self,
         blobs: &[String],
         id: u64,
@@ -332,8 +356,15 @@ impl Executor {
             let path = path.ok_or_else(|| load_failed(format!("blob {hash} was never added")))?;
             let unread = |error| ExecutorError::Machine(format!("could not read {}: {error}", path.display()));
             let data = std::fs::read(&path).map_err(unread)?;
-            worker.send(&Request::Blob { hash: hash.clone(), data: Bytes(data) });
+            worker.send(&Request::Blob { hash: hash.clone(), data: packed(data, worker.is_remote()) });
             self.sent.insert(hash.clone());
+        }
+        for (key, outputs) in &self.results {
+            if self.sent.insert(key.clone()) {
+                let mut data = Vec::new();
+                reference::encode(key, outputs, &mut data).expect("memory can be written");
+                worker.send(&Request::Result { key: key.clone(), data: packed(data, worker.is_remote()) });
+            }
         }
         worker.send(request);
         Ok(worker)
@@ -398,6 +429,11 @@ impl Executor {
         self.worker = None;
         Ok(ended)
     }
+}
+
+/// Data for a worker, compressed for a worker on another machine.
+fn packed(data: Vec<u8>, remote: bool) -> Data {
+    if remote { Data::deflated(data) } else { Data::Plain(Bytes(data)) }
 }
 
 /// End of a job in one worker; a failure has the index of its case.

@@ -249,6 +249,11 @@ impl Worker {
         if self.remote { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
     }
 
+    /// Whether a runner starts the worker.
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote
+    }
+
     /// Whether the process has ended.
     pub(super) fn has_ended(&mut self) -> bool {
         self.group.status().is_some()

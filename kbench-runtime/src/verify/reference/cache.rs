@@ -1,7 +1,8 @@
 //! The cache of reference results: in memory and, if they take long enough to compute, in a folder. The driver puts the results of reference
 //! programs into the folder.
 
-use std::io::Write as _;
+use std::collections::HashMap;
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ const MAGIC: &[u8; 8] = b"kbref-2\n";
 #[derive(Debug)]
 pub struct ReferenceCache {
     memory: LruCache<Outputs>,
+    /// Results that the driver sent, as long as the worker lives: it sends each once.
+    given: HashMap<String, Arc<Outputs>>,
     folder: Option<PathBuf>,
     /// Threads that write results to the folder.
     writes: Vec<JoinHandle<()>>,
@@ -59,7 +62,7 @@ impl ReferenceCache {
             // A folder that cannot be pruned takes space, nothing else.
             let _ = prune(folder, FOLDER, ABANDONED);
         }
-        Self { memory: LruCache::new(capacity(MEMORY)), folder, writes: Vec::new() }
+        Self { memory: LruCache::new(capacity(MEMORY)), given: HashMap::new(), folder, writes: Vec::new() }
     }
 
     /// Waits until all results are written to the folder.
@@ -76,7 +79,7 @@ impl ReferenceCache {
 
     /// The result under `key`: from memory, from the folder, or computed by `run`.
     pub fn get(&mut self, key: &str, run: impl FnOnce() -> Result<Outputs, Failure>) -> Result<Arc<Outputs>, Failure> {
-        if let Some(outputs) = self.memory.get(key) {
+        if let Some(outputs) = self.given.get(key).cloned().or_else(|| self.memory.get(key)) {
             return Ok(outputs);
         }
         let path = self.folder.as_ref().map(|folder| file_of(folder, key));
@@ -106,6 +109,15 @@ impl ReferenceCache {
         outputs
     }
 
+    /// Keeps what [`encode`] made of a result elsewhere. Returns false if `data` is something else.
+    #[must_use]
+    pub fn give(&mut self, key: &str, data: Vec<u8>) -> bool {
+        let outputs = decode(data, key);
+        let is_one = outputs.is_some();
+        self.given.extend(outputs.map(|outputs| (key.to_owned(), Arc::new(outputs))));
+        is_one
+    }
+
     fn store(&mut self, key: &str, outputs: &Arc<Outputs>) {
         let Some(folder) = &self.folder else { return };
         let (path, key, outputs) = (file_of(folder, key), key.to_owned(), Arc::clone(outputs));
@@ -133,18 +145,13 @@ fn size(outputs: &Outputs) -> usize {
     outputs.values().map(|(_, data)| data.len()).sum()
 }
 
-/// Writes a result: magic, key, number of tensors, then index, type, length and data of each tensor, and the hash of all that.
-fn write(path: &Path, key: &str, outputs: &Outputs) -> std::io::Result<()> {
-    if size(outputs) > LARGEST_FILE {
-        return Ok(());
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+/// A result as it is kept in files and sent to workers: magic, key, number of tensors, then index, type, length and data of each tensor, and
+/// the hash of all that.
+pub fn encode(key: &str, outputs: &Outputs, to: &mut impl Write) -> std::io::Result<()> {
     let mut hasher = blake3::Hasher::new();
     let mut write = |bytes: &[u8]| {
         hasher.update(bytes);
-        file.write_all(bytes)
+        to.write_all(bytes)
     };
     write(MAGIC)?;
     write(&(key.len() as u64).to_le_bytes())?;
@@ -157,7 +164,18 @@ fn write(path: &Path, key: &str, outputs: &Outputs) -> std::io::Result<()> {
         write(data)?;
     }
     let hash = hasher.finalize();
-    file.write_all(hash.as_bytes())?;
+    to.write_all(hash.as_bytes())
+}
+
+/// Writes a result to a file.
+fn write(path: &Path, key: &str, outputs: &Outputs) -> std::io::Result<()> {
+    if size(outputs) > LARGEST_FILE {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+    encode(key, outputs, &mut file)?;
     file.persist(path)?;
     Ok(())
 }

@@ -199,7 +199,7 @@ fn check(
     let Harness { context, worker, references, .. } = harness;
     let reference = references.of(context, worker, kernel, shape, &kernel.space.default)?;
     let seed = time_job(kernel, Vec::new()).seed;
-    references.refer(context, kernel, name, specs, &reference, &[ReferenceInputs::random(seed)])?;
+    references.refer(context, worker, kernel, name, specs, &reference, &[ReferenceInputs::random(seed)])?;
     let limits = limits(config, &kernel.gates.correctness);
     let job = InspectJob {
         id: 0,

@@ -38,6 +38,17 @@ fn results_are_kept_on_disk_and_changed_files_are_rejected() {
 }
 
 #[test]
+fn a_result_that_was_sent_is_kept_without_a_folder() {
+    let mut data = Vec::new();
+    encode("k", &outputs(), &mut data).unwrap();
+    let mut references = ReferenceCache::new(None);
+    assert!(!references.give("other", data.clone()), "a result of another key");
+    assert!(!references.give("k", data[1..].to_vec()));
+    assert!(!references.has("k") && references.give("k", data));
+    assert_eq!(*references.get("k", || unreachable!("it was sent")).unwrap(), outputs());
+}
+
+#[test]
 fn the_folder_keeps_the_most_recently_used_results() {
     let folder = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
