@@ -47,8 +47,8 @@ for package, kernel, more in [("matmul", "matmul", ["--strategy", "exhaustive", 
     marks = run(f"{kernel}-build", ["build", "--all", *select], 90)
     print(kernel, "build --all", marks, flush=True)
     # The first run fills the caches of references and inputs for those that follow.
-    for at, workers in enumerate([max(counts), *counts]):
-        name = f"{kernel}-{workers}" + ("-first" if at == 0 else "")
+    for at, workers in enumerate(counts):
+        name = f"{kernel}-{workers}-{at}"
         marks = run(name, ["autotune", "-v", "--fresh", "--cold", "--workers", str(workers), *more, *select], 100)
         elite = f"/tmp/kbench-workers/elite.json"
         winner = None
