@@ -235,6 +235,30 @@ fn headers_and_the_cache() {
 }
 
 #[test]
+fn headers_of_the_table_are_found_first() {
+    let Some(package) = Package::new() else { return };
+    // A stub for a header of another project, and one that lies in the package too.
+    package.write(
+        "src/k.cu",
+        "#include <helper_math.h>\n#include \"tile.h\"\n__global__ void k(float *a) { a[0] = twice(TILE); }",
+    );
+    package.write("include/tile.h", "#error \"not this one\"");
+    let stub = ("helper_math.h".to_owned(), "__device__ inline float twice(float x) { return 2 * x; }".to_owned());
+    let tile = |size: u32| vec![stub.clone(), ("tile.h".to_owned(), format!("#define TILE {size}\n"))];
+    let with = |headers| package.compile(&Unit { headers, ..package.unit("k", &[]) });
+    let three = with(tile(3));
+    assert!(!three.cached && with(tile(3)).cached);
+    // A change of a text is a change of the code, and is found in the cache again.
+    let four = with(tile(4));
+    assert!(!four.cached);
+    assert_ne!(three.identity, four.identity);
+    assert!(with(tile(3)).cached);
+    let without = package.compiler.compile(&package.unit("k", &[])).unwrap_err();
+    let CompileError::Failed { stderr, .. } = &without else { panic!("{without}") };
+    assert!(stderr.contains("helper_math.h"), "{stderr}");
+}
+
+#[test]
 fn refusals_are_typed() {
     let Some(package) = Package::new() else { return };
     package.write("src/k.cu", "extern \"C\" __global__ void k(float *a) { __shared__ float s[70000]; s[threadIdx.x] = a[0]; __syncthreads(); a[1] = s[a[0] > 0]; }");

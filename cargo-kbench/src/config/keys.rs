@@ -136,7 +136,7 @@ const ENTRY_DOC: &str = "Name of the function: an extern \"C\" name, a C++ name,
 const FLAGS_DOC: &str = "Compiler flags: strings, in which {TOGGLE} is an expression (\"-maxrregcount={REGS}\"), or \
                          { flag = \"--use_fast_math\", when = \"FAST\" }";
 const DEFINES_DOC: &str = "Macros passed as -D beside the toggles: expressions over dimensions and toggles";
-const HEADERS_DOC: &str = "Texts of headers, by file name, which compilers find before all others: stubs for headers that a source includes and does not need";
+const HEADERS_DOC: &str = "Texts of headers, by file name, which compilers find before all but those beside the source: stubs for headers that a source includes and does not need";
 const GRID_DOC: &str = "Blocks in x, y and z: expressions over dimensions, toggles, SM_COUNT, MAX_SHARED and WARP";
 const BLOCK_DOC: &str = "Threads of a block in x, y and z: expressions over dimensions and toggles";
 const CLUSTER_DOC: &str = "Blocks of a thread-block cluster in x, y and z";
