@@ -49,6 +49,31 @@ fn spaces_are_as_large_as_in_the_tuner_they_are_from() {
     }
 }
 
+/// A script that changes its dictionary of parameters between two calls, as those of two-stage reductions do.
+#[test]
+fn a_call_has_the_parameters_of_its_time() {
+    const SCRIPT: &str = "
+from kernel_tuner import tune_kernel
+import numpy
+tune_params = dict()
+tune_params['block_size_x'] = [2**i for i in range(5, 11)]
+tune_params['num_blocks'] = [2**i for i in range(5, 11)]
+size = 80000
+args = [numpy.zeros(1024).astype(numpy.float32), numpy.random.rand(size).astype(numpy.float32), numpy.int32(size)]
+tune_kernel('sum', 'sum.cu', 'num_blocks', args, tune_params, grid_div_x=[])
+tune_params['num_blocks'] = [1]
+tune_params['block_size_x'].append(48)
+tune_kernel('sum', 'sum.cu', 'num_blocks', args, tune_params, grid_div_x=[])
+";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sum.cu"), "__global__ void sum(float *y, float *x, int n) {}\n").unwrap();
+    std::fs::write(folder.path().join("sum.py"), SCRIPT).unwrap();
+    let output = kbench(folder.path(), &["import", "sum.py", "package"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let count = |name: &str, count: &str| (name.to_owned(), count.to_owned());
+    assert_eq!(counts(folder.path()), [count("sum", "36"), count("sum_2", "7")]);
+}
+
 #[test]
 fn what_was_imported_and_what_was_not() {
     for file in ["matmul.py", "hotspot.py", "vector_add.py", "convolution_milo.json", "nbody.json"] {

@@ -118,7 +118,9 @@ impl<'t> Interpreter<'t> {
         let arguments = self.arguments(node.child_by_field_name("arguments"));
         let result = match &function {
             Value::Name(name) if name.rsplit('.').next() == Some("tune_kernel") => {
-                let Arguments { positional, named } = arguments;
+                // A script may change its dictionary of parameters and call again.
+                let positional = arguments.positional.iter().map(Value::snapshot).collect();
+                let named = arguments.named.iter().map(|(name, value)| (name.clone(), value.snapshot())).collect();
                 self.calls.push(TuneCall { node, positional, named });
                 Value::Tuple([self.unknown(node, "is only known when the script runs"), unknown()].into())
             }

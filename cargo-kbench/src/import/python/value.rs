@@ -1,6 +1,7 @@
 //! Values of a Python script that is read and never run.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -80,6 +81,48 @@ impl<'t> Value<'t> {
 
     pub fn unknown(reason: impl Into<Rc<str>>) -> Self {
         Value::Unknown(reason.into())
+    }
+
+    /// The value as it is now: the lists and dictionaries in it are copies, which later statements do not change.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        self.copied(&mut HashMap::new())
+    }
+
+    /// `copies` holds what is copied already, by its address: a list may be in another one twice, and in itself.
+    fn copied(&self, copies: &mut HashMap<*const (), Self>) -> Self {
+        let address = match self {
+            Value::List(items) => Rc::as_ptr(items).cast::<()>(),
+            Value::Dict(entries) => Rc::as_ptr(entries).cast(),
+            Value::Tuple(items) => Rc::as_ptr(items).cast(),
+            other => return other.clone(),
+        };
+        if let Some(copy) = copies.get(&address) {
+            return copy.clone();
+        }
+        match self {
+            Value::List(items) => {
+                let copy = Rc::new(RefCell::new(Vec::new()));
+                copies.insert(address, Value::List(Rc::clone(&copy)));
+                let items: Vec<_> = items.borrow().iter().map(|item| item.copied(copies)).collect();
+                *copy.borrow_mut() = items;
+                Value::List(copy)
+            }
+            Value::Dict(entries) => {
+                let copy = Rc::new(RefCell::new(Vec::new()));
+                copies.insert(address, Value::Dict(Rc::clone(&copy)));
+                let entries: Vec<_> =
+                    entries.borrow().iter().map(|(key, value)| (key.clone(), value.copied(copies))).collect();
+                *copy.borrow_mut() = entries;
+                Value::Dict(copy)
+            }
+            Value::Tuple(items) => {
+                let copy = Value::Tuple(items.iter().map(|item| item.copied(copies)).collect());
+                copies.insert(address, copy.clone());
+                copy
+            }
+            other => other.clone(),
+        }
     }
 
     /// The elements of a list or a tuple, or the keys of a dictionary.
