@@ -42,6 +42,11 @@ fn what_is_no_file_has_one_exit_code_and_is_not_waited_for() {
         let said = shown(folder, verb);
         assert!(said.starts_with("exit 2\n"), "{verb:?}: {said}");
     }
+    let journal = folder.join("target/kbench/journal/model");
+    fs::create_dir_all(&journal).unwrap();
+    nix::unistd::mkfifo(&journal.join("model.jsonl"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = shown(folder, &["autotune"]);
+    assert!(said.starts_with("exit 2\n") && said.contains("not an ordinary file"), "{said}");
     for odd in ["fifo.json", "/dev/zero", "src", "src/lib.rs/no"] {
         for verb in [&["compare", odd, odd][..], &["replay", odd], &["merge", odd], &["import", odd]] {
             let said = shown(folder, verb);

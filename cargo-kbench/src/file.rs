@@ -35,17 +35,23 @@ pub fn room(path: &Path) -> Option<u64> {
 pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = std::fs::File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"));
-    }
-    if metadata.len() > most {
-        let message = format!("{} bytes where at most {most} were expected", metadata.len());
+    check_ordinary(&file)?;
+    let bytes = file.metadata()?.len();
+    if bytes > most {
+        let message = format!("{bytes} bytes where at most {most} were expected");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let mut contents = Vec::new();
     file.take(most).read_to_end(&mut contents)?;
     Ok(contents)
+}
+
+/// An error for a FIFO or a device, which may be read without end.
+pub fn check_ordinary(file: &std::fs::File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not an ordinary file"))
 }
 
 /// An error about the contents of a file.

@@ -60,6 +60,7 @@ impl Journal {
         }
         let mut file = loop {
             let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(in_context)?;
+            file::check_ordinary(&file).map_err(in_context)?;
             match file.try_lock() {
                 Err(std::fs::TryLockError::WouldBlock) => {
                     return Err(io::Error::new(
