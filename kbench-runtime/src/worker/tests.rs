@@ -4,7 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::protocol::{Bytes, Data, CacheMode, LaunchMode, RunJob, TimeJob, TimedCase};
+use crate::protocol::{Bytes, CacheMode, Data, LaunchMode, RunJob, TimeJob, TimedCase};
 use crate::testing::{self, FakeCase};
 
 fn hello(device: DeviceKind) -> Request {

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kbench_runtime::driver::reference::{self, Outputs};
 use kbench_runtime::protocol::{
-    self, Bytes, Case, CheckJob, Data, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request, SeedReport,
-    Source, Stage, TensorSpec, TimeJob, Timing,
+    self, Bytes, Case, CheckJob, Data, DeviceInfo, DeviceKind, Event, Failure, InspectJob, Reference, Request,
+    SeedReport, Source, Stage, TensorSpec, TimeJob, Timing,
 };
-use kbench_runtime::reference::{self, Outputs};
 
 pub use options::{ExecutorError, WorkerOptions};
 pub use tool::Watched;
