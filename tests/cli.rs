@@ -351,6 +351,20 @@ args = ["x", "y"]
 fn mistakes_are_drawn_at_their_place() {
     let package = package_with(MODEL, "[package.metadata.kbench.kernels.model.timing]\nwarmpu = 3");
     assert_shown!(shown(package.path(), &["check"]));
+
+    let output = kbench(package.path(), &["check", "--message-format", "json"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(2), &b""[..]));
+    let message: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let word = |name: &str| message[name].as_str().unwrap();
+    assert_eq!((word("reason"), word("level")), ("diagnostic", "error"));
+    assert!(word("rendered").contains(word("message")));
+    let span = &message["spans"][0];
+    assert_eq!(span["label"].as_str(), Some("did you mean `warmup`?"));
+    let text = fs::read_to_string(package.path().join(span["file_name"].as_str().unwrap())).unwrap();
+    let at = |name: &str| usize::try_from(span[name].as_u64().unwrap()).unwrap();
+    assert_eq!(&text[at("byte_start")..at("byte_end")], "warmpu");
+    let line = text.lines().nth(at("line_start") - 1).unwrap();
+    assert_eq!(&line[at("column_start") - 1..at("column_end") - 1], "warmpu");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::{SigHandler, Signal};
 
-use self::verbs::{Printed, exit_of};
+use self::verbs::exit_of;
+use crate::config::ConfigErrors;
 use crate::interrupt::interrupt;
 use crate::report::{self, Output};
 
@@ -120,12 +121,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     // The driver keeps the stderr of a worker for error reports.
     let logging = if matches!(verb, Verb::Worker) { Ok(()) } else { report::log::start(output.verbose > 1) };
-    let exit = match logging.map_err(Into::into).and_then(|()| run(&verb, output.output())) {
+    let output = output.output();
+    let exit = match logging.map_err(Into::into).and_then(|()| run(&verb, output)) {
         Ok(exit) => exit,
         Err(error) => {
             let exit = exit_of(&error);
-            if exit != Exit::Interrupted && !error.is::<Printed>() {
-                report::error(format_args!("{error:#}"));
+            match error.downcast_ref::<ConfigErrors>() {
+                _ if exit == Exit::Interrupted => {}
+                Some(errors) => errors.diagnostics.iter().for_each(|diagnostic| output.diagnostic(diagnostic)),
+                None => report::error(format_args!("{error:#}")),
             }
             exit
         }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::text::{count, printable, steers};
 
@@ -17,7 +19,7 @@ pub struct Source {
     pub path: PathBuf,
     /// Path in messages.
     pub shown: String,
-    /// The message.
+    /// Contents of the file.
     pub text: String,
 }
 
@@ -37,9 +39,16 @@ pub struct Place {
     pub range: Range<usize>,
 }
 
-#[cfg(test)]
 impl Place {
+    /// Line and column of a byte of the text, each from 1; columns count characters.
+    fn line_and_column(&self, byte: usize) -> (usize, usize) {
+        let before = &self.source.text[..byte];
+        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+    }
+
     /// The place of a mistake outside of any manifest.
+    #[cfg(test)]
     pub fn nowhere() -> Self {
         let source = Source { path: PathBuf::new(), shown: String::new(), text: String::new() };
         Self { source: Arc::new(source), range: 0..0 }
@@ -47,12 +56,36 @@ impl Place {
 }
 
 /// Severity of a [`Diagnostic`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// An error: no verb runs.
     Error,
     /// A warning: verbs run.
     Warning,
+}
+
+/// A place of a diagnostic for programs, with the names of rustc's JSON messages.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Span<'a> {
+    /// Path of the manifest, relative to the current folder where the manifest is below it.
+    pub file_name: &'a str,
+    /// First byte, from 0.
+    pub byte_start: usize,
+    /// The byte after the last.
+    pub byte_end: usize,
+    /// Line of the first byte, from 1.
+    pub line_start: usize,
+    /// Line of the end, from 1.
+    pub line_end: usize,
+    /// Column of the first byte, from 1; columns count characters.
+    pub column_start: usize,
+    /// Column of the end, from 1.
+    pub column_end: usize,
+    /// Whether this is the place of the mistake; other places explain it.
+    pub is_primary: bool,
+    /// Explanation of the place; may be empty.
+    pub label: &'a str,
 }
 
 /// One mistake, with its place and a remedy.
@@ -103,6 +136,27 @@ impl Diagnostic {
             None if candidates.len() == 1 => self.help(format!("there is {}", crate::text::list(&candidates))),
             None => self.help(format!("there are {}", crate::text::list(&candidates))),
         }
+    }
+
+    /// Places of the mistake for programs, the main one first.
+    pub fn spans<'s>(&'s self) -> Vec<Span<'s>> {
+        let span = |(index, (place, label)): (usize, &'s (Place, String))| {
+            let Range { start, end } = place.range;
+            let ((line_start, column_start), (line_end, column_end)) =
+                (place.line_and_column(start), place.line_and_column(end));
+            Span {
+                file_name: &place.source.shown,
+                byte_start: start,
+                byte_end: end,
+                line_start,
+                line_end,
+                column_start,
+                column_end,
+                is_primary: index == 0,
+                label,
+            }
+        };
+        self.places.iter().enumerate().map(span).collect()
     }
 
     /// The drawing in rustc's style, without a newline at the end; with ANSI colours if `color`.

@@ -275,7 +275,7 @@ pub enum ArgValue {
     Struct {
         /// Type of the struct in the source.
         ty: Option<String>,
-        /// Its fields.
+        /// Fields of the struct, in the order of the layout.
         fields: Vec<ArgValue>,
     },
     /// A scalar by value.

@@ -14,6 +14,7 @@ use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
 use crate::config::StrategyName;
+use crate::config::diagnostics::{Severity, Span};
 use crate::doctor::{Examination, Need};
 use crate::import::Note;
 use crate::profile::Profile;
@@ -44,6 +45,19 @@ pub struct Line<'a> {
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Message<'a> {
+    /// All verbs that read a table: a mistake in a manifest.
+    Diagnostic {
+        /// Severity.
+        level: Severity,
+        /// The mistake: a lowercase fragment.
+        message: &'a str,
+        /// Places of the mistake, the main one first; empty for a mistake without a place.
+        spans: Vec<Span<'a>>,
+        /// The remedy.
+        help: &'a [String],
+        /// The drawing for a terminal, without colours.
+        rendered: String,
+    },
     /// `doctor`: tools and devices of the machine.
     Examined {
         /// The machine.

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use kbench_runtime::stats::Speedup;
 
-use crate::config::{Diagnostic, Kernel, Shape};
+use crate::config::{Kernel, Shape};
 use crate::harness::{Exit, Notice};
 use crate::record::evaluation::{BuildRecord, ExternalRecord, Rejection, TimingRecord};
 use crate::text::{dims, kernel_name, printable};
@@ -137,11 +137,6 @@ pub fn usage(said: &clap::Error) -> io::Result<()> {
         Cow::Borrowed(_) => said.print(),
         Cow::Owned(shown) => anstream::stderr().write_all(shown.as_bytes()),
     }
-}
-
-/// Writes a mistake in a manifest to stderr.
-pub fn drawn(diagnostic: &Diagnostic) {
-    anstream::eprintln!("{}\n", diagnostic.render(true));
 }
 
 /// A duration in a suitable unit, with four significant digits.

@@ -12,7 +12,7 @@ use crate::bundle::KernelRecord;
 use crate::compare::FileDiff;
 use crate::compare::bench::BenchEntry;
 use crate::compare::resource_diff::ResourceDiff;
-use crate::config::Kernel;
+use crate::config::{Diagnostic, Kernel};
 use crate::doctor::{Examination, Need};
 use crate::export::Export;
 use crate::gates::Trial;
@@ -121,6 +121,20 @@ impl Output {
         match self.format {
             Format::Json => Box::new(json::Json::new(kernel)),
             Format::Human => Box::new(Terminal::new(self.verbosity)),
+        }
+    }
+
+    /// Writes a mistake in a manifest: to stderr, or as a message.
+    pub fn diagnostic(self, diagnostic: &Diagnostic) {
+        match self.format {
+            Format::Json => json::write(Message::Diagnostic {
+                level: diagnostic.severity,
+                message: &diagnostic.message,
+                spans: diagnostic.spans(),
+                help: &diagnostic.help,
+                rendered: diagnostic.render(false),
+            }),
+            Format::Human => anstream::eprintln!("{}\n", diagnostic.render(true)),
         }
     }
 

@@ -102,7 +102,7 @@ fn every_sample_starts_from_poison_and_skipping_is_seen() {
         let skips = host("kbench_skips", cache);
         testing::assert_clean(&skips.after);
         assert!(skips.skips_work.unwrap().left_alone > 0, "{cache:?}");
-        // Its work takes a hundred times as long as the test.
+        // The work of this job takes a hundred times as long as the test.
         let careful = host("kbench_skips_when_all_is_right", cache);
         testing::assert_clean(&careful.after);
         let skips = careful.skips_work.unwrap();

@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let project = load_for_results(&args.select)?;
+    let project = load_for_results(&args.select, output)?;
     let elite = EliteFile::read(&project.elite_path())?;
     let selected = selected(&project, &args.select);
     // Winners of all kernels are looked up before the first manifest is changed.

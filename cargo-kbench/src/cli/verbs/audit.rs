@@ -29,7 +29,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, variant: variant_args, measure } = args;
-    let project = load_to_run(select, measure.device())?;
+    let project = load_to_run(select, measure.device(), output)?;
     let compiler = compiler(&project, tools);
     let work_directory = project.work_directory();
     let mut exit = Exit::Pass;

@@ -43,7 +43,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, bundle, tools, measure, tune } = args;
-    let subject = subject(select, bundle, (!tune.dry_run).then(|| measure.device()))?;
+    let subject = subject(select, bundle, (!tune.dry_run).then(|| measure.device()), output)?;
     let (project, select) = (&subject.project, &subject.select);
     // A file that cannot be written is reported before the search, not after it.
     EliteFile::check(&project.elite_path())?;

@@ -23,7 +23,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { trial: TrialArgs { select, bundle, tools, candidate, measure }, save } = args;
-    let subject = subject(select, bundle, Some(measure.device()))?;
+    let subject = subject(select, bundle, Some(measure.device()), output)?;
     let (project, select) = (&subject.project, &subject.select);
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);

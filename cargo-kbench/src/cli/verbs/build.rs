@@ -45,7 +45,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, variant: variant_args, all, save, against } = args;
-    let project = load(select)?;
+    let project = load(select, output)?;
     // A file that cannot be read is reported before a long build, not after it.
     let against = against.as_deref().map(ResourceFile::read).transpose()?;
     let compiler = compiler(&project, tools);

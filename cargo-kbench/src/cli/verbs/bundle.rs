@@ -30,7 +30,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, arch, output: path } = args;
-    let project = load(select)?;
+    let project = load(select, output)?;
     crate::file::check_writable(path)?;
     let kernels = selected(&project, select);
     // All kernels are tested for a bundle before the first variant is compiled.

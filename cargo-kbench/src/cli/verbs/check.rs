@@ -29,7 +29,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             || anyhow!("--device-model: no limits of `{arch}` are known; those of {} are", list(&DeviceModel::archs()));
         DeviceModel::of_arch(arch).ok_or_else(unknown)
     };
-    let project = load_for(select, args.device_model.as_ref().map(model).transpose()?)?;
+    let project = load_for(select, args.device_model.as_ref().map(model).transpose()?, output)?;
     for (_, kernel) in selected(&project, select) {
         output.show(&Finding::Space(kernel));
         if is_interrupted() {

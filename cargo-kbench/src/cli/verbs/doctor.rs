@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let Args { select, tools, no_noise } = args;
     let is_of_package = !select.package.is_empty() || !select.kernel.is_empty() || select.manifest_path.is_some();
-    let project = is_of_package.then(|| load(select)).transpose()?;
+    let project = is_of_package.then(|| load(select, output)).transpose()?;
     let scratch = tempfile::tempdir()?;
     let work_directory = project.as_ref().map_or_else(|| scratch.path().to_owned(), config::Project::work_directory);
     let compiler = match &project {

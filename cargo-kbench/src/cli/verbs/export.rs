@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let project = load(&args.select)?;
+    let project = load(&args.select, output)?;
     let compiler = compiler(&project, &args.tools);
     let selected = selected(&project, &args.select);
     let mut exit = Exit::Pass;

@@ -16,7 +16,7 @@ use crate::space::Variant;
 /// Runs the verb.
 pub fn run(args: &TrialArgs, output: Output) -> anyhow::Result<Exit> {
     let TrialArgs { select, bundle, tools, candidate, measure } = args;
-    let subject = subject(select, bundle, Some(measure.device()))?;
+    let subject = subject(select, bundle, Some(measure.device()), output)?;
     let (project, select) = (&subject.project, &subject.select);
     let elite = candidate.elite(project)?;
     let compiler = subject.compiler(tools);

@@ -42,7 +42,7 @@ type Key = (String, String, String, String);
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let project = load_for_results(&args.select)?;
+    let project = load_for_results(&args.select, output)?;
     let kernels = selected(&project, &args.select);
     let elite_path = project.elite_path();
     EliteFile::check(&elite_path)?;

@@ -12,9 +12,9 @@ use crate::bundle::{self as bundles, Bundle};
 use crate::cli::{BundleArgs, MeasureArgs, SelectArgs, ToolArgs, VariantArgs};
 use crate::config::{self, DeviceModel, Diagnostic, Kernel, LoadError, LoadOptions, Objective, Package, Project};
 use crate::harness::{self, RunError, Setup};
-
 use crate::interrupt::is_interrupted;
 use crate::process::inputs;
+use crate::report::Output;
 use crate::space::Variant;
 
 pub mod apply;
@@ -58,28 +58,23 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// An error that was printed already.
-#[derive(Debug, thiserror::Error)]
-#[error("the configuration has errors")]
-pub struct Printed;
-
-/// Reads the configuration; prints its warnings, or all of its errors.
-fn load(select: &SelectArgs) -> anyhow::Result<Project> {
-    load_for(select, None)
+/// Reads the configuration, and writes its warnings.
+fn load(select: &SelectArgs, output: Output) -> anyhow::Result<Project> {
+    load_for(select, None, output)
 }
 
 /// Reads the configuration for verbs that read results: a space that depends on the device has the variants of every
 /// device.
-fn load_for_results(select: &SelectArgs) -> anyhow::Result<Project> {
-    let mut project = load(select)?;
+fn load_for_results(select: &SelectArgs, output: Output) -> anyhow::Result<Project> {
+    let mut project = load(select, output)?;
     let kernels = project.packages.iter_mut().flat_map(|package| &mut package.kernels);
     kernels.filter(|kernel| kernel.device.is_some()).for_each(|kernel| kernel.space.constraints.clear());
     Ok(project)
 }
 
 /// Reads the configuration for a device, if expressions name its properties.
-fn load_for(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Project> {
-    Ok(warned(read(select, device)?))
+fn load_for(select: &SelectArgs, device: Option<DeviceModel>, output: Output) -> anyhow::Result<Project> {
+    Ok(warned(read(select, device)?, output))
 }
 
 fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Loaded> {
@@ -102,20 +97,17 @@ fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Load
 /// A project and the warnings about its tables.
 type Loaded = (Project, Vec<Diagnostic>);
 
-fn warned((project, warnings): Loaded) -> Project {
-    warnings.iter().for_each(crate::report::drawn);
+fn warned((project, warnings): Loaded, output: Output) -> Project {
+    warnings.iter().for_each(|warning| output.diagnostic(warning));
     project
 }
 
 fn loaded(options: &LoadOptions) -> anyhow::Result<Loaded> {
-    match config::load(options) {
-        Ok(loaded) => Ok(loaded),
-        Err(LoadError::Config(errors)) => {
-            errors.diagnostics.iter().for_each(crate::report::drawn);
-            Err(Printed.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    config::load(options).map_err(|error| match error {
+        // The command line draws each of them.
+        LoadError::Config(errors) => errors.into(),
+        error => error.into(),
+    })
 }
 
 /// An error if a selected kernel does not exist.
@@ -136,8 +128,8 @@ fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
 
 /// Reads the configuration for verbs that run kernels: for the device of this index, and with the inputs that programs
 /// of the table write.
-fn load_to_run(select: &SelectArgs, index: u32) -> anyhow::Result<Project> {
-    let mut project = warned(for_device(select, index, |device| read(select, device))?);
+fn load_to_run(select: &SelectArgs, index: u32, output: Output) -> anyhow::Result<Project> {
+    let mut project = warned(for_device(select, index, |device| read(select, device))?, output);
     let work_directory = project.work_directory();
     let tell = |what: &str| crate::report::status("Making", what);
     for package in &mut project.packages {
@@ -187,9 +179,9 @@ impl Subject {
 
 /// Reads the configuration, or unpacks a bundle. `device` is the index of the device for kernels; none if no kernel
 /// runs.
-fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyhow::Result<Subject> {
+fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>, output: Output) -> anyhow::Result<Subject> {
     let Some(path) = &args.bundle else {
-        let project = device.map_or_else(|| load(select), |index| load_to_run(select, index))?;
+        let project = device.map_or_else(|| load(select, output), |index| load_to_run(select, index, output))?;
         return Ok(Subject { project, select: select.clone(), carried: None });
     };
     let here = std::env::current_dir()?;
@@ -205,7 +197,7 @@ fn subject(select: &SelectArgs, args: &BundleArgs, device: Option<u32>) -> anyho
         cargo: Some(bundle.root.join("no-cargo").into()),
         device: None,
     };
-    let mut project = warned(loaded(&options)?);
+    let mut project = warned(loaded(&options)?, output);
     let mut select = select.clone();
     if select.kernel.is_empty() {
         select.kernel = bundle.kernels.iter().map(|kernel| kernel.kernel.clone()).collect();

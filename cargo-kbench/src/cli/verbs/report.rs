@@ -38,7 +38,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if let Some([old, new]) = args.compare.as_deref() {
         return side_by_side(old, new, &args.allow, args.format);
     }
-    let runs = recorded(&args.select)?;
+    let runs = recorded(&args.select, output)?;
     let documents = searches(&runs)?;
     if let Some(folder) = &args.plots {
         for (recorded, document) in runs.iter().zip(&documents) {
@@ -83,8 +83,8 @@ pub(super) struct Recorded {
 }
 
 /// The recorded searches of the selected kernels that tried at least one variant.
-pub(super) fn recorded(select: &SelectArgs) -> anyhow::Result<Vec<Recorded>> {
-    let project = load(select)?;
+pub(super) fn recorded(select: &SelectArgs, output: Output) -> anyhow::Result<Vec<Recorded>> {
+    let project = load(select, output)?;
     let mut all = Vec::new();
     for (_, kernel) in selected(&project, select) {
         for journal in journals(&project, kernel) {

@@ -19,7 +19,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let runs = recorded(&args.select)?;
+    let runs = recorded(&args.select, output)?;
     let documents = searches(&runs)?;
     if output.is_json() {
         return Err(anyhow!("`show` writes text; `cargo kbench report --format json` has every variant as JSON"));

@@ -26,7 +26,7 @@ impl Search {
         &self.start
     }
 
-    /// Its records, the start first.
+    /// Records of the run, the start first.
     pub fn records(&self) -> Vec<Record> {
         std::iter::once(Record::Start(self.start.clone())).chain(self.rest.iter().cloned()).collect()
     }

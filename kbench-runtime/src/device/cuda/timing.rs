@@ -116,11 +116,12 @@ impl Timer {
         Ok(())
     }
 
-    /// Nanoseconds between the events around `work`, and whether the device was busy until all of it was enqueued.
-    fn measure(&self, bound: &CudaBound, batch: u32) -> Result<(f64, bool), Failure> {
+    /// Nanoseconds between events around the launches that `enqueue` enqueues, and whether the device was busy until all
+    /// of them were enqueued.
+    fn measure(&self, enqueue: impl FnOnce() -> Result<(), Failure>) -> Result<(f64, bool), Failure> {
         let broken = |error: CudaError| error.failure("when taking a sample");
         self.start.record(&self.stream).map_err(broken)?;
-        self.enqueue(bound, batch)?;
+        enqueue()?;
         self.stop.record(&self.stream).map_err(broken)?;
         let hidden = self.start.is_pending();
         self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
@@ -200,7 +201,7 @@ impl Timer {
                 }
                 memory::enqueue(&self.stream, writes)?;
             }
-            let (total, hidden) = self.measure(bound, batch)?;
+            let (total, hidden) = self.measure(|| self.enqueue(bound, batch))?;
             if hot {
                 bound.timing.last_hot = total;
             }
@@ -228,7 +229,6 @@ impl Timer {
         bound: &mut CudaBound,
         hot: bool,
     ) -> Result<Sample, Failure> {
-        let broken = |error: CudaError| error.failure("when taking a sample");
         if hot {
             bound.enqueue()?;
         }
@@ -241,11 +241,7 @@ impl Timer {
             self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
             started.elapsed().as_secs_f64() * 1e9
         } else {
-            self.start.record(&self.stream).map_err(broken)?;
-            bound.enqueue()?;
-            self.stop.record(&self.stream).map_err(broken)?;
-            self.stream.synchronize().map_err(|error| error.failure("in the kernel"))?;
-            self.driver.elapsed(&self.start, &self.stop).map_err(broken)?
+            self.measure(|| bound.enqueue())?.0
         };
         Ok(Sample { nanoseconds, cpu_nanoseconds: None, preemptions: 0, waits: 0, exposed: false, disturbance: None })
     }
