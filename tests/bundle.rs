@@ -92,7 +92,7 @@ fn a_bundle_finds_what_the_package_finds_and_comes_home() {
     bytes[middle] ^= 1;
     fs::write(&bundle, bytes).unwrap();
     let (code, text) = bare(away.path(), &["autotune", "--bundle", "model.bundle"]);
-    assert!(code == Some(2) && text.contains("model.bundle: no bundle, or a damaged one"), "{text}");
+    assert!(code == Some(2) && text.contains("model.bundle: not a bundle, or damaged"), "{text}");
     fs::write(&bundle, "").unwrap();
     assert_eq!(bare(away.path(), &["autotune", "--bundle", "model.bundle"]).0, Some(2));
     assert_eq!(bare(away.path(), &["autotune", "--bundle", "none.bundle"]).0, Some(2));
@@ -216,5 +216,5 @@ fn what_cannot_be_carried_is_refused_before_anything_is_compiled() {
     };
     refused(&link, "lies outside of the workspace");
     let cuda = table("backend = \"c\"\n", "backend = \"cuda\"\ngrid = [\"1\"]\nblock = [\"1\"]\n");
-    refused(&cuda, "says no `arch`");
+    refused(&cuda, "has no `arch`");
 }

@@ -60,8 +60,8 @@ fn the_command_line_replaces_how_the_table_searches() {
     assert_eq!((&search["evaluated"], &search["strategy"]), (&3.into(), &"random".into()));
     for (flags, said) in [
         (["--budget", "0"], "0 is not in 1.."),
-        (["--objective", "speed"], "`speed`: it is one of `p50`, `throughput`"),
-        (["--objective", "p50,p50"], "`p50`: it is named twice"),
+        (["--objective", "speed"], "`speed` is no objective; name one of `p50`, `throughput`"),
+        (["--objective", "p50,p50"], "`p50` is named twice"),
     ] {
         let shown = of(&flags);
         assert!(shown.starts_with("exit 2\n") && shown.contains(said), "{shown}");
@@ -374,7 +374,7 @@ fn wrong_usage_exits_with_2() {
         (&["gate", "--variant", "E=1"][..], "no toggle `E`"),
         (&["gate", "--variant", "A=9"], "has no value `9`"),
         (&["gate", "--variant", "A=1 B"], "expected `TOGGLE=value`, found `B`"),
-        (&["gate", "--kernel", "none"], "no kernel `none`; there is model"),
+        (&["gate", "--kernel", "none"], "no kernel `none`; the kernels are model"),
         (&["gate", "--shapes", "none"], "no shape `none`"),
         (&["gate", "-p", "none"], "no package `none`"),
         (&["gate", "--iters", "0"], "0 is not in 1.."),

@@ -169,7 +169,7 @@ fn what_belongs_to_another_table_kernel_version_or_device_is_refused_or_kept_apa
     let old = fs::read_to_string(folder.join("elite.json")).unwrap().replace(&table, "0123");
     fs::write(folder.join("elite.json"), old).unwrap();
     let shown = merge(folder, &[&second[0]]);
-    assert!(shown.contains("Replacing") && shown.contains("the table of the kernel was another one"), "{shown}");
+    assert!(shown.contains("Replacing") && shown.contains("the tables of the kernel differ"), "{shown}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub mod worker;
 pub use data::{dtype, fingerprint, float};
 pub use measure::statistics as stats;
 
-/// What the driver computes in the same way as the worker, for `cargo-kbench` alone. Not part of the interface.
+/// Functions that the driver and the worker share, for `cargo-kbench` alone. Not part of the interface.
 #[doc(hidden)]
 pub mod driver {
     pub use crate::data::codec;

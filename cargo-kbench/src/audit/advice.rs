@@ -117,7 +117,7 @@ pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation:
     }
     if gaps.is_empty() {
         lines.push(
-            "no limit tells it from the kernel, whose errors are as large: look for a shape, or for inputs, that show it"
+            "no limit separates it from the kernel, whose errors are as large: add a shape or inputs that show the fault"
                 .to_owned(),
         );
     }

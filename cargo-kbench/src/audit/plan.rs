@@ -44,7 +44,7 @@ pub enum Make {
         /// Index of the spoilt input, for a fault that spoils an input.
         input: Option<usize>,
     },
-    /// Another source.
+    /// A changed copy of the source.
     Source(SourceMutant),
     /// The code of one variant, launched with the geometry of another.
     Toggles(Variant),

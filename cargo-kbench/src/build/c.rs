@@ -242,7 +242,8 @@ impl Cc {
         Ok(symbols)
     }
 
-    /// Compiles in `work`, a folder of its own. `tracked` says what the flags name, where the outcome is to be kept.
+    /// Compiles in `work`, a folder of its own. `tracked` holds the inputs that the flags name, if the result is kept
+    /// in the cache.
     pub(super) fn build(
         &self,
         unit: &Unit,
@@ -365,13 +366,10 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     let source = generated::quoted(&source)
         .ok_or_else(|| unsupported(format!("the path `{}` cannot stand in a C #include", unit.source.display())))?;
     let params = || unit.entries.iter().flat_map(|entry| &entry.signature);
-    if params().any(|param| *param == Param::TensorMap) {
-        return Err(unsupported("a function of the host takes no tensor map".to_owned()));
-    }
     if language == Language::Cpp {
         let head = "/* Written by cargo kbench: the source, and how it is called. */\n";
         let constants = generated::constants(&unit.constants, language);
-        return Ok(format!("{head}{constants}#include \"{source}\"\n{}", cpp::callers(&unit.entries)));
+        return Ok(format!("{head}{constants}#include \"{source}\"\n{}", cpp::callers(&unit.entries)?));
     }
     // `-DENTRY=…` renames the function in the source and in the shim.
     let is_entry = |name: &String| unit.entries.iter().any(|entry| entry.name == *name);
@@ -402,7 +400,7 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     // The types of structs are known only after the source.
     let has_struct = |entry: &Entry| entry.signature.iter().any(|param| matches!(param, Param::Struct { .. }));
     for (at, entry) in unit.entries.iter().enumerate().filter(|(_, entry)| !has_struct(entry)) {
-        call(&mut text, at, entry);
+        call(&mut text, at, entry)?;
     }
     for name in macros() {
         let _ = writeln!(text, "#pragma pop_macro(\"{name}\")");
@@ -412,15 +410,26 @@ fn shim(unit: &Unit) -> Result<String, CompileError> {
     for (at, entry) in unit.entries.iter().enumerate().filter(|(_, entry)| has_struct(entry)) {
         for (index, param) in entry.signature.iter().enumerate() {
             if let Param::Struct { bytes, ty } = param {
-                let ty = ty.as_deref().ok_or_else(|| unsupported("a struct needs its `type` in C".to_owned()))?;
+                let ty = struct_type(ty.as_ref())?;
                 let name = &entry.name;
                 let said = format!("argument {} of {name}: the table declares {bytes} bytes for `{ty}`", index + 1);
                 let _ = writeln!(text, "_Static_assert(sizeof({ty}) == {bytes}, \"{said}\");");
             }
         }
-        call(&mut text, at, entry);
+        call(&mut text, at, entry)?;
     }
     Ok(text)
+}
+
+/// The name of a struct in the source.
+fn struct_type(ty: Option<&String>) -> Result<&str, CompileError> {
+    ty.map(String::as_str)
+        .ok_or_else(|| CompileError::Unsupported { what: "a struct needs its `type` in C".to_owned() })
+}
+
+/// The error of a function with a tensor map among its arguments.
+fn takes_tensor_map() -> CompileError {
+    CompileError::Unsupported { what: "a function of the host takes no tensor map".to_owned() }
 }
 
 /// Name of the function that calls entry `at`.
@@ -434,19 +443,21 @@ fn either(dtype: DType) -> String {
 }
 
 /// The prototype of an entry and its caller.
-fn call(text: &mut String, at: usize, entry: &Entry) {
+fn call(text: &mut String, at: usize, entry: &Entry) -> Result<(), CompileError> {
     let Entry { name, signature } = entry;
-    let of = |param: &Param| match param {
-        Param::Tensor { dtype, writable: None } => either(*dtype),
-        Param::Tensor { dtype, writable: Some(false) } => format!("const {} *", c_type(*dtype)),
-        Param::Tensor { dtype, writable: Some(true) } => format!("{} *", c_type(*dtype)),
-        Param::Scalar(dtype) => c_type(*dtype).to_owned(),
-        Param::Bool => "_Bool".to_owned(),
-        Param::Char => "char".to_owned(),
-        Param::Struct { ty, .. } => ty.clone().expect("checked before"),
-        Param::TensorMap => unreachable!("refused before"),
+    let of = |param: &Param| {
+        Ok(match param {
+            Param::Tensor { dtype, writable: None } => either(*dtype),
+            Param::Tensor { dtype, writable: Some(false) } => format!("const {} *", c_type(*dtype)),
+            Param::Tensor { dtype, writable: Some(true) } => format!("{} *", c_type(*dtype)),
+            Param::Scalar(dtype) => c_type(*dtype).to_owned(),
+            Param::Bool => "_Bool".to_owned(),
+            Param::Char => "char".to_owned(),
+            Param::Struct { ty, .. } => struct_type(ty.as_ref())?.to_owned(),
+            Param::TensorMap => return Err(takes_tensor_map()),
+        })
     };
-    let types: Vec<String> = signature.iter().map(of).collect();
+    let types: Vec<String> = signature.iter().map(of).collect::<Result<_, CompileError>>()?;
     let prototype = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
     let caller = caller(at);
     // Not inlined into the caller, so that the running function is the one whose size is reported.
@@ -468,6 +479,7 @@ fn call(text: &mut String, at: usize, entry: &Entry) {
         })
         .collect();
     let _ = writeln!(text, "    {name}({});\n}}", args.join(", "));
+    Ok(())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, CompileError> {

@@ -31,9 +31,9 @@ use std::time::Duration;
 use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::Function;
 use super::error::CompileError;
 use super::files::Files;
+use super::{Artifact, Function};
 
 /// Kind of every key's fingerprint: raise its version when the meaning of an entry changes.
 pub(super) const KIND: &str = "compile 5";
@@ -61,6 +61,20 @@ pub struct Record {
     /// See [`super::Artifact::took`].
     #[serde(default)]
     pub(super) took: Duration,
+}
+
+impl Record {
+    /// The record of an artifact, with a duration of 0: only this machine's cache keeps the duration of its compiler.
+    pub(super) fn of(artifact: &Artifact) -> Self {
+        let Artifact { hash, identity, functions, command, link, source_hash, messages, .. } = artifact.clone();
+        Self { hash, identity, functions, command, link, source_hash, messages, took: Duration::ZERO }
+    }
+
+    /// The artifact whose machine code is the file `code`. `compiler` is the version line of its compiler.
+    pub(super) fn artifact(self, code: PathBuf, compiler: String, cached: bool) -> Artifact {
+        let Self { hash, identity, functions, command, link, source_hash, messages, took } = self;
+        Artifact { code, hash, identity, functions, command, link, compiler, source_hash, messages, cached, took }
+    }
 }
 
 /// One state of the files of a key, with the outcome.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kbench_runtime::fingerprint;
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use crate::config::Backend;
 /// Outcome of a compilation: machine code, or the compiler's refusal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum CarriedOutcome {
     /// Machine code.
     Code {
         /// The compiler's version line.
@@ -27,24 +26,11 @@ pub enum Outcome {
     Refused(CompileError),
 }
 
-impl Outcome {
+impl CarriedOutcome {
     /// The carried outcome of a compilation. An error that is not about the unit is returned.
     pub fn of(compiled: Result<&Artifact, CompileError>) -> Result<Self, CompileError> {
         match compiled {
-            Ok(artifact) => Ok(Self::Code {
-                compiler: artifact.compiler.clone(),
-                record: Record {
-                    hash: artifact.hash.clone(),
-                    identity: artifact.identity.clone(),
-                    functions: artifact.functions.clone(),
-                    command: artifact.command.clone(),
-                    link: artifact.link.clone(),
-                    source_hash: artifact.source_hash.clone(),
-                    messages: artifact.messages.clone(),
-                    // The duration is not part of the outcome.
-                    took: Duration::ZERO,
-                },
-            }),
+            Ok(artifact) => Ok(Self::Code { compiler: artifact.compiler.clone(), record: Record::of(artifact) }),
             Err(error) if error.is_variants_own() => Ok(Self::Refused(error)),
             Err(error) => Err(error),
         }
@@ -90,7 +76,7 @@ pub struct Carried {
     /// Folder of the package, and folder of generated files.
     pub folders: [PathBuf; 2],
     /// Outcomes by key.
-    pub units: BTreeMap<String, Outcome>,
+    pub units: BTreeMap<String, CarriedOutcome>,
 }
 
 impl Carried {
@@ -98,8 +84,8 @@ impl Carried {
     pub(super) fn find(&self, unit: &Unit) -> Result<Artifact, CompileError> {
         let key = key(unit, &[&self.folders[0], &self.folders[1]]);
         let (compiler, record) = match self.units.get(&key) {
-            Some(Outcome::Code { compiler, record }) => (compiler.clone(), record.clone()),
-            Some(Outcome::Refused(error)) => return Err(error.again()),
+            Some(CarriedOutcome::Code { compiler, record }) => (compiler.clone(), record.clone()),
+            Some(CarriedOutcome::Refused(error)) => return Err(error.again()),
             None => {
                 let entries: Vec<&str> = unit.entries.iter().map(|entry| entry.name.as_str()).collect();
                 let macros: Vec<String> = unit.macros.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -114,26 +100,13 @@ impl Carried {
         if fingerprint::of_bytes(&bytes) != record.hash {
             return Err(CompileError::Changed { path: code });
         }
-        let Record { hash, identity, functions, command, link, source_hash, messages, took } = record;
         // The record must name the functions of the unit, which are looked up later.
-        let same = functions.len() == unit.entries.len()
-            && functions.iter().zip(&unit.entries).all(|(function, entry)| function.entry == entry.name);
+        let same = record.functions.len() == unit.entries.len()
+            && record.functions.iter().zip(&unit.entries).all(|(function, entry)| function.entry == entry.name);
         if !same {
             return Err(CompileError::Changed { path: code });
         }
-        Ok(Artifact {
-            code,
-            hash,
-            identity,
-            functions,
-            command,
-            link,
-            compiler,
-            source_hash,
-            messages,
-            cached: true,
-            took,
-        })
+        Ok(record.artifact(code, compiler, true))
     }
 }
 

@@ -43,7 +43,7 @@ pub enum CompileError {
         seconds: u64,
     },
     /// The code is no longer wanted; the compiler was ended.
-    #[error("the compilation was given up")]
+    #[error("the compilation was cancelled")]
     Unwanted,
     /// ptxas refused an entry function because of its static shared memory.
     #[error(

@@ -250,7 +250,7 @@ mod tests {
     fn assert_gone(file: &Path) {
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
         let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            // A process that nobody waits for may remain as a zombie.
+            // A process without a waiting parent may remain as a zombie.
             Ok(stat) => stat.contains(") Z"),
             Err(_) => true,
         };

@@ -202,20 +202,7 @@ impl Compiler {
             *self.busy.lock().expect(NO_PANIC) += began.elapsed();
             built?
         };
-        let Record { hash, identity, functions, command, link, source_hash, messages, took } = record;
-        Ok(Artifact {
-            code,
-            hash,
-            identity,
-            functions,
-            command,
-            link,
-            compiler,
-            source_hash,
-            messages,
-            cached: is_cached,
-            took,
-        })
+        Ok(record.artifact(code, compiler, is_cached))
     }
 
     /// The PTX of a CUDA unit, for the virtual architecture of its own; not kept in the cache.
@@ -330,7 +317,7 @@ fn once<T>(
     found.as_ref().map_err(|Missing { what, help }| CompileError::NoCompiler { what: what.clone(), help: help.clone() })
 }
 
-/// See [`Artifact::source_hash`].
+/// Hash of the source, as in [`Artifact::source_hash`].
 fn source_hash(directory: &Path, source: &Path, files: &[(PathBuf, String)]) -> String {
     let mut own: Vec<_> = files
         .iter()

@@ -208,7 +208,7 @@ impl Point<'_> {
         implementation: &Implementation,
         precision: Option<DType>,
     ) -> Result<Vec<Entry>, ResolveError> {
-        // A single launch writes its outputs; of several launches, some read what others wrote.
+        // A single launch writes its outputs; of several launches, some read tensors that others wrote.
         let is_alone = implementation.launches.len() == 1;
         let mut entries: Vec<Entry> = Vec::new();
         for launch in self.launches(implementation)? {

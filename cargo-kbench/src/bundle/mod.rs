@@ -17,7 +17,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use crate::build::carried::Outcome;
+use crate::build::carried::CarriedOutcome;
 
 mod read;
 mod units;
@@ -63,7 +63,7 @@ struct Manifest {
     /// The other entries of the archive, in this order.
     files: Vec<FileRecord>,
     /// The outcome of every compilation, by the unit's key.
-    units: BTreeMap<String, Outcome>,
+    units: BTreeMap<String, CarriedOutcome>,
 }
 
 /// A kernel of a bundle.

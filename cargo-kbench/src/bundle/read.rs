@@ -14,7 +14,7 @@ use super::{
     CODE, FORMAT, FileRecord, HostRecord, KernelRecord, MANIFEST, MOST_BYTES, MOST_FILES, MOST_MANIFEST, Manifest,
     PACKAGE, VERSION,
 };
-use crate::build::carried::{Carried, Outcome};
+use crate::build::carried::{Carried, CarriedOutcome};
 
 /// Largest number of bytes after the last entry.
 const MOST_PADDING: u64 = 1 << 20;
@@ -23,7 +23,7 @@ const MOST_PADDING: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The file is not a bundle, or is damaged.
-    #[error("no bundle, or a damaged one: {0}")]
+    #[error("not a bundle, or damaged: {0}")]
     Damaged(String),
     /// Another version of cargo-kbench wrote the bundle.
     #[error("cargo-kbench {0} wrote it, and this is {this}; use one version for both", this = env!("CARGO_PKG_VERSION"))]
@@ -177,7 +177,7 @@ fn parse(text: &[u8]) -> Result<Manifest, BundleError> {
     if total > MOST_BYTES {
         return Err(damaged(format!("{total} bytes")));
     }
-    match manifest.units.values().filter_map(Outcome::code).find(|hash| !code.contains(hash)) {
+    match manifest.units.values().filter_map(CarriedOutcome::code).find(|hash| !code.contains(hash)) {
         Some(hash) => Err(damaged(format!("the machine code {} is missing", hash.escape_debug()))),
         None => Ok(manifest),
     }

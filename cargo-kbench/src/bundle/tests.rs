@@ -103,7 +103,7 @@ fn what_leads_out_of_the_folder_is_refused() {
         let named = path.replace('\0', "");
         let entries =
             [(MANIFEST, tar::EntryType::Regular, text.as_bytes()), (named.as_str(), tar::EntryType::Regular, b"x")];
-        refused(&archive(&entries), "no bundle, or a damaged one");
+        refused(&archive(&entries), "not a bundle, or damaged");
     }
     assert!(!std::path::Path::new("/tmp/kbench-escaped").exists());
 }

@@ -27,13 +27,15 @@ pub enum Unsuitable {
     #[error("it has more than {0} variants, too many to compile each; leave values of toggles out")]
     Variants(usize),
     /// The kernel is for a GPU, and neither the table nor a flag names an architecture.
-    #[error("its table says no `arch`; say `--arch sm_90a`")]
+    #[error("its table has no `arch`; add `--arch sm_90a`")]
     Arch,
     /// A macro depends on the number of multiprocessors.
-    #[error("its macros depend on the number of multiprocessors, which only the GPU tells; use a toggle instead")]
+    #[error("its macros depend on the number of multiprocessors, which is known only on the GPU; use a toggle instead")]
     Multiprocessors,
     /// The set of variants depends on the GPU.
-    #[error("its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a bundle may meet any GPU; write numbers")]
+    #[error(
+        "its table names SM_COUNT outside of `grid`, or MAX_SHARED, and a bundle may run on any GPU; write numbers"
+    )]
     Device,
     /// A file lies outside of the workspace.
     #[error("`{0}` lies outside of the workspace; move it into the workspace")]

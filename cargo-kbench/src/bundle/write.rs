@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::units::{Unsuitable, ceilings, files, units};
 use super::{CODE, FORMAT, FileRecord, HostRecord, KernelRecord, MANIFEST, MOST_BYTES, Manifest, PACKAGE, VERSION};
-use crate::build::carried::{self, Outcome};
+use crate::build::carried::{self, CarriedOutcome};
 use crate::build::{Artifact, CompileError, Compiler, Unit};
 use crate::config::{Backend, Kernel, Package, Project};
 use crate::file;
@@ -29,7 +29,7 @@ pub struct Contents<'a> {
     project: &'a Project,
     compiler: &'a Compiler,
     kernels: Vec<KernelRecord>,
-    units: BTreeMap<String, Outcome>,
+    units: BTreeMap<String, CarriedOutcome>,
     /// Machine code, by name in the archive.
     code: BTreeMap<String, PathBuf>,
     /// Packages, by their folders.
@@ -118,8 +118,8 @@ impl<'a> Contents<'a> {
                 self.is_native |= artifact.command.iter().any(|word| word.ends_with("=native"));
             }
             let outcome = match compiled {
-                Ok(artifact) => Outcome::of(Ok(&artifact))?,
-                Err(error) => Outcome::of(Err(error))?,
+                Ok(artifact) => CarriedOutcome::of(Ok(&artifact))?,
+                Err(error) => CarriedOutcome::of(Err(error))?,
             };
             self.units.insert(key, outcome);
         }

@@ -57,8 +57,8 @@ pub struct SelectArgs {
     /// Path to Cargo.toml
     #[arg(long, value_name = "PATH")]
     pub manifest_path: Option<PathBuf>,
-    /// Folder for all generated files; elite.json is written next to it, or in the root of the workspace if it lies
-    /// outside
+    /// Folder for all generated files; elite.json is written next to it, or in the root of the workspace if the folder
+    /// lies outside of the workspace
     #[arg(long, value_name = "DIR")]
     pub target_dir: Option<PathBuf>,
 }
@@ -103,7 +103,8 @@ pub struct MeasureArgs {
 }
 
 fn launch_mode(word: &str) -> Result<LaunchMode, String> {
-    LaunchMode::named(word).ok_or_else(|| format!("it is one of {}", LaunchMode::ALL.map(|(name, _)| name).join(", ")))
+    LaunchMode::named(word)
+        .ok_or_else(|| format!("expected one of {}", LaunchMode::ALL.map(|(name, _)| name).join(", ")))
 }
 
 impl MeasureArgs {

@@ -23,7 +23,7 @@ mod tests;
 /// A difference of conditions that the user can allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Condition {
-    /// Another device
+    /// Different devices
     Device,
     /// A shape of the same name with other sizes
     Dims,

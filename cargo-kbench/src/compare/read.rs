@@ -13,7 +13,7 @@ use super::Sizes;
 use crate::compare::bench::{self, BenchFile};
 use crate::config::DEFAULT;
 use crate::file;
-use crate::record::elite::{DeviceRecord, EliteFile, EliteVariant};
+use crate::record::elite::{DeviceRecord, EliteFile, EliteVariant, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Judgement, TimingRecord};
 use crate::record::journal::{self, EntryRole, Record, Start};
 use crate::space::Settings;
@@ -111,6 +111,23 @@ fn time(timing: TimingRecord, samples: Vec<f64>) -> Time {
     Time { clock: timing.clock, summary: timing.summary, samples, cached: false }
 }
 
+/// An entry of a kernel and shape, without a name and a result.
+fn unnamed(kernel: String, shape: String, dims: Sizes, device: DeviceRecord, timing: TimingSettings) -> Measured {
+    Measured {
+        kernel,
+        shape,
+        dims: Some(dims),
+        device: device.into(),
+        cache: Some(timing.cache),
+        launch: Some(timing.launch),
+        name: String::new(),
+        is_variant: false,
+        toggles: None,
+        build: None,
+        result: Err(String::new()),
+    }
+}
+
 fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
     builds.iter().find(|build| build.shapes.iter().any(|served| served == shape)).cloned()
 }
@@ -118,19 +135,8 @@ fn build_for(builds: &[BuildRecord], shape: &str) -> Option<BuildRecord> {
 fn of_bench(file: BenchFile) -> Vec<Measured> {
     let mut all = Vec::new();
     for entry in file.kernels {
-        let common = Measured {
-            kernel: kernel_name(&entry.package, &entry.kernel),
-            shape: entry.shape,
-            dims: Some(entry.dims),
-            device: entry.device.into(),
-            cache: Some(entry.timing.cache),
-            launch: Some(entry.timing.launch),
-            name: String::new(),
-            is_variant: false,
-            toggles: None,
-            build: None,
-            result: Err(String::new()),
-        };
+        let kernel = kernel_name(&entry.package, &entry.kernel);
+        let common = unnamed(kernel, entry.shape, entry.dims, entry.device, entry.timing);
         all.extend(entry.entries.into_iter().map(|record| Measured {
             name: record.name,
             is_variant: record.toggles.is_some(),
@@ -153,19 +159,8 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
     let mut all = Vec::new();
     for entry in file.kernels {
         let default = entry.baselines.iter().find_map(|baseline| baseline.toggles.clone());
-        let common = Measured {
-            kernel: kernel_name(&entry.package, &entry.kernel),
-            shape: entry.shape,
-            dims: Some(entry.dims),
-            device: entry.device.into(),
-            cache: Some(entry.timing.cache),
-            launch: Some(entry.timing.launch),
-            name: String::new(),
-            is_variant: false,
-            toggles: None,
-            build: None,
-            result: Err(String::new()),
-        };
+        let kernel = kernel_name(&entry.package, &entry.kernel);
+        let common = unnamed(kernel, entry.shape, entry.dims, entry.device, entry.timing);
         let is_default = |variant: &EliteVariant| {
             variant.source.is_none() && default.as_ref().is_some_and(|default| default.same(&variant.toggles))
         };
@@ -175,7 +170,7 @@ fn of_elite(file: EliteFile) -> Vec<Measured> {
                 name: if is_default(&variant) { DEFAULT.to_owned() } else { variant.label() },
                 build: build_for(&variant.builds, &common.shape),
                 is_variant: true,
-                // Toggles of a proposed source are not those of the table: such an entry is found by its name.
+                // Toggles of a proposed source differ from those of the table, so the entry is found by its name.
                 toggles: Some(variant.toggles).filter(|_| variant.source.is_none()),
                 result: Ok(time(variant.timing, Vec::new())),
                 ..common.clone()

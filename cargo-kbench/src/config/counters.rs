@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Backend, Level};
 
-/// The counters gate: variants that passed the gates before it run once more under a profiler.
+/// The counters gate: variants that passed the earlier gates run again under a profiler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counters {
     /// Severity; `Allow` if the table does not mention the gate.

@@ -27,7 +27,8 @@ impl Language {
         })
     }
 
-    /// The file that a program names, which says what the rest was made from.
+    /// The file that a program includes. Its first lines have the hashes of the sources and of the entries of
+    /// elite.json.
     pub(crate) fn module(self) -> &'static str {
         match self {
             Language::Rust => "mod.rs",

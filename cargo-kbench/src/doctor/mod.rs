@@ -18,7 +18,7 @@ pub use noise::Noise;
 mod needs;
 mod noise;
 
-/// A thing that kbench can use.
+/// A tool, a device or a property of the machine that kbench can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Piece {
@@ -69,11 +69,11 @@ impl Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It works.
+    /// The piece works.
     Good,
-    /// It works with a restriction that makes results worse.
+    /// The piece works with a restriction that makes results worse.
     Poor,
-    /// It is missing, or it does not work.
+    /// The piece is missing or does not work.
     Missing,
 }
 
@@ -217,7 +217,8 @@ fn is_older(version: &str, than: (u32, u32)) -> bool {
 }
 
 fn ncu(compiler: &Compiler) -> Check {
-    let effect = "counts what a CUDA kernel does, for `profile` and the counters gate; without ncu the roofline judges";
+    let effect =
+        "reads hardware counters of CUDA kernels, for `profile` and the counters gate; without ncu the roofline judges";
     match compiler.ncu(false) {
         Err(error) => Check::missing(
             Piece::Ncu,
@@ -278,7 +279,7 @@ fn perf_event() -> Check {
                 |_| "this kernel has no perf_event".to_owned(),
                 |level| format!("kernel.perf_event_paranoid is {level}"),
             ),
-            "counts what a C kernel does, for `profile` and the counters gate",
+            "counts instructions and cycles of C kernels, for `profile` and the counters gate",
             "`sysctl kernel.perf_event_paranoid=2`",
         ),
     }

@@ -25,7 +25,7 @@ const SEARCH: Rounds = Rounds { least: 6, most: 10 };
 /// Enough to bootstrap an interval, of a variant that may win.
 const FINALS: Rounds = Rounds { least: 12, most: 24 };
 
-/// Width of the interval of a cost, over the cost, below which more rounds would tell nothing new.
+/// Width of the interval of a cost, over the cost, below which no more rounds are run.
 const NARROW: f64 = 0.01;
 
 /// The objective of the context that is a program of the user.
@@ -36,7 +36,8 @@ fn of(objectives: &[Objective]) -> Option<&Application> {
     })
 }
 
-/// Whether evaluations run a program of the user: they depend on files that nobody knows, so that no earlier run's serves.
+/// Whether evaluations run a program of the user: they depend on unknown files of that program, so that no result of an
+/// earlier run is reused.
 pub(super) fn is_wanted(objectives: &[Objective]) -> bool {
     of(objectives).is_some()
 }
@@ -54,13 +55,14 @@ pub(super) fn measure(
     {
         let (low, high) = (cost.low, cost.high);
         evaluation.warnings.push(format!(
-            "the program of `objective` with the default costs {low:.3} to {high:.3} of itself: its numbers drift"
+            "the program of `objective` compared the default with itself: cost {low:.3} to {high:.3} in place of 1; its numbers drift"
         ));
     }
     Ok(())
 }
 
-/// Measures a candidate that may win again, in as many rounds as tell its interval, if a program of the user is an objective.
+/// Measures a candidate that may win again, with a program of the user as the objective, until the interval of its cost is
+/// narrow.
 pub(super) fn measure_again(
     harness: &mut Harness<'_>,
     candidate: &Candidate,

@@ -50,7 +50,7 @@ mod tests {
         };
         let all = tried(&[([0, 0, 0], "a"), ([1, 0, 0], "b"), ([0, 1, 0], "a"), ([1, 1, 0], "b")]);
         assert_eq!(dead_toggles(&space, &all), ["DEAD"]);
-        // One differing pair suffices, and so does a value with which no variant builds.
+        // One differing pair suffices, or a value with which no variant builds.
         let live = tried(&[([0, 0, 0], "a"), ([0, 1, 0], "a"), ([1, 0, 0], "b"), ([1, 1, 0], "c"), ([0, 0, 1], "")]);
         assert_eq!(dead_toggles(&space, &live), Vec::<String>::new());
         let refused = tried(&[([0, 0, 0], "a"), ([0, 1, 0], ""), ([1, 0, 0], ""), ([1, 1, 0], "")]);

@@ -251,7 +251,7 @@ impl Subject {
             let name = &kernel.shapes[shape].name;
             let (timing, energy) = measure_time(harness, name, job, &mut evaluation.warnings)?;
             if timing.is_cut_short() {
-                // The variant is stopped as too slow, whatever other findings there are.
+                // Sampling was stopped: the variant is too slow, and other findings do not matter.
                 evaluation.timing = Some(timing);
                 return Ok(());
             }

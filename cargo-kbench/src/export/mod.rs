@@ -60,7 +60,7 @@ pub enum ExportError {
     Foreign {
         /// The folder.
         folder: PathBuf,
-        /// Such a file.
+        /// Name of the file.
         name: String,
     },
 }

@@ -68,7 +68,7 @@ impl Replaced {
         if contents.is_dir() {
             for entry in std::fs::read_dir(&contents)? {
                 let entry = entry?;
-                // Written anew, so that cargo takes it for changed: what it last built holds another variant.
+                // Written with a new time, so that cargo compiles it again: the last build holds another variant.
                 file::write(&folder.join(entry.file_name()), &std::fs::read(entry.path())?)?;
                 kept.push(entry.file_name());
             }

@@ -88,7 +88,7 @@ impl Harness<'_> {
             iterations: SAMPLES,
             until: None,
             cutoff_ns: None,
-            // Launches follow each other: the next launch writes back what a copy leaves dirty in a cache.
+            // Launches follow each other: the next launch writes back the lines that a copy leaves dirty in a cache.
             cache: CacheMode::Hot,
             launch: LaunchMode::Graph,
             bad_above: 0.0,

@@ -70,7 +70,7 @@ pub enum RunError {
         /// Reason.
         message: String,
     },
-    /// The objective is a program of the user, which gives no number.
+    /// The objective is a program of the user, which prints no number.
     #[error("the objective `command` of kernel `{kernel}`: {message}")]
     Application {
         /// The kernel.
@@ -83,7 +83,7 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
-/// Why an evaluation goes no further. `R` is what is known of a variant that is out; a message where it lacks a measurement only.
+/// Early end of an evaluation. `R` describes a rejected variant: a [`Rejection`], or a message if only a measurement is missing.
 #[derive(Debug)]
 pub enum Halt<R = Rejection> {
     /// The variant is rejected; the run continues with others.

@@ -285,9 +285,9 @@ pub fn workers_of_table(setup: Setup<'_>, kernel: &Kernel) -> Vec<WorkerOptions>
     kernel.workers.iter().map(|workers| options(&workers.runner, workers.path.as_ref())).collect()
 }
 
-/// Opens the first worker that can be opened, while the compilers make what is needed first, if they need not know the device. What they make
-/// lies in their cache then; an error of theirs shows again where the same is built for use. Where no worker can be opened, the error is that
-/// of the first.
+/// Opens the first worker that can be opened. At the same time the compilers build the first variant and the reference, if these do not
+/// depend on the device; the results are in the compile cache then, and an error is reported by the later build. If no worker can be opened,
+/// returns the error of the first.
 fn open_beside_compilers(
     choices: Vec<WorkerOptions>,
     builder: &Builder<'_>,

@@ -182,7 +182,7 @@ fn parameters(space: &ConfigurationSpace) -> Result<Vec<Parameter>, ImportError>
 struct Reader {
     /// Names that expressions may use.
     names: Vec<String>,
-    /// What was left out, with its place in the file.
+    /// Notes about items that were left out, with their places in the file.
     notes: Vec<(String, String)>,
 }
 
@@ -272,7 +272,7 @@ impl Reader {
         }
     }
 
-    /// Notes what has no counterpart in a table.
+    /// Adds a note for each item that has no counterpart in a table.
     fn left_out(&mut self, kernel: &KernelSpecification, rest: &serde_json::Map<String, serde_json::Value>) {
         if !matches!(kernel.language.as_str(), "CUDA" | "C") {
             let language = &kernel.language;

@@ -205,7 +205,7 @@ pub struct Tried {
     pub resources: Option<Resources>,
 }
 
-/// Sorts values of a toggle in ascending order.
+/// Sorts the values of a toggle in ascending order.
 pub(super) fn sort(values: &mut [Value]) {
     values.sort_by(order);
 }

@@ -215,7 +215,7 @@ fn against(judged: &JudgedSpeedup, other: &str) -> String {
             format!("{:.2}× slower than {other}, for sure: 95 % interval {interval}.", 1.0 / speedup.ratio)
         }
         Verdict::Same => format!("The same as {other} within 1 %: 95 % interval {interval}."),
-        Verdict::Inconclusive => format!("Not to be told apart from {other}: 95 % interval {interval}."),
+        Verdict::Inconclusive => format!("Not distinguishable from {other}: 95 % interval {interval}."),
     }
 }
 

@@ -16,14 +16,14 @@ use super::program::Refusal;
 /// The longest run of a program, its compilation included.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Reason why a run gave no number.
+/// Reason why a run printed no number.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailed {
     /// A file or a process of ours.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The program.
-    #[error("the program gave no number")]
+    #[error("the program printed no number")]
     Program(Refusal),
 }
 
@@ -80,10 +80,10 @@ fn number(printed: &str) -> Result<f64, String> {
     };
     match last.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-        Ok(_) => Err(format!("the last line of the program is `{last}`; it is to be a number above 0")),
+        Ok(_) => Err(format!("the last line of the program is `{last}`; it must be a number above 0")),
         Err(_) => {
             let shown: String = last.chars().take(80).collect();
-            Err(format!("the last line of the program is `{shown}`; it is to be a number and nothing else"))
+            Err(format!("the last line of the program is `{shown}`; it must be a number and nothing else"))
         }
     }
 }

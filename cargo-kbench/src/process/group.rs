@@ -222,7 +222,7 @@ mod tests {
     fn assert_gone(file: &Path) {
         let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
-        // A process that nobody waits for may remain as a zombie.
+        // A process without a waiting parent may remain as a zombie.
         while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
             assert!(Instant::now() < until, "process {pid} goes on");
             thread::sleep(TICK);

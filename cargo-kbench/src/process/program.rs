@@ -48,7 +48,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Writes these contents below `folder`: what the kernels get, bit for bit.
+    /// Writes these contents below `folder`, bit for bit as the kernels get them.
     pub fn of(specs: Vec<TensorSpec>, inputs: tensor::Inputs, folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let folder = TempDir::new_in(folder)?;

@@ -60,7 +60,7 @@ pub struct Metric {
 pub struct Counted {
     /// Profiler: `ncu` or `perf_event`.
     pub by: String,
-    /// The metrics, in the requested order. Of several launches, those of the longest.
+    /// The metrics, in the requested order. Of several launches, the metrics of the longest.
     pub metrics: Vec<Metric>,
     /// Function of the longest launch, if ncu saw several launches.
     #[serde(skip_serializing_if = "Option::is_none")]

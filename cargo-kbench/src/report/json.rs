@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::messages::{
-    Audit, Budget, Compared, Exported, ExportedFile, Line, Message, MutantCounts, Of, ReplayOptions, ReplayRun,
-    ReplayStep, Space, Status, VERSION, Verdict,
+    Audit, Budget, Exported, ExportedFile, Line, Message, MutantCounts, Of, ReplayOptions, ReplayRun, ReplayStep,
+    Space, Status, TimedKernel, VERSION, Verdict,
 };
 use super::outln;
 use crate::audit::{Audited, Report};
@@ -119,7 +119,7 @@ fn verdict_of<'a>(
 pub fn comparisons(kernel: &Kernel, trial: &Trial) {
     let candidate = EntrantId::from(trial.candidate.clone());
     for (shape, compared) in &trial.compared {
-        let entries = compared.entries.iter().map(|Measured { id, entry }| Compared {
+        let entries = compared.entries.iter().map(|Measured { id, entry }| TimedKernel {
             name: &entry.name,
             timing: &entry.timing,
             speedup_over: compared.speedup(&candidate, id).ok().filter(|_| *id != candidate),

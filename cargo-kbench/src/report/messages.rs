@@ -128,7 +128,7 @@ pub enum Message<'a> {
         /// The shape.
         shape: &'a str,
         /// The variant, the default and the baselines.
-        entries: Vec<Compared<'a>>,
+        entries: Vec<TimedKernel<'a>>,
         /// Baselines without a measurement, each with the rejection.
         unavailable: BTreeMap<String, &'a Rejection>,
     },
@@ -366,7 +366,7 @@ pub struct Verdict<'a> {
 
 /// One of the kernels that were timed together.
 #[derive(Serialize, JsonSchema)]
-pub struct Compared<'a> {
+pub struct TimedKernel<'a> {
     /// The variant's label, `default`, or the baseline's name.
     pub name: &'a str,
     /// Median time with its interval.

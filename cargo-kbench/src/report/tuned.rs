@@ -136,7 +136,7 @@ fn baselines(entry: &EliteEntry, text: &mut String) {
     }
 }
 
-/// What was rejected, of the space and of a proposer.
+/// Numbers of rejected variants of the space and of a proposer.
 fn rejections(tuned: &Tuned, text: &mut String) {
     let search = &tuned.entry.search;
     for (reason, n) in &search.rejected {
@@ -163,7 +163,10 @@ fn notes(tuned: &Tuned, text: &mut String) {
     let search = &tuned.entry.search;
     if let Some(TieRecord { variants, by }) = &search.tie {
         let others = variants[1..].join(", ");
-        let _ = writeln!(text, "{NOTE}tie{NOTE:#} no measurement tells the winner from {others}; it wins since {by}");
+        let _ = writeln!(
+            text,
+            "{NOTE}tie{NOTE:#} no measurement distinguishes the winner from {others}; it wins since {by}"
+        );
     }
     if tuned.identical_code > 0 {
         let _ = writeln!(

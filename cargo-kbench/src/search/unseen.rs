@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use super::Candidates;
 use crate::space::Variant;
 
-/// Draws of a space too large to list before it counts as exhausted: what is left is then too rare to be found by chance.
+/// Draws of a space too large to list before it counts as exhausted: the remaining variants are then too rare to be found
+/// by chance.
 const DRAWS: usize = 1000;
 
 /// Which candidates were proposed, and a random order of the others.
@@ -45,7 +46,7 @@ impl Unseen {
     /// The next of those that every search begins with.
     pub fn first(&self) -> Option<&Variant> {
         let first = self.candidates.first();
-        // Once more are proposed, these were.
+        // If more variants are proposed than these, all of these were.
         first.iter().filter(|_| self.seen.len() < first.len()).find(|variant| !self.seen.contains(*variant))
     }
 

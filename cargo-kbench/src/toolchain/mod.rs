@@ -24,7 +24,7 @@ const NAME: &str = "cuda-13.0";
 /// complete.
 const MARKER: &str = "pins.txt";
 
-/// Version of CUDA, major and minor, that a driver must support to run what this toolchain compiles.
+/// Version of CUDA, major and minor, that a driver must support to run code of this toolchain.
 pub const CUDA: (u32, u32) = (13, 0);
 
 /// Reason why a toolchain was not installed or removed.
@@ -57,7 +57,7 @@ pub enum ToolchainError {
 pub enum Installed {
     /// The packages were there already.
     Before,
-    /// They were downloaded.
+    /// The packages were downloaded.
     Now,
 }
 

@@ -18,7 +18,7 @@ use crate::record::objective::ObjectiveRecord;
 use crate::space::{Settings, Variant};
 use crate::text;
 
-/// The name of an entrant: that of the default variant is not its toggles.
+/// The name of an entrant: `default` for the default variant, not its toggles.
 fn shown(kernel: &Kernel, id: &EntrantId) -> String {
     if *id == EntrantId::from(&kernel.space.default) { DEFAULT.to_owned() } else { id.name(kernel) }
 }
@@ -146,7 +146,7 @@ impl Search<'_> {
         (elite, tie.map(|(_, tie)| tie))
     }
 
-    /// What the elite was measured beside.
+    /// The default and the baselines that were measured together with the elite.
     fn baselines(
         &self,
         others: &[&Measured],

@@ -31,7 +31,7 @@ impl fmt::Display for Headroom {
 
 impl Headroom {
     /// The share of a candidate with this time. `None` if the table has no `work`, or if no ceiling applies: the
-    /// ceilings of a CPU are those of a single core, and do not apply to a kernel on several.
+    /// ceilings of a CPU are measured on one core and do not apply to a kernel on several.
     pub fn of(
         context: &Context<'_>,
         ceilings: &Ceilings,

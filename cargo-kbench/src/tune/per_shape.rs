@@ -25,7 +25,7 @@ pub fn shapes(kernel: &Kernel) -> Vec<usize> {
 }
 
 /// Measures variants at each of the shapes, interleaved, and finds the smallest set that serves all of them. `winners`
-/// are those of each shape, among the variants. `None` if no variant could be measured at some shape.
+/// are the indices of the winners of each shape in `variants`. `None` if no variant could be measured at some shape.
 pub fn portfolio(
     harness: &mut Harness<'_>,
     shapes: &[usize],

@@ -37,7 +37,7 @@ pub(super) struct Proposals<'r> {
     pub(super) started: Instant,
     pub(super) reporter: &'r mut dyn Reporter,
     record: ProposerRecord,
-    /// Number of variants of the search that the proposer was told.
+    /// Number of variants of the search that were sent to the proposer.
     told: usize,
     /// Hashes of sources with their variants.
     seen: HashSet<(String, Variant)>,

@@ -59,7 +59,7 @@ pub(super) struct Search<'a> {
     /// All tried variants in order; proposals follow the variants of the space.
     pub(super) tried: Vec<Tried>,
     best: Option<(String, f64)>,
-    /// Places of the fastest that were timed to the end, fastest first: as many as there are finalists.
+    /// Indices of the fastest variants that were timed to the end, fastest first; as many as there are finalists.
     fastest: Vec<usize>,
     /// Share of the nearest ceiling, in percent, at which the search ends, and the ceilings.
     aim: Option<(f64, Ceilings)>,
@@ -206,7 +206,7 @@ impl<'a> Search<'a> {
                 if self.has_arrived(harness) {
                     return Err(None);
                 }
-                // An asker that is gone has panicked, which shows below.
+                // The channel is closed only after a panic of the asker's thread, which is reported below.
                 told.send(learned).map_err(|_| None)
             });
             drop(told);
@@ -279,13 +279,13 @@ impl<'a> Search<'a> {
         self.fastest.get(self.kernel.search.elite - 1).and_then(|&place| self.finished(place))
     }
 
-    /// p50 of what was timed to the end and passed so far; of the same programs only the first counts.
+    /// p50 of each variant that passed and was timed to the end. Of variants with one program only the first counts.
     fn finished(&self, place: usize) -> Option<f64> {
         let evaluation = &self.tried[place].evaluation;
         evaluation.p50().filter(|_| evaluation.identical_code.is_none() && !evaluation.is_cut_short())
     }
 
-    /// Adds what was tried to the fastest, if it is one of them.
+    /// Adds a tried variant to the fastest, if it is one of them.
     fn rank(&mut self, place: usize) {
         let Some(p50) = self.finished(place) else { return };
         let slower = |&other: &usize| self.finished(other).is_some_and(|other| other > p50);

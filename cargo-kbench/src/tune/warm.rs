@@ -56,8 +56,8 @@ impl WarmStart {
     }
 }
 
-/// The entries of this kernel without those of `but`, shapes on this device: first those of this device, in order of
-/// similar sizes.
+/// The entries of this kernel, except entries of the shapes `but` on this device: first those of this device, in order
+/// of similar sizes.
 pub fn earlier<'e>(entries: &'e [EliteEntry], kernel: &Kernel, device: &str, but: &[&str]) -> Vec<&'e EliteEntry> {
     let dims = &kernel.shapes[kernel.search.shape].dims;
     // Effects of sizes depend on ratios.

@@ -23,7 +23,8 @@ pub const GUARD: usize = 64 << 10;
 pub enum Purpose {
     /// The kernel that is judged: time limits and the faults of an audit apply to it.
     Kernel,
-    /// The kernel once more, in a program that has loaded it before: the two loads must not disturb each other. Limits and faults apply.
+    /// Loads the kernel again into a program that has loaded it before; the two loads must not disturb each other. Limits and faults
+    /// apply.
     SecondInstance,
     /// A reference, which is exempt from both, even if its machine code is the kernel's own.
     Reference,
@@ -49,7 +50,7 @@ pub trait Device {
     /// kernel alone; for other devices the driver ends the worker.
     fn limit(&mut self, _launch: Duration) {}
 
-    /// Sets what a sample consists of, for the samples that follow. Only for devices on which a launch costs more than its work.
+    /// Sets the meaning of the samples that follow. Only for devices on which a launch costs more than its work.
     fn launch_as(&mut self, _mode: LaunchMode) {}
 
     /// Loads machine code and finds the function of each launch in it.
@@ -157,7 +158,7 @@ pub trait Device {
         Ok(())
     }
 
-    /// Reads the energy counter. The error says why the device has none.
+    /// Reads the energy counter, in joules. The error is the reason why the device has none.
     fn energy(&mut self) -> Result<Energy, String> {
         Err("the worker reads no energy counter of this device".to_owned())
     }
@@ -184,7 +185,7 @@ pub trait Device {
         None
     }
 
-    /// A description of what else used the device, as seen by [`Device::check_disturbance`] since the last call.
+    /// A description of the other users of the device that [`Device::check_disturbance`] has seen since the last call.
     fn in_use(&mut self) -> Option<String> {
         None
     }
@@ -292,7 +293,7 @@ pub enum Write<B> {
         bytes: usize,
         /// Type of the numbers.
         dtype: DType,
-        /// Another one gives other values.
+        /// Seed: another number gives other values.
         number: u64,
     },
 }

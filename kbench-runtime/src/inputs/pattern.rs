@@ -1,8 +1,8 @@
 //! Input patterns, beside random inputs.
 //!
 //! A pattern applies to tensors that are normal, uniform, or of integers of both signs. Files, constants, ranges and
-//! other integers, such as indices, have a meaning and stay the same, and quantised tensors follow their values. A
-//! uniform tensor stays in its range, and so do integers, since the table promises no other values.
+//! other integers, such as indices, have a meaning and stay the same, and quantised tensors follow their values.
+//! Uniform tensors and integers stay in their ranges, since the table promises no other values.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

@@ -22,7 +22,7 @@ fn quantised_max(dtype: DType) -> Option<f64> {
 /// Where each element's scale is: the elements fall into runs that share one.
 struct ScaleIndex {
     run: usize,
-    /// Of each dimension that tells scales apart: its stride in runs, its size, its stride in the scale tensor.
+    /// For each dimension along which scales differ: stride in runs, size, stride in the scale tensor.
     dims: Vec<(usize, usize, usize)>,
 }
 

@@ -75,7 +75,7 @@ pub(super) fn is_precise(samples: &[AdjustedSample], until: Option<Convergence>)
     until.is_none_or(|until| slack(samples) <= 2.0 * until.precision * shortest)
 }
 
-/// Number of samples that stayed disturbed, by what disturbed them.
+/// Number of samples that stayed disturbed, by cause.
 pub(super) fn disturbed(samples: &[AdjustedSample]) -> BTreeMap<Disturbance, u64> {
     let mut counts = BTreeMap::new();
     for why in samples.iter().filter_map(|sample| sample.disturbance) {

@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 const COST: f64 = 200.0;
 
 impl<D: Device> MeasuredCase<D> {
-    /// The time of a launch after a pause over that of a launch in a batch, if the difference is no chance. Both find right outputs and the
-    /// inputs of the launch before.
+    /// Time of a launch after a pause, divided by the time of a launch in a batch; `None` if the difference may be chance. Both find right
+    /// outputs and the inputs of the launch before.
     pub(super) fn back_to_back(&mut self, run: &mut Run<'_, D>) -> Result<Option<f64>, Failure> {
         if self.batch == 1 {
             return Ok(None);

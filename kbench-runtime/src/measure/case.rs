@@ -199,7 +199,7 @@ impl<D: Device> MeasuredCase<D> {
                 }
             }
         }
-        // The steps above restored what the kernel may have changed.
+        // The steps above restored all memory that the kernel may have changed.
         run.heartbeat.enter(Stage::Timing);
         run.resources.device.run(&self.memory.bound)?;
         run.heartbeat.enter(Stage::Compare);

@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::protocol::{Sampling, Stage, TimeJob, TimedCase, Timing};
 use crate::verify::session::{OnStage, Session};
 
-/// Nanoseconds of launches that are timed by two clocks together: their steps, and what the clocks themselves cost, are small parts of it.
+/// Nanoseconds of launches that are timed by two clocks together, long against the steps and the overhead of the clocks.
 const BY_TWO_CLOCKS: f64 = 2e6;
 
 impl<D: Device> Session<D> {
@@ -21,10 +21,10 @@ impl<D: Device> Session<D> {
     ///
     /// Every second round runs backwards, so that no case always follows the same other case and a steady drift cancels out. Tensors that
     /// several cases have in common lie in the same memory. Each sample starts from poisoned outputs and scratch, and from the inputs in
-    /// tensors that are read and written; its batch is then one launch. The inputs are drawn anew in each round, the same for all cases, and
-    /// parts of the outputs of samples are kept to be compared: a kernel can neither foresee its inputs nor know when it is examined.
-    /// In [`CacheMode::Hot`](crate::protocol::CacheMode::Hot), one untimed launch warms the cache again if anything ran between the samples
-    /// of a case.
+    /// tensors that are read and written; its batch is then one launch. New inputs are drawn in each round, the same for all cases, and
+    /// parts of the outputs of samples are kept to be compared: a kernel can neither foresee its inputs nor know when it is examined. In
+    /// [`CacheMode::Hot`](crate::protocol::CacheMode::Hot), one untimed launch warms the cache again if anything ran between the samples of
+    /// a case.
     pub fn time(&mut self, job: &TimeJob, stage: OnStage<'_>) -> Result<Vec<Timing>, CaseFailure> {
         let timed = self.time_cases(job, stage);
         if timed.is_err() {
@@ -124,7 +124,7 @@ impl<D: Device> Run<'_, D> {
         Ok(())
     }
 
-    /// Checks a case once more and reports on it.
+    /// Checks a case again after its samples, and reports the result.
     fn conclude(
         &mut self,
         index: usize,

@@ -1,5 +1,5 @@
 //! Measurement: cases are sampled in turn until their medians are known precisely enough. After the samples each case is examined for
-//! cheating and for memory faults, and checked once more.
+//! cheating and for memory faults, and checked again.
 
 mod adjusted;
 mod back_to_back;

@@ -79,7 +79,7 @@ pub(super) fn recheck<D: Device>(
         if *set == case.set() && case.last_outputs != *launch {
             let last = &case.last_outputs;
             report.unrepeatable = report.unrepeatable.max(differing(last, launch, tensors));
-            // Outputs that need not repeat must be right all the same.
+            // Outputs that need not repeat must still be right.
             case.judge(results, *set, last, launch, bad_above, &mut report);
         }
         case.compare_snapshots(*set, launch, &mut report);
@@ -101,8 +101,8 @@ pub(super) fn recheck<D: Device>(
     Ok(report)
 }
 
-/// The outputs of the same machine code on new inputs, loaded anew, so that it has memoised nothing. A C kernel is loaded as the second
-/// instance in its process, since a program may load it twice.
+/// The outputs of the same machine code on new inputs, loaded again, so that it has memoised nothing. A C kernel is loaded as the
+/// second instance in its process, since a program may load it twice.
 fn fresh_load<D: Device>(
     resources: &mut Resources<D>,
     case: &mut MeasuredCase<D>,

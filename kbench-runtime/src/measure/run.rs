@@ -33,7 +33,7 @@ impl CaseFailure {
 pub struct Run<'a, D: Device> {
     pub resources: &'a mut Resources<D>,
     pub job: &'a TimeJob,
-    /// Draws inputs and the elements to look at. Its seed is new in each run, so that no kernel can know what is drawn.
+    /// Draws inputs, and the elements to inspect. The seed is new in each run, so that no kernel can predict the draws.
     pub rng: ChaCha8Rng,
     pub heartbeat: Heartbeat<'a>,
 }

@@ -34,7 +34,7 @@ pub(super) enum InputChoice {
 }
 
 impl InputChoice {
-    /// The same set, or the first set in place of new inputs.
+    /// The set itself, or the first set in place of new inputs.
     fn seen_before(self) -> Self {
         match self {
             InputChoice::Set(_) => self,
@@ -70,10 +70,10 @@ impl InputDraw {
     }
 }
 
-/// Counts of the samples of a case, and how many more may be discarded: as many as are asked for at least, so that sampling ends, and
-/// says so, on a machine that is never quiet.
+/// Counts of the samples of a case, and the number of samples that may still be discarded: the number of requested samples or more.
+/// The limit ends sampling on a machine that is never idle, and the report says so.
 pub(super) struct SampleCounts {
-    /// Discarded samples by what disturbed them.
+    /// Discarded samples, by cause of the disturbance.
     pub discarded: BTreeMap<Disturbance, u64>,
     /// Number of samples that may still be discarded.
     left: u64,
@@ -121,7 +121,7 @@ impl<D: Device> Run<'_, D> {
     pub(super) fn sample(&mut self, cases: &mut [MeasuredCase<D>]) -> Result<SamplingEnd, CaseFailure> {
         let job = self.job;
         let device = &mut self.resources.device;
-        // Forget what happened before the first sample.
+        // Forget disturbances before the first sample.
         device.check_disturbance(true);
         device.sm_clock();
         device.in_use();

@@ -1,9 +1,9 @@
 //! The stopping rule of sampling.
 //!
-//! The samples are tested seldom: at the smallest requested number, then each time after half as many again (100, 150,
-//! 225, …). The tests share an error of 5 %, so that many tests do not turn chance into certainty. The width of an
-//! interval ends sampling, never its position, so that a comparison does not stop at a favourable moment. Compared
-//! cases have enough samples when their ratios are known.
+//! The samples are tested at few counts: at the smallest requested number, then each time after half as many again
+//! (100, 150, 225, …). The tests share an error of 5 %, so that many tests do not turn chance into certainty. The width
+//! of an interval ends sampling, never its position, so that a comparison does not stop at a favourable moment.
+//! Compared cases have enough samples when their ratios are known.
 
 use std::time::{Duration, Instant};
 

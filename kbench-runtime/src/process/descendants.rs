@@ -1,8 +1,8 @@
 //! Processes that user code has started, and their end.
 //!
-//! A process that a kernel starts may leave its process group and its session, and outlive its parent. Two things identify it all the same:
-//! it is a descendant of the process that runs the kernel, as long as that process adopts orphans ([`adopt_orphans`]), and its
-//! environment has a mark ([`end_marked`]). Both need Linux.
+//! A process that a kernel starts may leave its process group and its session, and outlive its parent. It is found in two ways
+//! nevertheless: it is a descendant of the process that runs the kernel, as long as that process adopts orphans ([`adopt_orphans`]), and
+//! its environment has a mark ([`end_marked`]). Both need Linux.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -153,7 +153,7 @@ fn environment(process: Pid) -> Environment {
     }
 }
 
-/// Reads a file of `/proc` with one call: when a process starts a program, the rest of its former environment is gone before a second call.
+/// Reads a file of `/proc` with one call: when a process starts a program, the rest of its former environment is lost before a second call.
 fn read_at_once(path: &str) -> std::io::Result<Vec<u8>> {
     let mut text = vec![0; 1 << 16];
     loop {
@@ -178,7 +178,7 @@ mod tests {
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             match std::fs::read_to_string(format!("/proc/{process}/stat")) {
-                // A process that nobody waits for may stay a zombie.
+                // A process without a waiting parent may remain as a zombie.
                 Ok(stat) if !stat.contains(") Z") => std::thread::sleep(Duration::from_millis(5)),
                 _ => return true,
             }

@@ -1,5 +1,5 @@
-//! The protocol of programs by `command`: a small relative of the worker protocol, so that a program in any language
-//! can be measured beside kernels.
+//! The protocol of programs by `command`: a reduced form of the worker protocol, so that a program in any language can
+//! be measured beside kernels.
 //!
 //! One JSON value on each line: [`Request`]s on the program's stdin, [`Answer`]s on its stdout; its stderr is shown if
 //! it fails. The program is started in the package's folder, gets one request at a time, and its process group is ended
@@ -16,7 +16,7 @@
 //! -> {"type":"checked"}
 //! <- {"type":"time","samples":10}        again and again, in turn with the kernels
 //! -> {"type":"timed","samples":[9490.1,…]}
-//! <- {"type":"check"}                    once more after the last sample
+//! <- {"type":"check"}                    again after the last sample
 //! -> {"type":"checked"}
 //! ```
 //!
@@ -132,7 +132,7 @@ pub enum Answer {
         clock: String,
         /// Number of runs in a sample.
         batch: u32,
-        /// Name of the program's device, if it knows it: refused if it is not the kernels'.
+        /// Name of the program's device, if it knows it: refused if the kernels run on another device.
         #[serde(default)]
         device: Option<String>,
         /// Launch mode of samples on a GPU: refused if it is not the requested one.

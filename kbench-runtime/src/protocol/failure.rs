@@ -39,7 +39,7 @@ pub enum Failure {
         message: String,
     },
     /// A buffer could not be allocated.
-    #[error("out of memory: {bytes} bytes asked for")]
+    #[error("out of memory: {bytes} bytes were requested")]
     OutOfMemory {
         /// Requested size in bytes.
         bytes: u64,
@@ -93,7 +93,7 @@ pub enum Failure {
         stderr: String,
     },
     /// The process of a C kernel reported another time than passed.
-    #[error("its process claims {} for a sample, but {} passed by the judge's clock", time(*claimed), time(*measured))]
+    #[error("its process reported {} for a sample, but {} passed by the worker's clock", time(*claimed), time(*measured))]
     ForgedTime {
         /// Nanoseconds that the process reported.
         claimed: f64,

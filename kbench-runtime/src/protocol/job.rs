@@ -103,7 +103,7 @@ pub struct InspectJob {
 pub struct TimeJob {
     /// Number of the job, repeated in its events.
     pub id: u64,
-    /// The cases that are timed. Each is checked against its reference once more after its last sample.
+    /// The cases that are timed. Each is checked against its reference again after its last sample.
     pub cases: Vec<TimedCase>,
     /// Seed of the inputs.
     pub seed: u64,

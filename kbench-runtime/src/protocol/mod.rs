@@ -132,7 +132,7 @@ pub enum Event {
         /// One timing for each case, in the job's order.
         timings: Vec<Timing>,
     },
-    /// The end of a [`Request::Run`]; the worker frees what it holds and exits, so that the tool around it can report.
+    /// The end of a [`Request::Run`]; the worker frees all memory and exits, so that the tool around it can report.
     Ran {
         /// The job's id.
         id: u64,
@@ -287,7 +287,7 @@ impl Data {
         }
     }
 
-    /// The bytes; an error where what was compressed is damaged.
+    /// The bytes, decompressed; an error if the compressed bytes are damaged.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain(bytes) => Ok(bytes.0),

@@ -20,7 +20,7 @@ pub struct SeedReport {
     pub out_of_bounds: Vec<OutOfBounds>,
     /// Number of elements whose bits differ between two launches on the same inputs and the same poison.
     pub unrepeatable: u64,
-    /// Number of elements whose bits depend on what the outputs held before the launch.
+    /// Number of elements whose bits depend on the contents of the outputs before the launch.
     pub stale: u64,
     /// Effects of launches beside their outputs.
     #[serde(default, rename = "left_behind", skip_serializing_if = "SideEffects::are_none")]
@@ -94,7 +94,7 @@ pub struct OutputReport {
     pub related: RelatedErrors,
 }
 
-/// Errors to compare those of a kernel with. `None`: not measured.
+/// Further errors of an output, with which the kernel's errors are compared. `None`: not measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RelatedErrors {
     /// Errors of the reference on inputs that are off by the tolerated error, in a pattern: see
@@ -161,7 +161,8 @@ pub struct Timing {
     /// Set if the kernel memoises results: time on inputs that it has not seen, over time on inputs that it has. At least 1.
     #[serde(default, rename = "keeps_results")]
     pub memoises: Option<f64>,
-    /// Set if launches back to back do less work: the time of a launch after a pause over that of a launch in a batch.
+    /// Set if launches back to back do less work: time of a launch after a pause, divided by the time of a launch in a
+    /// batch.
     #[serde(default)]
     pub back_to_back: Option<f64>,
     /// Energy in joules a launch, one figure for each window of launches back to back. Empty unless

@@ -42,7 +42,8 @@ impl Sums {
             self.reference_squares += reference * reference;
         }
         if !output.is_finite() || !reference.is_finite() {
-            // The same kind of NaN or infinity on both sides agrees, and so does an overflow where the type ends.
+            // The same kind of NaN or infinity on both sides agrees. An overflow beyond the range of the type agrees
+            // too.
             let infinite = |value: f64| value.is_infinite().then(|| value.is_sign_positive());
             let agree = output.is_nan() == reference.is_nan() && infinite(output) == infinite(reference);
             let overflows = reference.abs() >= limits.largest
@@ -117,7 +118,7 @@ impl Sums {
 /// Numbers within this distance of 1, as a factor, have squares and sums of squares that f64 holds well.
 const SQUARED_WELL: f64 = 1e120;
 
-/// A power of two that brings numbers up to `largest` close to 1, where their squares are not what f64 holds well.
+/// A power of two that scales numbers up to `largest` close to 1, if f64 cannot hold their squares precisely; else 1.
 fn scale_for(largest: f64) -> f64 {
     if largest == 0.0 || (SQUARED_WELL.recip()..SQUARED_WELL).contains(&largest) {
         return 1.0;
@@ -158,7 +159,7 @@ impl<'a> Pair<'a> {
         Limits { largest: self.dtype.max_finite(), has_infinity: self.dtype != DType::F8e4m3 }
     }
 
-    /// Decodes both. What the output's type cannot hold of the reference ends where the type does.
+    /// Decodes both. Values of the reference beyond the range of the output's type become the type's largest value.
     fn decode<'b>(self, left: &'b mut [f64], right: &'b mut [f64]) -> (&'b [f64], &'b [f64]) {
         let n = self.elements();
         codec::decode_into(self.dtype, self.output, &mut left[..n]);
@@ -232,7 +233,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Errors of an output against the reference's tensor of type `wide`; nothing is said of unwritten elements.
+/// Errors of an output against the reference's tensor of type `wide`; unwritten elements are left out.
 pub fn with_reference(spec: &TensorSpec, output: &[u8], wide: DType, reference: &[u8], bad_above: f64) -> OutputReport {
     let mut pair = Pair { dtype: spec.dtype, output, wide, reference, scale: 1.0 };
     let mut scale_of_reference = 1.0;
@@ -364,7 +365,7 @@ mod tests {
             assert_eq!(report(DType::F32, &vec![1.5; n], &vec![1.0; n]).bad, 0);
             assert_eq!(report(DType::F32, &vec![1.5625; n], &vec![1.0; n]).bad, n as u64);
         }
-        // The limit is of the numbers, not of what they are scaled to.
+        // The limit applies to the numbers before scaling.
         assert_eq!(report(DType::F64, &[1e250; 9], &[0.9e250; 9]).bad, 9);
         assert_eq!(report(DType::F64, &[1e-250; 9], &[0.9e-250; 9]).bad, 0);
     }

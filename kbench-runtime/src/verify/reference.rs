@@ -51,7 +51,7 @@ impl ReferenceInputs {
 /// Difference between the inputs of a reference and the kernel's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum View {
-    /// The same values as the kernel's.
+    /// The values that the kernel gets.
     Given,
     /// The original values in place of quantised tensors, and scales of 1.
     Unquantized,
@@ -75,7 +75,7 @@ pub fn is_quantized(tensors: &[TensorSpec], sequence: &Sequence) -> bool {
 fn is_of_quantized(tensors: &[TensorSpec], index: usize) -> bool {
     match &tensors[index].source {
         Source::Quantize { .. } => true,
-        // One that comes later has no contents, which was told.
+        // A tensor that comes later in the list has no contents, and the error was reported.
         Source::Derived(derived) => derived.from.iter().any(|&from| from < index && is_of_quantized(tensors, from)),
         _ => false,
     }
@@ -96,7 +96,7 @@ fn is_kernels_own(tensors: &[TensorSpec], index: usize) -> bool {
 /// The key of a result: a fingerprint of everything that it depends on. The device counts for machine code only. Raise the version of the
 /// fingerprint whenever the same reference could give other results, or none.
 pub fn key(reference: &Reference, tensors: &[TensorSpec], of: ReferenceInputs, device: &DeviceInfo) -> String {
-    // What only the kernel takes may depend on its toggles; the reference's result does not.
+    // Tensors that only the kernel takes may depend on its toggles, the result of the reference does not.
     let tensors: Vec<Option<&TensorSpec>> = tensors
         .iter()
         .enumerate()

@@ -64,7 +64,7 @@ impl<D: Device> Session<D> {
         }
     }
 
-    /// Whether the device can measure the energy of a launch; the error says why not.
+    /// Whether the device can measure the energy of a launch; the error is the reason why not.
     pub fn meter(&mut self) -> Result<(), String> {
         self.resources.device.energy().map(|_| ())
     }
@@ -157,8 +157,8 @@ impl<D: Device> Session<D> {
         self.references.get(&key, || run.on(host, pools, inputs()))
     }
 
-    /// Runs a kernel once on memory of the tensors' exact sizes, for a sanitizer, and once more if its counters are to
-    /// be read. The tool around the worker reports its findings. This is the last job of a session: from here on its
+    /// Runs a kernel once on memory of the tensors' exact sizes, for a sanitizer, and a second time if its counters are
+    /// to be read. The tool around the worker reports its findings. This is the last job of a session: from here on its
     /// memory has no guard bands.
     pub fn run(&mut self, job: &RunJob, stage: OnStage<'_>) -> Result<Option<Result<Counts, String>>, Failure> {
         stage(Stage::Inputs);

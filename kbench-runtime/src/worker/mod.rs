@@ -76,8 +76,8 @@ impl WorkerError {
 /// # Safety
 ///
 /// The jobs contain machine code, which this process loads and runs (CUDA code on the GPU, C code in child processes). It must be trusted as
-/// much as any native library: nothing limits what it does to the user's files or to the CUDA driver in this process. Call this function
-/// once, at the start of a process that does nothing else.
+/// much as any native library: it has full access to the user's files and to the CUDA driver in this process. Call this function once, at
+/// the start of a process that does nothing else.
 pub unsafe fn run() -> u8 {
     isolate();
     let streams = || -> io::Result<_> {
@@ -239,11 +239,11 @@ fn start<D: Device>(
 
 /// Action of the worker after a request.
 enum Next {
-    /// It reads the next request.
+    /// Read the next request.
     Request,
-    /// It ends, with all destructors run.
+    /// End, with all destructors run.
     End,
-    /// It ends without destructors: the device's context is lost.
+    /// End without destructors: the device's context is lost.
     Abandon,
 }
 

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::super::generated::{ENTRY_FILE, entry_address};
-use super::super::{Entry, Param};
-use super::{c_type, caller};
+use super::super::{CompileError, Entry, Param};
+use super::{c_type, caller, struct_type, takes_tensor_map};
 
 /// Argument classes. A deleted conversion prevents a second one, such as from `float` to `double`.
 const TYPES: &str = "\
@@ -34,7 +34,7 @@ template <class T> struct scalar {
 
 /// Text after a C++ source: the address of each entry, and its caller. An error about a parameter has the parameter's
 /// number as its line, in a file named `args`.
-pub(super) fn callers(entries: &[Entry]) -> String {
+pub(super) fn callers(entries: &[Entry]) -> Result<String, CompileError> {
     let mut text = format!("#line 1 \"kbench\"\n{TYPES}");
     for (at, entry) in entries.iter().enumerate() {
         let (name, address, caller) = (&entry.name, entry_address(at), caller(at));
@@ -47,7 +47,7 @@ pub(super) fn callers(entries: &[Entry]) -> String {
         let last = entry.signature.len().saturating_sub(1);
         for (index, param) in entry.signature.iter().enumerate() {
             let comma = if index < last { "," } else { "" };
-            let _ = writeln!(text, "kbench_types::{}{{kbench_args[{index}]}}{comma}", class(param));
+            let _ = writeln!(text, "kbench_types::{}{{kbench_args[{index}]}}{comma}", class(param)?);
         }
         text += "); }\n";
         for (index, param) in entry.signature.iter().enumerate() {
@@ -57,18 +57,18 @@ pub(super) fn callers(entries: &[Entry]) -> String {
             }
         }
     }
-    text
+    Ok(text)
 }
 
 /// The class of an argument.
-fn class(param: &Param) -> String {
-    match param {
+fn class(param: &Param) -> Result<String, CompileError> {
+    Ok(match param {
         Param::Tensor { dtype, writable: Some(true) } => format!("output<{}>", c_type(*dtype)),
         Param::Tensor { dtype, .. } => format!("input<{}>", c_type(*dtype)),
         Param::Scalar(dtype) => format!("scalar<{}>", c_type(*dtype)),
         Param::Bool => "scalar<bool>".to_owned(),
         Param::Char => "scalar<char>".to_owned(),
-        Param::Struct { ty, .. } => format!("scalar<{}>", ty.as_ref().expect("the table says it")),
-        Param::TensorMap => unreachable!("refused before"),
-    }
+        Param::Struct { ty, .. } => format!("scalar<{}>", struct_type(ty.as_ref())?),
+        Param::TensorMap => return Err(takes_tensor_map()),
+    })
 }

@@ -108,6 +108,18 @@ struct Tuning<'a> {
     only: bool,
 }
 
+/// One search: its kernel at one shape, and its files.
+#[derive(Clone, Copy)]
+struct Search<'s> {
+    kernel: &'s Kernel,
+    /// The journal of the search.
+    journal: &'s Path,
+    /// Entries of other files for the warm start.
+    from: &'s [&'s EliteEntry],
+    /// Shapes whose entries on this device the warm start does not use.
+    but: &'s [&'s str],
+}
+
 /// Flags with places and settings of the measurement, for a `gate` of the same variant.
 fn flags_of_gate(select: &SelectArgs, bundle: &BundleArgs, tools: &ToolArgs, measure: &MeasureArgs) -> Vec<String> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
@@ -139,7 +151,7 @@ impl<'a> Tuning<'a> {
     fn whole(self, kernel: &Kernel, from: &[&EliteEntry]) -> Result<Exit, RunError> {
         let journal = self.journal(kernel);
         let shape = &kernel.shapes[kernel.search.shape].name;
-        Ok(self.search(kernel, &journal, from, &[shape])?.exit)
+        Ok(self.search(Search { kernel, journal: &journal, from, but: &[shape] })?.exit)
     }
 
     /// Tunes a kernel for one shape after the other, each with a journal of its own; then measures the elites of all
@@ -163,8 +175,8 @@ impl<'a> Tuning<'a> {
             // Entries of earlier runs at the later shapes are not used, so that two runs of the same command do the
             // same.
             let to_come: Vec<&str> = shapes[at..].iter().map(|&shape| kernel.shapes[shape].name.as_str()).collect();
-            let found =
-                self.search(&kernel, &folder.join(format!("{}.jsonl", name.replace('/', "_"))), from, &to_come)?;
+            let journal = folder.join(format!("{}.jsonl", name.replace('/', "_")));
+            let found = self.search(Search { kernel: &kernel, journal: &journal, from, but: &to_come })?;
             exit = exit.max(found.exit);
             if exit == Exit::Interrupted {
                 return Ok(exit);
@@ -198,7 +210,8 @@ impl<'a> Tuning<'a> {
             let mut kernel = kernel.clone();
             kernel.search.seed = kernel.search.seed.wrapping_add(run);
             self.output.status("Run", format_args!("{} of {runs}, seed {}", run + 1, kernel.search.seed));
-            let of_run = tuning.search(&kernel, &folder.join(format!("repeat-{}.jsonl", run + 1)), &[], &[])?;
+            let journal = folder.join(format!("repeat-{}.jsonl", run + 1));
+            let of_run = tuning.search(Search { kernel: &kernel, journal: &journal, from: &[], but: &[] })?;
             found.push((kernel.search.seed, of_run.entry));
             exit = exit.max(of_run.exit);
             if exit == Exit::Interrupted {
@@ -216,53 +229,44 @@ impl<'a> Tuning<'a> {
         Ok(exit)
     }
 
-    /// Runs a search and adds its result to elite.json. Entries of `but`, shapes on this device, are not used for the
-    /// warm start.
-    fn search(self, kernel: &Kernel, journal: &Path, from: &[&EliteEntry], but: &[&str]) -> Result<Found, RunError> {
-        let mut found = self.search_one_model(kernel, journal, from, but, None)?;
+    /// Runs a search and adds its result to elite.json.
+    fn search(self, search: Search<'_>) -> Result<Found, RunError> {
+        let mut found = self.search_one_model(search, None)?;
         // Times of different device models are never ranked together: each model has a search, a journal and an entry
         // of its own.
         let mut models = 1;
         while !found.elsewhere.is_empty() && found.exit != Exit::Interrupted {
             models += 1;
-            let journal = journal.with_extension(format!("model-{models}.jsonl"));
+            let journal = search.journal.with_extension(format!("model-{models}.jsonl"));
             let workers = report::count(found.elsewhere.len() as u64, "worker");
             self.output
                 .status("Splitting", format_args!("{workers} with another model of the device, a search of their own"));
-            let other = self.search_one_model(kernel, &journal, from, but, Some(&found.elsewhere))?;
+            let other = self.search_one_model(Search { journal: &journal, ..search }, Some(&found.elsewhere))?;
             (found.elsewhere, found.exit) = (other.elsewhere, found.exit.max(other.exit));
         }
         Ok(found)
     }
 
     /// Searches with workers whose devices are of one model; `None` means the workers of the table.
-    fn search_one_model(
-        self,
-        kernel: &Kernel,
-        journal: &Path,
-        from: &[&EliteEntry],
-        but: &[&str],
-        workers: Option<&[WorkerOptions]>,
-    ) -> Result<Found, RunError> {
+    fn search_one_model(self, search: Search<'_>, workers: Option<&[WorkerOptions]>) -> Result<Found, RunError> {
         let ahead = Ahead::default();
-        let builder = Builder::new(self.package, kernel, self.setup.compiler);
+        let builder = Builder::new(self.package, search.kernel, self.setup.compiler);
         thread::scope(|scope| {
             ahead.compile(scope, &builder);
-            let elite = self.search_with(kernel, journal, from, but, workers, &ahead);
+            let found = self.search_beside_compilers(search, workers, &ahead);
             ahead.end();
-            elite
+            found
         })
     }
 
-    fn search_with(
+    /// Searches while `ahead` compiles variants on threads of its own.
+    fn search_beside_compilers(
         self,
-        kernel: &Kernel,
-        journal: &Path,
-        from: &[&EliteEntry],
-        but: &[&str],
+        search: Search<'_>,
         workers: Option<&[WorkerOptions]>,
         ahead: &Ahead,
     ) -> Result<Found, RunError> {
+        let Search { kernel, journal, from, but } = search;
         let choices = workers.map_or_else(|| workers_of_table(self.setup, kernel), <[_]>::to_vec);
         let mut harness = self.open(kernel, Some(&kernel.space.default), choices)?;
         let device = harness.context.device.clone();

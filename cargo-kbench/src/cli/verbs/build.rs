@@ -79,7 +79,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let old: Vec<&KernelUsage> = against.kernels.iter().filter(known).collect();
         if !old.iter().any(|old| usages.iter().any(|new| same_place(old, new))) && !usages.is_empty() {
             // A check without variants must not pass.
-            return Err(anyhow!("the file to compare with has none of these kernels for these architectures"));
+            return Err(anyhow!("the file of --against has none of these kernels for these architectures"));
         }
         exit = exit.max(tell(&old, &usages, output));
     }
@@ -130,7 +130,7 @@ fn tell(old: &[&KernelUsage], new: &[KernelUsage], output: Output) -> Exit {
     }
     if better > 0 {
         let better = report::count(better, "variant");
-        output.status("Improved", format_args!("{better}; write the file anew with --save to keep it so"));
+        output.status("Improved", format_args!("{better}; write the file again with --save to record it"));
     }
     Exit::Pass
 }

@@ -19,7 +19,7 @@ pub struct Args {
     /// Places of tools.
     #[command(flatten)]
     pub tools: ToolArgs,
-    /// Architecture to compile for, such as `sm_90a` (repeatable); by default those of the table
+    /// Architecture to compile for, such as `sm_90a` (repeatable); by default the architectures of the table
     #[arg(long, value_name = "ARCH")]
     pub arch: Vec<String>,
     /// File to write

@@ -40,7 +40,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         Ok(compared) => compared,
         Err(refused) => {
             for refusal in refused {
-                report::error(format_args!("not compared: {refusal} compares them all the same"));
+                report::error(format_args!("not compared: {refusal} compares them anyway"));
             }
             return Ok(Exit::Usage);
         }

@@ -25,7 +25,7 @@ pub struct Args {
     /// Folder of the output, relative to the package's; by default src/kbench, include/kbench or python/kbench
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Architectures for kernels in CUDA; by default the table's, otherwise those of elite.json
+    /// Architectures for kernels in CUDA; by default those of the table, else those of the winners in elite.json
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub arch: Vec<String>,
     /// Write nothing; fail if sources, toggles, elite.json or the compiler have changed since the export

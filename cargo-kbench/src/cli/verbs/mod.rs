@@ -1,4 +1,4 @@
-//! The verbs, one file each, and what they share.
+//! The verbs, one file each, and the functions that several verbs use.
 
 use std::io;
 use std::path::Path;
@@ -120,7 +120,7 @@ fn check_names(project: &Project, select: &SelectArgs) -> anyhow::Result<()> {
                 .flat_map(|package| &package.kernels)
                 .map(|kernel| kernel.name.as_str())
                 .collect();
-            return Err(anyhow!("no kernel `{name}`; there is {}", all.join(", ")));
+            return Err(anyhow!("no kernel `{name}`; the kernels are {}", all.join(", ")));
         }
     }
     Ok(())

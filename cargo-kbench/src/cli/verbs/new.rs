@@ -151,7 +151,7 @@ pub enum NewError {
         reason: &'static str,
     },
     /// The path exists and is not an empty folder.
-    #[error("`{}` exists already and is no empty folder; choose another name or remove it first", .0.display())]
+    #[error("`{}` exists already and is not an empty folder; choose another name or remove it first", .0.display())]
     Exists(PathBuf),
     /// The package was written, but not added to the workspace around it.
     #[error("the package was written, but not added to the workspace: {0}; add it to `members` there")]
@@ -159,7 +159,7 @@ pub enum NewError {
     /// An error of the file system.
     #[error("could not write `{}`: {error}", .path.display())]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// Reason.
         error: io::Error,

@@ -108,7 +108,7 @@ pub(super) fn searches(all: &[Recorded]) -> anyhow::Result<Vec<Document<'_>>> {
 fn side_by_side(old: &Path, new: &Path, allow: &[Condition], format: Format) -> anyhow::Result<Exit> {
     let ((before, _), (after, _)) = (compare::read(old)?, compare::read(new)?);
     let diff = compare::compare(&before, &after, allow, compare::THRESHOLD).map_err(|refused| {
-        anyhow!("not compared: {}", refused.join(" compares them all the same; ") + " compares them all the same")
+        anyhow!("not compared: {}", refused.join(" compares them anyway; ") + " compares them anyway")
     })?;
     let names = (&*old.to_string_lossy(), &*new.to_string_lossy());
     let Some(document) = page::compare::document(&diff, names, format) else {

@@ -18,7 +18,7 @@ fn sources(entry: &Entry) -> Vec<&Node> {
     from.iter().chain(within("quantize")).collect()
 }
 
-/// The table's order, except that a tensor stands after those that it is made of: that is the order they are made in.
+/// The order in which tensors are made: the table's, except that a tensor follows the tensors that it is derived from.
 pub(super) fn in_order(entries: &[Entry], report: &Report) -> Vec<Entry> {
     let mut order = Vec::new();
     let mut state = vec![State::New; entries.len()];
@@ -49,7 +49,7 @@ fn place(index: usize, entries: &[Entry], state: &mut [State], order: &mut Vec<u
         let own = entries.iter().position(|entry| Some(entry.key.as_str()) == node.text());
         let quantised = entries.iter().filter(scales).filter_map(|of| entries.iter().position(|e| e.key == of.key));
         for from in own.into_iter().chain(quantised.collect::<Vec<_>>()) {
-            // That a tensor is quantised from itself is told where it is wired.
+            // `tensors.rs` reports a tensor that is quantised from itself.
             let is_told =
                 from == index && entries[index].node.table().is_some_and(|table| table.get("quantize").is_some());
             if state[from] == State::Open && !is_told {
@@ -98,7 +98,7 @@ pub(super) fn wire(index: usize, entries: &[Entry], tensors: &mut [Tensor], env:
     for node in from_node.elements() {
         let Some(from) = find(node, "tensor", names(), report) else { return };
         if from >= index {
-            // It was told that it is made of itself.
+            // `in_order` has reported a tensor that is made of itself.
             return;
         }
         if !tensors[from].role.is_read() {

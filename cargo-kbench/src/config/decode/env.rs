@@ -193,7 +193,7 @@ impl<'r> Env<'r> {
         self.shapes.iter().filter(|_| self.complete)
     }
 
-    /// Sizes at a shape with the default variant; `None` where one has no value, which was told.
+    /// Sizes at a shape with the default variant; `None` if a size has no value; that error was reported.
     pub(super) fn sizes(&self, shape: &Shape, exprs: &[Expr]) -> Option<Vec<u64>> {
         let size = |expr: &Expr| {
             let size = expr.eval(&|name| self.value(shape, name)).ok()?.as_integer()?;

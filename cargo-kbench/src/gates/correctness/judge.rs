@@ -125,8 +125,8 @@ pub fn usual_rms_err(dtype: DType) -> f64 {
     }
 }
 
-/// Ratio of the limit of one element to that of all, if the table limits only that of all: a mean over a million
-/// elements does not show a single wrong one.
+/// Limit on the error of one element, over the limit `max_rms_err`, if the table states no `max_abs_err`: a mean over a
+/// million elements does not show a single wrong one.
 pub const WORST_ELEMENT: f64 = 20.0;
 
 /// The limits of one output of type `dtype`, with defaults.

@@ -89,7 +89,7 @@ impl<'t> Value<'t> {
         self.copied(&mut HashMap::new())
     }
 
-    /// `copies` holds what is copied already, by its address: a list may be in another one twice, and in itself.
+    /// `copies` holds the copies that exist already, by address: a list may be in another one twice, and in itself.
     fn copied(&self, copies: &mut HashMap<*const (), Self>) -> Self {
         let address = match self {
             Value::List(items) => Rc::as_ptr(items).cast::<()>(),

@@ -54,7 +54,7 @@ pub struct Executor {
     sent: HashSet<String>,
     /// Results of reference programs that the next job needs, for a worker that may not see their folder.
     results: BTreeMap<String, Arc<Outputs>>,
-    /// Deadline of launches that the worker was told.
+    /// Deadline of launches that the worker has.
     limit: Option<Duration>,
     /// Number of workers that the current evaluation has cost; `None` outside of an evaluation, where each job is
     /// counted separately.
@@ -188,7 +188,7 @@ impl Executor {
         }
     }
 
-    /// Why the device cannot tell the energy of a launch; `None` where it can.
+    /// Reason why the device cannot measure the energy of a launch; `None` if it can.
     pub fn lacks_energy(&mut self) -> Result<Option<String>, ExecutorError> {
         let id = Self::id();
         match self.submit(&[], id, &Request::Meter { id }, PATIENCE)? {
@@ -231,7 +231,7 @@ impl Executor {
         })
     }
 
-    /// Starts a worker and has it open its device. [`ExecutorError::Lost`]: somebody else ended or stopped it.
+    /// Starts a worker and has it open its device. [`ExecutorError::Lost`]: another process ended or stopped it.
     fn open(&mut self) -> Result<(), ExecutorError> {
         self.worker = None;
         self.limit = None;

@@ -58,7 +58,7 @@ impl EliteFile {
         entry.elite.first().filter(|winner| winner.source.is_none()).map(|winner| winner.toggles.clone())
     }
 
-    /// Adds an entry, or replaces that of the same package, kernel, device and shape.
+    /// Adds an entry, or replaces the entry of the same package, kernel, device and shape.
     pub fn insert(&mut self, entry: EliteEntry) {
         let same = |other: &EliteEntry| {
             other.package == entry.package
@@ -72,7 +72,7 @@ impl EliteFile {
         }
     }
 
-    /// Adds a portfolio, or replaces that of the same kernel on the same device.
+    /// Adds a portfolio, or replaces the portfolio of the same kernel on the same device.
     pub fn insert_portfolio(&mut self, portfolio: PortfolioRecord) {
         self.portfolios.retain(|other| {
             (&other.package, &other.kernel, &other.device.name)

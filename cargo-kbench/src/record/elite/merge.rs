@@ -21,19 +21,19 @@ use crate::space::Settings;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// A version that recorded no question wrote one of the entries.
-    #[error("one does not say to which table it belongs, since an older cargo-kbench wrote it; tune again")]
+    #[error("an older cargo-kbench wrote one of them, without the hash of its table; tune again")]
     NoQuestion,
     /// Different versions wrote the entries.
     #[error("cargo-kbench {0} wrote one and {1} the other; tune both with one version")]
     Version(String, String),
     /// The entries are for different kernels, shapes or devices.
-    #[error("they are of different kernels, shapes or devices")]
+    #[error("their kernels, shapes or devices differ")]
     Subject,
     /// The tables differ.
-    #[error("the table of the kernel was another one; tune both with one table")]
+    #[error("the tables of the kernel differ; tune both with one table")]
     Table,
     /// The sources differ.
-    #[error("the sources or headers of the kernel were others; tune both with the same sources")]
+    #[error("the sources or headers of the kernel differ; tune both with the same sources")]
     Sources,
     /// The devices have one name and differ in another property.
     #[error("devices of the name {name} differ: {one} and {other}; merge their results into different files")]

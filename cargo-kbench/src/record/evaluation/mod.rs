@@ -248,8 +248,8 @@ pub struct ShapeErrors {
     pub patterns: Vec<String>,
 }
 
-/// Two errors: that of quantising the inputs, which is the reference on quantised inputs against the reference on the
-/// values before; and the total error, which is the kernel against the latter.
+/// Two errors. The error of quantisation compares the reference on quantised inputs with the reference on the original
+/// inputs. The total error compares the kernel with the reference on the original inputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[allow(clippy::struct_field_names, reason = "the keys of the format")]
 pub struct QuantizationErrors {

@@ -39,7 +39,7 @@ impl Drop for Journal {
 /// The measurements of earlier runs that a run reuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
-    /// No measurements.
+    /// A search without measurements.
     Nothing,
     /// Times of variants under the same conditions.
     Variants,

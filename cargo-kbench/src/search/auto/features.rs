@@ -8,9 +8,8 @@
 use crate::expr::Value;
 use crate::space::{Toggle, Variant};
 
-/// Prior length scale of most features, that of divisibility, and the number of features that they are for: typical
-/// distances grow with the root of this number, and so do length scales.
-/// of them, typical distances grow as the root, and length scales with them.
+/// Prior length scale of most features, length scale of divisibility, and the number of features for which these scales
+/// hold. Typical distances, and with them length scales, grow with the square root of the number of features.
 const SCALE: f64 = 3.0;
 const DIVISIBILITY_SCALE: f64 = 4.0;
 const TYPICAL: f64 = 14.0;

@@ -9,7 +9,7 @@ const LEAST: f64 = 0.01;
 /// Speeds of the workers.
 #[derive(Debug, PartialEq)]
 pub(super) struct Calibration {
-    /// Time of each worker over that of the middle one; `None` for a worker that took no part.
+    /// Time of each worker, divided by the median over the workers; `None` for a worker that took no part.
     pub(super) ratios: Vec<Option<f64>>,
     /// Relative difference between rounds of one worker.
     pub(super) noise_floor: f64,

@@ -44,7 +44,7 @@ impl<'a> Pool<'a> {
                         let goes_on = result.is_ok();
                         examined.push((place, result));
                         if sanitizes && passed && finalists.contains(&evaluation.key) {
-                            // What a tool could not do is said where the finals ask for it once more.
+                            // An error of a tool is not lost: the finals run the tool again and report it.
                             let _ = station
                                 .harness
                                 .counted_as(|times| &mut times.tools, |harness| run_tools(harness, candidate));

@@ -397,7 +397,7 @@ impl Search<'_> {
         let learned = learned(&candidate.variant, &evaluation);
         self.keep(Tried { candidate: candidate.clone(), evaluation }, reporter);
         if let Some(told) = &desk.told {
-            // An asker that is gone has panicked, which shows when it is joined.
+            // The channel is closed only after a panic of the asker's thread, which `join` reports.
             let _ = told.send(learned);
         }
     }

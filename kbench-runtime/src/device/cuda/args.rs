@@ -37,7 +37,7 @@ impl Params {
         Self { _chunks: chunks, pointers }
     }
 
-    /// The array of addresses. The driver only reads it and what it points to.
+    /// The array of addresses. The driver only reads the array and the values at its addresses.
     pub(super) fn as_ptr(&self) -> *mut *mut c_void {
         self.pointers.as_ptr().cast_mut()
     }

@@ -1,7 +1,7 @@
 //! A second clock beside CUDA events: the register `%globaltimer`, which counts nanoseconds, read by a kernel before and after the launches.
 //!
-//! Both clocks are read around the same launches, and once more around none: the difference is the launches' time. On an H100 the register moves in
-//! steps of 32 ns, on older GPUs of up to 1 µs.
+//! Both clocks are read around the same launches, and again around no launch: the difference is the launches' time. On an H100 the register moves
+//! in steps of 32 ns, on older GPUs of up to 1 µs.
 
 use std::rc::Rc;
 

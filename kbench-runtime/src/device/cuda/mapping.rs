@@ -116,8 +116,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: reserved and mapped by `Mapper::map`, freed once, in the order that the driver asks for. What may still be written there
-        // is waited for. An error leaves nothing to do.
+        // SAFETY: reserved and mapped by `Mapper::map`, freed once, in the order that the driver requires. Writes to it have ended. An
+        // error leaves nothing to do.
         unsafe {
             if self.size > 0 {
                 let _ = sys::cuCtxSynchronize();

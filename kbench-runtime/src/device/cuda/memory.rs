@@ -31,11 +31,11 @@ impl Drop for Allocation {
     }
 }
 
-/// The memory of a [`CudaBuffer`] that may be gone.
+/// The memory of a [`CudaBuffer`] that may have been freed.
 pub(super) struct MappedBuffer(Weak<Allocation>);
 
 impl MappedBuffer {
-    /// The remainder around the buffer; `None` once the buffer is gone.
+    /// The remainder around the buffer; `None` once the buffer is freed.
     pub(super) fn rest(&self) -> Option<[(CUdeviceptr, usize); 2]> {
         self.0.upgrade()?.mapping.as_ref().map(Mapping::rest)
     }

@@ -163,7 +163,7 @@ impl CudaDevice {
             let want =
                 *self.padding_digests.entry(*bytes).or_insert_with(|| digest(&vec![mapping::REST; *bytes], key()));
             if found != want {
-                let message = "a write to memory that is no tensor's, more than 64 KB beside one".to_owned();
+                let message = "a write outside of all tensors, more than 64 KB beside one".to_owned();
                 return Err(Failure::IllegalAccess { message });
             }
         }

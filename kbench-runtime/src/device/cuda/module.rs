@@ -65,8 +65,8 @@ impl Module {
         let mut options = [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
         let mut values = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut::<c_void>(log.len())];
         let mut raw = std::ptr::null_mut();
-        // SAFETY: the image is whole (checked) and outlives the call, as do both option arrays, whose values are what
-        // the two options take: an address and the number of bytes there, cast to a pointer.
+        // SAFETY: the image is whole (checked) and outlives the call, as do both option arrays, whose values have the
+        // form that the two options take: an address and the number of bytes there, cast to a pointer.
         check(unsafe {
             sys::cuModuleLoadDataEx(
                 &raw mut raw,

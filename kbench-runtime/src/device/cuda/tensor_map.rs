@@ -68,7 +68,10 @@ fn layout(dtype: DType, map: &TensorMap, tensor: u64) -> Result<Layout, String> 
     let refuse = |why: String| Err(format!("{}: {why}", describe(dtype, map)));
     let rank = map.dims.len();
     if !(1..=5).contains(&rank) || map.r#box.len() != rank {
-        return refuse(format!("{rank} dims and {} box sizes; 1 to 5 are possible, as many of each", map.r#box.len()));
+        return refuse(format!(
+            "{rank} dims and {} box sizes; 1 to 5 are possible, the same number of each",
+            map.r#box.len()
+        ));
     }
     let swizzle = match map.swizzle {
         0 => Swizzle::CU_TENSOR_MAP_SWIZZLE_NONE,

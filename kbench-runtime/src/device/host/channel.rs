@@ -202,7 +202,7 @@ impl Channel {
         let message = recvmsg::<()>(self.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = control {
-                // SAFETY: the system has just made these descriptors for this process, and nobody else knows them.
+                // SAFETY: the system has just made these descriptors for this process, and no other code owns them.
                 descriptors.extend(received.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }));
             }
         }

@@ -29,7 +29,7 @@ const FEW: (usize, Duration) = (4, Duration::from_millis(100));
 const OF_CLOCK: (f64, f64) = (50_000.0, 0.1);
 const OF_PROCESSOR: (f64, f64) = (5_000.0, 0.05);
 
-/// Allowed ratio of the excess to that of a process without a kernel.
+/// Allowed ratio of the excess to the excess of a process without a kernel.
 const SPINS: f64 = 3.0;
 
 /// Pauses before each of the deciding windows.

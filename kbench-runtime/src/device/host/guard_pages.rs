@@ -60,8 +60,8 @@ static mut PREVIOUS: std::mem::MaybeUninit<libc::sigaction> = std::mem::MaybeUni
 
 /// Installs the handler; once, before any other thread exists.
 pub(super) fn install() {
-    // SAFETY: the structures are plain data; the handler only calls what may be called in one, and `PREVIOUS` is written
-    // here, before any fault can find the handler.
+    // SAFETY: the structures are plain data; the handler calls only functions that a signal handler may call, and
+    // `PREVIOUS` is written here, before any fault can find the handler.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = fault as *const () as usize;
@@ -79,8 +79,8 @@ extern "C" fn fault(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the system hands over a valid structure, and an access fault has an address.
     let address = unsafe { (*info).si_addr() } as usize;
     let Some((start, bytes)) = at(address) else {
-        // SAFETY: written before this handler was installed. An access is repeated, and meets the action before ours; a signal that
-        // somebody sent has to be sent again, and ends the process.
+        // SAFETY: written before this handler was installed. An access is repeated, and meets the action before ours; a signal from
+        // another process has to be sent again, and ends this process.
         unsafe {
             libc::sigaction(FAULT, (&raw const PREVIOUS).cast(), std::ptr::null_mut());
             if (*info).si_code <= 0 {

@@ -13,7 +13,8 @@ use nix::libc;
 /// Buffers are aligned to pages, so that their alignment is the same for all kernels.
 pub(super) const ALIGN: usize = 4096;
 
-/// Size from which on buffers consist of huge pages if the system has them, so that all buffers are alike.
+/// Bytes from which a buffer consists of huge pages, if the system has them, so that all large buffers have the same
+/// page size.
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// Number of bytes before and after each buffer in a kernel process: address space without memory.
@@ -74,7 +75,7 @@ impl Mapping {
         // SAFETY: the offset is within the mapping.
         let start = unsafe { base.cast::<u8>().add(skip) };
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: it replaces a part of the mapping that was just made, which nobody else knows.
+        // SAFETY: it replaces a part of the mapping that was just made, to which no other code has a pointer.
         if unsafe { libc::mmap(start.cast(), usable, access, flags, descriptor, 0) } == libc::MAP_FAILED {
             // SAFETY: as mapped above.
             unsafe { libc::munmap(base, size) };
@@ -148,7 +149,7 @@ fn memory_file(bytes: usize) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 pub(super) fn memfd(name: &std::ffi::CStr, flags: libc::c_uint) -> io::Result<File> {
     use std::os::fd::FromRawFd as _;
-    // SAFETY: the name is a C string, and the descriptor that comes back is nobody else's.
+    // SAFETY: the name is a C string, and no other code owns the returned descriptor.
     unsafe {
         match libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) {
             -1 => Err(io::Error::last_os_error()),

@@ -93,7 +93,7 @@ fn drop_capability(capability: libc::c_ulong) {
 
 /// The channel is standard input; moves it and closes all other descriptors that are not for the kernel.
 fn claim_channel() -> std::io::Result<ManuallyDrop<Channel>> {
-    // SAFETY: the calls take integers; descriptors from 3 on are nobody's in a process that has just begun.
+    // SAFETY: the calls take integers; a process that has just begun owns no descriptors from 3 on.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
@@ -296,7 +296,7 @@ impl Loaded {
                 unsafe { start.write_bytes(0, *bytes) };
             }
             // SAFETY: the entry is a shim of this signature that only reads the array, and each address in it stays valid as long
-            // as `bound` does. What the user's code behind it does is not known; that is why it has this process for itself.
+            // as `bound` does. The user's code behind the shim may do anything; therefore it has this process for itself.
             unsafe { entry(call.args.as_ptr().cast_mut()) }
         }
     }
@@ -429,7 +429,7 @@ impl Bound {
     fn at(&self, stretch: Stretch) -> *mut u8 {
         let start =
             self.watched.get(stretch.memory).map_or_else(|| self.memory[stretch.memory].start.as_ptr(), |at| at.0);
-        // SAFETY: the judge asks for what lies in the memory that it sent.
+        // SAFETY: the worker requests addresses in memory that it sent.
         unsafe { start.add(stretch.offset) }
     }
 
@@ -472,7 +472,7 @@ fn named_file(code: OwnedFd) -> std::io::Result<(std::path::PathBuf, tempfile::N
 
 #[cfg(test)]
 mod tests {
-    /// Not a test: what the tests of this crate start as a kernel process.
+    /// Not a test: the program of the kernel processes that the tests of this crate start.
     #[test]
     fn kernel_process() {
         // SAFETY: the test process was started for this.

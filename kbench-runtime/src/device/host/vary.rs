@@ -8,7 +8,7 @@ use crate::data::dtype::DType;
 const PART: usize = 1 << 18;
 
 /// Flips bits in the lower half of the mantissa of each number, other ones for each `number`. Zero, subnormal numbers, infinity and NaN stay,
-/// and so do other types than `f32` and `f64`: of these a table of all values is an ordinary optimization.
+/// as do all values of other types than `f32` and `f64`: of these a table of all values is an ordinary optimization.
 pub(super) fn vary(elements: &mut [u8], dtype: DType, number: u64) {
     elements.par_chunks_mut(PART).enumerate().for_each(|(part, elements)| {
         let mut bits = Bits(number ^ (part as u64) << 32);

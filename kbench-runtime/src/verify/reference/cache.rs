@@ -109,7 +109,7 @@ impl ReferenceCache {
         outputs
     }
 
-    /// Keeps what [`encode`] made of a result elsewhere. Returns false if `data` is something else.
+    /// Keeps a result that another process encoded with [`encode`]. Returns false if `data` is not such an encoding.
     #[must_use]
     pub fn give(&mut self, key: &str, data: Vec<u8>) -> bool {
         let outputs = decode(data, key);

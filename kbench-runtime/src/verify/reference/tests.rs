@@ -95,8 +95,8 @@ fn a_view_changes_the_inputs_of_a_reference() {
         wide.iter().zip(types).map(|(data, spec)| codec::decode(spec.dtype, data.as_ref().unwrap())).collect()
     };
     assert_eq!(seen(View::Given), [3.0, 100.0, 0.5, 0.25, 6.0, 6.0, 7.0].map(values));
-    // The quantised tensor has its original values and a scale of 1, and so has what is derived from it; a scale without a quantised tensor
-    // stays, and what is derived from other tensors too.
+    // The quantised tensor and the tensors derived from it have their original values and a scale of 1. A scale without a quantised tensor
+    // stays, and so do tensors derived from others.
     assert_eq!(seen(View::Unquantized), [3.0, 100.0, 1.0, 0.25, 3.0, 3.0, 7.0].map(values));
     let perturbed = seen(View::Perturbed(0.125));
     assert_eq!(perturbed[1], values(100.0), "integers are exact");

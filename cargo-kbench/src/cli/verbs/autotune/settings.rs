@@ -15,28 +15,30 @@ pub struct TuneArgs {
     /// Go on where an interrupted run ended
     #[arg(long)]
     pub resume: bool,
-    /// Tune every shape that is checked, and say how few variants serve all of them within 2 %
+    /// Tune every shape that is checked, and name the smallest set of variants that is within 2 % of the fastest at
+    /// each of them
     #[arg(long)]
     pub per_shape: bool,
-    /// More elite.json to begin with variants of, before those of this project's own
+    /// More elite.json files whose variants are tried first, before those of this project's elite.json
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub from: Vec<PathBuf>,
     /// Do not begin with variants of earlier elites
     #[arg(long, conflicts_with = "from")]
     pub cold: bool,
-    /// How many workers measure at the same time, in place of the table's; by default one on every GPU of this machine
+    /// Number of workers that measure at the same time, in place of the table's; by default one on every GPU of this
+    /// machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub workers: Option<u32>,
-    /// Measure again what earlier runs measured
+    /// Measure every variant again, also those that earlier runs measured
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
-    /// Run the search N times from nothing, each with another seed, and compare the winners: how sure is one run?
+    /// Run the search N times without earlier results, each with another seed, and compare the winners
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100), conflicts_with_all = ["resume", "per_shape", "from"])]
     pub repeat: Option<u64>,
-    /// Most variants that are evaluated, in place of the table's
+    /// Largest number of variants to evaluate, in place of the table's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: Option<u64>,
-    /// Most seconds of the search, before the finals, in place of the table's
+    /// Largest number of seconds of the search, without the finals, in place of the table's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
     /// Strategy, in place of the table's
@@ -48,16 +50,16 @@ pub struct TuneArgs {
     /// Search only some values of a toggle (repeatable)
     #[arg(long, value_name = "K=V,W")]
     pub toggle: Vec<OnlyValues>,
-    /// Say what would be tried and how long it may take, and measure nothing
+    /// Print the variants that the search would try and an estimate of its time; measure nothing
     #[arg(long, conflicts_with_all = ["repeat", "per_shape"])]
     pub dry_run: bool,
-    /// What is minimised, in place of the table's: one word or two (`p50,registers`)
+    /// Objectives to minimise, in place of the table's: one or two (`p50,registers`)
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub objective: Vec<String>,
 }
 
 impl TuneArgs {
-    /// Puts what the command line says in place of what the table says.
+    /// Replaces settings of the table by those of the command line.
     pub(super) fn override_search(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
         let search = &mut kernel.search;
         search.evaluations = self.budget.or(search.evaluations);
@@ -85,13 +87,13 @@ impl TuneArgs {
         for word in &self.objective {
             let Some((_, objective)) = Objective::WORDS.into_iter().find(|(name, _)| name == word) else {
                 let names = Objective::WORDS.map(|(name, _)| name);
-                bail!("--objective: `{word}`: it is one of {}", text::list(&names));
+                bail!("--objective: `{word}` is no objective; name one of {}", text::list(&names));
             };
             if objectives.contains(&objective) {
-                bail!("--objective: `{word}`: it is named twice");
+                bail!("--objective: `{word}` is named twice");
             }
             if !objective.is_of(kernel.implementation.backend) {
-                bail!("--objective: `{word}`: kernel `{}` is in C, which has no such resource", kernel.name);
+                bail!("--objective: `{word}` is a resource of CUDA, and kernel `{}` is in C", kernel.name);
             }
             objectives.push(objective);
         }
@@ -101,7 +103,7 @@ impl TuneArgs {
 }
 
 impl TuneArgs {
-    /// An error where a program of the user is the objective and cannot measure what the command line asks for.
+    /// An error if the objective is a program of the user, and `--per-shape` or `--repeat` needs another objective.
     fn check_application(&self, kernel: &Kernel) -> anyhow::Result<()> {
         if !kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
             return Ok(());

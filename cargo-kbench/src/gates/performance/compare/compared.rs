@@ -32,12 +32,12 @@ pub struct Measured {
 }
 
 impl Compared {
-    /// The entry of an entrant, not that of its second measurement.
+    /// The entry of an entrant; not the entry of the second measurement of the same entrant.
     pub fn entry(&self, id: &EntrantId) -> Option<&ComparisonEntry> {
         self.measured().find(|measured| measured.id == *id).map(|measured| &measured.entry)
     }
 
-    /// All entries without that of a second measurement.
+    /// All entries except second measurements.
     pub fn measured(&self) -> impl Iterator<Item = &Measured> {
         self.entries.iter().filter(|measured| measured.entry.role != EntryRole::Again)
     }

@@ -32,16 +32,17 @@ pub(super) struct Function<'f, 'k> {
     shape: usize,
 }
 
-/// What an entrant is measured as.
+/// A participant of a comparison: a function that the worker runs, or a program.
 pub(super) enum Participant<'f, 'k> {
-    /// The worker runs it.
+    /// A function that the worker runs.
     Function(Function<'f, 'k>),
-    /// It runs by itself.
+    /// A program, with a process of its own.
     Program(Rival<'k>),
 }
 
 impl<'f, 'k: 'f> Participant<'f, 'k> {
-    /// What an entrant is measured as, at a shape of the harness's kernel. A baseline by `source` runs beside `variant`.
+    /// The participant of an entrant at a shape of the harness's kernel. A baseline by `source` computes the same as
+    /// `variant`.
     pub fn new(harness: &Harness<'k>, entrant: &'f Entrant, shape: usize, variant: &Variant) -> Self {
         let kernel = harness.kernel();
         let own = &kernel.implementation;

@@ -64,7 +64,7 @@ impl Measurement<'_, '_> {
             (!rivals.is_empty()).then(|| compared || stopping.is_converged(samples))
         })?;
         for (index, rival) in rivals.iter_mut().enumerate() {
-            // How it took its samples is its own affair.
+            // A program decides by itself how it takes a sample, so no warning is added here.
             let converged = |samples: &[f64]| compared || stopping.is_converged(samples);
             let entry = self.program_entry(harness, rival, converged);
             entries.push(entry.map_err(|halt| halt.of(Loser::Program(index)))?);
@@ -117,7 +117,7 @@ impl Measurement<'_, '_> {
         Ok((timings, stopping))
     }
 
-    /// The records of the kernels. `converged` says of samples that were taken beside programs whether there are enough.
+    /// The records of the kernels. `converged` tests whether samples that were taken in turn with programs are enough.
     fn kernel_entries(
         &self,
         harness: &mut Harness<'_>,

@@ -26,7 +26,7 @@ mod entrant;
 mod measure;
 mod rival;
 
-/// [`compare`](super::compare); its time is not counted as that of timing.
+/// [`compare`](super::compare); its duration is not counted as measuring time.
 pub fn compare_uncounted(harness: &mut Harness<'_>, shape: usize, entrants: &[Entrant]) -> Result<Compared, RunError> {
     let kernel = harness.kernel();
     let mut compared = Compared::default();
