@@ -74,7 +74,7 @@ fn doctor_says_what_a_package_lacks() {
     let whole = shown(package.path(), &["doctor", "--no-noise", "-p", "model"]);
     assert!(whole.starts_with("exit 0\n") && whole.contains("has all that the gates need"), "{whole}");
     assert!(whole.contains("C compiler"), "{whole}");
-    let json = shown(package.path(), &["doctor", "--no-noise", "--message-format", "json"]);
+    let json = shown(package.path(), &["doctor", "--no-noise", "--json"]);
     assert!(json.contains("\"reason\":\"examined\"") && json.contains("\"noise\":null"), "{json}");
     let manifest = package.path().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap();

@@ -111,6 +111,11 @@ impl Output {
         self.verbosity
     }
 
+    /// This output with results as JSON lines.
+    pub fn in_json(self) -> Self {
+        Self { format: Format::Json, ..self }
+    }
+
     /// Whether results are JSON lines.
     pub fn is_json(self) -> bool {
         self.format == Format::Json

@@ -19,11 +19,15 @@ pub struct Args {
     /// Skip the measurement of this machine's noise, which takes 5 s
     #[arg(long)]
     no_noise: bool,
+    /// Print JSON, as with `--message-format json`
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb. Without a package, only the machine is examined.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let Args { select, tools, no_noise } = args;
+    let Args { select, tools, no_noise, json } = args;
+    let output = if *json { output.in_json() } else { output };
     let is_of_package = !select.package.is_empty() || !select.kernel.is_empty() || select.manifest_path.is_some();
     let project = is_of_package.then(|| load(select, output)).transpose()?;
     let scratch = tempfile::tempdir()?;
