@@ -113,7 +113,7 @@ fn the_variant_wins_with_which_the_program_prints_the_best_number() {
 }
 
 #[test]
-fn a_former_export_is_there_again_after_the_search() {
+fn a_former_export_is_restored_after_the_search() {
     let folder = package(MANIFEST);
     let (code, shown) = run(folder.path(), &["export", "--lang", "c"]);
     assert_eq!(code, Some(0), "{shown}");
@@ -148,7 +148,7 @@ fn a_program_that_gives_no_number_with_the_default_ends_the_run() {
 }
 
 #[test]
-fn what_a_program_cannot_measure_is_refused() {
+fn flags_that_a_program_cannot_serve_are_refused() {
     let folder = package(MANIFEST);
     for flags in [&["--per-shape"][..], &["--repeat", "2"], &["--workers", "2"]] {
         let (code, shown) = run(folder.path(), &[&["autotune"], flags].concat());

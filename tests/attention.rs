@@ -64,7 +64,7 @@ fn package() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_dropped_tile_is_seen_without_a_word_in_the_table() {
+fn a_dropped_tile_is_found_with_default_limits() {
     let package = package();
     let gate = |variant: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kbench"));

@@ -203,7 +203,7 @@ fn a_kernel_that_is_wrong_itself_is_not_audited() {
 }
 
 #[test]
-fn outputs_that_are_all_the_same_tell_little() {
+fn constant_outputs_are_reported_by_the_audit() {
     let zeros = |scalar: &str, name: &str, more: &str| {
         let signature = format!("void {name}(const {scalar} *x, {scalar} *y, int32_t n{more})");
         format!(
@@ -221,7 +221,7 @@ fn outputs_that_are_all_the_same_tell_little() {
 }
 
 #[test]
-fn a_model_has_no_values_to_be_wrong() {
+fn a_model_has_no_mutants_of_values() {
     let package = package_with("time_ns = \"1000\"", "");
     insta::assert_snapshot!(shown(package.path(), &["audit"]));
 }

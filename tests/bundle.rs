@@ -54,7 +54,7 @@ fn alone(package: &Path, args: &[&str]) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn a_bundle_finds_what_the_package_finds_and_comes_home() {
+fn a_bundle_gives_the_packages_result_and_merges() {
     let search = "[package.metadata.kbench.kernels.model.search]\nstrategy = \"exhaustive\"\n";
     let package = model::package_with(MODEL, search);
     run(package.path(), &["autotune", "-q"]);
@@ -99,7 +99,7 @@ fn a_bundle_finds_what_the_package_finds_and_comes_home() {
 }
 
 #[test]
-fn the_same_package_makes_the_same_bytes_wherever_it_lies() {
+fn a_package_makes_the_same_bundle_in_any_folder() {
     let write = || {
         let package = model::package_with(MODEL, "");
         run(package.path(), &["bundle", "-q"]);
@@ -185,7 +185,7 @@ fn c_kernels_references_baselines_and_input_files_are_carried() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_refused_before_anything_is_compiled() {
+fn unsupported_tables_are_refused_before_compilation() {
     let refused = |change: &dyn Fn(&Path), why: &str| {
         let package = c_package();
         change(package.path());

@@ -15,7 +15,7 @@ macro_rules! assert_shown {
 }
 
 #[test]
-fn autotune_names_the_winner_the_confidence_and_what_is_next() {
+fn autotune_prints_winner_confidence_and_next_command() {
     let package = package_with(MODEL, "");
     assert_shown!(shown(package.path(), &["autotune", "-q"]));
 }
@@ -34,7 +34,7 @@ fn a_search_without_survivors_fails() {
 }
 
 #[test]
-fn gate_says_which_gate_failed_and_where() {
+fn gate_names_the_failed_gate_and_shape() {
     let package = package_with(MODEL, "");
     assert_shown!(shown(package.path(), &["gate", "--variant", "A=2,B=3"]));
 }
@@ -69,7 +69,7 @@ fn the_command_line_replaces_how_the_table_searches() {
 }
 
 #[test]
-fn doctor_says_what_a_package_lacks() {
+fn doctor_names_missing_pieces_of_a_package() {
     let package = package_with(MODEL, "");
     let whole = shown(package.path(), &["doctor", "--no-noise", "-p", "model"]);
     assert!(whole.starts_with("exit 0\n") && whole.contains("has all that the gates need"), "{whole}");
@@ -93,7 +93,7 @@ fn gate_passes_the_default() {
 }
 
 #[test]
-fn a_reference_of_the_other_precision_is_told_so() {
+fn a_reference_of_the_wrong_precision_is_reported() {
     let package = package_with(MODEL, "");
     let manifest = package.path().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -127,7 +127,7 @@ fn two_outputs_may_be_the_same_bytes() {
 
 /// A limit at a shape that is not run judges nothing, whatever stands in the table.
 #[test]
-fn what_was_not_judged_does_not_pass() {
+fn a_gate_that_judged_nothing_does_not_print_pass() {
     let package = package_with(MODEL, "");
     let manifest = package.path().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -222,7 +222,7 @@ fn packages_are_named_as_cargo_names_them() {
 }
 
 #[test]
-fn a_resumed_run_marks_what_it_did_not_measure() {
+fn a_resumed_run_marks_recalled_measurements() {
     let package = package_with(MODEL, "");
     let first = shown(package.path(), &["autotune", "--iters", "20"]);
     assert!(first.starts_with("exit 0") && !first.contains("resumed"), "{first}");

@@ -123,7 +123,7 @@ fn bench_speaks_json() {
 }
 
 #[test]
-fn compare_finds_what_became_slower_or_faster() {
+fn compare_lists_slower_and_faster_kernels() {
     let package = package_with(MODEL, TABLE);
     let folder = package.path();
     let bench = |file| assert_exit(folder, &["bench", "--variant", "A=1", "-q", "--save", file], 0);
@@ -200,7 +200,7 @@ fn compare_refuses_other_conditions() {
 }
 
 #[test]
-fn files_that_are_not_understood_exit_with_2() {
+fn unreadable_files_exit_with_2() {
     let package = package_with(MODEL, "");
     let folder = package.path();
     assert_exit(folder, &["bench", "-q", "--save", "bench.json"], 0);

@@ -7,7 +7,7 @@ use model::{kbench, package_with, shown};
 mod model;
 
 #[test]
-fn a_damaged_elite_json_has_one_exit_code_whichever_verb_reads_it() {
+fn a_damaged_elite_json_has_one_exit_code_in_every_verb() {
     let package = package_with("time_ns = '20000'\n", "");
     let verbs: [&[&str]; 6] = [
         &["gate", "--elite"],
@@ -27,7 +27,7 @@ fn a_damaged_elite_json_has_one_exit_code_whichever_verb_reads_it() {
 }
 
 #[test]
-fn what_is_no_file_has_one_exit_code_and_is_not_waited_for() {
+fn folders_and_fifos_in_place_of_files_have_one_exit_code() {
     let package = package_with("time_ns = '20000'\n", "");
     let folder = package.path();
     fs::create_dir_all(folder.join("fifo")).unwrap();

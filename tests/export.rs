@@ -304,7 +304,7 @@ fn stale(package: &Path) -> String {
 }
 
 #[test]
-fn an_export_is_stale_once_what_it_was_made_from_has_changed() {
+fn an_export_is_stale_after_a_change_of_its_sources() {
     let folder = package();
     let package = folder.path();
     assert!(stale(package).contains("`mod.rs` is not there"));
@@ -357,7 +357,7 @@ fn an_export_is_stale_once_what_it_was_made_from_has_changed() {
 }
 
 #[test]
-fn what_cannot_be_exported_is_an_error_that_leaves_everything_as_it_was() {
+fn unsupported_exports_are_errors_and_change_no_file() {
     let folder = package();
     let package = folder.path();
     // A folder of someone else's.

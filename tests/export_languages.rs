@@ -486,7 +486,7 @@ fn main() -> Result<(), Error> {
 ";
 
 #[test]
-fn what_is_exported_of_cuda_kernels_compiles_in_every_language_and_says_the_same() {
+fn exports_of_cuda_kernels_compile_and_agree_in_every_language() {
     let Some(nvcc) = std::env::var_os("NVCC") else {
         return println!("skipped: no nvcc in $NVCC");
     };

@@ -61,7 +61,7 @@ fn a_kernel_that_keeps_results_wins_nothing() {
 }
 
 #[test]
-fn ties_are_decided_by_a_rule_that_knows_no_times() {
+fn ties_are_decided_without_times() {
     let rule = |entry: &Value| entry["search"]["tie"]["by"].as_str().map(str::to_owned);
     // All alike: the default.
     let alike = package("time_ns = '20000 - 2 * A'\n", "elite = 3");
@@ -90,7 +90,7 @@ fn ties_are_decided_by_a_rule_that_knows_no_times() {
 }
 
 #[test]
-fn what_was_measured_beside_another_process_is_reported_and_not_reused() {
+fn measurements_on_a_busy_device_are_reported_and_not_reused() {
     let package = package("time_ns = '20000 - 1000 * A'\nbeside_others = true\n", "elite = 2");
     for _ in 0..2 {
         let (_, said) = tuned(package.path(), &[]);
@@ -100,7 +100,7 @@ fn what_was_measured_beside_another_process_is_reported_and_not_reused() {
 }
 
 #[test]
-fn a_repeated_search_keeps_the_fastest_winner_and_says_what_a_run_would_lose() {
+fn a_repeated_search_keeps_the_fastest_winner_and_prints_regrets() {
     // A budget of two: the default and one more, which the seed chooses. No run knows of the others.
     let package =
         package("noise = 0\ntime_ns = '20000 - 1000 * A'\n", "strategy = 'random'\nbudget = { evaluations = 2 }");

@@ -40,7 +40,7 @@ fn exit_code_is_that_of_the_verdict() {
 }
 
 #[test]
-fn build_decides_what_the_compiler_knows() {
+fn build_gives_the_verdicts_that_need_no_device() {
     let mut expected = expected("");
     if !nvcc_is_there() {
         println!("CUDA fixtures skipped: no nvcc");

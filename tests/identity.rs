@@ -101,7 +101,7 @@ fn tune(folder: &Path, more: &[&str]) -> Output {
 }
 
 #[test]
-fn projects_that_share_a_target_directory_share_nothing_else() {
+fn projects_with_one_target_directory_share_no_results() {
     let shared = tempfile::tempdir().unwrap();
     let target = shared.path().join("target");
     // The same names, but other times.
@@ -118,7 +118,7 @@ fn projects_that_share_a_target_directory_share_nothing_else() {
 }
 
 #[test]
-fn one_elite_file_whatever_the_target_directory() {
+fn elite_json_is_the_same_file_for_every_target_directory() {
     let package = model::package_with(model::MODEL, "");
     let folder = package.path();
     let outside = tempfile::tempdir().unwrap();
@@ -162,7 +162,7 @@ fn whether_results_can_be_kept_is_known_before_the_search() {
 }
 
 #[test]
-fn a_result_that_cannot_be_kept_after_all_is_told() {
+fn a_result_that_could_not_be_written_is_reported() {
     let table = "[package.metadata.kbench.kernels.model.search]\nproposer = [\"sh\", \"spoil.sh\"]\n";
     let package = model::package_with(model::MODEL, table);
     let folder = package.path();
@@ -176,7 +176,7 @@ fn a_result_that_cannot_be_kept_after_all_is_told() {
 }
 
 #[test]
-fn an_infinite_speedup_is_no_obstacle_to_the_next_run() {
+fn an_infinite_speedup_is_read_by_the_next_run() {
     let package = model::package_with("time_ns = \"(A == 1) * 1e-320 + (A != 1) * 20000\"", "");
     for _ in 0..2 {
         let output = tune(package.path(), &[]);
@@ -185,7 +185,7 @@ fn an_infinite_speedup_is_no_obstacle_to_the_next_run() {
 }
 
 #[test]
-fn a_compiler_that_is_a_script_is_what_it_says() {
+fn a_changed_compiler_script_compiles_again() {
     let table = "args = [\"x\", \"y\", { scalar = \"i32\", value = \"N\" }]\nreference = { source = \"src/r.c\", entry = \"r\" }\n";
     let source = "#ifndef TWO\n#define TWO 2\n#endif\n\
                   void k(const float *x, float *y, int n) { for (int i = 0; i < n; i++) y[i] = TWO * x[i]; }\n";

@@ -75,7 +75,7 @@ tune_kernel('sum', 'sum.cu', 'num_blocks', args, tune_params, grid_div_x=[])
 }
 
 #[test]
-fn what_was_imported_and_what_was_not() {
+fn imported_and_omitted_items_are_listed() {
     for file in ["matmul.py", "hotspot.py", "vector_add.py", "convolution_milo.json", "nbody.json"] {
         let folder = tempfile::tempdir().unwrap();
         let notes = imported(folder.path(), file);
@@ -101,7 +101,7 @@ fn the_source_lies_beside_the_table() {
 }
 
 #[test]
-fn nothing_is_written_where_nothing_can_be_read() {
+fn no_package_is_written_for_an_unreadable_file() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
         ("a.txt", "tune_params", "neither a Python script (*.py) nor a tuning problem in the T1 format"),

@@ -82,7 +82,7 @@ fn a_clock_before_1970_or_after_9999_changes_no_result() {
 }
 
 #[test]
-fn without_threads_there_is_an_error() {
+fn without_threads_the_run_ends_with_an_error() {
     let package = package_with(MODEL, "");
     let mut errors = 0;
     for threads in 0..16 {
@@ -160,7 +160,7 @@ fn a_disk_without_room_judges_no_kernel() {
 }
 
 #[test]
-fn a_journal_without_room_keeps_what_it_has() {
+fn a_journal_on_a_full_disk_keeps_its_lines() {
     let package = package_with(MODEL, "");
     let tune = || kbench(package.path(), &["autotune", "-q", "--iters", "10"]);
     let journal = package.path().join("target/kbench/journal/model/model.jsonl");

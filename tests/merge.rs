@@ -75,7 +75,7 @@ fn forget(package: &Path) {
 }
 
 #[test]
-fn parts_merge_to_what_one_run_finds_in_any_order() {
+fn parts_merge_in_any_order_to_the_result_of_one_run() {
     let package = package(EXACT);
     let folder = package.path();
     run(folder, &["autotune", "-q"]);
@@ -117,7 +117,7 @@ fn parts_merge_to_what_one_run_finds_in_any_order() {
 }
 
 #[test]
-fn what_belongs_to_another_table_kernel_version_or_device_is_refused_or_kept_apart() {
+fn results_of_other_tables_and_versions_are_refused_and_of_other_devices_kept_separate() {
     let package = package(EXACT);
     let folder = package.path();
     let [first, second] = &parts(folder, 2)[..] else { unreachable!() };

@@ -48,7 +48,7 @@ noise = 0.0001
 "#;
 
 #[test]
-fn a_mean_over_shapes_names_what_no_single_shape_would() {
+fn a_mean_over_shapes_selects_a_compromise() {
     let best = |search: &str| {
         let package = package(TWO_MINDS, &format!("strategy = 'exhaustive'\n{search}"));
         variants(&tuned(package.path(), &[]), false)[0][0]
@@ -66,7 +66,7 @@ noise = 0.0001
 "#;
 
 #[test]
-fn a_throughput_counts_what_a_launch_does() {
+fn throughput_ranks_by_work_a_launch() {
     let best = |objective: &str, work: &str| {
         let package = package(STEPS, &format!("strategy = 'exhaustive'\nobjective = '{objective}'"));
         let manifest = package.path().join("Cargo.toml");
@@ -98,7 +98,7 @@ fn a_throughput_needs_work() {
 }
 
 #[test]
-fn the_elite_of_a_mean_says_what_it_was_made_of() {
+fn the_elite_of_a_mean_has_the_time_of_each_shape() {
     let package = package(TWO_MINDS, "objective = { mean = { large = 3, small = 1 } }");
     let entry = tuned(package.path(), &[]);
     assert_eq!(entry["shape"], "small", "the first of the mean, in the table's order");
@@ -125,7 +125,7 @@ resources = { registers = "32 + 16 * A + 8 * B" }
 "#;
 
 #[test]
-fn the_front_of_two_objectives_is_found_and_told() {
+fn the_front_of_two_objectives_is_found_and_printed() {
     let package = package(TRADE, "strategy = 'exhaustive'\nobjective = ['p50', 'registers']");
     let entry = tuned(package.path(), &[]);
     // D never pays.
@@ -162,7 +162,7 @@ fn a_model_finds_most_of_the_front_without_trying_all_and_the_same_again() {
 }
 
 #[test]
-fn energy_is_an_objective_where_the_device_tells_it() {
+fn energy_is_an_objective_if_the_device_has_a_counter() {
     let package = package(TRADE, "strategy = 'exhaustive'\nobjective = 'energy'");
     let entry = tuned(package.path(), &[]);
     assert_eq!(variants(&entry, false)[0][2], 1, "slower, at less power");
@@ -179,7 +179,7 @@ fn energy_is_an_objective_where_the_device_tells_it() {
 }
 
 #[test]
-fn what_was_measured_for_p50_serves_objectives_that_need_no_more() {
+fn measurements_of_p50_are_reused_for_objectives_of_resources() {
     let package = package(TRADE, "strategy = 'exhaustive'");
     let manifest = package.path().join("Cargo.toml");
     let table = fs::read_to_string(&manifest).unwrap();

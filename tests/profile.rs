@@ -178,7 +178,7 @@ fn without_permission_the_roofline_judges_where_it_can() {
 }
 
 #[test]
-fn without_ncu_it_says_where_it_looked() {
+fn without_ncu_the_searched_places_are_listed() {
     let package = package("");
     let output = kbench(package.path(), &["profile"]).env("NCU", "no-such-ncu").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -227,7 +227,7 @@ void scale_reference(const double *x, double *y, int n) { for (int i = 0; i < n;
 ";
 
 #[test]
-fn a_c_kernel_is_held_against_what_this_machine_was_measured_to_do() {
+fn a_c_kernel_is_compared_with_the_measured_ceilings() {
     let package = tempfile::tempdir().unwrap();
     let folder = package.path();
     fs::create_dir(folder.join("src")).unwrap();

@@ -129,7 +129,7 @@ fn a_program_is_measured_in_turn_with_the_kernels() {
 }
 
 #[test]
-fn whatever_a_program_does_costs_itself_alone() {
+fn a_faulty_program_affects_no_other_measurement() {
     let faults = [
         ("unavailable", "unavailable", "no module named torch"),
         ("elsewhere", "unavailable", "it runs on another, the kernels on fake"),
@@ -175,7 +175,7 @@ fn a_limit_whose_program_is_missing_is_inconclusive() {
 }
 
 #[test]
-fn pytorch_says_why_it_cannot_be_measured() {
+fn an_unavailable_pytorch_baseline_has_a_reason() {
     // Without python3, without PyTorch, or because the model device is no GPU.
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/sdpa/baselines/torch_sdpa.py");
     let baseline = format!(
@@ -367,7 +367,7 @@ fn a_reference_that_states_no_identity_is_asked_in_each_run() {
 }
 
 #[test]
-fn results_belong_to_all_that_a_program_is_told() {
+fn results_of_a_program_are_keyed_by_its_whole_input() {
     let package = referred("good");
     let manifest = package.path().join("Cargo.toml");
     let text = fs::read_to_string(&manifest).unwrap();
@@ -384,7 +384,7 @@ fn results_belong_to_all_that_a_program_is_told() {
 }
 
 #[test]
-fn a_program_that_is_a_bad_reference_is_no_kernels_fault() {
+fn a_faulty_reference_program_rejects_no_kernel() {
     for (mode, code, words) in [
         ("ones", 1, "rms_err 1.000e0"),
         ("unavailable", 3, "the reference of kernel `model` is unavailable: no module named numpy"),

@@ -90,7 +90,7 @@ fn journal(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_proposal_wins_and_every_other_is_told_why_not() {
+fn a_proposal_wins_and_the_others_get_reasons() {
     let package = package("good", "");
     let folder = package.path();
     let fast = proposal("fast", "time_ns = 5000\nnoise = 0.001");
@@ -202,7 +202,7 @@ fn a_proposal_wins_and_every_other_is_told_why_not() {
 }
 
 #[test]
-fn whatever_a_proposer_does_costs_itself_alone() {
+fn a_faulty_proposer_does_not_end_the_search() {
     for (mode, why) in [
         ("exits", "exited: the program exited with status 7: ImportError: no module"),
         ("crashes", "signal: killed by SIGSEGV"),
@@ -228,7 +228,7 @@ fn whatever_a_proposer_does_costs_itself_alone() {
 }
 
 #[test]
-fn one_that_is_silent_is_left_when_the_budget_ends() {
+fn a_silent_proposer_is_ended_with_the_budget() {
     let package = package("hangs", "budget = { seconds = 4 }");
     let started = Instant::now();
     let tuned = tune(package.path(), &[]);
@@ -255,7 +255,7 @@ fn outcome(tuned: &Value) -> &Value {
 }
 
 #[test]
-fn a_run_that_is_cut_off_goes_on_with_what_was_proposed() {
+fn a_resumed_run_continues_with_journaled_proposals() {
     let package = package("good", "");
     let folder = package.path();
     propose(folder, 1, &[proposal("a", "time_ns = 7000"), fault("wrong"), proposal("b", "time_ns = 6000")]);
@@ -293,7 +293,7 @@ fn a_run_that_is_cut_off_goes_on_with_what_was_proposed() {
 
 /// A C kernel that does everything fifty times, and a proposer that sees it.
 #[test]
-fn a_proposer_finds_what_is_slow_in_a_c_kernel() {
+fn the_example_proposer_improves_a_c_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let source = "#include \"repeats.h\"\n#include <stdint.h>\n\

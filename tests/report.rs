@@ -64,7 +64,7 @@ fn settled(value: &mut serde_json::Value) {
 }
 
 #[test]
-fn every_format_tells_the_same() {
+fn every_format_has_the_same_facts() {
     // Few variants, of which a gate rejects one.
     let package = tuned("[package.metadata.kbench.kernels.model.search]\nbudget = { evaluations = 12 }");
     let said = |format: &str| {
@@ -180,7 +180,7 @@ fn hostile() -> tempfile::TempDir {
 }
 
 #[test]
-fn names_of_others_do_nothing() {
+fn names_from_outside_are_escaped_in_every_format() {
     let package = hostile();
     let page = page(package.path());
     let text = fs::read_to_string(&page).unwrap();

@@ -55,7 +55,7 @@ fn wait_for_evaluations(folder: &Path, child: &mut Child, count: usize) {
 }
 
 #[test]
-fn a_killed_run_goes_on_where_it_ended() {
+fn a_killed_run_resumes_where_it_ended() {
     // One folder for both runs, since the recorded commands name it.
     let killed = package();
     assert_success(&autotune(killed.path()).output().unwrap());
@@ -99,7 +99,7 @@ fn a_finished_run_is_not_run_again() {
 }
 
 #[test]
-fn another_run_reuses_what_has_not_changed_and_measures_the_finals_anew() {
+fn a_second_run_reuses_unchanged_variants_and_measures_the_finals() {
     let folder = package();
     let run = |args: &[&str]| {
         let args = [&["autotune", "--iters", "10"], args].concat();

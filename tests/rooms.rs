@@ -206,7 +206,7 @@ fn no_import_runs_upward() {
 }
 
 #[test]
-fn every_way_to_name_a_room_is_seen_and_tests_are_not() {
+fn every_form_of_import_is_found_except_in_tests() {
     let module = ["middle".to_owned(), "file".to_owned()];
     let of = |source: &str| named(source, &module).into_iter().collect::<Vec<_>>();
     assert_eq!(of("use crate::low::{Thing, other::{self, Deep}};"), ["low"]);

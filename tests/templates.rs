@@ -81,7 +81,7 @@ fn a_new_cuda_package_builds_and_its_table_is_valid() {
 }
 
 #[test]
-fn a_new_sdpa_package_builds_and_says_what_is_missing_where_there_is_no_gpu() {
+fn a_new_sdpa_package_builds_and_names_missing_pieces_without_a_gpu() {
     let folder = tempfile::tempdir().unwrap();
     assert_success(kbench(folder.path(), &["new", "fresh", "--template", "sdpa"]));
     let package = folder.path().join("fresh");

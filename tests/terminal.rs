@@ -114,7 +114,7 @@ fn words_of_compilers_kernels_and_programs_are_escaped() {
 
 /// A mistake that all variants share is told once, at any verbosity.
 #[test]
-fn the_same_error_is_told_once() {
+fn a_repeated_error_is_printed_once() {
     let package = c_package("#error \"not like this\"\n", "");
     for args in [&["build", "--all"][..], &["build", "--all", "-v"], &["autotune", "-v"], &["autotune"]] {
         let said = coloured(package.path(), args);
@@ -125,7 +125,7 @@ fn the_same_error_is_told_once() {
 }
 
 #[test]
-fn warnings_of_the_compiler_are_told_where_all_is_asked_for() {
+fn warnings_of_the_compiler_are_printed_with_v() {
     let package = c_package(&format!("#warning \"look here\"\n{COPY}"), "");
     for verb in [&["gate", "--iters", "10"][..], &["build", "--all"], &["autotune", "--iters", "10"]] {
         let quiet = coloured(package.path(), verb);

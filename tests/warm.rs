@@ -147,7 +147,7 @@ fn another_devices_elite_is_tried_right_after_the_default() {
 }
 
 #[test]
-fn what_is_poisoned_or_foreign_is_dropped_and_costs_little() {
+fn invalid_variants_of_earlier_elites_are_dropped() {
     let package = elsewhere(25);
     let mut file = elite(package.path());
     let variants = file["kernels"][0]["elite"].as_array_mut().unwrap();

@@ -50,7 +50,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn several_workers_try_what_one_tries_and_name_the_same_winner() {
+fn several_workers_try_the_variants_of_one_and_find_the_same_winner() {
     let one = model::package_with(model::MODEL, ALL);
     let output = autotune(one.path(), &[]);
     assert!(output.status.success() && !said(&output).contains("Workers"), "{}", said(&output));
@@ -264,7 +264,7 @@ fn a_variant_that_costs_two_workers_is_blamed_and_costs_no_third() {
 }
 
 #[test]
-fn where_no_worker_is_left_what_was_finished_is_kept_and_the_run_goes_on_elsewhere() {
+fn without_workers_finished_evaluations_are_kept_and_the_run_resumes_elsewhere() {
     // The first two starts are workers that end; after them there is no device any more.
     let script = r#"echo start >> starts; if [ $(wc -l < starts) -le 2 ]; then exec "$@"; fi; read -r hello
         echo '{"type":"no-device","message":"it fell off"}'"#;
@@ -294,7 +294,7 @@ fn where_no_worker_is_left_what_was_finished_is_kept_and_the_run_goes_on_elsewhe
 }
 
 #[test]
-fn workers_that_there_cannot_be_are_refused() {
+fn impossible_workers_are_refused() {
     let refused = |table: &str, args: &[&str]| {
         let package = model::package_with(model::MODEL, table);
         let output = autotune(package.path(), args);

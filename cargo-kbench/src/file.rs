@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_that_of_the_folder_that_is_there() {
+    fn free_space_is_that_of_the_nearest_existing_folder() {
         let folder = tempfile::tempdir().unwrap();
         let there = room(folder.path()).unwrap();
         assert!(there > 0);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_writer_left_is_removed_by_the_next() {
+    fn temporary_files_of_a_killed_writer_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("elite.json");
         let mut ended = std::process::Command::new("true").spawn().unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_and_stay() {
+    fn a_write_follows_a_link_and_keeps_it() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("results")).unwrap();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_from_a_folder_to_a_file() {
+    fn relative_paths_lead_from_a_folder_to_a_file() {
         let relative = |path: &str, folder: &str| relative(Path::new(path), Path::new(folder)).display().to_string();
         assert_eq!(relative("/a/b/c", "/a"), "b/c");
         assert_eq!(relative("/a/b/c", "/a/d/e"), "../../b/c");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_excludes_and_leaves_nothing() {
+    fn a_lock_excludes_others_and_its_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("count");
         fs::write(&path, "0").unwrap();

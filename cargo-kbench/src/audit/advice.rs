@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_gap_comes_first_and_the_limit_lies_in_it() {
+    fn advice_names_the_limit_with_the_widest_gap_first() {
         let own = [errors("small", 1.0), errors("long", 0.5)];
         let mut mutant = [errors("small", 1.0), errors("long", 20.0)];
         mutant[1].rms_err = 0.12;
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_limit_for_all_lies_below_the_smallest_error() {
+    fn a_limit_for_all_survivors_is_below_the_smallest_error() {
         let own = [errors("small", 1.0)];
         let (large, little) = ([errors("small", 100.0)], [errors("small", 10.0)]);
         let mut unseen = [errors("small", 1.0)];
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_as_large_as_the_kernels_own_leave_no_room() {
+    fn no_limit_is_advised_if_errors_equal_those_of_the_kernel() {
         let own = [errors("small", 1.0)];
         assert_eq!(gaps(&CorrectnessLimits::default(), &own, &[errors("small", 1.05)]), []);
         // Every limit above 0 distinguishes an exact kernel from a mutant.

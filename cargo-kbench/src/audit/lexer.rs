@@ -234,7 +234,7 @@ mod tests {
         }
 
         #[test]
-        fn any_c_like_text_too(source in r#"[a#"'\\\n/*(){};R0é ]{0,60}"#) {
+        fn any_c_like_text_has_tokens_in_order(source in r#"[a#"'\\\n/*(){};R0é ]{0,60}"#) {
             prop_assert!(lex(&source).iter().all(|token| source[token.range()] == *token.text));
         }
     }

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_exceed_each_limit_whatever_the_kernels_own_are() {
+    fn mutants_of_values_exceed_each_limit() {
         let limits = CorrectnessLimits {
             max_abs_err: Some(0.06),
             max_mean_err: Some(0.02),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_those_of_the_type_are_exceeded() {
+    fn mutants_of_values_exceed_default_limits_of_the_type() {
         let none = CorrectnessLimits::default();
         assert_eq!(names(&none, DType::I32), [("one-element", Fault::Some { share: 0.0, by: 1.0, of_rms: 0.0 })]);
         let made = names(&none, DType::F32);

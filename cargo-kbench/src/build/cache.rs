@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_counts_under_its_own_key_alone() {
+    fn an_entry_under_another_key_is_ignored() {
         let fixture = Fixture::new();
         fixture.store(b"code");
         let other = fingerprint::of("test", "other");
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn work_folders_go_and_abandoned_ones_are_swept() {
+    fn work_folders_are_removed_and_abandoned_ones_after_a_day() {
         let fixture = Fixture::new();
         let kept = fixture.cache.work_folder().unwrap();
         let path = fixture.cache.work_folder().unwrap().path().to_owned();
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_cannot_be_written_says_so() {
+    fn an_unwritable_cache_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cache");
         fs::write(&file, "a file where the folder should be").unwrap();

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_no_folder_of_the_machine_and_everything_else() {
+    fn a_key_covers_the_whole_unit_except_folders_of_the_machine() {
         let of = |root: &str, change: fn(&mut Unit)| {
             let mut unit = unit(root);
             change(&mut unit);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_carried_is_named_and_ends_the_run() {
+    fn a_unit_outside_of_the_bundle_ends_the_run_with_its_name() {
         let folders = ["/home/me".into(), "/made".into()];
         let carried = Carried { code: "/nowhere".into(), folders, units: BTreeMap::new() };
         let error = carried.find(&unit("/home/me")).unwrap_err();

@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_host_compiler() {
+    fn nvcc_gets_the_host_compiler_of_the_environment() {
         let host = |flags: &[&str], variable: Option<&str>| {
             let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
             host_compiler(&flags, variable.map(PathBuf::from)).display().to_string()
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_by_their_kind() {
+    fn failures_of_nvcc_are_typed() {
         let failed = |stderr: &str| {
             refused(CompileError::Failed { command: vec![], status: String::new(), stderr: stderr.to_owned() })
         };

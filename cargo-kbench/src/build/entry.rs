@@ -110,7 +110,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_way_to_write_a_name() {
+    fn every_spelling_of_an_entry_is_found() {
         for (name, symbol) in [
             ("plain", "plain"),
             ("_ZN2ns5otherEPf", "_ZN2ns5otherEPf"),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn several_are_listed() {
+    fn ambiguous_entries_are_listed() {
         let Err(Unresolved::Ambiguous(candidates)) = resolve(&SYMBOLS, "sdpa") else { panic!() };
         let expected =
             ["ns::sdpa<128>(float*) (_ZN2ns4sdpaILi128EEEvPf)", "ns::sdpa<64>(float*) (_ZN2ns4sdpaILi64EEEvPf)"];
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_matches_by_its_end_alone() {
+    fn a_suffix_of_a_name_does_not_match() {
         for name in ["dpa<64>", "ther", "s::other", "sdpa<32>", "lain", ""] {
             let Err(Unresolved::NotFound(candidates)) = resolve(&SYMBOLS, name) else { panic!("{name}") };
             assert_eq!(candidates.len(), SYMBOLS.len());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_its_own_beats_one_in_a_namespace() {
+    fn a_global_name_takes_precedence_over_a_namespace() {
         let symbols = ["_ZN2ns1kEPf", "_Z1kPf"];
         assert_eq!(resolve(&symbols, "k"), Ok("_Z1kPf"));
     }

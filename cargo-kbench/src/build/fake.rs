@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_model_is_said() {
+    fn mistakes_of_a_model_are_named() {
         for (model, word) in [
             ("time_ns = '1 +'", "1 +"),
             ("time_ns = 'X'", "X"),

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_is_told_from_a_touch() {
+    fn a_touched_file_keeps_its_hash_and_an_edited_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.h");
         fs::write(&path, "1").unwrap();

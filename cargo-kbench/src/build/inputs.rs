@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_flags_name() {
+    fn inputs_that_flags_name_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         for name in ["a.o", "spec", "map", "p.so", "prof", "list"] {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_tracked() {
+    fn untracked_inputs_are_detected() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("quoted"), "-DX='a b'").unwrap();
         fs::write(folder.path().join("round"), "@round").unwrap();

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_takes_too_long_is_ended_with_all_that_it_started() {
+    fn a_compiler_beyond_its_deadline_is_ended_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         let error = endless(&file).run_for(&std::env::temp_dir(), &NEVER, Duration::from_millis(500)).unwrap_err();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_nobody_wants_any_more_is_ended_with_all_that_it_started() {
+    fn a_cancelled_compiler_is_ended_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         let ended = AtomicBool::new(false);

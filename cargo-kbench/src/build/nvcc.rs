@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_in_its_turn() {
+    fn nvcc_is_searched_in_the_documented_order() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let work = root.join("target/kbench");

@@ -179,7 +179,7 @@ mod tests {
     ];
 
     #[test]
-    fn as_nvidias_header_has_it() {
+    fn occupancy_equals_that_of_nvidias_header() {
         for (major, minor, threads, registers, shared_bytes, barriers, blocks) in HEADER {
             let demand = Demand { threads, registers, shared_bytes, barriers };
             assert_eq!(occupancy((major, minor), demand).unwrap().blocks, blocks, "{major}.{minor} {demand:?}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn known_values() {
+    fn published_occupancies_are_computed() {
         // At most one block of an SM: FlashAttention-like tiles on Hopper.
         assert_eq!(blocks((9, 0), 384, 168, 200 * 1024), (1, Limit::Registers));
         assert_eq!(blocks((9, 0), 128, 48, 20480), (10, Limit::Registers));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_cannot_be_launched_has_none() {
+    fn a_kernel_that_cannot_be_launched_has_no_occupancy() {
         // Kernel Tuner's winner for its matrix product: 71 registers x 1024 threads.
         assert_eq!(blocks((9, 0), 1024, 71, 0), (0, Limit::Registers));
         assert_eq!(blocks((9, 0), 2048, 16, 0), (0, Limit::Warps));

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_what_it_says_and_what_it_runs() {
+    fn the_identity_of_a_script_covers_the_program_that_it_starts() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);

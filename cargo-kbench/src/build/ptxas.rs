@@ -224,7 +224,7 @@ ptxas info    : Function properties for _Z1fPfi
     }
 
     #[test]
-    fn older_versions() {
+    fn output_of_older_ptxas_is_read() {
         let report = Report::parse(
             "\
 ptxas info    : Compiling entry function 'k' for 'sm_70'
@@ -265,7 +265,7 @@ ptxas warning : setmaxnreg ignored to maintain minimum register requirement
         }
 
         #[test]
-        fn never_panics_on_what_looks_like_it(
+        fn never_panics_on_text_like_that_of_ptxas(
             lines in prop::collection::vec(
                 "(ptxas (info|error|warning) *: )?(Compiling entry function '|Used |Function properties for |Entry function '|    )?[k0-9x+' ]{0,24}(bytes stack frame|registers|bytes smem|' uses too much shared data \\(0x[0-9a-f]{0,20} bytes, 0x[0-9a-f]{0,3} max\\))?,?( [0-9]{0,25} bytes spill stores)?",
                 0..12,
@@ -275,7 +275,7 @@ ptxas warning : setmaxnreg ignored to maintain minimum register requirement
         }
 
         #[test]
-        fn reads_back_any_numbers(registers in 0u64..256, shared: u64, stores: u32, loads: u32) {
+        fn any_numbers_of_ptxas_are_read_back(registers in 0u64..256, shared: u64, stores: u32, loads: u32) {
             let report = Report::parse(&format!(
                 "ptxas info    : Compiling entry function 'k' for 'sm_80'\nptxas info    : Function properties for k\n    \
                  0 bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads\nptxas info    : Used \

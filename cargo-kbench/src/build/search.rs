@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_as_gcc_lists_them() {
+    fn folders_of_headers_are_read_from_gcc() {
         let said = "ignoring nonexistent directory \"later\"\n\
                     #include \"...\" search starts here:\n q\n#include <...> search starts here:\n .\n /usr/lib/gcc/12/../include\nEnd of search list.\n";
         let found = folders(said, Path::new("/p")).unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sources_ask_for() {
+    fn included_and_tested_headers_are_found_in_sources() {
         let asks = |text: &str| asked(text);
         assert_eq!(asks("#include <a.h>\n#ifdef __has_include\n#endif"), Some(vec![]));
         let text = "#if defined(__has_include) && __has_include(<a/b.h>) || __has_include_next( \"c.h\" )";
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_found_first() {
+    fn absent_files_that_would_be_found_first_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["p/src/k.c", "p/second/a/x.h", "sys/s.h", "p/there.h"] {

@@ -101,7 +101,7 @@ impl Package {
 }
 
 #[test]
-fn an_artifact_says_how_it_was_made_and_runs() {
+fn an_artifact_has_its_command_and_runs() {
     let package = Package::new();
     let artifact = package.compile(&package.with(&[("N", "7"), ("DEAD", "1")]));
     assert_eq!(artifact.functions[0].symbol, "kbench_entry");
@@ -168,7 +168,7 @@ fn a_live_toggle_changes_the_identity_and_a_dead_one_does_not() {
 }
 
 #[test]
-fn the_folder_of_a_package_changes_nothing() {
+fn identity_and_source_hash_do_not_depend_on_the_folder() {
     let (one, two) = (Package::new(), Package::new());
     let (first, second) = (one.compile(&one.unit()), two.compile(&two.unit()));
     assert_eq!(first.identity, second.identity);
@@ -179,7 +179,7 @@ fn the_folder_of_a_package_changes_nothing() {
 }
 
 #[test]
-fn only_what_changed_is_compiled_again() {
+fn only_a_changed_unit_is_compiled_again() {
     let package = Package::new();
     package.settle();
     let first = package.compile(&package.unit());
@@ -312,7 +312,7 @@ fn toggles_never_meet_the_names_of_the_shim() {
 }
 
 #[test]
-fn a_missing_function_is_told_from_a_missing_library() {
+fn missing_functions_and_missing_libraries_are_different_errors() {
     let package = Package::new();
     let unit = Unit { entries: vec![Entry::new("kernle", signature())], ..package.unit() };
     let CompileError::EntryNotFound { entry, candidates } = package.fail(&unit) else { panic!() };
@@ -323,7 +323,7 @@ fn a_missing_function_is_told_from_a_missing_library() {
 }
 
 #[test]
-fn feature_macros_and_warnings_are_the_sources_own() {
+fn the_shim_adds_no_feature_macros_and_no_warnings() {
     let package = Package::new();
     package.write(
         "src/k.c",
@@ -337,7 +337,7 @@ fn feature_macros_and_warnings_are_the_sources_own() {
 }
 
 #[test]
-fn a_stack_array_shows() {
+fn a_stack_array_counts_as_stack() {
     let package = Package::new();
     package.write(
         "src/k.c",
@@ -375,7 +375,7 @@ fn many_compilers_share_a_cache() {
 }
 
 #[test]
-fn what_two_ask_for_at_once_is_compiled_once() {
+fn a_unit_requested_twice_at_once_is_compiled_once() {
     let package = Package::new();
     let compiler = package.compiler();
     let compiled = thread::scope(|scope| {
@@ -454,7 +454,7 @@ fn tool(package: &Package, program: &str, args: &[&str]) {
 }
 
 #[test]
-fn what_flags_name_belongs_to_the_outcome() {
+fn a_changed_file_of_the_flags_compiles_again() {
     let package = Package::new();
     package.write("outer.txt", "@inner.txt");
     package.write("inner.txt", "-DN=5");
@@ -473,7 +473,7 @@ fn what_flags_name_belongs_to_the_outcome() {
 }
 
 #[test]
-fn what_the_linker_reads_belongs_to_the_outcome() {
+fn a_changed_file_of_the_linker_compiles_again() {
     let package = Package::new();
     package.write("src/k.c", "float g(void);\nvoid kernel(const float *in, float *out, int n) { for (int i = 0; i < n; i++) out[i] = in[i] + g(); }\n");
     let library = |folder: &str, value: u32, shared: bool| {
@@ -503,7 +503,7 @@ fn what_the_linker_reads_belongs_to_the_outcome() {
 }
 
 #[test]
-fn files_that_were_not_there_belong_to_the_outcome() {
+fn a_new_file_that_is_found_first_compiles_again() {
     let package = Package::new();
     package.write("second/scale2.h", "#define TWICE 2\n");
     package.write("src/scale.h", "#include <scale2.h>\n#define SCALE TWICE\n");
@@ -523,7 +523,7 @@ fn files_that_were_not_there_belong_to_the_outcome() {
 }
 
 #[test]
-fn a_file_that_the_assembler_reads_counts_whatever_the_source_calls_it() {
+fn a_changed_file_of_the_assembler_compiles_again() {
     let package = Package::new();
     package.write("table.bin", "\0\0\0\0");
     // `.incbin` in two strings
@@ -538,7 +538,7 @@ fn a_file_that_the_assembler_reads_counts_whatever_the_source_calls_it() {
 }
 
 #[test]
-fn what_no_list_names_is_not_kept() {
+fn builds_with_unlisted_inputs_are_not_kept() {
     let package = Package::new();
     package.write("table.bin", "\0\0\0\0");
     let source = "__asm__(\".section .rodata\\ntable: .incbin \\\"table.bin\\\"\\n.previous\\n\");\n";

@@ -158,7 +158,7 @@ fn resources_of_several_kernels() {
 }
 
 #[test]
-fn what_the_cubin_says_ptxas_says_too() {
+fn resources_of_cubin_and_ptxas_agree() {
     let Some(package) = Package::new() else { return };
     let cubin = package.folder.path().join("out.cubin");
     let (nvcc, _) = package.compiler.cuda_compiler().unwrap();

@@ -82,7 +82,7 @@ fn a_bundle_is_unpacked_below_its_folder() {
 }
 
 #[test]
-fn what_leads_out_of_the_folder_is_refused() {
+fn paths_out_of_the_folder_are_refused() {
     let absolute = if cfg!(unix) { "/tmp/kbench-escaped" } else { "C:\\escaped" };
     for path in [
         "../escaped",
@@ -109,7 +109,7 @@ fn what_leads_out_of_the_folder_is_refused() {
 }
 
 #[test]
-fn links_and_what_is_not_listed_are_refused() {
+fn links_and_unlisted_files_are_refused() {
     let files: [(&str, &[u8]); 1] = [("package/x", b"x")];
     let text = manifest(&files).to_string();
     let first = (MANIFEST, tar::EntryType::Regular, text.as_bytes());

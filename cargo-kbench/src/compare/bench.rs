@@ -13,6 +13,7 @@ use crate::gates::performance::{Controls, Entrant, EntrantId, JudgedSpeedup, com
 use crate::harness::{Candidate, Harness, RunError, caught};
 use crate::record::elite::{DeviceRecord, TimingSettings};
 use crate::record::evaluation::{BuildRecord, Evaluation, Rejection, TimingRecord};
+use crate::record::journal::ComparisonEntry;
 use crate::space::Settings;
 use crate::text;
 
@@ -146,6 +147,36 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             date: text::now(),
             kbench: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        let right = self.right_entrants(candidate, &mut entry)?;
+        if entry.rejection().is_some() {
+            return Ok(entry);
+        }
+        let compared = compare(self.harness, shape, &right)?;
+        entry.warnings.extend(compared.warnings.iter().cloned());
+        let asked = EntrantId::from(candidate.clone());
+        for entrant in &right {
+            let id = entrant.id();
+            match compared.entry(&id) {
+                Some(measured) => {
+                    let speedup = JudgedSpeedup::of(&compared, &asked, &id).filter(|_| id != asked);
+                    entry.entries.push(self.record(shape, entrant, measured, speedup));
+                }
+                None => entry.unavailable.extend(compared.rejection(&id).map(|why| (self.name(&id), why.clone()))),
+            }
+        }
+        if with_controls {
+            match caught(controls(self.harness, shape, candidate))? {
+                Ok(controls) => entry.controls = Some(controls),
+                Err(why) => entry.warnings.push(format!("no second clock and no inputs of zeros: {why}")),
+            }
+        }
+        Ok(entry)
+    }
+
+    /// The entrants that passed the gates up to correctness; `entry` gets the rejections of the others, and all
+    /// warnings. Ends early if the candidate is rejected: the others are measured only for comparison with it.
+    fn right_entrants(&mut self, candidate: &Candidate, entry: &mut BenchEntry) -> Result<Vec<Entrant>, RunError> {
+        let kernel = self.harness.kernel();
         let default = &kernel.space.default;
         let mut entrants = vec![Entrant::Candidate(candidate.clone())];
         if !candidate.is(default) {
@@ -172,52 +203,44 @@ impl<'a, 'b> SideBySide<'a, 'b> {
             };
             match rejection {
                 Some(rejection) => drop(entry.unavailable.insert(name, rejection)),
-                None => right.push((entrant, name)),
+                None => right.push(entrant),
             }
             if entry.rejection().is_some() {
-                // The other kernels are measured only for comparison with the candidate.
-                return Ok(entry);
+                break;
             }
         }
-        let (right, names): (Vec<Entrant>, Vec<String>) = right.into_iter().unzip();
-        let compared = compare(self.harness, shape, &right)?;
-        entry.warnings.extend(compared.warnings.iter().cloned());
-        let asked = EntrantId::from(candidate.clone());
-        for (entrant, name) in right.iter().zip(names) {
-            let id = entrant.id();
-            let Some(measured) = compared.entry(&id) else {
-                entry.unavailable.extend(compared.rejection(&id).map(|why| (name, why.clone())));
-                continue;
-            };
-            let of_kernel = match entrant {
-                Entrant::Candidate(candidate) => Some(candidate),
-                Entrant::Baseline(_) | Entrant::Again(_) => None,
-            };
-            let variant = of_kernel.map(|candidate| &candidate.variant);
-            let builds = of_kernel.and_then(|candidate| self.known(candidate)).map(|evaluation| &evaluation.builds);
-            let (flops, bytes) = self.harness.context.point(shape, variant.unwrap_or(default)).work();
-            let p50 = measured.timing.summary.p50;
-            entry.entries.push(BenchRecord {
-                toggles: variant.map(|variant| kernel.space.settings(variant)),
-                timing: measured.timing.clone(),
-                speedup: JudgedSpeedup::of(&compared, &asked, &id).filter(|_| id != asked),
-                // Operations a nanosecond are 10^9 operations a second.
-                tflops: flops.map(|flops| flops / p50 / 1e3),
-                gbytes: bytes.map(|bytes| bytes / p50),
-                build: builds
-                    .and_then(|builds| builds.iter().find(|build| build.shapes.contains(&place.name)))
-                    .cloned(),
-                samples: measured.samples.clone(),
-                name,
-            });
+        Ok(right)
+    }
+
+    /// The record of a measured entrant. `speedup` is that of the candidate over the entrant.
+    fn record(
+        &self,
+        shape: usize,
+        entrant: &Entrant,
+        measured: &ComparisonEntry,
+        speedup: Option<JudgedSpeedup>,
+    ) -> BenchRecord {
+        let kernel = self.harness.kernel();
+        let of_kernel = match entrant {
+            Entrant::Candidate(candidate) => Some(candidate),
+            Entrant::Baseline(_) | Entrant::Again(_) => None,
+        };
+        let variant = of_kernel.map(|candidate| &candidate.variant);
+        let builds = of_kernel.and_then(|candidate| self.known(candidate)).map(|evaluation| &evaluation.builds);
+        let serves = |build: &&BuildRecord| build.shapes.contains(&kernel.shapes[shape].name);
+        let (flops, bytes) = self.harness.context.point(shape, variant.unwrap_or(&kernel.space.default)).work();
+        let p50 = measured.timing.summary.p50;
+        BenchRecord {
+            name: self.name(&entrant.id()),
+            toggles: variant.map(|variant| kernel.space.settings(variant)),
+            timing: measured.timing.clone(),
+            speedup,
+            // Operations a nanosecond are 10^9 operations a second.
+            tflops: flops.map(|flops| flops / p50 / 1e3),
+            gbytes: bytes.map(|bytes| bytes / p50),
+            build: builds.and_then(|builds| builds.iter().find(serves)).cloned(),
+            samples: measured.samples.clone(),
         }
-        if with_controls {
-            match caught(controls(self.harness, shape, candidate))? {
-                Ok(controls) => entry.controls = Some(controls),
-                Err(why) => entry.warnings.push(format!("no second clock and no inputs of zeros: {why}")),
-            }
-        }
-        Ok(entry)
     }
 
     fn name(&self, id: &EntrantId) -> String {

@@ -151,6 +151,19 @@ pub fn compare(
     if refused.is_empty() { Ok(compared) } else { Err(refused.into_iter().collect()) }
 }
 
+/// The verdict on a speed-up of NEW over OLD. `floor` is the noise floor of the measurements, if one is known.
+fn judge(speedup: &Speedup, same_program: bool, threshold: f64, floor: Option<f64>) -> Verdict {
+    let change = (speedup.ratio - 1.0).abs();
+    if same_program {
+        // A difference between two runs of one program is due to the machine.
+        return if change <= threshold.max(MACHINE) { Verdict::Same } else { Verdict::Inconclusive };
+    }
+    match verdict_within(speedup, threshold) {
+        Verdict::Faster | Verdict::Slower if floor.is_some_and(|floor| change <= floor) => Verdict::Inconclusive,
+        verdict => verdict,
+    }
+}
+
 impl FileDiff {
     fn add(
         &mut self,
@@ -190,25 +203,9 @@ impl FileDiff {
             }
             Ok(new) => {
                 let (speedup, basis) = speedup(old, new);
-                let verdict = match speedup {
-                    None => Verdict::Inconclusive,
-                    // A difference between two runs of one program is due to the machine.
-                    Some(speedup) if is_same_program(before, after) => {
-                        if (speedup.ratio - 1.0).abs() <= threshold.max(MACHINE) {
-                            Verdict::Same
-                        } else {
-                            Verdict::Inconclusive
-                        }
-                    }
-                    Some(speedup) => match verdict_within(&speedup, threshold) {
-                        Verdict::Faster | Verdict::Slower
-                            if floor.is_some_and(|floor| (speedup.ratio - 1.0).abs() <= floor) =>
-                        {
-                            Verdict::Inconclusive
-                        }
-                        verdict => verdict,
-                    },
-                };
+                let same_program = is_same_program(before, after);
+                let verdict =
+                    speedup.map_or(Verdict::Inconclusive, |speedup| judge(&speedup, same_program, threshold, floor));
                 row.new = Some(new.summary);
                 row.speedup = speedup;
                 row.verdict = Some(verdict);
@@ -229,9 +226,8 @@ impl FileDiff {
         if let Some((before, after)) = before.build.as_ref().zip(after.build.as_ref()) {
             reasons.extend(code_changes(before, after));
         }
-        if let Some((before, after)) =
-            before.device.driver.as_ref().zip(after.device.driver.as_ref()).filter(|(before, after)| before != after)
-        {
+        let drivers = before.device.driver.as_ref().zip(after.device.driver.as_ref());
+        if let Some((before, after)) = drivers.filter(|(before, after)| before != after) {
             reasons.push(format!("driver {before} → {after}"));
         }
         row.reasons = reasons;

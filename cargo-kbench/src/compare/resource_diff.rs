@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_worse_less_is_better_and_code_is_neither() {
+    fn more_resources_are_worse_and_code_size_is_neutral() {
         assert_eq!(diff(&usage(40)), None);
         assert_eq!(diff(&usage(41)), Some(Change::Worse));
         assert_eq!(diff(&usage(39)), Some(Change::Better));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_come_and_go() {
+    fn new_and_removed_variants_are_listed() {
         let old = kernel("k", &[("A=0", usage(40)), ("A=1", usage(40)), ("A=2", usage(40))]);
         let new = kernel("k", &[("A=1", usage(40)), ("A=2", usage(48)), ("A=3", usage(99))]);
         let diff = ResourceDiff::between(Some(&old), Some(&new));

@@ -63,7 +63,7 @@ fn verdicts_come_from_samples_or_else_from_intervals() {
 }
 
 #[test]
-fn the_threshold_is_how_much_slower_is_let_pass() {
+fn a_slowdown_within_the_threshold_passes() {
     let regressions =
         |threshold| compare(&[measured("x", 1000.0)], &[measured("x", 1030.0)], &[], threshold).unwrap().regressions();
     assert_eq!((regressions(0.0), regressions(0.01), regressions(0.05)), (1, 1, 0));
@@ -150,7 +150,7 @@ fn a_variant_that_is_rejected_now_is_a_regression() {
 }
 
 #[test]
-fn variants_meet_by_their_values_and_the_best_whichever_it_is() {
+fn variants_are_paired_by_values_and_best_with_best() {
     let mut reordered = measured("B=0 A=1", 1.0);
     reordered.toggles = Some(Settings(toggles(1).0.into_iter().rev().collect()));
     assert_eq!(row(measured("A=1 B=0", 1.0), reordered).verdict, Some(Verdict::Same));

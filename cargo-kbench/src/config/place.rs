@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_a_folder_is() {
+    fn a_folder_belongs_to_the_project_around_it() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("ws");
         for package in ["ws", "ws/app", "ws/other"] {

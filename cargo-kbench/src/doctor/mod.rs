@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_has_an_effect_and_a_fix() {
+    fn a_missing_piece_has_an_effect_and_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let compiler = Compiler::new(folder.path(), crate::build::CompilerOptions::default());
         let found = examine(&compiler, folder.path(), false);

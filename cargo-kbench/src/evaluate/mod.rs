@@ -333,7 +333,7 @@ mod tests {
     use crate::space::Settings;
 
     #[test]
-    fn a_lost_race_serves_only_while_it_would_be_lost_again() {
+    fn a_cut_short_measurement_is_reused_only_for_a_lower_cutoff() {
         let summary = Summary::of(&[100.0; 10]).unwrap();
         let mut cached = Evaluation::new(Settings::default(), Vec::new());
         assert!(serves(&cached, false, None, Checked::OneSeed), "a rejection stays one");

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_edited() {
+    fn apply_edits_only_values_that_differ() {
         let text = "# ours\n[package]\nname = 'k' # a name\n[package.metadata.kbench.kernels.k.toggles]\nmacro = { A = [1, 2], B = [0x10, 32] }\n\
                     default = { A = 1, B = 0x10 } # as found\nconstraints = [  \"A < B\" ]\n";
         let same = applied(text, "k", &settings(&[("A", Value::Int(1)), ("B", Value::Int(16))])).unwrap();

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_not_there_goes_again() {
+    fn a_new_folder_is_removed_after_the_search() {
         let root = tempfile::tempdir().unwrap();
         let (folder, copy) = (root.path().join("kbench"), root.path().join("copy"));
         drop(Replaced::write(&export(&folder, "new"), &copy).unwrap());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_puts_back_what_a_killed_one_left() {
+    fn a_later_run_restores_the_export_after_a_kill() {
         let root = tempfile::tempdir().unwrap();
         let (folder, copy) = (root.path().join("kbench"), root.path().join("copy"));
         export(&folder, "old").write().unwrap();

@@ -102,7 +102,7 @@ fn values() {
 }
 
 #[test]
-fn errors_say_which_part() {
+fn errors_name_the_part_of_the_expression() {
     insta::assert_snapshot!(eval_error("1 + 9223372036854775807 * 2"), @"4..27 overflow in `9223372036854775807 * 2`");
     insta::assert_snapshot!(eval_error("S % (TILE_M - 64) == 0"), @"0..17 division by zero in `S % (TILE_M - 64)`");
     insta::assert_snapshot!(eval_error("TILE_M + TILE_X"), @"9..15 unknown name `TILE_X`");

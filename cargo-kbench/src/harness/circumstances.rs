@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_variables_count() {
+    fn environment_variables_of_a_measurement_are_listed() {
         for name in
             ["OMP_NUM_THREADS", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX", "LD_PRELOAD", "LD_AUDIT"]
         {

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_file_is_for_the_user_to_mend_and_a_full_disk_is_the_machines() {
+    fn a_damaged_file_exits_with_2_and_a_full_disk_with_3() {
         let exit = |kind: io::ErrorKind| RunError::from(io::Error::from(kind)).exit();
         assert_eq!(exit(io::ErrorKind::InvalidData), Exit::Usage);
         assert_eq!(exit(io::ErrorKind::NotFound), Exit::Usage);

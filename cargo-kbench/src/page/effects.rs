@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_too_few_variants_or_of_equal_ones() {
+    fn too_few_or_equal_variants_have_no_effects() {
         let all = space(|_, _, _| 1.0);
         let all: Vec<(&Settings, f64)> = all.iter().map(|(settings, value)| (settings, *value)).collect();
         assert_eq!(effects(&all), None);

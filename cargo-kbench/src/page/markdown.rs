@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_span_ends_it() {
+    fn backticks_in_a_code_span_do_not_end_it() {
         assert_eq!(code("a"), "`a`");
         assert_eq!(code("`a`"), "`` `a` ``");
         assert_eq!(code("a``b\nc"), "```a``b c```");

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn replay_reads_what_is_written() {
+    fn replay_reads_written_t4_and_cachefiles() {
         let folder = tempfile::tempdir().unwrap();
         let (facts, path) = (facts(), folder.path().join("run.json"));
         for (text, wrong) in [(t4(&facts), Failure::Correctness), (cachefile(&facts), Failure::Launch)] {

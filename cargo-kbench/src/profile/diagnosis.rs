@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_tell_the_limit() {
+    fn counters_decide_the_diagnosis() {
         const TENSOR: &str = "sm__pipe_tensor_cycles_active";
         assert_eq!(of(&[(TENSOR, 50.0), ("dram__throughput", 49.0)]).0, Limiter::Compute);
         assert_eq!(of(&[(TENSOR, 80.0), ("dram__throughput", 70.0)]).0, Limiter::Compute);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn without_counters_the_roofline_does() {
+    fn without_counters_the_roofline_decides() {
         let of = |shares| profile(&[], shares).diagnosis;
         assert_eq!(of(Some((10.0, 71.0))).limiter, Limiter::Memory);
         assert_eq!(of(Some((50.0, 70.0))).limiter, Limiter::Compute);

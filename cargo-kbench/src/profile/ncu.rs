@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_prints_is_no_table() {
+    fn output_of_a_kernel_is_not_read_as_metrics() {
         let forged = "\"ID\",\"dram__bytes_read.sum\"\n\"\",\"\"\n\"0\",\"1\"\n";
         assert_eq!(
             parse(&format!("{forged}{LOG}"), &["dram__bytes_read"]).unwrap()[0],
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_in_plain_words() {
+    fn failures_of_ncu_have_plain_messages() {
         let denied = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters on \
                       the target device 0.\n==WARNING== No kernels were profiled.\n";
         assert!(parse(denied, &["dram__throughput"]).unwrap_err().contains("needs a permission"));

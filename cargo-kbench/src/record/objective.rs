@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_weighs_shapes_whatever_their_size() {
+    fn a_mean_weighs_shapes_by_weight_and_not_by_size() {
         let mean = |weights: &[(usize, f64)], times: [f64; 2]| {
             let summaries = times.map(summary);
             let mean = Objective::Mean(weights.to_vec());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throughput_is_the_time_of_what_is_done() {
+    fn the_cost_of_throughput_is_time_a_unit_of_work() {
         let of = |time: f64, work: Option<f64>| {
             let summary = summary(time);
             ObjectiveValue::of_times(&Objective::Throughput, 0, |_| Some(&summary), || work)
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_noise_does_not_dominate() {
+    fn a_difference_within_noise_does_not_dominate() {
         assert!(dominates(&point(10.0, 0.1, 32.0), &point(11.0, 0.1, 32.0)));
         assert!(!dominates(&point(10.0, 0.6, 32.0), &point(11.0, 0.6, 32.0)), "the intervals overlap");
         assert!(!dominates(&point(10.0, 0.6, 24.0), &point(11.0, 0.6, 32.0)), "so nobody knows that it is no slower");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_zero_can_be_told() {
+    fn a_count_of_zero_has_a_positive_cost() {
         for (name, count, told) in [("spill_bytes", 0.0, 1.0), ("registers", 32.0, 33.0), ("energy", 0.5, 0.5_f64)] {
             assert_eq!(value(name, count, 0.0).told().to_bits(), told.to_bits(), "{name}");
         }
@@ -257,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_front_is_what_nothing_dominates(
+        fn the_front_has_all_variants_that_none_dominates(
             points in proptest::collection::vec((1u8..30, 0u8..4, 1u8..12), 0..40)
         ) {
             let points: Vec<Vec<ObjectiveValue>> =

@@ -139,7 +139,7 @@ fn a_cachefile_that_kernel_tuner_has_not_closed_is_read() {
 }
 
 #[test]
-fn files_that_are_no_record_are_refused() {
+fn files_without_a_record_are_refused() {
     let error = |text: &str| read_bytes("file.json", text.as_bytes()).unwrap_err();
     insta::assert_snapshot!(error(""), @"not a record: expected a Kernel Tuner cachefile, a T4 results file or a kbench journal (EOF while parsing a value at line 1 column 0)");
     insta::assert_snapshot!(error("hello"), @"not a record: expected a Kernel Tuner cachefile, a T4 results file or a kbench journal (expected value at line 1 column 1)");
@@ -256,7 +256,7 @@ fn scores_of_runs_that_are_known() {
 }
 
 #[test]
-fn what_users_read() {
+fn output_is_as_documented() {
     let replayed = || {
         let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100 };
         let mut replayed = Replayed::new(recorded(), &options);

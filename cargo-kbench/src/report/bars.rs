@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_knows_of_the_finals() {
+    fn the_remaining_time_includes_the_finals() {
         assert_eq!(left(Duration::from_secs(3), Duration::from_secs(8)), Duration::from_secs(11));
         assert_eq!(left(Duration::MAX, Duration::from_secs(8)), Duration::MAX);
     }

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_steers_no_terminal_and_says_the_same() {
+    fn json_has_no_control_characters_and_the_same_content() {
         let value = json!({ "\u{1b}[2J": "\u{9b}2J \u{202e} \u{7f} µs" });
         let escaped = escaped(&value.to_string());
         assert_eq!(escaped, r#"{"\u001b[2J":"\u009b2J \u202e \u007f µs"}"#);

@@ -37,7 +37,7 @@ mod tests {
     use crate::space::Settings;
 
     #[test]
-    fn what_users_read() {
+    fn output_is_as_documented() {
         let first: Vec<Settings> = [16, 32].map(|size| Settings(vec![("SIZE".to_owned(), Value::Int(size))])).to_vec();
         let plan = Plan { first, most: Some(1200), seconds: Some(96.4), last: Some((25, 2.01)) };
         let by_budget = Plan { last: None, seconds: Some(60.0), first: Vec::new(), ..plan.clone() };

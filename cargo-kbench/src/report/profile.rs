@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn without_counters_it_says_so() {
+    fn a_profile_without_counters_has_a_note() {
         insta::assert_snapshot!(plain(&profile(&[], Some((12.5, 140.0)))), @r#"
         p/k at small (N=64) on NVIDIA H200
 

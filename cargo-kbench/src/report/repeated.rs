@@ -56,7 +56,7 @@ mod tests {
     use crate::tune::repeat::RepeatedRun;
 
     #[test]
-    fn the_regret_of_runs_is_told_and_a_run_that_found_nothing_is_counted() {
+    fn regrets_are_listed_and_runs_without_a_winner_counted() {
         let winner = |runs, regret| RepeatedWinner {
             toggles: Settings::default(),
             runs,

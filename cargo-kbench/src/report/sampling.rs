@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_measured_together_is_one_line() {
+    fn kernels_measured_together_share_one_line() {
         let shaky =
             |spread: f64, converged| record(spread, Sampling { converged, exposed_samples: 9, ..Sampling::default() });
         let records = [shaky(1.0, false), shaky(3.0, false), shaky(0.0, true)];
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_matters_is_said() {
+    fn unremarkable_sampling_is_not_reported() {
         let good = Sampling {
             converged: true,
             discarded: [(Disturbance::Steal, 25)].into(),

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_styles_steer_a_terminal() {
+    fn control_characters_from_outside_are_escaped() {
         let foreign = "\u{1b}[2J\u{1b}[32mpass\r\u{8}\u{9b}2J\u{202e}\u{7f}";
         let text = format!("{BAD}FAIL{BAD:#} {foreign}\n");
         assert_eq!(

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_hold_and_nothing_is_asked_twice() {
+    fn evo_asks_only_valid_variants_and_none_twice() {
         let space = space(&["A + D < 4", "B != 2"]);
         let asked: Vec<Variant> = trajectory(&space, &search(None, 0), |variant| Some(sum(variant))).concat();
         assert!(asked.iter().all(|variant| space.is_valid(variant)));

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_again_replaces_what_was_told() {
+    fn a_second_result_of_a_variant_replaces_the_first() {
         let space = space();
         let value = |variant: &Variant| {
             objectives(variant).map_or(Outcome::Failed(Failure::Launch), |[x, _]| Outcome::Measured(x))

@@ -96,7 +96,7 @@ fn best(trajectory: &[(Variant, Outcome)]) -> f64 {
 const LEARNING: [StrategyName; 3] = [StrategyName::Auto, StrategyName::Annealing, StrategyName::Genetic];
 
 #[test]
-fn the_seed_decides() {
+fn one_seed_gives_one_sequence_of_variants() {
     let space = tiles();
     for (name, strategy) in StrategyName::ALL.map(|strategy| (strategy.name(), strategy)) {
         let tried = |seed| run(&space, &search(strategy, Some(40), seed), 1, |_| {});
@@ -108,7 +108,7 @@ fn the_seed_decides() {
 }
 
 #[test]
-fn the_order_of_telling_is_no_matter() {
+fn the_order_of_results_does_not_change_the_search() {
     let space = tiles();
     for (name, strategy) in StrategyName::ALL.map(|strategy| (strategy.name(), strategy)) {
         let search = search(strategy, Some(60), 3);
@@ -142,7 +142,7 @@ fn more_can_be_asked_for_while_others_are_pending() {
 }
 
 #[test]
-fn auto_has_more_pending_the_more_it_knows_and_comes_as_near() {
+fn auto_bounds_pending_variants_and_comes_as_near() {
     let space = tiles();
     let best =
         space.variants().filter_map(|variant| outcome(&space, &variant).objective()).fold(f64::INFINITY, f64::min);
@@ -219,7 +219,7 @@ fn auto_is_far_ahead_of_random() {
 }
 
 #[test]
-fn auto_learns_what_fails() {
+fn auto_avoids_variants_like_rejected_ones() {
     let space = tiles();
     let failed = |strategy| {
         let runs = (0..3).flat_map(|seed| run(&space, &search(strategy, Some(60), seed), 1, |_| {}).split_off(20));
@@ -307,7 +307,7 @@ fn ranked(space: &Space) -> Vec<Variant> {
 }
 
 #[test]
-fn what_did_well_elsewhere_comes_right_after_the_default() {
+fn variants_of_earlier_elites_follow_the_default() {
     let space = tiles();
     let known = ranked(&space);
     // One variant twice, and one that the constraints exclude.
@@ -426,7 +426,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_plan_surely_comes_to_is_likely_from_the_first() {
+fn variants_that_a_plan_certainly_reaches_are_likely_from_the_start() {
     let space = space(vec![toggle("A", Layer::Macro, &[1, 2, 3, 4, 5]), toggle("B", Layer::Micro, &[1, 2, 3])], &[]);
     let likely = |search: &Search| {
         let mut strategy = strategy(&Candidates::new(&space), search);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equals_the_one_that_loses_least() {
+    fn among_sets_of_equal_size_the_smallest_loss_wins() {
         let losses = vec![vec![0.0, 0.019], vec![0.01, 0.01], vec![0.019, 0.0]];
         assert_eq!(choose(&losses, 0.02).variants, [1]);
         assert_eq!(choose(&losses, 0.005).variants, [0, 2]);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_to_try_are_covered_all_the_same() {
+    fn too_many_sets_to_try_are_covered_greedily() {
         // 200 variants, each the best of one of 40 shapes and too slow at the others.
         let losses: Vec<Vec<f64>> = (0..200)
             .map(|variant| (0..40).map(|shape| if variant % 40 == shape { 0.0 } else { 1.0 }).collect())

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_win_without_the_file_wins_by_the_same_rule_with_it() {
+    fn the_rule_of_a_tie_is_that_against_the_nearest_other() {
         let mine = Standing { is_not_on_file: false, ..any() };
         let larger = Standing { resources: [64, 0, 0, 0, 500], ..any() };
         let later = Standing { place: vec![7], ..any() };
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_best_is_surely_faster_than_ties_not() {
+    fn a_variant_ties_unless_the_best_is_certainly_faster() {
         let [best, alike, slow, unknown] = [0, 1, 2, 3].map(EntrantId::Baseline);
         let entry = |id: &EntrantId, late, added| Measured::of_two_modes(id.clone(), late, added, 100);
         let compared = Compared::of([entry(&best, 50, 0.0), entry(&alike, 52, 1.0), entry(&slow, 50, 900.0)]);

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_know_the_step_cannot_exchange_words() {
+    fn a_digest_under_another_key_detects_exchanged_words() {
         // With this step each word takes the place of the other.
         let mut words = [1u64, 2, 3, 4];
         let bytes = |words: [u64; 4]| words.map(u64::to_le_bytes).concat();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn many_threads_find_what_one_does() {
+    fn the_digest_is_the_same_on_any_number_of_threads() {
         let bytes: Vec<u8> = (0..3 * PART + 5).map(|at| (at / 3) as u8).collect();
         assert_eq!(digest(&bytes, key()), serial(&bytes, 0, key()));
     }

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 /// The fingerprint of `content` with a `kind`.
 ///
-/// Panics if `content` cannot be serialised, which depends on its type and not on its value.
+/// # Panics
+///
+/// If `content` cannot be serialised, which depends on its type and not on its value.
 pub fn of(kind: &str, content: &(impl Serialize + ?Sized)) -> String {
     let value = Value::serialized(content).expect("plain data");
     let mut bytes = Vec::new();

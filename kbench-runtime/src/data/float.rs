@@ -29,7 +29,7 @@ pub enum Name {
 }
 
 impl Float {
-    /// Signature for serde.
+    /// Serialises a number, for `#[serde(with = "Float")]`.
     pub fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         let float = match *number {
             number if number.is_finite() => Float::Number(number),
@@ -40,7 +40,7 @@ impl Float {
         Serialize::serialize(&float, serializer)
     }
 
-    /// Signature for serde.
+    /// Reads a number, or the name `inf`, `-inf` or `nan`, for `#[serde(with = "Float")]`.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         Ok(match Deserialize::deserialize(deserializer)? {
             Float::Number(number) => number,

@@ -408,7 +408,7 @@ mod tests {
     const Y: [(usize, DType); 1] = [(1, DType::F32)];
 
     #[test]
-    fn each_fault_shows_as_what_it_is() {
+    fn each_mutant_causes_its_fault() {
         let first = |fault| reports(fault, &Y, None).remove(0);
         assert_eq!(first(Fault::NoOp).outputs[0].unwritten, 1000);
         let tail = first(Fault::Tail);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_type_rounds_away_is_moved_further() {
+    fn errors_below_the_rounding_of_a_type_are_enlarged() {
         for dtype in [DType::F8e4m3, DType::F16, DType::F32, DType::I32, DType::U8] {
             for value in [0.0, 1.0, 100.0] {
                 let there = codec::decode(dtype, &moved(dtype, value, 1e-3))[0];
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_keeps_results_passes_every_check_and_not_the_clock() {
+    fn a_memoising_mutant_passes_checks_and_fails_the_timing() {
         testing::assert_clean(&reports(Fault::Memoised, &Y, Some(0))[0]);
         let code = testing::FakeCase::default().code()[0].clone();
         let blobs = vec![blake3::hash(code.as_bytes()).to_hex().to_string()];

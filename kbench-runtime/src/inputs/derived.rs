@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn derivations_that_do_not_fit_are_errors() {
         let refused = |from: &[u64], dims: &[u64], derived| made(from, dims, derived).unwrap_err();
         assert!(refused(&[2, 3], &[2, 3], derived(&[], &[1, 0], &[])).contains("its contents have [3, 2]"));
         assert!(refused(&[2, 3], &[5], derived(&[5], &[], &[])).contains("`view` has 5 elements, `from` 6"));

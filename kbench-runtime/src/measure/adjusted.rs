@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lost_nothing_is_what_the_clock_said() {
+    fn an_undisturbed_sample_is_the_time_of_the_clock() {
         let calm = AdjustedSample::of(sample(4e6, 3.999e6, 0), 1, true);
         assert_eq!((calm.nanoseconds, calm.slack, calm.is_disturbed()), (4e6, 0.0, false));
         let beside = AdjustedSample::of(sample(4e6, 3.999e6, 1), 1, true);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_stays_disturbed() {
+    fn a_sample_with_unknown_loss_is_disturbed() {
         let several = AdjustedSample::of(sample(9e6, 8e6, 2), 1, false);
         let waits = AdjustedSample::of(Sample { waits: 1, ..sample(9e6, 4e6, 2) }, 1, true);
         let unknown = AdjustedSample::of(Sample { cpu_nanoseconds: None, ..sample(9e6, 0.0, 2) }, 1, true);

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn optional_stopping_leaves_intervals_honest() {
+    fn intervals_keep_their_coverage_under_the_stopping_rule() {
         let covered = (0..100)
             .filter(|seed| {
                 let summary = Summary::of(&run(*seed, 0.03, 0.0).0).unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn all_cases_must_converge_and_time_ends_it() {
+    fn sampling_ends_when_all_cases_converge_or_time_is_over() {
         let calm = vec![1.0; 100];
         let wild: Vec<f64> = (0..100).map(|i| 1.0 + f64::from(i % 10)).collect();
         let mut stopping = Stopping::new(100, Some(UNTIL), 2);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_ends_when_ratios_are_known_whatever_drifts() {
+    fn a_comparison_converges_by_ratios_although_times_drift() {
         let (noise, _) = run(1, 0.005, 0.0);
         let drifting: Vec<f64> =
             noise.iter().enumerate().map(|(at, noise)| noise * (1.0 + 0.003 * at as f64)).collect();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn each_look_may_be_wrong_less_often_and_all_together_as_often_as_stated() {
+    fn tests_of_convergence_share_the_stated_error() {
         let wild: Vec<f64> = (0..10_000).map(|i| 1.0 + f64::from(i * 7 % 10)).collect();
         let mut stopping = Stopping::new(4, Some(UNTIL), 1);
         assert_eq!((stopping.fewest(), stopping.next()), (4, 4));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_may_differ_by_twice_the_precision_and_no_more() {
+    fn halves_of_samples_differ_by_twice_the_precision_at_most() {
         let halves = |apart: f64| -> Vec<f64> {
             let half = |value: f64| [vec![value; 26], vec![100.0; 24]].concat();
             [half(100.0 - apart / 2.0), half(100.0 + apart / 2.0)].concat()
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_that_come_in_stretches_tell_less() {
+    fn correlated_ratios_need_more_samples() {
         let ones = vec![1.0; 100];
         let ratio = |above| if above { 1.004 } else { 0.996 };
         let in_turn: Vec<f64> = (0..100).map(|i| ratio(i % 2 == 0)).collect();
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn races_are_lost_by_what_is_clearly_slower() {
+    fn a_clearly_slower_variant_is_cut_short() {
         let around = |centre: f64| -> Vec<f64> { (0..10).map(|i| centre + 0.1 * f64::from(i)).collect() };
         assert!(is_clearly_above(&around(103.0), 100.0));
         assert!(!is_clearly_above(&around(101.0), 100.0), "within what differs from run to run");

@@ -113,14 +113,14 @@ fn every_sample_starts_from_poison_and_skipping_is_seen() {
 }
 
 #[test]
-fn what_the_last_sample_left_is_judged_in_its_own_right() {
+fn outputs_of_the_last_sample_are_judged_too() {
     let after = host("kbench_lazy_while_timed", CacheMode::Cold).after;
     assert_eq!((after.outputs[0].unwritten, after.outputs[0].first_unwritten), (999, Some(1)));
     assert!(after.unrepeatable > 0);
 }
 
 #[test]
-fn damage_to_common_memory_is_the_culprits() {
+fn damage_to_shared_memory_is_attributed_to_its_kernel() {
     for (entry, at) in [("kbench_past_end_later", 0), ("kbench_past_end_later", 2), ("kbench_clobbers_later", 1)] {
         let mut session = Session::new(HostDevice::open(), None);
         let mut cases = Vec::new();
@@ -229,7 +229,7 @@ fn throttled_samples_are_taken_again_and_counted() {
 }
 
 #[test]
-fn what_never_recovers_is_kept_and_said() {
+fn samples_that_stay_throttled_are_kept_and_counted() {
     let timing = model(r#"{"time_ns":1000,"throttled":[0,1000000]}"#, |_| {});
     assert_eq!(timing.samples.len(), 100);
     assert_eq!(timing.sampling.discarded[&Disturbance::Throttled], 100);
@@ -262,7 +262,7 @@ fn a_disturbed_sample_is_taken_again() {
 }
 
 #[test]
-fn a_race_is_lost_early_and_checked_all_the_same() {
+fn a_variant_that_is_cut_short_is_still_checked() {
     let lost = model(r#"{"time_ns":1000}"#, |job| job.cutoff_ns = Some(900.0));
     assert_eq!((lost.samples.len(), lost.sampling.cut_short, lost.sampling.converged), (7, true, false));
     testing::assert_clean(&lost.after);
@@ -332,7 +332,7 @@ fn results_on_new_inputs_are_those_of_a_fresh_load() {
 }
 
 #[test]
-fn a_device_in_use_is_told() {
+fn a_device_in_use_is_reported() {
     assert_eq!(model(r#"{"time_ns":1000}"#, |_| {}).sampling.in_use, None);
     let beside = model(r#"{"time_ns":1000,"beside_others":true}"#, |_| {});
     assert_eq!(beside.sampling.in_use.as_deref(), Some("another process"));
@@ -357,7 +357,7 @@ fn a_single_number_is_of_the_same_inputs_as_the_rest() {
 }
 
 #[test]
-fn what_was_used_stands_in_the_record() {
+fn the_record_has_cache_mode_input_sets_and_clock() {
     let host = host("kbench_scale", CacheMode::Hot).sampling;
     assert_eq!((host.cache, host.input_sets), (CacheMode::Hot, 2));
     assert!(host.resolution_ns.unwrap() > 0.0 && host.overhead_ns.unwrap() >= 0.0);

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_times_are_steady_or_long_enough() {
+    fn warmup_ends_when_times_are_steady_or_at_its_limit() {
         assert_eq!(launches(|_| 0.01), 20, "short launches cost nothing");
         assert_eq!(launches(|_| 2.0), 3);
         assert_eq!(launches(|_| 900.0), 1);

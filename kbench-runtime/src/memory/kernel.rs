@@ -80,26 +80,7 @@ impl<D: Device> KernelMemory<D> {
                     Arg::Offset { tensor, elements } => {
                         args.push(BoundArg::Pointer(behind(region(*tensor), &tensors[*tensor], *elements)?));
                     }
-                    Arg::Struct { bytes, fields } => {
-                        let (mut bytes, mut pointers) = (vec![0; *bytes], Vec::new());
-                        for (at, field) in fields {
-                            match field {
-                                Arg::Tensor(tensor) => pointers.push((*at, region(*tensor))),
-                                Arg::Offset { tensor, elements } => {
-                                    pointers.push((*at, behind(region(*tensor), &tensors[*tensor], *elements)?));
-                                }
-                                Arg::Scalar { dtype, value } => {
-                                    let value = codec::number(*dtype, *value);
-                                    bytes[*at..*at + value.len()].copy_from_slice(&value);
-                                }
-                                Arg::Struct { .. } | Arg::TensorMap(_) | Arg::Symbol { .. } => {
-                                    let message = "a struct holds tensors and scalars".to_owned();
-                                    return Err(Failure::Unsupported { message });
-                                }
-                            }
-                        }
-                        args.push(BoundArg::Struct { bytes, pointers });
-                    }
+                    Arg::Struct { bytes, fields } => args.push(bound_struct(*bytes, fields, tensors, region)?),
                     Arg::TensorMap(map) => args.push(BoundArg::TensorMap {
                         region: region(map.tensor),
                         dtype: tensors[map.tensor].dtype,
@@ -330,6 +311,32 @@ fn behind<B>(region: Region<B>, spec: &TensorSpec, elements: u64) -> Result<Regi
         return Err(Failure::LaunchRefused { message });
     };
     Ok(Region { offset: region.offset + bytes, bytes: region.bytes - bytes, ..region })
+}
+
+/// A struct argument of `size` bytes, with the memory of the tensors among its fields.
+fn bound_struct<B>(
+    size: usize,
+    fields: &[(usize, Arg)],
+    tensors: &[TensorSpec],
+    region: impl Fn(usize) -> Region<B>,
+) -> Result<BoundArg<B>, Failure> {
+    let (mut bytes, mut pointers) = (vec![0; size], Vec::new());
+    for (at, field) in fields {
+        match field {
+            Arg::Tensor(tensor) => pointers.push((*at, region(*tensor))),
+            Arg::Offset { tensor, elements } => {
+                pointers.push((*at, behind(region(*tensor), &tensors[*tensor], *elements)?));
+            }
+            Arg::Scalar { dtype, value } => {
+                let value = codec::number(*dtype, *value);
+                bytes[*at..*at + value.len()].copy_from_slice(&value);
+            }
+            Arg::Struct { .. } | Arg::TensorMap(_) | Arg::Symbol { .. } => {
+                return Err(Failure::Unsupported { message: "a struct holds tensors and scalars".to_owned() });
+            }
+        }
+    }
+    Ok(BoundArg::Struct { bytes, pointers })
 }
 
 /// A buffer that holds a tensor's contents, to be copied to the buffer that the kernel reads.

@@ -140,21 +140,21 @@ pub enum Source {
     None,
 }
 
-/// Contents that are made of those of other tensors.
+/// Contents that are derived from other tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Derived {
     /// Indices of tensors of the same sizes, which come before this one. Several are stacked along a new first axis.
     pub from: Vec<usize>,
-    /// The sizes that the elements are viewed as; empty: their own.
+    /// Sizes that the source gets before its axes are permuted, outermost first; empty: its own sizes.
     pub view: Vec<u64>,
-    /// For each axis the axis of the view that it is; empty: all in order.
+    /// For each axis of the result the index of the axis of the view; empty: all axes in order.
     pub axes: Vec<usize>,
-    /// For each axis the elements at either end that are border; empty: none.
+    /// For each axis the number of border elements at each end; empty: no border.
     pub width: Vec<u64>,
     /// The value of the border.
     #[serde(with = "Float")]
     pub border: f64,
-    /// Whether all of the elements are drawn one by one, so that any order of them has as much meaning as this one.
+    /// Whether all elements are drawn independently, so that new inputs may be the same elements in another order.
     pub drawn: bool,
 }
 

@@ -116,7 +116,8 @@ pub struct TimeJob {
     pub warmup: u32,
     /// Number of samples of each case; with `until` the smallest number.
     pub iterations: u32,
-    /// When sampling ends after `iterations` samples. `None`: exactly then.
+    /// Condition that ends sampling after `iterations` samples. `None`: sampling ends after exactly `iterations`
+    /// samples.
     #[serde(default)]
     pub until: Option<Convergence>,
     /// Whether the times only rank variants and are not published: fewer samples than `iterations` are enough then, from 10 ms of

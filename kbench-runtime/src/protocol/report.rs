@@ -89,7 +89,7 @@ pub struct OutputReport {
     pub rms_ref: f64,
     /// Number of elements whose absolute error exceeds the job's `bad_above`.
     pub bad: u64,
-    /// Further errors of the same output, to compare these errors with.
+    /// Further errors of the same output, with which these errors are compared.
     #[serde(default, rename = "beside")]
     pub related: RelatedErrors,
 }

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_counted_and_kept_out_of_the_errors() {
+    fn nonfinite_elements_are_counted_and_excluded_from_errors() {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         let got = report(DType::F16, &[nan, nan, inf, -inf, inf, 1.0, 2.0], &[nan, 1.0, inf, inf, 3.0, nan, 2.5]);
         assert_eq!((got.nonfinite, got.max_abs_err, got.max_abs_err_at, got.mean_abs_err), (4, 0.5, 6, 0.5));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_exactly_the_limit_is_not_bad_however_many_there_are() {
+    fn errors_equal_to_the_limit_are_not_bad() {
         for n in [1, LANES, LANES + 1, 3 * LANES] {
             assert_eq!(report(DType::F32, &vec![1.5; n], &vec![1.0; n]).bad, 0);
             assert_eq!(report(DType::F32, &vec![1.5625; n], &vec![1.0; n]).bad, n as u64);
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_off_by_one_is_seen_however_large() {
+    fn an_integer_off_by_one_is_found_at_any_size() {
         let spec =
             TensorSpec { name: "o".into(), dtype: DType::I64, dims: vec![2], role: Role::Out, source: Source::None };
         let bytes = |values: [i64; 2]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_a_time_find_what_one_by_one_do() {
+    fn vectors_find_the_same_errors_as_single_elements() {
         let n = CHUNK + 13;
         let output: Vec<f64> = (0..n).map(|i| (i as f64).cos()).collect();
         let mut reference: Vec<f64> = output.iter().map(|v| v + 0.25).collect();

@@ -114,7 +114,7 @@ fn the_first_line_decides() {
 }
 
 #[test]
-fn what_is_not_the_protocol_is_refused() {
+fn other_lines_than_the_protocols_are_refused() {
     let start = lines(&[hello(DeviceKind::Fake)]);
     assert_eq!(serve_lines("{}\n".into()), (BROKEN, vec![]));
     assert_eq!(serve_lines(lines(&[blob(b"x")])), (BROKEN, vec![]));
@@ -234,7 +234,7 @@ fn a_c_kernel_that_crashes_or_hangs_costs_the_worker_nothing() {
 }
 
 #[test]
-fn a_worker_says_that_it_lives_whatever_it_does() {
+fn a_worker_sends_heartbeats_during_every_stage() {
     let (mut child, stdin) = worker(&host("kbench_hangs"));
     events_until(&mut child, |event| matches!(event, Event::Stage { stage: Stage::Launch, .. }));
     let mut beats = 0;
@@ -260,7 +260,7 @@ fn the_end_of_the_input_ends_the_worker_though_a_kernel_hangs() {
 }
 
 #[test]
-fn what_kernels_print_goes_to_stderr() {
+fn output_of_kernels_goes_to_stderr() {
     let (mut child, stdin) = worker(&host("kbench_prints"));
     let events = events_until(&mut child, |event| matches!(event, Event::Checked { .. }));
     assert!(matches!(events.last(), Some(Event::Checked { .. })), "{events:?}");
@@ -303,7 +303,7 @@ fn a_run_compares_nothing_and_is_the_last_job() {
 }
 
 #[test]
-fn a_run_counts_or_says_why_it_cannot() {
+fn a_run_counts_or_has_a_reason_why_not() {
     let mut session = Session::new(FakeDevice::open(0), None);
     let case = testing::host_check(&mut session, "kbench_off_by_little").case;
     let run = Request::Run(Box::new(RunJob { id: 3, case, seed: 0, count: true }));

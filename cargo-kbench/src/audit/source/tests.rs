@@ -14,7 +14,7 @@ fn one(source: &str) -> String {
 }
 
 #[test]
-fn each_barrier_is_dropped_by_itself() {
+fn one_mutant_drops_one_barrier() {
     let source = "f();\n__syncthreads(); // __syncthreads();\nif (x)\n    __syncwarp( mask\n);\n\"__syncwarp();\";";
     let made = of(source);
     assert_eq!(made.len(), 2, "{made:?}");
@@ -25,7 +25,7 @@ fn each_barrier_is_dropped_by_itself() {
 }
 
 #[test]
-fn barriers_in_all_their_spellings() {
+fn every_spelling_of_a_barrier_is_found() {
     for statement in [
         "cp_async_wait<1>()",
         "cp_async_wait<kStages - 2>()",
@@ -45,7 +45,7 @@ fn barriers_in_all_their_spellings() {
 }
 
 #[test]
-fn what_only_looks_like_a_barrier_stays() {
+fn names_that_resemble_barriers_are_kept() {
     for source in [
         "void cp_async_wait() { x(); }",
         "void cp_async_wait();",
@@ -76,7 +76,7 @@ fn loops_over_tiles_end_one_step_early() {
 }
 
 #[test]
-fn a_loop_whose_body_moves_on_starts_one_step_later() {
+fn a_loop_that_advances_in_its_body_starts_one_step_later() {
     let source = "for (int keys = seq; keys > 0; stage ^= 1) { for (int b = 0; b < 4 && keys > 0; ++b, keys -= T) {} }";
     assert_eq!(one(source), source.replacen("= seq", "= (seq) - (T)", 1));
     assert_eq!(of(source)[0].1, "`int keys = seq` starts one step of T later");
@@ -99,7 +99,7 @@ fn loops_over_elements_and_odd_loops_stay() {
 }
 
 #[test]
-fn of_many_the_named_steps_come_first() {
+fn loops_with_named_steps_are_mutated_first() {
     let mut source = "for (int e = 0; e < 8; e += 2) {}\n".repeat(CANDIDATES);
     source.push_str("for (int n = 0; n < seq; n += TILE) {}\n");
     let made = of(&source);
@@ -107,7 +107,7 @@ fn of_many_the_named_steps_come_first() {
 }
 
 #[test]
-fn other_kernels_of_the_file_are_left_alone() {
+fn other_kernels_of_the_file_are_not_mutated() {
     let kernel = |head: &str| format!("{head}(int *x) {{ __syncthreads(); }}\n");
     let source = kernel("extern \"C\" __global__ void __launch_bounds__(256) k") + &kernel("__global__ void other");
     let made = of(&source);
@@ -173,7 +173,7 @@ fn reductions_start_from_zero() {
 }
 
 #[test]
-fn what_is_no_neutral_element_stays() {
+fn starts_that_are_no_neutral_element_are_kept() {
     for source in [
         "if (m == -INFINITY) m = y;",
         "float x = -1.0f;",

@@ -54,7 +54,7 @@ fn the_shim_of_several_functions() {
 }
 
 #[test]
-fn what_c_cannot_say_is_refused() {
+fn arguments_without_a_c_type_are_refused() {
     assert!(matches!(shim(&unit(vec![Param::TensorMap])), Err(CompileError::Unsupported { .. })));
     for entry in ["", "1k", "k-1", "ns::k", "k(void); int x", "é"] {
         let unit = Unit { entries: vec![Entry::new(entry, vec![])], ..unit(vec![]) };

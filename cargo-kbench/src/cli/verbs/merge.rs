@@ -170,6 +170,28 @@ struct Merged {
     records: Option<Vec<journal::Record>>,
 }
 
+/// The question of a search, if the search measured the default.
+fn question(search: &Search) -> Option<Question> {
+    search.default().map(|default| Question::of(search.start().table.clone(), default))
+}
+
+/// The question that all results answer; `None` if none of them states it. An error if two results differ.
+fn common_question(results: &Results) -> anyhow::Result<Option<Question>> {
+    for ((path, one), (other_path, other)) in results.entries.iter().zip(results.entries.iter().skip(1)) {
+        let paths = || format!("{} and {}", path.display(), other_path.display());
+        one.check_same_question(other).with_context(paths)?;
+    }
+    let of_searches = results.searches.iter().filter_map(|(path, search)| Some((path, question(search)?)));
+    let stated = results.entries.iter().filter_map(|(path, entry)| Some((path, entry.question.clone()?)));
+    let questions: Vec<(&PathBuf, Question)> = of_searches.chain(stated).collect();
+    if let Some(pair) = questions.windows(2).find(|pair| pair[0].1 != pair[1].1) {
+        let paths = format!("{} and {}", pair[0].0.display(), pair[1].0.display());
+        return Err(anyhow::Error::from(Mismatch::Sources).context(paths));
+    }
+    Ok(questions.into_iter().next().map(|(_, question)| question))
+}
+
+/// Merges the results of one kernel, shape and device with those of this project.
 fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Results) -> anyhow::Result<Merged> {
     let (_, _, shape, device) = key;
     let folder = project.own_directory().join("journal").join(&kernel.package);
@@ -184,21 +206,7 @@ fn put_together(project: &Project, kernel: &Kernel, key: &Key, mut results: Resu
         Some((path.clone(), entry.clone()))
     });
     results.entries.extend(concluded.collect::<Vec<_>>());
-    let question =
-        |search: &Search| search.default().map(|default| Question::of(search.start().table.clone(), default));
-    for ((path, one), (other_path, other)) in results.entries.iter().zip(results.entries.iter().skip(1)) {
-        let paths = || format!("{} and {}", path.display(), other_path.display());
-        one.check_same_question(other).with_context(paths)?;
-    }
-    let questions: Vec<(&PathBuf, Question)> =
-        results.searches.iter().filter_map(|(path, search)| Some((path, question(search)?))).collect();
-    let stated = results.entries.iter().filter_map(|(path, entry)| Some((path, entry.question.clone()?)));
-    let questions: Vec<(&PathBuf, Question)> = questions.into_iter().chain(stated).collect();
-    if let Some(pair) = questions.windows(2).find(|pair| pair[0].1 != pair[1].1) {
-        let paths = format!("{} and {}", pair[0].0.display(), pair[1].0.display());
-        return Err(anyhow::Error::from(Mismatch::Sources).context(paths));
-    }
-    let asked = questions.first().map(|(_, question)| question.clone());
+    let asked = common_question(&results)?;
 
     // Existing results take part if they answer the same question; otherwise they are replaced, as by a new search.
     let here = EliteFile::read(&project.elite_path())?.kernels;

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_nothing_behind_on_an_error() {
+    fn no_file_remains_after_an_error() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["fn", "9lives", "new/fn", "a b"] {
             let result = create(&parent.path().join(name), &Template::C.package("any"));

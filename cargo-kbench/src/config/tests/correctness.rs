@@ -138,7 +138,7 @@ fn mistakes_are_drawn_at_their_place() {
 }
 
 #[test]
-fn a_reference_by_command_is_nothing_else() {
+fn a_reference_by_command_has_no_other_keys() {
     let command = |reference: &str| MINIMAL.replace("{ source = \"ref.c\", entry = \"k_ref\" }", reference);
     let (project, _) =
         Fixture::new(&command("{ command = [\"python3\", \"ref.py\"], precision = \"f32\" }")).load().unwrap();

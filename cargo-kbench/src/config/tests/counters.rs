@@ -31,7 +31,7 @@ fn a_level_has_the_default_conditions_at_the_shape_of_the_search() {
 }
 
 #[test]
-fn a_table_says_what_must_hold_and_where() {
+fn conditions_and_shapes_of_counters_are_read() {
     let counters =
         of("gates.counters = { all = ['sm__throughput>60', ' dram__bytes_read.sum <= 1e6 '], shapes = ['small'] }");
     assert_eq!((counters.quantifier, &counters.shapes), (Quantifier::All, &vec![1]));

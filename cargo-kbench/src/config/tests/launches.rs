@@ -43,7 +43,7 @@ fn launches_are_read_in_order() {
 }
 
 #[test]
-fn a_launch_that_no_variant_makes_is_a_mistake_only_where_the_space_says_so() {
+fn a_launch_without_variants_is_a_mistake_if_the_space_excludes_it() {
     let never = |when: &str| changed("PARTS > 1", when).load().is_err();
     assert!(never("PARTS > 4") && never("PARTS == 2") && never("N < 1024"));
     assert!(!never("PARTS == 1") && !never("PARTS * 256 == N") && !never("N == 1024 and PARTS < 4"));

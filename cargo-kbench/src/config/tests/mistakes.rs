@@ -1178,7 +1178,7 @@ fn derived_tensors_have_the_sizes_of_their_contents() {
 }
 
 #[test]
-fn only_an_input_may_be_spoiled() {
+fn clobber_is_for_inputs_only() {
     insta::assert_snapshot!(changed("role = \"out\"", "role = \"out\", clobber = true"), @r#"
     error: `y` is not an input
       --> Cargo.toml:12:99
@@ -1685,7 +1685,7 @@ fn a_proposer_is_a_program() {
 }
 
 #[test]
-fn no_init_goes_beyond_its_type() {
+fn an_init_beyond_its_type_is_a_mistake() {
     for (dtype, init, says) in [
         ("f32", "{ constant = 1e39 }", "f32 cannot hold 1e39"),
         ("f32", "{ uniform = { low = -1e39, high = 1 } }", "f32 holds -3.4028234663852886e38 to 3.4028234663852886e38"),

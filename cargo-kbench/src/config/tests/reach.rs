@@ -33,7 +33,7 @@ fn whole(change: (&str, &str)) -> Fixture {
 }
 
 #[test]
-fn a_toggle_says_how_it_reaches_the_code() {
+fn tables_of_toggles_choose_macros_constants_and_launch() {
     let fixture = whole(("", ""));
     let (project, warnings) = fixture.load().unwrap();
     assert_eq!(warnings, []);

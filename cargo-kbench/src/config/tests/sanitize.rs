@@ -10,7 +10,7 @@ fn of(table: &str) -> Sanitize {
 }
 
 #[test]
-fn a_level_is_a_table_with_nothing_else() {
+fn a_level_alone_is_a_gate_with_defaults() {
     use SanitizeTool::{Initcheck, Memcheck, Racecheck, Synccheck};
     assert_eq!(of("").level, Level::Allow);
     let deny = of("gates.sanitize = 'deny'");
@@ -22,7 +22,7 @@ fn a_level_is_a_table_with_nothing_else() {
 }
 
 #[test]
-fn a_table_says_which_tools_where_and_how_long() {
+fn tools_shapes_and_timeouts_of_sanitizers_are_read() {
     let table =
         "gates.sanitize = { tools = ['synccheck', 'memcheck'], shapes = ['small', 'large'], timeout_seconds = 5 }";
     let sanitize = of(table);

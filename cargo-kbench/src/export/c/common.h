@@ -1,7 +1,7 @@
 #ifndef KBENCH_COMMON
 #define KBENCH_COMMON
 
-/* What a function returns: 0, one of these, or a CUresult, which is positive. */
+/* Results of functions: 0, one of these, or a CUresult, which is positive. */
 enum {
     /* The sizes have no launch: a number overflows, or is not whole where it has to be. */
     KBENCH_SIZES = -1,
@@ -15,7 +15,7 @@ enum {
     KBENCH_NO_CODE = -5
 };
 
-/* Why a variant was chosen. */
+/* The rule that chose a variant. */
 typedef enum {
     /* An environment variable names it. */
     KBENCH_VARIABLE,
@@ -35,7 +35,7 @@ typedef struct {
     kbench_rule rule;
 } kbench_choice;
 
-/* What is known of the device, and the variant that an environment variable names; -1 where none does, -2 where it says default. */
+/* Properties of the device, and the variant that an environment variable names: -1 if it is not set, -2 if it is `default`. */
 typedef struct {
     char name[256];
     /* "9.0"; empty for a CPU. */
@@ -99,7 +99,7 @@ static inline int kbench_named(const char *variable, int variants, int *named)
     return KBENCH_UNKNOWN_VARIANT;
 }
 
-/* How far apart sizes are: the sum of the logarithms of their ratios, without sign. */
+/* Distance of two sets of sizes: the sum of the logarithms of their ratios, without sign. */
 static inline double kbench_distance(const int64_t *a, const int64_t *b, int dims)
 {
     double sum = 0;

@@ -1,7 +1,7 @@
 #ifndef KBENCH_COMMON_CUDA
 #define KBENCH_COMMON_CUDA
 
-/* What code runs on: PTX on the architecture and all later ones; machine code on the architecture and later ones of its generation, or on
+/* The devices that run a piece of code: PTX on the architecture and all later ones; machine code on the architecture and later ones of its generation, or on
    the very architecture. */
 typedef enum { KBENCH_PTX, KBENCH_GENERATION, KBENCH_EXACT } kbench_kind;
 

@@ -1,4 +1,4 @@
-"""What the modules of the kernels share: the choice among variants, the table's arithmetic, and the CUDA driver by ctypes."""
+"""Parts that the modules of the kernels share: the choice among variants, the table's arithmetic, and the CUDA driver by ctypes."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ FOLDER = pathlib.Path(__file__).parent
 
 
 class Error(Exception):
-    """Why a kernel was not launched."""
+    """Reason why a kernel was not launched."""
 
 
 class DriverError(Error):
@@ -176,7 +176,7 @@ class Loaded:
 
 
 class Kernel:
-    """What is known of a kernel: its name in the table, the winners of elite.json, and its defaults."""
+    """Facts of a kernel: its name in the table, the winners of elite.json, and its defaults."""
 
     def __init__(self, name, variable, variants, tuned, defaults):
         self.name = name

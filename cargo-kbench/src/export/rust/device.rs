@@ -1,7 +1,7 @@
-/// The architectures that there is code for.
+/// The architectures of the exported code.
 pub const ARCHS: &[&str] = &[ARCH_LIST];
 
-/// What is known of a device, asked once.
+/// Properties of a device, queried once.
 struct Device {
     name: String,
     /// `9.0`.
@@ -19,7 +19,7 @@ struct Functions {
 
 /// A kernel in a context: the functions of each variant are loaded when it is first launched.
 struct Loaded<const V: usize> {
-    /// Keeps the context, so that its address is not another's while this is kept.
+    /// Keeps the context alive, so that no other context gets its address.
     context: Arc<CudaContext>,
     device: Device,
     variants: [OnceLock<Functions>; V],
@@ -80,7 +80,7 @@ impl<const V: usize> Loaded<V> {
             function.set_attribute(dynamic, most - own)?;
             all.push(function);
         }
-        // Another thread may have been faster; then what it loaded serves.
+        // Another thread may have been faster; then its module is used.
         Ok(slot.get_or_init(|| Functions { module, all }))
     }
 }
@@ -89,19 +89,19 @@ impl<const V: usize> Loaded<V> {
 struct Code {
     arch: (i32, i32),
     kind: Kind,
-    /// What is launched, in order.
+    /// The functions of the launches, in order.
     symbols: &'static [&'static str],
     bytes: &'static [u8],
 }
 
-/// What code runs on.
+/// The devices that run a piece of code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// PTX, for the architecture and all later ones.
     Ptx,
     /// Machine code for the architecture and later ones of its generation.
     Generation,
-    /// Machine code for the very architecture, with all its instructions.
+    /// Machine code for this architecture only, with all its instructions.
     Exact,
 }
 

@@ -82,12 +82,12 @@ const CUDA_ERRORS: &str = "    /// There is no code for the device.
     NoCode {
         /// The device's name.
         device: String,
-        /// Its compute capability, `9.0`.
+        /// Compute capability of the device, such as `9.0`.
         arch: String,
-        /// The architectures that there is code for.
+        /// The architectures of the exported code.
         archs: &'static [&'static str],
     },
-    /// The driver refused.
+    /// An error of the CUDA driver.
     Driver(DriverError),
 ";
 

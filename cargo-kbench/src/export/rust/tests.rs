@@ -59,7 +59,7 @@ fn narrow_numbers_are_rounded_as_tensors_are() {
 }
 
 #[test]
-fn terms_are_what_people_would_write() {
+fn expressions_become_short_rust() {
     let mut translation = Translation::new(&Rust);
     let mut text = |text: &str| {
         let value = |name: &str| (name == "TILE").then_some(Value::Int(64));

@@ -14,7 +14,7 @@ impl Parts<'_> {
     pub(super) fn variants(&mut self) -> Result<String, ExportError> {
         let plan = self.plan;
         let mut text =
-            "/// What was exported.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\npub enum Variant {\n"
+            "/// The exported variants.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\npub enum Variant {\n"
                 .to_owned();
         for (at, planned) in plan.variants.iter().enumerate() {
             let default = if planned.is_default { ", the default" } else { "" };

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn without_counters_the_roofline_judges_and_says_so() {
+    fn without_counters_the_roofline_judges_with_a_note() {
         assert_eq!(judged(Quantifier::All, &profile(&[], Some((60.0, 20.0)))), Ok(()));
         let (code, message) = judged(Quantifier::Any, &profile(&[], Some((10.0, 80.0)))).unwrap_err();
         assert_eq!(code, Reason::Unmet);

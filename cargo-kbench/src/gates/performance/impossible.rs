@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_caches_hold_is_bounded_by_the_cores_alone() {
+    fn bytes_within_caches_are_bounded_by_loads_of_the_cores() {
         let tensors = [tensor("x", DType::F32, 20_000, Role::In), tensor("y", DType::F32, 20_000, Role::Out)];
         let silent = Demand::new(&tensors, (None, None));
         let stated = Demand::new(&tensors, (Some(20_000.0), Some(160_000.0)));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_of_one_core_holds_for_each() {
+    fn the_ceiling_of_one_core_applies_to_each_core() {
         let rates = measured(&[(Peak::Copy, 20e9), (Peak::Fp32, 200e9), (Peak::TensorF16, 800e12)]);
         let seconds = |info: &DeviceInfo, beyond: f64| {
             let bytes = info.cache_bytes as f64 + beyond;
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_measured_without_suspicion() {
+    fn ceilings_are_measured_only_for_suspicious_times() {
         let tensors = [tensor("x", DType::F32, 1000, Role::In), tensor("y", DType::F32, 1000, Role::Out)];
         let demand = Demand::new(&tensors, (Some(2000.0), Some(8000.0)));
         let timing = TimingRecord {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_code_noise_and_what_is_not_known_decide_before_the_interval_does() {
+    fn identical_code_noise_and_unknown_times_precede_the_interval() {
         let judged = |other: Measured, again| {
             JudgedSpeedup::of(&Compared::with_identical(vec![other], again), &ONE, &TWO).unwrap().verdict
         };

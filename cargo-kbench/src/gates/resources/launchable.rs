@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_any_gpu_takes_and_one_more() {
+    fn limits_of_all_gpus_pass_and_one_more_fails() {
         let one = [1, 1, 1];
         let of = |grid, block| codes(geometry(&launch(grid, block)));
         assert_eq!(of(one, [1024, 1, 1]), []);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_architecture_takes_and_one_more() {
+    fn limits_of_an_architecture_pass_and_one_more_fails() {
         let of = |registers, shared: u32, threads, arch: &str| {
             let resources = Resources { registers: Some(registers), static_shared: Some(0), ..Resources::default() };
             codes(code(&resources, &Geometry { dynamic_shared: shared, ..launch([1; 3], [threads, 1, 1]) }, arch))

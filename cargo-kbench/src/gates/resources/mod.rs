@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_compiler_does_not_report_is_not_judged() {
+    fn resources_that_the_compiler_does_not_report_are_not_judged() {
         let limits = ResourceLimits { max_registers: Some(1), ..ResourceLimits::default() };
         assert_eq!(judge(&limits, &launched(&Used::default(), &geometry(0)), None, "s"), None);
         assert!(!is_judged(&limits, &Used::default()));

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round_whatever_the_range() {
+    fn ticks_are_round_in_every_range() {
         assert_eq!(ticks(36.0, 3800.0, 8), [50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]);
         assert_eq!(ticks(15.2, 20.0, 8), [15.0, 16.0, 17.0, 18.0, 19.0, 20.0]);
         assert_eq!(ticks(100.0, 100.3, 6).len(), 4);

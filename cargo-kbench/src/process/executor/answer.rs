@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answer_to_all_that_was_asked_counts() {
+    fn an_answer_must_match_the_whole_request() {
         let job = job();
         let good = right(&job);
         assert!(good.len() > 2 && check(&job, &good).is_ok());

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_kept_for_one_device_and_driver() {
+    fn ceilings_are_kept_by_device_and_driver() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("ceilings");
         let kept = ceilings();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_shown_in_their_unit() {
+    fn ceilings_have_their_unit() {
         let ceiling = |peak, rate| Ceiling { peak, rate, how: "x".into() }.to_string();
         assert_eq!(ceiling(Peak::Copy, 4.1e12), "copy 4100 GB/s (x)");
         assert_eq!(ceiling(Peak::Fp32, 61.2e12), "fp32 61.2 TFLOP/s (x)");

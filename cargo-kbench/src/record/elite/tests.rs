@@ -103,7 +103,7 @@ fn an_infinite_ratio_is_read_again() {
 }
 
 #[test]
-fn a_file_that_is_not_understood_is_an_error_and_stays() {
+fn an_unreadable_elite_file_is_an_error_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("elite.json");
     for (text, message) in [("{", "EOF"), ("[]", "not an elite file"), (r#"{"version": 2}"#, "version 2")] {

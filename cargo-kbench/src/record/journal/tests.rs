@@ -20,7 +20,7 @@ fn keys(known: &RunCache) -> Vec<&str> {
 }
 
 #[test]
-fn a_resumed_run_knows_what_the_runs_before_it_finished() {
+fn a_resumed_run_reuses_evaluations_of_earlier_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/journal.jsonl");
     let write = |resumed, key| {
@@ -86,7 +86,7 @@ fn how_far_a_variant_was_checked_is_known() {
 }
 
 #[test]
-fn any_run_knows_variants_that_were_measured_to_the_end() {
+fn complete_measurements_are_reused_in_every_run() {
     let rejection = Rejection::new(GateName::Performance, Reason::SkipsWork, "", None);
     let rejected = |key| {
         let outcome = Judgement::Rejected(rejection.clone());
@@ -120,7 +120,7 @@ fn any_run_knows_variants_that_were_measured_to_the_end() {
 }
 
 #[test]
-fn what_earlier_runs_measured_counts_while_the_machine_is_what_it_was() {
+fn cached_measurements_are_discarded_after_the_machine_changed() {
     let earlier = || vec![passed(timed("a", 100.0, true, false)), passed(timed("default", 100.0, true, false))];
     let anew = |p50| {
         let mut known = after(&[earlier()], Reuse::Variants);

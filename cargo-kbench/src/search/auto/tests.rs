@@ -84,7 +84,7 @@ fn smooth(x: &[f32]) -> f64 {
 }
 
 #[test]
-fn the_slope_of_the_likelihood_is_that_of_differences() {
+fn the_gradient_of_the_likelihood_equals_finite_differences() {
     let x = points(12, 3);
     let y: Vec<f64> = x.iter().map(|x| smooth(x)).collect();
     let rows: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
@@ -136,7 +136,7 @@ fn pool(observed: &[[u16; 2]]) -> (Pool, Features, Parameters) {
 const OBSERVED: [[u16; 2]; 5] = [[0, 0], [10, 3], [40, 7], [63, 1], [30, 5]];
 
 #[test]
-fn the_pools_posterior_is_the_textbooks() {
+fn the_posterior_of_the_pool_equals_the_textbook_formula() {
     let (pool, features, parameters) = pool(&OBSERVED);
     let y = [1.0, -0.5, 0.3, 2.0, -1.0];
     let (mean, weights, variance) = pool.weights(&y);
@@ -170,7 +170,7 @@ fn the_pools_posterior_is_the_textbooks() {
 }
 
 #[test]
-fn what_is_imagined_changes_no_mean_and_is_forgotten() {
+fn pending_variants_change_no_mean_and_are_forgotten() {
     let (mut pool, features, _) = pool(&OBSERVED);
     let state = |pool: &Pool| -> Vec<(f32, f32)> {
         let (mean, weights, _) = pool.weights(&[1.0, -0.5, 0.3, 2.0, -1.0]);
@@ -216,7 +216,7 @@ fn combined(validity: &Validity, block: &super::pool::Block) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn what_the_compiler_reports_says_where_a_limit_is() {
+fn reported_resources_predict_rejections() {
     let observed = [[0, 0], [10, 3], [25, 7], [60, 1], [31, 5], [45, 2]];
     let chances = |with_resources: bool| -> Vec<(u16, f64)> {
         let (pool, features, _) = pool(&observed);
@@ -239,7 +239,7 @@ fn what_the_compiler_reports_says_where_a_limit_is() {
 }
 
 #[test]
-fn nothing_failed_nothing_is_unlikely() {
+fn without_failures_every_variant_is_likely_valid() {
     let (pool, features, _) = pool(&OBSERVED);
     let observations: Vec<Observation> = OBSERVED.iter().map(|&[_, b]| observation(&features, [0, b], true)).collect();
     let validity = Validity::new(&pool, observations.iter());

@@ -14,7 +14,7 @@ fn outcome(variant: &Variant) -> BuildOutcome {
 }
 
 #[test]
-fn everything_wanted_is_built_once_and_given_to_who_wanted_it() {
+fn a_requested_variant_is_built_once_for_all_requests() {
     for meanwhile in [Meanwhile::Compile, Meanwhile::Rest] {
         let builds = AtomicUsize::new(0);
         let build = |variant: &Variant| {
@@ -37,7 +37,7 @@ fn everything_wanted_is_built_once_and_given_to_who_wanted_it() {
 }
 
 #[test]
-fn what_a_search_asks_for_first_is_compiled_ahead() {
+fn first_variants_of_a_search_are_compiled_ahead() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let table = r#"
@@ -102,7 +102,7 @@ fn nothing_compiles_beside_a_measurement_on_the_same_cores() {
 }
 
 #[test]
-fn what_is_likely_is_built_when_nothing_is_wanted() {
+fn likely_variants_are_built_while_none_is_requested() {
     let (built, changed) = (Mutex::new(Vec::new()), Condvar::new());
     let slow = Variant(vec![9]);
     let build = |variant: &Variant| {
@@ -132,7 +132,7 @@ fn what_is_likely_is_built_when_nothing_is_wanted() {
 }
 
 #[test]
-fn what_takes_long_is_started_first() {
+fn long_builds_start_first() {
     let (gate, opened) = (Mutex::new(false), Condvar::new());
     let build = |variant: &Variant| {
         if *variant == Variant(vec![2, 0]) {
@@ -165,7 +165,7 @@ fn what_takes_long_is_started_first() {
 }
 
 #[test]
-fn nobody_waits_for_a_build_beyond_the_deadline() {
+fn waiting_for_a_build_ends_at_the_deadline() {
     let ended = AtomicBool::new(false);
     let build = |variant: &Variant| {
         // Like a compiler that is ended with the search.
@@ -188,7 +188,7 @@ fn nobody_waits_for_a_build_beyond_the_deadline() {
 
 #[test]
 #[should_panic(expected = "a bug in the compiler's driver")]
-fn a_panic_reaches_who_waits() {
+fn a_panic_of_a_build_reaches_the_waiting_thread() {
     let build = |_: &Variant| -> Result<BuildOutcome, RunError> { panic!("a bug in the compiler's driver") };
     let _ = run(&build, Meanwhile::Compile, Duration::ZERO, &AtomicBool::new(false), |pipeline| {
         pipeline.want(&Variant(vec![1]));

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_silent_is_given_up() {
+    fn a_silent_proposer_is_ended() {
         let Err(Refusal::Failure(Failure::Hang { .. })) = start_with("sleep 100", 0) else {
             panic!("it was waited for")
         };
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_is_a_protocol_error() {
+    fn unexpected_messages_are_protocol_errors() {
         let said = |script: &str| match start_with(script, 60)
             .and_then(|mut proposer| proposer.round(round(), Instant::now() + Duration::from_secs(60)))
         {

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_are_whoever_else_was_at_work_since_the_last_look() {
+    fn other_users_of_the_gpu_since_the_last_check_are_found() {
         let mut others = Others::default();
         others.hear([(7, 100, 90), (8, 100, 0)].into_iter());
         assert_eq!(others.taken(7), 0, "idle ones do not count");
@@ -206,7 +206,7 @@ mod tests {
     const THROTTLED: DisturbanceCheck = DisturbanceCheck::Disturbed(Disturbance::Throttled);
 
     #[test]
-    fn a_gpu_is_throttled_when_it_says_so_or_is_far_below_what_it_ran_at() {
+    fn a_gpu_is_throttled_by_its_flags_or_a_much_lower_clock() {
         let mut judge = Judge { max: 1980, ..Judge::default() };
         assert_eq!(
             judge.hear(1200, ThrottleReasons::NONE),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn without_nvml_nothing_is_known_and_nothing_is_discarded() {
+    fn without_nvml_no_sample_is_discarded() {
         let mut clocks = Clocks {
             bus_id: "no such bus".into(),
             gpu: None,

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_noticed() {
+    fn every_truncated_image_is_refused() {
         let file = elf(40);
         for length in 4..file.len() {
             assert!(prepare(&file[..length]).is_err(), "cut at {length}");

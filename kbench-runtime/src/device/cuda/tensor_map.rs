@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_why() {
+    fn refusals_of_tensor_maps_have_a_reason() {
         let why = |map: &TensorMap| layout(DType::F32, map, u64::MAX).unwrap_err();
         assert_eq!(
             why(&map(&[8, 6], &[8, 4], 0)),

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_an_error_and_silence_is_asked_about() {
+    fn malformed_frames_are_errors_and_silence_is_polled() {
         let (judge, other) = Channel::pair().unwrap();
         let mut other = UnixStream::from(other);
         judge.set_tick(std::time::Duration::from_millis(1)).unwrap();

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_says_less_than_passed_is_not() {
+    fn a_clock_that_reports_too_little_time_is_refused() {
         for truth in [50e3, 250e3, 1e9] {
             for part in [0.1, 0.5] {
                 let claim = |_| part;
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_says_more_than_passed_is_not() {
+    fn a_clock_that_reports_too_much_time_is_refused() {
         assert!(!Kernel { truth: 25e3, computes: 1.0, claim: |_| 2.0, way: undisturbed }.is_believed());
     }
 

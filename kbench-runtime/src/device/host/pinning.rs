@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_at_the_machine_are_seldom_unless_asked_for() {
+    fn the_machine_is_examined_at_intervals_or_on_request() {
         let mut pinning = CorePinning::new();
         pinning.since = Instant::now() + Duration::from_secs(3600);
         assert_eq!(pinning.check_disturbance(false), DisturbanceCheck::NotDue);

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_summed_and_counters_begin_anew() {
+    fn energy_of_packages_is_summed_across_counter_overflow() {
         let root = tempfile::tempdir().unwrap();
         let write = |zone: &str, file: &str, text: &str| {
             fs::create_dir_all(root.path().join(zone)).unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn a_missing_energy_counter_is_named() {
         let root = tempfile::tempdir().unwrap();
         assert!(Rapl::open(root.path()).unwrap_err().contains("no energy counter"));
         assert!(Rapl::open(&root.path().join("none")).is_err());

@@ -68,7 +68,7 @@ fn symbols_belong_to_one_load() {
 }
 
 #[test]
-fn what_cannot_be_loaded_or_had_is_typed() {
+fn errors_of_loading_and_of_devices_are_typed() {
     let mut device = HostDevice::open();
     assert!(matches!(device.load(b"not an object", &["f"], Purpose::Kernel), Err(Failure::LoadFailed { .. })));
     let missing = device.load(c_library(), &["no_such"], Purpose::Kernel).unwrap_err();
@@ -158,7 +158,7 @@ fn large_buffers_start_on_a_huge_page() {
 }
 
 #[test]
-fn every_load_has_its_own_file_however_often() {
+fn each_load_has_its_own_file() {
     let mut device = HostDevice::open();
     let kernels: Vec<Kernel> = (0..20)
         .map(|round| {

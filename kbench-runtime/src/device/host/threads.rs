@@ -202,7 +202,7 @@ mod tests {
     const CORES: usize = nix::sched::CpuSet::count();
 
     #[test]
-    fn the_work_of_other_threads_is_told_from_the_callers_own() {
+    fn processor_time_of_other_threads_is_separate() {
         let (_, used) = used(true, || std::thread::spawn(work).join().unwrap());
         assert!(used.others > used.own, "{used:?}");
         let (_, used) = self::used(true, work);

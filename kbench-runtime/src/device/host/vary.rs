@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_meaning_stays() {
+    fn special_values_and_integers_are_not_varied() {
         let special = [0.0, -0.0, 1e-40, f32::INFINITY, f32::NEG_INFINITY];
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&varied(&special, 3)), bits(&special));

@@ -136,7 +136,7 @@ fn a_head_of_zeros_has_scale_one() {
 }
 
 #[test]
-fn what_cannot_be_made_says_why() {
+fn inputs_that_cannot_be_made_have_a_reason() {
     let message = |specs: &[TensorSpec]| generate(specs, 0, &Blobs::new()).unwrap_err().to_string();
     let x = spec("x", DType::F32, &[8], Source::Constant(0.0));
     let quantize = Source::Quantize { from: 0, scale: 2, scale_dims: vec![0] };

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn stretches_count_once() {
+    fn correlated_samples_count_once() {
         // (1 + 0.9) / (1 - 0.9) = 19 samples are worth one.
         let worth: usize = (0..50).map(|seed| independent(&correlated(seed, 1000, 0.9))).sum::<usize>() / 50;
         assert!((35..90).contains(&worth), "{worth}");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn turned_over_they_are_worth_the_same() {
+    fn reversed_samples_have_the_same_effective_number() {
         for seed in 0..20 {
             let mut samples = correlated(seed, 77, 0.5);
             let forth = independent(&samples);

@@ -47,7 +47,7 @@ fn a_known_summary() {
 }
 
 #[test]
-fn nothing_comes_of_nothing() {
+fn no_samples_have_no_summary() {
     assert_eq!(Summary::of(&[]), None);
     assert_eq!(Summary::of(&[1.0, f64::NAN]), None);
     assert_eq!(Speedup::of(&[], &[]), None);
@@ -169,7 +169,7 @@ fn noise_in_stretches_widens_intervals_until_they_cover() {
 }
 
 #[test]
-fn what_may_be_too_long_widens_an_interval_downwards_and_between_equals_not_at_all() {
+fn adjusted_samples_widen_an_interval_downwards() {
     let (long, other, short) = (noisy(1, 100, 3000.0), noisy(3, 100, 3000.0), noisy(2, 100, 100.0));
     let of = |times, slack| Samples { times, slack };
     let exact = Speedup::of(&long, &short).unwrap();
@@ -183,7 +183,7 @@ fn what_may_be_too_long_widens_an_interval_downwards_and_between_equals_not_at_a
 }
 
 #[test]
-fn few_rounds_claim_little() {
+fn few_rounds_give_wide_intervals() {
     let fast = [10.0, 10.1, 10.0, 10.2, 10.1];
     let slow = [12.0, 12.1, 12.0, 12.2, 12.1];
     assert_eq!(Speedup::of(&slow, &fast), None, "five rounds cannot reach 95 %");
@@ -214,7 +214,7 @@ fn the_range_is_the_interval_below_twenty_rounds_and_no_more_from_there_on() {
 }
 
 #[test]
-fn medians_of_resamples_lie_around_the_median_as_far_as_so_many_draws_allow() {
+fn medians_of_resamples_agree_with_the_median_within_their_error() {
     let sorted: Vec<f64> = (0..1000).map(|i| f64::from(i) / 999.0).collect();
     for draws in [4, 5, 6, 7, 8, 9, 50, 51] {
         let medians = resampled_medians(&sorted, draws, &mut ChaCha8Rng::seed_from_u64(3));
@@ -237,7 +237,7 @@ fn the_ends_leave_two_and_a_half_percent_on_each_side() {
 }
 
 #[test]
-fn a_quarter_on_each_side_of_the_middle_half_says_nothing() {
+fn outer_quarters_do_not_change_the_interquartile_mean() {
     assert_eq!([middle_half(&[-9e9, 0.0, 1.0, 2.0, 3.0, 4.0, 1e9, 9e9], &[1; 8])], [2.5]);
     // The same values with different weights.
     assert_eq!([middle_half(&[-9e9, 1.0, 3.0, 9e9], &[2, 1, 3, 2])], [2.5]);

@@ -23,7 +23,7 @@ fn fake(fault: &str) -> Result<SeedReport, Failure> {
 }
 
 #[test]
-fn a_good_kernel_has_nothing_against_it() {
+fn a_right_kernel_has_no_findings() {
     let report = fake("null").unwrap();
     testing::assert_clean(&report);
     assert_eq!(report.outputs[0].elements, 1000);
@@ -106,7 +106,7 @@ fn every_output_type_can_be_judged() {
 }
 
 #[test]
-fn what_was_not_sent_or_does_not_fit_is_typed() {
+fn missing_or_mismatched_data_are_typed_errors() {
     let case = FakeCase::default();
     let mut session = Session::new(FakeDevice::open(0), None);
     let mut job = case.check(&mut session);
@@ -154,7 +154,7 @@ fn c_kernels_against_a_c_reference() {
 }
 
 #[test]
-fn what_is_read_and_written_is_restored_before_each_launch() {
+fn inout_tensors_are_restored_before_each_launch() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_inout");
     job.case.tensors[1].role = Role::Inout;

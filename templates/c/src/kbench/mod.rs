@@ -15,17 +15,17 @@
 
 use std::sync::OnceLock;
 
-/// Why a kernel was not launched.
+/// Reason why a kernel was not launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice has another length than the sizes say.
+    /// The length of a slice does not match the sizes.
     Length {
         /// The argument.
         argument: &'static str,
-        /// Elements that it should have.
+        /// Number of elements that the sizes require.
         expected: usize,
-        /// Elements that it has.
+        /// Number of elements of the slice.
         found: usize,
     },
     /// The sizes have no launch: a number overflows, or is not whole where it has to be.
@@ -36,7 +36,7 @@ pub enum Error {
     UnknownVariant {
         /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Value of the variable.
         value: String,
     },
 }
@@ -70,19 +70,19 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Why a variant was chosen.
+/// The rule that chose a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// An environment variable names it.
+    /// An environment variable names the variant.
     Variable,
-    /// It won on this device at these sizes.
+    /// The winner on this device at these sizes.
     SameSizes,
-    /// It won on this device at the nearest sizes.
+    /// The winner on this device at the nearest sizes.
     NearestSizes,
-    /// It won on another device of this architecture.
+    /// The winner on another device of this architecture.
     OtherDevice,
-    /// It is the table's default.
+    /// The table's default.
     Default,
 }
 
@@ -98,7 +98,7 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// A variant, and why it was chosen.
+/// A variant, and the rule that chose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice<V> {
     /// The variant.
@@ -107,7 +107,7 @@ pub struct Choice<V> {
     pub rule: Rule,
 }
 
-/// A winner, and where it won.
+/// A winner, with the device and the sizes of its search.
 struct Tuned<const N: usize, V> {
     device: &'static str,
     arch: &'static str,
@@ -115,7 +115,7 @@ struct Tuned<const N: usize, V> {
     variant: V,
 }
 
-/// How far apart sizes are.
+/// Distance of two sets of sizes.
 #[allow(clippy::cast_precision_loss)]
 fn distance<const N: usize>(a: [usize; N], b: [usize; N]) -> f64 {
     let ratio = |(a, b): (usize, usize)| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
@@ -237,7 +237,7 @@ pub mod matmul {
         }
     }
 
-    /// What was exported.
+    /// The exported variants.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Variant {
         /// `ROWS=2 COLS=16 PACK=0`, the default.

@@ -18,17 +18,17 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, sys};
 use cudarc::nvrtc::Ptx;
 
-/// Why a kernel was not launched.
+/// Reason why a kernel was not launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice has another length than the sizes say.
+    /// The length of a slice does not match the sizes.
     Length {
         /// The argument.
         argument: &'static str,
-        /// Elements that it should have.
+        /// Number of elements that the sizes require.
         expected: usize,
-        /// Elements that it has.
+        /// Number of elements of the slice.
         found: usize,
     },
     /// The sizes have no launch: a number overflows, or is not whole where it has to be.
@@ -39,19 +39,19 @@ pub enum Error {
     UnknownVariant {
         /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Value of the variable.
         value: String,
     },
     /// There is no code for the device.
     NoCode {
         /// The device's name.
         device: String,
-        /// Its compute capability, `9.0`.
+        /// Compute capability of the device, such as `9.0`.
         arch: String,
-        /// The architectures that there is code for.
+        /// The architectures of the exported code.
         archs: &'static [&'static str],
     },
-    /// The driver refused.
+    /// An error of the CUDA driver.
     Driver(DriverError),
 }
 
@@ -102,19 +102,19 @@ impl From<DriverError> for Error {
     }
 }
 
-/// Why a variant was chosen.
+/// The rule that chose a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// An environment variable names it.
+    /// An environment variable names the variant.
     Variable,
-    /// It won on this device at these sizes.
+    /// The winner on this device at these sizes.
     SameSizes,
-    /// It won on this device at the nearest sizes.
+    /// The winner on this device at the nearest sizes.
     NearestSizes,
-    /// It won on another device of this architecture.
+    /// The winner on another device of this architecture.
     OtherDevice,
-    /// It is the table's default.
+    /// The table's default.
     Default,
 }
 
@@ -130,7 +130,7 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// A variant, and why it was chosen.
+/// A variant, and the rule that chose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice<V> {
     /// The variant.
@@ -139,7 +139,7 @@ pub struct Choice<V> {
     pub rule: Rule,
 }
 
-/// A winner, and where it won.
+/// A winner, with the device and the sizes of its search.
 struct Tuned<const N: usize, V> {
     device: &'static str,
     arch: &'static str,
@@ -147,7 +147,7 @@ struct Tuned<const N: usize, V> {
     variant: V,
 }
 
-/// How far apart sizes are.
+/// Distance of two sets of sizes.
 #[allow(clippy::cast_precision_loss)]
 fn distance<const N: usize>(a: [usize; N], b: [usize; N]) -> f64 {
     let ratio = |(a, b): (usize, usize)| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
@@ -218,10 +218,10 @@ fn has_length(argument: &'static str, found: usize, expected: usize) -> Result<(
     }
 }
 
-/// The architectures that there is code for.
+/// The architectures of the exported code.
 pub const ARCHS: &[&str] = &["sm_80"];
 
-/// What is known of a device, asked once.
+/// Properties of a device, queried once.
 struct Device {
     name: String,
     /// `9.0`.
@@ -239,7 +239,7 @@ struct Functions {
 
 /// A kernel in a context: the functions of each variant are loaded when it is first launched.
 struct Loaded<const V: usize> {
-    /// Keeps the context, so that its address is not another's while this is kept.
+    /// Keeps the context alive, so that no other context gets its address.
     context: Arc<CudaContext>,
     device: Device,
     variants: [OnceLock<Functions>; V],
@@ -309,7 +309,7 @@ impl<const V: usize> Loaded<V> {
             function.set_attribute(dynamic, most - own)?;
             all.push(function);
         }
-        // Another thread may have been faster; then what it loaded serves.
+        // Another thread may have been faster; then its module is used.
         Ok(slot.get_or_init(|| Functions { module, all }))
     }
 }
@@ -318,19 +318,19 @@ impl<const V: usize> Loaded<V> {
 struct Code {
     arch: (i32, i32),
     kind: Kind,
-    /// What is launched, in order.
+    /// The functions of the launches, in order.
     symbols: &'static [&'static str],
     bytes: &'static [u8],
 }
 
-/// What code runs on.
+/// The devices that run a piece of code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// PTX, for the architecture and all later ones.
     Ptx,
     /// Machine code for the architecture and later ones of its generation.
     Generation,
-    /// Machine code for the very architecture, with all its instructions.
+    /// Machine code for this architecture only, with all its instructions.
     Exact,
 }
 
@@ -401,7 +401,7 @@ pub mod softmax {
         }
     }
 
-    /// What was exported.
+    /// The exported variants.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum Variant {
         /// `THREADS=128 STAGED=0 ASYNC=0 VECTOR=1 FAST_EXP=0`, the default.

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_a_member_or_excluded_is_not_added() {
+    fn members_and_excluded_packages_are_not_added() {
         for manifest in [
             "[workspace]\nmembers = [\"k\"]\n",
             "[workspace]\nmembers = [\"?\"]\n",

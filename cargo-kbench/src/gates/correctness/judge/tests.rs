@@ -233,7 +233,7 @@ fn an_error_of_one_sign_everywhere_is_warned_of() {
 }
 
 #[test]
-fn floods_and_leaks_are_warned_of() {
+fn large_output_and_leaks_of_the_device_heap_are_warnings() {
     let warned = |side_effects| {
         let seeds = [SeedReport { side_effects, ..seed(output()) }];
         warnings(&limits(), &[], "mission", &seeds)
@@ -304,7 +304,7 @@ fn in_a_pattern_limits_grow_with_outputs_and_with_what_errors_of_inputs_make() {
 }
 
 #[test]
-fn a_fault_of_random_inputs_is_told_before_any_of_a_pattern() {
+fn faults_of_random_inputs_are_reported_before_those_of_patterns() {
     let outside = OutOfBounds { tensor: "o".into(), offset: 0, bytes: 4 };
     let in_pattern =
         SeedReport { pattern: Some(Pattern::Large), out_of_bounds: vec![outside.clone()], ..seed(output()) };
@@ -316,7 +316,7 @@ fn a_fault_of_random_inputs_is_told_before_any_of_a_pattern() {
 }
 
 #[test]
-fn a_stale_or_nonfinite_output_is_a_fault_of_its_own() {
+fn stale_and_nonfinite_outputs_have_their_own_codes() {
     let stale = SeedReport { stale: 1, ..seed(output()) };
     assert_eq!(code(&limits(), stale), Some(Reason::StaleOutput));
     assert_eq!(code(&limits(), seed(OutputReport { nonfinite: 1, ..output() })), Some(Reason::Nonfinite));

@@ -196,7 +196,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn entrants_of_one_name_are_told_apart_by_their_identity_and_an_unknown_one_matches_none() {
+    fn entrants_of_one_name_differ_by_identity_and_unknown_ones_match_none() {
         let identical = Measured::of_two_modes(TWO, 50, 0.0, 100).identical_to(&ONE);
         let compared = Compared::with_identical(vec![identical, Measured::of_two_modes(THREE, 50, 0.0, 100)], 0.0);
         assert!(compared.same_program(&ONE, &TWO) && !compared.same_program(&ONE, &THREE));
@@ -207,7 +207,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rounds_say_who_is_fastest_where_a_median_falls_between_two_modes() {
+    fn paired_rounds_decide_if_a_median_is_between_two_modes() {
         let (slower, faster) = (ONE, TWO);
         let of = |rounds: usize| {
             Compared::of([Measured::of_two_modes(ONE, 48, 162.0, rounds), Measured::of_two_modes(TWO, 52, 0.0, rounds)])

@@ -36,7 +36,7 @@ const RACECHECK: &str = "\
 ";
 
 #[test]
-fn what_compute_sanitizer_finds() {
+fn findings_of_compute_sanitizer_are_read() {
     let (code, message) = told(SanitizeTool::Memcheck, MEMCHECK).unwrap();
     assert_eq!(code, Reason::Memcheck);
     assert_eq!(
@@ -80,7 +80,7 @@ fn what_compute_sanitizer_finds() {
 }
 
 #[test]
-fn a_clean_report_says_that_it_is_one() {
+fn a_run_is_clean_only_if_the_tool_reports_so() {
     let clean = "========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors\n";
     assert_eq!(judge(SanitizeTool::Memcheck, "small", &watched(clean)).unwrap(), Judgement::default());
     let clean = "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n";
@@ -102,7 +102,7 @@ fn a_warning_does_not_reject() {
 }
 
 #[test]
-fn what_the_c_compilers_sanitizers_find() {
+fn findings_of_address_and_undefined_behaviour_sanitizers_are_read() {
     let address = "\
 =================================================================
 ==7==ERROR: AddressSanitizer: stack-buffer-overflow on address 0x7ffd bp 0x7ffe sp 0x7ffc
@@ -132,7 +132,7 @@ Shadow bytes around the buggy address:
 }
 
 #[test]
-fn whatever_is_not_clean_does_not_pass() {
+fn errors_and_incomplete_reports_do_not_pass() {
     use SanitizeTool::{Address, Memcheck};
     // The exit code of the tool alone suffices, and so does its count.
     let found = Watched { status: Some(FOUND), ..watched("======= new words =======\n") };
@@ -202,7 +202,7 @@ fn each_name_of_a_fault_is_understood() {
 }
 
 #[test]
-fn a_place_is_a_frame_with_a_line_and_a_failed_tool_says_so() {
+fn the_place_is_the_first_frame_with_a_line() {
     let text = "==1==ERROR: AddressSanitizer: SEGV on unknown address\n\
                     #0 0x1 in memcpy (libc.so)\n\
                     not a frame in k k.c:9\n\

@@ -181,7 +181,7 @@ fn the_end_of_a_kernel_is_its_own_failure() {
 }
 
 #[test]
-fn what_a_kernel_does_to_its_process_does_not_reach_the_next() {
+fn changes_of_a_kernel_to_its_process_do_not_reach_the_next_kernel() {
     let mut device = HostDevice::open();
     let (bound, buffer) = bind(&mut device, library(), "dirties");
     for _ in 0..3 {
@@ -193,7 +193,7 @@ fn what_a_kernel_does_to_its_process_does_not_reach_the_next() {
 }
 
 #[test]
-fn nothing_goes_on_after_a_launch() {
+fn threads_and_processes_of_a_kernel_stop_after_the_launch() {
     let mut device = HostDevice::open();
     for entry in ["works_later", "forks_to_work_later"] {
         let (bound, buffer) = bind(&mut device, library(), entry);

@@ -27,7 +27,7 @@ fn patterns_come_after_the_seeds_with_what_an_error_makes_of_them() {
 }
 
 #[test]
-fn what_nobody_needs_to_know_is_not_looked_at() {
+fn checks_that_are_not_requested_are_not_run() {
     let mut session = Session::new(HostDevice::open(), None);
     let mut job = testing::host_check(&mut session, "kbench_scale");
     job.options.patterns = vec![Pattern::Large];

@@ -101,7 +101,7 @@ fn results_that_are_computed_faster_than_read_are_not_written() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_no_error() {
+fn an_unwritable_folder_of_results_is_ignored() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut references = ReferenceCache::new(Some(file.path().join("below a file")));
     assert_eq!(*references.get("k", || Ok(outputs())).unwrap(), outputs());
