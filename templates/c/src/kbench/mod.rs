@@ -9,7 +9,7 @@
 //! 3. the winner on another device of the architecture, at the nearest sizes;
 //! 4. the default of the table.
 //!
-//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead.
+//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead, or `default`.
 
 #![allow(dead_code)]
 
@@ -153,21 +153,34 @@ fn winner<const N: usize, V: Copy>(
     })
 }
 
-/// The variant that a variable names, where it is set.
+/// The choice that an environment variable makes.
+enum Named<V> {
+    /// No choice: the variable is not set.
+    Free,
+    /// `default`: the default of the table.
+    Default,
+    /// This variant.
+    Variant(Choice<V>),
+}
+
+/// The choice that an environment variable makes.
 fn named<V: Copy>(
     variable: &'static str,
     cell: &'static OnceLock<Option<String>>,
     all: &[(V, &'static str)],
-) -> Result<Option<Choice<V>>, Error> {
+) -> Result<Named<V>, Error> {
     let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else {
-        return Ok(None);
+        return Ok(Named::Free);
     };
+    if value == "default" {
+        return Ok(Named::Default);
+    }
     let found = all.iter().find(|(_, name)| name == value);
     let (variant, _) = found.ok_or_else(|| Error::UnknownVariant {
         variable,
         value: value.clone(),
     })?;
-    Ok(Some(Choice {
+    Ok(Named::Variant(Choice {
         variant: *variant,
         rule: Rule::Variable,
     }))
@@ -208,7 +221,7 @@ fn processor() -> &'static str {
 pub mod matmul {
     use std::sync::OnceLock;
 
-    use super::{Choice, Error, Rule, Tuned, has_length, named, processor, winner};
+    use super::{Choice, Error, Named, Rule, Tuned, has_length, named, processor, winner};
 
     /// The sizes of a problem.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -271,16 +284,20 @@ pub mod matmul {
     /// Where no variant is for these sizes, or `KBENCH_VARIANT_MATMUL` names none.
     pub fn pick(dims: Dims) -> Result<Choice<Variant>, Error> {
         static NAMED: OnceLock<Option<String>> = OnceLock::new();
-        if let Some(choice) = named("KBENCH_VARIANT_MATMUL", &NAMED, &Variant::ALL)? {
-            return Ok(choice);
-        }
+        let tuned: &[_] = match named("KBENCH_VARIANT_MATMUL", &NAMED, &Variant::ALL)? {
+            Named::Variant(choice) => {
+                return Ok(choice);
+            }
+            Named::Default => &[],
+            Named::Free => &TUNED,
+        };
         let default = || {
             Variant::DEFAULTS.first().copied().map(|variant| Choice {
                 variant,
                 rule: Rule::Default,
             })
         };
-        winner(&TUNED, (processor(), ""), dims.array(), |_| true)
+        winner(tuned, (processor(), ""), dims.array(), |_| true)
             .or_else(default)
             .ok_or(Error::NoVariant)
     }

@@ -9,7 +9,7 @@
 //! 3. the winner on another device of the architecture, at the nearest sizes;
 //! 4. the default of the table.
 //!
-//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead.
+//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead, or `default`.
 
 #![allow(dead_code)]
 
@@ -185,21 +185,34 @@ fn winner<const N: usize, V: Copy>(
     })
 }
 
-/// The variant that a variable names, where it is set.
+/// The choice that an environment variable makes.
+enum Named<V> {
+    /// No choice: the variable is not set.
+    Free,
+    /// `default`: the default of the table.
+    Default,
+    /// This variant.
+    Variant(Choice<V>),
+}
+
+/// The choice that an environment variable makes.
 fn named<V: Copy>(
     variable: &'static str,
     cell: &'static OnceLock<Option<String>>,
     all: &[(V, &'static str)],
-) -> Result<Option<Choice<V>>, Error> {
+) -> Result<Named<V>, Error> {
     let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else {
-        return Ok(None);
+        return Ok(Named::Free);
     };
+    if value == "default" {
+        return Ok(Named::Default);
+    }
     let found = all.iter().find(|(_, name)| name == value);
     let (variant, _) = found.ok_or_else(|| Error::UnknownVariant {
         variable,
         value: value.clone(),
     })?;
-    Ok(Some(Choice {
+    Ok(Named::Variant(Choice {
         variant: *variant,
         rule: Rule::Variable,
     }))
@@ -376,8 +389,8 @@ pub mod softmax {
     };
 
     use super::{
-        Choice, Code, Contexts, Device, Error, Kind, Rule, Tuned, code_for, has_length, named,
-        winner,
+        Choice, Code, Contexts, Device, Error, Kind, Named, Rule, Tuned, code_for, has_length,
+        named, winner,
     };
 
     /// The sizes of a problem.
@@ -457,16 +470,20 @@ pub mod softmax {
         static NAMED: OnceLock<Option<String>> = OnceLock::new();
         // Each variant has code for the same architectures.
         code_for(Variant::V0.codes(), device)?;
-        if let Some(choice) = named("KBENCH_VARIANT_SOFTMAX", &NAMED, &Variant::ALL)? {
-            return Ok(choice);
-        }
+        let tuned: &[_] = match named("KBENCH_VARIANT_SOFTMAX", &NAMED, &Variant::ALL)? {
+            Named::Variant(choice) => {
+                return Ok(choice);
+            }
+            Named::Default => &[],
+            Named::Free => &TUNED,
+        };
         let default = || {
             Variant::DEFAULTS.first().copied().map(|variant| Choice {
                 variant,
                 rule: Rule::Default,
             })
         };
-        winner(&TUNED, (&device.name, &device.arch), dims.array(), |_| true)
+        winner(tuned, (&device.name, &device.arch), dims.array(), |_| true)
             .or_else(default)
             .ok_or(Error::NoVariant)
     }

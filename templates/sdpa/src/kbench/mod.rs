@@ -9,7 +9,7 @@
 //! 3. the winner on another device of the architecture, at the nearest sizes;
 //! 4. the default of the table.
 //!
-//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead.
+//! A variable `KBENCH_VARIANT_<KERNEL>`, read once, names one of `Variant::ALL` instead, or `default`.
 
 #![allow(dead_code)]
 
@@ -185,21 +185,34 @@ fn winner<const N: usize, V: Copy>(
     })
 }
 
-/// The variant that a variable names, where it is set.
+/// The choice that an environment variable makes.
+enum Named<V> {
+    /// No choice: the variable is not set.
+    Free,
+    /// `default`: the default of the table.
+    Default,
+    /// This variant.
+    Variant(Choice<V>),
+}
+
+/// The choice that an environment variable makes.
 fn named<V: Copy>(
     variable: &'static str,
     cell: &'static OnceLock<Option<String>>,
     all: &[(V, &'static str)],
-) -> Result<Option<Choice<V>>, Error> {
+) -> Result<Named<V>, Error> {
     let Some(value) = cell.get_or_init(|| std::env::var(variable).ok()) else {
-        return Ok(None);
+        return Ok(Named::Free);
     };
+    if value == "default" {
+        return Ok(Named::Default);
+    }
     let found = all.iter().find(|(_, name)| name == value);
     let (variant, _) = found.ok_or_else(|| Error::UnknownVariant {
         variable,
         value: value.clone(),
     })?;
-    Ok(Some(Choice {
+    Ok(Named::Variant(Choice {
         variant: *variant,
         rule: Rule::Variable,
     }))
@@ -455,8 +468,8 @@ pub mod sdpa {
     };
 
     use super::{
-        Choice, Code, Contexts, Device, Error, Kind, Rule, Tuned, ceil_div, code_for, divide,
-        has_length, least, named, real, single, square_root, tensor_map, winner,
+        Choice, Code, Contexts, Device, Error, Kind, Named, Rule, Tuned, ceil_div, code_for,
+        divide, has_length, least, named, real, single, square_root, tensor_map, winner,
     };
 
     /// The sizes of a problem.
@@ -554,12 +567,16 @@ pub mod sdpa {
         static NAMED: OnceLock<Option<String>> = OnceLock::new();
         // Each variant has code for the same architectures.
         code_for(Variant::V0.codes(), device)?;
-        if let Some(choice) = named("KBENCH_VARIANT_SDPA", &NAMED, &Variant::ALL)? {
-            if !choice.variant.fits(dims).unwrap_or(false) {
-                return Err(Error::NoVariant);
+        let tuned: &[_] = match named("KBENCH_VARIANT_SDPA", &NAMED, &Variant::ALL)? {
+            Named::Variant(choice) => {
+                if !choice.variant.fits(dims).unwrap_or(false) {
+                    return Err(Error::NoVariant);
+                }
+                return Ok(choice);
             }
-            return Ok(choice);
-        }
+            Named::Default => &[],
+            Named::Free => &TUNED,
+        };
         let default = || {
             Variant::DEFAULTS
                 .into_iter()
@@ -570,7 +587,7 @@ pub mod sdpa {
                 })
         };
         winner(
-            &TUNED,
+            tuned,
             (&device.name, &device.arch),
             dims.array(),
             |variant| variant.fits(dims).unwrap_or(false),
