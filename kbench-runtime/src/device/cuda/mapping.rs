@@ -5,7 +5,7 @@
 //! buffer, whose end is as near to the end of the piece as its alignment allows. The remainder holds one byte value,
 //! and is compared after each checked launch.
 
-use cudarc::driver::sys::{self, CUdevice, CUdevice_attribute, CUdeviceptr};
+use cudarc::driver::sys::{self, CUdevice, CUdevice_attribute, CUdeviceptr, CUresult};
 
 use super::driver;
 use super::error::{CudaError, check};
@@ -44,8 +44,10 @@ impl Mapper {
 
     /// Maps memory for `bytes` bytes.
     pub(super) fn map(self, bytes: usize) -> Result<Mapping, CudaError> {
-        let size = bytes.max(1).next_multiple_of(self.piece);
-        let reserved = size + 2 * FREE.next_multiple_of(self.piece);
+        let Some((size, reserved)) = sizes(bytes, self.piece) else {
+            // More than there are addresses; `check` makes an error of a code.
+            return Err(check(CUresult::CUDA_ERROR_OUT_OF_MEMORY).unwrap_err());
+        };
         let mut start = 0;
         // SAFETY: the pointer is valid for writes; 0 leaves alignment and place to the driver.
         check(unsafe { sys::cuMemAddressReserve(&raw mut start, reserved, 0, 0, 0) })?;
@@ -70,6 +72,12 @@ impl Mapper {
         mapping.address = address_in(middle, size, bytes);
         Ok(mapping)
     }
+}
+
+/// Sizes in bytes of the mapped part for `bytes` bytes and of the whole range, `None` if there are not as many addresses.
+fn sizes(bytes: usize, piece: usize) -> Option<(usize, usize)> {
+    let size = bytes.max(1).checked_next_multiple_of(piece)?;
+    Some((size, size.checked_add(2 * FREE.checked_next_multiple_of(piece)?)?))
 }
 
 /// Offset of a buffer in a mapping: as near to the end as the alignment allows.
@@ -131,6 +139,13 @@ impl Drop for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_bytes_than_addresses_have_no_mapping() {
+        assert_eq!(sizes(1, 2 << 20), Some((2 << 20, (2 << 20) + 2 * FREE)));
+        assert_eq!(sizes(usize::MAX, 2 << 20), None);
+        assert_eq!(sizes(usize::MAX - (4 << 20), 2 << 20), None);
+    }
 
     #[test]
     fn a_buffer_ends_where_its_mapping_does() {
