@@ -6,7 +6,7 @@
 // Both products are wgmma's, with 64 query rows a warpgroup. Q and K are multiplied in FP8. The parts, in hopper/:
 //
 //   stream.cuh   keys and values stream through shared memory by TMA: for sequences that keep a GPU busy
-//   split.cuh    keys are split over warpgroups and over the CTAs of a cluster: for short sequences
+//   split.cuh    keys are split over the warpgroups of a CTA: for short sequences
 //   softmax.cuh  online softmax, and what makes scores probabilities
 //   tiles.cuh    layouts in shared memory and registers, and the two products
 //   problem.cuh  arguments, work items, the output
@@ -18,15 +18,14 @@
 //   SPLIT_KEYS    1: split.cuh, 0: stream.cuh
 //   WARPGROUPS    that compute: of rows of their own, or of keys of their own with SPLIT_KEYS
 //   TILE_N        keys a tile
-//   STAGES        tiles that keys and values are ahead
-//   CLUSTER       CTAs of a cluster, with SPLIT_KEYS
+//   STAGES        tiles that keys and values are ahead, without SPLIT_KEYS
 //   PERSISTENT    1: a CTA takes further work items, without SPLIT_KEYS
 //   PING_PONG     1: warpgroups take turns at starting products
 //   SCORE_STAGES  2: the next tile's scores are computed while this one's become probabilities
 //   HEADROOM      octaves that a maximum may be too low before sums are scaled again
 
 #if !defined(P_E4M3) || !defined(EXP_LINEAR) || !defined(SPLIT_KEYS) || !defined(WARPGROUPS) || !defined(TILE_N) || !defined(STAGES) || \
-    !defined(CLUSTER) || !defined(PERSISTENT) || !defined(PING_PONG) || !defined(SCORE_STAGES) || !defined(HEADROOM) || !defined(HEAD_DIM)
+    !defined(PERSISTENT) || !defined(PING_PONG) || !defined(SCORE_STAGES) || !defined(HEADROOM) || !defined(HEAD_DIM)
 #error "every toggle and HEAD_DIM must be given on the command line"
 #endif
 

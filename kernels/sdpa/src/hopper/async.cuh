@@ -65,9 +65,9 @@ __device__ __forceinline__ void tma_load(uint32_t dst, const TensorMap *map, int
         : "memory");
 }
 
-// 16 bytes from global to shared memory; zeros, and nothing read, where the source does not exist.
-__device__ __forceinline__ void copy_16(uint32_t dst, const void *src, bool exists) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(exists ? 16 : 0) : "memory");
+// 16 bytes from global to shared memory.
+__device__ __forceinline__ void copy_16(uint32_t dst, const void *src) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory");
 }
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most kPending of the committed groups are unfinished.
@@ -75,6 +75,22 @@ template <int kPending>
 __device__ __forceinline__ void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
+
+// Four bytes that nothing writes while the kernel runs. The compiler does not move the load down to where they are used.
+__device__ __forceinline__ uint32_t load_word(const uint8_t *src) {
+    uint32_t x = __ldg(reinterpret_cast<const uint32_t *>(src));
+    asm volatile("" : "+r"(x)::"memory");
+    return x;
+}
+__device__ __forceinline__ float load_float(const float *src) {
+    float x = __ldg(src);
+    asm volatile("" : "+f"(x)::"memory");
+    return x;
+}
+
+// Brings a sector of 32 bytes to the L2 cache, or the whole line.
+constexpr int kSector = 32;
+__device__ __forceinline__ void prefetch(const void *src) { asm volatile("prefetch.global.L2 [%0];" ::"l"(src) : "memory"); }
 
 // Makes this thread's ordinary accesses to shared memory visible to TMA and wgmma.
 __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -116,6 +132,14 @@ __device__ __forceinline__ void acquire_registers() {
 __device__ __forceinline__ void store_shared(uint32_t address, float4 x) {
     asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w) : "memory");
 }
+__device__ __forceinline__ void store_shared(uint32_t address, uint4 x) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+__device__ __forceinline__ float4 load_shared4(uint32_t address) {
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(address) : "memory");
+    return x;
+}
 __device__ __forceinline__ float2 load_shared2(uint32_t address) {
     float2 x;
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
@@ -123,29 +147,6 @@ __device__ __forceinline__ float2 load_shared2(uint32_t address) {
 }
 __device__ __forceinline__ void store_shared(uint32_t address, float2 x) {
     asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(x.x), "f"(x.y) : "memory");
-}
-
-// Distributed shared memory: the address of `address` in another CTA of the cluster, and loads from there.
-__device__ __forceinline__ uint32_t peer_address(uint32_t address, int rank) {
-    uint32_t result;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(result) : "r"(address), "r"(rank));
-    return result;
-}
-__device__ __forceinline__ float2 load_peer2(uint32_t address) {
-    float2 x;
-    asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(address) : "memory");
-    return x;
-}
-__device__ __forceinline__ float4 load_peer4(uint32_t address) {
-    float4 x;
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-                 : "r"(address)
-                 : "memory");
-    return x;
-}
-__device__ __forceinline__ void cluster_sync() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 // Four 8 x 8 matrices of 16-bit elements; thread t gives the address of row t % 8 of matrix t / 8, and has of each matrix

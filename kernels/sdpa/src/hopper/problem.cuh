@@ -25,10 +25,10 @@ struct Problem {
 
     __device__ int key_tiles() const { return (seq_len + TILE_N - 1) / TILE_N; }
 
-    __device__ Scales scales(const Item &item) const {
+    __device__ Scales scales(const Item &item) const { return {score_scale(q_scale[item.head], k_scale[item.head]), v_scale[item.head]}; }
+    __device__ float score_scale(float q, float k) const {
         // A head of zeros has scale 0; -inf times this must not be NaN.
-        const float score = fmaxf(q_scale[item.head] * k_scale[item.head] * softmax_scale, FLT_MIN);
-        return {score * 1.4426950408889634f, v_scale[item.head]};
+        return fmaxf(q * k * softmax_scale, FLT_MIN) * 1.4426950408889634f;
     }
 
     // Four neighbouring outputs.
@@ -80,7 +80,7 @@ struct Items {
     __device__ void advance() { left = false; }
     __device__ Item item() const {
         return {static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y), static_cast<int>(blockIdx.y),
-                static_cast<int>(blockIdx.x / CLUSTER * kRows)};
+                static_cast<int>(blockIdx.x * kRows)};
     }
 #endif
 };

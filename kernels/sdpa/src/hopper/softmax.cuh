@@ -37,13 +37,14 @@ __device__ __forceinline__ void mask(Scores &s, int keys) {
     }
 }
 
-// The largest of a row's scores in this tile, for all four threads that share it.
+// The largest of a row's scores in this tile, or of the first kCount that a thread has, for all four threads that share it.
+template <int kCount = tiles::kScores>
 __device__ __forceinline__ void tile_max(const Scores &s, float (&result)[2]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float m[2] = {s[2 * half], s[2 * half + 1]};  // two chains, for the latency
 #pragma unroll
-        for (int i = 4 + 2 * half; i < tiles::kScores; i += 4) {
+        for (int i = 4 + 2 * half; i < kCount; i += 4) {
             m[0] = fmaxf(m[0], s[i]);
             m[1] = fmaxf(m[1], s[i + 1]);
         }
@@ -172,6 +173,11 @@ constexpr float kCodeUnit = 1.0f / (1 << 24);
 
 using Codes = uint32_t[tiles::kScores / 2];  // pairs of 16 bits
 
+// Of 16 keys, two tiles of 8 x 8 scores, a pair has neighbours; or, with kKeysAlternate, the same column of both.
+__device__ __forceinline__ int score_of(int pair, int half, int second) {
+    return tiles::kKeysAlternate ? pair / 2 * 8 + second * 4 + 2 * half + pair % 2 : pair * 4 + 2 * half + second;
+}
+
 // With the maxima as they are. Says whether a code exceeds E4M3's largest: a maximum is too low then. That is rare, so the common case
 // looks for no maximum.
 __device__ __forceinline__ bool encode(Codes &codes, const Scores &s, const Rows &rows) {
@@ -188,7 +194,7 @@ __device__ __forceinline__ bool encode(Codes &codes, const Scores &s, const Rows
         for (int half = 0; half < 2; ++half) {
             asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;"
                 : "=r"(codes[i + half])
-                : "f"(fmaf(s[2 * (i + half) + 1], factor, offset[half])), "f"(fmaf(s[2 * (i + half)], factor, offset[half])));
+                : "f"(fmaf(s[score_of(i / 2, half, 1)], factor, offset[half])), "f"(fmaf(s[score_of(i / 2, half, 0)], factor, offset[half])));
         }
         largest[i / 2 % 2] = __vimax3_u16x2(largest[i / 2 % 2], codes[i], codes[i + 1]);
     }
@@ -200,8 +206,8 @@ __device__ __forceinline__ void pack(Probabilities &p, const Codes &codes) {
     for (int step = 0; step < tiles::kKeySteps; ++step) {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-            const uint32_t *x = &codes[8 * step + 4 * (r >> 1) + (r & 1)];
-            p[step][r] = __byte_perm(x[0], x[2], 0x6420);
+            const uint32_t *x = &codes[8 * step + (tiles::kKeysAlternate ? 2 : 4) * (r >> 1) + (r & 1)];
+            p[step][r] = __byte_perm(x[0], x[tiles::kKeysAlternate ? 4 : 2], 0x6420);
         }
     }
 }
@@ -231,10 +237,11 @@ __device__ __forceinline__ void probabilities(Probabilities &p, const Scores &s,
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
             const int half = r & 1;
-            const float *x = &s[16 * step + 8 * (r >> 1) + 2 * half];
-            const float b = offset[half];
-            p[step][r] = pack_e4m3(exp2_fast(fmaf(x[0], factor, b)), exp2_fast(fmaf(x[1], factor, b)),
-                                   exp2_fast(fmaf(x[4], factor, b)), exp2_fast(fmaf(x[5], factor, b)));
+            const auto exp2 = [&](int i) {
+                const int at = tiles::kKeysAlternate ? 4 * i + (r >> 1) : 8 * (r >> 1) + i / 2 * 4 + i % 2;
+                return exp2_fast(fmaf(s[16 * step + at + 2 * half], factor, offset[half]));
+            };
+            p[step][r] = pack_e4m3(exp2(0), exp2(1), exp2(2), exp2(3));
         }
     }
 }

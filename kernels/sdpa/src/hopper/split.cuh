@@ -1,8 +1,9 @@
-// Keys split over warpgroups, and over the CTAs of a cluster: for sequences too short to keep a GPU busy, where latency is all.
+// Keys split over the warpgroups of a CTA: for sequences too short to keep a GPU busy, where latency is all.
 //
-// A CTA has 64 query rows. Each of its WARPGROUPS warpgroups, and of those of the CLUSTER CTAs of its cluster, takes every so many-th tile of
-// keys, copies it with cp.async (no tensor map to fetch, no other warp to wait for), and has outputs, maxima and sums of its own. All are
-// added up at the end, those of other CTAs through distributed shared memory.
+// A CTA has 64 query rows. Its warpgroups, one or two, take turns at pairs of tiles of keys, and add up their outputs at the end. No warp produces, no
+// tensor map has to be fetched and no barrier in shared memory to be made: each warpgroup copies its own keys with cp.async, and loads its values
+// into registers, from which it stores them K-major. Queries lie in shared memory, too: a product whose first operand is in registers holds up its
+// warp. While the first tile's scores become probabilities, the second tile's are computed.
 
 #pragma once
 
@@ -16,181 +17,330 @@ using tiles::kRows;
 using tiles::kValueTile;
 using tiles::kWarpgroup;
 
+static_assert(P_E4M3 && HEAD_DIM == 64, "E4M3 values with 64 dimensions");
+static_assert(WARPGROUPS <= 2, "each of two warpgroups finishes half of the rows");
+
 constexpr int kThreads = WARPGROUPS * kWarpgroup;
 constexpr int kItemRows = kRows;
-constexpr int kParts = WARPGROUPS * CLUSTER;
+constexpr int kPair = 2;  // tiles
+constexpr int kPairKeys = kPair * TILE_N;
 
-// A warpgroup's shared memory: tiles first, then its part of the result in the same place. The table computes the same sizes.
-constexpr int kPartStride = HEAD_DIM + 16;  // floats; two rows fill the 32 banks once
-constexpr int kPartRows = kRows * kPartStride * 4;
-constexpr int kPart = kPartRows + kRows * 8;  // rows; a maximum and a sum each
-constexpr int kTiles = 2 * STAGES * kKeyTile + kValueTile;
-constexpr int kTotalsAt = kTiles > kPart ? kTiles : kPart;
+// A warpgroup's shared memory: keys, queries, values, its part of the other's rows, totals. The table computes the same size.
+constexpr int kQueriesAt = kPair * kKeyTile;
+constexpr int kValuesAt = kQueriesAt + kRows * HEAD_DIM;
+constexpr int kPartAt = kValuesAt + kPair * kValueTile;
+constexpr int kPartVectors = 4;  // of 4 outputs, a thread and row
+constexpr int kVectorBytes = kWarpgroup * 16;
+constexpr int kTotalsAt = kPartAt + (WARPGROUPS > 1) * (kPartVectors * kVectorBytes + kWarpgroup * 8);
 constexpr int kRegion = kTotalsAt + softmax::Totals::kBytes;
-static_assert(kKeyTile % 1024 == 0 && kValueTile % 512 == 0, "regions keep the swizzle's alignment");
+static_assert(kKeyTile % 512 == 0 && kValueTile % 512 == 0 && kRegion % 512 == 0, "tiles keep the swizzle's alignment");
 
 __device__ __forceinline__ void sync_warpgroup(int group) { hopper::named_barrier_sync(1 + group, kWarpgroup); }
 
-// Keys past the end become zeros: zero times what lies there must not be NaN.
-__device__ __forceinline__ void copy_tile(uint32_t dst, const uint8_t *src, int keys) {
+// `kCount` rows of queries or keys. Behind the last row that row again: what comes of it is masked, or not stored.
+template <int kCount, bool kAll>
+__device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int rows) {
+    const int thread = threadIdx.x % kWarpgroup, row = thread / 4, chunk = thread % 4;
 #pragma unroll
-    for (int i = threadIdx.x % kWarpgroup; i < kKeyTile / 16; i += kWarpgroup) {
-        const int row = i / (HEAD_DIM / 16), chunk = i % (HEAD_DIM / 16);
-        hopper::copy_16(dst + chunk / 4 * TILE_N * tiles::kBlockBytes + tiles::swizzled(row, chunk % 4), src + i * 16, row < keys);
+    for (int i = 0; i < kCount; i += kWarpgroup / 4) {
+        hopper::copy_16(dst + tiles::swizzled(row, chunk) + i * HEAD_DIM,
+                        src + (kAll ? (row + i) * HEAD_DIM : min(row + i, rows - 1) * HEAD_DIM) + chunk * 16);
     }
-    hopper::copy_commit();
 }
-
-__device__ __forceinline__ void write_part(uint32_t part, const tiles::Outputs &o, const softmax::Rows &rows) {
-    const int lane = threadIdx.x % 32, first = threadIdx.x % kWarpgroup / 32 * 16 + lane / 4;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        const int row = first + 8 * half;
-#pragma unroll
-        for (int group = 0; group < tiles::kOutputGroups; ++group) {
-            hopper::store_shared(part + (row * kPartStride + group * 16 + lane % 4 * 4) * 4, tiles::output_group(o, group, half));
-        }
-        if (lane % 4 == 0) {
-            hopper::store_shared(part + kPartRows + row * 8, make_float2(rows.max[half], rows.sum[half]));
-        }
+template <int kCount>
+__device__ __forceinline__ void copy_rows(uint32_t dst, const uint8_t *src, int rows) {
+    if (rows >= kCount) {
+        copy_rows<kCount, true>(dst, src, rows);
+    } else if (rows > 0) {
+        copy_rows<kCount, false>(dst, src, rows);
     }
 }
 
-// Adds up all parts of this CTA's share of the rows, four neighbouring outputs a thread at a time.
-__device__ __forceinline__ void merge(const Problem &p, uint32_t shared, const Item &item, int rank, const Scales &scales) {
-    constexpr int kUnits = HEAD_DIM / 4, kOwnRows = kRows / CLUSTER;
-    for (int unit = threadIdx.x; unit < kOwnRows * kUnits; unit += kThreads) {
-        const int row = rank * kOwnRows + unit / kUnits, column = unit % kUnits * 4;
-        float2 ends[kParts];
-        float4 values[kParts];
-        float max = -INFINITY;
+// Values of a tile on their way to shared memory. A warp takes units of 32 keys, a thread every second of these and four dimensions of each:
+// a load is of whole lines. In shared memory dimension 4 l + j (l = lane % 16) is row 16 j + l: stores have no bank conflicts, and in the outputs a
+// thread has two times eight neighbouring dimensions.
+struct RawValues {
+    static constexpr int kUnits = (TILE_N / 32 + 3) / 4;  // a warp
+    uint32_t x[kUnits][16];
+
+    template <bool kAll>
+    __device__ __forceinline__ void load(const uint8_t *src, int keys) {
+        const int lane = threadIdx.x % 32, first = threadIdx.x / 32 % 4 * 32 + lane / 16;
+        const uint8_t *from = src + first * HEAD_DIM + lane % 16 * 4;
 #pragma unroll
-        for (int i = 0; i < kParts; ++i) {
-            const uint32_t part = hopper::peer_address(shared + i % WARPGROUPS * kRegion, i / WARPGROUPS);
-            ends[i] = hopper::load_peer2(part + kPartRows + row * 8);
-            values[i] = hopper::load_peer4(part + (row * kPartStride + column) * 4);
-        }
+        for (int unit = 0; unit < kUnits; ++unit) {
+            if (TILE_N >= 128 || first < TILE_N) {
 #pragma unroll
-        for (int i = 0; i < kParts; ++i) {
-            max = fmaxf(max, ends[i].x);
+                for (int i = 0; i < 16; ++i) {
+                    const int further = unit * 128 + 2 * i;
+                    x[unit][i] = hopper::load_word(from + (kAll ? further : min(further, keys - 1 - first)) * HEAD_DIM);
+                }
+            }
         }
-        float4 x = {};
-        float sum = 0.0f;
-#pragma unroll
-        for (int i = 0; i < kParts; ++i) {
-            const float weight = softmax::exp2_fast((ends[i].x - max) * scales.score);
-            sum = fmaf(weight, ends[i].y, sum);
-            x.x = fmaf(weight, values[i].x, x.x);
-            x.y = fmaf(weight, values[i].y, x.y);
-            x.z = fmaf(weight, values[i].z, x.z);
-            x.w = fmaf(weight, values[i].w, x.w);
-        }
-        p.store(x, __fdividef(scales.value, sum), item, item.first_row + row, column);
     }
-}
-
-__device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
-    const int group = __shfl_sync(0xffffffffu, threadIdx.x / kWarpgroup, 0), warp = threadIdx.x / 32 % 4;
-    const Item item = Items<kItemRows>(p).item();
-    const int rank = blockIdx.x % CLUSTER, key_tiles = p.key_tiles();
-    const size_t head = static_cast<size_t>(item.batch_head) * p.seq_len * HEAD_DIM;
-    const uint32_t region = shared + group * kRegion, raw = region + STAGES * kKeyTile, values = raw + STAGES * kKeyTile;
-
-    const auto copy = [&](int tile, int stage) {
-        const size_t offset = head + static_cast<size_t>(tile) * kKeyTile;
-        const int keys = tile < key_tiles ? p.seq_len - tile * TILE_N : 0;
-        if (tile < key_tiles) {
-            copy_tile(region + stage * kKeyTile, p.keys + offset, keys);
-            copy_tile(raw + stage * kKeyTile, p.values + offset, keys);
-        } else {  // so that groups count tiles
-            hopper::copy_commit();
-            hopper::copy_commit();
+    __device__ __forceinline__ void load(const uint8_t *src, int keys) {
+        if (keys >= TILE_N) {
+            load<true>(src, keys);
+        } else {  // the last key again, also where all are past the end: zero times what lies there must not be NaN
+            load<false>(src, keys);
         }
-    };
-    const tiles::Preparer preparer(raw, values, warp, 4);
-    int tile = rank * WARPGROUPS + group, stage = 0;
-    copy(tile, 0);
-    tiles::Queries q;
-    tiles::load_queries(q, p.queries + head, item.first_row + warp * 16, p.seq_len);
-    const Scales scales = p.scales(item);
-    softmax::Rows rows = {{-INFINITY, -INFINITY}, {}, scales.score};
+    }
+    __device__ __forceinline__ void store(uint32_t dst) const {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+        for (int unit = 0; unit < kUnits; ++unit) {
+            const int chunk = (unit * 4 + warp) * 2 + lane / 16;  // of 16 keys
+            if (TILE_N < 128 && chunk >= TILE_N / 16) {
+                break;
+            }
+            uint32_t y[4][4];  // dimension, four keys
+#pragma unroll
+            for (int four = 0; four < 4; ++four) {
+                const uint32_t *key = &x[unit][four];
+                const uint32_t a = __byte_perm(key[0], key[4], 0x5140), b = __byte_perm(key[8], key[12], 0x5140);
+                const uint32_t c = __byte_perm(key[0], key[4], 0x7362), d = __byte_perm(key[8], key[12], 0x7362);
+                y[0][four] = __byte_perm(a, b, 0x5410);
+                y[1][four] = __byte_perm(a, b, 0x7632);
+                y[2][four] = __byte_perm(c, d, 0x5410);
+                y[3][four] = __byte_perm(c, d, 0x7632);
+            }
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                hopper::store_shared(dst + chunk / 4 * tiles::kValueBlock + tiles::swizzled(16 * j + lane % 16, chunk % 4),
+                                     make_uint4(y[j][0], y[j][1], y[j][2], y[j][3]));
+            }
+        }
+    }
+};
+
+struct Warpgroup {
+    const Problem &p;
+    const int group, warp;
+    const uint32_t shared, region;
+    const Item item;
+    const size_t head;  // its first byte of queries, keys and values
+    RawValues raw[kPair];
     tiles::Outputs o;
-    tiles::clear(o);
-    const softmax::Totals totals(region + kTotalsAt);
-#if P_E4M3
-    tiles::write_ones(values, 1, threadIdx.x % kWarpgroup, kWarpgroup);
-#endif
+    softmax::Rows rows;
+    const softmax::Totals totals;
 
-#pragma unroll 1
-    for (; tile < key_tiles; tile += kParts) {
-        tiles::Scores s;
-        hopper::copy_wait<1>();  // keys
-        hopper::fence_async();
-        sync_warpgroup(group);  // keys are there, and the products of the tile before are complete
+    __device__ __forceinline__ Warpgroup(const Problem &p, uint32_t shared, int group)
+        : p(p), group(group), warp(threadIdx.x / 32 % 4), shared(shared), region(shared + group * kRegion),
+          item(Items<kItemRows>(p).item()), head(static_cast<size_t>(item.batch_head) * p.seq_len * HEAD_DIM), totals(region + kTotalsAt) {}
+
+    // A pair of tiles, from key `first` on: keys on their way to shared memory, values to the L2 cache.
+    __device__ __forceinline__ void fetch(int first) const {
+        const uint8_t *keys = p.keys + head + static_cast<size_t>(first) * HEAD_DIM;
+#pragma unroll
+        for (int i = 0; i < kPair; ++i) {
+            copy_rows<TILE_N>(region + i * kKeyTile, keys + i * kKeyTile, p.seq_len - first - i * TILE_N);
+            hopper::copy_commit();
+        }
+        prefetch(p.values, first);
+    }
+    // By sectors: a prefetch need not bring a whole line.
+    __device__ __forceinline__ void prefetch(const uint8_t *tensor, int first) const {
+        const uint8_t *from = tensor + head + static_cast<size_t>(first) * HEAD_DIM;
+        const int bytes = min(p.seq_len - first, kPairKeys) * HEAD_DIM;
+#pragma unroll
+        for (int i = 0; i < kPairKeys * HEAD_DIM; i += kWarpgroup * hopper::kSector) {
+            const int at = i + threadIdx.x % kWarpgroup * hopper::kSector;
+            if (at < bytes) {
+                hopper::prefetch(from + at);
+            }
+        }
+    }
+    __device__ __forceinline__ void load_values(int first) {
+#pragma unroll
+        for (int i = 0; i < kPair; ++i) {
+            raw[i].load(p.values + head + static_cast<size_t>(first + i * TILE_N) * HEAD_DIM, p.seq_len - first - i * TILE_N);
+        }
+    }
+    __device__ __forceinline__ void start_scores(tiles::Scores &s, int tile) {
         wgmma::pin(s);
         wgmma::fence();
-        tiles::start_scores(s, q, tiles::Keys(region + stage * kKeyTile));
+        tiles::start_scores(s, tiles::Keys(region + kQueriesAt), tiles::Keys(region + tile * kKeyTile));
         wgmma::commit();
-        if (STAGES == 2) {
-            copy(tile + kParts, stage ^ 1);
-            hopper::copy_wait<2>();  // values
-        } else {
-            hopper::copy_wait<0>();
-        }
-        sync_warpgroup(group);
-        preparer.run(stage * kKeyTile, 0);
-        hopper::fence_async();
+    }
+    __device__ __forceinline__ void start_outputs(const tiles::Probabilities &probabilities, int tile) {
+        wgmma::pin(o);
+        wgmma::fence();
+        tiles::start_outputs(o, probabilities, tiles::Values(region + kValuesAt + tile * kValueTile));
+        wgmma::commit();
+    }
+    __device__ __forceinline__ void raise_max(const float (&max)[2]) {
         wgmma::wait<0>();
+        wgmma::pin(o);
+        softmax::rescale(rows, o, max);
+    }
+
+    // The maximum of no key: scores of -inf minus it are not NaN.
+    __device__ __forceinline__ static void keep_finite(float (&max)[2]) {
+        max[0] = fmaxf(max[0], -1e30f);
+        max[1] = fmaxf(max[1], -1e30f);
+    }
+    // `first`: no key came before these.
+    __device__ __forceinline__ void weigh(tiles::Probabilities &probabilities, tiles::Scores &s, int keys_left, bool first) {
         wgmma::pin(s);
-        const int keys = p.seq_len - tile * TILE_N;
-        if (keys < TILE_N) {
-            softmax::mask(s, keys);
+        if (keys_left < TILE_N) {
+            softmax::mask(s, keys_left);
         }
         float max[2];
+#if EXP_LINEAR
+        softmax::Codes codes;
+        if (first) {
+            // Of 32 keys: where others are much larger, their codes say so.
+            softmax::tile_max<16>(s, rows.max);
+            keep_finite(rows.max);
+        }
+        if (__any_sync(0xffffffffu, softmax::encode(codes, s, rows))) {
+            softmax::tile_max(s, max);
+            raise_max(max);
+            softmax::encode(codes, s, rows);
+        }
+        softmax::pack(probabilities, codes);
+#else
         softmax::tile_max(s, max);
-        if (softmax::must_rescale(rows, max, tile / kParts + 1)) {
-            softmax::rescale(rows, o, max);
+        if (first) {
+            keep_finite(max);
+            rows.max[0] = max[0];
+            rows.max[1] = max[1];
+        } else if (softmax::must_rescale(rows, max, 1)) {
+            raise_max(max);
         }
-        const int turn = tile / kParts;
-        if (P_E4M3 && turn > 0 && turn % softmax::kTotalTiles == 0) {
-            totals.add(o, rows, turn == softmax::kTotalTiles);
-        }
-        tiles::Probabilities probabilities;
         softmax::probabilities(probabilities, s, rows);
+#endif
         wgmma::pin(probabilities);
-        sync_warpgroup(group);  // values are ready, and keys used up
-        wgmma::pin(o);
-        wgmma::fence();
-        tiles::start_outputs(o, probabilities, tiles::Values(values));
-        wgmma::commit();
-        if (STAGES == 1) {
-            copy(tile + kParts, 0);
-        }
-        wgmma::wait<0>();
-        wgmma::pin(o);
-        stage ^= STAGES - 1;
     }
 
-    if (P_E4M3 && (tile - kParts) / kParts >= softmax::kTotalTiles) {
-        totals.add_to(o, rows);
+    __device__ __forceinline__ void store_values() const {
+#pragma unroll
+        for (int i = 0; i < kPair; ++i) {
+            raw[i].store(region + kValuesAt + i * kValueTile);
+        }
+        hopper::fence_async();
+        sync_warpgroup(group);
     }
-    softmax::finish_sums(rows, o);
-    if (kParts == 1) {
-        p.store(o, rows.sum, scales.value, item, warp * 16);
-        return;
+    template <int kPending>
+    __device__ __forceinline__ void keys_there() const {
+        hopper::copy_wait<kPending>();
+        hopper::fence_async();
+        sync_warpgroup(group);
     }
-    hopper::copy_wait<0>();
-    sync_warpgroup(group);  // tiles are used up
-    write_part(region, o, rows);
-    if (CLUSTER > 1) {
-        hopper::cluster_sync();
-    } else {
+    __device__ __forceinline__ void pair(int first, int turn) {
+        const int keys_left = p.seq_len - first;
+        tiles::Scores a, b;
+        tiles::Probabilities probabilities[kPair];
+        if (turn != 0 && turn * kPair % softmax::kSumTiles == 0) {
+            softmax::rescale(rows, o, rows.max);
+        }
+        if (turn != 0 && turn * kPair % softmax::kTotalTiles == 0) {
+            totals.add(o, rows, turn * kPair == softmax::kTotalTiles);
+        }
+        keys_there<1>();
+        start_scores(a, 0);
+        keys_there<0>();
+        start_scores(b, 1);
+        // Not before: the fence would wait for them, and keys, which are needed first, share the way with them.
+        load_values(first);
+        wgmma::wait<1>();
+        weigh(probabilities[0], a, keys_left, turn == 0);
+        store_values();
+        start_outputs(probabilities[0], 0);
+        wgmma::wait<1>();
+        weigh(probabilities[1], b, keys_left - TILE_N, false);
+        start_outputs(probabilities[1], 1);
+        wgmma::wait<0>();
+        wgmma::pin(o);
+    }
+
+    // Eight neighbouring outputs, and the next eight 32 further.
+    __device__ __forceinline__ void store(const float4 (&x)[kPartVectors], float factor, int half) const {
+        const int row = item.first_row + warp * 16 + 8 * half + threadIdx.x % 32 / 4;
+        if (row < p.seq_len) {
+            uint4 *to = reinterpret_cast<uint4 *>(p.o + (static_cast<size_t>(item.batch_head) * p.seq_len + row) * HEAD_DIM + threadIdx.x % 4 * 8);
+            const auto pack = [&](float a, float b) { return softmax::pack_fp16(a * factor, b * factor); };
+            to[0] = make_uint4(pack(x[0].x, x[1].x), pack(x[2].x, x[3].x), pack(x[0].y, x[1].y), pack(x[2].y, x[3].y));
+            to[4] = make_uint4(pack(x[0].z, x[1].z), pack(x[2].z, x[3].z), pack(x[0].w, x[1].w), pack(x[2].w, x[3].w));
+        }
+    }
+    __device__ __forceinline__ void part(float4 (&x)[kPartVectors], int half) const {
+#pragma unroll
+        for (int i = 0; i < kPartVectors; ++i) {
+            const float *y = &o[8 * i];
+            x[i] = half == 0 ? make_float4(y[0], y[1], y[4], y[5]) : make_float4(y[2], y[3], y[6], y[7]);
+        }
+    }
+    __device__ __forceinline__ float2 end(int half) const {
+        return half == 0 ? make_float2(rows.max[0], rows.sum[0]) : make_float2(rows.max[1], rows.sum[1]);
+    }
+    // Each of two warpgroups adds up the parts of one half of a thread's rows: a thread's outputs are at the same places in both.
+    __device__ __forceinline__ void join(float value_scale) const {
+        const uint32_t vectors = kPartAt + threadIdx.x % kWarpgroup * 16, ends = kPartAt + kPartVectors * kVectorBytes + threadIdx.x % kWarpgroup * 8;
+        const uint32_t others = shared + (1 - group) * kRegion;
+        float4 x[kPartVectors], y[kPartVectors];
+        part(x, 1 - group);
+#pragma unroll
+        for (int i = 0; i < kPartVectors; ++i) {
+            hopper::store_shared(region + vectors + i * kVectorBytes, x[i]);
+        }
+        hopper::store_shared(region + ends, end(1 - group));
         __syncthreads();
+        const float2 other = hopper::load_shared2(others + ends), own = end(group);
+#pragma unroll
+        for (int i = 0; i < kPartVectors; ++i) {
+            y[i] = hopper::load_shared4(others + vectors + i * kVectorBytes);
+        }
+        part(x, group);
+        const float max = fmaxf(own.x, other.x);
+        const float a = softmax::exp2_fast((own.x - max) * rows.scale), b = softmax::exp2_fast((other.x - max) * rows.scale);
+#pragma unroll
+        for (int i = 0; i < kPartVectors; ++i) {
+            x[i] = make_float4(fmaf(y[i].x, b, x[i].x * a), fmaf(y[i].y, b, x[i].y * a), fmaf(y[i].z, b, x[i].z * a), fmaf(y[i].w, b, x[i].w * a));
+        }
+        store(x, __fdividef(value_scale, fmaf(other.y, b, own.y * a)), group);
     }
-    merge(p, shared, item, rank, scales);
-    if (CLUSTER > 1) {
-        hopper::cluster_sync();  // others may still read this CTA's parts
+
+    __device__ __forceinline__ void run() {
+        int first = group * kPairKeys;
+        // Loaded here, used when keys are there.
+        const float q_scale = hopper::load_float(p.q_scale + item.head), k_scale = hopper::load_float(p.k_scale + item.head);
+        const float v_scale = hopper::load_float(p.v_scale + item.head);
+        copy_rows<kRows>(region + kQueriesAt, p.queries + head + static_cast<size_t>(item.first_row) * HEAD_DIM, p.seq_len - item.first_row);
+        fetch(first);
+        tiles::write_ones(region + kValuesAt, kPair, threadIdx.x % kWarpgroup, kWarpgroup);
+        rows = {{-INFINITY, -INFINITY}, {}, p.score_scale(q_scale, k_scale)};
+        tiles::clear(o);
+        // As many turns for each warpgroup, also where one has no keys left: racecheck (13.0) counts the barriers that a thread has passed.
+        const int turns = (p.seq_len + WARPGROUPS * kPairKeys - 1) / (WARPGROUPS * kPairKeys);
+#pragma unroll 1
+        for (int turn = 0; turn < turns; ++turn) {
+            if (turn > 0) {
+                sync_warpgroup(group);  // tiles are used up
+                fetch(first);
+            }
+            pair(first, turn);
+            first += WARPGROUPS * kPairKeys;
+        }
+        if (turns * kPair > softmax::kTotalTiles) {
+            totals.add_to(o, rows);
+        }
+        softmax::finish_sums(rows, o);
+        if (WARPGROUPS == 1) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float4 x[kPartVectors];
+                part(x, half);
+                store(x, __fdividef(v_scale, rows.sum[half]), half);
+            }
+        } else {
+            join(v_scale);
+        }
     }
+};
+
+__device__ __forceinline__ void run(const Problem &p, uint32_t shared) {
+    Warpgroup(p, shared, __shfl_sync(0xffffffffu, threadIdx.x / kWarpgroup, 0)).run();
 }
 
 }  // namespace split

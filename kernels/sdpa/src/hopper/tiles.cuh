@@ -33,6 +33,11 @@ constexpr int kOutputs = kValueRows / 2;        // a thread's accumulators of th
 constexpr int kKeysAStep = P_E4M3 ? 32 : 16;
 constexpr int kKeySteps = TILE_N / kKeysAStep;
 
+// The order of keys for the second product. Of 16 keys, a thread has the scores of 2 l, 2 l + 1, 8 + 2 l and 9 + 2 l (l = lane % 4), and wgmma takes from
+// it the operands of places 4 l to 4 l + 3: key 8 h + 2 l + e is at place 4 l + 2 h + e; or, with kKeysAlternate, of 32 keys, key 8 j + 2 l + e at
+// place 16 e + 4 l + j. No probability moves between threads.
+constexpr bool kKeysAlternate = SPLIT_KEYS;
+
 static_assert(HEAD_DIM == 64 || HEAD_DIM == 128, "head dimensions of 64 and 128");
 static_assert(TILE_N % 64 == 0, "tiles of a multiple of 64 keys");
 
@@ -70,20 +75,21 @@ __device__ __forceinline__ void load_queries(Queries &q, const uint8_t *head, in
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
             const int at = row + lane / 4 + (r & 1) * 8;
-            q[step][r] = at < seq_len ? __ldg(reinterpret_cast<const uint32_t *>(head + static_cast<size_t>(at) * HEAD_DIM + step * 32 +
-                                                                                 (r >> 1) * 16 + lane % 4 * 4))
-                                      : 0;
+            q[step][r] = hopper::load_word(head + static_cast<size_t>(min(at, seq_len - 1)) * HEAD_DIM + step * 32 + (r >> 1) * 16 + lane % 4 * 4);
         }
     }
 }
 
-// Starts scores = queries keys^T.
-__device__ __forceinline__ void start_scores(Scores &s, const Queries &q, Keys keys) {
+// Starts scores = queries keys^T, of queries in registers or in shared memory.
+__device__ __forceinline__ const uint32_t (&queries_of(const Queries &q, int step))[4] { return q[step]; }
+__device__ __forceinline__ uint64_t queries_of(Keys q, int step) { return q.at(step / 2 * kRows * kBlockBytes + step % 2 * 32); }
+template <typename Source>
+__device__ __forceinline__ void start_scores(Scores &s, const Source &q, Keys keys) {
 #pragma unroll
     for (int n = 0; n < TILE_N / kScoreWidth; ++n) {
 #pragma unroll
         for (int step = 0; step < kDimSteps; ++step) {
-            wgmma::fp8<kScoreWidth>(*reinterpret_cast<float(*)[kScoreWidth / 2]>(&s[n * kScoreWidth / 2]), q[step],
+            wgmma::fp8<kScoreWidth>(*reinterpret_cast<float(*)[kScoreWidth / 2]>(&s[n * kScoreWidth / 2]), queries_of(q, step),
                                     keys.at((step / 2 * TILE_N + n * kScoreWidth) * kBlockBytes + step % 2 * 32), step > 0);
         }
     }
@@ -110,8 +116,6 @@ __device__ __forceinline__ void start_outputs(Outputs &o, const Probabilities &p
 }
 
 #if P_E4M3
-// Of 16 keys, a thread has the scores of 2 l, 2 l + 1, 8 + 2 l and 9 + 2 l (l = lane % 4), and wgmma takes from it the operands of
-// places 4 l to 4 l + 3. Values are therefore stored with key 8 h + 2 l + e at place 4 l + 2 h + e; no probability moves between threads.
 // Of 16 dimensions, the even ones go to rows 0 to 7, the odd ones to rows 8 to 15: stores have no bank conflicts, and a thread
 // has four neighbouring outputs.
 // One of `warps` warps, each of which takes every so many-th unit of 32 keys and 64 dimensions.
