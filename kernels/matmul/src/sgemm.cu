@@ -19,7 +19,7 @@
 // kbench passes every macro with -D.
 
 #if !defined(BLOCK_M) || !defined(BLOCK_N) || !defined(BLOCK_K) || !defined(THREAD_M) || !defined(THREAD_N) || \
-    !defined(STAGES) || !defined(SPLIT_K)
+    !defined(STAGES) || !defined(SPLIT_K) || !defined(ALIGNED)
 #error "every toggle must be given on the command line"
 #endif
 
@@ -36,6 +36,9 @@ constexpr int kPitchA = BLOCK_M + 4;
 constexpr int kSlabA = BLOCK_K * kPitchA;
 constexpr int kStage = kSlabA + BLOCK_K * BLOCK_N;
 constexpr int kVectors = THREAD_N / 4;
+constexpr bool kAligned = ALIGNED;   // rows of B and C start at multiples of 16 bytes: N is a multiple of four
+// Elements of a row of B that threads copy side by side. Where rows are not aligned, several copies of a thread share the computation of an address.
+constexpr int kSideB = kAligned ? BLOCK_N : (BLOCK_N > 128 ? BLOCK_N / 4 : 32);
 
 static_assert(kThreadRows % kWarpRows == 0 && kThreadCols % kWarpCols == 0, "whole warps");
 static_assert(THREAD_M % 4 == 0 && THREAD_N % 4 == 0 && BLOCK_K % 4 == 0, "128-bit loads, an even number of fragments");
@@ -60,23 +63,23 @@ __device__ __forceinline__ void copy(unsigned to, const float *from, bool inside
     }
 }
 
-// What a thread copies of slabs of kRows x kCols elements, kBytes at a time. Neighbours in a row and in a column of a slab are
-// kAcross and kAlong elements apart in shared memory.
-template <int kBytes, int kRows, int kCols, int kAcross, int kAlong>
+// What a thread copies of slabs of kRows x kCols elements, kBytes at a time, kSide elements of a row side by side. Neighbours in a row and in a
+// column of a slab are kRight and kDown elements apart in shared memory.
+template <int kBytes, int kRows, int kCols, int kSide, int kRight, int kDown>
 struct Copies {
-    static constexpr int kWidth = kBytes / 4;
-    static constexpr int kAtOnce = kThreads * kWidth;   // elements that all threads copy at once
-    static constexpr int kCount = kRows * kCols / kAtOnce;
-    static_assert(kRows * kCols % kAtOnce == 0 && (kAtOnce % kCols == 0 || kCols % kAtOnce == 0), "each thread copies as much");
+    static constexpr int kWidth = kBytes / 4, kAtOnce = kThreads * kWidth;   // elements that all threads copy at once
+    static constexpr int kColsAtOnce = kAtOnce < kSide ? kAtOnce : kSide, kRowsAtOnce = kAtOnce / kColsAtOnce;
+    static constexpr int kOfARow = kCols / kColsAtOnce, kCount = kRows / kRowsAtOnce * kOfARow;
+    static_assert(kAtOnce % kColsAtOnce == 0 && kRows % kRowsAtOnce == 0 && kCols % kColsAtOnce == 0, "each thread copies as much");
 
     const float *from;
     unsigned to;
     int row, col;
 
     __device__ __forceinline__ Copies(const float *matrix, unsigned slabs, int stride)
-        : row(threadIdx.x * kWidth / kCols), col(threadIdx.x * kWidth % kCols) {
+        : row(threadIdx.x * kWidth / kSide), col(threadIdx.x * kWidth % kSide) {
         from = matrix + static_cast<long long>(row) * stride + col;
-        to = slabs + 4 * (row * kAlong + col * kAcross);
+        to = slabs + 4 * (row * kDown + col * kRight);
         keep(to);
     }
 
@@ -85,14 +88,14 @@ struct Copies {
         if (rows >= kRows && cols >= kCols) {
 #pragma unroll
             for (int i = 0; i < kCount; ++i) {
-                const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
-                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross), from + static_cast<long long>(down) * stride + right, true);
+                const int down = i / kOfARow * kRowsAtOnce, right = i % kOfARow * kColsAtOnce;
+                copy<kBytes>(to + slot + 4 * (down * kDown + right * kRight), from + static_cast<long long>(down) * stride + right, true);
             }
         } else {
 #pragma unroll 1
             for (int i = 0; i < kCount; ++i) {
-                const int down = i * kAtOnce / kCols, right = i * kAtOnce % kCols;
-                copy<kBytes>(to + slot + 4 * (down * kAlong + right * kAcross),
+                const int down = i / kOfARow * kRowsAtOnce, right = i % kOfARow * kColsAtOnce;
+                copy<kBytes>(to + slot + 4 * (down * kDown + right * kRight),
                              from + static_cast<long long>(down) * stride + right, row + down < rows && col + right < cols);
             }
         }
@@ -107,8 +110,8 @@ __device__ __forceinline__ void accumulate(float (&sum)[THREAD_M][THREAD_N], uns
     unsigned a_slab = shared + 4 * (thread_row * 4), b_slab = shared + 4 * (kSlabA + thread_col * 4);
     keep(a_slab);
     keep(b_slab);
-    Copies<4, BLOCK_M, BLOCK_K, kPitchA, 1> of_a(a + static_cast<long long>(first) * BLOCK_K, shared, k);
-    Copies<kBytes, BLOCK_K, BLOCK_N, 1, BLOCK_N> of_b(b + static_cast<long long>(first) * BLOCK_K * n, shared + 4 * kSlabA, n);
+    Copies<4, BLOCK_M, BLOCK_K, BLOCK_K, kPitchA, 1> of_a(a + static_cast<long long>(first) * BLOCK_K, shared, k);
+    Copies<kBytes, BLOCK_K, BLOCK_N, kSideB, 1, BLOCK_N> of_b(b + static_cast<long long>(first) * BLOCK_K * n, shared + 4 * kSlabA, n);
     int ahead = first;   // the next step to copy
     auto copy_next = [&](unsigned slot) {
         if (ahead < last) {
@@ -213,6 +216,44 @@ __device__ __forceinline__ void store(float *c, const float4 &x, int col, Range 
 __device__ __forceinline__ int row_of(int i, int thread_row) { return thread_row * 4 + i / 4 * (kThreadRows * 4) + i % 4; }
 __device__ __forceinline__ int col_of(int j, int thread_col) { return thread_col * 4 + j * (kThreadCols * 4); }
 
+// Rows that are not aligned: the tile goes through shared memory, so that a warp stores neighbours of one row. Stored from registers, 4 bytes
+// of each of 32 threads at a time, they would be written to the L2 cache in four times as many parts.
+__device__ __forceinline__ void store_rows(const float (&sum)[THREAD_M][THREAD_N], float *shared, float *c, Range rows, Range cols, int n,
+                                           int thread_row, int thread_col) {
+    constexpr int kPitch = BLOCK_N + 16;   // two rows of four threads each write all banks
+    constexpr int kRoom = STAGES * kStage / (kThreadRows * kPitch);
+    constexpr int kAtOnce = kRoom >= 4 ? 4 : kRoom >= 2 ? 2 : 1;   // rows of a thread
+    static_assert(kRoom > 0 && THREAD_M % kAtOnce == 0, "rows fit where slabs were");
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int first = 0; first < THREAD_M; first += kAtOnce) {
+        __syncthreads();   // the last step's slabs, or the rows before, make room
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+            for (int j = 0; j < kVectors; ++j) {
+                const float *of = &sum[first + i][j * 4];
+                *reinterpret_cast<float4 *>(&shared[(i * kThreadRows + thread_row) * kPitch + col_of(j, thread_col)]) =
+                    make_float4(of[0], of[1], of[2], of[3]);
+            }
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int line = threadIdx.x / 32; line < kAtOnce * kThreadRows; line += kThreads / 32) {
+            const int row = row_of(first + line / kThreadRows, line % kThreadRows);
+            if (rows.has(row)) {
+                float *to = c + static_cast<long long>(row) * n + lane;
+#pragma unroll
+                for (int col = 0; col < BLOCK_N; col += 32) {
+                    if (cols.has(col + lane)) {
+                        to[col] = shared[line * kPitch + col + lane];
+                    }
+                }
+            }
+        }
+    }
+}
+
 template <int kBytes>
 __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], float4 *shared, float *c, Range rows, Range cols, int n,
                                            int thread_row, int thread_col) {
@@ -231,7 +272,9 @@ __device__ __forceinline__ void store_tile(float (&sum)[THREAD_M][THREAD_N], flo
         const float *of = &sum[v / kVectors][v % kVectors * 4];
         return make_float4(of[0], of[1], of[2], of[3]);
     };
-    if constexpr (SPLIT_K == 1) {
+    if constexpr (SPLIT_K == 1 && !kAligned) {
+        store_rows(sum, reinterpret_cast<float *>(shared), c, rows, cols, n, thread_row, thread_col);
+    } else if constexpr (SPLIT_K == 1) {
 #pragma unroll
         for (int i = 0; i < THREAD_M; ++i) {
             const int row = row_of(i, thread_row);
@@ -298,8 +341,8 @@ __device__ __forceinline__ void product(const float *a, const float *b, float *c
 
 extern "C" __global__ void __launch_bounds__(kThreads, kBlocks > 0 ? kBlocks : 1)
     sgemm(const float *__restrict__ a, const float *__restrict__ b, float *__restrict__ c, int m, int n, int k) {
-    // Rows of B and C start at multiples of 16 bytes, or they do not.
-    if (n % 4 == 0) {
+    // The other path is never taken, but without it ptxas (13.0) gives the first one other registers, which cost 4 % (README.md).
+    if (kAligned && n % 4 == 0) {
         product<16>(a, b, c, m, n, k);
     } else {
         product<4>(a, b, c, m, n, k);
