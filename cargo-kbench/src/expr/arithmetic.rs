@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::machine::{Operand, Trouble};
+use super::operand::{Number, Operand, Trouble};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Arithmetic {
@@ -39,30 +39,6 @@ pub(crate) enum Function {
     Abs,
     Log2,
     IsPowerOfTwo,
-}
-
-impl From<Number> for Operand<'_> {
-    fn from(number: Number) -> Self {
-        match number {
-            Number::Int(int) => Operand::Int(int),
-            Number::Float(float) => Operand::Float(float),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Number {
-    Int(i64),
-    Float(f64),
-}
-
-impl Number {
-    fn float(self) -> f64 {
-        match self {
-            Number::Int(int) => int as f64,
-            Number::Float(float) => float,
-        }
-    }
 }
 
 fn finite<'v>(float: f64) -> Result<Operand<'v>, Trouble> {

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use super::arithmetic;
 pub(crate) use super::arithmetic::{Arithmetic, Comparison, Function};
-use super::machine::{Op, Operand};
+use super::machine::Op;
+use super::operand::Operand;
 use super::{Expr, Value};
 
 /// A partial result. Booleans are 1 and 0: no operator distinguishes them from integers.

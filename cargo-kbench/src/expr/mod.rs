@@ -20,13 +20,15 @@
 use std::fmt;
 use std::ops::Range;
 
-use machine::{Bytecode, Operand};
+use machine::Bytecode;
+use operand::Operand;
 
 pub use template::{Brackets, Template};
 
 mod arithmetic;
 pub(crate) mod graph;
 mod machine;
+mod operand;
 pub(crate) mod parse;
 mod template;
 

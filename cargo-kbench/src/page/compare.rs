@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use askama::Template;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::facts::said;
+use super::values::said;
 use super::{Format, junit, markdown};
 use crate::compare::{FileDiff, Only, Row};
 use crate::report;

@@ -1,6 +1,6 @@
 //! The variants of a run as comma-separated values, one line for each.
 
-use super::data::{columns, resources};
+use super::columns::{columns, resources};
 use super::facts::Facts;
 use super::markdown::fate;
 use crate::text::number;

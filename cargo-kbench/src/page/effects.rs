@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::facts::said;
+use super::values::{said, sort};
 use crate::expr::Value;
 use crate::space::Settings;
 
@@ -126,7 +126,7 @@ fn factor(name: &str, variants: &[(&Settings, f64)]) -> Factor {
             values.push(value);
         }
     }
-    super::facts::sort(&mut values);
+    sort(&mut values);
     let place = |(settings, _): &(&Settings, f64)| {
         let value = of(settings);
         values.iter().position(|known| *known == value).expect("it was just put there")

@@ -2,7 +2,6 @@
 
 mod rows;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use kbench_runtime::protocol::LaunchMode;
@@ -10,8 +9,8 @@ use kbench_runtime::stats::Speedup;
 use serde::Serialize;
 
 use super::effects::{Effects, effects};
+use super::values::said;
 use crate::build::Resources;
-use crate::expr::Value;
 use crate::record::conclusion::Stopped;
 use crate::record::elite::TieRule;
 use crate::record::evaluation::{GateName, Reason, TimingRecord};
@@ -19,7 +18,7 @@ use crate::record::objective::ObjectiveValue;
 use crate::record::run::Run;
 use crate::record::verdict::JudgedSpeedup;
 use crate::space::Settings;
-use crate::text::{kernel_name, printable};
+use crate::text::kernel_name;
 use rows::{finals, rejected, transfers, tried, winner};
 
 /// Version of the JSON format.
@@ -205,31 +204,6 @@ pub struct Tried {
     pub warnings: Vec<String>,
     /// Resources of the code at the shape of the search.
     pub resources: Option<Resources>,
-}
-
-/// Sorts the values of a toggle in ascending order.
-pub(super) fn sort(values: &mut [Value]) {
-    values.sort_by(order);
-}
-
-/// Order of values: numbers first, then words by the alphabet.
-pub(super) fn order(a: &Value, b: &Value) -> Ordering {
-    let number = |value: &Value| match value {
-        Value::Bool(value) => Some(f64::from(u8::from(*value))),
-        Value::Int(value) => Some(*value as f64),
-        Value::Float(value) => Some(*value),
-        Value::Str(_) => None,
-    };
-    match (number(a), number(b)) {
-        (Some(first), Some(second)) => first.total_cmp(&second),
-        (None, None) => a.to_string().cmp(&b.to_string()),
-        (first, second) => second.is_some().cmp(&first.is_some()),
-    }
-}
-
-/// A text from outside, with characters escaped that cannot be shown.
-pub(super) fn said(text: &str) -> String {
-    printable(text).into_owned()
 }
 
 impl Facts {

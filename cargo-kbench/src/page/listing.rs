@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::data::{columns, resources};
+use super::columns::{columns, resources};
 use super::facts::{Facts, Fate};
 use super::markdown::fate;
 use crate::expr::{Expr, Value};
@@ -129,7 +129,7 @@ fn cell(facts: &Facts, at: usize, column: &Column) -> String {
 /// Order of two cells. A cell without a value comes last in both directions.
 fn order(a: Option<&Value>, b: Option<&Value>, reverse: bool) -> Ordering {
     let (Some(a), Some(b)) = (a, b) else { return b.is_some().cmp(&a.is_some()) };
-    let order = super::facts::order(a, b);
+    let order = super::values::order(a, b);
     if reverse { order.reverse() } else { order }
 }
 

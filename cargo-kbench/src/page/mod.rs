@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::record::run::Run;
 use facts::Facts;
 
+mod columns;
 pub mod compare;
 mod csv;
 mod data;
@@ -16,6 +17,7 @@ mod listing;
 mod markdown;
 mod plots;
 mod tuner;
+mod values;
 mod variant;
 
 pub use listing::{Query, QueryError};

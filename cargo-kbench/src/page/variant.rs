@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::facts::{Facts, Fate, said};
+use super::facts::{Facts, Fate};
+use super::values::said;
 use crate::record::evaluation::{Evaluation, ShapeErrors, TimingRecord};
 use crate::record::run::Run;
 use crate::report::{self, hanging, objectives};

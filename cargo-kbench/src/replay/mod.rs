@@ -10,6 +10,7 @@ use crate::config::{Search, StrategyName};
 use crate::search;
 
 pub mod methodology;
+mod problem;
 mod read;
 mod recorded;
 pub mod scores;

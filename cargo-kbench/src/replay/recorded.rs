@@ -8,7 +8,7 @@ use crate::search::{Candidates, Outcome};
 use crate::space::{Layer, Reach, Settings, Space, Toggle, Variant};
 
 use super::ELITE;
-use super::read::Problem;
+use super::problem::Problem;
 
 /// A recorded space.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub mod proposer;
 mod rejects;
 pub mod repeat;
 mod search;
+mod strategy;
 mod tie;
 pub mod warm;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kbench_runtime::driver::threads;
 
-use super::{MATTERS, search};
+use super::{MATTERS, strategy};
 use crate::config::{Backend, Kernel, Objective};
 use crate::evaluate::{BuildOutcome, try_build};
 use crate::harness::{Builder, RunError};
@@ -177,7 +177,7 @@ impl Ahead {
         let builder = builder.until(&self.ended);
         // Other variants are compiled when they are asked for.
         let _ = threads::spawn_scoped(scope, move || {
-            let first = search::first(self.candidates(kernel), kernel, cores + 1);
+            let first = strategy::first(self.candidates(kernel), kernel, cores + 1);
             for variant in first.into_iter().filter(|variant| *variant != kernel.space.default).take(cores) {
                 let builder = builder.clone();
                 let _ = threads::spawn_scoped(scope, move || {

@@ -1,7 +1,7 @@
 //! The plan of a search without a device: the first variants, the largest number of variants, and an estimate of the
 //! time.
 
-use super::{search, space_size};
+use super::{space_size, strategy};
 use crate::config::{Kernel, StrategyName};
 use crate::record::run::Run;
 use crate::search::{Candidates, EVALUATIONS};
@@ -42,7 +42,7 @@ impl Plan {
         let alike = last.zip(most).map(|((evaluated, seconds), most)| seconds / evaluated as f64 * most as f64);
         let most_seconds = kernel.search.seconds.map(|seconds| seconds as f64);
         let seconds = [alike, most_seconds].into_iter().flatten().reduce(f64::min);
-        let first = search::first(candidates, kernel, NAMED).into_iter().take(NAMED);
+        let first = strategy::first(candidates, kernel, NAMED).into_iter().take(NAMED);
         let first = first.map(|variant| kernel.space.settings(&variant)).collect();
         Self { first, most, seconds, last }
     }

@@ -12,6 +12,7 @@ use kbench_runtime::driver::threads;
 use super::asker::{self, Asked, Asker, Learned};
 use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
 use super::pool::Pool;
+use super::strategy::{limits, strategy};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
@@ -72,36 +73,6 @@ pub(super) struct Search<'a> {
     pub(super) slowness: HashMap<String, f64>,
     /// Reason why the search ended early.
     pub(super) stopped: Option<Stopped>,
-}
-
-/// The budget of the space.
-fn limits(kernel: &Kernel) -> config::Search {
-    let mut limits = kernel.search.clone();
-    if limits.proposer.is_some() {
-        limits.evaluations = limits.evaluations.map(|most| most.div_ceil(2));
-        limits.seconds = limits.seconds.map(|most| most.div_ceil(2));
-    }
-    limits
-}
-
-fn strategy(
-    candidates: Candidates,
-    kernel: &Kernel,
-    limits: &config::Search,
-    warm: &WarmStart,
-) -> Box<dyn search::Strategy> {
-    let candidates = candidates.beginning_with(warm.variants.iter().cloned());
-    search::front::strategy_for(kernel.objectives.len(), &candidates, limits)
-}
-
-/// The first variants of a search without a warm start; if they are fewer than `n`, likely next variants too.
-pub(super) fn first(candidates: Candidates, kernel: &Kernel, n: usize) -> Vec<Variant> {
-    let limits = limits(kernel);
-    let most = limits.evaluations.map_or(n, |budget| n.min(budget as usize));
-    let mut strategy = strategy(candidates, kernel, &limits, &WarmStart::default());
-    let mut first = strategy.ask(strategy.batch().min(most));
-    first.extend(strategy.likely(most - first.len(), &|| false));
-    first
 }
 
 /// Outcome of an evaluation for the strategy.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::data::codec;
 use crate::protocol::{Derived, Failure, TensorSpec};
 
-use super::tensor::zeroed;
+use super::zeroed;
 
 impl Derived {
     /// The sizes of the contents, where each of the tensors that they are made of has these.

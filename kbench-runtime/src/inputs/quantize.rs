@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::tensor::{Inputs, zeroed};
+use super::{Inputs, zeroed};
 use crate::data::codec::{self, CHUNK};
 use crate::data::dtype::DType;
 use crate::protocol::{Failure, Source, TensorSpec};

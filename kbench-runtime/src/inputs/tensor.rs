@@ -9,21 +9,20 @@ use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 
 use crate::data::codec::{self, CHUNK};
-use crate::data::digest::Bytes;
 use crate::data::dtype::DType;
 use crate::inputs::derived::derive;
 use crate::inputs::pattern::Transform;
 use crate::inputs::quantize::quantize;
+use crate::inputs::zeroed;
 use crate::protocol::{Failure, Pattern, Source, TensorSpec};
 
 /// Version in every key of results; raise it when a seed gives other numbers.
 pub const GENERATION: u32 = 1;
 
+pub use crate::inputs::Inputs;
+
 /// Blobs by their hash.
 pub type Blobs = HashMap<String, Arc<Vec<u8>>>;
-
-/// The bytes of every tensor of a case, in its order; `None` for outputs and scratch.
-pub type Inputs = Vec<Option<Arc<Bytes>>>;
 
 /// Makes the inputs of a case.
 pub fn generate(specs: &[TensorSpec], seed: u64, blobs: &Blobs) -> Result<Inputs, Failure> {
@@ -96,15 +95,6 @@ pub fn generate_pattern(
 /// The size of all inputs in bytes.
 pub fn bytes(inputs: &Inputs) -> usize {
     inputs.iter().flatten().map(|data| data.len()).sum()
-}
-
-pub(super) fn zeroed(spec: &TensorSpec) -> Result<Vec<u8>, Failure> {
-    let bytes = spec.dims.iter().try_fold(spec.dtype.size() as u64, |size, dim| size.checked_mul(*dim));
-    let too_large = Failure::OutOfMemory { bytes: bytes.unwrap_or(u64::MAX) };
-    let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Err(too_large) };
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| too_large)?;
-    // The system zeroes each page on its first write, which many threads do.
-    Ok(vec![0; bytes])
 }
 
 /// The contents of a tensor that has a file.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fate, Finalist, Rejected, Transfer, Tried, Winner, said};
+use super::{Fate, Finalist, Rejected, Transfer, Tried, Winner};
 use crate::config::DEFAULT;
+use crate::page::values::said;
 use crate::record::conclusion::Conclusion;
 use crate::record::elite::EliteVariant;
 use crate::record::evaluation::{BuildRecord, Evaluation, GateName, Reason};

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::LogAxis;
 use super::ink::Pen;
 use super::{Facts, Fate, Figure, draw, line, px, shower, text};
-use crate::page::data::{Column, columns};
+use crate::page::columns::{Column, columns};
 
 /// Position of a variant without a value on the axis of values.
 const REJECTED: f64 = 1.12;

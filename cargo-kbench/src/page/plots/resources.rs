@@ -4,14 +4,14 @@ use plotters::prelude::*;
 
 use super::axis::LogAxis;
 use super::{Facts, Figure, axis_label, chart_mesh, draw, mark, px, shower, valued};
-use crate::page::data;
+use crate::page::columns;
 
 /// The plots.
 pub(super) fn plots(facts: &Facts) -> Vec<Figure> {
-    data::resources(facts).into_iter().filter_map(|resource| plot(facts, &resource)).collect()
+    columns::resources(facts).into_iter().filter_map(|resource| plot(facts, &resource)).collect()
 }
 
-fn plot(facts: &Facts, resource: &data::Resource) -> Option<Figure> {
+fn plot(facts: &Facts, resource: &columns::Resource) -> Option<Figure> {
     let points: Vec<_> = valued(facts)
         .filter_map(|(at, tried, value)| Some((at, tried.fate, resource.values[at]? as f64, value)))
         .collect();

@@ -7,8 +7,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::{Problem, sound};
+use super::sound;
 use crate::expr::Value;
+use crate::replay::problem::Problem;
 use crate::replay::recorded::Entry;
 use crate::search::{Failure, Outcome};
 use crate::space::Settings;

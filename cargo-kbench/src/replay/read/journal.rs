@@ -1,9 +1,10 @@
 //! Journals of cargo-kbench: the last run and the runs that it resumed, with the last record of each variant. Journals
 //! have no costs of evaluations.
 
-use super::{Problem, sound};
+use super::sound;
 use crate::record::evaluation::{Evaluation, Judgement};
 use crate::record::journal::Record;
+use crate::replay::problem::Problem;
 use crate::replay::recorded::Entry;
 use crate::search::Outcome;
 use crate::space::Settings;

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Problem, sound};
+use super::sound;
 use crate::expr::Value;
+use crate::replay::problem::Problem;
 use crate::replay::recorded::Entry;
 use crate::search::{Failure, Outcome};
 use crate::space::Settings;
