@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -291,6 +292,89 @@ fn without_workers_finished_evaluations_are_kept_and_the_run_resumes_elsewhere()
     let all = results(package.path());
     assert_eq!(all.len(), 256);
     assert!(finished.iter().all(|(key, result)| all[key] == *result));
+}
+
+/// A runner to a machine with other folders, without this program: as `ssh` does, it gives its words to a shell there.
+const AWAY: &str = r#"case "$1" in */*) echo "$1: not found" >&2; exit 127;; esac
+    cd away; exec env -i HOME="$PWD" TMPDIR="$PWD/tmp" PATH="$PWD/bin:/usr/bin:/bin" sh -c "$*""#;
+
+/// A package whose two workers are on that machine.
+fn away(model: &str) -> tempfile::TempDir {
+    let workers = "[package.metadata.kbench.kernels.model.workers]\ncount = 2\n";
+    let package = model::package_with(model, &format!("{ALL}\n{workers}{}", runner(AWAY)));
+    fs::create_dir_all(package.path().join("away/bin")).unwrap();
+    fs::create_dir(package.path().join("away/tmp")).unwrap();
+    package
+}
+
+/// A command of the other machine.
+fn stand_in(package: &Path, name: &str, script: &str) {
+    let path = package.join("away/bin").join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_machine_without_the_program_gets_one_copy_in_one_folder() {
+    let sound = model::package_with(model::MODEL, ALL);
+    assert!(autotune(sound.path(), &[]).status.success());
+    let package = away(model::MODEL);
+    let there = package.path().join("away");
+    let mut copy = None;
+    for run in 0..2 {
+        let output = autotune(package.path(), &["--fresh"]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(results(package.path()), results(sound.path()), "{}", said(&output));
+        assert_eq!(winner(package.path()), winner(sound.path()));
+        assert_eq!(
+            (names(&there), names(&there.join("tmp"))),
+            (vec![".cache".into(), "bin".into(), "tmp".into()], vec![])
+        );
+        assert_eq!(names(&there.join(".cache")), ["cargo-kbench"]);
+        let folder = there.join(".cache/cargo-kbench");
+        let files = names(&folder);
+        assert!(files.len() == 1 && files[0].starts_with("cargo-kbench-"), "{files:?}");
+        let file = fs::metadata(folder.join(&files[0])).unwrap();
+        let modes = [&file, &fs::metadata(&folder).unwrap()].map(|metadata| metadata.mode() & 0o777);
+        assert_eq!(modes, [0o700; 2]);
+        // Either of two workers that start together may be the last to put its copy there; a later run sends none.
+        let before = copy.replace((file.ino(), file.mtime()));
+        assert!(run == 0 || before == copy, "the second run sent it again");
+        fs::remove_file(package.path().join("target/kbench/journal/model/model.jsonl")).unwrap();
+    }
+}
+
+#[test]
+fn a_machine_that_cannot_run_the_program_is_refused_with_the_reason() {
+    let size = fs::metadata(env!("CARGO_BIN_EXE_cargo-kbench")).unwrap().len();
+    let foreign = "#!/bin/sh\necho libc.so.6: version GLIBC_2.99 not found >&2\nexit 1\n";
+    let sends = format!(
+        "cat >/dev/null & printf '{}'; /usr/bin/head -c {} /dev/zero",
+        foreign.replace('\n', "\\n"),
+        size - foreign.len() as u64
+    );
+    for (name, script, why) in [
+        ("uname", "echo Linux riscv64", "that machine is Linux riscv64, this build of cargo-kbench is for Linux"),
+        ("head", &*sends, "does not run there: libc.so.6: version GLIBC_2.99 not found; build one there"),
+        ("head", "exit 1", "did not arrive whole in"),
+        ("mkdir", "exit 1", "no folder there takes cargo-kbench: set TMPDIR"),
+    ] {
+        let package = away(model::MODEL);
+        stand_in(package.path(), name, script);
+        let output = autotune(package.path(), &[]);
+        assert_eq!(output.status.code(), Some(3), "{name}: {}", said(&output));
+        assert!(said(&output).contains(why), "{name}: {}", said(&output));
+        assert!(results(package.path()).is_empty());
+        let cache = package.path().join("away/.cache/cargo-kbench");
+        assert!(!cache.exists() || names(&cache).is_empty(), "{name} left something behind");
+    }
 }
 
 #[test]

@@ -216,7 +216,11 @@ static WORKERS: Keys = whole(
             Integer(1),
             "Number of workers; by default one with a runner, and one for each GPU without a runner",
         ),
-        key("path", Text, "Path of `cargo-kbench` on the workers' machine; by default its path on this machine"),
+        key(
+            "path",
+            Text,
+            "Path of `cargo-kbench` on the workers' machine; by default its path on this machine, and a copy is sent if it is not there",
+        ),
     ],
 );
 

@@ -25,6 +25,7 @@ pub(crate) use worker::{Heard, WaitError, Worker};
 mod answer;
 mod line;
 mod options;
+mod ship;
 mod tool;
 mod worker;
 
@@ -61,6 +62,8 @@ pub struct Executor {
     lost: Option<u32>,
     /// Flag that ends the wait for a worker that is not open yet.
     ended: Arc<AtomicBool>,
+    /// Whether the worker's machine lacks this program.
+    ships: bool,
 }
 
 impl Executor {
@@ -77,13 +80,15 @@ impl Executor {
             limit: None,
             lost: None,
             ended: Arc::default(),
+            ships: false,
         }
     }
 
     /// Another worker that gets the same files and is started on first use.
     #[must_use]
     pub fn beside(&self, options: WorkerOptions) -> Self {
-        Self { blobs: Arc::clone(&self.blobs), ..Self::new(options) }
+        let ships = self.ships && options.runner == self.options.runner && options.path == self.options.path;
+        Self { blobs: Arc::clone(&self.blobs), ships, ..Self::new(options) }
     }
 
     /// Another worker for the same device and files, under a tool that observes it; an empty tool is none.
@@ -217,18 +222,24 @@ impl Executor {
         })
     }
 
-    /// Starts a worker, and starts it again if another process ended or stopped the first.
+    /// Starts a worker, and starts it again if another process ended or stopped the first, or sends the program if the
+    /// command ended by itself: the program may not be there.
     fn start(&mut self) -> Result<(), ExecutorError> {
-        let opened = match self.open() {
-            Err(ExecutorError::Lost(_)) => self.open(),
-            opened => opened,
+        let first = match self.open() {
+            Err(ExecutorError::Lost(failure)) => failure,
+            opened => return opened,
         };
-        opened.map_err(|error| match error {
-            ExecutorError::Lost(failure) => {
-                ExecutorError::Start { command: self.options.describe(), message: failure.to_string() }
-            }
-            error => error,
-        })
+        let ships = self.ships;
+        self.ships |= self.options.may_ship() && matches!(first, Failure::Exited { .. });
+        let failed = match self.open() {
+            Err(ExecutorError::Lost(failure)) => failure,
+            opened => return opened,
+        };
+        let refused = matches!(failed, Failure::Exited { code: ship::REFUSED, .. }) && self.ships;
+        // If no shell answered, the first attempt says more.
+        let (ships, failure) = if refused { (true, failed) } else { (ships, first) };
+        self.ships = ships;
+        Err(ExecutorError::Start { command: self.options.describe(ships), message: failure.to_string() })
     }
 
     /// Starts a worker and has it open its device. [`ExecutorError::Lost`]: another process ended or stopped it.
@@ -236,29 +247,36 @@ impl Executor {
         self.worker = None;
         self.limit = None;
         self.sent.clear();
-        let start_error = |message: String| ExecutorError::Start { command: self.options.describe(), message };
+        let command = self.options.describe(self.ships);
+        let start_error = |message: String| ExecutorError::Start { command: command.clone(), message };
         let remote = !self.options.runner.is_empty();
         // This prevents a C kernel of the same user from reading or tracing this process.
         #[cfg(target_os = "linux")]
         let _ = nix::sys::prctl::set_dumpable(false);
-        let started = self.options.command().and_then(|words| Worker::spawn(&words, None, remote, LONGEST_LINE));
+        let started =
+            self.options.command(self.ships).and_then(|words| Worker::spawn(&words, None, remote, LONGEST_LINE));
         let worker = started.map_err(|error| start_error(error.to_string()))?;
         let hello = Request::Hello {
             protocol: protocol::VERSION,
             device: self.options.device,
             index: self.options.index,
             // On another machine the folders differ too.
-            cache: self.options.path.is_none().then(|| self.options.cache.clone()),
+            cache: (self.options.path.is_none() && !self.ships).then(|| self.options.cache.clone()),
             mutation: self.options.mutation.clone(),
         };
         let worker = self.worker.insert(worker);
         // The heartbeat starts with the worker; a runner before it may take time.
         worker.beats = self.options.runner.is_empty() && self.options.tool.is_empty();
-        worker.send(&hello);
         // On another machine there may be a queue, for an unknown time.
         let patience = if self.options.runner.is_empty() { PATIENCE } else { Duration::MAX };
         let ended = Arc::clone(&self.ended);
-        match worker.wait(heard_in, &mut |_| if ended.load(Ordering::Relaxed) { Duration::ZERO } else { patience }) {
+        let mut queue = || if ended.load(Ordering::Relaxed) { Duration::ZERO } else { patience };
+        let ready = if self.ships { ship::ship(worker, &self.options.tool, &mut queue) } else { Ok(()) };
+        let answer = ready.and_then(|()| {
+            worker.send(&hello);
+            worker.wait(heard_in, &mut |_| queue())
+        });
+        match answer {
             Ok(Event::Hello { protocol: protocol::VERSION, device, visible }) => match &self.info {
                 Some(before) if !before.is_same_model(&device) => {
                     self.worker = None;

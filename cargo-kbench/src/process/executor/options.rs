@@ -49,7 +49,7 @@ pub struct WorkerOptions {
     pub device: DeviceKind,
     /// Index of the device.
     pub index: u32,
-    /// Path of `cargo-kbench` on the worker's machine; `None` for its path on this machine.
+    /// Path of `cargo-kbench` on the worker's machine; `None` for its path on this machine, or a copy if it is not there.
     pub path: Option<String>,
     /// Folder for reference results.
     pub cache: PathBuf,
@@ -58,7 +58,11 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    pub(super) fn command(&self) -> std::io::Result<Vec<OsString>> {
+    /// The worker's command. `ships`: that of a shell, which [becomes](super::ship) the worker.
+    pub(super) fn command(&self, ships: bool) -> std::io::Result<Vec<OsString>> {
+        if ships {
+            return Ok(self.runner.iter().map(Into::into).chain(["sh".into()]).collect());
+        }
         let mut words: Vec<OsString> = self.runner.iter().chain(&self.tool).map(Into::into).collect();
         words.push(match &self.path {
             Some(path) => path.into(),
@@ -68,8 +72,13 @@ impl WorkerOptions {
         Ok(words)
     }
 
-    pub(super) fn describe(&self) -> String {
-        let words = self.command().unwrap_or_default();
+    /// Whether the worker's machine may lack the program.
+    pub(super) fn may_ship(&self) -> bool {
+        !self.runner.is_empty() && self.path.is_none()
+    }
+
+    pub(super) fn describe(&self, ships: bool) -> String {
+        let words = self.command(ships).unwrap_or_default();
         words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }

@@ -138,8 +138,13 @@ impl Worker {
     pub(crate) fn send(&self, request: &impl Serialize) {
         let mut line = serde_json::to_vec(request).expect("plain data");
         line.push(b'\n');
+        self.send_bytes(line);
+    }
+
+    /// Sends bytes that are no line of the protocol.
+    pub(super) fn send_bytes(&self, bytes: Vec<u8>) {
         // The thread ended with the worker.
-        let _ = self.requests.as_ref().map(|requests| requests.send(line));
+        let _ = self.requests.as_ref().map(|requests| requests.send(bytes));
     }
 
     /// Waits for the answer. `deadline` gives the longest silence in a stage (`None`: before any stage).
