@@ -2,6 +2,7 @@
 //!
 //! Every run has a new strategy, so that no run learns from another.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -28,6 +29,8 @@ pub struct Options {
     pub seeds: u64,
     /// Number of evaluations of a run.
     pub budget: u64,
+    /// Variants that are pending at a time, as where several workers measure.
+    pub batch: usize,
 }
 
 impl Options {
@@ -100,8 +103,11 @@ fn run(recorded: &Recorded, options: &Options, seed: u64) -> Run {
     };
     let mut strategy = search::strategy(&recorded.candidates, &search);
     let mut trajectory = Vec::with_capacity(options.budget as usize);
+    let mut pending = VecDeque::new();
     while (trajectory.len() as u64) < options.budget {
-        let Some(variant) = strategy.ask(1).pop() else { break };
+        let left = options.budget as usize - trajectory.len() - pending.len();
+        pending.extend(strategy.ask(left.min(options.batch - pending.len())));
+        let Some(variant) = pending.pop_front() else { break };
         let configuration = recorded.candidates.position(&variant).expect("strategies propose candidates");
         let outcome = recorded.entries[configuration].outcome;
         strategy.tell(&variant, outcome);

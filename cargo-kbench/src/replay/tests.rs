@@ -204,7 +204,7 @@ fn a_journal_is_read() {
     assert_eq!(recorded.name, "kernel");
     assert_eq!(recorded.entries.len(), 3);
     assert_eq!(recorded.times, [20.0, 30.0]);
-    let options = Options { strategy: StrategyName::Auto, seeds: 2, budget: 10 };
+    let options = Options { strategy: StrategyName::Auto, seeds: 2, budget: 10, batch: 1 };
     let replayed = Replayed::new(recorded, &options);
     assert!(replayed.runs.iter().all(|run| run.trajectory.len() == 3));
     assert_eq!(replayed.scores.p, None, "a journal does not say what an evaluation cost");
@@ -214,7 +214,7 @@ fn a_journal_is_read() {
 fn the_same_on_any_number_of_threads() {
     let recorded = recorded();
     for strategy in [StrategyName::Auto, StrategyName::Annealing, StrategyName::Genetic, StrategyName::Random] {
-        let options = Options { strategy, seeds: 3, budget: 30 };
+        let options = Options { strategy, seeds: 3, budget: 30, batch: 1 };
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let runs = pool.install(|| replay(&recorded, &options));
@@ -249,7 +249,7 @@ fn scores_of_runs_that_are_known() {
     assert!(never.p200.unwrap() < -1.0);
     assert_eq!(scores::score(&recorded, &[run_of(&recorded, [failing])], 9).p200, None, "the first 9 do not count");
 
-    let options = Options { strategy: StrategyName::Random, seeds: 200, budget: 200 };
+    let options = Options { strategy: StrategyName::Random, seeds: 200, budget: 200, batch: 1 };
     let random = Replayed::new(recorded, &options).scores;
     assert!(random.p200.unwrap().abs() < 0.05, "random search is what P200 compares with: {:?}", random.p200);
     assert!(random.p.unwrap() < 0.2, "{:?}", random.p);
@@ -258,12 +258,12 @@ fn scores_of_runs_that_are_known() {
 #[test]
 fn output_is_as_documented() {
     let replayed = || {
-        let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100 };
+        let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100, batch: 1 };
         let mut replayed = Replayed::new(recorded(), &options);
         replayed.scores.micros = 1.25;
         replayed
     };
-    let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100 };
+    let options = Options { strategy: StrategyName::Evo, seeds: 3, budget: 100, batch: 1 };
     let all = [replayed(), replayed()];
     let overall = scores::overall(&all);
     insta::assert_snapshot!(report::style::plain(&report::replay::table(&all, &overall, &options)));

@@ -178,7 +178,7 @@ pub fn overall(overall: &Overall, options: &Options) {
 }
 
 fn replay_options(options: &Options) -> ReplayOptions {
-    ReplayOptions { strategy: options.name(), seeds: options.seeds, budget: options.budget }
+    ReplayOptions { strategy: options.name(), seeds: options.seeds, budget: options.budget, batch: options.batch }
 }
 
 /// Writes the search space of a kernel.

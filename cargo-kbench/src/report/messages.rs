@@ -419,6 +419,8 @@ pub struct ReplayOptions {
     pub seeds: u64,
     /// Largest number of evaluations of a run.
     pub budget: u64,
+    /// Variants that are pending at a time.
+    pub batch: usize,
 }
 
 /// One run of a replay.

@@ -22,6 +22,9 @@ pub struct Args {
     /// Number of evaluations of a run
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub budget: u64,
+    /// Number of variants that are pending at a time, as with several workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
     /// Record whose three best variants start each run, as those of elite.json start `autotune`
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
@@ -29,7 +32,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget };
+    let options = Options { strategy: args.strategy, seeds: args.seeds, budget: args.budget, batch: args.batch.into() };
     // All files are read first: an invalid file is reported before the work, not after it.
     let records: Vec<Recorded> = args.files.iter().map(|file| replay::read(file)).collect::<Result<_, _>>()?;
     let warm = args.from.as_deref().map(replay::read).transpose()?.map(|from| from.elite()).unwrap_or_default();
