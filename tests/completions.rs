@@ -71,7 +71,7 @@ fn bash_completes_kbench_and_cargo_as_before() {
     assert_completed(&said, "cargo kb", "cargo's cargo kb cargo kbench");
     assert_completed(&said, "cargo test --", "cargo's cargo -- test");
     assert!(said.lines().nth(1).unwrap().contains("autotune") && !said.lines().nth(1).unwrap().contains("cargo's"));
-    // Loaded twice, it hands on to cargo's own all the same.
+    // Loaded twice, it still calls cargo's own.
     let twice = format!("{of_cargo}{0}{0}{BASH}", script("bash"));
     assert_completed(&run("bash", &["--norc"], &twice).unwrap(), "cargo bu", "cargo's cargo bu cargo");
     // Without any completion of cargo's.

@@ -135,7 +135,7 @@ fn a_faulty_program_affects_no_other_measurement() {
         ("elsewhere", "unavailable", "it runs on another, the kernels on fake"),
         ("exits", "exited", "the program exited with status 7: ImportError: no module"),
         ("crashes", "signal", "killed by SIGSEGV"),
-        ("hangs", "hang", "no sign of life for 1 s"),
+        ("hangs", "hang", "no answer for 1 s"),
         ("junk", "protocol", "in `Downloading model ...`"),
         ("old", "protocol", "it speaks protocol 0, this is 1"),
         ("fewer", "protocol", "9 samples where 10 were asked for"),

@@ -97,7 +97,7 @@ pub fn advice(kernel: &Kernel, mutant: &Mutant, own: &[ShapeErrors], evaluation:
         return lines;
     }
     if matches!(mutant.make, Make::Wrapper { fault: Fault::First, .. }) && limits.seeds < 2 {
-        lines.push("a remembered result is right where there is one seed: say `seeds = 2` or more".to_owned());
+        lines.push("with one seed a memoised result is right: set `seeds = 2` or more".to_owned());
         return lines;
     }
     if !limits.deterministic && matches!(mutant.make, Make::Wrapper { fault: Fault::Late | Fault::First, .. }) {

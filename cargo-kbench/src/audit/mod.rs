@@ -82,7 +82,7 @@ pub struct Report {
     pub mutants: Vec<Audited>,
     /// Kinds of mutants that this kernel has none of, with the reason.
     pub absent: Vec<String>,
-    /// Seconds without a sign of life after which a mutant counts as hung.
+    /// Seconds without an answer after which a mutant counts as hung.
     pub deadline: u64,
 }
 

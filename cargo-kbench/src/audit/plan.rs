@@ -104,7 +104,7 @@ impl Plan {
         }
         for (name, what, fault) in [
             ("no-op", "writes nothing", Fault::NoOp),
-            ("stale-output", "gives the first launch's outputs ever after", Fault::First),
+            ("stale-output", "repeats the outputs of the first launch", Fault::First),
             ("side-stream", "returns before its work is done, which lands at the next launch", Fault::Late),
             ("half-written-tail", "leaves the last elements, 16 at most, as they were", Fault::Tail),
             ("constant-zero", "writes 0 everywhere", Fault::Zeros),

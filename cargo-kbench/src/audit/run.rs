@@ -226,7 +226,7 @@ impl Audit<'_> {
                 match self.sanitize(&kernel, is_barrier)? {
                     Watched::Killed(fate) => return Ok(fate),
                     Watched::Passed(said) if is_barrier => {
-                        advice = vec![format!("the results are right all the same, and {said}")];
+                        advice = vec![format!("the results are right nevertheless, and {said}")];
                     }
                     Watched::Passed(_) if same && changed.lack == Lack::Neutral && has_both_signs(&kernel) => {
                         advice = vec![

@@ -225,7 +225,7 @@ pub fn compile_rejection(error: &CompileError, implementation: &Implementation, 
             // A linker prints the cause before the message that there was an error.
             let finds = |what: &str| stderr.lines().find(|line| line.contains(what));
             let first = finds("undefined reference").or_else(|| finds("error")).or(stderr.lines().next());
-            first.unwrap_or("the compiler failed and said nothing").trim().to_owned()
+            first.unwrap_or("the compiler failed without a message").trim().to_owned()
         }
         error => error.to_string(),
     };

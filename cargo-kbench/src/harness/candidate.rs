@@ -91,7 +91,7 @@ impl Proposed {
         let path = root.join(&record.path);
         let text = std::fs::read(&path).map_err(|error| file::in_context(&path, &error))?;
         if fingerprint::of_bytes(&text) != record.hash {
-            return Err(file::invalid(&path, "not the source that was measured: its hash is another"));
+            return Err(file::invalid(&path, "not the source that was measured: the hash differs"));
         }
         Ok(Self { record: record.clone(), implementation: kernel.implementation.in_source(path) })
     }

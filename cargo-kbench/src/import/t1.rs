@@ -284,7 +284,7 @@ impl Reader {
         if !kernel.reference_arguments.is_empty() {
             self.note(
                 "KernelSpecification.ReferenceArguments",
-                "the reference outputs are left out: write what computes them in src/reference.c",
+                "the reference outputs are left out: write their computation in src/reference.c",
             );
         }
         for (prefix, keys) in [("", rest), ("KernelSpecification.", &kernel.rest)] {

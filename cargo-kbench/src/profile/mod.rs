@@ -209,7 +209,7 @@ impl Profile {
                 let stands_in = match metric.split('.').next().unwrap_or(metric) {
                     "sm__pipe_tensor_cycles_active" => match &self.roofline {
                         Ok(roofline) if !roofline.uses_tensor_cores() => {
-                            Err("the roofline cannot tell how busy the tensor cores are".to_owned())
+                            Err("the roofline does not show the activity of the tensor cores".to_owned())
                         }
                         _ => compute(),
                     },

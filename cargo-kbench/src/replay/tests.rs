@@ -207,7 +207,7 @@ fn a_journal_is_read() {
     let options = Options { strategy: StrategyName::Auto, seeds: 2, budget: 10, batch: 1 };
     let replayed = Replayed::new(recorded, &options);
     assert!(replayed.runs.iter().all(|run| run.trajectory.len() == 3));
-    assert_eq!(replayed.scores.p, None, "a journal does not say what an evaluation cost");
+    assert_eq!(replayed.scores.p, None, "a journal has no costs of evaluations");
 }
 
 #[test]

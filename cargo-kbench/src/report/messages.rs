@@ -393,7 +393,7 @@ pub struct Audit<'a> {
     pub mutants: MutantCounts,
     /// Kinds of mutants that this kernel has none of, each with the reason.
     pub absent: &'a [String],
-    /// Seconds without a sign of life after which a mutant counts as hung.
+    /// Seconds without an answer after which a mutant counts as hung.
     pub deadline: u64,
 }
 

@@ -50,7 +50,7 @@ pub fn portfolio(portfolio: &PortfolioRecord) -> String {
             "Left out", shape.shape
         );
     }
-    let how = if portfolio.is_smallest { "" } else { ", chosen one by one: fewer may do" };
+    let how = if portfolio.is_smallest { "" } else { ", chosen one by one: a smaller set may exist" };
     let _ = writeln!(
         text,
         "{GOOD}{:>12}{GOOD:#} {} of {} measured {} all within {}{how}{}",
@@ -77,6 +77,6 @@ fn alone(portfolio: &PortfolioRecord) -> String {
     let single = portfolio.measured.iter().filter_map(|variant| Some((worst(variant)?, &variant.toggles)));
     match single.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
         Some((loss, toggles)) => format!("; one alone loses up to {}, with {toggles}", percent(loss)),
-        None => "; none alone runs at all of them".to_owned(),
+        None => "; no single variant runs at all of them".to_owned(),
     }
 }

@@ -101,7 +101,7 @@ fn rates(roofline: &Roofline) -> String {
     if let Some(nearest) = roofline.nearest() {
         let _ = write!(text, ": {:.1} % of the roof there, which is {}", nearest.percent, nearest.ceiling.peak);
         if nearest.percent > 100.0 {
-            text.push_str("; more than that is served from a cache, or `work` says too much");
+            text.push_str("; more than that is served from a cache, or `work` is too large");
         }
     }
     text
@@ -166,7 +166,7 @@ mod tests {
 
           time       p50 1.000 µs (1.000 µs to 1.000 µs), cold
           counters   unavailable: no ncu
-          roofline   125 GFLOP/s, 1400 GB/s, 1.00 FLOP a byte: 140.0 % of the roof there, which is copy; more than that is served from a cache, or `work` says too much
+          roofline   125 GFLOP/s, 1400 GB/s, 1.00 FLOP a byte: 140.0 % of the roof there, which is copy; more than that is served from a cache, or `work` is too large
                      12.5 % of tensor f16 1.0 TFLOP/s (a test); a test
                      140.0 % of copy 1000 GB/s (a test); a test
           limit      memory-bound by the roofline: 140.0 % of the measured copy bandwidth, 12.5 % of the measured peak of arithmetic

@@ -81,11 +81,11 @@ fn findings(record: &TimingRecord, precision: f64) -> Vec<Finding> {
         say(5, share(exposed), text);
     }
     if let Some(by) = &sampling.in_use {
-        say(6, 1.0, format!("the device was in use by {by}: no later run recalls this"));
+        say(6, 1.0, format!("the device was in use by {by}: later runs do not reuse this measurement"));
     }
     if sampling.new_inputs == Some(0) {
         let why = "all inputs are constant, from files or single numbers";
-        say(7, 1.0, format!("memoised results could not be looked for: {why}"));
+        say(7, 1.0, format!("a test for memoised results was not possible: {why}"));
     }
     findings
 }

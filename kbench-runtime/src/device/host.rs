@@ -219,7 +219,7 @@ impl Device for HostDevice {
         let memory = Shared::new(bytes).map_err(|error| match error.kind() {
             ErrorKind::OutOfMemory | ErrorKind::InvalidInput => out_of_memory,
             ErrorKind::FileTooLarge if !is_limited(bytes) => out_of_memory,
-            _ => Failure::Machine { message: format!("could not have {bytes} bytes of memory for a tensor: {error}") },
+            _ => Failure::Machine { message: format!("could not allocate {bytes} bytes for a tensor: {error}") },
         });
         Ok(Buffer(Rc::new(memory?)))
     }

@@ -121,7 +121,7 @@ pub enum Answer {
         #[serde(default)]
         identity: Option<String>,
     },
-    /// A sign of life, at any time.
+    /// The program is alive; may be sent at any time.
     Stage {
         /// The stage that starts.
         stage: Stage,

@@ -69,7 +69,7 @@ pub enum Failure {
         message: String,
     },
     /// No event before the deadline; reported by the driver, or by the worker for the process of a C kernel.
-    #[error("no sign of life for {seconds} s {stage}")]
+    #[error("no answer for {seconds} s {stage}")]
     Hang {
         /// The deadline.
         seconds: u64,

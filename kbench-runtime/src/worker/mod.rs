@@ -195,7 +195,7 @@ fn next(requests: &Requests) -> Result<Option<Request>, WorkerError> {
 fn open(requests: &Requests, output: &mut impl Write) -> Result<(), WorkerError> {
     let Some(first) = next(requests)? else { return Ok(()) };
     let Request::Hello { protocol, device, index, cache, mutation } = first else {
-        return Err(WorkerError::Protocol("the first request was no hello".to_owned()));
+        return Err(WorkerError::Protocol("the first request was not `hello`".to_owned()));
     };
     let opened = if protocol == VERSION {
         match device {

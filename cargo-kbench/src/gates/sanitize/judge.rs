@@ -106,7 +106,7 @@ pub fn judge(tool: SanitizeTool, shape: &str, watched: &Watched) -> Result<Judge
         let more = if total > 1 { format!(" ({total} in all)") } else { String::new() };
         Some(reject(code(tool), format!("{first}{more}")))
     } else if total > 0 || watched.status == Some(FOUND) || in_kernel_process(watched) {
-        Some(reject(code(tool), "the tool found something; its own words are below".to_owned()))
+        Some(reject(code(tool), "the tool reported an error; its output follows".to_owned()))
     } else if let Some(why) = report.failed {
         return Err(why);
     } else {

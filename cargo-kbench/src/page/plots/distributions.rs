@@ -120,7 +120,7 @@ pub(super) fn all(facts: &Facts) -> Option<Figure> {
         &rows,
         "ecdf-baselines",
         "Winner against default and baselines",
-        "Share of the samples that took at most so long, of the winner, the default and the baselines; logarithmic axis.",
+        "Share of the samples up to each time, of the winner, the default and the baselines; logarithmic axis.",
     )
 }
 

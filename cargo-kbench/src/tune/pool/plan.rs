@@ -15,7 +15,7 @@ pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<V
     if kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
         return match asked {
             Some(2..) => {
-                refused("the program of `objective` runs once at a time, so that one worker measures".to_owned())
+                refused("the program of `objective` runs once at a time, so only one worker measures".to_owned())
             }
             _ => Ok(vec![first.clone()]),
         };
@@ -27,7 +27,7 @@ pub fn plan(harness: &Harness<'_>, asked: Option<usize>, only: bool) -> Result<V
     if let Some(asked) = asked {
         let [entry] = &mut entries[..] else {
             return refused(format!(
-                "--workers {asked} says how many of one kind, and the table has {} kinds; say `count` there",
+                "--workers {asked} needs one entry of `workers`, and the table has {}; set the `count` of each entry",
                 entries.len()
             ));
         };

@@ -109,7 +109,7 @@ fn mismatch(entry: &str, parameters: &[usize], given: &[(usize, &str)]) -> Optio
             format!("parameter {position} is {parameter} bytes, `args` gives {what} of {bytes} bytes")
         })
         .collect();
-    (!wrong.is_empty()).then(|| format!("the parameters of the kernel `{entry}` are others: {}", wrong.join("; ")))
+    (!wrong.is_empty()).then(|| format!("the parameters of the kernel `{entry}` differ: {}", wrong.join("; ")))
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
         );
         assert_eq!(
             mismatch("add", &[8, 8, 4], &[address, (4, "a scalar"), address]).unwrap(),
-            "the parameters of the kernel `add` are others: parameter 2 is 8 bytes, `args` gives a scalar of 4 bytes; \
+            "the parameters of the kernel `add` differ: parameter 2 is 8 bytes, `args` gives a scalar of 4 bytes; \
              parameter 3 is 4 bytes, `args` gives a tensor's address of 8 bytes"
         );
     }

@@ -129,7 +129,8 @@ impl Clocks {
     pub(super) fn energy(&mut self) -> Result<Energy, String> {
         let nvml = NVML.get_or_init(open).as_ref().ok_or("NVML, which reads the GPU's energy, is not installed")?;
         let millijoules = self.gpu(nvml).and_then(nvml_wrapper::Device::total_energy_consumption);
-        let millijoules = millijoules.map_err(|error| format!("NVML does not tell the energy of this GPU: {error}"))?;
+        let millijoules =
+            millijoules.map_err(|error| format!("NVML does not report the energy of this GPU: {error}"))?;
         Ok(Energy { joules: millijoules as f64 / 1e3, window: ENERGY_WINDOW })
     }
 }

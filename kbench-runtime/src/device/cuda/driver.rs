@@ -41,7 +41,7 @@ impl Driver {
         let mut version = 0;
         // SAFETY: the pointer is valid for writes; callable before `cuInit`.
         check(unsafe { sys::cuDriverGetVersion(&raw mut version) })
-            .map_err(|error| format!("the CUDA driver does not say its version: {}", error.words()))?;
+            .map_err(|error| format!("the CUDA driver does not report its version: {}", error.words()))?;
         let text = version_text(version);
         if let Some(missing) = REQUIRED.into_iter().find(|name| symbol(name).is_none()) {
             return Err(format!("the CUDA driver is too old: {text} has no {missing}; 11.8 or newer is needed"));
