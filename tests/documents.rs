@@ -189,8 +189,8 @@ fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
 fn comments(source: &str) -> Vec<String> {
     let lines: Vec<Option<&str>> = source.lines().map(|line| line.trim().strip_prefix("//")).collect();
     let runs = lines.split(Option::is_none).filter(|run| !run.is_empty());
-    let text = |line: &Option<&str>| line.unwrap_or_default().trim_start_matches(['/', '!']).trim().to_owned();
-    runs.map(|run| run.iter().map(text).collect::<Vec<_>>().join(" ")).collect()
+    let text = |line: Option<&str>| line.unwrap_or_default().trim_start_matches(['/', '!']).trim().to_owned();
+    runs.map(|run| run.iter().copied().map(text).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// Documents and comments name the thing, its unit and its range. These phrases leave the reader to find the noun.

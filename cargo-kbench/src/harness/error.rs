@@ -118,6 +118,7 @@ impl<R> From<io::Error> for Halt<R> {
 
 impl Halt<String> {
     /// A measurement that is missing for the reason of `error`.
+    #[allow(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
     pub fn because(error: impl ToString) -> Self {
         Halt::Variant(error.to_string())
     }

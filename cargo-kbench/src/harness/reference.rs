@@ -277,6 +277,7 @@ impl References {
         answer
     }
 
+    #[allow(clippy::too_many_arguments, reason = "parts of one request to the program")]
     fn ask_program(
         &mut self,
         context: &Context<'_>,

@@ -62,9 +62,9 @@ pub enum Request {
     },
     /// A result of a reference program, which the driver ran: later jobs look for it by its key.
     Result {
-        /// See [`reference::key`](crate::reference::key).
+        /// See [`reference::key`](crate::driver::reference::key).
         key: String,
-        /// See [`reference::encode`](crate::reference::encode).
+        /// See [`reference::encode`](crate::driver::reference::encode).
         data: Data,
     },
     /// Deadline of a launch or a sample of a C kernel in later jobs: then its process is ended, and the worker

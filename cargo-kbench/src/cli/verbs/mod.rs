@@ -98,7 +98,9 @@ fn read(select: &SelectArgs, device: Option<DeviceModel>) -> anyhow::Result<Load
 type Loaded = (Project, Vec<Diagnostic>);
 
 fn warned((project, warnings): Loaded, output: Output) -> Project {
-    warnings.iter().for_each(|warning| output.diagnostic(warning));
+    for warning in &warnings {
+        output.diagnostic(warning);
+    }
     project
 }
 

@@ -48,7 +48,7 @@ impl Program {
 
     /// One compound command: a shell reads it to its end before it runs any of it, before the program is sent.
     fn script(&self, tool: &[String]) -> String {
-        let tool: String = tool.iter().map(|word| format!(" '{}'", word.replace('\'', "'\\''"))).collect();
+        let tool = tool.iter().map(|word| format!(" '{}'", word.replace('\'', "'\\''"))).collect::<Vec<_>>().concat();
         let Self { hash, bytes } = self;
         let (size, nonce, arch) = (bytes.len(), Executor::id(), std::env::consts::ARCH);
         format!(

@@ -33,6 +33,7 @@ pub(super) struct Function<'f, 'k> {
 }
 
 /// A participant of a comparison: a function that the worker runs, or a program.
+#[allow(clippy::large_enum_variant, reason = "a comparison has few participants")]
 pub(super) enum Participant<'f, 'k> {
     /// A function that the worker runs.
     Function(Function<'f, 'k>),
