@@ -149,7 +149,7 @@ const LAUNCHES: Kind = List(&Within(&LAUNCH));
 
 const CONSTRAINTS_DOC: &str = "Expressions over toggles that must be true. Operators, from the weakest to the tightest, as in Python: \
                                a if c else b; or; and; not; == != < <= > >= (they chain), in [a, b], not in; |; ^; &; << >>; \
-                               + -; * / // %; sign, !; **. / keeps fractions, // rounds down. Functions: ceil_div, min, max, \
+                               + -; * / // %; sign, !, ~; **. / keeps fractions, // rounds down. Functions: ceil_div, min, max, \
                                sqrt, abs, log2, is_power_of_two";
 
 /// The key of a package's table that holds the kernels.

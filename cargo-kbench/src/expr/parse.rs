@@ -17,7 +17,7 @@ use super::machine::{Bytecode, Op};
 const MAX_DEPTH: usize = 64;
 
 /// Reserved words.
-const WORDS: [&str; 8] = ["and", "or", "not", "in", "if", "else", "true", "false"];
+const WORDS: [&str; 10] = ["and", "or", "not", "in", "if", "else", "true", "false", "True", "False"];
 
 /// The functions, with the smallest and the largest number of arguments.
 const FUNCTIONS: [(&str, Function, usize, usize); 7] = [
@@ -109,6 +109,20 @@ fn token<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
 }
 
 fn number<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
+    alt((integer_of_base(16, ['x', 'X']), integer_of_base(8, ['o', 'O']), integer_of_base(2, ['b', 'B']), decimal))
+        .parse_next(input)
+}
+
+/// `0xff`, `0o17`, `0b11`.
+fn integer_of_base<'t>(base: u32, letters: [char; 2]) -> impl FnMut(&mut Input<'t>) -> Lexed<Option<Token<'t>>> {
+    move |input| {
+        let digits = take_while(1.., |c: char| c.is_digit(base));
+        let text: &str = preceded(('0', one_of(letters)), digits).parse_next(input)?;
+        Ok(i64::from_str_radix(text, base).ok().map(Token::Int))
+    }
+}
+
+fn decimal<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
     let exponent = (one_of(['e', 'E']), opt(one_of(['+', '-'])), digit1::<_, ()>);
     let text: &str = (digit1::<_, ()>, opt(('.', digit1)), opt(exponent)).take().parse_next(input)?;
     Ok(if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -133,7 +147,7 @@ fn string(input: &mut Input<'_>) -> Lexed<String> {
 fn symbol<'t>(input: &mut Input<'t>) -> Lexed<Option<Token<'t>>> {
     let doubled = alt(("//", "**", "<<", ">>", "&&", "||"));
     let comparison = alt(("==", "!=", "<=", ">="));
-    let one = one_of(['+', '-', '*', '/', '%', '&', '|', '^', '<', '>', '!', '(', ')', '[', ']', ',']).take();
+    let one = one_of(['+', '-', '*', '/', '%', '&', '|', '^', '<', '>', '!', '~', '(', ')', '[', ']', ',']).take();
     alt((doubled, comparison, one)).map(|symbol| Some(Token::Symbol(symbol))).parse_next(input)
 }
 
@@ -348,6 +362,12 @@ impl<'t> Compiler<'t> {
                 return Ok(start);
             }
         }
+        if let Some(start) = self.take_any(&["~"]) {
+            self.nested(Self::unary)?;
+            self.emit(Op::Int(-1), start);
+            self.emit(Op::Arithmetic(Arithmetic::BitXor), start);
+            return Ok(start);
+        }
         self.power()
     }
 
@@ -371,8 +391,8 @@ impl<'t> Compiler<'t> {
             Token::Int(int) => self.emit(Op::Int(int), start),
             Token::Float(float) => self.emit(Op::Float(float), start),
             Token::Str(text) => self.emit(Op::Str(text), start),
-            Token::Name("true") => self.emit(Op::Bool(true), start),
-            Token::Name("false") => self.emit(Op::Bool(false), start),
+            Token::Name("true" | "True") => self.emit(Op::Bool(true), start),
+            Token::Name("false" | "False") => self.emit(Op::Bool(false), start),
             Token::Symbol("(") => {
                 self.nested(Self::conditional)?;
                 self.expect(")")?;
