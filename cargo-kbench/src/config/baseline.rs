@@ -17,6 +17,16 @@ pub struct Reference {
     pub place: Place,
 }
 
+impl Reference {
+    /// The function, where the reference is one.
+    pub fn function(&self) -> Option<&Implementation> {
+        match &self.kind {
+            ReferenceKind::Function(function) => Some(function),
+            ReferenceKind::Command(_) => None,
+        }
+    }
+}
+
 /// The kinds of reference.
 #[derive(Debug, Clone)]
 pub enum ReferenceKind {
@@ -55,9 +65,7 @@ impl Kernel {
         let mut names = function.names();
         let tensors = self.tensors.iter().filter(|tensor| tensor.role != Role::Scratch);
         names.extend(tensors.flat_map(Tensor::names));
-        if let ReferenceKind::Function(reference) = &self.reference.kind {
-            names.extend(reference.names());
-        }
+        names.extend(self.reference.function().into_iter().flat_map(Implementation::names));
         self.space.with_named(variant, &names)
     }
 

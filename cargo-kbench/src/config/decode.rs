@@ -9,7 +9,7 @@ use super::check::{check, unknown_key};
 use super::diagnostics::{Diagnostic, Place, Report};
 use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
 use super::tree::{Entry, Item, Node, Table};
-use super::{Backend, DeviceModel, Kernel, Package, Work};
+use super::{Backend, DeviceModel, Implementation, Kernel, Package, Tensor, Work};
 use crate::text::did_you_mean;
 use device::Device;
 use env::{Env, Need};
@@ -177,6 +177,10 @@ fn kernel(entry: &Entry, siblings: &[Entry], input: &Input<'_>, report: &Report)
     }
     let (implementation, reference) = (implementation?, reference?);
     tensors::warn_unused(&tensors, &implementation, &reference, &baselines, report);
+    let mut used = implementation.names();
+    used.extend(reference.function().into_iter().flat_map(Implementation::names));
+    used.extend(tensors.list.iter().flat_map(Tensor::names));
+    toggles::warn_unused(table, &used, report);
     let (shapes, space) = (env.shapes, env.space?);
     let device = device.into_model();
     Some(Kernel {

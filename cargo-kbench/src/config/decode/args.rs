@@ -103,8 +103,20 @@ fn offset(table: &Table, node: &Node, slot: &Slot<'_>) -> Option<ArgValue> {
         missing("tensor", "offset", node, slot);
         return None;
     };
-    let offset = slot.env.expr(offset_node, "offset", Need::Count)?;
-    Some(ArgValue::Offset { tensor: tensor?, offset })
+    let (offset, tensor) = (slot.env.expr(offset_node, "offset", Need::Count)?, tensor?);
+    if let Some(target) = slot.tensors.list.get(tensor) {
+        for (shape, elements) in slot.env.elements(&target.dims) {
+            let Some(&[at]) = slot.env.sizes(shape, std::slice::from_ref(&offset)).as_deref() else { continue };
+            // The address behind the last element is one that C has.
+            if i64::try_from(at).is_ok_and(|at| at > elements) {
+                let label = format!("{at} at shape `{}` with the default variant", shape.name);
+                let message = format!("`offset` is beyond the {elements} elements of `{}`", target.name);
+                slot.report.error(&offset_node.place, message, label);
+                break;
+            }
+        }
+    }
+    Some(ArgValue::Offset { tensor, offset })
 }
 
 fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'_>) -> Option<ArgValue> {

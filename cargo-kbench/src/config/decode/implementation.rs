@@ -52,7 +52,7 @@ pub(super) fn stated_backend(table: &Table) -> Option<Backend> {
         Some("fake") => Some(Backend::Fake),
         Some(_) => None,
         None => match Path::new(table.text("source")?).extension()?.to_str()? {
-            "cu" => Some(Backend::Cuda),
+            "cu" | "cuh" => Some(Backend::Cuda),
             "c" => Some(Backend::C),
             _ => is_cpp(Path::new(table.text("source")?)).then_some(Backend::C),
         },

@@ -228,14 +228,32 @@ pub(super) fn variant(settings: &[Entry], space: &Space, report: &Report) -> Opt
         if let Some(index) = toggle.index_of(&value) {
             variant.0[at] = index as u16;
         } else {
-            let known: Vec<String> = toggle.values.iter().map(Value::to_string).collect();
-            let message = format!("toggle `{}` has no value `{value}`", entry.key);
+            // A string and a number may have the same text: the quotes tell them apart.
+            let is_ambiguous = toggle.values.iter().any(|known| known.to_string() == value.to_string());
+            let shown = |value: &Value| match value {
+                Value::Str(text) if is_ambiguous => format!("{text:?}"),
+                value => value.to_string(),
+            };
+            let known: Vec<String> = toggle.values.iter().map(shown).collect();
+            let message = format!("toggle `{}` has no value `{}`", entry.key, shown(&value));
             let label = format!("its values are {}", crate::text::list(&known));
             report.error(&entry.node.place, message, label);
             whole = false;
         }
     }
     whole.then_some(variant)
+}
+
+/// Warns of toggles of `launch` that reach nothing.
+pub(super) fn warn_unused(table: &Table, used: &[&str], report: &Report) {
+    for (entry, ..) in
+        entries(table).filter(|(entry, _, _, reach)| *reach == Reach::Launch && !used.contains(&&*entry.key))
+    {
+        let message = format!("toggle `{}` has no effect", entry.key);
+        let label = "no launch, argument, flag, entry, source or tensor names it";
+        let diagnostic = Diagnostic::warning(message).at(&entry.key_place, label);
+        report.push(diagnostic.help("a toggle of `launch` is not compiled in; in `macro` it is a macro of the source"));
+    }
 }
 
 fn default_satisfies(node: &Node, expr: &Expr, space: &Space, given: bool, report: &Report) {

@@ -52,6 +52,7 @@ fn mistakes_of_arguments_and_contents_are_drawn_at_their_place() {
         ("type = \"struct view\"", "type = \"struct view {\""),
         ("{ tensor = \"x\", offset = \"N // 2\" }", "{ tensor = \"x\" }"),
         ("offset = \"N // 2\"", "offset = \"0 - N\""),
+        ("offset = \"N // 2\"", "offset = \"N + 1\""),
         ("{ tensor = \"x\", offset = \"N // 2\" }", "{ struct = [], type = \"none\" }"),
         ("\"x\", { struct", "{ symbol = \"s\", tensor = \"x\" }, { struct"),
         ("scalar = \"bool\", value = \"N > 4\"", "scalar = \"boolean\", value = \"N > 4\""),

@@ -729,6 +729,13 @@ fn toggles() {
     13 | toggles = { macro = { TILE = [64, 128] }, default = { TILE = 96 } }
        |                                                              ^^ its values are `64` and `128`
     "#);
+    insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, default = { TILE = \"64\" }"), @r#"
+    error: toggle `TILE` has no value `"64"`
+      --> Cargo.toml:13:62
+       |
+    13 | toggles = { macro = { TILE = [64, 128] }, default = { TILE = "64" } }
+       |                                                              ^^^^ its values are `64` and `128`
+    "#);
     insta::assert_snapshot!(changed("[64, 128] }", "[64, 128] }, constraints = [\"TILE > 64\"]"), @r#"
     error: the default variant does not satisfy this constraint
       --> Cargo.toml:13:59

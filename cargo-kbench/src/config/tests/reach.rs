@@ -56,6 +56,7 @@ fn texts_with_toggles_are_checked_at_their_place() {
         ("{REGS * 8}", "{REG * 8}"),
         ("{REGS * 8}", "{REGS / 0}"),
         ("{REGS * 8}", "{REGS * 8"),
+        ("{REGS * 8}", "32"),
         ("when = \"FAST\"", "when = \"FASTER\""),
         ("when = \"FAST\"", "where = \"FAST\""),
         ("kernel_{WAYS}", "kernel_{WAY}"),
