@@ -74,11 +74,11 @@ reference = { backend = "c", source = "kernels/reference.c", entry = "reference"
 backend = "c"
 source = "kernels/in_place.c"
 entry = "add"
-args = ["values", { scalar = "u8", value = "BY + 1" }]
+args = ["mut", { scalar = "u8", value = "BY + 1" }]
 shapes.only = { "type" = 16 }
 toggles = { macro = { BY = [1] } }
-tensors.values = { dtype = "u16", dims = ["type"], role = "inout" }
-reference = { backend = "c", source = "kernels/add_two.c", entry = "add_two", args = ["values"] }
+tensors.mut = { dtype = "u16", dims = ["type"], role = "inout" }
+reference = { backend = "c", source = "kernels/add_two.c", entry = "add_two", args = ["mut"] }
 "#;
 
 const STAGES: &str = r#"

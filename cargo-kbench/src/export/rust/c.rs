@@ -70,9 +70,10 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     }
     let lengths = parts.lengths("lengths", "Elements of each slice.", &tensors)?;
     text.push_str(&lengths.text);
-    let names: Vec<String> = tensors.iter().map(|(_, name)| format!("{name}_len")).collect();
-    let checks: Vec<String> =
-        tensors.iter().map(|(_, name)| format!("has_length({name:?}, {name}.len(), {name}_len)?;")).collect();
+    let names: Vec<String> = tensors.iter().map(|(index, _)| parts.length(*index)).collect();
+    let check =
+        |((_, name), length): (&(usize, String), &String)| format!("has_length({name:?}, {name}.len(), {length})?;");
+    let checks: Vec<String> = tensors.iter().zip(&names).map(check).collect();
     let checks = checks.join("\n");
     let _ = writeln!(
         text,
@@ -93,8 +94,9 @@ fn launches(package: &str, parts: &mut Parts<'_>) -> Result<String, ExportError>
     for (index, name) in parts.bind_scratch(&mut text, &mut before)? {
         let element = rust_type(parts.dtype(index));
         let zero = if element.starts_with('f') { "0.0" } else { "0" };
+        let length = parts.length(index);
         let _ =
-            writeln!(before, "let mut {name} = vec![{zero}_{element}; {name}_len];\nlet {name} = {name}.as_mut_ptr();");
+            writeln!(before, "let mut {name} = vec![{zero}_{element}; {length}];\nlet {name} = {name}.as_mut_ptr();");
     }
     let mut scalars_of = Vec::new();
     for at in 0..plan.stages() {

@@ -128,12 +128,13 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
         write(&mut slices, format_args!(", {name}: {reference}impl {of}<{element}>"));
         write(&mut addresses, format_args!(", {name}: sys::CUdeviceptr"));
         write(&mut pointers, format_args!("let ({name}, _{name}) = {name}.{method}(stream);\n"));
-        write(&mut checks, format_args!("has_length({name:?}, {name}.len(), {name}_len)?;\n"));
+        let length = parts.length(*index);
+        write(&mut checks, format_args!("has_length({name:?}, {name}.len(), {length})?;\n"));
         write(&mut passed, format_args!(", {name}"));
     }
     let lengths = parts.lengths("lengths", "Elements of each argument.", &tensors)?;
     text.push_str(&lengths.text);
-    let names: Vec<String> = tensors.iter().map(|(_, name)| format!("{name}_len")).collect();
+    let names: Vec<String> = tensors.iter().map(|(index, _)| parts.length(*index)).collect();
     let loaded = "let loaded = CONTEXTS.get(stream.context())?;\n";
     let choice = "let choice = choose(&loaded.device, dims)?;\n";
     let needed = match (lengths.call.contains("choice."), lengths.call.contains("loaded.")) {
@@ -155,10 +156,10 @@ fn launches(parts: &mut Parts<'_>) -> Result<String, ExportError> {
     );
     let mut before = parts.needed_lengths(&lengths.call);
     for (index, name) in parts.bind_scratch(&mut text, &mut before)? {
-        let element = rust_type(parts.dtype(index));
+        let (element, length) = (rust_type(parts.dtype(index)), parts.length(index));
         let _ = writeln!(
             before,
-            "// SAFETY: the kernel writes what it reads of it.\nlet mut {name} = unsafe {{ stream.alloc::<{element}>({name}_len)? }};\n\
+            "// SAFETY: the kernel writes what it reads of it.\nlet mut {name} = unsafe {{ stream.alloc::<{element}>({length})? }};\n\
              let ({name}, _{name}) = {name}.device_ptr_mut(stream);"
         );
     }

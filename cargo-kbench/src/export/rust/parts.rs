@@ -114,7 +114,7 @@ impl Parts<'_> {
                 }
                 Number::Offset { tensor, .. } => {
                     types.push(self.offset_type().to_owned());
-                    names.push(format!("{}_offset", self.tensor(tensor)));
+                    names.push(format!("{}_offset", self.tensor(tensor).trim_end_matches('_')));
                 }
             }
         }
@@ -158,7 +158,7 @@ impl Parts<'_> {
         if !scratch.is_empty() {
             let lengths = self.lengths("scratch", "Elements of each scratch tensor.", &scratch)?;
             text.push_str(&lengths.text);
-            let names: Vec<String> = scratch.iter().map(|(_, name)| format!("{name}_len")).collect();
+            let names: Vec<String> = scratch.iter().map(|(tensor, _)| self.length(*tensor)).collect();
             let _ = writeln!(before, "let [{}] = {};", names.join(", "), lengths.call);
         }
         Ok(scratch)
@@ -166,7 +166,14 @@ impl Parts<'_> {
 
     /// The variable that holds the number of elements of a tensor.
     pub(super) fn length(&self, tensor: usize) -> String {
-        format!("{}_len", self.tensor(tensor))
+        let tensors: Vec<&(usize, String)> = self.tensors.iter().chain(&self.scratch).collect();
+        // In the name of a keyword's tensor, `type_`, two underscores would follow each other, which is no snake case.
+        let names: Vec<String> =
+            tensors.iter().map(|(_, name)| format!("{}_len", name.trim_end_matches('_'))).collect();
+        let taken: Vec<&str> = tensors.iter().map(|(_, name)| name.as_str()).collect();
+        let names = snake(&names.iter().map(String::as_str).collect::<Vec<_>>(), names::RUST, &taken);
+        let at = tensors.iter().position(|(index, _)| *index == tensor).expect("an argument or scratch");
+        names[at].clone()
     }
 
     /// Binds the lengths of arguments that a launch needs: tensors that are zeroed or copied to a symbol.
