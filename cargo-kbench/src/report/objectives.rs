@@ -67,11 +67,18 @@ pub fn cells(values: &[ObjectiveValue], columns: usize) -> Vec<String> {
     for value in others(values) {
         cells.push(shown(&value.name, value.value));
         if !value.is_count() {
-            cells.push(format!("{} to {}", shown(&value.name, value.low), shown(&value.name, value.high)));
+            // The value is a cost: the lower its end, the higher the throughput.
+            let ends = if is_throughput(value) { [value.high, value.low] } else { [value.low, value.high] };
+            cells.push(ends.map(|end| shown(&value.name, end)).join(" to "));
         }
     }
     cells.resize(columns, String::new());
     cells
+}
+
+/// Whether the value is the time of an operation or byte, and is shown as operations or bytes in a second.
+fn is_throughput(value: &ObjectiveValue) -> bool {
+    value.name == Objective::Throughput.name()
 }
 
 fn others(values: &[ObjectiveValue]) -> impl Iterator<Item = &ObjectiveValue> {
@@ -103,6 +110,9 @@ pub fn confidence(entry: &EliteEntry) -> String {
                 )
             } else if winner.is_count() {
                 format!("{ratio:.2} of the {} of the default", winner.name)
+            } else if is_throughput(&winner) {
+                let [ratio, low, high] = [1.0 / ratio, 1.0 / high, 1.0 / low];
+                format!("{ratio:.2} times the throughput of the default ({low:.3} to {high:.3}){clear}")
             } else {
                 format!("{ratio:.3} of the {} of the default ({low:.3} to {high:.3}){clear}", winner.name)
             }
@@ -111,7 +121,11 @@ pub fn confidence(entry: &EliteEntry) -> String {
         None => "the default was not measured beside it under another name".to_owned(),
     }];
     if let Some(second) = entry.elite.get(1).and_then(|second| first(&second.objectives)) {
-        let tie = if winner.is_clearly_below(&second) { "clearly less than" } else { "a tie with" };
+        let tie = match (winner.is_clearly_below(&second), is_throughput(&winner)) {
+            (true, true) => "clearly more than",
+            (true, false) => "clearly less than",
+            (false, _) => "a tie with",
+        };
         parts.push(format!("{tie} rank 2"));
     }
     parts.join("; ")
@@ -148,5 +162,7 @@ mod tests {
         assert_eq!(all(&values), "p50 12.30 µs, energy 3.21 mJ, registers 32, code_bytes 0 B");
         assert_eq!(all(&values[..1]), "12.30 µs");
         assert_eq!(cells(&values[1..3], 4), ["3.21 mJ", "3.21 mJ to 3.21 mJ", "32", ""]);
+        let throughput = ObjectiveValue { name: "throughput".into(), value: 2.0, low: 1.0, high: 4.0 };
+        assert_eq!(cells(&[throughput], 2), ["500 M/s", "250 M/s to 1.00 G/s"]);
     }
 }
