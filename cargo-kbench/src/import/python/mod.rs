@@ -13,6 +13,7 @@ use crate::expr::{self, Expr};
 
 mod call;
 mod evaluate;
+mod function;
 mod interpret;
 mod numpy;
 mod operators;

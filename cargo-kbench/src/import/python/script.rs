@@ -9,7 +9,7 @@ use tree_sitter::Node;
 use super::call::TuneCall;
 use super::evaluate::named;
 use super::interpret::Interpreter;
-use super::translate::{Names, literal};
+use super::translate::literal;
 use super::value::{Array, Contents, Value};
 use super::{checked, expression, parse, read, table_value};
 use crate::import::problem::{self, Argument, Code, Parameter, Problem, Size, Tensor};
@@ -299,16 +299,20 @@ impl<'t> Reader<'_, 't> {
         let mut constraints = Vec::new();
         for item in items {
             let translated = match &item {
-                Value::Text(text) => expression(text, names).map_err(|why| format!("`{text}`: {why}")),
+                Value::Text(text) => {
+                    expression(text, names).map(|text| vec![text]).map_err(|why| format!("`{text}`: {why}"))
+                }
                 Value::Function(node) => {
                     let text = self.interpreter.source(*node).lines().next().unwrap_or_default();
-                    self.lambda(*node, names).map_err(|why| format!("`{text}`: {why}"))
+                    let conditions = self.interpreter.conditions(*node, names);
+                    let checked = conditions.and_then(|all| all.into_iter().map(checked).collect::<Result<Vec<_>, _>>());
+                    checked.map_err(|why| format!("`{text}`: {why}"))
                 }
                 Value::Unknown(why) => Err(why.to_string()),
                 _ => Err("it is neither a string nor a function".to_owned()),
             };
             match translated {
-                Ok(text) => constraints.push(text),
+                Ok(texts) => constraints.extend(texts),
                 Err(why) => {
                     self.note("restrictions", format!("a restriction is left out, the space is larger: {why}"));
                 }
@@ -317,27 +321,9 @@ impl<'t> Reader<'_, 't> {
         constraints
     }
 
-    /// The expression that a function of the parameters returns: a `lambda`, or a `def` with only a `return`.
+    /// The expression that a function of the parameters returns.
     fn lambda(&mut self, function: Node<'t>, names: &[String]) -> Result<String, String> {
-        let mut body = function.child_by_field_name("body").ok_or("it cannot be read")?;
-        if function.kind() == "function_definition" {
-            let statements = named(body);
-            let [.., last] = statements[..] else { return Err("it is no expression".to_owned()) };
-            let is_text = |node: &Node<'_>| named(*node).first().is_some_and(|inner| inner.kind() == "string");
-            let only = statements[..statements.len() - 1].iter().all(is_text);
-            match (last.kind(), named(last)[..].first(), only) {
-                ("return_statement", Some(value), true) => body = *value,
-                _ => return Err("it is a function of several statements".to_owned()),
-            }
-        }
-        let parameters = function.child_by_field_name("parameters").map(named).unwrap_or_default();
-        let dictionary = match parameters[..] {
-            [one] if !names.iter().any(|name| name == self.interpreter.source(one)) => {
-                Some(self.interpreter.source(one))
-            }
-            _ => None,
-        };
-        checked(self.interpreter.translate(body, Names { parameters: names, dictionary })?)
+        checked(self.interpreter.returned(function, names)?)
     }
 
     fn arguments(&mut self) -> Vec<Argument> {

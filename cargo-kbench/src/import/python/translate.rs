@@ -33,7 +33,10 @@ impl<'t> Interpreter<'t> {
         match node.kind() {
             "parenthesized_expression" => Ok(format!("({})", inner(self, parts[0])?)),
             "not_operator" => Ok(format!("not {}", inner(self, parts[0])?)),
-            "unary_operator" => Ok(format!("-{}", inner(self, parts[0])?)),
+            "unary_operator" => {
+                let operator = unnamed(node).first().map_or("-", |operator| self.source(*operator));
+                Ok(format!("{operator}{}", inner(self, parts[0])?))
+            }
             "conditional_expression" => {
                 let [value, condition, other] = parts[..] else { return Err("it cannot be read".to_owned()) };
                 let (value, condition) = (inner(self, value)?, inner(self, condition)?);
