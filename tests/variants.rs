@@ -170,3 +170,72 @@ fn a_program_writes_an_input_once() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("`A` is a toggle, and inputs are the same for all variants"), "{error}");
 }
+
+/// Answers as a reference and as a baseline: `y = x / 2 ** steps`, with the steps of its input of that name.
+const STEPS: &str = r#"
+import array, json, sys
+def say(**answer): print(json.dumps(answer), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["type"] == "hello":
+        say(type="hello", protocol=1, identity="halves")
+    elif request["type"] == "prepare":
+        tensors = {tensor["name"]: tensor for tensor in request["tensors"]}
+        say(type="prepared", clock="none", batch=1)
+    elif request["type"] == "check":
+        steps = array.array("i", open(tensors["steps"]["input"], "rb").read())[0]
+        with open(sys.argv[1], "a") as log: log.write(f"{steps}\n")
+        letter = "d" if tensors["x"]["dtype"] == "f64" else "f"
+        x = array.array(letter, open(tensors["x"]["input"], "rb").read())
+        y = array.array(letter, (value / 2 ** steps for value in x))
+        open(tensors["y"]["output"], "wb").write(y.tobytes())
+        say(type="checked")
+    else:
+        say(type="timed", samples=[1000.0] * request["samples"])
+"#;
+
+/// A program does not know toggles: a tensor whose contents or sizes name a toggle tells it.
+#[test]
+fn programs_learn_of_a_toggle_by_a_tensor() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: python3 is not installed");
+        return;
+    }
+    let source = "
+void halve(const float *x, float *y, int n)
+{
+    for (int i = 0; i < n; i++) y[i] = x[i];
+    for (int step = 0; step < STEPS; step++)
+        for (int i = 0; i < n; i++) y[i] /= 2;
+}
+";
+    let table = r#"
+entry = "halve"
+args = ["x", "y", { scalar = "i32", value = "N" }]
+work = { flops = "N * STEPS" }
+baselines.program = { command = ["python3", "steps.py", "baseline"] }
+"#;
+    let package = package("steps", ("halve.c", source), table, "macro = { STEPS = [1, 4] }");
+    let manifest = package.path().join("Cargo.toml");
+    let mut text = fs::read_to_string(&manifest).unwrap();
+    let function = text.lines().find(|line| line.starts_with("reference = ")).unwrap().to_owned();
+    for (old, new) in [
+        (function.as_str(), "reference = { command = [\"python3\", \"steps.py\", \"reference\"] }"),
+        ("tensors = {", "tensors = { steps = { dtype = \"i32\", dims = [], init = { constant = \"STEPS\" } },"),
+        ("strategy =", "objective = \"throughput\"\nstrategy ="),
+    ] {
+        assert!(text.contains(old), "{old}");
+        text = text.replacen(old, new, 1);
+    }
+    fs::write(&manifest, text).unwrap();
+    fs::write(package.path().join("steps.py"), STEPS).unwrap();
+    let evaluations = evaluations(package.path());
+    let outcomes: Vec<&Value> = evaluations.iter().map(|evaluation| &evaluation["outcome"]).collect();
+    assert_eq!(outcomes, ["passed", "passed"]);
+    let asked = |role: &str| {
+        let log = fs::read_to_string(package.path().join(role)).unwrap();
+        log.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(asked("reference"), ["1", "4"].map(str::to_owned).into());
+    assert_eq!(asked("baseline"), ["1".to_owned()].into(), "the inputs of the default");
+}
