@@ -395,6 +395,10 @@ impl Device for HostDevice {
         self.pinning.in_use()
     }
 
+    fn is_in_use(&self) -> bool {
+        self.pinning.is_in_use()
+    }
+
     fn core(&self, bound: &Bound) -> Option<u32> {
         self.pinning.core(&bound.launches)
     }

@@ -190,6 +190,11 @@ pub trait Device {
         None
     }
 
+    /// Whether other programs use the device at this moment, and may evict data of the kernel from its caches.
+    fn is_in_use(&self) -> bool {
+        false
+    }
+
     /// The core that samples of this kernel are pinned to.
     fn core(&self, _bound: &Self::Bound) -> Option<u32> {
         None

@@ -379,6 +379,10 @@ impl<D: Device> Device for MutantDevice<D> {
         self.inner.in_use()
     }
 
+    fn is_in_use(&self) -> bool {
+        self.inner.is_in_use()
+    }
+
     fn core(&self, bound: &Self::Bound) -> Option<u32> {
         self.inner.core(&bound.inner)
     }

@@ -44,6 +44,11 @@ pub struct KernelMemory<D: Device> {
 }
 
 impl<D: Device> KernelMemory<D> {
+    /// Size in bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.tensors.iter().map(TensorSpec::bytes).sum()
+    }
+
     /// Loads a kernel and takes memory for the tensors among its arguments and for every output.
     pub fn new(
         device: &mut D,

@@ -127,6 +127,10 @@ impl CorePinning {
         None
     }
 
+    pub fn is_in_use(&self) -> bool {
+        false
+    }
+
     pub fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
         if !now && self.since.elapsed() < WINDOW {
             return DisturbanceCheck::NotDue;
@@ -183,6 +187,11 @@ impl CorePinning {
     pub fn in_use(&mut self) -> Option<String> {
         let others = std::mem::take(&mut self.others);
         in_use(&others, self.cores.len())
+    }
+
+    /// Whether the number of other threads that are ready now is at least the number of cores.
+    pub fn is_in_use(&self) -> bool {
+        stat::running().is_some_and(|running| in_use(&[running.saturating_sub(1)], self.cores.len()).is_some())
     }
 
     pub fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
