@@ -387,7 +387,7 @@ fn impossible_workers_are_refused() {
     };
     let several = "[[package.metadata.kbench.kernels.model.workers]]\ncount = 2\n\
                    [[package.metadata.kbench.kernels.model.workers]]\nrunner = [\"env\"]\n";
-    assert!(refused(several, &["--workers", "3"]).contains("the table has 2 kinds"));
+    assert!(refused(several, &["--workers", "3"]).contains("and the table has 2;"));
     let misspelt = "[package.metadata.kbench.kernels.model.workers]\nnumber = 2\n";
     assert!(refused(misspelt, &[]).contains("unknown key `number`"));
 }

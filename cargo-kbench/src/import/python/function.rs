@@ -61,7 +61,9 @@ impl<'t> Interpreter<'t> {
             }
             // The body of a `lambda`.
             kind if !kind.ends_with("_statement") && !kind.ends_with("_definition") => self.translate(*first, names),
-            _ => Err(format!("`{}` neither decides nor returns", self.source(*first).lines().next().unwrap_or_default())),
+            _ => {
+                Err(format!("`{}` neither decides nor returns", self.source(*first).lines().next().unwrap_or_default()))
+            }
         }
     }
 

@@ -305,7 +305,8 @@ impl<'t> Reader<'_, 't> {
                 Value::Function(node) => {
                     let text = self.interpreter.source(*node).lines().next().unwrap_or_default();
                     let conditions = self.interpreter.conditions(*node, names);
-                    let checked = conditions.and_then(|all| all.into_iter().map(checked).collect::<Result<Vec<_>, _>>());
+                    let checked =
+                        conditions.and_then(|all| all.into_iter().map(checked).collect::<Result<Vec<_>, _>>());
                     checked.map_err(|why| format!("`{text}`: {why}"))
                 }
                 Value::Unknown(why) => Err(why.to_string()),
