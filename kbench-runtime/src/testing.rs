@@ -91,10 +91,10 @@ void kbench_gives_up(void **args) {
     static int calls;
     if (calls++ < 4) kbench_scale(args);
 }
-/* right in five warm-ups and in checks, but not in twenty samples and the one that is looked at */
+/* right in five warm-ups and in checks, but not in samples, which begin with outputs of NaN and are taken again where the core was lost */
 void kbench_lazy_while_timed(void **args) {
-    static int calls; calls++;
-    if (calls > 6 && calls <= 26) ((float *)args[1])[0] = 1; else kbench_scale(args);
+    static int calls; calls++; float *y = args[1];
+    if (calls > 6 && y[1] != y[1]) y[0] = 1; else kbench_scale(args);
 }
 /* bad from the tenth launch on */
 void kbench_past_end_later(void **args) {
