@@ -21,7 +21,7 @@ use std::fmt;
 use std::ops::Range;
 
 use machine::Bytecode;
-use operand::Operand;
+use operand::{Number, Operand};
 
 pub use template::{Brackets, Template};
 
@@ -61,22 +61,12 @@ impl Value {
 
     /// The value as a float; none for a string.
     pub fn as_float(&self) -> Option<f64> {
-        match *self {
-            Value::Bool(bool) => Some(f64::from(u8::from(bool))),
-            Value::Int(int) => Some(int as f64),
-            Value::Float(float) => Some(float),
-            Value::Str(_) => None,
-        }
+        Operand::borrow(self).number().map(Number::float)
     }
 
     /// Whether the value counts as true: `true` and numbers other than 0. None for a string.
     pub fn truth(&self) -> Option<bool> {
-        match *self {
-            Value::Bool(bool) => Some(bool),
-            Value::Int(int) => Some(int != 0),
-            Value::Float(float) => Some(float != 0.0),
-            Value::Str(_) => None,
-        }
+        Operand::borrow(self).truth()
     }
 }
 

@@ -12,13 +12,7 @@ pub fn sort(values: &mut [Value]) {
 
 /// Order of values: numbers first, then words by the alphabet.
 pub fn order(a: &Value, b: &Value) -> Ordering {
-    let number = |value: &Value| match value {
-        Value::Bool(value) => Some(f64::from(u8::from(*value))),
-        Value::Int(value) => Some(*value as f64),
-        Value::Float(value) => Some(*value),
-        Value::Str(_) => None,
-    };
-    match (number(a), number(b)) {
+    match (a.as_float(), b.as_float()) {
         (Some(first), Some(second)) => first.total_cmp(&second),
         (None, None) => a.to_string().cmp(&b.to_string()),
         (first, second) => second.is_some().cmp(&first.is_some()),

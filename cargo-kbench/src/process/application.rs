@@ -1,17 +1,15 @@
 //! A program of the user that launches exported kernels and prints one number: an objective of a search.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kbench_runtime::protocol::{Failure, Stage};
-use nix::sys::signal::Signal;
 
 use super::group::{Finish, GRACE, Output, ProcessGroup};
-use super::in_package;
 use super::program::Refusal;
+use super::{failure, in_package};
 
 /// The longest run of a program, its compilation included.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -58,18 +56,9 @@ pub fn run(command: &[String], package: &Path, variable: (&str, Option<&str>)) -
         Finish::TooLong => return Err(Failure::Hang { seconds: LONGEST.as_secs(), stage: Stage::Timing }.into()),
     };
     if !status.success() {
-        return Err(failed(status, stderr.text()?).into());
+        return Err(failure(status, false, stderr.text()?).into());
     }
     number(&stdout.text()?).map_err(|message| Failure::Protocol { message }.into())
-}
-
-/// The end of a program that did not succeed.
-fn failed(status: ExitStatus, stderr: String) -> Failure {
-    match status.signal().map(Signal::try_from) {
-        Some(Ok(signal)) => Failure::Signal { signal: signal as i32, name: signal.as_str().to_owned() },
-        Some(Err(_)) => Failure::Signal { signal: 0, name: status.to_string() },
-        None => Failure::Exited { code: status.code().unwrap_or(-1), stderr },
-    }
 }
 
 /// The number in the last line that is not empty: finite, and above 0.

@@ -41,14 +41,13 @@ fn place(index: usize, entries: &[Entry], state: &mut [State], order: &mut Vec<u
     }
     state[index] = State::Open;
     for node in sources(&entries[index]) {
-        let scales = |entry: &&Entry| {
-            let quantize = entry.node.table().and_then(|table| table.get("quantize")?.table()?.text("scale"));
+        let scales = |at: &usize| {
+            let quantize = entries[*at].node.table().and_then(|table| table.get("quantize")?.table()?.text("scale"));
             quantize.is_some() && quantize == node.text()
         };
         // Scales are made with the tensor that is quantised with them.
         let own = entries.iter().position(|entry| Some(entry.key.as_str()) == node.text());
-        let quantised = entries.iter().filter(scales).filter_map(|of| entries.iter().position(|e| e.key == of.key));
-        for from in own.into_iter().chain(quantised.collect::<Vec<_>>()) {
+        for from in own.into_iter().chain((0..entries.len()).filter(scales)) {
             // `tensors.rs` reports a tensor that is quantised from itself.
             let is_told =
                 from == index && entries[index].node.table().is_some_and(|table| table.get("quantize").is_some());

@@ -47,23 +47,22 @@ impl Program {
     }
 
     /// One compound command: a shell reads it to its end before it runs any of it, before the program is sent.
-    fn script(&self, tool: &[String]) -> String {
-        let tool = tool.iter().map(|word| format!(" '{}'", word.replace('\'', "'\\''"))).collect::<Vec<_>>().concat();
+    fn script(&self, tool: &[String]) -> Result<String, shlex::QuoteError> {
+        let tool = shlex::try_join(tool.iter().map(String::as_str))?;
         let Self { hash, bytes } = self;
         let (size, nonce, arch) = (bytes.len(), Executor::id(), std::env::consts::ARCH);
-        format!(
-            "{{\nhash={hash} size={size} machine='Linux {arch}' nonce=part-{nonce:016x} failed={REFUSED}\nset --{tool}\n{SCRIPT}}}\n"
-        )
+        Ok(format!(
+            "{{\nhash={hash} size={size} machine='Linux {arch}' nonce=part-{nonce:016x} failed={REFUSED}\nset -- {tool}\n{SCRIPT}}}\n"
+        ))
     }
 }
 
 /// Has `sh`, which `worker` is so far, become a worker under a tool. `queue` is the longest wait for the first answer.
 pub(super) fn ship(worker: &mut Worker, tool: &[String], queue: &mut dyn FnMut() -> Duration) -> Result<(), WaitError> {
-    let unread = |error: std::io::Error| {
-        WaitError::Failure(Failure::Machine { message: format!("could not read cargo-kbench itself: {error}") })
-    };
-    let program = Program::own().map_err(unread)?;
-    worker.send_bytes(program.script(tool).into_bytes());
+    let refused = |message: String| WaitError::Failure(Failure::Machine { message });
+    let program = Program::own().map_err(|error| refused(format!("could not read cargo-kbench itself: {error}")))?;
+    let script = program.script(tool).map_err(|error| refused(format!("{tool:?} cannot be quoted: {error}")))?;
+    worker.send_bytes(script.into_bytes());
     let heard_in = |_: &Answer| Heard::Answer;
     match worker.wait(heard_in, &mut |_| queue())? {
         Answer::There => return Ok(()),
@@ -86,7 +85,7 @@ mod tests {
     fn the_words_of_a_tool_reach_the_shell_as_they_are() {
         let program = Program { hash: "abc".to_owned(), bytes: vec![0] };
         let words = ["a b".to_owned(), "it's".to_owned(), "$HOME;`x`".to_owned()];
-        let script = program.script(&words);
+        let script = program.script(&words).unwrap();
         let set = script.lines().nth(2).unwrap();
         let command = format!("{set}; printf '%s\\n' \"$@\"");
         let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufReader, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::{ExecutorError, TICK, line, tool};
 use crate::interrupt::is_interrupted;
+use crate::process::failure;
 use crate::process::group::{Finish, GRACE, ProcessGroup};
 
 /// Time that a runner has after the end of its input, and again between TERM and KILL: a killed runner may leave an
@@ -240,18 +240,10 @@ impl Worker {
             let message = format!("the worker closed its output but went on: {stderr}");
             return WaitError::Lost(Failure::Protocol { message });
         };
-        let signal = status.signal().or_else(|| {
-            // ssh, srun and shells report a signal as 128 + its number.
-            status.code().filter(|&code| self.remote && code > 128).map(|code| code - 128)
-        });
-        if let Some(signal) = signal {
-            let name = Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |s| s.to_string());
-            let failure = Failure::Signal { signal, name };
-            return if is_from_outside(&failure) { WaitError::Lost(failure) } else { WaitError::Failure(failure) };
-        }
-        let failure = Failure::Exited { code: status.code().unwrap_or(-1), stderr };
-        // A runner ends like this if the network, the node or the allocation is gone.
-        if self.remote { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
+        let failure = failure(status, self.remote, stderr);
+        // A runner exits by itself if the network, the node or the allocation is gone.
+        let is_lost = if matches!(failure, Failure::Signal { .. }) { is_from_outside(&failure) } else { self.remote };
+        if is_lost { WaitError::Lost(failure) } else { WaitError::Failure(failure) }
     }
 
     /// Whether a runner starts the worker.

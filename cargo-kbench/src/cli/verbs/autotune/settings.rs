@@ -100,9 +100,7 @@ impl TuneArgs {
         kernel.objectives = objectives;
         Ok(())
     }
-}
 
-impl TuneArgs {
     /// An error if the objective is a program of the user, and `--per-shape` or `--repeat` needs another objective.
     fn check_application(&self, kernel: &Kernel) -> anyhow::Result<()> {
         if !kernel.objectives.iter().any(|objective| matches!(objective, Objective::Application(_))) {
