@@ -1,4 +1,4 @@
-//! What the driver costs beside compiling and measuring: evaluations a second and memory, with workers whose kernels take no time.
+//! Costs of the driver without compilation and measurement: evaluations a second and memory, with workers whose kernels take no time.
 //!
 //! Ignored, since it measures: run it alone, built for release, on a machine with nothing else to do.
 

@@ -19,7 +19,7 @@ fn quantised_max(dtype: DType) -> Option<f64> {
     }
 }
 
-/// Where each element's scale is: the elements fall into runs that share one.
+/// The scale of each element; consecutive elements share a scale in runs of equal length.
 struct ScaleIndex {
     run: usize,
     /// For each dimension along which scales differ: stride in runs, size, stride in the scale tensor.
