@@ -25,6 +25,9 @@ const REFILL: f64 = 10.0 / 64.0;
 /// Bytes of code and stack that a launch needs besides its tensors.
 const CODE: f64 = 2048.0;
 
+/// Time before each of the windows of pairs that must all agree: other programs that come and go make launches slow in some of them.
+const WINDOWS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100)];
+
 impl<D: Device> MeasuredCase<D> {
     /// Time of a launch after a pause, divided by the time of a launch in a batch; `None` if the difference may be chance. Both find right
     /// outputs and the inputs of the launch before.
@@ -32,26 +35,53 @@ impl<D: Device> MeasuredCase<D> {
         if self.batch == 1 {
             return Ok(None);
         }
+        let mut ratio = None;
+        for wait in WINDOWS {
+            std::thread::sleep(wait);
+            match self.paused_and_batched(run)? {
+                Some(pairs) if pairs.are_apart() => ratio = Some(pairs.ratio()),
+                _ => return Ok(None),
+            }
+        }
+        Ok(ratio)
+    }
+
+    /// A window of pairs: a launch after a pause, without the cost of the pause, and a launch in a batch. `None` on a device without pauses.
+    fn paused_and_batched(&mut self, run: &mut Run<'_, D>) -> Result<Option<Pairs>, Failure> {
         let writes = self.writes[self.set()].clone();
-        let mut pairs = Pairs::default();
-        while !pairs.is_settled() {
+        let mut samples = Vec::new();
+        let mut is_in_use = false;
+        loop {
             run.heartbeat.enter(Stage::Timing);
             let device = &mut run.resources.device;
+            is_in_use |= device.is_in_use();
             let Some(paused) = device.sample_after_pause(&writes, &mut self.memory.bound, PAUSE)? else {
                 return Ok(None);
             };
             let batch = device.sample_after(&writes, &mut self.memory.bound, self.batch, CacheMode::Hot)?;
+            is_in_use |= device.is_in_use();
             let is_alone = device.core(&self.memory.bound).is_some();
-            let mut paused = AdjustedSample::of(paused, 1, is_alone);
-            let cost = cost_of_pause(self.memory.bytes(), device.is_in_use());
-            paused.nanoseconds -= cost.min(paused.nanoseconds);
-            pairs.add(paused, AdjustedSample::of(batch, self.batch, is_alone));
+            samples.push((AdjustedSample::of(paused, 1, is_alone), AdjustedSample::of(batch, self.batch, is_alone)));
+            // A program that was seen once may have run in each of the pauses.
+            let pairs = without_cost(&samples, cost_of_pause(self.memory.bytes(), is_in_use));
+            if pairs.is_settled() {
+                return Ok(Some(pairs));
+            }
         }
-        Ok(pairs.are_apart().then(|| pairs.ratio()))
     }
 }
 
-/// Nanoseconds by which a launch after a pause may be slower than a launch in a batch. `bytes`: size of the tensors.
+/// Pairs of samples after a pause, each less `cost` nanoseconds, and samples in a batch.
+fn without_cost(samples: &[(AdjustedSample, AdjustedSample)], cost: f64) -> Pairs {
+    let mut pairs = Pairs::default();
+    for &(paused, batch) in samples {
+        pairs.add(AdjustedSample { nanoseconds: (paused.nanoseconds - cost).max(0.0), ..paused }, batch);
+    }
+    pairs
+}
+
+/// Nanoseconds by which a launch after a pause may be slower than a launch in a batch. `bytes`: size of the tensors; `is_in_use`: whether
+/// other programs may use caches of the kernel's core.
 fn cost_of_pause(bytes: usize, is_in_use: bool) -> f64 {
     if is_in_use { COST + REFILL * (CODE + bytes as f64) } else { COST }
 }

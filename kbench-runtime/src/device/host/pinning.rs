@@ -189,9 +189,10 @@ impl CorePinning {
         in_use(&others, self.cores.len())
     }
 
-    /// Whether the number of other threads that are ready now is at least the number of cores.
+    /// Whether the number of other threads that are ready now is at least half the number of cores, so that one of them may run on a core
+    /// that shares caches with the core of the samples: two hardware threads share the caches of one core.
     pub fn is_in_use(&self) -> bool {
-        stat::running().is_some_and(|running| in_use(&[running.saturating_sub(1)], self.cores.len()).is_some())
+        stat::running().is_some_and(|running| 2 * running.saturating_sub(1) as usize >= self.cores.len())
     }
 
     pub fn check_disturbance(&mut self, now: bool) -> DisturbanceCheck {
