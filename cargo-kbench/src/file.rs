@@ -24,6 +24,11 @@ pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, LARGEST)
 }
 
+/// Whether two paths lead to the same file or folder.
+pub fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// Free space in bytes on the file system of a path; `None` if the system does not report it.
 pub fn room(path: &Path) -> Option<u64> {
     let folder = path.ancestors().find(|folder| folder.is_dir())?;

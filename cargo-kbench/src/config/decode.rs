@@ -11,13 +11,12 @@ use super::keys::{KERNEL, Kind, PACKAGE_KERNELS};
 use super::tree::{Entry, Item, Node, Table};
 use super::{Backend, DeviceModel, Implementation, Kernel, Package, Tensor, Work};
 use crate::text::did_you_mean;
+use correctness::Parts;
 use device::Device;
 use env::{Env, Need};
-use implementation::Slot;
+use slot::Slot;
 
 pub(crate) use settings::arch_flag;
-
-use gates::Parts;
 
 mod args;
 mod baselines;
@@ -34,6 +33,7 @@ mod objectives;
 mod sanitize;
 mod settings;
 mod shapes;
+mod slot;
 mod tensors;
 mod toggles;
 

@@ -1,18 +1,17 @@
 //! Loads and validates a [`Project`] from a folder.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decode;
 use super::diagnostics::{ConfigErrors, Diagnostic, Place, Report, Source};
+use super::error::LoadError;
 use super::manifest::{self, Member};
 use super::spec::Spec;
 use super::tree::{self, Entry, Node, Table};
 use super::{DeviceModel, Package, Project};
-use crate::file;
+use crate::file::{self, same_file};
 use crate::text::{did_you_mean, list};
 
 /// Packages to load. The default is cargo's choice in the current directory.
@@ -30,44 +29,6 @@ pub struct LoadOptions {
     pub device: Option<DeviceModel>,
     /// The cargo executable; `$CARGO` or `cargo` by default. Without one, manifests are read directly.
     pub cargo: Option<OsString>,
-}
-
-/// Reason why no project was loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Mistakes in manifests, to be drawn with [`ConfigErrors::render`].
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// No `Cargo.toml` in this folder or above.
-    #[error("no Cargo.toml in `{}` or any folder above it", .0.display())]
-    NoManifest(PathBuf),
-    /// `-p` names no package of the workspace.
-    #[error("no package `{name}` in this workspace; {}", match suggestion {
-        Some(suggestion) => format!("did you mean `{suggestion}`?"),
-        None => format!("its packages: {}", list(known)),
-    })]
-    UnknownPackage {
-        /// The name.
-        name: String,
-        /// A package with nearly the same name.
-        suggestion: Option<String>,
-        /// All packages.
-        known: Vec<String>,
-    },
-    /// `-p` is an invalid pattern.
-    #[error("`{pattern}` is no pattern of package names: {error}")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// Reason.
-        error: glob::PatternError,
-    },
-    /// A manifest cannot be read.
-    #[error("cannot read `{}`: {}", .0.display(), .1)]
-    Read(PathBuf, io::Error),
-    /// Cargo refuses the workspace, with cargo's message.
-    #[error("cargo metadata failed:\n{0}")]
-    Cargo(String),
 }
 
 /// Loads the selected packages, with the warnings about them.
@@ -151,11 +112,6 @@ fn unknown_package(text: &str, members: &[Member]) -> LoadError {
     let known: Vec<String> = members.iter().map(shown).collect();
     let suggestion = did_you_mean(text, known.iter().map(String::as_str)).map(str::to_owned);
     LoadError::UnknownPackage { name: text.to_owned(), suggestion, known }
-}
-
-/// Whether two paths lead to the same file or folder.
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
-    a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// A manifest that was read.

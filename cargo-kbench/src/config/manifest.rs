@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::load::LoadError;
+use super::error::LoadError;
 
 mod direct;
 

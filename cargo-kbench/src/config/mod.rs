@@ -19,6 +19,7 @@ mod decode;
 mod describe;
 mod device;
 pub mod diagnostics;
+mod error;
 mod gates;
 mod implementation;
 mod keys;
@@ -39,6 +40,7 @@ pub(crate) use decode::arch_flag;
 pub use describe::{KeyDescription, describe_keys, find_keys};
 pub use device::{DEVICE_NAMES, DeviceModel};
 pub use diagnostics::{ConfigErrors, Diagnostic, Place};
+pub use error::LoadError;
 pub use gates::{
     CorrectnessLimits, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Sanitize, SanitizeTool,
 };
@@ -46,7 +48,7 @@ pub use implementation::{
     Arg, ArgValue, Backend, CPP_EXTENSIONS, Flag, Implementation, Launch, Layout, TensorMap, Word, is_cpp,
 };
 pub use language::Language;
-pub use load::{LoadError, LoadOptions, load};
+pub use load::{LoadOptions, load};
 pub use objective::{Application, Better, Objective, ResourceName};
 pub use schema::schema;
 pub use settings::{Search, StrategyName, Timing, Workers};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::same_file;
 use super::manifest::Member;
+use crate::file::same_file;
 
 /// `name`, `name@1.2`, `path+file:///folder#name@1.2.3`, or a pattern of names.
 #[derive(Debug)]

@@ -208,6 +208,26 @@ pub fn autotune(
 /// Warnings about the workers of a search, and those with a device of another model.
 type OfWorkers = (Vec<String>, Vec<WorkerOptions>);
 
+/// Searches on the harness's own worker, or on those of a pool.
+fn run<'h>(
+    search: &mut Search<'_>,
+    harness: &mut Harness<'h>,
+    pool: Option<&mut Pool<'h>>,
+    ahead: &Ahead,
+    started: Instant,
+    reporter: &mut dyn Reporter,
+) -> Result<CompileTimes, RunError> {
+    let builder = harness.context.builder.until(&ahead.ended);
+    let meanwhile = pipeline::meanwhile(search.kernel);
+    let build = |variant: &Variant| try_build(&builder, &variant.into());
+    let (searched, times) =
+        pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| match pool {
+            Some(pool) => search.run_on_pool(pipeline, harness, pool, started, reporter),
+            None => search.run_on_own_worker(pipeline, harness, started, reporter),
+        })?;
+    searched.map(|()| times)
+}
+
 /// Searches on the harness's worker, or on those of a pool, until the search ends.
 fn search_space(
     search: &mut Search<'_>,
@@ -219,7 +239,7 @@ fn search_space(
     // A worker behind a runner may be lost and come back, also a single one.
     let is_pool = options.workers.len() > 1 || options.workers.iter().any(|options| !options.runner.is_empty());
     let mut pool = is_pool.then(|| Pool::new(harness, options.workers));
-    let searched = search.run(harness, pool.as_mut(), options.ahead, started, reporter);
+    let searched = run(search, harness, pool.as_mut(), options.ahead, started, reporter);
     let (mut of_workers, mut other_models) = (Vec::new(), Vec::new());
     if let Some(mut pool) = pool {
         other_models = pool.elsewhere();

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use kbench_runtime::driver::threads;
 
 use super::asker::{self, Asked, Asker, Learned};
-use super::pipeline::{self, Ahead, CompileTimes, Pipeline};
-use super::pool::Pool;
+use super::pipeline::Pipeline;
 use super::strategy::{limits, strategy};
 use super::tie;
 use crate::build::Resources;
 use crate::config::{self, Kernel, Objective};
-use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone, try_build};
+use crate::evaluate::{BuildOutcome, Race, complete, evaluate, judge_alone};
 use crate::gates::performance::{Compared, EntrantId};
 use crate::harness::{Candidate, Event, Harness, Reporter, RunError, Step};
 use crate::profile::ceilings::Ceilings;
@@ -114,26 +113,6 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Searches on the harness's own worker, or on those of a pool.
-    pub(super) fn run<'h>(
-        &mut self,
-        harness: &mut Harness<'h>,
-        pool: Option<&mut Pool<'h>>,
-        ahead: &Ahead,
-        started: Instant,
-        reporter: &mut dyn Reporter,
-    ) -> Result<CompileTimes, RunError> {
-        let builder = harness.context.builder.until(&ahead.ended);
-        let meanwhile = pipeline::meanwhile(self.kernel);
-        let build = |variant: &Variant| try_build(&builder, &variant.into());
-        let (searched, times) =
-            pipeline::run(&build, meanwhile, harness.compiled(), &ahead.ended, |pipeline| match pool {
-                Some(pool) => self.run_on_pool(pipeline, harness, pool, started, reporter),
-                None => self.run_beside(pipeline, harness, started, reporter),
-            })?;
-        searched.map(|()| times)
-    }
-
     /// The strategy, to run on a thread of its own.
     pub(super) fn asker<'p, 'b>(
         &mut self,
@@ -148,7 +127,8 @@ impl<'a> Search<'a> {
         Asker { kernel: self.kernel, limits, strategy, pipeline, workers, pending: 0, evaluated: 0, stopped: None }
     }
 
-    fn run_beside(
+    /// Searches on the harness's own worker.
+    pub(super) fn run_on_own_worker(
         &mut self,
         pipeline: &Pipeline<'_>,
         harness: &mut Harness<'_>,

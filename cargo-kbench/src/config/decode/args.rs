@@ -7,8 +7,8 @@ use super::super::keys::ARG;
 use super::super::tree::{Item, Node, Table};
 use super::super::{Arg, ArgValue, Backend, TensorMap, Word};
 use super::env::Need;
-use super::implementation::Slot;
 use super::names::{find, is_identifier};
+use super::slot::Slot;
 
 /// Place of the type of each argument: for a tensor the place of its declaration.
 pub(super) fn places(table: &Table, args: &[Arg], slot: &Slot<'_>) -> Vec<Place> {

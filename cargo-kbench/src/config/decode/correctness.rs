@@ -4,11 +4,20 @@ use kbench_runtime::protocol::Pattern;
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Node, Table};
-use super::super::{BaselineKind, CorrectnessLimits, Init};
+use super::super::{Backend, Baseline, BaselineKind, CorrectnessLimits, Init};
 use super::env::Env;
-use super::gates::{Parts, level, share};
 use super::names::find;
-use super::{settings, shapes};
+use super::settings::{self, level, share};
+use super::shapes;
+use super::tensors::Tensors;
+
+/// Names that gates refer to, beside shapes and toggles.
+pub(super) struct Parts<'p> {
+    /// Backend of the kernel; `None` if the implementation was reported.
+    pub(super) backend: Option<Backend>,
+    pub(super) tensors: &'p Tensors,
+    pub(super) baselines: &'p [Baseline],
+}
 
 /// The limits in a table; a missing key means no limit.
 pub(super) fn limits(table: &Table, report: &Report) -> CorrectnessLimits {

@@ -5,7 +5,7 @@ use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::{Node, Table};
 use super::super::{Backend, Search};
 use super::env::{Env, place_in};
-use super::{gates, shapes};
+use super::{settings, shapes};
 
 /// Decodes the gate. `backend` is that of the kernel, `None` if its implementation was reported.
 pub(super) fn counters(
@@ -18,7 +18,7 @@ pub(super) fn counters(
     let Some((node, backend)) = node.zip(backend) else { return Counters::default() };
     let empty = Table::default();
     let table = node.table().unwrap_or(&empty);
-    let level = gates::level(node.text().or(table.text("level")));
+    let level = settings::level(node.text().or(table.text("level")));
     let (quantifier, list) = match (table.entry("any"), table.entry("all")) {
         (Some(any), Some(all)) => {
             let diagnostic = Diagnostic::error("`any` and `all` in one gate")

@@ -2,21 +2,14 @@
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Entry, Node, Table};
-use super::super::{Backend, Baseline, Gates, Level, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
+use super::super::{Gates, PerformanceBound, PerformanceLimit, ResourceLimits, Search};
+use super::correctness::{self, Parts};
 use super::env::Env;
 use super::names::find;
-use super::tensors::Tensors;
-use super::{correctness, counters, sanitize, shapes};
+use super::settings::{level, share};
+use super::{counters, sanitize, shapes};
 
-/// Names that gates refer to, beside shapes and toggles.
-pub(super) struct Parts<'p> {
-    /// Backend of the kernel; `None` if the implementation was reported.
-    pub(super) backend: Option<Backend>,
-    pub(super) tensors: &'p Tensors,
-    pub(super) baselines: &'p [Baseline],
-}
-
-/// The shapes; `None` if a mistake was reported.
+/// The gates; `None` if a mistake was reported.
 pub(super) fn gates(
     kernel: &Table,
     env: &Env<'_>,
@@ -45,14 +38,6 @@ pub(super) fn gates(
     (report.errors() == before).then_some(gates)
 }
 
-pub(super) fn level(word: Option<&str>) -> Level {
-    match word {
-        Some("allow") => Level::Allow,
-        Some("warn") => Level::Warn,
-        _ => Level::Deny,
-    }
-}
-
 fn resources(table: &Table, report: &Report) -> ResourceLimits {
     let limit = |key| table.get(key).and_then(Node::integer).and_then(|int| u64::try_from(int).ok());
     ResourceLimits {
@@ -64,16 +49,6 @@ fn resources(table: &Table, report: &Report) -> ResourceLimits {
         max_code_bytes: limit("max_code_bytes"),
         min_occupancy: share(table, "min_occupancy", report),
     }
-}
-
-/// A number from 0 to 1.
-pub(super) fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
-    let node = table.get(key)?;
-    let share = node.number()?;
-    if share > 1.0 {
-        report.error(&node.place, format!("`{key}` is a share"), "expected 0 to 1");
-    }
-    Some(share)
 }
 
 fn performance(

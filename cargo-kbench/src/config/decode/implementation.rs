@@ -2,27 +2,15 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::super::diagnostics::{Diagnostic, Report};
+use super::super::diagnostics::Diagnostic;
 use super::super::tree::{Entry, Item, Node, Table};
 use super::super::{Backend, Flag, Implementation, is_cpp};
-use super::env::{Env, Need};
+use super::env::Need;
 use super::launches::{launches, several};
-use super::names::check_macro;
-use super::tensors::Tensors;
+use super::names::{check_macro, source};
+use super::slot::Slot;
 use crate::expr::{Expr, Template};
 use crate::space::{Variant, macro_text};
-
-/// The use of an implementation: kernel, reference or baseline.
-#[derive(Clone, Copy)]
-pub(super) struct Slot<'s> {
-    /// "kernel", "reference" or "baseline".
-    pub(super) noun: &'static str,
-    /// The table's entry, which is the place of errors about missing keys.
-    pub(super) entry: &'s Entry,
-    pub(super) env: &'s Env<'s>,
-    pub(super) tensors: &'s Tensors,
-    pub(super) report: &'s Report,
-}
 
 pub(super) fn implementation(table: &Table, slot: &Slot<'_>) -> Option<Implementation> {
     let backend = backend(table, slot);
@@ -71,19 +59,6 @@ fn backend(table: &Table, slot: &Slot<'_>) -> Option<Backend> {
         slot.report.push(diagnostic);
     }
     backend
-}
-
-/// The path of a file, relative to the manifest that names it.
-pub(super) fn source(node: &Node, report: &Report) -> Option<PathBuf> {
-    let path = node.place.source.directory().join(node.text()?);
-    if path.is_file() {
-        return Some(path);
-    }
-    let label = if path.exists() { "not a file" } else { "no such file" };
-    let message = format!("cannot find `{}`", node.text()?);
-    let diagnostic = Diagnostic::error(message).at(&node.place, label);
-    report.push(diagnostic.help("paths are relative to the manifest that says them"));
-    None
 }
 
 /// The source with the default variant, and the template if toggles choose it. All files that the toggles may choose
@@ -173,7 +148,6 @@ fn headers(table: &Table, slot: &Slot<'_>) -> Vec<(String, String)> {
 /// The table of a reference or a baseline, completed by its kernel's table. On another backend only arguments and
 /// macros are inherited. A launch is inherited completely or not at all, except that a grid or a block alone may be
 /// replaced.
-/// alone may be replaced.
 pub(super) fn with_kernel_defaults(own: &Table, kernel: &Table, flags_too: bool) -> Table {
     let mut table = own.clone();
     let mut take = |key: &str| {

@@ -8,8 +8,8 @@ use super::super::tree::{Entry, Node, Table};
 use super::super::{Arg, ArgValue, Backend, CPP_EXTENSIONS, Launch, Layout, Word, is_cpp};
 use super::args::{args, places};
 use super::env::Need;
-use super::implementation::Slot;
 use super::names::{find, is_identifier};
+use super::slot::Slot;
 use crate::expr::{Brackets, Expr, Template};
 use crate::text::list;
 

@@ -1,4 +1,6 @@
-//! Rules for names.
+//! Rules for names, and files by their names.
+
+use std::path::PathBuf;
 
 use super::super::diagnostics::{Diagnostic, Place, Report};
 use super::super::tree::Node;
@@ -85,4 +87,17 @@ pub(super) fn find_name<'n>(
             .push(Diagnostic::error(format!("no {what} `{name}`")).at(place, "").suggest(name, names.iter().copied()));
         near.and_then(index)
     })
+}
+
+/// The path of a file, relative to the manifest that names it.
+pub(super) fn source(node: &Node, report: &Report) -> Option<PathBuf> {
+    let path = node.place.source.directory().join(node.text()?);
+    if path.is_file() {
+        return Some(path);
+    }
+    let label = if path.exists() { "not a file" } else { "no such file" };
+    let message = format!("cannot find `{}`", node.text()?);
+    let diagnostic = Diagnostic::error(message).at(&node.place, label);
+    report.push(diagnostic.help("paths are relative to the manifest that says them"));
+    None
 }

@@ -4,7 +4,7 @@ use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Node, Table};
 use super::super::{Backend, Level, Sanitize, SanitizeTool};
 use super::env::Env;
-use super::{gates, settings, shapes};
+use super::{settings, shapes};
 
 /// Decodes the gate. `backend` is that of the kernel, `None` if its implementation was reported.
 pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backend>, report: &Report) -> Sanitize {
@@ -13,8 +13,8 @@ pub(super) fn sanitize(node: Option<&Node>, env: &Env<'_>, backend: Option<Backe
     let empty = Table::default();
     let table = node.table().unwrap_or(&empty);
     let level = match node.text() {
-        Some(word) => gates::level(Some(word)),
-        None => gates::level(table.text("level")),
+        Some(word) => settings::level(Some(word)),
+        None => settings::level(table.text("level")),
     };
     if backend == Backend::Fake {
         return Sanitize { level: Level::Allow, ..default };

@@ -4,7 +4,7 @@ use kbench_runtime::protocol::{CacheMode, LaunchMode};
 
 use super::super::diagnostics::{Diagnostic, Report};
 use super::super::tree::{Item, Node, Table};
-use super::super::{Backend, Search, StrategyName, Timing, Workers};
+use super::super::{Backend, Level, Search, StrategyName, Timing, Workers};
 use super::baselines::command;
 use super::env::Env;
 use super::shapes;
@@ -23,6 +23,25 @@ pub(super) fn integer<T: TryFrom<i64>>(table: &Table, key: &str, default: T, rep
 /// A number; one of the wrong type or too small was reported by the check of types.
 fn number(table: &Table, key: &str, default: f64) -> f64 {
     table.get(key).and_then(Node::number).unwrap_or(default)
+}
+
+/// A number from 0 to 1.
+pub(super) fn share(table: &Table, key: &str, report: &Report) -> Option<f64> {
+    let node = table.get(key)?;
+    let share = node.number()?;
+    if share > 1.0 {
+        report.error(&node.place, format!("`{key}` is a share"), "expected 0 to 1");
+    }
+    Some(share)
+}
+
+/// A level of a gate; an unknown word was reported by the check of choices.
+pub(super) fn level(word: Option<&str>) -> Level {
+    match word {
+        Some("allow") => Level::Allow,
+        Some("warn") => Level::Warn,
+        _ => Level::Deny,
+    }
 }
 
 pub(super) fn timing(kernel: &Table, report: &Report) -> Timing {

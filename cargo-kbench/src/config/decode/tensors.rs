@@ -8,8 +8,7 @@ use super::super::tree::{Entry, Node, Table};
 use super::super::{Baseline, BaselineKind, Derivation, Implementation, Init, Reference, ReferenceKind, Shape, Tensor};
 use super::derived;
 use super::env::{Env, Need, integer_range};
-use super::implementation::source;
-use super::names::find;
+use super::names::{find, source};
 use crate::expr::Expr;
 use crate::text::number;
 

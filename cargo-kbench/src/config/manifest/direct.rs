@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::super::load::LoadError;
+use super::super::error::LoadError;
 use super::{Member, Workspace};
 use crate::file::{self, normalized};
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use tree_sitter::Node;
 
-use super::evaluate::{MOST_ITEMS, named};
+use super::evaluate::named;
 use super::interpret::{Flow, Interpreter};
 use super::numpy::{self, Arguments};
 use super::operators::{binary, compare, shown};
-use super::value::{Number, Value};
+use super::value::{MOST_ITEMS, Number, Value};
 
 /// A call of `tune_kernel`.
 #[derive(Clone)]

@@ -8,10 +8,9 @@ use tree_sitter::Node;
 use super::call::slice;
 use super::interpret::Interpreter;
 use super::operators::{binary, compare};
-use super::value::Value;
+use super::value::{MOST_ITEMS, Value};
 
-/// Largest number of elements of a list, and of computed values in all.
-pub const MOST_ITEMS: usize = 100_000;
+/// Largest number of evaluated expressions.
 const MOST_STEPS: usize = 5_000_000;
 /// Largest depth of nested expressions and calls.
 const MOST_DEPTH: usize = 200;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use tree_sitter::Node;
 
 use super::call::TuneCall;
-use super::evaluate::{MOST_ITEMS, named};
+use super::evaluate::named;
 use super::numpy::Arguments;
 use super::operators::binary;
-use super::value::{Array, Contents, Value};
+use super::value::{Array, Contents, MOST_ITEMS, Value};
 use crate::import::Note;
 
 /// State of the interpreter.

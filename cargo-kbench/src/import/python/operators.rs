@@ -1,7 +1,6 @@
 //! Operators of Python on values; an empty [`Value::Unknown`] if the result is unknown.
 
-use super::evaluate::MOST_ITEMS;
-use super::value::{Array, Contents, Number, Value};
+use super::value::{Array, Contents, MOST_ITEMS, Number, Value};
 
 fn unknown<'t>() -> Value<'t> {
     Value::unknown("")

@@ -8,6 +8,9 @@ use std::rc::Rc;
 use kbench_runtime::dtype::DType;
 use tree_sitter::Node;
 
+/// Largest number of elements of a list, and of computed values in all.
+pub const MOST_ITEMS: usize = 100_000;
+
 /// Value of an expression of the script.
 #[derive(Debug, Clone)]
 pub enum Value<'t> {
