@@ -299,10 +299,13 @@ impl Cc {
         }
         dependencies.retain(|path| !path.starts_with(cache.shims()) && !path.starts_with(work));
         let traced = tracked.and_then(|inputs| {
-            let mut traced = self.search_path(unit, work)?.trace(&dependencies)?;
+            let mut traced =
+                self.search_path(unit, work)?.trace(&dependencies, &unit.directory, inputs, &unit.macros)?;
             let more: Vec<PathBuf> = std::env::var_os("LIBRARY_PATH").iter().flat_map(std::env::split_paths).collect();
             traced.absent.extend(inputs.absent_libraries(&unit.directory, &more));
-            (linked.is_some() || !inputs.has_libraries()).then_some(traced)
+            let own = || linked.iter().flatten().filter(|path| inputs.names(path, &unit.directory, &more));
+            let searches = own().any(|path| files::is_searching_linker_script(path));
+            (!searches && (linked.is_some() || !inputs.has_libraries())).then_some(traced)
         });
         dependencies.extend(linked.into_iter().flatten());
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();

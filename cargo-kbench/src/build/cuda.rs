@@ -262,7 +262,9 @@ impl Nvcc {
         let depfile_text = files::read_whole(&depfile)?;
         let mut dependencies = files::dependencies(&depfile_text, &unit.directory);
         dependencies.retain(|path| path == &unit.source || (path != source && !path.starts_with(cache.shims())));
-        let traced = tracked.and_then(|_| self.search_path(unit, arch, work)?.trace(&dependencies));
+        let traced = tracked.and_then(|inputs| {
+            self.search_path(unit, arch, work)?.trace(&dependencies, &unit.directory, inputs, &unit.macros)
+        });
         let (present, absent) = traced.map(|traced| (traced.present, traced.absent)).unzip();
         dependencies.extend(present.into_iter().flatten());
         Ok(Built {

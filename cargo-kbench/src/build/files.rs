@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 use std::time::SystemTime;
@@ -10,6 +10,9 @@ use std::time::SystemTime;
 use kbench_runtime::fingerprint;
 
 use super::error::CompileError;
+
+/// Largest size in bytes of a linker script.
+const LONGEST_SCRIPT: u64 = 64 << 10;
 
 /// Hashes of files, remembered as long as one compiler exists, so that a run sees one state of the sources.
 #[derive(Debug, Default)]
@@ -156,6 +159,23 @@ pub(super) fn linked(rule: &str, directory: &Path) -> Vec<PathBuf> {
     lines.flat_map(place).collect()
 }
 
+/// Whether a file that a linker read is a script that makes it search for more files.
+pub(super) fn is_searching_linker_script(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST_SCRIPT).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start);
+    let is_library =
+        |word: &str| word.contains(".so.") || [".so", ".a", ".o"].iter().any(|suffix| word.ends_with(suffix));
+    let mut words = text.split(|c: char| c.is_whitespace() || "(),;".contains(c));
+    read.is_ok()
+        && !text.contains('\0')
+        && words.any(|word| {
+            ["SEARCH_DIR", "INCLUDE"].contains(&word)
+                || word.starts_with("-l")
+                || (is_library(word) && !word.starts_with('/'))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +206,25 @@ mod tests {
         let expected = ["a  b.o", "c.o"].map(|name| folder.path().join(name));
         for list in ["k.so: \\\n  a  b.o \\\n  c.o\n", "k.so: \\\n  a\\ \\ b.o \\\n  c.o\n"] {
             assert_eq!(linked(list, folder.path()), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_linker_script_that_searches_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libg.so");
+        for (text, searches) in [
+            ("/* by its path */ GROUP ( /lib/libm.so.6  AS_NEEDED ( /lib/libmvec.so.1 ) )", false),
+            ("{ global: kernel; local: *; };", false),
+            ("INPUT(-lg)", true),
+            ("INPUT ( g.o )", true),
+            ("GROUP(libg.so.1)", true),
+            ("SEARCH_DIR(one); INPUT(/lib/libm.so.6)", true),
+            ("INCLUDE more", true),
+            ("\x7fELF\0 -lg g.o", false),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(is_searching_linker_script(&path), searches, "{text}");
         }
     }
 

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use super::files::Files;
 
 /// Flags by which the compiler finds programs or profiles at places of its own choice.
-const UNTRACKED: [&str; 5] = ["-B", "-wrapper", "-fbranch-probabilities", "--libdevice-directory", "-ldir="];
+pub(super) const UNTRACKED: [&str; 5] = ["-B", "-wrapper", "-fbranch-probabilities", "--libdevice-directory", "-ldir="];
 
 /// Flags for a profile with a derived name, unless they name a file.
 const PROFILES: [&str; 2] = ["-fprofile-use", "-fauto-profile"];
 
 /// Largest depth of response files in response files.
 const DEPTH: usize = 8;
+
+/// Flags whose value is a flag of another program.
+const PASSES_ON: [&str; 3] = ["-Xlinker", "-Wl", "--for-linker"];
 
 /// Inputs that flags name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -74,26 +77,62 @@ impl Inputs {
         }
     }
 
-    /// The values of a flag of one letter, `-lm` or `-l m`.
-    fn values<'a>(&'a self, flag: &'a str) -> impl Iterator<Item = &'a str> {
-        let words = self.words.iter().enumerate();
-        words.filter_map(move |(at, word)| match word.strip_prefix(flag)? {
-            "" => self.words.get(at + 1).map(String::as_str),
-            value => Some(value),
+    /// The values of a flag in each of its spellings: `-lm`, `-l m`, `--library=m`, `--library m`.
+    fn values<'a>(&'a self, spellings: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+        // A value may follow behind another `-Xlinker` or `-Wl`.
+        let mut words = self.words.iter().map(String::as_str).filter(|word| !PASSES_ON.contains(word)).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let word = words.next()?;
+                for flag in spellings {
+                    match word.strip_prefix(flag) {
+                        Some("") => return words.peek().copied(),
+                        Some(value) if !flag.starts_with("--") => return Some(value),
+                        Some(value) if value.starts_with('=') => return Some(&value[1..]),
+                        _ => {}
+                    }
+                }
+            }
         })
+    }
+
+    fn libraries(&self) -> impl Iterator<Item = &str> {
+        self.values(&["-l", "--library"])
+    }
+
+    fn library_folders(&self) -> impl Iterator<Item = &str> {
+        self.values(&["-L", "--library-path", "--library-directory"])
     }
 
     /// Whether the linker gets libraries by name.
     pub(super) fn has_libraries(&self) -> bool {
-        self.values("-l").chain(self.values("-L")).next().is_some()
+        self.libraries().chain(self.library_folders()).next().is_some()
+    }
+
+    /// The flags as one text, which macros may take names of files from.
+    pub(super) fn text(&self) -> String {
+        self.words.join("\n")
+    }
+
+    /// Headers that are included before the source.
+    pub(super) fn forced_headers(&self) -> impl Iterator<Item = &str> {
+        self.values(&["-include", "--include"])
+    }
+
+    /// Whether the linker reads a file because of the flags: the file itself, or a library in a folder of theirs.
+    pub(super) fn names(&self, path: &Path, directory: &Path, more: &[PathBuf]) -> bool {
+        let is_within = |folder: &Path| path.parent() == Some(folder);
+        self.files.iter().any(|(file, _)| file == path)
+            || self.library_folders().any(|folder| is_within(&directory.join(folder)))
+            || more.iter().any(|folder| is_within(folder))
     }
 
     /// Absent files that the linker would take for its libraries if they existed. `more` are folders that it searches
     /// beside those of the flags.
     pub(super) fn absent_libraries(&self, directory: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
         let folders: Vec<PathBuf> =
-            self.values("-L").map(|folder| directory.join(folder)).chain(more.iter().cloned()).collect();
-        let names = self.values("-l").flat_map(|name| match name.strip_prefix(':') {
+            self.library_folders().map(|folder| directory.join(folder)).chain(more.iter().cloned()).collect();
+        let names = self.libraries().flat_map(|name| match name.strip_prefix(':') {
             Some(file) => vec![file.to_owned()],
             None => vec![format!("lib{name}.so"), format!("lib{name}.a")],
         });
@@ -132,10 +171,21 @@ mod tests {
         assert_eq!(named(&["@one"]), ["one", "two", "b.o"]);
         assert_eq!(named(&["-optf", "one"]), ["one", "two", "b.o"]);
         let inputs = of(folder.path(), &["@one"]);
-        assert!(inputs.has_libraries() && !of(folder.path(), &["-O3"]).has_libraries());
+        assert!(inputs.has_libraries() && !of(folder.path(), &["-O3", "--library-like"]).has_libraries());
         let absent = inputs.absent_libraries(folder.path(), &["/more".into()]);
         let libs = folder.path().join("libs");
         assert_eq!(absent, [libs.join("libg.so"), "/more/libg.so".into(), libs.join("libg.a"), "/more/libg.a".into()]);
+        for flags in [
+            &["-Wl,--library-path=libs", "-Wl,--library=g"][..],
+            &["-Xlinker", "-L", "-Xlinker", "libs", "-Wl,-l", "-Wl,g"],
+            &["--library-directory=libs", "-Wl,--library,g"],
+            &["-Wl,--library-path", "-Wl,libs", "-Wl,-lg"],
+        ] {
+            let absent = of(folder.path(), flags).absent_libraries(folder.path(), &[]);
+            assert_eq!(absent, [libs.join("libg.so"), libs.join("libg.a")], "{flags:?}");
+        }
+        let forced = of(folder.path(), &["-include", "a.h", "-includeb.h", "--include=c.h", "-Iincluded"]);
+        assert_eq!(forced.forced_headers().collect::<Vec<_>>(), ["a.h", "b.h", "c.h"]);
     }
 
     #[test]

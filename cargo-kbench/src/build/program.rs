@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kbench_runtime::fingerprint;
 use serde::Serialize;
 
-use super::{nvcc, text};
+use super::{inputs, nvcc, text};
 
 /// Interpreters of scripts that are examined.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
@@ -72,9 +72,12 @@ impl Parts {
                 self.variables.insert(name, value);
             }
         }
-        for word in
-            script.lines().skip(1).flat_map(|line| line.split(|c: char| c.is_whitespace() || "\"'=".contains(c)))
-        {
+        let lines = || script.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let words = || lines().flat_map(str::split_whitespace);
+        if words().any(|word| word.replace("\"$@\"", "").contains('@') || searches(word)) {
+            return None;
+        }
+        for word in words().flat_map(|word| word.split(['"', '\'', '=', ','])) {
             if word.contains('/') && word.contains('$') {
                 return None;
             }
@@ -101,6 +104,12 @@ fn is_plain(script: &str) -> bool {
     };
     let runs = last.strip_prefix("exec ").unwrap_or(last);
     is_simple(last) && runs.ends_with("\"$@\"") && lines.into_iter().all(|line| is_simple(line) && sets(line))
+}
+
+/// Whether a flag makes a compiler or a linker search for files, or find programs elsewhere.
+fn searches(word: &str) -> bool {
+    let word = word.trim_start_matches(['"', '\'']);
+    inputs::UNTRACKED.iter().chain(&["-l", "-L", "--library", "-Wl,"]).any(|flag| word.starts_with(flag))
 }
 
 /// Whether a shell reads a text as one word.
@@ -158,6 +167,10 @@ mod tests {
             "#!/bin/sh\nif test -e three; then set -- -DF=3 \"$@\"; fi\nexec cc \"$@\"\n",
             "#!/bin/sh\nF=1 read G\nexec cc \"$@\"\n",
             "#!/bin/sh\nexec cc @flags* \"$@\"\n",
+            "#!/bin/sh\nexec cc @/flags \"$@\"\n",
+            "#!/bin/sh\nF='@flags'\nexec cc $F \"$@\"\n",
+            "#!/bin/sh\nexec cc -Lone -lf \"$@\"\n",
+            "#!/bin/sh\nexec cc -Btools \"$@\"\n",
         ] {
             assert_eq!(identity(&write("computed", text)), None, "{text}");
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::error::CompileError;
+use super::inputs::Inputs;
 use super::invocation::Invocation;
 
 /// The searched folders for one choice of flags.
@@ -83,8 +84,16 @@ impl SearchPath {
         within(&self.system).is_some_and(|depth| within(&self.folders).is_none_or(|deepest| deepest <= depth))
     }
 
-    /// Files that an outcome depends on beside those that were read; `None` if their texts do not determine them.
-    pub(super) fn trace(&self, read: &[PathBuf]) -> Option<Traced> {
+    /// Files that an outcome depends on beside those that were read; `None` if the texts do not determine them. A test
+    /// by `__has_include` may also be in the flags or the macros of a unit.
+    pub(super) fn trace(
+        &self,
+        read: &[PathBuf],
+        directory: &Path,
+        inputs: &Inputs,
+        macros: &[(String, String)],
+    ) -> Option<Traced> {
+        let said = macros.iter().fold(inputs.text(), |text, (_, value)| text + "\n" + value);
         let read: Vec<PathBuf> = read.iter().map(|path| normal(path)).collect();
         let own: Vec<&PathBuf> = read.iter().filter(|path| !self.is_system(path)).collect();
         // A name in quotes is first searched beside the including file.
@@ -99,13 +108,28 @@ impl SearchPath {
                 earlier.push(folder);
             }
         }
+        let mut add = |folders: &BTreeSet<&Path>, name: &str| {
+            candidates.extend(folders.iter().map(|folder| folder.join(name)));
+            candidates.extend(self.folders.iter().map(|folder| folder.join(name)));
+        };
         for path in &own {
             let text = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
-            let folder = path.parent()?;
+            let folder = BTreeSet::from([path.parent()?]);
             for name in asked(&text)? {
-                candidates.insert(folder.join(&name));
-                candidates.extend(self.folders.iter().map(|folder| folder.join(&name)));
+                add(&folder, &name);
             }
+        }
+        for name in asked(&said)? {
+            add(&beside, &name);
+        }
+        // A precompiled header takes the place of the header, and no list of the compiler has it.
+        for name in inputs.forced_headers() {
+            for precompiled in ["gch", "pch"].map(|suffix| format!("{name}.{suffix}")) {
+                add(&BTreeSet::from([directory]), &precompiled);
+            }
+        }
+        if candidates.iter().any(|path| path.is_dir() && path.extension().is_some_and(|suffix| suffix == "gch")) {
+            return None;
         }
         let (present, absent): (BTreeSet<PathBuf>, _) = candidates.into_iter().partition(|path| path.exists());
         let present = present.into_iter().filter(|path| path.is_file() && !read.contains(path)).collect();
@@ -113,7 +137,7 @@ impl SearchPath {
     }
 }
 
-/// Names in `__has_include` of a source; `None` if the source reads files that no list of the compiler has.
+/// Names in `__has_include` of a source or the flags; `None` if the source reads files that no list of the compiler has.
 fn asked(text: &str) -> Option<Vec<String>> {
     // A backslash continues a line, also within a word.
     let text = &text.replace("\\\r\n", "").replace("\\\n", "");
@@ -158,6 +182,7 @@ fn normal(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::files::Files;
 
     #[test]
     fn folders_of_headers_are_read_from_gcc() {
@@ -197,7 +222,8 @@ mod tests {
         fs::write(at("p/src/k.c"), "#if __has_include(\"there.h\") || __has_include(<nowhere.h>)").unwrap();
         let search =
             SearchPath { folders: vec![at("p"), at("p/first"), at("p/second"), at("sys")], system: vec![at("sys")] };
-        let traced = search.trace(&[at("p/src/k.c"), at("p/second/a/x.h"), at("sys/s.h")]).unwrap();
+        let trace = |read: &[PathBuf]| search.trace(read, &at("p"), &Inputs::default(), &[]);
+        let traced = trace(&[at("p/src/k.c"), at("p/second/a/x.h"), at("sys/s.h")]).unwrap();
         assert_eq!(traced.present, [at("p/there.h")]);
         for name in ["p/a/x.h", "p/first/a/x.h", "p/src/a/x.h", "p/s.h", "p/second/s.h", "p/nowhere.h", "sys/nowhere.h"]
         {
@@ -205,8 +231,34 @@ mod tests {
         }
         assert!(!traced.absent.contains(&at("sys/a/x.h")), "that would be found later");
         fs::write(at("p/second/a/x.h"), "#if __has_include(X)").unwrap();
-        assert_eq!(search.trace(&[at("p/second/a/x.h")]), None);
+        assert_eq!(trace(&[at("p/second/a/x.h")]), None);
         fs::write(at("sys/s.h"), "#if __has_include(X)").unwrap();
-        assert!(search.trace(&[at("sys/s.h")]).is_some(), "the compiler's own");
+        assert!(trace(&[at("sys/s.h")]).is_some(), "the compiler's own");
+    }
+
+    #[test]
+    fn flags_and_macros_may_test_for_headers_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("p/src")).unwrap();
+        fs::write(at("p/src/k.c"), "").unwrap();
+        let search = SearchPath { folders: vec![at("p/include")], system: vec![] };
+        let trace = |flags: &[&str], macros: &[(&str, &str)]| {
+            let inputs = Inputs::of(flags.iter().copied(), &at("p"), &Files::default());
+            let macros: Vec<_> = macros.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            search.trace(&[at("p/src/k.c")], &at("p"), &inputs, &macros)
+        };
+        let asked = trace(&["-DHAS=__has_include(<a.h>)"], &[]).unwrap().absent;
+        assert_eq!(asked, [at("p/include/a.h"), at("p/src/a.h")].into());
+        assert_eq!(trace(&[], &[("HAS", "__has_include(\"a.h\")")]).unwrap().absent, asked);
+        assert_eq!(trace(&["-DHAS=__has_include(NAME)"], &[]), None);
+        assert_eq!(trace(&[], &[("T", "__TIME__")]), None);
+        let absent = trace(&["-include", "k.h"], &[]).unwrap().absent;
+        assert!(absent.contains(&at("p/k.h.gch")) && absent.contains(&at("p/include/k.h.gch")), "{absent:?}");
+        fs::write(at("p/k.h.gch"), "").unwrap();
+        assert_eq!(trace(&["-include", "k.h"], &[]).unwrap().present, [at("p/k.h.gch")]);
+        fs::remove_file(at("p/k.h.gch")).unwrap();
+        fs::create_dir(at("p/k.h.gch")).unwrap();
+        assert_eq!(trace(&["-include", "k.h"], &[]), None, "a folder of precompiled headers");
     }
 }

@@ -462,6 +462,12 @@ fn a_changed_file_of_the_flags_compiles_again() {
     assert_eq!(kept(&package, &unit, || package.write("inner.txt", "-DN=6")), [true, false]);
     assert_eq!(call(&package.compile(&unit).code), [8.0, 10.0, 12.0]);
 
+    package.write("src/scale.h", "#if HAS\n#define SCALE 3\n#else\n#define SCALE 2\n#endif\n");
+    let unit = Unit { flags: vec!["-DHAS=__has_include(\"fast.h\")".into()], ..package.unit() };
+    assert_eq!(kept(&package, &unit, || package.write("fast.h", "")), [true, false]);
+    assert_eq!(call(&package.compile(&unit).code), [4.0, 7.0, 10.0]);
+    package.write("src/scale.h", "#define SCALE 2\n");
+
     package.write("pre.h", "#define M 1\n");
     let unit = Unit { flags: ["-include", "pre.h"].map(String::from).into(), ..package.unit() };
     assert_eq!(kept(&package, &unit, || package.write("pre.h", "#define M 2\n")), [true, false]);
@@ -494,6 +500,20 @@ fn a_changed_file_of_the_linker_compiles_again() {
     assert_eq!(call(&package.compile(&unit).code), [4.0, 5.0, 6.0]);
     let object = Unit { flags: vec!["g.o".into()], ..package.unit() };
     assert_eq!(kept(&package, &object, || library("first", 4, false)), [true, false]);
+    // Linker scripts of the package search for files that no list has.
+    let rename = |folder: &str| {
+        let at = |name: &str| package.path().join(folder).join(name);
+        fs::rename(at("libg.a"), at("libown.a")).unwrap();
+    };
+    rename("second");
+    package.write("all.ld", "SEARCH_DIR(third) SEARCH_DIR(second) INPUT(-lown)\n");
+    let script = Unit { flags: vec!["all.ld".into()], ..package.unit() };
+    let shadow = || {
+        library("third", 7, false);
+        rename("third");
+    };
+    assert_eq!(kept(&package, &script, shadow), [false, false]);
+    assert_eq!(call(&package.compile(&script).code), [8.0, 9.0, 10.0]);
     // Libraries that are loaded at run time are part of the kernel's behaviour.
     library("first", 5, true);
     let before = package.compile(&unit);

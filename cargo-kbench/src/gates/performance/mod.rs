@@ -35,7 +35,7 @@ impl Gate for Performance {
         let limits = kernel.gates.performance.iter().map(|limit| {
             let shape = &kernel.shapes[limit.shape].name;
             match &limit.limit {
-                PerformanceBound::MaxP50Us(most) => format!("p50 <= {most} us at {shape}"),
+                PerformanceBound::MaxP50Us(most) => format!("p50 <= {most} µs at {shape}"),
                 PerformanceBound::MinSpeedup { ratio, over } => {
                     format!("{ratio} x {} at {shape}", kernel.baselines[*over].name)
                 }
