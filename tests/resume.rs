@@ -134,6 +134,25 @@ fn a_second_run_reuses_unchanged_variants_and_measures_the_finals() {
 
 #[cfg(unix)]
 #[test]
+fn a_changed_runner_script_measures_again() {
+    let runner = "[package.metadata.kbench.kernels.model]\nrunner = [\"sh\", \"run.sh\"]";
+    let folder = model::package_with(model::MODEL, "");
+    let table = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap();
+    let head = "[package.metadata.kbench.kernels.model]";
+    assert!(table.contains(head), "{table}");
+    fs::write(folder.path().join("Cargo.toml"), table.replacen(head, runner, 1)).unwrap();
+    let recalled = |script: &str| {
+        fs::write(folder.path().join("run.sh"), script).unwrap();
+        assert_success(&model::kbench(folder.path(), &["autotune", "--iters", "10"]).output().unwrap());
+        elite(folder.path())["kernels"][0]["search"]["recalled"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(recalled("exec \"$@\"\n"), 0);
+    assert_eq!(recalled("exec \"$@\"\n"), 22);
+    assert_eq!(recalled("exec nice -n 1 \"$@\"\n"), 0, "the script is part of the circumstances");
+}
+
+#[cfg(unix)]
+#[test]
 fn ctrl_c_ends_the_run_and_keeps_the_journal() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;

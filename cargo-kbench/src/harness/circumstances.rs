@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
 
 use kbench_runtime::driver::reference::TRANSIENT;
-use kbench_runtime::fingerprint;
 use kbench_runtime::protocol::{Case, CheckJob, DeviceKind, Reference, Sequence, TimeJob};
 use serde::Serialize;
 
+use super::context::named_files;
 use super::{Build, Context};
-use crate::file;
 
 /// Version of the method of checks and measurements; increase it when the method changes, so that older records are not
 /// reused.
@@ -24,19 +22,18 @@ const LOADER: [&str; 5] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_BIND
 
 impl Context<'_> {
     /// Conditions of measurements beside their jobs.
-    pub fn circumstances(&self) -> impl Serialize {
+    pub fn circumstances(&self) -> impl Serialize + '_ {
         let kernel = self.kernel;
         let surroundings = (self.device.kind == DeviceKind::Host).then(surroundings);
         let program = (METHOD, env!("CARGO_PKG_VERSION"));
         // Commands that start several workers are left out: a run may continue elsewhere, on devices of the same model.
-        (program, Some(self.device.clone()), kernel.runner.clone(), kernel.timing.timeout_seconds, surroundings)
+        let runner = (&kernel.runner, &self.runner_files);
+        (program, &self.device, runner, kernel.timing.timeout_seconds, surroundings)
     }
 
     /// Hashes of the package's files that a command names; `None` for words that are not files.
     pub fn named_files(&self, command: &[String]) -> Vec<Option<String>> {
-        let directory: &Path = &self.builder.package.directory;
-        let file = |word: &String| file::read_bytes(&directory.join(word)).ok();
-        command.iter().map(|word| Some(fingerprint::of_bytes(&file(word)?))).collect()
+        named_files(&self.builder.package.directory, command)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Immutable context of all evaluations of a kernel.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kbench_runtime::fingerprint;
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub files: HashMap<PathBuf, String>,
     /// Objectives that evaluations measure.
     pub objectives: Vec<Objective>,
+    /// Hashes of the files that the runner's words name.
+    pub runner_files: Vec<Option<String>>,
     /// elite.json, whose winners of other kernels an objective's program launches; empty where no objective is pursued.
     pub elite_path: PathBuf,
     /// The compiler and the folder.
@@ -58,6 +60,12 @@ impl Context<'_> {
     pub fn scratch(&self) -> PathBuf {
         self.setup.work_directory.join("programs")
     }
+}
+
+/// Hashes of the files in a folder that a command names; `None` for words that are not files.
+pub(super) fn named_files(directory: &Path, command: &[String]) -> Vec<Option<String>> {
+    let hash = |word: &String| Some(fingerprint::of_bytes(&file::read_bytes(&directory.join(word)).ok()?));
+    command.iter().map(hash).collect()
 }
 
 /// The hashes of the tensor files of a kernel and of those that are its baselines.

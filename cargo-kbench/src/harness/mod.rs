@@ -151,11 +151,13 @@ impl<'a> Harness<'a> {
         for (path, hash) in &files {
             worker.add_blob(hash, path);
         }
+        let runner_files = context::named_files(&package.directory, &kernel.runner);
         let context = Context {
             kernel,
             builder,
             device,
             files,
+            runner_files,
             objectives: vec![Objective::P50],
             elite_path: PathBuf::new(),
             setup,
