@@ -2,6 +2,7 @@
 
 use askama::Template;
 use kbench_runtime::fingerprint;
+use kbench_runtime::stats::Speedup;
 
 use super::data::Data;
 use super::effects::Interaction;
@@ -208,14 +209,13 @@ pub(super) fn sentences(facts: &Facts) -> Vec<String> {
 }
 
 fn against(judged: &JudgedSpeedup, other: &str) -> String {
-    let (speedup, interval) = (&judged.speedup, report::speedup_interval(&judged.speedup));
+    let with_interval = |speedup: &Speedup| format!("(95 % interval {})", report::speedup_interval(speedup));
+    let (speedup, slowdown) = (&judged.speedup, judged.speedup.inverse());
     match judged.verdict {
-        Verdict::Faster => format!("{:.2}× faster than {other}, for sure: 95 % interval {interval}.", speedup.ratio),
-        Verdict::Slower => {
-            format!("{:.2}× slower than {other}, for sure: 95 % interval {interval}.", 1.0 / speedup.ratio)
-        }
-        Verdict::Same => format!("The same as {other} within 1 %: 95 % interval {interval}."),
-        Verdict::Inconclusive => format!("Not distinguishable from {other}: 95 % interval {interval}."),
+        Verdict::Faster => format!("{:.2}× faster than {other} {}.", speedup.ratio, with_interval(speedup)),
+        Verdict::Slower => format!("{:.2}× slower than {other} {}.", slowdown.ratio, with_interval(&slowdown)),
+        Verdict::Same => format!("The same as {other} within 1 % {}.", with_interval(speedup)),
+        Verdict::Inconclusive => format!("Not distinguishable from {other} {}.", with_interval(speedup)),
     }
 }
 
@@ -294,4 +294,25 @@ fn provenance(facts: &Facts, run: &Run) -> Vec<(String, String)> {
         all.push(("journal", crate::record::journal::damaged_lines(run.damaged)));
     }
     all.into_iter().map(|(name, value)| (name.to_owned(), printable(&value).into_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_stands_on_the_scale_of_the_number_beside_it() {
+        let of = |ratio: f64, verdict| JudgedSpeedup {
+            speedup: Speedup { ratio, low: 0.8 * ratio, high: 1.25 * ratio },
+            verdict,
+        };
+        assert_eq!(
+            against(&of(2.0, Verdict::Faster), "default"),
+            "2.00× faster than default (95 % interval 1.600 to 2.500)."
+        );
+        assert_eq!(
+            against(&of(0.5, Verdict::Slower), "default"),
+            "2.00× slower than default (95 % interval 1.600 to 2.500)."
+        );
+    }
 }

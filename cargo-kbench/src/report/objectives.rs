@@ -136,7 +136,7 @@ pub fn front(entry: &EliteEntry) -> Option<String> {
     let [first, second] = &entry.search.objectives[..] else { return None };
     let on_front = entry.elite.iter().filter(|variant| variant.front).count();
     Some(format!(
-        "{}, marked *: no other is better for sure in one of {} and {} and no worse in the other",
+        "{}, marked *: no other is distinguishably better in one of {} and {} and no worse in the other",
         count(on_front as u64, "variant"),
         first.name,
         second.name

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use kbench_runtime::stats::FEWEST_ROUNDS;
+use kbench_runtime::stats::{FEWEST_ROUNDS, Speedup};
 
 use super::table::Table;
 use super::{BAD, GOOD, NOTE, Verbosity, WARN, count, interval, objectives, sampling, time, title};
@@ -309,12 +309,12 @@ fn confidence(tuned: &Tuned, kernel: &Kernel) -> String {
 }
 
 fn against(comparison: &JudgedSpeedup, other: &str) -> String {
-    let speedup = &comparison.speedup;
-    let interval = format!("95 % interval {:.3} to {:.3}", speedup.low, speedup.high);
+    let with_interval = |speedup: &Speedup| format!("95 % interval {}", super::speedup_interval(speedup));
+    let (speedup, slowdown) = (&comparison.speedup, comparison.speedup.inverse());
     match comparison.verdict {
-        Verdict::Faster => format!("{:.2}x faster than {other} ({interval})", speedup.ratio),
-        Verdict::Slower => format!("{:.2}x slower than {other} ({interval})", 1.0 / speedup.ratio),
-        Verdict::Same => format!("the same as {other} within 1 % ({interval})"),
-        Verdict::Inconclusive => format!("inconclusive against {other} ({interval})"),
+        Verdict::Faster => format!("{:.2}x faster than {other} ({})", speedup.ratio, with_interval(speedup)),
+        Verdict::Slower => format!("{:.2}x slower than {other} ({})", slowdown.ratio, with_interval(&slowdown)),
+        Verdict::Same => format!("the same as {other} within 1 % ({})", with_interval(speedup)),
+        Verdict::Inconclusive => format!("inconclusive against {other} ({})", with_interval(speedup)),
     }
 }

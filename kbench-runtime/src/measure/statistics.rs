@@ -191,6 +191,11 @@ pub struct Speedup {
 }
 
 impl Speedup {
+    /// Time of the candidate over time of the baseline: above 1 the candidate is slower.
+    pub fn inverse(&self) -> Speedup {
+        Speedup { ratio: 1.0 / self.ratio, low: 1.0 / self.high, high: 1.0 / self.low }
+    }
+
     /// The interquartile mean of the paired ratios (in logarithms) with a paired bootstrap: rounds are resampled, the
     /// same rounds on both sides, so that a disturbance of a whole round (a clock change, another process) does not
     /// widen the interval.
