@@ -257,7 +257,14 @@ impl Plan {
 
 /// Whether the contents of a tensor are drawn element by element.
 fn can_be_new(init: &Init) -> bool {
-    matches!(init, Init::Normal { .. } | Init::Uniform { .. } | Init::Integers { .. } | Init::Quantize { .. })
+    matches!(
+        init,
+        Init::Normal { .. }
+            | Init::Uniform { .. }
+            | Init::Integers { .. }
+            | Init::Between { .. }
+            | Init::Quantize { .. }
+    )
 }
 
 /// The name of a function without namespaces and template arguments.

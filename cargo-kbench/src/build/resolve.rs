@@ -321,6 +321,17 @@ impl Point<'_> {
                 let value = self.eval("constant", expr)?.as_float();
                 Ok(Source::Constant(value.ok_or_else(|| resolve_error("constant", expr, "it is no number"))?))
             }
+            Init::Between { low, high } => {
+                let bound = |what: &str, expr: &Expr| {
+                    let value = self.eval(what, expr)?.as_integer();
+                    value.ok_or_else(|| resolve_error(what, expr, "it is no integer"))
+                };
+                let (least, most) = (bound("low", low)?, bound("high", high)?);
+                if least > most {
+                    return Err(resolve_error("low", low, &format!("{least} exceeds `high`, {most}")));
+                }
+                Ok(Source::Integers { low: least, high: most })
+            }
             Init::Command { tensor, .. } => {
                 let shapes = &self.kernel.shapes;
                 let file = shapes.iter().position(|shape| shape.name == self.shape.name).and_then(|at| init.file(at));

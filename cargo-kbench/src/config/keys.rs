@@ -376,7 +376,14 @@ static UNIFORM: Keys = whole(
 
 static INTEGERS: Keys = whole(
     "integers",
-    &[required("low", Integer(i64::MIN), "Smallest value"), required("high", Integer(i64::MIN), "Largest value")],
+    &[
+        required("low", Expression, "Smallest value: an integer, or an expression over dimensions"),
+        required(
+            "high",
+            Expression,
+            "Largest value: an integer, or an expression over dimensions, such as \"N - 1\" for indices of N elements",
+        ),
+    ],
 );
 
 static ARANGE: Keys = whole(

@@ -31,6 +31,7 @@ impl Tensor {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let init: Vec<&Expr> = match &self.init {
             Init::Computed(expr) | Init::Offsets(expr) => vec![expr],
+            Init::Between { low, high } => vec![low, high],
             Init::Derived(derivation) => derivation.view.iter().chain(&derivation.width).collect(),
             _ => Vec::new(),
         };
@@ -61,6 +62,13 @@ pub enum Init {
         low: i64,
         /// Largest value.
         high: i64,
+    },
+    /// `{ integers = { low = 0, high = "N - 1" } }`, ends that depend on sizes.
+    Between {
+        /// Smallest value.
+        low: Expr,
+        /// Largest value.
+        high: Expr,
     },
     /// `{ arange = { start, step } }`.
     Arange {
@@ -157,6 +165,7 @@ impl Init {
             Init::Integers { low, high } => Source::Integers { low: *low, high: *high },
             Init::Arange { start, step } => Source::Arange { start: *start, step: *step },
             Init::Constant(value) => Source::Constant(*value),
+            Init::Between { .. } => Source::Integers { low: 0, high: 0 },
             Init::Computed(_) => Source::Constant(0.0),
             Init::Offsets(_) => Source::Offsets { last: 0 },
             Init::Derived(derivation) => {

@@ -114,8 +114,14 @@ fn init_of(node: &Node, dtype: DType, dims: &[Expr], env: &Env<'_>, report: &Rep
         "normal" => Init::Normal { mean: number("mean", 0.0)?, std: number("std", 1.0)? },
         "uniform" => Init::Uniform { low: number("low", 0.0)?, high: number("high", 1.0)? },
         "integers" => {
-            let bound = |key: &str| entry.node.table()?.get(key)?.integer();
-            Init::Integers { low: bound("low")?, high: bound("high")? }
+            let (low, high) = (entry.node.table()?.get("low")?, entry.node.table()?.get("high")?);
+            match (low.integer(), high.integer()) {
+                (Some(low), Some(high)) => Init::Integers { low, high },
+                _ => Init::Between {
+                    low: env.expr(low, "low", Need::Scalar(dtype))?,
+                    high: env.expr(high, "high", Need::Scalar(dtype))?,
+                },
+            }
         }
         "arange" => Init::Arange { start: number("start", 0.0)?, step: number("step", 1.0)? },
         "constant" => match entry.node.number() {

@@ -9,7 +9,7 @@ entry = "k"
 args = [
     { struct = [{ scalar = "char", value = "1" }, "x", { struct = [{ scalar = "bool", value = "N > 4" }, { scalar = "f64", value = "0.5" }] }, { scalar = "i16", value = 3 }], type = "struct view" },
     { tensor = "x", offset = "N // 2" },
-    "y", "rows", "count", "mask",
+    "y", "rows", "count", "mask", "columns",
 ]
 shapes = { small = { N = 1024 } }
 reference = { source = "ref.c", entry = "k_ref", args = ["x", "y"] }
@@ -20,6 +20,7 @@ y = { dtype = "f32", dims = ["N"], role = "out" }
 rows = { dtype = "i32", dims = ["N + 1"], init = { offsets = "8 * N" } }
 count = { dtype = "i32", dims = [], init = { constant = "N * 3" } }
 mask = { dtype = "f32", dims = ["N"], init = { constant = -inf } }
+columns = { dtype = "i32", dims = ["N"], init = { integers = { low = 0, high = "N - 1" } } }
 "#;
 
 fn changed(from: &str, to: &str) -> Fixture {
@@ -43,6 +44,7 @@ fn structs_are_laid_out_as_c_does() {
     assert!(matches!(init(2), Init::Offsets(last) if last.text() == "8 * N"));
     assert!(matches!(init(3), Init::Computed(value) if value.text() == "N * 3"));
     assert_eq!(*init(4), Init::Constant(f64::NEG_INFINITY));
+    assert!(matches!(init(5), Init::Between { low, high } if (low.text(), high.text()) == ("0", "N - 1")));
 }
 
 #[test]
