@@ -132,8 +132,14 @@ fn structure(table: &Table, node: &Node, backend: Option<Backend>, slot: &Slot<'
             slot.report.error(place, format!("`{name}` is no type"), "expected a name, as in `view` or `struct view`");
         }
         None if backend == Some(Backend::C) => {
-            let diagnostic = Diagnostic::error("a `struct` of a C function needs `type`").at(&node.place, "");
-            slot.report.push(diagnostic.help("its name in the source: `type = \"struct view\"`"));
+            let message = format!("the {} is a C function: its `struct` needs `type`", slot.noun);
+            let diagnostic = Diagnostic::error(message).at(&node.place, "");
+            let name = "its name in the source: `type = \"struct view\"`";
+            slot.report.push(diagnostic.help(if slot.noun == "kernel" {
+                name.to_owned()
+            } else {
+                format!("{name}; without `args` of its own, the {} has those of the kernel", slot.noun)
+            }));
         }
         _ => {}
     }

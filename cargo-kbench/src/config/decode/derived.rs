@@ -136,9 +136,12 @@ pub(super) fn wire(index: usize, entries: &[Entry], tensors: &mut [Tensor], env:
 /// Whether elements are drawn one by one.
 fn is_drawn(init: &Init) -> bool {
     match init {
-        Init::Normal { .. } | Init::Uniform { .. } | Init::Integers { .. } | Init::Quantize { .. } | Init::Scale => {
-            true
-        }
+        Init::Normal { .. }
+        | Init::Uniform { .. }
+        | Init::Integers { .. }
+        | Init::Between { .. }
+        | Init::Quantize { .. }
+        | Init::Scale => true,
         Init::Derived(derivation) => derivation.drawn,
         _ => false,
     }
@@ -153,7 +156,7 @@ fn check_axes(derivation: &Derivation, rank: usize, init: &Table, report: &Repor
     }
     let widths = derivation.width.len();
     let width = init.get("border").and_then(Node::table).and_then(|border| border.get("width"));
-    if let Some(node) = width.filter(|_| widths != 1 && widths != rank) {
+    if let Some(node) = width.filter(|node| node.elements().len() == widths && widths != 1 && widths != rank) {
         let label = format!("expected one width, or one for each of the {}", count_axes(rank));
         report.error(&node.place, format!("`width` has {widths} widths"), label);
     }

@@ -1124,6 +1124,9 @@ fn derived_tensors_have_the_sizes_of_their_contents() {
     12 | ...iew = ["N", 1], border = { width = [1, 2, 3] } } }, x = { dtype = "f32", dims = ["N"] }, y = { dtype = "f32", dims = ["N"], role ...
        |                                       ^^^^^^^^^ expected one width, or one for each of the 2 axes
     "#);
+    // One mistake has one message.
+    let drawn = with("from = \"x\", view = [\"N\", 1], border = { width = -1 }");
+    assert!(drawn.contains("`width` must be an integer, 0 or more") && !drawn.contains("widths"), "{drawn}");
     insta::assert_snapshot!(with("from = \"x\", view = [\"N // 2\", 2], border = { width = 0, value = 1e9 }"), @r#"
     error: this `init` does not suit the tensor
       --> Cargo.toml:12:67
