@@ -125,7 +125,9 @@ impl Invocation {
         if let Some(signal) = status.signal().or_else(|| signal_of_a_child(&said)) {
             return Err(CompileError::Killed { command: command(), signal });
         }
-        Err(CompileError::Failed { command: command(), status: status.to_string(), stderr: said })
+        let command = command();
+        let stderr = said.clone() + &header_help(&command, &said).unwrap_or_default();
+        Err(CompileError::Failed { command, status: status.to_string(), stderr })
     }
 
     fn not_started(&self, error: io::Error) -> CompileError {
@@ -190,6 +192,26 @@ fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
     Some(if seen.as_os_str().is_empty() { ".".into() } else { seen })
 }
 
+/// Help for a macro that breaks a header of CUDA or of the system: the compiler's errors do not name the macro.
+fn header_help(command: &[String], said: &str) -> Option<String> {
+    let first = said.lines().find(|line| line.contains(" error: ") || line.contains(": error: "))?;
+    let file = first.split(['(', ':']).next()?;
+    if !file.contains("/include/") {
+        return None;
+    }
+    let names = command.iter().filter_map(|word| word.strip_prefix("-D")?.split('=').next());
+    // Templates of headers have parameters with names such as `T`.
+    let short: Vec<&str> = names.filter(|name| name.len() <= 2).collect();
+    if short.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "help: the first error is in a header, {file}, where {} may be a name: toggles of `macro` and `micro` are macros in headers too; \
+         rename the toggle, or declare it in `toggles.constant`\n",
+        crate::text::list(&short)
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -212,6 +234,17 @@ mod tests {
         assert_eq!(command[..2], ["sh", "-c"]);
         assert_eq!(status, "exit status: 3");
         assert_eq!(stderr, "out\nerr\n");
+    }
+
+    #[test]
+    fn a_macro_that_breaks_a_header_is_named() {
+        let said = "/opt/cuda/bin/..//include/cuda_device_runtime_api.h(869): error: expected an identifier\n";
+        let command = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let help = header_help(&command("nvcc -DT=1 -DTILE=2 kernel.cu"), said).unwrap();
+        assert!(help.contains("where `T` may be a name") && help.contains("toggles.constant"), "{help}");
+        assert_eq!(header_help(&command("nvcc -DTILE=2 kernel.cu"), said), None);
+        let own = "kernel.cu(3): error: expected an identifier\n";
+        assert_eq!(header_help(&command("nvcc -DT=1 kernel.cu"), own), None);
     }
 
     #[test]
